@@ -1,0 +1,68 @@
+# Plain `make` prints the targets. Everything here also works on a fresh machine: tests/setup makes what is missing.
+
+CARGO_TARGET_DIR ?= target
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# The release is a static musl binary wherever Rust has that target; elsewhere (macOS) it is a native one.
+MUSL = $(shell uname -m)-unknown-linux-musl
+TARGET = $(shell test -d "$$(rustc --print target-libdir --target $(MUSL) 2>/dev/null)" && echo $(MUSL))
+BIN = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/moat
+
+SIZE_BUDGET = 1048576
+SKIPS = $(abspath $(CARGO_TARGET_DIR))/skipped.txt
+MISSING = $${XDG_CACHE_HOME:-$$HOME/.cache}/moat-tests/missing
+SHARE = $(DESTDIR)$(PREFIX)/share
+
+.PHONY: help build demo test lint bench size built-size install clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+
+build: ## build the release binary (static where the musl target is installed)
+	cargo build --locked --release $(if $(TARGET),--target $(TARGET))
+
+demo: ## build moat and show what it does, with bwrap and with docker where they work
+	@tests/setup bwrap || true
+	@$(MAKE) --no-print-directory build
+	@tests/demo $(BIN)
+
+# The summary comes last and comes always: a test that could not run must not pass for one that did.
+test: ## set up what the tests need, run them all, and list what could not run
+	@tests/setup all
+	@mkdir -p $(dir $(SKIPS)) && : >$(SKIPS)
+	@MOAT_TEST_SKIPS=$(SKIPS) cargo test --locked --features failpoints --no-fail-fast; code=$$?; \
+	cat "$(MISSING)" $(SKIPS) >$(SKIPS).all; \
+	echo "could not run: $$(wc -l <$(SKIPS).all | tr -d ' ')"; sed 's/^/  /' $(SKIPS).all; \
+	exit $$code
+
+lint: ## check format, clippy and what must not be in the sources
+	cargo fmt --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	tests/forbid
+
+bench: build ## measure moat against the bare runtimes
+	tests/bench/run $(BIN)
+
+# Two steps, because make expands $(BIN) before it runs the first line of a recipe.
+size: ## build the release binary and hold its size against the budget
+	@tests/setup rust-musl || true
+	@$(MAKE) --no-print-directory built-size
+
+built-size: build
+	@size=$$(wc -c <$(BIN) | tr -d ' '); \
+	echo "$(BIN): $$size bytes, $$((size * 100 / $(SIZE_BUDGET))) % of the budget of $(SIZE_BUDGET)"; \
+	$(if $(TARGET),:,echo "note: a native build; the budget is that of the static one"); \
+	test $$size -le $(SIZE_BUDGET) || { echo "error: above the budget" >&2; exit 1; }
+
+install: build ## install the binary, its man page and completions (PREFIX, DESTDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/moat
+	$(BIN) man >$(SHARE)/man/man1/moat.1
+	$(BIN) completions bash >$(SHARE)/bash-completion/completions/moat
+	$(BIN) completions zsh >$(SHARE)/zsh/site-functions/_moat
+	$(BIN) completions fish >$(SHARE)/fish/vendor_completions.d/moat.fish
+
+clean: ## remove what was built here (the test images and their cache stay)
+	cargo clean

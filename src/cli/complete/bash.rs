@@ -1,0 +1,173 @@
+//! The completion script of bash. It works from bash 3.2 on, and without the bash-completion
+//! package.
+
+use super::super::commands::COMMANDS;
+use super::super::table::{Command, Complete, Flag};
+use super::{head_flags, spellings};
+
+pub(super) fn script() -> String {
+    let mut out = String::from(HEAD);
+    canonical_names(&mut out);
+    value_kinds(&mut out);
+    flags(&mut out);
+    positionals(&mut out);
+    out.push_str(TAIL);
+    out
+}
+
+const HEAD: &str = r#"# bash completion for moat. Load it with: eval "$(moat completions bash)"
+
+"#;
+
+// A word of bash ends at = and :, so '--name=x' arrives as three words: 'glued' is set while what
+// follows still belongs to the word before.
+const TAIL: &str = r#"
+_moat_candidates() { # KIND: prints what the word under the cursor may become
+    case "$1" in
+        file) compgen -f -- "$cur" ;;
+        directory) compgen -d -- "$cur" ;;
+        run) compgen -W "$(moat list -a -q 2>/dev/null)" -- "$cur" ;;
+        'words '*) compgen -W "${1#words }" -- "$cur" ;;
+    esac
+}
+
+_moat_reply() { # KIND: completes the word under the cursor
+    local word
+    while IFS= read -r word; do
+        COMPREPLY+=("$word")
+    done < <(_moat_candidates "$1")
+    case "$1" in
+        file | directory) compopt -o filenames 2>/dev/null ;;
+    esac
+}
+
+_moat() {
+    local cur="${COMP_WORDS[COMP_CWORD]}" word command='' kind='' pending='' glued='' count=0 i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word="${COMP_WORDS[i]}"
+        case "$word" in
+            [=:]*)
+                glued=1
+                continue
+                ;;
+        esac
+        if [[ -n $glued || -n $pending ]]; then
+            glued=''
+            pending=''
+            continue
+        fi
+        case "$word" in
+            --) return 0 ;;
+            -*)
+                _moat_kind "$command:$word"
+                pending="$kind"
+                ;;
+            *)
+                if [[ -z $command ]]; then
+                    _moat_command "$word"
+                else
+                    count=$((count + 1))
+                fi
+                ;;
+        esac
+    done
+    if [[ $cur == [=:]* ]]; then
+        glued=1
+        cur="${cur#?}"
+    fi
+    if [[ -n $pending ]]; then
+        _moat_reply "$pending"
+    elif [[ -n $glued ]]; then
+        return 0
+    elif [[ $cur == -* ]]; then
+        _moat_flags "$command"
+        _moat_reply "$kind"
+    else
+        _moat_positional "$command" "$count"
+        _moat_reply "$kind"
+    fi
+}
+
+complete -F _moat moat
+"#;
+
+fn canonical_names(out: &mut String) {
+    out.push_str("_moat_command() { # WORD: sets command\n    case \"$1\" in\n");
+    for command in COMMANDS
+        .iter()
+        .filter(|command| !command.aliases.is_empty())
+    {
+        case(
+            out,
+            &command.aliases.join(" | "),
+            &format!("command={}", command.name),
+        );
+    }
+    out.push_str("        *) command=\"$1\" ;;\n    esac\n}\n");
+}
+
+fn value_kinds(out: &mut String) {
+    out.push_str(
+        "\n_moat_kind() { # COMMAND:FLAG: sets kind, empty for a switch\n    case \"$1\" in\n",
+    );
+    for command in COMMANDS {
+        for flag in command.flags.iter().filter(|flag| flag.value.is_some()) {
+            let pattern: Vec<_> = spellings(flag)
+                .map(|written| format!("{}:{written}", command.name))
+                .collect();
+            set_kind(out, &pattern.join(" | "), &flag.complete);
+        }
+    }
+    out.push_str("        *) kind='' ;;\n    esac\n}\n");
+}
+
+fn flags(out: &mut String) {
+    out.push_str("\n_moat_flags() { # COMMAND: sets kind\n    case \"$1\" in\n");
+    for command in COMMANDS {
+        case(out, command.name, &flag_words(command.all_flags()));
+    }
+    case(out, "*", &flag_words(head_flags()));
+    out.push_str("    esac\n}\n");
+}
+
+fn flag_words(flags: impl Iterator<Item = &'static Flag>) -> String {
+    let words: Vec<String> = flags.flat_map(spellings).collect();
+    format!("kind='words {}'", words.join(" "))
+}
+
+fn positionals(out: &mut String) {
+    out.push_str("\n_moat_positional() { # COMMAND COUNT: sets kind\n    case \"$1:$2\" in\n");
+    set_kind(out, ":*", &Complete::Command);
+    for command in COMMANDS {
+        let pattern = match command.positional.max {
+            0 => continue,
+            1 => format!("{}:0", command.name),
+            _ => format!("{}:*", command.name),
+        };
+        set_kind(out, &pattern, &command.positional.complete);
+    }
+    out.push_str("        *) kind='' ;;\n    esac\n}\n");
+}
+
+fn set_kind(out: &mut String, pattern: &str, complete: &Complete) {
+    let kind = match complete {
+        Complete::Nothing => "nothing".to_owned(),
+        Complete::File => "file".to_owned(),
+        Complete::Directory => "directory".to_owned(),
+        Complete::Run => "run".to_owned(),
+        Complete::Command => words(&COMMANDS.iter().flat_map(Command::names).collect::<Vec<_>>()),
+        Complete::Words(list) => words(list),
+    };
+    case(out, pattern, &format!("kind='{kind}'"));
+}
+
+fn words(list: &[&str]) -> String {
+    format!("words {}", list.join(" "))
+}
+
+fn case(out: &mut String, pattern: &str, action: &str) {
+    for part in ["        ", pattern, ") ", action, " ;;\n"] {
+        out.push_str(part);
+    }
+}

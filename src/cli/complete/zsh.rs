@@ -1,0 +1,156 @@
+//! The completion script of zsh. It works as a file `_moat` in `$fpath`, and when evaluated.
+
+use super::super::commands::COMMANDS;
+use super::super::table::{Command, Complete, Flag, Positional};
+use super::{head_flags, spellings};
+
+pub(super) fn script() -> String {
+    let mut out = String::from(HEAD);
+    out.push_str("\n_moat_commands() {\n    local -a commands=(\n");
+    for command in COMMANDS {
+        for name in command.names() {
+            out.push_str("        ");
+            quote(&mut out, &format!("{name}:{}", command.summary));
+            out.push('\n');
+        }
+    }
+    out.push_str("    )\n    _describe -t commands command commands\n}\n");
+    out.push_str(ENTRY);
+    head_flags().for_each(|flag| flag_spec(&mut out, 8, flag));
+    out.push_str(DISPATCH);
+    for command in COMMANDS {
+        arguments(&mut out, command);
+    }
+    out.push_str(TAIL);
+    out
+}
+
+const HEAD: &str = r#"#compdef moat
+# zsh completion for moat. Load it with: eval "$(moat completions zsh)"
+
+_moat_runs() {
+    local -a runs=(${(f)"$(moat list -a -q 2>/dev/null)"})
+    compadd -a runs
+}
+"#;
+
+const ENTRY: &str = r#"
+_moat() {
+    # What follows -- belongs to the workload.
+    (( ${words[(ie)--]} < CURRENT )) && return 1
+    local curcontext=$curcontext context state state_descr line ret=1
+    typeset -A opt_args
+    _arguments -C -s -S \
+"#;
+
+const DISPATCH: &str = r#"        '1:command:_moat_commands' \
+        '*::argument:->argument' && ret=0
+    [[ $state == argument ]] || return ret
+    curcontext=${curcontext%:*}-$words[1]:
+    case $words[1] in
+"#;
+
+const TAIL: &str = r#"    esac
+    return ret
+}
+
+if [[ $funcstack[1] == _moat ]]; then
+    _moat "$@"
+else
+    compdef _moat moat
+fi
+"#;
+
+fn arguments(out: &mut String, command: &Command) {
+    let names: Vec<&str> = command.names().collect();
+    out.push_str(&format!(
+        "        {})\n            _arguments -s -S \\\n",
+        names.join("|")
+    ));
+    command
+        .all_flags()
+        .for_each(|flag| flag_spec(out, 16, flag));
+    positional_spec(out, &command.positional);
+    out.push_str("                && ret=0\n            ;;\n");
+}
+
+/// One flag, as in `'(-n --name)'{-n+,--name=}'[Name it.]:NAME: '`.
+fn flag_spec(out: &mut String, indent: usize, flag: &Flag) {
+    let takes_value = flag.value.is_some();
+    let written: Vec<String> = spellings(flag).collect();
+    let exclusion = match flag.repeat {
+        true => "*".to_owned(),
+        false => format!("({})", written.join(" ")),
+    };
+    let forms: Vec<String> = written
+        .iter()
+        .map(|form| match (takes_value, form.starts_with("--")) {
+            (true, true) => format!("{form}="),
+            (true, false) => format!("{form}+"),
+            (false, _) => form.clone(),
+        })
+        .collect();
+    out.extend(std::iter::repeat_n(' ', indent));
+    quote(out, &exclusion);
+    match forms.as_slice() {
+        [one] => out.push_str(one),
+        several => out.push_str(&format!("{{{}}}", several.join(","))),
+    }
+    quote(out, &[description(flag.help), value_action(flag)].concat());
+    out.push_str(" \\\n");
+}
+
+fn value_action(flag: &Flag) -> String {
+    match flag.value {
+        Some(value) => format!(":{}:{}", escape_colons(value), action(&flag.complete)),
+        None => String::new(),
+    }
+}
+
+fn positional_spec(out: &mut String, positional: &Positional) {
+    let place = match (positional.min, positional.max) {
+        (_, 0) => return,
+        (0, 1) => "1::",
+        (_, 1) => "1:",
+        _ => "*:",
+    };
+    out.push_str("                ");
+    quote(
+        out,
+        &format!(
+            "{place}{}:{}",
+            positional.name,
+            action(&positional.complete)
+        ),
+    );
+    out.push_str(" \\\n");
+}
+
+fn action(complete: &Complete) -> String {
+    match complete {
+        Complete::Nothing => " ".to_owned(),
+        Complete::File => "_files".to_owned(),
+        Complete::Directory => "_files -/".to_owned(),
+        Complete::Run => "_moat_runs".to_owned(),
+        Complete::Command => "_moat_commands".to_owned(),
+        Complete::Words(words) => format!("({})", words.join(" ")),
+    }
+}
+
+fn description(text: &str) -> String {
+    let text = text
+        .replace('\\', "\\\\")
+        .replace('[', "\\[")
+        .replace(']', "\\]");
+    format!("[{text}]")
+}
+
+fn escape_colons(text: &str) -> String {
+    text.replace(':', "\\:")
+}
+
+fn quote(out: &mut String, text: &str) {
+    out.push('\'');
+    out.push_str(&text.replace('\'', "'\\''"));
+    out.push('\'');
+}

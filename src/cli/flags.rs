@@ -1,0 +1,207 @@
+//! Every flag there is. A flag that is not here does not exist.
+
+use super::table::{Complete, Flag};
+
+// Accepted by every command, and before it.
+
+/// In this order in help.
+pub(crate) static GLOBALS: &[&Flag] = &[&VERBOSE, &QUIET, &JSON, &HELP];
+
+pub(crate) static VERBOSE: Flag =
+    Flag::switch("verbose", Some('v'), "Say on stderr what moat does.");
+
+pub(crate) static QUIET: Flag = Flag::switch(
+    "quiet",
+    Some('q'),
+    "Say nothing but errors, and print ids only in a list.",
+);
+
+pub(crate) static JSON: Flag =
+    Flag::switch("json", None, "Print the result, or the error, as JSON.");
+
+pub(crate) static HELP: Flag =
+    Flag::switch("help", Some('h'), "Print help; -h prints the short form.");
+
+/// Accepted before the command only.
+pub(crate) static VERSION: Flag = Flag::switch("version", Some('V'), "Print the version of moat.");
+
+// run
+
+pub(crate) static BACKGROUND: Flag = Flag::switch(
+    "background",
+    Some('b'),
+    "Return once the workload has started, and print the id of the run.",
+);
+
+pub(crate) static FOLLOW: Flag = Flag::switch(
+    "follow",
+    Some('f'),
+    "Stay and stream the output, even where run.background is true in config.yaml.",
+);
+
+pub(crate) static INTERACTIVE: Flag = Flag::switch(
+    "interactive",
+    Some('i'),
+    "Give the workload the stdin of moat, which must be a pipe or a file for now.",
+);
+
+pub(crate) static NAME: Flag = Flag::value(
+    "name",
+    Some('n'),
+    "NAME",
+    "Name the run, uniquely among the active ones.",
+);
+
+pub(crate) static ENV: Flag = Flag {
+    repeat: true,
+    ..Flag::value(
+        "env",
+        Some('e'),
+        "K=V|K",
+        "Set a variable; K alone takes its value from the environment, as a secret should \
+         (repeatable).",
+    )
+};
+
+pub(crate) static MOUNT: Flag = Flag {
+    repeat: true,
+    complete: Complete::File,
+    ..Flag::value(
+        "mount",
+        Some('m'),
+        "SRC:DST[:ro|rw]",
+        "Mount the file or directory SRC of the host at DST, writable unless ro (repeatable).",
+    )
+};
+
+pub(crate) static IMAGE: Flag = Flag::value(
+    "image",
+    None,
+    "IMAGE",
+    "Run in this image instead of the configured one.",
+);
+
+pub(crate) static RUNTIME: Flag = Flag {
+    complete: Complete::Words(&["docker", "bwrap"]),
+    ..Flag::value(
+        "runtime",
+        None,
+        "docker|bwrap",
+        "Use this runtime instead of the first that answers.",
+    )
+};
+
+pub(crate) static REBUILD: Flag =
+    Flag::switch("rebuild", None, "Get the image anew, even if it is there.");
+
+pub(crate) static KEEP: Flag = Flag::switch("keep", None, "Keep the container after the run.");
+
+pub(crate) static TIMEOUT: Flag = Flag::value(
+    "timeout",
+    None,
+    "DURATION",
+    "Stop the run after this long, such as 90s, 10m or 1h30m, and exit with 124.",
+);
+
+pub(crate) static MEMORY: Flag = Flag::value(
+    "memory",
+    None,
+    "SIZE",
+    "Limit the memory of the container, for example to 512m or 2g.",
+);
+
+pub(crate) static CPUS: Flag = Flag::value(
+    "cpus",
+    None,
+    "N",
+    "Limit the container to this many processors; 0.5 is half of one.",
+);
+
+pub(crate) static DRY_RUN: Flag = Flag::switch(
+    "dry-run",
+    None,
+    "Print the plan of the run and make nothing.",
+);
+
+// logs
+
+pub(crate) static LOGS_FOLLOW: Flag = Flag::switch(
+    "follow",
+    Some('f'),
+    "Go on printing as output arrives, until the run has finished.",
+);
+
+pub(crate) static LINES: Flag =
+    Flag::value("lines", Some('n'), "N", "Begin with the last N lines.");
+
+pub(crate) static SINCE: Flag = Flag::value(
+    "since",
+    None,
+    "TIME",
+    "Begin at this time, in RFC 3339 form or as an age such as 10m.",
+);
+
+pub(crate) static STDOUT: Flag =
+    Flag::switch("stdout", None, "Print what the workload wrote to stdout.");
+
+pub(crate) static STDERR: Flag =
+    Flag::switch("stderr", None, "Print what the workload wrote to stderr.");
+
+pub(crate) static TIMESTAMPS: Flag = Flag::switch(
+    "timestamps",
+    Some('t'),
+    "Put the time of its arrival before each line.",
+);
+
+pub(crate) static RAW: Flag = Flag::switch(
+    "raw",
+    None,
+    "Print the bytes of the workload exactly as they were.",
+);
+
+// list
+
+pub(crate) static ALL: Flag = Flag::switch("all", Some('a'), "List finished runs too.");
+
+pub(crate) static STATE: Flag = Flag {
+    complete: Complete::Words(&[
+        "created", "starting", "running", "stopping", "stopped", "failed",
+    ]),
+    ..Flag::value(
+        "state",
+        None,
+        "STATE",
+        "List the runs in this state: created, starting, running, stopping, stopped or failed.",
+    )
+};
+
+// stop
+
+pub(crate) static TIME: Flag = Flag::value(
+    "time",
+    None,
+    "SECONDS",
+    "Kill the workload if it has not ended after this many seconds; the default is 10.",
+);
+
+// destroy
+
+pub(crate) static DESTROY_FORCE: Flag =
+    Flag::switch("force", Some('f'), "Stop the run first if it is active.");
+
+// clean
+
+pub(crate) static CLEAN_DRY_RUN: Flag = Flag::switch(
+    "dry-run",
+    None,
+    "Show what would be removed and remove nothing.",
+);
+
+pub(crate) static CLEAN_FORCE: Flag = Flag::switch("force", None, "Remove without asking.");
+
+pub(crate) static OLDER_THAN: Flag = Flag::value(
+    "older-than",
+    None,
+    "DURATION",
+    "Also remove runs that finished longer ago than this, such as 12h or 7d.",
+);

@@ -1,0 +1,163 @@
+//! How the parser words what is wrong with a command line. Values are never repeated: one may be
+//! a secret.
+
+use std::ffi::{OsStr, OsString};
+
+use crate::error::Error;
+
+use super::commands::COMMANDS;
+use super::flags::{GLOBALS, VERSION};
+use super::suggest::nearest;
+use super::table::{Command, Complete, Flag};
+
+pub(super) fn no_command() -> Error {
+    Error::usage("no command given").hint("see 'moat help'")
+}
+
+pub(super) fn separator_before_command() -> Error {
+    Error::usage("no command given before '--'")
+        .hint("to run a workload, write: moat run -- CMD...")
+}
+
+pub(super) fn unknown_command(word: &OsStr) -> Error {
+    let word = word.to_string_lossy();
+    let names = COMMANDS.iter().flat_map(Command::names);
+    let hint = did_you_mean(nearest(&word, names), "", "see 'moat help'".to_owned());
+    Error::usage(format!("unknown command '{word}'")).hint(hint)
+}
+
+/// A flag that is not global, before the command.
+pub(super) fn unknown_global_flag(written: &str) -> Error {
+    let error = Error::usage(format!("unknown flag '{written}'"));
+    if COMMANDS.iter().any(|command| takes(command, written)) {
+        return Error::usage(format!("the flag '{written}' comes after the command"))
+            .hint(format!("write: moat COMMAND {written}"));
+    }
+    let longs = GLOBALS
+        .iter()
+        .copied()
+        .chain([&VERSION])
+        .map(|flag| flag.long);
+    error.hint(did_you_mean(
+        nearest_flag(written, longs),
+        "--",
+        "see 'moat help'".to_owned(),
+    ))
+}
+
+fn takes(command: &Command, written: &str) -> bool {
+    command.flags.iter().any(|flag| is_written(flag, written))
+}
+
+fn is_written(flag: &Flag, written: &str) -> bool {
+    match written.strip_prefix("--") {
+        Some(long) => flag.long == long,
+        None => flag
+            .short
+            .is_some_and(|short| written.chars().nth(1) == Some(short)),
+    }
+}
+
+/// A flag that the command does not have. `is_workload` where it probably belongs to a workload
+/// that was given without `--`.
+pub(super) fn unknown_flag(command: &Command, written: &str, is_workload: bool) -> Error {
+    let otherwise = if is_workload {
+        "put the workload's command after '--': moat run -- CMD...".to_owned()
+    } else {
+        format!("see 'moat {} --help'", command.name)
+    };
+    let longs = command.all_flags().map(|flag| flag.long);
+    let hint = did_you_mean(nearest_flag(written, longs), "--", otherwise);
+    Error::usage(format!(
+        "unknown flag '{written}' for 'moat {}'",
+        command.name
+    ))
+    .hint(hint)
+}
+
+fn nearest_flag<'a>(written: &str, longs: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest(written.strip_prefix("--")?, longs)
+}
+
+fn did_you_mean(word: Option<&str>, dashes: &str, otherwise: String) -> String {
+    match word {
+        Some(word) => format!("did you mean '{dashes}{word}'?"),
+        None => otherwise,
+    }
+}
+
+pub(super) fn missing_value(flag: &Flag, value: &str) -> Error {
+    let flag = flag.spelled();
+    Error::usage(format!("{flag} needs a value")).hint(format!("write: {flag} {value}"))
+}
+
+pub(super) fn needless_value(written: &str) -> Error {
+    Error::usage(format!("the flag '{written}' takes no value"))
+        .hint(format!("write '{written}' alone"))
+}
+
+/// A value that is not among the words the table allows. `of` is a flag or a positional.
+pub(super) fn not_a_word(of: &str, words: &[&'static str], value: &OsStr) -> Error {
+    let all = format!("it is one of: {}", words.join(", "));
+    let near = value
+        .to_str()
+        .and_then(|value| nearest(value, words.iter().copied()));
+    Error::usage(format!("not a valid {of}")).hint(did_you_mean(near, "", all))
+}
+
+pub(super) fn missing_positional(command: &Command) -> Error {
+    let list = match command.positional.complete {
+        Complete::Run => " ('moat list -a' shows the runs)",
+        _ => "",
+    };
+    Error::usage(format!(
+        "'moat {}' needs a {}",
+        command.name, command.positional.name
+    ))
+    .hint(format!("usage: {}{list}", command.usage_line()))
+}
+
+pub(super) fn surplus_positional(command: &Command, surplus: &OsStr) -> Error {
+    Error::usage(format!(
+        "unexpected argument '{}' for 'moat {}'",
+        surplus.to_string_lossy(),
+        command.name
+    ))
+    .hint(format!("usage: {}", command.usage_line()))
+}
+
+/// Several positionals where one is allowed and a workload is taken: `moat run npm test`.
+pub(super) fn workload_without_separator(command: &Command, words: &[OsString]) -> Error {
+    let (path, workload) = match words {
+        [path, workload @ ..] if is_directory_like(path) => (Some(path), workload),
+        _ => (None, words),
+    };
+    let mut line = format!("moat {}", command.name);
+    let separator = OsString::from("--");
+    for word in path.into_iter().chain([&separator]).chain(workload) {
+        line.push(' ');
+        quote(&mut line, &word.to_string_lossy());
+    }
+    Error::usage(format!(
+        "'moat {}' takes one {}",
+        command.name, command.positional.name
+    ))
+    .hint(format!("put the command after '--': {line}"))
+}
+
+/// Whether a word can only be a directory, as far as its letters show.
+fn is_directory_like(word: &OsStr) -> bool {
+    word == "." || word == ".." || word.as_encoded_bytes().ends_with(b"/")
+}
+
+/// Adds a word as a shell would read it.
+fn quote(line: &mut String, word: &str) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        line.push_str(word);
+    } else {
+        line.push('\'');
+        line.push_str(&word.replace('\'', "'\\''"));
+        line.push('\'');
+    }
+}

@@ -1,0 +1,103 @@
+//! Text in 80 columns: wrapped paragraphs and two aligned columns.
+
+/// No line of help is wider.
+pub(super) const WIDTH: usize = 80;
+
+/// The right column begins no further right than this; a longer left side has a line of its own.
+const WIDEST_LEFT: usize = 32;
+
+/// Adds the words of `text`, each line indented. The cursor is at `column` already.
+pub(super) fn wrap(out: &mut String, text: &str, indent: usize, mut column: usize) {
+    let mut is_first = true;
+    for word in text.split_whitespace() {
+        let width = word.chars().count();
+        if !is_first && column + 1 + width > WIDTH {
+            out.push('\n');
+            column = 0;
+            is_first = true;
+        }
+        if is_first {
+            column += pad(out, column, indent);
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+        is_first = false;
+    }
+    out.push('\n');
+}
+
+/// Adds paragraphs, one per line of `text`, with an empty line between them.
+pub(super) fn paragraphs(out: &mut String, text: &str, indent: usize) {
+    for (index, line) in text.lines().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        wrap(out, line, indent, 0);
+    }
+}
+
+/// Adds rows of two columns, the right one aligned and wrapped.
+pub(super) fn columns(out: &mut String, rows: &[(String, &str)]) {
+    let widths = rows.iter().map(|(left, _)| left.chars().count() + 2);
+    let indent = widths
+        .filter(|width| *width <= WIDEST_LEFT)
+        .max()
+        .unwrap_or(WIDEST_LEFT);
+    for (left, right) in rows {
+        out.push_str(left);
+        let mut column = left.chars().count();
+        if column + 2 > indent {
+            out.push('\n');
+            column = 0;
+        }
+        wrap(out, right, indent, column);
+    }
+}
+
+/// Adds spaces from one column to another, and says how many.
+fn pad(out: &mut String, from: usize, to: usize) -> usize {
+    let spaces = to.saturating_sub(from);
+    out.extend(std::iter::repeat_n(' ', spaces));
+    spaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wraps_at_the_width() {
+        let mut out = String::new();
+        wrap(&mut out, &"word ".repeat(40), 4, 0);
+        let widths: Vec<usize> = out.lines().map(str::len).collect();
+        assert_eq!(widths, [78, 78, 53]);
+        assert!(out.lines().all(|line| line.starts_with("    word")));
+    }
+
+    #[test]
+    fn leaves_a_word_that_is_too_long_whole() {
+        let mut out = String::new();
+        let long = "x".repeat(100);
+        wrap(&mut out, &format!("a {long} b"), 2, 0);
+        assert_eq!(out, format!("  a\n  {long}\n  b\n"));
+    }
+
+    #[test]
+    fn aligns_columns() {
+        let mut out = String::new();
+        let rows = [("  a".to_owned(), "one"), ("  long".to_owned(), "two")];
+        columns(&mut out, &rows);
+        assert_eq!(out, "  a     one\n  long  two\n");
+    }
+
+    #[test]
+    fn gives_a_wide_left_side_a_line_of_its_own() {
+        let mut out = String::new();
+        let wide = "w".repeat(40);
+        columns(&mut out, &[("a".to_owned(), "one"), (wide.clone(), "two")]);
+        assert_eq!(out, format!("a  one\n{wide}\n   two\n"));
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong, as a value: a kind (which decides the exit code), a message, and a hint.
+//!
+//! Errors are built where the facts are known and printed in one place, `cli::output`. A message
+//! says what happened; a hint says what to do next and names the exact command or key.
+
+use std::fmt;
+use std::io;
+
+/// Which exit code an error leads to, and the `kind` of its JSON form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The command line is wrong.
+    Usage,
+    /// No run matches the argument.
+    NoSuchRun,
+    /// Several runs match the argument.
+    AmbiguousRun,
+    /// A configuration file is wrong.
+    Config,
+    /// The workspace or a mount source cannot be used.
+    Workspace,
+    /// The runtime is absent, unreachable or refuses.
+    Runtime,
+    /// The image cannot be had.
+    Image,
+    /// `$MOAT_HOME` cannot be read or written, or holds something unreadable.
+    Store,
+    /// A question would have to be asked, and there is nobody to ask.
+    NotConfirmed,
+    /// Anything else that failed.
+    Failed,
+}
+
+impl Kind {
+    /// The stable word for scripts, in `{"error":{"kind":…}}`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Kind::Usage => "usage",
+            Kind::NoSuchRun => "no-such-run",
+            Kind::AmbiguousRun => "ambiguous-run",
+            Kind::Config => "config",
+            Kind::Workspace => "workspace",
+            Kind::Runtime => "runtime",
+            Kind::Image => "image",
+            Kind::Store => "store",
+            Kind::NotConfirmed => "not-confirmed",
+            Kind::Failed => "failed",
+        }
+    }
+
+    /// The kind that prints as `word`; [`Kind::Failed`] for a word of another version.
+    pub(crate) fn from_word(word: &str) -> Kind {
+        use Kind::{
+            AmbiguousRun, Config, Image, NoSuchRun, NotConfirmed, Runtime, Store, Usage, Workspace,
+        };
+        [
+            Usage,
+            NoSuchRun,
+            AmbiguousRun,
+            Config,
+            Workspace,
+            Runtime,
+            Image,
+            Store,
+            NotConfirmed,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
+        .unwrap_or(Kind::Failed)
+    }
+}
+
+/// One error: what happened, and what to do about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Error {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
+        Error {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Error {
+        Error::new(Kind::Usage, message)
+    }
+
+    /// An error about a file or directory: `cannot VERB PATH: REASON`.
+    pub(crate) fn io(kind: Kind, verb: &str, path: &std::path::Path, error: &io::Error) -> Error {
+        Error::new(
+            kind,
+            format!("cannot {verb} {}: {}", path.display(), reason(error)),
+        )
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The operating system's words for an error, lower-case and without the number.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_owned(),
+    }
+}

@@ -1,0 +1,302 @@
+//! The embedded default for a host without an engine: a sandbox of namespaces, made by `bwrap`.
+//!
+//! There is no daemon, so a small process of our own, the *shim*, stands between supervisor and
+//! sandbox: it holds the workload's pipes and appends what comes out of them to files, takes
+//! signals, and outlives the supervisor. Everything is in one directory of the run, `sandbox/`:
+//!
+//! | file | content |
+//! |---|---|
+//! | `lock` | held by the shim as long as it lives |
+//! | `shim` | its process identity |
+//! | `stdout`, `stderr` | what the workload wrote; see [`started`] for the beginning of `stderr` |
+//! | `status` | what `bwrap --json-status-fd` says: the child's pid, and at the end the exit code |
+
+mod init;
+mod sandbox;
+mod shim;
+mod status;
+mod tail;
+
+pub(crate) use init::init;
+pub(crate) use shim::shim;
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::FdFlags;
+use rustix::process::Signal;
+
+use super::problem::{Problem, Result};
+use super::{
+    AttachEnd, Attached, Client, ContainerSpec, Exit, Inspected, Labelled, Runtime, child,
+};
+use crate::store::{Process, StreamBytes, Timestamp, is_held, make_dir};
+use tail::Tail;
+
+/// How long the shim may take to act on a signal.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The driver, bound to the directory of one run.
+pub(super) struct Bwrap {
+    dir: Option<PathBuf>,
+}
+
+impl Bwrap {
+    pub(super) fn new(dir: Option<PathBuf>) -> Bwrap {
+        Bwrap { dir }
+    }
+
+    fn dir(&self) -> Result<&Path> {
+        let missing = || Problem::Refused("no sandbox was named".to_owned());
+        self.dir.as_deref().ok_or_else(missing)
+    }
+
+    fn is_alive(&self) -> Result<bool> {
+        is_held(&self.dir()?.join("lock")).map_err(|error| Problem::Refused(error.message))
+    }
+
+    fn shim(&self) -> Option<Process> {
+        let bytes = fs::read(self.dir.as_deref()?.join("shim")).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Waits until the shim is gone. False: it was not within `patience`.
+    fn wait_gone(&self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        let mut pause = Duration::from_millis(1);
+        while self.is_alive()? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        Ok(true)
+    }
+
+    /// Ends the shim itself; the sandbox dies with it.
+    fn kill_shim(&self) -> Result<()> {
+        if let Some(shim) = self.shim() {
+            shim.signal(Signal::KILL);
+        }
+        match self.wait_gone(PATIENCE)? {
+            true => Ok(()),
+            false => Err(Problem::Transient("the sandbox does not end".to_owned())),
+        }
+    }
+}
+
+impl Runtime for Bwrap {
+    /// Makes a sandbox with the same namespaces as a run's: having bwrap does not mean being allowed.
+    fn probe(&self) -> Result<String> {
+        let run = |args: &[&str]| {
+            child::run(Command::new("bwrap").args(args), b"", PATIENCE, &|_| {})
+                .map_err(|error| failed(&error))
+        };
+        let version = run(&["--version"])?.stdout;
+        let mut args = sandbox::NAMESPACES.to_vec();
+        args.extend(["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]);
+        let trial = run(&args)?;
+        match trial.success {
+            true => Ok(version.trim().trim_start_matches("bubblewrap ").to_owned()),
+            false => Err(setup_failed(&trial.stderr)),
+        }
+    }
+
+    fn pull_image(&self, _image: &str, _progress: &dyn Fn(&str)) -> Result<()> {
+        Err(Problem::Refused("bwrap has no images".to_owned()))
+    }
+
+    fn create(&self, _spec: &ContainerSpec) -> Result<()> {
+        let dir = self.dir()?;
+        make_dir(dir).map_err(|error| store_failed(dir, &error))
+    }
+
+    fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
+        let dir = self.dir()?;
+        let (reader, writer) = rustix::pipe::pipe().map_err(|error| failed(&error.into()))?;
+        // Inherited by the shim, and through it by bwrap, which reads its arguments from there: so
+        // no value is on a command line.
+        rustix::io::fcntl_setfd(&reader, FdFlags::empty()).map_err(|error| failed(&error.into()))?;
+        rustix::io::fcntl_setfd(&writer, FdFlags::CLOEXEC).map_err(|error| failed(&error.into()))?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg(shim::COMMAND)
+            .arg(dir)
+            .arg(reader.as_raw_fd().to_string())
+            .arg(spec.user.uid.to_string())
+            .arg(spec.user.gid.to_string())
+            .args(&spec.command)
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| failed(&error))?;
+        drop(reader);
+        let args = sandbox::args(spec).join("\0") + "\0";
+        // If the shim is gone already, its status says so.
+        let _ = fs::File::from(writer).write_all(args.as_bytes());
+        let bells = (child.stdout.take(), child.stderr.take());
+        wait_locked(dir, &mut child)?;
+        Ok(Attached {
+            stdout: Box::new(Tail::stdout(dir, 0, bells.0.map(OwnedFd::from))),
+            stderr: Box::new(Tail::stderr(dir, 0, bells.1.map(OwnedFd::from))),
+            client: Box::new(ShimClient(Mutex::new(Some(child)))),
+        })
+    }
+
+    fn reattach(&self, _handle: &str, kept: StreamBytes) -> Result<Attached> {
+        let dir = self.dir()?;
+        Ok(Attached {
+            stdout: Box::new(Tail::stdout(dir, kept.stdout, None)),
+            stderr: Box::new(Tail::stderr(dir, kept.stderr, None)),
+            client: Box::new(ShimClient(Mutex::new(None))),
+        })
+    }
+
+    fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
+        let dir = self.dir()?;
+        let state = if !dir.exists() {
+            Inspected::Missing
+        } else if self.is_alive()? {
+            match status::started(dir) {
+                Some(_) => Inspected::Running {
+                    started_at: modified(&dir.join("shim")),
+                },
+                None => Inspected::Created,
+            }
+        } else if dir.join("shim").exists() {
+            Inspected::Exited(exit(dir))
+        } else {
+            Inspected::Created
+        };
+        Ok(handles.iter().map(|_| state.clone()).collect())
+    }
+
+    fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
+        if let Some(shim) = self.shim() {
+            shim.signal(Signal::TERM);
+        }
+        match self.wait_gone(grace)? {
+            true => Ok(()),
+            false => self.kill(handle),
+        }
+    }
+
+    fn kill(&self, _handle: &str) -> Result<()> {
+        if let Some(shim) = self.shim() {
+            shim.signal(Signal::QUIT);
+        }
+        match self.wait_gone(PATIENCE)? {
+            true => Ok(()),
+            false => self.kill_shim(),
+        }
+    }
+
+    fn remove(&self, _handle: &str) -> Result<()> {
+        let dir = self.dir()?;
+        if self.is_alive()? {
+            self.kill_shim()?;
+        }
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store_failed(dir, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sandboxes are found through their runs: there is nowhere else to look.
+    fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Waits until the shim holds its lock: from then on the lock says whether it lives.
+fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !dir.join("shim").exists() {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(Problem::Refused(format!("the sandbox's shim ended: {status}")));
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Problem::Transient("the sandbox's shim does not start".to_owned()));
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+/// How a sandbox whose shim is gone ended.
+fn exit(dir: &Path) -> Exit {
+    let finished_at = modified(&dir.join("status"));
+    match status::started(dir) {
+        Some(_) => Exit {
+            started_at: modified(&dir.join("shim")),
+            finished_at,
+            code: status::exit_code(dir),
+            ..Exit::default()
+        },
+        None => Exit {
+            finished_at,
+            error: Some(setup_failed(&status::setup_output(dir)).message().to_owned()),
+            ..Exit::default()
+        },
+    }
+}
+
+fn modified(path: &Path) -> Option<Timestamp> {
+    fs::metadata(path).ok()?.modified().ok().map(Timestamp)
+}
+
+/// The shim as this process's child, which has to be waited for once it is gone.
+struct ShimClient(Mutex<Option<Child>>);
+
+impl Client for ShimClient {
+    fn detach(&self) {}
+
+    fn ended(&self) -> AttachEnd {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(child) = child.as_mut() {
+            let _ = child::wait_until(child, Instant::now() + PATIENCE);
+        }
+        AttachEnd::default()
+    }
+}
+
+/// The sandbox could not be set up; bwrap's own words, and what they mean.
+fn setup_failed(stderr: &str) -> Problem {
+    let text = stderr.trim().trim_start_matches("bwrap: ");
+    let text = if text.is_empty() { "bwrap failed without saying why" } else { text };
+    let lower = text.to_lowercase();
+    let forbidden = ["namespace", "uid map", "operation not permitted"];
+    if forbidden.iter().any(|part| lower.contains(part)) {
+        return Problem::unreachable(
+            format!("this system does not let bwrap make a sandbox: {text}"),
+            "allow unprivileged user namespaces (kernel.unprivileged_userns_clone=1, or \
+             kernel.apparmor_restrict_unprivileged_userns=0), or use --runtime docker",
+        );
+    }
+    Problem::Refused(format!("the sandbox could not be made: {text}"))
+}
+
+fn failed(error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::NotFound => Problem::unreachable(
+            "bwrap is not installed: there is no 'bwrap' on PATH",
+            "install it: apt-get install bubblewrap (or dnf, pacman, apk)",
+        ),
+        _ => Problem::unreachable(
+            format!("cannot run bwrap: {}", crate::error::reason(error)),
+            "see: moat doctor",
+        ),
+    }
+}
+
+fn store_failed(path: &Path, error: &io::Error) -> Problem {
+    Problem::Refused(format!("{}: {}", path.display(), crate::error::reason(error)))
+}

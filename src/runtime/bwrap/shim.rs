@@ -1,0 +1,201 @@
+//! The process between supervisor and sandbox. See [`super`] for why, and for its files.
+//!
+//! It keeps pipes between the workload and the files, because a workload may reopen its standard
+//! streams (`echo x > /dev/stderr`), which would truncate a file. Each append rings the supervisor's
+//! bell: a byte on our standard output (or error) for the stream of that name.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::io::FdFlags;
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{init, sandbox, status};
+use crate::store::{Process, create, lock_now, write_atomically};
+
+/// The hidden command.
+pub(super) const COMMAND: &str = "__shim";
+
+/// How long a signal waits for a workload that is about to start.
+const START: Duration = Duration::from_secs(3);
+
+/// Runs the sandbox described by the arguments to its end; returns bwrap's exit code.
+pub(crate) fn shim(args: &[OsString]) -> u8 {
+    let Some(request) = Request::parse(args) else {
+        return 2;
+    };
+    match request.run() {
+        Ok(code) => code,
+        Err(error) => {
+            // Where a failing bwrap would have said it.
+            let line = format!("bwrap: {}\n", crate::error::reason(&error));
+            let _ = fs::write(request.dir.join("stderr"), line);
+            125
+        }
+    }
+}
+
+struct Request<'a> {
+    dir: PathBuf,
+    /// The number of the inherited descriptor from which bwrap reads its arguments.
+    args_fd: &'a OsStr,
+    uid: u32,
+    gid: u32,
+    command: &'a [OsString],
+}
+
+impl<'a> Request<'a> {
+    fn parse(args: &'a [OsString]) -> Option<Request<'a>> {
+        let [dir, args_fd, uid, gid, command @ ..] = args else {
+            return None;
+        };
+        Some(Request {
+            dir: PathBuf::from(dir),
+            args_fd,
+            uid: uid.to_str()?.parse().ok()?,
+            gid: gid.to_str()?.parse().ok()?,
+            command,
+        })
+    }
+
+    fn run(&self) -> io::Result<u8> {
+        // Fails only for a process that leads its group, which a fresh child does not.
+        let _ = rustix::process::setsid();
+        let _lock = lock_now(&self.dir.join("lock"))?;
+        let signals = Signals::new([SIGTERM, SIGQUIT])?;
+        let spools = (self.spool("stdout")?, self.spool("stderr")?);
+        let identity = serde_json::to_vec(&Process::this())?;
+        write_atomically(&self.dir.join("shim"), &identity)?;
+        // Spawned by the main thread: `--die-with-parent` means the thread that spawned it.
+        let mut child = self.spawn()?;
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        let dir = self.dir.clone();
+        let bwrap = child.id();
+        std::thread::spawn(move || obey(signals, &dir, bwrap));
+        let copies = [
+            stdout.map(|pipe| std::thread::spawn(move || copy(pipe, spools.0, io::stdout()))),
+            stderr.map(|pipe| std::thread::spawn(move || copy(pipe, spools.1, io::stderr()))),
+        ];
+        let code = child.wait()?.code();
+        for copy in copies.into_iter().flatten() {
+            let _ = copy.join();
+        }
+        Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(125))
+    }
+
+    fn spool(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.dir.join(name))
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let status = create(&self.dir.join("status"))?;
+        let program = File::open("/proc/self/exe")?;
+        for inherited in [status.as_fd(), program.as_fd()] {
+            rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
+        }
+        let mut command = Command::new("bwrap");
+        command
+            .args(["--json-status-fd", &status.as_raw_fd().to_string()])
+            .arg("--args")
+            .arg(self.args_fd)
+            // A copy, not a mount: it works for a user who cannot reach this program's directory,
+            // and when the program has been replaced meanwhile.
+            .args(["--perms", "0555", "--file", &program.as_raw_fd().to_string(), sandbox::INIT])
+            .args(["--", sandbox::INIT, init::COMMAND])
+            .args(self.command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if rustix::process::geteuid().is_root() && self.uid != 0 {
+            command.uid(self.uid).gid(self.gid);
+        }
+        let child = command.spawn()?;
+        // The workload's input is the workload's alone: when it closes it, the writer must know.
+        let null = File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        Ok(child)
+    }
+}
+
+/// Appends a stream to its file and rings. When the disk is full, it waits for space: the workload
+/// waits with it, and nothing is lost. The supervisor makes space by releasing what it has read.
+fn copy(mut pipe: impl Read, mut spool: File, mut bell: impl Write + AsFd) {
+    let _ = rustix::fs::fcntl_setfl(&bell, OFlags::NONBLOCK);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = match pipe.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            match spool.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        // Nobody to hear it, or a full pipe that will wake them anyway: both fine.
+        let _ = bell.write(b".").and_then(|_| bell.flush());
+    }
+}
+
+/// Passes signals on: TERM to the workload, QUIT kills all that is in the sandbox.
+fn obey(mut signals: Signals, dir: &Path, bwrap: u32) {
+    for signal in signals.forever() {
+        let deadline = Instant::now() + START;
+        while !deliver(signal, dir, bwrap) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// False: there is nothing to deliver it to yet.
+fn deliver(signal: i32, dir: &Path, bwrap: u32) -> bool {
+    // bwrap is our child and not waited for, its child is not waited for while bwrap lives: as
+    // long as the parents are right, so are the pids.
+    let Some(first) = status::child_pid(dir).filter(|pid| parent(*pid) == Some(bwrap)) else {
+        return false;
+    };
+    if signal == SIGQUIT {
+        return kill(first, Signal::KILL);
+    }
+    let workload = children(first).into_iter().next();
+    match workload {
+        Some(pid) if status::started(dir).is_some() => kill(pid, Signal::TERM),
+        _ => false,
+    }
+}
+
+fn kill(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}

@@ -1,0 +1,63 @@
+//! What the files of a sandbox say about its life.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// What [`super::init`] writes to standard error before it becomes the workload. All before it is
+/// bwrap's own, all behind it is the workload's; without it, the workload never ran.
+pub(super) const STARTED: &[u8] = b"\0moat: the sandbox stands\0\n";
+
+/// How much bwrap may say before the mark.
+const SETUP: u64 = 64 * 1024;
+
+/// Where the workload's standard error begins in `stderr`; `None` if it has not started.
+pub(super) fn started(dir: &Path) -> Option<u64> {
+    let head = head(dir);
+    let mark = head
+        .windows(STARTED.len())
+        .position(|window| window == STARTED)?;
+    Some((mark + STARTED.len()) as u64)
+}
+
+/// What was written before the workload started.
+pub(super) fn setup_output(dir: &Path) -> String {
+    String::from_utf8_lossy(&head(dir)).into_owned()
+}
+
+fn head(dir: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(file) = File::open(dir.join("stderr")) {
+        let _ = file.take(SETUP).read_to_end(&mut head);
+    }
+    head
+}
+
+/// A line of `--json-status-fd`. Unknown members are to be ignored (bwrap's manual).
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Line {
+    child_pid: Option<u32>,
+    exit_code: Option<i64>,
+}
+
+/// The pid of the sandbox's first process, as seen from outside.
+pub(super) fn child_pid(dir: &Path) -> Option<u32> {
+    lines(dir).iter().find_map(|line| line.child_pid)
+}
+
+/// The workload's exit code; `None` if nobody recorded it.
+pub(super) fn exit_code(dir: &Path) -> Option<u8> {
+    let code = lines(dir).iter().find_map(|line| line.exit_code)?;
+    u8::try_from(code).ok()
+}
+
+fn lines(dir: &Path) -> Vec<Line> {
+    let text = fs::read_to_string(dir.join("status")).unwrap_or_default();
+    serde_json::Deserializer::from_str(&text)
+        .into_iter::<Line>()
+        .map_while(std::result::Result::ok)
+        .collect()
+}

@@ -1,0 +1,129 @@
+//! Running a command line to its end, under a deadline.
+//!
+//! No child outlives its deadline, and no thread waits for one: both pipes are read by `poll`.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The most output that is kept of each stream, in bytes.
+const LIMIT: usize = 16 * 1024 * 1024;
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) success: bool,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+/// Runs a command to its end, giving it `input`, and kills it at the deadline (`TimedOut`).
+///
+/// `line` is called with each piece of standard error, for progress.
+pub(super) fn run(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    line: &dyn Fn(&str),
+) -> io::Result<Output> {
+    let deadline = Instant::now() + patience;
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let mut child = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let result = converse(&mut child, input, deadline, line);
+    if result.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (stdout, stderr, status) = result?;
+    Ok(Output {
+        success: status.success(),
+        stdout,
+        stderr,
+    })
+}
+
+fn converse(
+    child: &mut Child,
+    input: &[u8],
+    deadline: Instant,
+    line: &dyn Fn(&str),
+) -> io::Result<(String, String, ExitStatus)> {
+    if let Some(mut stdin) = child.stdin.take() {
+        // A few lines of environment: less than a pipe holds.
+        match io::Write::write_all(&mut stdin, input) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
+    }
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let mut told = 0;
+    while stdout.is_some() || stderr.is_some() {
+        wait_readable(&stdout, &stderr, deadline)?;
+        read_ready(&mut stdout, &mut out)?;
+        read_ready(&mut stderr, &mut err)?;
+        while let Some(end) = err[told..].iter().position(|byte| *byte == b'\n') {
+            line(&String::from_utf8_lossy(&err[told..told + end]));
+            told += end + 1;
+        }
+    }
+    let status = wait_until(child, deadline)?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((text(out), text(err), status))
+}
+
+fn wait_readable(stdout: &Option<impl AsFd>, stderr: &Option<impl AsFd>, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let mut fds = Vec::with_capacity(2);
+    fds.extend(stdout.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+    fds.extend(stderr.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+    let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+    match poll(&mut fds, Some(&timeout)) {
+        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads once if there is something to read; at the end of the stream, drops it.
+fn read_ready<R: Read + AsFd>(stream: &mut Option<R>, into: &mut Vec<u8>) -> io::Result<()> {
+    let Some(reader) = stream else { return Ok(()) };
+    let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut fds, Some(&none)).unwrap_or(0) == 0 {
+        return Ok(());
+    }
+    let mut buffer = [0; 8192];
+    match reader.read(&mut buffer) {
+        Ok(0) => *stream = None,
+        Ok(count) if into.len() < LIMIT => into.extend_from_slice(&buffer[..count]),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Waits for a child that is about to end.
+pub(super) fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}

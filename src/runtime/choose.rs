@@ -1,0 +1,95 @@
+//! Which runtime a run uses, and how a driver is opened.
+
+use std::fmt;
+use std::path::Path;
+
+use super::bwrap::Bwrap;
+use super::docker::Docker;
+use super::problem::{Problem, Result};
+use super::Runtime;
+use crate::store::RunDir;
+
+/// The runtimes that this program drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Docker,
+    Bwrap,
+}
+
+/// In the order in which they are tried.
+pub(crate) const SUPPORTED: [Name; 2] = [Name::Docker, Name::Bwrap];
+
+impl Name {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Name::Docker => "docker",
+            Name::Bwrap => "bwrap",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Name> {
+        SUPPORTED.into_iter().find(|name| name.as_str() == word)
+    }
+
+    /// Whether containers are made from images.
+    pub(crate) fn has_images(self) -> bool {
+        self == Name::Docker
+    }
+
+    /// What isolation by this runtime does not give, if it is less than a container's.
+    pub(crate) fn weakness(self) -> Option<&'static str> {
+        match self {
+            Name::Docker => None,
+            Name::Bwrap => Some(
+                "bwrap isolates less than a container: it shares the kernel and a read-only view of this system",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Opens a driver. `dir`: the run that it is for; drivers without a daemon keep their state there.
+pub(crate) fn open(name: Name, engine: &[(String, String)], dir: Option<&RunDir>) -> Box<dyn Runtime> {
+    match name {
+        Name::Docker => Box::new(Docker::new(engine.to_vec())),
+        Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
+    }
+}
+
+/// The first runtime that answers here.
+pub(crate) fn choose() -> Result<Name> {
+    if on_path("docker") && Docker::new(engine_settings()).answers() {
+        return Ok(Name::Docker);
+    }
+    if on_path("bwrap") {
+        return Ok(Name::Bwrap);
+    }
+    Err(Problem::unreachable(
+        "no runtime answers here: neither docker nor bwrap",
+        "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
+    ))
+}
+
+/// The settings in our environment that choose the engine. A run keeps them, so that whoever looks
+/// after it later asks the same engine.
+pub(crate) fn engine_settings() -> Vec<(String, String)> {
+    super::docker::SETTINGS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect()
+}
+
+/// Whether a program is found on PATH.
+pub(crate) fn on_path(program: &str) -> bool {
+    let executable = |path: &Path| {
+        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+    };
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|dir| executable(&dir.join(program)))
+    })
+}

@@ -1,0 +1,122 @@
+//! What the client's error output means. The only place that reads it.
+
+use super::super::problem::Problem;
+
+/// Turns the error output of a failed client into a problem.
+pub(super) fn classify(stderr: &str) -> Problem {
+    let text = message(stderr);
+    let lower = stderr.to_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    if says(&["permission denied while trying to connect", "dial unix", "connect: permission denied"])
+        && says(&["permission denied"])
+    {
+        return Problem::unreachable(
+            format!("docker's socket cannot be used: {text}"),
+            "add yourself to the group 'docker', set DOCKER_HOST, or use --runtime bwrap",
+        );
+    }
+    if says(UNREACHABLE) {
+        return Problem::unreachable(
+            format!("docker's engine cannot be reached: {text}"),
+            "start it (e.g. 'systemctl start docker'), set DOCKER_HOST, or use --runtime bwrap",
+        );
+    }
+    if says(&["no such image", "unable to find image"]) {
+        return Problem::ImageMissing(text);
+    }
+    if says(&["no such container", "no such object"]) {
+        return Problem::NotFound(text);
+    }
+    if says(TRANSIENT) {
+        return Problem::Transient(text);
+    }
+    Problem::Refused(text)
+}
+
+const UNREACHABLE: &[&str] = &[
+    "cannot connect to the docker daemon",
+    "failed to connect to the docker api",
+    "is the docker daemon running",
+    "error during connect",
+    "connection refused",
+    "connection reset",
+    "unexpected eof",
+    "no such host\nerror during",
+];
+
+const TRANSIENT: &[&str] = &[
+    "already in progress",
+    "context deadline exceeded",
+    "i/o timeout",
+    "resource temporarily unavailable",
+    "toomanyrequests",
+    "try again",
+];
+
+/// Whether a refusal to stop, kill or remove says that there is nothing to do.
+pub(super) fn has_ended(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    lower.contains("is not running") || lower.contains("cannot kill container")
+}
+
+/// The engine's own words: without the client's prefixes and its advice to read the help.
+fn message(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("See '") && !line.starts_with("Run 'docker"))
+        .collect();
+    let text = lines.join("; ");
+    let mut text = text.as_str();
+    for prefix in ["docker: ", "Error response from daemon: ", "Error: ", "error: "] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    match text.strip_suffix('.').unwrap_or(text) {
+        "" => "it failed without saying why".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Real messages, word for word, of Docker 20.10.24 and client 28.2.2.
+    const MESSAGES: &[(&str, &str)] = &[
+        ("Error: No such object: m3", "not-found"),
+        ("Error: No such container: x", "not-found"),
+        ("Error response from daemon: No such container: nosuch", "not-found"),
+        ("error: no such object: x", "not-found"),
+        ("Error response from daemon: No such image: nosuch:1", "image"),
+        ("Unable to find image 'nosuch:1' locally", "image"),
+        ("Cannot connect to the Docker daemon at unix:///nope.sock. Is the docker daemon running?", "unreachable"),
+        ("error during connect: Get \"http://x/v1.41/info\": dial tcp: lookup x: no such host", "unreachable"),
+        ("error waiting for container: unexpected EOF", "unreachable"),
+        ("permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/version\": dial unix /var/run/docker.sock: connect: permission denied", "unreachable"),
+        ("Error response from daemon: removal of container x is already in progress", "transient"),
+        ("Error response from daemon: Cannot mkdir: /etc/passwd is not a directory", "refused"),
+        ("Error response from daemon: Conflict. The container name \"/x\" is already in use by container \"1\". You have to remove (or rename) that container to be able to reuse that name.\nSee 'docker create --help'.", "refused"),
+        ("", "refused"),
+    ];
+
+    #[test]
+    fn real_messages_are_told_apart() {
+        for (stderr, expected) in MESSAGES {
+            let kind = match classify(stderr) {
+                Problem::NotFound(_) => "not-found",
+                Problem::ImageMissing(_) => "image",
+                Problem::Unreachable(..) => "unreachable",
+                Problem::Transient(_) => "transient",
+                Problem::Refused(_) => "refused",
+            };
+            assert_eq!(kind, *expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn the_message_is_the_engines_own() {
+        let conflict = classify(MESSAGES[12].0);
+        assert!(conflict.message().starts_with("Conflict. The container name"));
+        assert!(!conflict.message().contains("See '"));
+    }
+}

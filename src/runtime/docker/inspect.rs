@@ -1,0 +1,83 @@
+//! What `docker inspect` says of a container's state.
+
+use serde::Deserialize;
+
+use super::super::problem::{Problem, Result};
+use super::super::{Exit, Inspected};
+use crate::store::Timestamp;
+
+/// One line per container: its name, and its state as JSON.
+pub(super) const FORMAT: &str = "{{.Name}} {{json .State}}";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    status: String,
+    exit_code: i64,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
+    error: String,
+    started_at: String,
+    finished_at: String,
+}
+
+/// The state of `handle` in the output; missing if it is not in there.
+pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
+    let named = |line: &&str| line.trim_start_matches('/').split(' ').next() == Some(handle);
+    let Some(line) = output.lines().find(named) else {
+        return Ok(Inspected::Missing);
+    };
+    let json = line.split_once(' ').map_or("", |(_, json)| json);
+    let state: State = serde_json::from_str(json).map_err(|error| {
+        Problem::Refused(format!("docker's answer about {handle} cannot be read: {error}"))
+    })?;
+    Ok(match state.status.as_str() {
+        "running" | "paused" | "restarting" => Inspected::Running {
+            started_at: time(&state.started_at),
+        },
+        "created" if state.error.is_empty() => Inspected::Created,
+        _ => Inspected::Exited(exit(state)),
+    })
+}
+
+fn exit(state: State) -> Exit {
+    let started_at = time(&state.started_at);
+    Exit {
+        // A container that failed to start has code 127 or 128 and the reason in `Error`.
+        code: started_at.and_then(|_| u8::try_from(state.exit_code).ok()),
+        started_at,
+        finished_at: time(&state.finished_at),
+        oom_killed: state.oom_killed,
+        error: Some(state.error).filter(|text| !text.is_empty()),
+    }
+}
+
+/// Docker writes the year 1 for "never".
+fn time(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).filter(|_| !text.starts_with("0001"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXITED: &str = r#"/run_x {"Status":"exited","Running":false,"Paused":false,"Restarting":false,"OOMKilled":false,"Dead":false,"Pid":0,"ExitCode":127,"Error":"","StartedAt":"2026-11-21T03:20:03.071643467Z","FinishedAt":"2026-11-21T03:20:03.073248852Z"}"#;
+    const NEVER: &str = r#"/run_y {"Status":"created","OOMKilled":false,"ExitCode":127,"Error":"OCI runtime create failed","StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}"#;
+
+    #[test]
+    fn states_are_read() {
+        let output = format!("{EXITED}\n{NEVER}\n");
+        let Inspected::Exited(exit) = parse(&output, "run_x").unwrap() else {
+            panic!("not exited")
+        };
+        assert_eq!((exit.code, exit.oom_killed), (Some(127), false));
+        assert!(exit.started_at.is_some() && exit.finished_at.is_some());
+        let Inspected::Exited(exit) = parse(&output, "run_y").unwrap() else {
+            panic!("not exited")
+        };
+        assert_eq!((exit.code, exit.started_at), (None, None));
+        assert_eq!(exit.error.as_deref(), Some("OCI runtime create failed"));
+        assert_eq!(parse(&output, "run_").unwrap(), Inspected::Missing);
+        assert!(parse("/a {\"Status\":", "a").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Drivers for the container command lines, behind one small trait.
+//!
+//! The only code that names an engine. Drivers are thin and know nothing of runs: they get a
+//! [`ContainerSpec`] and a handle, which moat chooses, so that it is known before anything exists.
+//! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
+//! could not be asked, or refused ([`Problem`]).
+
+pub(crate) mod bwrap;
+mod child;
+mod choose;
+mod docker;
+mod problem;
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use choose::{Name, SUPPORTED, choose, engine_settings, open};
+pub(crate) use problem::{Problem, Result};
+
+use crate::store::{Mount, RunDir, StreamBytes, Timestamp};
+
+/// Where every workspace is mounted.
+pub(crate) const WORKSPACE: &str = "/workspace";
+
+/// The workload's home directory, where the image's own cannot be used. Gone with the container.
+pub(crate) const HOME: &str = "/home/moat";
+
+/// A driver for one container command line.
+pub(crate) trait Runtime: Send + Sync {
+    /// Asks for the version of what runs the containers. Fails with what a person can do about it.
+    fn probe(&self) -> Result<String>;
+
+    /// Gets an image from its registry, reporting progress in lines.
+    fn pull_image(&self, image: &str, progress: &dyn Fn(&str)) -> Result<()>;
+
+    /// Makes a container that is not started. The image must be there.
+    fn create(&self, spec: &ContainerSpec) -> Result<()>;
+
+    /// Starts a container and gives its output from the first byte on.
+    fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached>;
+
+    /// Gives the output of a container that was started before, without the bytes already kept.
+    /// It may end before the container does (see [`Runtime::inspect`]); then reattach again.
+    fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached>;
+
+    /// The state of containers, in the order asked for.
+    fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>>;
+
+    /// Asks the workload to end, and kills it after `grace`. Blocks until it has ended.
+    /// Fine if it has ended already, or is gone.
+    fn stop(&self, handle: &str, grace: Duration) -> Result<()>;
+
+    /// Kills the workload at once. Fine if it has ended already, or is gone.
+    fn kill(&self, handle: &str) -> Result<()>;
+
+    /// Removes a container with all that belongs to it, running or not. Fine if it is gone.
+    fn remove(&self, handle: &str) -> Result<()>;
+
+    /// The containers that carry the label of this home.
+    fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>>;
+}
+
+/// All that a driver needs to know to make a container.
+#[derive(Clone, Debug)]
+pub(crate) struct ContainerSpec {
+    pub(crate) handle: String,
+    pub(crate) home_label: String,
+    pub(crate) run_label: String,
+    pub(crate) image: Option<String>,
+    pub(crate) workspace: PathBuf,
+    pub(crate) command: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) user: User,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    pub(crate) stdin: bool,
+}
+
+/// The user and group that the workload runs as: the workspace's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// A container's output, and what ends with it.
+pub(crate) struct Attached {
+    pub(crate) stdout: Box<dyn Read + Send>,
+    pub(crate) stderr: Box<dyn Read + Send>,
+    pub(crate) client: Box<dyn Client>,
+}
+
+/// The process behind an attachment. Not the workload: its end says that the streams have ended.
+pub(crate) trait Client: Send + Sync {
+    /// Ends the attachment. The container goes on.
+    fn detach(&self);
+
+    /// How it ended; blocks until it has. Call when the streams have ended.
+    fn ended(&self) -> AttachEnd;
+}
+
+/// How an attachment ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AttachEnd {
+    /// The exit code that it claims for the workload; [`Runtime::inspect`] confirms it.
+    pub(crate) code: Option<u8>,
+    /// What it said about a failure of its own, in the engine's words.
+    pub(crate) error: Option<String>,
+}
+
+/// The state of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Inspected {
+    /// There is no such container (any more).
+    Missing,
+    /// It was never started.
+    Created,
+    Running {
+        started_at: Option<Timestamp>,
+    },
+    Exited(Exit),
+}
+
+/// The end of a container.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Exit {
+    /// Not set: the workload never ran.
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    /// Not set: nobody can know it.
+    pub(crate) code: Option<u8>,
+    pub(crate) oom_killed: bool,
+    /// Why it failed to start, in the engine's words.
+    pub(crate) error: Option<String>,
+}
+
+/// A container found by its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labelled {
+    pub(crate) handle: String,
+    pub(crate) run: String,
+}
+
+/// The runtime that a run was made with.
+pub(crate) fn of_run(dir: &RunDir, name: &str, engine: &[(String, String)]) -> Result<Box<dyn Runtime>> {
+    let name = Name::parse(name).ok_or_else(|| {
+        Problem::unreachable(format!("this moat has no runtime '{name}'"), "use the version that made the run")
+    })?;
+    Ok(open(name, engine, Some(dir)))
+}

@@ -1,0 +1,54 @@
+//! What can go wrong between moat and an engine.
+
+use crate::error::{Error, Kind};
+
+pub(crate) type Result<T> = std::result::Result<T, Problem>;
+
+/// An engine's failure, by what the caller can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// The container is not there.
+    NotFound(String),
+    /// The image is not there; getting it may help.
+    ImageMissing(String),
+    /// The engine cannot be asked: absent, down, or not permitted. The second text says what to do.
+    Unreachable(String, String),
+    /// It may work when tried again.
+    Transient(String),
+    /// It will not work when tried again. The engine's own words.
+    Refused(String),
+}
+
+impl Problem {
+    pub(crate) fn unreachable(message: impl Into<String>, hint: impl Into<String>) -> Problem {
+        Problem::Unreachable(message.into(), hint.into())
+    }
+
+    /// Whether the same request may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Problem::Unreachable(..) | Problem::Transient(_))
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Problem::NotFound(text)
+            | Problem::ImageMissing(text)
+            | Problem::Unreachable(text, _)
+            | Problem::Transient(text)
+            | Problem::Refused(text) => text,
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Error {
+        let message = crate::term::harmless(problem.message());
+        match problem {
+            Problem::ImageMissing(_) => Error::new(Kind::Image, message),
+            Problem::Unreachable(_, hint) if !hint.is_empty() => {
+                Error::new(Kind::Runtime, message).hint(hint)
+            }
+            _ => Error::new(Kind::Runtime, message),
+        }
+    }
+}

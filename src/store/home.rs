@@ -1,0 +1,144 @@
+//! Where moat keeps its data, and what is in there.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file;
+use super::id::RunId;
+use super::lock::{self, Lock};
+use super::run_dir::RunDir;
+use crate::error::{Error, Kind, Result};
+
+/// How long to wait for the global lock, which nobody holds for more than milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `$MOAT_HOME`, by default `~/.moat`.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// Finds the directory; it need not exist.
+    pub(crate) fn locate() -> Result<Home> {
+        let named = std::env::var_os("MOAT_HOME").filter(|value| !value.is_empty());
+        let root = match named {
+            Some(path) => PathBuf::from(path),
+            None => std::env::home_dir()
+                .filter(|home| !home.as_os_str().is_empty())
+                .map(|home| home.join(".moat"))
+                .ok_or_else(|| {
+                    Error::new(Kind::Store, "neither MOAT_HOME nor HOME is set")
+                        .hint("set MOAT_HOME to the directory where runs are to be kept")
+                })?,
+        };
+        let root = std::path::absolute(&root)
+            .map_err(|error| Error::io(Kind::Store, "find", &root, &error))?;
+        match fs::metadata(&root) {
+            Ok(metadata) if !metadata.is_dir() => Err(Error::new(
+                Kind::Store,
+                format!("MOAT_HOME is not a directory: {}", root.display()),
+            )
+            .hint("set MOAT_HOME to a directory")),
+            _ => Ok(Home { root }),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directories that a run needs.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        for dir in [self.root.clone(), self.runs(), self.names()] {
+            file::make_dir(&dir).map_err(|error| {
+                Error::io(Kind::Store, "make", &dir, &error)
+                    .hint("set MOAT_HOME to a directory that you may write to")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A word that tells this home from others, for labels: FNV-1a of its real path.
+    pub(crate) fn hash(&self) -> String {
+        let path = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
+        let hash = path
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        format!("{hash:016x}")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.root.join("config.yaml")
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub(super) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    pub(crate) fn run(&self, id: &RunId) -> RunDir {
+        RunDir::new(self.runs().join(id.as_str()), id.clone())
+    }
+
+    /// The ids of all runs, in no order. A home that does not exist has none.
+    pub(crate) fn run_ids(&self) -> Result<Vec<RunId>> {
+        Ok(self
+            .entries()?
+            .iter()
+            .filter_map(|name| RunId::parse(name))
+            .collect())
+    }
+
+    /// What an interrupted start or removal left in `runs/` and nobody holds any more.
+    pub(crate) fn debris(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for name in self.entries()? {
+            let path = self.runs().join(&name);
+            let ours = name.starts_with(NEW_PREFIX) || name.starts_with(GONE_PREFIX);
+            if ours && !lock::is_held(&path.join("owner.lock"))? {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+
+    fn entries(&self) -> Result<Vec<String>> {
+        let runs = self.runs();
+        let failed = |error: &io::Error| Error::io(Kind::Store, "read", &runs, error);
+        let entries = match fs::read_dir(&runs) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(&error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| failed(&error))?;
+            names.extend(entry.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    /// The lock around names and the appearance of runs.
+    pub(super) fn lock(&self) -> Result<Lock> {
+        let path = self.root.join("lock");
+        lock::exclusive(&path, PATIENCE)?.ok_or_else(|| {
+            let message = format!("another moat command has held {} for 10 s", path.display());
+            Error::new(Kind::Store, message).hint("see who holds it: fuser -v on that file")
+        })
+    }
+}
+
+/// Run directories that are not complete yet, and those that are being removed.
+pub(super) const NEW_PREFIX: &str = ".new-";
+pub(super) const GONE_PREFIX: &str = ".gone-";

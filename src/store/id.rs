@@ -1,0 +1,162 @@
+//! Run ids and run names: what they may look like, and how new ones are made.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+/// `run_` and twelve lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct RunId(String);
+
+pub(crate) const ID_PREFIX: &str = "run_";
+
+impl RunId {
+    pub(crate) fn random() -> io::Result<RunId> {
+        let bytes: [u8; 6] = random_bytes()?;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(RunId(format!("{ID_PREFIX}{hex}")))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<RunId> {
+        let digits = text.strip_prefix(ID_PREFIX)?;
+        let valid = digits.len() == 12
+            && digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        valid.then(|| RunId(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<RunId, &'static str> {
+        RunId::parse(&text).ok_or("not a run id")
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> String {
+        id.0
+    }
+}
+
+/// A run's name: 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or a digit.
+///
+/// It is a file name in `$MOAT_HOME/names` and part of messages, hence the narrow alphabet. A name
+/// that begins like an id would make every argument ambiguous, so there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Name(String);
+
+pub(crate) const NAME_RULE: &str =
+    "a name is 1 to 63 letters, digits, '.', '_' or '-', begins with a letter or a digit, and not with 'run_'";
+
+impl Name {
+    pub(crate) fn parse(text: &str) -> Option<Name> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let valid = (1..=63).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && text.bytes().all(allowed)
+            && !text.starts_with(ID_PREFIX);
+        valid.then(|| Name(text.to_owned()))
+    }
+
+    /// Two words, and a number from the second try on, so that trying again ends soon.
+    pub(crate) fn random(attempt: u32) -> io::Result<Name> {
+        let bytes: [u8; 4] = random_bytes()?;
+        let pick = |words: &[&'static str], byte: u8| words[usize::from(byte) % words.len()];
+        let (first, second) = (pick(FIRST, bytes[0]), pick(SECOND, bytes[1]));
+        let number = u16::from_le_bytes([bytes[2], bytes[3]]);
+        Ok(Name(match attempt {
+            0 => format!("{first}-{second}"),
+            _ => format!("{first}-{second}-{number}"),
+        }))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Name, &'static str> {
+        Name::parse(&text).ok_or("not a run name")
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}
+
+fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+const FIRST: &[&str] = &[
+    "amber", "bold", "brave", "brisk", "calm", "clear", "crisp", "deep", "eager", "early", "fair",
+    "fresh", "gentle", "glad", "golden", "grand", "green", "keen", "kind", "late", "light", "lively",
+    "lucky", "merry", "mild", "neat", "noble", "plain", "proud", "quick", "quiet", "rapid", "rare",
+    "ready", "sharp", "silver", "slow", "smart", "soft", "solid", "steady", "still", "strong", "sunny",
+    "swift", "tidy", "true", "warm", "wide", "wise",
+];
+
+const SECOND: &[&str] = &[
+    "badger", "bear", "beaver", "bee", "crane", "crow", "deer", "dove", "eagle", "elk", "falcon",
+    "finch", "fox", "frog", "goose", "hare", "hawk", "heron", "horse", "ibis", "jay", "kestrel", "kite",
+    "lark", "lion", "lynx", "mole", "moth", "newt", "otter", "owl", "panda", "perch", "pike", "raven",
+    "robin", "salmon", "seal", "shrew", "snail", "stork", "swan", "tern", "thrush", "tiger", "toad",
+    "trout", "vole", "wolf", "wren",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_run_and_twelve_digits() {
+        assert!(RunId::parse(RunId::random().unwrap().as_str()).is_some());
+        for bad in ["run_", "run_0123456789a", "run_0123456789AB", "0123456789ab", "run_../../../../"] {
+            assert!(RunId::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_safe_file_names() {
+        for good in ["a", "web-1", "A.b_c", "9"] {
+            assert!(Name::parse(good).is_some(), "{good}");
+        }
+        let long = "x".repeat(64);
+        for bad in ["", ".", "..", "a/b", "a b", "-a", "run_x", "a\n", "ü", &long] {
+            assert!(Name::parse(bad).is_none(), "{bad}");
+        }
+        for attempt in 0..2 {
+            assert!(Name::parse(Name::random(attempt).unwrap().as_str()).is_some());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which process a pid means: the pid together with a token of its start.
+//!
+//! Linux: the boot id and field 22 (start time) of `/proc/PID/stat`, see proc(5). Elsewhere
+//! (macOS): `ps -o lstart=` under a fixed locale and time zone. A recycled pid has another token.
+
+use serde::{Deserialize, Serialize};
+
+/// A process that can be told from a later one with the same pid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) token: String,
+}
+
+impl Process {
+    /// The process that has this pid now. `None` if there is none.
+    pub(crate) fn of(pid: u32) -> Option<Process> {
+        start_token(pid).map(|token| Process { pid, token })
+    }
+
+    pub(crate) fn this() -> Option<Process> {
+        Process::of(std::process::id())
+    }
+
+    /// Whether this very process still exists.
+    pub(crate) fn is_alive(&self) -> bool {
+        start_token(self.pid).is_some_and(|token| token == self.token)
+    }
+
+    /// Sends a signal if this very process still exists; says whether it did.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> bool {
+        let pid = i32::try_from(self.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        match pid {
+            Some(pid) if self.is_alive() => rustix::process::kill_process(pid, signal).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn start_token(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(format!("{}:{}", boot.trim(), start_time(&stat)?))
+}
+
+/// Field 22 of `/proc/PID/stat`. The second field, the command, may hold spaces and parentheses,
+/// so fields are counted from the last closing one. A zombie has ended: it has no start time here.
+#[cfg(target_os = "linux")]
+fn start_time(stat: &str) -> Option<&str> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_token(pid: u32) -> Option<String> {
+    let output = std::process::Command::new("/bin/ps")
+        .args(["-o", "lstart=", "-p", &pid.to_string()])
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_another_token_is_not() {
+        let this = Process::this().unwrap();
+        assert!(this.is_alive());
+        let other = Process {
+            token: "someone else".into(),
+            ..this
+        };
+        assert!(!other.is_alive());
+        assert!(!other.signal(rustix::process::Signal::TERM));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_command_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let tail = "S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0";
+        assert_eq!(start_time(&format!("7 (a) b) ( {tail}")), None);
+        assert_eq!(start_time(&format!("7 (a ) b) {tail}")), Some("4711"));
+        assert_eq!(start_time(&format!("7 (x) {}", tail.replacen('S', "Z", 1))), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! File locks. The kernel drops a lock with its last holder, so a lock never outlives a process.
+//!
+//! The only module that knows which crate does the locking.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+
+/// An exclusive lock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// The locked file, to write who holds it.
+    pub(crate) fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+/// Takes the lock of `path` (made if missing, mode 0600), waiting for at most `patience`.
+/// `None`: somebody else held it all the time.
+pub(crate) fn exclusive(path: &Path, patience: Duration) -> Result<Option<Lock>> {
+    let file = open(path).map_err(|error| Error::io(Kind::Store, "open", path, &error))?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match failpoint::lock_error().map_or_else(|| file.try_lock_exclusive(), Err) {
+            Ok(()) => return Ok(Some(Lock(file))),
+            Err(error) if !is_contended(&error) => return Err(unsupported(path, &error)),
+            Err(_) if Instant::now() >= deadline => return Ok(None),
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// Takes the lock of `path`, or fails at once.
+pub(crate) fn lock_now(path: &Path) -> io::Result<Lock> {
+    let file = open(path)?;
+    file.try_lock_exclusive()?;
+    Ok(Lock(file))
+}
+
+/// Whether anybody holds the lock of `path` now. A file that is not there is not locked.
+pub(crate) fn is_held(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io(Kind::Store, "open", path, &error)),
+    };
+    match FileExt::try_lock_shared(&file) {
+        Ok(()) => Ok(false),
+        Err(error) if is_contended(&error) => Ok(true),
+        Err(error) => Err(unsupported(path, &error)),
+    }
+}
+
+/// Blocks until nobody holds `path` exclusively, and keeps others from it until dropped.
+/// The file may be unlinked meanwhile: the lock and the content stay reachable through it.
+pub(crate) fn wait_shared(file: File) -> io::Result<SharedLock> {
+    FileExt::lock_shared(&file)?;
+    Ok(SharedLock(file))
+}
+
+/// A shared lock: the owner is gone, and no new one comes while this is held.
+#[derive(Debug)]
+pub(crate) struct SharedLock(pub(crate) File);
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn is_contended(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    ) || error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
+}
+
+fn unsupported(path: &Path, error: &io::Error) -> Error {
+    Error::io(Kind::Store, "lock", path, error).hint(
+        "moat needs a filesystem with file locks; set MOAT_HOME to a directory on a local disk",
+    )
+}

@@ -1,0 +1,200 @@
+//! One line of `logs.jsonl`: `{"ts":"…Z","stream":"stdout","line":"…"}`.
+//!
+//! Bytes that are not UTF-8 stand in `b64` instead of `line`. `"eol":false` marks a piece that did
+//! not end in a newline: the last of its stream, or a piece of a line longer than [`PIECE`].
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+use super::time::Timestamp;
+
+/// The most bytes of a line that one entry holds.
+pub(crate) const PIECE: usize = 64 * 1024;
+
+/// Where a line comes from: the workload's two streams, or moat itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+    Moat,
+}
+
+impl Stream {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+            Stream::Moat => "moat",
+        }
+    }
+}
+
+/// Bytes of the workload's two streams: kept in a log, lost, or to be skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct StreamBytes {
+    pub(crate) stdout: u64,
+    pub(crate) stderr: u64,
+}
+
+impl StreamBytes {
+    pub(crate) fn add(&mut self, stream: Stream, bytes: u64) {
+        match stream {
+            Stream::Stdout => self.stdout += bytes,
+            Stream::Stderr => self.stderr += bytes,
+            Stream::Moat => {}
+        }
+    }
+
+    pub(crate) fn of(self, stream: Stream) -> u64 {
+        match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+            Stream::Moat => 0,
+        }
+    }
+}
+
+/// An entry as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) ts: String,
+    pub(crate) stream: Stream,
+    pub(crate) data: Vec<u8>,
+    /// Whether the data was followed by a newline, which is not part of it.
+    pub(crate) eol: bool,
+    /// On an entry of moat: bytes that could not be kept before it.
+    pub(crate) lost: Option<StreamBytes>,
+}
+
+#[derive(Deserialize)]
+struct Json<'a> {
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    stream: Stream,
+    #[serde(borrow)]
+    line: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    b64: Option<Cow<'a, str>>,
+    eol: Option<bool>,
+    lost: Option<StreamBytes>,
+}
+
+impl Entry {
+    /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
+    pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
+        let json: Json = serde_json::from_slice(line).ok()?;
+        let data = match (json.line, json.b64) {
+            (Some(text), None) => text.into_owned().into_bytes(),
+            (None, Some(encoded)) => BASE64.decode(encoded.as_bytes()).ok()?,
+            _ => return None,
+        };
+        Some(Entry {
+            ts: json.ts.into_owned(),
+            stream: json.stream,
+            data,
+            eol: json.eol.unwrap_or(true),
+            lost: json.lost,
+        })
+    }
+
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        Timestamp::parse(&self.ts)
+    }
+
+    /// How many of the workload's bytes the entry stands for.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.data.len() as u64 + u64::from(self.eol)
+    }
+}
+
+/// Appends an entry to `out`. `ts` is a formatted time.
+pub(crate) fn encode(out: &mut Vec<u8>, ts: &str, stream: Stream, data: &[u8], eol: bool) {
+    open(out, ts, stream);
+    match std::str::from_utf8(data) {
+        Ok(text) => {
+            out.extend_from_slice(b"\"line\":");
+            // Writing to memory cannot fail.
+            let _ = serde_json::to_writer(&mut *out, text);
+        }
+        Err(_) => {
+            out.extend_from_slice(b"\"b64\":\"");
+            out.extend_from_slice(BASE64.encode(data).as_bytes());
+            out.push(b'"');
+        }
+    }
+    if !eol {
+        out.extend_from_slice(b",\"eol\":false");
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends an entry of moat that accounts for bytes which could not be kept.
+pub(crate) fn encode_lost(out: &mut Vec<u8>, ts: &str, text: &str, lost: StreamBytes) {
+    open(out, ts, Stream::Moat);
+    out.extend_from_slice(b"\"line\":");
+    let _ = serde_json::to_writer(&mut *out, text);
+    let StreamBytes { stdout, stderr } = lost;
+    let _ = writeln!(
+        out,
+        ",\"lost\":{{\"stdout\":{stdout},\"stderr\":{stderr}}}}}"
+    );
+}
+
+fn open(out: &mut Vec<u8>, ts: &str, stream: Stream) {
+    out.extend_from_slice(b"{\"ts\":\"");
+    out.extend_from_slice(ts.as_bytes());
+    out.extend_from_slice(b"\",\"stream\":\"");
+    out.extend_from_slice(stream.as_str().as_bytes());
+    out.extend_from_slice(b"\",");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_comes_back() {
+        let all: Vec<u8> = (0..=255).collect();
+        for (data, eol) in [
+            (&b"plain"[..], true),
+            (b"", true),
+            (b"", false),
+            (b"\x1b[31m\"\\\t\r", false),
+            ("h\u{e9}\u{2028}".as_bytes(), true),
+            (&all[..], true),
+        ] {
+            let mut out = Vec::new();
+            encode(&mut out, "2026-01-01T00:00:00Z", Stream::Stderr, data, eol);
+            assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let entry = Entry::parse(&out).unwrap();
+            assert_eq!((entry.data.as_slice(), entry.eol), (data, eol));
+            assert_eq!(entry.stream, Stream::Stderr);
+            assert!(entry.time().is_some());
+        }
+    }
+
+    #[test]
+    fn a_torn_entry_is_none() {
+        let mut out = Vec::new();
+        encode(&mut out, "t", Stream::Stdout, b"text", true);
+        for end in 0..out.len() - 2 {
+            assert_eq!(Entry::parse(&out[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn lost_bytes_are_counted_per_stream() {
+        let mut out = Vec::new();
+        let lost = StreamBytes {
+            stdout: 7,
+            stderr: 9,
+        };
+        encode_lost(&mut out, "t", "gone", lost);
+        assert_eq!(Entry::parse(&out).unwrap().lost, Some(lost));
+    }
+}

@@ -1,0 +1,282 @@
+//! Reading `logs.jsonl`: forwards from an offset, or the last N lines without reading the rest.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use super::log_entry::{Entry, Stream};
+
+/// Reads entries forwards. An entry that is not whole yet is left for the next call.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    offset: u64,
+}
+
+impl LogReader {
+    pub(crate) fn new(mut file: File, offset: u64) -> io::Result<LogReader> {
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(LogReader {
+            reader: BufReader::with_capacity(256 * 1024, file),
+            line: Vec::new(),
+            offset,
+        })
+    }
+
+    /// The next whole line of the file, as it stands there; `None` at the end (for now).
+    pub(crate) fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.line.last() == Some(&b'\n') {
+            self.line.clear();
+        }
+        self.reader.read_until(b'\n', &mut self.line)?;
+        if self.line.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        self.offset += self.line.len() as u64;
+        Ok(Some(&self.line))
+    }
+
+    /// The next entry that can be read; `None` at the end (for now).
+    pub(crate) fn next_entry(&mut self) -> io::Result<Option<Entry>> {
+        while let Some(line) = self.next_line()? {
+            if let Some(entry) = Entry::parse(line) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How many bytes of other entries to look through for an earlier piece of a line. The pieces of a
+/// line are written one after the other, unless the streams alternate.
+const PIECES_APART: usize = 1024 * 1024;
+
+/// The last `count` lines of a log of which `wanted` is true, oldest first, and the offset behind
+/// them. A line in several pieces counts once. Reads backwards, and only as far as it has to.
+pub(crate) fn last_lines(
+    file: &mut File,
+    count: usize,
+    wanted: impl Fn(&Entry) -> bool,
+) -> io::Result<(Vec<Entry>, u64)> {
+    let mut lines = Backwards::new(file)?;
+    let end = lines.end;
+    let mut selection = Selection::new(count);
+    let mut idle = 0;
+    while let Some(line) = lines.previous()? {
+        let taken = selection.entries.len();
+        if let Some(entry) = Entry::parse(&line).filter(&wanted)
+            && !selection.add(entry)
+        {
+            break;
+        }
+        idle = match selection.entries.len() == taken && selection.is_full() {
+            true => idle + line.len(),
+            false => 0,
+        };
+        if idle > PIECES_APART {
+            break;
+        }
+    }
+    Ok((selection.finish(), end))
+}
+
+/// Entries taken from the end of a log until `count` lines are whole.
+struct Selection {
+    count: usize,
+    lines: usize,
+    /// Streams whose oldest line here may have earlier pieces.
+    unfinished: Vec<Stream>,
+    entries: Vec<Entry>,
+}
+
+impl Selection {
+    fn new(count: usize) -> Selection {
+        Selection {
+            count,
+            lines: 0,
+            unfinished: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Takes an entry, going backwards. False: nothing older is needed.
+    fn add(&mut self, entry: Entry) -> bool {
+        let known = self.unfinished.contains(&entry.stream);
+        // An entry with a newline ends a line. One without does so only as the last of its stream.
+        if entry.eol || !known {
+            if entry.eol {
+                self.unfinished.retain(|stream| *stream != entry.stream);
+            }
+            if self.lines == self.count {
+                return !self.unfinished.is_empty();
+            }
+            self.lines += 1;
+            self.unfinished.push(entry.stream);
+        }
+        self.entries.push(entry);
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines == self.count
+    }
+
+    fn finish(mut self) -> Vec<Entry> {
+        self.entries.reverse();
+        self.entries
+    }
+}
+
+/// The lines of a file from the last to the first.
+struct Backwards<'a> {
+    file: &'a mut File,
+    /// Where the whole lines end; a torn one behind it is left out.
+    end: u64,
+    /// Where the unread part ends.
+    position: u64,
+    /// What was read and not handed out; begins at `position`.
+    buffer: Vec<u8>,
+}
+
+const BLOCK: u64 = 64 * 1024;
+
+impl<'a> Backwards<'a> {
+    fn new(file: &'a mut File) -> io::Result<Backwards<'a>> {
+        let length = file.seek(SeekFrom::End(0))?;
+        let mut lines = Backwards {
+            file,
+            end: length,
+            position: length,
+            buffer: Vec::new(),
+        };
+        lines.drop_torn_end()?;
+        Ok(lines)
+    }
+
+    fn drop_torn_end(&mut self) -> io::Result<()> {
+        loop {
+            if let Some(newline) = last_newline(&self.buffer) {
+                self.buffer.truncate(newline + 1);
+                self.end = self.position + self.buffer.len() as u64;
+                return Ok(());
+            }
+            if !self.read_block()? {
+                self.buffer.clear();
+                self.end = 0;
+                return Ok(());
+            }
+        }
+    }
+
+    /// The line before the last one handed out, without its newline.
+    fn previous(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.buffer.last() == Some(&b'\n') {
+            self.buffer.pop();
+        } else if self.buffer.is_empty() && self.position == 0 {
+            return Ok(None);
+        }
+        loop {
+            if let Some(newline) = last_newline(&self.buffer) {
+                return Ok(Some(self.buffer.split_off(newline + 1)));
+            }
+            if !self.read_block()? {
+                return Ok(Some(std::mem::take(&mut self.buffer)));
+            }
+        }
+    }
+
+    /// Puts the block before `position` in front of the buffer. False at the beginning.
+    fn read_block(&mut self) -> io::Result<bool> {
+        let size = self.position.min(BLOCK);
+        if size == 0 {
+            return Ok(false);
+        }
+        self.position -= size;
+        self.file.seek(SeekFrom::Start(self.position))?;
+        let mut block = Vec::with_capacity(self.buffer.len() + size as usize);
+        (&mut *self.file).take(size).read_to_end(&mut block)?;
+        block.extend_from_slice(&self.buffer);
+        self.buffer = block;
+        Ok(true)
+    }
+}
+
+fn last_newline(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|byte| *byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_entry::encode;
+    use super::*;
+
+    fn log(entries: &[(Stream, &str, bool)], torn: &str) -> File {
+        let mut bytes = Vec::new();
+        for (stream, text, eol) in entries {
+            encode(&mut bytes, "t", *stream, text.as_bytes(), *eol);
+        }
+        bytes.extend_from_slice(torn.as_bytes());
+        let path = std::env::temp_dir().join(format!(
+            "moat-read-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        std::fs::write(&path, bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        file
+    }
+
+    fn last(file: &mut File, count: usize) -> Vec<String> {
+        last_lines(file, count, |_| true)
+            .unwrap()
+            .0
+            .into_iter()
+            .map(|entry| String::from_utf8(entry.data).unwrap())
+            .collect()
+    }
+
+    use Stream::{Stderr, Stdout};
+
+    #[test]
+    fn the_last_lines_in_their_order() {
+        let mut file = log(&[(Stdout, "1", true), (Stderr, "2", true), (Stdout, "3", true)], "");
+        assert_eq!(last(&mut file, 2), ["2", "3"]);
+        assert_eq!(last(&mut file, 9), ["1", "2", "3"]);
+        assert!(last(&mut file, 0).is_empty());
+        assert!(last(&mut log(&[], ""), 5).is_empty());
+    }
+
+    #[test]
+    fn a_torn_end_is_left_out() {
+        let mut file = log(&[(Stdout, "1", true), (Stdout, "2", true)], "{\"ts\":\"x");
+        assert_eq!(last(&mut file, 1), ["2"]);
+        assert!(last(&mut log(&[], "{\"torn"), 1).is_empty());
+    }
+
+    #[test]
+    fn pieces_count_as_one_line() {
+        let mut file = log(
+            &[
+                (Stdout, "0", true),
+                (Stdout, "a", false),
+                (Stderr, "e", true),
+                (Stdout, "b", false),
+                (Stdout, "c", true),
+                (Stdout, "end", false),
+            ],
+            "",
+        );
+        assert_eq!(last(&mut file, 1), ["end"]);
+        assert_eq!(last(&mut file, 2), ["a", "b", "c", "end"]);
+        assert_eq!(last(&mut file, 3), ["a", "e", "b", "c", "end"]);
+        assert_eq!(last(&mut file, 4).len(), 6);
+    }
+
+    #[test]
+    fn long_logs_are_read_in_blocks() {
+        let text = "x".repeat(50_000);
+        let all: Vec<_> = (0..20).map(|_| (Stdout, text.as_str(), true)).collect();
+        assert_eq!(last(&mut log(&all, ""), 7).len(), 7);
+    }
+}

@@ -1,0 +1,321 @@
+//! Writing `logs.jsonl`: whole lines, in the order of their arrival, one `write` per chunk.
+//!
+//! A disk that is full does not end a run: what cannot be written is counted, the file is cut back
+//! to its last whole entry, and when space returns an entry of moat says what is missing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::log_entry::{self, Entry, PIECE, Stream, StreamBytes};
+use super::time::Timestamp;
+
+/// How long to leave a full disk alone before trying again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The only writer of a run's log. Its holder owns the run.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    file: File,
+    /// The length of the file up to its last whole entry.
+    length: u64,
+    /// Entries that are encoded and not written yet, and the workload's bytes in them.
+    out: Vec<u8>,
+    pending: StreamBytes,
+    /// The beginning of a line that has not ended yet, for each stream.
+    open_stdout: Vec<u8>,
+    open_stderr: Vec<u8>,
+    outage: Option<Outage>,
+    first_outage: Option<(Timestamp, String)>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Timestamp,
+    lost: StreamBytes,
+    tried: Instant,
+}
+
+impl LogWriter {
+    /// Opens a log to append to it, cutting off a torn last entry. Also says how many bytes of each
+    /// stream it accounts for: what a reader of the runtime's own log has to skip.
+    pub(crate) fn open(path: &Path) -> io::Result<(LogWriter, StreamBytes)> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        let (length, kept) = measure(&file)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
+        let writer = LogWriter {
+            file,
+            length,
+            out: Vec::new(),
+            pending: StreamBytes::default(),
+            open_stdout: Vec::new(),
+            open_stderr: Vec::new(),
+            outage: None,
+            first_outage: None,
+        };
+        Ok((writer, kept))
+    }
+
+    /// Keeps bytes of the workload. A line is written when it ends, or when it exceeds [`PIECE`].
+    pub(crate) fn append(&mut self, stream: Stream, bytes: &[u8]) {
+        let ts = Timestamp::now().to_string();
+        let mut open = std::mem::take(self.open_line(stream));
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = (&rest[..end], &rest[end + 1..]);
+            if open.is_empty() && line.len() <= PIECE {
+                self.encode(&ts, stream, line, true);
+            } else {
+                open.extend_from_slice(line);
+                self.encode_pieces(&ts, stream, &mut open);
+                self.encode(&ts, stream, &open, true);
+                open.clear();
+            }
+            rest = after;
+        }
+        open.extend_from_slice(rest);
+        self.encode_pieces(&ts, stream, &mut open);
+        *self.open_line(stream) = open;
+        self.flush();
+    }
+
+    /// Ends a stream: a line that never ended is kept as it is.
+    pub(crate) fn end_stream(&mut self, stream: Stream) {
+        let open = std::mem::take(self.open_line(stream));
+        if !open.is_empty() {
+            self.encode(&Timestamp::now().to_string(), stream, &open, false);
+            self.flush();
+        }
+    }
+
+    /// Forgets the line that has not ended, and says how long it was: the stream is read again
+    /// from its beginning.
+    pub(crate) fn forget_open_line(&mut self, stream: Stream) -> u64 {
+        std::mem::take(self.open_line(stream)).len() as u64
+    }
+
+    /// Adds a line of moat's own.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.encode(
+            &Timestamp::now().to_string(),
+            Stream::Moat,
+            text.as_bytes(),
+            true,
+        );
+        self.flush();
+    }
+
+    /// Puts everything on the disk.
+    pub(crate) fn close(&mut self) {
+        self.end_stream(Stream::Stdout);
+        self.end_stream(Stream::Stderr);
+        self.end_outage(true);
+        let _ = self.file.sync_data();
+    }
+
+    /// Since when, and why, bytes are missing. The first time counts.
+    pub(crate) fn first_outage(&self) -> Option<&(Timestamp, String)> {
+        self.first_outage.as_ref()
+    }
+
+    /// Whether the last bytes could not be kept.
+    pub(crate) fn is_out(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    fn open_line(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stderr => &mut self.open_stderr,
+            _ => &mut self.open_stdout,
+        }
+    }
+
+    /// Encodes pieces until what is left fits into one entry.
+    fn encode_pieces(&mut self, ts: &str, stream: Stream, line: &mut Vec<u8>) {
+        while line.len() > PIECE {
+            let end = piece_end(line);
+            self.encode(ts, stream, &line[..end], false);
+            line.drain(..end);
+        }
+    }
+
+    fn encode(&mut self, ts: &str, stream: Stream, data: &[u8], eol: bool) {
+        log_entry::encode(&mut self.out, ts, stream, data, eol);
+        self.pending
+            .add(stream, data.len() as u64 + u64::from(eol));
+    }
+
+    fn flush(&mut self) {
+        if self.outage.is_some() && !self.end_outage(false) {
+            self.lose_pending();
+        } else if let Err(error) = self.write_out() {
+            self.first_outage
+                .get_or_insert_with(|| (Timestamp::now(), crate::error::reason(&error)));
+            self.outage = Some(Outage {
+                since: Timestamp::now(),
+                lost: StreamBytes::default(),
+                tried: Instant::now(),
+            });
+            self.lose_pending();
+        }
+        self.pending = StreamBytes::default();
+        self.out.clear();
+    }
+
+    fn lose_pending(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.lost.stdout += self.pending.stdout;
+            outage.lost.stderr += self.pending.stderr;
+        }
+    }
+
+    /// Writes the entry that accounts for an outage, if it is time to try. True: no outage (any more).
+    fn end_outage(&mut self, now: bool) -> bool {
+        let Some(outage) = &mut self.outage else {
+            return true;
+        };
+        if !now && outage.tried.elapsed() < RETRY {
+            return false;
+        }
+        outage.tried = Instant::now();
+        let (since, lost) = (outage.since, outage.lost);
+        let text = format!(
+            "{} bytes of stdout and {} bytes of stderr since {since} are missing: the log could not be written",
+            lost.stdout, lost.stderr
+        );
+        let entries = std::mem::take(&mut self.out);
+        log_entry::encode_lost(&mut self.out, &Timestamp::now().to_string(), &text, lost);
+        let over = self.write_out().is_ok();
+        self.out = entries;
+        if over {
+            self.outage = None;
+        }
+        over
+    }
+
+    /// Writes all of `out`, or nothing of it.
+    fn write_out(&mut self) -> io::Result<()> {
+        match self.file.write_all(&self.out) {
+            Ok(()) => {
+                self.length += self.out.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.file.set_len(self.length)?;
+                self.file.seek(SeekFrom::Start(self.length))?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Where to cut a long line: at [`PIECE`], or up to three bytes before, so that no character of
+/// valid UTF-8 is split.
+fn piece_end(line: &[u8]) -> usize {
+    (PIECE - 3..=PIECE)
+        .rev()
+        .find(|end| line[*end] & 0xc0 != 0x80)
+        .unwrap_or(PIECE)
+}
+
+/// The length of the whole entries at the beginning of a log, and the bytes that they stand for.
+fn measure(file: &File) -> io::Result<(u64, StreamBytes)> {
+    let mut reader = BufReader::with_capacity(PIECE, file);
+    let (mut length, mut kept) = (0, StreamBytes::default());
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)? as u64;
+        if read == 0 || line.last() != Some(&b'\n') {
+            return Ok((length, kept));
+        }
+        length += read;
+        let Some(entry) = Entry::parse(&line) else {
+            continue;
+        };
+        kept.add(entry.stream, entry.bytes());
+        if let Some(lost) = entry.lost {
+            kept.stdout += lost.stdout;
+            kept.stderr += lost.stderr;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("moat-log-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    fn entries(path: &Path) -> Vec<Entry> {
+        let text = std::fs::read(path).unwrap();
+        text.split_inclusive(|byte| *byte == b'\n')
+            .map(|line| Entry::parse(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_pieces_and_the_unfinished_end() {
+        let path = scratch("pieces");
+        let (mut log, kept) = LogWriter::open(&path).unwrap();
+        assert_eq!(kept, StreamBytes::default());
+        log.append(Stream::Stdout, b"a\nb");
+        log.append(Stream::Stderr, b"c");
+        log.append(Stream::Stdout, b"b\n\n");
+        log.append(Stream::Stdout, &vec![b'x'; 3 * PIECE]);
+        log.close();
+        let read = entries(&path);
+        let stdout: Vec<u8> = read
+            .iter()
+            .filter(|entry| entry.stream == Stream::Stdout)
+            .flat_map(|entry| {
+                let mut data = entry.data.clone();
+                data.extend(entry.eol.then_some(b'\n'));
+                data
+            })
+            .collect();
+        let mut expected = b"a\nbb\n\n".to_vec();
+        expected.extend(vec![b'x'; 3 * PIECE]);
+        assert_eq!(stdout, expected);
+        assert!(read.iter().all(|entry| entry.data.len() <= PIECE));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_counted_out() {
+        let path = scratch("torn");
+        let (mut log, _) = LogWriter::open(&path).unwrap();
+        log.append(Stream::Stdout, b"one\ntwo\n");
+        log.close();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let (mut log, kept) = LogWriter::open(&path).unwrap();
+        assert_eq!(kept.stdout, 4);
+        log.append(Stream::Stdout, b"two\n");
+        log.close();
+        assert_eq!(entries(&path).len(), 2);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn pieces_do_not_split_characters() {
+        let mut line = vec![b'x'; PIECE - 1];
+        line.extend_from_slice("\u{20ac}\u{20ac}".as_bytes());
+        assert_eq!(piece_end(&line), PIECE - 1);
+        assert!(std::str::from_utf8(&line[..piece_end(&line)]).is_ok());
+        assert_eq!(piece_end(&vec![0x80; PIECE + 9]), PIECE);
+    }
+}

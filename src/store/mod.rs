@@ -1,0 +1,35 @@
+//! `$MOAT_HOME`: the only code that knows its layout.
+//!
+//! It knows nothing of how runs are run. Readers never write and need no runtime; the record and
+//! the log of a run are written by the holder of its owner lock alone ([`OwnedRun`]).
+
+mod file;
+mod home;
+mod id;
+mod identity;
+mod lock;
+mod log_entry;
+mod log_read;
+mod log_write;
+mod names;
+mod owned;
+mod record;
+mod resolve;
+mod run_dir;
+mod time;
+
+pub(crate) use file::{create, make_dir, write_atomically};
+pub(crate) use home::Home;
+pub(crate) use id::{NAME_RULE, Name, RunId};
+pub(crate) use identity::Process;
+pub(crate) use lock::{is_held, lock_now};
+pub(crate) use log_entry::{Entry, Stream, StreamBytes};
+pub(crate) use log_read::{LogReader, last_lines};
+pub(crate) use log_write::LogWriter;
+pub(crate) use owned::{NewRun, OwnedRun, remove};
+pub(crate) use record::{
+    LogState, Mount, Reason, Record, Resource, ResourceKind, Stage, State,
+};
+pub(crate) use resolve::resolve;
+pub(crate) use run_dir::{Ended, Loaded, RunDir};
+pub(crate) use time::Timestamp;

@@ -1,0 +1,285 @@
+//! A run that this process owns: the only way to write its record.
+
+use std::fs;
+use std::io::{self, Seek, Write};
+use std::time::Duration;
+
+use super::file;
+use super::home::{GONE_PREFIX, Home, NEW_PREFIX};
+use super::id::{Name, RunId};
+use super::identity::Process;
+use super::lock::{self, Lock};
+use super::record::{Record, SCHEMA};
+use super::run_dir::{Ended, Owner, RunDir};
+use super::time::Timestamp;
+use crate::error::{Error, Kind, Result};
+
+/// Space kept free for the record of a run whose disk fills up, in bytes.
+const RESERVE: usize = 32 * 1024;
+
+/// How long an adopter waits for those who only look whether the lock is held.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A run and its owner lock, which is held as long as this lives.
+#[derive(Debug)]
+pub(crate) struct OwnedRun {
+    home: Home,
+    dir: RunDir,
+    lock: Lock,
+    record: Record,
+}
+
+/// What a new run is called, and its record but for id and name.
+pub(crate) struct NewRun<F> {
+    pub(crate) name: Option<Name>,
+    pub(crate) record: F,
+}
+
+impl OwnedRun {
+    /// Makes a run: a unique name, its directory, its record, its empty log, and the owner lock.
+    pub(crate) fn reserve<F>(home: &Home, new: NewRun<F>) -> Result<OwnedRun>
+    where
+        F: Fn(RunId, Name) -> Record,
+    {
+        home.prepare()?;
+        let failed = |error: &io::Error| Error::io(Kind::Store, "make a run in", home.root(), error);
+        for attempt in 0.. {
+            let id = RunId::random().map_err(|error| failed(&error))?;
+            let name = match &new.name {
+                Some(name) => name.clone(),
+                None => Name::random(attempt).map_err(|error| failed(&error))?,
+            };
+            let draft = Draft::make(home, (new.record)(id, name))?;
+            match (draft.publish()?, &new.name) {
+                (Ok(run), _) => return Ok(run),
+                (Err(_), None) if attempt < 20 => {}
+                (Err(taken), _) => return Err(taken),
+            }
+        }
+        Err(Error::new(Kind::Store, "no free name was found"))
+    }
+
+    /// Takes over a run whose owner is gone. `None`: it has one, or it needs none.
+    pub(crate) fn adopt(home: &Home, id: &RunId) -> Result<Option<OwnedRun>> {
+        let dir = home.run(id);
+        let record = dir.require()?;
+        if record.schema > SCHEMA {
+            return Err(newer_version(&record));
+        }
+        if !dir.is_abandoned(&record)? {
+            return Ok(None);
+        }
+        let Some(lock) = lock::exclusive(&dir.owner_lock(), PATIENCE)? else {
+            return Ok(None);
+        };
+        // Between the look and the lock, another adopter may have come and gone.
+        let record = dir.require()?;
+        if record.cleaned_at.is_some() {
+            return Ok(None);
+        }
+        let run = OwnedRun {
+            home: home.clone(),
+            dir,
+            lock,
+            record,
+        };
+        run.write_owner()?;
+        Ok(Some(run))
+    }
+
+    pub(crate) fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Changes the record, and writes it. State, code and reason of an ended run stay as they are.
+    pub(crate) fn update(&mut self, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let before = Ended::of(&self.record);
+        let code = self.record.exit_code;
+        change(&mut self.record);
+        if let Some(ended) = before {
+            self.record.state = ended.state;
+            self.record.reason = ended.reason;
+            self.record.exit_code = code;
+        }
+        self.save()?;
+        if before.is_none() && self.record.state.is_terminal() {
+            self.write_owner()?;
+            let _lock = self.home.lock()?;
+            self.home.release_name(&self.record.name, &self.record.id);
+        }
+        Ok(())
+    }
+
+    /// Writes a line about the supervisor's own doings; for people who look into a run.
+    pub(crate) fn diary(&self, text: &str) {
+        let opened = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.dir.supervisor_log());
+        if let Ok(mut file) = opened {
+            let _ = writeln!(file, "{} {text}", Timestamp::now());
+        }
+    }
+
+    /// Gives back the space that was kept for the record of a run on a full disk.
+    pub(crate) fn drop_reserve(&self) {
+        let _ = file::remove_if_there(&self.dir.reserve());
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = self.dir.record();
+        let bytes = encode(&self.record);
+        match file::write_atomically(&path, &bytes) {
+            Err(error) if is_full(&error) => {
+                self.drop_reserve();
+                file::write_atomically(&path, &bytes)
+            }
+            result => result,
+        }
+        .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    }
+
+    fn write_owner(&self) -> Result<()> {
+        let path = self.dir.owner_lock();
+        let owner = Process::this().map(|process| Owner {
+            process,
+            ended: Ended::of(&self.record),
+        });
+        let bytes = serde_json::to_vec(&owner).unwrap_or_default();
+        write_over(self.lock.file(), &bytes)
+            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    }
+}
+
+/// Removes the directory of an ended run. The caller made sure that nobody needs its resources.
+pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
+    let dir = home.run(id);
+    let failed = |error: &io::Error| Error::io(Kind::Store, "remove", dir.path(), error);
+    let Some(_owner) = lock::exclusive(&dir.owner_lock(), PATIENCE)? else {
+        let message = format!("{id} is owned by a supervisor");
+        return Err(Error::new(Kind::Failed, message));
+    };
+    let gone = home.runs().join(format!("{GONE_PREFIX}{id}"));
+    // Renamed first, so that no reader sees half a run.
+    fs::rename(dir.path(), &gone).map_err(|error| failed(&error))?;
+    fs::remove_dir_all(&gone).map_err(|error| failed(&error))
+}
+
+/// A run that is not visible yet: a complete directory under another name.
+struct Draft<'a> {
+    home: &'a Home,
+    dir: RunDir,
+    lock: Lock,
+    record: Record,
+}
+
+impl<'a> Draft<'a> {
+    fn make(home: &'a Home, record: Record) -> Result<Draft<'a>> {
+        let path = home.runs().join(format!("{NEW_PREFIX}{}", record.id));
+        let dir = RunDir::new(path, record.id.clone());
+        let failed = |error: &io::Error| {
+            let _ = fs::remove_dir_all(dir.path());
+            Error::io(Kind::Store, "write", dir.path(), error)
+                .hint("free some space, or set MOAT_HOME to another disk")
+        };
+        file::make_dir(dir.path()).map_err(|error| failed(&error))?;
+        let lock = match lock::exclusive(&dir.owner_lock(), PATIENCE) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(failed(&io::ErrorKind::WouldBlock.into())),
+            Err(error) => {
+                let _ = fs::remove_dir_all(dir.path());
+                return Err(error);
+            }
+        };
+        let draft = Draft {
+            home,
+            dir: dir.clone(),
+            lock,
+            record,
+        };
+        draft.fill().map_err(|error| failed(&error))?;
+        Ok(draft)
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let owner = Process::this().map(|process| Owner {
+            process,
+            ended: None,
+        });
+        write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
+        file::create(&self.dir.log())?;
+        file::create(&self.dir.reserve())?.write_all(&[0; RESERVE])?;
+        file::write_atomically(&self.dir.record(), &encode(&self.record))
+    }
+
+    /// Makes the run visible under its name, or says who has the name.
+    fn publish(self) -> Result<std::result::Result<OwnedRun, Error>> {
+        let id = self.record.id.clone();
+        let final_dir = self.home.run(&id);
+        let published = {
+            let _lock = self.home.lock()?;
+            match self.home.claim_name(&self.record.name, &id) {
+                Ok(None) => fs::rename(self.dir.path(), final_dir.path())
+                    .map_err(|error| Error::io(Kind::Store, "make", final_dir.path(), &error)),
+                Ok(Some((holder, state))) => {
+                    let _ = fs::remove_dir_all(self.dir.path());
+                    return Ok(Err(name_taken(&self.record.name, &holder, state.as_str())));
+                }
+                Err(error) => Err(error),
+            }
+        };
+        match published {
+            Ok(()) => Ok(Ok(OwnedRun {
+                home: self.home.clone(),
+                dir: final_dir,
+                lock: self.lock,
+                record: self.record,
+            })),
+            Err(error) => {
+                let _ = fs::remove_dir_all(self.dir.path());
+                Err(error)
+            }
+        }
+    }
+}
+
+fn encode(record: &Record) -> Vec<u8> {
+    // A record holds no map and no bytes that JSON cannot express.
+    let mut bytes = serde_json::to_vec_pretty(record).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn name_taken(name: &Name, holder: &RunId, state: &str) -> Error {
+    let message = format!("the name '{name}' belongs to {holder}, which is {state}");
+    Error::new(Kind::Failed, message).hint(format!("choose another --name, or: moat stop {holder}"))
+}
+
+fn newer_version(record: &Record) -> Error {
+    let message = format!(
+        "{} was written by a newer moat (schema {}, this one knows {SCHEMA})",
+        record.id, record.schema
+    );
+    Error::new(Kind::Store, message).hint("use that version to change the run; reading it works")
+}

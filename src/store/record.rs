@@ -1,0 +1,209 @@
+//! What is known of a run: `run.json`.
+//!
+//! The schema has a version. A record of a newer version is read (unknown fields and words are
+//! tolerated) but never written. The supervisor that holds the run's owner lock is the only writer.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Name, RunId};
+use super::time::Timestamp;
+
+/// The version that this program writes.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// The record of one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) schema: u32,
+    pub(crate) id: RunId,
+    pub(crate) name: Name,
+    pub(crate) state: State,
+    pub(crate) runtime: String,
+    /// The settings that chose the engine, as environment variables; the others were unset.
+    pub(crate) engine: Vec<(String, String)>,
+    pub(crate) image: Option<String>,
+    pub(crate) workspace: PathBuf,
+    pub(crate) command: Vec<String>,
+    /// Names only: values are never written to disk.
+    pub(crate) env: Vec<String>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) background: bool,
+    pub(crate) interactive: bool,
+    pub(crate) keep: bool,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    pub(crate) timeout_seconds: Option<f64>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    /// When the last resource was gone. Not set: something may be left.
+    pub(crate) cleaned_at: Option<Timestamp>,
+    /// The workload's own code. Not set: it never ran, or the code cannot be known.
+    pub(crate) exit_code: Option<u8>,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) oom_killed: bool,
+    /// Why the run failed, where the exit code does not say it.
+    pub(crate) error: Option<String>,
+    pub(crate) log: LogState,
+    pub(crate) resources: Vec<Resource>,
+}
+
+impl Record {
+    /// The exit code of `moat run` and `moat wait` for this run, once it has ended.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match (self.reason, self.exit_code) {
+            (Some(Reason::Timeout), _) => 124,
+            (_, Some(code)) => code,
+            (_, None) => 125,
+        }
+    }
+}
+
+/// Where a run is in its life. The last two are terminal and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Created,
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    Failed,
+    /// A state of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl State {
+    pub(crate) const ALL: [State; 6] = [
+        State::Created,
+        State::Starting,
+        State::Running,
+        State::Stopping,
+        State::Stopped,
+        State::Failed,
+    ];
+
+    pub(crate) fn is_terminal(self) -> bool {
+        matches!(self, State::Stopped | State::Failed)
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            State::Created => "created",
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Stopping => "stopping",
+            State::Stopped => "stopped",
+            State::Failed => "failed",
+            State::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reason {
+    /// The workload ended by itself.
+    Exited,
+    /// Somebody stopped it.
+    UserStop,
+    /// Somebody killed it.
+    Killed,
+    /// `--timeout` expired.
+    Timeout,
+    /// The kernel killed it for want of memory.
+    Oom,
+    /// It could not be started.
+    StartError,
+    /// Its container vanished, or its end cannot be known.
+    Lost,
+    #[serde(other)]
+    Unknown,
+}
+
+impl Reason {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Reason::Exited => "exited",
+            Reason::UserStop => "user-stop",
+            Reason::Killed => "killed",
+            Reason::Timeout => "timeout",
+            Reason::Oom => "oom",
+            Reason::StartError => "start-error",
+            Reason::Lost => "lost",
+            Reason::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether the log holds all that the workload wrote, and if not, since when and why not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogState {
+    pub(crate) complete: bool,
+    pub(crate) missing_since: Option<Timestamp>,
+    pub(crate) missing_why: Option<String>,
+}
+
+impl LogState {
+    pub(crate) fn complete() -> LogState {
+        LogState {
+            complete: true,
+            ..LogState::default()
+        }
+    }
+
+    /// Keeps the first gap: "complete until then" is what a reader needs to know.
+    pub(crate) fn mark_missing(&mut self, since: Timestamp, why: &str) {
+        if self.complete {
+            *self = LogState {
+                complete: false,
+                missing_since: Some(since),
+                missing_why: Some(why.to_owned()),
+            };
+        }
+    }
+}
+
+/// One bind mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mount {
+    pub(crate) source: PathBuf,
+    pub(crate) target: String,
+    pub(crate) readonly: bool,
+}
+
+/// An entry of the journal: something that a run makes, and must unmake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resource {
+    pub(crate) kind: ResourceKind,
+    /// What the runtime calls it. Chosen by moat, so that it is known before it exists.
+    pub(crate) handle: String,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ResourceKind {
+    Container,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stage {
+    /// About to be made: it may or may not exist.
+    Intent,
+    Made,
+    Removed,
+    #[serde(other)]
+    Unknown,
+}

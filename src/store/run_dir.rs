@@ -1,0 +1,208 @@
+//! `runs/<id>/`: the files of one run, for readers.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::id::RunId;
+use super::identity::Process;
+use super::lock;
+use super::record::{Reason, Record, SCHEMA, State};
+use crate::error::{Error, Kind, Result};
+
+/// The directory of a run. It may not exist (any more).
+#[derive(Clone, Debug)]
+pub(crate) struct RunDir {
+    path: PathBuf,
+    id: RunId,
+}
+
+/// A record as found on disk.
+#[derive(Clone, Debug)]
+pub(crate) enum Loaded {
+    Record(Box<Record>),
+    /// There is a run, but its record cannot be understood.
+    Unreadable(String),
+    Missing,
+}
+
+impl Loaded {
+    pub(crate) fn record(self) -> Option<Record> {
+        match self {
+            Loaded::Record(record) => Some(*record),
+            _ => None,
+        }
+    }
+}
+
+/// Who owns a run; at the end, also how it ended, so that whoever waits for the lock learns it even
+/// if the run is removed in the same moment. The content of `owner.lock`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Owner {
+    #[serde(flatten)]
+    pub(super) process: Process,
+    pub(super) ended: Option<Ended>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) state: State,
+    pub(crate) reason: Option<Reason>,
+    /// The exit code of `moat run` and `moat wait`.
+    pub(crate) exit_status: u8,
+}
+
+impl Ended {
+    /// `None` while the run has not ended.
+    pub(crate) fn of(record: &Record) -> Option<Ended> {
+        record.state.is_terminal().then(|| Ended {
+            state: record.state,
+            reason: record.reason,
+            exit_status: record.exit_status(),
+        })
+    }
+}
+
+impl RunDir {
+    pub(super) fn new(path: PathBuf, id: RunId) -> RunDir {
+        RunDir { path, id }
+    }
+
+    pub(crate) fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("logs.jsonl")
+    }
+
+    /// Where a runtime that has no daemon keeps what it needs while the run lasts.
+    pub(crate) fn sandbox(&self) -> PathBuf {
+        self.path.join("sandbox")
+    }
+
+    pub(super) fn record(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    pub(super) fn owner_lock(&self) -> PathBuf {
+        self.path.join("owner.lock")
+    }
+
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    pub(super) fn supervisor_log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+
+    fn stop_request(&self) -> PathBuf {
+        self.path.join("stop")
+    }
+
+    /// Reads the record. Never fails: what cannot be read is said to be unreadable, and why.
+    pub(crate) fn load(&self) -> Loaded {
+        let bytes = match fs::read(self.record()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.path.exists() => {
+                return Loaded::Missing;
+            }
+            Err(error) => return Loaded::Unreadable(crate::error::reason(&error)),
+        };
+        match serde_json::from_slice::<Record>(&bytes) {
+            Ok(record) if record.id != self.id => {
+                Loaded::Unreadable(format!("the record is of {}", record.id))
+            }
+            Ok(record) => Loaded::Record(Box::new(record)),
+            Err(error) => Loaded::Unreadable(format!("malformed: {error}")),
+        }
+    }
+
+    /// The record, or an error that says what to do.
+    pub(crate) fn require(&self) -> Result<Record> {
+        match self.load() {
+            Loaded::Record(record) => Ok(*record),
+            Loaded::Unreadable(why) => Err(Error::new(
+                Kind::Store,
+                format!("the record of {} is unreadable: {why}", self.id),
+            )
+            .hint(format!(
+                "look at {}; 'moat logs {id}' may still work; 'moat destroy -f {id}' removes the run",
+                self.record().display(),
+                id = self.id
+            ))),
+            Loaded::Missing => Err(no_such_run(self.id.as_str())),
+        }
+    }
+
+    /// Whether a supervisor owns the run now.
+    pub(crate) fn is_owned(&self) -> Result<bool> {
+        lock::is_held(&self.owner_lock())
+    }
+
+    /// The supervisor, if there is one and it is alive.
+    pub(crate) fn owner(&self) -> Result<Option<Process>> {
+        if !self.is_owned()? {
+            return Ok(None);
+        }
+        let owner = fs::read(self.owner_lock())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
+        Ok(owner.map(|owner| owner.process))
+    }
+
+    /// Blocks until nobody owns the run, and says how it ended; `None` if it has not, or if the
+    /// record cannot be read. Does not fail when the run is removed meanwhile.
+    pub(crate) fn wait_unowned(&self) -> Result<Option<Ended>> {
+        let path = self.owner_lock();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(self.load().record().as_ref().and_then(Ended::of));
+            }
+            Err(error) => return Err(Error::io(Kind::Store, "open", &path, &error)),
+        };
+        let held = lock::wait_shared(file)
+            .map_err(|error| Error::io(Kind::Store, "lock", &path, &error))?;
+        if let Some(record) = self.load().record() {
+            return Ok(Ended::of(&record));
+        }
+        let mut content = Vec::new();
+        let _ = (&held.0).read_to_end(&mut content);
+        let owner = serde_json::from_slice::<Owner>(&content).ok();
+        Ok(owner.and_then(|owner| owner.ended))
+    }
+
+    /// Whether a supervisor is needed and missing: the run has not ended, or has left something.
+    pub(crate) fn is_abandoned(&self, record: &Record) -> Result<bool> {
+        let unfinished = !record.state.is_terminal() || record.cleaned_at.is_none();
+        Ok(unfinished && record.schema <= SCHEMA && !self.is_owned()?)
+    }
+
+    /// Leaves a word for the supervisor: how many seconds of grace a stop gives.
+    pub(crate) fn request_grace(&self, seconds: u32) -> Result<()> {
+        let path = self.stop_request();
+        fs::write(&path, seconds.to_string())
+            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    }
+
+    /// The grace that was asked for.
+    pub(crate) fn requested_grace(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.stop_request()).ok()?;
+        text.trim().parse().ok()
+    }
+}
+
+/// The error for an argument that no run answers to.
+pub(crate) fn no_such_run(argument: &str) -> Error {
+    Error::new(Kind::NoSuchRun, format!("no such run: '{argument}'"))
+        .hint("see all runs: moat list -a")
+}

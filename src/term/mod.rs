@@ -1,0 +1,17 @@
+//! The terminal: what may be shown on it, and how wide it is.
+//!
+//! The lowest layer: it knows nothing of moat.
+
+mod table;
+mod text;
+
+pub(crate) use table::table;
+pub(crate) use text::{age, duration, harmless};
+
+use std::os::fd::AsFd;
+
+/// The width of the terminal behind `stream` in columns; `None` if it is not a terminal.
+pub(crate) fn width(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}

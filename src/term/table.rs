@@ -1,0 +1,53 @@
+//! Tables for people: columns padded to their widest cell, the last one cut to fit the terminal.
+
+/// Lays out rows under a header. `width`: the terminal's, or `None` to cut nothing.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: Option<usize>) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.len()).collect();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            widths[column] = widths[column].max(cell.chars().count());
+        }
+    }
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let mut out = String::new();
+    for row in std::iter::once(&header).chain(rows) {
+        out.push_str(&line(row, &widths, width));
+        out.push('\n');
+    }
+    out
+}
+
+fn line(row: &[String], widths: &[usize], width: Option<usize>) -> String {
+    let cells: Vec<String> = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!("{cell:<width$}"))
+        .collect();
+    let text = cells.join("  ");
+    let text = text.trim_end();
+    match width {
+        Some(width) if text.chars().count() > width => {
+            let kept: String = text.chars().take(width.saturating_sub(3)).collect();
+            kept + "..."
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_the_last_is_cut() {
+        let rows = vec![vec!["a".into(), "long command line".into()]];
+        assert_eq!(
+            table(&["NAME", "COMMAND"], &rows, None),
+            "NAME  COMMAND\na     long command line\n"
+        );
+        assert_eq!(
+            table(&["NAME", "COMMAND"], &rows, Some(12)),
+            "NAME  COM...\na     lon...\n"
+        );
+    }
+}

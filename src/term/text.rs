@@ -1,0 +1,61 @@
+//! Text that others chose, made harmless; and short forms of times.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Replaces what could move a terminal's cursor or deceive its reader: control, bidirectional and
+/// zero-width characters become visible escapes.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_harmful(letter) {
+            let _ = write!(out, "{}", letter.escape_unicode());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
+fn is_harmful(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// How long ago, for people: `12s ago`, `5m ago`, `3h ago`, `2d ago`.
+pub(crate) fn age(age: Duration) -> String {
+    format!("{} ago", duration(age))
+}
+
+/// A duration in its largest unit: `12s`, `5m`, `3h`, `2d`.
+pub(crate) fn duration(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match seconds {
+        0..=59 => format!("{seconds}s"),
+        60..=3599 => format!("{}m", seconds / 60),
+        3600..=86_399 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(harmless("plain \u{e9}"), "plain \u{e9}");
+        for bad in ["\x1b[2J", "a\rb", "x\u{202e}y", "a\u{200b}b", "\u{9b}1m", "\n"] {
+            assert!(!harmless(bad).chars().any(is_harmful), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        for (seconds, text) in [(0, "0s ago"), (61, "1m ago"), (7200, "2h ago"), (200_000, "2d ago")] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+    }
+}
