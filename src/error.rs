@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Store,
     /// A question would have to be asked, and there is nobody to ask.
     NotConfirmed,
+    /// Nobody reads our output any more. Not a failure: `moat list | head` is fine.
+    OutputClosed,
     /// Anything else that failed.
     Failed,
 }
@@ -44,6 +46,7 @@ impl Kind {
             Kind::Image => "image",
             Kind::Store => "store",
             Kind::NotConfirmed => "not-confirmed",
+            Kind::OutputClosed => "output-closed",
             Kind::Failed => "failed",
         }
     }

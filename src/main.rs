@@ -2,10 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+mod cli;
+mod config;
 mod error;
 mod failpoint;
+mod plan;
+mod run;
 mod runtime;
 mod store;
 mod term;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::main(std::env::args_os().skip(1)))
+}

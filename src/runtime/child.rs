@@ -12,6 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// The most output that is kept of each stream, in bytes.
 const LIMIT: usize = 16 * 1024 * 1024;
 
+/// How often to ask whether to go on.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// What a command said, and how it ended.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -20,23 +23,26 @@ pub(super) struct Output {
     pub(super) stderr: String,
 }
 
-/// Runs a command to its end, giving it `input`, and kills it at the deadline (`TimedOut`).
-///
-/// `line` is called with each piece of standard error, for progress.
+/// Runs a command to its end, giving it `input`. Kills it at the deadline (`TimedOut`), or when
+/// `going_on` says no (`Interrupted`).
 pub(super) fn run(
     command: &mut Command,
     input: &[u8],
     patience: Duration,
-    line: &dyn Fn(&str),
+    going_on: &dyn Fn() -> bool,
 ) -> io::Result<Output> {
     let deadline = Instant::now() + patience;
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
     let mut child = command
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = converse(&mut child, input, deadline, line);
+    let result = converse(&mut child, input, deadline, going_on);
     if result.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -53,7 +59,7 @@ fn converse(
     child: &mut Child,
     input: &[u8],
     deadline: Instant,
-    line: &dyn Fn(&str),
+    going_on: &dyn Fn() -> bool,
 ) -> io::Result<(String, String, ExitStatus)> {
     if let Some(mut stdin) = child.stdin.take() {
         // A few lines of environment: less than a pipe holds.
@@ -64,14 +70,12 @@ fn converse(
     }
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
-    let mut told = 0;
     while stdout.is_some() || stderr.is_some() {
         wait_readable(&stdout, &stderr, deadline)?;
         read_ready(&mut stdout, &mut out)?;
         read_ready(&mut stderr, &mut err)?;
-        while let Some(end) = err[told..].iter().position(|byte| *byte == b'\n') {
-            line(&String::from_utf8_lossy(&err[told..told + end]));
-            told += end + 1;
+        if !going_on() {
+            return Err(io::ErrorKind::Interrupted.into());
         }
     }
     let status = wait_until(child, deadline)?;
@@ -79,7 +83,11 @@ fn converse(
     Ok((text(out), text(err), status))
 }
 
-fn wait_readable(stdout: &Option<impl AsFd>, stderr: &Option<impl AsFd>, deadline: Instant) -> io::Result<()> {
+fn wait_readable(
+    stdout: &Option<impl AsFd>,
+    stderr: &Option<impl AsFd>,
+    deadline: Instant,
+) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());
@@ -87,7 +95,7 @@ fn wait_readable(stdout: &Option<impl AsFd>, stderr: &Option<impl AsFd>, deadlin
     let mut fds = Vec::with_capacity(2);
     fds.extend(stdout.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     fds.extend(stderr.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
-    let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let timeout = Timespec::try_from(left.min(LOOK)).map_err(|_| io::ErrorKind::InvalidInput)?;
     match poll(&mut fds, Some(&timeout)) {
         Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
         Err(error) => Err(error.into()),
@@ -98,7 +106,10 @@ fn wait_readable(stdout: &Option<impl AsFd>, stderr: &Option<impl AsFd>, deadlin
 fn read_ready<R: Read + AsFd>(stream: &mut Option<R>, into: &mut Vec<u8>) -> io::Result<()> {
     let Some(reader) = stream else { return Ok(()) };
     let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
-    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let none = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     if poll(&mut fds, Some(&none)).unwrap_or(0) == 0 {
         return Ok(());
     }

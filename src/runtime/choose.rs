@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
+use super::Runtime;
 use super::bwrap::Bwrap;
 use super::docker::Docker;
 use super::problem::{Problem, Result};
-use super::Runtime;
 use crate::store::RunDir;
 
 /// The runtimes that this program drives.
@@ -54,7 +54,11 @@ impl fmt::Display for Name {
 }
 
 /// Opens a driver. `dir`: the run that it is for; drivers without a daemon keep their state there.
-pub(crate) fn open(name: Name, engine: &[(String, String)], dir: Option<&RunDir>) -> Box<dyn Runtime> {
+pub(crate) fn open(
+    name: Name,
+    engine: &[(String, String)],
+    dir: Option<&RunDir>,
+) -> Box<dyn Runtime> {
     match name {
         Name::Docker => Box::new(Docker::new(engine.to_vec())),
         Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
@@ -89,7 +93,6 @@ pub(crate) fn on_path(program: &str) -> bool {
     let executable = |path: &Path| {
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
     };
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|dir| executable(&dir.join(program)))
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| executable(&dir.join(program))))
 }

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use choose::{Name, SUPPORTED, choose, engine_settings, open};
+pub(crate) use choose::{Name, SUPPORTED, choose, engine_settings, on_path, open};
 pub(crate) use problem::{Problem, Result};
 
 use crate::store::{Mount, RunDir, StreamBytes, Timestamp};
@@ -32,8 +32,8 @@ pub(crate) trait Runtime: Send + Sync {
     /// Asks for the version of what runs the containers. Fails with what a person can do about it.
     fn probe(&self) -> Result<String>;
 
-    /// Gets an image from its registry, reporting progress in lines.
-    fn pull_image(&self, image: &str, progress: &dyn Fn(&str)) -> Result<()>;
+    /// Gets an image from its registry. Gives up when `going_on` says no.
+    fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()>;
 
     /// Makes a container that is not started. The image must be there.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
@@ -47,6 +47,11 @@ pub(crate) trait Runtime: Send + Sync {
 
     /// The state of containers, in the order asked for.
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>>;
+
+    /// Whether [`Runtime::inspect`] costs next to nothing.
+    fn looks_are_cheap(&self) -> bool {
+        false
+    }
 
     /// Asks the workload to end, and kills it after `grace`. Blocks until it has ended.
     /// Fine if it has ended already, or is gone.
@@ -145,9 +150,16 @@ pub(crate) struct Labelled {
 }
 
 /// The runtime that a run was made with.
-pub(crate) fn of_run(dir: &RunDir, name: &str, engine: &[(String, String)]) -> Result<Box<dyn Runtime>> {
+pub(crate) fn of_run(
+    dir: &RunDir,
+    name: &str,
+    engine: &[(String, String)],
+) -> Result<Box<dyn Runtime>> {
     let name = Name::parse(name).ok_or_else(|| {
-        Problem::unreachable(format!("this moat has no runtime '{name}'"), "use the version that made the run")
+        Problem::unreachable(
+            format!("this moat has no runtime '{name}'"),
+            "use the version that made the run",
+        )
     })?;
     Ok(open(name, engine, Some(dir)))
 }

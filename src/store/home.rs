@@ -62,6 +62,16 @@ impl Home {
         Ok(())
     }
 
+    /// Tries what a run needs: directories, writing, locks.
+    pub(crate) fn trial(&self) -> Result<()> {
+        self.prepare()?;
+        let path = self.root.join("trial");
+        let tried = file::write_atomically(&path, b"trial\n");
+        let _ = file::remove_if_there(&path);
+        tried.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+        self.lock().map(|_| ())
+    }
+
     /// A word that tells this home from others, for labels: FNV-1a of its real path.
     pub(crate) fn hash(&self) -> String {
         let path = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());

@@ -62,8 +62,7 @@ impl From<RunId> for String {
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Name(String);
 
-pub(crate) const NAME_RULE: &str =
-    "a name is 1 to 63 letters, digits, '.', '_' or '-', begins with a letter or a digit, and not with 'run_'";
+pub(crate) const NAME_RULE: &str = "a name is 1 to 63 letters, digits, '.', '_' or '-', begins with a letter or a digit, and not with 'run_'";
 
 impl Name {
     pub(crate) fn parse(text: &str) -> Option<Name> {
@@ -120,18 +119,18 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
 
 const FIRST: &[&str] = &[
     "amber", "bold", "brave", "brisk", "calm", "clear", "crisp", "deep", "eager", "early", "fair",
-    "fresh", "gentle", "glad", "golden", "grand", "green", "keen", "kind", "late", "light", "lively",
-    "lucky", "merry", "mild", "neat", "noble", "plain", "proud", "quick", "quiet", "rapid", "rare",
-    "ready", "sharp", "silver", "slow", "smart", "soft", "solid", "steady", "still", "strong", "sunny",
-    "swift", "tidy", "true", "warm", "wide", "wise",
+    "fresh", "gentle", "glad", "golden", "grand", "green", "keen", "kind", "late", "light",
+    "lively", "lucky", "merry", "mild", "neat", "noble", "plain", "proud", "quick", "quiet",
+    "rapid", "rare", "ready", "sharp", "silver", "slow", "smart", "soft", "solid", "steady",
+    "still", "strong", "sunny", "swift", "tidy", "true", "warm", "wide", "wise",
 ];
 
 const SECOND: &[&str] = &[
     "badger", "bear", "beaver", "bee", "crane", "crow", "deer", "dove", "eagle", "elk", "falcon",
-    "finch", "fox", "frog", "goose", "hare", "hawk", "heron", "horse", "ibis", "jay", "kestrel", "kite",
-    "lark", "lion", "lynx", "mole", "moth", "newt", "otter", "owl", "panda", "perch", "pike", "raven",
-    "robin", "salmon", "seal", "shrew", "snail", "stork", "swan", "tern", "thrush", "tiger", "toad",
-    "trout", "vole", "wolf", "wren",
+    "finch", "fox", "frog", "goose", "hare", "hawk", "heron", "horse", "ibis", "jay", "kestrel",
+    "kite", "lark", "lion", "lynx", "mole", "moth", "newt", "otter", "owl", "panda", "perch",
+    "pike", "raven", "robin", "salmon", "seal", "shrew", "snail", "stork", "swan", "tern",
+    "thrush", "tiger", "toad", "trout", "vole", "wolf", "wren",
 ];
 
 #[cfg(test)]
@@ -141,7 +140,13 @@ mod tests {
     #[test]
     fn ids_are_run_and_twelve_digits() {
         assert!(RunId::parse(RunId::random().unwrap().as_str()).is_some());
-        for bad in ["run_", "run_0123456789a", "run_0123456789AB", "0123456789ab", "run_../../../../"] {
+        for bad in [
+            "run_",
+            "run_0123456789a",
+            "run_0123456789AB",
+            "0123456789ab",
+            "run_../../../../",
+        ] {
             assert!(RunId::parse(bad).is_none(), "{bad}");
         }
     }
@@ -152,7 +157,9 @@ mod tests {
             assert!(Name::parse(good).is_some(), "{good}");
         }
         let long = "x".repeat(64);
-        for bad in ["", ".", "..", "a/b", "a b", "-a", "run_x", "a\n", "ü", &long] {
+        for bad in [
+            "", ".", "..", "a/b", "a b", "-a", "run_x", "a\n", "ü", &long,
+        ] {
             assert!(Name::parse(bad).is_none(), "{bad}");
         }
         for attempt in 0..2 {

@@ -91,8 +91,10 @@ mod tests {
     #[test]
     fn a_command_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let tail = "S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0";
-        assert_eq!(start_time(&format!("7 (a) b) ( {tail}")), None);
         assert_eq!(start_time(&format!("7 (a ) b) {tail}")), Some("4711"));
-        assert_eq!(start_time(&format!("7 (x) {}", tail.replacen('S', "Z", 1))), None);
+        assert_eq!(
+            start_time(&format!("7 (x) {}", tail.replacen('S', "Z", 1))),
+            None
+        );
     }
 }

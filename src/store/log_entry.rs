@@ -106,6 +106,11 @@ impl Entry {
         Timestamp::parse(&self.ts)
     }
 
+    /// Appends the entry to `out`, as it stands in the file.
+    pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
+        encode(out, &self.ts, self.stream, &self.data, self.eol);
+    }
+
     /// How many of the workload's bytes the entry stands for.
     pub(crate) fn bytes(&self) -> u64 {
         self.data.len() as u64 + u64::from(self.eol)

@@ -240,7 +240,14 @@ mod tests {
 
     #[test]
     fn the_last_lines_in_their_order() {
-        let mut file = log(&[(Stdout, "1", true), (Stderr, "2", true), (Stdout, "3", true)], "");
+        let mut file = log(
+            &[
+                (Stdout, "1", true),
+                (Stderr, "2", true),
+                (Stdout, "3", true),
+            ],
+            "",
+        );
         assert_eq!(last(&mut file, 2), ["2", "3"]);
         assert_eq!(last(&mut file, 9), ["1", "2", "3"]);
         assert!(last(&mut file, 0).is_empty());

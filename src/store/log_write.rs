@@ -97,12 +97,6 @@ impl LogWriter {
         }
     }
 
-    /// Forgets the line that has not ended, and says how long it was: the stream is read again
-    /// from its beginning.
-    pub(crate) fn forget_open_line(&mut self, stream: Stream) -> u64 {
-        std::mem::take(self.open_line(stream)).len() as u64
-    }
-
     /// Adds a line of moat's own.
     pub(crate) fn note(&mut self, text: &str) {
         self.encode(
@@ -127,11 +121,6 @@ impl LogWriter {
         self.first_outage.as_ref()
     }
 
-    /// Whether the last bytes could not be kept.
-    pub(crate) fn is_out(&self) -> bool {
-        self.outage.is_some()
-    }
-
     fn open_line(&mut self, stream: Stream) -> &mut Vec<u8> {
         match stream {
             Stream::Stderr => &mut self.open_stderr,
@@ -150,8 +139,7 @@ impl LogWriter {
 
     fn encode(&mut self, ts: &str, stream: Stream, data: &[u8], eol: bool) {
         log_entry::encode(&mut self.out, ts, stream, data, eol);
-        self.pending
-            .add(stream, data.len() as u64 + u64::from(eol));
+        self.pending.add(stream, data.len() as u64 + u64::from(eol));
     }
 
     fn flush(&mut self) {

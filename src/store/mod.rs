@@ -27,9 +27,7 @@ pub(crate) use log_entry::{Entry, Stream, StreamBytes};
 pub(crate) use log_read::{LogReader, last_lines};
 pub(crate) use log_write::LogWriter;
 pub(crate) use owned::{NewRun, OwnedRun, remove};
-pub(crate) use record::{
-    LogState, Mount, Reason, Record, Resource, ResourceKind, Stage, State,
-};
+pub(crate) use record::{LogState, Mount, Reason, Record, Resource, ResourceKind, Stage, State};
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{Ended, Loaded, RunDir};
 pub(crate) use time::Timestamp;

@@ -42,7 +42,8 @@ impl OwnedRun {
         F: Fn(RunId, Name) -> Record,
     {
         home.prepare()?;
-        let failed = |error: &io::Error| Error::io(Kind::Store, "make a run in", home.root(), error);
+        let failed =
+            |error: &io::Error| Error::io(Kind::Store, "make a run in", home.root(), error);
         for attempt in 0.. {
             let id = RunId::random().map_err(|error| failed(&error))?;
             let name = match &new.name {
@@ -116,6 +117,11 @@ impl OwnedRun {
             self.home.release_name(&self.record.name, &self.record.id);
         }
         Ok(())
+    }
+
+    /// Changes the journal without writing it; the next [`OwnedRun::update`] does.
+    pub(crate) fn stage(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
     }
 
     /// Writes a line about the supervisor's own doings; for people who look into a run.

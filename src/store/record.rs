@@ -51,11 +51,20 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whether nothing is left of what the run made.
+    pub(crate) fn is_clean(&self) -> bool {
+        let removed = |resource: &Resource| resource.stage == Stage::Removed;
+        self.cleaned_at.is_some() && self.resources.iter().all(removed)
+    }
+
     /// The exit code of `moat run` and `moat wait` for this run, once it has ended.
     pub(crate) fn exit_status(&self) -> u8 {
         match (self.reason, self.exit_code) {
             (Some(Reason::Timeout), _) => 124,
             (_, Some(code)) => code,
+            // Ended before it started.
+            (Some(Reason::UserStop), None) => 143,
+            (Some(Reason::Killed), None) => 137,
             (_, None) => 125,
         }
     }

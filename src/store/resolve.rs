@@ -22,7 +22,9 @@ pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
     }
     let ids = home.run_ids()?;
     if argument.starts_with(ID_PREFIX) {
-        let matching = ids.into_iter().filter(|id| id.as_str().starts_with(argument));
+        let matching = ids
+            .into_iter()
+            .filter(|id| id.as_str().starts_with(argument));
         return only(argument, candidates(home, matching));
     }
     by_name(argument, candidates(home, ids.into_iter()))
@@ -36,7 +38,9 @@ struct Candidate {
 
 impl Candidate {
     fn name(&self) -> &str {
-        self.record.as_ref().map_or("", |record| record.name.as_str())
+        self.record
+            .as_ref()
+            .map_or("", |record| record.name.as_str())
     }
 
     fn created(&self) -> Option<Timestamp> {

@@ -71,10 +71,6 @@ impl RunDir {
         RunDir { path, id }
     }
 
-    pub(crate) fn id(&self) -> &RunId {
-        &self.id
-    }
-
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

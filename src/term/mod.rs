@@ -6,7 +6,7 @@ mod table;
 mod text;
 
 pub(crate) use table::table;
-pub(crate) use text::{age, duration, harmless};
+pub(crate) use text::{age, harmless};
 
 use std::os::fd::AsFd;
 

@@ -47,14 +47,26 @@ mod tests {
     #[test]
     fn nothing_moves_the_cursor() {
         assert_eq!(harmless("plain \u{e9}"), "plain \u{e9}");
-        for bad in ["\x1b[2J", "a\rb", "x\u{202e}y", "a\u{200b}b", "\u{9b}1m", "\n"] {
+        for bad in [
+            "\x1b[2J",
+            "a\rb",
+            "x\u{202e}y",
+            "a\u{200b}b",
+            "\u{9b}1m",
+            "\n",
+        ] {
             assert!(!harmless(bad).chars().any(is_harmful), "{bad:?}");
         }
     }
 
     #[test]
     fn ages_have_one_unit() {
-        for (seconds, text) in [(0, "0s ago"), (61, "1m ago"), (7200, "2h ago"), (200_000, "2d ago")] {
+        for (seconds, text) in [
+            (0, "0s ago"),
+            (61, "1m ago"),
+            (7200, "2h ago"),
+            (200_000, "2d ago"),
+        ] {
             assert_eq!(age(Duration::from_secs(seconds)), text);
         }
     }

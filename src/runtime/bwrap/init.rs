@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// The hidden command.
-pub(super) const COMMAND: &str = "__init";
+pub(crate) const COMMAND: &str = "__init";
 
 /// Runs the command, and returns only if that fails: with the exit code.
 pub(crate) fn init(command: &[OsString]) -> u8 {

@@ -17,8 +17,8 @@ mod shim;
 mod status;
 mod tail;
 
-pub(crate) use init::init;
-pub(crate) use shim::shim;
+pub(crate) use init::{COMMAND as INIT, init};
+pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs;
 use std::io::{self, Write};
@@ -95,12 +95,21 @@ impl Runtime for Bwrap {
     /// Makes a sandbox with the same namespaces as a run's: having bwrap does not mean being allowed.
     fn probe(&self) -> Result<String> {
         let run = |args: &[&str]| {
-            child::run(Command::new("bwrap").args(args), b"", PATIENCE, &|_| {})
+            child::run(Command::new("bwrap").args(args), b"", PATIENCE, &|| true)
                 .map_err(|error| failed(&error))
         };
         let version = run(&["--version"])?.stdout;
         let mut args = sandbox::NAMESPACES.to_vec();
-        args.extend(["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]);
+        args.extend([
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "true",
+        ]);
         let trial = run(&args)?;
         match trial.success {
             true => Ok(version.trim().trim_start_matches("bubblewrap ").to_owned()),
@@ -108,7 +117,7 @@ impl Runtime for Bwrap {
         }
     }
 
-    fn pull_image(&self, _image: &str, _progress: &dyn Fn(&str)) -> Result<()> {
+    fn pull_image(&self, _image: &str, _going_on: &dyn Fn() -> bool) -> Result<()> {
         Err(Problem::Refused("bwrap has no images".to_owned()))
     }
 
@@ -122,8 +131,10 @@ impl Runtime for Bwrap {
         let (reader, writer) = rustix::pipe::pipe().map_err(|error| failed(&error.into()))?;
         // Inherited by the shim, and through it by bwrap, which reads its arguments from there: so
         // no value is on a command line.
-        rustix::io::fcntl_setfd(&reader, FdFlags::empty()).map_err(|error| failed(&error.into()))?;
-        rustix::io::fcntl_setfd(&writer, FdFlags::CLOEXEC).map_err(|error| failed(&error.into()))?;
+        rustix::io::fcntl_setfd(&reader, FdFlags::empty())
+            .map_err(|error| failed(&error.into()))?;
+        rustix::io::fcntl_setfd(&writer, FdFlags::CLOEXEC)
+            .map_err(|error| failed(&error.into()))?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(shim::COMMAND)
@@ -177,6 +188,10 @@ impl Runtime for Bwrap {
         Ok(handles.iter().map(|_| state.clone()).collect())
     }
 
+    fn looks_are_cheap(&self) -> bool {
+        true
+    }
+
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         if let Some(shim) = self.shim() {
             shim.signal(Signal::TERM);
@@ -219,12 +234,16 @@ fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !dir.join("shim").exists() {
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(Problem::Refused(format!("the sandbox's shim ended: {status}")));
+            return Err(Problem::Refused(format!(
+                "the sandbox's shim ended: {status}"
+            )));
         }
         if Instant::now() >= deadline {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Problem::Transient("the sandbox's shim does not start".to_owned()));
+            return Err(Problem::Transient(
+                "the sandbox's shim does not start".to_owned(),
+            ));
         }
         std::thread::sleep(Duration::from_micros(100));
     }
@@ -243,7 +262,11 @@ fn exit(dir: &Path) -> Exit {
         },
         None => Exit {
             finished_at,
-            error: Some(setup_failed(&status::setup_output(dir)).message().to_owned()),
+            error: Some(
+                setup_failed(&status::setup_output(dir))
+                    .message()
+                    .to_owned(),
+            ),
             ..Exit::default()
         },
     }
@@ -271,7 +294,11 @@ impl Client for ShimClient {
 /// The sandbox could not be set up; bwrap's own words, and what they mean.
 fn setup_failed(stderr: &str) -> Problem {
     let text = stderr.trim().trim_start_matches("bwrap: ");
-    let text = if text.is_empty() { "bwrap failed without saying why" } else { text };
+    let text = if text.is_empty() {
+        "bwrap failed without saying why"
+    } else {
+        text
+    };
     let lower = text.to_lowercase();
     let forbidden = ["namespace", "uid map", "operation not permitted"];
     if forbidden.iter().any(|part| lower.contains(part)) {
@@ -298,5 +325,9 @@ fn failed(error: &io::Error) -> Problem {
 }
 
 fn store_failed(path: &Path, error: &io::Error) -> Problem {
-    Problem::Refused(format!("{}: {}", path.display(), crate::error::reason(error)))
+    Problem::Refused(format!(
+        "{}: {}",
+        path.display(),
+        crate::error::reason(error)
+    ))
 }

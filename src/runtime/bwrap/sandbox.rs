@@ -29,7 +29,12 @@ const HIDDEN_FILES: [&str; 5] = [
     "/etc/gshadow-",
     "/etc/sudoers",
 ];
-const HIDDEN_DIRS: [&str; 4] = ["/etc/ssl/private", "/etc/ssh", "/etc/sudoers.d", "/etc/docker"];
+const HIDDEN_DIRS: [&str; 4] = [
+    "/etc/ssl/private",
+    "/etc/ssh",
+    "/etc/sudoers.d",
+    "/etc/docker",
+];
 
 /// Where this program is inside the sandbox: it starts the workload.
 pub(super) const INIT: &str = "/run/moat-init";
@@ -40,8 +45,19 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
     let mut args: Vec<String> = NAMESPACES.map(str::to_owned).to_vec();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
-    add(&["--die-with-parent", "--new-session", "--clearenv", "--hostname", "moat"]);
-    add(&["--uid", &spec.user.uid.to_string(), "--gid", &spec.user.gid.to_string()]);
+    add(&[
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--hostname",
+        "moat",
+    ]);
+    add(&[
+        "--uid",
+        &spec.user.uid.to_string(),
+        "--gid",
+        &spec.user.gid.to_string(),
+    ]);
     for path in SHOWN {
         show(path, &mut add);
     }
@@ -50,7 +66,10 @@ pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
         add(&["--tmpfs", path]);
     }
     add(&["--dir", "/var/tmp", "--perms", "0700", "--dir", HOME]);
-    for path in HIDDEN_FILES.into_iter().filter(|path| Path::new(path).is_file()) {
+    for path in HIDDEN_FILES
+        .into_iter()
+        .filter(|path| Path::new(path).is_file())
+    {
         add(&["--ro-bind", "/dev/null", path]);
     }
     for path in HIDDEN_DIRS.into_iter().filter(|path| is_real_dir(path)) {
@@ -58,7 +77,11 @@ pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
     }
     add(&["--bind", &spec.workspace.to_string_lossy(), WORKSPACE]);
     for mount in &spec.mounts {
-        let option = if mount.readonly { "--ro-bind" } else { "--bind" };
+        let option = if mount.readonly {
+            "--ro-bind"
+        } else {
+            "--bind"
+        };
         add(&[option, &mount.source.to_string_lossy(), &mount.target]);
     }
     add(&["--chdir", WORKSPACE]);

@@ -24,7 +24,7 @@ use super::{init, sandbox, status};
 use crate::store::{Process, create, lock_now, write_atomically};
 
 /// The hidden command.
-pub(super) const COMMAND: &str = "__shim";
+pub(crate) const COMMAND: &str = "__shim";
 
 /// How long a signal waits for a workload that is about to start.
 const START: Duration = Duration::from_secs(3);
@@ -115,7 +115,13 @@ impl<'a> Request<'a> {
             .arg(self.args_fd)
             // A copy, not a mount: it works for a user who cannot reach this program's directory,
             // and when the program has been replaced meanwhile.
-            .args(["--perms", "0555", "--file", &program.as_raw_fd().to_string(), sandbox::INIT])
+            .args([
+                "--perms",
+                "0555",
+                "--file",
+                &program.as_raw_fd().to_string(),
+                sandbox::INIT,
+            ])
             .args(["--", sandbox::INIT, init::COMMAND])
             .args(self.command)
             .stdout(Stdio::piped())

@@ -67,7 +67,11 @@ impl Tail {
         }
         let Some(base) = self.base else { return Ok(0) };
         if self.file.is_none() {
-            match File::options().read(true).write(true).open(self.dir.join(self.name)) {
+            match File::options()
+                .read(true)
+                .write(true)
+                .open(self.dir.join(self.name))
+            {
                 Ok(file) => self.file = Some(file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
                 Err(error) => return Err(error),
@@ -101,7 +105,10 @@ impl Tail {
             std::thread::sleep(PAUSE);
             return;
         };
-        let timeout = Timespec { tv_sec: 5, tv_nsec: 0 };
+        let timeout = Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        };
         let mut fds = [PollFd::new(bell, PollFlags::IN)];
         if poll(&mut fds, Some(&timeout)).unwrap_or(0) == 0 {
             return;

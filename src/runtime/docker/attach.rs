@@ -27,7 +27,10 @@ const HELD: usize = 4096;
 
 /// Starts an attachment, skipping the bytes that are kept already.
 pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached> {
-    let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawned = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = spawned.map_err(|error| super::failed(&error))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let client = Arc::new(DockerClient {
@@ -139,7 +142,11 @@ impl WithoutOwnWords {
         match self.client.code() {
             Some(1 | 125..=127) | None => {
                 let text = String::from_utf8_lossy(&held).trim().to_owned();
-                let mut error = self.client.error.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut error = self
+                    .client
+                    .error
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 *error = Some(text);
             }
             Some(_) => self.ready = held,
@@ -151,9 +158,8 @@ impl WithoutOwnWords {
 /// piece), or of one of its last lines.
 fn own_words_at(bytes: &[u8]) -> Option<usize> {
     let from = bytes.len().saturating_sub(HELD);
-    let mut starts = std::iter::once(0).chain(
-        (from..bytes.len()).filter(|at| *at > 0 && bytes[at - 1] == b'\n'),
-    );
+    let mut starts = std::iter::once(0)
+        .chain((from..bytes.len()).filter(|at| *at > 0 && bytes[at - 1] == b'\n'));
     starts.find(|at| {
         let line = &bytes[*at..];
         line.len() <= HELD && OWN_WORDS.iter().any(|words| line.starts_with(words))
@@ -195,7 +201,10 @@ mod tests {
         assert_eq!(own_words_at(b"plain\n"), None);
         assert_eq!(own_words_at(b"x\nError: No such container: y\n"), Some(2));
         assert_eq!(own_words_at(b"an Error: within\n"), None);
-        assert_eq!(own_words_at(b"error waiting for container: unexpected EOF\n"), Some(0));
+        assert_eq!(
+            own_words_at(b"error waiting for container: unexpected EOF\n"),
+            Some(0)
+        );
         let mut long = b"Error: \n".to_vec();
         long.extend(vec![b'x'; 2 * HELD]);
         assert_eq!(own_words_at(&long), None);

@@ -7,8 +7,11 @@ pub(super) fn classify(stderr: &str) -> Problem {
     let text = message(stderr);
     let lower = stderr.to_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-    if says(&["permission denied while trying to connect", "dial unix", "connect: permission denied"])
-        && says(&["permission denied"])
+    if says(&[
+        "permission denied while trying to connect",
+        "dial unix",
+        "connect: permission denied",
+    ]) && says(&["permission denied"])
     {
         return Problem::unreachable(
             format!("docker's socket cannot be used: {text}"),
@@ -64,11 +67,18 @@ fn message(stderr: &str) -> String {
     let lines: Vec<&str> = stderr
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("See '") && !line.starts_with("Run 'docker"))
+        .filter(|line| {
+            !line.is_empty() && !line.starts_with("See '") && !line.starts_with("Run 'docker")
+        })
         .collect();
     let text = lines.join("; ");
     let mut text = text.as_str();
-    for prefix in ["docker: ", "Error response from daemon: ", "Error: ", "error: "] {
+    for prefix in [
+        "docker: ",
+        "Error response from daemon: ",
+        "Error: ",
+        "error: ",
+    ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     match text.strip_suffix('.').unwrap_or(text) {
@@ -85,17 +95,41 @@ mod tests {
     const MESSAGES: &[(&str, &str)] = &[
         ("Error: No such object: m3", "not-found"),
         ("Error: No such container: x", "not-found"),
-        ("Error response from daemon: No such container: nosuch", "not-found"),
+        (
+            "Error response from daemon: No such container: nosuch",
+            "not-found",
+        ),
         ("error: no such object: x", "not-found"),
-        ("Error response from daemon: No such image: nosuch:1", "image"),
+        (
+            "Error response from daemon: No such image: nosuch:1",
+            "image",
+        ),
         ("Unable to find image 'nosuch:1' locally", "image"),
-        ("Cannot connect to the Docker daemon at unix:///nope.sock. Is the docker daemon running?", "unreachable"),
-        ("error during connect: Get \"http://x/v1.41/info\": dial tcp: lookup x: no such host", "unreachable"),
+        (
+            "Cannot connect to the Docker daemon at unix:///nope.sock. Is the docker daemon running?",
+            "unreachable",
+        ),
+        (
+            "error during connect: Get \"http://x/v1.41/info\": dial tcp: lookup x: no such host",
+            "unreachable",
+        ),
         ("error waiting for container: unexpected EOF", "unreachable"),
-        ("permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/version\": dial unix /var/run/docker.sock: connect: permission denied", "unreachable"),
-        ("Error response from daemon: removal of container x is already in progress", "transient"),
-        ("Error response from daemon: Cannot mkdir: /etc/passwd is not a directory", "refused"),
-        ("Error response from daemon: Conflict. The container name \"/x\" is already in use by container \"1\". You have to remove (or rename) that container to be able to reuse that name.\nSee 'docker create --help'.", "refused"),
+        (
+            "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/version\": dial unix /var/run/docker.sock: connect: permission denied",
+            "unreachable",
+        ),
+        (
+            "Error response from daemon: removal of container x is already in progress",
+            "transient",
+        ),
+        (
+            "Error response from daemon: Cannot mkdir: /etc/passwd is not a directory",
+            "refused",
+        ),
+        (
+            "Error response from daemon: Conflict. The container name \"/x\" is already in use by container \"1\". You have to remove (or rename) that container to be able to reuse that name.\nSee 'docker create --help'.",
+            "refused",
+        ),
         ("", "refused"),
     ];
 
@@ -116,7 +150,11 @@ mod tests {
     #[test]
     fn the_message_is_the_engines_own() {
         let conflict = classify(MESSAGES[12].0);
-        assert!(conflict.message().starts_with("Conflict. The container name"));
+        assert!(
+            conflict
+                .message()
+                .starts_with("Conflict. The container name")
+        );
         assert!(!conflict.message().contains("See '"));
     }
 }

@@ -29,24 +29,33 @@ pub(super) struct Request {
 
 /// Describes the container to `docker create`.
 pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
-    let mut args: Vec<String> = ["create", "--name", &spec.handle, "--pull", "never", "--init"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut args: Vec<String> = [
+        "create",
+        "--name",
+        &spec.handle,
+        "--pull",
+        "never",
+        "--init",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     add(&["--label", &format!("{HOME_LABEL}={}", spec.home_label)]);
     add(&["--label", &format!("moat.run={}", spec.run_label)]);
     add(&["--label", "moat.role=main"]);
     // The engine's log serves adoption alone, which needs it exact (`json-file` replaces what is
-    // not UTF-8) and whole (`local` rotates unless told not to).
-    add(&["--log-driver", "local", "--log-opt", "max-size=-1"]);
-    add(&["--log-opt", "compress=false", "--log-opt", "max-file=1"]);
+    // not UTF-8) and whole (`local` rotates, and knows no "never"). It goes with the container.
+    add(&["--log-driver", "local", "--log-opt", "max-size=1000t"]);
     add(&["--cap-drop", "ALL"]);
     for capability in CAPABILITIES {
         add(&["--cap-add", capability]);
     }
     add(&["--security-opt", "no-new-privileges", "--pids-limit", PIDS]);
     add(&["--workdir", WORKSPACE]);
-    add(&["--mount", &bind(&spec.workspace.to_string_lossy(), WORKSPACE, false)]);
+    add(&[
+        "--mount",
+        &bind(&spec.workspace.to_string_lossy(), WORKSPACE, false),
+    ]);
     for mount in &spec.mounts {
         let source = mount.source.to_string_lossy();
         add(&["--mount", &bind(&source, &mount.target, mount.readonly)]);
@@ -55,14 +64,22 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     if spec.user.uid != 0 {
         // An unknown user's home is `/`, which it may not write to.
         let (uid, gid) = (spec.user.uid, spec.user.gid);
-        add(&["--tmpfs", &format!("{HOME}:uid={uid},gid={gid},mode=0700,exec")]);
+        add(&[
+            "--tmpfs",
+            &format!("{HOME}:uid={uid},gid={gid},mode=0700,exec"),
+        ]);
         if !spec.env.iter().any(|(name, _)| name == "HOME") {
             add(&["--env", &format!("HOME={HOME}")]);
         }
     }
     if let Some(bytes) = spec.memory_bytes {
         // The same limit with swap: else the kernel swaps as much again.
-        add(&["--memory", &bytes.to_string(), "--memory-swap", &bytes.to_string()]);
+        add(&[
+            "--memory",
+            &bytes.to_string(),
+            "--memory-swap",
+            &bytes.to_string(),
+        ]);
     }
     if let Some(cpus) = spec.cpus {
         add(&["--cpus", &cpus.to_string()]);
@@ -81,9 +98,12 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     })
 }
 
+/// Values for the client's environment, and for its input.
+type Values = (Vec<(String, String)>, Vec<u8>);
+
 /// Hands over the values: `--env NAME` takes them from the client's environment. Names that the
 /// client itself obeys go through its input instead.
-fn values(spec: &ContainerSpec, add: &mut impl FnMut(&[&str])) -> Result<(Vec<(String, String)>, Vec<u8>)> {
+fn values(spec: &ContainerSpec, add: &mut impl FnMut(&[&str])) -> Result<Values> {
     let (mut environment, mut input) = (Vec::new(), Vec::new());
     for (name, value) in &spec.env {
         if !obeyed_by_client(name) {
@@ -120,7 +140,11 @@ fn bind(source: &str, target: &str, readonly: bool) -> String {
             field
         }
     };
-    let mut text = format!("type=bind,{},{}", field("source", source), field("target", target));
+    let mut text = format!(
+        "type=bind,{},{}",
+        field("source", source),
+        field("target", target)
+    );
     if readonly {
         text.push_str(",readonly");
     }
@@ -141,13 +165,19 @@ mod tests {
             image: Some("img:1".into()),
             workspace: "/w".into(),
             command: vec!["sh".into(), "-c".into(), "--rm".into()],
-            env: vec![("TOKEN".into(), "s3cret\nx".into()), ("PATH".into(), "/p".into())],
+            env: vec![
+                ("TOKEN".into(), "s3cret\nx".into()),
+                ("PATH".into(), "/p".into()),
+            ],
             mounts: vec![Mount {
                 source: "/a,b".into(),
                 target: "/t".into(),
                 readonly: true,
             }],
-            user: User { uid: 1000, gid: 1001 },
+            user: User {
+                uid: 1000,
+                gid: 1001,
+            },
             memory_bytes: Some(1 << 26),
             cpus: Some(1.5),
             stdin: true,

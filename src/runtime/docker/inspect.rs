@@ -29,7 +29,9 @@ pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
     let state: State = serde_json::from_str(json).map_err(|error| {
-        Problem::Refused(format!("docker's answer about {handle} cannot be read: {error}"))
+        Problem::Refused(format!(
+            "docker's answer about {handle} cannot be read: {error}"
+        ))
     })?;
     Ok(match state.status.as_str() {
         "running" | "paused" | "restarting" => Inspected::Running {

@@ -61,7 +61,7 @@ impl Docker {
     }
 
     fn call(&self, args: &[&str]) -> Result<Output> {
-        self.finish(self.command().args(args), b"", PATIENCE, &|_| {})
+        self.finish(self.command().args(args), b"", PATIENCE, &|| true)
     }
 
     fn finish(
@@ -69,9 +69,10 @@ impl Docker {
         command: &mut Command,
         input: &[u8],
         patience: Duration,
-        line: &dyn Fn(&str),
+        going_on: &dyn Fn() -> bool,
     ) -> Result<Output> {
-        let output = child::run(command, input, patience, line).map_err(|error| failed(&error))?;
+        let output =
+            child::run(command, input, patience, going_on).map_err(|error| failed(&error))?;
         if output.success {
             Ok(output)
         } else {
@@ -83,19 +84,22 @@ impl Docker {
 impl Runtime for Docker {
     fn probe(&self) -> Result<String> {
         let output = self.finish(
-            self.command().args(["version", "--format", "{{.Server.Version}}"]),
+            self.command()
+                .args(["version", "--format", "{{.Server.Version}}"]),
             b"",
             Duration::from_secs(10),
-            &|_| {},
+            &|| true,
         )?;
         Ok(output.stdout.trim().to_owned())
     }
 
-    fn pull_image(&self, image: &str, progress: &dyn Fn(&str)) -> Result<()> {
+    fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
         let mut command = self.command();
         command.args(["pull", "--quiet", "--", image]);
-        match self.finish(&mut command, b"", PULL_PATIENCE, progress) {
-            Err(Problem::Refused(text) | Problem::NotFound(text)) => Err(Problem::ImageMissing(text)),
+        match self.finish(&mut command, b"", PULL_PATIENCE, going_on) {
+            Err(Problem::Refused(text) | Problem::NotFound(text)) => {
+                Err(Problem::ImageMissing(text))
+            }
             result => result.map(|_| ()),
         }
     }
@@ -104,7 +108,8 @@ impl Runtime for Docker {
         let request = create::request(spec)?;
         let mut command = self.command();
         command.args(&request.args).envs(request.environment);
-        self.finish(&mut command, &request.input, PATIENCE, &|_| {}).map(|_| ())
+        self.finish(&mut command, &request.input, PATIENCE, &|| true)
+            .map(|_| ())
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
@@ -121,7 +126,10 @@ impl Runtime for Docker {
         // From the beginning: it is the only position that is exact to the byte. A following
         // client leaves out a last line without a newline; once the container has ended, a plain
         // one has it.
-        let running = matches!(self.inspect(&[handle])?.first(), Some(Inspected::Running { .. }));
+        let running = matches!(
+            self.inspect(&[handle])?.first(),
+            Some(Inspected::Running { .. })
+        );
         let mut command = self.command();
         command.arg("logs").stdin(Stdio::null());
         if running {
@@ -133,9 +141,17 @@ impl Runtime for Docker {
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
         let mut command = self.command();
         command
-            .args(["inspect", "--type", "container", "--format", inspect::FORMAT, "--"])
+            .args([
+                "inspect",
+                "--type",
+                "container",
+                "--format",
+                inspect::FORMAT,
+                "--",
+            ])
             .args(handles);
-        let output = child::run(&mut command, b"", PATIENCE, &|_| {}).map_err(|error| failed(&error))?;
+        let output =
+            child::run(&mut command, b"", PATIENCE, &|| true).map_err(|error| failed(&error))?;
         // With several containers, a missing one is an error beside the output of the others.
         match classify::classify(&output.stderr) {
             _ if output.success => {}
@@ -151,7 +167,7 @@ impl Runtime for Docker {
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         let mut command = self.command();
         command.args(["stop", "-t", &grace.as_secs().to_string(), handle]);
-        gone_is_fine(self.finish(&mut command, b"", grace + PATIENCE, &|_| {}))
+        gone_is_fine(self.finish(&mut command, b"", grace + PATIENCE, &|| true))
     }
 
     fn kill(&self, handle: &str) -> Result<()> {
@@ -165,7 +181,15 @@ impl Runtime for Docker {
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
         let filter = format!("label={}={home}", create::HOME_LABEL);
         let format = "{{.Names}}\t{{.Label \"moat.run\"}}";
-        let output = self.call(&["ps", "--all", "--no-trunc", "--filter", &filter, "--format", format])?;
+        let output = self.call(&[
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            &filter,
+            "--format",
+            format,
+        ])?;
         let found = output.stdout.lines().filter_map(|line| {
             let (handle, run) = line.split_once('\t')?;
             Some(Labelled {

@@ -13,7 +13,9 @@ const DEFAULT: &str = "unix:///var/run/docker.sock";
 pub(super) fn ping(engine: &[(String, String)]) -> Option<bool> {
     let setting = |name| {
         let found = engine.iter().find(|(setting, _)| setting == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     };
     if setting("DOCKER_CONTEXT").is_some() {
         return None;

@@ -1,0 +1,15 @@
+//! `moat completions`: the script that completes moat's command line in a shell.
+
+use super::args::Args;
+use super::complete::{self, Shell};
+use super::output;
+use crate::error::{Error, Result};
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let name = args.positional().first().and_then(|name| name.to_str());
+    let shell = name.and_then(Shell::named).ok_or_else(|| {
+        Error::usage("unknown shell").hint("moat completes in bash, zsh and fish")
+    })?;
+    output::result(&complete::script(shell))?;
+    Ok(0)
+}

@@ -1,0 +1,82 @@
+//! `moat destroy`: remove the records of finished runs, and what `--keep` kept.
+
+use super::args::Args;
+use super::{flags, output, select};
+use crate::error::{Error, Kind, Result};
+use crate::run::{self, Ask};
+use crate::store::{self, Home, Loaded, Record, RunId};
+
+/// How long a forced end waits for a workload that does not listen.
+const GRACE: u32 = 10;
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let ids = select::named(args, &home)?;
+    let force = args.has(&flags::DESTROY_FORCE);
+    if !force {
+        // All or nothing: found out before anything is touched.
+        for id in &ids {
+            check_finished(&home, id)?;
+        }
+    }
+    let mut gone = Vec::new();
+    for id in ids {
+        destroy(&home, &id, force)?;
+        if !args.has(&flags::JSON) {
+            output::result(&format!("{id}\n"))?;
+        }
+        gone.push(id);
+    }
+    if args.has(&flags::JSON) {
+        output::json(&gone)?;
+    }
+    Ok(0)
+}
+
+fn check_finished(home: &Home, id: &RunId) -> Result<()> {
+    let record = home.run(id).require()?;
+    if record.state.is_terminal() {
+        return Ok(());
+    }
+    let message = format!("{id} has not ended: it is {}", record.state.as_str());
+    Err(Error::new(Kind::Failed, message).hint(format!(
+        "stop it first (moat stop {id}), or: moat destroy -f {id}"
+    )))
+}
+
+/// Removes one run; with `force`, ends it first, and does not mind an unreadable record.
+pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
+    let dir = home.run(id);
+    let record = match dir.load() {
+        Loaded::Record(record) => *record,
+        Loaded::Unreadable(_) if force => return store::remove(home, id),
+        _ => dir.require()?,
+    };
+    if !record.state.is_terminal() {
+        run::ask(home, id, Ask::Stop(GRACE))?;
+    }
+    run::wait(home, id)?;
+    let record = match dir.load() {
+        Loaded::Record(record) => *record,
+        // Somebody else was quicker.
+        Loaded::Missing => return Ok(()),
+        Loaded::Unreadable(_) => record,
+    };
+    remove_resources(&record, home)?;
+    match store::remove(home, id) {
+        Err(_) if matches!(dir.load(), Loaded::Missing) => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes what the run left: a kept container, or what its supervisor could not remove.
+fn remove_resources(record: &Record, home: &Home) -> Result<()> {
+    if record.is_clean() {
+        return Ok(());
+    }
+    let runtime = crate::runtime::of_run(&home.run(&record.id), &record.runtime, &record.engine)?;
+    for resource in &record.resources {
+        runtime.remove(&resource.handle)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! `moat list`: the runs, the newest first.
+
+use super::args::Args;
+use super::select::{self, Listed};
+use super::{flags, output};
+use crate::error::Result;
+use crate::store::{Home, Record, State};
+use crate::term;
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let state = args.text(&flags::STATE)?.and_then(State::parse);
+    let all = args.has(&flags::ALL);
+    let (shown, hidden): (Vec<Listed>, Vec<Listed>) =
+        select::all(&home)?
+            .into_iter()
+            .partition(|run| match (state, run.state()) {
+                (Some(wanted), state) => state == Some(wanted),
+                // What cannot be read may be active, and needs attention.
+                (None, None) => true,
+                (None, Some(state)) => all || !state.is_terminal(),
+            });
+    if args.has(&flags::JSON) {
+        output::json(&shown)?;
+    } else if args.has(&flags::QUIET) {
+        let ids: String = shown.iter().map(|run| format!("{}\n", run.id())).collect();
+        output::result(&ids)?;
+    } else if shown.is_empty() {
+        let text = match hidden.len() {
+            0 => "There are no runs. Start one: moat run -- CMD".to_owned(),
+            count => format!("No such runs among {count}. See all: moat list -a"),
+        };
+        output::notice(args, &text);
+    } else {
+        output::result(&table(&shown))?;
+    }
+    Ok(0)
+}
+
+/// The runs as a table that fits the terminal.
+pub(super) fn table(runs: &[Listed]) -> String {
+    let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
+    let header = ["NAME", "RUN ID", "RUNTIME", "STATE", "CREATED", "COMMAND"];
+    term::table(&header, &rows, term::width(std::io::stdout()))
+}
+
+fn row(run: &Listed) -> Vec<String> {
+    match run {
+        Listed::Record(record) => vec![
+            record.name.to_string(),
+            record.id.to_string(),
+            term::harmless(&record.runtime),
+            state(record),
+            term::age(record.created_at.age()),
+            command(record),
+        ],
+        Listed::Unreadable(run) => vec![
+            "-".to_owned(),
+            run.id.to_string(),
+            "-".to_owned(),
+            "unreadable".to_owned(),
+            "-".to_owned(),
+            term::harmless(&run.error),
+        ],
+    }
+}
+
+/// The state, and behind a terminal one how it came about.
+fn state(record: &Record) -> String {
+    let state = record.state.as_str();
+    match (record.state.is_terminal(), record.reason, record.exit_code) {
+        (true, Some(reason), Some(code)) if reason.as_str() == "exited" => {
+            format!("{state} ({code})")
+        }
+        (true, Some(reason), _) => format!("{state} ({})", reason.as_str()),
+        _ => state.to_owned(),
+    }
+}
+
+fn command(record: &Record) -> String {
+    let text: String = record.command.join(" ").chars().take(200).collect();
+    term::harmless(&text)
+}

@@ -1,0 +1,217 @@
+//! `moat logs`: the output of a run, as it was, and as it comes.
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use super::args::Args;
+use super::{flags, output, select};
+use crate::error::{Error, Kind, Result};
+use crate::plan;
+use crate::store::{Entry, Home, LogReader, RunDir, Stream, Timestamp, last_lines};
+
+/// How often a follower looks for more.
+const SHORT: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let id = select::named_or_newest(args, &home)?;
+    let dir = home.run(&id);
+    if let Some(record) = dir.load().record() {
+        select::adopt(&home, std::iter::once(&record));
+        if let Some(why) = record.log.missing_why {
+            output::notice(args, &format!("note: this log is not complete: {why}"));
+        }
+    }
+    let mut printer = Printer::new(args)?;
+    let mut reader = open(args, &dir, &mut printer)?;
+    printer.print_all(&mut reader, &dir)?;
+    if args.has(&flags::LOGS_FOLLOW) {
+        follow(&home, &dir, &mut reader, &mut printer)?;
+    }
+    printer.flush()?;
+    Ok(0)
+}
+
+/// Opens the log where it is to be printed from; the last lines are printed on the way.
+fn open(args: &Args, dir: &RunDir, printer: &mut Printer) -> Result<LogReader> {
+    let path = dir.log();
+    let failed = |error: &std::io::Error| Error::io(Kind::Store, "read", &path, error);
+    let mut file = File::open(&path).map_err(|error| failed(&error))?;
+    let Some(text) = args.text(&flags::LINES)? else {
+        return LogReader::new(file, 0).map_err(|error| failed(&error));
+    };
+    let count = text.parse::<usize>().map_err(|_| {
+        let shown = crate::term::harmless(text);
+        Error::usage(format!("bad number of lines '{shown}'")).hint("write e.g. -n 20")
+    })?;
+    let choice = printer.choice;
+    let (entries, end) = last_lines(&mut file, count, |entry| choice.wants(entry))
+        .map_err(|error| failed(&error))?;
+    for entry in &entries {
+        printer.print(entry)?;
+    }
+    LogReader::new(file, end).map_err(|error| failed(&error))
+}
+
+/// Prints what comes, until the run has ended and all of it is printed.
+fn follow(home: &Home, dir: &RunDir, reader: &mut LogReader, printer: &mut Printer) -> Result<()> {
+    let mut pause = SHORT;
+    loop {
+        // Asked first: what was written before the end is read after it.
+        let record = dir.load().record();
+        let over = record
+            .as_ref()
+            .is_none_or(|record| record.state.is_terminal());
+        if printer.print_all(reader, dir)? > 0 {
+            printer.flush()?;
+            pause = SHORT;
+        }
+        if over {
+            return Ok(());
+        }
+        select::adopt(home, record.iter());
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONG);
+    }
+}
+
+/// Which entries are wanted.
+#[derive(Clone, Copy)]
+struct Choice {
+    stdout: bool,
+    stderr: bool,
+    /// Lines of moat's own; not in a byte-exact copy.
+    moat: bool,
+    since: Option<Timestamp>,
+}
+
+impl Choice {
+    fn wants(&self, entry: &Entry) -> bool {
+        let stream = match entry.stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+            Stream::Moat => self.moat,
+        };
+        stream
+            && self
+                .since
+                .is_none_or(|since| entry.time().is_some_and(|time| time >= since))
+    }
+}
+
+struct Printer {
+    choice: Choice,
+    json: bool,
+    raw: bool,
+    timestamps: bool,
+    /// Whether the last thing on each stream was a piece of a line.
+    open_stdout: bool,
+    open_stderr: bool,
+    /// What goes to stdout, collected.
+    out: Vec<u8>,
+}
+
+/// How much is collected before it is written, in bytes.
+const BATCH: usize = 64 * 1024;
+
+impl Printer {
+    fn new(args: &Args) -> Result<Printer> {
+        let (stdout, stderr) = (args.has(&flags::STDOUT), args.has(&flags::STDERR));
+        let both = stdout == stderr;
+        let raw = args.has(&flags::RAW);
+        let since = args.text(&flags::SINCE)?;
+        let since = since
+            .map(|text| plan::since(text, SystemTime::now()))
+            .transpose()?;
+        Ok(Printer {
+            choice: Choice {
+                stdout: stdout || both,
+                stderr: stderr || both,
+                moat: both && !raw,
+                since,
+            },
+            json: args.has(&flags::JSON),
+            raw,
+            timestamps: args.has(&flags::TIMESTAMPS),
+            open_stdout: false,
+            open_stderr: false,
+            out: Vec::new(),
+        })
+    }
+
+    /// Prints all that is there; says how many entries it was.
+    fn print_all(&mut self, reader: &mut LogReader, dir: &RunDir) -> Result<usize> {
+        let mut count = 0;
+        loop {
+            let entry = reader
+                .next_entry()
+                .map_err(|error| Error::io(Kind::Store, "read", &dir.log(), &error))?;
+            let Some(entry) = entry else { return Ok(count) };
+            count += 1;
+            if self.choice.wants(&entry) {
+                self.print(&entry)?;
+            }
+        }
+    }
+
+    fn print(&mut self, entry: &Entry) -> Result<()> {
+        if self.json {
+            entry.write_json(&mut self.out);
+        } else if entry.stream == Stream::Stdout {
+            let open = self.open_stdout;
+            self.open_stdout = !entry.eol;
+            let line = self.line(entry, open);
+            self.out.extend_from_slice(&line);
+        } else {
+            let open = self.open_stderr;
+            self.open_stderr = !entry.eol;
+            let line = self.line(entry, open);
+            // In the order of arrival, as far as two streams have one.
+            self.write()?;
+            output::bytes_to_stderr(&line)?;
+        }
+        if self.out.len() >= BATCH {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// An entry as text. `open`: it continues a line.
+    fn line(&self, entry: &Entry, open: bool) -> Vec<u8> {
+        let mut line = Vec::with_capacity(entry.data.len() + 40);
+        if self.timestamps && !open && !self.raw {
+            line.extend_from_slice(entry.ts.as_bytes());
+            line.push(b' ');
+        }
+        if entry.stream == Stream::Moat {
+            line.extend_from_slice(b"moat: ");
+        }
+        line.extend_from_slice(&entry.data);
+        line.extend(entry.eol.then_some(b'\n'));
+        line
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let out = std::mem::take(&mut self.out);
+        if out.is_empty() {
+            Ok(())
+        } else {
+            output::bytes(&out)
+        }
+    }
+
+    /// Writes what is left, and ends a line that the workload did not, unless it is to be exact.
+    fn flush(&mut self) -> Result<()> {
+        if self.open_stdout && !self.raw && !self.json {
+            self.out.push(b'\n');
+            self.open_stdout = false;
+        }
+        self.write()?;
+        if self.open_stderr && !self.raw && !self.json {
+            self.open_stderr = false;
+            output::bytes_to_stderr(b"\n")?;
+        }
+        Ok(())
+    }
+}

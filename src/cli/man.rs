@@ -1,0 +1,10 @@
+//! `moat man`: the manual page, as roff.
+
+use super::args::Args;
+use super::{man_page, output};
+use crate::error::Result;
+
+pub(crate) fn run(_args: &Args) -> Result<u8> {
+    output::result(&man_page::page())?;
+    Ok(0)
+}

@@ -1,0 +1,99 @@
+//! The command line: parse, call, print. One file per command; the only code that writes to stdout
+//! or stderr. What commands and flags there are stands in one table ([`commands`], [`flags`]), from
+//! which parsing, help, man page and completions are made.
+
+mod args;
+mod clean;
+mod commands;
+mod complete;
+mod completions;
+mod destroy;
+mod doctor;
+mod end;
+mod flags;
+mod help_text;
+mod inspect;
+mod kill;
+mod list;
+mod logs;
+mod man;
+mod man_page;
+mod output;
+mod parse;
+mod run;
+mod select;
+mod status;
+mod stop;
+mod table;
+mod usage_error;
+mod version;
+mod wait;
+mod wrap;
+
+use std::ffi::OsString;
+
+use crate::error::{Error, Kind};
+use crate::runtime::bwrap;
+use crate::store::RunId;
+use help_text::HelpSize;
+use parse::Parsed;
+
+/// Runs the program: arguments (without the program's own name) in, exit code out.
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.collect();
+    if let Some(code) = hidden(&args) {
+        return code;
+    }
+    let json = parse::wants_json(&args);
+    match parse::parse(args) {
+        Ok(Parsed::Run(args)) => match (args.command.run)(&args) {
+            Ok(code) => code,
+            Err(error) => fail(&error, json, args.command.name),
+        },
+        Ok(Parsed::Help(command, size)) => print(&help(command, size)),
+        Ok(Parsed::Version) => print(&version::text()),
+        Err(error) => fail(&error, json, ""),
+    }
+}
+
+/// This program's other roles, which only this program itself asks for.
+fn hidden(args: &[OsString]) -> Option<u8> {
+    let (role, rest) = args.split_first()?;
+    match role.to_str()? {
+        crate::run::SUPERVISE => Some(crate::run::supervise()),
+        crate::run::ADOPT => {
+            let id = RunId::parse(rest.first()?.to_str()?)?;
+            Some(u8::from(crate::run::take_over(&id).is_err()))
+        }
+        bwrap::SHIM => Some(bwrap::shim(rest)),
+        bwrap::INIT => Some(bwrap::init(rest)),
+        _ => None,
+    }
+}
+
+fn help(command: Option<&'static table::Command>, size: HelpSize) -> String {
+    match command {
+        Some(command) => help_text::command(command, size),
+        None => help_text::overview(),
+    }
+}
+
+fn print(text: &str) -> u8 {
+    match output::result(text) {
+        Ok(()) => 0,
+        Err(error) => fail(&error, false, ""),
+    }
+}
+
+/// Says what went wrong; returns the exit code.
+fn fail(error: &Error, json: bool, command: &str) -> u8 {
+    output::error(error, json);
+    match error.kind {
+        Kind::OutputClosed => 0,
+        Kind::Usage => 2,
+        Kind::NoSuchRun | Kind::AmbiguousRun => 3,
+        // For a script, "moat could not" must differ from "the workload did not".
+        _ if command == "run" => 125,
+        _ => 1,
+    }
+}

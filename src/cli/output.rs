@@ -1,0 +1,103 @@
+//! Writing to stdout and stderr. Results go to stdout; all that moat itself says goes to stderr.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::flags;
+use crate::error::{Error, Kind, Result};
+use crate::term::harmless;
+
+/// Writes a command's result.
+pub(super) fn result(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// Writes a result of any bytes.
+pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| write_error(&error, "stdout"))
+}
+
+/// Writes bytes of the workload to stderr.
+pub(super) fn bytes_to_stderr(bytes: &[u8]) -> Result<()> {
+    io::stderr()
+        .lock()
+        .write_all(bytes)
+        .map_err(|error| write_error(&error, "stderr"))
+}
+
+fn write_error(error: &io::Error, stream: &str) -> Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Error::new(Kind::OutputClosed, "nobody reads"),
+        _ => {
+            let reason = crate::error::reason(error);
+            Error::new(Kind::Failed, format!("cannot write to {stream}: {reason}"))
+        }
+    }
+}
+
+/// Writes one JSON document.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::new(Kind::Failed, format!("cannot write JSON: {error}")))?;
+    result(&(text + "\n"))
+}
+
+/// Says something that is worth knowing, unless `--quiet`.
+pub(super) fn notice(args: &Args, text: &str) {
+    if !args.has(&flags::QUIET) {
+        line(text);
+    }
+}
+
+/// Says something now, whatever else is being said.
+pub(super) fn say(text: &str) {
+    line(text);
+}
+
+/// Says something that is worth knowing with `--verbose`.
+pub(super) fn detail(args: &Args, text: &str) {
+    if args.has(&flags::VERBOSE) {
+        line(text);
+    }
+}
+
+/// Says something that must be known.
+pub(super) fn warning(text: &str) {
+    line(&format!("warning: {text}"));
+}
+
+/// Writes a line to stderr. If that fails there is nobody to tell.
+fn line(text: &str) {
+    let text: Vec<String> = text.lines().map(harmless).collect();
+    let _ = io::stderr()
+        .lock()
+        .write_all((text.join("\n") + "\n").as_bytes());
+}
+
+/// Says what went wrong.
+pub(super) fn error(error: &Error, json: bool) {
+    if error.kind == Kind::OutputClosed {
+        return;
+    }
+    if json {
+        let document = serde_json::json!({"error": {
+            "kind": error.kind.as_str(),
+            "message": error.message,
+            "hint": error.hint,
+        }});
+        let _ = writeln!(io::stderr().lock(), "{document}");
+        return;
+    }
+    let mut text = format!("error: {}", error.message);
+    if let Some(hint) = &error.hint {
+        text.push_str("\n  hint: ");
+        text.push_str(hint);
+    }
+    line(&text);
+}

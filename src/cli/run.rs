@@ -1,0 +1,363 @@
+//! `moat run`: start a run, and stay with it unless it is to be in the background.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::args::Args;
+use super::table::Flag;
+use super::{flags, output};
+use crate::config;
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, Host, Plan, Request};
+use crate::run::{self, Connection, ToClient};
+use crate::runtime;
+use crate::store::{Ended, Home, Loaded, Name, Reason, RunId};
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let config = config::load(&home.config())?;
+    let request = request(args, config.background)?;
+    let host = Host::here(args.text(&flags::RUNTIME)?)?;
+    let plan = plan::plan(&request, &host)?;
+    if args.has(&flags::DRY_RUN) {
+        return dry_run(args, &plan);
+    }
+    remarks(args, &plan, host.runtime);
+    let stdin = request.interactive.then(stdin).transpose()?;
+    let mut client = Client::new(args, &home, plan.background);
+    let interrupts = Interrupts::new()?;
+    // With --json, stdout is for the one document.
+    let stream = !plan.background && !args.has(&flags::JSON);
+    let connection = run::connect(&home, plan, stdin, stream)?;
+    if request.interactive {
+        // The input is the workload's: if it stops reading, the writer is to know.
+        drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
+    }
+    let first = interrupts.obey(connection.handle(), args.has(&flags::QUIET));
+    match (client.follow(connection), interrupted(&first)) {
+        (_, Some(code)) => Ok(code),
+        (result, None) => result,
+    }
+}
+
+/// What was asked for, as text.
+fn request(args: &Args, background: bool) -> Result<Request> {
+    let workspace = args
+        .positional()
+        .first()
+        .map_or_else(|| ".".into(), PathBuf::from);
+    let text = |flag: &Flag| args.text(flag).map(|value| value.map(str::to_owned));
+    let command = args.rest().unwrap_or_default();
+    Ok(Request {
+        workspace,
+        name: text(&flags::NAME)?,
+        image: text(&flags::IMAGE)?,
+        command: all_text(command.iter().map(AsRef::as_ref), "the command")?,
+        env: all_text(args.values(&flags::ENV), "--env")?,
+        mounts: all_text(args.values(&flags::MOUNT), "--mount")?,
+        timeout: text(&flags::TIMEOUT)?,
+        memory: text(&flags::MEMORY)?,
+        cpus: text(&flags::CPUS)?,
+        interactive: args.has(&flags::INTERACTIVE),
+        background: (args.has(&flags::BACKGROUND) || background) && !args.has(&flags::FOLLOW),
+        keep: args.has(&flags::KEEP),
+        rebuild: args.has(&flags::REBUILD),
+    })
+}
+
+/// Engines take text; bytes travel through `-i`.
+fn all_text<'a>(words: impl Iterator<Item = &'a OsStr>, what: &str) -> Result<Vec<String>> {
+    let text = |word: &OsStr| {
+        word.to_str().map(str::to_owned).ok_or_else(|| {
+            Error::usage(format!("a word of {what} is not UTF-8"))
+                .hint("give bytes to the workload through its input: moat run -i -- CMD < FILE")
+        })
+    };
+    words.map(text).collect()
+}
+
+fn stdin() -> Result<OwnedFd> {
+    let stdin = rustix::stdio::stdin();
+    if rustix::termios::isatty(stdin) {
+        return Err(Error::usage("-i with a terminal is not supported yet")
+            .hint("give it a pipe or a file: moat run -i -- CMD < FILE"));
+    }
+    stdin.try_clone_to_owned().map_err(|error| {
+        let reason = crate::error::reason(&error);
+        Error::new(Kind::Failed, format!("cannot use stdin: {reason}"))
+    })
+}
+
+fn dry_run(args: &Args, plan: &Plan) -> Result<u8> {
+    if args.has(&flags::JSON) {
+        output::json(plan)?;
+        return Ok(0);
+    }
+    let mut lines = vec![
+        ("runtime", plan.runtime.clone()),
+        (
+            "image",
+            plan.image.clone().unwrap_or_else(|| "none".to_owned()),
+        ),
+        ("workspace", plan.workspace.display().to_string()),
+        ("user", format!("{}:{}", plan.uid, plan.gid)),
+        ("command", plan.command.join(" ")),
+    ];
+    let names: Vec<&str> = plan
+        .env
+        .iter()
+        .map(|variable| variable.name.as_str())
+        .collect();
+    lines.push(("env", names.join(" ")));
+    for mount in &plan.mounts {
+        let mode = if mount.readonly { "ro" } else { "rw" };
+        lines.push((
+            "mount",
+            format!("{} at {} ({mode})", mount.source.display(), mount.target),
+        ));
+    }
+    let mut text = String::new();
+    for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(value)));
+    }
+    output::result(&text)?;
+    Ok(0)
+}
+
+/// What a person should know before the run.
+fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name) {
+    if let Some(weakness) = runtime.weakness() {
+        output::notice(args, &format!("note: {weakness}"));
+    }
+    for file in ["moat.yaml", "agent.yaml"] {
+        if plan.workspace.join(file).exists() {
+            output::warning(&format!("{file} is not supported yet, and is not read"));
+        }
+    }
+    if plan.background && args.has(&flags::INTERACTIVE) {
+        output::detail(args, "the workload reads our input in the background");
+    }
+    let image = plan.image.as_deref().unwrap_or("none");
+    output::detail(args, &format!("runtime {runtime}, image {image}"));
+}
+
+/// Signals to the client: the first one stops the run, a second SIGINT kills it. Registered before
+/// there is a supervisor, so that none is lost.
+struct Interrupts {
+    signals: Signals,
+    first: Arc<AtomicI32>,
+}
+
+impl Interrupts {
+    fn new() -> Result<Interrupts> {
+        let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
+            let reason = crate::error::reason(&error);
+            Error::new(
+                Kind::Failed,
+                format!("cannot install signal handlers: {reason}"),
+            )
+        })?;
+        Ok(Interrupts {
+            signals,
+            first: Arc::default(),
+        })
+    }
+
+    /// Passes them on from now on. Returns where the first one is noted.
+    fn obey(mut self, supervisor: run::Handle, quiet: bool) -> Arc<AtomicI32> {
+        let first = Arc::clone(&self.first);
+        std::thread::spawn(move || {
+            for signal in self.signals.forever() {
+                if self.first.load(Ordering::Acquire) == 0 {
+                    self.first.store(signal, Ordering::Release);
+                    if !quiet {
+                        output::say("Stopping the run. Press Ctrl-C again to kill it.");
+                    }
+                    supervisor.stop();
+                } else if signal == SIGINT {
+                    supervisor.kill();
+                }
+            }
+        });
+        first
+    }
+}
+
+/// 130 or 143, if it was a signal that ended the run.
+fn interrupted(first: &AtomicI32) -> Option<u8> {
+    match first.load(Ordering::Acquire) {
+        SIGINT => Some(130),
+        SIGTERM => Some(143),
+        _ => None,
+    }
+}
+
+/// What the client knows while it listens to the supervisor.
+struct Client<'a> {
+    args: &'a Args,
+    home: &'a Home,
+    background: bool,
+    run: Option<(RunId, Option<Name>)>,
+    /// Whether our own stdout could not be written.
+    output_failed: bool,
+    output_closed: bool,
+}
+
+impl<'a> Client<'a> {
+    fn new(args: &'a Args, home: &'a Home, background: bool) -> Client<'a> {
+        Client {
+            args,
+            home,
+            background,
+            run: None,
+            output_failed: false,
+            output_closed: false,
+        }
+    }
+
+    /// Listens until the end, or until the start of a run in the background.
+    fn follow(&mut self, mut connection: Connection) -> Result<u8> {
+        while let Some(message) = connection.next() {
+            match message {
+                ToClient::Reserved { id } => self.run = Some((id, None)),
+                ToClient::Notice { text } => output::notice(self.args, &text),
+                ToClient::Started { id, name } => {
+                    self.announce(&id, &name)?;
+                    self.run = Some((id, Some(name)));
+                    if self.background {
+                        return Ok(0);
+                    }
+                    connection.announced();
+                }
+                ToClient::OutputClosed { stream } if stream == "stdout" => {
+                    self.output_closed = true;
+                    connection.handle().stop();
+                }
+                ToClient::OutputClosed { .. } => {}
+                ToClient::OutputFailed { stream, why } => self.output_broke(&stream, &why),
+                ToClient::Finished {
+                    ended,
+                    log_missing,
+                    error,
+                    left_behind,
+                } => {
+                    connection.finish();
+                    return self.finished(&ended, log_missing, error, left_behind);
+                }
+                failed @ ToClient::Failed { .. } => {
+                    connection.finish();
+                    return Err(self.failed(failed));
+                }
+            }
+        }
+        self.orphaned()
+    }
+
+    fn announce(&self, id: &RunId, name: &Name) -> Result<()> {
+        if !self.background {
+            output::notice(self.args, &format!("Started {name} ({id})"));
+            return Ok(());
+        }
+        let hint = format!("Started {name} ({id}). Use 'moat logs {id} -f' to follow output.");
+        output::notice(self.args, &hint);
+        self.document(id)?
+            .map_or_else(|| output::result(&format!("{id}\n")), Ok)
+    }
+
+    /// With `--json`, prints the record.
+    fn document(&self, id: &RunId) -> Result<Option<()>> {
+        if !self.args.has(&flags::JSON) {
+            return Ok(None);
+        }
+        output::json(&self.home.run(id).require()?).map(Some)
+    }
+
+    fn output_broke(&mut self, stream: &str, why: &str) {
+        self.output_failed |= stream == "stdout";
+        let id = self.run.as_ref().map_or("", |(id, _)| id.as_str());
+        output::warning(&format!(
+            "cannot write to {stream}: {why}; the run goes on, and 'moat logs {id}' has its output"
+        ));
+    }
+
+    fn finished(
+        &self,
+        ended: &Ended,
+        log_missing: Option<String>,
+        error: Option<String>,
+        left_behind: bool,
+    ) -> Result<u8> {
+        if let Some((id, name)) = &self.run {
+            if let Some(why) = log_missing {
+                output::warning(&format!("the log of {id} is not complete: {why}"));
+            }
+            if left_behind {
+                output::warning(&format!(
+                    "not everything of {id} could be removed; see: moat clean"
+                ));
+            }
+            if ended.reason == Some(Reason::StartError) {
+                let why = error.unwrap_or_else(|| "the workload could not be started".to_owned());
+                return Err(Error::new(Kind::Runtime, why).hint(format!("see: moat inspect {id}")));
+            }
+            let name = name.as_ref().map_or("the run", Name::as_str);
+            if !self.output_closed {
+                output::notice(self.args, &farewell(ended, name, id, error.as_deref()));
+            }
+            self.document(id)?;
+        }
+        let unseen = self.output_failed && ended.exit_status == 0;
+        Ok(if unseen { 1 } else { ended.exit_status })
+    }
+
+    fn failed(&self, message: ToClient) -> Error {
+        message
+            .into_error()
+            .unwrap_or_else(|| Error::new(Kind::Failed, "the run could not be started"))
+    }
+
+    /// The supervisor is gone without a word: another one takes over, and we wait for that.
+    fn orphaned(&mut self) -> Result<u8> {
+        let Some((id, _)) = &self.run else {
+            return Err(Error::new(
+                Kind::Failed,
+                "the supervisor ended before it made the run",
+            ));
+        };
+        output::warning(&format!(
+            "the supervisor of {id} was killed; another takes over. \
+             Use 'moat logs {id} -f' to follow output."
+        ));
+        if let Loaded::Record(record) = self.home.run(id).load() {
+            run::adopt(self.home, &record);
+        }
+        if self.background {
+            output::result(&format!("{id}\n"))?;
+            return Ok(0);
+        }
+        let ended = run::wait(self.home, id)?;
+        self.finished(&ended, None, None, false)
+    }
+}
+
+/// The last line: how it ended, and how to see the output again.
+fn farewell(ended: &Ended, name: &str, id: &RunId, error: Option<&str>) -> String {
+    let reason = ended.reason.map_or("", |reason| reason.as_str());
+    let how = match (reason, error) {
+        ("exited", _) => format!("exited with code {}", ended.exit_status),
+        ("user-stop", _) => "was stopped".to_owned(),
+        ("killed", _) => "was killed".to_owned(),
+        ("timeout", _) => "was stopped: its time was up".to_owned(),
+        ("oom", _) => "was killed by the kernel: it ran out of memory".to_owned(),
+        (_, Some(error)) => format!("failed: {error}"),
+        (_, None) => format!("failed: {reason}"),
+    };
+    format!("{name} {how}. Use 'moat logs {id}' to see its output.")
+}

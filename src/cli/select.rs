@@ -1,0 +1,134 @@
+//! Which runs a command is about, and the records of all.
+
+use std::ffi::OsStr;
+
+use serde::Serialize;
+
+use super::args::Args;
+use crate::error::{Error, Kind, Result};
+use crate::store::{Home, Loaded, Record, RunId, State, resolve};
+
+/// How many abandoned runs one command has adopted; more wait for the next command.
+const ADOPTIONS: usize = 32;
+
+/// The runs that the arguments name, each once, in their order.
+pub(super) fn named(args: &Args, home: &Home) -> Result<Vec<RunId>> {
+    let mut ids: Vec<RunId> = Vec::new();
+    for argument in args.positional() {
+        let id = resolve(home, text(argument)?)?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The run that the argument names, or else the newest.
+pub(super) fn named_or_newest(args: &Args, home: &Home) -> Result<RunId> {
+    if let Some(argument) = args.positional().first() {
+        return resolve(home, text(argument)?);
+    }
+    let newest = all(home)?.into_iter().find_map(|run| match run {
+        Listed::Record(record) => Some(record.id),
+        Listed::Unreadable(_) => None,
+    });
+    newest.ok_or_else(|| {
+        Error::new(Kind::NoSuchRun, "there are no runs").hint("start one: moat run -- CMD")
+    })
+}
+
+fn text(argument: &OsStr) -> Result<&str> {
+    argument.to_str().ok_or_else(|| {
+        let shown = crate::term::harmless(&argument.to_string_lossy());
+        Error::new(Kind::NoSuchRun, format!("no such run: '{shown}'"))
+    })
+}
+
+/// A run in a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Listed {
+    Record(Box<Record>),
+    Unreadable(Unreadable),
+}
+
+/// A run whose record cannot be understood.
+#[derive(Serialize)]
+pub(super) struct Unreadable {
+    pub(super) id: RunId,
+    /// Always `unreadable`.
+    state: &'static str,
+    pub(super) error: String,
+}
+
+impl Listed {
+    pub(super) fn id(&self) -> &RunId {
+        match self {
+            Listed::Record(record) => &record.id,
+            Listed::Unreadable(run) => &run.id,
+        }
+    }
+
+    pub(super) fn state(&self) -> Option<State> {
+        match self {
+            Listed::Record(record) => Some(record.state),
+            Listed::Unreadable(_) => None,
+        }
+    }
+}
+
+/// All runs, the newest first; the unreadable ones before them, as they need attention. Abandoned
+/// ones get a supervisor.
+pub(super) fn all(home: &Home) -> Result<Vec<Listed>> {
+    let ids = home.run_ids()?;
+    let mut runs = load(home, &ids);
+    runs.sort_by_cached_key(|run| {
+        let created = match run {
+            Listed::Record(record) => Some(std::cmp::Reverse(record.created_at)),
+            Listed::Unreadable(_) => None,
+        };
+        (created, run.id().clone())
+    });
+    let records = runs.iter().filter_map(|run| match run {
+        Listed::Record(record) => Some(&**record),
+        Listed::Unreadable(_) => None,
+    });
+    adopt(home, records);
+    Ok(runs)
+}
+
+/// Gives abandoned runs a supervisor, without waiting for it.
+pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a Record>) {
+    records
+        .filter(|record| !record.state.is_terminal() || record.cleaned_at.is_none())
+        .filter(|record| crate::run::adopt(home, record))
+        .take(ADOPTIONS)
+        .for_each(drop);
+}
+
+/// Reads the records, on two threads where there are many.
+fn load(home: &Home, ids: &[RunId]) -> Vec<Listed> {
+    let read = |ids: &[RunId]| ids.iter().filter_map(|id| listed(home, id)).collect();
+    if ids.len() < 256 {
+        return read(ids);
+    }
+    let (one, other) = ids.split_at(ids.len() / 2);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| read(one));
+        let mut runs: Vec<Listed> = read(other);
+        runs.extend(thread.join().unwrap_or_default());
+        runs
+    })
+}
+
+fn listed(home: &Home, id: &RunId) -> Option<Listed> {
+    match home.run(id).load() {
+        Loaded::Record(record) => Some(Listed::Record(record)),
+        Loaded::Unreadable(error) => Some(Listed::Unreadable(Unreadable {
+            id: id.clone(),
+            state: "unreadable",
+            error,
+        })),
+        Loaded::Missing => None,
+    }
+}

@@ -1,0 +1,100 @@
+//! `moat status`: the runs in numbers, the active ones, and the runtimes.
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::select::{self, Listed};
+use super::{flags, list, output};
+use crate::error::Result;
+use crate::runtime;
+use crate::store::{Home, State};
+
+#[derive(Serialize)]
+struct Status {
+    home: String,
+    runtimes: Vec<RuntimeStatus>,
+    active: Vec<Listed>,
+    /// How many runs are in each terminal state, or unreadable.
+    stopped: usize,
+    failed: usize,
+    unreadable: usize,
+}
+
+/// One runtime.
+#[derive(Serialize)]
+pub(super) struct RuntimeStatus {
+    pub(super) runtime: &'static str,
+    pub(super) version: Option<String>,
+    /// Why it cannot be used, and what to do.
+    pub(super) problem: Option<String>,
+    pub(super) hint: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let runs = select::all(&home)?;
+    let count = |state| runs.iter().filter(|run| run.state() == state).count();
+    let mut status = Status {
+        home: home.root().display().to_string(),
+        runtimes: runtimes(),
+        stopped: count(Some(State::Stopped)),
+        failed: count(Some(State::Failed)),
+        unreadable: count(None),
+        active: Vec::new(),
+    };
+    status.active = runs
+        .into_iter()
+        .filter(|run| run.state().is_some_and(|state| !state.is_terminal()))
+        .collect();
+    match args.has(&flags::JSON) {
+        true => output::json(&status)?,
+        false => output::result(&describe(&status))?,
+    }
+    Ok(0)
+}
+
+/// Asks every runtime.
+pub(super) fn runtimes() -> Vec<RuntimeStatus> {
+    let ask = |name: runtime::Name| {
+        let probed = runtime::open(name, &runtime::engine_settings(), None).probe();
+        let (version, error) = match probed {
+            Ok(version) => (Some(version), None),
+            Err(problem) => (None, Some(crate::error::Error::from(problem))),
+        };
+        RuntimeStatus {
+            runtime: name.as_str(),
+            version,
+            problem: error.as_ref().map(|error| error.message.clone()),
+            hint: error.and_then(|error| error.hint),
+        }
+    };
+    runtime::SUPPORTED.map(ask).into()
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = format!(
+        "{} active, {} stopped, {} failed, {} unreadable in {}\n",
+        status.active.len(),
+        status.stopped,
+        status.failed,
+        status.unreadable,
+        crate::term::harmless(&status.home)
+    );
+    for runtime in &status.runtimes {
+        let state = match (&runtime.version, &runtime.problem) {
+            (Some(version), _) => format!("works, version {version}"),
+            (None, Some(problem)) => problem.clone(),
+            (None, None) => "unknown".to_owned(),
+        };
+        text.push_str(&format!(
+            "{:<8} {}\n",
+            runtime.runtime,
+            crate::term::harmless(&state)
+        ));
+    }
+    if !status.active.is_empty() {
+        text.push('\n');
+        text.push_str(&list::table(&status.active));
+    }
+    text
+}

@@ -1,0 +1,24 @@
+//! `moat stop`: end runs gracefully.
+
+use super::args::Args;
+use super::{end, flags};
+use crate::error::{Error, Result};
+use crate::run::Ask;
+
+/// A day: more is a mistake.
+const LONGEST: u32 = 24 * 3600;
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let seconds = match args.text(&flags::TIME)? {
+        None => 10,
+        Some(text) => match text.parse::<u32>() {
+            Ok(seconds) if seconds <= LONGEST => seconds,
+            _ => {
+                let shown = crate::term::harmless(text);
+                return Err(Error::usage(format!("bad number of seconds '{shown}'"))
+                    .hint("write whole seconds up to a day, e.g. --time 30"));
+            }
+        },
+    };
+    end::end(args, Ask::Stop(seconds))
+}

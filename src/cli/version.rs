@@ -1,0 +1,26 @@
+//! `moat version`.
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::{flags, output};
+use crate::error::Result;
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    match args.has(&flags::JSON) {
+        true => output::json(&Version { version: VERSION })?,
+        false => output::result(&text())?,
+    }
+    Ok(0)
+}
+
+pub(super) fn text() -> String {
+    format!("moat {VERSION}\n")
+}

@@ -1,0 +1,20 @@
+//! `moat wait`: block until runs have ended; exit with their code.
+
+use super::args::Args;
+use super::{end, select};
+use crate::error::Result;
+use crate::store::Home;
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let ids = select::named(args, &home)?;
+    let mut code = 0;
+    for id in &ids {
+        let ended = crate::run::wait(&home, id)?;
+        if code == 0 {
+            code = ended.exit_status;
+        }
+    }
+    end::documents(args, &home, &ids)?;
+    Ok(code)
+}

@@ -1,0 +1,288 @@
+//! The values of flags: environment, mounts, sizes, durations. Pure.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::Variable;
+use crate::error::{Error, Result};
+use crate::runtime::WORKSPACE;
+use crate::store::{Mount, Timestamp};
+use crate::term::harmless;
+
+/// The least memory that a docker container can have, in bytes.
+const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
+const MOST_MEMORY: u64 = 1 << 50;
+const MOST_CPUS: f64 = 4096.0;
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Reads `K=V`, or `K`, which takes its value from `environment`.
+pub(crate) fn env(
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+) -> Result<Variable> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if !is_variable_name(name) {
+        let message = format!("bad variable name '{}' in --env", harmless(&short(name)));
+        return Err(Error::usage(message).hint("write -e NAME=value, or -e NAME to pass it on"));
+    }
+    let name = name.to_owned();
+    if let Some(value) = value {
+        return Ok(Variable { name, value });
+    }
+    let Some(value) = environment(&name) else {
+        let message = format!("the variable {name} is not set in the environment");
+        return Err(Error::usage(message).hint(format!("set it, or write -e {name}=value")));
+    };
+    match value.into_string() {
+        Ok(value) => Ok(Variable { name, value }),
+        Err(_) => Err(Error::usage(format!("the value of {name} is not UTF-8"))),
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Reads `SRC:DST[:ro|rw]`. The source is not looked at.
+pub(crate) fn mount(text: &str) -> Result<Mount> {
+    let bad = |why: &str| {
+        let message = format!("bad mount '{}': {why}", harmless(&short(text)));
+        Error::usage(message).hint("write -m SOURCE:/target or -m SOURCE:/target:ro")
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, readonly) = match parts[..] {
+        [source, target] | [source, target, "rw"] => (source, target, false),
+        [source, target, "ro"] => (source, target, true),
+        [_, _, _] => return Err(bad("the mode is neither ro nor rw")),
+        [_] => return Err(bad("it has no target")),
+        _ => return Err(bad("it has too many colons")),
+    };
+    if source.is_empty() {
+        return Err(bad("it has no source"));
+    }
+    if !target.starts_with('/') {
+        return Err(bad("the target is not an absolute path"));
+    }
+    let target = normal(target).ok_or_else(|| bad("the target has a '..' in it"))?;
+    if target == WORKSPACE {
+        return Err(bad("the target is the workspace's own"));
+    }
+    if matches!(target.as_str(), "/" | "/proc" | "/sys" | "/dev") {
+        return Err(bad("the target would hide the container's own files"));
+    }
+    if target.chars().any(char::is_control) {
+        return Err(bad("the target has a control character in it"));
+    }
+    Ok(Mount {
+        source: PathBuf::from(source),
+        target,
+        readonly,
+    })
+}
+
+/// An absolute path without empty parts and dots; `None` with a `..`.
+fn normal(path: &str) -> Option<String> {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    let mut out = String::new();
+    for part in parts {
+        if part == ".." {
+            return None;
+        }
+        out.push('/');
+        out.push_str(part);
+    }
+    Some(if out.is_empty() { "/".to_owned() } else { out })
+}
+
+/// Reads a size such as `512m` or `2g`, in bytes without a unit.
+pub(super) fn memory(text: &str) -> Result<u64> {
+    let bad = |why: &str| {
+        let message = format!("bad --memory '{}': {why}", harmless(&short(text)));
+        Error::usage(message).hint("write a number with k, m, g or t, e.g. 512m or 2g; at least 6m")
+    };
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix('b').unwrap_or(&lower);
+    let (digits, factor) = match lower.chars().last() {
+        Some('k') => (&lower[..lower.len() - 1], 1 << 10),
+        Some('m') => (&lower[..lower.len() - 1], 1 << 20),
+        Some('g') => (&lower[..lower.len() - 1], 1 << 30),
+        Some('t') => (&lower[..lower.len() - 1], 1_u64 << 40),
+        _ => (lower, 1),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad("it is not a size"));
+    }
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor));
+    match bytes {
+        Some(bytes) if bytes < LEAST_MEMORY => Err(bad("it is less than 6m")),
+        Some(bytes) if bytes <= MOST_MEMORY => Ok(bytes),
+        _ => Err(bad("it is too large")),
+    }
+}
+
+/// Reads a number of CPUs, which may have a fraction.
+pub(super) fn cpus(text: &str) -> Result<f64> {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match text.parse::<f64>() {
+        Ok(number) if plain && (0.01..=MOST_CPUS).contains(&number) => Ok(number),
+        _ => {
+            let message = format!("bad --cpus '{}'", harmless(&short(text)));
+            Err(Error::usage(message).hint("write a number of at least 0.01, e.g. 2 or 0.5"))
+        }
+    }
+}
+
+/// Reads a duration such as `90s` or `1h30m`: more than nothing, less than a year.
+pub(crate) fn duration(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(length) if !length.is_zero() && length <= LONGEST => Ok(length),
+        _ => {
+            let message = format!("bad duration '{}'", harmless(&short(text)));
+            Err(Error::usage(message)
+                .hint("write a number with its unit, e.g. 90s, 10m, 1h30m; at most a year"))
+        }
+    }
+}
+
+/// Reads a point in time: RFC 3339, or how long before `now`.
+pub(crate) fn since(text: &str, now: SystemTime) -> Result<Timestamp> {
+    if let Some(time) = Timestamp::parse(text) {
+        return Ok(time);
+    }
+    let age = humantime::parse_duration(text).ok();
+    age.and_then(|age| now.checked_sub(age))
+        .filter(|time| *time >= SystemTime::UNIX_EPOCH)
+        .map(Timestamp)
+        .ok_or_else(|| {
+            let message = format!("bad time '{}'", harmless(&short(text)));
+            Error::usage(message).hint("write e.g. 2026-01-31T12:00:00Z, or an age such as 10m")
+        })
+}
+
+/// Refuses what no image can be called; the engine knows the whole grammar.
+pub(super) fn image(text: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let starts_well = text
+        .as_bytes()
+        .first()
+        .is_some_and(u8::is_ascii_alphanumeric);
+    if starts_well && text.bytes().all(allowed) {
+        return Ok(());
+    }
+    let message = format!("bad image '{}'", harmless(&short(text)));
+    Err(Error::usage(message).hint("write NAME, NAME:TAG or NAME@sha256:DIGEST"))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(memory("512m").unwrap(), 512 << 20);
+        assert_eq!(memory("2G").unwrap(), 2 << 30);
+        assert_eq!(memory("8388608").unwrap(), 8 << 20);
+        assert_eq!(memory("64mb").unwrap(), 64 << 20);
+        for bad in [
+            "",
+            "m",
+            "-1g",
+            "1.5g",
+            "5m",
+            "0",
+            "99999999999999999999g",
+            "1x",
+            "2000t",
+        ] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_cpus() {
+        assert_eq!(cpus("0.5").unwrap(), 0.5);
+        for bad in ["", "0", "-1", "inf", "NaN", "1e3", "x", "99999", "0.001"] {
+            assert!(cpus(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_and_times() {
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
+        for bad in [
+            "",
+            "0s",
+            "5",
+            "-1s",
+            "10000d",
+            "1parsec",
+            "99999999999999999999h",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(
+            since("10s", now).unwrap().to_string(),
+            "1970-01-01T00:16:30.000000Z"
+        );
+        assert!(since("2026-01-31T12:00:00Z", now).is_ok());
+        for bad in [
+            "",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "99999999999d",
+            "9999999d",
+        ] {
+            assert!(since(bad, now).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn variables() {
+        let none = |_: &str| None;
+        assert_eq!(env("A=b=c", &none).unwrap().value, "b=c");
+        assert_eq!(env("A=", &none).unwrap().value, "");
+        for bad in ["", "=x", "1A=x", "A B=x", "A-B", "\u{e9}=1"] {
+            assert!(env(bad, &none).is_err(), "{bad}");
+        }
+        assert!(env("UNSET", &none).unwrap_err().message.contains("UNSET"));
+    }
+
+    #[test]
+    fn mounts() {
+        let good = mount("a:/b//c/./d:ro").unwrap();
+        assert_eq!((good.target.as_str(), good.readonly), ("/b/c/d", true));
+        for bad in [
+            "",
+            "a",
+            "a:",
+            ":/b",
+            "a:b",
+            "a:/b:rx",
+            "a:/b:ro:x",
+            "a:/",
+            "a:/workspace/",
+            "a:/x/../y",
+            "a:/proc",
+            "a:/b\n",
+        ] {
+            assert!(mount(bad).is_err(), "{bad:?}");
+        }
+    }
+}

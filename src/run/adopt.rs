@@ -1,0 +1,125 @@
+//! Taking over a run whose supervisor died.
+//!
+//! The journal says what may exist; the runtime says what does. A workload that never started is
+//! not started now: nobody expects that any more. One that runs is watched, one that has ended is
+//! recorded; its output comes from the runtime's own log, behind what is kept already.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::capture::Capture;
+use super::start::{close, open_log, oversee};
+use super::supervisor::{self, Supervisor};
+use super::{cleanup, spawn};
+use crate::error::Result;
+use crate::failpoint::checkpoint;
+use crate::runtime::{self, Inspected, Runtime};
+use crate::store::{Home, OwnedRun, Reason, Record, RunId, State, Timestamp};
+
+/// How long something that a dead supervisor had asked for may still come into being.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+
+/// Starts an adopting supervisor in the background if the run needs one, and does not wait for it.
+/// Says whether it did.
+pub(crate) fn adopt(home: &Home, record: &Record) -> bool {
+    home.run(&record.id).is_abandoned(record).unwrap_or(false)
+        && spawn::adopter(home, &record.id).is_ok()
+}
+
+/// The hidden command of an adopting supervisor.
+pub(crate) fn take_over(id: &RunId) -> Result<()> {
+    let _ = rustix::process::setsid();
+    let signals = supervisor::signals().map_err(|error| {
+        let path = std::path::Path::new("signal handlers");
+        crate::error::Error::io(crate::error::Kind::Failed, "install", path, &error)
+    })?;
+    let home = Home::locate()?;
+    let Some(run) = OwnedRun::adopt(&home, id)? else {
+        return Ok(());
+    };
+    let record = run.record().clone();
+    let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)?;
+    // Where the runtime does not answer nothing can be known: the next command tries again.
+    let state = look(runtime.as_ref(), &record)?;
+    run.diary("adopted");
+    checkpoint("adopted");
+    let (log, kept) = open_log(&run)?;
+    let capture = Capture::new(log, kept, false);
+    let supervisor = Supervisor::new(run, runtime, capture, None);
+    supervisor::obey(&supervisor, signals);
+    if record.state.is_terminal() {
+        cleanup::clean_up(&supervisor);
+        return Ok(());
+    }
+    match state {
+        Inspected::Running { .. } | Inspected::Exited(_) => {
+            resume(&supervisor, &record);
+        }
+        Inspected::Created | Inspected::Missing => {
+            supervisor.capture.close_log();
+            supervisor.update(|record| bury(record, state == Inspected::Missing));
+        }
+    }
+    close(&supervisor);
+    Ok(())
+}
+
+/// The state of the container, after what may still be in flight has arrived.
+fn look(runtime: &dyn Runtime, record: &Record) -> runtime::Result<Inspected> {
+    let deadline = Instant::now() + IN_FLIGHT;
+    loop {
+        let states = runtime.inspect(&[record.id.as_str()])?;
+        let state = states.into_iter().next().unwrap_or(Inspected::Missing);
+        let pending = match state {
+            Inspected::Missing => record.state == State::Created,
+            Inspected::Created => matches!(record.state, State::Starting | State::Stopping),
+            Inspected::Running { .. } | Inspected::Exited(_) => false,
+        };
+        if !pending || record.state.is_terminal() || Instant::now() >= deadline {
+            return Ok(state);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
+    if record.interactive {
+        supervisor
+            .capture
+            .note("the supervisor was replaced: the workload's input ended then, complete or not");
+    }
+    if record.state == State::Stopping {
+        supervisor.end(record.reason.unwrap_or(Reason::UserStop));
+    }
+    let timeout = record.timeout_seconds.and_then(|seconds| {
+        let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+        let since = record.started_at.unwrap_or(record.created_at);
+        let passed = SystemTime::now()
+            .duration_since(since.0)
+            .unwrap_or_default();
+        Some(Instant::now() + timeout.saturating_sub(passed))
+    });
+    // The waiter finds no output being read, and attaches.
+    oversee(supervisor, timeout);
+}
+
+/// Records the end of a run whose workload never started, or vanished.
+fn bury(record: &mut Record, missing: bool) {
+    let ran = record.started_at.is_some() && missing;
+    record.state = State::Failed;
+    record.reason = Some(if ran {
+        Reason::Lost
+    } else {
+        Reason::StartError
+    });
+    record.error = Some(match ran {
+        true => "its supervisor was killed, and its container is gone".to_owned(),
+        false => "its supervisor was killed before the workload started".to_owned(),
+    });
+    record.finished_at = Some(Timestamp::now());
+    if ran {
+        let since = record.started_at.unwrap_or(record.created_at);
+        record
+            .log
+            .mark_missing(since, "the container is gone, and its output with it");
+    }
+}

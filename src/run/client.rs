@@ -1,0 +1,110 @@
+//! The client's side of a run: start its supervisor, hear from it.
+
+use std::io::BufReader;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+use super::protocol::{self, Start, ToClient};
+use super::spawn;
+use crate::error::{Error, Kind, Result};
+use crate::plan::Plan;
+use crate::store::Home;
+
+/// A client's connection to the supervisor that it started.
+pub(crate) struct Connection {
+    supervisor: Child,
+    link: UnixStream,
+    reader: BufReader<UnixStream>,
+}
+
+/// A way to signal a supervisor that is our child and not waited for: its pid cannot be another's.
+#[derive(Clone, Copy)]
+pub(crate) struct Handle(Option<Pid>);
+
+impl Handle {
+    pub(crate) fn stop(self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn kill(self) {
+        self.signal(Signal::QUIT);
+    }
+
+    fn signal(self, signal: Signal) {
+        if let Some(pid) = self.0 {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+}
+
+/// Starts a supervisor for a plan. `stdin`: what the workload is to read, if anything. `stream`:
+/// whether its output goes to our stdout and stderr.
+pub(crate) fn connect(
+    home: &Home,
+    plan: Plan,
+    stdin: Option<OwnedFd>,
+    stream: bool,
+) -> Result<Connection> {
+    let failed = |error: &std::io::Error| {
+        let reason = crate::error::reason(error);
+        Error::new(Kind::Failed, format!("cannot start a supervisor: {reason}"))
+    };
+    let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+    let mut command = spawn::ourselves(home)?;
+    command
+        .arg(spawn::SUPERVISE)
+        .stdin(Stdio::from(OwnedFd::from(theirs)));
+    if !stream {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+    }
+    let supervisor = command.spawn().map_err(|error| failed(&error))?;
+    // Our copy of their end goes with the command.
+    drop(command);
+    protocol::send_fd(&ours, stdin.as_ref().map(AsFd::as_fd)).map_err(|error| failed(&error))?;
+    protocol::send(&ours, &Start::new(plan, stream)).map_err(|error| failed(&error))?;
+    let reader = BufReader::new(ours.try_clone().map_err(|error| failed(&error))?);
+    Ok(Connection {
+        supervisor,
+        link: ours,
+        reader,
+    })
+}
+
+impl Connection {
+    pub(crate) fn handle(&self) -> Handle {
+        let pid = i32::try_from(self.supervisor.id()).ok();
+        Handle(pid.and_then(Pid::from_raw))
+    }
+
+    /// The next thing that the supervisor says; `None` when it is gone.
+    pub(crate) fn next(&mut self) -> Option<ToClient> {
+        protocol::receive(&mut self.reader).ok().flatten()
+    }
+
+    /// Says that the run is announced: output may flow.
+    pub(crate) fn announced(&mut self) {
+        let _ = std::io::Write::write_all(&mut self.link, b"!");
+    }
+
+    /// Waits for a supervisor that has said its last word.
+    pub(crate) fn finish(mut self) {
+        let _ = self.supervisor.wait();
+    }
+}
+
+impl ToClient {
+    /// The error that the supervisor reports, if that is what it says.
+    pub(crate) fn into_error(self) -> Option<Error> {
+        match self {
+            ToClient::Failed {
+                kind,
+                message,
+                hint,
+            } => Some(protocol::as_error(&kind, message, hint)),
+            _ => None,
+        }
+    }
+}

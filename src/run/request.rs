@@ -1,0 +1,89 @@
+//! What other commands ask of a run's supervisor: stop, kill; and waiting for its end.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{adopt, spawn};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Ended, Home, Loaded, RunId};
+
+/// How to end a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Gracefully, with this many seconds before it is killed.
+    Stop(u32),
+    Kill,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The supervisor has been told.
+    Told,
+    /// There was nothing to do.
+    HadEnded,
+}
+
+/// How long a request looks for a supervisor, starting one if need be.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Tells the supervisor of a run. Where there is none, one adopts the run first.
+pub(crate) fn ask(home: &Home, id: &RunId, ask: Ask) -> Result<Answer> {
+    let dir = home.run(id);
+    let deadline = Instant::now() + PATIENCE;
+    if let Ask::Stop(seconds) = ask {
+        dir.require()?;
+        dir.request_grace(seconds)?;
+    }
+    let signal = match ask {
+        Ask::Stop(_) => Signal::TERM,
+        Ask::Kill => Signal::QUIT,
+    };
+    let mut pause = Duration::from_millis(2);
+    while Instant::now() < deadline {
+        let record = dir.require()?;
+        if record.state.is_terminal() {
+            return Ok(Answer::HadEnded);
+        }
+        if let Some(owner) = dir.owner()? {
+            if owner.signal(signal) {
+                return Ok(Answer::Told);
+            }
+        } else if dir.is_abandoned(&record)? && !adopt(home, &record) {
+            spawn::adopter(home, id)?;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+    let message = format!("{id} has no supervisor, and none could take it over");
+    Err(Error::new(Kind::Runtime, message).hint("its runtime may not answer; see: moat doctor"))
+}
+
+/// Waits until a run has ended and nobody owns it, adopting it if need be.
+pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
+    let dir = home.run(id);
+    let mut pause = Duration::from_millis(10);
+    loop {
+        if let Some(ended) = dir.wait_unowned()? {
+            return Ok(ended);
+        }
+        match dir.load() {
+            Loaded::Record(record) => {
+                if let Some(ended) = Ended::of(&record) {
+                    return Ok(ended);
+                }
+                adopt(home, &record);
+            }
+            Loaded::Unreadable(_) => {
+                dir.require()?;
+            }
+            Loaded::Missing => {
+                let message = format!("{id} was removed before it was seen to end");
+                return Err(Error::new(Kind::NoSuchRun, message));
+            }
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}

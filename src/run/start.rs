@@ -1,0 +1,278 @@
+//! A supervisor's life, for a new run: reserve, make, start, watch, clean up.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::capture::Capture;
+use super::protocol::{self, Start, ToClient};
+use super::supervisor::{self, Supervisor};
+use super::{cleanup, watch};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::plan::Plan;
+use crate::runtime::{self, ContainerSpec, Problem, User};
+use crate::store::{
+    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Resource, ResourceKind,
+    Stage, State, Timestamp,
+};
+
+/// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
+/// of the process, which nobody looks at.
+pub(crate) fn supervise() -> u8 {
+    // Whatever descriptors our caller left open are not for the sandbox: a directory among them
+    // would be a way out.
+    close_fds::set_fds_cloexec(3, &[]);
+    // Own session: what happens to the client's terminal or process group is not our business.
+    let _ = rustix::process::setsid();
+    match serve() {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let signals = supervisor::signals()?;
+    let client = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let stdin = protocol::receive_fd(&client)?;
+    let mut reader = BufReader::new(client.try_clone()?);
+    let Some(order) = protocol::receive::<Start>(&mut reader)? else {
+        return Ok(());
+    };
+    let streaming = order.stream;
+    let plan = order.into_plan();
+    let supervisor = match prepare(&plan, streaming, client.try_clone()?) {
+        Ok(supervisor) => supervisor,
+        Err(error) => return protocol::send(&client, &ToClient::failed(&error)),
+    };
+    drop(client);
+    supervisor::obey(&supervisor, signals);
+    listen(&supervisor, reader);
+    let started = start(&supervisor, &plan, stdin);
+    let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
+    // From here on the values are in the runtime's hands alone.
+    drop(plan);
+    match started {
+        Ok(()) => oversee(&supervisor, timeout),
+        Err(error) => give_up(&supervisor, &error),
+    }
+    Ok(())
+}
+
+/// Reserves the run.
+fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Supervisor>> {
+    let home = Home::locate()?;
+    let record = |id: crate::store::RunId, name| Record {
+        schema: 1,
+        resources: vec![Resource {
+            kind: ResourceKind::Container,
+            handle: id.to_string(),
+            stage: Stage::Intent,
+        }],
+        id,
+        name,
+        state: State::Created,
+        runtime: plan.runtime.clone(),
+        engine: plan.engine.clone(),
+        image: plan.image.clone(),
+        workspace: plan.workspace.clone(),
+        command: plan.command.clone(),
+        env: plan
+            .env
+            .iter()
+            .map(|variable| variable.name.clone())
+            .collect(),
+        mounts: plan.mounts.clone(),
+        background: plan.background,
+        interactive: plan.interactive,
+        keep: plan.keep,
+        memory_bytes: plan.memory_bytes,
+        cpus: plan.cpus,
+        timeout_seconds: plan.timeout_seconds,
+        created_at: Timestamp::now(),
+        started_at: None,
+        finished_at: None,
+        cleaned_at: None,
+        exit_code: None,
+        reason: None,
+        oom_killed: false,
+        error: None,
+        log: LogState::complete(),
+    };
+    let run = OwnedRun::reserve(
+        &home,
+        NewRun {
+            name: plan.name.clone(),
+            record,
+        },
+    )?;
+    let _ = protocol::send(
+        &client,
+        &ToClient::Reserved {
+            id: run.record().id.clone(),
+        },
+    );
+    checkpoint("reserved");
+    let runtime = runtime::of_run(run.dir(), &plan.runtime, &plan.engine)?;
+    let (log, kept) = open_log(&run)?;
+    let capture = Capture::new(log, kept, streaming);
+    Ok(Supervisor::new(run, runtime, capture, Some(client)))
+}
+
+pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, crate::store::StreamBytes)> {
+    let path = run.dir().log();
+    LogWriter::open(&path).map_err(|error| Error::io(Kind::Store, "open", &path, &error))
+}
+
+/// Hears from the client: a byte for "announced", then nothing until it is gone.
+fn listen(supervisor: &Arc<Supervisor>, mut reader: BufReader<UnixStream>) {
+    let capture = Arc::clone(&supervisor.capture);
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while matches!(reader.read(&mut byte), Ok(1)) {
+            capture.open_gate();
+        }
+        capture.close_gate();
+    });
+}
+
+/// Makes and starts the container.
+fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> Result<()> {
+    let spec = specify(supervisor, plan);
+    checkpoint("before-create");
+    make(supervisor, plan, &spec)?;
+    checkpoint("created");
+    supervisor.check_intent()?;
+    supervisor.update(|record| {
+        record.state = State::Starting;
+        for resource in &mut record.resources {
+            resource.stage = Stage::Made;
+        }
+    });
+    checkpoint("before-start");
+    supervisor.check_intent()?;
+    let attached = supervisor.runtime.start_attached(&spec, stdin)?;
+    supervisor.capture.attach(attached, supervisor.on_output());
+    checkpoint("attached");
+    Ok(())
+}
+
+fn specify(supervisor: &Supervisor, plan: &Plan) -> ContainerSpec {
+    let run = supervisor.run();
+    let id = run.record().id.to_string();
+    ContainerSpec {
+        handle: id.clone(),
+        home_label: run.home().hash(),
+        run_label: id,
+        image: plan.image.clone(),
+        workspace: plan.workspace.clone(),
+        command: plan.command.clone(),
+        env: plan
+            .env
+            .iter()
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect(),
+        mounts: plan.mounts.clone(),
+        user: User {
+            uid: plan.uid,
+            gid: plan.gid,
+        },
+        memory_bytes: plan.memory_bytes,
+        cpus: plan.cpus,
+        stdin: plan.interactive,
+    }
+}
+
+/// Creates the container; gets the image first where it is missing, or is wanted anew.
+fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
+    supervisor.check_intent()?;
+    if plan.rebuild {
+        pull(supervisor, spec)?;
+    }
+    match supervisor.runtime.create(spec) {
+        Err(Problem::ImageMissing(_)) if !plan.rebuild => {
+            pull(supervisor, spec)?;
+            Ok(supervisor.runtime.create(spec)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn pull(supervisor: &Supervisor, spec: &ContainerSpec) -> Result<()> {
+    let image = spec.image.as_deref().unwrap_or_default();
+    supervisor.notice(&format!("getting the image {image}"));
+    let going_on = || supervisor.intent().is_none();
+    let pulled = supervisor.runtime.pull_image(image, &going_on);
+    supervisor.check_intent()?;
+    pulled.map_err(|problem| match problem {
+        Problem::ImageMissing(why) => {
+            let why = crate::term::harmless(&why);
+            Error::new(
+                Kind::Image,
+                format!("cannot get the image '{image}': {why}"),
+            )
+            .hint(
+                "name an image that is there (see: docker images), load one from a file \
+                 ('docker load -i FILE'), or use --runtime bwrap, which needs none",
+            )
+        }
+        problem => problem.into(),
+    })
+}
+
+/// Sees a started run to its end.
+pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
+    let waiter = {
+        let supervisor = Arc::clone(supervisor);
+        std::thread::spawn(move || watch::watch(&supervisor))
+    };
+    if !supervisor.exit.wait(timeout) {
+        supervisor.end(Reason::Timeout);
+        supervisor.exit.wait(None);
+    }
+    let _ = waiter.join();
+    close(supervisor);
+}
+
+/// Ends a run that did not come to a workload.
+fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
+    let intent = supervisor.intent();
+    supervisor.capture.close_log();
+    supervisor.update(|record| {
+        let (state, reason) = match intent {
+            Some(intent) => (State::Stopped, intent.reason),
+            None => (State::Failed, Reason::StartError),
+        };
+        (record.state, record.reason) = (state, Some(reason));
+        record.error = Some(error.message.clone());
+        record.finished_at = Some(Timestamp::now());
+    });
+    supervisor.exit.raise();
+    cleanup::clean_up(supervisor);
+    supervisor.tell(&ToClient::failed(error));
+}
+
+/// The last things: clean up, give the client its rest, and say goodbye.
+pub(super) fn close(supervisor: &Arc<Supervisor>) {
+    cleanup::clean_up(supervisor);
+    supervisor.capture.join();
+    let record = supervisor.record();
+    let Some(ended) = Ended::of(&record) else {
+        let text = "the end of the run could not be recorded";
+        supervisor.tell(&ToClient::failed(&Error::new(Kind::Store, text)));
+        return;
+    };
+    supervisor.tell(&ToClient::Finished {
+        ended,
+        log_missing: record.log.missing_why,
+        error: record.error,
+        left_behind: record.cleaned_at.is_none(),
+    });
+}
+
+/// How long cleaning up tries before it leaves the rest to the next command.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,211 @@
+//! The state of a supervisor, and what its threads do to it: record, tell, stop.
+
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::capture::{Capture, Event};
+use super::exit::ExitSignal;
+use super::protocol::{self, ToClient};
+use super::verdict::Intent;
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+use crate::store::{OwnedRun, Reason, Record, State, Timestamp};
+
+/// How long a graceful stop waits before it kills, unless asked otherwise.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// One run's supervisor.
+pub(super) struct Supervisor {
+    run: Mutex<OwnedRun>,
+    pub(super) runtime: Box<dyn Runtime>,
+    pub(super) capture: Arc<Capture>,
+    pub(super) exit: ExitSignal,
+    /// Whether the run is in the background: then its client waits for the start alone.
+    pub(super) background: bool,
+    intent: Mutex<Option<Intent>>,
+    client: Option<UnixStream>,
+    started: Once,
+    pub(super) cleanup: Once,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        run: OwnedRun,
+        runtime: Box<dyn Runtime>,
+        capture: Capture,
+        client: Option<UnixStream>,
+    ) -> Arc<Supervisor> {
+        Arc::new(Supervisor {
+            background: run.record().background,
+            run: Mutex::new(run),
+            runtime,
+            capture: Arc::new(capture),
+            exit: ExitSignal::default(),
+            intent: Mutex::new(None),
+            client,
+            started: Once::new(),
+            cleanup: Once::new(),
+        })
+    }
+
+    pub(super) fn run(&self) -> MutexGuard<'_, OwnedRun> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.run().record().clone()
+    }
+
+    /// What the runtime calls the run's container.
+    pub(super) fn handle(&self) -> String {
+        self.run().record().id.to_string()
+    }
+
+    /// Changes the record. Where that fails, the run goes on: what cannot be written now is written
+    /// with the next change.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Record)) {
+        let mut run = self.run();
+        if let Err(error) = run.update(change) {
+            run.diary(&format!("record: {error}"));
+        }
+    }
+
+    /// Tells the client, if there is one.
+    pub(super) fn tell(&self, message: &ToClient) {
+        if let Some(client) = &self.client {
+            let _ = protocol::send(client, message);
+        }
+    }
+
+    /// Something that people should know: the client's stderr, and the supervisor's own log.
+    pub(super) fn notice(&self, text: &str) {
+        self.run().diary(text);
+        self.tell(&ToClient::Notice {
+            text: text.to_owned(),
+        });
+    }
+
+    /// The workload runs: records it, and tells the client. Once.
+    pub(super) fn has_started(&self, at: Option<Timestamp>) {
+        self.started.call_once(|| {
+            let at = at.unwrap_or_else(Timestamp::now);
+            self.update(|record| {
+                record.started_at.get_or_insert(at);
+                if matches!(record.state, State::Created | State::Starting) {
+                    record.state = State::Running;
+                }
+            });
+            let record = self.record();
+            self.tell(&ToClient::Started {
+                id: record.id,
+                name: record.name,
+            });
+        });
+    }
+
+    /// What the reading threads report.
+    pub(super) fn on_output(self: &Arc<Self>) -> impl Fn(Event) + Send + Sync + Clone + 'static {
+        let supervisor = Arc::clone(self);
+        move |event| match event {
+            Event::Output => supervisor.has_started(None),
+            // Whether that ends the run is up to the client, if it is still there.
+            Event::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
+                stream: stream.as_str().to_owned(),
+            }),
+            Event::OutputBroken(stream, Some(why)) => supervisor.tell(&ToClient::OutputFailed {
+                stream: stream.as_str().to_owned(),
+                why,
+            }),
+        }
+    }
+
+    /// Why the run is to end, if somebody said so.
+    pub(super) fn intent(&self) -> Option<Intent> {
+        *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the run: gracefully, or at once for [`Reason::Killed`]. Returns at once.
+    pub(super) fn end(self: &Arc<Self>, reason: Reason) {
+        {
+            let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first reason counts, except that a kill overrules a stop.
+            if intent.is_none() || reason == Reason::Killed {
+                let at = intent.map_or_else(SystemTime::now, |intent| intent.at);
+                *intent = Some(Intent { reason, at });
+            }
+        }
+        let supervisor = Arc::clone(self);
+        std::thread::spawn(move || supervisor.carry_out(reason));
+    }
+
+    fn carry_out(&self, reason: Reason) {
+        if !self.started.is_completed() && !self.is_starting() {
+            // Nothing runs yet: the start looks at the intent before each step.
+            return;
+        }
+        self.update(|record| {
+            if !record.state.is_terminal() {
+                record.state = State::Stopping;
+                record.reason = Some(reason);
+            }
+        });
+        let grace = self.run().dir().requested_grace();
+        let grace = grace.map_or(GRACE, |seconds| Duration::from_secs(u64::from(seconds)));
+        let handle = self.handle();
+        let mut pause = Duration::from_millis(100);
+        while !self.exit.wait(Some(Instant::now())) {
+            let done = match reason {
+                Reason::Killed => self.runtime.kill(&handle),
+                _ => self.runtime.stop(&handle, grace),
+            };
+            self.capture.poke();
+            match done {
+                Ok(()) => return,
+                Err(problem) => self.run().diary(&format!("stop: {}", problem.message())),
+            }
+            if self.exit.wait(Some(Instant::now() + pause)) {
+                return;
+            }
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    fn is_starting(&self) -> bool {
+        self.run().record().state != State::Created
+    }
+
+    /// The error of a run that somebody ended before it started.
+    pub(super) fn check_intent(&self) -> Result<()> {
+        match self.intent() {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                crate::error::Kind::Failed,
+                "the run was stopped before it started",
+            )),
+        }
+    }
+}
+
+/// Installs the handlers first thing, so that no signal finds the default.
+pub(super) fn signals() -> std::io::Result<Signals> {
+    // SIGINT and SIGHUP come from terminals, which are the client's business.
+    Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP])
+}
+
+/// Obeys signals for the rest of the process's life.
+pub(super) fn obey(supervisor: &Arc<Supervisor>, mut signals: Signals) {
+    let supervisor = Arc::clone(supervisor);
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGTERM => supervisor.end(Reason::UserStop),
+                SIGQUIT => supervisor.end(Reason::Killed),
+                _ => {}
+            }
+        }
+    });
+}
