@@ -145,7 +145,7 @@ fn confirm(args: &Args) -> Result<()> {
     let _ = write!(io::stderr(), "Remove all of this? [y/N] ");
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);
-    match answer.trim().to_lowercase().as_str() {
+    match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(refused("nothing was removed")),
     }

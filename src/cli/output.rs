@@ -80,18 +80,34 @@ fn line(text: &str) {
         .write_all((text.join("\n") + "\n").as_bytes());
 }
 
+/// An error as JSON, on one line.
+#[derive(Serialize)]
+struct Document<'a> {
+    error: Failure<'a>,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    kind: &'a str,
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
 /// Says what went wrong.
 pub(super) fn error(error: &Error, json: bool) {
     if error.kind == Kind::OutputClosed {
         return;
     }
     if json {
-        let document = serde_json::json!({"error": {
-            "kind": error.kind.as_str(),
-            "message": error.message,
-            "hint": error.hint,
-        }});
-        let _ = writeln!(io::stderr().lock(), "{document}");
+        let document = Document {
+            error: Failure {
+                kind: error.kind.as_str(),
+                message: &error.message,
+                hint: error.hint.as_deref(),
+            },
+        };
+        let text = serde_json::to_string(&document).unwrap_or_default();
+        let _ = writeln!(io::stderr().lock(), "{text}");
         return;
     }
     let mut text = format!("error: {}", error.message);

@@ -299,7 +299,7 @@ fn setup_failed(stderr: &str) -> Problem {
     } else {
         text
     };
-    let lower = text.to_lowercase();
+    let lower = text.to_ascii_lowercase();
     let forbidden = ["namespace", "uid map", "operation not permitted"];
     if forbidden.iter().any(|part| lower.contains(part)) {
         return Problem::unreachable(

@@ -55,8 +55,8 @@ pub(super) fn exit_code(dir: &Path) -> Option<u8> {
 }
 
 fn lines(dir: &Path) -> Vec<Line> {
-    let text = fs::read_to_string(dir.join("status")).unwrap_or_default();
-    serde_json::Deserializer::from_str(&text)
+    let bytes = fs::read(dir.join("status")).unwrap_or_default();
+    serde_json::Deserializer::from_slice(&bytes)
         .into_iter::<Line>()
         .map_while(std::result::Result::ok)
         .collect()

@@ -5,7 +5,7 @@ use super::super::problem::Problem;
 /// Turns the error output of a failed client into a problem.
 pub(super) fn classify(stderr: &str) -> Problem {
     let text = message(stderr);
-    let lower = stderr.to_lowercase();
+    let lower = stderr.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     if says(&[
         "permission denied while trying to connect",
@@ -44,7 +44,6 @@ const UNREACHABLE: &[&str] = &[
     "connection refused",
     "connection reset",
     "unexpected eof",
-    "no such host\nerror during",
 ];
 
 const TRANSIENT: &[&str] = &[
@@ -58,7 +57,7 @@ const TRANSIENT: &[&str] = &[
 
 /// Whether a refusal to stop, kill or remove says that there is nothing to do.
 pub(super) fn has_ended(text: &str) -> bool {
-    let lower = text.to_lowercase();
+    let lower = text.to_ascii_lowercase();
     lower.contains("is not running") || lower.contains("cannot kill container")
 }
 

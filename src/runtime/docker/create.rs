@@ -127,7 +127,7 @@ fn obeyed_by_client(name: &str) -> bool {
     let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
     matches!(name, "HOME" | "PATH" | "TMPDIR" | "LANG" | "NO_COLOR")
         || prefixes.iter().any(|prefix| name.starts_with(prefix))
-        || proxies.contains(&name.to_lowercase().as_str())
+        || proxies.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// One `--mount`. Its fields are a line of CSV, so a comma or a quote in a path needs quoting.

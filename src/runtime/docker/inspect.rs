@@ -28,7 +28,7 @@ pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
         return Ok(Inspected::Missing);
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
-    let state: State = serde_json::from_str(json).map_err(|error| {
+    let state: State = serde_json::from_slice(json.as_bytes()).map_err(|error| {
         Problem::Refused(format!(
             "docker's answer about {handle} cannot be read: {error}"
         ))
