@@ -13,6 +13,8 @@ use crate::store::{Home, State};
 struct Status {
     home: String,
     runtimes: Vec<RuntimeStatus>,
+    /// What a run uses that names no runtime.
+    default_runtime: Option<&'static str>,
     active: Vec<Listed>,
     /// How many runs are in each terminal state, or unreadable.
     stopped: usize,
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut status = Status {
         home: home.root().display().to_string(),
         runtimes: runtimes(),
+        default_runtime: runtime::choose().ok().map(runtime::Name::as_str),
         stopped: count(Some(State::Stopped)),
         failed: count(Some(State::Failed)),
         unreadable: count(None),
@@ -86,8 +89,12 @@ fn describe(status: &Status) -> String {
             (None, Some(problem)) => problem.clone(),
             (None, None) => "unknown".to_owned(),
         };
+        let default = match status.default_runtime == Some(runtime.runtime) {
+            true => " (the default)",
+            false => "",
+        };
         text.push_str(&format!(
-            "{:<8} {}\n",
+            "{:<8} {}{default}\n",
             runtime.runtime,
             crate::term::harmless(&state)
         ));
