@@ -94,11 +94,16 @@ fn finished_before(run: &Listed, older: Duration) -> Option<RunId> {
     (finished.age() >= older).then(|| record.id.clone())
 }
 
-/// A container whose run does not exist. That of a run that exists is its supervisor's, or kept.
+/// A container whose run does not exist, or believes that it left none. Any other is its
+/// supervisor's, or kept.
 fn is_orphan(home: &Home, container: &Labelled) -> bool {
-    match RunId::parse(&container.run) {
-        Some(id) => matches!(home.run(&id).load(), Loaded::Missing),
-        None => false,
+    let Some(id) = RunId::parse(&container.run) else {
+        return false;
+    };
+    match home.run(&id).load() {
+        Loaded::Record(record) => record.state.is_terminal() && record.is_clean(),
+        Loaded::Missing => true,
+        Loaded::Unreadable(_) => false,
     }
 }
 
@@ -156,8 +161,7 @@ fn remove(home: &Home, found: &Found) -> Result<()> {
         runtime::open(*name, &runtime::engine_settings(), None).remove(&orphan.handle)?;
     }
     for directory in &found.directories {
-        std::fs::remove_dir_all(directory)
-            .map_err(|error| Error::io(Kind::Store, "remove", directory, &error))?;
+        home.remove_debris(directory)?;
     }
     for id in &found.runs {
         destroy::destroy(home, id, false)?;

@@ -62,7 +62,13 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
         Loaded::Missing => return Ok(()),
         Loaded::Unreadable(_) => record,
     };
-    remove_resources(&record, home)?;
+    match remove_resources(&record, home) {
+        Err(error) if force => output::warning(&format!(
+            "{}; what {id} left is shown by 'moat clean' when its runtime answers",
+            error.message
+        )),
+        result => result?,
+    }
     match store::remove(home, id) {
         Err(_) if matches!(dir.load(), Loaded::Missing) => Ok(()),
         result => result,

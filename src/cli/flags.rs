@@ -78,11 +78,11 @@ pub(crate) static IMAGE: Flag = Flag::value(
     "image",
     None,
     "IMAGE",
-    "Run in this image instead of the configured one.",
+    "Run in this image (debian:bookworm-slim by default).",
 );
 
 pub(crate) static RUNTIME: Flag = Flag {
-    complete: Complete::Words(&["docker", "bwrap"]),
+    complete: Complete::Words(crate::runtime::WORDS),
     ..Flag::value(
         "runtime",
         None,

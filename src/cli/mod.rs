@@ -33,7 +33,6 @@ mod wrap;
 use std::ffi::OsString;
 
 use crate::error::{Error, Kind};
-use crate::runtime::bwrap;
 use crate::store::RunId;
 use help_text::HelpSize;
 use parse::Parsed;
@@ -65,9 +64,7 @@ fn hidden(args: &[OsString]) -> Option<u8> {
             let id = RunId::parse(rest.first()?.to_str()?)?;
             Some(u8::from(crate::run::take_over(&id).is_err()))
         }
-        bwrap::SHIM => Some(bwrap::shim(rest)),
-        bwrap::INIT => Some(bwrap::init(rest)),
-        _ => None,
+        role => crate::runtime::role(role, rest),
     }
 }
 

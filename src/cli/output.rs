@@ -50,7 +50,8 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
 
 /// Says something that is worth knowing, unless `--quiet`.
 pub(super) fn notice(args: &Args, text: &str) {
-    if !args.has(&flags::QUIET) {
+    // With --json, stderr is for one error.
+    if !args.has(&flags::QUIET) && !args.has(&flags::JSON) {
         line(text);
     }
 }

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -16,7 +16,7 @@ use super::{flags, output};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Host, Plan, Request};
-use crate::run::{self, Connection, ToClient};
+use crate::run::{self, Ask, Connection, ToClient};
 use crate::runtime;
 use crate::store::{Ended, Home, Loaded, Name, Reason, RunId};
 
@@ -24,14 +24,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let config = config::load(&home.config())?;
     let request = request(args, config.background)?;
-    let host = Host::here(args.text(&flags::RUNTIME)?)?;
+    let host = Host::here(args.text(&flags::RUNTIME)?, home.root())?;
     let plan = plan::plan(&request, &host)?;
     if args.has(&flags::DRY_RUN) {
         return dry_run(args, &plan);
     }
     remarks(args, &plan, host.runtime);
     let stdin = request.interactive.then(stdin).transpose()?;
-    let mut client = Client::new(args, &home, plan.background);
+    let background = plan.background;
     let interrupts = Interrupts::new()?;
     // With --json, stdout is for the one document.
     let stream = !plan.background && !args.has(&flags::JSON);
@@ -40,7 +40,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         // The input is the workload's: if it stops reading, the writer is to know.
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
-    let first = interrupts.obey(connection.handle(), args.has(&flags::QUIET));
+    let target = Arc::new(Mutex::new(Target::Supervisor(connection.handle())));
+    let mut client = Client::new(args, &home, background, Arc::clone(&target));
+    let first = interrupts.obey(target, args.has(&flags::QUIET));
     match (client.follow(connection), interrupted(&first)) {
         (_, Some(code)) => Ok(code),
         (result, None) => result,
@@ -101,6 +103,12 @@ fn dry_run(args: &Args, plan: &Plan) -> Result<u8> {
         return Ok(0);
     }
     let mut lines = vec![
+        (
+            "name",
+            plan.name
+                .as_ref()
+                .map_or_else(|| "chosen at the start".to_owned(), Name::to_string),
+        ),
         ("runtime", plan.runtime.clone()),
         (
             "image",
@@ -123,6 +131,33 @@ fn dry_run(args: &Args, plan: &Plan) -> Result<u8> {
             format!("{} at {} ({mode})", mount.source.display(), mount.target),
         ));
     }
+    let limits = [
+        (
+            "memory",
+            plan.memory_bytes.map(|bytes| format!("{bytes} bytes")),
+        ),
+        ("cpus", plan.cpus.map(|cpus| cpus.to_string())),
+        (
+            "timeout",
+            plan.timeout_seconds.map(|seconds| format!("{seconds} s")),
+        ),
+    ];
+    lines.extend(
+        limits
+            .into_iter()
+            .map(|(what, value)| (what, value.unwrap_or_default())),
+    );
+    let modes = [
+        ("background", plan.background),
+        ("interactive", plan.interactive),
+        ("keep", plan.keep),
+        ("rebuild", plan.rebuild),
+    ];
+    let modes = modes
+        .into_iter()
+        .filter(|(_, on)| *on)
+        .map(|(mode, _)| mode);
+    lines.push(("mode", modes.collect::<Vec<_>>().join(" ")));
     let mut text = String::new();
     for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(value)));
@@ -171,23 +206,57 @@ impl Interrupts {
     }
 
     /// Passes them on from now on. Returns where the first one is noted.
-    fn obey(mut self, supervisor: run::Handle, quiet: bool) -> Arc<AtomicI32> {
+    fn obey(mut self, target: Arc<Mutex<Target>>, quiet: bool) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
         std::thread::spawn(move || {
             for signal in self.signals.forever() {
-                if self.first.load(Ordering::Acquire) == 0 {
+                let again = self.first.load(Ordering::Acquire) != 0;
+                if !again {
                     self.first.store(signal, Ordering::Release);
                     if !quiet {
                         output::say("Stopping the run. Press Ctrl-C again to kill it.");
                     }
-                    supervisor.stop();
-                } else if signal == SIGINT {
-                    supervisor.kill();
+                }
+                if !again || signal == SIGINT {
+                    lock(&target).end(again);
                 }
             }
         });
         first
     }
+}
+
+/// Who is told to end the run.
+enum Target {
+    /// Our own supervisor, which is our child and not waited for: its pid cannot be another's.
+    Supervisor(run::Handle),
+    /// Whoever has taken over.
+    Run(Home, RunId),
+    /// It has ended.
+    Nobody,
+}
+
+impl Target {
+    fn end(&self, kill: bool) {
+        match self {
+            Target::Supervisor(handle) if kill => handle.kill(),
+            Target::Supervisor(handle) => handle.stop(),
+            Target::Run(home, id) => {
+                let how = if kill { Ask::Kill } else { Ask::Stop(GRACE) };
+                if let Err(error) = run::ask(home, id, how) {
+                    output::warning(&error.message);
+                }
+            }
+            Target::Nobody => {}
+        }
+    }
+}
+
+/// How many seconds a workload gets to end by itself.
+const GRACE: u32 = 10;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// 130 or 143, if it was a signal that ended the run.
@@ -204,6 +273,7 @@ struct Client<'a> {
     args: &'a Args,
     home: &'a Home,
     background: bool,
+    target: Arc<Mutex<Target>>,
     run: Option<(RunId, Option<Name>)>,
     /// Whether our own stdout could not be written.
     output_failed: bool,
@@ -211,11 +281,17 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(args: &'a Args, home: &'a Home, background: bool) -> Client<'a> {
+    fn new(
+        args: &'a Args,
+        home: &'a Home,
+        background: bool,
+        target: Arc<Mutex<Target>>,
+    ) -> Client<'a> {
         Client {
             args,
             home,
             background,
+            target,
             run: None,
             output_failed: false,
             output_closed: false,
@@ -248,16 +324,22 @@ impl<'a> Client<'a> {
                     error,
                     left_behind,
                 } => {
+                    self.aim(Target::Nobody);
                     connection.finish();
                     return self.finished(&ended, log_missing, error, left_behind);
                 }
                 failed @ ToClient::Failed { .. } => {
+                    self.aim(Target::Nobody);
                     connection.finish();
                     return Err(self.failed(failed));
                 }
             }
         }
         self.orphaned()
+    }
+
+    fn aim(&self, target: Target) {
+        *lock(&self.target) = target;
     }
 
     fn announce(&self, id: &RunId, name: &Name) -> Result<()> {
@@ -331,6 +413,7 @@ impl<'a> Client<'a> {
                 "the supervisor ended before it made the run",
             ));
         };
+        self.aim(Target::Run(self.home.clone(), id.clone()));
         output::warning(&format!(
             "the supervisor of {id} was killed; another takes over. \
              Use 'moat logs {id} -f' to follow output."

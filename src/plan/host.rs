@@ -15,6 +15,8 @@ use crate::term::harmless;
 pub(crate) struct Host {
     pub(crate) runtime: runtime::Name,
     pub(crate) engine: Vec<(String, String)>,
+    /// Where moat keeps its records: nothing for a workload to write to.
+    pub(crate) home: PathBuf,
     pub(crate) environment: Environment,
 }
 
@@ -26,12 +28,14 @@ pub(super) struct Workspace {
     pub(super) path: PathBuf,
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// What of it a workload must not see, as a path of the container.
+    pub(super) covered: Vec<String>,
 }
 
 impl Host {
     /// Looks at this host. `wanted`: from `--runtime`, else `MOAT_RUNTIME`, else the first runtime
     /// that answers.
-    pub(crate) fn here(wanted: Option<&str>) -> Result<Host> {
+    pub(crate) fn here(wanted: Option<&str>, home: &Path) -> Result<Host> {
         let variable = std::env::var("MOAT_RUNTIME")
             .ok()
             .filter(|name| !name.is_empty());
@@ -45,6 +49,7 @@ impl Host {
                 true => runtime::engine_settings(),
                 false => Vec::new(),
             },
+            home: fs::canonicalize(home).unwrap_or_else(|_| home.to_owned()),
             environment: Box::new(|name| std::env::var_os(name)),
         })
     }
@@ -70,7 +75,15 @@ impl Host {
         if real.to_str().is_none() {
             return Err(failed("its path is not UTF-8"));
         }
+        let covered = match self.home.strip_prefix(&real) {
+            Ok(inside) if inside.as_os_str().is_empty() => {
+                return Err(failed("it is moat's own directory"));
+            }
+            Ok(inside) => vec![format!("{}/{}", runtime::WORKSPACE, inside.display())],
+            Err(_) => Vec::new(),
+        };
         Ok(Workspace {
+            covered,
             path: real,
             uid: metadata.uid(),
             gid: metadata.gid(),

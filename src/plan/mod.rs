@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<Variable>,
     pub(crate) mounts: Vec<Mount>,
+    /// Directories of the container that are covered with an empty one.
+    pub(crate) covered: Vec<String>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     pub(crate) timeout_seconds: Option<f64>,
@@ -118,6 +120,7 @@ pub(crate) fn plan(request: &Request, host: &Host) -> Result<Plan> {
         command: request.command.clone(),
         env: variables(request, host)?,
         mounts: mounts(request, host)?,
+        covered: workspace.covered,
         memory_bytes: request.memory.as_deref().map(value::memory).transpose()?,
         cpus: request.cpus.as_deref().map(value::cpus).transpose()?,
         timeout_seconds: request
@@ -159,7 +162,10 @@ fn check_runtime(request: &Request, runtime: runtime::Name) -> Result<()> {
             Kind::Runtime,
             format!("{flag} does not work on {runtime}, which has no images and no limits"),
         )
-        .hint(format!("leave out {flag}, or use --runtime docker"))),
+        .hint(format!(
+            "leave out {flag}, or use --runtime {}",
+            runtime::Name::Docker
+        ))),
     }
 }
 
@@ -195,6 +201,8 @@ fn mounts(request: &Request, host: &Host) -> Result<Vec<Mount>> {
         mount.source = host.mount_source(&mount.source)?;
         mounts.push(mount);
     }
+    // A mount at /a must not hide one at /a/b.
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
     Ok(mounts)
 }
 
@@ -206,6 +214,7 @@ mod tests {
         Host {
             runtime,
             engine: Vec::new(),
+            home: "/nonexistent".into(),
             environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
         }
     }

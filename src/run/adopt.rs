@@ -22,7 +22,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(2);
 /// Says whether it did.
 pub(crate) fn adopt(home: &Home, record: &Record) -> bool {
     home.run(&record.id).is_abandoned(record).unwrap_or(false)
-        && spawn::adopter(home, &record.id).is_ok()
+        && spawn::adopter(home, &record.id).unwrap_or(false)
 }
 
 /// The hidden command of an adopting supervisor.
@@ -56,7 +56,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
         }
         Inspected::Created | Inspected::Missing => {
             supervisor.capture.close_log();
-            supervisor.update(|record| bury(record, state == Inspected::Missing));
+            supervisor.conclude(|record| bury(record, state == Inspected::Missing));
         }
     }
     close(&supervisor);
@@ -87,8 +87,13 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
             .capture
             .note("the supervisor was replaced: the workload's input ended then, complete or not");
     }
+    // Asked for when the predecessor lived: whatever ended the workload since counts as that.
+    let asked = record.started_at.unwrap_or(record.created_at);
+    let waiting = supervisor.run().dir().has_stop_request();
     if record.state == State::Stopping {
-        supervisor.end(record.reason.unwrap_or(Reason::UserStop));
+        supervisor.end(record.reason.unwrap_or(Reason::UserStop), asked);
+    } else if waiting {
+        supervisor.end(Reason::UserStop, Timestamp::now());
     }
     let timeout = record.timeout_seconds.and_then(|seconds| {
         let timeout = Duration::try_from_secs_f64(seconds).ok()?;
@@ -98,7 +103,7 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
             .unwrap_or_default();
         Some(Instant::now() + timeout.saturating_sub(passed))
     });
-    // The waiter finds no output being read, and attaches.
+    // The waiter finds no output being read, and sees to it.
     oversee(supervisor, timeout);
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Capture {
     changed: Condvar,
     exited: AtomicBool,
     attachment: Mutex<Option<Box<dyn Client>>>,
+    /// Why a stream could not be read to its end.
+    failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -45,6 +47,8 @@ struct Channel {
 struct Flow {
     /// How many streams are being read.
     reading: usize,
+    /// Which attachment that is about; an earlier one may have a thread that does not end.
+    attachment: u64,
     /// Whether the waiter is to look at once.
     poked: bool,
     gate: Gate,
@@ -84,6 +88,7 @@ impl Capture {
             changed: Condvar::new(),
             exited: AtomicBool::new(false),
             attachment: Mutex::new(None),
+            failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
         }
     }
@@ -101,15 +106,25 @@ impl Capture {
     where
         F: Fn(Event) + Send + Sync + Clone + 'static,
     {
-        self.flow().reading = 2;
+        let number = {
+            let mut flow = self.flow();
+            flow.reading = 2;
+            flow.attachment += 1;
+            flow.attachment
+        };
         *lock(&self.attachment) = Some(attached.client);
+        self.skip(attached.lost);
         let streams = [
             (Stream::Stdout, attached.stdout),
             (Stream::Stderr, attached.stderr),
         ];
         for (stream, source) in streams {
             let (capture, tell) = (Arc::clone(self), tell.clone());
-            let thread = std::thread::spawn(move || capture.read(stream, source, &tell));
+            let thread = std::thread::spawn(move || {
+                capture.read(stream, source, &tell);
+                capture.ended(number);
+                capture.flush(capture.channel(stream), &tell);
+            });
             lock(&self.threads).push(thread);
         }
     }
@@ -122,17 +137,40 @@ impl Capture {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => break,
+                Err(error) => {
+                    *lock(&self.failure) = Some(crate::error::reason(&error));
+                    break;
+                }
             };
             tell(Event::Output);
             lock(&self.log).append(stream, &buffer[..count]);
             channel.kept.fetch_add(count as u64, Ordering::Release);
             self.copy(channel, &buffer[..count], tell);
         }
-        drop(buffer);
-        self.flow().reading -= 1;
+    }
+
+    /// One of the streams of an attachment has ended.
+    fn ended(&self, attachment: u64) {
+        let mut flow = self.flow();
+        if flow.attachment == attachment {
+            flow.reading -= 1;
+        }
         self.changed.notify_all();
-        self.flush(channel, tell);
+    }
+
+    /// Accounts for bytes that nobody has any more.
+    fn skip(&self, lost: StreamBytes) {
+        if lost == StreamBytes::default() {
+            return;
+        }
+        let text = format!(
+            "{} bytes of stdout and {} bytes of stderr are missing: they could not be written",
+            lost.stdout, lost.stderr
+        );
+        lock(&self.log).note_lost(&text, lost);
+        self.stdout.kept.fetch_add(lost.stdout, Ordering::Release);
+        self.stderr.kept.fetch_add(lost.stderr, Ordering::Release);
+        *lock(&self.failure) = Some(text);
     }
 
     fn channel(&self, stream: Stream) -> &Channel {
@@ -145,15 +183,23 @@ impl Capture {
     fn copy(&self, channel: &Channel, bytes: &[u8], tell: &dyn Fn(Event)) {
         let gate = self.wait_for_gate();
         let mut outlet = lock(&channel.outlet);
-        let Some(outlet) = outlet.as_mut().filter(|_| gate == Gate::Open) else {
+        let Some(outlet) = outlet.as_mut() else {
             return;
         };
+        match gate {
+            Gate::Waiting => return outlet.keep(bytes),
+            Gate::Open => {}
+            Gate::Closed => return outlet.close(),
+        }
         let must_wait = || !self.has_exited() && self.flow().gate == Gate::Open;
         report(channel.stream, outlet.write(bytes, &must_wait), tell);
     }
 
     /// After the end: the client gets the rest, for as long as it is there.
     fn flush(&self, channel: &Channel, tell: &dyn Fn(Event)) {
+        while self.flow().gate == Gate::Waiting {
+            self.wait_for_change();
+        }
         let mut outlet = lock(&channel.outlet);
         if let Some(outlet) = outlet.as_mut() {
             let must_wait = || self.flow().gate == Gate::Open;
@@ -161,9 +207,17 @@ impl Capture {
         }
     }
 
+    fn wait_for_change(&self) {
+        let flow = self.flow();
+        if flow.gate == Gate::Waiting {
+            drop(self.changed.wait(flow));
+        }
+    }
+
+    /// Whether output may flow: known soon, or when the workload has exited.
     fn wait_for_gate(&self) -> Gate {
         let mut flow = self.flow();
-        while flow.gate == Gate::Waiting {
+        while flow.gate == Gate::Waiting && !self.has_exited() {
             flow = self
                 .changed
                 .wait(flow)
@@ -210,9 +264,11 @@ impl Capture {
     }
 
     /// Waits until both streams have ended, or ends them after `patience`. The workload has exited,
-    /// so nothing new comes. Returns how the attachment ended.
-    pub(super) fn drain(&self, patience: Duration) -> AttachEnd {
+    /// so nothing new comes. Says whether they ended by themselves.
+    pub(super) fn drain(&self, patience: Duration) -> bool {
         self.exited.store(true, Ordering::Release);
+        drop(self.flow());
+        self.changed.notify_all();
         let deadline = Instant::now() + patience;
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
             if Instant::now() >= deadline {
@@ -220,10 +276,20 @@ impl Capture {
                     client.detach();
                 }
                 self.wait(Duration::from_secs(5));
-                break;
+                return false;
             }
         }
-        self.attachment_end()
+        true
+    }
+
+    /// Whether anything was ever attached.
+    pub(super) fn was_attached(&self) -> bool {
+        self.flow().attachment > 0
+    }
+
+    /// Why a stream could not be read to its end, if so.
+    pub(super) fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
     }
 
     /// How an attachment ended whose streams have ended.

@@ -1,13 +1,16 @@
 //! The client's stdout or stderr, as seen by the supervisor: may block, break, or fill up.
 //!
 //! A reader that does not read holds the workload back, as a pipe does. But it must not hold back
-//! the end of the run: once the workload has exited, what is left waits in memory.
+//! the end of the run: once the workload has exited, what is left waits in memory. That is what the
+//! runtime still had: a few pipes full.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use crate::store::Stream;
 
@@ -22,10 +25,58 @@ const LOOK: Timespec = Timespec {
 
 /// One of the two.
 pub(super) struct Outlet {
-    fd: BorrowedFd<'static>,
-    step: usize,
+    sink: Sink,
     backlog: Vec<u8>,
     open: bool,
+}
+
+/// How to write without ever blocking, and without changing what we share with the client.
+enum Sink {
+    /// A description of our own of the same pipe or terminal, which does not block.
+    Own(OwnedFd),
+    Socket(BorrowedFd<'static>),
+    /// A file, which takes any amount at once.
+    File(BorrowedFd<'static>),
+    /// Whatever cannot be opened again: asked first, and given little.
+    Shared(BorrowedFd<'static>),
+}
+
+impl Sink {
+    fn of(stream: Stream) -> Sink {
+        let (fd, path) = match stream {
+            Stream::Stderr => (rustix::stdio::stderr(), "/dev/fd/2"),
+            _ => (rustix::stdio::stdout(), "/dev/fd/1"),
+        };
+        let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match kind {
+            Ok(FileType::RegularFile) => return Sink::File(fd),
+            Ok(FileType::Socket) => return Sink::Socket(fd),
+            _ => {}
+        }
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            // Only Linux opens anew; elsewhere this is the description that we share.
+            Ok(own) if cfg!(target_os = "linux") => Sink::Own(own),
+            _ => Sink::Shared(fd),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Sink::Own(fd) => fd.as_fd(),
+            Sink::Socket(fd) | Sink::File(fd) | Sink::Shared(fd) => *fd,
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        match self {
+            Sink::Socket(fd) => {
+                rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+            }
+            Sink::Shared(fd) => rustix::io::write(fd, &bytes[..bytes.len().min(STEP)]),
+            Sink::Own(_) | Sink::File(_) => rustix::io::write(self.fd(), bytes),
+        }
+    }
 }
 
 /// Why an outlet takes no more.
@@ -37,20 +88,8 @@ pub(super) enum Broken {
 
 impl Outlet {
     pub(super) fn of(stream: Stream) -> Outlet {
-        let fd = match stream {
-            Stream::Stderr => rustix::stdio::stderr(),
-            _ => rustix::stdio::stdout(),
-        };
-        // Whatever is neither a pipe nor a socket takes any amount at once.
-        let step = match rustix::fs::fstat(fd)
-            .map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode))
-        {
-            Ok(rustix::fs::FileType::RegularFile) => usize::MAX,
-            _ => STEP,
-        };
         Outlet {
-            fd,
-            step,
+            sink: Sink::of(stream),
             backlog: Vec::new(),
             open: true,
         }
@@ -81,6 +120,13 @@ impl Outlet {
         Ok(())
     }
 
+    /// Keeps bytes for [`Outlet::flush`].
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        if self.open {
+            self.backlog.extend_from_slice(bytes);
+        }
+    }
+
     /// Writes what is waiting, as long as `must_wait` says.
     pub(super) fn flush(&mut self, must_wait: &dyn Fn() -> bool) -> Result<(), Broken> {
         let backlog = std::mem::take(&mut self.backlog);
@@ -99,8 +145,7 @@ impl Outlet {
                 }
                 break;
             }
-            let step = (bytes.len() - written).min(self.step);
-            match rustix::io::write(self.fd, &bytes[written..written + step]) {
+            match self.sink.write(&bytes[written..]) {
                 Ok(count) => written += count,
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(error) => {
@@ -117,7 +162,7 @@ impl Outlet {
 
     /// Waits a moment until a write would not block.
     fn is_ready(&self) -> bool {
-        let fd = self.fd.as_fd();
+        let fd = self.sink.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
         poll(&mut fds, Some(&LOOK)).is_ok_and(|ready| ready > 0)
     }

@@ -32,10 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn ask(home: &Home, id: &RunId, ask: Ask) -> Result<Answer> {
     let dir = home.run(id);
     let deadline = Instant::now() + PATIENCE;
-    if let Ask::Stop(seconds) = ask {
-        dir.require()?;
-        dir.request_grace(seconds)?;
-    }
     let signal = match ask {
         Ask::Stop(_) => Signal::TERM,
         Ask::Kill => Signal::QUIT,
@@ -46,11 +42,15 @@ pub(crate) fn ask(home: &Home, id: &RunId, ask: Ask) -> Result<Answer> {
         if record.state.is_terminal() {
             return Ok(Answer::HadEnded);
         }
+        dir.check_version(&record)?;
+        if let Ask::Stop(seconds) = ask {
+            dir.request_stop(seconds);
+        }
         if let Some(owner) = dir.owner()? {
             if owner.signal(signal) {
                 return Ok(Answer::Told);
             }
-        } else if dir.is_abandoned(&record)? && !adopt(home, &record) {
+        } else if dir.is_abandoned(&record)? {
             spawn::adopter(home, id)?;
         }
         std::thread::sleep(pause);
@@ -73,6 +73,7 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
                 if let Some(ended) = Ended::of(&record) {
                     return Ok(ended);
                 }
+                dir.check_version(&record)?;
                 adopt(home, &record);
             }
             Loaded::Unreadable(_) => {

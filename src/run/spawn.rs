@@ -1,6 +1,8 @@
 //! Starting this program again in another role.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::{Home, RunId};
@@ -11,6 +13,9 @@ pub(crate) const ADOPT: &str = "__adopt";
 
 /// This program, bound to a home, away from the current directory.
 pub(super) fn ourselves(home: &Home) -> Result<Command> {
+    // Whatever our caller left open is neither for the supervisor, which would hold it for as long as
+    // the run lasts, nor for a sandbox: a directory among it would be a way out.
+    close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(program()?);
     command.env("MOAT_HOME", home.root()).current_dir("/");
     Ok(command)
@@ -30,9 +35,33 @@ fn program() -> Result<std::path::PathBuf> {
     })
 }
 
-/// Starts an adopting supervisor in the background.
-pub(super) fn adopter(home: &Home, id: &RunId) -> Result<Child> {
-    ourselves(home)?
+/// The adopters that this process has started.
+static ADOPTERS: Mutex<Vec<Adopter>> = Mutex::new(Vec::new());
+
+struct Adopter {
+    id: RunId,
+    child: Child,
+    since: Instant,
+}
+
+/// How long to leave a run alone whose adopter gave up.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Starts an adopting supervisor in the background, unless one of ours is at it, or has just given
+/// up. Says whether it did.
+pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {
+    let mut adopters = ADOPTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    adopters.retain_mut(|adopter| {
+        let over = adopter
+            .child
+            .try_wait()
+            .is_ok_and(|status| status.is_some());
+        !over || adopter.since.elapsed() < PAUSE
+    });
+    if adopters.iter().any(|adopter| adopter.id == *id) {
+        return Ok(false);
+    }
+    let child = ourselves(home)?
         .arg(ADOPT)
         .arg(id.as_str())
         .stdin(Stdio::null())
@@ -42,5 +71,11 @@ pub(super) fn adopter(home: &Home, id: &RunId) -> Result<Child> {
         .map_err(|error| {
             let reason = crate::error::reason(&error);
             Error::new(Kind::Failed, format!("cannot start a supervisor: {reason}"))
-        })
+        })?;
+    adopters.push(Adopter {
+        id: id.clone(),
+        child,
+        since: Instant::now(),
+    });
+    Ok(true)
 }

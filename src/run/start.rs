@@ -14,18 +14,15 @@ use super::{cleanup, watch};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
-use crate::runtime::{self, ContainerSpec, Problem, User};
+use crate::runtime::{self, ContainerSpec, Problem, Runtime, User};
 use crate::store::{
     Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Resource, ResourceKind,
-    Stage, State, Timestamp,
+    Stage, State, StreamBytes, Timestamp,
 };
 
 /// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
 /// of the process, which nobody looks at.
 pub(crate) fn supervise() -> u8 {
-    // Whatever descriptors our caller left open are not for the sandbox: a directory among them
-    // would be a way out.
-    close_fds::set_fds_cloexec(3, &[]);
     // Own session: what happens to the client's terminal or process group is not our business.
     let _ = rustix::process::setsid();
     match serve() {
@@ -117,13 +114,33 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
         },
     );
     checkpoint("reserved");
-    let runtime = runtime::of_run(run.dir(), &plan.runtime, &plan.engine)?;
-    let (log, kept) = open_log(&run)?;
-    let capture = Capture::new(log, kept, streaming);
-    Ok(Supervisor::new(run, runtime, capture, Some(client)))
+    match equip(&run, plan) {
+        Ok((runtime, log, kept)) => {
+            let capture = Capture::new(log, kept, streaming);
+            Ok(Supervisor::new(run, runtime, capture, Some(client)))
+        }
+        Err(error) => {
+            let mut run = run;
+            run.update(|record| {
+                (record.state, record.reason) = (State::Failed, Some(Reason::StartError));
+                record.error = Some(error.message.clone());
+                record.resources.clear();
+                record.finished_at = Some(Timestamp::now());
+                record.cleaned_at = record.finished_at;
+            })?;
+            Err(error)
+        }
+    }
 }
 
-pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, crate::store::StreamBytes)> {
+/// What a supervisor needs beside the run.
+fn equip(run: &OwnedRun, plan: &Plan) -> Result<(Box<dyn Runtime>, LogWriter, StreamBytes)> {
+    let runtime = runtime::of_run(run.dir(), &plan.runtime, &plan.engine)?;
+    let (log, kept) = open_log(run)?;
+    Ok((runtime, log, kept))
+}
+
+pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
     let path = run.dir().log();
     LogWriter::open(&path).map_err(|error| Error::io(Kind::Store, "open", &path, &error))
 }
@@ -177,6 +194,7 @@ fn specify(supervisor: &Supervisor, plan: &Plan) -> ContainerSpec {
             .map(|variable| (variable.name.clone(), variable.value.clone()))
             .collect(),
         mounts: plan.mounts.clone(),
+        covered: plan.covered.clone(),
         user: User {
             uid: plan.uid,
             gid: plan.gid,
@@ -198,6 +216,11 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
             pull(supervisor, spec)?;
             Ok(supervisor.runtime.create(spec)?)
         }
+        Err(problem @ Problem::Unreachable(..)) => {
+            // Then there is nothing to remove either.
+            supervisor.run().stage(|record| record.resources.clear());
+            Err(problem.into())
+        }
         result => Ok(result?),
     }
 }
@@ -208,19 +231,15 @@ fn pull(supervisor: &Supervisor, spec: &ContainerSpec) -> Result<()> {
     let going_on = || supervisor.intent().is_none();
     let pulled = supervisor.runtime.pull_image(image, &going_on);
     supervisor.check_intent()?;
-    pulled.map_err(|problem| match problem {
-        Problem::ImageMissing(why) => {
-            let why = crate::term::harmless(&why);
-            Error::new(
-                Kind::Image,
-                format!("cannot get the image '{image}': {why}"),
-            )
-            .hint(
-                "name an image that is there (see: docker images), load one from a file \
-                 ('docker load -i FILE'), or use --runtime bwrap, which needs none",
-            )
+    pulled.map_err(|problem| {
+        let error = Error::from(problem);
+        match error.kind {
+            Kind::Image => Error {
+                message: format!("cannot get the image '{image}': {}", error.message),
+                ..error
+            },
+            _ => error,
         }
-        problem => problem.into(),
     })
 }
 
@@ -231,7 +250,7 @@ pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
         std::thread::spawn(move || watch::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
-        supervisor.end(Reason::Timeout);
+        supervisor.end(Reason::Timeout, Timestamp::now());
         supervisor.exit.wait(None);
     }
     let _ = waiter.join();
@@ -242,7 +261,7 @@ pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
 fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
     let intent = supervisor.intent();
     supervisor.capture.close_log();
-    supervisor.update(|record| {
+    supervisor.conclude(|record| {
         let (state, reason) = match intent {
             Some(intent) => (State::Stopped, intent.reason),
             None => (State::Failed, Reason::StartError),
@@ -252,6 +271,10 @@ fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
         record.finished_at = Some(Timestamp::now());
     });
     supervisor.exit.raise();
+    if intent.is_some() {
+        close(supervisor);
+        return;
+    }
     cleanup::clean_up(supervisor);
     supervisor.tell(&ToClient::failed(error));
 }
@@ -259,11 +282,11 @@ fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
 /// The last things: clean up, give the client its rest, and say goodbye.
 pub(super) fn close(supervisor: &Arc<Supervisor>) {
     cleanup::clean_up(supervisor);
-    supervisor.capture.join();
     let record = supervisor.record();
+    // Who waits for the run need not wait for a client that does not read.
+    supervisor.run().release();
+    supervisor.capture.join();
     let Some(ended) = Ended::of(&record) else {
-        let text = "the end of the run could not be recorded";
-        supervisor.tell(&ToClient::failed(&Error::new(Kind::Store, text)));
         return;
     };
     supervisor.tell(&ToClient::Finished {

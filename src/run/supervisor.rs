@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -12,7 +12,7 @@ use super::exit::ExitSignal;
 use super::protocol::{self, ToClient};
 use super::verdict::Intent;
 use crate::error::{Error, Result};
-use crate::runtime::Runtime;
+use crate::runtime::{Inspected, Runtime};
 use crate::store::{OwnedRun, Reason, Record, State, Timestamp};
 
 /// How long a graceful stop waits before it kills, unless asked otherwise.
@@ -74,6 +74,28 @@ impl Supervisor {
         }
     }
 
+    /// Changes the record for good: the end of the run must be on disk before anything else happens.
+    pub(super) fn conclude(&self, change: impl FnOnce(&mut Record)) {
+        let mut written = self.run().update(change);
+        let mut pause = Duration::from_millis(50);
+        let mut told = false;
+        while let Err(error) = written {
+            if !self.run().dir().path().exists() {
+                // Somebody removed it under us: there is no place to write to any more.
+                return;
+            }
+            if !told {
+                self.tell(&ToClient::Notice {
+                    text: format!("{error}; waiting until it can be written"),
+                });
+                told = true;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(1));
+            written = self.run().update(|_| {});
+        }
+    }
+
     /// Tells the client, if there is one.
     pub(super) fn tell(&self, message: &ToClient) {
         if let Some(client) = &self.client {
@@ -128,13 +150,14 @@ impl Supervisor {
         *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the run: gracefully, or at once for [`Reason::Killed`]. Returns at once.
-    pub(super) fn end(self: &Arc<Self>, reason: Reason) {
+    /// Ends the run: gracefully, or at once for [`Reason::Killed`]. `asked`: when that was decided;
+    /// a workload that ended before ended by itself. Returns at once.
+    pub(super) fn end(self: &Arc<Self>, reason: Reason, asked: Timestamp) {
         {
             let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
             // The first reason counts, except that a kill overrules a stop.
             if intent.is_none() || reason == Reason::Killed {
-                let at = intent.map_or_else(SystemTime::now, |intent| intent.at);
+                let at = intent.map_or(asked.0, |intent| intent.at);
                 *intent = Some(Intent { reason, at });
             }
         }
@@ -153,7 +176,10 @@ impl Supervisor {
                 record.reason = Some(reason);
             }
         });
-        let grace = self.run().dir().requested_grace();
+        let grace = match reason {
+            Reason::UserStop => self.run().dir().take_stop_request(),
+            _ => None,
+        };
         let grace = grace.map_or(GRACE, |seconds| Duration::from_secs(u64::from(seconds)));
         let handle = self.handle();
         let mut pause = Duration::from_millis(100);
@@ -164,7 +190,9 @@ impl Supervisor {
             };
             self.capture.poke();
             match done {
-                Ok(()) => return,
+                // A container that has not started yet takes no signal and reports no error.
+                Ok(()) if self.has_ended(&handle) => return,
+                Ok(()) => {}
                 Err(problem) => self.run().diary(&format!("stop: {}", problem.message())),
             }
             if self.exit.wait(Some(Instant::now() + pause)) {
@@ -172,6 +200,14 @@ impl Supervisor {
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    fn has_ended(&self, handle: &str) -> bool {
+        let states = self.runtime.inspect(&[handle]).unwrap_or_default();
+        matches!(
+            states.first(),
+            Some(Inspected::Exited(_) | Inspected::Missing)
+        )
     }
 
     fn is_starting(&self) -> bool {
@@ -202,8 +238,8 @@ pub(super) fn obey(supervisor: &Arc<Supervisor>, mut signals: Signals) {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGTERM => supervisor.end(Reason::UserStop),
-                SIGQUIT => supervisor.end(Reason::Killed),
+                SIGTERM => supervisor.end(Reason::UserStop, Timestamp::now()),
+                SIGQUIT => supervisor.end(Reason::Killed, Timestamp::now()),
                 _ => {}
             }
         }

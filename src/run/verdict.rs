@@ -22,7 +22,8 @@ pub(super) fn verdict(exit: &Exit, intent: Option<Intent>) -> (State, Reason) {
     match (intent.map(|intent| intent.reason), exit) {
         (Some(Reason::Timeout), _) => (State::Failed, Reason::Timeout),
         (Some(reason), _) => (State::Stopped, reason),
-        (None, exit) if exit.oom_killed => (State::Failed, Reason::Oom),
+        // A child of the workload may have been killed, and the workload have gone on.
+        (None, exit) if exit.oom_killed && exit.code == Some(137) => (State::Failed, Reason::Oom),
         (
             None,
             Exit {

@@ -13,6 +13,9 @@ use crate::failpoint::checkpoint;
 use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
 use crate::store::Timestamp;
 
+/// How long reading all of the runtime's own log may take.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
 /// How long the output of an exited container may take to arrive.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -23,11 +26,12 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
         pace: Pace::starting(supervisor.background, supervisor.runtime.looks_are_cheap()),
         broken: None,
         attach_end: AttachEnd::default(),
-        detached: false,
+        // After an adoption nothing is, and the end may be there already.
+        detached: !supervisor.capture.was_attached(),
     };
     let exit = watch.until_exit();
     checkpoint("exited");
-    let exit = watch.drain(exit);
+    watch.drain(&exit);
     watch.settle(&exit);
     checkpoint("ended");
     supervisor.exit.raise();
@@ -141,9 +145,16 @@ impl Watch<'_> {
     /// The engine cannot be asked. As long as the output flows, nothing is missing.
     fn unreachable(&mut self, problem: &Problem, ended: bool) {
         self.pace.after_stream();
-        if ended {
+        if !ended {
+            return;
+        }
+        let end = self.attachment_end();
+        // A client that ended well has said all there is.
+        if self.detached || end.error.is_some() || end.code.is_none() {
             self.detached = true;
             self.note_break(problem.message());
+        } else {
+            self.supervisor.run().diary(problem.message());
         }
     }
 
@@ -158,35 +169,34 @@ impl Watch<'_> {
     }
 
     /// Keeps all output that there is.
-    fn drain(&mut self, exit: Exit) -> Exit {
-        let end = self.supervisor.capture.drain(DRAIN);
-        if end != AttachEnd::default() {
-            self.attach_end = end;
-        }
-        let end = &self.attach_end;
+    fn drain(&mut self, exit: &Exit) {
+        let whole = self.supervisor.capture.drain(DRAIN);
+        let end = self.attachment_end();
         let doubtful = end.error.is_some() || (end.code.is_some() && end.code != exit.code);
-        if (self.detached || doubtful) && exit.started_at.is_some() {
+        if (self.detached || doubtful || !whole) && exit.started_at.is_some() {
             self.catch_up();
         }
-        exit
+        if let Some(why) = self.supervisor.capture.failure() {
+            self.broken.get_or_insert((Timestamp::now(), why));
+        }
     }
 
     /// Reads the runtime's own log once more, from where ours ends.
     fn catch_up(&mut self) {
         let capture = &self.supervisor.capture;
         let handle = self.supervisor.handle();
-        match self.supervisor.runtime.reattach(&handle, capture.kept()) {
+        let why = match self.supervisor.runtime.reattach(&handle, capture.kept()) {
             Ok(attached) => {
                 capture.attach(attached, self.supervisor.on_output());
-                let end = capture.drain(Duration::from_secs(600));
-                if let Some(why) = end.error {
-                    self.broken.get_or_insert((Timestamp::now(), why));
+                match capture.drain(CATCH_UP) {
+                    true => capture.attachment_end().error,
+                    false => Some("the runtime's own log could not be read to its end".to_owned()),
                 }
             }
-            Err(problem) => {
-                let why = problem.message().to_owned();
-                self.broken.get_or_insert((Timestamp::now(), why));
-            }
+            Err(problem) => Some(problem.message().to_owned()),
+        };
+        if let Some(why) = why {
+            self.broken.get_or_insert((Timestamp::now(), why));
         }
     }
 
@@ -194,24 +204,20 @@ impl Watch<'_> {
     fn settle(&mut self, exit: &Exit) {
         let capture = &self.supervisor.capture;
         if let Some((since, why)) = &self.broken {
-            capture.note(&format!(
-                "output since {since} may be missing: the engine was interrupted ({why})"
-            ));
+            capture.note(&format!("output since {since} may be missing: {why}"));
         }
         capture.close_log();
         checkpoint("log-closed");
         let outage = capture.outage();
         let (state, reason) = verdict(exit, self.supervisor.intent());
-        self.supervisor.update(|record| {
+        self.supervisor.conclude(|record| {
             if let Some((since, why)) = &outage {
                 record.log.mark_missing(*since, why);
             }
             if let Some((since, why)) = &self.broken {
-                record
-                    .log
-                    .mark_missing(*since, &format!("the engine was interrupted ({why})"));
+                record.log.mark_missing(*since, why);
             }
-            record.started_at = exit.started_at.or(record.started_at);
+            record.started_at = exit.started_at;
             let now = Timestamp(SystemTime::now());
             record.finished_at = Some(exit.finished_at.unwrap_or(now));
             record.exit_code = exit.code;

@@ -19,12 +19,12 @@ pub(crate) enum Name {
 /// In the order in which they are tried.
 pub(crate) const SUPPORTED: [Name; 2] = [Name::Docker, Name::Bwrap];
 
+/// What they are called, in the same order.
+pub(crate) const WORDS: &[&str] = &["docker", "bwrap"];
+
 impl Name {
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Name::Docker => "docker",
-            Name::Bwrap => "bwrap",
-        }
+        WORDS[self as usize]
     }
 
     pub(crate) fn parse(word: &str) -> Option<Name> {
@@ -84,8 +84,21 @@ pub(crate) fn choose() -> Result<Name> {
 pub(crate) fn engine_settings() -> Vec<(String, String)> {
     super::docker::SETTINGS
         .iter()
-        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .filter_map(|name| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+            Some(((*name).to_owned(), absolute(name, value)))
+        })
         .collect()
+}
+
+/// Supervisors do not run in the directory that a relative path is relative to.
+fn absolute(name: &str, value: String) -> String {
+    if !matches!(name, "DOCKER_CONFIG" | "DOCKER_CERT_PATH") {
+        return value;
+    }
+    let path = std::path::absolute(&value).ok();
+    path.and_then(|path| path.to_str().map(str::to_owned))
+        .unwrap_or(value)
 }
 
 /// Whether a program is found on PATH.

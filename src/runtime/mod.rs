@@ -5,18 +5,19 @@
 //! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
 //! could not be asked, or refused ([`Problem`]).
 
-pub(crate) mod bwrap;
+mod bwrap;
 mod child;
 mod choose;
 mod docker;
 mod problem;
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use choose::{Name, SUPPORTED, choose, engine_settings, on_path, open};
+pub(crate) use choose::{Name, SUPPORTED, WORDS, choose, engine_settings, on_path, open};
 pub(crate) use problem::{Problem, Result};
 
 use crate::store::{Mount, RunDir, StreamBytes, Timestamp};
@@ -78,6 +79,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
+    /// Directories that are covered with an empty one, so that nothing below can be reached.
+    pub(crate) covered: Vec<String>,
     pub(crate) user: User,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
@@ -95,6 +98,8 @@ pub(crate) struct User {
 pub(crate) struct Attached {
     pub(crate) stdout: Box<dyn Read + Send>,
     pub(crate) stderr: Box<dyn Read + Send>,
+    /// Bytes before the first ones that nobody has any more.
+    pub(crate) lost: StreamBytes,
     pub(crate) client: Box<dyn Client>,
 }
 
@@ -147,6 +152,15 @@ pub(crate) struct Exit {
 pub(crate) struct Labelled {
     pub(crate) handle: String,
     pub(crate) run: String,
+}
+
+/// What this program does when a driver starts it in one of its own roles; its exit code.
+pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
+    match name {
+        bwrap::SHIM => Some(bwrap::shim(args)),
+        bwrap::INIT => Some(bwrap::init(args)),
+        _ => None,
+    }
 }
 
 /// The runtime that a run was made with.

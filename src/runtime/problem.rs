@@ -44,7 +44,10 @@ impl From<Problem> for Error {
     fn from(problem: Problem) -> Error {
         let message = crate::term::harmless(problem.message());
         match problem {
-            Problem::ImageMissing(_) => Error::new(Kind::Image, message),
+            Problem::ImageMissing(_) => Error::new(Kind::Image, message).hint(
+                "name an image that is there (see: docker images), load one from a file \
+                 ('docker load -i FILE'), or use --runtime bwrap, which needs none",
+            ),
             Problem::Unreachable(_, hint) if !hint.is_empty() => {
                 Error::new(Kind::Runtime, message).hint(hint)
             }

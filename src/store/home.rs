@@ -123,6 +123,11 @@ impl Home {
         Ok(found)
     }
 
+    /// Removes what [`Home::debris`] found.
+    pub(crate) fn remove_debris(&self, path: &Path) -> Result<()> {
+        fs::remove_dir_all(path).map_err(|error| Error::io(Kind::Store, "remove", path, &error))
+    }
+
     fn entries(&self) -> Result<Vec<String>> {
         let runs = self.runs();
         let failed = |error: &io::Error| Error::io(Kind::Store, "read", &runs, error);

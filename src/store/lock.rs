@@ -39,13 +39,6 @@ pub(crate) fn exclusive(path: &Path, patience: Duration) -> Result<Option<Lock>>
     }
 }
 
-/// Takes the lock of `path`, or fails at once.
-pub(crate) fn lock_now(path: &Path) -> io::Result<Lock> {
-    let file = open(path)?;
-    file.try_lock_exclusive()?;
-    Ok(Lock(file))
-}
-
 /// Whether anybody holds the lock of `path` now. A file that is not there is not locked.
 pub(crate) fn is_held(path: &Path) -> Result<bool> {
     let file = match File::open(path) {

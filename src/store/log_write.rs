@@ -15,6 +15,13 @@ use super::time::Timestamp;
 /// How long to leave a full disk alone before trying again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How much is encoded before it is written, in bytes. Short lines grow a lot in JSON.
+const BATCH: usize = 128 * 1024;
+
+/// How much space there must be before a log that ran out of it goes on, in bytes: else it would
+/// take the little that the runtime needs to keep output flowing.
+const SPACE: u64 = 1024 * 1024;
+
 /// The only writer of a run's log. Its holder owns the run.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -81,6 +88,9 @@ impl LogWriter {
                 open.clear();
             }
             rest = after;
+            if self.out.len() > BATCH {
+                self.flush();
+            }
         }
         open.extend_from_slice(rest);
         self.encode_pieces(&ts, stream, &mut open);
@@ -95,6 +105,13 @@ impl LogWriter {
             self.encode(&Timestamp::now().to_string(), stream, &open, false);
             self.flush();
         }
+    }
+
+    /// Accounts for bytes of the workload that are gone, with a line of moat's own.
+    pub(crate) fn note_lost(&mut self, text: &str, lost: StreamBytes) {
+        let ts = Timestamp::now().to_string();
+        log_entry::encode_lost(&mut self.out, &ts, text, lost);
+        self.flush();
     }
 
     /// Adds a line of moat's own.
@@ -175,6 +192,11 @@ impl LogWriter {
             return false;
         }
         outage.tried = Instant::now();
+        let space =
+            rustix::fs::fstatvfs(&self.file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        if !now && space.is_ok_and(|space| space < SPACE) {
+            return false;
+        }
         let (since, lost) = (outage.since, outage.lost);
         let text = format!(
             "{} bytes of stdout and {} bytes of stderr since {since} are missing: the log could not be written",

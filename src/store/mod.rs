@@ -22,7 +22,7 @@ pub(crate) use file::{create, make_dir, write_atomically};
 pub(crate) use home::Home;
 pub(crate) use id::{NAME_RULE, Name, RunId};
 pub(crate) use identity::Process;
-pub(crate) use lock::{is_held, lock_now};
+pub(crate) use lock::{exclusive, is_held};
 pub(crate) use log_entry::{Entry, Stream, StreamBytes};
 pub(crate) use log_read::{LogReader, last_lines};
 pub(crate) use log_write::LogWriter;

@@ -4,7 +4,7 @@
 //! came to be, does not count; so a crash in between costs nothing.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 
 use super::file;
 use super::home::Home;
@@ -20,7 +20,8 @@ impl Home {
         }
         let path = self.names().join(name.as_str());
         // Not through a temporary file: that would be a name, too. A torn claim counts as none.
-        fs::write(&path, id.as_str())
+        file::create(&path)
+            .and_then(|mut file| file.write_all(id.as_str().as_bytes()))
             .map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
         Ok(None)
     }

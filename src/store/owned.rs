@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use super::file;
@@ -10,7 +11,7 @@ use super::id::{Name, RunId};
 use super::identity::Process;
 use super::lock::{self, Lock};
 use super::record::{Record, SCHEMA};
-use super::run_dir::{Ended, Owner, RunDir};
+use super::run_dir::{Ended, Owner, RunDir, newer_version};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
 
@@ -25,8 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct OwnedRun {
     home: Home,
     dir: RunDir,
-    lock: Lock,
+    /// Until the run is given up.
+    lock: Option<Lock>,
     record: Record,
+    /// Whether the end is on disk.
+    ended: bool,
 }
 
 /// What a new run is called, and its record but for id and name.
@@ -81,7 +85,8 @@ impl OwnedRun {
         let run = OwnedRun {
             home: home.clone(),
             dir,
-            lock,
+            lock: Some(lock),
+            ended: record.state.is_terminal(),
             record,
         };
         run.write_owner()?;
@@ -101,6 +106,7 @@ impl OwnedRun {
     }
 
     /// Changes the record, and writes it. State, code and reason of an ended run stay as they are.
+    /// Where writing fails the change stays in memory, for the next call to write.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut Record)) -> Result<()> {
         let before = Ended::of(&self.record);
         let code = self.record.exit_code;
@@ -111,7 +117,8 @@ impl OwnedRun {
             self.record.exit_code = code;
         }
         self.save()?;
-        if before.is_none() && self.record.state.is_terminal() {
+        if !self.ended && self.record.state.is_terminal() {
+            self.ended = true;
             self.write_owner()?;
             let _lock = self.home.lock()?;
             self.home.release_name(&self.record.name, &self.record.id);
@@ -129,10 +136,16 @@ impl OwnedRun {
         let opened = fs::OpenOptions::new()
             .append(true)
             .create(true)
+            .mode(0o600)
             .open(self.dir.supervisor_log());
         if let Ok(mut file) = opened {
             let _ = writeln!(file, "{} {text}", Timestamp::now());
         }
+    }
+
+    /// Gives the run up: it has ended, and nothing more will be written. Who waits for it goes on.
+    pub(crate) fn release(&mut self) {
+        self.lock = None;
     }
 
     /// Gives back the space that was kept for the record of a run on a full disk.
@@ -144,7 +157,8 @@ impl OwnedRun {
         let path = self.dir.record();
         let bytes = encode(&self.record);
         match file::write_atomically(&path, &bytes) {
-            Err(error) if is_full(&error) => {
+            // The reserve is for the end, which must not be lost.
+            Err(error) if is_full(&error) && self.record.state.is_terminal() => {
                 self.drop_reserve();
                 file::write_atomically(&path, &bytes)
             }
@@ -160,7 +174,10 @@ impl OwnedRun {
             ended: Ended::of(&self.record),
         });
         let bytes = serde_json::to_vec(&owner).unwrap_or_default();
-        write_over(self.lock.file(), &bytes)
+        let Some(lock) = &self.lock else {
+            return Ok(());
+        };
+        write_over(lock.file(), &bytes)
             .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
     }
 }
@@ -246,7 +263,8 @@ impl<'a> Draft<'a> {
             Ok(()) => Ok(Ok(OwnedRun {
                 home: self.home.clone(),
                 dir: final_dir,
-                lock: self.lock,
+                lock: Some(self.lock),
+                ended: false,
                 record: self.record,
             })),
             Err(error) => {
@@ -280,12 +298,4 @@ fn is_full(error: &io::Error) -> bool {
 fn name_taken(name: &Name, holder: &RunId, state: &str) -> Error {
     let message = format!("the name '{name}' belongs to {holder}, which is {state}");
     Error::new(Kind::Failed, message).hint(format!("choose another --name, or: moat stop {holder}"))
-}
-
-fn newer_version(record: &Record) -> Error {
-    let message = format!(
-        "{} was written by a newer moat (schema {}, this one knows {SCHEMA})",
-        record.id, record.schema
-    );
-    Error::new(Kind::Store, message).hint("use that version to change the run; reading it works")
 }

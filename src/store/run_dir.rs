@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::file;
 use super::id::RunId;
 use super::identity::Process;
 use super::lock;
@@ -139,6 +140,16 @@ impl RunDir {
         }
     }
 
+    /// An error if a newer version of moat wrote the record and nobody looks after the run: this one
+    /// can neither end it nor see its end.
+    pub(crate) fn check_version(&self, record: &Record) -> Result<()> {
+        let over = record.state.is_terminal() && record.cleaned_at.is_some();
+        if record.schema <= SCHEMA || over || self.is_owned()? {
+            return Ok(());
+        }
+        Err(newer_version(record))
+    }
+
     /// Whether a supervisor owns the run now.
     pub(crate) fn is_owned(&self) -> Result<bool> {
         lock::is_held(&self.owner_lock())
@@ -183,18 +194,32 @@ impl RunDir {
         Ok(unfinished && record.schema <= SCHEMA && !self.is_owned()?)
     }
 
-    /// Leaves a word for the supervisor: how many seconds of grace a stop gives.
-    pub(crate) fn request_grace(&self, seconds: u32) -> Result<()> {
-        let path = self.stop_request();
-        fs::write(&path, seconds.to_string())
-            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    /// Leaves a word for the supervisor, or for the next one: that the run is to be stopped, and how
+    /// many seconds of grace it gets. The signal that follows counts, not the word.
+    pub(crate) fn request_stop(&self, seconds: u32) {
+        let _ = file::write_atomically(&self.stop_request(), seconds.to_string().as_bytes());
     }
 
-    /// The grace that was asked for.
-    pub(crate) fn requested_grace(&self) -> Option<u32> {
-        let text = fs::read_to_string(self.stop_request()).ok()?;
+    /// Whether there is a word that nobody has taken.
+    pub(crate) fn has_stop_request(&self) -> bool {
+        self.stop_request().exists()
+    }
+
+    /// Takes the word, if there is one.
+    pub(crate) fn take_stop_request(&self) -> Option<u32> {
+        let path = self.stop_request();
+        let text = fs::read_to_string(&path).ok()?;
+        let _ = file::remove_if_there(&path);
         text.trim().parse().ok()
     }
+}
+
+pub(super) fn newer_version(record: &Record) -> Error {
+    let message = format!(
+        "{} was written by a newer moat (schema {}, this one knows {SCHEMA})",
+        record.id, record.schema
+    );
+    Error::new(Kind::Store, message).hint("use that version to change the run; reading it works")
 }
 
 /// The error for an argument that no run answers to.

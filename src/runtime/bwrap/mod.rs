@@ -156,15 +156,23 @@ impl Runtime for Bwrap {
         Ok(Attached {
             stdout: Box::new(Tail::stdout(dir, 0, bells.0.map(OwnedFd::from))),
             stderr: Box::new(Tail::stderr(dir, 0, bells.1.map(OwnedFd::from))),
+            lost: StreamBytes::default(),
             client: Box::new(ShimClient(Mutex::new(Some(child)))),
         })
     }
 
     fn reattach(&self, _handle: &str, kept: StreamBytes) -> Result<Attached> {
         let dir = self.dir()?;
+        let mut stdout = Tail::stdout(dir, kept.stdout, None);
+        let mut stderr = Tail::stderr(dir, kept.stderr, None);
+        let lost = StreamBytes {
+            stdout: stdout.skip_lost(),
+            stderr: stderr.skip_lost(),
+        };
         Ok(Attached {
-            stdout: Box::new(Tail::stdout(dir, kept.stdout, None)),
-            stderr: Box::new(Tail::stderr(dir, kept.stderr, None)),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            lost,
             client: Box::new(ShimClient(Mutex::new(None))),
         })
     }

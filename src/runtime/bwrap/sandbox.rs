@@ -1,5 +1,6 @@
 //! The arguments of `bwrap`: what the sandbox sees. Facts from bubblewrap 0.8.0.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::{ContainerSpec, HOME, WORKSPACE};
@@ -21,23 +22,11 @@ const SHOWN: [&str; 11] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu",
 ];
 
-/// What of that is hidden again: readable if the caller is root.
-const HIDDEN_FILES: [&str; 5] = [
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/sudoers",
-];
-const HIDDEN_DIRS: [&str; 4] = [
-    "/etc/ssl/private",
-    "/etc/ssh",
-    "/etc/sudoers.d",
-    "/etc/docker",
-];
+/// How deep below a shown directory private files are looked for.
+const DEPTH: usize = 4;
 
-/// Where this program is inside the sandbox: it starts the workload.
-pub(super) const INIT: &str = "/run/moat-init";
+/// Where this program is inside the sandbox: it starts the workload. Beside all that can be mounted.
+pub(super) const INIT: &str = "/.moat-init";
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -66,16 +55,14 @@ pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
         add(&["--tmpfs", path]);
     }
     add(&["--dir", "/var/tmp", "--perms", "0700", "--dir", HOME]);
-    for path in HIDDEN_FILES
-        .into_iter()
-        .filter(|path| Path::new(path).is_file())
-    {
-        add(&["--ro-bind", "/dev/null", path]);
-    }
-    for path in HIDDEN_DIRS.into_iter().filter(|path| is_real_dir(path)) {
-        add(&["--tmpfs", path, "--remount-ro", path]);
+    if spec.user.uid == 0 {
+        // Root may read what others may not; the workload is one of the others.
+        hide_private(Path::new("/etc"), 0, &mut add);
     }
     add(&["--bind", &spec.workspace.to_string_lossy(), WORKSPACE]);
+    for path in &spec.covered {
+        add(&["--tmpfs", path, "--remount-ro", path]);
+    }
     for mount in &spec.mounts {
         let option = if mount.readonly {
             "--ro-bind"
@@ -103,6 +90,21 @@ fn show(path: &str, add: &mut impl FnMut(&[&str])) {
     }
 }
 
-fn is_real_dir(path: &str) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+/// Covers what not everybody may read.
+fn hide_private(dir: &Path, depth: usize, add: &mut impl FnMut(&[&str])) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries {
+        let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else {
+            continue;
+        };
+        let Some(text) = path.to_str() else { continue };
+        let public = |bits| metadata.mode() & bits == bits;
+        if metadata.is_file() && !public(0o004) {
+            add(&["--ro-bind", "/dev/null", text]);
+        } else if metadata.is_dir() && !public(0o005) {
+            add(&["--tmpfs", text, "--remount-ro", text]);
+        } else if metadata.is_dir() && depth < DEPTH {
+            hide_private(&path, depth + 1, add);
+        }
+    }
 }

@@ -14,20 +14,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::FallocateFlags;
 use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{init, sandbox, status};
-use crate::store::{Process, create, lock_now, write_atomically};
+use crate::store::{Process, create, exclusive, write_atomically};
 
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__shim";
 
 /// How long a signal waits for a workload that is about to start.
 const START: Duration = Duration::from_secs(3);
+
+/// One ring is for so many bytes of output, and so many rings may be unheard: together, how far the
+/// workload can be ahead of the supervisor.
+const PER_RING: usize = 256;
+const UNHEARD: usize = 4096;
+
+/// How much space is kept for each stream from the start, in bytes.
+const RESERVE: u64 = 256 * 1024;
 
 /// Runs the sandbox described by the arguments to its end; returns bwrap's exit code.
 pub(crate) fn shim(args: &[OsString]) -> u8 {
@@ -71,7 +79,9 @@ impl<'a> Request<'a> {
     fn run(&self) -> io::Result<u8> {
         // Fails only for a process that leads its group, which a fresh child does not.
         let _ = rustix::process::setsid();
-        let _lock = lock_now(&self.dir.join("lock"))?;
+        // Somebody may be looking whether the lock is held, which takes no time.
+        let lock = exclusive(&self.dir.join("lock"), START);
+        let _lock = lock.ok().flatten().ok_or(io::ErrorKind::WouldBlock)?;
         let signals = Signals::new([SIGTERM, SIGQUIT])?;
         let spools = (self.spool("stdout")?, self.spool("stderr")?);
         let identity = serde_json::to_vec(&Process::this())?;
@@ -95,11 +105,14 @@ impl<'a> Request<'a> {
     }
 
     fn spool(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
+        let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .mode(0o600)
-            .open(self.dir.join(name))
+            .open(self.dir.join(name))?;
+        // Space to go on with when the disk is full. Not every filesystem can.
+        let _ = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVE);
+        Ok(file)
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -139,8 +152,12 @@ impl<'a> Request<'a> {
 
 /// Appends a stream to its file and rings. When the disk is full, it waits for space: the workload
 /// waits with it, and nothing is lost. The supervisor makes space by releasing what it has read.
+///
+/// The bell holds the workload back, too, as a pipe to the supervisor would: it takes only so many
+/// rings that nobody has heard. Without a supervisor nobody is held back.
 fn copy(mut pipe: impl Read, mut spool: File, mut bell: impl Write + AsFd) {
-    let _ = rustix::fs::fcntl_setfl(&bell, OFlags::NONBLOCK);
+    let _ = rustix::pipe::fcntl_setpipe_size(&bell, UNHEARD);
+    let rings = [b'.'; 64 * 1024 / PER_RING];
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = match pipe.read(&mut buffer) {
@@ -156,8 +173,9 @@ fn copy(mut pipe: impl Read, mut spool: File, mut bell: impl Write + AsFd) {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
-        // Nobody to hear it, or a full pipe that will wake them anyway: both fine.
-        let _ = bell.write(b".").and_then(|_| bell.flush());
+        let _ = bell
+            .write_all(&rings[..count.div_ceil(PER_RING)])
+            .and_then(|()| bell.flush());
     }
 }
 

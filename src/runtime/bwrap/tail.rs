@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::SeekFrom;
 
 use super::status;
 use crate::store::is_held;
@@ -15,8 +16,10 @@ use crate::store::is_held;
 /// How long to sleep without a bell, i.e. after an adoption.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is read is given back to the disk in steps of this many bytes.
-const RELEASE: u64 = 1024 * 1024;
+/// What is read is given back to the disk in steps of this many bytes, and later by this many: the
+/// log keeps less than that of an unfinished line in memory.
+const RELEASE: u64 = 64 * 1024;
+const MARGIN: u64 = 128 * 1024;
 
 /// The head of a file stays: it says whether the workload started.
 const HEAD: u64 = 64 * 1024;
@@ -86,7 +89,9 @@ impl Tail {
     /// Gives back the disk space of what was read before and is kept elsewhere by now, so that the
     /// output is on the disk only once. Not every filesystem can; then the file just grows.
     fn release(&mut self) {
-        let safe = self.base.unwrap_or(0) + self.offset;
+        let read = self.base.unwrap_or(0) + self.offset;
+        // Whole blocks, or nothing is freed.
+        let safe = read.saturating_sub(MARGIN) / RELEASE * RELEASE;
         if safe < self.released + RELEASE {
             return;
         }
@@ -97,6 +102,23 @@ impl Tail {
             let _ = rustix::fs::fallocate(file, flags, self.released, safe - self.released);
         }
         self.released = safe;
+    }
+
+    /// How many of the bytes to come were given back to the disk before they were kept: a supervisor
+    /// died while it could not write its log. They are skipped.
+    pub(super) fn skip_lost(&mut self) -> u64 {
+        let mut probe = [0];
+        let there = self.read_there(&mut probe).unwrap_or(0) as u64;
+        self.offset -= there;
+        let (Some(file), Some(base), 1) = (&self.file, self.base, there) else {
+            return 0;
+        };
+        let at = base + self.offset;
+        let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(at)) else {
+            return 0;
+        };
+        self.offset += data.saturating_sub(at);
+        data.saturating_sub(at)
     }
 
     /// Sleeps until there may be more.
@@ -125,7 +147,7 @@ impl Tail {
 
 impl Read for Tail {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A new call says that what was handed out before is kept.
+        // A new call says that what was handed out before went to the log.
         self.release();
         loop {
             // Asked first: what was written before the end is read after it.

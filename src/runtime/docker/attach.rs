@@ -9,18 +9,33 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::super::problem::Result;
 use super::super::{AttachEnd, Attached, Client, child};
 use crate::store::StreamBytes;
 
 /// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
-const OWN_WORDS: [&[u8]; 5] = [
+const OWN_WORDS: [&[u8]; 11] = [
     b"Error response from daemon: ",
     b"error waiting for container: ",
     b"Error: ",
     b"error during connect: ",
     b"unexpected EOF",
+    b"Cannot connect to the Docker daemon",
+    b"failed to connect to the docker API",
+    b"permission denied while trying to connect",
+    b"request returned ",
+    b"Error grabbing logs: ",
+    b"error from daemon in stream: ",
 ];
+
+/// How long a client takes from its own last words to its end, at most. Longer silence says that
+/// they were the workload's.
+const LAST_WORDS: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
 
 /// The most that is held back: one message of the client.
 const HELD: usize = 4096;
@@ -49,6 +64,7 @@ pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached
     Ok(Attached {
         stdout: Box::new(Skip::new(stdout, skip.stdout)),
         stderr: Box::new(Skip::new(stderr, skip.stderr)),
+        lost: StreamBytes::default(),
         client: Box::new(Handle(client)),
     })
 }
@@ -105,6 +121,10 @@ impl Read for WithoutOwnWords {
             let Some(stream) = &mut self.stream else {
                 return Ok(0);
             };
+            if !self.held.is_empty() && !is_ready(stream) {
+                self.ready.append(&mut self.held);
+                break;
+            }
             let count = stream.read(buffer)?;
             if count == 0 {
                 self.stream = None;
@@ -152,6 +172,12 @@ impl WithoutOwnWords {
             Some(_) => self.ready = held,
         }
     }
+}
+
+/// Whether there is something to read, or the end, soon.
+fn is_ready(stream: &ChildStderr) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::IN)];
+    poll(&mut fds, Some(&LAST_WORDS)).is_ok_and(|ready| ready > 0)
 }
 
 /// Where the client's own words may begin: at the beginning of a chunk (it writes them in one

@@ -18,7 +18,9 @@ pub(super) fn classify(stderr: &str) -> Problem {
             "add yourself to the group 'docker', set DOCKER_HOST, or use --runtime bwrap",
         );
     }
-    if says(UNREACHABLE) {
+    // What the engine itself answers, e.g. about a registry that it cannot reach, was reached.
+    let answered = lower.contains("error response from daemon");
+    if !answered && says(UNREACHABLE) {
         return Problem::unreachable(
             format!("docker's engine cannot be reached: {text}"),
             "start it (e.g. 'systemctl start docker'), set DOCKER_HOST, or use --runtime bwrap",
@@ -42,12 +44,12 @@ const UNREACHABLE: &[&str] = &[
     "is the docker daemon running",
     "error during connect",
     "connection refused",
-    "connection reset",
-    "unexpected eof",
 ];
 
 const TRANSIENT: &[&str] = &[
     "already in progress",
+    "unexpected eof",
+    "connection reset",
     "context deadline exceeded",
     "i/o timeout",
     "resource temporarily unavailable",
@@ -112,7 +114,11 @@ mod tests {
             "error during connect: Get \"http://x/v1.41/info\": dial tcp: lookup x: no such host",
             "unreachable",
         ),
-        ("error waiting for container: unexpected EOF", "unreachable"),
+        ("error waiting for container: unexpected EOF", "transient"),
+        (
+            "Error response from daemon: Get \"http://localhost:5999/v2/\": dial tcp 127.0.0.1:5999: connect: connection refused",
+            "refused",
+        ),
         (
             "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/version\": dial unix /var/run/docker.sock: connect: permission denied",
             "unreachable",
@@ -148,7 +154,8 @@ mod tests {
 
     #[test]
     fn the_message_is_the_engines_own() {
-        let conflict = classify(MESSAGES[12].0);
+        let conflict = MESSAGES.iter().find(|(text, _)| text.contains("Conflict"));
+        let conflict = classify(conflict.unwrap().0);
         assert!(
             conflict
                 .message()

@@ -60,6 +60,9 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
         let source = mount.source.to_string_lossy();
         add(&["--mount", &bind(&source, &mount.target, mount.readonly)]);
     }
+    for path in &spec.covered {
+        add(&["--tmpfs", &format!("{path}:ro")]);
+    }
     add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 {
         // An unknown user's home is `/`, which it may not write to.
@@ -174,6 +177,7 @@ mod tests {
                 target: "/t".into(),
                 readonly: true,
             }],
+            covered: Vec::new(),
             user: User {
                 uid: 1000,
                 gid: 1001,

@@ -97,7 +97,7 @@ impl Runtime for Docker {
         let mut command = self.command();
         command.args(["pull", "--quiet", "--", image]);
         match self.finish(&mut command, b"", PULL_PATIENCE, going_on) {
-            Err(Problem::Refused(text) | Problem::NotFound(text)) => {
+            Err(Problem::Refused(text) | Problem::NotFound(text) | Problem::Transient(text)) => {
                 Err(Problem::ImageMissing(text))
             }
             result => result.map(|_| ()),
