@@ -3,8 +3,8 @@
 use super::args::Args;
 use super::{flags, output, select};
 use crate::error::{Error, Kind, Result};
-use crate::run::{self, Ask};
-use crate::store::{self, Home, Loaded, Record, RunId};
+use crate::run;
+use crate::store::{self, EndRequest, Home, Loaded, Record, RunId};
 
 /// How long a forced end waits for a workload that does not listen.
 const GRACE: u32 = 10;
@@ -53,9 +53,9 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
         _ => dir.require()?,
     };
     if !record.state.is_terminal() {
-        run::ask(home, id, Ask::Stop(GRACE))?;
+        run::ask(home, id, EndRequest::Stop(GRACE))?;
+        run::wait(home, id)?;
     }
-    run::wait(home, id)?;
     let record = match dir.load() {
         Loaded::Record(record) => *record,
         // Somebody else was quicker.

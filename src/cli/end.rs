@@ -4,11 +4,11 @@ use super::args::Args;
 use super::select;
 use super::{flags, output};
 use crate::error::Result;
-use crate::run::{self, Answer, Ask};
-use crate::store::{Home, RunId};
+use crate::run::{self, Answer};
+use crate::store::{EndRequest, Home, RunId};
 
 /// Ends the runs that the arguments name, all at once, and waits until they have ended.
-pub(super) fn end(args: &Args, how: Ask) -> Result<u8> {
+pub(super) fn end(args: &Args, how: EndRequest) -> Result<u8> {
     let home = Home::locate()?;
     let ids = select::named(args, &home)?;
     let mut told = Vec::new();
@@ -22,8 +22,13 @@ pub(super) fn end(args: &Args, how: Ask) -> Result<u8> {
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
+    for id in &ids {
+        // Also one that had ended: its supervisor may still be cleaning up.
+        if first_error.is_none() {
+            run::wait(&home, id)?;
+        }
+    }
     for id in told {
-        run::wait(&home, id)?;
         if !args.has(&flags::JSON) {
             output::result(&format!("{id}\n"))?;
         }

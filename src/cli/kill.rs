@@ -3,8 +3,8 @@
 use super::args::Args;
 use super::end;
 use crate::error::Result;
-use crate::run::Ask;
+use crate::store::EndRequest;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    end::end(args, Ask::Kill)
+    end::end(args, EndRequest::Kill)
 }

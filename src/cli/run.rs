@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use std::time::Duration;
+
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -16,9 +18,9 @@ use super::{flags, output};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Host, Plan, Request};
-use crate::run::{self, Ask, Connection, ToClient};
+use crate::run::{self, Connection, ToClient};
 use crate::runtime;
-use crate::store::{Ended, Home, Loaded, Name, Reason, RunId};
+use crate::store::{EndRequest, Ended, Home, Name, Reason, RunId};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -242,7 +244,11 @@ impl Target {
             Target::Supervisor(handle) if kill => handle.kill(),
             Target::Supervisor(handle) => handle.stop(),
             Target::Run(home, id) => {
-                let how = if kill { Ask::Kill } else { Ask::Stop(GRACE) };
+                let how = if kill {
+                    EndRequest::Kill
+                } else {
+                    EndRequest::Stop(GRACE)
+                };
                 if let Err(error) = run::ask(home, id, how) {
                     output::warning(&error.message);
                 }
@@ -418,15 +424,35 @@ impl<'a> Client<'a> {
             "the supervisor of {id} was killed; another takes over. \
              Use 'moat logs {id} -f' to follow output."
         ));
-        if let Loaded::Record(record) = self.home.run(id).load() {
+        let id = id.clone();
+        if self.background && self.await_start(&id)? {
+            return self.document(&id)?.map_or_else(
+                || output::result(&format!("{id}\n")).map(|()| 0),
+                |()| Ok(0),
+            );
+        }
+        let ended = run::wait(self.home, &id)?;
+        let record = self.home.run(&id).load().record();
+        let (log, error, left) = record.map_or((None, None, false), |record| {
+            (
+                record.log.missing_why,
+                record.error,
+                record.cleaned_at.is_none(),
+            )
+        });
+        self.finished(&ended, log, error, left)
+    }
+
+    /// Waits until the workload of an adopted run is known to have started. False: it never did.
+    fn await_start(&self, id: &RunId) -> Result<bool> {
+        loop {
+            let record = self.home.run(id).require()?;
+            if record.started_at.is_some() || record.state.is_terminal() {
+                return Ok(record.started_at.is_some());
+            }
             run::adopt(self.home, &record);
+            std::thread::sleep(Duration::from_millis(20));
         }
-        if self.background {
-            output::result(&format!("{id}\n"))?;
-            return Ok(0);
-        }
-        let ended = run::wait(self.home, id)?;
-        self.finished(&ended, None, None, false)
     }
 }
 

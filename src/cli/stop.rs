@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::{end, flags};
 use crate::error::{Error, Result};
-use crate::run::Ask;
+use crate::store::EndRequest;
 
 /// A day: more is a mistake.
 const LONGEST: u32 = 24 * 3600;
@@ -20,5 +20,5 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             }
         },
     };
-    end::end(args, Ask::Stop(seconds))
+    end::end(args, EndRequest::Stop(seconds))
 }

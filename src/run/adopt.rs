@@ -13,7 +13,7 @@ use super::{cleanup, spawn};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, Inspected, Runtime};
-use crate::store::{Home, OwnedRun, Reason, Record, RunId, State, Timestamp};
+use crate::store::{EndRequest, Home, OwnedRun, Reason, Record, RunId, State, Timestamp};
 
 /// How long something that a dead supervisor had asked for may still come into being.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
@@ -89,11 +89,14 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
     }
     // Asked for when the predecessor lived: whatever ended the workload since counts as that.
     let asked = record.started_at.unwrap_or(record.created_at);
-    let waiting = supervisor.run().dir().has_stop_request();
+    let request = supervisor.run().dir().end_request();
     if record.state == State::Stopping {
         supervisor.end(record.reason.unwrap_or(Reason::UserStop), asked);
-    } else if waiting {
-        supervisor.end(Reason::UserStop, Timestamp::now());
+    }
+    match request {
+        Some(EndRequest::Kill) => supervisor.end(Reason::Killed, Timestamp::now()),
+        Some(EndRequest::Stop(_)) => supervisor.end(Reason::UserStop, Timestamp::now()),
+        None => {}
     }
     let timeout = record.timeout_seconds.and_then(|seconds| {
         let timeout = Duration::try_from_secs_f64(seconds).ok()?;

@@ -25,6 +25,6 @@ mod watch;
 pub(crate) use adopt::{adopt, take_over};
 pub(crate) use client::{Connection, Handle, connect};
 pub(crate) use protocol::ToClient;
-pub(crate) use request::{Answer, Ask, ask, wait};
+pub(crate) use request::{Answer, ask, wait};
 pub(crate) use spawn::{ADOPT, SUPERVISE};
 pub(crate) use start::supervise;

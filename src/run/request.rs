@@ -6,15 +6,7 @@ use rustix::process::Signal;
 
 use super::{adopt, spawn};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Ended, Home, Loaded, RunId};
-
-/// How to end a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// Gracefully, with this many seconds before it is killed.
-    Stop(u32),
-    Kill,
-}
+use crate::store::{EndRequest, Ended, Home, Loaded, RunId};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +21,12 @@ pub(crate) enum Answer {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tells the supervisor of a run. Where there is none, one adopts the run first.
-pub(crate) fn ask(home: &Home, id: &RunId, ask: Ask) -> Result<Answer> {
+pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<Answer> {
     let dir = home.run(id);
     let deadline = Instant::now() + PATIENCE;
-    let signal = match ask {
-        Ask::Stop(_) => Signal::TERM,
-        Ask::Kill => Signal::QUIT,
+    let signal = match how {
+        EndRequest::Stop(_) => Signal::TERM,
+        EndRequest::Kill => Signal::QUIT,
     };
     let mut pause = Duration::from_millis(2);
     while Instant::now() < deadline {
@@ -43,9 +35,7 @@ pub(crate) fn ask(home: &Home, id: &RunId, ask: Ask) -> Result<Answer> {
             return Ok(Answer::HadEnded);
         }
         dir.check_version(&record)?;
-        if let Ask::Stop(seconds) = ask {
-            dir.request_stop(seconds);
-        }
+        dir.request_end(how);
         if let Some(owner) = dir.owner()? {
             if owner.signal(signal) {
                 return Ok(Answer::Told);
@@ -66,6 +56,10 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
     let mut pause = Duration::from_millis(10);
     loop {
         if let Some(ended) = dir.wait_unowned()? {
+            if let Some(record) = dir.load().record() {
+                // Nobody waits for what may be left to be removed.
+                adopt(home, &record);
+            }
             return Ok(ended);
         }
         match dir.load() {

@@ -13,7 +13,7 @@ use super::protocol::{self, ToClient};
 use super::verdict::Intent;
 use crate::error::{Error, Result};
 use crate::runtime::{Inspected, Runtime};
-use crate::store::{OwnedRun, Reason, Record, State, Timestamp};
+use crate::store::{EndRequest, OwnedRun, Reason, Record, State, Timestamp};
 
 /// How long a graceful stop waits before it kills, unless asked otherwise.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl Supervisor {
         self.started.call_once(|| {
             let at = at.unwrap_or_else(Timestamp::now);
             self.update(|record| {
-                record.started_at.get_or_insert(at);
+                record.started_at.get_or_insert(at.max(record.created_at));
                 if matches!(record.state, State::Created | State::Starting) {
                     record.state = State::Running;
                 }
@@ -176,11 +176,14 @@ impl Supervisor {
                 record.reason = Some(reason);
             }
         });
-        let grace = match reason {
-            Reason::UserStop => self.run().dir().take_stop_request(),
+        let word = match reason {
+            Reason::UserStop | Reason::Killed => self.run().dir().take_end_request(),
             _ => None,
         };
-        let grace = grace.map_or(GRACE, |seconds| Duration::from_secs(u64::from(seconds)));
+        let grace = match word {
+            Some(EndRequest::Stop(seconds)) => Duration::from_secs(u64::from(seconds)),
+            _ => GRACE,
+        };
         let handle = self.handle();
         let mut pause = Duration::from_millis(100);
         while !self.exit.wait(Some(Instant::now())) {

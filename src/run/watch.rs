@@ -5,7 +5,7 @@
 //! recorded, exit signal raised. Cleaning up is for who waits for the signal.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::supervisor::Supervisor;
 use super::verdict::verdict;
@@ -26,6 +26,7 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
         pace: Pace::starting(supervisor.background, supervisor.runtime.looks_are_cheap()),
         broken: None,
         attach_end: AttachEnd::default(),
+        away: false,
         // After an adoption nothing is, and the end may be there already.
         detached: !supervisor.capture.was_attached(),
     };
@@ -43,6 +44,8 @@ struct Watch<'a> {
     /// Since when output may be missing, and why.
     broken: Option<(Timestamp, String)>,
     attach_end: AttachEnd,
+    /// Whether the engine was ever away, so that its own log may have a gap.
+    away: bool,
     /// Whether the container's output no longer comes from its first attachment, so that its very
     /// end has to be looked up.
     detached: bool,
@@ -145,12 +148,14 @@ impl Watch<'_> {
     /// The engine cannot be asked. As long as the output flows, nothing is missing.
     fn unreachable(&mut self, problem: &Problem, ended: bool) {
         self.pace.after_stream();
+        self.away = true;
         if !ended {
             return;
         }
         let end = self.attachment_end();
-        // A client that ended well has said all there is.
-        if self.detached || end.error.is_some() || end.code.is_none() {
+        // A client that ended well has said all there is. These codes may be its own.
+        let own = end.code.is_none_or(|code| matches!(code, 1 | 125..=127));
+        if self.detached || end.error.is_some() || own {
             self.detached = true;
             self.note_break(problem.message());
         } else {
@@ -176,9 +181,16 @@ impl Watch<'_> {
         if (self.detached || doubtful || !whole) && exit.started_at.is_some() {
             self.catch_up();
         }
-        if let Some(why) = self.supervisor.capture.failure() {
-            self.broken.get_or_insert((Timestamp::now(), why));
-        }
+        let why = if let Some(why) = self.supervisor.capture.failure() {
+            why
+        } else if end.interrupted || ((self.detached || doubtful) && self.away) {
+            "the engine was away".to_owned()
+        } else if exit.started_at.is_some() && exit.code.is_none() {
+            "the end of the workload is not known".to_owned()
+        } else {
+            return;
+        };
+        self.broken.get_or_insert((Timestamp::now(), why));
     }
 
     /// Reads the runtime's own log once more, from where ours ends.
@@ -217,9 +229,11 @@ impl Watch<'_> {
             if let Some((since, why)) = &self.broken {
                 record.log.mark_missing(*since, why);
             }
-            record.started_at = exit.started_at;
-            let now = Timestamp(SystemTime::now());
-            record.finished_at = Some(exit.finished_at.unwrap_or(now));
+            // Engines and files have clocks of their own, some of them coarse.
+            record.started_at = exit.started_at.map(|at| at.max(record.created_at));
+            let finished = exit.finished_at.unwrap_or_else(Timestamp::now);
+            let earliest = record.started_at.unwrap_or(record.created_at);
+            record.finished_at = Some(finished.max(earliest));
             record.exit_code = exit.code;
             record.oom_killed = exit.oom_killed;
             record.error = exit.error.clone().map(|text| crate::term::harmless(&text));

@@ -119,6 +119,8 @@ pub(crate) struct AttachEnd {
     pub(crate) code: Option<u8>,
     /// What it said about a failure of its own, in the engine's words.
     pub(crate) error: Option<String>,
+    /// Whether that means that the engine went away: then its log may have a gap, too.
+    pub(crate) interrupted: bool,
 }
 
 /// The state of a container.

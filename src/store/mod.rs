@@ -29,5 +29,5 @@ pub(crate) use log_write::LogWriter;
 pub(crate) use owned::{NewRun, OwnedRun, remove};
 pub(crate) use record::{LogState, Mount, Reason, Record, Resource, ResourceKind, Stage, State};
 pub(crate) use resolve::resolve;
-pub(crate) use run_dir::{Ended, Loaded, RunDir};
+pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use time::Timestamp;

@@ -21,6 +21,9 @@ const RESERVE: usize = 32 * 1024;
 /// How long an adopter waits for those who only look whether the lock is held.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a removal waits for a supervisor that is cleaning up.
+const REMOVAL: Duration = Duration::from_secs(40);
+
 /// A run and its owner lock, which is held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct OwnedRun {
@@ -186,7 +189,7 @@ impl OwnedRun {
 pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
     let dir = home.run(id);
     let failed = |error: &io::Error| Error::io(Kind::Store, "remove", dir.path(), error);
-    let Some(_owner) = lock::exclusive(&dir.owner_lock(), PATIENCE)? else {
+    let Some(_owner) = lock::exclusive(&dir.owner_lock(), REMOVAL)? else {
         let message = format!("{id} is owned by a supervisor");
         return Err(Error::new(Kind::Failed, message));
     };

@@ -47,6 +47,16 @@ pub(super) struct Owner {
     pub(super) ended: Option<Ended>,
 }
 
+/// How a run is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndRequest {
+    /// Gracefully, with this many seconds before it is killed.
+    Stop(u32),
+    Kill,
+}
+
+const KILL: &str = "kill";
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
@@ -194,23 +204,30 @@ impl RunDir {
         Ok(unfinished && record.schema <= SCHEMA && !self.is_owned()?)
     }
 
-    /// Leaves a word for the supervisor, or for the next one: that the run is to be stopped, and how
-    /// many seconds of grace it gets. The signal that follows counts, not the word.
-    pub(crate) fn request_stop(&self, seconds: u32) {
-        let _ = file::write_atomically(&self.stop_request(), seconds.to_string().as_bytes());
+    /// Leaves a word for the supervisor, or for the next one. The signal that follows counts; the
+    /// word is for a supervisor that dies before it hears it.
+    pub(crate) fn request_end(&self, how: EndRequest) {
+        let text = match how {
+            EndRequest::Stop(seconds) => seconds.to_string(),
+            EndRequest::Kill => KILL.to_owned(),
+        };
+        let _ = file::write_atomically(&self.stop_request(), text.as_bytes());
     }
 
-    /// Whether there is a word that nobody has taken.
-    pub(crate) fn has_stop_request(&self) -> bool {
-        self.stop_request().exists()
+    /// The word, if there is one.
+    pub(crate) fn end_request(&self) -> Option<EndRequest> {
+        let text = fs::read_to_string(self.stop_request()).ok()?;
+        match text.trim() {
+            KILL => Some(EndRequest::Kill),
+            text => text.parse().ok().map(EndRequest::Stop),
+        }
     }
 
     /// Takes the word, if there is one.
-    pub(crate) fn take_stop_request(&self) -> Option<u32> {
-        let path = self.stop_request();
-        let text = fs::read_to_string(&path).ok()?;
-        let _ = file::remove_if_there(&path);
-        text.trim().parse().ok()
+    pub(crate) fn take_end_request(&self) -> Option<EndRequest> {
+        let request = self.end_request();
+        let _ = file::remove_if_there(&self.stop_request());
+        request
     }
 }
 

@@ -260,12 +260,14 @@ fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
 
 /// How a sandbox whose shim is gone ended.
 fn exit(dir: &Path) -> Exit {
-    let finished_at = modified(&dir.join("status"));
+    let code = status::exit_code(dir);
+    // Without a code, the file was last written at the start.
+    let finished_at = code.and_then(|_| modified(&dir.join("status")));
     match status::started(dir) {
         Some(_) => Exit {
             started_at: modified(&dir.join("shim")),
             finished_at,
-            code: status::exit_code(dir),
+            code,
             ..Exit::default()
         },
         None => Exit {

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::problem::Result;
 use super::super::{AttachEnd, Attached, Client, child};
+use super::classify::classify;
 use crate::store::StreamBytes;
 
 /// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
@@ -98,9 +99,13 @@ impl Client for Handle {
     fn ended(&self) -> AttachEnd {
         let code = self.0.code();
         let mut error = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = error.take();
         AttachEnd {
             code,
-            error: error.take(),
+            interrupted: error
+                .as_deref()
+                .is_some_and(|text| classify(text).may_pass()),
+            error,
         }
     }
 }
@@ -188,8 +193,15 @@ fn own_words_at(bytes: &[u8]) -> Option<usize> {
         .chain((from..bytes.len()).filter(|at| *at > 0 && bytes[at - 1] == b'\n'));
     starts.find(|at| {
         let line = &bytes[*at..];
-        line.len() <= HELD && OWN_WORDS.iter().any(|words| line.starts_with(words))
+        let known = OWN_WORDS.iter().any(|words| line.starts_with(words));
+        line.len() <= HELD && (known || is_log_line(line))
     })
+}
+
+/// The client's other form: `time="…" level=error msg="error waiting for container: …"`.
+fn is_log_line(line: &[u8]) -> bool {
+    let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
+    line.starts_with(b"time=\"") && has(b" level=error msg=\"")
 }
 
 /// A stream without its first bytes.
@@ -227,6 +239,9 @@ mod tests {
         assert_eq!(own_words_at(b"plain\n"), None);
         assert_eq!(own_words_at(b"x\nError: No such container: y\n"), Some(2));
         assert_eq!(own_words_at(b"an Error: within\n"), None);
+        let log = b"ok\ntime=\"2026-11-21T04:00:00Z\" level=error msg=\"error waiting for container: unexpected EOF\"\n";
+        assert_eq!(own_words_at(log), Some(3));
+        assert_eq!(own_words_at(b"time=\"x\" level=info msg=\"fine\"\n"), None);
         assert_eq!(
             own_words_at(b"error waiting for container: unexpected EOF\n"),
             Some(0)

@@ -1,0 +1,194 @@
+//! Runtimes that are unknown, absent, or cannot be reached.
+
+use std::os::unix::net::UnixListener;
+
+use crate::fixture::refused;
+use crate::harness::{Moat, Runtime, skip};
+
+#[test]
+fn unknown_runtimes() {
+    let moat = Moat::new();
+    refused(
+        &moat,
+        moat.args(["run", "--runtime", "podman", "--", "true"]),
+        2,
+        "error: not a valid value of --runtime\n  hint: it is one of: docker, bwrap",
+    );
+    for (word, shown) in [("podman", "podman"), ("x\u{1b}[2J", "x\\u{1b}[2J")] {
+        let call = moat.args(["run", "--", "true"]).env("MOAT_RUNTIME", word);
+        let message =
+            format!("error: unknown runtime '{shown}'\n  hint: this moat drives: docker, bwrap");
+        refused(&moat, call, 125, &message);
+    }
+}
+
+#[test]
+fn no_runtime_at_all() {
+    let moat = Moat::new();
+    let call = moat.args(["run", "--", "true"]).env("PATH", "");
+    refused(
+        &moat,
+        call,
+        125,
+        "error: no runtime answers here: neither docker nor bwrap\n  \
+         hint: install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
+    );
+    let call = moat.args(["doctor"]).env("PATH", "");
+    let done = call.any_stdout().any_stderr().status(1);
+    let text = done.stdout_text() + &done.stderr_text();
+    for part in [
+        "apt-get install bubblewrap",
+        "docker is not installed",
+        "bwrap is not installed",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+/// A run that could not be started is recorded as such, clean, and says where to look.
+#[track_caller]
+fn assert_start_error(moat: &Moat, done: &crate::harness::Done) {
+    assert_eq!(done.stdout_text(), "", "{done}");
+    for id in moat.ids() {
+        let record = moat.record(&id);
+        assert_eq!(record["state"], "failed", "{record}");
+        assert_eq!(record["reason"], "start-error", "{record}");
+        assert!(record["error"].is_string(), "{record}");
+        assert!(
+            moat.run_dir(&id).join("logs.jsonl").exists(),
+            "every run has a log"
+        );
+        // Nobody's name is taken by a run that never was.
+        let name = record["name"].as_str().expect("a name").to_owned();
+        assert!(!moat.home().join("names").join(name).exists());
+    }
+}
+
+#[test]
+fn a_runtime_that_is_absent() {
+    for (runtime, message, hint) in [
+        (
+            Runtime::Docker,
+            "error: docker is not installed: there is no 'docker' on PATH\n",
+            "  hint: install it, or choose another runtime: --runtime bwrap\n",
+        ),
+        (
+            Runtime::Bwrap,
+            "error: bwrap is not installed: there is no 'bwrap' on PATH\n",
+            "  hint: install it: apt-get install bubblewrap (or dnf, pacman, apk)\n",
+        ),
+    ] {
+        let moat = Moat::new();
+        let done = moat
+            .args(["run", "--quiet", "--runtime", runtime.name(), "--", "true"])
+            .env("PATH", "")
+            .stderr_contains(message)
+            .stderr_contains(hint)
+            .status(125);
+        assert_start_error(&moat, &done);
+    }
+}
+
+#[test]
+fn an_engine_that_does_not_answer() {
+    if let Err(why) = Runtime::Docker.available() {
+        return skip(&why);
+    }
+    let moat = Moat::new();
+    let dir = moat.root().join("sockets");
+    std::fs::create_dir(&dir).expect("a directory");
+    // A socket that nobody listens on any more.
+    drop(UnixListener::bind(dir.join("dead.sock")).expect("a socket"));
+    for socket in ["missing.sock", "dead.sock"] {
+        let host = format!("unix://{}", dir.join(socket).display());
+        let done = moat
+            .args(["run", "--runtime", "docker", "--", "true"])
+            .env("DOCKER_HOST", &host)
+            .stderr_contains("error: docker's engine cannot be reached: ")
+            .stderr_contains(&format!("[ROOT]/sockets/{socket}"))
+            .stderr_contains(
+                "  hint: start it (e.g. 'systemctl start docker'), set DOCKER_HOST, or use --runtime bwrap\n",
+            )
+            .status(125);
+        assert_start_error(&moat, &done);
+    }
+}
+
+/// Chosen by nobody, an engine that is down is passed over.
+#[test]
+fn the_first_that_answers_is_used() {
+    if let Err(why) = Runtime::Bwrap.available() {
+        return skip(&why);
+    }
+    let moat = Moat::new();
+    moat.args(["run", "-q", "--", "echo", "hi"])
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .stdout("hi\n")
+        .success();
+    assert_eq!(moat.record(&moat.only_id())["runtime"], "bwrap");
+}
+
+#[test]
+fn a_socket_that_may_not_be_used() {
+    if let Err(why) = Runtime::Docker.available() {
+        return skip(&why);
+    }
+    let moat = Moat::new();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    for dir in [
+        moat.root().to_owned(),
+        moat.workspace(),
+        moat.tmp(),
+        moat.user_home(),
+    ] {
+        std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .expect("its mode");
+    }
+    let dir = moat.root().join("sockets");
+    std::fs::create_dir(&dir).expect("a directory");
+    let path = dir.join("docker.sock");
+    let _listener = UnixListener::bind(&path).expect("a socket");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("its mode");
+    std::fs::set_permissions(&dir, mode).expect("its mode");
+    let host = format!("unix://{}", path.display());
+    let call = moat
+        .args(["run", "--runtime", "docker", "--", "true"])
+        .env("DOCKER_HOST", host);
+    let done = match crate::home::as_nobody(&call) {
+        Ok(done) => done,
+        Err(why) => return skip(&why),
+    };
+    assert_eq!(done.code, Some(125), "{done}");
+    let text = done.stderr_text();
+    assert!(
+        text.starts_with("error: docker's socket cannot be used: "),
+        "{text}"
+    );
+    assert!(
+        text.contains(
+            "hint: add yourself to the group 'docker', set DOCKER_HOST, or use --runtime bwrap"
+        ),
+        "{text}"
+    );
+    assert_start_error(&moat, &done);
+}
+
+/// No registry answers: what can be done instead.
+#[test]
+fn an_image_that_cannot_be_had() {
+    let Some(moat) = Moat::on(Runtime::Docker) else {
+        return;
+    };
+    let done = moat
+        .run_with(["--image", "127.0.0.1:1/no-such:1", "-n", "x"], ["true"])
+        .stderr_contains("error: cannot get the image '127.0.0.1:1/no-such:1': ")
+        .stderr_contains(
+            "  hint: name an image that is there (see: docker images), load one from a file \
+             ('docker load -i FILE'), or use --runtime bwrap, which needs none\n",
+        )
+        .status(125);
+    assert_start_error(&moat, &done);
+    assert!(moat.containers().is_empty());
+    assert!(moat.record(&moat.only_id())["cleaned_at"].is_string());
+}

@@ -1,0 +1,164 @@
+//! Help, version, completions and the manual page.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::fixture::assert_nothing_made;
+use crate::harness::{Moat, assert_snapshot, skip};
+
+const COMMANDS: [&str; 15] = [
+    "run",
+    "logs",
+    "list",
+    "wait",
+    "stop",
+    "kill",
+    "inspect",
+    "destroy",
+    "clean",
+    "status",
+    "doctor",
+    "help",
+    "completions",
+    "man",
+    "version",
+];
+
+/// What a call prints, which must be nothing but a result.
+fn text(args: &[&str]) -> String {
+    // No home, no PATH, no terminal: help needs nothing.
+    let moat = Moat::new().env("PATH", "");
+    let done = moat.args(args).env_remove("HOME").any_stdout().success();
+    assert_nothing_made(&moat);
+    done.stdout_text()
+}
+
+#[test]
+fn help_of_all_commands_is_reviewed() {
+    assert_snapshot("help", &text(&["help"]));
+    assert_eq!(text(&["--help"]), text(&["help"]));
+    assert_eq!(text(&["-h"]), text(&["help"]));
+    for command in COMMANDS {
+        let long = text(&["help", command]);
+        assert_snapshot(&format!("help-{command}"), &long);
+        assert_eq!(text(&[command, "--help"]), long);
+        assert_eq!(text(&["--help", command]), long);
+        assert!(long.contains("Example"), "{command} has an example");
+    }
+    assert_snapshot("help-run-short", &text(&["run", "-h"]));
+}
+
+#[test]
+fn no_command_is_forgotten() {
+    let overview = text(&["help"]);
+    let listed = overview
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next());
+    assert_eq!(listed.collect::<Vec<_>>(), COMMANDS);
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    for command in COMMANDS {
+        for line in text(&["help", command]).lines() {
+            // A command that is to be copied stays in one piece.
+            let whole = line.trim_start().starts_with("moat ");
+            assert!(whole || line.chars().count() <= 100, "{command}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = format!("moat {}\n", env!("CARGO_PKG_VERSION"));
+    for args in [["--version"], ["-V"], ["version"]] {
+        assert_eq!(text(&args), version);
+    }
+}
+
+#[test]
+fn the_manual_page_is_reviewed_and_well_formed() {
+    let page = text(&["man"]);
+    assert_snapshot("man", &page);
+    assert!(
+        page.starts_with(".TH") || page.starts_with(".\\\""),
+        "{page}"
+    );
+    if let Some(complaints) = check("groff", &["-man", "-ww", "-z", "-Tutf8"], &page) {
+        assert_eq!(complaints, "");
+    }
+}
+
+#[test]
+fn completions_are_reviewed_and_parse() {
+    for (shell, args) in [
+        ("bash", vec!["-n"]),
+        ("zsh", vec!["-n"]),
+        ("fish", vec!["--no-execute"]),
+    ] {
+        let script = text(&["completions", shell]);
+        assert_snapshot(&format!("completions-{shell}"), &script);
+        if let Some(complaints) = check(shell, &args, &script) {
+            assert_eq!(complaints, "", "{shell}");
+        }
+    }
+}
+
+#[test]
+fn bash_completes_commands_flags_and_words() {
+    let script = text(&["completions", "bash"]);
+    for (line, expected) in [
+        ("moat ins", "inspect"),
+        ("moat run --mem", "--memory"),
+        ("moat run --runtime d", "docker"),
+        ("moat completions f", "fish"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let test = format!(
+            "{script}\ncompgen_words() {{ printf '%s\\n' \"${{COMPREPLY[@]}}\"; }}\n\
+             COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({line}); COMP_CWORD={}\n\
+             f=$(complete -p moat | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f moat '{}' '{}'\ncompgen_words\n",
+            words.len() - 1,
+            words[words.len() - 1],
+            words[words.len() - 2],
+        );
+        let Some((out, err)) = run("bash", &["--norc"], &test) else {
+            return;
+        };
+        assert!(
+            out.lines().any(|word| word.trim() == expected),
+            "{line}: {out}{err}"
+        );
+    }
+}
+
+/// What a program has to say against a text; nothing if the program is not there.
+fn check(program: &str, args: &[&str], text: &str) -> Option<String> {
+    run(program, args, text).map(|(_, err)| err)
+}
+
+fn run(program: &str, args: &[&str], input: &str) -> Option<(String, String)> {
+    let child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        skip(&format!("there is no {program} to check with"));
+        return None;
+    };
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    let done = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, mut err) = (text(&done.stdout), text(&done.stderr));
+    if !done.status.success() && err.is_empty() {
+        err = format!("{program}: {}", done.status);
+    }
+    Some((out, err))
+}

@@ -1,0 +1,248 @@
+//! MOAT_HOME in all the ways in which it cannot be used.
+
+use std::fs;
+
+use crate::fixture::{FIRST, assert_no_runs, assert_nothing_made, plant, unreached};
+use crate::harness::{Call, Done, Moat, Running, Runtime, skip};
+
+#[test]
+fn a_file_is_no_home() {
+    let moat = unreached();
+    let file = moat.write("file", "mine\n");
+    for args in [
+        &["run", "--", "true"][..],
+        &["list"],
+        &["logs"],
+        &["clean"],
+        &["status"],
+    ] {
+        let code = if args[0] == "run" { 125 } else { 1 };
+        moat.args(args)
+            .env("MOAT_HOME", &file)
+            .stderr("error: MOAT_HOME is not a directory: [WORKSPACE]/file\n  hint: set MOAT_HOME to a directory\n")
+            .status(code);
+    }
+    assert_eq!(fs::read_to_string(file).expect("untouched"), "mine\n");
+}
+
+#[test]
+fn a_home_below_a_file_cannot_be_made() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    let file = moat.write("file", "mine\n");
+    moat.run(["true"])
+        .env("MOAT_HOME", file.join("below"))
+        .stderr_contains("[WORKSPACE]/file/below")
+        .stderr_contains(": not a directory\n")
+        .status(125);
+}
+
+/// As a user whom the user database does not know: for others it has a home directory.
+#[test]
+fn without_a_home_it_is_said() {
+    let moat = unreached();
+    for home in [None, Some("")] {
+        let call = moat.args(["list"]).env("MOAT_HOME", "");
+        let call = match home {
+            None => call.env_remove("HOME"),
+            Some(home) => call.env("HOME", home),
+        };
+        let done = match as_user(54321, &call) {
+            Ok(done) => done,
+            Err(why) => return skip(&why),
+        };
+        assert_eq!(done.code, Some(1), "{done}");
+        assert_eq!(
+            done.stderr_text(),
+            "error: neither MOAT_HOME nor HOME is set\n  \
+             hint: set MOAT_HOME to the directory where runs are to be kept\n"
+        );
+    }
+}
+
+/// Without MOAT_HOME it is `~/.moat`.
+#[test]
+fn the_default_is_in_the_users_home() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    let home = moat.user_home().join(".moat");
+    moat.run(["true"]).env_remove("MOAT_HOME").success();
+    assert!(home.join("runs").is_dir());
+    moat.args(["list", "-aq"])
+        .env("MOAT_HOME", &home)
+        .stdout("[ID]\n")
+        .success();
+    moat.args(["list", "-aq"])
+        .env("MOAT_HOME", "../home/.moat")
+        .stdout("[ID]\n")
+        .success();
+    assert!(moat.ids().is_empty(), "nothing elsewhere");
+}
+
+/// Reading commands make nothing.
+#[test]
+fn a_home_that_does_not_exist_is_empty() {
+    let moat = unreached();
+    let none = "There are no runs. Start one: moat run -- CMD\n";
+    moat.args(["list"]).stderr(none).success();
+    moat.args(["list", "-a", "--json"]).stdout("[]\n").success();
+    moat.args(["list", "-q"]).success();
+    moat.args(["clean", "--force"])
+        .env("PATH", "")
+        .stdout("Nothing to remove.\n")
+        .success();
+    assert_nothing_made(&moat);
+}
+
+/// Runs a call in a mount namespace of its own, after a preparation as root.
+fn in_mounts(call: &Call<'_>, preparation: &str) -> Result<Done, String> {
+    let probe = std::process::Command::new("unshare")
+        .args(["--mount", "true"])
+        .output();
+    if !probe.is_ok_and(|done| done.status.success()) {
+        return Err("no mount namespace of its own can be made here".to_owned());
+    }
+    let script = format!("{preparation} || exit 99; \"$@\"");
+    let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+    let done = Running::of(call.wrapped(&wrapper)).wait();
+    match done.code {
+        Some(99) => Err(format!(
+            "cannot prepare the file system: {}",
+            done.stderr_text()
+        )),
+        _ => Ok(done),
+    }
+}
+
+/// Runs a call as a user who owns nothing.
+pub(crate) fn as_nobody(call: &Call<'_>) -> Result<Done, String> {
+    as_user(65534, call)
+}
+
+/// Runs a call as another user, which root can.
+fn as_user(id: u32, call: &Call<'_>) -> Result<Done, String> {
+    let (user, group) = (format!("--reuid={id}"), format!("--regid={id}"));
+    let become_other = ["setpriv", &user, &group, "--clear-groups"];
+    let probe = std::process::Command::new(become_other[0])
+        .args(&become_other[1..])
+        .arg("true")
+        .output();
+    if !probe.is_ok_and(|done| done.status.success()) {
+        return Err("no other user can be become here".to_owned());
+    }
+    // The binary may lie where that user cannot go.
+    let mut words = become_other.to_vec();
+    words.extend(["sh", "-c", "test -x \"$1\" || exit 98; exec \"$@\"", "sh"]);
+    let done = Running::of(call.wrapped(&words)).wait();
+    match done.code {
+        Some(98) => Err("another user cannot run the program where it lies".to_owned()),
+        _ => Ok(done),
+    }
+}
+
+#[test]
+fn a_read_only_home_is_read_and_not_written() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    plant(&moat, FIRST, "stopped");
+    let home = moat.home().display().to_string();
+    let mount = format!("mount --bind '{home}' '{home}' && mount -o remount,bind,ro '{home}'");
+    let done = match in_mounts(&moat.run(["true"]), &mount) {
+        Ok(done) => done,
+        Err(why) => return skip(&why),
+    };
+    assert_eq!(done.code, Some(125), "{done}");
+    let text = moat.normal(&done.stderr_text());
+    assert!(text.starts_with("error: cannot "), "{text}");
+    assert!(
+        text.contains("[MOAT_HOME]") && text.contains("read-only file system"),
+        "{text}"
+    );
+    assert_eq!(moat.ids(), [FIRST]);
+    for (args, expected) in [
+        (&["list", "-aq"][..], format!("{FIRST}\n")),
+        (&["logs"], "hello\n".to_owned()),
+        (&["wait", FIRST], String::new()),
+    ] {
+        let done = in_mounts(&moat.args(args), &mount).expect("as before");
+        assert_eq!(
+            (done.code, done.stdout_text()),
+            (Some(0), expected),
+            "{done}"
+        );
+        assert_eq!(done.stderr_text(), "");
+    }
+    let done = in_mounts(&moat.args(["destroy", FIRST]), &mount).expect("as before");
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(
+        done.stderr_text().contains("read-only file system"),
+        "{done}"
+    );
+    assert_eq!(moat.ids(), [FIRST]);
+}
+
+/// Another user's home: reading and writing are refused, in words.
+#[test]
+fn a_home_of_somebody_else() {
+    let moat = unreached();
+    plant(&moat, FIRST, "stopped");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(moat.home(), mode).expect("its mode");
+    for args in [&["list"][..], &["logs"], &["run", "--", "true"]] {
+        let done = match as_nobody(&moat.args(args)) {
+            Ok(done) => done,
+            Err(why) => return skip(&why),
+        };
+        assert!(matches!(done.code, Some(1 | 125)), "{done}");
+        assert!(done.stderr_text().contains("permission denied"), "{done}");
+        assert_eq!(done.stdout_text(), "");
+    }
+    assert_eq!(moat.ids(), [FIRST]);
+}
+
+/// The place for the record is reserved before anything runs.
+#[test]
+fn a_full_disk_starts_nothing() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    fs::create_dir(moat.home()).expect("MOAT_HOME");
+    let home = moat.home().display().to_string();
+    let fill = format!(
+        "mount -t tmpfs -o size=64k tmpfs '{home}' && mkdir '{home}/runs' '{home}/names' && {{ cat /dev/zero > '{home}/fill' 2>/dev/null; true; }}"
+    );
+    let call = moat.run(["touch", "/workspace/ran"]);
+    let script = "\"$@\"; code=$?; find \"$MOAT_HOME\" -mindepth 2; exit $code";
+    let done = {
+        let preparation = format!(
+            "{fill} && set -- sh -c '{}' sh \"$@\"",
+            script.replace('\'', "'\\''")
+        );
+        match in_mounts(&call, &preparation) {
+            Ok(done) => done,
+            Err(why) => return skip(&why),
+        }
+    };
+    assert_eq!(done.code, Some(125), "{done}");
+    let text = moat.normal(&done.stderr_text());
+    assert!(text.contains("no space left on device"), "{text}");
+    assert!(text.contains("[MOAT_HOME]"), "it says where: {text}");
+    assert_eq!(done.stdout_text(), "", "nothing is left");
+    assert!(!moat.workspace().join("ran").exists());
+}
+
+#[test]
+fn a_filesystem_without_locks_is_refused() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    moat.run(["touch", "/workspace/ran"])
+        .env("MOAT_FAULT", "no-locks")
+        .stderr_contains("no locks available\n  hint: moat needs a filesystem with file locks; set MOAT_HOME to a directory on a local disk\n")
+        .status(125);
+    assert!(!moat.workspace().join("ran").exists());
+    assert_no_runs(&moat);
+}

@@ -1,0 +1,122 @@
+//! `-b`: the run goes on without us.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{IMAGE, Moat, Runtime, Signal};
+
+/// `moat run FLAGS [--image …] -- sh -c SCRIPT`, not quiet.
+fn loud<'a>(moat: &'a Moat, flags: &[&str], script: &str) -> crate::harness::Call<'a> {
+    let mut call = moat.args(["run"]).args(flags);
+    if moat.is_on(Runtime::Docker) {
+        call = call.args(["--image", IMAGE]);
+    }
+    call.args(["--", "sh", "-c", script])
+}
+
+fn note(moat: &Moat) -> &'static str {
+    match moat.is_on(Runtime::Bwrap) {
+        true => {
+            "note: bwrap isolates less than a container: it shares the kernel and a read-only view of this system\n"
+        }
+        false => "",
+    }
+}
+
+pub(crate) fn background_prints_the_id_alone(moat: &Moat) {
+    let hint = "Started [NAME] ([ID]). Use 'moat logs [ID] -f' to follow output.\n";
+    let done = loud(moat, &["-b"], "exit 0")
+        .stdout("[ID]\n")
+        .stderr(format!("{}{hint}", note(moat)))
+        .success();
+    let id = done.stdout_text().trim().to_owned();
+    assert_eq!(moat.only_id(), id);
+    moat.args(["wait", &id]).success();
+}
+
+pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
+    let started = Instant::now();
+    let id = moat.background("sleep 5; echo done; exit 3");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "returns at the start"
+    );
+    moat.wait_state(&id, "running");
+    moat.args(["wait", &id]).status(3);
+    moat.args(["logs", &id]).stdout("done\n").success();
+    let record = moat.record(&id);
+    assert_eq!(record["state"], "failed");
+    assert_eq!(record["background"], true);
+    assert!(
+        record["cleaned_at"].is_string(),
+        "clean when it is waited for"
+    );
+}
+
+/// Of several, the first that failed, in the order given.
+pub(crate) fn wait_for_several(moat: &Moat) {
+    let fine = moat.background("exit 0");
+    let slow = moat.background("sleep 1; exit 4");
+    let fast = moat.background("exit 5");
+    moat.args(["wait", &fine, &slow, &fast]).status(4);
+    moat.args(["wait", &fast, &slow, &fine]).status(5);
+    moat.args(["wait", &fine, &fine]).success();
+}
+
+pub(crate) fn wait_after_the_end_returns_at_once(moat: &Moat) {
+    let id = moat.background("exit 6");
+    moat.args(["wait", &id]).status(6);
+    let again = moat.args(["wait", &id]).status(6);
+    assert!(again.took < Duration::from_secs(2), "{again}");
+}
+
+/// What a terminal does to its foreground job, and worse.
+pub(crate) fn killing_the_group_changes_nothing(moat: &Moat) {
+    let run = moat.sh("echo on; sleep 2; echo done; exit 3").spawn();
+    run.wait_stdout("on\n");
+    let id = moat.only_id();
+    run.signal_group(Signal::KILL);
+    let done = run.wait();
+    assert_eq!(done.signal, Some(Signal::KILL.as_raw()), "{done}");
+    moat.args(["wait", &id]).status(3);
+    moat.args(["logs", &id]).stdout("on\ndone\n").success();
+    assert_eq!(moat.record(&id)["reason"], "exited");
+}
+
+pub(crate) fn killing_the_client_changes_nothing(moat: &Moat) {
+    let mut run = moat
+        .sh("i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 3")
+        .spawn();
+    run.wait_stdout("3\n");
+    run.kill();
+    let id = moat.only_id();
+    moat.args(["wait", &id]).status(3);
+    let all: String = (0..40).map(|number| format!("{number}\n")).collect();
+    moat.args(["logs", &id]).stdout(all).success();
+}
+
+pub(crate) fn background_can_be_the_default(moat: &Moat) {
+    moat.config("run:\n  background: true\n");
+    let done = moat.sh("sleep 1; exit 3").stdout("[ID]\n").success();
+    let id = done.stdout_text().trim().to_owned();
+    moat.args(["wait", &id]).status(3);
+    moat.run_with(["-f"], ["sh", "-c", "echo here; exit 4"])
+        .stdout("here\n")
+        .status(4);
+}
+
+/// The runtimes differ in when they notice; the end is the same, and nothing is left.
+pub(crate) fn a_command_that_is_missing_in_the_background(moat: &Moat) {
+    let done = moat
+        .run_with(["-b"], ["no-such-program"])
+        .any_stdout()
+        .any_stderr()
+        .run();
+    let id = moat.only_id();
+    assert_eq!(done.stdout_text().trim(), id, "{done}");
+    moat.args(["wait", &id]).status(127);
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"failed".into(), &"exited".into())
+    );
+}

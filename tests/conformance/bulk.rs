@@ -1,0 +1,65 @@
+//! Much output, and large lines: complete, exact, in order.
+
+use std::fs;
+use std::time::Duration;
+
+use super::log::assert_same;
+use crate::harness::Moat;
+
+const LONG: Duration = Duration::from_secs(180);
+
+pub(crate) fn fifty_megabytes_of_random_bytes(moat: &Moat) {
+    let done = moat
+        .sh("head -c 50000000 /dev/urandom | tee /workspace/copy")
+        .any_stdout()
+        .deadline(LONG)
+        .success();
+    let written = fs::read(moat.workspace().join("copy")).expect("the copy");
+    assert_eq!(written.len(), 50_000_000);
+    assert_same("streamed", &done.stdout, &written);
+    drop(done);
+    let kept = moat
+        .args(["logs", "--raw", "--stdout"])
+        .any_stdout()
+        .deadline(LONG)
+        .success();
+    assert_same("kept", &kept.stdout, &written);
+}
+
+pub(crate) fn lines_of_a_megabyte_are_whole(moat: &Moat) {
+    let script = "for letter in x y z; do head -c 1000000 /dev/zero | tr '\\0' $letter; echo; done";
+    let done = moat.sh(script).any_stdout().deadline(LONG).success();
+    let line = |letter: u8| {
+        let mut line = vec![letter; 1_000_000];
+        line.push(b'\n');
+        line
+    };
+    let all = [line(b'x'), line(b'y'), line(b'z')].concat();
+    assert_same("streamed", &done.stdout, &all);
+    let kept = moat.args(["logs"]).any_stdout().success();
+    assert_same("kept", &kept.stdout, &all);
+    let last = moat.args(["logs", "-n", "1"]).any_stdout().success();
+    assert_same("the last line", &last.stdout, &line(b'z'));
+    let last = moat.args(["logs", "-n", "2"]).any_stdout().success();
+    let two = [line(b'y'), line(b'z')].concat();
+    assert_same("the last two lines", &last.stdout, &two);
+}
+
+pub(crate) fn three_million_lines_are_complete_and_in_order(moat: &Moat) {
+    let done = moat
+        .run(["seq", "1", "3000000"])
+        .any_stdout()
+        .deadline(LONG)
+        .success();
+    let mut expected = Vec::with_capacity(23_000_000);
+    for number in 1..=3_000_000 {
+        expected.extend_from_slice(format!("{number}\n").as_bytes());
+    }
+    assert_same("streamed", &done.stdout, &expected);
+    drop(done);
+    let kept = moat.args(["logs"]).any_stdout().deadline(LONG).success();
+    assert_same("kept", &kept.stdout, &expected);
+    let log = fs::read(moat.run_dir(&moat.only_id()).join("logs.jsonl")).expect("the log");
+    let count = log.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(count, 3_000_000, "one entry for each line");
+}

@@ -1,0 +1,152 @@
+//! Exit codes: the workload's own, on every runtime.
+
+use std::time::Duration;
+
+use crate::harness::{Moat, Runtime};
+
+pub(crate) fn exit_code_0(moat: &Moat) {
+    exits_with(moat, 0);
+}
+
+pub(crate) fn exit_code_1(moat: &Moat) {
+    exits_with(moat, 1);
+}
+
+pub(crate) fn exit_code_7(moat: &Moat) {
+    exits_with(moat, 7);
+}
+
+pub(crate) fn exit_code_124(moat: &Moat) {
+    exits_with(moat, 124);
+}
+
+/// 125 is also moat's own word for "could not run": the record tells them apart.
+pub(crate) fn exit_code_125(moat: &Moat) {
+    exits_with(moat, 125);
+}
+
+pub(crate) fn exit_code_126(moat: &Moat) {
+    exits_with(moat, 126);
+}
+
+pub(crate) fn exit_code_127(moat: &Moat) {
+    exits_with(moat, 127);
+}
+
+pub(crate) fn exit_code_130(moat: &Moat) {
+    exits_with(moat, 130);
+}
+
+pub(crate) fn exit_code_137(moat: &Moat) {
+    exits_with(moat, 137);
+}
+
+pub(crate) fn exit_code_143(moat: &Moat) {
+    exits_with(moat, 143);
+}
+
+fn exits_with(moat: &Moat, code: i32) {
+    moat.sh(&format!("exit {code}")).status(code);
+    assert_ended_by_itself(moat, code);
+}
+
+fn assert_ended_by_itself(moat: &Moat, code: i32) {
+    let id = moat.only_id();
+    moat.args(["wait", &id]).status(code);
+    let record = moat.record(&id);
+    let state = if code == 0 { "stopped" } else { "failed" };
+    assert_eq!(record["state"], state);
+    assert_eq!(record["reason"], "exited");
+    assert_eq!(record["exit_code"], code);
+    assert_eq!(record["oom_killed"], false);
+    assert_eq!(record["log"]["complete"], true);
+    let times = ["created_at", "started_at", "finished_at", "cleaned_at"];
+    let times = times.map(|time| record[time].as_str().expect("all four times").to_owned());
+    assert!(times.is_sorted(), "in this order: {times:?}");
+}
+
+pub(crate) fn not_executable_is_126(moat: &Moat) {
+    moat.write("data", "no program");
+    moat.run(["/workspace/data"])
+        .stderr_contains("/workspace/data")
+        .status(126);
+    assert_ended_by_itself(moat, 126);
+}
+
+pub(crate) fn not_found_is_127(moat: &Moat) {
+    moat.run(["no-such-program"])
+        .stderr_contains("no-such-program")
+        .status(127);
+    assert_ended_by_itself(moat, 127);
+}
+
+pub(crate) fn killed_by_signal_is_137(moat: &Moat) {
+    moat.sh("kill -KILL $$").status(137);
+    assert_ended_by_itself(moat, 137);
+}
+
+/// Nobody stopped it: it is not `stopped`.
+pub(crate) fn terminated_by_itself_is_143(moat: &Moat) {
+    moat.sh("kill -TERM $$").status(143);
+    assert_ended_by_itself(moat, 143);
+}
+
+pub(crate) fn timeout_is_124(moat: &Moat) {
+    let done = moat
+        .run_with(
+            ["--timeout", "1s"],
+            [
+                "sh",
+                "-c",
+                "trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done",
+            ],
+        )
+        .stdout("hi\nbye\n")
+        .status(124);
+    assert!(done.took >= Duration::from_secs(1), "{done}");
+    let id = moat.only_id();
+    let record = moat.record(&id);
+    assert_eq!(record["state"], "failed");
+    assert_eq!(record["reason"], "timeout");
+    moat.args(["wait", &id]).status(124);
+    moat.args(["logs", &id]).stdout("hi\nbye\n").success();
+}
+
+pub(crate) fn a_timeout_kills_what_ignores_term(moat: &Moat) {
+    let done = moat
+        .run_with(
+            ["--timeout", "1s"],
+            ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"],
+        )
+        .status(124);
+    assert!(done.took < Duration::from_secs(30), "{done}");
+    assert_eq!(moat.record(&moat.only_id())["reason"], "timeout");
+}
+
+/// stdout is for the one document, and its exit code is still the workload's.
+pub(crate) fn json_of_a_run_is_its_record(moat: &Moat) {
+    let mut flags = vec!["--json"];
+    if moat.is_on(Runtime::Docker) {
+        flags.extend(["--image", crate::harness::IMAGE]);
+    }
+    let done = moat
+        .args(["run", "--quiet"])
+        .args(flags)
+        .args(["--", "sh", "-c", "echo out; echo err >&2; exit 3"])
+        .any_stdout()
+        .status(3);
+    let document = done.json();
+    let id = moat.only_id();
+    assert_eq!(document, moat.record(&id));
+    assert_eq!(document["exit_code"], 3);
+    moat.args(["logs", "--stdout", &id])
+        .stdout("out\n")
+        .success();
+}
+
+/// The time counts from the start, whoever watches.
+pub(crate) fn timeout_in_the_background(moat: &Moat) {
+    let id = moat.background_with(["--timeout", "1s"], "exec sleep 1000");
+    moat.args(["wait", &id]).status(124);
+    assert_eq!(moat.record(&id)["reason"], "timeout");
+}

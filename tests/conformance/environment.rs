@@ -1,0 +1,95 @@
+//! Variables of the workload.
+
+use crate::harness::Moat;
+
+pub(crate) fn variables_by_value(moat: &Moat) {
+    moat.run_with(
+        ["-e", "A=b=c", "-e", "EMPTY=", "--env=SPACE= x  y "],
+        [
+            "sh",
+            "-c",
+            r#"printf '[%s]' "$A" "${EMPTY-unset}" "$SPACE""#,
+        ],
+    )
+    .stdout("[b=c][][ x  y ]")
+    .success();
+}
+
+pub(crate) fn variables_by_name(moat: &Moat) {
+    moat.run_with(
+        ["-e", "FROM_OUTSIDE"],
+        ["sh", "-c", r#"echo "$FROM_OUTSIDE""#],
+    )
+    .env("FROM_OUTSIDE", "a 'value' \"of\" $mine")
+    .stdout("a 'value' \"of\" $mine\n")
+    .success();
+}
+
+pub(crate) fn a_newline_in_a_value(moat: &Moat) {
+    moat.run_with(
+        ["-e", "LINES=one\ntwo\n"],
+        ["sh", "-c", r#"printf '%s.' "$LINES""#],
+    )
+    .stdout("one\ntwo\n.")
+    .success();
+}
+
+pub(crate) fn the_last_of_a_name_counts(moat: &Moat) {
+    moat.run_with(
+        ["-e", "A=1", "-e", "A=2"],
+        ["sh", "-c", "echo $A; env | grep -c ^A="],
+    )
+    .stdout("2\n1\n")
+    .success();
+}
+
+/// A value for the workload must neither be lost nor change what moat's own children do.
+pub(crate) fn names_that_the_engine_obeys(moat: &Moat) {
+    let variables = [
+        ("HOME", "/tmp"),
+        ("DOCKER_HOST", "tcp://127.0.0.1:1"),
+        ("DOCKER_CONFIG", "/nowhere"),
+        ("DOCKER_CONTEXT", "none-such"),
+        ("HTTP_PROXY", "http://127.0.0.1:1"),
+        ("https_proxy", "http://127.0.0.1:1"),
+        ("NO_PROXY", "a,b"),
+        ("LD_PRELOAD", "/nowhere.so"),
+        ("GODEBUG", "x=y"),
+        ("TMPDIR", "/nowhere"),
+        ("NO_COLOR", "1"),
+    ];
+    let mut flags = Vec::new();
+    let mut expected = String::new();
+    let mut script = String::new();
+    for (name, value) in variables {
+        flags.extend(["-e".to_owned(), format!("{name}={value}")]);
+        script.push_str(&format!("echo \"{name}=${name}\"; "));
+        expected.push_str(&format!("{name}={value}\n"));
+    }
+    moat.run_with(flags, ["sh", "-c", &script])
+        .stdout(expected)
+        // The dynamic linker of the workload complains, where it has one.
+        .any_stderr()
+        .success();
+}
+
+pub(crate) fn our_environment_stays_outside(moat: &Moat) {
+    let done = moat
+        .run(["env"])
+        .env("NOT_FOR_THE_WORKLOAD", "x")
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .any_stdout()
+        .success();
+    let names: Vec<String> = done
+        .stdout_text()
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0.to_owned()))
+        .collect();
+    let expected = [
+        "HOME", "HOSTNAME", "PATH", "PWD", "SHLVL", "_", "OLDPWD", "TERM",
+    ];
+    for name in &names {
+        assert!(expected.contains(&name.as_str()), "{name} came along");
+    }
+    assert!(names.contains(&"PATH".to_owned()) && names.contains(&"HOME".to_owned()));
+}

@@ -1,0 +1,100 @@
+//! What the workload can see and do.
+
+use std::fs;
+
+use crate::harness::{Moat, Runtime};
+
+/// Of docker's fourteen, those that package managers need; of bwrap's, none.
+pub(crate) fn capabilities_are_dropped(moat: &Moat) {
+    let allowed: u64 = match moat.is_on(Runtime::Docker) {
+        // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID
+        true => 0b1111_1011,
+        false => 0,
+    };
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        let found = status_of_workload(moat, set);
+        let found = u64::from_str_radix(&found, 16).expect("hexadecimal");
+        assert_eq!(found & !allowed, 0, "{set} is {found:x}");
+    }
+}
+
+pub(crate) fn no_new_privileges(moat: &Moat) {
+    assert_eq!(status_of_workload(moat, "NoNewPrivs"), "1");
+    assert_ne!(status_of_workload(moat, "Seccomp"), "", "it is said");
+}
+
+fn status_of_workload(moat: &Moat, field: &str) -> String {
+    let script = format!("sed -n 's/^{field}:[[:space:]]*//p' /proc/self/status");
+    let done = moat.sh(&script).any_stdout().success();
+    done.stdout_text().trim().to_owned()
+}
+
+pub(crate) fn no_network_of_the_host(moat: &Moat) {
+    let done = moat
+        .sh("readlink /proc/self/ns/net; cat /proc/net/dev")
+        .any_stdout()
+        .success();
+    let out = done.stdout_text();
+    let ours = fs::read_link("/proc/self/ns/net").expect("our namespace");
+    assert!(!out.contains(ours.to_string_lossy().as_ref()), "{out}");
+    if moat.is_on(Runtime::Bwrap) {
+        let links: Vec<&str> = out
+            .lines()
+            .filter_map(|line| Some(line.split_once(':')?.0.trim()))
+            .filter(|link| !link.starts_with("net"))
+            .collect();
+        assert_eq!(links, ["lo"], "no network at all: {out}");
+    }
+}
+
+pub(crate) fn no_processes_of_the_host(moat: &Moat) {
+    let done = moat
+        .sh("for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done")
+        .any_stdout()
+        .any_stderr()
+        .success();
+    let out = done.stdout_text();
+    assert!(out.lines().count() <= 8, "{out}");
+    let own = fs::read_to_string("/proc/self/cmdline").expect("our command");
+    let own = own.split('\0').next().unwrap_or_default();
+    assert!(!out.contains(own), "{out}");
+}
+
+/// Neither the runs on this host, nor where they are kept.
+pub(crate) fn nothing_of_moat_is_inside(moat: &Moat) {
+    let home = moat.home().display();
+    moat.sh(&format!(
+        "ls -d {home} 2>/dev/null; env | grep -i moat_; grep -c {home} /proc/self/mountinfo"
+    ))
+    .stdout("0\n")
+    .status(1);
+}
+
+pub(crate) fn no_descriptor_leaks(moat: &Moat) {
+    // A directory that our caller left open would be a way out.
+    let script = r#"exec 7</ 8<"$HOME"; exec "$@""#;
+    let call = moat
+        .sh("for fd in /proc/self/fd/*; do echo ${fd##*/}; done; test -t 0 || echo no terminal");
+    let done = crate::harness::Running::of(call.wrapped(&["bash", "-c", script, "bash"])).wait();
+    let out = done.stdout_text();
+    let many: Vec<&str> = out
+        .lines()
+        .filter(|line| !["0", "1", "2", "3", "no terminal"].contains(line))
+        .collect();
+    assert!(many.is_empty() && done.code == Some(0), "{many:?}: {done}");
+}
+
+pub(crate) fn host_secrets_are_out_of_reach(moat: &Moat) {
+    let script = "cat /etc/shadow; ls /etc/ssh/ssh_host* /root/.ssh /home/*/.ssh; echo x > /etc/passwd; echo x > /usr/x; true";
+    if moat.is_on(Runtime::Docker) {
+        // Its files are the image's, not the host's.
+        moat.sh("test ! -e /etc/hostname.host; hostname")
+            .any_stdout()
+            .success();
+        return;
+    }
+    let done = moat.sh(script).any_stderr().success();
+    assert_eq!(done.stdout_text(), "");
+    assert!(fs::read_to_string("/etc/passwd").expect("passwd").len() > 10);
+    assert!(!std::path::Path::new("/usr/x").exists());
+}

@@ -1,0 +1,145 @@
+//! One list of scenarios, run unchanged over every runtime: what holds on one holds on all. What only
+//! one of them has is in `docker_only` and says so.
+//!
+//! A failure is named after both, e.g. `docker::exit_code_7`.
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod background;
+mod bulk;
+mod closed;
+mod codes;
+mod docker_only;
+mod ending;
+mod environment;
+mod files;
+mod input;
+mod isolation;
+mod json;
+mod log;
+mod logs;
+mod looking;
+mod names;
+mod secrets;
+mod signals;
+mod streams;
+
+use harness::{Moat, Runtime};
+
+macro_rules! tests_on {
+    ($runtime:expr; $($theme:ident { $($name:ident)* })*) => {
+        $($(
+            #[test]
+            fn $name() {
+                super::on($runtime, super::$theme::$name);
+            }
+        )*)*
+    };
+}
+
+macro_rules! scenarios {
+    ($($list:tt)*) => {
+        mod docker {
+            use super::Runtime;
+            tests_on!(Runtime::Docker; $($list)*);
+        }
+        mod bwrap {
+            use super::Runtime;
+            tests_on!(Runtime::Bwrap; $($list)*);
+        }
+    };
+}
+
+/// Runs a scenario in a place of its own, or skips it loudly.
+fn on(runtime: Runtime, scenario: fn(&Moat)) {
+    if let Some(moat) = Moat::on(runtime) {
+        scenario(&moat);
+    }
+}
+
+scenarios! {
+    codes {
+        exit_code_0 exit_code_1 exit_code_7 exit_code_124 exit_code_125 exit_code_126
+        exit_code_127 exit_code_130 exit_code_137 exit_code_143
+        not_executable_is_126 not_found_is_127
+        killed_by_signal_is_137 terminated_by_itself_is_143
+        timeout_is_124 a_timeout_kills_what_ignores_term
+        timeout_in_the_background json_of_a_run_is_its_record
+    }
+    streams {
+        streams_are_apart_and_exact an_empty_log_exists dev_stderr_can_be_opened
+        bytes_that_are_no_text_are_exact order_within_each_stream_is_exact
+        output_of_a_fast_exit_is_complete output_arrives_while_the_workload_runs
+        what_a_grandchild_holds_open_does_not_hang arguments_arrive_untouched
+    }
+    bulk {
+        fifty_megabytes_of_random_bytes lines_of_a_megabyte_are_whole
+        three_million_lines_are_complete_and_in_order
+    }
+    input {
+        input_from_a_pipe input_from_a_file fifty_megabytes_of_input empty_input
+        a_workload_that_stops_reading_ends_the_writer input_of_others_is_left_alone
+        input_is_passed_on_as_it_comes background_input a_silent_writer_does_not_hold_the_run
+    }
+    closed {
+        head_ends_the_run_quietly a_full_device_is_said_and_the_run_goes_on
+        closed_stdout closed_stderr closed_both
+    }
+    environment {
+        variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
+        names_that_the_engine_obeys our_environment_stays_outside
+    }
+    secrets { secrets_are_nowhere }
+    files {
+        the_workspace_is_the_working_directory a_path_as_workspace mounts_read_write
+        mounts_read_only a_mount_of_one_file odd_paths
+        files_belong_to_the_owner_of_the_workspace home_is_writable_for_anybody
+    }
+    isolation {
+        capabilities_are_dropped no_new_privileges no_network_of_the_host
+        no_processes_of_the_host nothing_of_moat_is_inside no_descriptor_leaks
+        host_secrets_are_out_of_reach
+    }
+    names {
+        a_chosen_name_is_used a_name_is_unique_among_active_runs
+        a_name_is_free_after_the_end many_runs_at_once_have_their_own_names
+        runs_are_found_by_id_prefix_and_name ambiguity_lists_the_candidates
+    }
+    background {
+        background_prints_the_id_alone wait_has_the_code_and_logs_the_line wait_for_several
+        wait_after_the_end_returns_at_once killing_the_group_changes_nothing
+        killing_the_client_changes_nothing background_can_be_the_default
+        a_command_that_is_missing_in_the_background
+    }
+    logs {
+        follow_ends_with_the_run the_last_lines since_a_time timestamps lines_as_json
+        one_stream_alone logs_while_it_runs_end_at_once
+        a_followed_long_line_is_whole
+    }
+    ending {
+        stop_lets_the_workload_finish stop_kills_after_its_time kill_is_at_once
+        stop_of_an_ended_run destroy_removes_the_record destroy_refuses_an_active_run
+        destroy_force_ends_it_first destroy_is_all_or_nothing stop_wakes_those_who_wait
+        a_stop_never_changes_an_end
+    }
+    signals {
+        interrupt_stops interrupting_twice_kills terminate_stops hangup_leaves_it_running
+        signals_reach_the_workload_once a_client_that_is_gone_holds_no_pipe
+        interrupting_wait_changes_nothing
+    }
+    looking { list_shows_what_is_asked_for status_counts inspect_shows_the_record a_dry_run_makes_nothing }
+    json { every_document_parses every_empty_document_parses }
+}
+
+mod docker_only_tests {
+    use super::Runtime;
+    tests_on!(Runtime::Docker; docker_only {
+        out_of_memory_is_said keep_keeps_the_container_until_destroy
+        a_container_removed_behind_our_back_is_lost a_paused_container_is_waited_for
+        labels_are_exact limits_reach_the_engine five_engine_calls_at_most
+        reading_commands_do_not_call_the_engine kill_by_the_engine_is_an_exit
+        foreign_containers_are_left_alone
+    });
+}

@@ -1,0 +1,261 @@
+//! A full disk does not end a run: output flows, code and state are kept, and what the log lacks is
+//! accounted for.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Moat, Running, Runtime, TempDir, skip, until};
+use crate::support::{Bwrap, Docker, EXITED_7, assert_ended, assert_same, lines, wait_for};
+
+/// A small filesystem. Not in the place of a test: its mount is seen by all processes.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> Option<Disk> {
+        let dir = TempDir::new();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=4m", "moat-test"])
+            .arg(dir.path());
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            skip("a small disk cannot be mounted (it needs root)");
+            return None;
+        }
+        Some(Disk(dir))
+    }
+
+    fn home(&self) -> PathBuf {
+        self.0.path().join("moat")
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.0.path().join("fill")).unwrap();
+        for size in [64 * 1024, 4096] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.path().join("fill")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+fn place(runtime: Runtime) -> Option<(Disk, Moat)> {
+    let moat = Moat::on(runtime)?;
+    let disk = Disk::new()?;
+    let moat = moat.with_home(disk.home());
+    Some((disk, moat))
+}
+
+const MANY: u32 = 200_000;
+
+fn start(moat: &Moat, script: &str) -> (Running, String) {
+    let call = moat.sh(script).deadline(Duration::from_secs(30));
+    let client = call.spawn();
+    client.wait_stdout("100\n");
+    let id = moat.only_id();
+    // On the disk before that is full.
+    moat.wait_log(&id, "\"100\"");
+    (client, id)
+}
+
+/// The entries of a log: its lines of the workload, and what its entries of moat say is lost.
+fn account(moat: &Moat, id: &str) -> (Vec<String>, u64) {
+    let text = fs::read_to_string(moat.run_dir(id).join("logs.jsonl")).unwrap();
+    let entries = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (mut kept, mut lost) = (Vec::new(), 0);
+    for entry in entries {
+        match entry["stream"].as_str() {
+            Some("stdout") => kept.push(entry["line"].as_str().unwrap().to_owned()),
+            _ => lost += entry["lost"]["stdout"].as_u64().unwrap_or(0),
+        }
+    }
+    (kept, lost)
+}
+
+/// Kept and lost bytes make up what was printed; nothing comes twice or out of order.
+#[track_caller]
+fn assert_accounted(moat: &Moat, id: &str, record: &Value, printed: &str) {
+    assert_eq!(record["log"]["complete"], false, "{record:#}");
+    assert!(record["log"]["missing_since"].is_string(), "{record:#}");
+    let why = record["log"]["missing_why"].as_str().unwrap();
+    assert!(why.contains("no space left"), "{why}");
+    let (kept, lost) = account(moat, id);
+    let numbers: Vec<u32> = kept.iter().map(|line| line.parse().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b));
+    let bytes: usize = kept.iter().map(|line| line.len() + 1).sum();
+    assert_eq!(
+        bytes as u64 + lost,
+        printed.len() as u64,
+        "{lost} bytes are said to be lost"
+    );
+}
+
+/// No space comes back as long as the run lasts.
+fn full_to_the_end(runtime: Runtime) {
+    let Some((disk, moat)) = place(runtime) else {
+        return;
+    };
+    let script = format!("seq 1 100; {}seq 101 {MANY}; exit 7", wait_for("go"));
+    let (client, id) = start(&moat, &script);
+    disk.fill();
+    moat.write("go", "");
+    let done = client.wait();
+    assert_same(&lines("", 1, MANY), &done.stdout_text());
+    assert_eq!(done.code, Some(7));
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["exit_code"]),
+        (&"failed".into(), &7.into())
+    );
+    let why = record["log"]["missing_why"].as_str().unwrap_or_default();
+    assert!(why.contains("no space left"), "{record:#}");
+    disk.free();
+    assert_ended(&moat, &id, EXITED_7);
+}
+
+#[test]
+fn full_to_the_end_docker() {
+    full_to_the_end(Docker);
+}
+
+#[test]
+fn full_to_the_end_bwrap() {
+    full_to_the_end(Bwrap);
+}
+
+fn space_returns(runtime: Runtime) {
+    let Some((disk, moat)) = place(runtime) else {
+        return;
+    };
+    let script = format!(
+        "seq 1 100; {}seq 101 {MANY}; {}seq {} {}; exit 7",
+        wait_for("go"),
+        wait_for("more"),
+        MANY + 1,
+        MANY + 100
+    );
+    let (client, id) = start(&moat, &script);
+    disk.fill();
+    moat.write("go", "");
+    // All of it passes while the disk is full.
+    client.wait_stdout(&format!("\n{MANY}\n"));
+    disk.free();
+    // Keeping does not resume in the instant.
+    std::thread::sleep(Duration::from_millis(300));
+    moat.write("more", "");
+    let done = client.wait();
+    assert_same(&lines("", 1, MANY + 100), &done.stdout_text());
+    let record = assert_ended(&moat, &id, EXITED_7);
+    assert_accounted(&moat, &id, &record, &lines("", 1, MANY + 100));
+    let (kept, _) = account(&moat, &id);
+    assert_eq!(
+        kept.last().unwrap(),
+        &(MANY + 100).to_string(),
+        "keeping resumed"
+    );
+}
+
+#[test]
+fn space_returns_docker() {
+    space_returns(Docker);
+}
+
+#[test]
+fn space_returns_bwrap() {
+    space_returns(Bwrap);
+}
+
+/// The log itself fills the disk: what fits is kept, the rest still reaches the client.
+fn filled_by_the_log(runtime: Runtime) {
+    let Some((_disk, moat)) = place(runtime) else {
+        return;
+    };
+    let script = format!("seq 1 {MANY}; exit 7");
+    let done = moat.sh(&script).any_stdout().any_stderr().status(7);
+    assert_same(&lines("", 1, MANY), &done.stdout_text());
+    let id = moat.only_id();
+    let record = assert_ended(&moat, &id, EXITED_7);
+    assert_eq!(record["log"]["complete"], false, "{record:#}");
+}
+
+#[test]
+fn filled_by_the_log_docker() {
+    filled_by_the_log(Docker);
+}
+
+#[test]
+fn filled_by_the_log_bwrap() {
+    filled_by_the_log(Bwrap);
+}
+
+fn full_from_the_start(runtime: Runtime) {
+    let Some((disk, moat)) = place(runtime) else {
+        return;
+    };
+    // A home that has seen a run, and one that was never used.
+    moat.sh("true").success();
+    for fresh in [false, true] {
+        if fresh {
+            fs::remove_dir_all(moat.home()).unwrap();
+        }
+        disk.fill();
+        let done = moat.sh("echo ran").any_stderr().status(125);
+        let said = done.stderr_text();
+        let clear = said.contains("error: ") && said.to_lowercase().contains("no space left");
+        assert!(clear && said.contains("hint: "), "{said}");
+        disk.free();
+        assert!(moat.leftovers().is_empty());
+        assert_eq!(moat.ids().len(), usize::from(!fresh), "no run came of it");
+    }
+    let names = fs::read_dir(moat.home().join("names"))
+        .into_iter()
+        .flatten();
+    assert_eq!(names.count(), 0);
+}
+
+#[test]
+fn full_from_the_start_docker() {
+    full_from_the_start(Docker);
+}
+
+#[test]
+fn full_from_the_start_bwrap() {
+    full_from_the_start(Bwrap);
+}
+
+/// In the background nobody sees the output pass: `stop` and `wait` still work.
+#[test]
+fn stop_works_on_a_full_disk() {
+    for runtime in [Docker, Bwrap] {
+        let Some((disk, moat)) = place(runtime) else {
+            return;
+        };
+        let id = moat.background("echo 100; exec sleep 600");
+        moat.wait_log(&id, "\"100\"");
+        disk.fill();
+        let call = moat.args(["stop", &id]).deadline(Duration::from_secs(30));
+        call.any_stderr().stdout(format!("{id}\n")).success();
+        let record = moat.record(&id);
+        assert_eq!(
+            (&record["state"], &record["reason"]),
+            (&"stopped".into(), &"user-stop".into())
+        );
+        disk.free();
+        until("it is clean", || !moat.record(&id)["cleaned_at"].is_null());
+    }
+}

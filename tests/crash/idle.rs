@@ -1,0 +1,58 @@
+//! What an idle run costs. The limits of a release are held by tests/bench; here only what would be
+//! a defect in any build.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::harness::Moat;
+use crate::support::{on_both, shim_of, supervisor_of};
+
+on_both!(an_idle_run_costs_next_to_nothing);
+
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// Of `/proc/PID/stat` per second: USER_HZ, the same on every Linux.
+const TICKS: f64 = 100.0;
+
+fn an_idle_run_costs_next_to_nothing(moat: &Moat) {
+    let id = moat.background("exec sleep 600");
+    let mut processes = vec![("supervisor", supervisor_of(moat, &id))];
+    if moat.run_dir(&id).join("sandbox").exists() {
+        processes.push(("shim", shim_of(moat, &id)));
+    }
+    let before: Vec<f64> = processes.iter().map(|(_, pid)| cpu_seconds(*pid)).collect();
+    let end = Instant::now() + WATCHED;
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for ((role, pid), before) in processes.iter().zip(before) {
+        let share = (cpu_seconds(*pid) - before) / WATCHED.as_secs_f64();
+        let resident = resident_kib(*pid);
+        eprintln!(
+            "{role}: {resident} KiB resident, {:.2} % of a core",
+            share * 100.0
+        );
+        assert!(resident < 16 * 1024, "{role}: {resident} KiB");
+        assert!(share < 0.1, "{role}: {share} of a core");
+    }
+    moat.args(["kill", &id]).any_stdout().success();
+}
+
+fn resident_kib(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+/// Its own and that of its children that have ended.
+fn cpu_seconds(pid: i32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let fields = rest.split(' ').skip(11).take(4);
+    let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
+    ticks as f64 / TICKS
+}

@@ -1,0 +1,20 @@
+//! Whoever is killed, nothing is lost, nothing is left, and nothing lies.
+//!
+//! The supervisor, the client, the sandbox's shim and the engine are killed at every step; the disk
+//! is filled; then one plain command must be enough to put everything right.
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod adoption;
+mod client;
+mod disk;
+mod engine;
+mod engine_restart;
+mod idle;
+mod requests;
+mod secrets;
+mod shim;
+mod supervisor;
+mod support;

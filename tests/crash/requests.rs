@@ -1,0 +1,175 @@
+//! What people ask of a run whose supervisor is dead works at the first try.
+
+use std::time::Duration;
+
+use crate::harness::{Moat, Signal, until, until_some};
+use crate::support::{
+    Docker, EXITED_7, End, adoptions, assert_ended, assert_log, kill, kill_supervisor, lines, list,
+    on_both, print_lines, signal, supervisor_of, wait_for,
+};
+
+on_both!(
+    stop,
+    kill_at_once,
+    destroy,
+    wait,
+    follow_the_log,
+    stop_recorded_before_the_death,
+    stop_signalled_before_the_death,
+    kill_signalled_before_the_death,
+    timeout_outlives_the_supervisor,
+);
+
+const STOPPED: End = End {
+    state: "stopped",
+    reason: "user-stop",
+    code: Some(143),
+};
+const KILLED: End = End {
+    state: "stopped",
+    reason: "killed",
+    code: Some(137),
+};
+
+fn abandoned(moat: &Moat, script: &str) -> String {
+    let id = moat.background(script);
+    moat.wait_log(&id, "line-20\"");
+    kill_supervisor(moat, &id);
+    id
+}
+
+fn sleeper() -> String {
+    print_lines(1, 20) + "exec sleep 600"
+}
+
+/// Ends with 7 as soon as the test says so.
+fn waiter() -> String {
+    print_lines(1, 20) + &wait_for("go") + &print_lines(21, 40) + "exit 7"
+}
+
+fn stop(moat: &Moat) {
+    let id = abandoned(moat, &sleeper());
+    moat.args(["stop", &id]).stdout(format!("{id}\n")).success();
+    assert_ended(moat, &id, STOPPED);
+    assert_log(moat, &id, &lines("line-", 1, 20), &lines("error-", 1, 20));
+}
+
+fn kill_at_once(moat: &Moat) {
+    let id = abandoned(moat, &sleeper());
+    moat.args(["kill", &id]).stdout(format!("{id}\n")).success();
+    assert_ended(moat, &id, KILLED);
+    assert_log(moat, &id, &lines("line-", 1, 20), &lines("error-", 1, 20));
+}
+
+fn destroy(moat: &Moat) {
+    let id = abandoned(moat, &sleeper());
+    let call = moat.args(["destroy", "-f", &id]);
+    call.stdout(format!("{id}\n")).success();
+    assert!(moat.ids().is_empty() && moat.leftovers().is_empty());
+}
+
+fn wait(moat: &Moat) {
+    let id = abandoned(moat, &waiter());
+    let waiting = moat.args(["wait", &id]).spawn();
+    until("it is adopted", || adoptions(moat, &id) == 1);
+    moat.write("go", "");
+    let done = waiting.wait();
+    assert_eq!(done.code, Some(7), "{done}");
+    assert_ended(moat, &id, EXITED_7);
+}
+
+fn follow_the_log(moat: &Moat) {
+    let id = abandoned(moat, &waiter());
+    let following = moat.args(["logs", "-f", "--stdout", &id]).spawn();
+    until("it is adopted", || adoptions(moat, &id) == 1);
+    moat.write("go", "");
+    let done = following.wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    assert_eq!(done.stdout_text(), lines("line-", 1, 40));
+    assert_ended(moat, &id, EXITED_7);
+}
+
+/// It is on the record that the run is to end; who asked is still waiting.
+fn stop_recorded_before_the_death(moat: &Moat) {
+    // Does not listen: ends only when the grace is over.
+    let id = moat.background(&format!(
+        "trap '' TERM; {}{}",
+        print_lines(1, 20),
+        wait_for("never")
+    ));
+    moat.wait_log(&id, "error-20\"");
+    let stopping = moat.args(["stop", "--time", "3", &id]).spawn();
+    moat.wait_state(&id, "stopping");
+    kill_supervisor(moat, &id);
+    list(moat);
+    let done = stopping.wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    assert!(done.took < Duration::from_secs(20), "{done}");
+    let stopped_hard = End {
+        code: Some(137),
+        ..STOPPED
+    };
+    assert_ended(moat, &id, stopped_hard);
+}
+
+/// The signal reached the supervisor, which died before it could do or write anything.
+fn stop_signalled_before_the_death(moat: &Moat) {
+    signalled_before_the_death(moat, "stop", STOPPED);
+}
+
+fn kill_signalled_before_the_death(moat: &Moat) {
+    signalled_before_the_death(moat, "kill", KILLED);
+}
+
+fn signalled_before_the_death(moat: &Moat, command: &str, end: End) {
+    let id = moat.background(&sleeper());
+    moat.wait_log(&id, "error-20\"");
+    let supervisor = supervisor_of(moat, &id);
+    signal(supervisor, Signal::STOP);
+    let call = moat.args([command, &id]).deadline(Duration::from_secs(20));
+    let asking = call.spawn();
+    until_some("the signal is pending", || {
+        has_pending_signal(supervisor).then_some(())
+    });
+    kill(supervisor);
+    let done = asking.wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    assert_ended(moat, &id, end);
+}
+
+/// SIGTERM or SIGQUIT waits for the process as a whole.
+fn has_pending_signal(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let mask = u64::from_str_radix(line.unwrap().trim(), 16).unwrap();
+    mask & (1 << 14 | 1 << 2) != 0
+}
+
+fn timeout_outlives_the_supervisor(moat: &Moat) {
+    let id = moat.background_with(["--timeout", "2s"], &sleeper());
+    moat.wait_log(&id, "error-20\"");
+    kill_supervisor(moat, &id);
+    list(moat);
+    let timeout = End {
+        state: "failed",
+        reason: "timeout",
+        code: Some(143),
+    };
+    assert_ended(moat, &id, timeout);
+    moat.args(["wait", &id]).any_stderr().status(124);
+}
+
+#[test]
+fn a_kept_container_stays_kept() {
+    let Some(moat) = Moat::on(Docker) else { return };
+    let id = moat.background_with(["--keep"], &waiter());
+    moat.wait_log(&id, "error-20\"");
+    kill_supervisor(&moat, &id);
+    list(&moat);
+    moat.write("go", "");
+    let record = crate::support::settled(&moat, &id);
+    assert_eq!(record["exit_code"], 7, "{record:#}");
+    assert_eq!(moat.containers().len(), 1, "it was to be kept");
+    moat.args(["destroy", &id]).any_stdout().success();
+    assert!(moat.leftovers().is_empty());
+}

@@ -1,0 +1,109 @@
+//! SIGKILL of what stands between the supervisor and the sandbox: nothing is left, and the record
+//! does not claim to know what nobody knows.
+
+use crate::harness::{Moat, until};
+use crate::support::{
+    Bwrap, End, assert_ended, kill, kill_supervisor, list, print_lines, settled, shim_of, wait_for,
+};
+
+const LOST: End = End {
+    state: "failed",
+    reason: "lost",
+    code: None,
+};
+
+/// The workload would go on for long if it were not killed with the shim.
+fn script() -> String {
+    print_lines(1, 10) + &wait_for("never")
+}
+
+fn assert_lost(moat: &Moat, id: &str) {
+    let record = assert_ended(moat, id, LOST);
+    let kept = moat.args(["logs", "--raw", "--stdout", id]).any_stdout();
+    let kept = kept.any_stderr().success().stdout_text();
+    assert_eq!(kept, crate::support::lines("line-", 1, 10));
+    // What was in the pipe went with the shim, and nobody can say whether that was anything.
+    assert_eq!(record["log"]["complete"], false, "{record:#}");
+    assert!(record["log"]["missing_since"].is_string(), "{record:#}");
+}
+
+#[test]
+fn the_shim_of_a_run_in_the_foreground() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let client = moat.sh(&script()).spawn();
+    client.wait_stdout("line-10\n");
+    let id = moat.only_id();
+    moat.wait_log(&id, "error-10\"");
+    kill(shim_of(&moat, &id));
+    let done = client.wait();
+    assert_eq!(done.code, Some(125), "{done}");
+    assert_lost(&moat, &id);
+}
+
+/// Of the end of a lost run is known only when it was noticed: not before its last output.
+#[test]
+fn a_lost_run_did_not_end_before_its_output() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let id = moat.background(&format!("sleep 0.5; echo late; {}", wait_for("never")));
+    moat.wait_log(&id, "late");
+    kill(shim_of(&moat, &id));
+    let record = assert_ended(&moat, &id, LOST);
+    let log = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl")).unwrap();
+    let entry: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    let (last, finished) = (&entry["ts"], &record["finished_at"]);
+    assert!(
+        finished.as_str() >= last.as_str(),
+        "{finished} is before {last}"
+    );
+}
+
+#[test]
+fn the_shim_of_a_run_in_the_background() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let id = moat.background(&script());
+    moat.wait_log(&id, "error-10\"");
+    kill(shim_of(&moat, &id));
+    assert_lost(&moat, &id);
+    moat.args(["wait", &id]).any_stderr().status(125);
+}
+
+#[test]
+fn the_shim_and_the_supervisor() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let id = moat.background(&script());
+    moat.wait_log(&id, "error-10\"");
+    kill_supervisor(&moat, &id);
+    kill(shim_of(&moat, &id));
+    list(&moat);
+    assert_lost(&moat, &id);
+}
+
+/// bwrap itself dies: the shim lives, sees it, and ends.
+#[test]
+fn bwrap_itself() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let id = moat.background(&script());
+    moat.wait_log(&id, "error-10\"");
+    let shim = shim_of(&moat, &id);
+    let children = std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
+    kill(children.split_whitespace().next().unwrap().parse().unwrap());
+    let record = settled(&moat, &id);
+    assert_eq!(record["reason"], "lost", "{record:#}");
+    assert!(record["exit_code"].is_null(), "{record:#}");
+}
+
+/// The workload's own SIGKILL is an exit like any other.
+#[test]
+fn the_workload_itself() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let id = moat.background("kill -9 $$");
+    until("it has ended", || {
+        crate::support::is_terminal(&moat.record(&id))
+    });
+    let killed = End {
+        state: "failed",
+        reason: "exited",
+        code: Some(137),
+    };
+    assert_ended(&moat, &id, killed);
+}

@@ -1,0 +1,231 @@
+//! What the tests of this directory share: numbered output, killing for sure, and what must be true
+//! of a run that has ended.
+#![allow(dead_code, unused_imports, unused_macros)]
+
+use std::fs;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::harness::{Moat, Runtime, until, until_some};
+
+pub(crate) use Mode::{Background, Foreground};
+pub(crate) use Runtime::{Bwrap, Docker};
+
+/// Whether the client of a run stays with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mode {
+    Foreground,
+    Background,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) state: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) code: Option<u8>,
+}
+
+pub(crate) const EXITED_7: End = End {
+    state: "failed",
+    reason: "exited",
+    code: Some(7),
+};
+pub(crate) const NEVER_STARTED: End = End {
+    state: "failed",
+    reason: "start-error",
+    code: None,
+};
+
+/// A shell script that prints numbered lines on both streams.
+pub(crate) fn print_lines(from: u32, to: u32) -> String {
+    format!(
+        "i={from}; while [ $i -le {to} ]; do echo line-$i; echo error-$i >&2; i=$((i+1)); done; "
+    )
+}
+
+/// A shell script that waits until the test makes this file in the workspace.
+pub(crate) fn wait_for(file: &str) -> String {
+    format!("while [ ! -e /workspace/{file} ]; do sleep 0.02; done; ")
+}
+
+/// What [`print_lines`] prints on standard output, or with `error-` on standard error.
+pub(crate) fn lines(word: &str, from: u32, to: u32) -> String {
+    (from..=to).map(|i| format!("{word}{i}\n")).collect()
+}
+
+/// The supervisor that owns a run, by what it wrote itself.
+#[track_caller]
+pub(crate) fn supervisor_of(moat: &Moat, id: &str) -> i32 {
+    process_in(&moat.run_dir(id).join("owner.lock"))
+}
+
+/// The shim of a sandbox, by what it wrote itself.
+#[track_caller]
+pub(crate) fn shim_of(moat: &Moat, id: &str) -> i32 {
+    process_in(&moat.run_dir(id).join("sandbox/shim"))
+}
+
+#[track_caller]
+fn process_in(path: &Path) -> i32 {
+    until_some(&format!("{} names a process", path.display()), || {
+        let process: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        i32::try_from(process["pid"].as_i64()?).ok()
+    })
+}
+
+/// Kills a process with SIGKILL, and waits until all of it is gone: its locks, too.
+#[track_caller]
+pub(crate) fn kill(pid: i32) {
+    signal(pid, Signal::KILL);
+    until(&format!("process {pid} is gone"), || is_gone(pid));
+}
+
+#[track_caller]
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).expect("the process is there");
+}
+
+/// Gone, or a zombie without threads.
+pub(crate) fn is_gone(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('Z'))
+        && threads <= 1
+}
+
+/// Kills the supervisor of a run.
+#[track_caller]
+pub(crate) fn kill_supervisor(moat: &Moat, id: &str) {
+    kill(supervisor_of(moat, id));
+}
+
+/// One plain command: all that a person has to do after a crash.
+#[track_caller]
+pub(crate) fn list(moat: &Moat) {
+    moat.args(["list", "--quiet"]).any_stdout().success();
+}
+
+pub(crate) fn is_owned(moat: &Moat, id: &str) -> bool {
+    let Ok(file) = fs::File::open(moat.run_dir(id).join("owner.lock")) else {
+        return false;
+    };
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+/// Waits, without any other command, until a run has ended and is cleaned up; gives its record.
+#[track_caller]
+pub(crate) fn settled(moat: &Moat, id: &str) -> Value {
+    until_some(&format!("{id} has ended and is clean"), || {
+        let record = moat.record(id);
+        let over = !record["cleaned_at"].is_null() && !is_owned(moat, id);
+        (over && is_terminal(&record)).then_some(record)
+    })
+}
+
+pub(crate) fn is_terminal(record: &Value) -> bool {
+    record["state"] == "stopped" || record["state"] == "failed"
+}
+
+/// The run has settled by itself, as expected, and nothing of it is left.
+#[track_caller]
+pub(crate) fn assert_ended(moat: &Moat, id: &str, end: End) -> Value {
+    let record = settled(moat, id);
+    let code = end.code.map_or(Value::Null, Value::from);
+    assert!(
+        record["state"] == end.state
+            && record["reason"] == end.reason
+            && record["exit_code"] == code,
+        "{end:?} was expected, but the record is\n{record:#}"
+    );
+    assert_tidy(moat, id, &record);
+    record
+}
+
+/// Nothing of a run is left but its record and its log.
+#[track_caller]
+pub(crate) fn assert_tidy(moat: &Moat, id: &str, record: &Value) {
+    assert!(!record["finished_at"].is_null(), "{record:#}");
+    for resource in record["resources"].as_array().unwrap() {
+        assert_eq!(resource["stage"], "removed", "{record:#}");
+    }
+    for gone in ["sandbox", "reserve", "run.tmp"] {
+        assert!(!moat.run_dir(id).join(gone).exists(), "{gone} is left");
+    }
+    let name = moat
+        .home()
+        .join("names")
+        .join(record["name"].as_str().unwrap());
+    assert!(!name.exists(), "the name is not released");
+    let left = moat.leftovers();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+/// The log holds exactly these lines, each once, and says that it is complete.
+#[track_caller]
+pub(crate) fn assert_log(moat: &Moat, id: &str, stdout: &str, stderr: &str) {
+    let raw = ["logs", "--raw"];
+    let out = moat.args(raw).args(["--stdout", id]);
+    assert_same(stdout, &out.any_stdout().success().stdout_text());
+    let err = moat.args(raw).args(["--stderr", id]);
+    assert_same(stderr, &err.any_stderr().success().stderr_text());
+    let log = &moat.record(id)["log"];
+    assert_eq!(log["complete"], true, "{log}");
+}
+
+/// Like `assert_eq`, but a difference does not print megabytes.
+#[track_caller]
+pub(crate) fn assert_same(expected: &str, found: &str) {
+    if expected == found {
+        return;
+    }
+    let mut pairs = expected.lines().zip(found.lines()).enumerate();
+    let differs = pairs.find(|(_, (one, other))| one != other);
+    panic!(
+        "{} lines were expected and {} found; the first difference: {differs:?}",
+        expected.lines().count(),
+        found.lines().count()
+    );
+}
+
+/// The times of a record, in the order in which they must be.
+pub(crate) fn times(record: &Value) -> Vec<&str> {
+    let keys = ["created_at", "started_at", "finished_at", "cleaned_at"];
+    keys.iter().filter_map(|key| record[key].as_str()).collect()
+}
+
+/// How often a run was adopted.
+pub(crate) fn adoptions(moat: &Moat, id: &str) -> usize {
+    let diary = fs::read_to_string(moat.run_dir(id).join("supervisor.log")).unwrap_or_default();
+    diary
+        .lines()
+        .filter(|line| line.ends_with(" adopted"))
+        .count()
+}
+
+/// Makes a test for docker and one for bwrap of each scenario; `scenario` takes the place.
+macro_rules! on_both {
+    ($($scenario:ident),* $(,)?) => { $(
+        mod $scenario {
+            #[test]
+            fn docker() {
+                if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Docker) {
+                    super::$scenario(&moat);
+                }
+            }
+            #[test]
+            fn bwrap() {
+                if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Bwrap) {
+                    super::$scenario(&moat);
+                }
+            }
+        }
+    )* };
+}
+pub(crate) use on_both;

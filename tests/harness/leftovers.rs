@@ -1,0 +1,117 @@
+//! What must not be there after a test: containers, processes, half-made directories.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{Moat, Runtime};
+
+/// How long the last supervisor may take to finish after the last command of a test.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What is left of the place, as one line each; waits for it to go away.
+pub(super) fn find(moat: &Moat) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = look(moat);
+        if found.is_empty() || Instant::now() >= deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn look(moat: &Moat) -> Vec<String> {
+    let mut found: Vec<String> = processes(&moat.mark())
+        .iter()
+        .map(|process| format!("process {} {}", process.pid, process.command))
+        .collect();
+    // One call of the engine at the end is enough: first let the processes go.
+    if found.is_empty() && moat.runtime == Some(Runtime::Docker) {
+        found.extend(containers(moat).iter().map(|id| format!("container {id}")));
+    }
+    found.extend(directories(moat));
+    found
+}
+
+/// Ends what is left after a test that has failed anyway.
+pub(super) fn sweep(moat: &Moat) {
+    // Twice: an adopter may have come to be in between.
+    for _ in 0..2 {
+        for process in processes(&moat.mark()) {
+            let pid = rustix::process::Pid::from_raw(process.pid);
+            let _ =
+                pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
+    }
+    if moat.runtime == Some(Runtime::Docker) {
+        for id in containers(moat) {
+            let _ = Command::new("docker").args(["rm", "-f", &id]).output();
+        }
+    }
+}
+
+/// The containers that carry the label of this place's MOAT_HOME.
+pub(super) fn containers(moat: &Moat) -> Vec<String> {
+    let filter = format!("label=moat.home={}", moat.label());
+    let listed = Command::new("docker")
+        .args(["ps", "--all", "--quiet", "--filter", &filter])
+        .output()
+        .expect("docker ps");
+    let text = String::from_utf8_lossy(&listed.stdout);
+    text.lines().map(str::to_owned).collect()
+}
+
+struct Process {
+    pid: i32,
+    command: String,
+}
+
+/// The processes that know of the place: by their arguments, environment or mounts.
+fn processes(mark: &str) -> Vec<Process> {
+    let own = std::process::id().to_string();
+    let entries = fs::read_dir("/proc").expect("/proc");
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own)
+        .filter(|name| knows(&Path::new("/proc").join(name), mark.as_bytes()))
+        .filter_map(|name| {
+            let command = fs::read(format!("/proc/{name}/cmdline")).ok()?;
+            Some(Process {
+                pid: name.parse().ok()?,
+                command: String::from_utf8_lossy(&command).replace('\0', " "),
+            })
+        })
+        // Ours between fork and exec, and those that have just ended.
+        .filter(|process| !process.command.is_empty() && !process.command.contains("/deps/"))
+        .collect()
+}
+
+fn knows(process: &Path, mark: &[u8]) -> bool {
+    ["cmdline", "environ", "mountinfo"].iter().any(|file| {
+        let content = fs::read(process.join(file)).unwrap_or_default();
+        content.windows(mark.len()).any(|window| window == mark)
+    })
+}
+
+/// Directories that a finished run does not have, and runs that are half made or half gone.
+fn directories(moat: &Moat) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(moat.home().join("runs")).into_iter().flatten() {
+        let path = entry.expect("an entry of runs/").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || path.join("sandbox").exists() {
+            found.push(format!("directory {}", path.display()));
+        }
+    }
+    found.extend(
+        fs::read_dir(moat.tmp())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| format!("temporary file {}", entry.path().display())),
+    );
+    found
+}

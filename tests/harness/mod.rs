@@ -1,0 +1,42 @@
+//! What every integration test stands on: the real binary in a place of its own.
+//!
+//! ```ignore
+//! let Some(moat) = Moat::on(Runtime::Bwrap) else { return };   // skipped loudly if it is not there
+//! moat.run(["sh", "-c", "echo hi; exit 7"]).stdout("hi\n").status(7);
+//! moat.args(["logs", "--raw"]).stdout("hi\n").success();
+//! ```
+//!
+//! - A [`Moat`] is a place: its own HOME, MOAT_HOME and workspace, and a runtime. When it is dropped,
+//!   it asserts that nothing is left: no container, no process, no half-made directory.
+//! - A [`Call`] is one command line. **What is not expected must be empty**: stdout, stderr; and the
+//!   exit code must be 0. A call has a deadline, and fails with what it printed until then.
+//! - [`Call::spawn`] gives a [`Running`] for commands that live while the test does something.
+//! - A text with placeholders, such as `Started [NAME] ([ID])`, matches what [`Moat::normal`] makes
+//!   of the output.
+//!
+//! Included by each test binary with `#[path = "../harness/mod.rs"] mod harness;`, hence:
+#![allow(dead_code, unused_imports)]
+
+mod call;
+mod leftovers;
+mod place;
+mod running;
+mod runtime;
+mod skip;
+mod snapshot;
+mod text;
+mod until;
+
+pub(crate) use call::{Call, Done};
+pub(crate) use place::{Moat, TempDir};
+pub(crate) use running::Running;
+pub(crate) use runtime::Runtime;
+pub(crate) use skip::skip;
+pub(crate) use snapshot::assert_snapshot;
+pub(crate) use text::fnv1a;
+pub(crate) use until::{until, until_some};
+
+pub(crate) use rustix::process::Signal;
+
+/// The image of tests that need no more than a shell.
+pub(crate) const IMAGE: &str = "moat-test/busybox:1";

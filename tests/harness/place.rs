@@ -1,0 +1,362 @@
+//! The place of a test: its own HOME, MOAT_HOME and workspace.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+use super::call::Call;
+use super::{IMAGE, Runtime, fnv1a, leftovers, skip, text, until_some};
+
+/// A directory that is removed when dropped. Its name occurs nowhere else on the machine.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> TempDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let time = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("a clock")
+            .subsec_nanos();
+        let name = format!("moat-test-{}-{number}-{time}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("a temporary directory");
+        TempDir(fs::canonicalize(path).expect("a real path"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A place to run moat in. Dropping it asserts that nothing of its runs is left.
+#[must_use]
+pub(crate) struct Moat {
+    root: TempDir,
+    home: PathBuf,
+    pub(super) runtime: Option<Runtime>,
+    path: Vec<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    forgiving: bool,
+}
+
+impl Moat {
+    /// A place where no runtime is chosen: for what does not run anything, or fails before.
+    pub(crate) fn new() -> Moat {
+        let root = TempDir::new();
+        for dir in ["home", "work", "tmp", "docker-config", "checkpoints"] {
+            fs::create_dir(root.path().join(dir)).expect("a directory of the place");
+        }
+        Moat {
+            home: root.path().join("moat"),
+            root,
+            runtime: None,
+            path: Vec::new(),
+            env: Vec::new(),
+            forgiving: false,
+        }
+    }
+
+    /// A place with a runtime, unless that is not there: then the test is skipped, loudly.
+    pub(crate) fn on(runtime: Runtime) -> Option<Moat> {
+        match runtime.available() {
+            Ok(()) => Some(Moat::new().runtime(runtime)),
+            Err(why) => {
+                skip(&why);
+                None
+            }
+        }
+    }
+
+    /// Chooses the runtime of all calls (MOAT_RUNTIME).
+    pub(crate) fn runtime(mut self, runtime: Runtime) -> Moat {
+        self.runtime = Some(runtime);
+        self.env("MOAT_RUNTIME", runtime.name())
+    }
+
+    pub(crate) fn is_on(&self, runtime: Runtime) -> bool {
+        self.runtime == Some(runtime)
+    }
+
+    /// The name of the runtime, as users write it.
+    pub(crate) fn runtime_name(&self) -> &'static str {
+        self.runtime.map_or("none", Runtime::name)
+    }
+
+    /// The PATH of its calls.
+    pub(crate) fn path_text(&self) -> String {
+        self.path_variable().to_string_lossy().into_owned()
+    }
+
+    /// Sets a variable for all calls.
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Moat {
+        let (name, value) = (name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env.push((name, value));
+        self
+    }
+
+    /// Puts a directory before all others on PATH, for fakes.
+    pub(crate) fn path_prepend(mut self, dir: impl Into<PathBuf>) -> Moat {
+        self.path.insert(0, dir.into());
+        self
+    }
+
+    /// Uses another MOAT_HOME.
+    pub(crate) fn with_home(mut self, home: impl Into<PathBuf>) -> Moat {
+        self.home = home.into();
+        self
+    }
+
+    /// Leaves it to the test to look for what is left behind: dropping asserts nothing, but ends
+    /// what there is.
+    pub(crate) fn forgiving(mut self) -> Moat {
+        self.forgiving = true;
+        self
+    }
+
+    /// A call of `moat ARGS`.
+    pub(crate) fn args<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call<'_> {
+        Call::new(self).args(args)
+    }
+
+    /// A call of `moat run --quiet [--image …] -- COMMAND`.
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = A>) -> Call<'_> {
+        self.run_with::<&str, A>([], command)
+    }
+
+    /// A call of `moat run --quiet [--image …] FLAGS -- COMMAND`.
+    pub(crate) fn run_with<F: AsRef<OsStr>, A: AsRef<OsStr>>(
+        &self,
+        flags: impl IntoIterator<Item = F>,
+        command: impl IntoIterator<Item = A>,
+    ) -> Call<'_> {
+        let flags: Vec<OsString> = flags.into_iter().map(|f| f.as_ref().to_owned()).collect();
+        let mut call = self.args(["run", "--quiet"]);
+        let named = flags
+            .iter()
+            .any(|flag| flag.to_string_lossy().starts_with("--image"));
+        if self.runtime == Some(Runtime::Docker) && !named {
+            call = call.args(["--image", IMAGE]);
+        }
+        call.args(flags).arg("--").args(command)
+    }
+
+    /// A call of `moat run --quiet FLAGS -- sh -c SCRIPT`.
+    pub(crate) fn sh(&self, script: &str) -> Call<'_> {
+        self.run(["sh", "-c", script])
+    }
+
+    /// Starts `sh -c SCRIPT` in the background; gives the id of the run.
+    #[track_caller]
+    pub(crate) fn background(&self, script: &str) -> String {
+        self.background_with::<&str>([], script)
+    }
+
+    /// Starts `sh -c SCRIPT` in the background with more flags; gives the id of the run.
+    #[track_caller]
+    pub(crate) fn background_with<F: AsRef<OsStr>>(
+        &self,
+        flags: impl IntoIterator<Item = F>,
+        script: &str,
+    ) -> String {
+        let mut all: Vec<OsString> = vec!["-b".into()];
+        all.extend(flags.into_iter().map(|flag| flag.as_ref().to_owned()));
+        let call = self.run_with(all, ["sh", "-c", script]);
+        let out = call.any_stdout().success().stdout_text();
+        out.strip_suffix('\n').expect("a line").to_owned()
+    }
+
+    /// The directory of everything of this place.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// MOAT_HOME; moat makes it.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// HOME.
+    pub(crate) fn user_home(&self) -> PathBuf {
+        self.root().join("home")
+    }
+
+    /// The workspace, which is also the working directory of the calls.
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.root().join("work")
+    }
+
+    /// TMPDIR. What moat leaves in it counts as left behind.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root().join("tmp")
+    }
+
+    /// Writes a file of the workspace.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.workspace().join(name);
+        fs::write(&path, content).expect("a file of the workspace");
+        path
+    }
+
+    /// Writes `config.yaml`.
+    pub(crate) fn config(&self, text: &str) {
+        fs::create_dir_all(self.home()).expect("MOAT_HOME");
+        fs::write(self.home().join("config.yaml"), text).expect("config.yaml");
+    }
+
+    /// The word that occurs in the arguments, environment or mounts of every process of this place.
+    pub(super) fn mark(&self) -> String {
+        let name = self.root().file_name().expect("it has a name");
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The value of the label `moat.home` of this place's containers.
+    pub(crate) fn label(&self) -> String {
+        let home = fs::canonicalize(self.home()).unwrap_or_else(|_| self.home().to_owned());
+        fnv1a(home.as_os_str().as_encoded_bytes())
+    }
+
+    /// The containers of this place.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        leftovers::containers(self)
+    }
+
+    /// What is left of runs, after some patience; nothing, if all is well.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        leftovers::find(self)
+    }
+
+    pub(super) fn path_variable(&self) -> OsString {
+        let own = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = self.path.iter().cloned().chain(std::env::split_paths(&own));
+        std::env::join_paths(dirs).expect("a PATH")
+    }
+
+    pub(super) fn variables(&self) -> &[(OsString, OsString)] {
+        &self.env
+    }
+
+    /// The directory of a run.
+    pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
+        self.home().join("runs").join(id)
+    }
+
+    /// The ids of all runs, sorted.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.home().join("runs")).into_iter().flatten();
+        let mut ids: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.starts_with("run_"))
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// The id of the only run there is.
+    #[track_caller]
+    pub(crate) fn only_id(&self) -> String {
+        let ids = self.ids();
+        assert_eq!(ids.len(), 1, "there is one run: {ids:?}");
+        ids.into_iter().next().expect("one")
+    }
+
+    /// The record of a run, from the disk.
+    #[track_caller]
+    pub(crate) fn record(&self, id: &str) -> Value {
+        let path = self.run_dir(id).join("run.json");
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&bytes).expect("the record is JSON")
+    }
+
+    /// Waits until a run is in a state; gives its record.
+    #[track_caller]
+    pub(crate) fn wait_state(&self, id: &str, state: &str) -> Value {
+        until_some(&format!("{id} is {state}"), || {
+            Some(self.record(id)).filter(|record| record["state"] == state)
+        })
+    }
+
+    /// Waits until the log of a run contains a text.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, id: &str, text: &str) {
+        until_some(&format!("the log of {id} has '{text}'"), || {
+            let log = fs::read_to_string(self.run_dir(id).join("logs.jsonl")).ok()?;
+            log.contains(text).then_some(())
+        });
+    }
+
+    /// Waits until a process has reached the checkpoint; gives its pid.
+    #[track_caller]
+    pub(crate) fn wait_checkpoint(&self, name: &str) -> i32 {
+        until_some(&format!("checkpoint {name} is reached"), || {
+            let text = fs::read_to_string(self.checkpoints().join(name)).ok()?;
+            text.parse().ok()
+        })
+    }
+
+    /// Lets the process that waits at the checkpoint go on.
+    pub(crate) fn release_checkpoint(&self, name: &str) {
+        fs::remove_file(self.checkpoints().join(name)).expect("a reached checkpoint");
+    }
+
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.root().join("checkpoints")
+    }
+
+    /// Output with what differs from run to run replaced: `[ID]`, `[NAME]`, `[TIME]`, `[AGE]`,
+    /// `[MOAT_HOME]`, `[WORKSPACE]`, `[HOME]`, `[ROOT]`.
+    pub(crate) fn normal(&self, output: &str) -> String {
+        let mut out = output.to_owned();
+        let paths = [
+            (self.home().to_owned(), "[MOAT_HOME]"),
+            (self.workspace(), "[WORKSPACE]"),
+            (self.user_home(), "[HOME]"),
+            (self.root().to_owned(), "[ROOT]"),
+        ];
+        for (path, placeholder) in paths {
+            out = out.replace(&*path.to_string_lossy(), placeholder);
+        }
+        for name in self.random_names() {
+            out = out.replace(&name, "[NAME]");
+        }
+        text::placeholders(&out)
+    }
+
+    /// The names of runs that a test did not choose: two words.
+    fn random_names(&self) -> Vec<String> {
+        let ids = self.ids();
+        let read = |id: &String| {
+            let bytes = fs::read(self.run_dir(id).join("run.json")).ok()?;
+            let record: Value = serde_json::from_slice(&bytes).ok()?;
+            Some(record["name"].as_str()?.to_owned())
+        };
+        ids.iter()
+            .filter_map(read)
+            .filter(|name| name.contains('-'))
+            .collect()
+    }
+}
+
+impl Drop for Moat {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.forgiving {
+            leftovers::sweep(self);
+            return;
+        }
+        let left = leftovers::find(self);
+        if !left.is_empty() {
+            leftovers::sweep(self);
+            panic!("the test left behind:\n{}", left.join("\n"));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Waiting for what must come, with a deadline: no test sleeps for luck.
+
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until `done`, or fails saying `what` did not happen.
+#[track_caller]
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    until_some(what, || done().then_some(()));
+}
+
+/// Waits until there is a value, or fails saying `what` did not happen.
+#[track_caller]
+pub(crate) fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = look() {
+            return value;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "after {PATIENCE:?} still not: {what}"
+        );
+        std::thread::sleep(PAUSE);
+    }
+}
