@@ -26,6 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut printer = Printer::new(args)?;
     let mut reader = open(args, &dir, &mut printer)?;
     printer.print_all(&mut reader, &dir)?;
+    printer.write()?;
     if args.has(&flags::LOGS_FOLLOW) {
         follow(&home, &dir, &mut reader, &mut printer)?;
     }
@@ -64,7 +65,7 @@ fn follow(home: &Home, dir: &RunDir, reader: &mut LogReader, printer: &mut Print
             .as_ref()
             .is_none_or(|record| record.state.is_terminal());
         if printer.print_all(reader, dir)? > 0 {
-            printer.flush()?;
+            printer.write()?;
             pause = SHORT;
         }
         if over {

@@ -3,6 +3,7 @@
 //! One thread per stream reads; order within a stream is exact. Capture can be attached again
 //! where a stream broke, and then goes on at the very byte.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -239,6 +240,17 @@ impl Capture {
     pub(super) fn close_gate(&self) {
         self.flow().gate = Gate::Closed;
         self.changed.notify_all();
+    }
+
+    /// Lets go of the client's stdout and stderr: whoever reads them sees their end now, and not when
+    /// the run ends.
+    pub(super) fn drop_outlets(&self) {
+        *lock(&self.stdout.outlet) = None;
+        *lock(&self.stderr.outlet) = None;
+        if let Ok(null) = File::options().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stdout(&null);
+            let _ = rustix::stdio::dup2_stderr(&null);
+        }
     }
 
     /// Makes the waiter look at once.

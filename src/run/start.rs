@@ -154,6 +154,7 @@ fn listen(supervisor: &Arc<Supervisor>, mut reader: BufReader<UnixStream>) {
             capture.open_gate();
         }
         capture.close_gate();
+        capture.drop_outlets();
     });
 }
 
@@ -285,6 +286,10 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
     let record = supervisor.record();
     // Who waits for the run need not wait for a client that does not read.
     supervisor.run().release();
+    if !supervisor.is_started() {
+        // Then the client never announces it, and waits for our word.
+        supervisor.capture.close_gate();
+    }
     supervisor.capture.join();
     let Some(ended) = Ended::of(&record) else {
         return;

@@ -129,6 +129,10 @@ impl Supervisor {
         });
     }
 
+    pub(super) fn is_started(&self) -> bool {
+        self.started.is_completed()
+    }
+
     /// What the reading threads report.
     pub(super) fn on_output(self: &Arc<Self>) -> impl Fn(Event) + Send + Sync + Clone + 'static {
         let supervisor = Arc::clone(self);
@@ -166,7 +170,7 @@ impl Supervisor {
     }
 
     fn carry_out(&self, reason: Reason) {
-        if !self.started.is_completed() && !self.is_starting() {
+        if !self.is_started() && !self.is_starting() {
             // Nothing runs yet: the start looks at the intent before each step.
             return;
         }

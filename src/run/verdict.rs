@@ -30,7 +30,7 @@ pub(super) fn verdict(exit: &Exit, intent: Option<Intent>) -> (State, Reason) {
                 started_at: None, ..
             },
         ) => (State::Failed, Reason::StartError),
-        (None, Exit { code: None, .. }) => (State::Failed, Reason::Lost),
+        (None, exit) if exit.vanished || exit.code.is_none() => (State::Failed, Reason::Lost),
         (None, Exit { code: Some(0), .. }) => (State::Stopped, Reason::Exited),
         (None, _) => (State::Failed, Reason::Exited),
     }

@@ -112,6 +112,7 @@ impl Watch<'_> {
                     started_at: started_at.or_else(|| Some(Timestamp::now())),
                     // 1 and 125 may be the client's own.
                     code: end.code.filter(|code| !matches!(code, 0 | 1 | 125)),
+                    vanished: true,
                     error: Some("its container was removed by somebody else".to_owned()),
                     ..Exit::default()
                 })

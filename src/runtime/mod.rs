@@ -144,6 +144,8 @@ pub(crate) struct Exit {
     pub(crate) finished_at: Option<Timestamp>,
     /// Not set: nobody can know it.
     pub(crate) code: Option<u8>,
+    /// Whether the container was removed by somebody else: then the code is what was heard.
+    pub(crate) vanished: bool,
     pub(crate) oom_killed: bool,
     /// Why it failed to start, in the engine's words.
     pub(crate) error: Option<String>,

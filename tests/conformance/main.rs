@@ -143,10 +143,3 @@ mod docker_only_tests {
         foreign_containers_are_left_alone
     });
 }
-#[test]
-fn zz_leak() {
-    for rt in [Runtime::Bwrap, Runtime::Docker] {
-    let r = std::panic::catch_unwind(|| { let moat = Moat::on(rt).unwrap(); moat.background("sleep 1000"); });
-    let e = r.unwrap_err(); eprintln!("PANIC: {}", e.downcast_ref::<String>().unwrap());
-    }
-}

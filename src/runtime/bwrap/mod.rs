@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use rustix::io::FdFlags;
 use rustix::process::Signal;
 
+use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
     AttachEnd, Attached, Client, ContainerSpec, Exit, Inspected, Labelled, Runtime, child,
@@ -122,6 +123,9 @@ impl Runtime for Bwrap {
     }
 
     fn create(&self, _spec: &ContainerSpec) -> Result<()> {
+        if !on_path("bwrap") {
+            return Err(failed(&io::ErrorKind::NotFound.into()));
+        }
         let dir = self.dir()?;
         make_dir(dir).map_err(|error| store_failed(dir, &error))
     }

@@ -51,6 +51,7 @@ fn exit(state: State) -> Exit {
         finished_at: time(&state.finished_at),
         oom_killed: state.oom_killed,
         error: Some(state.error).filter(|text| !text.is_empty()),
+        ..Exit::default()
     }
 }
 
