@@ -11,7 +11,7 @@ use super::supervisor::Supervisor;
 use super::verdict::verdict;
 use crate::failpoint::checkpoint;
 use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
-use crate::store::Timestamp;
+use crate::store::{StreamBytes, Timestamp};
 
 /// How long reading all of the runtime's own log may take.
 const CATCH_UP: Duration = Duration::from_secs(600);
@@ -30,7 +30,11 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
         // After an adoption nothing is, and the end may be there already.
         detached: !supervisor.capture.was_attached(),
     };
-    let exit = watch.until_exit();
+    let mut exit = watch.until_exit();
+    if supervisor.capture.kept() != StreamBytes::default() {
+        // An engine that died just after the start may not remember it; the output does.
+        exit.started_at = exit.started_at.or(supervisor.record().started_at);
+    }
     checkpoint("exited");
     watch.drain(&exit);
     watch.settle(&exit);
