@@ -93,7 +93,9 @@ fn show(path: &str, add: &mut impl FnMut(&[&str])) {
 /// Covers what not everybody may read.
 fn hide_private(dir: &Path, depth: usize, add: &mut impl FnMut(&[&str])) {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries {
+    // A link has no permissions of its own, and is not looked up: /etc is full of them.
+    let real = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
+    for entry in real {
         let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else {
             continue;
         };
