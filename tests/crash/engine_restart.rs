@@ -10,10 +10,11 @@ use crate::engine::Engine;
 use crate::harness::{IMAGE, Moat, Running, skip, until};
 use crate::support::{assert_tidy, is_terminal, settled};
 
-/// Prints a numbered line every 20 ms, and keeps count where an engine cannot lose it.
+/// Prints a numbered line every 20 ms, and keeps count where an engine cannot lose it: by lines that
+/// are only ever added, as a file that is written anew is empty for a moment.
 fn counter(last: u32) -> String {
     format!(
-        "i=1; while [ $i -le {last} ]; do echo line-$i; echo $i > /workspace/count; i=$((i+1)); \
+        "i=1; while [ $i -le {last} ]; do echo line-$i; echo $i >> /workspace/count; i=$((i+1)); \
          sleep 0.02; done; exit 7"
     )
 }
@@ -28,7 +29,7 @@ fn start(moat: &Moat, last: u32) -> (Running, String) {
 
 fn count(moat: &Moat) -> u32 {
     let text = fs::read_to_string(moat.workspace().join("count")).unwrap();
-    text.trim().parse().unwrap_or(0)
+    u32::try_from(text.lines().count()).unwrap()
 }
 
 /// What the engine itself says at the end; the container is kept for that.
