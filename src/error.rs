@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 
+use serde::Serialize;
+
 /// Which exit code an error leads to, and the `kind` of its JSON form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -77,8 +79,32 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Error {
     pub(crate) kind: Kind,
+    /// One line; of several problems, one line each.
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// What is wrong in files, each with its place. The message has them, too.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Something that is wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// As people call it.
+    pub(crate) file: String,
+    /// Counted from 1; not set where no line is at fault.
+    pub(crate) line: Option<usize>,
+    pub(crate) column: Option<usize>,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -89,6 +115,16 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// What is wrong in configuration files, all at once.
+    pub(crate) fn problems(problems: Vec<Problem>) -> Error {
+        let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        Error {
+            problems,
+            ..Error::new(Kind::Config, lines.join("\n"))
         }
     }
 

@@ -6,11 +6,14 @@ mod cli;
 mod config;
 mod error;
 mod failpoint;
+mod image;
 mod plan;
+mod registry;
 mod run;
 mod runtime;
 mod store;
 mod term;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -1,17 +1,17 @@
 //! `moat clean`: show, confirm, and remove what nobody owns: containers without a run, what
 //! interrupted commands left in `$MOAT_HOME`, and, if asked, old finished runs.
 
-use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::args::Args;
+use super::confirm::confirm;
 use super::select::{self, Listed};
 use super::{destroy, flags, output};
-use crate::error::{Error, Kind, Result};
-use crate::plan;
+use crate::config::value;
+use crate::error::Result;
 use crate::runtime::{self, Labelled};
 use crate::store::{Home, Loaded, RunId};
 
@@ -21,6 +21,8 @@ struct Found {
     containers: Vec<String>,
     directories: Vec<PathBuf>,
     runs: Vec<RunId>,
+    /// Runs that are old enough, but hold the only copy of their workspace.
+    kept: Vec<RunId>,
     /// Where it could not be looked, and why.
     unknown: Vec<String>,
     /// Whether it was removed.
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let older = args
         .text(&flags::OLDER_THAN)?
-        .map(plan::duration)
+        .map(value::duration)
         .transpose()?;
     let mut found = find(&home, older)?;
     let nothing = found.orphans.is_empty() && found.directories.is_empty() && found.runs.is_empty();
@@ -41,7 +43,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::result(&describe(&found, nothing))?;
     }
     if !nothing && !args.has(&flags::CLEAN_DRY_RUN) {
-        confirm(args)?;
+        if !args.has(&flags::CLEAN_FORCE) {
+            let hint = "look first: moat clean --dry-run; then: moat clean --force";
+            confirm(args, "Remove all of this?", hint)?;
+        }
         remove(&home, &found)?;
         found.removed = true;
     }
@@ -58,10 +63,8 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
     };
     let runs = select::all(home)?;
     if let Some(older) = older {
-        found.runs = runs
-            .iter()
-            .filter_map(|run| finished_before(run, older))
-            .collect();
+        let old = runs.iter().filter_map(|run| finished_before(run, older));
+        (found.kept, found.runs) = old.partition(|id| home.run(id).holds_only_copy());
     }
     for name in runtime::SUPPORTED {
         if !runtime::on_path(name.as_str()) {
@@ -121,6 +124,12 @@ fn describe(found: &Found, nothing: bool) -> String {
     for id in &found.runs {
         add("run", id.as_str());
     }
+    for id in &found.kept {
+        add(
+            "kept",
+            &format!("{id}, which holds the only copy of its workspace: moat export {id} DIR"),
+        );
+    }
     for unknown in &found.unknown {
         add("unknown", unknown);
     }
@@ -128,32 +137,6 @@ fn describe(found: &Found, nothing: bool) -> String {
         text.push_str("Nothing to remove.\n");
     }
     text
-}
-
-/// Asks, where there is somebody to ask; refuses otherwise.
-fn confirm(args: &Args) -> Result<()> {
-    if args.has(&flags::CLEAN_FORCE) {
-        return Ok(());
-    }
-    let refused = |message: &str| {
-        Error::new(Kind::NotConfirmed, message)
-            .hint("look first: moat clean --dry-run; then: moat clean --force")
-    };
-    let people = rustix::termios::isatty(rustix::stdio::stdin())
-        && rustix::termios::isatty(rustix::stdio::stderr())
-        && !args.has(&flags::JSON);
-    if !people {
-        return Err(refused(
-            "nothing was removed: there is no terminal to ask on",
-        ));
-    }
-    let _ = write!(io::stderr(), "Remove all of this? [y/N] ");
-    let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(refused("nothing was removed")),
-    }
 }
 
 fn remove(home: &Home, found: &Found) -> Result<()> {

@@ -9,14 +9,18 @@ use super::table::{Command, Complete, Positional};
 /// The commands, the daily ones first.
 pub(crate) static COMMANDS: &[Command] = &[
     RUN,
+    CHECK,
     LOGS,
     LIST,
     WAIT,
     STOP,
     KILL,
     INSPECT,
+    EXPORT,
     DESTROY,
     CLEAN,
+    VOLUMES,
+    DEPS,
     STATUS,
     DOCTOR,
     HELP,
@@ -73,6 +77,7 @@ line and in no record.",
         &flags::IMAGE,
         &flags::RUNTIME,
         &flags::REBUILD,
+        &flags::EXPORT,
         &flags::KEEP,
         &flags::TIMEOUT,
         &flags::MEMORY,
@@ -82,6 +87,101 @@ line and in no record.",
     positional: optional("PATH", Complete::Directory),
     rest: true,
     run: super::run::run,
+};
+
+const CHECK: Command = Command {
+    name: "check",
+    aliases: &[],
+    usage: "[PATH]",
+    summary: "Check moat.yaml without running anything",
+    about: "\
+Reads moat.yaml (or agent.yaml) in the directory PATH, by default the current one, together with \
+config.yaml and the registry, and prints everything that is wrong with them, each problem with its \
+line and column. No runtime is asked. The exit code is 0 if nothing is wrong, and 1 if something is.",
+    examples: &[
+        ("moat check", "Check the project in this directory."),
+        ("moat check --json", "Print the problems for a script."),
+    ],
+    flags: &[&flags::CHECK_RUNTIME],
+    positional: optional("PATH", Complete::Directory),
+    rest: false,
+    run: super::check::run,
+};
+
+const EXPORT: Command = Command {
+    name: "export",
+    aliases: &[],
+    usage: "RUN DIR",
+    summary: "Get the workspace of a run that had a copy",
+    about: "\
+Where workspace.mode is volume in moat.yaml, the workload works on a copy, and moat keeps what it \
+left there. This puts it into the directory DIR, which must be empty or not exist, with owners and \
+modes as they were.",
+    examples: &[(
+        "moat export tests ../result",
+        "Put the workspace of a run into a new directory.",
+    )],
+    flags: &[],
+    positional: Positional {
+        name: "RUN DIR",
+        min: 2,
+        max: 2,
+        complete: Complete::Run,
+    },
+    rest: false,
+    run: super::export::run,
+};
+
+const VOLUMES: Command = Command {
+    name: "volumes",
+    aliases: &[],
+    usage: "[rm VOLUME...]",
+    summary: "List the volumes of projects, or remove some",
+    about: "\
+Volumes are declared in moat.yaml, belong to a project, and outlive its runs. This lists them, as \
+PROJECT/NAME; 'rm' removes them with what is in them.",
+    examples: &[
+        ("moat volumes", "List the volumes."),
+        (
+            "moat volumes rm -f shop/cache",
+            "Remove one, without asking.",
+        ),
+    ],
+    flags: &[&flags::VOLUMES_FORCE],
+    positional: Positional {
+        name: "VOLUME",
+        min: 0,
+        max: usize::MAX,
+        complete: Complete::Action(&["rm"]),
+    },
+    rest: false,
+    run: super::volumes::run,
+};
+
+const DEPS: Command = Command {
+    name: "deps",
+    aliases: &[],
+    usage: "list | info NAME... | search WORD",
+    summary: "Show what a project can depend on",
+    about: "\
+'list' prints the names that can stand under 'dependencies' in moat.yaml, 'search' those whose name \
+or description contains WORD, and 'info' all that is known of some. Your own entries are in the files \
+registry.d/*.yaml of the home of moat. Packages that have no entry are written npm:NAME, pip:NAME, \
+uv:NAME, cargo:NAME or go:PATH.",
+    examples: &[
+        ("moat deps list", "List all names."),
+        ("moat deps info node", "Show the versions of one."),
+        ("moat deps search lint --json", "Search, for a script."),
+    ],
+    flags: &[],
+    positional: Positional {
+        name: "ACTION",
+        min: 1,
+        max: usize::MAX,
+        complete: Complete::Action(super::deps::ACTIONS),
+    },
+    rest: false,
+    run: super::deps::run,
 };
 
 const LOGS: Command = Command {

@@ -1,6 +1,7 @@
 //! `moat destroy`: remove the records of finished runs, and what `--keep` kept.
 
 use super::args::Args;
+use super::confirm::confirm;
 use super::{flags, output, select};
 use crate::error::{Error, Kind, Result};
 use crate::run;
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         for id in &ids {
             check_finished(&home, id)?;
         }
+        check_unsaved(args, &home, &ids)?;
     }
     let mut gone = Vec::new();
     for id in ids {
@@ -31,6 +33,25 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::json(&gone)?;
     }
     Ok(0)
+}
+
+/// Work that exists nowhere else is removed only if somebody says so.
+fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
+    let unsaved: Vec<&str> = ids
+        .iter()
+        .filter(|id| home.run(id).holds_only_copy())
+        .map(RunId::as_str)
+        .collect();
+    let Some(first) = unsaved.first() else {
+        return Ok(());
+    };
+    let which = unsaved.join(", ");
+    let hint = format!("keep it: moat export {first} DIR; remove it: moat destroy -f {first}");
+    confirm(
+        args,
+        &format!("{which} holds the only copy of its workspace. Remove it?"),
+        &hint,
+    )
 }
 
 fn check_finished(home: &Home, id: &RunId) -> Result<()> {

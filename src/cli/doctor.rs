@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::{flags, output, status};
 use crate::error::Result;
+use crate::registry;
 use crate::store::Home;
 use crate::{config, term};
 
@@ -65,13 +66,18 @@ fn home() -> Check {
 }
 
 fn configuration() -> Check {
-    let loaded = Home::locate().and_then(|home| config::load(&home.config()));
+    let loaded = Home::locate().and_then(|home| {
+        if let Some(defaults) = config::defaults(&home.config())? {
+            defaults.file.source.finish()?;
+        }
+        registry::load(&home.registry())
+    });
     let (ok, found, hint) = match loaded {
         Ok(_) => (true, "fine".to_owned(), None),
         Err(error) => (false, error.message, error.hint),
     };
     Check {
-        what: "config.yaml".to_owned(),
+        what: "configuration".to_owned(),
         ok,
         optional: false,
         found,

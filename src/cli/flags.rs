@@ -78,7 +78,7 @@ pub(crate) static IMAGE: Flag = Flag::value(
     "image",
     None,
     "IMAGE",
-    "Run in this image (debian:bookworm-slim by default).",
+    "Run in this image as it is, whatever moat.yaml says (debian:bookworm-slim by default).",
 );
 
 pub(crate) static RUNTIME: Flag = Flag {
@@ -91,8 +91,22 @@ pub(crate) static RUNTIME: Flag = Flag {
     )
 };
 
-pub(crate) static REBUILD: Flag =
-    Flag::switch("rebuild", None, "Get the image anew, even if it is there.");
+pub(crate) static REBUILD: Flag = Flag::switch(
+    "rebuild",
+    None,
+    "Build or get the image anew, even if it is there.",
+);
+
+pub(crate) static EXPORT: Flag = Flag {
+    complete: Complete::Directory,
+    ..Flag::value(
+        "export",
+        None,
+        "DIR",
+        "When the run has ended, put its copy of the workspace into this directory, which must be \
+         empty or not exist.",
+    )
+};
 
 pub(crate) static KEEP: Flag = Flag::switch("keep", None, "Keep the container after the run.");
 
@@ -188,6 +202,22 @@ pub(crate) static TIME: Flag = Flag::value(
 
 pub(crate) static DESTROY_FORCE: Flag =
     Flag::switch("force", Some('f'), "Stop the run first if it is active.");
+
+// check
+
+pub(crate) static CHECK_RUNTIME: Flag = Flag {
+    complete: Complete::Words(crate::runtime::WORDS),
+    ..Flag::value(
+        "runtime",
+        None,
+        "docker|bwrap",
+        "Check for this runtime, whatever moat.yaml says.",
+    )
+};
+
+// volumes
+
+pub(crate) static VOLUMES_FORCE: Flag = Flag::switch("force", Some('f'), "Remove without asking.");
 
 // clean
 

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::args::Args;
 use super::{flags, output, select};
+use crate::config::value;
 use crate::error::{Error, Kind, Result};
-use crate::plan;
 use crate::store::{Entry, Home, LogReader, RunDir, Stream, Timestamp, last_lines};
 
 /// How often a follower looks for more.
@@ -123,7 +123,7 @@ impl Printer {
         let raw = args.has(&flags::RAW);
         let since = args.text(&flags::SINCE)?;
         let since = since
-            .map(|text| plan::since(text, SystemTime::now()))
+            .map(|text| value::since(text, SystemTime::now()))
             .transpose()?;
         Ok(Printer {
             choice: Choice {

@@ -3,13 +3,18 @@
 //! which parsing, help, man page and completions are made.
 
 mod args;
+mod check;
 mod clean;
 mod commands;
 mod complete;
 mod completions;
+mod confirm;
+mod deps;
 mod destroy;
 mod doctor;
+mod dry_run;
 mod end;
+mod export;
 mod flags;
 mod help_text;
 mod inspect;
@@ -20,6 +25,7 @@ mod man;
 mod man_page;
 mod output;
 mod parse;
+mod progress;
 mod run;
 mod select;
 mod status;
@@ -27,6 +33,7 @@ mod stop;
 mod table;
 mod usage_error;
 mod version;
+mod volumes;
 mod wait;
 mod wrap;
 

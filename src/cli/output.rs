@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::flags;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Problem, Result};
 use crate::term::harmless;
 
 /// Writes a command's result.
@@ -92,6 +92,8 @@ struct Failure<'a> {
     kind: &'a str,
     message: &'a str,
     hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [Problem],
 }
 
 /// Says what went wrong.
@@ -105,16 +107,27 @@ pub(super) fn error(error: &Error, json: bool) {
                 kind: error.kind.as_str(),
                 message: &error.message,
                 hint: error.hint.as_deref(),
+                problems: &error.problems,
             },
         };
         let text = serde_json::to_string(&document).unwrap_or_default();
         let _ = writeln!(io::stderr().lock(), "{text}");
         return;
     }
-    let mut text = format!("error: {}", error.message);
+    // Of several problems each has a line of its own, which an editor can jump from.
+    let lines: Vec<&str> = match error.problems.len() {
+        0 | 1 => vec![&error.message],
+        _ => error.message.lines().collect(),
+    };
+    let mut text = format!("error: {}", lines.join("\nerror: "));
     if let Some(hint) = &error.hint {
         text.push_str("\n  hint: ");
         text.push_str(hint);
     }
     line(&text);
+}
+
+/// Writes over the line that the cursor is on. For a terminal only.
+pub(super) fn status_line(text: &str) {
+    let _ = write!(io::stderr().lock(), "\r{}\x1b[K", harmless(text));
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,54 +13,140 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::Args;
+use super::progress::Progress;
 use super::table::Flag;
-use super::{flags, output};
+use super::{dry_run, flags, output};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Host, Plan, Request};
 use crate::run::{self, Connection, ToClient};
 use crate::runtime;
-use crate::store::{EndRequest, Ended, Home, Name, Reason, RunId};
+use crate::store::{EndRequest, Ended, Home, Name, Reason, RunId, WorkspaceMode};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let config = config::load(&home.config())?;
-    let request = request(args, config.background)?;
-    let host = Host::here(args.text(&flags::RUNTIME)?, home.root())?;
-    let plan = plan::plan(&request, &host)?;
+    let workspace = workspace(args);
+    let files = Files::read(&workspace, &home)?;
+    let request = request(args, files.background())?;
+    let export = export_target(args, &request)?;
+    let host = host(args.text(&flags::RUNTIME)?, &files, &home, runtime::choose)?;
+    let mut plan = plan::plan(&request, &files.all(), &host)?;
+    if export.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
+        let message = "--export needs a workspace that is a copy";
+        return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
+    }
     if args.has(&flags::DRY_RUN) {
-        return dry_run(args, &plan);
+        return dry_run::print(args, &plan);
     }
     remarks(args, &plan, host.runtime);
-    let stdin = request.interactive.then(stdin).transpose()?;
+    let stdin = plan.interactive.then(stdin).transpose()?;
+    plan.env
+        .extend(plan::resolve_secrets(&plan.secrets, &host)?);
     let background = plan.background;
+    let interactive = plan.interactive;
     let interrupts = Interrupts::new()?;
     // With --json, stdout is for the one document.
     let stream = !plan.background && !args.has(&flags::JSON);
     let connection = run::connect(&home, plan, stdin, stream)?;
-    if request.interactive {
+    if interactive {
         // The input is the workload's: if it stops reading, the writer is to know.
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
     let target = Arc::new(Mutex::new(Target::Supervisor(connection.handle())));
     let mut client = Client::new(args, &home, background, Arc::clone(&target));
     let first = interrupts.obey(target, args.has(&flags::QUIET));
-    match (client.follow(connection), interrupted(&first)) {
-        (_, Some(code)) => Ok(code),
-        (result, None) => result,
+    let result = client.follow(connection);
+    let result = match (export, client.run) {
+        (Some(dir), Some((id, _))) if result.is_ok() => {
+            super::export::export(args, &home, &id, &dir).and(result)
+        }
+        _ => result,
+    };
+    match interrupted(&first) {
+        Some(code) => Ok(code),
+        None => result,
+    }
+}
+
+/// Where `--export` wants the workspace to go; found out before anything is made.
+fn export_target(args: &Args, request: &Request) -> Result<Option<PathBuf>> {
+    let Some(dir) = args.value(&flags::EXPORT) else {
+        return Ok(None);
+    };
+    if request.background {
+        return Err(
+            Error::usage("--export waits for the end, and --background does not")
+                .hint("leave out one of them; later: moat export RUN DIR"),
+        );
+    }
+    super::export::check_target(dir.as_ref())?;
+    Ok(Some(PathBuf::from(dir)))
+}
+
+fn workspace(args: &Args) -> PathBuf {
+    args.positional()
+        .first()
+        .map_or_else(|| ".".into(), PathBuf::from)
+}
+
+/// The configuration files of a run.
+pub(super) struct Files {
+    project: Option<config::File>,
+    defaults: Option<config::Defaults>,
+}
+
+impl Files {
+    pub(super) fn read(workspace: &Path, home: &Home) -> Result<Files> {
+        let defaults = config::defaults(&home.config())?;
+        let dir = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
+        Ok(Files {
+            project: config::project(&dir, workspace)?,
+            defaults,
+        })
+    }
+
+    /// Those that there are, the strongest first.
+    pub(super) fn all(&self) -> Vec<&config::File> {
+        let defaults = self.defaults.as_ref().map(|defaults| &defaults.file);
+        self.project.iter().chain(defaults).collect()
+    }
+
+    pub(super) fn has_project(&self) -> bool {
+        self.project.is_some()
+    }
+
+    fn background(&self) -> bool {
+        self.defaults
+            .as_ref()
+            .is_some_and(|defaults| defaults.background)
+    }
+}
+
+/// The host, with the runtime that flag, files or environment name, or else `choose` gives.
+pub(super) fn host(
+    flag: Option<&str>,
+    files: &Files,
+    home: &Home,
+    choose: fn() -> runtime::Result<runtime::Name>,
+) -> Result<Host> {
+    let all = files.all();
+    let named = all.iter().find_map(|file| file.settings.runtime.as_ref());
+    match (flag, named) {
+        (None, Some(word)) => match runtime::Name::parse(&word.value) {
+            Some(_) => Host::here(Some(&word.value), home, || Ok(choose()?)),
+            // The plan reports the word; which runtime it is then does not matter.
+            None => Host::here(Some(runtime::WORDS[0]), home, || Ok(choose()?)),
+        },
+        (flag, _) => Host::here(flag, home, || Ok(choose()?)),
     }
 }
 
 /// What was asked for, as text.
 fn request(args: &Args, background: bool) -> Result<Request> {
-    let workspace = args
-        .positional()
-        .first()
-        .map_or_else(|| ".".into(), PathBuf::from);
     let text = |flag: &Flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default();
     Ok(Request {
-        workspace,
+        workspace: workspace(args),
         name: text(&flags::NAME)?,
         image: text(&flags::IMAGE)?,
         command: all_text(command.iter().map(AsRef::as_ref), "the command")?,
@@ -99,86 +185,12 @@ fn stdin() -> Result<OwnedFd> {
     })
 }
 
-fn dry_run(args: &Args, plan: &Plan) -> Result<u8> {
-    if args.has(&flags::JSON) {
-        output::json(plan)?;
-        return Ok(0);
-    }
-    let mut lines = vec![
-        (
-            "name",
-            plan.name
-                .as_ref()
-                .map_or_else(|| "chosen at the start".to_owned(), Name::to_string),
-        ),
-        ("runtime", plan.runtime.clone()),
-        (
-            "image",
-            plan.image.clone().unwrap_or_else(|| "none".to_owned()),
-        ),
-        ("workspace", plan.workspace.display().to_string()),
-        ("user", format!("{}:{}", plan.uid, plan.gid)),
-        ("command", plan.command.join(" ")),
-    ];
-    let names: Vec<&str> = plan
-        .env
-        .iter()
-        .map(|variable| variable.name.as_str())
-        .collect();
-    lines.push(("env", names.join(" ")));
-    for mount in &plan.mounts {
-        let mode = if mount.readonly { "ro" } else { "rw" };
-        lines.push((
-            "mount",
-            format!("{} at {} ({mode})", mount.source.display(), mount.target),
-        ));
-    }
-    let limits = [
-        (
-            "memory",
-            plan.memory_bytes.map(|bytes| format!("{bytes} bytes")),
-        ),
-        ("cpus", plan.cpus.map(|cpus| cpus.to_string())),
-        (
-            "timeout",
-            plan.timeout_seconds.map(|seconds| format!("{seconds} s")),
-        ),
-    ];
-    lines.extend(
-        limits
-            .into_iter()
-            .map(|(what, value)| (what, value.unwrap_or_default())),
-    );
-    let modes = [
-        ("background", plan.background),
-        ("interactive", plan.interactive),
-        ("keep", plan.keep),
-        ("rebuild", plan.rebuild),
-    ];
-    let modes = modes
-        .into_iter()
-        .filter(|(_, on)| *on)
-        .map(|(mode, _)| mode);
-    lines.push(("mode", modes.collect::<Vec<_>>().join(" ")));
-    let mut text = String::new();
-    for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(value)));
-    }
-    output::result(&text)?;
-    Ok(0)
-}
-
 /// What a person should know before the run.
 fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
     }
-    for file in ["moat.yaml", "agent.yaml"] {
-        if plan.workspace.join(file).exists() {
-            output::warning(&format!("{file} is not supported yet, and is not read"));
-        }
-    }
-    if plan.background && args.has(&flags::INTERACTIVE) {
+    if plan.background && plan.interactive {
         output::detail(args, "the workload reads our input in the background");
     }
     let image = plan.image.as_deref().unwrap_or("none");
@@ -281,6 +293,7 @@ struct Client<'a> {
     background: bool,
     target: Arc<Mutex<Target>>,
     run: Option<(RunId, Option<Name>)>,
+    progress: Progress,
     /// Whether our own stdout could not be written.
     output_failed: bool,
     output_closed: bool,
@@ -299,6 +312,7 @@ impl<'a> Client<'a> {
             background,
             target,
             run: None,
+            progress: Progress::new(args),
             output_failed: false,
             output_closed: false,
         }
@@ -307,9 +321,13 @@ impl<'a> Client<'a> {
     /// Listens until the end, or until the start of a run in the background.
     fn follow(&mut self, mut connection: Connection) -> Result<u8> {
         while let Some(message) = connection.next() {
+            if !matches!(message, ToClient::Build { .. }) {
+                self.progress.clear();
+            }
             match message {
                 ToClient::Reserved { id } => self.run = Some((id, None)),
                 ToClient::Notice { text } => output::notice(self.args, &text),
+                ToClient::Build { text, step } => self.progress.show(&text, step),
                 ToClient::Started { id, name } => {
                     self.announce(&id, &name)?;
                     self.run = Some((id, Some(name)));

@@ -23,6 +23,11 @@ pub(super) fn named(args: &Args, home: &Home) -> Result<Vec<RunId>> {
     Ok(ids)
 }
 
+/// The run that an argument names.
+pub(super) fn one(argument: &OsStr, home: &Home) -> Result<RunId> {
+    resolve(home, text(argument)?)
+}
+
 /// The run that the argument names, or else the newest.
 pub(super) fn named_or_newest(args: &Args, home: &Home) -> Result<RunId> {
     if let Some(argument) = args.positional().first() {

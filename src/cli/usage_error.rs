@@ -8,7 +8,7 @@ use crate::error::Error;
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, VERSION};
 use super::table::{Command, Complete, Flag};
-use crate::config::nearest;
+use crate::term::nearest;
 
 pub(super) fn no_command() -> Error {
     Error::usage("no command given").hint("see 'moat help'")

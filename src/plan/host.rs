@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::error::{Error, Kind, Result};
+use crate::registry::{self, Registry};
 use crate::runtime;
+use crate::store::Home;
 use crate::term::harmless;
 
 /// The host, as far as a plan depends on it.
@@ -18,7 +20,17 @@ pub(crate) struct Host {
     /// Where moat keeps its records: nothing for a workload to write to.
     pub(crate) home: PathBuf,
     pub(crate) environment: Environment,
+    /// Read when something is to be looked up in it.
+    pub(crate) registry: Box<dyn Fn() -> Result<Registry>>,
 }
+
+/// Where distributions keep the certificates that they trust, as one file.
+const CERTIFICATES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// Where `-e NAME` takes its value from.
 pub(crate) type Environment = Box<dyn Fn(&str) -> Option<OsString>>;
@@ -33,25 +45,85 @@ pub(super) struct Workspace {
 }
 
 impl Host {
-    /// Looks at this host. `wanted`: from `--runtime`, else `MOAT_RUNTIME`, else the first runtime
-    /// that answers.
-    pub(crate) fn here(wanted: Option<&str>, home: &Path) -> Result<Host> {
+    /// Looks at this host. `wanted`: from `--runtime`, else from a file, else from `MOAT_RUNTIME`; where
+    /// nothing is wanted, `choose` says which runtime it is.
+    pub(crate) fn here(
+        wanted: Option<&str>,
+        home: &Home,
+        choose: impl FnOnce() -> Result<runtime::Name>,
+    ) -> Result<Host> {
         let variable = std::env::var("MOAT_RUNTIME")
             .ok()
             .filter(|name| !name.is_empty());
         let runtime = match wanted.or(variable.as_deref()) {
             Some(word) => runtime::Name::parse(word).ok_or_else(|| unknown_runtime(word))?,
-            None => runtime::choose()?,
+            None => choose()?,
         };
+        let root = home.root();
+        let additions = home.registry();
         Ok(Host {
             runtime,
             engine: match runtime.has_images() {
                 true => runtime::engine_settings(),
                 false => Vec::new(),
             },
-            home: fs::canonicalize(home).unwrap_or_else(|_| home.to_owned()),
+            home: fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()),
             environment: Box::new(|name| std::env::var_os(name)),
+            registry: Box::new(move || registry::load(&additions)),
         })
+    }
+
+    /// A path of a configuration file: absolute, from `~/` on, or relative to `dir`.
+    pub(super) fn path_in(&self, dir: &Path, path: &str) -> PathBuf {
+        let home = || (self.environment)("HOME").filter(|home| !home.is_empty());
+        match path.strip_prefix("~/") {
+            Some(rest) => {
+                home().map_or_else(|| PathBuf::from(path), |home| Path::new(&home).join(rest))
+            }
+            None => dir.join(path),
+        }
+    }
+
+    /// The directory that a sandbox is to show as its root; reports if it cannot be.
+    pub(super) fn rootfs(&self, path: &Path, files: super::Files<'_>) -> Option<PathBuf> {
+        let why = match fs::canonicalize(path) {
+            Err(error) => crate::error::reason(&error),
+            Ok(real) if real == Path::new("/") => "it is the root of this system".to_owned(),
+            Ok(real) if real.is_dir() && real.to_str().is_some() => return Some(real),
+            Ok(_) => "it is not a directory".to_owned(),
+        };
+        let named = files
+            .iter()
+            .find_map(|file| Some((file, file.settings.base.as_ref()?)));
+        if let Some((file, base)) = named {
+            file.source
+                .report(base.at, format!("cannot use the root filesystem: {why}"));
+        }
+        None
+    }
+
+    /// The certificates of the authorities that this host trusts, in PEM form.
+    pub(super) fn certificates(&self) -> Result<String> {
+        let named = (self.environment)("SSL_CERT_FILE").map(PathBuf::from);
+        let usual = CERTIFICATES.iter().map(PathBuf::from);
+        let found = named.into_iter().chain(usual).find(|path| path.is_file());
+        let hint = "set SSL_CERT_FILE to a file in PEM form, or leave out container.host_ca";
+        let Some(path) = found else {
+            return Err(Error::new(
+                Kind::Config,
+                "this host has no file of trusted certificates",
+            )
+            .hint(hint));
+        };
+        let bytes =
+            fs::read(&path).map_err(|error| Error::io(Kind::Config, "read", &path, &error))?;
+        match String::from_utf8(bytes) {
+            Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(text),
+            _ => {
+                let message = format!("{} holds no certificates in PEM form", path.display());
+                Err(Error::new(Kind::Config, message).hint(hint))
+            }
+        }
     }
 
     pub(super) fn workspace(&self, path: &Path) -> Result<Workspace> {

@@ -1,25 +1,35 @@
 //! From what was asked for and what the host is to a [`Plan`]: everything a run will do, checked,
 //! before anything exists. Pure but for [`host`], which looks.
+//!
+//! Precedence, from strongest to weakest: flags, the project's `moat.yaml`, the person's `config.yaml`,
+//! what is built in. Lists add up; of two elements with the same name or target the stronger counts.
 
 mod host;
-mod value;
+mod image;
+mod merge;
+mod refuse;
+mod secret;
 
 pub(crate) use host::Host;
-pub(crate) use value::{duration, since};
+pub(crate) use refuse::check_file;
+pub(crate) use secret::{SecretRef, resolve as resolve_secrets};
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
-use crate::runtime;
-use crate::store::{Mount, NAME_RULE, Name};
+use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, value};
+use crate::error::{Error, Problem, Result};
+use crate::image::Build;
+use crate::store::{Mount, NAME_RULE, Name, Port, WorkspaceMode};
+use crate::yaml::shown;
 
 /// The image of a run that names none.
 pub(crate) const DEFAULT_IMAGE: &str = "debian:bookworm-slim";
 
-/// A run as it was asked for: text, not looked at yet.
+/// A run as it was asked for on the command line: text, not looked at yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     pub(crate) workspace: PathBuf,
@@ -37,29 +47,73 @@ pub(crate) struct Request {
     pub(crate) rebuild: bool,
 }
 
-/// All that a run will do. Serialized, it holds no value of a variable.
+/// The configuration files that count, the strongest first.
+pub(crate) type Files<'a> = &'a [&'a File];
+
+/// All that a run will do. Serialized, it holds no value of a variable and no secret's place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) name: Option<Name>,
+    /// Whether the name comes from a file: then a number is added where it is taken.
+    pub(crate) name_is_project: bool,
     pub(crate) runtime: String,
     /// The settings that choose the engine, as environment variables.
     pub(crate) engine: Vec<(String, String)>,
     pub(crate) image: Option<String>,
+    /// How to make the image where it is missing. Not set: it is to be pulled.
+    pub(crate) build: Option<Build>,
+    pub(crate) dependencies: Vec<Dependency>,
+    /// The directory that a sandbox shows instead of this system.
+    pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
+    pub(crate) workspace_mode: WorkspaceMode,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// A script that is run before the command.
+    pub(crate) pre_run: Option<String>,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<Variable>,
+    /// Variables whose values are looked up when the run starts.
+    pub(crate) secrets: Vec<SecretRef>,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) volumes: Vec<Volume>,
+    /// Directories of the container that are empty, in memory, and the workload's own.
+    pub(crate) scratch: Vec<String>,
     /// Directories of the container that are covered with an empty one.
     pub(crate) covered: Vec<String>,
+    pub(crate) ports: Vec<Port>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
+    pub(crate) pids: Option<u32>,
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) timeout_seconds: Option<f64>,
     pub(crate) interactive: bool,
     pub(crate) background: bool,
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
+}
+
+/// Something that the image has because the project depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// Not set: the newest, or the distribution's.
+    pub(crate) version: Option<String>,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// What requires it, if nobody asked for it.
+    pub(crate) because: Option<String>,
+}
+
+/// A directory of the project that outlives the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    /// `PROJECT/NAME`.
+    pub(crate) name: String,
+    pub(crate) kind: VolumeKind,
+    pub(crate) target: String,
+    pub(crate) readonly: bool,
 }
 
 impl Plan {
@@ -96,95 +150,154 @@ impl From<Variable> for String {
     }
 }
 
-/// Makes the plan of a run, or says what is wrong with the request.
-pub(crate) fn plan(request: &Request, host: &Host) -> Result<Plan> {
-    check_runtime(request, host.runtime)?;
-    let name = request.name.as_deref().map(parse_name).transpose()?;
-    if request.command.is_empty() {
-        return Err(Error::usage("no command was given")
-            .hint("put the command after '--': moat run -- npm test"));
-    }
-    if request.command[0].is_empty() {
-        return Err(Error::usage("the command is an empty word")
-            .hint("put the command after '--': moat run -- npm test"));
-    }
+/// Makes the plan of a run, or says what is wrong: first with the command line, then, all at once,
+/// with the files.
+pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<Plan> {
+    let flags = Flags::read(request, host)?;
     let workspace = host.workspace(&request.workspace)?;
+    // Problems that have no place in a file of ours.
+    let mut problems: Vec<Problem> = Vec::new();
+    refuse::check(request, files, host.runtime)?;
+    let env = merge::env(&flags.env, files, host, &mut problems);
+    let mounts = merge::mounts(&flags.mounts, files, host)?;
+    let image = image::plan(request, files, host, (workspace.uid, workspace.gid))?;
+    finish(files, problems)?;
+    let settings = || files.iter().map(|file| &file.settings);
+    let container = || settings().map(|settings| &settings.container);
+    let project_name = settings().find_map(|settings| settings.name.clone());
     Ok(Plan {
-        name,
+        name_is_project: flags.name.is_none() && project_name.is_some(),
+        volumes: merge::volumes(files, project_name.as_ref().map(|name| &name.value)),
+        name: flags.name.or(project_name.map(|name| name.value)),
         runtime: host.runtime.to_string(),
         engine: host.engine.clone(),
-        image: image(request, host.runtime)?,
+        image: image.name,
+        build: image.build,
+        dependencies: image.dependencies,
+        rootfs: image.rootfs,
+        workspace: workspace.path,
+        workspace_mode: first(settings().map(|s| s.workspace_mode.as_ref())).unwrap_or_default(),
         uid: workspace.uid,
         gid: workspace.gid,
-        workspace: workspace.path,
-        command: request.command.clone(),
-        env: variables(request, host)?,
-        mounts: mounts(request, host)?,
+        pre_run: first(settings().map(|s| s.hooks.pre_run.as_ref())),
+        command: command(request, files)?,
+        secrets: merge::secrets(&flags.env, files),
+        env,
+        mounts: mounts.mounts,
+        scratch: mounts.scratch,
         covered: workspace.covered,
-        memory_bytes: request.memory.as_deref().map(value::memory).transpose()?,
-        cpus: request.cpus.as_deref().map(value::cpus).transpose()?,
-        timeout_seconds: request
+        ports: settings()
+            .flat_map(|s| &s.ports)
+            .map(|port| planned(&port.value))
+            .collect(),
+        memory_bytes: flags
+            .memory_bytes
+            .or(first(container().map(|c| c.memory_bytes.as_ref()))),
+        cpus: flags.cpus.or(first(container().map(|c| c.cpus.as_ref()))),
+        pids: first(container().map(|c| c.pids.as_ref())),
+        dns: strongest(container().map(|c| c.dns.iter().map(|server| server.value).collect())),
+        ulimits: merge::ulimits(files),
+        timeout_seconds: flags
             .timeout
-            .as_deref()
-            .map(value::duration)
-            .transpose()?
+            .or(first(settings().map(|s| s.timeout.as_ref())))
             .map(|timeout| timeout.as_secs_f64()),
-        interactive: request.interactive,
+        interactive: request.interactive || settings().any(|s| s.interactive),
         background: request.background,
         keep: request.keep,
         rebuild: request.rebuild,
     })
 }
 
+/// What is wrong with the files, all at once; `more`: what has no place in them.
+fn finish(files: Files<'_>, more: Vec<Problem>) -> Result<()> {
+    let mut problems = Vec::new();
+    for file in files {
+        if let Err(error) = file.source.finish() {
+            problems.extend(error.problems);
+        }
+    }
+    problems.extend(more);
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::problems(problems)),
+    }
+}
+
+/// The first value that is set.
+fn first<'a, T: Clone + 'a>(
+    mut values: impl Iterator<Item = Option<&'a crate::yaml::Placed<T>>>,
+) -> Option<T> {
+    values.find_map(|value| value.map(|value| value.value.clone()))
+}
+
+/// The first list that says anything.
+fn strongest<T>(mut lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
+    lists.find(|list| !list.is_empty()).unwrap_or_default()
+}
+
+fn planned(port: &ConfigPort) -> Port {
+    Port {
+        name: port.name.clone(),
+        container: port.container,
+        host: port.host,
+    }
+}
+
+/// The values of flags, looked at.
+struct Flags {
+    name: Option<Name>,
+    env: Vec<Variable>,
+    mounts: Vec<Mount>,
+    memory_bytes: Option<u64>,
+    cpus: Option<f64>,
+    timeout: Option<Duration>,
+}
+
+impl Flags {
+    fn read(request: &Request, host: &Host) -> Result<Flags> {
+        Ok(Flags {
+            name: request.name.as_deref().map(parse_name).transpose()?,
+            env: variables(request, host)?,
+            mounts: mounts(request, host)?,
+            memory_bytes: request.memory.as_deref().map(value::memory).transpose()?,
+            cpus: request.cpus.as_deref().map(value::cpus).transpose()?,
+            timeout: request
+                .timeout
+                .as_deref()
+                .map(value::duration)
+                .transpose()?,
+        })
+    }
+}
+
 fn parse_name(text: &str) -> Result<Name> {
-    Name::parse(text).ok_or_else(|| {
-        let shown: String = text.chars().take(80).collect();
-        let message = format!("bad name '{}'", crate::term::harmless(&shown));
-        Error::usage(message).hint(NAME_RULE)
-    })
+    Name::parse(text)
+        .ok_or_else(|| Error::usage(format!("bad name '{}'", shown(text))).hint(NAME_RULE))
 }
 
-/// What a runtime without images and containers cannot honour is refused, not ignored.
-fn check_runtime(request: &Request, runtime: runtime::Name) -> Result<()> {
-    if runtime.has_images() {
-        return Ok(());
+fn command(request: &Request, files: Files<'_>) -> Result<Vec<String>> {
+    let from_file = || strongest(files.iter().map(|file| file.settings.command.clone()));
+    let command = match request.command.is_empty() {
+        true => from_file(),
+        false => request.command.clone(),
+    };
+    let hint = "put the command after '--' (moat run -- npm test), or into moat.yaml as 'command'";
+    match command.first() {
+        None => Err(Error::usage("no command was given").hint(hint)),
+        Some(word) if word.is_empty() => {
+            Err(Error::usage("the command is an empty word").hint(hint))
+        }
+        Some(_) => Ok(command),
     }
-    let asked = [
-        ("--image", request.image.is_some()),
-        ("--rebuild", request.rebuild),
-        ("--keep", request.keep),
-        ("--memory", request.memory.is_some()),
-        ("--cpus", request.cpus.is_some()),
-    ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((flag, _)) => Err(Error::new(
-            Kind::Runtime,
-            format!("{flag} does not work on {runtime}, which has no images and no limits"),
-        )
-        .hint(format!(
-            "leave out {flag}, or use --runtime {}",
-            runtime::Name::Docker
-        ))),
-    }
-}
-
-fn image(request: &Request, runtime: runtime::Name) -> Result<Option<String>> {
-    if !runtime.has_images() {
-        return Ok(None);
-    }
-    let image = request.image.as_deref().unwrap_or(DEFAULT_IMAGE);
-    value::image(image)?;
-    Ok(Some(image.to_owned()))
 }
 
 /// The last one of a name counts, as in an `env` command.
 fn variables(request: &Request, host: &Host) -> Result<Vec<Variable>> {
     let mut variables: Vec<Variable> = Vec::new();
     for text in &request.env {
-        let variable = value::env(text, &host.environment)?;
-        variables.retain(|earlier| earlier.name != variable.name);
-        variables.push(variable);
+        let (name, value) = value::env(text, &host.environment)?;
+        variables.retain(|earlier| earlier.name != name);
+        variables.push(Variable { name, value });
     }
     Ok(variables)
 }
@@ -201,67 +314,8 @@ fn mounts(request: &Request, host: &Host) -> Result<Vec<Mount>> {
         mount.source = host.mount_source(&mount.source)?;
         mounts.push(mount);
     }
-    // A mount at /a must not hide one at /a/b.
-    mounts.sort_by(|one, other| one.target.cmp(&other.target));
     Ok(mounts)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host(runtime: runtime::Name) -> Host {
-        Host {
-            runtime,
-            engine: Vec::new(),
-            home: "/nonexistent".into(),
-            environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
-        }
-    }
-
-    fn request() -> Request {
-        Request {
-            workspace: "/".into(),
-            command: vec!["true".into()],
-            ..Request::default()
-        }
-    }
-
-    #[test]
-    fn values_are_in_no_serialized_plan() {
-        let mut request = request();
-        request.env = vec!["TOKEN".into(), "A=b4r".into()];
-        let plan = plan(&request, &host(runtime::Name::Docker)).unwrap();
-        assert_eq!(plan.env[0].value, "s3cret");
-        let text = serde_json::to_string(&plan).unwrap() + &format!("{plan:?}");
-        assert!(!text.contains("s3cret") && !text.contains("b4r"), "{text}");
-        assert!(text.contains("TOKEN"));
-    }
-
-    #[test]
-    fn what_bwrap_cannot_honour_is_refused_by_name() {
-        for (set, flag) in [
-            (
-                (|r| r.image = Some("x".into())) as fn(&mut Request),
-                "--image",
-            ),
-            (|r| r.memory = Some("1g".into()), "--memory"),
-            (|r| r.cpus = Some("1".into()), "--cpus"),
-            (|r| r.keep = true, "--keep"),
-            (|r| r.rebuild = true, "--rebuild"),
-        ] {
-            let mut request = request();
-            set(&mut request);
-            let error = plan(&request, &host(runtime::Name::Bwrap)).unwrap_err();
-            assert!(error.message.contains(flag), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_same_target_twice_is_refused() {
-        let mut request = request();
-        request.mounts = vec!["/tmp:/a".into(), "/usr:/a/:ro".into()];
-        let error = plan(&request, &host(runtime::Name::Docker)).unwrap_err();
-        assert!(error.message.contains("/a"), "{error}");
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::start::PATIENCE;
 use super::supervisor::Supervisor;
+use super::workspace;
 use crate::failpoint::checkpoint;
 use crate::store::{Resource, ResourceKind, Stage, Timestamp};
 
@@ -14,7 +15,12 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
     supervisor.cleanup.call_once(|| {
         checkpoint("before-cleanup");
         let record = supervisor.record();
-        let mut clean = true;
+        // What the workload made may be in its container alone.
+        let mut clean = workspace::save(supervisor, &record);
+        if !clean {
+            return;
+        }
+        checkpoint("workspace-saved");
         for resource in record.resources.iter().rev() {
             // A kept container is no debris; 'destroy' removes it.
             let kept = record.keep && record.started_at.is_some();

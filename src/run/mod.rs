@@ -12,7 +12,9 @@ mod adopt;
 mod capture;
 mod cleanup;
 mod client;
+mod container;
 mod exit;
+mod image;
 mod outlet;
 mod protocol;
 mod request;
@@ -21,6 +23,7 @@ mod start;
 mod supervisor;
 mod verdict;
 mod watch;
+mod workspace;
 
 pub(crate) use adopt::{adopt, take_over};
 pub(crate) use client::{Connection, Handle, connect};

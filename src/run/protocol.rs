@@ -23,6 +23,8 @@ use crate::store::{Ended, Name, RunId};
 pub(super) struct Start {
     plan: Plan,
     values: Vec<String>,
+    /// The contents of the files from which the image is built.
+    files: Vec<String>,
     /// Whether the workload's output goes to the client's stdout and stderr.
     pub(super) stream: bool,
 }
@@ -30,8 +32,10 @@ pub(super) struct Start {
 impl Start {
     pub(super) fn new(plan: Plan, stream: bool) -> Start {
         let values = plan.env.iter().map(|variable| variable.value.clone());
+        let files = plan.build.iter().flat_map(|build| &build.files);
         Start {
             values: values.collect(),
+            files: files.map(|file| file.content.clone()).collect(),
             plan,
             stream,
         }
@@ -42,6 +46,10 @@ impl Start {
         let mut plan = self.plan;
         for (variable, value) in plan.env.iter_mut().zip(self.values) {
             variable.value = value;
+        }
+        let files = plan.build.iter_mut().flat_map(|build| &mut build.files);
+        for (file, content) in files.zip(self.files) {
+            file.content = content;
         }
         plan
     }
@@ -55,6 +63,8 @@ pub(crate) enum ToClient {
     Reserved { id: RunId },
     /// Something worth knowing while it takes long.
     Notice { text: String },
+    /// What the builder of an image says. `step`: it begins another step.
+    Build { text: String, step: bool },
     /// The workload runs.
     Started { id: RunId, name: Name },
     /// The client's stdout or stderr has no reader any more.
@@ -91,9 +101,8 @@ impl ToClient {
 /// The error that a [`ToClient::Failed`] carries.
 pub(super) fn as_error(kind: &str, message: String, hint: Option<String>) -> Error {
     Error {
-        kind: Kind::from_word(kind),
-        message,
         hint,
+        ..Error::new(Kind::from_word(kind), message)
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use super::capture::Capture;
 use super::protocol::{self, Start, ToClient};
 use super::supervisor::{self, Supervisor};
-use super::{cleanup, watch};
+use super::{cleanup, container, image, watch};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
-use crate::runtime::{self, ContainerSpec, Problem, Runtime, User};
+use crate::runtime::{self, ContainerSpec, Problem, Runtime};
 use crate::store::{
     Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Resource, ResourceKind,
     Stage, State, StreamBytes, Timestamp,
@@ -84,6 +84,9 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
             .map(|variable| variable.name.clone())
             .collect(),
         mounts: plan.mounts.clone(),
+        ports: plan.ports.clone(),
+        workspace_mode: plan.workspace_mode,
+        pre_run: plan.pre_run.is_some(),
         background: plan.background,
         interactive: plan.interactive,
         keep: plan.keep,
@@ -104,6 +107,7 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
         &home,
         NewRun {
             name: plan.name.clone(),
+            or_numbered: plan.name_is_project,
             record,
         },
     )?;
@@ -160,7 +164,7 @@ fn listen(supervisor: &Arc<Supervisor>, mut reader: BufReader<UnixStream>) {
 
 /// Makes and starts the container.
 fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> Result<()> {
-    let spec = specify(supervisor, plan);
+    let spec = container::specify(supervisor, plan)?;
     checkpoint("before-create");
     make(supervisor, plan, &spec)?;
     checkpoint("created");
@@ -179,42 +183,15 @@ fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> R
     Ok(())
 }
 
-fn specify(supervisor: &Supervisor, plan: &Plan) -> ContainerSpec {
-    let run = supervisor.run();
-    let id = run.record().id.to_string();
-    ContainerSpec {
-        handle: id.clone(),
-        home_label: run.home().hash(),
-        run_label: id,
-        image: plan.image.clone(),
-        workspace: plan.workspace.clone(),
-        command: plan.command.clone(),
-        env: plan
-            .env
-            .iter()
-            .map(|variable| (variable.name.clone(), variable.value.clone()))
-            .collect(),
-        mounts: plan.mounts.clone(),
-        covered: plan.covered.clone(),
-        user: User {
-            uid: plan.uid,
-            gid: plan.gid,
-        },
-        memory_bytes: plan.memory_bytes,
-        cpus: plan.cpus,
-        stdin: plan.interactive,
-    }
-}
-
-/// Creates the container; gets the image first where it is missing, or is wanted anew.
+/// Creates the container; makes the image first where it is missing, or is wanted anew.
 fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
     supervisor.check_intent()?;
     if plan.rebuild {
-        pull(supervisor, spec)?;
+        image::make(supervisor, plan)?;
     }
     match supervisor.runtime.create(spec) {
         Err(Problem::ImageMissing(_)) if !plan.rebuild => {
-            pull(supervisor, spec)?;
+            image::make(supervisor, plan)?;
             Ok(supervisor.runtime.create(spec)?)
         }
         Err(problem @ Problem::Unreachable(..)) => {
@@ -224,24 +201,6 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
         }
         result => Ok(result?),
     }
-}
-
-fn pull(supervisor: &Supervisor, spec: &ContainerSpec) -> Result<()> {
-    let image = spec.image.as_deref().unwrap_or_default();
-    supervisor.notice(&format!("getting the image {image}"));
-    let going_on = || supervisor.intent().is_none();
-    let pulled = supervisor.runtime.pull_image(image, &going_on);
-    supervisor.check_intent()?;
-    pulled.map_err(|problem| {
-        let error = Error::from(problem);
-        match error.kind {
-            Kind::Image => Error {
-                message: format!("cannot get the image '{image}': {}", error.message),
-                ..error
-            },
-            _ => error,
-        }
-    })
 }
 
 /// Sees a started run to its end.

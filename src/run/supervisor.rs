@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -26,6 +27,8 @@ pub(super) struct Supervisor {
     pub(super) exit: ExitSignal,
     /// Whether the run is in the background: then its client waits for the start alone.
     pub(super) background: bool,
+    /// Whether ports of it are published.
+    publishes: bool,
     intent: Mutex<Option<Intent>>,
     client: Option<UnixStream>,
     started: Once,
@@ -41,6 +44,7 @@ impl Supervisor {
     ) -> Arc<Supervisor> {
         Arc::new(Supervisor {
             background: run.record().background,
+            publishes: !run.record().ports.is_empty(),
             run: Mutex::new(run),
             runtime,
             capture: Arc::new(capture),
@@ -111,6 +115,43 @@ impl Supervisor {
         });
     }
 
+    /// Tells the client, unless it is so far behind that it would hold us up.
+    pub(super) fn tell_in_passing(&self, message: &ToClient) {
+        let Some(client) = &self.client else { return };
+        let mut fds = [PollFd::new(client, PollFlags::OUT)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
+            let _ = protocol::send(client, message);
+        }
+    }
+
+    /// The first output says that the workload runs; but where ports are published, the engine has to
+    /// say first which they are.
+    fn output_came(&self) {
+        if self.is_started() || self.publishes {
+            return;
+        }
+        self.has_started(None);
+    }
+
+    /// The ports of the host, as the engine tells them.
+    pub(super) fn has_ports(&self, published: &[(u16, u16)]) {
+        if self.is_started() || !self.publishes {
+            return;
+        }
+        self.run().stage(|record| {
+            for port in &mut record.ports {
+                let found = published
+                    .iter()
+                    .find(|(inside, _)| *inside == port.container);
+                port.host = found.map(|(_, outside)| *outside).or(port.host);
+            }
+        });
+    }
+
     /// The workload runs: records it, and tells the client. Once.
     pub(super) fn has_started(&self, at: Option<Timestamp>) {
         self.started.call_once(|| {
@@ -137,7 +178,7 @@ impl Supervisor {
     pub(super) fn on_output(self: &Arc<Self>) -> impl Fn(Event) + Send + Sync + Clone + 'static {
         let supervisor = Arc::clone(self);
         move |event| match event {
-            Event::Output => supervisor.has_started(None),
+            Event::Output => supervisor.output_came(),
             // Whether that ends the run is up to the client, if it is still there.
             Event::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
                 stream: stream.as_str().to_owned(),

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::supervisor::Supervisor;
 use super::verdict::verdict;
+use super::workspace;
 use crate::failpoint::checkpoint;
 use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
-use crate::store::{StreamBytes, Timestamp};
+use crate::store::{Reason, StreamBytes, Timestamp};
 
 /// How long reading all of the runtime's own log may take.
 const CATCH_UP: Duration = Duration::from_secs(600);
@@ -84,7 +85,8 @@ impl Watch<'_> {
     /// What a look at the container says; its end, if that is what it says.
     fn judge(&mut self, state: Inspected, ended: bool, handle: &str) -> Option<Exit> {
         match state {
-            Inspected::Running { started_at } => {
+            Inspected::Running { started_at, ports } => {
+                self.supervisor.has_ports(&ports);
                 self.supervisor.has_started(started_at);
                 match ended {
                     true => self.reattach(handle),
@@ -226,7 +228,11 @@ impl Watch<'_> {
         capture.close_log();
         checkpoint("log-closed");
         let outage = capture.outage();
-        let (state, reason) = verdict(exit, self.supervisor.intent());
+        let (state, mut reason) = verdict(exit, self.supervisor.intent());
+        let hook = reason == Reason::Exited && workspace::hook_failed(self.supervisor, exit);
+        if hook {
+            reason = Reason::HookFailed;
+        }
         self.supervisor.conclude(|record| {
             if let Some((since, why)) = &outage {
                 record.log.mark_missing(*since, why);
@@ -242,6 +248,9 @@ impl Watch<'_> {
             record.exit_code = exit.code;
             record.oom_killed = exit.oom_killed;
             record.error = exit.error.clone().map(|text| crate::term::harmless(&text));
+            if let (true, Some(code)) = (hook, exit.code) {
+                record.error = Some(format!("the hook pre_run failed with exit code {code}"));
+            }
             (record.state, record.reason) = (state, Some(reason));
         });
     }

@@ -55,6 +55,87 @@ pub(super) fn run(
     })
 }
 
+/// Runs a command that says much, to its end, and passes on every line of both its streams, which are
+/// one here. Otherwise as [`run`]. Says whether it succeeded.
+pub(super) fn stream(
+    command: &mut Command,
+    patience: Duration,
+    going_on: &dyn Fn() -> bool,
+    on_line: &mut dyn FnMut(&str),
+) -> io::Result<bool> {
+    let deadline = Instant::now() + patience;
+    let (reader, writer) = io::pipe()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
+    // Our copies of the writing end are in the command, and would keep the pipe open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let result = read_lines(reader, deadline, going_on, on_line)
+        .and_then(|()| wait_until(&mut child, deadline));
+    if result.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    Ok(result?.success())
+}
+
+/// Runs a command between two streams that we do not look at. `Some`: it failed, and said this.
+pub(super) fn transfer(
+    command: &mut Command,
+    input: Stdio,
+    output: Stdio,
+    patience: Duration,
+) -> io::Result<Option<String>> {
+    let mut child = command
+        .stdin(input)
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Our copies of the streams are in the command, and would keep them open.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let result = converse(&mut child, b"", Instant::now() + patience, &|| true);
+    if result.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (_, stderr, status) = result?;
+    Ok((!status.success()).then_some(stderr))
+}
+
+fn read_lines(
+    reader: io::PipeReader,
+    deadline: Instant,
+    going_on: &dyn Fn() -> bool,
+    on_line: &mut dyn FnMut(&str),
+) -> io::Result<()> {
+    let mut stream = Some(reader);
+    let mut line = Vec::new();
+    while stream.is_some() {
+        wait_readable(&stream, &None::<io::PipeReader>, deadline)?;
+        let mut bytes = Vec::new();
+        read_ready(&mut stream, &mut bytes)?;
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || line.len() > LONGEST_LINE {
+                on_line(String::from_utf8_lossy(&line).trim_end());
+                line.clear();
+            }
+        }
+        if !going_on() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    if !line.is_empty() {
+        on_line(String::from_utf8_lossy(&line).trim_end());
+    }
+    Ok(())
+}
+
+/// What is longer is passed on in pieces, in bytes.
+const LONGEST_LINE: usize = 64 * 1024;
+
 fn converse(
     child: &mut Child,
     input: &[u8],

@@ -10,20 +10,24 @@ mod child;
 mod choose;
 mod docker;
 mod problem;
+mod tool;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use choose::{Name, SUPPORTED, WORDS, choose, engine_settings, on_path, open};
 pub(crate) use problem::{Problem, Result};
+pub(crate) use tool::ask_tool;
 
-use crate::store::{Mount, RunDir, StreamBytes, Timestamp};
+use crate::config::Ulimit;
+use crate::store::{Mount, Port, RunDir, StreamBytes, Timestamp, WorkspaceMode};
 
-/// Where every workspace is mounted.
-pub(crate) const WORKSPACE: &str = "/workspace";
+pub(crate) use crate::config::WORKSPACE;
 
 /// The workload's home directory, where the image's own cannot be used. Gone with the container.
 pub(crate) const HOME: &str = "/home/moat";
@@ -36,8 +40,36 @@ pub(crate) trait Runtime: Send + Sync {
     /// Gets an image from its registry. Gives up when `going_on` says no.
     fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()>;
 
-    /// Makes a container that is not started. The image must be there.
+    /// Whether an image is there.
+    fn has_image(&self, image: &str) -> Result<bool>;
+
+    /// Builds an image, and tells of every line that the builder prints. Gives up when `going_on`
+    /// says no. [`Problem::Refused`]: a step failed.
+    fn build_image(
+        &self,
+        build: &ImageBuild,
+        tell: &mut dyn FnMut(BuildEvent<'_>),
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<()>;
+
+    /// Makes a volume that outlives containers, if there is none of that name.
+    fn make_volume(&self, volume: &EngineVolume) -> Result<()>;
+
+    /// The volumes of this home.
+    fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>>;
+
+    /// Removes a volume. Fine if it is gone.
+    fn remove_volume(&self, handle: &str) -> Result<()>;
+
+    /// Makes a container that is not started, with all that belongs into it. The image must be there.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
+
+    /// Writes what is in the container's own copy of the workspace to a file, as a tar archive of
+    /// paths from `./` on. The container need not run.
+    fn save_workspace(&self, handle: &str, into: File) -> Result<()>;
+
+    /// Whether it was the script before the command that ended the container.
+    fn pre_run_failed(&self, handle: &str) -> Result<bool>;
 
     /// Starts a container and gives its output from the first byte on.
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached>;
@@ -75,16 +107,69 @@ pub(crate) struct ContainerSpec {
     pub(crate) home_label: String,
     pub(crate) run_label: String,
     pub(crate) image: Option<String>,
+    /// The directory that is shown as the root, where there are no images.
+    pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
+    pub(crate) workspace_mode: WorkspaceMode,
     pub(crate) command: Vec<String>,
+    /// A script for `sh -e` that runs before the command.
+    pub(crate) pre_run: Option<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) volumes: Vec<VolumeMount>,
+    /// Directories that are empty, in memory, and the workload's own.
+    pub(crate) scratch: Vec<String>,
     /// Directories that are covered with an empty one, so that nothing below can be reached.
     pub(crate) covered: Vec<String>,
     pub(crate) user: User,
+    /// Whether the image has a home directory for the user.
+    pub(crate) has_home: bool,
+    /// Published on 127.0.0.1.
+    pub(crate) ports: Vec<Port>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
+    /// The most processes and threads. Not set: enough for builds, too few for a fork bomb.
+    pub(crate) pids: Option<u32>,
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) stdin: bool,
+}
+
+/// A volume of the engine, mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeMount {
+    pub(crate) handle: String,
+    pub(crate) target: String,
+    pub(crate) readonly: bool,
+}
+
+/// A volume of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EngineVolume {
+    pub(crate) handle: String,
+    pub(crate) home_label: String,
+    /// `PROJECT/NAME`.
+    pub(crate) name: String,
+}
+
+/// How to build an image.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageBuild {
+    pub(crate) tag: String,
+    pub(crate) home_label: String,
+    pub(crate) dockerfile: PathBuf,
+    pub(crate) context: PathBuf,
+    /// Whether to use nothing of what was built before.
+    pub(crate) fresh: bool,
+}
+
+/// What a builder says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuildEvent<'a> {
+    /// A step begins, or is named as the one that failed: `3/9 RUN …`.
+    Step(&'a str),
+    /// Any other line.
+    Line(&'a str),
 }
 
 /// The user and group that the workload runs as: the workspace's owner.
@@ -132,6 +217,8 @@ pub(crate) enum Inspected {
     Created,
     Running {
         started_at: Option<Timestamp>,
+        /// The ports of the container, and those of the host where they are published.
+        ports: Vec<(u16, u16)>,
     },
     Exited(Exit),
 }

@@ -89,6 +89,34 @@ impl Home {
         self.root.join("config.yaml")
     }
 
+    /// Where a person's own entries of the registry are.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.root.join("registry.d")
+    }
+
+    /// Where the projects' volumes are; below, one directory per project and volume.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// Takes the lock of something that only one process may make at a time, waiting for it as long
+    /// as `going_on` says so. `None`: it no longer does. The lock's file goes with the lock.
+    pub(crate) fn making(&self, what: &str, going_on: &dyn Fn() -> bool) -> Result<Option<Making>> {
+        let dir = self.root.join("locks");
+        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        let path = dir.join(what);
+        while going_on() {
+            let Some(lock) = lock::exclusive(&path, LOOK)? else {
+                continue;
+            };
+            // The holder before us may have removed the file that we waited for.
+            if lock::is_current(&lock, &path) {
+                return Ok(Some(Making { path, _lock: lock }));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
@@ -151,6 +179,23 @@ impl Home {
             let message = format!("another moat command has held {} for 10 s", path.display());
             Error::new(Kind::Store, message).hint("see who holds it: fuser -v on that file")
         })
+    }
+}
+
+/// How often one who waits for a lock asks whether to go on waiting.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The right to make something that nobody else may make meanwhile.
+#[derive(Debug)]
+pub(crate) struct Making {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // While the lock is held: who waits for this file sees that it is gone, and makes another.
+        let _ = file::remove_if_there(&self.path);
     }
 }
 

@@ -74,6 +74,13 @@ impl Name {
         valid.then(|| Name(text.to_owned()))
     }
 
+    /// The name with a number behind it.
+    pub(crate) fn numbered(&self, number: u32) -> Name {
+        let suffix = format!("-{number}");
+        let kept: String = self.0.chars().take(63 - suffix.len()).collect();
+        Name(kept + &suffix)
+    }
+
     /// Two words, and a number from the second try on, so that trying again ends soon.
     pub(crate) fn random(attempt: u32) -> io::Result<Name> {
         let bytes: [u8; 4] = random_bytes()?;

@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,13 @@ pub(crate) fn exclusive(path: &Path, patience: Duration) -> Result<Option<Lock>>
             Err(_) => std::thread::sleep(Duration::from_millis(2)),
         }
     }
+}
+
+/// Whether the lock is on the file that is at `path` now, and not on one that was removed.
+pub(crate) fn is_current(lock: &Lock, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let held = lock.0.metadata().map(identity).ok();
+    held.is_some() && held == std::fs::metadata(path).map(identity).ok()
 }
 
 /// Whether anybody holds the lock of `path` now. A file that is not there is not locked.

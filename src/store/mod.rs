@@ -17,6 +17,7 @@ mod record;
 mod resolve;
 mod run_dir;
 mod time;
+mod tree;
 
 pub(crate) use file::{create, make_dir, write_atomically};
 pub(crate) use home::Home;
@@ -27,7 +28,10 @@ pub(crate) use log_entry::{Entry, Stream, StreamBytes};
 pub(crate) use log_read::{LogReader, last_lines};
 pub(crate) use log_write::LogWriter;
 pub(crate) use owned::{NewRun, OwnedRun, remove};
-pub(crate) use record::{LogState, Mount, Reason, Record, Resource, ResourceKind, Stage, State};
+pub(crate) use record::{
+    LogState, Mount, Port, Reason, Record, Resource, ResourceKind, Stage, State, WorkspaceMode,
+};
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use time::Timestamp;
+pub(crate) use tree::{Packing, extract, pack};

@@ -39,6 +39,8 @@ pub(crate) struct OwnedRun {
 /// What a new run is called, and its record but for id and name.
 pub(crate) struct NewRun<F> {
     pub(crate) name: Option<Name>,
+    /// Whether a number may be added to the name where it is taken.
+    pub(crate) or_numbered: bool,
     pub(crate) record: F,
 }
 
@@ -54,6 +56,7 @@ impl OwnedRun {
         for attempt in 0.. {
             let id = RunId::random().map_err(|error| failed(&error))?;
             let name = match &new.name {
+                Some(name) if attempt > 0 => name.numbered(attempt + 1),
                 Some(name) => name.clone(),
                 None => Name::random(attempt).map_err(|error| failed(&error))?,
             };
@@ -61,6 +64,7 @@ impl OwnedRun {
             match (draft.publish()?, &new.name) {
                 (Ok(run), _) => return Ok(run),
                 (Err(_), None) if attempt < 20 => {}
+                (Err(_), Some(_)) if new.or_numbered && attempt < 1000 => {}
                 (Err(taken), _) => return Err(taken),
             }
         }

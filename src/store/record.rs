@@ -29,6 +29,14 @@ pub(crate) struct Record {
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
     pub(crate) mounts: Vec<Mount>,
+    /// As they are known: those of the host when the workload runs.
+    #[serde(default)]
+    pub(crate) ports: Vec<Port>,
+    #[serde(default)]
+    pub(crate) workspace_mode: WorkspaceMode,
+    /// Whether a script runs before the command.
+    #[serde(default)]
+    pub(crate) pre_run: bool,
     pub(crate) background: bool,
     pub(crate) interactive: bool,
     pub(crate) keep: bool,
@@ -132,6 +140,8 @@ pub(crate) enum Reason {
     Oom,
     /// It could not be started.
     StartError,
+    /// The script before the command failed; the code is its own.
+    HookFailed,
     /// Its container vanished, or its end cannot be known.
     Lost,
     #[serde(other)]
@@ -147,6 +157,7 @@ impl Reason {
             Reason::Timeout => "timeout",
             Reason::Oom => "oom",
             Reason::StartError => "start-error",
+            Reason::HookFailed => "hook-failed",
             Reason::Lost => "lost",
             Reason::Unknown => "unknown",
         }
@@ -179,6 +190,26 @@ impl LogState {
             };
         }
     }
+}
+
+/// How the workload sees the workspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkspaceMode {
+    /// The directory itself.
+    #[default]
+    Bind,
+    /// A copy of it; the directory stays as it is.
+    Volume,
+}
+
+/// A port of the container that is published on 127.0.0.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    pub(crate) container: u16,
+    /// Not set: the engine chooses one that is free.
+    pub(crate) host: Option<u16>,
 }
 
 /// One bind mount.

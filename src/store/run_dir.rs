@@ -95,6 +95,38 @@ impl RunDir {
         self.path.join("sandbox")
     }
 
+    /// What the image of the run was built from, and what the builder said.
+    pub(crate) fn dockerfile(&self) -> PathBuf {
+        self.path.join("Dockerfile")
+    }
+
+    pub(crate) fn build_context(&self) -> PathBuf {
+        self.path.join("context")
+    }
+
+    pub(crate) fn build_log(&self) -> PathBuf {
+        self.path.join("build.log")
+    }
+
+    /// What the workload left in its copy of the workspace, as a tar archive.
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.path.join("workspace.tar")
+    }
+
+    /// Whether the run holds the only copy of what its workload made.
+    pub(crate) fn holds_only_copy(&self) -> bool {
+        self.workspace().exists() && !self.exported().exists()
+    }
+
+    /// Notes that the workspace was given to somebody.
+    pub(crate) fn mark_exported(&self) {
+        let _ = file::create(&self.exported());
+    }
+
+    fn exported(&self) -> PathBuf {
+        self.path.join("exported")
+    }
+
     pub(super) fn record(&self) -> PathBuf {
         self.path.join("run.json")
     }

@@ -1,10 +1,12 @@
-//! The terminal: what may be shown on it, and how wide it is.
+//! The terminal: what may be shown on it, how wide it is, and what a mistyped word was meant to be.
 //!
 //! The lowest layer: it knows nothing of moat.
 
+mod suggest;
 mod table;
 mod text;
 
+pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use text::{age, harmless};
 

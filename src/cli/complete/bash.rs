@@ -157,7 +157,7 @@ fn set_kind(out: &mut String, pattern: &str, complete: &Complete) {
         Complete::Directory => "directory".to_owned(),
         Complete::Run => "run".to_owned(),
         Complete::Command => words(&COMMANDS.iter().flat_map(Command::names).collect::<Vec<_>>()),
-        Complete::Words(list) => words(list),
+        Complete::Words(list) | Complete::Action(list) => words(list),
     };
     case(out, pattern, &format!("kind='{kind}'"));
 }

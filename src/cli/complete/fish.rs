@@ -95,7 +95,9 @@ fn source(complete: &Complete) -> Option<String> {
             let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
             Some(format!("-a '{}'", names.join(" ")))
         }
-        Complete::Words(words) => Some(format!("-a '{}'", words.join(" "))),
+        Complete::Words(words) | Complete::Action(words) => {
+            Some(format!("-a '{}'", words.join(" ")))
+        }
     }
 }
 

@@ -133,7 +133,7 @@ fn action(complete: &Complete) -> String {
         Complete::Directory => "_files -/".to_owned(),
         Complete::Run => "_moat_runs".to_owned(),
         Complete::Command => "_moat_commands".to_owned(),
-        Complete::Words(words) => format!("({})", words.join(" ")),
+        Complete::Words(words) | Complete::Action(words) => format!("({})", words.join(" ")),
     }
 }
 

@@ -1,27 +1,77 @@
-//! The first thing that runs inside a sandbox: marks that the sandbox stands, then becomes the
-//! workload. It turns "cannot be executed" into the exit codes of a shell, 126 and 127.
+//! The first thing that runs inside a sandbox: sets limits, marks that the sandbox stands, runs the
+//! script before the command, then becomes the command. It turns "cannot be executed" into the exit
+//! codes of a shell, 126 and 127.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::fd::RawFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+
+use super::limits;
 
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__init";
 
-/// Runs the command, and returns only if that fails: with the exit code.
-pub(crate) fn init(command: &[OsString]) -> u8 {
-    let Some((program, args)) = command.split_first() else {
+/// Runs the command, and returns only if that fails: with the exit code. The arguments: limits, the
+/// descriptor for the code of a failed script, the script (may be empty), the command.
+pub(crate) fn init(args: &[OsString]) -> u8 {
+    let [limits, note, pre_run, program, args @ ..] = args else {
         return 127;
     };
     let mut stderr = io::stderr();
+    // Before the mark: a sandbox without its limits does not stand.
+    if let Err(why) = limits::apply(&limits.to_string_lossy()) {
+        let _ = writeln!(stderr, "bwrap: {why}");
+        return 125;
+    }
     if stderr.write_all(super::status::STARTED).is_err() {
         return 126;
     }
+    let note = note.to_str().and_then(|note| note.parse().ok());
+    if let Err(code) = prepare(pre_run, note) {
+        return code;
+    }
     let error = Command::new(program).args(args).exec();
+    cannot_run(program, &error)
+}
+
+/// Runs the script, and notes its code if it fails.
+fn prepare(script: &OsStr, note: Option<RawFd>) -> Result<(), u8> {
+    // Opened again, by a way that the workload does not inherit.
+    let path = note.map(|fd| format!("/proc/self/fd/{fd}"));
+    let file = path.and_then(|path| std::fs::File::options().append(true).open(path).ok());
+    close_fds::set_fds_cloexec(3, &[]);
+    if script.is_empty() {
+        return Ok(());
+    }
+    let ran = Command::new("sh")
+        .arg("-ec")
+        .arg(script)
+        .arg("pre_run")
+        .stdin(Stdio::null())
+        .status();
+    let code = match ran {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => code(status),
+        Err(error) => cannot_run(OsStr::new("sh"), &error),
+    };
+    if let Some(mut file) = file {
+        let _ = writeln!(file, "{code}");
+    }
+    Err(code)
+}
+
+/// As a shell has it: 128 and the signal's number for a death by signal.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
+}
+
+fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
     let name = crate::term::harmless(&program.to_string_lossy());
-    let reason = crate::error::reason(&error);
-    let _ = writeln!(stderr, "moat: cannot run '{name}': {reason}");
+    let reason = crate::error::reason(error);
+    let _ = writeln!(io::stderr(), "moat: cannot run '{name}': {reason}");
     match error.kind() {
         io::ErrorKind::NotFound => 127,
         _ => 126,

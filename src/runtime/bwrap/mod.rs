@@ -9,9 +9,12 @@
 //! | `lock` | held by the shim as long as it lives |
 //! | `shim` | its process identity |
 //! | `stdout`, `stderr` | what the workload wrote; see [`started`] for the beginning of `stderr` |
+//! | `hook` | the exit code of a script before the command that failed |
+//! | `workspace` | the workload's own copy of the workspace, if it has one |
 //! | `status` | what `bwrap --json-status-fd` says: the child's pid, and at the end the exit code |
 
 mod init;
+mod limits;
 mod sandbox;
 mod shim;
 mod status;
@@ -20,7 +23,7 @@ mod tail;
 pub(crate) use init::{COMMAND as INIT, init};
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -34,9 +37,12 @@ use rustix::process::Signal;
 use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
-    AttachEnd, Attached, Client, ContainerSpec, Exit, Inspected, Labelled, Runtime, child,
+    AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, Exit, ImageBuild,
+    Inspected, Labelled, Runtime, child,
 };
-use crate::store::{Process, StreamBytes, Timestamp, is_held, make_dir};
+use crate::store::{
+    Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
+};
 use tail::Tail;
 
 /// How long the shim may take to act on a signal.
@@ -119,15 +125,58 @@ impl Runtime for Bwrap {
     }
 
     fn pull_image(&self, _image: &str, _going_on: &dyn Fn() -> bool) -> Result<()> {
-        Err(Problem::Refused("bwrap has no images".to_owned()))
+        Err(no_images())
     }
 
-    fn create(&self, _spec: &ContainerSpec) -> Result<()> {
+    fn has_image(&self, _image: &str) -> Result<bool> {
+        Err(no_images())
+    }
+
+    fn build_image(
+        &self,
+        _build: &ImageBuild,
+        _tell: &mut dyn FnMut(BuildEvent<'_>),
+        _going_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        Err(no_images())
+    }
+
+    fn make_volume(&self, _volume: &EngineVolume) -> Result<()> {
+        Err(Problem::Refused("bwrap has no volumes".to_owned()))
+    }
+
+    fn volumes(&self, _home: &str) -> Result<Vec<EngineVolume>> {
+        Ok(Vec::new())
+    }
+
+    fn remove_volume(&self, _handle: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn create(&self, spec: &ContainerSpec) -> Result<()> {
         if !on_path("bwrap") {
             return Err(failed(&io::ErrorKind::NotFound.into()));
         }
         let dir = self.dir()?;
-        make_dir(dir).map_err(|error| store_failed(dir, &error))
+        make_dir(dir).map_err(|error| store_failed(dir, &error))?;
+        match spec.workspace_mode {
+            WorkspaceMode::Bind => Ok(()),
+            WorkspaceMode::Volume => copy_workspace(dir, spec),
+        }
+    }
+
+    fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
+        let copy = self.dir()?.join(WORKSPACE_COPY);
+        let packing = pack(&copy, &[], Stdio::from(into));
+        let packed = packing.and_then(Packing::finish);
+        packed
+            .map_err(|error| store_failed(&copy, &error))?
+            .map_err(Problem::Refused)
+    }
+
+    fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
+        let note = fs::metadata(self.dir()?.join(shim::HOOK));
+        Ok(note.is_ok_and(|note| note.len() > 0))
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
@@ -146,15 +195,17 @@ impl Runtime for Bwrap {
             .arg(reader.as_raw_fd().to_string())
             .arg(spec.user.uid.to_string())
             .arg(spec.user.gid.to_string())
+            .arg(limits::encode(&spec.ulimits))
+            .arg(spec.pre_run.as_deref().unwrap_or_default())
             .args(&spec.command)
             .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(&error))?;
         drop(reader);
-        let args = sandbox::args(spec).join("\0") + "\0";
+        let args = sandbox::args(dir, spec).join("\0") + "\0";
         // If the shim is gone already, its status says so.
-        let _ = fs::File::from(writer).write_all(args.as_bytes());
+        let _ = File::from(writer).write_all(args.as_bytes());
         let bells = (child.stdout.take(), child.stderr.take());
         wait_locked(dir, &mut child)?;
         Ok(Attached {
@@ -189,6 +240,7 @@ impl Runtime for Bwrap {
             match status::started(dir) {
                 Some(_) => Inspected::Running {
                     started_at: modified(&dir.join("shim")),
+                    ports: Vec::new(),
                 },
                 None => Inspected::Created,
             }
@@ -239,6 +291,44 @@ impl Runtime for Bwrap {
     fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
     }
+}
+
+/// The workload's own copy of the workspace.
+const WORKSPACE_COPY: &str = "workspace";
+
+/// What is the workspace of a sandbox.
+fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
+    match spec.workspace_mode {
+        WorkspaceMode::Bind => spec.workspace.clone(),
+        WorkspaceMode::Volume => dir.join(WORKSPACE_COPY),
+    }
+}
+
+fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
+    let copy = dir.join(WORKSPACE_COPY);
+    let failed = |error: io::Error| store_failed(&copy, &error);
+    make_dir(&copy).map_err(failed)?;
+    let inside = format!("{}/", super::WORKSPACE);
+    let hidden = spec
+        .covered
+        .iter()
+        .filter_map(|path| path.strip_prefix(&inside));
+    let hidden: Vec<String> = hidden.map(str::to_owned).collect();
+    let mut packing = pack(&spec.workspace, &hidden, Stdio::piped()).map_err(failed)?;
+    let extracted = extract(packing.archive(), &copy).map_err(failed)?;
+    let packed = packing.finish().map_err(failed)?;
+    let words = packed.err().or((!extracted.status.success())
+        .then(|| String::from_utf8_lossy(&extracted.stderr).trim().to_owned()));
+    match words {
+        None => Ok(()),
+        Some(words) => Err(Problem::Refused(format!(
+            "the workspace cannot be copied: {words}"
+        ))),
+    }
+}
+
+fn no_images() -> Problem {
+    Problem::Refused("bwrap has no images".to_owned())
 }
 
 /// Waits until the shim holds its lock: from then on the lock says whether it lives.

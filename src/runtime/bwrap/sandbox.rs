@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::{ContainerSpec, HOME, WORKSPACE};
+use crate::store::WorkspaceMode;
 
 /// Own namespaces for everything; `--unshare-user` always, or bwrap may fall back to less.
 pub(super) const NAMESPACES: [&str; 8] = [
@@ -31,7 +32,8 @@ pub(super) const INIT: &str = "/.moat-init";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The sandbox of a container, without the command and what the shim adds.
-pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
+/// `dir`: that of the sandbox's own files.
+pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     let mut args: Vec<String> = NAMESPACES.map(str::to_owned).to_vec();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     add(&[
@@ -47,21 +49,29 @@ pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
         "--gid",
         &spec.user.gid.to_string(),
     ]);
-    for path in SHOWN {
-        show(path, &mut add);
+    match &spec.rootfs {
+        Some(path) => show_rootfs(path, &mut add),
+        None => {
+            for path in SHOWN {
+                show(path, path, &mut add);
+            }
+        }
     }
     add(&["--proc", "/proc", "--dev", "/dev"]);
     for path in ["/tmp", "/run", "/home", "/var"] {
         add(&["--tmpfs", path]);
     }
     add(&["--dir", "/var/tmp", "--perms", "0700", "--dir", HOME]);
-    if spec.user.uid == 0 {
+    if spec.user.uid == 0 && spec.rootfs.is_none() {
         // Root may read what others may not; the workload is one of the others.
         hide_private(Path::new("/etc"), 0, &mut add);
     }
-    add(&["--bind", &spec.workspace.to_string_lossy(), WORKSPACE]);
-    for path in &spec.covered {
-        add(&["--tmpfs", path, "--remount-ro", path]);
+    let workspace = super::workspace(dir, spec);
+    add(&["--bind", &workspace.to_string_lossy(), WORKSPACE]);
+    if spec.workspace_mode == WorkspaceMode::Bind {
+        for path in &spec.covered {
+            add(&["--tmpfs", path, "--remount-ro", path]);
+        }
     }
     for mount in &spec.mounts {
         let option = if mount.readonly {
@@ -70,6 +80,9 @@ pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
             "--bind"
         };
         add(&[option, &mount.source.to_string_lossy(), &mount.target]);
+    }
+    for path in &spec.scratch {
+        add(&["--tmpfs", path]);
     }
     add(&["--chdir", WORKSPACE]);
     for (name, value) in [("PATH", PATH), ("HOME", HOME)] {
@@ -81,12 +94,28 @@ pub(super) fn args(spec: &ContainerSpec) -> Vec<String> {
     args
 }
 
-/// A link (as `/bin` to `usr/bin`) stays a link.
-fn show(path: &str, add: &mut impl FnMut(&[&str])) {
-    match std::fs::read_link(path) {
+/// Shows the real directory `from` at `path`. A link (as `/bin` to `usr/bin`) stays a link.
+fn show(from: &str, path: &str, add: &mut impl FnMut(&[&str])) {
+    match std::fs::read_link(from) {
         Ok(target) => add(&["--symlink", &target.to_string_lossy(), path]),
-        Err(_) if Path::new(path).is_dir() => add(&["--ro-bind", path, path]),
+        Err(_) if Path::new(from).is_dir() => add(&["--ro-bind", from, path]),
         Err(_) => {}
+    }
+}
+
+/// Shows the directories of another system, but for those that every sandbox has of its own. The root
+/// itself stays the sandbox's, so that there is a place for what is mounted.
+fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
+    let own = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
+    let mut names: Vec<String> = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    for name in names.iter().filter(|name| !own.contains(&name.as_str())) {
+        show(&root.join(name).to_string_lossy(), &format!("/{name}"), add);
     }
 }
 

@@ -5,10 +5,10 @@
 //! bell: a byte on our standard output (or error) for the stream of that name.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +25,9 @@ use crate::store::{Process, create, exclusive, write_atomically};
 
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__shim";
+
+/// Where the code of a script before the command is noted, if it failed.
+pub(super) const HOOK: &str = "hook";
 
 /// How long a signal waits for a workload that is about to start.
 const START: Duration = Duration::from_secs(3);
@@ -59,12 +62,14 @@ struct Request<'a> {
     args_fd: &'a OsStr,
     uid: u32,
     gid: u32,
+    limits: &'a OsStr,
+    pre_run: &'a OsStr,
     command: &'a [OsString],
 }
 
 impl<'a> Request<'a> {
     fn parse(args: &'a [OsString]) -> Option<Request<'a>> {
-        let [dir, args_fd, uid, gid, command @ ..] = args else {
+        let [dir, args_fd, uid, gid, limits, pre_run, command @ ..] = args else {
             return None;
         };
         Some(Request {
@@ -72,6 +77,8 @@ impl<'a> Request<'a> {
             args_fd,
             uid: uid.to_str()?.parse().ok()?,
             gid: gid.to_str()?.parse().ok()?,
+            limits,
+            pre_run,
             command,
         })
     }
@@ -118,7 +125,10 @@ impl<'a> Request<'a> {
     fn spawn(&self) -> io::Result<Child> {
         let status = create(&self.dir.join("status"))?;
         let program = File::open("/proc/self/exe")?;
-        for inherited in [status.as_fd(), program.as_fd()] {
+        let hook = create(&self.dir.join(HOOK))?;
+        // The sandbox may have another user, which reaches the file by this descriptor alone.
+        hook.set_permissions(Permissions::from_mode(0o666))?;
+        for inherited in [status.as_fd(), program.as_fd(), hook.as_fd()] {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
         }
         let mut command = Command::new("bwrap");
@@ -136,6 +146,9 @@ impl<'a> Request<'a> {
                 sandbox::INIT,
             ])
             .args(["--", sandbox::INIT, init::COMMAND])
+            .arg(self.limits)
+            .arg(hook.as_raw_fd().to_string())
+            .arg(self.pre_run)
             .args(self.command)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

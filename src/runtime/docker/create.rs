@@ -2,6 +2,8 @@
 
 use super::super::problem::{Problem, Result};
 use super::super::{ContainerSpec, HOME, WORKSPACE};
+use super::fill;
+use crate::store::WorkspaceMode;
 
 pub(super) const HOME_LABEL: &str = "moat.home";
 
@@ -50,27 +52,28 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     for capability in CAPABILITIES {
         add(&["--cap-add", capability]);
     }
-    add(&["--security-opt", "no-new-privileges", "--pids-limit", PIDS]);
+    let pids = spec
+        .pids
+        .map_or_else(|| PIDS.to_owned(), |pids| pids.to_string());
+    add(&["--security-opt", "no-new-privileges", "--pids-limit", &pids]);
     add(&["--workdir", WORKSPACE]);
-    add(&[
-        "--mount",
-        &bind(&spec.workspace.to_string_lossy(), WORKSPACE, false),
-    ]);
-    for mount in &spec.mounts {
-        let source = mount.source.to_string_lossy();
-        add(&["--mount", &bind(&source, &mount.target, mount.readonly)]);
+    for mount in storage(spec) {
+        add(&["--mount", &mount]);
     }
-    for path in &spec.covered {
-        add(&["--tmpfs", &format!("{path}:ro")]);
+    // Where the workspace is a copy, what is hidden was not copied.
+    if spec.workspace_mode == WorkspaceMode::Bind {
+        for path in &spec.covered {
+            add(&["--tmpfs", &format!("{path}:ro")]);
+        }
+    }
+    let owner = format!("uid={},gid={}", spec.user.uid, spec.user.gid);
+    for path in &spec.scratch {
+        add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
     }
     add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
-    if spec.user.uid != 0 {
+    if spec.user.uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which it may not write to.
-        let (uid, gid) = (spec.user.uid, spec.user.gid);
-        add(&[
-            "--tmpfs",
-            &format!("{HOME}:uid={uid},gid={gid},mode=0700,exec"),
-        ]);
+        add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
         if !spec.env.iter().any(|(name, _)| name == "HOME") {
             add(&["--env", &format!("HOME={HOME}")]);
         }
@@ -87,18 +90,70 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     if let Some(cpus) = spec.cpus {
         add(&["--cpus", &cpus.to_string()]);
     }
+    settings(spec, &mut add);
     if spec.stdin {
         add(&["--interactive"]);
     }
     let (environment, input) = values(spec, &mut add)?;
     let image = spec.image.as_deref().unwrap_or_default();
-    add(&["--", image]);
+    match &spec.pre_run {
+        None => add(&["--", image]),
+        // The script comes first, so the image's own entry point cannot.
+        Some(script) => add(&[
+            "--entrypoint",
+            "/bin/sh",
+            "--",
+            image,
+            "-c",
+            fill::PRE_RUN,
+            "moat",
+            script,
+        ]),
+    }
     args.extend(spec.command.iter().cloned());
     Ok(Request {
         args,
         environment,
         input,
     })
+}
+
+/// What is mounted: the workspace, directories of the host, volumes.
+fn storage(spec: &ContainerSpec) -> Vec<String> {
+    let mut mounts = vec![match spec.workspace_mode {
+        WorkspaceMode::Bind => bind(&spec.workspace.to_string_lossy(), WORKSPACE, false),
+        // Without a name: it goes with the container.
+        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE}"),
+    }];
+    for mount in &spec.mounts {
+        let source = mount.source.to_string_lossy();
+        mounts.push(bind(&source, &mount.target, mount.readonly));
+    }
+    for volume in &spec.volumes {
+        mounts.push(mount(
+            "volume",
+            &volume.handle,
+            &volume.target,
+            volume.readonly,
+        ));
+    }
+    mounts
+}
+
+fn settings(spec: &ContainerSpec, add: &mut impl FnMut(&[&str])) {
+    for port in &spec.ports {
+        // Never on another address: who is allowed in is for a person to decide.
+        let host = port.host.map_or_else(String::new, |host| host.to_string());
+        add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
+    }
+    for server in &spec.dns {
+        add(&["--dns", &server.to_string()]);
+    }
+    for limit in &spec.ulimits {
+        let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        let (soft, hard) = (number(limit.soft), number(limit.hard));
+        add(&["--ulimit", &format!("{}={soft}:{hard}", limit.name)]);
+    }
 }
 
 /// Values for the client's environment, and for its input.
@@ -133,25 +188,24 @@ fn obeyed_by_client(name: &str) -> bool {
         || proxies.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// One `--mount`. Its fields are a line of CSV, so a comma or a quote in a path needs quoting.
 fn bind(source: &str, target: &str, readonly: bool) -> String {
-    let field = |key: &str, value: &str| {
-        let field = format!("{key}={value}");
-        if field.contains([',', '"', '\n']) {
-            format!("\"{}\"", field.replace('"', "\"\""))
-        } else {
-            field
-        }
-    };
-    let mut text = format!(
-        "type=bind,{},{}",
-        field("source", source),
-        field("target", target)
-    );
-    if readonly {
-        text.push_str(",readonly");
+    mount("bind", source, target, readonly)
+}
+
+/// One `--mount`.
+fn mount(kind: &str, source: &str, target: &str, readonly: bool) -> String {
+    let (source, target) = (field("source", source), field("target", target));
+    let mode = if readonly { ",readonly" } else { "" };
+    format!("type={kind},{source},{target}{mode}")
+}
+
+/// A field of a line of CSV: a comma or a quote in a path needs quoting.
+fn field(key: &str, value: &str) -> String {
+    let field = format!("{key}={value}");
+    match field.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field,
     }
-    text
 }
 
 #[cfg(test)]
@@ -166,7 +220,17 @@ mod tests {
             home_label: "h".into(),
             run_label: "run_0123456789ab".into(),
             image: Some("img:1".into()),
+            rootfs: None,
             workspace: "/w".into(),
+            workspace_mode: WorkspaceMode::Bind,
+            pre_run: None,
+            volumes: Vec::new(),
+            scratch: Vec::new(),
+            has_home: false,
+            ports: Vec::new(),
+            pids: None,
+            dns: Vec::new(),
+            ulimits: Vec::new(),
             command: vec!["sh".into(), "-c".into(), "--rm".into()],
             env: vec![
                 ("TOKEN".into(), "s3cret\nx".into()),

@@ -1,13 +1,30 @@
 //! What `docker inspect` says of a container's state.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::super::problem::{Problem, Result};
 use super::super::{Exit, Inspected};
 use crate::store::Timestamp;
 
-/// One line per container: its name, and its state as JSON.
-pub(super) const FORMAT: &str = "{{.Name}} {{json .State}}";
+/// One line per container: its name, and state and ports as JSON.
+pub(super) const FORMAT: &str =
+    "{{.Name}} {\"State\":{{json .State}},\"Ports\":{{json .NetworkSettings.Ports}}}";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    state: State,
+    /// `{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}]}`; null where a port is not published.
+    ports: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Binding {
+    host_port: String,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -28,18 +45,29 @@ pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
         return Ok(Inspected::Missing);
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
-    let state: State = serde_json::from_slice(json.as_bytes()).map_err(|error| {
+    let container: Container = serde_json::from_slice(json.as_bytes()).map_err(|error| {
         Problem::Refused(format!(
             "docker's answer about {handle} cannot be read: {error}"
         ))
     })?;
+    let state = container.state;
     Ok(match state.status.as_str() {
         "running" | "paused" | "restarting" => Inspected::Running {
             started_at: time(&state.started_at),
+            ports: published(container.ports.unwrap_or_default()),
         },
         "created" if state.error.is_empty() => Inspected::Created,
         _ => Inspected::Exited(exit(state)),
     })
+}
+
+fn published(ports: BTreeMap<String, Option<Vec<Binding>>>) -> Vec<(u16, u16)> {
+    let published = ports.into_iter().filter_map(|(port, bindings)| {
+        let container = port.split('/').next()?.parse().ok()?;
+        let host = bindings?.first()?.host_port.parse().ok()?;
+        Some((container, host))
+    });
+    published.collect()
 }
 
 fn exit(state: State) -> Exit {
@@ -64,8 +92,8 @@ fn time(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    const EXITED: &str = r#"/run_x {"Status":"exited","Running":false,"Paused":false,"Restarting":false,"OOMKilled":false,"Dead":false,"Pid":0,"ExitCode":127,"Error":"","StartedAt":"2026-11-21T03:20:03.071643467Z","FinishedAt":"2026-11-21T03:20:03.073248852Z"}"#;
-    const NEVER: &str = r#"/run_y {"Status":"created","OOMKilled":false,"ExitCode":127,"Error":"OCI runtime create failed","StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}"#;
+    const EXITED: &str = r#"/run_x {"State":{"Status":"exited","Running":false,"Paused":false,"Restarting":false,"OOMKilled":false,"Dead":false,"Pid":0,"ExitCode":127,"Error":"","StartedAt":"2026-11-21T03:20:03.071643467Z","FinishedAt":"2026-11-21T03:20:03.073248852Z"},"Ports":{}}"#;
+    const NEVER: &str = r#"/run_y {"State":{"Status":"created","OOMKilled":false,"ExitCode":127,"Error":"OCI runtime create failed","StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"},"Ports":null}"#;
 
     #[test]
     fn states_are_read() {
@@ -82,5 +110,13 @@ mod tests {
         assert_eq!(exit.error.as_deref(), Some("OCI runtime create failed"));
         assert_eq!(parse(&output, "run_").unwrap(), Inspected::Missing);
         assert!(parse("/a {\"Status\":", "a").is_err());
+        let ports = r#"{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}],"53/udp":null}"#;
+        let running = EXITED
+            .replace("exited", "running")
+            .replace("\"Ports\":{}", &format!("\"Ports\":{ports}"));
+        let Inspected::Running { ports, .. } = parse(&running, "run_x").unwrap() else {
+            panic!("not running")
+        };
+        assert_eq!(ports, [(3000, 32768)]);
     }
 }

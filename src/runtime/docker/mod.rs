@@ -5,11 +5,15 @@
 //! as the source (it writes timestamps into the middle of lines over 16 KiB).
 
 mod attach;
+mod build;
 mod classify;
 mod create;
+mod fill;
 mod inspect;
 mod ping;
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -17,8 +21,11 @@ use std::time::Duration;
 
 use super::child::{self, Output};
 use super::problem::{Problem, Result};
-use super::{Attached, ContainerSpec, Inspected, Labelled, Runtime};
-use crate::store::StreamBytes;
+use super::{
+    Attached, BuildEvent, ContainerSpec, EngineVolume, ImageBuild, Inspected, Labelled, Runtime,
+    WORKSPACE,
+};
+use crate::store::{StreamBytes, WorkspaceMode, pack};
 
 /// The environment variables by which the client finds its engine.
 pub(super) const SETTINGS: [&str; 5] = [
@@ -32,6 +39,8 @@ pub(super) const SETTINGS: [&str; 5] = [
 /// How long an ordinary request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PULL_PATIENCE: Duration = Duration::from_secs(3600);
+const BUILD_PATIENCE: Duration = Duration::from_secs(4 * 3600);
+const COPY_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The driver, bound to one engine.
 pub(super) struct Docker {
@@ -81,6 +90,54 @@ impl Docker {
     }
 }
 
+/// So much of a failed build is looked at for its reason.
+const LAST_LINES: usize = 40;
+
+/// The label of a volume: the project's name for it.
+const VOLUME_LABEL: &str = "moat.volume";
+
+impl Docker {
+    /// Puts into a new container what belongs there.
+    fn fill(&self, spec: &ContainerSpec) -> Result<()> {
+        if let Some(archive) = fill::directories(spec)? {
+            let mut command = self.command();
+            command.args(["cp", "-", &format!("{}:/", spec.handle)]);
+            self.finish(&mut command, &archive, PATIENCE, &|| true)?;
+        }
+        if spec.workspace_mode == WorkspaceMode::Bind {
+            return Ok(());
+        }
+        let inside = format!("{WORKSPACE}/");
+        let hidden = spec
+            .covered
+            .iter()
+            .filter_map(|path| path.strip_prefix(&inside));
+        let hidden: Vec<String> = hidden.map(str::to_owned).collect();
+        let mut tar = pack(&spec.workspace, &hidden, Stdio::piped()).map_err(no_tar)?;
+        let archive = tar.archive();
+        let mut command = self.command();
+        command.args(["cp", "-", &format!("{}:{WORKSPACE}", spec.handle)]);
+        let copied = self.copy(&mut command, archive, Stdio::null());
+        let packed = tar.finish().map_err(no_tar)?;
+        copied?;
+        packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+    }
+
+    /// Runs a client whose input or output is large.
+    fn copy(&self, command: &mut Command, input: Stdio, output: Stdio) -> Result<()> {
+        let stderr = child::transfer(command, input, output, COPY_PATIENCE)
+            .map_err(|error| failed(&error))?;
+        match stderr {
+            None => Ok(()),
+            Some(words) => Err(classify::classify(&words)),
+        }
+    }
+}
+
+fn no_tar(error: io::Error) -> Problem {
+    Problem::Refused(format!("cannot run tar: {}", crate::error::reason(&error)))
+}
+
 impl Runtime for Docker {
     fn probe(&self) -> Result<String> {
         let output = self.finish(
@@ -104,12 +161,98 @@ impl Runtime for Docker {
         }
     }
 
+    fn has_image(&self, image: &str) -> Result<bool> {
+        match self.call(&["image", "inspect", "--format", "{{.Id}}", "--", image]) {
+            Err(Problem::ImageMissing(_) | Problem::NotFound(_)) => Ok(false),
+            result => result.map(|_| true),
+        }
+    }
+
+    fn build_image(
+        &self,
+        build: &ImageBuild,
+        tell: &mut dyn FnMut(BuildEvent<'_>),
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let mut command = self.command();
+        command
+            .args(build::args(build))
+            // One line after the other, whichever builder it is.
+            .env("BUILDKIT_PROGRESS", "plain");
+        let mut last = VecDeque::with_capacity(LAST_LINES);
+        let built = child::stream(&mut command, BUILD_PATIENCE, going_on, &mut |line| {
+            if last.len() == LAST_LINES {
+                last.pop_front();
+            }
+            last.push_back(line.to_owned());
+            tell(build::event(line));
+        });
+        if built.map_err(|error| failed(&error))? {
+            return Ok(());
+        }
+        let last = last.make_contiguous().join("\n");
+        Err(match classify::classify(&last) {
+            problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
+            _ => Problem::Refused(last.lines().last().unwrap_or_default().to_owned()),
+        })
+    }
+
+    fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
+        let home = format!("{}={}", create::HOME_LABEL, volume.home_label);
+        let name = format!("{}={}", VOLUME_LABEL, volume.name);
+        let labels = ["--label", &home, "--label", &name];
+        let mut args = vec!["volume", "create"];
+        args.extend(labels);
+        args.push(&volume.handle);
+        self.call(&args).map(|_| ())
+    }
+
+    fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
+        let filter = format!("label={}={home}", create::HOME_LABEL);
+        let format = format!("{{{{.Name}}}}\t{{{{.Label \"{VOLUME_LABEL}\"}}}}");
+        let output = self.call(&["volume", "ls", "--filter", &filter, "--format", &format])?;
+        let found = output.stdout.lines().filter_map(|line| {
+            let (handle, name) = line.split_once('\t')?;
+            Some(EngineVolume {
+                handle: handle.to_owned(),
+                home_label: home.to_owned(),
+                name: name.to_owned(),
+            })
+        });
+        Ok(found.collect())
+    }
+
+    fn remove_volume(&self, handle: &str) -> Result<()> {
+        match self.call(&["volume", "rm", handle]) {
+            Err(Problem::Refused(text)) if text.to_lowercase().contains("no such volume") => Ok(()),
+            result => gone_is_fine(result),
+        }
+    }
+
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         let request = create::request(spec)?;
         let mut command = self.command();
         command.args(&request.args).envs(request.environment);
-        self.finish(&mut command, &request.input, PATIENCE, &|| true)
-            .map(|_| ())
+        self.finish(&mut command, &request.input, PATIENCE, &|| true)?;
+        self.fill(spec)
+    }
+
+    fn save_workspace(&self, handle: &str, into: File) -> Result<()> {
+        let mut command = self.command();
+        let from = format!("{handle}:{WORKSPACE}/.");
+        command.args(["cp", &from, "-"]);
+        self.copy(&mut command, Stdio::null(), Stdio::from(into))
+    }
+
+    fn pre_run_failed(&self, handle: &str) -> Result<bool> {
+        let mut command = self.command();
+        let from = format!("{handle}:{}", fill::PRE_RUN_FAILED);
+        command.args(["cp", &from, "-"]);
+        match self.copy(&mut command, Stdio::null(), Stdio::null()) {
+            Ok(()) => Ok(true),
+            Err(Problem::Refused(_) | Problem::NotFound(_)) => Ok(false),
+            Err(problem) => Err(problem),
+        }
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {

@@ -1,13 +1,14 @@
-//! The values of flags: environment, mounts, sizes, durations. Pure.
+//! Single values, as flags and files write them: variables, mounts, sizes, durations. Pure.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::Variable;
 use crate::error::{Error, Result};
-use crate::runtime::WORKSPACE;
 use crate::store::{Mount, Timestamp};
-use crate::term::harmless;
+use crate::yaml::shown;
+
+/// Where every workspace is mounted.
+pub(crate) const WORKSPACE: &str = "/workspace";
 
 /// The least memory that a docker container can have, in bytes.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
@@ -19,30 +20,30 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 pub(crate) fn env(
     text: &str,
     environment: &dyn Fn(&str) -> Option<std::ffi::OsString>,
-) -> Result<Variable> {
+) -> Result<(String, String)> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, None),
     };
     if !is_variable_name(name) {
-        let message = format!("bad variable name '{}' in --env", harmless(&short(name)));
+        let message = format!("bad variable name '{}'", shown(name));
         return Err(Error::usage(message).hint("write -e NAME=value, or -e NAME to pass it on"));
     }
     let name = name.to_owned();
     if let Some(value) = value {
-        return Ok(Variable { name, value });
+        return Ok((name, value));
     }
     let Some(value) = environment(&name) else {
         let message = format!("the variable {name} is not set in the environment");
         return Err(Error::usage(message).hint(format!("set it, or write -e {name}=value")));
     };
     match value.into_string() {
-        Ok(value) => Ok(Variable { name, value }),
+        Ok(value) => Ok((name, value)),
         Err(_) => Err(Error::usage(format!("the value of {name} is not UTF-8"))),
     }
 }
 
-fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes
         .next()
@@ -53,8 +54,8 @@ fn is_variable_name(name: &str) -> bool {
 /// Reads `SRC:DST[:ro|rw]`. The source is not looked at.
 pub(crate) fn mount(text: &str) -> Result<Mount> {
     let bad = |why: &str| {
-        let message = format!("bad mount '{}': {why}", harmless(&short(text)));
-        Error::usage(message).hint("write -m SOURCE:/target or -m SOURCE:/target:ro")
+        let message = format!("bad mount '{}': {why}", shown(text));
+        Error::usage(message).hint("write SOURCE:/target or SOURCE:/target:ro")
     };
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, readonly) = match parts[..] {
@@ -67,24 +68,30 @@ pub(crate) fn mount(text: &str) -> Result<Mount> {
     if source.is_empty() {
         return Err(bad("it has no source"));
     }
-    if !target.starts_with('/') {
-        return Err(bad("the target is not an absolute path"));
-    }
-    let target = normal(target).ok_or_else(|| bad("the target has a '..' in it"))?;
-    if target == WORKSPACE {
-        return Err(bad("the target is the workspace's own"));
-    }
-    if matches!(target.as_str(), "/" | "/proc" | "/sys" | "/dev") {
-        return Err(bad("the target would hide the container's own files"));
-    }
-    if target.chars().any(char::is_control) {
-        return Err(bad("the target has a control character in it"));
-    }
     Ok(Mount {
         source: PathBuf::from(source),
-        target,
+        target: mount_target(target).map_err(|why| bad(&format!("the target {why}")))?,
         readonly,
     })
+}
+
+/// Checks where in the container something may be mounted; the path in its shortest form, or what is
+/// wrong with it.
+pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static str> {
+    if !target.starts_with('/') {
+        return Err("is not an absolute path");
+    }
+    let target = normal(target).ok_or("has a '..' in it")?;
+    if target == WORKSPACE {
+        return Err("is the workspace's own");
+    }
+    if matches!(target.as_str(), "/" | "/proc" | "/sys" | "/dev") {
+        return Err("would hide the container's own files");
+    }
+    if target.chars().any(char::is_control) {
+        return Err("has a control character in it");
+    }
+    Ok(target)
 }
 
 /// An absolute path without empty parts and dots; `None` with a `..`.
@@ -102,9 +109,9 @@ fn normal(path: &str) -> Option<String> {
 }
 
 /// Reads a size such as `512m` or `2g`, in bytes without a unit.
-pub(super) fn memory(text: &str) -> Result<u64> {
+pub(crate) fn memory(text: &str) -> Result<u64> {
     let bad = |why: &str| {
-        let message = format!("bad --memory '{}': {why}", harmless(&short(text)));
+        let message = format!("bad memory size '{}': {why}", shown(text));
         Error::usage(message).hint("write a number with k, m, g or t, e.g. 512m or 2g; at least 6m")
     };
     let lower = text.to_ascii_lowercase();
@@ -131,14 +138,14 @@ pub(super) fn memory(text: &str) -> Result<u64> {
 }
 
 /// Reads a number of CPUs, which may have a fraction.
-pub(super) fn cpus(text: &str) -> Result<f64> {
+pub(crate) fn cpus(text: &str) -> Result<f64> {
     let plain = text
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.');
     match text.parse::<f64>() {
         Ok(number) if plain && (0.01..=MOST_CPUS).contains(&number) => Ok(number),
         _ => {
-            let message = format!("bad --cpus '{}'", harmless(&short(text)));
+            let message = format!("bad number of cpus '{}'", shown(text));
             Err(Error::usage(message).hint("write a number of at least 0.01, e.g. 2 or 0.5"))
         }
     }
@@ -149,7 +156,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration> {
     match humantime::parse_duration(text) {
         Ok(length) if !length.is_zero() && length <= LONGEST => Ok(length),
         _ => {
-            let message = format!("bad duration '{}'", harmless(&short(text)));
+            let message = format!("bad duration '{}'", shown(text));
             Err(Error::usage(message)
                 .hint("write a number with its unit, e.g. 90s, 10m, 1h30m; at most a year"))
         }
@@ -166,13 +173,13 @@ pub(crate) fn since(text: &str, now: SystemTime) -> Result<Timestamp> {
         .filter(|time| *time >= SystemTime::UNIX_EPOCH)
         .map(Timestamp)
         .ok_or_else(|| {
-            let message = format!("bad time '{}'", harmless(&short(text)));
+            let message = format!("bad time '{}'", shown(text));
             Error::usage(message).hint("write e.g. 2026-01-31T12:00:00Z, or an age such as 10m")
         })
 }
 
 /// Refuses what no image can be called; the engine knows the whole grammar.
-pub(super) fn image(text: &str) -> Result<()> {
+pub(crate) fn image(text: &str) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let starts_well = text
         .as_bytes()
@@ -181,12 +188,8 @@ pub(super) fn image(text: &str) -> Result<()> {
     if starts_well && text.bytes().all(allowed) {
         return Ok(());
     }
-    let message = format!("bad image '{}'", harmless(&short(text)));
+    let message = format!("bad image '{}'", shown(text));
     Err(Error::usage(message).hint("write NAME, NAME:TAG or NAME@sha256:DIGEST"))
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]
@@ -256,8 +259,8 @@ mod tests {
     #[test]
     fn variables() {
         let none = |_: &str| None;
-        assert_eq!(env("A=b=c", &none).unwrap().value, "b=c");
-        assert_eq!(env("A=", &none).unwrap().value, "");
+        assert_eq!(env("A=b=c", &none).unwrap().1, "b=c");
+        assert_eq!(env("A=", &none).unwrap().1, "");
         for bad in ["", "=x", "1A=x", "A B=x", "A-B", "\u{e9}=1"] {
             assert!(env(bad, &none).is_err(), "{bad}");
         }

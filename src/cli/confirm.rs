@@ -1,0 +1,28 @@
+//! Asking a person, where there is one to ask; refusing otherwise.
+
+use std::io::{self, BufRead, Write};
+
+use super::args::Args;
+use super::flags;
+use crate::error::{Error, Kind, Result};
+
+/// Asks a question that only "yes" lets pass. `hint`: what to do without a terminal.
+pub(super) fn confirm(args: &Args, question: &str, hint: &str) -> Result<()> {
+    let refused = |message: &str| Error::new(Kind::NotConfirmed, message).hint(hint);
+    let people = rustix::termios::isatty(rustix::stdio::stdin())
+        && rustix::termios::isatty(rustix::stdio::stderr())
+        && !args.has(&flags::JSON);
+    if !people {
+        return Err(refused(
+            "nothing was removed: there is no terminal to ask on",
+        ));
+    }
+    let question = crate::term::harmless(question);
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(refused("nothing was removed")),
+    }
+}

@@ -1,0 +1,159 @@
+//! `moat deps`: what a project can depend on.
+
+use std::ffi::OsStr;
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::{flags, output};
+use crate::error::{Error, Kind, Result};
+use crate::registry::{self, Entry, Kind as EntryKind, Origin, Registry};
+use crate::store::Home;
+use crate::term;
+
+pub(super) const ACTIONS: &[&str] = &["list", "info", "search"];
+
+/// An entry, for scripts.
+#[derive(Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    description: &'a str,
+    default: Option<&'a str>,
+    versions: Vec<&'a str>,
+    requires: &'a [String],
+    origin: &'a Origin,
+}
+
+impl<'a> Document<'a> {
+    fn of(entry: &'a Entry) -> Document<'a> {
+        Document {
+            name: &entry.name,
+            kind: entry.type_word(),
+            description: &entry.description,
+            default: entry.default.as_deref(),
+            versions: entry.offered(),
+            requires: &entry.requires,
+            origin: &entry.origin,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let words: Vec<&OsStr> = args.positional().iter().map(AsRef::as_ref).collect();
+    let registry = || registry::load(&Home::locate()?.registry());
+    match (words[0].to_str(), &words[1..]) {
+        (Some("list"), []) => list(args, registry()?.entries().collect()),
+        (Some("search"), [word]) => {
+            let word = word.to_string_lossy().to_lowercase();
+            let found = |entry: &&Entry| {
+                entry.name.contains(&word) || entry.description.to_lowercase().contains(&word)
+            };
+            list(args, registry()?.entries().filter(found).collect())
+        }
+        (Some("info"), names) if !names.is_empty() => info(args, &registry()?, names),
+        _ => Err(wrong(words[0])),
+    }
+}
+
+fn wrong(action: &OsStr) -> Error {
+    let action = term::harmless(&action.to_string_lossy());
+    let message = match ACTIONS.contains(&action.as_str()) {
+        true => format!("'deps {action}' takes other arguments"),
+        false => format!("'deps' knows no '{action}'"),
+    };
+    Error::usage(message).hint("moat deps list, moat deps info NAME..., moat deps search WORD")
+}
+
+fn list(args: &Args, entries: Vec<&Entry>) -> Result<u8> {
+    if args.has(&flags::JSON) {
+        let documents: Vec<Document> = entries.into_iter().map(Document::of).collect();
+        output::json(&documents)?;
+    } else if args.has(&flags::QUIET) {
+        let names: String = entries
+            .iter()
+            .map(|entry| format!("{}\n", entry.name))
+            .collect();
+        output::result(&names)?;
+    } else if entries.is_empty() {
+        output::notice(args, "No entry matches. See all: moat deps list");
+    } else {
+        let rows: Vec<Vec<String>> = entries.into_iter().map(row).collect();
+        let header = ["NAME", "TYPE", "DEFAULT", "DESCRIPTION"];
+        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+    }
+    Ok(0)
+}
+
+fn row(entry: &Entry) -> Vec<String> {
+    vec![
+        entry.name.clone(),
+        entry.type_word().to_owned(),
+        entry.default.clone().unwrap_or_else(|| "-".to_owned()),
+        term::harmless(&entry.description),
+    ]
+}
+
+fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
+    let mut entries = Vec::new();
+    for name in names {
+        let name = name.to_string_lossy();
+        entries.push(registry.get(&name).ok_or_else(|| {
+            let known: Vec<&str> = registry
+                .entries()
+                .map(|entry| entry.name.as_str())
+                .collect();
+            let message = crate::yaml::unknown("dependency", &name, &known);
+            Error::new(Kind::Failed, message).hint("see all: moat deps list")
+        })?);
+    }
+    if args.has(&flags::JSON) {
+        let documents: Vec<Document> = entries.into_iter().map(Document::of).collect();
+        output::json(&documents)?;
+        return Ok(0);
+    }
+    let texts: Vec<String> = entries.into_iter().map(describe).collect();
+    output::result(&texts.join("\n"))?;
+    Ok(0)
+}
+
+fn describe(entry: &Entry) -> String {
+    let versions = match entry.offered() {
+        _ if !entry.has_versions() => String::new(),
+        versions if entry.versions.is_empty() => [&["any"][..], &versions].concat().join(", "),
+        versions => versions.join(", "),
+    };
+    let origin = match &entry.origin {
+        Origin::File(file) => file.clone(),
+        Origin::BuiltIn | Origin::Dynamic => "built in".to_owned(),
+    };
+    let from = match &entry.kind {
+        EntryKind::Runtime(runtime) => runtime.image.clone(),
+        EntryKind::Service(image) => image.clone(),
+        EntryKind::Apt(packages) => packages.join(" "),
+        EntryKind::Npm(name)
+        | EntryKind::Pip(name)
+        | EntryKind::UvTool(name)
+        | EntryKind::Cargo(name)
+        | EntryKind::GoInstall(name) => name.clone(),
+        EntryKind::GithubBinary(binary) => binary.repo.clone(),
+        EntryKind::Custom(_) => "a script".to_owned(),
+        EntryKind::Meta => String::new(),
+    };
+    let lines = [
+        ("name", entry.name.clone()),
+        ("type", entry.type_word().to_owned()),
+        ("description", entry.description.clone()),
+        ("default", entry.default.clone().unwrap_or_default()),
+        ("versions", versions),
+        ("requires", entry.requires.join(", ")),
+        ("from", from),
+        ("origin", origin),
+    ];
+    let mut text = String::new();
+    for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        text.push_str(&format!("{what:<12} {}\n", term::harmless(value)));
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! `moat export`: the workspace of a run whose workload worked on a copy.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::args::Args;
+use super::{output, select};
+use crate::error::{Error, Kind, Result};
+use crate::store::{self, Home, RunId, WorkspaceMode};
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let [run, dir] = args.positional() else {
+        return Err(Error::usage("'export' needs a run and a directory"));
+    };
+    let id = select::one(run, &home)?;
+    let dir = PathBuf::from(dir);
+    check_target(&dir)?;
+    export(args, &home, &id, &dir)?;
+    Ok(0)
+}
+
+/// The directory must be empty, or not be there: nothing of it is written over.
+pub(super) fn check_target(dir: &Path) -> Result<()> {
+    let failed = |why: &str| {
+        let shown = crate::term::harmless(&dir.display().to_string());
+        Error::new(
+            Kind::Workspace,
+            format!("cannot export to '{shown}': {why}"),
+        )
+        .hint("give a directory that is empty, or does not exist")
+    };
+    match fs::read_dir(dir) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(failed("it is not empty")),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(&crate::error::reason(&error))),
+    }
+}
+
+/// Puts the workspace of an ended run into a directory.
+pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result<()> {
+    let run = home.run(id);
+    let record = run.require()?;
+    let path = run.workspace();
+    if !path.exists() {
+        return Err(match record.workspace_mode {
+            WorkspaceMode::Bind => Error::new(
+                Kind::Failed,
+                format!("{id} had no copy of its workspace: it worked on the directory itself"),
+            )
+            .hint("set workspace.mode to volume in moat.yaml"),
+            WorkspaceMode::Volume if !record.state.is_terminal() => {
+                Error::new(Kind::Failed, format!("{id} has not ended"))
+                    .hint(format!("wait for it: moat wait {id}"))
+            }
+            WorkspaceMode::Volume => Error::new(Kind::Failed, format!("{id} left no workspace"))
+                .hint(format!("see why: moat inspect {id}")),
+        });
+    }
+    let made = !dir.exists();
+    let failed = |verb: &str, path: &Path, error: &std::io::Error| {
+        Error::io(Kind::Workspace, verb, path, error)
+    };
+    fs::create_dir_all(dir).map_err(|error| failed("make", dir, &error))?;
+    let archive = File::open(&path).map_err(|error| failed("read", &path, &error))?;
+    let unpacked = store::extract(archive, dir).map_err(|error| failed("unpack", &path, &error))?;
+    if !unpacked.status.success() {
+        let words = String::from_utf8_lossy(&unpacked.stderr);
+        let words = crate::term::harmless(words.lines().next().unwrap_or_default());
+        if made {
+            // Half a workspace must not pass for one.
+            let _ = fs::remove_dir_all(dir);
+        }
+        return Err(Error::new(
+            Kind::Workspace,
+            format!("cannot unpack the workspace: {words}"),
+        ));
+    }
+    run.mark_exported();
+    let shown = crate::term::harmless(&dir.display().to_string());
+    output::notice(args, &format!("exported the workspace of {id} to {shown}"));
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! `moat volumes`: what projects keep between their runs.
+
+use std::fs;
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::confirm::confirm;
+use super::{flags, output};
+use crate::config::VolumeKind;
+use crate::error::{Error, Kind, Result};
+use crate::runtime::{self, Runtime};
+use crate::store::Home;
+use crate::term;
+
+/// A volume, found.
+#[derive(Serialize)]
+struct Volume {
+    /// `PROJECT/NAME`.
+    name: String,
+    #[serde(rename = "type")]
+    kind: VolumeKind,
+    /// Its directory, or what the engine calls it.
+    place: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let words: Vec<_> = args
+        .positional()
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    match words.split_first() {
+        None => list(args, &find(&home)),
+        Some((action, names)) if action == "rm" && !names.is_empty() => {
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            remove(args, &home, &names)
+        }
+        Some(_) => Err(Error::usage("'volumes' takes nothing, or: rm VOLUME...")
+            .hint("list them: moat volumes; remove one: moat volumes rm PROJECT/NAME")),
+    }
+}
+
+fn list(args: &Args, found: &[Volume]) -> Result<u8> {
+    if args.has(&flags::JSON) {
+        output::json(found)?;
+    } else if args.has(&flags::QUIET) {
+        let names: String = found
+            .iter()
+            .map(|volume| format!("{}\n", volume.name))
+            .collect();
+        output::result(&names)?;
+    } else if found.is_empty() {
+        output::notice(args, "There are no volumes.");
+    } else {
+        let row = |volume: &Volume| {
+            let kind = match volume.kind {
+                VolumeKind::Bind => "bind",
+                VolumeKind::Volume => "volume",
+            };
+            vec![
+                volume.name.clone(),
+                kind.to_owned(),
+                term::harmless(&volume.place),
+            ]
+        };
+        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+        let header = ["NAME", "TYPE", "PLACE"];
+        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+    }
+    Ok(0)
+}
+
+/// All volumes of this home: its directories, and what the engines that answer have.
+fn find(home: &Home) -> Vec<Volume> {
+    let mut found = Vec::new();
+    for project in directories(&home.volumes()) {
+        for name in directories(&home.volumes().join(&project)) {
+            let path = home.volumes().join(&project).join(&name);
+            found.push(Volume {
+                name: format!("{project}/{name}"),
+                kind: VolumeKind::Bind,
+                place: path.display().to_string(),
+            });
+        }
+    }
+    for engine in engines() {
+        for volume in engine.volumes(&home.hash()).unwrap_or_default() {
+            found.push(Volume {
+                name: volume.name,
+                kind: VolumeKind::Volume,
+                place: volume.handle,
+            });
+        }
+    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found
+}
+
+fn engines() -> Vec<Box<dyn Runtime>> {
+    let settings = runtime::engine_settings();
+    let with_images = runtime::SUPPORTED
+        .into_iter()
+        .filter(|name| name.has_images());
+    let present = with_images.filter(|name| runtime::on_path(name.as_str()));
+    present
+        .map(|name| runtime::open(name, &settings, None))
+        .collect()
+}
+
+fn directories(path: &std::path::Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    directories
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
+    let found = find(home);
+    // All or nothing: found out before anything is touched.
+    let mut chosen = Vec::new();
+    for name in names {
+        let volumes: Vec<&Volume> = found.iter().filter(|volume| volume.name == *name).collect();
+        if volumes.is_empty() {
+            let message = format!("no such volume: '{}'", term::harmless(name));
+            return Err(Error::new(Kind::Failed, message).hint("see all: moat volumes"));
+        }
+        chosen.extend(volumes);
+    }
+    if !args.has(&flags::VOLUMES_FORCE) {
+        let names = names.join(" ");
+        let hint = format!("answer beforehand: moat volumes rm -f {names}");
+        confirm(
+            args,
+            &format!("Remove {names} with all that is in it?"),
+            &hint,
+        )?;
+    }
+    for volume in chosen {
+        match volume.kind {
+            VolumeKind::Bind => fs::remove_dir_all(&volume.place)
+                .map_err(|error| Error::io(Kind::Store, "remove", volume.place.as_ref(), &error))?,
+            VolumeKind::Volume => {
+                for engine in engines() {
+                    engine.remove_volume(&volume.place)?;
+                }
+            }
+        }
+        if !args.has(&flags::JSON) {
+            output::result(&format!("{}\n", volume.name))?;
+        }
+    }
+    if args.has(&flags::JSON) {
+        output::json(names)?;
+    }
+    Ok(0)
+}

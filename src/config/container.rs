@@ -1,0 +1,154 @@
+//! `container`: limits and settings of the container.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::checked;
+use super::value;
+use crate::yaml::{Node, Placed, Source, Value, shown};
+
+/// The names of the limits that engines know.
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// The kernel's own limit.
+const MOST_PIDS: i64 = 4_194_304;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Container {
+    pub(crate) memory_bytes: Option<Placed<u64>>,
+    pub(crate) cpus: Option<Placed<f64>>,
+    pub(crate) pids: Option<Placed<u32>>,
+    pub(crate) dns: Vec<Placed<IpAddr>>,
+    pub(crate) ulimits: Vec<Placed<Ulimit>>,
+    /// Trust the certificate authorities that the host trusts.
+    pub(crate) host_ca: Option<Placed<bool>>,
+}
+
+/// A limit of each process. Not set: none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ulimit {
+    pub(crate) name: String,
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+}
+
+impl Container {
+    pub(super) fn read(source: &Source, node: &Node) -> Container {
+        let keys = ["cpus", "dns", "host_ca", "memory", "pids", "ulimits"];
+        let section = source.section(node, &keys);
+        Container {
+            memory_bytes: section.get("memory").and_then(|node| memory(source, node)),
+            cpus: section
+                .get("cpus")
+                .and_then(|node| source.scalar(node))
+                .and_then(|text| checked(source, &text, value::cpus)),
+            pids: section
+                .get("pids")
+                .and_then(|node| source.whole(node, 1, MOST_PIDS))
+                .and_then(|pids| {
+                    Some(Placed {
+                        at: pids.at,
+                        value: u32::try_from(pids.value).ok()?,
+                    })
+                }),
+            dns: section
+                .get("dns")
+                .map_or_else(Vec::new, |node| dns(source, node)),
+            ulimits: section
+                .get("ulimits")
+                .map_or_else(Vec::new, |node| ulimits(source, node)),
+            host_ca: section.get("host_ca").and_then(|node| {
+                Some(Placed {
+                    at: node.at,
+                    value: source.boolean(node)?,
+                })
+            }),
+        }
+    }
+}
+
+/// A number of megabytes, or a size with its unit.
+fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
+    let mut text = source.scalar(node)?;
+    if matches!(node.value, Value::Whole(_)) {
+        text.value.push('m');
+    }
+    checked(source, &text, value::memory)
+}
+
+fn dns(source: &Source, node: &Node) -> Vec<Placed<IpAddr>> {
+    let mut servers: Vec<Placed<IpAddr>> = Vec::new();
+    for text in source.texts(node) {
+        match text.value.parse::<IpAddr>() {
+            Ok(value) if servers.iter().any(|other| other.value == value) => {
+                source.report(text.at, format!("{value} is there twice"));
+            }
+            Ok(value) => servers.push(Placed { at: text.at, value }),
+            Err(_) => {
+                let text_shown = shown(&text.value);
+                source.report(text.at, format!("'{text_shown}' is not an IP address"));
+            }
+        }
+    }
+    servers
+}
+
+fn ulimits(source: &Source, node: &Node) -> Vec<Placed<Ulimit>> {
+    let mut limits = Vec::new();
+    for (name, at, node) in source.entries(node) {
+        if !ULIMITS.contains(&name) {
+            source.report(at, crate::yaml::unknown("limit", name, &ULIMITS));
+            continue;
+        }
+        if let Some((soft, hard)) = soft_and_hard(source, node) {
+            limits.push(Placed {
+                at,
+                value: Ulimit {
+                    name: name.to_owned(),
+                    soft,
+                    hard,
+                },
+            });
+        }
+    }
+    limits
+}
+
+type Limit = Option<u64>;
+
+/// One number for both, or each by its name; -1 is no limit.
+fn soft_and_hard(source: &Source, node: &Node) -> Option<(Limit, Limit)> {
+    let limit = |node: &Node| {
+        let number = source.whole(node, -1, i64::MAX)?;
+        Some(u64::try_from(number.value).ok())
+    };
+    if !matches!(node.value, Value::Map(_)) {
+        return limit(node).map(|both| (both, both));
+    }
+    let section = source.section(node, &["hard", "soft"]);
+    let soft = section.require("soft").and_then(limit);
+    let hard = section.require("hard").and_then(limit);
+    let (soft, hard) = (soft?, hard?);
+    if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
+        source.report(node.at, "the soft limit is above the hard one");
+        return None;
+    }
+    Some((soft, hard))
+}

@@ -1,0 +1,125 @@
+//! `env_file`: lines of `NAME=value`.
+//!
+//! A value may stand in quotes. In double ones `\n`, `\t`, `\"`, `\\` and `\$` have their usual
+//! meaning; in single ones nothing has. Nothing is expanded. `NAME` alone takes its value from the
+//! environment. Lines that are empty or begin with `#` say nothing; `export` may stand in front.
+
+use super::value::is_variable_name;
+
+/// One variable of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Counted from 1.
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    /// Not set: to be taken from the environment.
+    pub(crate) value: Option<String>,
+}
+
+/// The variables of a file, and what is wrong with which line.
+pub(crate) fn parse(text: &str) -> (Vec<Line>, Vec<(usize, String)>) {
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match variable(line) {
+            Ok((name, value)) => lines.push(Line {
+                number,
+                name,
+                value,
+            }),
+            Err(why) => problems.push((number, why.to_owned())),
+        }
+    }
+    (lines, problems)
+}
+
+fn variable(line: &str) -> Result<(String, Option<String>), &'static str> {
+    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let (name, value) = match line.split_once('=') {
+        Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
+        None => (line, None),
+    };
+    if !is_variable_name(name) {
+        return Err("expected NAME=value");
+    }
+    let value = value.map(unquote).transpose()?;
+    if value.as_ref().is_some_and(|value| value.contains('\0')) {
+        return Err("a value cannot contain a NUL character");
+    }
+    Ok((name.to_owned(), value))
+}
+
+fn unquote(value: &str) -> Result<String, &'static str> {
+    let quote = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => quote,
+        _ => return Ok(value.to_owned()),
+    };
+    let mut out = String::new();
+    let mut letters = value[1..].chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            letter if letter == quote => {
+                let rest = letters.as_str().trim_start();
+                return match rest.is_empty() || rest.starts_with('#') {
+                    true => Ok(out),
+                    false => Err("there is more behind the closing quote"),
+                };
+            }
+            '\\' if quote == '"' => match letters.next() {
+                Some('n') => out.push('\n'),
+                Some('t') => out.push('\t'),
+                Some(letter @ ('"' | '\\' | '$')) => out.push(letter),
+                Some(letter) => out.extend(['\\', letter]),
+                None => {}
+            },
+            letter => out.push(letter),
+        }
+    }
+    Err("a quote is opened and not closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(line: &str) -> Option<String> {
+        let (lines, problems) = parse(line);
+        assert!(problems.is_empty(), "{line}: {problems:?}");
+        lines[0].value.clone()
+    }
+
+    #[test]
+    fn values() {
+        for (line, expected) in [
+            ("A=b", "b"),
+            ("A = b c ", "b c"),
+            ("export A=b", "b"),
+            ("A=", ""),
+            ("A=\"\"", ""),
+            ("A=\"x # y\" # z", "x # y"),
+            ("A='x\\n'", "x\\n"),
+            ("A=\"x\\n\\\"\\$\\q\"", "x\n\"$\\q"),
+            ("A=x#y", "x#y"),
+            ("A=b=c", "b=c"),
+            ("\u{feff}A=b", "b"),
+        ] {
+            assert_eq!(value(line).as_deref(), Some(expected), "{line}");
+        }
+        assert_eq!(value("A"), None);
+        assert!(parse("\n# x\n  \n").0.is_empty());
+    }
+
+    #[test]
+    fn problems_have_their_line() {
+        let (lines, problems) = parse("A=1\n1B=2\nC=\"x\nD='a' b\n=x\nE=1\r\n");
+        let numbers: Vec<usize> = problems.iter().map(|(line, _)| *line).collect();
+        assert_eq!(numbers, [2, 3, 4, 5]);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1].value.as_deref(), Some("1"));
+    }
+}

@@ -1,0 +1,118 @@
+//! Finding and reading the two files.
+
+use std::path::{Path, PathBuf};
+
+use super::settings::{self, Settings};
+use crate::error::Result;
+use crate::yaml::{Source, read_file};
+
+/// A configuration file that was read, with the problems found so far.
+pub(crate) struct File {
+    pub(crate) source: Source,
+    pub(crate) settings: Settings,
+    /// What relative paths in it are relative to.
+    pub(crate) dir: PathBuf,
+}
+
+/// A person's own file.
+pub(crate) struct Defaults {
+    /// `run.background`: start runs in the background unless `-f` is given.
+    pub(crate) background: bool,
+    pub(crate) file: File,
+}
+
+/// A project's file, and the name it had before.
+const NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
+
+/// Keys of a project's file that have a meaning in the tools that moat succeeds, but none here yet.
+const UNSUPPORTED: [&str; 17] = [
+    "agent",
+    "claude",
+    "clipboard",
+    "codex",
+    "copilot",
+    "gemini",
+    "grants",
+    "language_servers",
+    "mcp",
+    "network",
+    "pi",
+    "sandbox",
+    "services",
+    "session",
+    "snapshots",
+    "tracing",
+    "version",
+];
+
+/// Reads the file of the project in `dir`; `None` if it has none. `shown`: what people call `dir`.
+pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<File>> {
+    for name in NAMES {
+        let label = match shown.to_str() {
+            Some("" | ".") => name.to_owned(),
+            _ => shown.join(name).display().to_string(),
+        };
+        let label = crate::term::harmless(&label);
+        let Some(text) = read_file(&dir.join(name), &label)? else {
+            continue;
+        };
+        let (source, root) = Source::parse(&label, text)?;
+        let known: Vec<&str> = settings::PROJECT_KEYS
+            .iter()
+            .chain(&UNSUPPORTED)
+            .copied()
+            .collect();
+        let section = source.section(&root, &known);
+        for key in UNSUPPORTED {
+            if let Some(at) = section.place(key) {
+                source.report(at, format!("'{key}' is not supported yet"));
+            }
+        }
+        let settings = Settings::read(&source, &section);
+        return Ok(Some(File {
+            settings,
+            dir: dir.to_owned(),
+            source,
+        }));
+    }
+    Ok(None)
+}
+
+/// Reads `config.yaml`; `None` if there is none.
+pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
+    let label = crate::term::harmless(&path.display().to_string());
+    let Some(text) = read_file(path, &label)? else {
+        return Ok(None);
+    };
+    let (source, root) = Source::parse(&label, text)?;
+    let section = source.section(&root, &["run", "defaults"]);
+    let run = section
+        .get("run")
+        .map(|node| source.section(node, &["background"]));
+    let background = run.and_then(|run| run.boolean("background"));
+    let settings = match section.get("defaults") {
+        Some(node) => {
+            let section = source.section(node, &settings::DEFAULT_KEYS);
+            Settings::read(&source, &section)
+        }
+        None => Settings::default(),
+    };
+    // Its paths must not depend on where somebody stands.
+    for mount in &settings.mounts {
+        if !mount.value.source.is_absolute() && !mount.value.source.starts_with("~") {
+            source.report(
+                mount.at,
+                "a source in config.yaml must be absolute, or begin with ~/",
+            );
+        }
+    }
+    let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(Some(Defaults {
+        background: background.unwrap_or_default(),
+        file: File {
+            source,
+            settings,
+            dir,
+        },
+    }))
+}

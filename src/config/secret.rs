@@ -1,0 +1,81 @@
+//! `secrets`: where the value of a variable is to be had. Never the value itself.
+
+use super::settings::variable_name;
+use crate::yaml::{Node, Placed, Source, shown};
+
+/// A variable whose value is looked up when the run starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    pub(crate) vault: Vault,
+}
+
+/// Where a secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Vault {
+    /// A variable of our environment.
+    Env(String),
+    /// A file; its last newline is not part of the secret.
+    File(String),
+    /// 1Password: what `op read` takes.
+    Op(String),
+    /// AWS Systems Manager: the name of a parameter.
+    Ssm(String),
+}
+
+const FORMS: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER";
+
+impl Vault {
+    fn parse(text: &str) -> Result<Vault, String> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            // It may be the secret itself: it is not repeated.
+            return Err(format!("this is not the place of a secret ({FORMS})"));
+        };
+        let plain = !rest.is_empty() && !rest.chars().any(char::is_control);
+        match scheme {
+            "env" | "file" | "op" | "ssm" if !plain => {
+                Err(format!("'{scheme}://' names nothing ({FORMS})"))
+            }
+            "env" if super::value::is_variable_name(rest) => Ok(Vault::Env(rest.to_owned())),
+            "env" => Err(format!("bad variable name '{}' ({FORMS})", shown(rest))),
+            "file" => Ok(Vault::File(rest.to_owned())),
+            "op" if rest.split('/').filter(|part| !part.is_empty()).count() >= 3 => {
+                Ok(Vault::Op(text.to_owned()))
+            }
+            "op" => Err(format!(
+                "'op://' needs a vault, an item and a field ({FORMS})"
+            )),
+            // What begins with a dash would be an option of the tool.
+            "ssm" if !rest.starts_with('-') => Ok(Vault::Ssm(rest.to_owned())),
+            "ssm" => Err("the name of a parameter does not begin with '-'".to_owned()),
+            _ => Err(format!(
+                "unknown kind of secret '{}://' ({FORMS})",
+                shown(scheme)
+            )),
+        }
+    }
+}
+
+pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<Secret>> {
+    let mut secrets = Vec::new();
+    for (name, at, node) in source.entries(node) {
+        if !variable_name(source, name, at) {
+            continue;
+        }
+        let crate::yaml::Value::Text(text) = &node.value else {
+            source.report(node.at, format!("expected the place of a secret ({FORMS})"));
+            continue;
+        };
+        match Vault::parse(text) {
+            Ok(vault) => secrets.push(Placed {
+                at,
+                value: Secret {
+                    name: name.to_owned(),
+                    vault,
+                },
+            }),
+            Err(why) => source.report(node.at, why),
+        }
+    }
+    secrets
+}

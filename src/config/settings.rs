@@ -1,0 +1,324 @@
+//! The keys of `moat.yaml`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::container::Container;
+use super::secret::Secret;
+use super::storage::{self, FileMount, Volume};
+use super::value;
+use crate::error::{Error, Result};
+use crate::store::{NAME_RULE, Name, WorkspaceMode};
+use crate::yaml::{Node, Placed, Section, Source, Value, shown};
+
+pub(super) const PROJECT_KEYS: [&str; 16] = [
+    "base_image",
+    "command",
+    "container",
+    "dependencies",
+    "env",
+    "env_file",
+    "hooks",
+    "interactive",
+    "mounts",
+    "name",
+    "ports",
+    "runtime",
+    "secrets",
+    "timeout",
+    "volumes",
+    "workspace",
+];
+
+/// What makes sense for every project of a person.
+pub(super) const DEFAULT_KEYS: [&str; 6] = [
+    "base_image",
+    "container",
+    "env",
+    "mounts",
+    "runtime",
+    "timeout",
+];
+
+/// A port that the workload listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    pub(crate) container: u16,
+    /// Not set: one that is free.
+    pub(crate) host: Option<u16>,
+}
+
+/// What the container is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    Image(String),
+    /// A directory with a root filesystem, `rootfs:/path`.
+    Rootfs(PathBuf),
+}
+
+/// Scripts of the project. Each is run by `sh -e`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Hooks {
+    /// As root, when the image is built.
+    pub(crate) post_build_root: Option<Placed<String>>,
+    /// As the workload's user, when the image is built.
+    pub(crate) post_build: Option<Placed<String>>,
+    /// As the workload's user in its workspace, before the command.
+    pub(crate) pre_run: Option<Placed<String>>,
+}
+
+/// A configuration file's content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<Placed<Name>>,
+    pub(crate) runtime: Option<Placed<String>>,
+    pub(crate) base: Option<Placed<Base>>,
+    pub(crate) dependencies: Vec<Placed<String>>,
+    /// Names and values.
+    pub(crate) env: Vec<Placed<(String, String)>>,
+    pub(crate) env_files: Vec<Placed<String>>,
+    pub(crate) secrets: Vec<Placed<Secret>>,
+    pub(crate) mounts: Vec<Placed<FileMount>>,
+    pub(crate) volumes: Vec<Placed<Volume>>,
+    pub(crate) workspace_mode: Option<Placed<WorkspaceMode>>,
+    pub(crate) command: Vec<String>,
+    pub(crate) interactive: bool,
+    pub(crate) hooks: Hooks,
+    pub(crate) container: Container,
+    pub(crate) ports: Vec<Placed<Port>>,
+    pub(crate) timeout: Option<Placed<Duration>>,
+}
+
+impl Settings {
+    /// Takes what is there, and reports what is wrong with it.
+    pub(super) fn read(source: &Source, section: &Section<'_>) -> Settings {
+        let settings = Settings {
+            name: section.text("name").and_then(|text| name(source, text)),
+            runtime: section.text("runtime"),
+            base: section
+                .text("base_image")
+                .and_then(|text| checked(source, &text, |text| base(text))),
+            dependencies: section.texts("dependencies"),
+            env: section
+                .get("env")
+                .map_or_else(Vec::new, |node| env(source, node)),
+            env_files: section
+                .get("env_file")
+                .map_or_else(Vec::new, |node| one_or_many(source, node)),
+            secrets: section
+                .get("secrets")
+                .map_or_else(Vec::new, |node| super::secret::read(source, node)),
+            mounts: section
+                .get("mounts")
+                .map_or_else(Vec::new, |node| storage::mounts(source, node)),
+            volumes: section
+                .get("volumes")
+                .map_or_else(Vec::new, |node| storage::volumes(source, node)),
+            workspace_mode: section
+                .get("workspace")
+                .and_then(|node| storage::workspace_mode(source, node)),
+            command: section
+                .get("command")
+                .map_or_else(Vec::new, |node| command(source, node)),
+            interactive: section.boolean("interactive").unwrap_or_default(),
+            hooks: section
+                .get("hooks")
+                .map_or_else(Hooks::default, |node| hooks(source, node)),
+            container: section
+                .get("container")
+                .map_or_else(Container::default, |node| Container::read(source, node)),
+            ports: section
+                .get("ports")
+                .map_or_else(Vec::new, |node| ports(source, node)),
+            timeout: section
+                .text("timeout")
+                .and_then(|text| checked(source, &text, value::duration)),
+        };
+        settings.check_conflicts(source);
+        settings
+    }
+
+    fn check_conflicts(&self, source: &Source) {
+        for secret in &self.secrets {
+            let name = &secret.value.name;
+            if let Some(earlier) = self.env.iter().find(|env| env.value.0 == *name) {
+                let line = source.line_of(earlier.at);
+                source.report(secret.at, format!("{name} is in 'env', too ({line})"));
+            }
+        }
+        let mut targets: Vec<&str> = Vec::new();
+        let mounts = self
+            .mounts
+            .iter()
+            .map(|mount| (mount.at, &mount.value.target));
+        let volumes = self
+            .volumes
+            .iter()
+            .map(|volume| (volume.at, &volume.value.target));
+        for (at, target) in mounts.chain(volumes) {
+            if targets.contains(&target.as_str()) {
+                source.report(at, format!("something else is mounted at {target} already"));
+            }
+            targets.push(target);
+        }
+        if let (None, Some(volume)) = (&self.name, self.volumes.first()) {
+            source.report(
+                volume.at,
+                "volumes belong to a project: give it a name with the key 'name'",
+            );
+        }
+    }
+}
+
+/// Reports what a parser of single values has to say.
+pub(super) fn checked<T>(
+    source: &Source,
+    text: &Placed<String>,
+    parse: impl Fn(&str) -> Result<T>,
+) -> Option<Placed<T>> {
+    match parse(&text.value) {
+        Ok(value) => Some(Placed { at: text.at, value }),
+        Err(error) => {
+            let hint = error.hint.map(|hint| format!(" ({hint})"));
+            source.report(text.at, error.message + &hint.unwrap_or_default());
+            None
+        }
+    }
+}
+
+fn name(source: &Source, text: Placed<String>) -> Option<Placed<Name>> {
+    let found = Name::parse(&text.value);
+    if found.is_none() {
+        let name = shown(&text.value);
+        source.report(text.at, format!("bad name '{name}' ({NAME_RULE})"));
+    }
+    found.map(|value| Placed { at: text.at, value })
+}
+
+fn base(text: &str) -> Result<Base> {
+    match text.strip_prefix("rootfs:") {
+        Some(path) if path.starts_with('/') => Ok(Base::Rootfs(PathBuf::from(path))),
+        Some(_) => Err(Error::usage(format!("bad base image '{}'", shown(text)))
+            .hint("a root filesystem is written rootfs:/absolute/path")),
+        None => value::image(text).map(|()| Base::Image(text.to_owned())),
+    }
+}
+
+fn env(source: &Source, node: &Node) -> Vec<Placed<(String, String)>> {
+    let mut variables = Vec::new();
+    for (name, at, node) in source.entries(node) {
+        if !variable_name(source, name, at) {
+            continue;
+        }
+        if let Some(value) = source.value_as_written(node) {
+            let value = (name.to_owned(), value);
+            variables.push(Placed { at, value });
+        }
+    }
+    variables
+}
+
+/// Whether a variable may be called that; reports if not.
+pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::Place) -> bool {
+    let good = value::is_variable_name(name);
+    if !good {
+        let name = shown(name);
+        source.report(
+            at,
+            format!("bad variable name '{name}' (letters, digits and '_', no digit first)"),
+        );
+    }
+    good
+}
+
+fn one_or_many(source: &Source, node: &Node) -> Vec<Placed<String>> {
+    match node.value {
+        Value::List(_) => source.texts(node),
+        _ => source.text(node).into_iter().collect(),
+    }
+}
+
+fn command(source: &Source, node: &Node) -> Vec<String> {
+    let Value::List(items) = &node.value else {
+        source.expected(node, "a list of words, such as [npm, test]");
+        return Vec::new();
+    };
+    if items.is_empty() {
+        source.expected(node, "the words of a command");
+    }
+    let mut words = Vec::new();
+    for (place, item) in items.iter().enumerate() {
+        // Only the program itself may not be empty.
+        match place {
+            0 => words.extend(source.text(item).map(|text| text.value)),
+            _ => words.extend(source.value_as_written(item)),
+        }
+    }
+    words
+}
+
+fn hooks(source: &Source, node: &Node) -> Hooks {
+    let section = source.section(node, &["post_build", "post_build_root", "pre_run"]);
+    Hooks {
+        post_build_root: section.text("post_build_root"),
+        post_build: section.text("post_build"),
+        pre_run: section.text("pre_run"),
+    }
+}
+
+fn ports(source: &Source, node: &Node) -> Vec<Placed<Port>> {
+    let mut ports: Vec<Placed<Port>> = Vec::new();
+    for (name, at, node) in source.entries(node) {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
+            let name = shown(name);
+            source.report(
+                at,
+                format!("bad name of a port '{name}' (letters, digits, '_', '-')"),
+            );
+            continue;
+        }
+        let Some((host, container)) = port(source, node) else {
+            continue;
+        };
+        let twice = ports.iter().find(|earlier| {
+            earlier.value.container == container || (host.is_some() && earlier.value.host == host)
+        });
+        if let Some(earlier) = twice {
+            let other = &earlier.value.name;
+            source.report(node.at, format!("'{other}' has that port already"));
+            continue;
+        }
+        ports.push(Placed {
+            at: node.at,
+            value: Port {
+                name: name.to_owned(),
+                container,
+                host,
+            },
+        });
+    }
+    ports
+}
+
+/// `3000`, or `"8080:3000"` with the port of the host first.
+fn port(source: &Source, node: &Node) -> Option<(Option<u16>, u16)> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let text = match &node.value {
+        Value::Whole(_) => source.value_as_written(node)?,
+        Value::Text(text) => text.clone(),
+        _ => String::new(),
+    };
+    let found = match text.split_once(':') {
+        Some((host, container)) => number(host).map(Some).zip(number(container)),
+        None => number(&text).map(|container| (None, container)),
+    };
+    if found.is_none() {
+        source.expected(
+            node,
+            "a port from 1 to 65535, or \"HOST:CONTAINER\" with two of them",
+        );
+    }
+    found
+}

@@ -1,0 +1,217 @@
+//! The Dockerfile as a whole: which steps there are, in which order.
+//!
+//! What changes rarely comes first, so that the builder's cache serves as long as possible. Scripts
+//! come from the context, as files: so nothing needs quoting, and the text can be read.
+
+use super::steps::{self, Step};
+use super::{Build, ContextFile, Wish};
+use crate::registry::{Chosen, Entry, Kind};
+
+/// Where files of ours are in an image.
+pub(super) const SHARE: &str = "/usr/local/share/moat";
+
+/// The certificates of the host, in an image.
+const HOST_CA: &str = "/usr/local/share/ca-certificates/moat-host-ca.crt";
+
+/// The variables by which programs that do not ask the system find certificates.
+const CA_VARIABLES: [&str; 8] = [
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+];
+
+pub(super) fn build(wish: &Wish<'_>, default_base: &str) -> Build {
+    let mut file = Dockerfile::default();
+    let base = base(wish, default_base);
+    file.line("# Made by moat.");
+    file.line(&format!("FROM {}", base.image));
+    // Whatever the base image says.
+    file.line("USER root");
+    if let Some(certificates) = wish.host_ca {
+        file.files
+            .push(ContextFile::new("host-ca.crt", certificates));
+        file.line(&format!("COPY host-ca.crt {HOST_CA}"));
+        for name in CA_VARIABLES {
+            file.line(&format!("ENV {name}={HOST_CA}"));
+        }
+    }
+    let copied = copied_runtimes(wish.chosen, base.runtime);
+    let packages = steps::packages(wish, &copied);
+    if !packages.is_empty() {
+        let mut commands = steps::apt(&packages);
+        if wish.host_ca.is_some() {
+            // For programs that ask the system. Installing the package does it, unless it was there.
+            commands.push("update-ca-certificates".to_owned());
+        }
+        file.run(&commands);
+    }
+    for chosen in &copied {
+        file.copy_runtime(chosen);
+    }
+    file.environment(wish.chosen);
+    let checks = steps::checks(&copied);
+    if !checks.is_empty() {
+        file.run(&checks);
+    }
+    for step in steps::tools(wish.chosen) {
+        file.step(step);
+    }
+    file.user_and_hooks(wish);
+    file.files.sort_by(|one, other| one.name.cmp(&other.name));
+    Build {
+        base: base.image,
+        dockerfile: file.text,
+        files: file.files,
+    }
+}
+
+struct Base<'a> {
+    image: String,
+    /// The runtime whose image it is.
+    runtime: Option<&'a str>,
+}
+
+fn base<'a>(wish: &Wish<'a>, default_base: &str) -> Base<'a> {
+    if let Some(image) = wish.base {
+        return Base {
+            image: image.to_owned(),
+            runtime: None,
+        };
+    }
+    let first = wish
+        .chosen
+        .iter()
+        .find_map(|chosen| Some((chosen, steps::image_of(chosen)?)));
+    match first {
+        Some((chosen, image)) => Base {
+            image,
+            runtime: Some(&chosen.entry.name),
+        },
+        None => Base {
+            image: default_base.to_owned(),
+            runtime: None,
+        },
+    }
+}
+
+/// The runtimes that come out of other images than the base.
+fn copied_runtimes<'a>(chosen: &'a [Chosen], base: Option<&str>) -> Vec<&'a Chosen> {
+    let others = chosen
+        .iter()
+        .filter(|chosen| Some(chosen.entry.name.as_str()) != base);
+    others
+        .filter(|chosen| steps::image_of(chosen).is_some())
+        .collect()
+}
+
+#[derive(Default)]
+struct Dockerfile {
+    text: String,
+    files: Vec<ContextFile>,
+}
+
+impl Dockerfile {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// One layer: commands of which each must succeed.
+    fn run(&mut self, commands: &[String]) {
+        self.line(&format!("RUN {}", commands.join(" \\\n && ")));
+    }
+
+    fn copy_runtime(&mut self, chosen: &Chosen) {
+        let (Kind::Runtime(runtime), Some(image)) = (&chosen.entry.kind, steps::image_of(chosen))
+        else {
+            return;
+        };
+        for path in &runtime.copy {
+            self.line(&format!("COPY --from={image} {path} {path}"));
+        }
+    }
+
+    /// What entries want in the environment; in a runtime's own image it is there already, which
+    /// does no harm.
+    fn environment(&mut self, chosen: &[Chosen]) {
+        let mut paths: Vec<&str> = Vec::new();
+        // The distribution's own version of a runtime has the distribution's own places.
+        let is_distro = |chosen: &&Chosen| {
+            matches!(chosen.entry.kind, Kind::Runtime(_)) && steps::image_of(chosen).is_none()
+        };
+        let others = chosen.iter().filter(|chosen| !is_distro(chosen));
+        for Entry { env, kind, .. } in others.map(|chosen| &chosen.entry) {
+            for (name, value) in env {
+                self.line(&format!("ENV {name}={}", quoted(value)));
+            }
+            if let Kind::Runtime(runtime) = kind {
+                paths.extend(runtime.path.iter().map(String::as_str));
+            }
+        }
+        if !paths.is_empty() {
+            self.line(&format!("ENV PATH={}:$PATH", paths.join(":")));
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        for (name, content) in &step.files {
+            self.files.push(ContextFile::new(name, content));
+        }
+        if let Some(dir) = step.copy {
+            self.line(&format!("COPY {dir} {SHARE}/{dir}"));
+        }
+        self.run(&step.commands);
+    }
+
+    /// The workload's user, then what the project itself wants done.
+    fn user_and_hooks(&mut self, wish: &Wish<'_>) {
+        let owner = format!("{}:{}", wish.uid, wish.gid);
+        if wish.uid != 0 {
+            self.run(&steps::user(wish.uid, wish.gid));
+        }
+        self.line("WORKDIR /workspace");
+        let hooks = [
+            ("post_build_root", wish.post_build_root),
+            ("post_build", wish.post_build),
+        ];
+        for (name, script) in hooks {
+            if let Some(script) = script {
+                let name = format!("hooks/{name}.sh");
+                self.files.push(ContextFile::new(&name, script));
+            }
+        }
+        if wish.post_build_root.is_some() || wish.post_build.is_some() {
+            self.line(&format!("COPY hooks {SHARE}/hooks"));
+        }
+        if wish.post_build_root.is_some() {
+            self.run(&[format!("sh -e {SHARE}/hooks/post_build_root.sh")]);
+        }
+        if wish.uid != 0 {
+            self.line("ENV HOME=/home/moat");
+            self.line(&format!("USER {owner}"));
+        }
+        if wish.post_build.is_some() {
+            self.run(&[format!("sh -e {SHARE}/hooks/post_build.sh")]);
+        }
+        // The command of a run is what runs, whatever the base image puts in front of it.
+        self.line("ENTRYPOINT []");
+    }
+}
+
+/// The value of an `ENV`, in which nothing is expanded.
+fn quoted(value: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in value.chars() {
+        if matches!(letter, '"' | '\\' | '$') {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out.push('"');
+    out
+}

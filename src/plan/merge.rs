@@ -1,0 +1,168 @@
+//! Lists of flags and files, added up.
+
+use crate::config::{Ulimit, parse_env_file};
+use crate::error::{Problem, Result};
+use crate::store::{Mount, Name};
+use crate::yaml::{Placed, read_file};
+
+use super::{Files, Host, SecretRef, Variable, Volume};
+
+/// Variables of flags, then of files: `env` before `env_file`, as it is closer.
+pub(super) fn env(
+    flags: &[Variable],
+    files: Files<'_>,
+    host: &Host,
+    problems: &mut Vec<Problem>,
+) -> Vec<Variable> {
+    let mut variables: Vec<Variable> = flags.to_vec();
+    let secrets: Vec<&str> = files
+        .iter()
+        .flat_map(|file| &file.settings.secrets)
+        .map(|secret| secret.value.name.as_str())
+        .collect();
+    let mut add = |name: &str, value: &str| {
+        // The strongest comes first. A secret is stronger than a file of variables.
+        let taken = variables.iter().any(|earlier| earlier.name == name) || secrets.contains(&name);
+        if !taken {
+            variables.push(Variable {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            });
+        }
+    };
+    for file in files {
+        for Placed { value, .. } in &file.settings.env {
+            add(&value.0, &value.1);
+        }
+        // Of several files the last one counts.
+        for path in file.settings.env_files.iter().rev() {
+            match env_file(path, file, host, problems) {
+                Ok(found) => {
+                    for (name, value) in found.iter().rev() {
+                        add(name, value);
+                    }
+                }
+                Err(why) => file.source.report(path.at, why),
+            }
+        }
+    }
+    variables
+}
+
+fn env_file(
+    path: &Placed<String>,
+    file: &crate::config::File,
+    host: &Host,
+    problems: &mut Vec<Problem>,
+) -> std::result::Result<Vec<(String, String)>, String> {
+    let name = crate::yaml::shown(&path.value);
+    let real = host.path_in(&file.dir, &path.value);
+    let text = match read_file(&real, &name) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Err(format!("there is no file '{name}'")),
+        Err(error) => return Err(error.message),
+    };
+    let (lines, flaws) = parse_env_file(&text);
+    let mut note = |line: usize, message: String| {
+        problems.push(Problem {
+            file: name.clone(),
+            line: Some(line),
+            column: Some(1),
+            message,
+        });
+    };
+    for (line, why) in flaws {
+        note(line, why);
+    }
+    let mut found = Vec::new();
+    for line in lines {
+        let passed_on = || (host.environment)(&line.name)?.into_string().ok();
+        match line.value.clone().or_else(passed_on) {
+            Some(value) => found.push((line.name, value)),
+            None => note(
+                line.number,
+                format!(
+                    "{} has no value here, and none in the environment",
+                    line.name
+                ),
+            ),
+        }
+    }
+    Ok(found)
+}
+
+/// The secrets of files that no flag overrules.
+pub(super) fn secrets(flags: &[Variable], files: Files<'_>) -> Vec<SecretRef> {
+    let mut secrets: Vec<SecretRef> = Vec::new();
+    for file in files {
+        for Placed { value, .. } in &file.settings.secrets {
+            if !flags.iter().any(|flag| flag.name == value.name) {
+                secrets.push(SecretRef::new(value, &file.dir));
+            }
+        }
+    }
+    secrets
+}
+
+/// Mounts, and what of them is not to be seen.
+pub(super) struct Mounts {
+    pub(super) mounts: Vec<Mount>,
+    pub(super) scratch: Vec<String>,
+}
+
+pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<Mounts> {
+    let mut mounts: Vec<Mount> = flags.to_vec();
+    let mut scratch = Vec::new();
+    for file in files {
+        for Placed { at, value } in &file.settings.mounts {
+            if mounts
+                .iter()
+                .any(|stronger| stronger.target == value.target)
+            {
+                continue;
+            }
+            let written = value.source.to_string_lossy();
+            match host.mount_source(&host.path_in(&file.dir, &written)) {
+                Ok(source) => mounts.push(Mount {
+                    source,
+                    target: value.target.clone(),
+                    readonly: value.readonly,
+                }),
+                Err(error) => file.source.report(*at, error.message),
+            }
+            let excluded = value.exclude.iter();
+            scratch.extend(excluded.map(|path| format!("{}/{path}", value.target)));
+        }
+    }
+    // A mount at /a must not hide one at /a/b.
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    scratch.sort();
+    Ok(Mounts { mounts, scratch })
+}
+
+pub(super) fn volumes(files: Files<'_>, project: Option<&Name>) -> Vec<Volume> {
+    let Some(project) = project else {
+        return Vec::new();
+    };
+    let volumes = files.iter().flat_map(|file| &file.settings.volumes);
+    let planned = volumes.map(|Placed { value, .. }| Volume {
+        name: format!("{project}/{}", value.name),
+        kind: value.kind,
+        target: value.target.clone(),
+        readonly: value.readonly,
+    });
+    planned.collect()
+}
+
+pub(super) fn ulimits(files: Files<'_>) -> Vec<Ulimit> {
+    let mut limits: Vec<Ulimit> = Vec::new();
+    for Placed { value, .. } in files
+        .iter()
+        .flat_map(|file| &file.settings.container.ulimits)
+    {
+        if !limits.iter().any(|stronger| stronger.name == value.name) {
+            limits.push(value.clone());
+        }
+    }
+    limits
+}

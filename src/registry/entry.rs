@@ -1,0 +1,141 @@
+//! One thing to depend on, and how an image gets it.
+
+use serde::Serialize;
+
+/// An entry of the registry.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// The version when none is asked for. Not set: the newest, or the distribution's.
+    pub(crate) default: Option<String>,
+    /// The only ones there are. Empty: any.
+    pub(crate) versions: Vec<String>,
+    /// Other entries, which come with it.
+    pub(crate) requires: Vec<String>,
+    /// Packages of the distribution that it needs.
+    pub(crate) apt: Vec<String>,
+    /// Variables of the image.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) kind: Kind,
+    pub(crate) origin: Origin,
+}
+
+/// How it is installed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    Runtime(Runtime),
+    /// Packages of the distribution.
+    Apt(Vec<String>),
+    /// The name of the package.
+    Npm(String),
+    Pip(String),
+    UvTool(String),
+    Cargo(String),
+    GoInstall(String),
+    GithubBinary(GithubBinary),
+    /// A script for `sh -eu`, run as root.
+    Custom(String),
+    /// A sidecar's image.
+    Service(String),
+    /// Nothing but what it requires.
+    Meta,
+}
+
+/// An interpreter or compiler with an image of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Runtime {
+    /// With `{version}` in it.
+    pub(crate) image: String,
+    /// The directories of that image that are copied onto another base.
+    pub(crate) copy: Vec<String>,
+    /// The distribution's own packages, for the version `distro`.
+    pub(crate) distro: Vec<String>,
+    /// A command that fails if it does not work.
+    pub(crate) check: Option<String>,
+    /// Directories in front of PATH.
+    pub(crate) path: Vec<String>,
+}
+
+/// A file of a release.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GithubBinary {
+    pub(crate) repo: String,
+    /// With `{version}` in it.
+    pub(crate) tag: String,
+    /// With `{version}`, `{arch}` and `{target}` in it.
+    pub(crate) asset: String,
+    /// What `{target}` is on amd64 and on arm64.
+    pub(crate) targets: Option<(String, String)>,
+    /// The program's path inside the archive; the same placeholders.
+    pub(crate) bin: Option<String>,
+    /// What it is called when installed.
+    pub(crate) command: String,
+}
+
+/// Where an entry comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Origin {
+    BuiltIn,
+    /// A file of the person's own, as people call it.
+    File(String),
+    /// Made from a name such as `npm:typescript`.
+    Dynamic,
+}
+
+/// The version of a runtime that means the distribution's packages.
+pub(crate) const DISTRO: &str = "distro";
+
+impl Entry {
+    /// The word for its type in `registry.yaml`.
+    pub(crate) fn type_word(&self) -> &'static str {
+        match self.kind {
+            Kind::Runtime(_) => "runtime",
+            Kind::Apt(_) => "apt",
+            Kind::Npm(_) => "npm",
+            Kind::Pip(_) => "pip",
+            Kind::UvTool(_) => "uv-tool",
+            Kind::Cargo(_) => "cargo",
+            Kind::GoInstall(_) => "go-install",
+            Kind::GithubBinary(_) => "github-binary",
+            Kind::Custom(_) => "custom",
+            Kind::Service(_) => "service",
+            Kind::Meta => "meta",
+        }
+    }
+
+    /// Whether a version can be asked for.
+    pub(crate) fn has_versions(&self) -> bool {
+        !matches!(self.kind, Kind::Apt(_) | Kind::Meta)
+    }
+
+    /// Whether the version exists, as far as the registry knows.
+    pub(crate) fn offers(&self, version: &str) -> bool {
+        if let Kind::Runtime(runtime) = &self.kind
+            && version == DISTRO
+        {
+            return !runtime.distro.is_empty();
+        }
+        let covers = |listed: &String| {
+            let rest = version.strip_prefix(listed.as_str());
+            match self.kind {
+                // A runtime's images have a tag for every patch version, too.
+                Kind::Runtime(_) => {
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                }
+                _ => rest == Some(""),
+            }
+        };
+        self.versions.is_empty() || self.versions.iter().any(covers)
+    }
+
+    /// The versions to choose from, for messages.
+    pub(crate) fn offered(&self) -> Vec<&str> {
+        let mut versions: Vec<&str> = self.versions.iter().map(String::as_str).collect();
+        if matches!(&self.kind, Kind::Runtime(runtime) if !runtime.distro.is_empty()) {
+            versions.push(DISTRO);
+        }
+        versions
+    }
+}

@@ -1,0 +1,213 @@
+//! Getting the image of a run: from its registry, or built here, once for all who want it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+use super::protocol::ToClient;
+use super::supervisor::Supervisor;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::image::Build;
+use crate::plan::Plan;
+use crate::runtime::{BuildEvent, ImageBuild, Problem};
+use crate::store::{create, make_dir};
+use crate::term::harmless;
+
+/// So many lines of a failed step are shown.
+const LAST_LINES: usize = 30;
+
+/// Gets the image, be it there or not.
+pub(super) fn make(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
+    let image = plan.image.as_deref().unwrap_or_default();
+    match &plan.build {
+        None => pull(supervisor, image),
+        Some(build) => build_once(supervisor, plan, image, build),
+    }
+}
+
+fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
+    supervisor.notice(&format!("getting the image {image}"));
+    let going_on = || supervisor.intent().is_none();
+    let pulled = supervisor.runtime.pull_image(image, &going_on);
+    supervisor.check_intent()?;
+    pulled.map_err(|problem| {
+        let error = Error::from(problem);
+        match error.kind {
+            Kind::Image => Error {
+                message: format!("cannot get the image '{image}': {}", error.message),
+                ..error
+            },
+            _ => error,
+        }
+    })
+}
+
+/// Builds the image, unless somebody else does: then waits for that.
+fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) -> Result<()> {
+    let going_on = || supervisor.intent().is_none();
+    let home = supervisor.run().home().clone();
+    let began = Instant::now();
+    let lock = home.making(&image.replace(['/', ':'], "-"), &going_on)?;
+    supervisor.check_intent()?;
+    // Whoever had the lock before us may have built it.
+    if !plan.rebuild && supervisor.runtime.has_image(image)? {
+        return Ok(());
+    }
+    supervisor.notice(&format!("building the image {image}{}", contents(plan)));
+    checkpoint("building");
+    let built = run(supervisor, plan, image, build, &going_on);
+    drop(lock);
+    supervisor.check_intent()?;
+    built?;
+    let seconds = began.elapsed().as_secs_f64();
+    supervisor.notice(&format!("built the image {image} in {seconds:.1} s"));
+    Ok(())
+}
+
+/// What is in it, and what of that nobody asked for.
+fn contents(plan: &Plan) -> String {
+    let named = |name: &str, version: &Option<String>| match version {
+        Some(version) => format!("{name} {version}"),
+        None => name.to_owned(),
+    };
+    let mut parts = Vec::new();
+    for dependency in &plan.dependencies {
+        let name = named(&dependency.name, &dependency.version);
+        parts.push(match &dependency.because {
+            Some(because) => format!("{name} (as {because} requires it)"),
+            None => name,
+        });
+    }
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!(" with {}", parts.join(", ")),
+    }
+}
+
+fn run(
+    supervisor: &Supervisor,
+    plan: &Plan,
+    image: &str,
+    build: &Build,
+    going_on: &dyn Fn() -> bool,
+) -> Result<()> {
+    let request = write_context(supervisor, plan, image, build)?;
+    let log = supervisor.run().dir().build_log();
+    let mut file = create(&log).map_err(|error| Error::io(Kind::Store, "write", &log, &error))?;
+    let mut progress = Progress::default();
+    let built = supervisor.runtime.build_image(
+        &request,
+        &mut |event| {
+            let (BuildEvent::Step(text) | BuildEvent::Line(text)) = event;
+            // A full disk does not end a build.
+            let _ = writeln!(file, "{text}");
+            if let Some(message) = progress.take(event) {
+                supervisor.tell_in_passing(&message);
+            }
+        },
+        going_on,
+    );
+    let _ = fs::remove_dir_all(&request.context);
+    built.map_err(|problem| match problem {
+        Problem::Refused(_) => {
+            let log = log.display();
+            Error::new(Kind::Image, progress.failure(image))
+                .hint(format!("the whole output of the builder is in {log}"))
+        }
+        problem => problem.into(),
+    })
+}
+
+/// Writes the files from which the image is built into the run's directory.
+fn write_context(
+    supervisor: &Supervisor,
+    plan: &Plan,
+    image: &str,
+    build: &Build,
+) -> Result<ImageBuild> {
+    let run = supervisor.run();
+    let (dockerfile, context) = (run.dir().dockerfile(), run.dir().build_context());
+    let write = |path: &std::path::Path, text: &str| {
+        let parent = path.parent().unwrap_or(path);
+        make_dir(parent)
+            .and_then(|()| create(path))
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| Error::io(Kind::Store, "write", path, &error))
+    };
+    make_dir(&context).map_err(|error| Error::io(Kind::Store, "make", &context, &error))?;
+    write(&dockerfile, &build.dockerfile)?;
+    for file in &build.files {
+        let path = context.join(&file.name);
+        write(&path, &file.content)?;
+        readable(&path)?;
+    }
+    for dir in directories(&context) {
+        readable(&dir)?;
+    }
+    Ok(ImageBuild {
+        tag: image.to_owned(),
+        home_label: run.home().hash(),
+        dockerfile,
+        context,
+        fresh: plan.rebuild,
+    })
+}
+
+/// Modes go into the image, where other users read these files; the run's directory protects them here.
+fn readable(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = if path.is_dir() { 0o755 } else { 0o644 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|error| Error::io(Kind::Store, "write", path, &error))
+}
+
+fn directories(context: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(context).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+/// Where a build is, and what was said last.
+#[derive(Default)]
+struct Progress {
+    step: Option<String>,
+    last: VecDeque<String>,
+}
+
+impl Progress {
+    /// Notes what the builder said; what the client is to know of it.
+    fn take(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
+        match event {
+            BuildEvent::Step(text) => {
+                let text = harmless(text);
+                self.step = Some(text.clone());
+                self.last.clear();
+                Some(ToClient::Build { text, step: true })
+            }
+            BuildEvent::Line(text) => {
+                let text = harmless(text);
+                if self.last.len() == LAST_LINES {
+                    self.last.pop_front();
+                }
+                self.last.push_back(text.clone());
+                // Before the first step the builder speaks of itself.
+                self.step.as_ref()?;
+                Some(ToClient::Build { text, step: false })
+            }
+        }
+    }
+
+    fn failure(&self, image: &str) -> String {
+        let step = self.step.as_deref().unwrap_or("before the first step");
+        let mut text = format!("the image {image} could not be built; this step failed: {step}");
+        for line in &self.last {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+        text
+    }
+}

@@ -1,0 +1,80 @@
+//! What has to be got out of a container before it is removed: the workload's own copy of the
+//! workspace, and whether the script before the command failed.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::supervisor::Supervisor;
+use crate::runtime::Exit;
+use crate::store::{Record, WorkspaceMode, create};
+
+/// How long an engine that does not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps the workspace of a run that had a copy. False: it could not be kept, and the container must
+/// stay; the next moat command tries again.
+pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
+    let started = record.started_at.is_some();
+    if record.workspace_mode == WorkspaceMode::Bind || !started || record.cleaned_at.is_some() {
+        return true;
+    }
+    let path = supervisor.run().dir().workspace();
+    if path.exists() {
+        return true;
+    }
+    match attempt(supervisor) {
+        Ok(()) => true,
+        Err(why) => {
+            supervisor.notice(&format!(
+                "the workspace could not be saved: {why}; its container stays, and moat tries again"
+            ));
+            false
+        }
+    }
+}
+
+fn attempt(supervisor: &Supervisor) -> Result<(), String> {
+    let path = supervisor.run().dir().workspace();
+    let partial = path.with_extension("partial");
+    let handle = supervisor.handle();
+    let deadline = Instant::now() + PATIENCE;
+    let reason = |error: &std::io::Error| crate::error::reason(error);
+    let saved = loop {
+        let file = create(&partial).map_err(|error| reason(&error))?;
+        match supervisor.runtime.save_workspace(&handle, file) {
+            Err(problem) if problem.may_pass() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            result => break result,
+        }
+    };
+    let kept = saved
+        .map_err(|problem| problem.message().to_owned())
+        .and_then(|()| {
+            fs::File::open(&partial)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| reason(&error))
+        })
+        .and_then(|()| fs::rename(&partial, &path).map_err(|error| reason(&error)));
+    if kept.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    kept
+}
+
+/// Whether the workload ended because the script before it failed.
+pub(super) fn hook_failed(supervisor: &Supervisor, exit: &Exit) -> bool {
+    if !supervisor.run().record().pre_run || exit.code.is_none_or(|code| code == 0) {
+        return false;
+    }
+    let handle = supervisor.handle();
+    match supervisor.runtime.pre_run_failed(&handle) {
+        Ok(failed) => failed,
+        Err(problem) => {
+            let text = format!("was it the hook? {}", problem.message());
+            supervisor.run().diary(&text);
+            false
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What is put into a container between its creation and its start: directories that belong to the
+//! workload's user, and its own copy of the workspace. All of it travels as tar archives through the
+//! client's stdin (`docker cp - CONTAINER:PATH`), so it works on any image and with any engine.
+
+use super::super::problem::{Problem, Result};
+use super::super::{ContainerSpec, WORKSPACE};
+use crate::store::WorkspaceMode;
+
+/// Where the container keeps what it tells moat.
+pub(super) const NOTES: &str = "/run/moat";
+
+/// Where it notes that the script before the command failed.
+pub(super) const PRE_RUN_FAILED: &str = "/run/moat/pre-run-failed";
+
+/// Runs the script, and then becomes the command. Its arguments: the script, the command. The script
+/// does not eat the command's input.
+pub(super) const PRE_RUN: &str = "sh -ec \"$1\" pre_run </dev/null; code=$?; shift; \
+    if [ $code != 0 ]; then echo $code >/run/moat/pre-run-failed; exit $code; fi; exec \"$@\"";
+
+/// The directories that are to be the user's, as an archive of entries below the root; `None` if there
+/// are none.
+pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
+    let mut paths: Vec<&str> = Vec::new();
+    if spec.pre_run.is_some() {
+        paths.push(NOTES);
+    }
+    if spec.workspace_mode == WorkspaceMode::Volume {
+        paths.push(WORKSPACE);
+    }
+    paths.extend(spec.volumes.iter().map(|volume| volume.target.as_str()));
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let mut archive = Vec::new();
+    for path in paths {
+        archive.extend(directory(path, spec.user.uid, spec.user.gid)?);
+    }
+    // Two empty blocks end an archive.
+    archive.resize(archive.len() + 2 * BLOCK, 0);
+    Ok(Some(archive))
+}
+
+const BLOCK: usize = 512;
+
+/// An entry of a directory with mode 0755, in the format of POSIX.1-1988 ("ustar").
+fn directory(path: &str, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
+    let name = format!("{}/", path.trim_start_matches('/'));
+    let mut header = [0; BLOCK];
+    let mut put = |at: usize, text: &str| {
+        header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    };
+    // The format's own limit, but for a split that no path of a container needs.
+    if name.len() > 100 {
+        return Err(Problem::Refused(format!(
+            "the path {path} is too long for a mount"
+        )));
+    }
+    put(0, &name);
+    put(100, "0000755\0");
+    put(108, &number(uid));
+    put(116, &number(gid));
+    put(124, "00000000000\0");
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(156, "5");
+    put(257, "ustar\0");
+    put(263, "00");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    if uid.max(gid) > LARGEST {
+        write_large(&mut header, 108, uid);
+        write_large(&mut header, 116, gid);
+        header[148..156].copy_from_slice(b"        ");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    Ok(header)
+}
+
+/// The largest number that seven octal digits hold.
+const LARGEST: u32 = 0o7_777_777;
+
+fn number(id: u32) -> String {
+    format!("{:07o}\0", id.min(LARGEST))
+}
+
+/// A number in base 256, which the first bit says.
+fn write_large(header: &mut [u8; BLOCK], at: usize, id: u32) {
+    header[at..at + 8].fill(0);
+    header[at] = 0x80;
+    header[at + 4..at + 8].copy_from_slice(&id.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The system's own tar reads it.
+    #[test]
+    fn tar_reads_the_directories() {
+        for uid in [0, 1000, 0o7_777_777, 0o10_000_000, u32::MAX - 1] {
+            let mut archive = directory("/run/moat", uid, 7).unwrap().to_vec();
+            archive.resize(archive.len() + 2 * BLOCK, 0);
+            let mut tar = std::process::Command::new("tar")
+                .args(["--numeric-owner", "-tvf", "-"])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::Write::write_all(&mut tar.stdin.take().unwrap(), &archive).unwrap();
+            let output = tar.wait_with_output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{text}");
+            assert!(text.starts_with(&format!("drwxr-xr-x {uid}/7 ")), "{text}");
+            assert!(text.trim_end().ends_with(" run/moat/"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_refused() {
+        assert!(directory(&format!("/{}", "x".repeat(100)), 1, 1).is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! Other programs that moat asks something once: the tools that keep secrets.
+
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use super::child;
+
+/// A tool may ask a person for a fingerprint.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a tool prints; its own words where it fails.
+pub(crate) fn ask_tool(program: &str, args: &[&str]) -> Result<String, String> {
+    let output = child::run(Command::new(program).args(args), b"", PATIENCE, &|| true);
+    match output {
+        Ok(output) if output.success => Ok(output.stdout),
+        Ok(output) => {
+            let text = crate::term::harmless(output.stderr.lines().next().unwrap_or_default());
+            Err(format!("{program} failed: {text}"))
+        }
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no '{program}' on PATH"),
+            io::ErrorKind::TimedOut => format!("{program} did not answer within 60 s"),
+            _ => format!("{program}: {}", crate::error::reason(&error)),
+        }),
+    }
+}

@@ -1,0 +1,362 @@
+//! From text to a tree, and from a node back to its place in the text.
+//!
+//! The crate below tells positions in errors only. So nodes are numbered in the order in which they
+//! are read, and the place of a node is found by reading once more and failing at that node.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor,
+};
+
+/// More values than this, aliases counted each time, are no configuration.
+const MOST_NODES: u32 = 20_000;
+
+/// More text than this, aliases counted each time, is no configuration. In bytes.
+const MOST_TEXT: usize = 2 * 1024 * 1024;
+
+/// A node of a file, by its number in the order of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// The beginning of the file.
+    pub(crate) const TOP: Place = Place(0);
+}
+
+/// A value in a YAML file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) at: Place,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Whole(i64),
+    /// With a fraction, or too large for a whole number.
+    Real(f64),
+    Text(String),
+    List(Vec<Node>),
+    /// In the order of the file; a key may stand there twice.
+    Map(Vec<(Node, Node)>),
+}
+
+/// A line and a column, both counted from 1.
+pub(super) type Spot = (usize, usize);
+
+/// Reads a document. An empty one is [`Value::Null`]. Errors have a place, where it is known.
+pub(super) fn parse(text: &str) -> Result<Node, (Option<Spot>, String)> {
+    let nothing = Node {
+        at: Place::TOP,
+        value: Value::Null,
+    };
+    // Of a text without a document the crate only says that there is none.
+    let is_said = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    if !text.lines().any(is_said) {
+        return Ok(nothing);
+    }
+    Walk::new(Goal::Tree).through(text)
+}
+
+/// Where a node begins.
+pub(super) fn locate(text: &str, at: Place) -> Option<Spot> {
+    Walk::new(Goal::Spot(at)).through(text).err()?.0
+}
+
+/// A scalar as it is written: `1.10`, where its value is 1.1.
+pub(super) fn written(text: &str, at: Place) -> Option<String> {
+    let walk = Walk::new(Goal::Text(at));
+    let _ = walk.through(text);
+    walk.found.into_inner()
+}
+
+/// What a walk through the document is for.
+enum Goal {
+    Tree,
+    Spot(Place),
+    Text(Place),
+}
+
+struct Walk {
+    goal: Goal,
+    next: Cell<u32>,
+    bytes: Cell<usize>,
+    found: RefCell<Option<String>>,
+}
+
+impl Walk {
+    fn new(goal: Goal) -> Walk {
+        Walk {
+            goal,
+            next: Cell::new(0),
+            bytes: Cell::new(0),
+            found: RefCell::new(None),
+        }
+    }
+
+    fn through(&self, text: &str) -> Result<Node, (Option<Spot>, String)> {
+        let document = serde_yaml::Deserializer::from_str(text);
+        Step(self).deserialize(document).map_err(|error| {
+            let spot = error.location().map(|at| (at.line(), at.column()));
+            let why = error.to_string();
+            // What the crate says, without the place, which is said elsewhere.
+            let why = why.split(" at line ").next().unwrap_or(&why);
+            (spot, why.to_owned())
+        })
+    }
+
+    fn number<E: serde::de::Error>(&self) -> Result<Place, E> {
+        let number = self.next.get();
+        if number >= MOST_NODES {
+            return Err(E::custom(
+                "more values than any configuration has (do aliases multiply them?)",
+            ));
+        }
+        self.next.set(number + 1);
+        Ok(Place(number))
+    }
+
+    fn count_text<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
+        self.bytes.set(self.bytes.get() + text.len());
+        match self.bytes.get() > MOST_TEXT {
+            true => Err(E::custom(
+                "more text than any configuration has (do aliases multiply it?)",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Reads one node.
+#[derive(Clone, Copy)]
+struct Step<'a>(&'a Walk);
+
+impl<'de> DeserializeSeed<'de> for Step<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        let at = self.0.number()?;
+        match self.0.goal {
+            Goal::Spot(wanted) if wanted == at => deserializer.deserialize_any(Stop),
+            Goal::Text(wanted) if wanted == at => {
+                let text = deserializer.deserialize_str(Written)?;
+                *self.0.found.borrow_mut() = Some(text);
+                Err(D::Error::custom("found"))
+            }
+            _ => {
+                let value = deserializer.deserialize_any(Reader(self.0))?;
+                Ok(Node { at, value })
+            }
+        }
+    }
+}
+
+struct Reader<'a>(&'a Walk);
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Whole(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Real(value as f64), Value::Whole))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+        Ok(Value::Real(value as f64))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
+        Ok(Value::Real(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Real(value))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.0.count_text(value)?;
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = list.next_element_seed(Step(self.0))? {
+            nodes.push(node);
+        }
+        Ok(Value::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key_seed(Step(self.0))? {
+            entries.push((key, map.next_value_seed(Step(self.0))?));
+        }
+        Ok(Value::Map(entries))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Value, A::Error> {
+        Err(A::Error::custom("a tag (!) has no meaning here"))
+    }
+}
+
+/// Fails wherever it gets to.
+struct Stop;
+
+impl<'de> Visitor<'de> for Stop {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _list: A) -> Result<Node, A::Error> {
+        Err(A::Error::custom("here"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<Node, A::Error> {
+        Err(A::Error::custom("here"))
+    }
+}
+
+/// Takes a scalar as text, whatever it means.
+struct Written;
+
+impl Visitor<'_> for Written {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a scalar")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(text: &str) -> Vec<(Node, Node)> {
+        match parse(text).unwrap().value {
+            Value::Map(entries) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn scalars_have_their_types() {
+        let entries =
+            map("a: 1\nb: 1.5\nc: yes\nd: true\ne: ~\nf: 0x10\ng: 'x'\nh: 1e400\ni: 007\n");
+        let values: Vec<Value> = entries.into_iter().map(|(_, node)| node.value).collect();
+        assert_eq!(
+            values,
+            [
+                Value::Whole(1),
+                Value::Real(1.5),
+                Value::Text("yes".into()),
+                Value::Bool(true),
+                Value::Null,
+                Value::Whole(16),
+                Value::Text("x".into()),
+                Value::Text("1e400".into()),
+                Value::Text("007".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn nodes_know_their_place() {
+        let text = "a:\n  - x: 1.10\n    y: [p, q]\n# c\nb: {k: !!str v}\n";
+        let entries = map(text);
+        let spot = |node: &Node| locate(text, node.at).unwrap();
+        assert_eq!(spot(&entries[0].0), (1, 1));
+        assert_eq!(spot(&entries[1].0), (5, 1));
+        let Value::List(items) = &entries[0].1.value else {
+            panic!()
+        };
+        let Value::Map(inner) = &items[0].value else {
+            panic!()
+        };
+        assert_eq!(spot(&inner[0].1), (2, 8));
+        assert_eq!(written(text, inner[0].1.at).unwrap(), "1.10");
+        let Value::List(words) = &inner[1].1.value else {
+            panic!()
+        };
+        assert_eq!(spot(&words[1]), (3, 12));
+    }
+
+    #[test]
+    fn nothing_is_null() {
+        for text in ["", "  \n", "# only a comment\n", "---\n", "~"] {
+            assert_eq!(parse(text).unwrap().value, Value::Null, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_documents_are_refused_quickly() {
+        let deep = "[".repeat(10_000);
+        let wide = format!(
+            "a: &a [{}]\nb: [{}]\n",
+            "1,".repeat(5_000),
+            "*a,".repeat(5_000)
+        );
+        let laughs = (1..12).fold("l0: &l0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, i| {
+            let items = format!("*l{},", i - 1).repeat(10);
+            format!("{text}l{i}: &l{i} [{items}]\n")
+        });
+        let text = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(60_000),
+            "*a,".repeat(9_000)
+        );
+        let own = "a: &a [*a]\n".to_owned();
+        let many = "{".repeat(200) + &"}".repeat(200);
+        for text in [deep, wide, laughs, text, own, many] {
+            let start = std::time::Instant::now();
+            assert!(parse(&text).is_err(), "{}", &text[..60]);
+            assert!(start.elapsed() < std::time::Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn errors_say_where() {
+        for (text, spot) in [
+            ("a: [1\nb: 2\n", Some((2, 1))),
+            ("a: \"x\n", None),
+            ("a: b: c\n", Some((1, 5))),
+            ("x: !tag {a: 1}\n", Some((1, 4))),
+            ("a: *nowhere\n", Some((1, 4))),
+            ("\tb: 1\n", Some((1, 1))),
+        ] {
+            let (found, why) = parse(text).unwrap_err();
+            assert!(!why.is_empty() && !why.contains("line"), "{why}");
+            if spot.is_some() {
+                assert_eq!(found, spot, "{text:?}: {why}");
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Taking values out of a tree: each accessor gives what was asked for, or reports why it cannot.
+
+use super::parse::{Node, Place, Value};
+use super::{Placed, Source};
+use crate::term::{harmless, nearest};
+
+/// The entries of a map with known keys.
+pub(crate) struct Section<'a> {
+    source: &'a Source,
+    pub(crate) at: Place,
+    entries: Vec<(&'a str, Place, &'a Node)>,
+}
+
+impl Source {
+    /// Takes a map whose keys are all in `keys`. Null counts as an empty one.
+    pub(crate) fn section<'a>(&'a self, node: &'a Node, keys: &[&str]) -> Section<'a> {
+        let mut section = Section {
+            source: self,
+            at: node.at,
+            entries: Vec::new(),
+        };
+        for (key, at, value) in self.entries(node) {
+            if keys.contains(&key) {
+                section.entries.push((key, at, value));
+            } else {
+                self.report(at, unknown("key", key, keys));
+            }
+        }
+        section
+    }
+
+    /// Takes a map with any keys, each once.
+    pub(crate) fn entries<'a>(&self, node: &'a Node) -> Vec<(&'a str, Place, &'a Node)> {
+        let mut taken: Vec<(&str, Place, &Node)> = Vec::new();
+        let entries = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => return taken,
+            _ => {
+                self.expected(node, "keys and values");
+                return taken;
+            }
+        };
+        for (key, value) in entries {
+            let Value::Text(word) = &key.value else {
+                self.expected(key, "a key that is text (quote it)");
+                continue;
+            };
+            if taken.iter().any(|(earlier, _, _)| earlier == word) {
+                let word = shown(word);
+                self.report(key.at, format!("the key '{word}' is there twice"));
+                continue;
+            }
+            taken.push((word, key.at, value));
+        }
+        taken
+    }
+
+    /// Reports that something else was expected here.
+    pub(crate) fn expected(&self, node: &Node, what: &str) {
+        let found = match &node.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Whole(_) | Value::Real(_) => {
+                format!("the number {}", self.written(node).unwrap_or_default())
+            }
+            Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
+            Value::Text(text) => format!("'{}'", shown(text)),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "keys and values".to_owned(),
+        };
+        self.report(node.at, format!("expected {what}, found {found}"));
+    }
+
+    /// Takes a text that is not empty. Numbers are not text: `1.10` would lose its zero.
+    pub(crate) fn text(&self, node: &Node) -> Option<Placed<String>> {
+        match &node.value {
+            Value::Text(text) if !text.is_empty() => Some(Placed {
+                at: node.at,
+                value: self.without_nul(node, text.clone())?,
+            }),
+            _ => {
+                self.expected(node, "text");
+                None
+            }
+        }
+    }
+
+    /// Takes any single value as it is written; an empty text is one, nothing is none.
+    pub(crate) fn value_as_written(&self, node: &Node) -> Option<String> {
+        match self.written(node) {
+            Some(text) => self.without_nul(node, text),
+            None => {
+                self.expected(node, "a single value");
+                None
+            }
+        }
+    }
+
+    /// No argument and no variable of a process can contain it.
+    fn without_nul(&self, node: &Node, text: String) -> Option<String> {
+        if text.contains('\0') {
+            self.report(node.at, "a text cannot contain a NUL character");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Takes a scalar as it is written, be it a text or a number.
+    pub(crate) fn scalar(&self, node: &Node) -> Option<Placed<String>> {
+        match node.value {
+            Value::Text(_) | Value::Whole(_) | Value::Real(_) => self
+                .written(node)
+                .map(|value| Placed { at: node.at, value }),
+            _ => {
+                self.expected(node, "text or a number");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn boolean(&self, node: &Node) -> Option<bool> {
+        match node.value {
+            Value::Bool(value) => Some(value),
+            _ => {
+                self.expected(node, "true or false");
+                None
+            }
+        }
+    }
+
+    /// Takes a whole number of a range.
+    pub(crate) fn whole(&self, node: &Node, least: i64, most: i64) -> Option<Placed<i64>> {
+        match node.value {
+            Value::Whole(value) if (least..=most).contains(&value) => {
+                Some(Placed { at: node.at, value })
+            }
+            _ => {
+                self.expected(node, &format!("a whole number from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    /// Takes the elements of a list.
+    pub(crate) fn list<'a>(&self, node: &'a Node) -> &'a [Node] {
+        match &node.value {
+            Value::List(items) => items,
+            _ => {
+                self.expected(node, "a list");
+                &[]
+            }
+        }
+    }
+
+    /// Takes a list of texts.
+    pub(crate) fn texts(&self, node: &Node) -> Vec<Placed<String>> {
+        let items = self.list(node).iter();
+        items.filter_map(|item| self.text(item)).collect()
+    }
+
+    /// Takes one of some words.
+    pub(crate) fn word(&self, node: &Node, words: &[&str]) -> Option<Placed<String>> {
+        let text = self.text(node)?;
+        if words.contains(&text.value.as_str()) {
+            return Some(text);
+        }
+        let known = words.join(", ");
+        let message = unknown("value", &text.value, words);
+        self.report(node.at, format!("{message}; it must be one of: {known}"));
+        None
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The value of a key, if it is there.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
+        let entry = self.entries.iter().find(|(word, _, _)| *word == key);
+        entry.map(|(_, _, node)| *node)
+    }
+
+    /// Where a key stands, if it is there.
+    pub(crate) fn place(&self, key: &str) -> Option<Place> {
+        let entry = self.entries.iter().find(|(word, _, _)| *word == key);
+        entry.map(|(_, at, _)| *at)
+    }
+
+    /// The value of a key that must be there.
+    pub(crate) fn require(&self, key: &str) -> Option<&'a Node> {
+        let found = self.get(key);
+        if found.is_none() {
+            self.source
+                .report(self.at, format!("the key '{key}' is missing"));
+        }
+        found
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Option<Placed<String>> {
+        self.source.text(self.get(key)?)
+    }
+
+    pub(crate) fn texts(&self, key: &str) -> Vec<Placed<String>> {
+        self.get(key)
+            .map_or_else(Vec::new, |node| self.source.texts(node))
+    }
+
+    pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
+        self.source.boolean(self.get(key)?)
+    }
+}
+
+/// `unknown key 'x' (did you mean 'y'?)`
+pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
+    let word_shown = shown(word);
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!("unknown {what} '{word_shown}' (did you mean '{near}'?)"),
+        None => format!("unknown {what} '{word_shown}'"),
+    }
+}
+
+/// A text from a file, fit to be shown in a message.
+pub(crate) fn shown(text: &str) -> String {
+    let mut letters = text.chars();
+    let start: String = letters.by_ref().take(80).collect();
+    let dots = if letters.next().is_some() { "…" } else { "" };
+    harmless(&start) + dots
+}

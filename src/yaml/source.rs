@@ -1,0 +1,120 @@
+//! A file, and the problems that were found in it.
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::path::Path;
+
+use super::parse::{self, Node, Place, Value};
+use crate::error::{Error, Kind, Problem, Result};
+
+/// More is no configuration, in bytes.
+const LIMIT: u64 = 256 * 1024;
+
+/// The most problems that are shown of one file.
+const MOST: usize = 200;
+
+/// A file that is being read.
+pub(crate) struct Source {
+    /// What people call the file.
+    name: String,
+    text: String,
+    problems: RefCell<Vec<(Place, String)>>,
+}
+
+/// Reads the bytes of a configuration file as text; `None` if there is none.
+pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
+    let bad = |why: &str| Error::new(Kind::Config, format!("{name}: {why}"));
+    let failed = |error: &std::io::Error| bad(&crate::error::reason(error));
+    // A named pipe would make us wait for a writer.
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return Err(bad("it is not a file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(&error)),
+        Ok(_) => {}
+    }
+    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(bad("it is larger than 256 KiB"));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let line = 1 + error.as_bytes()[..good]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            Err(bad(&format!("it is not UTF-8 (in line {line})")))
+        }
+    }
+}
+
+impl Source {
+    /// Parses a text. What is not YAML at all is the only problem then.
+    pub(crate) fn parse(name: &str, text: String) -> Result<(Source, Node)> {
+        let source = Source {
+            name: name.to_owned(),
+            text,
+            problems: RefCell::default(),
+        };
+        match parse::parse(&source.text) {
+            Ok(node) => Ok((source, node)),
+            Err((spot, why)) => Err(Error::problems(vec![source.problem(spot, why)])),
+        }
+    }
+
+    /// Notes a problem, and goes on.
+    pub(crate) fn report(&self, at: Place, message: impl Into<String>) {
+        self.problems.borrow_mut().push((at, message.into()));
+    }
+
+    /// The problems in the order of the file, as one error; nothing if there is none.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let mut problems = self.problems.borrow_mut();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.sort_by_key(|(at, _)| *at);
+        problems.dedup();
+        let mut located: Vec<Problem> = problems
+            .iter()
+            .take(MOST)
+            .map(|(at, message)| self.problem(parse::locate(&self.text, *at), message.clone()))
+            .collect();
+        if problems.len() > MOST {
+            let rest = problems.len() - MOST;
+            located.push(self.problem(None, format!("and {rest} more problems")));
+        }
+        Err(Error::problems(located))
+    }
+
+    /// A scalar as it is written in the file.
+    pub(super) fn written(&self, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+            _ => parse::written(&self.text, node.at),
+        }
+    }
+
+    /// Where a node stands, as `FILE:LINE`.
+    pub(crate) fn line_of(&self, at: Place) -> String {
+        match parse::locate(&self.text, at) {
+            Some((line, _)) => format!("{}:{line}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    fn problem(&self, spot: Option<parse::Spot>, message: String) -> Problem {
+        Problem {
+            file: self.name.clone(),
+            line: spot.map(|(line, _)| line),
+            column: spot.map(|(_, column)| column),
+            message,
+        }
+    }
+}
