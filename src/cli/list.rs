@@ -39,9 +39,31 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// The runs as a table that fits the terminal.
 pub(super) fn table(runs: &[Listed]) -> String {
-    let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
-    let header = ["NAME", "RUN ID", "RUNTIME", "STATE", "CREATED", "COMMAND"];
+    let mut rows: Vec<Vec<String>> = runs.iter().map(row).collect();
+    let mut header = vec![
+        "NAME", "RUN ID", "RUNTIME", "STATE", "CREATED", "PORTS", "COMMAND",
+    ];
+    // Most runs have none.
+    let column = header.len() - 2;
+    if rows.iter().all(|row| row[column].is_empty()) {
+        header.remove(column);
+        for row in &mut rows {
+            row.remove(column);
+        }
+    }
     term::table(&header, &rows, term::width(std::io::stdout()))
+}
+
+/// The ports of the host that lead to the workload, while it runs: `web:32768`.
+fn ports(record: &Record) -> String {
+    if record.state.is_terminal() {
+        return String::new();
+    }
+    let published = record.ports.iter().filter_map(|port| {
+        let host = port.host?;
+        Some(format!("{}:{host}", port.name))
+    });
+    published.collect::<Vec<_>>().join(" ")
 }
 
 fn row(run: &Listed) -> Vec<String> {
@@ -52,6 +74,7 @@ fn row(run: &Listed) -> Vec<String> {
             term::harmless(&record.runtime),
             state(record),
             term::age(record.created_at.age()),
+            ports(record),
             command(record),
         ],
         Listed::Unreadable(run) => vec![
@@ -60,6 +83,7 @@ fn row(run: &Listed) -> Vec<String> {
             "-".to_owned(),
             "unreadable".to_owned(),
             "-".to_owned(),
+            String::new(),
             term::harmless(&run.error),
         ],
     }

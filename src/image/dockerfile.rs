@@ -36,9 +36,7 @@ pub(super) fn build(wish: &Wish<'_>, default_base: &str) -> Build {
         file.files
             .push(ContextFile::new("host-ca.crt", certificates));
         file.line(&format!("COPY host-ca.crt {HOST_CA}"));
-        for name in CA_VARIABLES {
-            file.line(&format!("ENV {name}={HOST_CA}"));
-        }
+        file.env(&CA_VARIABLES.map(|name| format!("{name}={HOST_CA}")));
     }
     let copied = copied_runtimes(wish.chosen, base.runtime);
     let packages = steps::packages(wish, &copied);
@@ -136,26 +134,35 @@ impl Dockerfile {
         }
     }
 
+    /// One layer for all variables.
+    fn env(&mut self, variables: &[String]) {
+        if !variables.is_empty() {
+            self.line(&format!("ENV {}", variables.join(" \\\n    ")));
+        }
+    }
+
     /// What entries want in the environment; in a runtime's own image it is there already, which
     /// does no harm.
     fn environment(&mut self, chosen: &[Chosen]) {
-        let mut paths: Vec<&str> = Vec::new();
         // The distribution's own version of a runtime has the distribution's own places.
         let is_distro = |chosen: &&Chosen| {
             matches!(chosen.entry.kind, Kind::Runtime(_)) && steps::image_of(chosen).is_none()
         };
-        let others = chosen.iter().filter(|chosen| !is_distro(chosen));
-        for Entry { env, kind, .. } in others.map(|chosen| &chosen.entry) {
-            for (name, value) in env {
-                self.line(&format!("ENV {name}={}", quoted(value)));
-            }
+        let (mut variables, mut paths) = (Vec::new(), Vec::new());
+        for chosen in chosen.iter().filter(|chosen| !is_distro(chosen)) {
+            let Entry { env, kind, .. } = &chosen.entry;
+            variables.extend(
+                env.iter()
+                    .map(|(name, value)| format!("{name}={}", quoted(value))),
+            );
             if let Kind::Runtime(runtime) = kind {
                 paths.extend(runtime.path.iter().map(String::as_str));
             }
         }
         if !paths.is_empty() {
-            self.line(&format!("ENV PATH={}:$PATH", paths.join(":")));
+            variables.push(format!("PATH={}:$PATH", paths.join(":")));
         }
+        self.env(&variables);
     }
 
     fn step(&mut self, step: Step) {

@@ -4,6 +4,7 @@ use super::{Files, Host, Request, finish};
 use crate::config::{Base, File, VolumeKind};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
+use crate::store::WorkspaceMode;
 use crate::yaml::Place;
 
 /// Refuses flags at once, and reports keys to their files.
@@ -34,6 +35,28 @@ pub(super) fn check(request: &Request, files: Files<'_>, runtime: runtime::Name)
         }
     }
     Ok(())
+}
+
+/// On a runtime without images moat's own directory is where copies and volumes are kept. Where root
+/// runs for another owner, that one cannot get there.
+pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
+    if host.runtime.has_images() || uid == 0 || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for file in files {
+        let settings = &file.settings;
+        let copy = settings.workspace_mode.as_ref();
+        let copy = copy.filter(|mode| mode.value == WorkspaceMode::Volume);
+        let places = copy.map(|mode| mode.at).into_iter();
+        for at in places.chain(settings.volumes.iter().map(|volume| volume.at)) {
+            let why = format!(
+                "this does not work on {} as root with a workspace of another owner (uid {uid}); \
+                 run moat as that user",
+                host.runtime
+            );
+            file.source.report(at, why);
+        }
+    }
 }
 
 /// Checks a file by itself: what can be known without making a plan.
@@ -109,6 +132,7 @@ fn unhonoured(file: &File) -> Vec<(Place, &'static str)> {
         container.memory_bytes.as_ref().map(|limit| limit.at),
     );
     add("cpus", container.cpus.as_ref().map(|limit| limit.at));
+    add("pids", container.pids.as_ref().map(|limit| limit.at));
     add("dns", container.dns.first().map(|server| server.at));
     for volume in &settings.volumes {
         let of_engine = volume.value.kind == VolumeKind::Volume;
@@ -120,7 +144,7 @@ fn unhonoured(file: &File) -> Vec<(Place, &'static str)> {
 fn reason(key: &str) -> &'static str {
     match key {
         "ports" | "dns" => "no network",
-        "memory" | "cpus" => "no such limits",
+        "memory" | "cpus" | "pids" => "no such limits",
         "type: volume" => "no volumes of its own",
         _ => "no images",
     }

@@ -1,7 +1,7 @@
 //! From the plan to what a driver needs to make the container.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
 
 use super::supervisor::Supervisor;
@@ -31,6 +31,9 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     }
     // A mount at /a must not hide one at /a/b.
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    for path in &plan.scratch {
+        make_place(path, &mounts)?;
+    }
     let variables = plan.env.iter();
     Ok(ContainerSpec {
         handle: id.clone(),
@@ -62,6 +65,42 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
         ulimits: plan.ulimits.clone(),
         stdin: plan.interactive,
     })
+}
+
+/// Makes the directory that something is to be mounted on, where a mount does not have it: with the
+/// owner of what is mounted, as an engine would make it root's.
+fn make_place(path: &str, mounts: &[Mount]) -> Result<()> {
+    let inside = |mount: &&Mount| {
+        path.strip_prefix(&mount.target)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let Some(mount) = mounts
+        .iter()
+        .filter(inside)
+        .max_by_key(|mount| mount.target.len())
+    else {
+        return Ok(());
+    };
+    let owner = fs::metadata(&mount.source)
+        .ok()
+        .map(|metadata| (metadata.uid(), metadata.gid()));
+    let mut place = mount.source.clone();
+    for part in path[mount.target.len()..]
+        .split('/')
+        .filter(|part| !part.is_empty())
+    {
+        place.push(part);
+        let failed = |error: &std::io::Error| Error::io(Kind::Workspace, "make", &place, error);
+        match fs::create_dir(&place) {
+            // A link may lead anywhere, and a workload may have made it.
+            Err(_) if fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir()) => continue,
+            made => made.map_err(|error| failed(&error))?,
+        }
+        if let (true, Some((uid, gid))) = (rustix::process::geteuid().is_root(), owner) {
+            chown(&place, Some(uid), Some(gid)).map_err(|error| failed(&error))?;
+        }
+    }
+    Ok(())
 }
 
 /// The directory of a volume, made if it is missing, with the workload's user as its owner.

@@ -13,7 +13,7 @@ use crate::image::Build;
 use crate::plan::Plan;
 use crate::runtime::{BuildEvent, ImageBuild, Problem};
 use crate::store::{create, make_dir};
-use crate::term::harmless;
+use crate::term::{harmless, plain};
 
 /// So many lines of a failed step are shown.
 const LAST_LINES: usize = 30;
@@ -183,13 +183,13 @@ impl Progress {
     fn take(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
         match event {
             BuildEvent::Step(text) => {
-                let text = harmless(text);
+                let text = harmless(&plain(text));
                 self.step = Some(text.clone());
                 self.last.clear();
                 Some(ToClient::Build { text, step: true })
             }
             BuildEvent::Line(text) => {
-                let text = harmless(text);
+                let text = harmless(&plain(text));
                 if self.last.len() == LAST_LINES {
                     self.last.pop_front();
                 }

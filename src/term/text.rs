@@ -24,6 +24,21 @@ fn is_harmful(letter: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
+/// A text without the sequences that colour it.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\u{1b}' {
+            out.push(letter);
+        } else if letters.next() == Some('[') {
+            // Parameters, then one letter (ECMA-48, 5.4).
+            letters.by_ref().find(|letter| ('@'..='~').contains(letter));
+        }
+    }
+    out
+}
+
 /// How long ago, for people: `12s ago`, `5m ago`, `3h ago`, `2d ago`.
 pub(crate) fn age(age: Duration) -> String {
     format!("{} ago", duration(age))
@@ -43,6 +58,19 @@ pub(crate) fn duration(length: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_go_and_the_rest_stays() {
+        for (text, expected) in [
+            ("\u{1b}[91mred\u{1b}[0m x", "red x"),
+            ("\u{1b}[1;32mok", "ok"),
+            ("a[0m", "a[0m"),
+            ("\u{1b}", ""),
+            ("\u{1b}[", ""),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
+    }
 
     #[test]
     fn nothing_moves_the_cursor() {
