@@ -132,6 +132,9 @@ fn unhonoured(file: &File) -> Vec<(Place, &'static str)> {
         container.memory_bytes.as_ref().map(|limit| limit.at),
     );
     add("cpus", container.cpus.as_ref().map(|limit| limit.at));
+    let rootfs = matches!(&settings.base, Some(base) if matches!(base.value, Base::Rootfs(_)));
+    let host_ca = container.host_ca.as_ref();
+    add("host_ca", host_ca.filter(|wanted| rootfs && wanted.value).map(|wanted| wanted.at));
     add("pids", container.pids.as_ref().map(|limit| limit.at));
     add("dns", container.dns.first().map(|server| server.at));
     for volume in &settings.volumes {
@@ -145,6 +148,7 @@ fn reason(key: &str) -> &'static str {
     match key {
         "ports" | "dns" => "no network",
         "memory" | "cpus" | "pids" => "no such limits",
+        "host_ca" => "the certificates of that root filesystem",
         "type: volume" => "no volumes of its own",
         _ => "no images",
     }
