@@ -1,6 +1,7 @@
 //! Plans of requests and files.
 
 use super::*;
+use crate::runtime;
 
 fn host(runtime: runtime::Name) -> Host {
     Host {
@@ -8,6 +9,7 @@ fn host(runtime: runtime::Name) -> Host {
         engine: Vec::new(),
         home: "/nonexistent".into(),
         environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
+        registry: Box::new(|| crate::registry::load(std::path::Path::new("/nonexistent"))),
     }
 }
 
@@ -23,7 +25,7 @@ fn request() -> Request {
 fn values_are_in_no_serialized_plan() {
     let mut request = request();
     request.env = vec!["TOKEN".into(), "A=b4r".into()];
-    let plan = plan(&request, &host(runtime::Name::Docker)).unwrap();
+    let plan = plan(&request, &[], &host(runtime::Name::Docker)).unwrap();
     assert_eq!(plan.env[0].value, "s3cret");
     let text = serde_json::to_string(&plan).unwrap() + &format!("{plan:?}");
     assert!(!text.contains("s3cret") && !text.contains("b4r"), "{text}");
@@ -44,7 +46,7 @@ fn what_bwrap_cannot_honour_is_refused_by_name() {
     ] {
         let mut request = request();
         set(&mut request);
-        let error = plan(&request, &host(runtime::Name::Bwrap)).unwrap_err();
+        let error = plan(&request, &[], &host(runtime::Name::Bwrap)).unwrap_err();
         assert!(error.message.contains(flag), "{error}");
     }
 }
@@ -53,6 +55,6 @@ fn what_bwrap_cannot_honour_is_refused_by_name() {
 fn the_same_target_twice_is_refused() {
     let mut request = request();
     request.mounts = vec!["/tmp:/a".into(), "/usr:/a/:ro".into()];
-    let error = plan(&request, &host(runtime::Name::Docker)).unwrap_err();
+    let error = plan(&request, &[], &host(runtime::Name::Docker)).unwrap_err();
     assert!(error.message.contains("/a"), "{error}");
 }

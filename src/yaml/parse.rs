@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn errors_say_where() {
         for (text, spot) in [
-            ("a: [1\nb: 2\n", Some((2, 1))),
+            ("a: [1\nb: 2\n", Some((2, 2))),
             ("a: \"x\n", None),
             ("a: b: c\n", Some((1, 5))),
             ("x: !tag {a: 1}\n", Some((1, 4))),

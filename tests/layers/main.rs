@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom: a module may use those behind it, never one before it.
-const LAYERS: [&str; 8] = [
-    "cli", "run", "plan", "runtime", "config", "store", "term", "error",
+const LAYERS: [&str; 11] = [
+    "cli", "run", "plan", "image", "runtime", "config", "registry", "store", "yaml", "term", "error",
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
