@@ -17,5 +17,8 @@ pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{Defaults, File, defaults, project};
 pub(crate) use secret::{Secret, Vault};
 pub(crate) use settings::{Base, Hooks, Port};
-pub(crate) use storage::VolumeKind;
+pub(crate) use storage::{Volume, VolumeKind};
 pub(crate) use value::WORKSPACE;
+
+#[cfg(test)]
+mod tests;

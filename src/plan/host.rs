@@ -17,6 +17,8 @@ use crate::term::harmless;
 pub(crate) struct Host {
     pub(crate) runtime: runtime::Name,
     pub(crate) engine: Vec<(String, String)>,
+    /// Whether memory, processors and the number of processes can be limited.
+    pub(crate) can_limit: bool,
     /// Where moat keeps its records: nothing for a workload to write to.
     pub(crate) home: PathBuf,
     pub(crate) environment: Environment,
@@ -62,6 +64,7 @@ impl Host {
         let root = home.root();
         let additions = home.registry();
         Ok(Host {
+            can_limit: runtime.can_limit(),
             runtime,
             engine: match runtime.has_images() {
                 true => runtime::engine_settings(),

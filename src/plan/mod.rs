@@ -157,7 +157,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     let workspace = host.workspace(&request.workspace)?;
     // Problems that have no place in a file of ours.
     let mut problems: Vec<Problem> = Vec::new();
-    refuse::check(request, files, host.runtime)?;
+    refuse::check(request, files, host)?;
     refuse::check_owner(files, host, workspace.uid);
     let env = merge::env(&flags.env, files, host, &mut problems);
     let mounts = merge::mounts(&flags.mounts, files, host)?;

@@ -1,14 +1,15 @@
 //! What a runtime cannot honour is refused by name, not ignored.
 
 use super::{Files, Host, Request, finish};
-use crate::config::{Base, File, VolumeKind};
+use crate::config::{Base, File, Volume, VolumeKind};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 use crate::store::WorkspaceMode;
-use crate::yaml::Place;
+use crate::yaml::{Place, Placed};
 
 /// Refuses flags at once, and reports keys to their files.
-pub(super) fn check(request: &Request, files: Files<'_>, runtime: runtime::Name) -> Result<()> {
+pub(super) fn check(request: &Request, files: Files<'_>, host: &Host) -> Result<()> {
+    let runtime = host.runtime;
     for file in files {
         check_word(file);
     }
@@ -23,9 +24,10 @@ pub(super) fn check(request: &Request, files: Files<'_>, runtime: runtime::Name)
         }
         return Ok(());
     }
-    check_flags(request, runtime)?;
+    let limits = host.can_limit;
+    check_flags(request, runtime, limits)?;
     for file in files {
-        for (at, key) in unhonoured(file) {
+        for (at, key) in unhonoured(file, limits) {
             let why = format!(
                 "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
                 reason(key),
@@ -63,7 +65,7 @@ pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
 pub(crate) fn check_file(files: Files<'_>, host: &Host) -> Result<()> {
     let request = Request::default();
     let mut problems = Vec::new();
-    check(&request, files, host.runtime)?;
+    check(&request, files, host)?;
     super::merge::env(&[], files, host, &mut problems);
     super::merge::mounts(&[], files, host)?;
     super::image::choose(files, host)?;
@@ -82,19 +84,22 @@ fn check_word(file: &File) {
     }
 }
 
-fn check_flags(request: &Request, runtime: runtime::Name) -> Result<()> {
+fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Result<()> {
     let asked = [
         ("--image", request.image.is_some()),
         ("--rebuild", request.rebuild),
         ("--keep", request.keep),
-        ("--memory", request.memory.is_some()),
-        ("--cpus", request.cpus.is_some()),
+        ("--memory", request.memory.is_some() && !limits),
+        ("--cpus", request.cpus.is_some() && !limits),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
         None => Ok(()),
         Some((flag, _)) => Err(Error::new(
             Kind::Runtime,
-            format!("{flag} does not work on {runtime}, which has no images and no limits"),
+            format!(
+                "{flag} does not work on {runtime} here, which has {}",
+                reason(flag)
+            ),
         )
         .hint(format!(
             "leave out {flag}, or use --runtime {}",
@@ -104,50 +109,56 @@ fn check_flags(request: &Request, runtime: runtime::Name) -> Result<()> {
 }
 
 /// The keys of a file that a sandbox cannot honour.
-fn unhonoured(file: &File) -> Vec<(Place, &'static str)> {
+fn unhonoured(file: &File, limits: bool) -> Vec<(Place, &'static str)> {
     let settings = &file.settings;
-    let container = &settings.container;
-    let mut found = Vec::new();
-    let mut add = |key, at: Option<Place>| found.extend(at.map(|at| (at, key)));
-    let image = settings
-        .base
+    let (hooks, container) = (&settings.hooks, &settings.container);
+    let base = settings.base.as_ref().map(|base| (base.at, &base.value));
+    let image = base.filter(|(_, base)| matches!(base, Base::Image(_)));
+    let rootfs = base.is_some() && image.is_none();
+    let host_ca = container
+        .host_ca
         .as_ref()
-        .filter(|base| matches!(base.value, Base::Image(_)));
-    add("base_image", image.map(|base| base.at));
-    add(
-        "dependencies",
-        settings.dependencies.first().map(|first| first.at),
-    );
-    add(
-        "post_build_root",
-        settings.hooks.post_build_root.as_ref().map(|hook| hook.at),
-    );
-    add(
-        "post_build",
-        settings.hooks.post_build.as_ref().map(|hook| hook.at),
-    );
-    add("ports", settings.ports.first().map(|port| port.at));
-    add(
-        "memory",
-        container.memory_bytes.as_ref().map(|limit| limit.at),
-    );
-    add("cpus", container.cpus.as_ref().map(|limit| limit.at));
-    let rootfs = matches!(&settings.base, Some(base) if matches!(base.value, Base::Rootfs(_)));
-    let host_ca = container.host_ca.as_ref();
-    add("host_ca", host_ca.filter(|wanted| rootfs && wanted.value).map(|wanted| wanted.at));
-    add("pids", container.pids.as_ref().map(|limit| limit.at));
-    add("dns", container.dns.first().map(|server| server.at));
-    for volume in &settings.volumes {
-        let of_engine = volume.value.kind == VolumeKind::Volume;
-        add("type: volume", of_engine.then_some(volume.at));
+        .filter(|wanted| rootfs && wanted.value);
+    let mut found = vec![
+        ("base_image", image.map(|(at, _)| at)),
+        ("dependencies", first_place(&settings.dependencies)),
+        (
+            "post_build_root",
+            hooks.post_build_root.as_ref().map(|hook| hook.at),
+        ),
+        ("post_build", hooks.post_build.as_ref().map(|hook| hook.at)),
+        ("ports", first_place(&settings.ports)),
+        ("dns", first_place(&container.dns)),
+        ("host_ca", host_ca.map(|wanted| wanted.at)),
+    ];
+    if !limits {
+        found.extend([
+            (
+                "memory",
+                container.memory_bytes.as_ref().map(|limit| limit.at),
+            ),
+            ("cpus", container.cpus.as_ref().map(|limit| limit.at)),
+            ("pids", container.pids.as_ref().map(|limit| limit.at)),
+        ]);
     }
-    found
+    let of_engine = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Volume;
+    let volumes = settings.volumes.iter().filter(of_engine);
+    found.extend(volumes.map(|volume| ("type: volume", Some(volume.at))));
+    let placed = |(key, at): (_, Option<Place>)| Some((at?, key));
+    found.into_iter().filter_map(placed).collect()
+}
+
+fn first_place<T>(list: &[Placed<T>]) -> Option<Place> {
+    list.first().map(|first| first.at)
 }
 
 fn reason(key: &str) -> &'static str {
     match key {
         "ports" | "dns" => "no network",
-        "memory" | "cpus" | "pids" => "no such limits",
+        "memory" | "cpus" | "pids" | "--memory" | "--cpus" => {
+            "no control group that this user may write to"
+        }
+        "--keep" => "nothing that could stay",
         "host_ca" => "the certificates of that root filesystem",
         "type: volume" => "no volumes of its own",
         _ => "no images",

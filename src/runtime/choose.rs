@@ -36,6 +36,14 @@ impl Name {
         self == Name::Docker
     }
 
+    /// Whether memory, processors and the number of processes can be limited here.
+    pub(crate) fn can_limit(self) -> bool {
+        match self {
+            Name::Docker => true,
+            Name::Bwrap => super::bwrap::can_limit(),
+        }
+    }
+
     /// What isolation by this runtime does not give, if it is less than a container's.
     pub(crate) fn weakness(self) -> Option<&'static str> {
         match self {

@@ -9,10 +9,12 @@
 //! | `lock` | held by the shim as long as it lives |
 //! | `shim` | its process identity |
 //! | `stdout`, `stderr` | what the workload wrote; see [`started`] for the beginning of `stderr` |
+//! | `cgroups` | the control groups of the sandbox, if it has limits |
 //! | `hook` | the exit code of a script before the command that failed |
 //! | `workspace` | the workload's own copy of the workspace, if it has one |
 //! | `status` | what `bwrap --json-status-fd` says: the child's pid, and at the end the exit code |
 
+mod cgroup;
 mod init;
 mod limits;
 mod sandbox;
@@ -20,6 +22,7 @@ mod shim;
 mod status;
 mod tail;
 
+pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use init::{COMMAND as INIT, init};
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
@@ -159,6 +162,10 @@ impl Runtime for Bwrap {
         }
         let dir = self.dir()?;
         make_dir(dir).map_err(|error| store_failed(dir, &error))?;
+        cgroup::make(dir, spec).map_err(|error| {
+            let reason = crate::error::reason(&error);
+            Problem::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
+        })?;
         match spec.workspace_mode {
             WorkspaceMode::Bind => Ok(()),
             WorkspaceMode::Volume => copy_workspace(dir, spec),
@@ -281,6 +288,7 @@ impl Runtime for Bwrap {
         if self.is_alive()? {
             self.kill_shim()?;
         }
+        cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
         match fs::remove_dir_all(dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store_failed(dir, &error)),
             _ => Ok(()),
@@ -362,6 +370,7 @@ fn exit(dir: &Path) -> Exit {
             started_at: modified(&dir.join("shim")),
             finished_at,
             code,
+            oom_killed: cgroup::oom_killed(dir),
             ..Exit::default()
         },
         None => Exit {

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{init, sandbox, status};
+use super::{cgroup, init, sandbox, status};
 use crate::store::{Process, create, exclusive, write_atomically};
 
 /// The hidden command.
@@ -155,7 +155,12 @@ impl<'a> Request<'a> {
         if rustix::process::geteuid().is_root() && self.uid != 0 {
             command.uid(self.uid).gid(self.gid);
         }
-        let child = command.spawn()?;
+        // The child begins where we are.
+        cgroup::enter(&self.dir)?;
+        let child = command.spawn();
+        let left = cgroup::leave(&self.dir);
+        let child = child?;
+        left?;
         // The workload's input is the workload's alone: when it closes it, the writer must know.
         let null = File::open("/dev/null")?;
         rustix::stdio::dup2_stdin(&null)?;
