@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::args::Args;
-use super::run::{Files, host};
+use super::files::{Files, host};
 use super::{flags, output};
 use crate::error::{Error, Kind, Problem, Result};
 use crate::plan;

@@ -15,6 +15,7 @@ mod doctor;
 mod dry_run;
 mod end;
 mod export;
+mod files;
 mod flags;
 mod help_text;
 mod inspect;

@@ -13,12 +13,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::Args;
+use super::files::{Files, host};
 use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
-use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, Host, Plan, Request};
+use crate::plan::{self, Plan, Request};
 use crate::run::{self, Connection, ToClient};
 use crate::runtime;
 use crate::store::{EndRequest, Ended, Home, Name, Reason, RunId, WorkspaceMode};
@@ -28,44 +28,47 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let workspace = workspace(args);
     let files = Files::read(&workspace, &home)?;
     let request = request(args, files.background())?;
-    let export = export_target(args, &request)?;
+    let export_to = export_target(args, &request)?;
     let host = host(args.text(&flags::RUNTIME)?, &files, &home, runtime::choose)?;
     let mut plan = plan::plan(&request, &files.all(), &host)?;
-    if export.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
+    if export_to.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
         let message = "--export needs a workspace that is a copy";
         return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
     }
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
     }
-    remarks(args, &plan, host.runtime);
-    let stdin = plan.interactive.then(stdin).transpose()?;
-    plan.env
-        .extend(plan::resolve_secrets(&plan.secrets, &host)?);
-    let background = plan.background;
-    let interactive = plan.interactive;
+    remarks(args, &plan, host.runtime, files.build());
+    let secrets = plan::resolve_secrets(&plan.secrets, &host)?;
+    plan.env.extend(secrets);
+    let (id, result) = carry_out(args, &home, plan)?;
+    match (export_to, id) {
+        (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
+        _ => result,
+    }
+}
+
+/// Starts the run, and stays with it as long as it is to; which run it was, and the exit code.
+fn carry_out(args: &Args, home: &Home, plan: Plan) -> Result<(Option<RunId>, Result<u8>)> {
+    let (background, interactive) = (plan.background, plan.interactive);
+    let stdin = interactive.then(stdin).transpose()?;
     let interrupts = Interrupts::new()?;
     // With --json, stdout is for the one document.
-    let stream = !plan.background && !args.has(&flags::JSON);
-    let connection = run::connect(&home, plan, stdin, stream)?;
+    let stream = !background && !args.has(&flags::JSON);
+    let connection = run::connect(home, plan, stdin, stream)?;
     if interactive {
         // The input is the workload's: if it stops reading, the writer is to know.
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
     let target = Arc::new(Mutex::new(Target::Supervisor(connection.handle())));
-    let mut client = Client::new(args, &home, background, Arc::clone(&target));
+    let mut client = Client::new(args, home, background, Arc::clone(&target));
     let first = interrupts.obey(target, args.has(&flags::QUIET));
     let result = client.follow(connection);
-    let result = match (export, client.run) {
-        (Some(dir), Some((id, _))) if result.is_ok() => {
-            super::export::export(args, &home, &id, &dir).and(result)
-        }
-        _ => result,
-    };
-    match interrupted(&first) {
+    let result = match interrupted(&first) {
         Some(code) => Ok(code),
         None => result,
-    }
+    };
+    Ok((client.run.map(|(id, _)| id), result))
 }
 
 /// Where `--export` wants the workspace to go; found out before anything is made.
@@ -83,62 +86,22 @@ fn export_target(args: &Args, request: &Request) -> Result<Option<PathBuf>> {
     Ok(Some(PathBuf::from(dir)))
 }
 
+/// Exports the workspace of a run that exited with `code`. Where that fails the run is none the worse:
+/// its workspace is kept.
+fn export(args: &Args, home: &Home, id: &RunId, dir: &Path, code: u8) -> u8 {
+    match super::export::export(args, home, id, dir) {
+        Ok(()) => code,
+        Err(error) => {
+            output::warning(&format!("{}; later: moat export {id} DIR", error.message));
+            code.max(1)
+        }
+    }
+}
+
 fn workspace(args: &Args) -> PathBuf {
     args.positional()
         .first()
         .map_or_else(|| ".".into(), PathBuf::from)
-}
-
-/// The configuration files of a run.
-pub(super) struct Files {
-    project: Option<config::File>,
-    defaults: Option<config::Defaults>,
-}
-
-impl Files {
-    pub(super) fn read(workspace: &Path, home: &Home) -> Result<Files> {
-        let defaults = config::defaults(&home.config())?;
-        let dir = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
-        Ok(Files {
-            project: config::project(&dir, workspace)?,
-            defaults,
-        })
-    }
-
-    /// Those that there are, the strongest first.
-    pub(super) fn all(&self) -> Vec<&config::File> {
-        let defaults = self.defaults.as_ref().map(|defaults| &defaults.file);
-        self.project.iter().chain(defaults).collect()
-    }
-
-    pub(super) fn has_project(&self) -> bool {
-        self.project.is_some()
-    }
-
-    fn background(&self) -> bool {
-        self.defaults
-            .as_ref()
-            .is_some_and(|defaults| defaults.background)
-    }
-}
-
-/// The host, with the runtime that flag, files or environment name, or else `choose` gives.
-pub(super) fn host(
-    flag: Option<&str>,
-    files: &Files,
-    home: &Home,
-    choose: fn() -> runtime::Result<runtime::Name>,
-) -> Result<Host> {
-    let all = files.all();
-    let named = all.iter().find_map(|file| file.settings.runtime.as_ref());
-    match (flag, named) {
-        (None, Some(word)) => match runtime::Name::parse(&word.value) {
-            Some(_) => Host::here(Some(&word.value), home, || Ok(choose()?)),
-            // The plan reports the word; which runtime it is then does not matter.
-            None => Host::here(Some(runtime::WORDS[0]), home, || Ok(choose()?)),
-        },
-        (flag, _) => Host::here(flag, home, || Ok(choose()?)),
-    }
 }
 
 /// What was asked for, as text.
@@ -186,9 +149,15 @@ fn stdin() -> Result<OwnedFd> {
 }
 
 /// What a person should know before the run.
-fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name) {
+fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
+    }
+    if plan.image.is_some() && args.has(&flags::IMAGE) && builds {
+        output::notice(
+            args,
+            "note: --image is used as it is: what moat.yaml wants to have built into an image is not in it",
+        );
     }
     if plan.background && plan.interactive {
         output::detail(args, "the workload reads our input in the background");

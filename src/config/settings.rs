@@ -98,7 +98,7 @@ impl Settings {
             runtime: section.text("runtime"),
             base: section
                 .text("base_image")
-                .and_then(|text| checked(source, &text, |text| base(text))),
+                .and_then(|text| checked(source, &text, base)),
             dependencies: section.texts("dependencies"),
             env: section
                 .get("env")

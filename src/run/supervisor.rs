@@ -28,7 +28,7 @@ pub(super) struct Supervisor {
     /// Whether the run is in the background: then its client waits for the start alone.
     pub(super) background: bool,
     /// Whether ports of it are published.
-    publishes: bool,
+    pub(super) publishes: bool,
     intent: Mutex<Option<Intent>>,
     client: Option<UnixStream>,
     started: Once,

@@ -24,7 +24,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(super) fn watch(supervisor: &Arc<Supervisor>) {
     let mut watch = Watch {
         supervisor,
-        pace: Pace::starting(supervisor.background, supervisor.runtime.looks_are_cheap()),
+        pace: Pace::starting(
+            supervisor.background || supervisor.publishes,
+            supervisor.runtime.looks_are_cheap(),
+        ),
         broken: None,
         attach_end: AttachEnd::default(),
         away: false,
@@ -265,9 +268,9 @@ struct Pace {
 }
 
 impl Pace {
-    /// In the background somebody waits for the start, and nothing else would tell of it.
-    fn starting(background: bool, cheap: bool) -> Pace {
-        let (next, most) = match (background, cheap) {
+    /// `awaited`: somebody waits for the start, and nothing else would tell of it.
+    fn starting(awaited: bool, cheap: bool) -> Pace {
+        let (next, most) = match (awaited, cheap) {
             (_, true) => (1, 20),
             (true, false) => (100, 100),
             (false, false) => (400, 1000),

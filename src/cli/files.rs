@@ -1,0 +1,75 @@
+//! The configuration files that count for a command, and the host that they and the flags name.
+
+use std::path::Path;
+
+use crate::config;
+use crate::error::Result;
+use crate::plan::Host;
+use crate::runtime;
+use crate::store::Home;
+
+/// The configuration files of a run.
+pub(super) struct Files {
+    project: Option<config::File>,
+    defaults: Option<config::Defaults>,
+}
+
+impl Files {
+    pub(super) fn read(workspace: &Path, home: &Home) -> Result<Files> {
+        let defaults = config::defaults(&home.config())?;
+        let dir = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
+        Ok(Files {
+            project: config::project(&dir, workspace)?,
+            defaults,
+        })
+    }
+
+    /// Those that there are, the strongest first.
+    pub(super) fn all(&self) -> Vec<&config::File> {
+        let defaults = self.defaults.as_ref().map(|defaults| &defaults.file);
+        self.project.iter().chain(defaults).collect()
+    }
+
+    pub(super) fn has_project(&self) -> bool {
+        self.project.is_some()
+    }
+
+    /// Whether they want an image to be built.
+    pub(super) fn build(&self) -> bool {
+        self.all().iter().any(|file| {
+            let (hooks, container) = (&file.settings.hooks, &file.settings.container);
+            !file.settings.dependencies.is_empty()
+                || hooks.post_build_root.is_some()
+                || hooks.post_build.is_some()
+                || container
+                    .host_ca
+                    .as_ref()
+                    .is_some_and(|wanted| wanted.value)
+        })
+    }
+
+    pub(super) fn background(&self) -> bool {
+        self.defaults
+            .as_ref()
+            .is_some_and(|defaults| defaults.background)
+    }
+}
+
+/// The host, with the runtime that flag, files or environment name, or else `choose` gives.
+pub(super) fn host(
+    flag: Option<&str>,
+    files: &Files,
+    home: &Home,
+    choose: fn() -> runtime::Result<runtime::Name>,
+) -> Result<Host> {
+    let all = files.all();
+    let named = all.iter().find_map(|file| file.settings.runtime.as_ref());
+    match (flag, named) {
+        (None, Some(word)) => match runtime::Name::parse(&word.value) {
+            Some(_) => Host::here(Some(&word.value), home, || Ok(choose()?)),
+            // The plan reports the word; which runtime it is then does not matter.
+            None => Host::here(Some(runtime::WORDS[0]), home, || Ok(choose()?)),
+        },
+        (flag, _) => Host::here(flag, home, || Ok(choose()?)),
+    }
+}
