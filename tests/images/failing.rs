@@ -1,0 +1,162 @@
+//! Builds that fail, and what is seen of those that do not.
+
+use std::fs;
+
+use crate::place::Place;
+
+#[test]
+fn a_failing_step_is_shown_with_its_last_lines() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "base_image: BASE\nhooks: {post_build: 'i=1; while [ $i -le 50 ]; do echo line $i; i=$((i+1)); done; exit 3'}\n",
+    );
+    let done = place.quiet("true").any_stderr().status(125);
+    let id = place.only_id();
+    let said = done.stderr_text();
+    let image = place.planned_image();
+    assert!(
+        said.starts_with(&format!(
+            "error: the image {image} could not be built; this step failed: "
+        )),
+        "{said}"
+    );
+    let step = said.lines().next().unwrap_or_default();
+    assert!(
+        step.ends_with("RUN sh -e /usr/local/share/moat/hooks/post_build.sh"),
+        "{step}"
+    );
+    for shown in ["line 30", "line 50", "returned a non-zero code: 3"] {
+        assert!(said.contains(shown), "{shown} in {said}");
+    }
+    assert!(!said.contains("line 15\n"), "the last thirty alone: {said}");
+    let log = place.run_dir(&id).join("build.log");
+    let hint = format!(
+        "hint: the whole output of the builder is in {}\n",
+        log.display()
+    );
+    assert!(said.ends_with(&hint), "{said}");
+    let log = fs::read_to_string(log).expect("build.log");
+    for line in ["line 1", "line 50"] {
+        assert!(log.lines().any(|found| found == line), "{line} in {log}");
+    }
+    assert!(place.run_dir(&id).join("Dockerfile").exists());
+    let record = place.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"], &record["exit_code"]),
+        (
+            &"failed".into(),
+            &"start-error".into(),
+            &serde_json::Value::Null
+        )
+    );
+    let error = record["error"].as_str().unwrap_or_default();
+    assert!(error.contains("could not be built"), "{record:#}");
+    assert!(place.built().is_empty());
+    place.assert_no_traces();
+    place.args(["wait", &id]).status(125);
+}
+
+#[test]
+fn a_base_without_apt_is_said() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\ndependencies: [jq]\n");
+    place
+        .quiet("true")
+        .stderr_contains("this step failed: ")
+        .stderr_contains("moat: the base image has no apt-get: it must be Debian-like\n")
+        .status(125);
+    place.assert_no_traces();
+}
+
+#[test]
+fn a_base_that_does_not_exist_is_said() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    for hooks in ["", "hooks: {post_build: 'true'}\n"] {
+        place.moat_yaml(&format!("base_image: moat-test/no-such:9\n{hooks}"));
+        place
+            .quiet("true")
+            .stderr_contains("moat-test/no-such:9")
+            .status(125);
+    }
+    place.assert_no_traces();
+}
+
+#[test]
+fn in_the_background_the_failure_is_the_clients() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo no; exit 4'}\n");
+    place
+        .go(&["--quiet", "-b"], "true")
+        .stderr_contains("could not be built")
+        .stderr_contains("\n  no\n")
+        .status(125);
+    place.assert_no_traces();
+}
+
+/// Plain lines on stderr without a terminal; with -q and --json nothing; stdout is the workload's.
+#[test]
+fn the_output_of_a_build() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    let hook = |word: &str| {
+        place.moat_yaml(&format!(
+            "base_image: BASE\nhooks: {{post_build: echo {word}}}\n"
+        ));
+    };
+    hook("first-word");
+    let done = place
+        .go(&[], "echo out")
+        .stdout("out\n")
+        .any_stderr()
+        .success();
+    let said = done.stderr_text();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].starts_with("building the image moat/run:"),
+        "{said}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("step 1/")),
+        "{said}"
+    );
+    assert!(lines.contains(&"  first-word"), "{said}");
+    assert!(!said.contains(['\r', '\u{1b}']), "{said:?}");
+    hook("second-word");
+    place.go(&["--quiet"], "echo out").stdout("out\n").success();
+    hook("third-word");
+    let done = place.go(&["--json"], "echo out").any_stdout().success();
+    assert_eq!(done.json()["state"], "stopped");
+    hook("fourth-word");
+    let id = place
+        .go(&["-b", "--quiet"], "echo out")
+        .any_stdout()
+        .success();
+    let id = id.stdout_text().trim().to_owned();
+    place.args(["wait", &id]).success();
+    assert_eq!(place.builds(), 4);
+}
+
+/// An error is one line of JSON, also where it has many lines.
+#[test]
+fn a_failure_as_json() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo no; exit 4'}\n");
+    let done = place.go(&["--json"], "true").any_stderr().status(125);
+    let text = done.stderr_text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let error: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(error["error"]["kind"], "image", "{error}");
+    let message = error["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("\n  no\n"), "{error}");
+}

@@ -1,0 +1,308 @@
+//! A project's image: everything in it at once; and when it is built anew.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::harness::skip;
+use crate::place::{Place, docker};
+
+/// Packages come over the network.
+const LONG: Duration = Duration::from_secs(400);
+
+const EVERYTHING: &str = r#"
+name: everything
+base_image: BASE
+dependencies: [jq, node@distro, python@distro, "npm:cowsay@1.6.0", "pip:cowsay==6.1"]
+container: {host_ca: true}
+hooks:
+  post_build_root: |
+    id -u >/etc/made-by-root
+    command -v jq >>/etc/made-by-root
+  post_build: |
+    id -u >~/made-by-user
+    pwd >>~/made-by-user
+  pre_run: echo "pre_run in $PWD"
+command: [sh, -c, "cat /etc/made-by-root ~/made-by-user; echo '{\"a\": 7}' | jq .a"]
+"#;
+
+/// Packages of apt, npm and pip, and three hooks: built once, and run.
+#[test]
+fn tools_of_all_kinds_and_hooks() {
+    let Some(place) = Place::debian() else { return };
+    if !reaches_the_packages(&place) {
+        return;
+    }
+    place.moat_yaml(&EVERYTHING.replace("cowsay==6.1", "cowsay@6.1"));
+    std::os::unix::fs::chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    let expected = "pre_run in /workspace\n0\n/usr/bin/jq\n1234\n/workspace\n7\n";
+    let first = place
+        .args(["run"])
+        .stdout(expected)
+        .stderr_contains("building the image moat/run:")
+        .stderr_contains("built the image moat/run:")
+        .deadline(LONG)
+        .success();
+    let said = first.stderr_text();
+    assert!(said.contains("with jq"), "what is in it: {said}");
+    assert_eq!(place.builds(), 1);
+    // What npm and pip have installed runs; where it is there is no build any more.
+    let tools = "node -e 'console.log(6 * 7)'; cowsay -f tux npm | head -n 3; \
+                 python3 -c 'import cowsay; print(cowsay.__version__)'; \
+                 touch ~/.cache-works && stat -c %u:%g ~/.cache-works; whoami";
+    let second = place.go(&[], tools).any_stdout().any_stderr().success();
+    let out = second.stdout_text();
+    for part in [
+        "pre_run in /workspace",
+        "42",
+        "< npm >",
+        "6.1",
+        "1234:1235",
+        "moat",
+    ] {
+        assert!(out.contains(part), "{part} is missing in {out}");
+    }
+    assert!(!second.stderr_text().contains("building"), "{second}");
+    assert_eq!(place.builds(), 1, "it is not built again");
+    place.assert_no_traces();
+}
+
+/// Whether packages can be installed here at all: from the network, with the host's certificates.
+fn reaches_the_packages(place: &Place) -> bool {
+    let _ = place;
+    for host in ["registry.npmjs.org", "pypi.org"] {
+        let done = std::process::Command::new("curl")
+            .args(["-sS", "-o", "/dev/null", "-m", "20"])
+            .arg(format!("https://{host}/"))
+            .output();
+        match done {
+            Ok(done) if done.status.success() => {}
+            Ok(done) => {
+                let why = String::from_utf8_lossy(&done.stderr).into_owned();
+                skip(&format!("{host}: {}", why.trim()));
+                return false;
+            }
+            Err(error) => {
+                skip(&format!("curl: {error}"));
+                return false;
+            }
+        }
+    }
+    true
+}
+
+const SMALL: &str = r#"
+base_image: BASE
+dependencies: [greeter@1]
+hooks: {post_build_root: echo root >/root-was-here, post_build: echo user >>/tmp/made}
+container: {host_ca: true}
+"#;
+
+const GREETER: &str = r#"
+greeter:
+  type: custom
+  description: Says hello
+  default: "1"
+  script: echo "hello $VERSION" >/greeting
+"#;
+
+const CA_1: &str = "-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n";
+const CA_2: &str = "-----BEGIN CERTIFICATE-----\ndHdv\n-----END CERTIFICATE-----\n";
+
+/// Whichever input changes, another image is built; and with the old input the old one is used again.
+#[test]
+fn every_input_counts() {
+    let Some(place) = Place::debian() else { return };
+    // The tools that packages are installed with, without a network and in no time.
+    let fake = "#!/bin/sh\nexit 0\n";
+    let base = place.image(
+        "fake-apt",
+        &format!(
+            "FROM {}\nRUN printf '{}' >/usr/local/sbin/apt-get && chmod 755 /usr/local/sbin/apt-get \
+             && ln -s apt-get /usr/local/sbin/update-ca-certificates\n",
+            place.base(),
+            fake.replace('\n', "\\n")
+        ),
+    );
+    let yaml = SMALL.replace("BASE", &base);
+    let certificates = place.root().join("ca.pem");
+    let write = |yaml: &str, registry: &str, ca: &str| {
+        place.moat_yaml(yaml);
+        place.registry(registry);
+        fs::write(&certificates, ca).expect("a file");
+    };
+    let run = |expected: &str| {
+        place
+            .quiet("cat /greeting /root-was-here /tmp/made")
+            .env("SSL_CERT_FILE", &certificates)
+            .stdout(expected)
+            .success();
+    };
+    let original = || write(&yaml, GREETER, CA_1);
+    original();
+    run("hello 1\nroot\nuser\n");
+    run("hello 1\nroot\nuser\n");
+    let mut builds = 1;
+    assert_eq!(place.builds(), builds);
+    let changes = [
+        (
+            "a version",
+            yaml.replace("greeter@1", "greeter@2"),
+            GREETER.to_owned(),
+            CA_1,
+            "hello 2\nroot\nuser\n",
+        ),
+        (
+            "the hook of root",
+            yaml.replace("echo root", "echo ROOT"),
+            GREETER.to_owned(),
+            CA_1,
+            "hello 1\nROOT\nuser\n",
+        ),
+        (
+            "the hook of the user",
+            yaml.replace("echo user", "echo USER"),
+            GREETER.to_owned(),
+            CA_1,
+            "hello 1\nroot\nUSER\n",
+        ),
+        (
+            "the registry's entry",
+            yaml.clone(),
+            GREETER.replace("hello", "good day"),
+            CA_1,
+            "good day 1\nroot\nuser\n",
+        ),
+        (
+            "a file of the context",
+            yaml.clone(),
+            GREETER.to_owned(),
+            CA_2,
+            "hello 1\nroot\nuser\n",
+        ),
+    ];
+    for (what, yaml, registry, ca, expected) in changes {
+        write(&yaml, &registry, ca);
+        run(expected);
+        builds += 1;
+        assert_eq!(place.builds(), builds, "{what} counts");
+        original();
+        run("hello 1\nroot\nuser\n");
+        assert_eq!(place.builds(), builds, "{what}, as it was: the old image");
+    }
+    assert_eq!(place.built().len(), builds);
+    // What does not go into the image does not count.
+    place.moat_yaml(&format!("{yaml}env: {{A: b}}\ntimeout: 5m\nname: other\n"));
+    run("hello 1\nroot\nuser\n");
+    assert_eq!(place.builds(), builds);
+}
+
+#[test]
+fn rebuild_builds_anew() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "base_image: BASE\nhooks: {post_build: cat /proc/sys/kernel/random/uuid >/tmp/nonce}\n",
+    );
+    let nonce = |flags: &[&str]| {
+        let flags = [&["--quiet"], flags].concat();
+        place
+            .go(&flags, "cat /tmp/nonce")
+            .any_stdout()
+            .success()
+            .stdout_text()
+    };
+    let first = nonce(&[]);
+    assert_eq!(nonce(&[]), first);
+    let again = nonce(&["--rebuild"]);
+    assert_ne!(
+        again, first,
+        "from the first step, past the builder's cache"
+    );
+    assert_eq!(nonce(&[]), again, "and the new one is the one");
+    assert_eq!(place.builds(), 2);
+}
+
+/// Where nothing has to be built, nothing is.
+#[test]
+fn a_base_image_alone_is_used_as_it_is() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\ncommand: [echo, from the file]\n");
+    place
+        .args(["run", "--quiet"])
+        .stdout("from the file\n")
+        .success();
+    assert_eq!(place.builds(), 0);
+    assert_eq!(place.record(&place.only_id())["image"], place.base());
+    // A flag means exactly that image.
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'false'}\n");
+    place
+        .go(&["--quiet", "--image", &place.base()], "echo hi")
+        .stdout("hi\n")
+        .success();
+    assert_eq!(place.builds(), 0);
+}
+
+/// What the build was made of is with the run that made it, and nowhere else.
+#[test]
+fn the_build_is_kept_with_its_run() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: echo from the hook}\n");
+    place.quiet("true").success();
+    let id = place.only_id();
+    let read = |name: &str| fs::read_to_string(place.run_dir(&id).join(name)).expect(name);
+    assert!(read("Dockerfile").contains(&format!("FROM {}\n", place.base())));
+    assert!(
+        read("build.log").contains("\nfrom the hook\n"),
+        "{}",
+        read("build.log")
+    );
+    place.quiet("true").success();
+    let other = place
+        .ids()
+        .into_iter()
+        .find(|other| *other != id)
+        .expect("two runs");
+    for name in ["Dockerfile", "build.log"] {
+        assert!(!place.run_dir(&other).join(name).exists());
+    }
+    let labels = docker(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{json .Config.Labels}}",
+        &place.planned_image(),
+    ]);
+    assert!(labels.contains("\"moat.role\":\"build\""), "{labels}");
+    assert!(
+        labels.contains(&format!("\"moat.home\":\"{}\"", place.label())),
+        "{labels}"
+    );
+    place.assert_no_traces();
+}
+
+/// Whatever the base image says of its own start, the command of the run is what runs.
+#[test]
+fn the_entry_point_of_the_base_does_not_get_in_the_way() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    let base = place.image(
+        "entry",
+        &format!(
+            "FROM {}\nENTRYPOINT [\"echo\", \"entry point:\"]\nUSER 7\n",
+            place.base()
+        ),
+    );
+    place.moat_yaml(&format!(
+        "base_image: {base}\nhooks: {{post_build: id -u >/tmp/who}}\n"
+    ));
+    place
+        .quiet("cat /tmp/who; id -u")
+        .stdout("0\n0\n")
+        .success();
+}

@@ -1,0 +1,212 @@
+//! Many runs want one image: one builds, the others wait; and whoever is killed or stopped, nobody
+//! waits in vain and nothing is left.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Running, until, until_some};
+use crate::place::Place;
+
+const TINY: &str = "name: crowd\nbase_image: BASE\nhooks: {post_build: echo built >/tmp/made}\n";
+const SLOW: &str =
+    "name: crowd\nbase_image: BASE\nhooks: {post_build_root: 'echo in-the-hook; sleep 60'}\n";
+
+#[test]
+fn twenty_first_runs_build_once() {
+    const RUNS: usize = 20;
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(TINY);
+    let start = || {
+        let call = place.quiet("cat /tmp/made; exit 5").checkpoint("building");
+        call.deadline(Duration::from_secs(180)).spawn()
+    };
+    let clients: Vec<Running> = (0..RUNS).map(|_| start()).collect();
+    place.wait_checkpoint("building");
+    // All of them are there before the first one has built; nobody else gets so far.
+    until("all runs are made", || place.ids().len() == RUNS);
+    until("all runs have found the image missing", || {
+        place.calls("create") == RUNS
+    });
+    place.release_checkpoint("building");
+    for client in clients {
+        let done = client.wait();
+        assert_eq!(
+            (done.code, done.stdout_text().as_str()),
+            (Some(5), "built\n"),
+            "{done}"
+        );
+        assert_eq!(done.stderr_text(), "", "{done}");
+    }
+    assert_eq!(place.builds(), 1);
+    assert_eq!(place.built().len(), 1);
+    let ids = place.ids();
+    let mut names: Vec<String> = ids
+        .iter()
+        .map(|id| {
+            place.record(id)["name"]
+                .as_str()
+                .expect("a name")
+                .to_owned()
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), RUNS, "each has a name of its own: {names:?}");
+    assert!(
+        names.iter().all(|name| name.starts_with("crowd")),
+        "{names:?}"
+    );
+    place.assert_no_traces();
+}
+
+/// The builder is killed while others wait for it: one of those builds.
+#[test]
+fn a_killed_builder_is_replaced() {
+    const RUNS: usize = 4;
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(TINY);
+    let start = || place.quiet("cat /tmp/made").checkpoint("building").spawn();
+    let clients: Vec<Running> = (0..RUNS).map(|_| start()).collect();
+    let builder = place.wait_checkpoint("building");
+    until("all runs have found the image missing", || {
+        place.calls("create") == RUNS
+    });
+    kill_process(Pid::from_raw(builder).expect("a pid"), Signal::KILL).expect("it is there");
+    let mut codes = Vec::new();
+    for client in clients {
+        let done = client.wait();
+        if done.code == Some(0) {
+            assert_eq!(
+                (done.stdout_text().as_str(), done.stderr_text().as_str()),
+                ("built\n", "")
+            );
+        } else {
+            assert!(
+                done.stderr_text()
+                    .contains("was killed; another takes over"),
+                "{done}"
+            );
+        }
+        codes.push(done.code);
+    }
+    codes.sort();
+    assert_eq!(
+        codes,
+        [Some(0), Some(0), Some(0), Some(125)],
+        "one was killed"
+    );
+    assert_eq!(place.builds(), 1, "the first one had not begun");
+    place.assert_no_traces();
+}
+
+/// Killed in the middle of its build, and of the builder's work.
+#[test]
+fn a_builder_killed_in_mid_build_leaves_nothing() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(&SLOW.replace("sleep 60", "sleep 2"));
+    let client = place.go(&[], "true").spawn();
+    client.wait_stderr("in-the-hook");
+    let id = place.only_id();
+    let owner = place.run_dir(&id).join("owner.lock");
+    let pid = until_some("the supervisor has signed", || {
+        let process: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&owner).ok()?).ok()?;
+        i32::try_from(process["pid"].as_i64()?).ok()
+    });
+    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it is there");
+    let done = client.wait();
+    assert_eq!(done.code, Some(125), "{done}");
+    let record = place.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"failed".into(), &"start-error".into())
+    );
+    place.quiet("echo fine").stdout("fine\n").success();
+    until("the builder's containers are gone", || {
+        place.all_containers().is_empty()
+    });
+    place.assert_no_traces();
+}
+
+#[test]
+fn stop_during_a_build() {
+    ended_during_a_build("stop", "user-stop", 143);
+}
+
+#[test]
+fn kill_during_a_build() {
+    ended_during_a_build("kill", "killed", 137);
+}
+
+fn ended_during_a_build(command: &str, reason: &str, code: i32) {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(SLOW);
+    let client = place.go(&[], "true").spawn();
+    client.wait_stderr("in-the-hook");
+    let id = place.only_id();
+    let began = Instant::now();
+    place
+        .args([command, &id])
+        .any_stdout()
+        .any_stderr()
+        .success();
+    let done = client.wait();
+    assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
+    assert_eq!(done.code, Some(code), "{done}");
+    place.args(["wait", &id]).status(code);
+    let record = place.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"stopped".into(), &reason.into())
+    );
+    until("the builder's containers are gone", || {
+        place.all_containers().is_empty()
+    });
+    assert!(place.built().is_empty(), "no image");
+    place.assert_no_traces();
+}
+
+/// One who waits for another's build can be stopped, too; the builder does not mind.
+#[test]
+fn stop_while_waiting_for_another_build() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(TINY);
+    let builder = place.quiet("cat /tmp/made").checkpoint("building").spawn();
+    place.wait_checkpoint("building");
+    let first = place.only_id();
+    let waiter = place.quiet("true").spawn();
+    until("it waits", || place.calls("create") == 2);
+    let second = place
+        .ids()
+        .into_iter()
+        .find(|id| *id != first)
+        .expect("two runs");
+    let began = Instant::now();
+    place
+        .args(["stop", &second])
+        .any_stdout()
+        .any_stderr()
+        .success();
+    let done = waiter.wait();
+    assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
+    assert_eq!(done.code, Some(143), "{done}");
+    place.release_checkpoint("building");
+    let done = builder.wait();
+    assert_eq!(
+        (done.code, done.stdout_text().as_str()),
+        (Some(0), "built\n"),
+        "{done}"
+    );
+    place.assert_no_traces();
+}
