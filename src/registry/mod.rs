@@ -4,6 +4,7 @@
 mod choose;
 mod entry;
 mod load;
+mod read;
 mod spec;
 
 pub(crate) use choose::{Chosen, choose};
