@@ -90,7 +90,7 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
         .get("run")
         .map(|node| source.section(node, &["background"]));
     let background = run.and_then(|run| run.boolean("background"));
-    let settings = match section.get("defaults") {
+    let mut settings = match section.get("defaults") {
         Some(node) => {
             let section = source.section(node, &settings::DEFAULT_KEYS);
             Settings::read(&source, &section)
@@ -98,14 +98,16 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
         None => Settings::default(),
     };
     // Its paths must not depend on where somebody stands.
-    for mount in &settings.mounts {
-        if !mount.value.source.is_absolute() && !mount.value.source.starts_with("~") {
+    settings.mounts.retain(|mount| {
+        let good = mount.value.source.is_absolute() || mount.value.source.starts_with("~");
+        if !good {
             source.report(
                 mount.at,
                 "a source in config.yaml must be absolute, or begin with ~/",
             );
         }
-    }
+        good
+    });
     let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
     Ok(Some(Defaults {
         background: background.unwrap_or_default(),

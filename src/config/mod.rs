@@ -21,4 +21,4 @@ pub(crate) use storage::{Volume, VolumeKind};
 pub(crate) use value::WORKSPACE;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -304,7 +304,11 @@ fn ports(source: &Source, node: &Node) -> Vec<Placed<Port>> {
 
 /// `3000`, or `"8080:3000"` with the port of the host first.
 fn port(source: &Source, node: &Node) -> Option<(Option<u16>, u16)> {
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+        port.filter(|_| digits)
+    };
     let text = match &node.value {
         Value::Whole(_) => source.value_as_written(node)?,
         Value::Text(text) => text.clone(),

@@ -1,15 +1,19 @@
 //! Plans of requests and files.
 
+use std::path::Path;
+
 use super::*;
+use crate::config;
 use crate::runtime;
 
 fn host(runtime: runtime::Name) -> Host {
     Host {
         runtime,
         engine: Vec::new(),
+        can_limit: false,
         home: "/nonexistent".into(),
         environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
-        registry: Box::new(|| crate::registry::load(std::path::Path::new("/nonexistent"))),
+        registry: Box::new(|| crate::registry::load(Path::new("/nonexistent"))),
     }
 }
 
@@ -21,15 +25,34 @@ fn request() -> Request {
     }
 }
 
+fn project(text: &str) -> config::File {
+    config::tests::read_project(text).unwrap()
+}
+
+/// The plan of a file on docker.
+fn planned(text: &str) -> Result<Plan> {
+    plan(&request(), &[&project(text)], &host(runtime::Name::Docker))
+}
+
 #[test]
 fn values_are_in_no_serialized_plan() {
     let mut request = request();
     request.env = vec!["TOKEN".into(), "A=b4r".into()];
-    let plan = plan(&request, &[], &host(runtime::Name::Docker)).unwrap();
+    let file = project("env: {B: b5z}\nsecrets: {S: 'file://p1ace', T: 'env://TOKEN'}\n");
+    let plan = plan(&request, &[&file], &host(runtime::Name::Docker)).unwrap();
     assert_eq!(plan.env[0].value, "s3cret");
-    let text = serde_json::to_string(&plan).unwrap() + &format!("{plan:?}");
-    assert!(!text.contains("s3cret") && !text.contains("b4r"), "{text}");
-    assert!(text.contains("TOKEN"));
+    let text = serde_json::to_string(&plan).unwrap();
+    for value in ["s3cret", "b4r", "b5z", "p1ace"] {
+        assert!(!text.contains(value), "{text}");
+        assert!(
+            value == "p1ace" || !format!("{plan:?}").contains(value),
+            "{plan:?}"
+        );
+    }
+    assert!(
+        text.contains(r#""env":["TOKEN","A","B"],"secrets":["S","T"]"#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -49,6 +72,70 @@ fn what_bwrap_cannot_honour_is_refused_by_name() {
         let error = plan(&request, &[], &host(runtime::Name::Bwrap)).unwrap_err();
         assert!(error.message.contains(flag), "{error}");
     }
+    for (text, key) in [
+        ("dependencies: [node]\n", "dependencies"),
+        ("base_image: debian:12\n", "base_image"),
+        ("hooks: {post_build: a}\n", "post_build"),
+        ("hooks: {post_build_root: a}\n", "post_build_root"),
+        ("ports: {web: 80}\n", "ports"),
+        ("container: {dns: [1.1.1.1]}\n", "dns"),
+        ("container: {memory: 1g}\n", "memory"),
+        ("container: {cpus: 1}\n", "cpus"),
+        ("container: {pids: 9}\n", "pids"),
+        (
+            "name: a\nvolumes: [{name: v, target: /v, type: volume}]\n",
+            "type: volume",
+        ),
+    ] {
+        let error = plan(&request(), &[&project(text)], &host(runtime::Name::Bwrap)).unwrap_err();
+        let [problem] = &error.problems[..] else {
+            panic!("{error}")
+        };
+        let start = format!("'{key}' does not work on bwrap, which has ");
+        assert!(problem.message.starts_with(&start), "{problem}");
+        assert!(
+            problem.line.is_some() && problem.column.is_some(),
+            "{problem}"
+        );
+        assert!(planned(text).is_ok(), "docker can: {text}");
+    }
+}
+
+#[test]
+fn limits_work_on_bwrap_where_there_are_control_groups() {
+    let file = project("container: {memory: 1g, cpus: 1.5, pids: 9}\n");
+    let host = Host {
+        can_limit: true,
+        ..host(runtime::Name::Bwrap)
+    };
+    let plan = plan(&request(), &[&file], &host).unwrap();
+    assert_eq!(
+        (plan.memory_bytes, plan.cpus, plan.pids),
+        (Some(1 << 30), Some(1.5), Some(9))
+    );
+}
+
+#[test]
+fn a_root_filesystem_is_for_runtimes_without_images() {
+    let root = config::tests::TempDir::new();
+    let text = format!("base_image: rootfs:{}\n", root.path().display());
+    let error = planned(&text).unwrap_err();
+    assert!(
+        error.message.starts_with("moat.yaml:1:13: rootfs: is for"),
+        "{error}"
+    );
+    let bwrap = host(runtime::Name::Bwrap);
+    let found = plan(&request(), &[&project(&text)], &bwrap).unwrap();
+    assert_eq!(found.rootfs, Some(root.path().canonicalize().unwrap()));
+    for (path, why) in [
+        ("/nonexistent/x", "no such file or directory"),
+        ("/", "it is the root of this system"),
+        ("/etc/passwd", "it is not a directory"),
+    ] {
+        let file = project(&format!("base_image: rootfs:{path}\n"));
+        let error = plan(&request(), &[&file], &bwrap).unwrap_err();
+        assert!(error.message.ends_with(why), "{error}");
+    }
 }
 
 #[test]
@@ -57,4 +144,56 @@ fn the_same_target_twice_is_refused() {
     request.mounts = vec!["/tmp:/a".into(), "/usr:/a/:ro".into()];
     let error = plan(&request, &[], &host(runtime::Name::Docker)).unwrap_err();
     assert!(error.message.contains("/a"), "{error}");
+}
+
+/// A project needs an image of its own only if it wants something in it.
+#[test]
+fn an_image_is_built_only_where_it_must_be() {
+    for (text, image) in [
+        ("env: {A: b}\n", "debian:bookworm-slim"),
+        ("base_image: x:1\nhooks: {pre_run: a}\n", "x:1"),
+        ("container: {host_ca: false}\n", "debian:bookworm-slim"),
+    ] {
+        let plan = planned(text).unwrap();
+        assert_eq!(plan.image.as_deref(), Some(image));
+        assert_eq!(plan.build, None);
+    }
+    for text in [
+        "dependencies: [jq]\n",
+        "hooks: {post_build: a}\n",
+        "hooks: {post_build_root: a}\n",
+    ] {
+        let plan = planned(text).unwrap();
+        assert_eq!(plan.image, plan.build.map(|build| build.tag()), "{text}");
+    }
+    // A flag names the image itself.
+    let mut request = request();
+    request.image = Some("y".into());
+    let docker = host(runtime::Name::Docker);
+    let file = project("dependencies: [jq]\nhooks: {post_build: a}\n");
+    let plan = plan(&request, &[&file], &docker).unwrap();
+    assert_eq!((plan.image.as_deref(), plan.build), (Some("y"), None));
+}
+
+/// What is wrong with the registry's names is reported beside what is wrong with the file.
+#[test]
+fn problems_of_all_parts_come_at_once() {
+    let text = "mounts: ['/nonexistent/a:/a']\nenv_file: none\ndependencies: [nodee, node@99, jq@1]\n\
+                runtime: dcoker\ntimeout: x\n";
+    let error = planned(text).unwrap_err();
+    let places: Vec<_> = error.problems.iter().map(|p| (p.line, p.column)).collect();
+    let place = |line, column| (Some(line), Some(column));
+    assert_eq!(
+        places,
+        [
+            place(1, 10),
+            place(2, 11),
+            place(3, 16),
+            place(3, 23),
+            place(3, 32),
+            place(4, 10),
+            place(5, 10)
+        ],
+        "{error}"
+    );
 }

@@ -9,6 +9,8 @@ pub(crate) struct Section<'a> {
     source: &'a Source,
     pub(crate) at: Place,
     entries: Vec<(&'a str, Place, &'a Node)>,
+    /// Whether it is a map at all; what it lacks is not worth a word if not.
+    is_map: bool,
 }
 
 impl Source {
@@ -18,6 +20,7 @@ impl Source {
             source: self,
             at: node.at,
             entries: Vec::new(),
+            is_map: matches!(node.value, Value::Map(_) | Value::Null),
         };
         for (key, at, value) in self.entries(node) {
             if keys.contains(&key) {
@@ -187,7 +190,7 @@ impl<'a> Section<'a> {
     /// The value of a key that must be there.
     pub(crate) fn require(&self, key: &str) -> Option<&'a Node> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && self.is_map {
             self.source
                 .report(self.at, format!("the key '{key}' is missing"));
         }

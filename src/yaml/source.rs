@@ -28,7 +28,7 @@ pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
     // A named pipe would make us wait for a writer.
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(bad("it is not a file")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(failed(&error)),
         Ok(_) => {}
     }
@@ -51,6 +51,12 @@ pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
             Err(bad(&format!("it is not UTF-8 (in line {line})")))
         }
     }
+}
+
+/// Whether there is nothing of that name, be it that its directory is none.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotADirectory | NotFound)
 }
 
 impl Source {

@@ -67,7 +67,7 @@ fn unknown_commands_and_flags_get_the_nearest() {
 
 #[test]
 fn a_workload_without_its_separator_is_recognised() {
-    let hint = "put the command after '--': moat run -- npm test";
+    let hint = "put the command after '--' (moat run -- npm test), or into moat.yaml as 'command'";
     assert_usage_errors(&[
         (&["run"], "no command was given", hint),
         (&["run", "--"], "no command was given", hint),
@@ -77,7 +77,11 @@ fn a_workload_without_its_separator_is_recognised() {
             "no command given before '--'",
             "to run a workload, write: moat run -- CMD...",
         ),
-        (&["run", "npm", "test"], "'moat run' takes one PATH", hint),
+        (
+            &["run", "npm", "test"],
+            "'moat run' takes one PATH",
+            "put the command after '--': moat run -- npm test",
+        ),
         (
             &["run", ".", "echo", "a b", "it's"],
             "'moat run' takes one PATH",

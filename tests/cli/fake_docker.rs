@@ -145,7 +145,7 @@ fn created_but_not_started() {
         )
         .answer(
             "inspect",
-            "[ -e \"$state/created\" ] || missing; printf '/%s {\"Status\":\"created\",\"OOMKilled\":false,\"ExitCode\":128,\"Error\":\"OCI runtime create failed: no such device\",\"StartedAt\":\"0001-01-01T00:00:00Z\",\"FinishedAt\":\"0001-01-01T00:00:00Z\"}\\n' \"$(cat \"$state/created\")\"",
+            "[ -e \"$state/created\" ] || missing; printf '/%s {\"State\":{\"Status\":\"created\",\"OOMKilled\":false,\"ExitCode\":128,\"Error\":\"OCI runtime create failed: no such device\",\"StartedAt\":\"0001-01-01T00:00:00Z\",\"FinishedAt\":\"0001-01-01T00:00:00Z\"},\"Ports\":{}}\\n' \"$(cat \"$state/created\")\"",
         );
     fake.run()
         .stderr_contains("OCI runtime create failed: no such device")

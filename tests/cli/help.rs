@@ -6,16 +6,20 @@ use std::process::{Command, Stdio};
 use crate::fixture::assert_nothing_made;
 use crate::harness::{Moat, assert_snapshot, skip};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 19] = [
     "run",
+    "check",
     "logs",
     "list",
     "wait",
     "stop",
     "kill",
     "inspect",
+    "export",
     "destroy",
     "clean",
+    "volumes",
+    "deps",
     "status",
     "doctor",
     "help",

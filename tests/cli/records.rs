@@ -29,7 +29,10 @@ fn an_ended_run_can_be_read_without_any_program() {
         .success();
     call(&["wait", "stopped"]).success();
     let record = call(&["inspect", "stopped"]).any_stdout().success().json();
-    assert_eq!(record, moat.record(FIRST));
+    // A record of an older version: what it lacks is added, the rest is as it was.
+    for (key, value) in moat.record(FIRST).as_object().expect("a record") {
+        assert_eq!(&record[key], value, "{key}");
+    }
     call(&["status"]).any_stdout().success();
     call(&["stop", "-q", "stopped"]).success();
     call(&["destroy", "stopped"])
