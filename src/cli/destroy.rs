@@ -52,6 +52,13 @@ fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
         &format!("{which} holds the only copy of its workspace. Remove it?"),
         &hint,
     )
+    .map_err(|error| Error {
+        message: format!(
+            "{which} holds the only copy of its workspace; {}",
+            error.message
+        ),
+        ..error
+    })
 }
 
 fn check_finished(home: &Home, id: &RunId) -> Result<()> {

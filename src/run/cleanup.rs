@@ -15,6 +15,9 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
     supervisor.cleanup.call_once(|| {
         checkpoint("before-cleanup");
         let record = supervisor.record();
+        // A builder that was killed has left it.
+        let context = supervisor.run().dir().build_context();
+        let _ = std::fs::remove_dir_all(context);
         // What the workload made may be in its container alone.
         let mut clean = workspace::save(supervisor, &record);
         if !clean {

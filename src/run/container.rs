@@ -117,7 +117,8 @@ fn directory(supervisor: &Supervisor, plan: &Plan, volume: &Volume) -> Result<Pa
 }
 
 fn of_engine(supervisor: &Supervisor, home_label: &str, volume: &Volume) -> Result<VolumeMount> {
-    let handle = format!("moat-{home_label}-{}", volume.name.replace('/', "-"));
+    // A dot is in no name of a volume, so two projects cannot come to one handle.
+    let handle = format!("moat-{home_label}-{}", volume.name.replace('/', "."));
     supervisor.runtime.make_volume(&EngineVolume {
         handle: handle.clone(),
         home_label: home_label.to_owned(),

@@ -11,10 +11,12 @@ mod background;
 mod bulk;
 mod closed;
 mod codes;
+mod copies;
 mod docker_only;
 mod ending;
 mod environment;
 mod files;
+mod hooks;
 mod input;
 mod isolation;
 mod json;
@@ -128,6 +130,19 @@ scenarios! {
         interrupt_stops interrupting_twice_kills terminate_stops hangup_leaves_it_running
         signals_reach_the_workload_once a_client_that_is_gone_holds_no_pipe
         interrupting_wait_changes_nothing
+    }
+    copies {
+        a_copy_comes_back_as_it_was_left the_copy_is_the_users
+        an_export_never_writes_over_anything the_only_copy_is_not_removed_lightly
+        the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
+        the_home_of_moat_is_not_copied a_larger_copy
+    }
+    hooks {
+        a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command
+        a_hook_ends_with_its_first_failure a_command_that_fails_after_its_hook
+        the_command_is_untouched_by_its_hook a_hook_leaves_the_input_alone
+        a_hook_may_start_something stop_during_a_hook interrupting_a_hook
+        a_timeout_counts_the_hook
     }
     looking { list_shows_what_is_asked_for status_counts inspect_shows_the_record a_dry_run_makes_nothing }
     json { every_document_parses every_empty_document_parses }

@@ -18,3 +18,4 @@ mod secrets;
 mod shim;
 mod supervisor;
 mod support;
+mod workspace;

@@ -9,7 +9,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod container;
 mod failing;
+mod owner;
 mod place;
 mod project;
+mod runtimes;
+mod secrets;
 mod sharing;

@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(400);
 const EVERYTHING: &str = r#"
 name: everything
 base_image: BASE
-dependencies: [jq, node@distro, python@distro, "npm:cowsay@1.6.0", "pip:cowsay==6.1"]
+dependencies: [jq, node@distro, python@distro, "npm:semver@7.6.3", "pip:cowsay@6.1"]
 container: {host_ca: true}
 hooks:
   post_build_root: |
@@ -29,10 +29,10 @@ command: [sh, -c, "cat /etc/made-by-root ~/made-by-user; echo '{\"a\": 7}' | jq 
 #[test]
 fn tools_of_all_kinds_and_hooks() {
     let Some(place) = Place::debian() else { return };
-    if !reaches_the_packages(&place) {
+    if !reaches_the_packages() {
         return;
     }
-    place.moat_yaml(&EVERYTHING.replace("cowsay==6.1", "cowsay@6.1"));
+    place.moat_yaml(EVERYTHING);
     std::os::unix::fs::chown(place.workspace(), Some(1234), Some(1235)).expect("root");
     let expected = "pre_run in /workspace\n0\n/usr/bin/jq\n1234\n/workspace\n7\n";
     let first = place
@@ -46,7 +46,7 @@ fn tools_of_all_kinds_and_hooks() {
     assert!(said.contains("with jq"), "what is in it: {said}");
     assert_eq!(place.builds(), 1);
     // What npm and pip have installed runs; where it is there is no build any more.
-    let tools = "node -e 'console.log(6 * 7)'; cowsay -f tux npm | head -n 3; \
+    let tools = "node -e 'console.log(6 * 7)'; semver 1.2.3 --increment minor; cowsay -t pip; \
                  python3 -c 'import cowsay; print(cowsay.__version__)'; \
                  touch ~/.cache-works && stat -c %u:%g ~/.cache-works; whoami";
     let second = place.go(&[], tools).any_stdout().any_stderr().success();
@@ -54,7 +54,8 @@ fn tools_of_all_kinds_and_hooks() {
     for part in [
         "pre_run in /workspace",
         "42",
-        "< npm >",
+        "\n1.3.0\n",
+        "| pip |",
         "6.1",
         "1234:1235",
         "moat",
@@ -67,8 +68,7 @@ fn tools_of_all_kinds_and_hooks() {
 }
 
 /// Whether packages can be installed here at all: from the network, with the host's certificates.
-fn reaches_the_packages(place: &Place) -> bool {
-    let _ = place;
+fn reaches_the_packages() -> bool {
     for host in ["registry.npmjs.org", "pypi.org"] {
         let done = std::process::Command::new("curl")
             .args(["-sS", "-o", "/dev/null", "-m", "20"])

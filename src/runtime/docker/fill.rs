@@ -27,7 +27,9 @@ pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
     if spec.workspace_mode == WorkspaceMode::Volume {
         paths.push(WORKSPACE);
     }
-    paths.extend(spec.volumes.iter().map(|volume| volume.target.as_str()));
+    // Nothing can be put into a read-only one, not even an owner.
+    let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
+    paths.extend(writable.map(|volume| volume.target.as_str()));
     if paths.is_empty() {
         return Ok(None);
     }

@@ -1,0 +1,322 @@
+//! `workspace.mode: volume`: the workload works on a copy, and gives it back when asked.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use crate::harness::{Moat, Runtime};
+
+/// Path → kind, mode, owner, content.
+type Tree = BTreeMap<String, (u32, u32, u32, String)>;
+
+const KIND: u32 = 0o170_000;
+
+fn tree(dir: &Path) -> Tree {
+    let mut found = Tree::new();
+    add(dir, dir, &mut found);
+    found
+}
+
+fn add(root: &Path, path: &Path, found: &mut Tree) {
+    let metadata = fs::symlink_metadata(path).expect("it is there");
+    let name = path
+        .strip_prefix(root)
+        .expect("below")
+        .to_string_lossy()
+        .into_owned();
+    let content = match metadata.mode() & KIND {
+        0o120_000 => fs::read_link(path)
+            .expect("a link")
+            .to_string_lossy()
+            .into_owned(),
+        0o100_000 => fs::read_to_string(path).expect("a file"),
+        _ => String::new(),
+    };
+    found.insert(
+        name,
+        (metadata.mode(), metadata.uid(), metadata.gid(), content),
+    );
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).expect("a directory").flatten() {
+            add(root, &entry.path(), found);
+        }
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+}
+
+/// A workspace with all that can be lost in a copy.
+fn fill(moat: &Moat) -> Tree {
+    let dir = moat.workspace();
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    moat.write("with space.txt", "content\n");
+    mode(&moat.write("run.sh", "#!/bin/sh\n"), 0o755);
+    mode(&moat.write("private", "p\n"), 0o600);
+    moat.write("remove me", "");
+    moat.write(".hidden", "h\n");
+    moat.write("-dash", "d\n");
+    fs::create_dir_all(dir.join("empty/deep")).expect("directories");
+    mode(&dir.join("empty"), 0o750);
+    mode(&dir.join("empty/deep"), 0o1777);
+    symlink("with space.txt", dir.join("link")).expect("a link");
+    symlink("/nowhere/at all", dir.join("dangling")).expect("a link");
+    if rustix::process::geteuid().is_root() {
+        chown(moat.write("theirs", "t\n"), Some(1234), Some(1235)).expect("root");
+    }
+    tree(&dir)
+}
+
+const CHANGE: &str = "cat 'with space.txt'; umask 022; echo changed >'with space.txt'; rm 'remove me'; \
+    mkdir -p new/empty; chmod 700 new; ln -s ../run.sh new/link; echo x >'new/a b'; chmod 640 'new/a b'";
+
+/// What must come back.
+fn changed(before: &Tree) -> Tree {
+    let mut tree = before.clone();
+    let (uid, gid) = (before[""].1, before[""].2);
+    tree.remove("remove me");
+    let text = &mut tree.get_mut("with space.txt").expect("it is there").3;
+    "changed\n".clone_into(text);
+    let mut add = |name: &str, mode: u32, content: &str| {
+        tree.insert(name.to_owned(), (mode, uid, gid, content.to_owned()));
+    };
+    add("new", 0o040_700, "");
+    add("new/empty", 0o040_755, "");
+    add("new/link", 0o120_777, "../run.sh");
+    add("new/a b", 0o100_640, "x\n");
+    tree
+}
+
+#[track_caller]
+fn assert_tree(found: &Path, expected: &Tree) {
+    let found = tree(found);
+    for (name, what) in expected {
+        assert_eq!(found.get(name), Some(what), "'{name}'");
+    }
+    let more: Vec<&String> = found
+        .keys()
+        .filter(|name| !expected.contains_key(*name))
+        .collect();
+    assert!(more.is_empty(), "more than expected: {more:?}");
+}
+
+pub(crate) fn a_copy_comes_back_as_it_was_left(moat: &Moat) {
+    let before = fill(moat);
+    let (one, two) = (moat.root().join("one"), moat.root().join("two/and deeper"));
+    let flags = ["--export", one.to_str().expect("text")];
+    moat.run_with(flags, ["sh", "-c", CHANGE])
+        .stdout("content\n")
+        .success();
+    assert_tree(&moat.workspace(), &before);
+    assert_tree(&one, &changed(&before));
+    // Later, and again.
+    let id = moat.only_id();
+    assert_eq!(moat.record(&id)["workspace_mode"], "volume");
+    moat.args(["export", &id]).arg(&two).any_stderr().success();
+    assert_tree(&two, &changed(&before));
+    // The next run begins with the directory, not with what the last one left.
+    moat.sh("cat 'with space.txt'; ls new 2>/dev/null || echo none")
+        .stdout("content\nnone\n")
+        .success();
+}
+
+/// The workload may do what it likes to its copy.
+pub(crate) fn the_copy_is_the_users(moat: &Moat) {
+    fill(moat);
+    moat.sh(
+        "touch file && rm -r empty && mv run.sh ran.sh && stat -c %u . && ls -d .hidden ./-dash",
+    )
+    .stdout("0\n./-dash\n.hidden\n")
+    .success();
+}
+
+pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
+    fill(moat);
+    let full = moat.root().join("full");
+    fs::create_dir(&full).expect("a directory");
+    fs::write(full.join("mine"), "mine").expect("a file");
+    let path = full.to_str().expect("text");
+    moat.run_with(["--export", path], ["true"])
+        .stderr("error: cannot export to '[ROOT]/full': it is not empty\n  hint: give a directory that is empty, or does not exist\n")
+        .status(125);
+    assert!(moat.ids().is_empty(), "found out before the run");
+    moat.run(["true"]).success();
+    let id = moat.only_id();
+    moat.args(["export", &id, path])
+        .stderr_contains("it is not empty")
+        .status(1);
+    assert_eq!(fs::read_dir(&full).expect("it is there").count(), 1);
+    // A file is no directory, and a background run has no end to export at.
+    let file = full.join("mine");
+    let file = file.to_str().expect("text");
+    moat.run_with(["--export", file], ["true"])
+        .stderr_contains("cannot export to")
+        .status(125);
+    let other = moat.root().join("other");
+    let other = other.to_str().expect("text");
+    moat.run_with(["-b", "--export", other], ["true"])
+        .stderr_contains("--export waits for the end")
+        .status(2);
+    // An empty one is fine.
+    fs::create_dir(other).expect("a directory");
+    moat.args(["export", "-q", &id, other]).success();
+    moat.write("moat.yaml", "");
+    moat.run_with(["--export", "elsewhere"], ["true"])
+        .stderr_contains("--export needs a workspace that is a copy")
+        .status(2);
+}
+
+pub(crate) fn the_only_copy_is_not_removed_lightly(moat: &Moat) {
+    fill(moat);
+    moat.run(["touch", "work"]).success();
+    let id = moat.only_id();
+    moat.args(["destroy", &id])
+        .stderr_contains("holds the only copy of its workspace")
+        .stderr_contains(&format!("moat export {id} DIR"))
+        .status(1);
+    let cleaned = moat
+        .args(["clean", "--older-than", "1ms", "--force"])
+        .any_stdout()
+        .success();
+    let said = cleaned.stdout_text();
+    assert!(
+        said.contains(&format!("kept       {id}")) && said.contains("Nothing to remove."),
+        "{said}"
+    );
+    let json = moat
+        .args(["clean", "--older-than", "1ms", "--dry-run", "--json"])
+        .any_stdout()
+        .success()
+        .json();
+    assert_eq!(
+        (&json["kept"][0], json["runs"].as_array().map(Vec::len)),
+        (&id.as_str().into(), Some(0))
+    );
+    assert_eq!(moat.ids(), [id.as_str()]);
+    // Once somebody has it, it is a record like any other.
+    moat.args(["export", "-q", &id])
+        .arg(moat.root().join("out"))
+        .success();
+    assert!(moat.root().join("out/work").exists());
+    moat.args(["destroy", &id]).stdout("[ID]\n").success();
+    moat.run(["true"]).success();
+    let id = moat.only_id();
+    moat.args(["destroy", "-f", &id]).stdout("[ID]\n").success();
+    moat.run(["true"]).success();
+    moat.args(["export", "-q", &moat.only_id()])
+        .arg(moat.root().join("out2"))
+        .success();
+    moat.args(["clean", "--older-than", "1ms", "--force"])
+        .any_stdout()
+        .success();
+    assert!(moat.ids().is_empty());
+}
+
+pub(crate) fn the_copy_of_a_failed_run_is_kept(moat: &Moat) {
+    fill(moat);
+    let out = moat.root().join("out");
+    let flags = ["--export", out.to_str().expect("text")];
+    moat.run_with(flags, ["sh", "-c", "echo half >work; exit 7"])
+        .status(7);
+    assert_eq!(
+        fs::read_to_string(out.join("work")).expect("it is there"),
+        "half\n"
+    );
+    let script = "echo half >work; echo ready; while :; do sleep 0.05; done";
+    for (number, end) in ["kill", "stop"].into_iter().enumerate() {
+        let id = moat.background(script);
+        moat.wait_log(&id, "ready");
+        moat.args(["export", &id])
+            .arg(moat.root().join("early"))
+            .stderr_contains("has not ended")
+            .status(1);
+        moat.args([end, &id])
+            .args(if end == "stop" {
+                &["--time", "1"][..]
+            } else {
+                &[]
+            })
+            .any_stdout()
+            .any_stderr()
+            .success();
+        let out = moat.root().join(format!("out{number}"));
+        moat.args(["export", "-q", &id]).arg(&out).success();
+        assert_eq!(
+            fs::read_to_string(out.join("work")).expect("it is there"),
+            "half\n"
+        );
+    }
+    // One that never started has left nothing.
+    moat.write("moat.yaml", "workspace: {mode: volume}\ntimeout: 1s\n");
+    let id = moat.background(script);
+    moat.args(["wait", &id]).status(124);
+    moat.args(["export", "-q", &id])
+        .arg(moat.root().join("late"))
+        .success();
+    assert!(moat.root().join("late/work").exists());
+}
+
+/// A run on the directory itself has nothing to export.
+pub(crate) fn a_run_without_a_copy_has_nothing_to_export(moat: &Moat) {
+    moat.run(["true"]).success();
+    moat.args(["export", &moat.only_id()])
+        .arg(moat.root().join("out"))
+        .stderr_contains("worked on the directory itself")
+        .status(1);
+    assert!(!moat.root().join("out").exists());
+    moat.args(["destroy", &moat.only_id()])
+        .stdout("[ID]\n")
+        .success();
+}
+
+/// moat's own directory in the workspace is not copied.
+pub(crate) fn the_home_of_moat_is_not_copied(moat: &Moat) {
+    let runtime = if moat.is_on(Runtime::Docker) {
+        Runtime::Docker
+    } else {
+        Runtime::Bwrap
+    };
+    let Some(moat) = Moat::on(runtime) else {
+        return;
+    };
+    let home = moat.workspace().join(".moat");
+    let moat = moat.with_home(home);
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    moat.write("file", "x\n");
+    moat.sh("ls -A; cat file")
+        .stdout("file\nmoat.yaml\nx\n")
+        .success();
+    moat.args(["export", "-q", &moat.only_id()])
+        .arg(moat.root().join("out"))
+        .success();
+    assert!(!moat.root().join("out/.moat").exists() && moat.root().join("out/file").exists());
+}
+
+/// Ten megabytes, and a thousand files.
+pub(crate) fn a_larger_copy(moat: &Moat) {
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    moat.write("big", vec![b'x'; 10_000_000]);
+    let many = moat.workspace().join("many");
+    fs::create_dir(&many).expect("a directory");
+    for number in 0..1000 {
+        fs::write(many.join(number.to_string()), number.to_string()).expect("a file");
+    }
+    let out = moat.root().join("out");
+    let flags = ["--export", out.to_str().expect("text")];
+    moat.run_with(
+        flags,
+        ["sh", "-c", "ls many | wc -l; wc -c <big; rm many/7"],
+    )
+    .stdout("1000\n10000000\n")
+    .success();
+    assert_eq!(
+        fs::read_dir(out.join("many")).expect("it is there").count(),
+        999
+    );
+    assert_eq!(
+        fs::metadata(out.join("big")).expect("it is there").len(),
+        10_000_000
+    );
+}

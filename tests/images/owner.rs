@@ -1,0 +1,103 @@
+//! Whose the files are, and what the user of a built image finds.
+
+use std::os::unix::fs::{MetadataExt, chown};
+
+use crate::place::Place;
+
+const OWNED: &str = "id -u; id -g; whoami; echo $HOME; cat ~/from-the-hook; echo more >>~/from-the-hook; \
+    mkdir made made/deep; echo x >made/deep/file; stat -c '%U %u:%g' ~";
+
+#[test]
+fn files_are_the_workspace_owners() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'id -u >~/from-the-hook'}\n");
+    place
+        .quiet(OWNED)
+        .stdout("1234\n1235\nmoat\n/home/moat\n1234\nmoat 1234:1235\n")
+        .success();
+    for name in ["made", "made/deep", "made/deep/file"] {
+        let made = std::fs::metadata(place.workspace().join(name)).expect(name);
+        assert_eq!((made.uid(), made.gid()), (1234, 1235), "{name}");
+    }
+    // What a run leaves in its home goes with it.
+    place
+        .quiet("cat ~/from-the-hook")
+        .stdout("1234\n")
+        .success();
+}
+
+#[test]
+fn without_a_build_too() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    place.moat_yaml("base_image: BASE\n");
+    place
+        .quiet("id -u; echo $HOME; echo x >~/file; cat ~/file; mkdir made; echo x >made/file")
+        .stdout("1234\n/home/moat\nx\n")
+        .success();
+    for name in ["made", "made/file"] {
+        let made = std::fs::metadata(place.workspace().join(name)).expect(name);
+        assert_eq!((made.uid(), made.gid()), (1234, 1235), "{name}");
+    }
+    assert_eq!(place.builds(), 0);
+}
+
+/// A user of the base image with the same number, or the name `moat`, is no obstacle.
+#[test]
+fn users_of_the_base_do_not_get_in_the_way() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    let base = place.image(
+        "users",
+        &format!(
+            "FROM {}\nRUN echo 'moat:x:77:77::/nowhere:/bin/false' >>/etc/passwd \
+             && echo 'moat:x:77:' >>/etc/group\n",
+            place.base()
+        ),
+    );
+    // busybox has a user 1000.
+    chown(place.workspace(), Some(1000), Some(1000)).expect("root");
+    place.moat_yaml(&format!(
+        "base_image: {base}\nhooks: {{post_build: 'true'}}\n"
+    ));
+    place
+        .quiet("id; cd ~ && pwd && touch file")
+        .stdout("uid=1000(moat) gid=1000(tester) groups=1000(tester)\n/home/moat\n")
+        .success();
+}
+
+/// Root's workspace is root's, with the home that the image has for it.
+#[test]
+fn root_stays_root() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo hook >~/here'}\n");
+    place
+        .quiet("id -u; echo $HOME; cat /root/here; touch made")
+        .stdout("0\n/root\nhook\n")
+        .success();
+}
+
+/// The image's tag knows the owner: nobody gets an image made for somebody else.
+#[test]
+fn another_owner_gets_another_image() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'id -u >/tmp/who'}\n");
+    for uid in [0, 1234, 4_000_000_000, 0] {
+        chown(place.workspace(), Some(uid), Some(uid)).expect("root");
+        place
+            .quiet("cat /tmp/who; id -u")
+            .stdout(format!("{uid}\n{uid}\n"))
+            .success();
+    }
+    assert_eq!(place.builds(), 3);
+}
