@@ -25,6 +25,7 @@ mod logs;
 mod looking;
 mod names;
 mod secrets;
+mod settings;
 mod signals;
 mod streams;
 
@@ -93,7 +94,10 @@ scenarios! {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
         names_that_the_engine_obeys our_environment_stays_outside
     }
-    secrets { secrets_are_nowhere }
+    secrets {
+        secrets_are_nowhere secrets_of_all_kinds_are_nowhere
+        a_secret_that_cannot_be_had_ends_it_before_anything_is_made
+    }
     files {
         the_workspace_is_the_working_directory a_path_as_workspace mounts_read_write
         mounts_read_only a_mount_of_one_file odd_paths
@@ -144,6 +148,13 @@ scenarios! {
         a_hook_may_start_something stop_during_a_hook interrupting_a_hook
         a_timeout_counts_the_hook
     }
+    settings {
+        a_command_from_the_file variables_from_the_files mounts_of_both_forms excluded_directories
+        a_mount_inside_the_workspace volumes_of_type_bind ulimits_hold_inside
+        a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
+        agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
+        mistakes_are_found_before_anything_is_made
+    }
     looking { list_shows_what_is_asked_for status_counts inspect_shows_the_record a_dry_run_makes_nothing }
     json { every_document_parses every_empty_document_parses }
 }
@@ -156,5 +167,12 @@ mod docker_only_tests {
         labels_are_exact limits_reach_the_engine five_engine_calls_at_most
         reading_commands_do_not_call_the_engine kill_by_the_engine_is_an_exit
         foreign_containers_are_left_alone
+    });
+}
+
+mod bwrap_only_tests {
+    use super::Runtime;
+    tests_on!(Runtime::Bwrap; settings {
+        another_root_filesystem what_a_sandbox_cannot_honour_is_named
     });
 }

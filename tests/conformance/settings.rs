@@ -1,0 +1,333 @@
+//! What moat.yaml says of a run, where every runtime honours it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::harness::{Moat, Runtime};
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("a file")
+}
+
+fn directory(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(&path).expect("a directory");
+    path
+}
+
+pub(crate) fn a_command_from_the_file(moat: &Moat) {
+    moat.write("moat.yaml", "command: [echo, \"two words\", '']\n");
+    let mut call = moat.args(["run", "-q"]);
+    if moat.is_on(Runtime::Docker) {
+        call = call.args(["--image", crate::harness::IMAGE]);
+    }
+    call.stdout("two words \n").success();
+    moat.run(["echo", "other"]).stdout("other\n").success();
+}
+
+pub(crate) fn variables_from_the_files(moat: &Moat) {
+    moat.write(
+        "moat.yaml",
+        "env: {FROM_YAML: 1.10, BOTH: yaml, FLAG: yaml}\nenv_file: [one.env, sub/two.env]\n",
+    );
+    moat.write(
+        "one.env",
+        "# comment\nexport ONE='a b'\nBOTH=file\nTWICE=one\nPASSED_ON\n",
+    );
+    directory(moat.workspace().join("sub"));
+    moat.write("sub/two.env", "TWICE=two\nMULTI=\"a\\nb\"\n");
+    let show = "for name in FROM_YAML BOTH FLAG ONE TWICE MULTI PASSED_ON; do eval \"echo \\\"$name=\\$$name\\\"\"; done";
+    moat.run_with(["-e", "FLAG=flag"], ["sh", "-c", show])
+        .env("PASSED_ON", "from outside")
+        .stdout(
+            "FROM_YAML=1.10\nBOTH=yaml\nFLAG=flag\nONE=a b\nTWICE=two\nMULTI=a\nb\nPASSED_ON=from outside\n",
+        )
+        .success();
+}
+
+pub(crate) fn mounts_of_both_forms(moat: &Moat) {
+    fs::write(
+        directory(moat.user_home().join("data")).join("file"),
+        "home\n",
+    )
+    .expect("a file");
+    let relative = directory(moat.workspace().join("assets"));
+    fs::write(relative.join("file"), "relative\n").expect("a file");
+    let absolute = directory(moat.root().join("absolute"));
+    fs::write(absolute.join("file"), "absolute\n").expect("a file");
+    moat.write(
+        "moat.yaml",
+        format!(
+            "mounts:\n  - ~/data:/home-data:ro\n  - {{source: assets, target: /assets, mode: ro}}\n  \
+             - source: {}\n    target: /deep/er\n",
+            absolute.display()
+        ),
+    );
+    moat.sh(
+        "cat /home-data/file /assets/file /deep/er/file; echo new >/deep/er/new; \
+         for dir in /home-data /assets; do touch $dir/x 2>/dev/null && echo 'not read-only'; done; true",
+    )
+    .stdout("home\nrelative\nabsolute\n")
+    .success();
+    assert_eq!(read(&absolute.join("new")), "new\n");
+    // A flag for the same target is stronger; others add up.
+    let mount = format!("{}:/assets", absolute.display());
+    moat.run_with(["-m", &mount], ["cat", "/assets/file", "/home-data/file"])
+        .stdout("absolute\nhome\n")
+        .success();
+}
+
+/// Excluded directories are empty, the user's own, writable, executable, and leave nothing behind.
+pub(crate) fn excluded_directories(moat: &Moat) {
+    let source = directory(moat.root().join("source"));
+    directory(source.join("node_modules/theirs"));
+    fs::write(source.join("file"), "f\n").expect("a file");
+    moat.write(
+        "moat.yaml",
+        format!(
+            "mounts:\n  - source: {}\n    target: /src\n    exclude: [node_modules, sub/target]\n",
+            source.display()
+        ),
+    );
+    moat.sh(
+        "cd /src && ls node_modules sub/target && printf '#!/bin/sh\\necho ran\\n' >node_modules/tool \
+         && chmod 755 node_modules/tool && ./node_modules/tool && mkdir sub/target/x \
+         && cat file && echo changed >file && [ $(stat -c %u node_modules) = $(id -u) ] && ls sub",
+    )
+    .stdout("node_modules:\n\nsub/target:\nran\nf\ntarget\n")
+    .success();
+    assert!(
+        source.join("node_modules/theirs").is_dir() && !source.join("node_modules/tool").exists()
+    );
+    assert!(!source.join("sub/target/x").exists());
+    assert_eq!(read(&source.join("file")), "changed\n");
+}
+
+/// The workspace's own mount point cannot be excluded from, so a mount of a part of it does.
+pub(crate) fn a_mount_inside_the_workspace(moat: &Moat) {
+    let cache = directory(moat.root().join("cache"));
+    fs::write(cache.join("file"), "cached\n").expect("a file");
+    moat.write(
+        "moat.yaml",
+        format!("mounts: [\"{}:/workspace/.cache:ro\"]\n", cache.display()),
+    );
+    moat.sh("cat .cache/file; echo made >made")
+        .stdout("cached\n")
+        .success();
+    assert_eq!(read(&moat.workspace().join("made")), "made\n");
+}
+
+pub(crate) fn volumes_of_type_bind(moat: &Moat) {
+    moat.write(
+        "moat.yaml",
+        "name: shop\nvolumes: [{name: cache, target: /cache}, {name: keep, target: /deep/er/keep}]\n",
+    );
+    moat.sh("echo one >/cache/file; echo two >/deep/er/keep/file; stat -c %a /cache >/dev/null")
+        .success();
+    moat.sh("cat /cache/file /deep/er/keep/file")
+        .stdout("one\ntwo\n")
+        .success();
+    let place = moat.home().join("volumes/shop/cache");
+    assert_eq!(read(&place.join("file")), "one\n");
+    let owner = fs::metadata(moat.workspace()).expect("it is there").uid();
+    assert_eq!(fs::metadata(&place).expect("it is there").uid(), owner);
+    let mode = fs::metadata(moat.home().join("volumes"))
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o077, 0, "nobody else may look");
+    // Destroying a run leaves them; another project has its own.
+    for id in moat.ids() {
+        moat.args(["destroy", &id]).any_stdout().success();
+    }
+    moat.write(
+        "moat.yaml",
+        "name: other\nvolumes: [{name: cache, target: /cache, readonly: true}]\n",
+    );
+    moat.sh("ls /cache; touch /cache/x 2>/dev/null; echo $?")
+        .stdout("1\n")
+        .success();
+    moat.args(["volumes", "-q"])
+        .stdout("other/cache\nshop/cache\nshop/keep\n")
+        .success();
+    moat.args(["volumes", "rm", "shop/cache"])
+        .stderr_contains("no terminal")
+        .status(1);
+    assert!(place.exists());
+    moat.args(["volumes", "rm", "-f", "shop/cache"])
+        .stdout("shop/cache\n")
+        .success();
+    assert!(!place.exists());
+    moat.args(["volumes", "-q"])
+        .stdout("other/cache\nshop/keep\n")
+        .success();
+}
+
+pub(crate) fn ulimits_hold_inside(moat: &Moat) {
+    moat.write(
+        "moat.yaml",
+        "container: {ulimits: {nofile: {soft: 123, hard: 456}, core: 0, fsize: 8192}}\n",
+    );
+    moat.sh("ulimit -Sn; ulimit -Hn; ulimit -c; head -c 9000 /dev/zero >big 2>/dev/null; stat -c %s big")
+        .stdout("123\n456\n0\n8192\n")
+        .any_stderr()
+        .success();
+}
+
+pub(crate) fn a_timeout_from_the_file(moat: &Moat) {
+    moat.write("moat.yaml", "timeout: 1s\n");
+    moat.sh("while :; do sleep 0.05; done")
+        .any_stderr()
+        .status(124);
+    let began = Instant::now();
+    moat.run_with(["--timeout", "1h"], ["sh", "-c", "sleep 1.2; echo done"])
+        .stdout("done\n")
+        .success();
+    assert!(began.elapsed().as_secs_f64() > 1.2, "the flag is stronger");
+}
+
+pub(crate) fn interactive_from_the_file(moat: &Moat) {
+    moat.write("moat.yaml", "interactive: true\n");
+    moat.run(["cat"])
+        .stdin("from a pipe\n")
+        .stdout("from a pipe\n")
+        .success();
+    assert_eq!(moat.record(&moat.only_id())["interactive"], true);
+}
+
+/// A run of a project has its name, with a number where that is taken; a flag is exact.
+pub(crate) fn a_project_names_its_runs(moat: &Moat) {
+    moat.write("moat.yaml", "name: shop\n");
+    let wait = "until [ -e /workspace/go ]; do sleep 0.02; done";
+    let ids: Vec<String> = (0..3).map(|_| moat.background(wait)).collect();
+    let name = |id: &String| moat.record(id)["name"].as_str().expect("a name").to_owned();
+    assert_eq!(
+        ids.iter().map(name).collect::<Vec<_>>(),
+        ["shop", "shop-2", "shop-3"]
+    );
+    moat.run_with(["-n", "shop"], ["true"])
+        .stderr_contains("'shop' belongs to")
+        .status(125);
+    moat.run_with(["-n", "exact"], ["true"]).success();
+    moat.write("go", "");
+    for id in &ids {
+        moat.args(["wait", id]).success();
+    }
+    let id = moat.background("true");
+    assert_eq!(name(&id), "shop", "it is free again");
+    moat.args(["wait", &id]).success();
+}
+
+pub(crate) fn agent_yaml_where_moat_yaml_is_missing(moat: &Moat) {
+    moat.write("agent.yaml", "env: {WHO: agent}\n");
+    moat.sh("echo $WHO").stdout("agent\n").success();
+    moat.write("moat.yaml", "env: {WHO: moat}\n");
+    moat.sh("echo $WHO").stdout("moat\n").success();
+}
+
+/// The person's defaults are weaker than the project, and add up with it.
+pub(crate) fn defaults_of_the_person(moat: &Moat) {
+    moat.config(
+        "defaults:\n  env: {MINE: mine, BOTH: mine}\n  timeout: 1s\n  mounts: [\"~/data:/data\"]\n",
+    );
+    fs::write(
+        directory(moat.user_home().join("data")).join("file"),
+        "data\n",
+    )
+    .expect("a file");
+    moat.write("moat.yaml", "env: {BOTH: project}\ntimeout: 1h\n");
+    moat.sh("sleep 1.2; echo $MINE $BOTH; cat /data/file")
+        .stdout("mine project\ndata\n")
+        .success();
+}
+
+/// What a mistake costs: nothing is made, and all of it is said.
+pub(crate) fn mistakes_are_found_before_anything_is_made(moat: &Moat) {
+    moat.write(
+        "moat.yaml",
+        "name: shop\nenvv: {A: b}\ntimeout: soon\nenv_file: none.env\n",
+    );
+    let done = moat.run(["true"]).any_stderr().status(125);
+    let said = done.stderr_text();
+    for part in [
+        "moat.yaml:2:1: unknown key 'envv' (did you mean 'env'",
+        "moat.yaml:3:10: ",
+        "moat.yaml:4:11: there is no file 'none.env'",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(moat.ids().is_empty());
+}
+
+/// bwrap: another root filesystem. A tiny one: a shell and what it needs.
+pub(crate) fn another_root_filesystem(moat: &Moat) {
+    let root = directory(moat.root().join("rootfs"));
+    for program in ["/bin/sh", "/bin/cat", env!("CARGO_BIN_EXE_moat")] {
+        let needed = Command::new("ldd").arg(program).output().expect("ldd");
+        let text = String::from_utf8_lossy(&needed.stdout).into_owned();
+        for file in text.split_whitespace().filter(|word| word.starts_with('/')) {
+            copy(file, &root);
+        }
+    }
+    copy("/bin/sh", &root);
+    copy("/bin/cat", &root);
+    fs::write(
+        directory(root.join("etc")).join("marker"),
+        "another system\n",
+    )
+    .expect("a file");
+    directory(root.join("srv"));
+    moat.write(
+        "moat.yaml",
+        format!("base_image: rootfs:{}\n", root.display()),
+    );
+    moat.sh("cat /etc/marker; [ -e /etc/passwd ] || [ -e /usr/bin/env ] || echo 'nothing of the host'; \
+             echo x >/etc/marker || echo read-only; echo work >made; echo h >$HOME/x && cat $HOME/x; \
+             [ -d /srv ] && [ -d /proc/self ] && echo fine")
+        .stdout("another system\nnothing of the host\nread-only\nh\nfine\n")
+        .any_stderr()
+        .success();
+    assert_eq!(read(&moat.workspace().join("made")), "work\n");
+    assert_eq!(read(&root.join("etc/marker")), "another system\n");
+    moat.write("moat.yaml", "base_image: rootfs:/no/such\n");
+    moat.run(["true"])
+        .stderr_contains("moat.yaml:1:13: cannot use the root filesystem")
+        .status(125);
+}
+
+fn copy(file: &str, root: &Path) {
+    let target = root.join(file.trim_start_matches('/'));
+    directory(target.parent().expect("a parent").to_owned());
+    fs::copy(file, &target).expect("a copy");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&target, mode).expect("executable");
+}
+
+/// bwrap: whatever it cannot honour is named, all at once, and nothing is made.
+pub(crate) fn what_a_sandbox_cannot_honour_is_named(moat: &Moat) {
+    moat.write(
+        "moat.yaml",
+        "name: shop\nbase_image: debian:12\ndependencies: [jq]\nhooks: {post_build: x, post_build_root: y}\n\
+         ports: {web: 80}\ncontainer: {dns: [1.1.1.1]}\n\
+         volumes: [{name: a, target: /a, type: volume}]\n",
+    );
+    let done = moat.run(["true"]).any_stderr().status(125);
+    let said = done.stderr_text();
+    for key in [
+        "base_image",
+        "dependencies",
+        "post_build",
+        "post_build_root",
+        "ports",
+        "dns",
+        "type: volume",
+    ] {
+        assert!(
+            said.contains(&format!("'{key}' does not work on bwrap")),
+            "{key} in {said}"
+        );
+    }
+    assert!(moat.ids().is_empty());
+}
