@@ -957,7 +957,7 @@ fn defaults_are_as_strict() {
             defaults.file.source.finish().map_err(|error| error.message),
         )
     };
-    assert_eq!(read("run: {background: true}\n").0, true);
+    assert!(read("run: {background: true}\n").0);
     assert_eq!(read("defaults: {env: {A: b}}\n").1, Ok(()));
     for (text, part) in [
         ("defaults: {name: a}\n", ":1:12: unknown key 'name'"),
@@ -980,4 +980,29 @@ fn defaults_are_as_strict() {
         assert!(found.contains(part), "{found}");
     }
     assert!(defaults(&dir.path().join("none")).unwrap().is_none());
+}
+
+/// As much as a file can hold, and all of it asked about.
+#[test]
+fn the_largest_files_are_read_in_a_moment() {
+    let lines =
+        |count: usize, line: &dyn Fn(usize) -> String| -> String { (0..count).map(line).collect() };
+    let quoted = lines(4000, &|n| format!("  A{n}: \"x\"\n"));
+    for text in [
+        format!("env:\n{}", lines(9000, &|n| format!("  A{n}: {n}\n"))),
+        format!(
+            "env:\n{quoted}secrets:\n{}",
+            lines(4000, &|n| format!("  A{n}: env://B\n"))
+        ),
+        format!("env:\n{quoted}{}", lines(300, &|n| format!("k{n}: 1\n"))),
+        format!(
+            "dependencies: [{}]\n",
+            lines(9000, &|n| format!("npm:a{n},"))
+        ),
+    ] {
+        let start = std::time::Instant::now();
+        let found = problems(&text);
+        assert!(found.is_empty() || found.len() == 201, "{}", found.len());
+        assert!(start.elapsed() < Duration::from_secs(2), "{}", &text[..40]);
+    }
 }

@@ -61,9 +61,7 @@ impl Choice<'_> {
             Err(why) => self.flaws.push((text.at, why)),
             Ok((spec, entry)) => {
                 let key = spec.key();
-                if let Some((_, earlier, _)) =
-                    self.asked.iter().find(|(_, other, _)| other.key() == key)
-                {
+                if let Some((_, earlier, _)) = self.asked_by(&key) {
                     let why = match earlier.version == spec.version {
                         true => format!("'{key}' is there twice"),
                         false => format!(
@@ -77,6 +75,11 @@ impl Choice<'_> {
                 self.asked.push((text.at, spec, entry));
             }
         }
+    }
+
+    /// What the project asked for under a name.
+    fn asked_by(&self, name: &str) -> Option<&(Place, Spec, Entry)> {
+        self.asked.iter().find(|(_, _, entry)| entry.name == name)
     }
 
     fn look_up(&self, text: &str) -> Result<(Spec, Entry), String> {
@@ -137,10 +140,7 @@ impl Choice<'_> {
             }
         }
         above.pop();
-        let asked = self
-            .asked
-            .iter()
-            .find(|(_, spec, _)| spec.key() == entry.name);
+        let asked = self.asked_by(&entry.name);
         let version = asked.and_then(|(_, spec, _)| spec.version.clone());
         self.chosen.push(Chosen {
             because: because.filter(|_| asked.is_none()).map(str::to_owned),

@@ -12,4 +12,4 @@ pub(crate) use entry::{Entry, GithubBinary, Kind, Origin};
 pub(crate) use load::{Registry, load};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,10 +1,11 @@
 //! A file, and the problems that were found in it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-use super::parse::{self, Node, Place, Value};
+use super::parse::{self, Node, Place, Scalar, Value};
 use crate::error::{Error, Kind, Problem, Result};
 
 /// More is no configuration, in bytes.
@@ -19,6 +20,9 @@ pub(crate) struct Source {
     name: String,
     text: String,
     problems: RefCell<Vec<(Place, String)>>,
+    places: BTreeSet<Place>,
+    /// Found when something is asked of one.
+    scalars: OnceCell<BTreeMap<Place, Scalar>>,
 }
 
 /// Reads the bytes of a configuration file as text; `None` if there is none.
@@ -62,13 +66,18 @@ fn is_absent(error: &std::io::Error) -> bool {
 impl Source {
     /// Parses a text. What is not YAML at all is the only problem then.
     pub(crate) fn parse(name: &str, text: String) -> Result<(Source, Node)> {
-        let source = Source {
+        let mut source = Source {
             name: name.to_owned(),
             text,
             problems: RefCell::default(),
+            places: BTreeSet::new(),
+            scalars: OnceCell::new(),
         };
         match parse::parse(&source.text) {
-            Ok(node) => Ok((source, node)),
+            Ok(node) => {
+                parse::scalars_below(&node, &mut source.places);
+                Ok((source, node))
+            }
             Err((spot, why)) => Err(Error::problems(vec![source.problem(spot, why)])),
         }
     }
@@ -89,7 +98,7 @@ impl Source {
         let mut located: Vec<Problem> = problems
             .iter()
             .take(MOST)
-            .map(|(at, message)| self.problem(parse::locate(&self.text, *at), message.clone()))
+            .map(|(at, message)| self.problem(self.spot(*at), message.clone()))
             .collect();
         if problems.len() > MOST {
             let rest = problems.len() - MOST;
@@ -103,13 +112,25 @@ impl Source {
         match &node.value {
             Value::Text(text) => Some(text.clone()),
             Value::Null | Value::List(_) | Value::Map(_) => None,
-            _ => parse::written(&self.text, node.at),
+            _ => Some(self.scalar_at(node.at)?.text.clone()),
+        }
+    }
+
+    fn scalar_at(&self, at: Place) -> Option<&Scalar> {
+        let find = || parse::scalars(&self.text, self.places.clone());
+        self.scalars.get_or_init(find).get(&at)
+    }
+
+    fn spot(&self, at: Place) -> Option<parse::Spot> {
+        match self.scalar_at(at) {
+            Some(scalar) => Some(scalar.spot),
+            None => parse::locate(&self.text, at),
         }
     }
 
     /// Where a node stands, as `FILE:LINE`.
     pub(crate) fn line_of(&self, at: Place) -> String {
-        match parse::locate(&self.text, at) {
+        match self.spot(at) {
             Some((line, _)) => format!("{}:{line}", self.name),
             None => self.name.clone(),
         }
