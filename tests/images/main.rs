@@ -10,6 +10,7 @@
 mod harness;
 
 mod container;
+mod examples;
 mod failing;
 mod owner;
 mod place;

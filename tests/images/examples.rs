@@ -1,0 +1,240 @@
+//! What we show people works: every example and every piece of YAML in the documentation is checked
+//! and planned, and what the test images allow is run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::{Moat, until_some};
+use crate::place::{Place, docker};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn examples() -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join("examples")).expect("examples");
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    found.sort();
+    found
+}
+
+/// A place for what is only planned; no engine is asked.
+fn planning() -> Moat {
+    let moat = Moat::new().env("MOAT_RUNTIME", "docker");
+    // What our own pieces mount.
+    fs::write(moat.user_home().join(".gitconfig"), "").expect("a file");
+    moat
+}
+
+/// Checks and plans the project in the workspace.
+#[track_caller]
+fn plan(moat: &Moat) -> serde_json::Value {
+    moat.args(["check"]).stderr("nothing is wrong\n").success();
+    moat.args(["run", "--dry-run", "--", "true"])
+        .any_stdout()
+        .success();
+    let call = moat.args(["run", "--dry-run", "--json", "--", "true"]);
+    call.any_stdout().success().json()
+}
+
+#[test]
+fn every_example_is_planned() {
+    let examples = examples();
+    assert!(examples.len() >= 6, "{examples:?}");
+    let listed = fs::read_to_string(repository().join("examples/README.md")).expect("README");
+    for example in examples {
+        let name = example
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            listed.contains(&format!("[{name}]({name})")),
+            "{name} is in the README"
+        );
+        let text = fs::read_to_string(example.join("moat.yaml")).expect("moat.yaml");
+        assert!(text.starts_with("# "), "{name} says what it shows");
+        let moat = planning();
+        copy(&example, &moat.workspace());
+        let plan = plan(&moat);
+        assert_eq!(plan["name"], format!("{name}-example"));
+        // Its own command is all that has to be typed.
+        moat.args(["run", "--dry-run"]).any_stdout().success();
+    }
+}
+
+#[test]
+fn every_piece_of_yaml_in_the_documentation() {
+    let docs = fs::read_dir(repository().join("docs")).expect("docs");
+    let mut files: Vec<PathBuf> = docs.flatten().map(|entry| entry.path()).collect();
+    files.push(repository().join("README.md"));
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut counts = [0; 3];
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a page");
+        for piece in pieces(&text) {
+            eprintln!("{}:\n{piece}", file.display());
+            let moat = planning();
+            let first = piece.lines().next().unwrap_or_default();
+            if first == "# config.yaml" {
+                moat.config(&piece);
+                moat.write("moat.yaml", "name: any\n");
+                plan(&moat);
+                counts[0] += 1;
+            } else if first.starts_with("# registry.d/") {
+                let dir = moat.home().join("registry.d");
+                fs::create_dir_all(&dir).expect("a directory");
+                fs::write(dir.join("piece.yaml"), &piece).expect("a file");
+                let names: Vec<&str> = piece
+                    .lines()
+                    .filter(|line| !line.starts_with([' ', '#']))
+                    .filter_map(|line| line.strip_suffix(':'))
+                    .collect();
+                assert!(!names.is_empty());
+                for name in &names {
+                    let found = moat
+                        .args(["deps", "info", name, "--json"])
+                        .any_stdout()
+                        .success()
+                        .json();
+                    assert!(found[0]["origin"]["file"].is_string(), "{found:#}");
+                }
+                moat.write(
+                    "moat.yaml",
+                    format!("dependencies: [{}]\n", names.join(", ")),
+                );
+                plan(&moat);
+                counts[1] += 1;
+            } else {
+                moat.write("moat.yaml", &piece);
+                plan(&moat);
+                counts[2] += 1;
+            }
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
+/// What stands between "```yaml" and "```".
+fn pieces(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut piece: Option<String> = None;
+    for line in text.lines() {
+        match (&mut piece, line) {
+            (None, "```yaml") => piece = Some(String::new()),
+            (Some(_), "```") => found.extend(piece.take()),
+            (Some(piece), line) => {
+                piece.push_str(line);
+                piece.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    assert!(piece.is_none(), "a piece does not end");
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut source = from.as_os_str().to_owned();
+    source.push("/.");
+    let done = Command::new("cp")
+        .arg("-r")
+        .arg(source)
+        .arg(to)
+        .status()
+        .expect("cp");
+    assert!(done.success());
+}
+
+/// An example in the workspace, on an image that is here instead of an official one.
+fn example(place: &Place, name: &str) {
+    copy(
+        &repository().join("examples").join(name),
+        &place.workspace(),
+    );
+    let yaml = fs::read_to_string(place.workspace().join("moat.yaml")).expect("moat.yaml");
+    place.moat_yaml(&yaml.replace("busybox:1.37", "BASE"));
+    place.config(&format!("defaults: {{base_image: \"{}\"}}\n", place.base()));
+}
+
+#[test]
+fn the_tools_run() {
+    let Some(place) = Place::debian() else { return };
+    example(&place, "tools");
+    let call = place.args(["run", "-q"]);
+    call.stdout("apples: 6\npears: 12\n")
+        .deadline(std::time::Duration::from_secs(300))
+        .success();
+    place
+        .args(["run", "-q"])
+        .stdout("apples: 6\npears: 12\n")
+        .success();
+    assert_eq!(place.builds(), 1);
+}
+
+#[test]
+fn the_isolated_one_runs() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    example(&place, "isolated");
+    for number in 1..=2 {
+        let id = place.args(["run", "-q", "-b"]).any_stdout().success();
+        let id = id.stdout_text().trim().to_owned();
+        place.wait_log(&id, &format!("serving, start number {number}"));
+        let port = place.record(&id)["ports"][0]["host"]
+            .as_u64()
+            .expect("a port");
+        let url = format!("http://127.0.0.1:{port}/index.html");
+        let page = until_some("it answers", || {
+            let done = Command::new("curl")
+                .args(["-sf", "--noproxy", "*", &url])
+                .output()
+                .ok()?;
+            done.status
+                .success()
+                .then(|| String::from_utf8_lossy(&done.stdout).into_owned())
+        });
+        assert_eq!(
+            page,
+            format!("<h1>moat</h1>\n<p>start number {number}</p>\n")
+        );
+        place
+            .args(["stop", "--time", "1", &id])
+            .any_stdout()
+            .success();
+        let out = place.root().join(format!("out{number}"));
+        place.args(["export", "-q", &id]).arg(&out).success();
+        assert!(out.join("site/index.html").exists());
+        assert!(
+            !place.workspace().join("site").exists(),
+            "here nothing has changed"
+        );
+    }
+    place
+        .args(["volumes", "rm", "-f", "isolated-example/state"])
+        .any_stdout()
+        .success();
+    assert!(!docker(&["volume", "ls", "-q"]).contains(&place.label()));
+}
+
+#[test]
+fn the_one_with_secrets_runs() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    example(&place, "secrets");
+    let dir = place.user_home().join(".config/example");
+    fs::create_dir_all(&dir).expect("a directory");
+    fs::write(dir.join("password"), "password\n").expect("a file");
+    place
+        .args(["run", "-q"])
+        .env("EXAMPLE_API_TOKEN", "token")
+        .stdout("a token of 5 and a password of 8 letters\n")
+        .success();
+}
