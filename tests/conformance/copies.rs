@@ -320,3 +320,37 @@ pub(crate) fn a_larger_copy(moat: &Moat) {
         10_000_000
     );
 }
+
+/// The run is none the worse for an export that fails: its code stands, and its workspace is kept.
+pub(crate) fn a_failed_export_leaves_the_runs_code(moat: &Moat) {
+    fill(moat);
+    let out = moat.root().join("out");
+    let signals = moat.root().join("signals");
+    fs::create_dir(&signals).expect("a directory");
+    let mount = format!("{}:/signals:ro", signals.display());
+    for (code, status) in [(7, 7), (0, 1)] {
+        let script = format!("until [ -e /signals/go ]; do sleep 0.02; done; exit {code}");
+        // Nothing may be unpacked through a file.
+        let _ = fs::remove_dir_all(&out);
+        let _ = fs::remove_file(&out);
+        let target = out.join("deep");
+        let flags = ["-m", &mount, "--export", target.to_str().expect("text")];
+        let client = moat.run_with(flags, ["sh", "-c", &script]).spawn();
+        let id = crate::harness::until_some("a run appears", || moat.ids().pop());
+        moat.wait_state(&id, "running");
+        fs::write(&out, "a file").expect("a file");
+        fs::write(signals.join("go"), "").expect("a file");
+        let done = client.wait();
+        assert_eq!(done.code, Some(status), "{done}");
+        let said = done.stderr_text();
+        assert!(
+            said.contains("warning: ") && said.contains(&format!("moat export {id} DIR")),
+            "{said}"
+        );
+        fs::remove_file(&out).expect("the file");
+        moat.args(["export", "-q", &id]).arg(&target).success();
+        assert!(target.join("run.sh").exists());
+        moat.args(["destroy", &id]).any_stdout().success();
+        fs::remove_file(signals.join("go")).expect("the file");
+    }
+}

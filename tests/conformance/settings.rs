@@ -331,3 +331,76 @@ pub(crate) fn what_a_sandbox_cannot_honour_is_named(moat: &Moat) {
     }
     assert!(moat.ids().is_empty());
 }
+
+/// bwrap: limits by a control group, where this user may make one; else they are refused by name.
+pub(crate) fn limits_by_a_control_group(moat: &Moat) {
+    moat.write(
+        "moat.yaml",
+        "container: {memory: 64, cpus: 0.5, pids: 20}\n",
+    );
+    let before = groups();
+    let done = moat
+        .sh("i=0; while [ $i -lt 40 ]; do sleep 2 & i=$((i+1)); done; echo all")
+        .any_stdout()
+        .any_stderr()
+        .run();
+    if done
+        .stderr_text()
+        .contains("'memory' does not work on bwrap")
+    {
+        for key in ["memory", "cpus", "pids"] {
+            assert!(
+                done.stderr_text()
+                    .contains(&format!("'{key}' does not work on bwrap")),
+                "{done}"
+            );
+        }
+        crate::harness::skip("this user may not make control groups");
+        return;
+    }
+    assert!(
+        !done.stdout_text().contains("all"),
+        "forty processes are too many: {done}"
+    );
+    let record = moat.record(&moat.only_id());
+    assert_eq!(record["memory_bytes"], 64 << 20);
+    let eat = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done";
+    moat.sh(eat).any_stderr().status(137);
+    let oom = moat.ids().iter().map(|id| moat.record(id)).any(|record| {
+        record["reason"] == "oom" && record["oom_killed"] == true && record["state"] == "failed"
+    });
+    assert!(oom, "the kernel killed it");
+    assert_eq!(groups(), before, "groups are left");
+}
+
+/// The control groups of moat's runs.
+fn groups() -> usize {
+    let listed = Command::new("find")
+        .args([
+            "/sys/fs/cgroup",
+            "-maxdepth",
+            "6",
+            "-type",
+            "d",
+            "-name",
+            "moat-run_*",
+        ])
+        .output()
+        .expect("find");
+    String::from_utf8_lossy(&listed.stdout).lines().count()
+}
+
+/// bwrap, as root: the copy lies where another owner cannot get, so that is refused.
+pub(crate) fn a_copy_for_another_owner_is_refused(moat: &Moat) {
+    if !rustix::process::geteuid().is_root() {
+        crate::harness::skip("only root can give a workspace away");
+        return;
+    }
+    std::os::unix::fs::chown(moat.workspace(), Some(1234), Some(1235)).expect("root");
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    moat.run(["true"])
+        .stderr_contains("moat.yaml:1:19: ")
+        .stderr_contains("another owner (uid 1234)")
+        .status(125);
+    assert!(moat.ids().is_empty());
+}

@@ -158,7 +158,7 @@ fn example(place: &Place, name: &str) {
         &place.workspace(),
     );
     let yaml = fs::read_to_string(place.workspace().join("moat.yaml")).expect("moat.yaml");
-    place.moat_yaml(&yaml.replace("busybox:1.37", "BASE"));
+    place.write("moat.yaml", yaml.replace("busybox:1.37", &place.base()));
     place.config(&format!("defaults: {{base_image: \"{}\"}}\n", place.base()));
 }
 

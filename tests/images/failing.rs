@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::harness::Running;
 use crate::place::Place;
 
 #[test]
@@ -159,4 +160,46 @@ fn a_failure_as_json() {
     assert_eq!(error["error"]["kind"], "image", "{error}");
     let message = error["error"]["message"].as_str().unwrap_or_default();
     assert!(message.contains("\n  no\n"), "{error}");
+}
+
+/// On a terminal a build is one line that changes, and goes before the workload speaks.
+#[test]
+fn on_a_terminal_a_build_is_one_line() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo one; echo two'}\n");
+    let command = place.go(&[], "echo out").command();
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_str().expect("text").replace('\'', r"'\''")))
+        .collect();
+    let mut terminal = std::process::Command::new("script");
+    let line = format!("stty cols 100; {}", words.join(" "));
+    terminal.args(["-qec", &line, "/dev/null"]);
+    terminal.env_clear().current_dir(place.workspace());
+    terminal.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let done = Running::of(terminal).wait();
+    let text = done.stdout_text();
+    assert_eq!(done.code, Some(0), "{text}");
+    assert!(
+        text.contains('\r') && text.contains("post_build.sh"),
+        "{text:?}"
+    );
+    // What is left on the screen: each line as it was when the next one began.
+    let screen: Vec<&str> = text
+        .split("\r\n")
+        .map(|line| line.rsplit(['\r', '\u{1b}']).next().unwrap_or_default())
+        .collect();
+    assert!(
+        !screen
+            .iter()
+            .any(|line| line.contains("RUN ") || line.contains("one")),
+        "{text:?}"
+    );
+    assert!(text.contains("\r\nout\r\n"), "{text:?}");
 }

@@ -101,3 +101,88 @@ fn another_owner_gets_another_image() {
     }
     assert_eq!(place.builds(), 3);
 }
+
+/// A copy of the workspace is the user's to work on, and keeps whose the files are.
+#[test]
+fn a_copy_is_the_users() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nworkspace: {mode: volume}\nhooks: {post_build: 'true'}\n");
+    std::fs::create_dir(place.workspace().join("dir")).expect("a directory");
+    for (name, uid) in [("", 1234), ("dir", 1234), ("moat.yaml", 0)] {
+        chown(place.workspace().join(name), Some(uid), Some(uid)).expect("root");
+    }
+    let out = place.root().join("out");
+    place
+        .go(
+            &["-q", "--export", out.to_str().expect("text")],
+            "id -u; touch file dir/file && stat -c %u . dir moat.yaml",
+        )
+        .stdout("1234\n1234\n1234\n0\n")
+        .success();
+    for (name, uid) in [
+        ("", 1234),
+        ("dir", 1234),
+        ("dir/file", 1234),
+        ("file", 1234),
+        ("moat.yaml", 0),
+    ] {
+        let found = std::fs::metadata(out.join(name)).expect(name);
+        assert_eq!(found.uid(), uid, "'{name}'");
+    }
+    assert!(!place.workspace().join("file").exists());
+}
+
+/// What is excluded from a mount is the user's own, too, and made as the source's owner.
+#[test]
+fn excluded_directories_are_the_users() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    let source = place.root().join("source");
+    std::fs::create_dir(&source).expect("a directory");
+    chown(&source, Some(1234), Some(1235)).expect("root");
+    place.moat_yaml(&format!(
+        "base_image: BASE\nmounts:\n  - {{source: {}, target: /src, exclude: [node_modules]}}\n",
+        source.display()
+    ));
+    place
+        .quiet(
+            "stat -c %u:%g /src /src/node_modules; touch /src/node_modules/x /src/y && echo fine",
+        )
+        .stdout("1234:1235\n1234:1235\nfine\n")
+        .success();
+    let made = std::fs::metadata(source.join("node_modules")).expect("it was made");
+    assert_eq!((made.uid(), made.gid()), (1234, 1235));
+    assert_eq!(
+        std::fs::read_dir(source.join("node_modules"))
+            .expect("it")
+            .count(),
+        0
+    );
+}
+
+/// A hook before the command is the user's, in the workspace, whatever the image puts in front of it.
+#[test]
+fn a_hook_before_the_command_is_the_users() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    let base = place.image(
+        "entry",
+        &format!(
+            "FROM {}\nENTRYPOINT [\"echo\", \"entry point:\"]\n",
+            place.base()
+        ),
+    );
+    let yaml =
+        format!("base_image: {base}\nhooks: {{pre_run: 'id -u; pwd; echo x >made; echo $HOME'}}\n");
+    place.moat_yaml(&yaml);
+    place
+        .quiet("stat -c %u made")
+        .stdout("1234\n/workspace\n/home/moat\n1234\n")
+        .success();
+}

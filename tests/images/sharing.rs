@@ -210,3 +210,45 @@ fn stop_while_waiting_for_another_build() {
     );
     place.assert_no_traces();
 }
+
+/// Ctrl-C in the foreground.
+#[test]
+fn interrupting_a_build() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(SLOW);
+    let client = place.go(&[], "true").spawn();
+    client.wait_stderr("in-the-hook");
+    let began = Instant::now();
+    client.signal(Signal::INT);
+    let done = client.wait();
+    assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
+    assert_eq!(done.code, Some(130), "{done}");
+    assert_eq!(place.record(&place.only_id())["reason"], "user-stop");
+    until("the builder's containers are gone", || {
+        place.all_containers().is_empty()
+    });
+    assert!(place.built().is_empty(), "no image");
+    place.assert_no_traces();
+}
+
+/// Whoever asked for it may be gone: the run in the background builds, and runs.
+#[test]
+fn a_client_killed_during_a_build_changes_nothing() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(TINY);
+    let mut client = place
+        .quiet("cat /tmp/made; exit 6")
+        .checkpoint("building")
+        .spawn();
+    place.wait_checkpoint("building");
+    client.kill();
+    place.release_checkpoint("building");
+    let id = place.only_id();
+    place.args(["wait", &id]).status(6);
+    place.args(["logs", &id]).stdout("built\n").success();
+    place.assert_no_traces();
+}
