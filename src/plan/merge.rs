@@ -34,16 +34,16 @@ pub(super) fn env(
         for Placed { value, .. } in &file.settings.env {
             add(&value.0, &value.1);
         }
-        // Of several files the last one counts.
-        for path in file.settings.env_files.iter().rev() {
+        let mut found = Vec::new();
+        for path in &file.settings.env_files {
             match env_file(path, file, host, problems) {
-                Ok(found) => {
-                    for (name, value) in found.iter().rev() {
-                        add(name, value);
-                    }
-                }
+                Ok(variables) => found.extend(variables),
                 Err(why) => file.source.report(path.at, why),
             }
+        }
+        // Of several files, and of several lines, the last one counts.
+        for (name, value) in found.iter().rev() {
+            add(name, value);
         }
     }
     variables

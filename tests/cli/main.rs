@@ -5,7 +5,9 @@
 mod harness;
 
 mod arguments;
+mod check;
 mod config;
+mod deps;
 mod engine;
 mod fake_docker;
 mod fixture;
