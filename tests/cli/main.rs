@@ -13,6 +13,7 @@ mod fake_docker;
 mod fixture;
 mod help;
 mod home;
+mod plan;
 mod records;
 mod terminal;
 mod values;
