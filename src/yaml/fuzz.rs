@@ -172,10 +172,12 @@ fn mutate(text: &mut String, random: &mut Random) {
     }
 }
 
+type Reader<'a> = &'a dyn Fn() -> Result<(), Error>;
+
 /// Reads a text in every way, and says what is not as it should be.
 fn complaint(text: &str, dir: &config::tests::TempDir) -> Option<String> {
     dir.write("moat.yaml", text);
-    let readers: [(&str, &dyn Fn() -> Result<(), Error>); 3] = [
+    let readers: [(&str, Reader<'_>); 3] = [
         ("tree", &|| tree(text)),
         ("moat.yaml", &|| {
             let file = config::project(dir.path(), "".as_ref())?;
