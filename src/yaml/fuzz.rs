@@ -82,6 +82,34 @@ const HOSTILE: [&str; 44] = [
     "18446744073709551616",
 ];
 
+/// What may stand behind a key.
+const VALUES: [&str; 24] = [
+    "a",
+    "''",
+    "5",
+    "-1",
+    "1.5",
+    "true",
+    "~",
+    "[a]",
+    "[]",
+    "{a: b}",
+    "{}",
+    "[[a], {b: c}]",
+    "/a",
+    "a:/b",
+    "env://A",
+    "x:{version}",
+    "{target}",
+    "{source: a, target: /b}",
+    "[{name: a, target: /b}]",
+    "{amd64: a, arm64: b}",
+    "|\n  a",
+    "9223372036854775807",
+    "\"\\0\"",
+    "&v [*v]",
+];
+
 /// A small generator, the same on every machine (splitmix64).
 struct Random(u64);
 
@@ -121,10 +149,45 @@ impl Random {
 fn case(seed: u64) -> String {
     let random = &mut Random(seed);
     let mut text = random.one_of(&GOOD).to_owned();
-    for _ in 0..random.below(12) {
-        mutate(&mut text, random);
+    // Many changes are seldom YAML any more, and few seldom strange.
+    let changes = [1, 1, 2, 3, 5, 10][random.below(6)];
+    for _ in 0..changes {
+        match random.below(3) {
+            0 => mutate(&mut text, random),
+            1 => change_value(&mut text, random),
+            _ => change_lines(&mut text, random),
+        }
     }
     text
+}
+
+/// Puts another value behind a key, in the block or in the flow form.
+fn change_value(text: &mut String, random: &mut Random) {
+    let keys: Vec<usize> = text.match_indices(": ").map(|(at, _)| at + 2).collect();
+    if keys.is_empty() {
+        return;
+    }
+    let from = keys[random.below(keys.len())];
+    let length = text[from..]
+        .find([',', '}', '\n'])
+        .unwrap_or(text.len() - from);
+    text.replace_range(from..from + length, random.one_of(&VALUES));
+}
+
+/// Doubles a line, takes one away, or changes how deep it stands.
+fn change_lines(text: &mut String, random: &mut Random) {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if lines.is_empty() {
+        return;
+    }
+    let (one, other) = (random.below(lines.len()), random.below(lines.len()));
+    match random.below(4) {
+        0 => lines.insert(other, lines[one].clone()),
+        1 => drop(lines.remove(one)),
+        2 => lines[one].insert_str(0, "  "),
+        _ => lines.swap(one, other),
+    }
+    *text = lines.join("\n") + "\n";
 }
 
 fn mutate(text: &mut String, random: &mut Random) {

@@ -99,6 +99,14 @@ pub(super) fn scalars(text: &str, wanted: BTreeSet<Place>) -> BTreeMap<Place, Sc
     walk.found.into_inner()
 }
 
+/// The place of a byte of a text.
+fn spot_at(text: &str, byte: &str) -> Option<Spot> {
+    let before = text.get(..byte.parse().ok()?)?;
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let lines = before.matches('\n').count();
+    Some((lines + 1, line.chars().count() + 1))
+}
+
 /// The position at the end of a message of the crate below, which names none for the first letter.
 fn spot_of(message: &str) -> Spot {
     let numbers = message.rsplit_once(" at line ").map(|(_, place)| place);
@@ -137,11 +145,15 @@ impl Walk {
     fn through(&self, text: &str) -> Result<Node, (Option<Spot>, String)> {
         let document = serde_yaml::Deserializer::from_str(text);
         Step(self).deserialize(document).map_err(|error| {
-            let spot = error.location().map(|at| (at.line(), at.column()));
-            let why = error.to_string();
+            let said = error.to_string();
+            let told = || error.location().map(|at| (at.line(), at.column()));
+            // Of what it cannot even read as letters the crate tells the byte.
+            let byte = said.split_once(" at position ").map(|(_, byte)| byte);
+            let spot = byte.and_then(|byte| spot_at(text, byte)).or_else(told);
             // What the crate says, without the place, which is said elsewhere.
-            let why = why.split(" at line ").next().unwrap_or(&why);
-            (spot, why.to_owned())
+            let places = [" at line ", " at position "].map(|place| said.find(place));
+            let end = places.into_iter().flatten().min().unwrap_or(said.len());
+            (spot, said[..end].to_owned())
         })
     }
 
@@ -401,9 +413,13 @@ mod tests {
             ("x: !tag {a: 1}\n", Some((1, 4))),
             ("a: *nowhere\n", Some((1, 4))),
             ("\tb: 1\n", Some((1, 1))),
+            ("a: b\nc: {d: \u{e9}\u{1}}\n", Some((2, 9))),
+            ("\u{1}", Some((1, 1))),
+            ("!t a", Some((1, 1))),
         ] {
             let (found, why) = parse(text).unwrap_err();
-            assert!(!why.is_empty() && !why.contains("line"), "{why}");
+            let has_place = why.contains("line") || why.contains("position");
+            assert!(!why.is_empty() && !has_place, "{why}");
             if spot.is_some() {
                 assert_eq!(found, spot, "{text:?}: {why}");
             }
