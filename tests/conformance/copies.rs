@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use crate::harness::{Moat, Runtime};
 
@@ -63,6 +64,11 @@ fn fill(moat: &Moat) -> Tree {
     mode(&dir.join("empty/deep"), 0o1777);
     symlink("with space.txt", dir.join("link")).expect("a link");
     symlink("/nowhere/at all", dir.join("dangling")).expect("a link");
+    moat.write("new\nline", "n\n");
+    std::fs::hard_link(dir.join(".hidden"), dir.join("hard link")).expect("a link");
+    let fifo = Command::new("mkfifo").arg(dir.join("fifo")).status();
+    assert!(fifo.expect("mkfifo").success());
+    mode(&dir, 0o750);
     if rustix::process::geteuid().is_root() {
         chown(moat.write("theirs", "t\n"), Some(1234), Some(1235)).expect("root");
     }
@@ -353,4 +359,12 @@ pub(crate) fn a_failed_export_leaves_the_runs_code(moat: &Moat) {
         moat.args(["destroy", &id]).any_stdout().success();
         fs::remove_file(signals.join("go")).expect("the file");
     }
+}
+
+/// A socket cannot be copied; that is no reason not to run.
+pub(crate) fn a_socket_in_the_workspace(moat: &Moat) {
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    let socket = moat.workspace().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(socket).expect("a socket");
+    moat.sh("ls").stdout("moat.yaml\n").success();
 }

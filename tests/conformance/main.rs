@@ -140,7 +140,7 @@ scenarios! {
         an_export_never_writes_over_anything the_only_copy_is_not_removed_lightly
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
         the_home_of_moat_is_not_copied a_larger_copy
-        a_failed_export_leaves_the_runs_code
+        a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
     }
     hooks {
         a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command

@@ -186,3 +186,55 @@ fn a_hook_before_the_command_is_the_users() {
         .stdout("1234\n/workspace\n/home/moat\n1234\n")
         .success();
 }
+
+/// What is mounted below the workspace needs a place there: it is the owner's, and not root's.
+#[test]
+fn places_to_mount_on_are_the_owners() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    let outside = place.root().join("outside");
+    std::fs::create_dir(&outside).expect("a directory");
+    std::fs::write(outside.join("file"), "outside\n").expect("a file");
+    place.moat_yaml(&format!(
+        "name: shop\nbase_image: BASE\nvolumes:\n  - {{name: modules, target: /workspace/node_modules}}\n  \
+         - {{name: deps, target: /workspace/vendor/deep, type: volume}}\n\
+         mounts: [\"{0}:/workspace/doc/x:ro\", \"{0}/file:/workspace/doc/one\", \"{0}/file:/workspace/vendor/deep/in\"]\n",
+        outside.display()
+    ));
+    place
+        .quiet(
+            "touch node_modules/a vendor/deep/b vendor/mine doc/mine && cat doc/x/file doc/one vendor/deep/in && \
+             stat -c %u:%g node_modules vendor vendor/deep doc",
+        )
+        .stdout("outside\n".repeat(3) + &"1234:1235\n".repeat(4))
+        .success();
+    for name in [
+        "node_modules",
+        "vendor",
+        "vendor/deep",
+        "vendor/mine",
+        "doc",
+        "doc/x",
+        "doc/one",
+    ] {
+        let made = std::fs::metadata(place.workspace().join(name)).expect(name);
+        assert_eq!((made.uid(), made.gid()), (1234, 1235), "{name}");
+    }
+    assert!(
+        !place.workspace().join("vendor/deep/in").exists(),
+        "that is in a volume"
+    );
+    assert!(!place.workspace().join("node_modules/a").exists());
+    // A link in the way is left alone, and nothing is made where it leads.
+    std::fs::remove_dir(place.workspace().join("node_modules")).expect("it is empty");
+    std::os::unix::fs::symlink("/elsewhere", place.workspace().join("node_modules"))
+        .expect("a link");
+    place.quiet("true").any_stderr().run();
+    assert!(!std::path::Path::new("/elsewhere").exists());
+    place
+        .args(["volumes", "rm", "-f", "shop/modules", "shop/deps"])
+        .any_stdout()
+        .success();
+}

@@ -38,7 +38,10 @@ impl Place {
             return None;
         }
         let mark = moat.root().file_name()?.to_str()?.to_owned();
-        let images = Images { mark };
+        let images = Images {
+            mark,
+            home_label: moat.label(),
+        };
         image_from(
             &images.base(),
             &format!("FROM {image}\nLABEL moat-test.place={}\n", images.mark),
@@ -152,9 +155,10 @@ impl Deref for Place {
 }
 
 /// Removes, when dropped, all images that carry the label of the place: those begun with its base
-/// inherit it. Dropped after the place itself, whose containers are gone by then.
+/// inherit it; and its volumes. Dropped after the place itself, whose containers are gone by then.
 struct Images {
     mark: String,
+    home_label: String,
 }
 
 impl Images {
@@ -165,6 +169,10 @@ impl Images {
 
 impl Drop for Images {
     fn drop(&mut self) {
+        let home = format!("label=moat.home={}", self.home_label);
+        for volume in docker(&["volume", "ls", "--quiet", "--filter", &home]).lines() {
+            let _ = docker_may_fail(&["volume", "rm", "--force", volume]);
+        }
         let label = format!("label=moat-test.place={}", self.mark);
         // Those on which others are built go once these are gone.
         for _ in 0..10 {

@@ -114,6 +114,9 @@ fn a_builder_killed_in_mid_build_leaves_nothing() {
     let client = place.go(&[], "true").spawn();
     client.wait_stderr("in-the-hook");
     let id = place.only_id();
+    // Another one waits for that build.
+    let waiter = place.quiet("echo waited").spawn();
+    until("it waits", || place.calls("create") == 2);
     let owner = place.run_dir(&id).join("owner.lock");
     let pid = until_some("the supervisor has signed", || {
         let process: serde_json::Value =
@@ -128,7 +131,13 @@ fn a_builder_killed_in_mid_build_leaves_nothing() {
         (&record["state"], &record["reason"]),
         (&"failed".into(), &"start-error".into())
     );
-    place.quiet("echo fine").stdout("fine\n").success();
+    let done = waiter.wait();
+    assert_eq!(
+        (done.code, done.stdout_text().as_str()),
+        (Some(0), "waited\n"),
+        "{done}"
+    );
+    assert_eq!(place.builds(), 2, "the waiting one has built it");
     until("the builder's containers are gone", || {
         place.all_containers().is_empty()
     });

@@ -2,6 +2,9 @@
 //! workload's user, and its own copy of the workspace. All of it travels as tar archives through the
 //! client's stdin (`docker cp - CONTAINER:PATH`), so it works on any image and with any engine.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use super::super::problem::{Problem, Result};
 use super::super::{ContainerSpec, WORKSPACE};
 use crate::store::WorkspaceMode;
@@ -20,22 +23,25 @@ pub(super) const PRE_RUN: &str = "sh -ec \"$1\" pre_run </dev/null; code=$?; shi
 /// The directories that are to be the user's, as an archive of entries below the root; `None` if there
 /// are none.
 pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
-    let mut paths: Vec<&str> = Vec::new();
+    let mut paths: Vec<(&str, u32)> = Vec::new();
     if spec.pre_run.is_some() {
-        paths.push(NOTES);
+        paths.push((NOTES, MODE));
     }
     if spec.workspace_mode == WorkspaceMode::Volume {
-        paths.push(WORKSPACE);
+        // The engine leaves a directory that it unpacks into as it is.
+        let metadata = fs::metadata(&spec.workspace);
+        let mode = metadata.map_or(MODE, |metadata| metadata.mode() & 0o7777);
+        paths.push((WORKSPACE, mode));
     }
     // Nothing can be put into a read-only one, not even an owner.
     let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
-    paths.extend(writable.map(|volume| volume.target.as_str()));
+    paths.extend(writable.map(|volume| (volume.target.as_str(), MODE)));
     if paths.is_empty() {
         return Ok(None);
     }
     let mut archive = Vec::new();
-    for path in paths {
-        archive.extend(directory(path, spec.user.uid, spec.user.gid)?);
+    for (path, mode) in paths {
+        archive.extend(directory(path, mode, spec.user.uid, spec.user.gid)?);
     }
     // Two empty blocks end an archive.
     archive.resize(archive.len() + 2 * BLOCK, 0);
@@ -44,8 +50,11 @@ pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
 
 const BLOCK: usize = 512;
 
-/// An entry of a directory with mode 0755, in the format of POSIX.1-1988 ("ustar").
-fn directory(path: &str, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
+/// The mode of a directory that has none of its own yet.
+const MODE: u32 = 0o755;
+
+/// An entry of a directory, in the format of POSIX.1-1988 ("ustar").
+fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
     let name = format!("{}/", path.trim_start_matches('/'));
     let mut header = [0; BLOCK];
     let mut put = |at: usize, text: &str| {
@@ -58,7 +67,7 @@ fn directory(path: &str, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
         )));
     }
     put(0, &name);
-    put(100, "0000755\0");
+    put(100, &number(mode));
     put(108, &number(uid));
     put(116, &number(gid));
     put(124, "00000000000\0");
@@ -101,7 +110,7 @@ mod tests {
     #[test]
     fn tar_reads_the_directories() {
         for uid in [0, 1000, 0o7_777_777, 0o10_000_000, u32::MAX - 1] {
-            let mut archive = directory("/run/moat", uid, 7).unwrap().to_vec();
+            let mut archive = directory("/run/moat", MODE, uid, 7).unwrap().to_vec();
             archive.resize(archive.len() + 2 * BLOCK, 0);
             let mut tar = std::process::Command::new("tar")
                 .args(["--numeric-owner", "-tvf", "-"])
@@ -120,6 +129,6 @@ mod tests {
 
     #[test]
     fn a_long_path_is_refused() {
-        assert!(directory(&format!("/{}", "x".repeat(100)), 1, 1).is_err());
+        assert!(directory(&format!("/{}", "x".repeat(100)), MODE, 1, 1).is_err());
     }
 }
