@@ -1,6 +1,6 @@
 //! Lists of flags and files, added up.
 
-use crate::config::{Ulimit, parse_env_file};
+use crate::config::{self, Ulimit, parse_env_file};
 use crate::error::{Problem, Result};
 use crate::store::{Mount, Name};
 use crate::yaml::{Placed, read_file};
@@ -112,13 +112,13 @@ pub(super) struct Mounts {
 
 pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<Mounts> {
     let mut mounts: Vec<Mount> = flags.to_vec();
-    let mut scratch = Vec::new();
+    let mut scratch: Vec<String> = Vec::new();
+    let mut volumes: Vec<&str> = Vec::new();
     for file in files {
         for Placed { at, value } in &file.settings.mounts {
-            if mounts
-                .iter()
-                .any(|stronger| stronger.target == value.target)
-            {
+            let target = value.target.as_str();
+            let taken = mounts.iter().any(|stronger| stronger.target == target);
+            if taken || volumes.contains(&target) {
                 continue;
             }
             let written = value.source.to_string_lossy();
@@ -131,21 +131,35 @@ pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<M
                 Err(error) => file.source.report(*at, error.message),
             }
             let excluded = value.exclude.iter();
-            scratch.extend(excluded.map(|path| format!("{}/{path}", value.target)));
+            scratch.extend(excluded.map(|path| format!("{target}/{path}")));
         }
+        volumes.extend(file.settings.volumes.iter().map(target_of));
     }
+    // What is mounted where a mount leaves something out takes that place.
+    scratch.retain(|path| {
+        let mounted = mounts.iter().any(|mount| mount.target == *path);
+        !mounted && !volumes.contains(&path.as_str())
+    });
     // A mount at /a must not hide one at /a/b.
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     scratch.sort();
     Ok(Mounts { mounts, scratch })
 }
 
-pub(super) fn volumes(files: Files<'_>, project: Option<&Name>) -> Vec<Volume> {
+fn target_of(volume: &Placed<config::Volume>) -> &str {
+    &volume.value.target
+}
+
+/// The volumes of files, but where a flag mounts something else.
+pub(super) fn volumes(flags: &[Mount], files: Files<'_>, project: Option<&Name>) -> Vec<Volume> {
     let Some(project) = project else {
         return Vec::new();
     };
     let volumes = files.iter().flat_map(|file| &file.settings.volumes);
-    let planned = volumes.map(|Placed { value, .. }| Volume {
+    let is_free = |volume: &&Placed<config::Volume>| {
+        !flags.iter().any(|flag| flag.target == target_of(volume))
+    };
+    let planned = volumes.filter(is_free).map(|Placed { value, .. }| Volume {
         name: format!("{project}/{}", value.name),
         kind: value.kind,
         target: value.target.clone(),

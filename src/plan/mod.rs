@@ -168,7 +168,11 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     let project_name = settings().find_map(|settings| settings.name.clone());
     Ok(Plan {
         name_is_project: flags.name.is_none() && project_name.is_some(),
-        volumes: merge::volumes(files, project_name.as_ref().map(|name| &name.value)),
+        volumes: merge::volumes(
+            &flags.mounts,
+            files,
+            project_name.as_ref().map(|name| &name.value),
+        ),
         name: flags.name.or(project_name.map(|name| name.value)),
         runtime: host.runtime.to_string(),
         engine: host.engine.clone(),

@@ -146,6 +146,48 @@ fn the_same_target_twice_is_refused() {
     assert!(error.message.contains("/a"), "{error}");
 }
 
+/// Of two things at one place the stronger counts: flags, then the project, then the defaults.
+#[test]
+fn one_thing_is_mounted_at_a_target() {
+    let dir = config::tests::TempDir::new();
+    let text = "defaults: {mounts: ['/usr:/v', '/usr:/m', '/usr:/d']}\n";
+    let defaults = config::defaults(&dir.write("config.yaml", text))
+        .unwrap()
+        .unwrap();
+    let project = project(
+        "name: p\nvolumes: [{name: v, target: /v}, {name: w, target: /w}]\n\
+         mounts: [{source: /etc, target: /m, exclude: [a, b]}, '/etc:/n']\n",
+    );
+    let mut request = request();
+    request.mounts = vec!["/tmp:/w".into(), "/tmp:/n".into(), "/tmp:/m/a".into()];
+    let files = [&project, &defaults.file];
+    let plan = plan(&request, &files, &host(runtime::Name::Docker)).unwrap();
+    let mounts: Vec<(&str, &str)> = plan
+        .mounts
+        .iter()
+        .map(|mount| (mount.source.to_str().unwrap(), mount.target.as_str()))
+        .collect();
+    assert_eq!(
+        mounts,
+        [
+            ("/usr", "/d"),
+            ("/etc", "/m"),
+            ("/tmp", "/m/a"),
+            ("/tmp", "/n"),
+            ("/tmp", "/w")
+        ]
+    );
+    let volumes: Vec<&str> = plan
+        .volumes
+        .iter()
+        .map(|volume| volume.name.as_str())
+        .collect();
+    assert_eq!(
+        (volumes, plan.scratch),
+        (vec!["p/v"], vec!["/m/b".to_owned()])
+    );
+}
+
 /// A project needs an image of its own only if it wants something in it.
 #[test]
 fn an_image_is_built_only_where_it_must_be() {
