@@ -110,11 +110,10 @@ pub(super) fn missing_positional(command: &Command) -> Error {
         Complete::Run => " ('moat list -a' shows the runs)",
         _ => "",
     };
-    Error::usage(format!(
-        "'moat {}' needs a {}",
-        command.name, command.positional.name
-    ))
-    .hint(format!("usage: {}{list}", command.usage_line()))
+    let name = command.positional.name;
+    let article = if name.starts_with('A') { "an" } else { "a" };
+    Error::usage(format!("'moat {}' needs {article} {name}", command.name))
+        .hint(format!("usage: {}{list}", command.usage_line()))
 }
 
 pub(super) fn surplus_positional(command: &Command, surplus: &OsStr) -> Error {

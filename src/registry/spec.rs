@@ -45,8 +45,11 @@ pub(super) fn is_name(text: &str) -> bool {
 
 pub(super) fn is_version(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
-    (1..=63).contains(&text.len())
-        && text.as_bytes()[0].is_ascii_alphanumeric()
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= 63
+        && ends
+            .iter()
+            .all(|end| end.is_some_and(|end| end.is_ascii_alphanumeric()))
         && text.bytes().all(allowed)
 }
 
@@ -117,7 +120,10 @@ impl Spec {
             _ => {}
         }
         if version.is_some_and(|version| !is_version(version)) {
-            return Err("a version is letters, digits, '.', '_', '+' and '-'".to_owned());
+            return Err(
+                "a version is letters and digits, with '.', '_', '+' and '-' between them"
+                    .to_owned(),
+            );
         }
         Ok(Spec {
             dynamic,

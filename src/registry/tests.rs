@@ -199,15 +199,19 @@ fn unknown_names_and_bad_forms() {
         ("", "bad dependency '': write NAME, or NAME@VERSION"),
         (
             "node@",
-            "bad dependency 'node@': a version is letters, digits, '.', '_', '+' and '-'",
+            "bad dependency 'node@': a version is letters and digits, with '.', '_', '+' and '-' between them",
+        ),
+        (
+            "node@22.",
+            "bad dependency 'node@22.': a version is letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "node@-1",
-            "bad dependency 'node@-1': a version is letters, digits, '.', '_', '+' and '-'",
+            "bad dependency 'node@-1': a version is letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "node@1 2",
-            "bad dependency 'node@1 2': a version is letters, digits, '.', '_', '+' and '-'",
+            "bad dependency 'node@1 2': a version is letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "gem:x",

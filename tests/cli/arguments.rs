@@ -129,6 +129,11 @@ fn missing_and_surplus_words_are_named() {
             "usage: moat wait [FLAGS] RUN... ('moat list -a' shows the runs)",
         ),
         (
+            &["deps"],
+            "'moat deps' needs an ACTION",
+            "usage: moat deps [FLAGS] list | info NAME... | search WORD",
+        ),
+        (
             &["completions"],
             "'moat completions' needs a SHELL",
             "usage: moat completions [FLAGS] SHELL",
