@@ -154,7 +154,7 @@ scenarios! {
         a_mount_inside_the_workspace volumes_of_type_bind ulimits_hold_inside
         a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
         agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
-        mistakes_are_found_before_anything_is_made
+        mistakes_are_found_before_anything_is_made paths_are_relative_to_the_file
     }
     looking { list_shows_what_is_asked_for status_counts inspect_shows_the_record a_dry_run_makes_nothing }
     json { every_document_parses every_empty_document_parses }

@@ -227,6 +227,36 @@ pub(crate) fn agent_yaml_where_moat_yaml_is_missing(moat: &Moat) {
     moat.sh("echo $WHO").stdout("moat\n").success();
 }
 
+/// Paths of a file are relative to it, wherever the command is typed.
+pub(crate) fn paths_are_relative_to_the_file(moat: &Moat) {
+    let project = directory(moat.workspace().join("project"));
+    directory(project.join("data"));
+    for (name, text) in [
+        (
+            "moat.yaml",
+            "env_file: some.env\nsecrets: {TOKEN: \"file://token\"}\nmounts: [\"./data:/data:ro\"]\n",
+        ),
+        ("some.env", "FROM_FILE=yes\n"),
+        ("token", "12345\r\n"),
+        ("data/file", "data\n"),
+    ] {
+        fs::write(project.join(name), text).expect("a file");
+    }
+    moat.run_with(
+        ["project"],
+        ["sh", "-c", "echo $FROM_FILE ${#TOKEN}; cat /data/file"],
+    )
+    .stdout("yes 5\ndata\n")
+    .success();
+    moat.run_with(
+        ["."],
+        ["sh", "-c", "echo $FROM_FILE ${#TOKEN}; cat /data/file"],
+    )
+    .cwd(&project)
+    .stdout("yes 5\ndata\n")
+    .success();
+}
+
 /// The person's defaults are weaker than the project, and add up with it.
 pub(crate) fn defaults_of_the_person(moat: &Moat) {
     moat.config(

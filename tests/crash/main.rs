@@ -13,6 +13,7 @@ mod disk;
 mod engine;
 mod engine_restart;
 mod idle;
+mod ports;
 mod requests;
 mod secrets;
 mod shim;

@@ -258,3 +258,32 @@ fn the_volume_of_a_workspace_goes_with_the_run() {
         "it is left"
     );
 }
+
+/// A kept container, and what was in its copy of the workspace.
+#[test]
+fn a_kept_container_with_a_copy() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nworkspace: {mode: volume}\nhooks: {pre_run: echo hook}\n");
+    place
+        .go(&["-q", "--keep"], "echo x >made; exit 3")
+        .stdout("hook\n")
+        .status(3);
+    let id = place.only_id();
+    assert_eq!(inspect(&id)["State"]["ExitCode"], 3);
+    let volume = inspect(&id)["Mounts"][0]["Name"]
+        .as_str()
+        .expect("a volume")
+        .to_owned();
+    let out = place.root().join("out");
+    place.args(["export", "-q", &id]).arg(&out).success();
+    assert!(out.join("made").exists());
+    place.args(["destroy", &id]).any_stdout().success();
+    for gone in [
+        ["container", "inspect", &id],
+        ["volume", "inspect", &volume],
+    ] {
+        assert!(docker_may_fail(&gone).is_err(), "{gone:?}");
+    }
+}

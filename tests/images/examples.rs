@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Moat, until_some};
-use crate::place::{Place, docker};
+use crate::place::{Place, docker, has_no_network};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -166,10 +166,12 @@ fn example(place: &Place, name: &str) {
 fn the_tools_run() {
     let Some(place) = Place::debian() else { return };
     example(&place, "tools");
-    let call = place.args(["run", "-q"]);
-    call.stdout("apples: 6\npears: 12\n")
-        .deadline(std::time::Duration::from_secs(300))
-        .success();
+    let call = place.args(["run", "-q"]).any_stdout().any_stderr();
+    let done = call.deadline(std::time::Duration::from_secs(300)).run();
+    if has_no_network(&done) {
+        return;
+    }
+    assert_eq!(done.code, Some(0), "{done}");
     place
         .args(["run", "-q"])
         .stdout("apples: 6\npears: 12\n")

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Call, IMAGE, Moat, Runtime, skip};
+use crate::harness::{Call, Done, IMAGE, Moat, Runtime, skip};
 
 /// A Debian with apt-get and certificates.
 pub(crate) const DEBIAN: &str = "moat-test/debian:12";
@@ -184,6 +184,30 @@ impl Drop for Images {
             let _ = docker_may_fail(&[&["rmi", "--force"], &ids[..]].concat());
         }
         eprintln!("images of {} could not be removed", self.mark);
+    }
+}
+
+/// What package managers say where the network does not lead to their packages.
+const NO_NETWORK: [&str; 7] = [
+    "Could not resolve",
+    "Temporary failure",
+    "Connection timed out",
+    "Could not connect",
+    "EAI_AGAIN",
+    "ETIMEDOUT",
+    "Failed to establish a new connection",
+];
+
+/// Skips, loudly, where a build failed for want of a network.
+pub(crate) fn has_no_network(done: &Done) -> bool {
+    let said = done.stderr_text();
+    let found = NO_NETWORK.iter().find(|words| said.contains(**words));
+    match found {
+        Some(words) if done.code == Some(125) => {
+            skip(&format!("packages cannot be had: {words}"));
+            true
+        }
+        _ => false,
     }
 }
 
