@@ -99,6 +99,21 @@ pub(super) fn scalars(text: &str, wanted: BTreeSet<Place>) -> BTreeMap<Place, Sc
     walk.found.into_inner()
 }
 
+/// Where a second document begins. Its mark is one wherever it begins a line.
+fn second_document(text: &str) -> Option<Spot> {
+    let (mut begun, mut ended) = (false, false);
+    for (index, line) in text.lines().enumerate() {
+        let is_mark = line == "---" || line.starts_with("--- ");
+        let is_said = !line.trim().is_empty() && !line.starts_with(['#', '%']);
+        match line {
+            "..." => ended = begun,
+            _ if begun && (is_mark || (ended && is_said)) => return Some((index + 1, 1)),
+            _ => begun |= is_mark || is_said,
+        }
+    }
+    None
+}
+
 /// The place of a byte of a text.
 fn spot_at(text: &str, byte: &str) -> Option<Spot> {
     let before = text.get(..byte.parse().ok()?)?;
@@ -150,6 +165,8 @@ impl Walk {
             // Of what it cannot even read as letters the crate tells the byte.
             let byte = said.split_once(" at position ").map(|(_, byte)| byte);
             let spot = byte.and_then(|byte| spot_at(text, byte)).or_else(told);
+            // Of all else that it tells no place of, a second document is what people write.
+            let spot = spot.or_else(|| second_document(text));
             // What the crate says, without the place, which is said elsewhere.
             let places = [" at line ", " at position "].map(|place| said.find(place));
             let end = places.into_iter().flatten().min().unwrap_or(said.len());
@@ -416,6 +433,9 @@ mod tests {
             ("a: b\nc: {d: \u{e9}\u{1}}\n", Some((2, 9))),
             ("\u{1}", Some((1, 1))),
             ("!t a", Some((1, 1))),
+            ("a: 1\n---\nb: 2\n", Some((2, 1))),
+            ("# c\n%YAML 1.1\n---\n--- b\n", Some((4, 1))),
+            ("a: 1\r\n...\r\n# c\r\nb: 2\r\n", Some((4, 1))),
         ] {
             let (found, why) = parse(text).unwrap_err();
             let has_place = why.contains("line") || why.contains("position");

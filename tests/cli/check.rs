@@ -189,7 +189,7 @@ fn documents_that_are_hostile() {
             "5".to_owned(),
             "moat.yaml:1:1: expected keys and values, found the number 5",
         ),
-        ("name: a\n---\nname: b\n".to_owned(), "moat.yaml:"),
+        ("name: a\n---\nname: b\n".to_owned(), "moat.yaml:2:1: "),
         (
             "name: !secret a\n".to_owned(),
             "a tag (!) has no meaning here",
