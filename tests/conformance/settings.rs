@@ -119,6 +119,31 @@ pub(crate) fn a_mount_inside_the_workspace(moat: &Moat) {
     assert_eq!(read(&moat.workspace().join("made")), "made\n");
 }
 
+/// A place to mount on belongs to whom the workspace belongs to.
+pub(crate) fn a_place_to_mount_on_is_the_owners(moat: &Moat) {
+    if !rustix::process::geteuid().is_root() {
+        crate::harness::skip("only root can give a workspace away");
+        return;
+    }
+    std::os::unix::fs::chown(moat.workspace(), Some(1234), Some(1235)).expect("root");
+    let outside = directory(moat.root().join("outside"));
+    fs::write(outside.join("file"), "outside\n").expect("a file");
+    let outside = outside.display();
+    moat.write(
+        "moat.yaml",
+        format!(
+            "mounts: [\"{outside}:/workspace/a/b:ro\", \"{outside}/file:/workspace/c/file\"]\n"
+        ),
+    );
+    moat.sh("cat a/b/file c/file; touch a/mine c/mine && echo fine")
+        .stdout("outside\noutside\nfine\n")
+        .success();
+    for name in ["a", "a/b", "a/mine", "c", "c/file"] {
+        let made = fs::metadata(moat.workspace().join(name)).expect(name);
+        assert_eq!((made.uid(), made.gid()), (1234, 1235), "{name}");
+    }
+}
+
 pub(crate) fn volumes_of_type_bind(moat: &Moat) {
     moat.write(
         "moat.yaml",

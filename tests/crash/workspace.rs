@@ -33,7 +33,12 @@ points! {
     removed: "removed";
 }
 
-on_both!(while_it_runs, adopter_killed_before_it_saves, a_failed_hook);
+on_both!(
+    while_it_runs,
+    adopter_killed_before_it_saves,
+    a_failed_hook,
+    while_a_hook_runs
+);
 
 fn on(runtime: crate::harness::Runtime, scenario: impl Fn(&Moat)) {
     if let Some(moat) = Moat::on(runtime) {
@@ -156,5 +161,22 @@ fn a_failed_hook(moat: &Moat) {
         assert_log(moat, &id, "on\n", "");
         moat.args(["destroy", &id]).any_stdout().success();
         moat.release_checkpoint(point);
+    }
+}
+
+fn while_a_hook_runs(moat: &Moat) {
+    for (code, reason) in [(7, "hook-failed"), (0, "exited")] {
+        let hook = format!("{}echo on; exit {code}", crate::support::wait_for("go"));
+        let yaml = serde_json::json!({ "hooks": { "pre_run": hook } });
+        moat.write("moat.yaml", yaml.to_string());
+        let id = moat.background("exit 7");
+        moat.wait_state(&id, "running");
+        kill_supervisor(moat, &id);
+        list(moat);
+        moat.write("go", "");
+        assert_ended(moat, &id, crate::support::End { reason, ..EXITED_7 });
+        assert_log(moat, &id, "on\n", "");
+        moat.args(["destroy", &id]).any_stdout().success();
+        fs::remove_file(moat.workspace().join("go")).expect("the file");
     }
 }
