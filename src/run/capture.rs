@@ -304,10 +304,10 @@ impl Capture {
         lock(&self.failure).clone()
     }
 
-    /// How an attachment ended whose streams have ended.
-    pub(super) fn attachment_end(&self) -> AttachEnd {
+    /// How an attachment ended whose streams have ended. Asked once; `None`: there is none (any more).
+    pub(super) fn attachment_end(&self) -> Option<AttachEnd> {
         let client = lock(&self.attachment).take();
-        client.map(|client| client.ended()).unwrap_or_default()
+        client.map(|client| client.ended())
     }
 
     pub(super) fn note(&self, text: &str) {

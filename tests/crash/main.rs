@@ -8,6 +8,7 @@
 mod harness;
 
 mod adoption;
+mod attach;
 mod client;
 mod disk;
 mod engine;

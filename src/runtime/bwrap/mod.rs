@@ -400,7 +400,8 @@ impl Client for ShimClient {
         if let Some(child) = child.as_mut() {
             let _ = child::wait_until(child, Instant::now() + PATIENCE);
         }
-        AttachEnd::default()
+        // The files hold what it wrote, whoever is killed.
+        AttachEnd::Whole
     }
 }
 
