@@ -51,7 +51,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
         return Ok(());
     }
     match state {
-        Inspected::Running { .. } | Inspected::Exited(_) => {
+        Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => {
             resume(&supervisor, &record);
         }
         Inspected::Created | Inspected::Missing => {
@@ -72,7 +72,7 @@ fn look(runtime: &dyn Runtime, record: &Record) -> runtime::Result<Inspected> {
         let pending = match state {
             Inspected::Missing => record.state == State::Created,
             Inspected::Created => matches!(record.state, State::Starting | State::Stopping),
-            Inspected::Running { .. } | Inspected::Exited(_) => false,
+            Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => false,
         };
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
             return Ok(state);

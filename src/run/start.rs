@@ -249,7 +249,7 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
         // Then the client never announces it, and waits for our word.
         supervisor.capture.close_gate();
     }
-    supervisor.capture.join();
+    supervisor.capture.join(&supervisor.on_output());
     let Some(ended) = Ended::of(&record) else {
         return;
     };

@@ -221,6 +221,8 @@ impl Supervisor {
                 record.reason = Some(reason);
             }
         });
+        // What it says at its end must not wait for a client that does not read.
+        self.capture.let_go();
         let word = match reason {
             Reason::UserStop | Reason::Killed => self.run().dir().take_end_request(),
             _ => None,

@@ -98,6 +98,14 @@ impl Watch<'_> {
                 }
                 None
             }
+            Inspected::Ending { started_at } => {
+                self.supervisor.has_started(started_at);
+                self.supervisor.capture.let_go();
+                if ended {
+                    self.reattach(handle);
+                }
+                None
+            }
             Inspected::Exited(exit) => {
                 if exit.started_at.is_some() {
                     self.supervisor.has_started(exit.started_at);
@@ -287,6 +295,7 @@ fn is_doubtful(end: &AttachEnd, exit: &Exit) -> bool {
 struct Pace {
     next: Duration,
     most: Duration,
+    cheap: bool,
 }
 
 impl Pace {
@@ -300,11 +309,13 @@ impl Pace {
         Pace {
             next: Duration::from_millis(next),
             most: Duration::from_millis(most),
+            cheap,
         }
     }
 
     fn running(&mut self) {
-        let most = Duration::from_secs(15);
+        // A client that does not read keeps the end of the output from waking us.
+        let most = Duration::from_secs(if self.cheap { 1 } else { 15 });
         if self.most != most {
             (self.next, self.most) = (Duration::from_secs(1), most);
         }

@@ -253,6 +253,10 @@ pub(crate) enum Inspected {
         /// The ports of the container, and those of the host where they are published.
         ports: Vec<(u16, u16)>,
     },
+    /// The workload has ended, but not all of its output has been taken from it yet.
+    Ending {
+        started_at: Option<Timestamp>,
+    },
     Exited(Exit),
 }
 

@@ -47,6 +47,50 @@ impl LogReader {
     }
 }
 
+/// The bytes of one stream, as the workload wrote them.
+#[derive(Debug)]
+pub(crate) struct StreamReader {
+    reader: LogReader,
+    stream: Stream,
+    skip: u64,
+}
+
+impl StreamReader {
+    pub(super) fn new(file: File, stream: Stream) -> io::Result<StreamReader> {
+        Ok(StreamReader {
+            reader: LogReader::new(file, 0)?,
+            stream,
+            skip: 0,
+        })
+    }
+
+    /// Leaves out so many bytes from here on; those that are lost count.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        self.skip += bytes;
+    }
+
+    /// The next bytes, those of one entry; `None` at the end.
+    pub(crate) fn next_bytes(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while let Some(entry) = self.reader.next_entry()? {
+            let lost = entry.lost.map_or(0, |lost| lost.of(self.stream));
+            self.skip = self.skip.saturating_sub(lost);
+            if entry.stream != self.stream {
+                continue;
+            }
+            let mut bytes = entry.data;
+            bytes.extend(entry.eol.then_some(b'\n'));
+            let skipped = self.skip.min(bytes.len() as u64);
+            self.skip -= skipped;
+            // Not more than there are.
+            bytes.drain(..skipped as usize);
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// How many bytes of other entries to look through for an earlier piece of a line. The pieces of a
 /// line are written one after the other, unless the streams alternate.
 const PIECES_APART: usize = 1024 * 1024;

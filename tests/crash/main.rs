@@ -17,5 +17,6 @@ mod idle;
 mod requests;
 mod secrets;
 mod shim;
+mod stalled;
 mod supervisor;
 mod support;

@@ -244,12 +244,14 @@ impl Runtime for Bwrap {
         let state = if !dir.exists() {
             Inspected::Missing
         } else if self.is_alive()? {
-            match status::started(dir) {
-                Some(_) => Inspected::Running {
-                    started_at: modified(&dir.join("shim")),
+            let started_at = modified(&dir.join("shim"));
+            match (status::started(dir), status::exit_code(dir)) {
+                (Some(_), None) => Inspected::Running {
+                    started_at,
                     ports: Vec::new(),
                 },
-                None => Inspected::Created,
+                (Some(_), Some(_)) => Inspected::Ending { started_at },
+                (None, _) => Inspected::Created,
             }
         } else if dir.join("shim").exists() {
             Inspected::Exited(exit(dir))
@@ -278,8 +280,9 @@ impl Runtime for Bwrap {
             shim.signal(Signal::QUIT);
         }
         match self.wait_gone(PATIENCE)? {
-            true => Ok(()),
-            false => self.kill_shim(),
+            // A shim without a sandbox has output that nobody else has.
+            false if status::exit_code(self.dir()?).is_none() => self.kill_shim(),
+            _ => Ok(()),
         }
     }
 
