@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::capture::Capture;
 use super::start::{close, open_log, oversee};
 use super::supervisor::{self, Supervisor};
+use super::verdict::Asked;
 use super::{cleanup, spawn};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
@@ -87,15 +88,15 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
             .capture
             .note("the supervisor was replaced: the workload's input ended then, complete or not");
     }
-    // Asked for when the predecessor lived: whatever ended the workload since counts as that.
-    let asked = record.started_at.unwrap_or(record.created_at);
     let request = supervisor.run().dir().end_request();
     if record.state == State::Stopping {
-        supervisor.end(record.reason.unwrap_or(Reason::UserStop), asked);
+        // Asked for when the predecessor lived: whatever ended the workload since counts as that.
+        let reason = record.reason.unwrap_or(Reason::UserStop);
+        supervisor.end(reason, Asked::BeforeTheEnd);
     }
     match request {
-        Some(EndRequest::Kill) => supervisor.end(Reason::Killed, Timestamp::now()),
-        Some(EndRequest::Stop(_)) => supervisor.end(Reason::UserStop, Timestamp::now()),
+        Some(EndRequest::Kill) => supervisor.end(Reason::Killed, Asked::now()),
+        Some(EndRequest::Stop(_)) => supervisor.end(Reason::UserStop, Asked::now()),
         None => {}
     }
     let timeout = record.timeout_seconds.and_then(|seconds| {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::capture::Capture;
 use super::protocol::{self, Start, ToClient};
 use super::supervisor::{self, Supervisor};
+use super::verdict::Asked;
 use super::{cleanup, container, image, watch};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -210,7 +211,7 @@ pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
         std::thread::spawn(move || watch::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
-        supervisor.end(Reason::Timeout, Timestamp::now());
+        supervisor.end(Reason::Timeout, Asked::now());
         supervisor.exit.wait(None);
     }
     let _ = waiter.join();

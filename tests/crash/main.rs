@@ -10,6 +10,7 @@ mod harness;
 mod adoption;
 mod attach;
 mod client;
+mod clock;
 mod disk;
 mod engine;
 mod engine_restart;
