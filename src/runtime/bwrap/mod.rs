@@ -27,7 +27,7 @@ pub(crate) use init::{COMMAND as INIT, init};
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,6 +43,7 @@ use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, Exit, ImageBuild,
     Inspected, Labelled, Runtime, child,
 };
+use crate::failpoint::checkpoint;
 use crate::store::{
     Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
 };
@@ -188,18 +189,17 @@ impl Runtime for Bwrap {
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
         let dir = self.dir()?;
-        let (reader, writer) = rustix::pipe::pipe().map_err(|error| failed(&error.into()))?;
+        let arguments = in_memory(&(sandbox::args(dir, spec).join("\0") + "\0"));
+        let arguments = arguments.map_err(|error| failed(&error))?;
         // Inherited by the shim, and through it by bwrap, which reads its arguments from there: so
-        // no value is on a command line.
-        rustix::io::fcntl_setfd(&reader, FdFlags::empty())
-            .map_err(|error| failed(&error.into()))?;
-        rustix::io::fcntl_setfd(&writer, FdFlags::CLOEXEC)
+        // no value is on a command line, and whoever is killed, they are whole.
+        rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(shim::COMMAND)
             .arg(dir)
-            .arg(reader.as_raw_fd().to_string())
+            .arg(arguments.as_raw_fd().to_string())
             .arg(spec.user.uid.to_string())
             .arg(spec.user.gid.to_string())
             .arg(limits::encode(&spec.ulimits))
@@ -209,10 +209,8 @@ impl Runtime for Bwrap {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(&error))?;
-        drop(reader);
-        let args = sandbox::args(dir, spec).join("\0") + "\0";
-        // If the shim is gone already, its status says so.
-        let _ = File::from(writer).write_all(args.as_bytes());
+        drop(arguments);
+        checkpoint("shim-spawned");
         let bells = (child.stdout.take(), child.stderr.take());
         wait_locked(dir, &mut child)?;
         Ok(Attached {
@@ -340,6 +338,21 @@ fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
 
 fn no_images() -> Problem {
     Problem::Refused("bwrap has no images".to_owned())
+}
+
+/// A file that is nowhere but in memory, to be read from its beginning.
+#[cfg(target_os = "linux")]
+fn in_memory(text: &str) -> io::Result<File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create("moat", flags)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory(_text: &str) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Waits until the shim holds its lock: from then on the lock says whether it lives.
