@@ -5,6 +5,7 @@ use super::confirm::confirm;
 use super::{flags, output, select};
 use crate::error::{Error, Kind, Result};
 use crate::run;
+use crate::runtime;
 use crate::store::{self, EndRequest, Home, Loaded, Record, RunId};
 
 /// How long a forced end waits for a workload that does not listen.
@@ -77,7 +78,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     let dir = home.run(id);
     let record = match dir.load() {
         Loaded::Record(record) => *record,
-        Loaded::Unreadable(_) if force => return store::remove(home, id),
+        Loaded::Unreadable(_) if force => return destroy_unreadable(home, id),
         _ => dir.require()?,
     };
     if !record.state.is_terminal() {
@@ -103,12 +104,27 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     }
 }
 
+/// Removes a run of which nobody can say what it made, and with what: whatever goes by its name.
+fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
+    let here = |name: &runtime::Name| runtime::on_path(name.as_str());
+    for name in runtime::SUPPORTED.into_iter().filter(here) {
+        let driver = runtime::open(name, &runtime::engine_settings(), Some(&home.run(id)));
+        if let Err(problem) = driver.remove(id.as_str()) {
+            output::warning(&format!(
+                "{name}: {}; what {id} left there is shown by 'moat clean' when it answers",
+                problem.message()
+            ));
+        }
+    }
+    store::remove(home, id)
+}
+
 /// Removes what the run left: a kept container, or what its supervisor could not remove.
 fn remove_resources(record: &Record, home: &Home) -> Result<()> {
     if record.is_clean() {
         return Ok(());
     }
-    let runtime = crate::runtime::of_run(&home.run(&record.id), &record.runtime, &record.engine)?;
+    let runtime = runtime::of_run(&home.run(&record.id), &record.runtime, &record.engine)?;
     for resource in &record.resources {
         runtime.remove(&resource.handle)?;
     }

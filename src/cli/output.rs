@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::flags;
 use crate::error::{Error, Kind, Problem, Result};
-use crate::term::harmless;
+use crate::term::{harmless, harmless_json};
 
 /// Writes a command's result.
 pub(super) fn result(text: &str) -> Result<()> {
@@ -45,7 +45,7 @@ fn write_error(error: &io::Error, stream: &str) -> Error {
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::new(Kind::Failed, format!("cannot write JSON: {error}")))?;
-    result(&(text + "\n"))
+    result(&(harmless_json(&text) + "\n"))
 }
 
 /// Says something that is worth knowing, unless `--quiet`.
@@ -111,7 +111,7 @@ pub(super) fn error(error: &Error, json: bool) {
             },
         };
         let text = serde_json::to_string(&document).unwrap_or_default();
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", harmless_json(&text));
         return;
     }
     // Of several problems each has a line of its own, which an editor can jump from.

@@ -65,7 +65,12 @@ fn carry_out(args: &Args, home: &Home, plan: Plan) -> Result<(Option<RunId>, Res
     let first = interrupts.obey(target, args.has(&flags::QUIET));
     let result = client.follow(connection);
     let result = match interrupted(&first) {
-        Some(code) => Ok(code),
+        Some(code) => {
+            if let Err(error) = &result {
+                output::error(error, args.has(&flags::JSON));
+            }
+            Ok(code)
+        }
         None => result,
     };
     Ok((client.run.map(|(id, _)| id), result))

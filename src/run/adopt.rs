@@ -9,13 +9,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::capture::Capture;
 use super::start::{close, open_log, oversee};
 use super::supervisor::{self, Supervisor};
+use super::verdict::Asked;
 use super::{cleanup, spawn};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, Inspected, Runtime};
 use crate::store::{EndRequest, Home, OwnedRun, Reason, Record, RunId, State, Timestamp};
 
-/// How long something that a dead supervisor had asked for may still come into being.
+/// How long to wait for something that a dead supervisor had asked for. What comes later is found by
+/// the next commands.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Starts an adopting supervisor in the background if the run needs one, and does not wait for it.
@@ -39,7 +41,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let record = run.record().clone();
     let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)?;
     // Where the runtime does not answer nothing can be known: the next command tries again.
-    let state = look(runtime.as_ref(), &record)?;
+    let state = look(runtime.as_ref(), &run)?;
     run.diary("adopted");
     checkpoint("adopted");
     let (log, kept) = open_log(&run)?;
@@ -51,12 +53,13 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
         return Ok(());
     }
     match state {
-        Inspected::Running { .. } | Inspected::Exited(_) => {
+        Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => {
             resume(&supervisor, &record);
         }
         Inspected::Created | Inspected::Missing => {
+            let request = supervisor.run().dir().take_end_request();
             supervisor.capture.close_log();
-            supervisor.conclude(|record| bury(record, state == Inspected::Missing));
+            supervisor.conclude(|record| bury(record, request));
         }
     }
     close(&supervisor);
@@ -64,15 +67,16 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
 }
 
 /// The state of the container, after what may still be in flight has arrived.
-fn look(runtime: &dyn Runtime, record: &Record) -> runtime::Result<Inspected> {
+fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<Inspected> {
+    let record = run.record();
     let deadline = Instant::now() + IN_FLIGHT;
     loop {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
         let pending = match state {
-            Inspected::Missing => record.state == State::Created,
+            Inspected::Missing => record.state == State::Created && run.dir().is_making(),
             Inspected::Created => matches!(record.state, State::Starting | State::Stopping),
-            Inspected::Running { .. } | Inspected::Exited(_) => false,
+            Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => false,
         };
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
             return Ok(state);
@@ -87,15 +91,15 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
             .capture
             .note("the supervisor was replaced: the workload's input ended then, complete or not");
     }
-    // Asked for when the predecessor lived: whatever ended the workload since counts as that.
-    let asked = record.started_at.unwrap_or(record.created_at);
     let request = supervisor.run().dir().end_request();
     if record.state == State::Stopping {
-        supervisor.end(record.reason.unwrap_or(Reason::UserStop), asked);
+        // Asked for when the predecessor lived: whatever ended the workload since counts as that.
+        let reason = record.reason.unwrap_or(Reason::UserStop);
+        supervisor.end(reason, Asked::BeforeTheEnd);
     }
     match request {
-        Some(EndRequest::Kill) => supervisor.end(Reason::Killed, Timestamp::now()),
-        Some(EndRequest::Stop(_)) => supervisor.end(Reason::UserStop, Timestamp::now()),
+        Some(EndRequest::Kill) => supervisor.end(Reason::Killed, Asked::now()),
+        Some(EndRequest::Stop(_)) => supervisor.end(Reason::UserStop, Asked::now()),
         None => {}
     }
     let timeout = record.timeout_seconds.and_then(|seconds| {
@@ -110,15 +114,22 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
     oversee(supervisor, timeout);
 }
 
-/// Records the end of a run whose workload never started, or vanished.
-fn bury(record: &mut Record, missing: bool) {
-    let ran = record.started_at.is_some() && missing;
-    record.state = State::Failed;
-    record.reason = Some(if ran {
-        Reason::Lost
-    } else {
-        Reason::StartError
-    });
+/// Records the end of a run whose workload never started, or vanished with its container or from its
+/// engine's memory.
+fn bury(record: &mut Record, request: Option<EndRequest>) {
+    let ran = record.started_at.is_some();
+    let asked = match (request, record.state) {
+        (Some(EndRequest::Kill), _) => Some(Reason::Killed),
+        (Some(EndRequest::Stop(_)), _) => Some(Reason::UserStop),
+        (None, State::Stopping) => record.reason,
+        (None, _) => None,
+    };
+    (record.state, record.reason) = match asked {
+        Some(Reason::Timeout) => (State::Failed, Some(Reason::Timeout)),
+        Some(reason) => (State::Stopped, Some(reason)),
+        None if ran => (State::Failed, Some(Reason::Lost)),
+        None => (State::Failed, Some(Reason::StartError)),
+    };
     record.error = Some(match ran {
         true => "its supervisor was killed, and its container is gone".to_owned(),
         false => "its supervisor was killed before the workload started".to_owned(),
@@ -129,5 +140,68 @@ fn bury(record: &mut Record, missing: bool) {
         record
             .log
             .mark_missing(since, "the container is gone, and its output with it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buried(state: State, ran: bool, request: Option<EndRequest>) -> Record {
+        let mut record: Record = serde_json::from_str(
+            r#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
+                "runtime": "x", "engine": [], "image": null, "workspace": "/", "command": [],
+                "env": [], "mounts": [], "background": false, "interactive": false, "keep": false,
+                "memory_bytes": null, "cpus": null, "timeout_seconds": null,
+                "created_at": "2026-01-01T00:00:00Z", "started_at": null, "finished_at": null,
+                "cleaned_at": null, "exit_code": null, "reason": null, "oom_killed": false,
+                "error": null, "resources": [],
+                "log": {"complete": true, "missing_since": null, "missing_why": null}}"#,
+        )
+        .unwrap();
+        record.state = state;
+        record.started_at = ran.then_some(record.created_at);
+        bury(&mut record, request);
+        record
+    }
+
+    #[test]
+    fn who_was_asked_to_stop_did_not_fail_to_start() {
+        let stop = Some(EndRequest::Stop(10));
+        for (state, ran, request, expected) in [
+            (
+                State::Created,
+                false,
+                None,
+                (State::Failed, Reason::StartError),
+            ),
+            (
+                State::Created,
+                false,
+                stop,
+                (State::Stopped, Reason::UserStop),
+            ),
+            (
+                State::Starting,
+                false,
+                Some(EndRequest::Kill),
+                (State::Stopped, Reason::Killed),
+            ),
+            // Whether the engine says "missing" or, having lost its memory, "created".
+            (State::Running, true, None, (State::Failed, Reason::Lost)),
+            (
+                State::Running,
+                true,
+                stop,
+                (State::Stopped, Reason::UserStop),
+            ),
+        ] {
+            let record = buried(state, ran, request);
+            assert_eq!(
+                (record.state, record.reason),
+                (expected.0, Some(expected.1))
+            );
+            assert_eq!(record.log.complete, !ran);
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::outlet::{Broken, Outlet};
 use crate::runtime::{AttachEnd, Attached, Client};
-use crate::store::{LogWriter, Stream, StreamBytes, Timestamp};
+use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
 /// What a reading thread tells the supervisor.
 pub(super) enum Event {
@@ -29,7 +29,8 @@ pub(super) struct Capture {
     stderr: Channel,
     flow: Mutex<Flow>,
     changed: Condvar,
-    exited: AtomicBool,
+    /// Whether a client that does not read no longer holds the workload back.
+    let_go: AtomicBool,
     attachment: Mutex<Option<Box<dyn Client>>>,
     /// Why a stream could not be read to its end.
     failure: Mutex<Option<String>>,
@@ -42,6 +43,8 @@ struct Channel {
     /// The workload's bytes that went to the log, including those of an unfinished line.
     kept: AtomicU64,
     outlet: Mutex<Option<Outlet>>,
+    /// The log, opened at its end for a client that is far behind.
+    rest: Mutex<Option<StreamReader>>,
 }
 
 #[derive(Default)]
@@ -73,6 +76,7 @@ impl Capture {
             stream,
             kept: AtomicU64::new(kept.of(stream)),
             outlet: Mutex::new(streaming.then(|| Outlet::of(stream))),
+            rest: Mutex::new(None),
         };
         Capture {
             log: Mutex::new(log),
@@ -87,7 +91,7 @@ impl Capture {
                 ..Flow::default()
             }),
             changed: Condvar::new(),
-            exited: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
             attachment: Mutex::new(None),
             failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
@@ -183,17 +187,14 @@ impl Capture {
 
     fn copy(&self, channel: &Channel, bytes: &[u8], tell: &dyn Fn(Event)) {
         let gate = self.wait_for_gate();
-        let mut outlet = lock(&channel.outlet);
-        let Some(outlet) = outlet.as_mut() else {
-            return;
-        };
-        match gate {
-            Gate::Waiting => return outlet.keep(bytes),
-            Gate::Open => {}
-            Gate::Closed => return outlet.close(),
+        if let Some(outlet) = lock(&channel.outlet).as_mut() {
+            match gate {
+                Gate::Waiting => return outlet.keep(bytes),
+                Gate::Open => report(channel.stream, outlet.write(bytes), tell),
+                Gate::Closed => return outlet.close(),
+            }
         }
-        let must_wait = || !self.has_exited() && self.flow().gate == Gate::Open;
-        report(channel.stream, outlet.write(bytes, &must_wait), tell);
+        self.deliver(channel, &|| !self.has_let_go(), tell);
     }
 
     /// After the end: the client gets the rest, for as long as it is there.
@@ -201,10 +202,49 @@ impl Capture {
         while self.flow().gate == Gate::Waiting {
             self.wait_for_change();
         }
-        let mut outlet = lock(&channel.outlet);
-        if let Some(outlet) = outlet.as_mut() {
-            let must_wait = || self.flow().gate == Gate::Open;
-            report(channel.stream, outlet.flush(&must_wait), tell);
+        self.deliver(channel, &|| true, tell);
+    }
+
+    /// Writes what is waiting, as long as there is a client and `must_wait` says so. Waits without
+    /// the lock: nobody who has more for the client waits for its reader.
+    fn deliver(&self, channel: &Channel, must_wait: &dyn Fn() -> bool, tell: &dyn Fn(Event)) {
+        let awaits = || lock(&channel.outlet).as_ref().and_then(Outlet::awaits);
+        while let Some(sink) = awaits() {
+            if sink.wait() {
+                if let Some(outlet) = lock(&channel.outlet).as_mut() {
+                    report(channel.stream, outlet.push(), tell);
+                }
+            } else if !must_wait() || self.flow().gate != Gate::Open {
+                return;
+            }
+        }
+    }
+
+    /// The client gets from the log what was too much to wait in memory.
+    fn deliver_rest(&self, channel: &Channel, tell: &dyn Fn(Event)) {
+        let Some(mut log) = lock(&channel.rest).take() else {
+            return;
+        };
+        let Some(from) = lock(&channel.outlet).as_mut().and_then(Outlet::resume) else {
+            return;
+        };
+        let mut given = from;
+        log.skip(from);
+        while let Ok(Some(bytes)) = log.next_bytes() {
+            given += bytes.len() as u64;
+            match lock(&channel.outlet).as_mut() {
+                Some(outlet) if outlet.is_open() => {
+                    report(channel.stream, outlet.write(&bytes), tell)
+                }
+                _ => return,
+            }
+            self.deliver(channel, &|| true, tell);
+        }
+        let missing = channel.kept.load(Ordering::Acquire).saturating_sub(given);
+        if missing > 0 {
+            let why =
+                format!("{missing} bytes came too fast for it, and the log does not have them");
+            tell(Event::OutputBroken(channel.stream, Some(why)));
         }
     }
 
@@ -215,10 +255,10 @@ impl Capture {
         }
     }
 
-    /// Whether output may flow: known soon, or when the workload has exited.
+    /// Whether output may flow: known soon, or when the run comes to its end.
     fn wait_for_gate(&self) -> Gate {
         let mut flow = self.flow();
-        while flow.gate == Gate::Waiting && !self.has_exited() {
+        while flow.gate == Gate::Waiting && !self.has_let_go() {
             flow = self
                 .changed
                 .wait(flow)
@@ -275,12 +315,17 @@ impl Capture {
         flow.reading == 0
     }
 
+    /// The run comes to its end: from now on what the client does not read holds nobody back.
+    pub(super) fn let_go(&self) {
+        self.let_go.store(true, Ordering::Release);
+        drop(self.flow());
+        self.changed.notify_all();
+    }
+
     /// Waits until both streams have ended, or ends them after `patience`. The workload has exited,
     /// so nothing new comes. Says whether they ended by themselves.
     pub(super) fn drain(&self, patience: Duration) -> bool {
-        self.exited.store(true, Ordering::Release);
-        drop(self.flow());
-        self.changed.notify_all();
+        self.let_go();
         let deadline = Instant::now() + patience;
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
             if Instant::now() >= deadline {
@@ -304,10 +349,10 @@ impl Capture {
         lock(&self.failure).clone()
     }
 
-    /// How an attachment ended whose streams have ended.
-    pub(super) fn attachment_end(&self) -> AttachEnd {
+    /// How an attachment ended whose streams have ended. Asked once; `None`: there is none (any more).
+    pub(super) fn attachment_end(&self) -> Option<AttachEnd> {
         let client = lock(&self.attachment).take();
-        client.map(|client| client.ended()).unwrap_or_default()
+        client.map(|client| client.ended())
     }
 
     pub(super) fn note(&self, text: &str) {
@@ -319,21 +364,31 @@ impl Capture {
         lock(&self.log).first_outage().cloned()
     }
 
-    /// Puts the log on disk.
+    /// Puts the log on disk, and opens it for a client that is far behind: the run may be removed
+    /// before that has got everything.
     pub(super) fn close_log(&self) {
-        lock(&self.log).close();
+        let mut log = lock(&self.log);
+        log.close();
+        for channel in [&self.stdout, &self.stderr] {
+            if lock(&channel.outlet).as_ref().is_some_and(Outlet::is_cut) {
+                *lock(&channel.rest) = log.stream(channel.stream).ok();
+            }
+        }
     }
 
     /// Waits until the client has got everything, or is gone.
-    pub(super) fn join(&self) {
+    pub(super) fn join(&self, tell: &dyn Fn(Event)) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             let _ = thread.join();
         }
+        for channel in [&self.stdout, &self.stderr] {
+            self.deliver_rest(channel, tell);
+        }
     }
 
-    fn has_exited(&self) -> bool {
-        self.exited.load(Ordering::Acquire)
+    fn has_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {

@@ -7,6 +7,7 @@ use super::start::PATIENCE;
 use super::supervisor::Supervisor;
 use super::workspace;
 use crate::failpoint::checkpoint;
+use crate::runtime::Inspected;
 use crate::store::{Resource, ResourceKind, Stage, Timestamp};
 
 /// Cleans up, whichever path gets here first. What cannot be removed stays in the journal, and the
@@ -35,11 +36,27 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         if clean {
             supervisor.update(|record| record.cleaned_at = Some(Timestamp::now()));
             supervisor.run().drop_reserve();
+            supervisor.run().dir().end_making();
         }
     });
 }
 
+/// Whether a resource that was asked for is not there, but may still come: then the next command looks
+/// again.
+fn may_come(supervisor: &Supervisor, resource: &Resource) -> bool {
+    let handle = resource.handle.as_str();
+    resource.stage == Stage::Intent
+        && supervisor.run().dir().is_making()
+        && matches!(
+            supervisor.runtime.inspect(&[handle]).as_deref(),
+            Ok([Inspected::Missing])
+        )
+}
+
 fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
+    if may_come(supervisor, resource) {
+        return false;
+    }
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(50);
     loop {

@@ -9,6 +9,7 @@
 //! cleans up ([`cleanup`]).
 
 mod adopt;
+mod beginning;
 mod capture;
 mod cleanup;
 mod client;

@@ -1,11 +1,12 @@
 //! The client's stdout or stderr, as seen by the supervisor: may block, break, or fill up.
 //!
 //! A reader that does not read holds the workload back, as a pipe does. But it must not hold back
-//! the end of the run: once the workload has exited, what is left waits in memory. That is what the
-//! runtime still had: a few pipes full.
+//! the end of the run: once that has come, what is left waits in memory, and what is too much for
+//! that is left to the log, from where the reader gets it when the run is over.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -17,21 +18,32 @@ use crate::store::Stream;
 /// How much a pipe that is ready surely takes without blocking (POSIX: PIPE_BUF).
 const STEP: usize = 4096;
 
+/// How much may wait in memory, in bytes: more than the pipes of a runtime hold when a workload ends.
+const BACKLOG: usize = 512 * 1024;
+
 /// How often a blocked write looks whether it still matters.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// One of the two.
 pub(super) struct Outlet {
-    sink: Sink,
+    sink: Arc<Sink>,
     backlog: Vec<u8>,
     open: bool,
+    /// How many bytes were taken, to the reader or into the backlog.
+    taken: u64,
+    /// Whether bytes came that were not taken, and none is from then on.
+    cut: bool,
 }
 
 /// How to write without ever blocking, and without changing what we share with the client.
-enum Sink {
+pub(super) enum Sink {
     /// A description of our own of the same pipe or terminal, which does not block.
     Own(OwnedFd),
     Socket(BorrowedFd<'static>),
@@ -73,9 +85,23 @@ impl Sink {
             Sink::Socket(fd) => {
                 rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
             }
-            Sink::Shared(fd) => rustix::io::write(fd, &bytes[..bytes.len().min(STEP)]),
+            Sink::Shared(fd) if self.is_ready(NOW) => {
+                rustix::io::write(fd, &bytes[..bytes.len().min(STEP)])
+            }
+            Sink::Shared(_) => Err(Errno::AGAIN),
             Sink::Own(_) | Sink::File(_) => rustix::io::write(self.fd(), bytes),
         }
+    }
+
+    /// Waits a moment until a write would not block. False: it still would.
+    pub(super) fn wait(&self) -> bool {
+        self.is_ready(LOOK)
+    }
+
+    fn is_ready(&self, patience: Timespec) -> bool {
+        let fd = self.fd();
+        let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+        poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -89,9 +115,11 @@ pub(super) enum Broken {
 impl Outlet {
     pub(super) fn of(stream: Stream) -> Outlet {
         Outlet {
-            sink: Sink::of(stream),
+            sink: Arc::new(Sink::of(stream)),
             backlog: Vec::new(),
             open: true,
+            taken: 0,
+            cut: false,
         }
     }
 
@@ -101,53 +129,65 @@ impl Outlet {
         self.backlog = Vec::new();
     }
 
-    /// Writes, waiting for the reader as long as `must_wait` says. What is not written then waits
-    /// for [`Outlet::flush`].
-    pub(super) fn write(
-        &mut self,
-        bytes: &[u8],
-        must_wait: &dyn Fn() -> bool,
-    ) -> Result<(), Broken> {
-        if !self.open {
-            return Ok(());
-        }
-        if !self.backlog.is_empty() {
-            self.backlog.extend_from_slice(bytes);
-            return Ok(());
-        }
-        let written = self.push(bytes, must_wait)?;
-        self.backlog.extend_from_slice(&bytes[written..]);
+    /// Writes what can be written at once, and keeps the rest.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.push()?;
+        let written = match self.open && !self.cut && self.backlog.is_empty() {
+            true => self.write_now(bytes)?,
+            false => 0,
+        };
+        self.taken += written as u64;
+        self.keep(&bytes[written..]);
         Ok(())
     }
 
-    /// Keeps bytes for [`Outlet::flush`].
+    /// Keeps bytes for [`Outlet::push`], all or none of them.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
-        if self.open {
+        self.cut |= self.backlog.len() + bytes.len() > BACKLOG;
+        if self.open && !self.cut {
             self.backlog.extend_from_slice(bytes);
+            self.taken += bytes.len() as u64;
         }
     }
 
-    /// Writes what is waiting, as long as `must_wait` says.
-    pub(super) fn flush(&mut self, must_wait: &dyn Fn() -> bool) -> Result<(), Broken> {
+    /// What to wait for before [`Outlet::push`] can do more; `None`: nothing is waiting.
+    pub(super) fn awaits(&self) -> Option<Arc<Sink>> {
+        let waiting = self.open && !self.backlog.is_empty();
+        waiting.then(|| Arc::clone(&self.sink))
+    }
+
+    /// Writes of what is waiting what can be written at once.
+    pub(super) fn push(&mut self) -> Result<(), Broken> {
         let backlog = std::mem::take(&mut self.backlog);
-        if self.open {
-            self.push(&backlog, must_wait)?;
-        }
+        let written = self.write_now(&backlog)?;
+        self.backlog = backlog;
+        self.backlog.drain(..written);
         Ok(())
     }
 
-    fn push(&mut self, bytes: &[u8], must_wait: &dyn Fn() -> bool) -> Result<usize, Broken> {
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether bytes are missing that only the log has.
+    pub(super) fn is_cut(&self) -> bool {
+        self.open && self.cut
+    }
+
+    /// Goes on with what the log has: says where it stopped.
+    pub(super) fn resume(&mut self) -> Option<u64> {
+        let from = self.is_cut().then_some(self.taken);
+        self.cut = false;
+        from
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let mut written = 0;
         while written < bytes.len() {
-            if !self.is_ready() {
-                if must_wait() {
-                    continue;
-                }
-                break;
-            }
             match self.sink.write(&bytes[written..]) {
                 Ok(count) => written += count,
-                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
                 Err(error) => {
                     self.close();
                     return Err(match error {
@@ -158,12 +198,5 @@ impl Outlet {
             }
         }
         Ok(written)
-    }
-
-    /// Waits a moment until a write would not block.
-    fn is_ready(&self) -> bool {
-        let fd = self.sink.fd();
-        let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-        poll(&mut fds, Some(&LOOK)).is_ok_and(|ready| ready > 0)
     }
 }

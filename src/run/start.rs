@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::capture::Capture;
 use super::protocol::{self, Start, ToClient};
 use super::supervisor::{self, Supervisor};
+use super::verdict::Asked;
 use super::{cleanup, container, image, watch};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -175,6 +176,7 @@ fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> R
             resource.stage = Stage::Made;
         }
     });
+    supervisor.run().dir().end_making();
     checkpoint("before-start");
     supervisor.check_intent()?;
     let attached = supervisor.runtime.start_attached(&spec, stdin)?;
@@ -189,18 +191,28 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
     if plan.rebuild {
         image::make(supervisor, plan)?;
     }
-    match supervisor.runtime.create(spec) {
+    match create(supervisor, spec) {
         Err(Problem::ImageMissing(_)) if !plan.rebuild => {
             image::make(supervisor, plan)?;
-            Ok(supervisor.runtime.create(spec)?)
+            Ok(create(supervisor, spec)?)
         }
         Err(problem @ Problem::Unreachable(..)) => {
-            // Then there is nothing to remove either.
+            // It was not asked: then there is nothing to remove either.
             supervisor.run().stage(|record| record.resources.clear());
             Err(problem.into())
         }
         result => Ok(result?),
     }
+}
+
+/// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
+fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
+    supervisor.run().dir().begin_making();
+    let created = supervisor.runtime.create(spec);
+    if created.as_ref().is_err_and(|problem| !problem.is_silence()) {
+        supervisor.run().dir().end_making();
+    }
+    created
 }
 
 /// Sees a started run to its end.
@@ -210,7 +222,7 @@ pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
         std::thread::spawn(move || watch::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
-        supervisor.end(Reason::Timeout, Timestamp::now());
+        supervisor.end(Reason::Timeout, Asked::now());
         supervisor.exit.wait(None);
     }
     let _ = waiter.join();
@@ -249,7 +261,7 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
         // Then the client never announces it, and waits for our word.
         supervisor.capture.close_gate();
     }
-    supervisor.capture.join();
+    supervisor.capture.join(&supervisor.on_output());
     let Some(ended) = Ended::of(&record) else {
         return;
     };

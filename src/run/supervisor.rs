@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 use super::capture::{Capture, Event};
 use super::exit::ExitSignal;
 use super::protocol::{self, ToClient};
-use super::verdict::Intent;
+use super::verdict::{Asked, Intent};
 use crate::error::{Error, Result};
 use crate::runtime::{Inspected, Runtime};
 use crate::store::{EndRequest, OwnedRun, Reason, Record, State, Timestamp};
@@ -197,13 +197,13 @@ impl Supervisor {
 
     /// Ends the run: gracefully, or at once for [`Reason::Killed`]. `asked`: when that was decided;
     /// a workload that ended before ended by itself. Returns at once.
-    pub(super) fn end(self: &Arc<Self>, reason: Reason, asked: Timestamp) {
+    pub(super) fn end(self: &Arc<Self>, reason: Reason, asked: Asked) {
         {
             let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
             // The first reason counts, except that a kill overrules a stop.
             if intent.is_none() || reason == Reason::Killed {
-                let at = intent.map_or(asked.0, |intent| intent.at);
-                *intent = Some(Intent { reason, at });
+                let asked = intent.map_or(asked, |intent| intent.asked);
+                *intent = Some(Intent { reason, asked });
             }
         }
         let supervisor = Arc::clone(self);
@@ -221,6 +221,8 @@ impl Supervisor {
                 record.reason = Some(reason);
             }
         });
+        // What it says at its end must not wait for a client that does not read.
+        self.capture.let_go();
         let word = match reason {
             Reason::UserStop | Reason::Killed => self.run().dir().take_end_request(),
             _ => None,
@@ -232,6 +234,9 @@ impl Supervisor {
         let handle = self.handle();
         let mut pause = Duration::from_millis(100);
         while !self.exit.wait(Some(Instant::now())) {
+            if let Some(Inspected::Running { .. }) = self.look(&handle) {
+                self.runs_still();
+            }
             let done = match reason {
                 Reason::Killed => self.runtime.kill(&handle),
                 _ => self.runtime.stop(&handle, grace),
@@ -250,10 +255,22 @@ impl Supervisor {
         }
     }
 
+    /// The workload has been seen since its end was asked for: whatever ends it now, clocks do not
+    /// matter any more.
+    fn runs_still(&self) {
+        let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(intent) = intent.as_mut() {
+            intent.asked = Asked::BeforeTheEnd;
+        }
+    }
+
+    fn look(&self, handle: &str) -> Option<Inspected> {
+        self.runtime.inspect(&[handle]).ok()?.into_iter().next()
+    }
+
     fn has_ended(&self, handle: &str) -> bool {
-        let states = self.runtime.inspect(&[handle]).unwrap_or_default();
         matches!(
-            states.first(),
+            self.look(handle),
             Some(Inspected::Exited(_) | Inspected::Missing)
         )
     }
@@ -286,8 +303,8 @@ pub(super) fn obey(supervisor: &Arc<Supervisor>, mut signals: Signals) {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGTERM => supervisor.end(Reason::UserStop, Timestamp::now()),
-                SIGQUIT => supervisor.end(Reason::Killed, Timestamp::now()),
+                SIGTERM => supervisor.end(Reason::UserStop, Asked::now()),
+                SIGQUIT => supervisor.end(Reason::Killed, Asked::now()),
                 _ => {}
             }
         }

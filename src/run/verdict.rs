@@ -9,7 +9,22 @@ use crate::store::{Reason, State};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Intent {
     pub(super) reason: Reason,
-    pub(super) at: SystemTime,
+    pub(super) asked: Asked,
+}
+
+/// When the end of a run was asked for, as far as that matters: what had ended before ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The workload was seen to run later than that.
+    BeforeTheEnd,
+    /// At this time by our clock, which may not be that of the engine.
+    At(SystemTime),
+}
+
+impl Asked {
+    pub(super) fn now() -> Asked {
+        Asked::At(SystemTime::now())
+    }
 }
 
 /// How coarse times of files and engines may be. An end that lies clearly before the request was
@@ -18,7 +33,7 @@ const COARSE: Duration = Duration::from_millis(20);
 
 /// The final state, and why.
 pub(super) fn verdict(exit: &Exit, intent: Option<Intent>) -> (State, Reason) {
-    let intent = intent.filter(|intent| !ended_before(exit, intent.at));
+    let intent = intent.filter(|intent| !ended_before(exit, intent.asked));
     match (intent.map(|intent| intent.reason), exit) {
         (Some(Reason::Timeout), _) => (State::Failed, Reason::Timeout),
         (Some(reason), _) => (State::Stopped, reason),
@@ -36,7 +51,10 @@ pub(super) fn verdict(exit: &Exit, intent: Option<Intent>) -> (State, Reason) {
     }
 }
 
-fn ended_before(exit: &Exit, at: SystemTime) -> bool {
+fn ended_before(exit: &Exit, asked: Asked) -> bool {
+    let Asked::At(at) = asked else {
+        return false;
+    };
     exit.finished_at
         .and_then(|finished| at.duration_since(finished.0).ok())
         .is_some_and(|before| before > COARSE)
@@ -77,7 +95,7 @@ mod tests {
         let now = SystemTime::now();
         let stop = Intent {
             reason: Reason::UserStop,
-            at: now,
+            asked: Asked::At(now),
         };
         let mut exit = exit(Some(7));
         exit.finished_at = Some(Timestamp(now + Duration::from_millis(5)));
@@ -89,8 +107,17 @@ mod tests {
         assert_eq!(verdict(&exit, Some(stop)), (State::Failed, Reason::Exited));
         let timeout = Intent {
             reason: Reason::Timeout,
-            at: now,
+            asked: Asked::At(now),
         };
+        let seen = Intent {
+            asked: Asked::BeforeTheEnd,
+            ..stop
+        };
+        // The engine's clock is behind.
+        assert_eq!(
+            verdict(&exit, Some(seen)),
+            (State::Stopped, Reason::UserStop)
+        );
         exit.finished_at = None;
         assert_eq!(
             verdict(&exit, Some(timeout)),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::beginning;
 use super::supervisor::Supervisor;
 use super::verdict::verdict;
 use super::workspace;
@@ -29,7 +30,7 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
             supervisor.runtime.looks_are_cheap(),
         ),
         broken: None,
-        attach_end: AttachEnd::default(),
+        attach_end: AttachEnd::Whole,
         away: false,
         // After an adoption nothing is, and the end may be there already.
         detached: !supervisor.capture.was_attached(),
@@ -97,6 +98,14 @@ impl Watch<'_> {
                 }
                 None
             }
+            Inspected::Ending { started_at } => {
+                self.supervisor.has_started(started_at);
+                self.supervisor.capture.let_go();
+                if ended {
+                    self.reattach(handle);
+                }
+                None
+            }
             Inspected::Exited(exit) => {
                 if exit.started_at.is_some() {
                     self.supervisor.has_started(exit.started_at);
@@ -108,7 +117,7 @@ impl Watch<'_> {
                 let end = self.attachment_end();
                 Some(Exit {
                     error: end
-                        .error
+                        .error()
                         .or(Some("the container was not started".to_owned())),
                     ..Exit::default()
                 })
@@ -120,7 +129,7 @@ impl Watch<'_> {
                 Some(Exit {
                     started_at: started_at.or_else(|| Some(Timestamp::now())),
                     // 1 and 125 may be the client's own.
-                    code: end.code.filter(|code| !matches!(code, 0 | 1 | 125)),
+                    code: end.code().filter(|code| !matches!(code, 0 | 1 | 125)),
                     vanished: true,
                     error: Some("its container was removed by somebody else".to_owned()),
                     ..Exit::default()
@@ -130,8 +139,7 @@ impl Watch<'_> {
     }
 
     fn attachment_end(&mut self) -> AttachEnd {
-        let end = self.supervisor.capture.attachment_end();
-        if end != AttachEnd::default() {
+        if let Some(end) = self.supervisor.capture.attachment_end() {
             self.attach_end = end;
         }
         self.attach_end.clone()
@@ -142,7 +150,7 @@ impl Watch<'_> {
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
         self.detached = true;
-        if let Some(why) = end.error {
+        if let Some(why) = end.error() {
             self.note_break(&why);
         }
         let kept = self.supervisor.capture.kept();
@@ -164,8 +172,8 @@ impl Watch<'_> {
         }
         let end = self.attachment_end();
         // A client that ended well has said all there is. These codes may be its own.
-        let own = end.code.is_none_or(|code| matches!(code, 1 | 125..=127));
-        if self.detached || end.error.is_some() || own {
+        let own = end.code().is_none_or(|code| matches!(code, 1 | 125..=127));
+        if self.detached || own {
             self.detached = true;
             self.note_break(problem.message());
         } else {
@@ -186,14 +194,15 @@ impl Watch<'_> {
     /// Keeps all output that there is.
     fn drain(&mut self, exit: &Exit) {
         let whole = self.supervisor.capture.drain(DRAIN);
-        let end = self.attachment_end();
-        let doubtful = end.error.is_some() || (end.code.is_some() && end.code != exit.code);
-        if (self.detached || doubtful || !whole) && exit.started_at.is_some() {
-            self.catch_up();
+        let mut end = self.attachment_end();
+        let look = self.detached || !whole || is_doubtful(&end, exit);
+        if look && exit.started_at.is_some() {
+            end = self.catch_up(end);
         }
+        let interrupted = matches!(&end, AttachEnd::Failed(words) if words.interrupted);
         let why = if let Some(why) = self.supervisor.capture.failure() {
             why
-        } else if end.interrupted || ((self.detached || doubtful) && self.away) {
+        } else if interrupted || ((self.detached || is_doubtful(&end, exit)) && self.away) {
             "the engine was away".to_owned()
         } else if exit.started_at.is_some() && exit.code.is_none() {
             "the end of the workload is not known".to_owned()
@@ -203,22 +212,34 @@ impl Watch<'_> {
         self.broken.get_or_insert((Timestamp::now(), why));
     }
 
-    /// Reads the runtime's own log once more, from where ours ends.
-    fn catch_up(&mut self) {
+    /// Reads the runtime's own log once more, from where ours ends. What the end of the attachment
+    /// was, now that it is known who said its last words.
+    fn catch_up(&mut self, end: AttachEnd) -> AttachEnd {
         let capture = &self.supervisor.capture;
         let handle = self.supervisor.handle();
-        let why = match self.supervisor.runtime.reattach(&handle, capture.kept()) {
-            Ok(attached) => {
-                capture.attach(attached, self.supervisor.on_output());
-                match capture.drain(CATCH_UP) {
-                    true => capture.attachment_end().error,
-                    false => Some("the runtime's own log could not be read to its end".to_owned()),
-                }
+        let attached = match self.supervisor.runtime.reattach(&handle, capture.kept()) {
+            Ok(attached) => attached,
+            Err(problem) => {
+                let why = problem.message().to_owned();
+                self.broken.get_or_insert((Timestamp::now(), why));
+                return end;
             }
-            Err(problem) => Some(problem.message().to_owned()),
+        };
+        let (attached, beginning) = beginning::remember(attached, &end);
+        capture.attach(attached, self.supervisor.on_output());
+        let drained = capture.drain(CATCH_UP);
+        let why = match capture.attachment_end() {
+            Some(AttachEnd::Whole | AttachEnd::Code(0)) if drained => None,
+            end => Some(end.and_then(|end| end.error()).unwrap_or_else(|| {
+                "the runtime's own log could not be read to its end".to_owned()
+            })),
         };
         if let Some(why) = why {
             self.broken.get_or_insert((Timestamp::now(), why));
+        }
+        match end {
+            AttachEnd::Failed(words) if beginning.is(&words.bytes) => AttachEnd::Code(words.code),
+            end => end,
         }
     }
 
@@ -259,12 +280,22 @@ impl Watch<'_> {
     }
 }
 
+/// Whether an attachment may have ended before the workload's output did.
+fn is_doubtful(end: &AttachEnd, exit: &Exit) -> bool {
+    match end {
+        AttachEnd::Whole => false,
+        AttachEnd::Code(code) => Some(*code) != exit.code,
+        AttachEnd::Cut | AttachEnd::Failed(_) => true,
+    }
+}
+
 /// How long to wait between looks. While the output flows its end wakes the waiter anyway, so looks
 /// are rare: with docker each costs 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of
 /// a core in all.
 struct Pace {
     next: Duration,
     most: Duration,
+    cheap: bool,
 }
 
 impl Pace {
@@ -278,11 +309,13 @@ impl Pace {
         Pace {
             next: Duration::from_millis(next),
             most: Duration::from_millis(most),
+            cheap,
         }
     }
 
     fn running(&mut self) {
-        let most = Duration::from_secs(15);
+        // A client that does not read keeps the end of the output from waking us.
+        let most = Duration::from_secs(if self.cheap { 1 } else { 15 });
         if self.most != most {
             (self.next, self.most) = (Duration::from_secs(1), most);
         }

@@ -198,14 +198,47 @@ pub(crate) trait Client: Send + Sync {
 }
 
 /// How an attachment ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AttachEnd {
-    /// The exit code that it claims for the workload; [`Runtime::inspect`] confirms it.
-    pub(crate) code: Option<u8>,
-    /// What it said about a failure of its own, in the engine's words.
-    pub(crate) error: Option<String>,
-    /// Whether that means that the engine went away: then its log may have a gap, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AttachEnd {
+    /// With the workload's streams themselves: there is no more output.
+    Whole,
+    /// With an exit code that it claims for the workload; [`Runtime::inspect`] confirms it.
+    Code(u8),
+    /// Somebody killed it. There may be more output.
+    Cut,
+    /// With words that are its own, unless they were the workload's last. There may be more output.
+    Failed(LastWords),
+}
+
+/// What the process behind an attachment may have said about a failure of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastWords {
+    /// Its exit code, which would be the workload's if the words were.
+    pub(crate) code: u8,
+    /// As they came. They are not in the output.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether they mean that the engine went away: then its log may have a gap, too.
     pub(crate) interrupted: bool,
+}
+
+impl AttachEnd {
+    /// The exit code that it claims for the workload.
+    pub(crate) fn code(&self) -> Option<u8> {
+        match self {
+            AttachEnd::Code(code) => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What it said about a failure of its own, in the engine's words.
+    pub(crate) fn error(&self) -> Option<String> {
+        match self {
+            AttachEnd::Failed(words) => {
+                Some(String::from_utf8_lossy(&words.bytes).trim().to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The state of a container.
@@ -219,6 +252,10 @@ pub(crate) enum Inspected {
         started_at: Option<Timestamp>,
         /// The ports of the container, and those of the host where they are published.
         ports: Vec<(u16, u16)>,
+    },
+    /// The workload has ended, but not all of its output has been taken from it yet.
+    Ending {
+        started_at: Option<Timestamp>,
     },
     Exited(Exit),
 }

@@ -11,9 +11,10 @@ pub(crate) enum Problem {
     NotFound(String),
     /// The image is not there; getting it may help.
     ImageMissing(String),
-    /// The engine cannot be asked: absent, down, or not permitted. The second text says what to do.
+    /// The engine cannot be asked: absent, down, or not permitted. It has not heard the request. The
+    /// second text says what to do.
     Unreachable(String, String),
-    /// It may work when tried again.
+    /// It may work when tried again. There may have been no answer at all.
     Transient(String),
     /// It will not work when tried again. The engine's own words.
     Refused(String),
@@ -27,6 +28,11 @@ impl Problem {
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Problem::Unreachable(..) | Problem::Transient(_))
+    }
+
+    /// Whether the engine may have heard the request, and go on with it.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Problem::Transient(_))
     }
 
     pub(crate) fn message(&self) -> &str {

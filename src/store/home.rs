@@ -144,16 +144,24 @@ impl Home {
         for name in self.entries()? {
             let path = self.runs().join(&name);
             let ours = name.starts_with(NEW_PREFIX) || name.starts_with(GONE_PREFIX);
-            if ours && !lock::is_held(&path.join("owner.lock"))? {
+            if ours && is_abandoned(&path)? {
                 found.push(path);
             }
         }
         Ok(found)
     }
 
-    /// Removes what [`Home::debris`] found.
+    /// Removes what [`Home::debris`] found, unless somebody is at it.
     pub(crate) fn remove_debris(&self, path: &Path) -> Result<()> {
-        fs::remove_dir_all(path).map_err(|error| Error::io(Kind::Store, "remove", path, &error))
+        if !is_abandoned(path)? {
+            return Ok(());
+        }
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(Kind::Store, "remove", path, &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn entries(&self) -> Result<Vec<String>> {
@@ -182,6 +190,17 @@ impl Home {
     }
 }
 
+/// Whether nobody is making or removing a directory. For a moment it has no lock: before there is
+/// one, and when that has been removed before the rest.
+fn is_abandoned(dir: &Path) -> Result<bool> {
+    let changed = fs::metadata(dir).and_then(|metadata| metadata.modified());
+    let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+    Ok(age.is_some_and(|age| age >= MOMENT) && !lock::is_held(&dir.join("owner.lock"))?)
+}
+
+/// Longer than anybody is between two steps of making or removing a directory.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// How often one who waits for a lock asks whether to go on waiting.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -202,3 +221,28 @@ impl Drop for Making {
 /// Run directories that are not complete yet, and those that are being removed.
 pub(super) const NEW_PREFIX: &str = ".new-";
 pub(super) const GONE_PREFIX: &str = ".gone-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    /// Its owner.lock is not there yet, or not any more.
+    #[test]
+    fn what_somebody_is_at_is_no_debris() {
+        let root = std::env::temp_dir().join(format!("moat-home-{}", std::process::id()));
+        let home = Home { root: root.clone() };
+        home.prepare().unwrap();
+        let path = home.runs().join(".new-run_0123456789ab");
+        fs::create_dir(&path).unwrap();
+        assert!(home.debris().unwrap().is_empty());
+        home.remove_debris(&path).unwrap();
+        assert!(path.exists());
+        let old = SystemTime::now() - 2 * MOMENT;
+        fs::File::open(&path).unwrap().set_modified(old).unwrap();
+        assert_eq!(home.debris().unwrap(), [path.clone()]);
+        home.remove_debris(&path).unwrap();
+        assert!(!path.exists());
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -25,11 +25,13 @@ impl LogReader {
 
     /// The next whole line of the file, as it stands there; `None` at the end (for now).
     pub(crate) fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
-        if self.line.last() == Some(&b'\n') {
-            self.line.clear();
-        }
+        self.line.clear();
         self.reader.read_until(b'\n', &mut self.line)?;
         if self.line.last() != Some(&b'\n') {
+            if !self.line.is_empty() {
+                // Read again, and not continued: the writer may cut it off and write another.
+                self.reader.seek(SeekFrom::Start(self.offset))?;
+            }
             return Ok(None);
         }
         self.offset += self.line.len() as u64;
@@ -41,6 +43,50 @@ impl LogReader {
         while let Some(line) = self.next_line()? {
             if let Some(entry) = Entry::parse(line) {
                 return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The bytes of one stream, as the workload wrote them.
+#[derive(Debug)]
+pub(crate) struct StreamReader {
+    reader: LogReader,
+    stream: Stream,
+    skip: u64,
+}
+
+impl StreamReader {
+    pub(super) fn new(file: File, stream: Stream) -> io::Result<StreamReader> {
+        Ok(StreamReader {
+            reader: LogReader::new(file, 0)?,
+            stream,
+            skip: 0,
+        })
+    }
+
+    /// Leaves out so many bytes from here on; those that are lost count.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        self.skip += bytes;
+    }
+
+    /// The next bytes, those of one entry; `None` at the end.
+    pub(crate) fn next_bytes(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while let Some(entry) = self.reader.next_entry()? {
+            let lost = entry.lost.map_or(0, |lost| lost.of(self.stream));
+            self.skip = self.skip.saturating_sub(lost);
+            if entry.stream != self.stream {
+                continue;
+            }
+            let mut bytes = entry.data;
+            bytes.extend(entry.eol.then_some(b'\n'));
+            let skipped = self.skip.min(bytes.len() as u64);
+            self.skip -= skipped;
+            // Not more than there are.
+            bytes.drain(..skipped as usize);
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
             }
         }
         Ok(None)
@@ -207,7 +253,7 @@ fn last_newline(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::log_entry::encode;
+    use super::super::log_entry::{StreamBytes, encode};
     use super::*;
 
     fn log(entries: &[(Stream, &str, bool)], torn: &str) -> File {
@@ -278,6 +324,63 @@ mod tests {
         assert_eq!(last(&mut file, 2), ["a", "b", "c", "end"]);
         assert_eq!(last(&mut file, 3), ["a", "e", "b", "c", "end"]);
         assert_eq!(last(&mut file, 4).len(), 6);
+    }
+
+    /// A full disk: the writer takes back what it could not write to the end.
+    #[test]
+    fn a_torn_end_that_is_cut_off_under_the_reader_is_forgotten() {
+        let path = std::env::temp_dir().join(format!("moat-cut-{}", std::process::id()));
+        let entry = |text: &str| {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, "t", Stdout, text.as_bytes(), true);
+            bytes
+        };
+        let torn = &entry("lost, as there was no space for it")[..20];
+        std::fs::write(&path, [&entry("1"), torn].concat()).unwrap();
+        let mut reader = LogReader::new(File::open(&path).unwrap(), 0).unwrap();
+        let mut next = || reader.next_entry().unwrap().map(|entry| entry.data);
+        assert_eq!((next(), next()), (Some(b"1".to_vec()), None));
+        std::fs::write(&path, [entry("1"), entry("2"), entry("3")].concat()).unwrap();
+        assert_eq!(next(), Some(b"2".to_vec()));
+        assert_eq!(next(), Some(b"3".to_vec()));
+        assert_eq!(next(), None);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_stream_is_read_from_any_byte_on() {
+        let entries = [
+            (Stdout, "ab", true),
+            (Stderr, "x", true),
+            (Stdout, "cd", false),
+            (Stdout, "e", true),
+        ];
+        for skip in 0..=7 {
+            let mut stream = StreamReader::new(log(&entries, ""), Stdout).unwrap();
+            stream.skip(skip);
+            let mut read = Vec::new();
+            while let Some(bytes) = stream.next_bytes().unwrap() {
+                read.extend(bytes);
+            }
+            assert_eq!(read, b"ab\ncde\n"[skip as usize..]);
+        }
+    }
+
+    #[test]
+    fn lost_bytes_count_as_read() {
+        let mut file = log(&[(Stdout, "ab", true)], "");
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        let lost = StreamBytes {
+            stdout: 4,
+            stderr: 9,
+        };
+        crate::store::log_entry::encode_lost(&mut bytes, "t", "lost", lost);
+        encode(&mut bytes, "t", Stdout, b"hi", true);
+        let mut stream = StreamReader::new(log(&[], &String::from_utf8(bytes).unwrap()), Stdout);
+        let stream = stream.as_mut().unwrap();
+        stream.skip(8);
+        assert_eq!(stream.next_bytes().unwrap(), Some(b"i\n".to_vec()));
     }
 
     #[test]

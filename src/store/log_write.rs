@@ -6,10 +6,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::log_entry::{self, Entry, PIECE, Stream, StreamBytes};
+use super::log_read::StreamReader;
 use super::time::Timestamp;
 
 /// How long to leave a full disk alone before trying again.
@@ -25,6 +26,7 @@ const SPACE: u64 = 1024 * 1024;
 /// The only writer of a run's log. Its holder owns the run.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
+    path: PathBuf,
     file: File,
     /// The length of the file up to its last whole entry.
     length: u64,
@@ -60,6 +62,7 @@ impl LogWriter {
         file.set_len(length)?;
         file.seek(SeekFrom::Start(length))?;
         let writer = LogWriter {
+            path: path.to_owned(),
             file,
             length,
             out: Vec::new(),
@@ -131,6 +134,11 @@ impl LogWriter {
         self.end_stream(Stream::Stderr);
         self.end_outage(true);
         let _ = self.file.sync_data();
+    }
+
+    /// One stream of what is in the log so far.
+    pub(crate) fn stream(&self, stream: Stream) -> io::Result<StreamReader> {
+        StreamReader::new(File::open(&self.path)?, stream)
     }
 
     /// Since when, and why, bytes are missing. The first time counts.

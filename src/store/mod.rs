@@ -25,7 +25,7 @@ pub(crate) use id::{NAME_RULE, Name, RunId};
 pub(crate) use identity::Process;
 pub(crate) use lock::{exclusive, is_held};
 pub(crate) use log_entry::{Entry, Stream, StreamBytes};
-pub(crate) use log_read::{LogReader, last_lines};
+pub(crate) use log_read::{LogReader, StreamReader, last_lines};
 pub(crate) use log_write::LogWriter;
 pub(crate) use owned::{NewRun, OwnedRun, remove};
 pub(crate) use record::{

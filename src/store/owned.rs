@@ -252,33 +252,31 @@ impl<'a> Draft<'a> {
 
     /// Makes the run visible under its name, or says who has the name.
     fn publish(self) -> Result<std::result::Result<OwnedRun, Error>> {
-        let id = self.record.id.clone();
-        let final_dir = self.home.run(&id);
-        let published = {
-            let _lock = self.home.lock()?;
-            match self.home.claim_name(&self.record.name, &id) {
-                Ok(None) => fs::rename(self.dir.path(), final_dir.path())
-                    .map_err(|error| Error::io(Kind::Store, "make", final_dir.path(), &error)),
-                Ok(Some((holder, state))) => {
-                    let _ = fs::remove_dir_all(self.dir.path());
-                    return Ok(Err(name_taken(&self.record.name, &holder, state.as_str())));
-                }
-                Err(error) => Err(error),
-            }
-        };
-        match published {
-            Ok(()) => Ok(Ok(OwnedRun {
-                home: self.home.clone(),
-                dir: final_dir,
-                lock: Some(self.lock),
-                ended: false,
-                record: self.record,
-            })),
-            Err(error) => {
-                let _ = fs::remove_dir_all(self.dir.path());
-                Err(error)
-            }
+        let final_dir = self.home.run(&self.record.id);
+        let appeared = self.appear_as(&final_dir);
+        if !matches!(appeared, Ok(Ok(()))) {
+            // Whatever is in the way, the draft is not left behind.
+            let _ = fs::remove_dir_all(self.dir.path());
         }
+        Ok(appeared?.map(|()| OwnedRun {
+            home: self.home.clone(),
+            dir: final_dir,
+            lock: Some(self.lock),
+            ended: false,
+            record: self.record,
+        }))
+    }
+
+    /// Takes the name, and the place where everybody looks. The inner error: another run has the name.
+    fn appear_as(&self, final_dir: &RunDir) -> Result<std::result::Result<(), Error>> {
+        let _lock = self.home.lock()?;
+        let name = &self.record.name;
+        if let Some((holder, state)) = self.home.claim_name(name, &self.record.id)? {
+            return Ok(Err(name_taken(name, &holder, state.as_str())));
+        }
+        fs::rename(self.dir.path(), final_dir.path())
+            .map_err(|error| Error::io(Kind::Store, "make", final_dir.path(), &error))?;
+        Ok(Ok(()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,10 @@ pub(crate) enum EndRequest {
 }
 
 const KILL: &str = "kill";
+
+/// How long something that was asked of an engine may take to come into being after the one who asked
+/// is dead.
+const IN_FLIGHT: Duration = Duration::from_secs(60);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +146,27 @@ impl RunDir {
 
     pub(super) fn supervisor_log(&self) -> PathBuf {
         self.path.join("supervisor.log")
+    }
+
+    fn making(&self) -> PathBuf {
+        self.path.join("making")
+    }
+
+    /// Notes that an engine is about to be asked to make something.
+    pub(crate) fn begin_making(&self) {
+        let _ = file::create(&self.making());
+    }
+
+    /// Notes that it has answered.
+    pub(crate) fn end_making(&self) {
+        let _ = file::remove_if_there(&self.making());
+    }
+
+    /// Whether an engine that was asked may still be at it.
+    pub(crate) fn is_making(&self) -> bool {
+        let since = fs::metadata(self.making()).and_then(|metadata| metadata.modified());
+        let age = since.ok().and_then(|since| since.elapsed().ok());
+        age.is_some_and(|age| age < IN_FLIGHT)
     }
 
     fn stop_request(&self) -> PathBuf {

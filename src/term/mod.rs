@@ -8,7 +8,7 @@ mod text;
 
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
-pub(crate) use text::{age, harmless, plain};
+pub(crate) use text::{age, harmless, harmless_json, plain};
 
 use std::os::fd::AsFd;
 

@@ -17,6 +17,22 @@ pub(crate) fn harmless(text: &str) -> String {
     out
 }
 
+/// The same for a JSON document, which stays the same document. Such characters stand in its strings
+/// alone, but for the line ends between its tokens.
+pub(crate) fn harmless_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_harmful(letter) && letter != '\n' {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
 fn is_harmful(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -85,6 +101,23 @@ mod tests {
         ] {
             assert!(!harmless(bad).chars().any(is_harmful), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_json_document_stays_what_it_is() {
+        let value = vec![
+            "plain \u{e9}\u{1f600}",
+            "\u{9b}2J \u{202e}x\u{200b} \u{7f}\n",
+        ];
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let safe = harmless_json(&text);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&safe).unwrap(), value);
+        assert!(
+            !safe
+                .chars()
+                .any(|letter| is_harmful(letter) && letter != '\n')
+        );
+        assert!(safe.contains("\\u009b2J \\u202ex\\u200b \\u007f"), "{safe}");
     }
 
     #[test]

@@ -159,6 +159,18 @@ fn created_but_not_started() {
     );
 }
 
+/// The connection broke when the engine had heard the request: what it made does not stay.
+#[test]
+fn created_without_an_answer() {
+    let fake = Fake::new().answer(
+        "create",
+        "(usual \"$@\") >/dev/null; echo 'error during connect: Post \"http://x/create\": EOF' >&2; exit 1",
+    );
+    fake.run().stderr_contains("EOF").status(125);
+    let record = fake.assert_end("failed", "start-error");
+    assert!(record["cleaned_at"].is_string(), "{record}");
+}
+
 /// Advice on stderr of a client that succeeds is none of the workload's output, and no error.
 #[test]
 fn a_warning_with_success_is_no_error() {

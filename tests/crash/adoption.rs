@@ -1,14 +1,14 @@
 //! Taking over: once, at the very byte, from the right engine, and never on a guess.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use crate::harness::{Moat, until};
 use crate::support::{
-    Bwrap, Docker, EXITED_7, adoptions, assert_ended, assert_log, kill_supervisor, lines, list,
-    on_both, print_lines, settled, wait_for,
+    Bwrap, Docker, EXITED_7, adoptions, assert_ended, assert_log, docker_through, kill_supervisor,
+    lines, list, on_both, print_lines, settled, wait_for,
 };
 
 on_both!(
@@ -18,6 +18,7 @@ on_both!(
     the_end_of_the_input_is_noted,
     a_long_last_line_without_a_newline_is_whole,
     reading_commands_adopt,
+    a_run_that_cannot_be_read_is_destroyed_whole,
 );
 
 fn waiter() -> String {
@@ -327,23 +328,33 @@ fn what_a_power_loss_took_is_not_made_up() {
 #[test]
 fn a_container_that_comes_late_is_found() {
     let Some(moat) = Moat::on(Docker) else { return };
-    let (bin, mark) = (moat.root().join("bin"), moat.root().join("creating"));
-    fs::create_dir(&bin).unwrap();
+    let mark = moat.root().join("creating");
     let slow = format!(
-        "#!/bin/sh\nPATH={}\n[ \"$1\" != create ] || {{ touch '{}'; sleep 4; }}\nexec docker \"$@\"\n",
-        std::env::var("PATH").unwrap(),
+        "[ \"$1\" != create ] || {{ touch '{}'; sleep 4; }}\nexec docker \"$@\"\n",
         mark.display()
     );
-    fs::write(bin.join("docker"), slow).unwrap();
-    fs::set_permissions(bin.join("docker"), PermissionsExt::from_mode(0o755)).unwrap();
-    let moat = moat.path_prepend(bin);
+    let moat = docker_through(moat, &slow);
     let client = moat.sh("echo ran").spawn();
     until("the container is about to be made", || mark.exists());
     let id = moat.only_id();
     kill_supervisor(&moat, &id);
-    assert_eq!(client.wait().code, Some(125));
-    settled(&moat, &id);
+    let done = client.wait();
+    assert_eq!(done.code, Some(125), "{done}");
+    let record = moat.record(&id);
+    assert_eq!(record["reason"], "start-error", "{record:#}");
     until("the container is made", || !moat.containers().is_empty());
-    moat.args(["clean", "--force"]).any_stdout().success();
+    // Nobody has said that the run left nothing.
+    list(&moat);
+    settled(&moat, &id);
     assert_eq!(moat.containers(), [""; 0]);
+}
+
+/// The disk lost the record: what was made is found by its name.
+fn a_run_that_cannot_be_read_is_destroyed_whole(moat: &Moat) {
+    let id = abandoned(moat);
+    fs::write(moat.run_dir(&id).join("run.json"), "").unwrap();
+    let call = moat.args(["destroy", "-f", &id]);
+    call.stdout(format!("{id}\n")).success();
+    assert!(moat.ids().is_empty());
+    assert_eq!(moat.leftovers(), [""; 0]);
 }

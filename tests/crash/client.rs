@@ -69,6 +69,25 @@ fn before_started(moat: &Moat) {
     }
 }
 
+/// The run is lost under a client that was told to stop it: it says so.
+#[test]
+fn what_goes_wrong_after_an_interrupt_is_said() {
+    let Some(moat) = Moat::on(crate::support::Bwrap) else {
+        return;
+    };
+    let call = moat.args(["run", "--", "true"]).checkpoint("reserved");
+    let client = call.spawn();
+    let supervisor = moat.wait_checkpoint("reserved");
+    client.signal(Signal::INT);
+    client.wait_stderr("Stopping the run");
+    std::fs::remove_dir_all(moat.run_dir(&moat.only_id())).unwrap();
+    crate::support::kill(supervisor);
+    let done = client.wait();
+    assert_eq!(done.code, Some(130), "{done}");
+    assert!(done.stderr_text().contains("error: "), "{done}");
+    std::fs::remove_dir_all(moat.home()).unwrap();
+}
+
 fn running(moat: &Moat) -> (Running, String) {
     let client = moat.sh(&script()).spawn();
     client.wait_stdout("line-50\n");

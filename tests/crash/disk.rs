@@ -259,3 +259,16 @@ fn stop_works_on_a_full_disk() {
         until("it is clean", || !moat.record(&id)["cleaned_at"].is_null());
     }
 }
+
+/// Nothing stays of a run that could not be given a name.
+#[test]
+fn a_home_that_cannot_be_locked_gets_no_half_made_run() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    moat.run(["true"]).success();
+    let lock = moat.home().join("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    moat.run(["true"]).any_stderr().status(1);
+    let left = fs::read_dir(moat.home().join("runs")).unwrap().count();
+    assert_eq!(left, 1, "the first run, and nothing else");
+}

@@ -8,7 +8,9 @@
 mod harness;
 
 mod adoption;
+mod attach;
 mod client;
+mod clock;
 mod disk;
 mod engine;
 mod engine_restart;
@@ -17,6 +19,7 @@ mod ports;
 mod requests;
 mod secrets;
 mod shim;
+mod stalled;
 mod supervisor;
 mod support;
 mod workspace;

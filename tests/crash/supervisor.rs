@@ -106,6 +106,23 @@ fn with_the_workload(moat: &Moat, mode: Mode, point: &str) {
     assert_client(mode, &client, true, EXITED_7);
 }
 
+/// The sandbox gets all that it was to get, or nothing.
+#[test]
+fn while_the_sandbox_is_set_up() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    let long = "x".repeat(100_000);
+    let flags = ["-b", "-e", "LONG", "-e", "LAST=last"];
+    let script = "echo ${#LONG} $LAST; exit 7";
+    let call = moat.run_with(flags, ["sh", "-c", script]);
+    let client = call.env("LONG", &long).checkpoint("shim-spawned").spawn();
+    kill(moat.wait_checkpoint("shim-spawned"));
+    let client = succeed(&moat, Background, client);
+    let id = moat.only_id();
+    assert_ended(&moat, &id, EXITED_7);
+    assert_log(&moat, &id, "100000 last\n", "");
+    assert_client(Background, &client, true, EXITED_7);
+}
+
 fn while_it_runs(moat: &Moat, mode: Mode) {
     let script = print_lines(1, LINES) + &wait_for("go") + &print_lines(LINES + 1, 200) + "exit 7";
     let client = start(moat, mode, None, &script);

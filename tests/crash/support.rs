@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -198,6 +199,17 @@ pub(crate) fn assert_same(expected: &str, found: &str) {
 pub(crate) fn times(record: &Value) -> Vec<&str> {
     let keys = ["created_at", "started_at", "finished_at", "cleaned_at"];
     keys.iter().filter_map(|key| record[key].as_str()).collect()
+}
+
+/// Puts a shell script between moat and docker, which it finds under that name.
+pub(crate) fn docker_through(moat: Moat, script: &str) -> Moat {
+    let bin = moat.root().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let script = format!("#!/bin/sh\nPATH={path}\n{script}");
+    fs::write(bin.join("docker"), script).unwrap();
+    fs::set_permissions(bin.join("docker"), PermissionsExt::from_mode(0o755)).unwrap();
+    moat.path_prepend(bin)
 }
 
 /// How often a run was adopted.

@@ -27,7 +27,7 @@ pub(crate) use init::{COMMAND as INIT, init};
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,6 +43,7 @@ use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, Exit, ImageBuild,
     Inspected, Labelled, Runtime, child,
 };
+use crate::failpoint::checkpoint;
 use crate::store::{
     Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
 };
@@ -188,18 +189,17 @@ impl Runtime for Bwrap {
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
         let dir = self.dir()?;
-        let (reader, writer) = rustix::pipe::pipe().map_err(|error| failed(&error.into()))?;
+        let arguments = in_memory(&(sandbox::args(dir, spec).join("\0") + "\0"));
+        let arguments = arguments.map_err(|error| failed(&error))?;
         // Inherited by the shim, and through it by bwrap, which reads its arguments from there: so
-        // no value is on a command line.
-        rustix::io::fcntl_setfd(&reader, FdFlags::empty())
-            .map_err(|error| failed(&error.into()))?;
-        rustix::io::fcntl_setfd(&writer, FdFlags::CLOEXEC)
+        // no value is on a command line, and whoever is killed, they are whole.
+        rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(shim::COMMAND)
             .arg(dir)
-            .arg(reader.as_raw_fd().to_string())
+            .arg(arguments.as_raw_fd().to_string())
             .arg(spec.user.uid.to_string())
             .arg(spec.user.gid.to_string())
             .arg(limits::encode(&spec.ulimits))
@@ -209,10 +209,8 @@ impl Runtime for Bwrap {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(&error))?;
-        drop(reader);
-        let args = sandbox::args(dir, spec).join("\0") + "\0";
-        // If the shim is gone already, its status says so.
-        let _ = File::from(writer).write_all(args.as_bytes());
+        drop(arguments);
+        checkpoint("shim-spawned");
         let bells = (child.stdout.take(), child.stderr.take());
         wait_locked(dir, &mut child)?;
         Ok(Attached {
@@ -244,12 +242,14 @@ impl Runtime for Bwrap {
         let state = if !dir.exists() {
             Inspected::Missing
         } else if self.is_alive()? {
-            match status::started(dir) {
-                Some(_) => Inspected::Running {
-                    started_at: modified(&dir.join("shim")),
+            let started_at = modified(&dir.join("shim"));
+            match (status::started(dir), status::exit_code(dir)) {
+                (Some(_), None) => Inspected::Running {
+                    started_at,
                     ports: Vec::new(),
                 },
-                None => Inspected::Created,
+                (Some(_), Some(_)) => Inspected::Ending { started_at },
+                (None, _) => Inspected::Created,
             }
         } else if dir.join("shim").exists() {
             Inspected::Exited(exit(dir))
@@ -278,8 +278,9 @@ impl Runtime for Bwrap {
             shim.signal(Signal::QUIT);
         }
         match self.wait_gone(PATIENCE)? {
-            true => Ok(()),
-            false => self.kill_shim(),
+            // A shim without a sandbox has output that nobody else has.
+            false if status::exit_code(self.dir()?).is_none() => self.kill_shim(),
+            _ => Ok(()),
         }
     }
 
@@ -337,6 +338,21 @@ fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
 
 fn no_images() -> Problem {
     Problem::Refused("bwrap has no images".to_owned())
+}
+
+/// A file that is nowhere but in memory, to be read from its beginning.
+#[cfg(target_os = "linux")]
+fn in_memory(text: &str) -> io::Result<File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create("moat", flags)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory(_text: &str) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Waits until the shim holds its lock: from then on the lock says whether it lives.
@@ -400,7 +416,8 @@ impl Client for ShimClient {
         if let Some(child) = child.as_mut() {
             let _ = child::wait_until(child, Instant::now() + PATIENCE);
         }
-        AttachEnd::default()
+        // The files hold what it wrote, whoever is killed.
+        AttachEnd::Whole
     }
 }
 

@@ -12,10 +12,13 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::FallocateFlags;
-use rustix::io::FdFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -36,6 +39,15 @@ const START: Duration = Duration::from_secs(3);
 /// workload can be ahead of the supervisor.
 const PER_RING: usize = 256;
 const UNHEARD: usize = 4096;
+
+/// The most that is taken from a pipe at once, in bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// How often one whose bell nobody hears looks whether the sandbox is over.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 
 /// How much space is kept for each stream from the start, in bytes.
 const RESERVE: u64 = 256 * 1024;
@@ -100,11 +112,17 @@ impl<'a> Request<'a> {
         let dir = self.dir.clone();
         let bwrap = child.id();
         std::thread::spawn(move || obey(signals, &dir, bwrap));
+        let over = Arc::new(AtomicBool::new(false));
+        let bells = (
+            Bell::new(io::stdout(), &over),
+            Bell::new(io::stderr(), &over),
+        );
         let copies = [
-            stdout.map(|pipe| std::thread::spawn(move || copy(pipe, spools.0, io::stdout()))),
-            stderr.map(|pipe| std::thread::spawn(move || copy(pipe, spools.1, io::stderr()))),
+            stdout.map(|pipe| std::thread::spawn(move || copy(pipe, spools.0, &bells.0))),
+            stderr.map(|pipe| std::thread::spawn(move || copy(pipe, spools.1, &bells.1))),
         ];
         let code = child.wait()?.code();
+        over.store(true, Ordering::Release);
         for copy in copies.into_iter().flatten() {
             let _ = copy.join();
         }
@@ -168,15 +186,49 @@ impl<'a> Request<'a> {
     }
 }
 
+/// What tells the supervisor that there is more, and holds the workload back, as a pipe to the
+/// supervisor would: it takes only so many rings that nobody has heard. Without a supervisor nobody
+/// is held back, and once the sandbox is over there is nobody to hold back.
+struct Bell<F> {
+    fd: F,
+    over: Arc<AtomicBool>,
+}
+
+impl<F: AsFd> Bell<F> {
+    fn new(fd: F, over: &Arc<AtomicBool>) -> Bell<F> {
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, UNHEARD);
+        // The writing end is ours alone.
+        let flags = rustix::fs::fcntl_getfl(&fd).unwrap_or(OFlags::WRONLY);
+        let _ = rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
+        let over = Arc::clone(over);
+        Bell { fd, over }
+    }
+
+    /// Rings for so many bytes of output.
+    fn ring(&self, bytes: usize) {
+        let rings = [b'.'; BUFFER / PER_RING];
+        let mut left = &rings[..bytes.div_ceil(PER_RING)];
+        while !left.is_empty() && !self.over.load(Ordering::Acquire) {
+            match rustix::io::write(&self.fd, left) {
+                Ok(count) => left = &left[count..],
+                Err(Errno::AGAIN) => self.wait(),
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Waits a moment until a ring may be heard.
+    fn wait(&self) {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
+        let _ = poll(&mut fds, Some(&LOOK));
+    }
+}
+
 /// Appends a stream to its file and rings. When the disk is full, it waits for space: the workload
 /// waits with it, and nothing is lost. The supervisor makes space by releasing what it has read.
-///
-/// The bell holds the workload back, too, as a pipe to the supervisor would: it takes only so many
-/// rings that nobody has heard. Without a supervisor nobody is held back.
-fn copy(mut pipe: impl Read, mut spool: File, mut bell: impl Write + AsFd) {
-    let _ = rustix::pipe::fcntl_setpipe_size(&bell, UNHEARD);
-    let rings = [b'.'; 64 * 1024 / PER_RING];
-    let mut buffer = vec![0; 64 * 1024];
+fn copy(mut pipe: impl Read, mut spool: File, bell: &Bell<impl AsFd>) {
+    let mut buffer = vec![0; BUFFER];
     loop {
         let count = match pipe.read(&mut buffer) {
             Ok(0) => return,
@@ -191,9 +243,7 @@ fn copy(mut pipe: impl Read, mut spool: File, mut bell: impl Write + AsFd) {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
-        let _ = bell
-            .write_all(&rings[..count.div_ceil(PER_RING)])
-            .and_then(|()| bell.flush());
+        bell.ring(count);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `docker start --attach` and `docker logs` write their own errors to the same standard error as
 //! the workload's. A line that looks like one is held back until it is known: if something follows,
-//! or the client ends well, it was the workload's; if the client failed, it was its own.
+//! or the client ends well, it was the workload's; if the client failed, it may be its own, and the
+//! engine's log tells.
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::problem::Result;
-use super::super::{AttachEnd, Attached, Client, child};
+use super::super::{AttachEnd, Attached, Client, LastWords, child};
 use super::classify::classify;
 use crate::store::StreamBytes;
 
@@ -51,7 +52,7 @@ pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let client = Arc::new(DockerClient {
         child: Mutex::new(child),
-        error: Mutex::new(None),
+        words: Mutex::new(None),
     });
     let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
         return Err(super::failed(&io::ErrorKind::BrokenPipe.into()));
@@ -72,7 +73,8 @@ pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached
 
 struct DockerClient {
     child: Mutex<Child>,
-    error: Mutex<Option<String>>,
+    /// What was held back to the end, and may be its own.
+    words: Mutex<Option<Vec<u8>>>,
 }
 
 impl DockerClient {
@@ -97,15 +99,18 @@ impl Client for Handle {
     }
 
     fn ended(&self) -> AttachEnd {
-        let code = self.0.code();
-        let mut error = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = error.take();
-        AttachEnd {
-            code,
-            interrupted: error
-                .as_deref()
-                .is_some_and(|text| classify(text).may_pass()),
-            error,
+        // Without a code it was killed, and more may have been to come.
+        let Some(code) = self.0.code() else {
+            return AttachEnd::Cut;
+        };
+        let mut words = self.0.words.lock().unwrap_or_else(PoisonError::into_inner);
+        match words.take() {
+            None => AttachEnd::Code(code),
+            Some(bytes) => AttachEnd::Failed(LastWords {
+                code,
+                interrupted: classify(&String::from_utf8_lossy(&bytes)).may_pass(),
+                bytes,
+            }),
         }
     }
 }
@@ -165,15 +170,12 @@ impl WithoutOwnWords {
         }
         let held = std::mem::take(&mut self.held);
         match self.client.code() {
-            Some(1 | 125..=127) | None => {
-                let text = String::from_utf8_lossy(&held).trim().to_owned();
-                let mut error = self
-                    .client
-                    .error
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                *error = Some(text);
+            Some(1 | 125..=127) => {
+                let words = &self.client.words;
+                *words.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
             }
+            // Somebody killed it, in whatever it was saying: the engine's log has that.
+            None => {}
             Some(_) => self.ready = held,
         }
     }

@@ -20,6 +20,10 @@ pub(super) fn classify(stderr: &str) -> Problem {
     }
     // What the engine itself answers, e.g. about a registry that it cannot reach, was reached.
     let answered = lower.contains("error response from daemon");
+    // The connection broke; what was asked for may have been heard.
+    if lower.contains("error during connect") && !says(&["dial ", "connection refused"]) {
+        return Problem::Transient(text);
+    }
     if !answered && says(UNREACHABLE) {
         return Problem::unreachable(
             format!("docker's engine cannot be reached: {text}"),
@@ -115,6 +119,10 @@ mod tests {
             "unreachable",
         ),
         ("error waiting for container: unexpected EOF", "transient"),
+        (
+            "error during connect: Post \"http://%2Fvar%2Frun%2Fdocker.sock/v1.41/containers/create?name=x\": EOF",
+            "transient",
+        ),
         (
             "Error response from daemon: Get \"http://localhost:5999/v2/\": dial tcp 127.0.0.1:5999: connect: connection refused",
             "refused",

@@ -234,7 +234,11 @@ impl Runtime for Docker {
         let mut command = self.command();
         command.args(&request.args).envs(request.environment);
         self.finish(&mut command, &request.input, PATIENCE, &|| true)?;
-        self.fill(spec)
+        self.fill(spec).map_err(|problem| match problem {
+            // There is a container by now.
+            Problem::Unreachable(text, _) => Problem::Transient(text),
+            problem => problem,
+        })
     }
 
     fn save_workspace(&self, handle: &str, into: File) -> Result<()> {

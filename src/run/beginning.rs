@@ -1,0 +1,85 @@
+//! What a container's standard error begins with, when it is read once more.
+//!
+//! The last words of an engine's client stand where the workload's may stand. They are left out of
+//! the output, so that the engine's log, read from there on, begins with them if they were the
+//! workload's.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::runtime::{AttachEnd, Attached};
+
+/// The first bytes of a stream, as far as it was read.
+#[derive(Clone, Default)]
+pub(super) struct Beginning(Arc<Mutex<Vec<u8>>>);
+
+impl Beginning {
+    pub(super) fn is(&self, bytes: &[u8]) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .starts_with(bytes)
+    }
+}
+
+/// Remembers as much of an attachment's standard error as an earlier one said at its end.
+pub(super) fn remember(attached: Attached, earlier: &AttachEnd) -> (Attached, Beginning) {
+    let beginning = Beginning::default();
+    let AttachEnd::Failed(words) = earlier else {
+        return (attached, beginning);
+    };
+    let stderr = Box::new(Remembering {
+        stream: attached.stderr,
+        left: words.bytes.len(),
+        beginning: beginning.clone(),
+    });
+    (Attached { stderr, ..attached }, beginning)
+}
+
+struct Remembering {
+    stream: Box<dyn Read + Send>,
+    left: usize,
+    beginning: Beginning,
+}
+
+impl Read for Remembering {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        let first = count.min(self.left);
+        if first > 0 {
+            self.left -= first;
+            let seen = &self.beginning.0;
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(&buffer[..first]);
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_are_remembered_and_all_are_read() {
+        let beginning = Beginning::default();
+        let mut stream = Remembering {
+            stream: Box::new(&b"Error: x\nmore"[..]),
+            left: 9,
+            beginning: beginning.clone(),
+        };
+        let mut buffer = [0; 4];
+        let mut read = Vec::new();
+        loop {
+            let count = stream.read(&mut buffer).unwrap();
+            if count == 0 {
+                break;
+            }
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(read, b"Error: x\nmore");
+        assert!(beginning.is(b"Error: x\n"));
+        assert!(!beginning.is(b"Error: y\n") && !beginning.is(b"Error: x\nm"));
+    }
+}

@@ -1,0 +1,130 @@
+//! A client whose output nobody reads: it holds the workload back, but never the end of the run, and
+//! it gets everything once somebody does read.
+
+use std::io::{PipeReader, Read};
+
+use crate::harness::{Moat, Running, until};
+use crate::support::{
+    Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_both, supervisor_of, wait_for,
+};
+
+on_both!(
+    a_stop_lets_the_workload_say_its_last_words,
+    what_is_too_much_for_memory_comes_from_the_log,
+);
+
+/// Starts a script whose client writes both streams into a pipe that nobody reads yet.
+fn start(moat: &Moat, script: &str) -> (Running, String, PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let both = writer.try_clone().unwrap();
+    let call = moat.sh(script).stdout_to(writer).stderr_to(both);
+    let client = call.spawn();
+    let id = crate::harness::until_some("a run appears", || moat.ids().pop());
+    (client, id, reader)
+}
+
+/// Reads what the client has for us, to the end.
+fn read_all(mut reader: PipeReader) -> String {
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[track_caller]
+fn wait_ended(moat: &Moat, id: &str) {
+    until("it has ended, though nobody reads", || {
+        is_terminal(&moat.record(id))
+    });
+}
+
+#[track_caller]
+fn wait_long_log(moat: &Moat, id: &str, bytes: u64) {
+    let log = moat.run_dir(id).join("logs.jsonl");
+    until("much is printed", || {
+        std::fs::metadata(&log).is_ok_and(|log| log.len() > bytes)
+    });
+}
+
+fn a_stop_lets_the_workload_say_its_last_words(moat: &Moat) {
+    let script = "trap 'echo last; exit 3' TERM; i=1; while :; do echo $i; i=$((i+1)); done";
+    let (client, id, reader) = start(moat, script);
+    wait_long_log(moat, &id, 200_000);
+    // It would wait for ever to be read, and then be killed.
+    let done = moat.args(["stop", "--time", "60", &id]).any_stdout();
+    let done = done.success();
+    assert!(done.took.as_secs() < 20, "{done}");
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["reason"], &record["exit_code"]),
+        (&"user-stop".into(), &3.into()),
+        "{record:#}"
+    );
+    let text = read_all(reader);
+    let last = u32::try_from(text.lines().count()).unwrap() - 1;
+    assert_same(&(lines("", 1, last) + "last\n"), &text);
+    assert_log(moat, &id, &text, "");
+    assert_eq!(client.wait().code, Some(3));
+}
+
+fn what_is_too_much_for_memory_comes_from_the_log(moat: &Moat) {
+    const MANY: u32 = 3_000_000;
+    let script = format!(
+        "trap 'seq 1 {MANY}; exit 3' TERM; echo ready; {}",
+        wait_for("never")
+    );
+    let (client, id, reader) = start(moat, &script);
+    moat.wait_log(&id, "ready");
+    let stop = moat.args(["stop", "--time", "60", &id]).any_stdout();
+    let stop = stop.spawn();
+    wait_ended(moat, &id);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", supervisor_of(moat, &id)));
+    let status = status.unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak: u32 = peak
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    assert!(peak < 16_000, "{peak} kB for 23 MB of output");
+    let expected = format!("ready\n{}", lines("", 1, MANY));
+    assert_same(&expected, &read_all(reader));
+    assert_log(moat, &id, &expected, "");
+    assert_eq!(client.wait().code, Some(3));
+    assert_eq!(stop.wait().code, Some(0));
+}
+
+/// Fills all that is between it and the client, and ends.
+#[test]
+fn a_workload_that_has_ended_is_seen_to() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    // dd gives up where a write would block.
+    let script = "n=0; while [ $n -lt 20 ]; do \
+         yes | dd bs=256 iflag=fullblock oflag=nonblock status=noxfer 2>>/workspace/dd; \
+         n=$((n+1)); sleep 0.05; done; exit 7";
+    let (client, id, reader) = start(&moat, script);
+    wait_ended(&moat, &id);
+    let said = std::fs::read_to_string(moat.workspace().join("dd")).unwrap();
+    let blocks = said.lines().filter_map(|line| {
+        let (whole, _) = line.strip_suffix(" records out")?.split_once('+')?;
+        whole.parse::<usize>().ok()
+    });
+    let expected = "y\n".repeat(128 * blocks.sum::<usize>());
+    assert!(expected.len() > 1_000_000, "it was held back: {said}");
+    assert_same(&expected, &read_all(reader));
+    assert_log(&moat, &id, &expected, "");
+    assert_eq!(client.wait().code, Some(7));
+}
+
+/// The end of the log has to be looked up, and reading it must not wait for the client either.
+#[test]
+fn a_last_look_at_the_engines_log_waits_for_nobody() {
+    let Some(moat) = Moat::on(Docker) else { return };
+    let script = "seq 1 25000 >&2; echo 'Error: x' >&2; exit 1";
+    let (client, id, reader) = start(&moat, script);
+    wait_ended(&moat, &id);
+    let expected = lines("", 1, 25_000) + "Error: x\n";
+    assert_same(&expected, &read_all(reader));
+    assert_log(&moat, &id, "", &expected);
+    assert_eq!(client.wait().code, Some(1));
+}
