@@ -2,6 +2,7 @@
 //! it gets everything once somebody does read.
 
 use std::io::{PipeReader, Read};
+use std::time::{Duration, Instant};
 
 use crate::harness::{Moat, Running, until};
 use crate::support::{
@@ -37,18 +38,26 @@ fn wait_ended(moat: &Moat, id: &str) {
     });
 }
 
+/// Waits until all is full between a workload that prints without end and us: then nothing comes to
+/// the log any more.
 #[track_caller]
-fn wait_long_log(moat: &Moat, id: &str, bytes: u64) {
+fn wait_held_back(moat: &Moat, id: &str) {
     let log = moat.run_dir(id).join("logs.jsonl");
-    until("much is printed", || {
-        std::fs::metadata(&log).is_ok_and(|log| log.len() > bytes)
+    let length = || std::fs::metadata(&log).map_or(0, |log| log.len());
+    let mut seen = (length(), Instant::now());
+    until("the workload is held back", || {
+        let now = length();
+        if now != seen.0 {
+            seen = (now, Instant::now());
+        }
+        now > 300_000 && seen.1.elapsed() > Duration::from_secs(1)
     });
 }
 
 fn a_stop_lets_the_workload_say_its_last_words(moat: &Moat) {
     let script = "trap 'echo last; exit 3' TERM; i=1; while :; do echo $i; i=$((i+1)); done";
     let (client, id, reader) = start(moat, script);
-    wait_long_log(moat, &id, 200_000);
+    wait_held_back(moat, &id);
     // It would wait for ever to be read, and then be killed.
     let done = moat.args(["stop", "--time", "60", &id]).any_stdout();
     let done = done.success();
