@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod failpoint;
 mod image;
+mod json;
 mod plan;
 mod registry;
 mod run;

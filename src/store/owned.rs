@@ -176,10 +176,7 @@ impl OwnedRun {
 
     fn write_owner(&self) -> Result<()> {
         let path = self.dir.owner_lock();
-        let owner = Process::this().map(|process| Owner {
-            process,
-            ended: Ended::of(&self.record),
-        });
+        let owner = Process::this().map(|process| Owner::new(process, Ended::of(&self.record)));
         let bytes = serde_json::to_vec(&owner).unwrap_or_default();
         let Some(lock) = &self.lock else {
             return Ok(());
@@ -240,10 +237,7 @@ impl<'a> Draft<'a> {
     }
 
     fn fill(&self) -> io::Result<()> {
-        let owner = Process::this().map(|process| Owner {
-            process,
-            ended: None,
-        });
+        let owner = Process::this().map(|process| Owner::new(process, None));
         write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
         file::create(&self.dir.log())?;
         file::create(&self.dir.reserve())?.write_all(&[0; RESERVE])?;
@@ -282,9 +276,8 @@ impl<'a> Draft<'a> {
 
 fn encode(record: &Record) -> Vec<u8> {
     // A record holds no map and no bytes that JSON cannot express.
-    let mut bytes = serde_json::to_vec_pretty(record).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    let text = crate::json::pretty(record).unwrap_or_default();
+    (text + "\n").into_bytes()
 }
 
 fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {

@@ -43,9 +43,21 @@ impl Loaded {
 /// if the run is removed in the same moment. The content of `owner.lock`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Owner {
-    #[serde(flatten)]
-    pub(super) process: Process,
+    pid: u32,
+    token: String,
     pub(super) ended: Option<Ended>,
+}
+
+impl Owner {
+    pub(super) fn new(process: Process, ended: Option<Ended>) -> Owner {
+        let Process { pid, token } = process;
+        Owner { pid, token, ended }
+    }
+
+    fn process(self) -> Process {
+        let Owner { pid, token, .. } = self;
+        Process { pid, token }
+    }
 }
 
 /// How a run is asked to end.
@@ -231,7 +243,7 @@ impl RunDir {
         let owner = fs::read(self.owner_lock())
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
-        Ok(owner.map(|owner| owner.process))
+        Ok(owner.map(Owner::process))
     }
 
     /// Blocks until nobody owns the run, and says how it ended; `None` if it has not, or if the
