@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::settings::{self, Settings};
 use crate::error::Result;
 use crate::yaml::{Source, read_file};
@@ -47,6 +49,10 @@ const UNSUPPORTED: [&str; 17] = [
 
 /// Reads the file of the project in `dir`; `None` if it has none. `shown`: what people call `dir`.
 pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<File>> {
+    // Whether it can be a workspace at all is for the plan to say.
+    if rustix::fs::access(dir, Access::EXEC_OK).is_err() {
+        return Ok(None);
+    }
     for name in NAMES {
         let label = match shown.to_str() {
             Some("" | ".") => name.to_owned(),

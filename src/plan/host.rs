@@ -76,10 +76,15 @@ impl Host {
         })
     }
 
-    /// A path of a configuration file: absolute, from `~/` on, or relative to `dir`.
+    /// A path of a configuration file: absolute, `~` or from `~/` on, or relative to `dir`.
     pub(super) fn path_in(&self, dir: &Path, path: &str) -> PathBuf {
         let home = || (self.environment)("HOME").filter(|home| !home.is_empty());
-        match path.strip_prefix("~/") {
+        let below_home = if path == "~" {
+            Some("")
+        } else {
+            path.strip_prefix("~/")
+        };
+        match below_home {
             Some(rest) => {
                 home().map_or_else(|| PathBuf::from(path), |home| Path::new(&home).join(rest))
             }

@@ -161,7 +161,11 @@ fn check_version(entry: &Entry, version: &str) -> Result<(), String> {
     if entry.offers(version) {
         return Ok(());
     }
-    let offered = entry.offered().join(", ");
+    let mut offered = entry.offered();
+    if entry.versions.is_empty() {
+        offered.insert(0, "numbers");
+    }
+    let offered = offered.join(", ");
     let default = entry.default.as_deref().unwrap_or("the newest");
     Err(format!(
         "there is no {name}@{version}; there are {offered} (default {default})"

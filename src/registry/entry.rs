@@ -117,17 +117,23 @@ impl Entry {
         {
             return !runtime.distro.is_empty();
         }
+        let numbers = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        };
         let covers = |listed: &String| {
             let rest = version.strip_prefix(listed.as_str());
-            match self.kind {
+            rest.is_some_and(|rest| match self.kind {
                 // A runtime's images have a tag for every patch version, too.
-                Kind::Runtime(_) => {
-                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                }
-                _ => rest == Some(""),
-            }
+                Kind::Runtime(_) => rest.is_empty() || rest.starts_with('.') && numbers(rest),
+                _ => rest.is_empty(),
+            })
         };
-        self.versions.is_empty() || self.versions.iter().any(covers)
+        match &self.kind {
+            // Of those that are not listed there are images of numbers alone.
+            Kind::Runtime(_) if self.versions.is_empty() => numbers(version),
+            _ => self.versions.is_empty() || self.versions.iter().any(covers),
+        }
     }
 
     /// The versions to choose from, for messages.

@@ -18,6 +18,11 @@ const MOST_NODES: u32 = 20_000;
 /// More text than this, aliases counted each time, is no configuration. In bytes.
 const MOST_TEXT: usize = 2 * 1024 * 1024;
 
+/// What is wrong with a document in our words.
+const TAG: &str = "a tag (!) has no meaning here";
+const MANY: &str = "more values than any configuration has (do aliases multiply them?)";
+const LONG: &str = "more text than any configuration has (do aliases multiply it?)";
+
 /// A node of a file, by its number in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(u32);
@@ -170,16 +175,19 @@ impl Walk {
             // What the crate says, without the place, which is said elsewhere.
             let places = [" at line ", " at position "].map(|place| said.find(place));
             let end = places.into_iter().flatten().min().unwrap_or(said.len());
-            (spot, said[..end].to_owned())
+            let said = &said[..end];
+            // In front of what we said ourselves the crate puts the keys that led there.
+            let ours = [TAG, MANY, LONG]
+                .into_iter()
+                .find(|ours| said.ends_with(ours));
+            (spot, ours.unwrap_or(said).to_owned())
         })
     }
 
     fn number<E: serde::de::Error>(&self) -> Result<Place, E> {
         let number = self.next.get();
         if number >= MOST_NODES {
-            return Err(E::custom(
-                "more values than any configuration has (do aliases multiply them?)",
-            ));
+            return Err(E::custom(MANY));
         }
         self.next.set(number + 1);
         Ok(Place(number))
@@ -188,9 +196,7 @@ impl Walk {
     fn count_text<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
         self.bytes.set(self.bytes.get() + text.len());
         match self.bytes.get() > MOST_TEXT {
-            true => Err(E::custom(
-                "more text than any configuration has (do aliases multiply it?)",
-            )),
+            true => Err(E::custom(LONG)),
             false => Ok(()),
         }
     }
@@ -288,7 +294,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Value, A::Error> {
-        Err(A::Error::custom("a tag (!) has no meaning here"))
+        Err(A::Error::custom(TAG))
     }
 }
 

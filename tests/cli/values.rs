@@ -252,7 +252,8 @@ fn a_workspace_that_may_not_be_read() {
     assert_eq!(done.code, Some(125), "{done}");
     assert_eq!(
         done.stderr_text(),
-        "error: closed/moat.yaml: permission denied\n"
+        "error: cannot use the workspace 'closed': it is not readable\n  \
+         hint: give a directory that you may read: moat run PATH -- CMD\n"
     );
     assert_nothing_made(&moat);
 }
