@@ -240,7 +240,7 @@ mod tests {
         assert!(path.exists());
         let old = SystemTime::now() - 2 * MOMENT;
         fs::File::open(&path).unwrap().set_modified(old).unwrap();
-        assert_eq!(home.debris().unwrap(), [path.clone()]);
+        assert_eq!(home.debris().unwrap(), std::slice::from_ref(&path));
         home.remove_debris(&path).unwrap();
         assert!(!path.exists());
         fs::remove_dir_all(root).unwrap();
