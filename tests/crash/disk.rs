@@ -268,7 +268,9 @@ fn a_home_that_cannot_be_locked_gets_no_half_made_run() {
     let lock = moat.home().join("lock");
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
-    moat.run(["true"]).any_stderr().status(1);
+    moat.run(["true"])
+        .stderr_contains("is a directory")
+        .status(125);
     let left = fs::read_dir(moat.home().join("runs")).unwrap().count();
     assert_eq!(left, 1, "the first run, and nothing else");
 }
