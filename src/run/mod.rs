@@ -17,6 +17,7 @@ mod container;
 mod exit;
 mod image;
 mod outlet;
+mod places;
 mod protocol;
 mod request;
 mod spawn;

@@ -1,0 +1,102 @@
+//! Places on this host that something is to be mounted on, made before an engine makes them as root.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::Plan;
+use crate::runtime::{VolumeMount, WORKSPACE};
+use crate::store::{Mount, WorkspaceMode};
+
+/// Something that is mounted, and in which there may be places to mount on.
+struct Outer<'a> {
+    target: &'a str,
+    /// Not set: it is not on this host.
+    source: Option<&'a Path>,
+    readonly: bool,
+}
+
+/// Makes the places in the workspace and in mounts that something else is to be mounted on: with the
+/// owner of what they are in, as an engine would make them root's.
+pub(super) fn make(plan: &Plan, mounts: &[Mount], volumes: &[VolumeMount]) -> Result<()> {
+    let mut outer: Vec<Outer<'_>> = vec![Outer {
+        target: WORKSPACE,
+        source: (plan.workspace_mode == WorkspaceMode::Bind).then_some(plan.workspace.as_path()),
+        readonly: false,
+    }];
+    outer.extend(mounts.iter().map(|mount| Outer {
+        target: &mount.target,
+        source: Some(&mount.source),
+        readonly: mount.readonly,
+    }));
+    outer.extend(volumes.iter().map(|volume| Outer {
+        target: &volume.target,
+        source: None,
+        readonly: volume.readonly,
+    }));
+    for path in &plan.scratch {
+        make_place(path, true, &outer)?;
+    }
+    let of_mounts = mounts
+        .iter()
+        .map(|mount| (&mount.target, mount.source.is_dir()));
+    let of_volumes = volumes.iter().map(|volume| (&volume.target, true));
+    for (target, is_dir) in of_mounts.chain(of_volumes) {
+        let around = innermost(target, &outer);
+        if around.is_some_and(|around| !around.readonly) {
+            // What cannot be made is the runtime's to make, or to refuse.
+            let _ = make_place(target, is_dir, &outer);
+        }
+    }
+    Ok(())
+}
+
+/// What a path is in.
+fn innermost<'a, 'b>(path: &str, outer: &'a [Outer<'b>]) -> Option<&'a Outer<'b>> {
+    let inside = |one: &&Outer<'_>| {
+        path.strip_prefix(one.target)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let found = outer.iter().filter(inside);
+    found.max_by_key(|one| one.target.len())
+}
+
+fn make_place(path: &str, is_dir: bool, outer: &[Outer<'_>]) -> Result<()> {
+    let Some((target, source)) =
+        innermost(path, outer).and_then(|around| Some((around.target, around.source?)))
+    else {
+        return Ok(());
+    };
+    let owner = fs::metadata(source)
+        .ok()
+        .map(|metadata| (metadata.uid(), metadata.gid()));
+    let mut place = source.to_owned();
+    let mut parts = path[target.len()..]
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .peekable();
+    while let Some(part) = parts.next() {
+        place.push(part);
+        let failed = |error: &std::io::Error| Error::io(Kind::Workspace, "make", &place, error);
+        let as_dir = is_dir || parts.peek().is_some();
+        let made = match as_dir {
+            true => fs::create_dir(&place),
+            false => fs::File::create_new(&place).map(drop),
+        };
+        match made {
+            // A link may lead anywhere, and a workload may have made it.
+            Err(_)
+                if fs::symlink_metadata(&place)
+                    .is_ok_and(|found| found.is_dir() == as_dir && !found.is_symlink()) =>
+            {
+                continue;
+            }
+            made => made.map_err(|error| failed(&error))?,
+        }
+        if let (true, Some((uid, gid))) = (rustix::process::geteuid().is_root(), owner) {
+            chown(&place, Some(uid), Some(gid)).map_err(|error| failed(&error))?;
+        }
+    }
+    Ok(())
+}
