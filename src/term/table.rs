@@ -5,7 +5,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: Option<usize>)
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.len()).collect();
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
-            widths[column] = widths[column].max(cell.chars().count());
+            widths[column] = widths[column].max(length(cell));
         }
     }
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
@@ -18,19 +18,31 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: Option<usize>)
 }
 
 fn line(row: &[String], widths: &[usize], width: Option<usize>) -> String {
-    let cells: Vec<String> = row
-        .iter()
-        .zip(widths)
-        .map(|(cell, width)| format!("{cell:<width$}"))
-        .collect();
-    let text = cells.join("  ");
-    let text = text.trim_end();
+    let mut text = String::new();
+    let mut blanks = 0;
+    for (cell, width) in row.iter().zip(widths) {
+        // Behind the last cell that says something there is nothing.
+        if !cell.is_empty() {
+            text.extend(std::iter::repeat_n(' ', blanks));
+            text.push_str(cell);
+            blanks = 0;
+        }
+        blanks += width.saturating_sub(length(cell)) + 2;
+    }
     match width {
-        Some(width) if text.chars().count() > width => {
+        Some(width) if length(&text) > width => {
             let kept: String = text.chars().take(width.saturating_sub(3)).collect();
             kept + "..."
         }
-        _ => text.to_owned(),
+        _ => text,
+    }
+}
+
+/// The number of characters.
+fn length(text: &str) -> usize {
+    match text.is_ascii() {
+        true => text.len(),
+        false => text.chars().count(),
     }
 }
 
@@ -48,6 +60,14 @@ mod tests {
         assert_eq!(
             table(&["NAME", "COMMAND"], &rows, Some(12)),
             "NAME  COM...\na     lon...\n"
+        );
+        let rows = vec![
+            vec!["a".into(), String::new(), "\u{e9}x".into()],
+            vec!["b".into()],
+        ];
+        assert_eq!(
+            table(&["N", "M", "C"], &rows, None),
+            "N  M  C\na     \u{e9}x\nb\n"
         );
     }
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Replaces what could move a terminal's cursor or deceive its reader: control, bidirectional and
 /// zero-width characters become visible escapes.
 pub(crate) fn harmless(text: &str) -> String {
+    // As nearly all is, thousands of times in a long list.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         if is_harmful(letter) {
