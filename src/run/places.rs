@@ -92,7 +92,9 @@ fn make_place(path: &str, is_dir: bool, outer: &[Outer<'_>]) -> Result<()> {
             {
                 continue;
             }
-            made => made.map_err(|error| failed(&error))?,
+            made => made.map_err(|error| {
+                failed(&error).hint("something else is mounted there, so it may be no link, and must be of the same kind")
+            })?,
         }
         if let (true, Some((uid, gid))) = (rustix::process::geteuid().is_root(), owner) {
             chown(&place, Some(uid), Some(gid)).map_err(|error| failed(&error))?;
