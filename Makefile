@@ -16,6 +16,11 @@ SOURCES = $(shell rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock
 SMALL = $(if $(TARGET),$(shell test -e "$(SOURCES)" && echo yes))
 SMALL_STD = -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size
 
+# A size means little without what it is the size of.
+NOTE_SMALL = with the standard library compiled anew for size
+NOTE_USUAL = with the standard library as it comes; 'rustup component add rust-src' makes it smaller
+NOTE_NATIVE = a native build; the budget is that of the static one
+
 SIZE_BUDGET = 1048576
 SKIPS = $(abspath $(CARGO_TARGET_DIR))/skipped.txt
 MISSING = $${XDG_CACHE_HOME:-$$HOME/.cache}/moat-tests/missing
@@ -59,8 +64,7 @@ size: ## build the release binary and hold its size against the budget
 built-size: build
 	@size=$$(wc -c <$(BIN) | tr -d ' '); \
 	echo "$(BIN): $$size bytes, $$((size * 100 / $(SIZE_BUDGET))) % of the budget of $(SIZE_BUDGET)"; \
-	$(if $(TARGET),:,echo "note: a native build; the budget is that of the static one"); \
-	$(if $(SMALL),:,echo "note: with the standard library as it comes; 'rustup component add rust-src' makes it smaller"); \
+	echo "note: $(if $(SMALL),$(NOTE_SMALL),$(if $(TARGET),$(NOTE_USUAL),$(NOTE_NATIVE)))"; \
 	test $$size -le $(SIZE_BUDGET) || { echo "error: above the budget" >&2; exit 1; }
 
 install: build ## install the binary, its man page and completions (PREFIX, DESTDIR)
