@@ -4,6 +4,7 @@
 
 mod cli;
 mod config;
+mod container;
 mod error;
 mod failpoint;
 mod image;

@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::capture::Capture;
 use super::start::{close, open_log, oversee};
 use super::supervisor::{self, Supervisor};
 use super::verdict::Asked;
 use super::{cleanup, spawn};
+use crate::container::Capture;
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, Inspected, Runtime};

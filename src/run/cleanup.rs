@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::start::PATIENCE;
 use super::supervisor::Supervisor;
 use super::workspace;
+use crate::container::Watched;
 use crate::failpoint::checkpoint;
 use crate::runtime::Inspected;
 use crate::store::{Resource, ResourceKind, Stage, Timestamp};

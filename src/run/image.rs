@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::protocol::ToClient;
 use super::supervisor::Supervisor;
+use crate::container::Watched;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::image::Build;

@@ -4,27 +4,24 @@
 //! it ([`client`]) and may die at any time. Requests reach it as signals ([`request`]); when it dies
 //! another one takes over ([`adopt`]).
 //!
-//! Inside the supervisor: the waiter ([`watch`]) polls `inspect`, keeps the output ([`capture`]),
-//! records the end and raises the exit signal ([`exit`]); the main thread waits for that signal and
+//! Inside the supervisor: the waiter watches the container ([`crate::container`]), records its end
+//! ([`settle`]) and raises the exit signal ([`exit`]); the main thread waits for that signal and
 //! cleans up ([`cleanup`]).
 
 mod adopt;
-mod beginning;
-mod capture;
 mod cleanup;
 mod client;
-mod container;
 mod exit;
 mod image;
-mod outlet;
 mod places;
 mod protocol;
 mod request;
+mod settle;
 mod spawn;
+mod specify;
 mod start;
 mod supervisor;
 mod verdict;
-mod watch;
 mod workspace;
 
 pub(crate) use adopt::{adopt, take_over};

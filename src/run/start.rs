@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::capture::Capture;
 use super::protocol::{self, Start, ToClient};
 use super::supervisor::{self, Supervisor};
 use super::verdict::Asked;
-use super::{cleanup, container, image, watch};
+use super::{cleanup, image, settle, specify};
+use crate::container::{Capture, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
@@ -165,7 +165,7 @@ fn listen(supervisor: &Arc<Supervisor>, mut reader: BufReader<UnixStream>) {
 
 /// Makes and starts the container.
 fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> Result<()> {
-    let spec = container::specify(supervisor, plan)?;
+    let spec = specify::specify(supervisor, plan)?;
     checkpoint("before-create");
     make(supervisor, plan, &spec)?;
     checkpoint("created");
@@ -180,7 +180,8 @@ fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> R
     checkpoint("before-start");
     supervisor.check_intent()?;
     let attached = supervisor.runtime.start_attached(&spec, stdin)?;
-    supervisor.capture.attach(attached, supervisor.on_output());
+    let listener = Arc::clone(supervisor).listener();
+    supervisor.capture.attach(attached, listener);
     checkpoint("attached");
     Ok(())
 }
@@ -219,7 +220,7 @@ fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> 
 pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
     let waiter = {
         let supervisor = Arc::clone(supervisor);
-        std::thread::spawn(move || watch::watch(&supervisor))
+        std::thread::spawn(move || settle::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
         supervisor.end(Reason::Timeout, Asked::now());
@@ -261,7 +262,8 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
         // Then the client never announces it, and waits for our word.
         supervisor.capture.close_gate();
     }
-    supervisor.capture.join(&supervisor.on_output());
+    let listener = Arc::clone(supervisor).listener();
+    supervisor.capture.join(&*listener);
     let Some(ended) = Ended::of(&record) else {
         return;
     };

@@ -8,10 +8,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::capture::{Capture, Event};
 use super::exit::ExitSignal;
 use super::protocol::{self, ToClient};
 use super::verdict::{Asked, Intent};
+use crate::container::{Capture, Event, Listener, Watched};
 use crate::error::{Error, Result};
 use crate::runtime::{Inspected, Runtime};
 use crate::store::{EndRequest, OwnedRun, Reason, Record, State, Timestamp};
@@ -64,11 +64,6 @@ impl Supervisor {
         self.run().record().clone()
     }
 
-    /// What the runtime calls the run's container.
-    pub(super) fn handle(&self) -> String {
-        self.run().record().id.to_string()
-    }
-
     /// Changes the record. Where that fails, the run goes on: what cannot be written now is written
     /// with the next change.
     pub(super) fn update(&self, change: impl FnOnce(&mut Record)) {
@@ -107,14 +102,6 @@ impl Supervisor {
         }
     }
 
-    /// Something that people should know: the client's stderr, and the supervisor's own log.
-    pub(super) fn notice(&self, text: &str) {
-        self.run().diary(text);
-        self.tell(&ToClient::Notice {
-            text: text.to_owned(),
-        });
-    }
-
     /// Tells the client, unless it is so far behind that it would hold us up.
     pub(super) fn tell_in_passing(&self, message: &ToClient) {
         let Some(client) = &self.client else { return };
@@ -138,7 +125,7 @@ impl Supervisor {
     }
 
     /// The ports of the host, as the engine tells them.
-    pub(super) fn has_ports(&self, published: &[(u16, u16)]) {
+    fn has_ports(&self, published: &[(u16, u16)]) {
         if self.is_started() || !self.publishes {
             return;
         }
@@ -153,7 +140,7 @@ impl Supervisor {
     }
 
     /// The workload runs: records it, and tells the client. Once.
-    pub(super) fn has_started(&self, at: Option<Timestamp>) {
+    fn has_started(&self, at: Option<Timestamp>) {
         self.started.call_once(|| {
             let at = at.unwrap_or_else(Timestamp::now);
             self.update(|record| {
@@ -172,22 +159,6 @@ impl Supervisor {
 
     pub(super) fn is_started(&self) -> bool {
         self.started.is_completed()
-    }
-
-    /// What the reading threads report.
-    pub(super) fn on_output(self: &Arc<Self>) -> impl Fn(Event) + Send + Sync + Clone + 'static {
-        let supervisor = Arc::clone(self);
-        move |event| match event {
-            Event::Output => supervisor.output_came(),
-            // Whether that ends the run is up to the client, if it is still there.
-            Event::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
-                stream: stream.as_str().to_owned(),
-            }),
-            Event::OutputBroken(stream, Some(why)) => supervisor.tell(&ToClient::OutputFailed {
-                stream: stream.as_str().to_owned(),
-                why,
-            }),
-        }
     }
 
     /// Why the run is to end, if somebody said so.
@@ -288,6 +259,55 @@ impl Supervisor {
                 "the run was stopped before it started",
             )),
         }
+    }
+}
+
+impl Watched for Supervisor {
+    fn handle(&self) -> String {
+        self.run().record().id.to_string()
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        self.runtime.as_ref()
+    }
+
+    fn capture(&self) -> &Arc<Capture> {
+        &self.capture
+    }
+
+    fn listener(self: Arc<Self>) -> Listener {
+        let supervisor = self;
+        Arc::new(move |event| match event {
+            Event::Output => supervisor.output_came(),
+            // Whether that ends the run is up to the client, if it is still there.
+            Event::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
+                stream: stream.as_str().to_owned(),
+            }),
+            Event::OutputBroken(stream, Some(why)) => supervisor.tell(&ToClient::OutputFailed {
+                stream: stream.as_str().to_owned(),
+                why,
+            }),
+        })
+    }
+
+    fn started_at(&self) -> Option<Timestamp> {
+        self.run().record().started_at
+    }
+
+    fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]) {
+        self.has_ports(ports);
+        self.has_started(started_at);
+    }
+
+    fn notice(&self, text: &str) {
+        self.run().diary(text);
+        self.tell(&ToClient::Notice {
+            text: text.to_owned(),
+        });
+    }
+
+    fn diary(&self, text: &str) {
+        self.run().diary(text);
     }
 }
 

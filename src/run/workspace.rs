@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::supervisor::Supervisor;
+use crate::container::Watched;
 use crate::runtime::Exit;
 use crate::store::{Record, WorkspaceMode, create};
 

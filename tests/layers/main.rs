@@ -6,8 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom: a module may use those behind it, never one before it.
-const LAYERS: [&str; 11] = [
-    "cli", "run", "plan", "image", "runtime", "config", "registry", "store", "yaml", "term",
+const LAYERS: [&str; 12] = [
+    "cli",
+    "run",
+    "container",
+    "plan",
+    "image",
+    "runtime",
+    "config",
+    "registry",
+    "store",
+    "yaml",
+    "term",
     "error",
 ];
 

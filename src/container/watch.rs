@@ -1,19 +1,15 @@
-//! The waiter: the one place that waits for a container, and settles its run.
+//! The waiter: the one place that waits for a container.
 //!
 //! It polls `inspect`; the end of the output wakes it at once. An engine that cannot be asked is
-//! asked again, never taken for an exit. Order at the end: all output kept, log closed, final state
-//! recorded, exit signal raised. Cleaning up is for who waits for the signal.
+//! asked again, never taken for an exit. What the end means, and what follows, is for its caller.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::beginning;
-use super::supervisor::Supervisor;
-use super::verdict::verdict;
-use super::workspace;
-use crate::failpoint::checkpoint;
+use super::capture::Capture;
+use super::{Watched, beginning};
 use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
-use crate::store::{Reason, StreamBytes, Timestamp};
+use crate::store::{StreamBytes, Timestamp};
 
 /// How long reading all of the runtime's own log may take.
 const CATCH_UP: Duration = Duration::from_secs(600);
@@ -21,34 +17,9 @@ const CATCH_UP: Duration = Duration::from_secs(600);
 /// How long the output of an exited container may take to arrive.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Watches a started container to its end.
-pub(super) fn watch(supervisor: &Arc<Supervisor>) {
-    let mut watch = Watch {
-        supervisor,
-        pace: Pace::starting(
-            supervisor.background || supervisor.publishes,
-            supervisor.runtime.looks_are_cheap(),
-        ),
-        broken: None,
-        attach_end: AttachEnd::Whole,
-        away: false,
-        // After an adoption nothing is, and the end may be there already.
-        detached: !supervisor.capture.was_attached(),
-    };
-    let mut exit = watch.until_exit();
-    if supervisor.capture.kept() != StreamBytes::default() {
-        // An engine that died just after the start may not remember it; the output does.
-        exit.started_at = exit.started_at.or(supervisor.record().started_at);
-    }
-    checkpoint("exited");
-    watch.drain(&exit);
-    watch.settle(&exit);
-    checkpoint("ended");
-    supervisor.exit.raise();
-}
-
-struct Watch<'a> {
-    supervisor: &'a Arc<Supervisor>,
+/// Watches one started container to its end.
+pub(crate) struct Watch {
+    watched: Arc<dyn Watched>,
     pace: Pace,
     /// Since when output may be missing, and why.
     broken: Option<(Timestamp, String)>,
@@ -60,12 +31,39 @@ struct Watch<'a> {
     detached: bool,
 }
 
-impl Watch<'_> {
-    fn until_exit(&mut self) -> Exit {
-        let handle = self.supervisor.handle();
+impl Watch {
+    pub(crate) fn new(watched: Arc<dyn Watched>, pace: Pace) -> Watch {
+        Watch {
+            pace,
+            broken: None,
+            attach_end: AttachEnd::Whole,
+            away: false,
+            // After an adoption nothing is, and the end may be there already.
+            detached: !watched.capture().was_attached(),
+            watched,
+        }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn until_exit(&mut self) -> Exit {
+        let mut exit = self.look_until_exit();
+        if self.capture().kept() != StreamBytes::default() {
+            // An engine that died just after the start may not remember it; the output does.
+            exit.started_at = exit.started_at.or(self.watched.started_at());
+        }
+        exit
+    }
+
+    fn capture(&self) -> &Arc<Capture> {
+        self.watched.capture()
+    }
+
+    fn look_until_exit(&mut self) -> Exit {
+        let handle = self.watched.handle();
         let mut ended_before = false;
         loop {
-            let ended = self.supervisor.capture.wait(self.pace.next());
+            let patience = self.pace.next();
+            let ended = self.capture().wait(patience);
             if ended {
                 self.pace.after_stream();
             }
@@ -74,7 +72,7 @@ impl Watch<'_> {
                 std::thread::sleep(self.pace.next());
             }
             ended_before = ended;
-            match self.supervisor.runtime.inspect(&[&handle]) {
+            match self.watched.runtime().inspect(&[&handle]) {
                 Ok(states) => {
                     let state = states.into_iter().next().unwrap_or(Inspected::Missing);
                     if let Some(exit) = self.judge(state, ended, &handle) {
@@ -90,8 +88,7 @@ impl Watch<'_> {
     fn judge(&mut self, state: Inspected, ended: bool, handle: &str) -> Option<Exit> {
         match state {
             Inspected::Running { started_at, ports } => {
-                self.supervisor.has_ports(&ports);
-                self.supervisor.has_started(started_at);
+                self.watched.runs(started_at, &ports);
                 match ended {
                     true => self.reattach(handle),
                     false => self.pace.running(),
@@ -99,8 +96,8 @@ impl Watch<'_> {
                 None
             }
             Inspected::Ending { started_at } => {
-                self.supervisor.has_started(started_at);
-                self.supervisor.capture.let_go();
+                self.watched.runs(started_at, &[]);
+                self.capture().let_go();
                 if ended {
                     self.reattach(handle);
                 }
@@ -108,7 +105,7 @@ impl Watch<'_> {
             }
             Inspected::Exited(exit) => {
                 if exit.started_at.is_some() {
-                    self.supervisor.has_started(exit.started_at);
+                    self.watched.runs(exit.started_at, &[]);
                 }
                 Some(exit)
             }
@@ -125,7 +122,7 @@ impl Watch<'_> {
             Inspected::Created => None,
             Inspected::Missing => {
                 let end = self.attachment_end();
-                let started_at = self.supervisor.record().started_at;
+                let started_at = self.watched.started_at();
                 Some(Exit {
                     started_at: started_at.or_else(|| Some(Timestamp::now())),
                     // 1 and 125 may be the client's own.
@@ -139,7 +136,7 @@ impl Watch<'_> {
     }
 
     fn attachment_end(&mut self) -> AttachEnd {
-        if let Some(end) = self.supervisor.capture.attachment_end() {
+        if let Some(end) = self.capture().attachment_end() {
             self.attach_end = end;
         }
         self.attach_end.clone()
@@ -153,11 +150,11 @@ impl Watch<'_> {
         if let Some(why) = end.error() {
             self.note_break(&why);
         }
-        let kept = self.supervisor.capture.kept();
-        match self.supervisor.runtime.reattach(handle, kept) {
+        let kept = self.capture().kept();
+        match self.watched.runtime().reattach(handle, kept) {
             Ok(attached) => {
-                let tell = self.supervisor.on_output();
-                self.supervisor.capture.attach(attached, tell);
+                let tell = Arc::clone(&self.watched).listener();
+                self.capture().attach(attached, tell);
             }
             Err(problem) => self.unreachable(&problem, true),
         }
@@ -177,7 +174,7 @@ impl Watch<'_> {
             self.detached = true;
             self.note_break(problem.message());
         } else {
-            self.supervisor.run().diary(problem.message());
+            self.watched.diary(problem.message());
         }
     }
 
@@ -185,22 +182,33 @@ impl Watch<'_> {
     fn note_break(&mut self, why: &str) {
         if self.broken.is_none() {
             self.broken = Some((Timestamp::now(), why.to_owned()));
-            self.supervisor.notice(&format!(
+            self.watched.notice(&format!(
                 "the engine does not answer ({why}); the run goes on, and moat keeps asking"
             ));
         }
     }
 
-    /// Keeps all output that there is.
-    fn drain(&mut self, exit: &Exit) {
-        let whole = self.supervisor.capture.drain(DRAIN);
+    /// Keeps all output that there is, and closes the log. Since when some may be missing, and why.
+    pub(crate) fn drain(&mut self, exit: &Exit) -> Option<(Timestamp, String)> {
+        self.keep_all(exit);
+        let broken = self.broken.take();
+        if let Some((since, why)) = &broken {
+            let text = format!("output since {since} may be missing: {why}");
+            self.capture().note(&text);
+        }
+        self.capture().close_log();
+        broken
+    }
+
+    fn keep_all(&mut self, exit: &Exit) {
+        let whole = self.capture().drain(DRAIN);
         let mut end = self.attachment_end();
         let look = self.detached || !whole || is_doubtful(&end, exit);
         if look && exit.started_at.is_some() {
             end = self.catch_up(end);
         }
         let interrupted = matches!(&end, AttachEnd::Failed(words) if words.interrupted);
-        let why = if let Some(why) = self.supervisor.capture.failure() {
+        let why = if let Some(why) = self.capture().failure() {
             why
         } else if interrupted || ((self.detached || is_doubtful(&end, exit)) && self.away) {
             "the engine was away".to_owned()
@@ -215,9 +223,9 @@ impl Watch<'_> {
     /// Reads the runtime's own log once more, from where ours ends. What the end of the attachment
     /// was, now that it is known who said its last words.
     fn catch_up(&mut self, end: AttachEnd) -> AttachEnd {
-        let capture = &self.supervisor.capture;
-        let handle = self.supervisor.handle();
-        let attached = match self.supervisor.runtime.reattach(&handle, capture.kept()) {
+        let capture = self.capture();
+        let handle = self.watched.handle();
+        let attached = match self.watched.runtime().reattach(&handle, capture.kept()) {
             Ok(attached) => attached,
             Err(problem) => {
                 let why = problem.message().to_owned();
@@ -226,7 +234,7 @@ impl Watch<'_> {
             }
         };
         let (attached, beginning) = beginning::remember(attached, &end);
-        capture.attach(attached, self.supervisor.on_output());
+        capture.attach(attached, Arc::clone(&self.watched).listener());
         let drained = capture.drain(CATCH_UP);
         let why = match capture.attachment_end() {
             Some(AttachEnd::Whole | AttachEnd::Code(0)) if drained => None,
@@ -242,42 +250,6 @@ impl Watch<'_> {
             end => end,
         }
     }
-
-    /// Closes the log and records the end.
-    fn settle(&mut self, exit: &Exit) {
-        let capture = &self.supervisor.capture;
-        if let Some((since, why)) = &self.broken {
-            capture.note(&format!("output since {since} may be missing: {why}"));
-        }
-        capture.close_log();
-        checkpoint("log-closed");
-        let outage = capture.outage();
-        let (state, mut reason) = verdict(exit, self.supervisor.intent());
-        let hook = reason == Reason::Exited && workspace::hook_failed(self.supervisor, exit);
-        if hook {
-            reason = Reason::HookFailed;
-        }
-        self.supervisor.conclude(|record| {
-            if let Some((since, why)) = &outage {
-                record.log.mark_missing(*since, why);
-            }
-            if let Some((since, why)) = &self.broken {
-                record.log.mark_missing(*since, why);
-            }
-            // Engines and files have clocks of their own, some of them coarse.
-            record.started_at = exit.started_at.map(|at| at.max(record.created_at));
-            let finished = exit.finished_at.unwrap_or_else(Timestamp::now);
-            let earliest = record.started_at.unwrap_or(record.created_at);
-            record.finished_at = Some(finished.max(earliest));
-            record.exit_code = exit.code;
-            record.oom_killed = exit.oom_killed;
-            record.error = exit.error.clone().map(|text| crate::term::harmless(&text));
-            if let (true, Some(code)) = (hook, exit.code) {
-                record.error = Some(format!("the hook pre_run failed with exit code {code}"));
-            }
-            (record.state, record.reason) = (state, Some(reason));
-        });
-    }
 }
 
 /// Whether an attachment may have ended before the workload's output did.
@@ -292,7 +264,7 @@ fn is_doubtful(end: &AttachEnd, exit: &Exit) -> bool {
 /// How long to wait between looks. While the output flows its end wakes the waiter anyway, so looks
 /// are rare: with docker each costs 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of
 /// a core in all.
-struct Pace {
+pub(crate) struct Pace {
     next: Duration,
     most: Duration,
     cheap: bool,
@@ -300,7 +272,7 @@ struct Pace {
 
 impl Pace {
     /// `awaited`: somebody waits for the start, and nothing else would tell of it.
-    fn starting(awaited: bool, cheap: bool) -> Pace {
+    pub(crate) fn starting(awaited: bool, cheap: bool) -> Pace {
         let (next, most) = match (awaited, cheap) {
             (_, true) => (1, 20),
             (true, false) => (100, 100),

@@ -10,12 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::Listener;
 use super::outlet::{Broken, Outlet};
 use crate::runtime::{AttachEnd, Attached, Client};
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
 /// What a reading thread tells the supervisor.
-pub(super) enum Event {
+pub(crate) enum Event {
     /// The workload has written something.
     Output,
     /// The client's end takes no more; why, unless it was closed.
@@ -23,7 +24,7 @@ pub(super) enum Event {
 }
 
 /// The output of one run.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     log: Mutex<LogWriter>,
     stdout: Channel,
     stderr: Channel,
@@ -71,7 +72,7 @@ enum Gate {
 
 impl Capture {
     /// `kept`: what the log holds already. `streaming`: whether there is a client to copy to.
-    pub(super) fn new(log: LogWriter, kept: StreamBytes, streaming: bool) -> Capture {
+    pub(crate) fn new(log: LogWriter, kept: StreamBytes, streaming: bool) -> Capture {
         let channel = |stream| Channel {
             stream,
             kept: AtomicU64::new(kept.of(stream)),
@@ -99,7 +100,7 @@ impl Capture {
     }
 
     /// How much of each stream is kept: where to go on reading.
-    pub(super) fn kept(&self) -> StreamBytes {
+    pub(crate) fn kept(&self) -> StreamBytes {
         StreamBytes {
             stdout: self.stdout.kept.load(Ordering::Acquire),
             stderr: self.stderr.kept.load(Ordering::Acquire),
@@ -107,10 +108,7 @@ impl Capture {
     }
 
     /// Starts reading an attachment.
-    pub(super) fn attach<F>(self: &Arc<Self>, attached: Attached, tell: F)
-    where
-        F: Fn(Event) + Send + Sync + Clone + 'static,
-    {
+    pub(crate) fn attach(self: &Arc<Self>, attached: Attached, tell: Listener) {
         let number = {
             let mut flow = self.flow();
             flow.reading = 2;
@@ -124,11 +122,11 @@ impl Capture {
             (Stream::Stderr, attached.stderr),
         ];
         for (stream, source) in streams {
-            let (capture, tell) = (Arc::clone(self), tell.clone());
+            let (capture, tell) = (Arc::clone(self), Arc::clone(&tell));
             let thread = std::thread::spawn(move || {
-                capture.read(stream, source, &tell);
+                capture.read(stream, source, &*tell);
                 capture.ended(number);
-                capture.flush(capture.channel(stream), &tell);
+                capture.flush(capture.channel(stream), &*tell);
             });
             lock(&self.threads).push(thread);
         }
@@ -268,7 +266,7 @@ impl Capture {
     }
 
     /// The client has announced the run.
-    pub(super) fn open_gate(&self) {
+    pub(crate) fn open_gate(&self) {
         let mut flow = self.flow();
         if flow.gate == Gate::Waiting {
             flow.gate = Gate::Open;
@@ -277,14 +275,14 @@ impl Capture {
     }
 
     /// The client is gone.
-    pub(super) fn close_gate(&self) {
+    pub(crate) fn close_gate(&self) {
         self.flow().gate = Gate::Closed;
         self.changed.notify_all();
     }
 
     /// Lets go of the client's stdout and stderr: whoever reads them sees their end now, and not when
     /// the run ends.
-    pub(super) fn drop_outlets(&self) {
+    pub(crate) fn drop_outlets(&self) {
         *lock(&self.stdout.outlet) = None;
         *lock(&self.stderr.outlet) = None;
         if let Ok(null) = File::options().write(true).open("/dev/null") {
@@ -294,13 +292,13 @@ impl Capture {
     }
 
     /// Makes the waiter look at once.
-    pub(super) fn poke(&self) {
+    pub(crate) fn poke(&self) {
         self.flow().poked = true;
         self.changed.notify_all();
     }
 
     /// Waits until both streams have ended, somebody pokes, or time is up. True: they have ended.
-    pub(super) fn wait(&self, patience: Duration) -> bool {
+    pub(crate) fn wait(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut flow = self.flow();
         while flow.reading > 0 && !flow.poked {
@@ -316,7 +314,7 @@ impl Capture {
     }
 
     /// The run comes to its end: from now on what the client does not read holds nobody back.
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.let_go.store(true, Ordering::Release);
         drop(self.flow());
         self.changed.notify_all();
@@ -324,7 +322,7 @@ impl Capture {
 
     /// Waits until both streams have ended, or ends them after `patience`. The workload has exited,
     /// so nothing new comes. Says whether they ended by themselves.
-    pub(super) fn drain(&self, patience: Duration) -> bool {
+    pub(crate) fn drain(&self, patience: Duration) -> bool {
         self.let_go();
         let deadline = Instant::now() + patience;
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
@@ -340,33 +338,33 @@ impl Capture {
     }
 
     /// Whether anything was ever attached.
-    pub(super) fn was_attached(&self) -> bool {
+    pub(crate) fn was_attached(&self) -> bool {
         self.flow().attachment > 0
     }
 
     /// Why a stream could not be read to its end, if so.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         lock(&self.failure).clone()
     }
 
     /// How an attachment ended whose streams have ended. Asked once; `None`: there is none (any more).
-    pub(super) fn attachment_end(&self) -> Option<AttachEnd> {
+    pub(crate) fn attachment_end(&self) -> Option<AttachEnd> {
         let client = lock(&self.attachment).take();
         client.map(|client| client.ended())
     }
 
-    pub(super) fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         lock(&self.log).note(text);
     }
 
     /// Since when, and why, the log is not complete.
-    pub(super) fn outage(&self) -> Option<(Timestamp, String)> {
+    pub(crate) fn outage(&self) -> Option<(Timestamp, String)> {
         lock(&self.log).first_outage().cloned()
     }
 
     /// Puts the log on disk, and opens it for a client that is far behind: the run may be removed
     /// before that has got everything.
-    pub(super) fn close_log(&self) {
+    pub(crate) fn close_log(&self) {
         let mut log = lock(&self.log);
         log.close();
         for channel in [&self.stdout, &self.stderr] {
@@ -377,7 +375,7 @@ impl Capture {
     }
 
     /// Waits until the client has got everything, or is gone.
-    pub(super) fn join(&self, tell: &dyn Fn(Event)) {
+    pub(crate) fn join(&self, tell: &dyn Fn(Event)) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             let _ = thread.join();

@@ -1,0 +1,45 @@
+//! One container, from its start to its end: its output is kept ([`capture`]), its end is noticed
+//! ([`watch`]).
+//!
+//! A run's own container and those of its services are looked after by the same code. What an end
+//! means is for the one who asked for the container.
+
+mod beginning;
+mod capture;
+mod outlet;
+mod watch;
+
+use std::sync::Arc;
+
+pub(crate) use capture::{Capture, Event};
+pub(crate) use watch::{Pace, Watch};
+
+use crate::runtime::Runtime;
+use crate::store::Timestamp;
+
+/// Whom the threads that read a container's output tell of it.
+pub(crate) type Listener = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// A container that is watched, and what the watcher reports.
+pub(crate) trait Watched: Send + Sync {
+    /// What the runtime calls it.
+    fn handle(&self) -> String;
+
+    fn runtime(&self) -> &dyn Runtime;
+
+    fn capture(&self) -> &Arc<Capture>;
+
+    fn listener(self: Arc<Self>) -> Listener;
+
+    /// When it started, as far as that is known.
+    fn started_at(&self) -> Option<Timestamp>;
+
+    /// It has been seen to run, with these ports published.
+    fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]);
+
+    /// Something that people should know.
+    fn notice(&self, text: &str);
+
+    /// Something that only who looks into a run wants to know.
+    fn diary(&self, text: &str);
+}
