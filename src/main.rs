@@ -13,6 +13,7 @@ mod plan;
 mod registry;
 mod run;
 mod runtime;
+mod service;
 mod store;
 mod term;
 mod yaml;

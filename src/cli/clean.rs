@@ -1,4 +1,4 @@
-//! `moat clean`: show, confirm, and remove what nobody owns: containers without a run, what
+//! `moat clean`: show, confirm, and remove what nobody owns: containers and networks without a run, what
 //! interrupted commands left in `$MOAT_HOME`, and, if asked, old finished runs.
 
 use std::path::PathBuf;
@@ -13,12 +13,13 @@ use super::{destroy, flags, output};
 use crate::config::value;
 use crate::error::Result;
 use crate::runtime::{self, Labelled};
-use crate::store::{Home, Loaded, RunId};
+use crate::store::{Home, Loaded, ResourceKind, RunId};
 
 /// What there is to remove.
 #[derive(Default, Serialize)]
 struct Found {
     containers: Vec<String>,
+    networks: Vec<String>,
     directories: Vec<PathBuf>,
     runs: Vec<RunId>,
     /// Runs that are old enough, but hold the only copy of their workspace.
@@ -81,11 +82,17 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
             Err(problem) => found.unknown.push(format!("{name}: {}", problem.message())),
         }
     }
-    found.containers = found
-        .orphans
-        .iter()
-        .map(|(_, orphan)| orphan.handle.clone())
-        .collect();
+    let handles = |kind| {
+        let orphans = found
+            .orphans
+            .iter()
+            .filter(|(_, orphan)| orphan.kind == kind);
+        orphans.map(|(_, orphan)| orphan.handle.clone()).collect()
+    };
+    (found.containers, found.networks) = (
+        handles(ResourceKind::Container),
+        handles(ResourceKind::Network),
+    );
     Ok(found)
 }
 
@@ -97,7 +104,7 @@ fn finished_before(run: &Listed, older: Duration) -> Option<RunId> {
     (finished.age() >= older).then(|| record.id.clone())
 }
 
-/// A container whose run does not exist, or believes that it left none. Any other is its
+/// A container or a network whose run does not exist, or believes that it left none. Any other is its
 /// supervisor's, or kept.
 fn is_orphan(home: &Home, container: &Labelled) -> bool {
     let Some(id) = RunId::parse(&container.run) else {
@@ -116,7 +123,11 @@ fn describe(found: &Found, nothing: bool) -> String {
         text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(which)));
     };
     for (name, orphan) in &found.orphans {
-        add("container", &format!("{} ({name})", orphan.handle));
+        let what = match orphan.kind {
+            ResourceKind::Network => "network",
+            _ => "container",
+        };
+        add(what, &format!("{} ({name})", orphan.handle));
     }
     for directory in &found.directories {
         add("directory", &directory.display().to_string());
@@ -141,7 +152,8 @@ fn describe(found: &Found, nothing: bool) -> String {
 
 fn remove(home: &Home, found: &Found) -> Result<()> {
     for (name, orphan) in &found.orphans {
-        runtime::open(*name, &runtime::engine_settings(), None).remove(&orphan.handle)?;
+        let driver = runtime::open(*name, &runtime::engine_settings(), None);
+        destroy::remove_one(driver.as_ref(), orphan.kind, &orphan.handle)?;
     }
     for directory in &found.directories {
         home.remove_debris(directory)?;

@@ -16,6 +16,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     STOP,
     KILL,
     INSPECT,
+    SERVICES,
     EXPORT,
     DESTROY,
     CLEAN,
@@ -106,6 +107,25 @@ line and column. No runtime is asked. The exit code is 0 if nothing is wrong, an
     positional: optional("PATH", Complete::Directory),
     rest: false,
     run: super::check::run,
+};
+
+const SERVICES: Command = Command {
+    name: "services",
+    aliases: &[],
+    usage: "[RUN]",
+    summary: "Show the services of a run",
+    about: "\
+Prints the services that run beside RUN, by default the newest run: their state, the address at \
+which the workload reaches them, since when they have been ready, and how often they were started \
+again. 'moat logs RUN --service NAME' shows what a service says.",
+    examples: &[
+        ("moat services", "Show the services of the newest run."),
+        ("moat services tests --json", "Print them for a script."),
+    ],
+    flags: &[],
+    positional: optional("RUN", Complete::Run),
+    rest: false,
+    run: super::services::run,
 };
 
 const EXPORT: Command = Command {
@@ -210,6 +230,7 @@ the workload byte for byte. With --json there is one document per line.",
         ),
     ],
     flags: &[
+        &flags::LOGS_SERVICE,
         &flags::LOGS_FOLLOW,
         &flags::LINES,
         &flags::SINCE,

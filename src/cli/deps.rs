@@ -130,7 +130,7 @@ fn describe(entry: &Entry) -> String {
     };
     let from = match &entry.kind {
         EntryKind::Runtime(runtime) => runtime.image.clone(),
-        EntryKind::Service(image) => image.clone(),
+        EntryKind::Service(service) => service.image.clone(),
         EntryKind::Apt(packages) => packages.join(" "),
         EntryKind::Npm(name)
         | EntryKind::Pip(name)

@@ -6,7 +6,7 @@ use super::{flags, output, select};
 use crate::error::{Error, Kind, Result};
 use crate::run;
 use crate::runtime;
-use crate::store::{self, EndRequest, Home, Loaded, Record, RunId};
+use crate::store::{self, EndRequest, Home, Loaded, Record, ResourceKind, RunId};
 
 /// How long a forced end waits for a workload that does not listen.
 const GRACE: u32 = 10;
@@ -109,7 +109,8 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
     let here = |name: &runtime::Name| runtime::on_path(name.as_str());
     for name in runtime::SUPPORTED.into_iter().filter(here) {
         let driver = runtime::open(name, &runtime::engine_settings(), Some(&home.run(id)));
-        if let Err(problem) = driver.remove(id.as_str()) {
+        let removed = remove_by_label(driver.as_ref(), home, id);
+        if let Err(problem) = removed.and_then(|()| driver.remove(id.as_str())) {
             output::warning(&format!(
                 "{name}: {}; what {id} left there is shown by 'moat clean' when it answers",
                 problem.message()
@@ -119,14 +120,36 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
     store::remove(home, id)
 }
 
+/// Removes what carries the label of a run.
+fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> runtime::Result<()> {
+    let mut labelled = driver.find_labelled(&home.hash())?;
+    labelled.retain(|labelled| labelled.run == id.as_str());
+    for labelled in &labelled {
+        remove_one(driver, labelled.kind, &labelled.handle)?;
+    }
+    Ok(())
+}
+
+/// Removes a container or a network. Containers come first, as they keep their network.
+pub(super) fn remove_one(
+    driver: &dyn runtime::Runtime,
+    kind: ResourceKind,
+    handle: &str,
+) -> runtime::Result<()> {
+    match kind {
+        ResourceKind::Network => driver.remove_network(handle),
+        ResourceKind::Container | ResourceKind::Unknown => driver.remove(handle),
+    }
+}
+
 /// Removes what the run left: a kept container, or what its supervisor could not remove.
 fn remove_resources(record: &Record, home: &Home) -> Result<()> {
     if record.is_clean() {
         return Ok(());
     }
     let runtime = runtime::of_run(&home.run(&record.id), &record.runtime, &record.engine)?;
-    for resource in &record.resources {
-        runtime.remove(&resource.handle)?;
+    for resource in record.resources.iter().rev() {
+        remove_one(runtime.as_ref(), resource.kind, &resource.handle)?;
     }
     Ok(())
 }

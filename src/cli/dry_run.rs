@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::{flags, output};
 use crate::error::Result;
-use crate::plan::{Dependency, Plan};
+use crate::plan::{Plan, Service};
 use crate::store::{Name, WorkspaceMode};
 
 pub(super) fn print(args: &Args, plan: &Plan) -> Result<u8> {
@@ -48,8 +48,11 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
     lines.extend(
         plan.dependencies
             .iter()
-            .map(|dependency| ("dependency", depends(dependency))),
+            .map(|dependency| ("dependency", dependency.to_string())),
     );
+    for service in &plan.services {
+        lines.push(("service", described(service)));
+    }
     lines.extend([
         ("workspace", format!("{}{copy}", plan.workspace.display())),
         ("user", format!("{}:{}", plan.uid, plan.gid)),
@@ -152,14 +155,27 @@ fn command(words: &[String]) -> String {
     quoted.unwrap_or_else(|_| words.join(" "))
 }
 
-fn depends(dependency: &Dependency) -> String {
-    let mut text = dependency.name.clone();
-    if let Some(version) = &dependency.version {
-        text.push(' ');
-        text.push_str(version);
+/// What it is, and what the workload is told of it.
+fn described(service: &Service) -> String {
+    let mut text = format!(
+        "{} ({}@{}), image {}",
+        service.name, service.service, service.version, service.image
+    );
+    if service.ready.is_empty() {
+        text.push_str(", not waited for");
     }
-    if let Some(because) = &dependency.because {
-        text.push_str(&format!(" (as {because} requires it)"));
+    if service.restart {
+        text.push_str(", started again when it ends");
     }
+    if let Some(wanted) = &service.provision {
+        text.push_str(&format!("\n{}: {}", wanted.key, wanted.items.join(" ")));
+    }
+    let told = words(
+        service
+            .exports
+            .iter()
+            .map(|variable| variable.name.as_str()),
+    );
+    text.push_str(&format!("\ntells the workload: {told}"));
     text
 }

@@ -145,6 +145,13 @@ pub(crate) static LOGS_FOLLOW: Flag = Flag::switch(
     "Go on printing as output arrives, until the run has finished.",
 );
 
+pub(crate) static LOGS_SERVICE: Flag = Flag::value(
+    "service",
+    None,
+    "NAME",
+    "Print the output of this service of the run.",
+);
+
 pub(crate) static LINES: Flag =
     Flag::value("lines", Some('n'), "N", "Begin with the last N lines.");
 

@@ -1,13 +1,14 @@
 //! `moat logs`: the output of a run, as it was, and as it comes.
 
 use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::args::Args;
 use super::{flags, output, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Entry, Home, LogReader, RunDir, Stream, Timestamp, last_lines};
+use crate::store::{Entry, Home, LogReader, Record, RunDir, Stream, Timestamp, last_lines};
 
 /// How often a follower looks for more.
 const SHORT: Duration = Duration::from_millis(10);
@@ -17,28 +18,35 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let id = select::named_or_newest(args, &home)?;
     let dir = home.run(&id);
-    if let Some(record) = dir.load().record() {
-        select::adopt(&home, std::iter::once(&record));
-        if let Some(why) = record.log.missing_why {
-            output::notice(args, &format!("note: this log is not complete: {why}"));
-        }
+    let mut path = dir.log();
+    let record = dir.load().record();
+    if let Some(record) = &record {
+        select::adopt(&home, std::iter::once(record));
+    }
+    let mut log = record.as_ref().map(|record| &record.log);
+    if let Some(name) = args.text(&flags::LOGS_SERVICE)? {
+        let service = select::service(record.as_ref(), &id, name)?;
+        path = dir.service_log(name);
+        log = Some(&service.log);
+    }
+    if let Some(why) = log.and_then(|log| log.missing_why.as_ref()) {
+        output::notice(args, &format!("note: this log is not complete: {why}"));
     }
     let mut printer = Printer::new(args)?;
-    let mut reader = open(args, &dir, &mut printer)?;
-    printer.print_all(&mut reader, &dir)?;
+    let mut reader = open(args, &path, &mut printer)?;
+    printer.print_all(&mut reader, &path)?;
     printer.write()?;
     if args.has(&flags::LOGS_FOLLOW) {
-        follow(&home, &dir, &mut reader, &mut printer)?;
+        follow(&home, &dir, &path, &mut reader, &mut printer)?;
     }
     printer.flush()?;
     Ok(0)
 }
 
 /// Opens the log where it is to be printed from; the last lines are printed on the way.
-fn open(args: &Args, dir: &RunDir, printer: &mut Printer) -> Result<LogReader> {
-    let path = dir.log();
-    let failed = |error: &std::io::Error| Error::io(Kind::Store, "read", &path, error);
-    let mut file = File::open(&path).map_err(|error| failed(&error))?;
+fn open(args: &Args, path: &Path, printer: &mut Printer) -> Result<LogReader> {
+    let failed = |error: &std::io::Error| Error::io(Kind::Store, "read", path, error);
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
     let Some(text) = args.text(&flags::LINES)? else {
         return LogReader::new(file, 0).map_err(|error| failed(&error));
     };
@@ -56,15 +64,21 @@ fn open(args: &Args, dir: &RunDir, printer: &mut Printer) -> Result<LogReader> {
 }
 
 /// Prints what comes, until the run has ended and all of it is printed.
-fn follow(home: &Home, dir: &RunDir, reader: &mut LogReader, printer: &mut Printer) -> Result<()> {
+fn follow(
+    home: &Home,
+    dir: &RunDir,
+    path: &Path,
+    reader: &mut LogReader,
+    printer: &mut Printer,
+) -> Result<()> {
     let mut pause = SHORT;
     loop {
         // Asked first: what was written before the end is read after it.
         let record = dir.load().record();
         let over = record
             .as_ref()
-            .is_none_or(|record| record.state.is_terminal());
-        if printer.print_all(reader, dir)? > 0 {
+            .is_none_or(|record| is_over(record, path, dir));
+        if printer.print_all(reader, path)? > 0 {
             printer.write()?;
             pause = SHORT;
         }
@@ -75,6 +89,11 @@ fn follow(home: &Home, dir: &RunDir, reader: &mut LogReader, printer: &mut Print
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONG);
     }
+}
+
+/// Whether nothing more comes: a service speaks until its run's supervisor has ended it.
+fn is_over(record: &Record, path: &Path, dir: &RunDir) -> bool {
+    record.state.is_terminal() && (path == dir.log() || !dir.is_owned().unwrap_or_default())
 }
 
 /// Which entries are wanted.
@@ -142,12 +161,12 @@ impl Printer {
     }
 
     /// Prints all that is there; says how many entries it was.
-    fn print_all(&mut self, reader: &mut LogReader, dir: &RunDir) -> Result<usize> {
+    fn print_all(&mut self, reader: &mut LogReader, path: &Path) -> Result<usize> {
         let mut count = 0;
         loop {
             let entry = reader
                 .next_entry()
-                .map_err(|error| Error::io(Kind::Store, "read", &dir.log(), &error))?;
+                .map_err(|error| Error::io(Kind::Store, "read", path, &error))?;
             let Some(entry) = entry else { return Ok(count) };
             count += 1;
             if self.choice.wants(&entry) {

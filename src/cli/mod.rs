@@ -29,6 +29,7 @@ mod parse;
 mod progress;
 mod run;
 mod select;
+mod services;
 mod status;
 mod stop;
 mod table;

@@ -127,7 +127,17 @@ pub(super) fn error(error: &Error, json: bool) {
     line(&text);
 }
 
-/// Writes over the line that the cursor is on. For a terminal only.
-pub(super) fn status_line(text: &str) {
-    let _ = write!(io::stderr().lock(), "\r{}\x1b[K", harmless(text));
+/// Writes over the lines above the cursor that were written before, if they were as many. For a
+/// terminal only.
+pub(super) fn status_lines(before: usize, lines: &[String]) {
+    let mut text = match before {
+        0 => String::new(),
+        before => format!("\x1b[{before}A"),
+    };
+    text.push_str("\r\x1b[J");
+    for line in lines {
+        text.push_str(&harmless(line));
+        text.push('\n');
+    }
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,20 +1,32 @@
-//! Long work, shown while it lasts: one line that changes on a terminal, plain lines elsewhere.
+//! Long work, shown while it lasts: on a terminal one line for each thing, which changes; plain lines
+//! elsewhere.
 
 use super::args::Args;
 use super::{flags, output};
-use crate::term;
+use crate::term::{self, Sparse};
 
 pub(super) struct Progress {
     how: How,
+    /// What there is to show, in the order of its appearance.
+    things: Vec<Thing>,
+    /// How many lines of the terminal are ours.
+    shown: usize,
+}
+
+/// A service, or the image, which has no name.
+struct Thing {
+    name: String,
     step: String,
-    shown: bool,
+    /// What was said last in this step.
+    line: String,
+    sparse: Sparse,
 }
 
 enum How {
     Nothing,
     Lines,
-    /// One line, of so many columns.
-    Line(usize),
+    /// Lines of a terminal, of so many columns.
+    Terminal(usize),
 }
 
 impl Progress {
@@ -24,40 +36,77 @@ impl Progress {
         Progress {
             how: match width {
                 _ if quiet => How::Nothing,
-                Some(width) => How::Line(width),
+                Some(width) => How::Terminal(width),
                 None => How::Lines,
             },
-            step: String::new(),
-            shown: false,
+            things: Vec::new(),
+            shown: 0,
         }
     }
 
-    /// Shows another line of a build.
-    pub(super) fn show(&mut self, text: &str, step: bool) {
-        if step {
-            text.clone_into(&mut self.step);
+    /// Shows how far a thing has come.
+    pub(super) fn show(&mut self, name: &str, text: &str, step: bool) {
+        let thing = self.thing(name);
+        match step {
+            true => (thing.step, thing.line) = (text.to_owned(), String::new()),
+            false => text.clone_into(&mut thing.line),
         }
-        match self.how {
-            How::Nothing => {}
-            How::Lines if step => output::say(&format!("step {text}")),
-            How::Lines => output::say(&format!("  {text}")),
-            How::Line(width) => {
-                let line = if step {
-                    self.step.clone()
-                } else {
-                    format!("{}: {text}", self.step)
-                };
-                let line: String = line.chars().take(width.saturating_sub(2)).collect();
-                output::status_line(&line);
-                self.shown = true;
+        // A builder repeats nothing, and what it says is looked for.
+        let passes = step || name.is_empty() || thing.sparse.passes(text);
+        match (&self.how, name) {
+            (How::Nothing, _) => {}
+            (How::Lines, _) if !passes => {}
+            (How::Lines, "") if step => output::say(&format!("step {text}")),
+            (How::Lines, "") => output::say(&format!("  {text}")),
+            (How::Lines, name) if step => output::say(&format!("{name}: {text}")),
+            (How::Lines, name) => output::say(&format!("  {name}: {text}")),
+            (How::Terminal(width), _) => {
+                let lines: Vec<String> = self
+                    .things
+                    .iter()
+                    .map(|thing| thing.shown(*width))
+                    .collect();
+                output::status_lines(self.shown, &lines);
+                self.shown = lines.len();
             }
         }
     }
 
+    fn thing(&mut self, name: &str) -> &mut Thing {
+        let known = self.things.iter().position(|thing| thing.name == name);
+        let at = known.unwrap_or(self.things.len());
+        if known.is_none() {
+            self.things.push(Thing {
+                name: name.to_owned(),
+                step: String::new(),
+                line: String::new(),
+                sparse: Sparse::default(),
+            });
+        }
+        &mut self.things[at]
+    }
+
     /// Makes room for something else.
     pub(super) fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            output::status_line("");
+        if self.shown > 0 {
+            output::status_lines(self.shown, &[]);
+            self.shown = 0;
         }
+    }
+}
+
+impl Thing {
+    fn shown(&self, width: usize) -> String {
+        let parts = [&self.name, &self.step, &self.line];
+        let parts: Vec<&str> = parts
+            .into_iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts
+            .join(": ")
+            .chars()
+            .take(width.saturating_sub(2))
+            .collect()
     }
 }

@@ -39,8 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return dry_run::print(args, &plan);
     }
     remarks(args, &plan, host.runtime, files.build());
-    let secrets = plan::resolve_secrets(&plan.secrets, &host)?;
-    plan.env.extend(secrets);
+    plan::fill(&mut plan, &host)?;
     let (id, result) = carry_out(args, &home, plan)?;
     match (export_to, id) {
         (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
@@ -295,13 +294,13 @@ impl<'a> Client<'a> {
     /// Listens until the end, or until the start of a run in the background.
     fn follow(&mut self, mut connection: Connection) -> Result<u8> {
         while let Some(message) = connection.next() {
-            if !matches!(message, ToClient::Build { .. }) {
+            if !matches!(message, ToClient::Progress { .. }) {
                 self.progress.clear();
             }
             match message {
                 ToClient::Reserved { id } => self.run = Some((id, None)),
                 ToClient::Notice { text } => output::notice(self.args, &text),
-                ToClient::Build { text, step } => self.progress.show(&text, step),
+                ToClient::Progress { thing, text, step } => self.progress.show(&thing, &text, step),
                 ToClient::Started { id, name } => {
                     self.announce(&id, &name)?;
                     self.run = Some((id, Some(name)));

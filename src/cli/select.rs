@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Home, Loaded, Record, RunId, State, resolve};
+use crate::store::{Home, Loaded, Record, RunId, Service, State, resolve};
 
 /// How many abandoned runs one command has adopted; more wait for the next command.
 const ADOPTIONS: usize = 32;
@@ -40,6 +40,24 @@ pub(super) fn named_or_newest(args: &Args, home: &Home) -> Result<RunId> {
     newest.ok_or_else(|| {
         Error::new(Kind::NoSuchRun, "there are no runs").hint("start one: moat run -- CMD")
     })
+}
+
+/// The service of a run that goes by a name.
+pub(super) fn service<'a>(
+    record: Option<&'a Record>,
+    id: &RunId,
+    name: &str,
+) -> Result<&'a Service> {
+    let services = record.map_or(&[][..], |record| &record.services);
+    if let Some(service) = services.iter().find(|service| service.name == name) {
+        return Ok(service);
+    }
+    let known: Vec<&str> = services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    let message = format!("{id}: {}", crate::yaml::unknown("service", name, &known));
+    Err(Error::new(Kind::Failed, message).hint(format!("see them all: moat services {id}")))
 }
 
 fn text(argument: &OsStr) -> Result<&str> {

@@ -85,7 +85,7 @@ impl Container {
 }
 
 /// A number of megabytes, or a size with its unit.
-fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
+pub(super) fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
     let mut text = source.scalar(node)?;
     if matches!(node.value, Value::Whole(_)) {
         text.value.push('m');

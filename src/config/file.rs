@@ -27,7 +27,7 @@ pub(crate) struct Defaults {
 const NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
 
 /// Keys of a project's file that have a meaning in the tools that moat succeeds, but none here yet.
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 16] = [
     "agent",
     "claude",
     "clipboard",
@@ -40,7 +40,6 @@ const UNSUPPORTED: [&str; 17] = [
     "network",
     "pi",
     "sandbox",
-    "services",
     "session",
     "snapshots",
     "tracing",

@@ -26,7 +26,13 @@ pub(crate) enum Vault {
 const FORMS: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER";
 
 impl Vault {
-    fn parse(text: &str) -> Result<Vault, String> {
+    /// Whether a text is meant to be the place of a secret.
+    pub(super) fn is_one(text: &str) -> bool {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        matches!(scheme, Some("env" | "file" | "op" | "ssm"))
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Vault, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             // It may be the secret itself: it is not repeated.
             return Err(format!("this is not the place of a secret ({FORMS})"));

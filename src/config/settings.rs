@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::container::Container;
 use super::secret::Secret;
+use super::service::{self, Service};
 use super::storage::{self, FileMount, Volume};
 use super::value;
 use crate::error::{Error, Result};
 use crate::store::{NAME_RULE, Name, WorkspaceMode};
 use crate::yaml::{Node, Placed, Section, Source, Value, shown};
 
-pub(super) const PROJECT_KEYS: [&str; 16] = [
+pub(super) const PROJECT_KEYS: [&str; 17] = [
     "base_image",
     "command",
     "container",
@@ -25,6 +26,7 @@ pub(super) const PROJECT_KEYS: [&str; 16] = [
     "ports",
     "runtime",
     "secrets",
+    "services",
     "timeout",
     "volumes",
     "workspace",
@@ -88,6 +90,7 @@ pub(crate) struct Settings {
     pub(crate) container: Container,
     pub(crate) ports: Vec<Placed<Port>>,
     pub(crate) timeout: Option<Placed<Duration>>,
+    pub(crate) services: Vec<Placed<Service>>,
 }
 
 impl Settings {
@@ -134,6 +137,9 @@ impl Settings {
             timeout: section
                 .text("timeout")
                 .and_then(|text| checked(source, &text, value::duration)),
+            services: section
+                .get("services")
+                .map_or_else(Vec::new, |node| service::read(source, node)),
         };
         settings.check_conflicts(source);
         settings

@@ -21,11 +21,11 @@ pub(super) fn plan(
     request: &Request,
     files: Files<'_>,
     host: &Host,
+    chosen: &[Chosen],
     owner: (u32, u32),
 ) -> Result<Image> {
     let settings = || files.iter().map(|file| &file.settings);
     let base = first(settings().map(|settings| settings.base.as_ref()));
-    let chosen = choose(files, host)?;
     if !host.runtime.has_images() {
         let rootfs = match base {
             Some(Base::Rootfs(path)) => Some(host.rootfs(&path, files)),
@@ -62,7 +62,7 @@ pub(super) fn plan(
     );
     let wish = Wish {
         base,
-        chosen: &chosen,
+        chosen,
         post_build_root: root.as_deref(),
         post_build: user.as_deref(),
         uid: owner.0,

@@ -9,10 +9,12 @@ mod image;
 mod merge;
 mod refuse;
 mod secret;
+mod service;
 
 pub(crate) use host::Host;
 pub(crate) use refuse::check_file;
-pub(crate) use secret::{SecretRef, resolve as resolve_secrets};
+pub(crate) use secret::SecretRef;
+pub(crate) use service::{Provision, Service, fill};
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -63,6 +65,7 @@ pub(crate) struct Plan {
     /// How to make the image where it is missing. Not set: it is to be pulled.
     pub(crate) build: Option<Build>,
     pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) services: Vec<Service>,
     /// The directory that a sandbox shows instead of this system.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
@@ -94,6 +97,17 @@ pub(crate) struct Plan {
     pub(crate) rebuild: bool,
 }
 
+impl Plan {
+    /// All variables that have values, in an order that does not change.
+    pub(crate) fn variables_mut(&mut self) -> impl Iterator<Item = &mut Variable> {
+        let services = self
+            .services
+            .iter_mut()
+            .flat_map(|service| &mut service.env);
+        self.env.iter_mut().chain(services)
+    }
+}
+
 /// Something that the image has because the project depends on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dependency {
@@ -104,6 +118,19 @@ pub(crate) struct Dependency {
     pub(crate) kind: String,
     /// What requires it, if nobody asked for it.
     pub(crate) because: Option<String>,
+}
+
+impl std::fmt::Display for Dependency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(version) = &self.version {
+            write!(f, " {version}")?;
+        }
+        match &self.because {
+            Some(because) => write!(f, " (as {because} requires it)"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A directory of the project that outlives the run.
@@ -161,7 +188,13 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     refuse::check_owner(files, host, workspace.uid);
     let env = merge::env(&flags.env, files, host, &mut problems);
     let mounts = merge::mounts(&flags.mounts, files, host)?;
-    let image = image::plan(request, files, host, (workspace.uid, workspace.gid))?;
+    let chosen = image::choose(files, host)?;
+    refuse::check_dependencies(files, &chosen, host);
+    let (services, tools) = chosen
+        .into_iter()
+        .partition::<Vec<_>, _>(|chosen| chosen.entry.service().is_some());
+    let services = service::plan(&services, files, host);
+    let image = image::plan(request, files, host, &tools, (workspace.uid, workspace.gid))?;
     finish(files, problems)?;
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);
@@ -179,6 +212,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         image: image.name,
         build: image.build,
         dependencies: image.dependencies,
+        services,
         rootfs: image.rootfs,
         workspace: workspace.path,
         workspace_mode: first(settings().map(|s| s.workspace_mode.as_ref())).unwrap_or_default(),

@@ -3,6 +3,7 @@
 use super::{Files, Host, Request, finish};
 use crate::config::{Base, File, Volume, VolumeKind};
 use crate::error::{Error, Kind, Result};
+use crate::registry::Chosen;
 use crate::runtime;
 use crate::store::WorkspaceMode;
 use crate::yaml::{Place, Placed};
@@ -28,12 +29,7 @@ pub(super) fn check(request: &Request, files: Files<'_>, host: &Host) -> Result<
     check_flags(request, runtime, limits)?;
     for file in files {
         for (at, key) in unhonoured(file, limits) {
-            let why = format!(
-                "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
-                reason(key),
-                runtime::Name::Docker
-            );
-            file.source.report(at, why);
+            file.source.report(at, does_not_work(key, runtime));
         }
     }
     Ok(())
@@ -61,6 +57,48 @@ pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
     }
 }
 
+/// What is asked of a runtime that has neither images nor sidecars.
+pub(super) fn check_dependencies(files: Files<'_>, chosen: &[Chosen], host: &Host) {
+    let runtime = host.runtime;
+    if runtime.has_images() {
+        return;
+    }
+    let is_service = |text: &str| {
+        let name = text.split_once('@').map_or(text, |(name, _)| name);
+        let mut services = chosen
+            .iter()
+            .filter(|chosen| chosen.entry.service().is_some());
+        services.any(|service| service.entry.name == name)
+    };
+    for file in files {
+        let (services, tools): (Vec<_>, Vec<_>) = file
+            .settings
+            .dependencies
+            .iter()
+            .partition(|dependency| is_service(&dependency.value));
+        for service in services {
+            let why = format!(
+                "'{}' is a service, and {runtime} runs none; use the runtime {}",
+                service.value,
+                runtime::Name::Docker
+            );
+            file.source.report(service.at, why);
+        }
+        if let Some(tool) = tools.first() {
+            let why = does_not_work("dependencies", runtime);
+            file.source.report(tool.at, why);
+        }
+    }
+}
+
+fn does_not_work(key: &str, runtime: runtime::Name) -> String {
+    format!(
+        "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
+        reason(key),
+        runtime::Name::Docker
+    )
+}
+
 /// Checks a file by itself: what can be known without making a plan.
 pub(crate) fn check_file(files: Files<'_>, host: &Host) -> Result<()> {
     let request = Request::default();
@@ -68,7 +106,13 @@ pub(crate) fn check_file(files: Files<'_>, host: &Host) -> Result<()> {
     check(&request, files, host)?;
     super::merge::env(&[], files, host, &mut problems);
     super::merge::mounts(&[], files, host)?;
-    super::image::choose(files, host)?;
+    let chosen = super::image::choose(files, host)?;
+    check_dependencies(files, &chosen, host);
+    let services = chosen
+        .iter()
+        .filter(|chosen| chosen.entry.service().is_some());
+    let services: Vec<Chosen> = services.cloned().collect();
+    super::service::plan(&services, files, host);
     finish(files, problems)
 }
 
@@ -121,12 +165,12 @@ fn unhonoured(file: &File, limits: bool) -> Vec<(Place, &'static str)> {
         .filter(|wanted| rootfs && wanted.value);
     let mut found = vec![
         ("base_image", image.map(|(at, _)| at)),
-        ("dependencies", first_place(&settings.dependencies)),
         (
             "post_build_root",
             hooks.post_build_root.as_ref().map(|hook| hook.at),
         ),
         ("post_build", hooks.post_build.as_ref().map(|hook| hook.at)),
+        ("services", first_place(&settings.services)),
         ("ports", first_place(&settings.ports)),
         ("dns", first_place(&container.dns)),
         ("host_ca", host_ca.map(|wanted| wanted.at)),
@@ -154,6 +198,7 @@ fn first_place<T>(list: &[Placed<T>]) -> Option<Place> {
 
 fn reason(key: &str) -> &'static str {
     match key {
+        "services" => "no sidecars",
         "ports" | "dns" => "no network",
         "memory" | "cpus" | "pids" | "--memory" | "--cpus" => {
             "no control group that this user may write to"

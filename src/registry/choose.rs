@@ -1,7 +1,7 @@
 //! From what a project asks for to what it gets: entries with versions, requirements included, each
 //! once, and before what needs it.
 
-use super::entry::{Entry, Kind};
+use super::entry::Entry;
 use super::load::Registry;
 use super::spec::{Spec, dynamic_entry};
 use crate::yaml::{Place, Placed, shown, unknown};
@@ -89,12 +89,6 @@ impl Choice<'_> {
             Some(dynamic) => dynamic_entry(dynamic, &spec.name),
             None => self.find(&spec.name)?,
         };
-        if let Kind::Service(_) = entry.kind {
-            return Err(format!(
-                "'{}' is a service, and services are not supported yet",
-                spec.name
-            ));
-        }
         if let Some(version) = &spec.version {
             check_version(&entry, version)?;
         }
@@ -150,7 +144,8 @@ impl Choice<'_> {
     }
 }
 
-fn check_version(entry: &Entry, version: &str) -> Result<(), String> {
+/// Whether a version of an entry exists; why not.
+pub(crate) fn check_version(entry: &Entry, version: &str) -> Result<(), String> {
     let name = &entry.name;
     if !entry.has_versions() {
         let word = entry.type_word();

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::service::Service;
+
 /// An entry of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
@@ -15,7 +17,7 @@ pub(crate) struct Entry {
     pub(crate) requires: Vec<String>,
     /// Packages of the distribution that it needs.
     pub(crate) apt: Vec<String>,
-    /// Variables of the image.
+    /// Variables of the image, or of the service.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) kind: Kind,
     pub(crate) origin: Origin,
@@ -36,8 +38,8 @@ pub(crate) enum Kind {
     GithubBinary(GithubBinary),
     /// A script for `sh -eu`, run as root.
     Custom(String),
-    /// A sidecar's image.
-    Service(String),
+    /// A sidecar.
+    Service(Box<Service>),
     /// Nothing but what it requires.
     Meta,
 }

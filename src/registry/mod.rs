@@ -5,11 +5,13 @@ mod choose;
 mod entry;
 mod load;
 mod read;
+mod service;
 mod spec;
 
-pub(crate) use choose::{Chosen, choose};
+pub(crate) use choose::{Chosen, check_version, choose};
 pub(crate) use entry::{Entry, GithubBinary, Kind, Origin};
 pub(crate) use load::{Registry, load};
+pub(crate) use service::{DEFAULT_PORT, ITEM, Service};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! An entry as YAML has it: which keys each type has, and what their values may be.
 
 use super::entry::{Entry, GithubBinary, Kind, Origin, Runtime};
-use super::spec;
+use super::{service, spec};
 use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
 
 const COMMON: [&str; 7] = [
@@ -28,7 +28,7 @@ const TYPES: [(&str, &[&str]); 11] = [
         &["asset", "bin", "command", "repo", "tag", "targets"],
     ),
     ("custom", &["script"]),
-    ("service", &["image"]),
+    ("service", service::KEYS),
     ("meta", &[]),
 ];
 
@@ -63,8 +63,8 @@ pub(super) fn entry(
         versions: versions(source, &section),
         requires: plain(section.texts("requires")),
         apt: packages(source, section.texts("apt")),
+        kind: kind(source, &section, type_word, name, &env)?,
         env,
-        kind: kind(source, &section, type_word, name)?,
         origin: origin.clone(),
     };
     check(source, &section, &entry);
@@ -97,12 +97,12 @@ fn type_of(
     TYPES.into_iter().find(|(known, _)| *known == word.value)
 }
 
-fn plain(texts: Vec<Placed<String>>) -> Vec<String> {
+pub(super) fn plain(texts: Vec<Placed<String>>) -> Vec<String> {
     texts.into_iter().map(|text| text.value).collect()
 }
 
 /// What may stand in a shell's line without quotes.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"@/._+:~-".contains(&byte);
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed)
 }
@@ -114,7 +114,7 @@ fn packages(source: &Source, texts: Vec<Placed<String>>) -> Vec<String> {
     plain(texts)
 }
 
-fn check_word(source: &Source, text: &Placed<String>) {
+pub(super) fn check_word(source: &Source, text: &Placed<String>) {
     if !is_word(&text.value) {
         let word = shown(&text.value);
         source.report(
@@ -172,7 +172,7 @@ fn variables(source: &Source, node: &Node) -> Vec<(String, String)> {
         match source.value_as_written(node) {
             _ if !good => source.report(at, format!("bad variable name '{}'", shown(name))),
             Some(value) if value.contains('\n') => {
-                source.report(node.at, "a variable of an image has one line");
+                source.report(node.at, "a variable has one line here");
             }
             Some(value) => variables.push((name.to_owned(), value)),
             None => {}
@@ -181,7 +181,13 @@ fn variables(source: &Source, node: &Node) -> Vec<(String, String)> {
     variables
 }
 
-fn kind(source: &Source, section: &Section<'_>, word: &str, name: &str) -> Option<Kind> {
+fn kind(
+    source: &Source,
+    section: &Section<'_>,
+    word: &str,
+    name: &str,
+    env: &[(String, String)],
+) -> Option<Kind> {
     let required = |key: &str| {
         let text = section.require(key).and_then(|node| source.text(node))?;
         Some(text)
@@ -206,13 +212,16 @@ fn kind(source: &Source, section: &Section<'_>, word: &str, name: &str) -> Optio
         "go-install" => Kind::GoInstall(package()),
         "github-binary" => Kind::GithubBinary(github(source, section, name)?),
         "custom" => Kind::Custom(required("script")?.value),
-        "service" => Kind::Service(image(source, section)?),
+        "service" => {
+            let service = service::read(source, section, env.to_vec())?;
+            Kind::Service(Box::new(service))
+        }
         _ => Kind::Meta,
     })
 }
 
 /// The image, which has a version in its name.
-fn image(source: &Source, section: &Section<'_>) -> Option<String> {
+pub(super) fn image(source: &Source, section: &Section<'_>) -> Option<String> {
     let text = section
         .require("image")
         .and_then(|node| source.text(node))?;

@@ -74,11 +74,6 @@ fn every_entry_can_be_had() {
             );
         }
         let found = chosen_from(&registry, &[name]);
-        if matches!(entry.kind, Kind::Service(_)) {
-            let why = format!("'{name}' is a service, and services are not supported yet");
-            assert_eq!(found, Err(vec![why]));
-            continue;
-        }
         let found = found.unwrap_or_else(|why| panic!("{name}: {why:?}"));
         assert!(found.last().unwrap().starts_with(name), "{found:?}");
         // Every version that is offered, too.
@@ -179,7 +174,7 @@ fn contradictions_and_repetitions() {
         &["'npm:a@1' contradicts another version of 'npm:a'"],
     );
     // All at once.
-    let why = chosen_from(&registry, &["nodee", "jq@1", "postgres"]).unwrap_err();
+    let why = chosen_from(&registry, &["nodee", "jq@1", "postgres@9"]).unwrap_err();
     assert_eq!(why.len(), 3, "{why:?}");
 }
 
@@ -274,6 +269,11 @@ fn problems(text: &str) -> Vec<String> {
 fn what_can_be_wrong_with_an_entry() {
     let entry = |rest: &str| format!("x: {{description: d,{rest}}}\n");
     let runtime = "type: runtime, default: '1', copy: [/a]";
+    let service = |rest: &str| {
+        entry(&format!(
+            "type: service, image: 'a:{{version}}', default: 1, {rest}"
+        ))
+    };
     let github = "type: github-binary, default: '1', repo: a/b";
     let mut wrong = Vec::new();
     for (text, place, part) in [
@@ -435,14 +435,55 @@ fn what_can_be_wrong_with_an_entry() {
             "found an empty text",
         ),
         (
-            entry("type: service, image: 'a:{version}'"),
+            entry("type: service, image: 'a:{version}', ports: {default: 1}"),
             "1:4",
             "the key 'default' is missing",
         ),
         (
-            entry("type: service, image: a, default: 1"),
+            entry("type: service, image: a, default: 1, ports: {default: 1}"),
             "1:42",
             "the image must have {version} in it",
+        ),
+        (
+            service("ports: {web: 1}"),
+            "1:76",
+            "ports by name, the first one named 'default'",
+        ),
+        (service("ports: {default: 0}"), "1:86", "from 1 to 65535"),
+        (
+            service("ports: {default: 1}, ready: [a, '{password}']"),
+            "1:101",
+            "a value does not belong into a word",
+        ),
+        (
+            service("ports: {default: 1}, ready: 'a {password}'"),
+            "1:97",
+            "{password} needs a variable under 'env' whose value it is",
+        ),
+        (
+            service("ports: {default: 1}, url: 'x://{password}'"),
+            "1:4",
+            "{password} needs a variable under 'env'",
+        ),
+        (
+            service("ports: {default: 1}, env: {A: '{user}'}"),
+            "1:4",
+            "{user} needs the key 'user'",
+        ),
+        (
+            service("ports: {default: 1}, url: 'x://{hosts}'"),
+            "1:90",
+            "may stand in braces",
+        ),
+        (
+            service("ports: {default: 1}, cache: a"),
+            "1:97",
+            "the path must be absolute",
+        ),
+        (
+            service("ports: {default: 1}, provision: {key: k, command: [a]}"),
+            "1:101",
+            "the command must have one word {item}",
         ),
         (entry(runtime), "1:4", "the key 'image' is missing"),
         (

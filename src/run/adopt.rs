@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::start::{close, open_log, oversee};
 use super::supervisor::{self, Supervisor};
 use super::verdict::Asked;
-use super::{cleanup, spawn};
+use super::{cleanup, services, spawn};
 use crate::container::Capture;
 use crate::error::Result;
 use crate::failpoint::checkpoint;
@@ -48,6 +48,8 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let capture = Capture::new(log, kept, false);
     let supervisor = Supervisor::new(run, runtime, capture, None);
     supervisor::obey(&supervisor, signals);
+    supervisor.run().home().sweep_locks();
+    services::adopt(&supervisor, &record);
     if record.state.is_terminal() {
         cleanup::clean_up(&supervisor);
         return Ok(());

@@ -9,7 +9,7 @@ use super::workspace;
 use crate::container::Watched;
 use crate::failpoint::checkpoint;
 use crate::runtime::Inspected;
-use crate::store::{Resource, ResourceKind, Stage, Timestamp};
+use crate::store::{Record, Resource, ResourceKind, Stage, Timestamp};
 
 /// Cleans up, whichever path gets here first. What cannot be removed stays in the journal, and the
 /// record says that it is not clean: the next moat command tries again.
@@ -26,13 +26,11 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
             return;
         }
         checkpoint("workspace-saved");
-        for resource in record.resources.iter().rev() {
-            // A kept container is no debris; 'destroy' removes it.
-            let kept = record.keep && record.started_at.is_some();
-            if resource.stage != Stage::Removed && !kept {
-                clean &= remove(supervisor, resource);
-            }
+        if let Some(services) = supervisor.services.get() {
+            services.end();
+            checkpoint("services-ended");
         }
+        clean &= remove_all(supervisor, &record);
         checkpoint("removed");
         if clean {
             supervisor.update(|record| record.cleaned_at = Some(Timestamp::now()));
@@ -42,16 +40,46 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
     });
 }
 
+/// Removes containers, side by side, and then the network that they were on.
+fn remove_all(supervisor: &Supervisor, record: &Record) -> bool {
+    // A kept container is no debris; 'destroy' removes it, and the network that it needs.
+    let kept = |resource: &Resource| {
+        record.keep
+            && record.started_at.is_some()
+            && (resource.kind == ResourceKind::Network || resource.handle == record.id.as_str())
+    };
+    let left = record.resources.iter().rev();
+    let left = left.filter(|resource| resource.stage != Stage::Removed && !kept(resource));
+    let (networks, containers): (Vec<_>, Vec<_>) =
+        left.partition(|resource| resource.kind == ResourceKind::Network);
+    let removed = match containers[..] {
+        [one] => remove(supervisor, one),
+        _ => std::thread::scope(|scope| {
+            let removals: Vec<_> = containers
+                .iter()
+                .map(|container| scope.spawn(|| remove(supervisor, container)))
+                .collect();
+            let ended = removals.into_iter().map(|removal| removal.join());
+            ended.fold(true, |clean, removed| clean & removed.unwrap_or_default())
+        }),
+    };
+    removed & networks.iter().all(|network| remove(supervisor, network))
+}
+
 /// Whether a resource that was asked for is not there, but may still come: then the next command looks
 /// again.
 fn may_come(supervisor: &Supervisor, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
-    resource.stage == Stage::Intent
-        && supervisor.run().dir().is_making()
-        && matches!(
+    if resource.stage != Stage::Intent || !supervisor.run().dir().is_making() {
+        return false;
+    }
+    match resource.kind {
+        ResourceKind::Network => matches!(supervisor.runtime.has_network(handle), Ok(false)),
+        _ => matches!(
             supervisor.runtime.inspect(&[handle]).as_deref(),
             Ok([Inspected::Missing])
-        )
+        ),
+    }
 }
 
 fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
@@ -63,6 +91,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
     loop {
         let removed = match resource.kind {
             ResourceKind::Container => supervisor.runtime.remove(&resource.handle),
+            ResourceKind::Network => supervisor.runtime.remove_network(&resource.handle),
             ResourceKind::Unknown => return false,
         };
         match removed {
@@ -81,12 +110,9 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
     }
     // Written with `cleaned_at`, or by the next supervisor, for which removing again is fine.
     let mut run = supervisor.run();
-    let handle = resource.handle.clone();
     run.stage(|record| {
-        let found = record
-            .resources
-            .iter_mut()
-            .find(|made| made.handle == handle);
+        let mut made = record.resources.iter_mut();
+        let found = made.find(|made| made.kind == resource.kind && made.handle == resource.handle);
         if let Some(made) = found {
             made.stage = Stage::Removed;
         }

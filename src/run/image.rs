@@ -30,7 +30,7 @@ pub(super) fn make(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 
 fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     supervisor.notice(&format!("getting the image {image}"));
-    let going_on = || supervisor.intent().is_none();
+    let going_on = || supervisor.goes_on_making();
     let pulled = supervisor.runtime.pull_image(image, &going_on);
     supervisor.check_intent()?;
     pulled.map_err(|problem| {
@@ -47,7 +47,7 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
 
 /// Builds the image, unless somebody else does: then waits for that.
 fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) -> Result<()> {
-    let going_on = || supervisor.intent().is_none();
+    let going_on = || supervisor.goes_on_making();
     let home = supervisor.run().home().clone();
     let began = Instant::now();
     let lock = home.making(&image.replace(['/', ':'], "-"), &going_on)?;
@@ -69,18 +69,8 @@ fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) 
 
 /// What is in it, and what of that nobody asked for.
 fn contents(plan: &Plan) -> String {
-    let named = |name: &str, version: &Option<String>| match version {
-        Some(version) => format!("{name} {version}"),
-        None => name.to_owned(),
-    };
-    let mut parts = Vec::new();
-    for dependency in &plan.dependencies {
-        let name = named(&dependency.name, &dependency.version);
-        parts.push(match &dependency.because {
-            Some(because) => format!("{name} (as {because} requires it)"),
-            None => name,
-        });
-    }
+    let dependencies = plan.dependencies.iter();
+    let parts: Vec<String> = dependencies.map(ToString::to_string).collect();
     match parts.is_empty() {
         true => String::new(),
         false => format!(" with {}", parts.join(", ")),
@@ -172,6 +162,14 @@ fn directories(context: &std::path::Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
+fn progress(text: String, step: bool) -> ToClient {
+    ToClient::Progress {
+        thing: String::new(),
+        text,
+        step,
+    }
+}
+
 /// Where a build is, and what was said last.
 #[derive(Default)]
 struct Progress {
@@ -187,7 +185,7 @@ impl Progress {
                 let text = harmless(&plain(text));
                 self.step = Some(text.clone());
                 self.last.clear();
-                Some(ToClient::Build { text, step: true })
+                Some(progress(text, true))
             }
             BuildEvent::Line(text) => {
                 let text = harmless(&plain(text));
@@ -197,7 +195,7 @@ impl Progress {
                 self.last.push_back(text.clone());
                 // Before the first step the builder speaks of itself.
                 self.step.as_ref()?;
-                Some(ToClient::Build { text, step: false })
+                Some(progress(text, false))
             }
         }
     }

@@ -16,6 +16,7 @@ mod image;
 mod places;
 mod protocol;
 mod request;
+mod services;
 mod settle;
 mod spawn;
 mod specify;

@@ -30,11 +30,12 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn new(plan: Plan, stream: bool) -> Start {
-        let values = plan.env.iter().map(|variable| variable.value.clone());
+    pub(super) fn new(mut plan: Plan, stream: bool) -> Start {
+        let values = plan.variables_mut().map(|variable| variable.value.clone());
+        let values = values.collect();
         let files = plan.build.iter().flat_map(|build| &build.files);
         Start {
-            values: values.collect(),
+            values,
             files: files.map(|file| file.content.clone()).collect(),
             plan,
             stream,
@@ -44,7 +45,7 @@ impl Start {
     /// The plan with its values.
     pub(super) fn into_plan(self) -> Plan {
         let mut plan = self.plan;
-        for (variable, value) in plan.env.iter_mut().zip(self.values) {
+        for (variable, value) in plan.variables_mut().zip(self.values) {
             variable.value = value;
         }
         let files = plan.build.iter_mut().flat_map(|build| &mut build.files);
@@ -63,8 +64,13 @@ pub(crate) enum ToClient {
     Reserved { id: RunId },
     /// Something worth knowing while it takes long.
     Notice { text: String },
-    /// What the builder of an image says. `step`: it begins another step.
-    Build { text: String, step: bool },
+    /// How far long work has come. `thing`: a service, or nothing for the builder of the image. `step`:
+    /// something else begins.
+    Progress {
+        thing: String,
+        text: String,
+        step: bool,
+    },
     /// The workload runs.
     Started { id: RunId, name: Name },
     /// The client's stdout or stderr has no reader any more.

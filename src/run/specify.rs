@@ -37,8 +37,9 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     Ok(ContainerSpec {
         handle: id.clone(),
         home_label,
-        run_label: id,
+        run_label: id.clone(),
         image: plan.image.clone(),
+        network: (!plan.services.is_empty()).then(|| id.clone()),
         rootfs: plan.rootfs.clone(),
         workspace: plan.workspace.clone(),
         workspace_mode: plan.workspace_mode,

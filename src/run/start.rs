@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use super::protocol::{self, Start, ToClient};
 use super::supervisor::{self, Supervisor};
 use super::verdict::Asked;
-use super::{cleanup, image, settle, specify};
+use super::{cleanup, image, services, settle, specify};
 use crate::container::{Capture, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
 use crate::runtime::{self, ContainerSpec, Problem, Runtime};
+use crate::service;
 use crate::store::{
-    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Resource, ResourceKind,
-    Stage, State, StreamBytes, Timestamp,
+    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Stage, State, StreamBytes,
+    Timestamp,
 };
 
 /// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
@@ -66,11 +67,12 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
     let home = Home::locate()?;
     let record = |id: crate::store::RunId, name| Record {
         schema: 1,
-        resources: vec![Resource {
-            kind: ResourceKind::Container,
-            handle: id.to_string(),
-            stage: Stage::Intent,
-        }],
+        resources: services::journal(id.as_str(), plan),
+        services: plan
+            .services
+            .iter()
+            .map(|service| service::record(id.as_str(), service))
+            .collect(),
         id,
         name,
         state: State::Created,
@@ -167,7 +169,19 @@ fn listen(supervisor: &Arc<Supervisor>, mut reader: BufReader<UnixStream>) {
 fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> Result<()> {
     let spec = specify::specify(supervisor, plan)?;
     checkpoint("before-create");
-    make(supervisor, plan, &spec)?;
+    services::start(supervisor, plan)?;
+    let made = make(supervisor, plan, &spec);
+    if let Some(services) = supervisor.services.get() {
+        if let Err(error) = &made {
+            services.give_up(error);
+        }
+        // If they are why nothing else was made, they say so; else it is the other way round.
+        let up = services.wait();
+        supervisor.check_intent()?;
+        up?;
+        checkpoint("services-ready");
+    }
+    made?;
     checkpoint("created");
     supervisor.check_intent()?;
     supervisor.update(|record| {
@@ -176,7 +190,7 @@ fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> R
             resource.stage = Stage::Made;
         }
     });
-    supervisor.run().dir().end_making();
+    supervisor.making(-1);
     checkpoint("before-start");
     supervisor.check_intent()?;
     let attached = supervisor.runtime.start_attached(&spec, stdin)?;
@@ -199,7 +213,9 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
         }
         Err(problem @ Problem::Unreachable(..)) => {
             // It was not asked: then there is nothing to remove either.
-            supervisor.run().stage(|record| record.resources.clear());
+            supervisor.run().stage(|record| {
+                record.resources.pop();
+            });
             Err(problem.into())
         }
         result => Ok(result?),
@@ -208,10 +224,10 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
 
 /// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
-    supervisor.run().dir().begin_making();
+    supervisor.making(1);
     let created = supervisor.runtime.create(spec);
     if created.as_ref().is_err_and(|problem| !problem.is_silence()) {
-        supervisor.run().dir().end_making();
+        supervisor.making(-1);
     }
     created
 }

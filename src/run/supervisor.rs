@@ -1,7 +1,7 @@
 //! The state of a supervisor, and what its threads do to it: record, tell, stop.
 
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +14,7 @@ use super::verdict::{Asked, Intent};
 use crate::container::{Capture, Event, Listener, Watched};
 use crate::error::{Error, Result};
 use crate::runtime::{Inspected, Runtime};
+use crate::service::Services;
 use crate::store::{EndRequest, OwnedRun, Reason, Record, State, Timestamp};
 
 /// How long a graceful stop waits before it kills, unless asked otherwise.
@@ -29,6 +30,9 @@ pub(super) struct Supervisor {
     pub(super) background: bool,
     /// Whether ports of it are published.
     pub(super) publishes: bool,
+    pub(super) services: OnceLock<Services>,
+    /// How many things the engine has been asked for, and has not answered yet.
+    making: Mutex<i32>,
     intent: Mutex<Option<Intent>>,
     client: Option<UnixStream>,
     started: Once,
@@ -49,6 +53,8 @@ impl Supervisor {
             runtime,
             capture: Arc::new(capture),
             exit: ExitSignal::default(),
+            services: OnceLock::new(),
+            making: Mutex::new(0),
             intent: Mutex::new(None),
             client,
             started: Once::new(),
@@ -93,6 +99,23 @@ impl Supervisor {
             pause = (pause * 2).min(Duration::from_secs(1));
             written = self.run().update(|_| {});
         }
+    }
+
+    /// One more thing, or one less, may come into being whoever is killed: notes whether any may.
+    pub(super) fn making(&self, change: i32) {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        *making += change;
+        let dir = self.run().dir().clone();
+        match *making {
+            0 => dir.end_making(),
+            _ if change > 0 => dir.begin_making(),
+            _ => {}
+        }
+    }
+
+    /// Whether to go on making what the run needs: nobody ends it, and nothing of it has failed.
+    pub(super) fn goes_on_making(&self) -> bool {
+        self.intent().is_none() && !self.services.get().is_some_and(Services::have_failed)
     }
 
     /// Tells the client, if there is one.

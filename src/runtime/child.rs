@@ -56,13 +56,13 @@ pub(super) fn run(
 }
 
 /// Runs a command that says much, to its end, and passes on every line of both its streams, which are
-/// one here. Otherwise as [`run`]. Says whether it succeeded.
+/// one here. Otherwise as [`run`]. Says how it ended.
 pub(super) fn stream(
     command: &mut Command,
     patience: Duration,
     going_on: &dyn Fn() -> bool,
     on_line: &mut dyn FnMut(&str),
-) -> io::Result<bool> {
+) -> io::Result<ExitStatus> {
     let deadline = Instant::now() + patience;
     let (reader, writer) = io::pipe()?;
     let mut child = command
@@ -78,7 +78,7 @@ pub(super) fn stream(
         let _ = child.kill();
         let _ = child.wait();
     }
-    Ok(result?.success())
+    result
 }
 
 /// Runs a command between two streams that we do not look at. `Some`: it failed, and said this.

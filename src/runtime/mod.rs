@@ -25,7 +25,7 @@ pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
 
 use crate::config::Ulimit;
-use crate::store::{Mount, Port, RunDir, StreamBytes, Timestamp, WorkspaceMode};
+use crate::store::{Mount, Port, ResourceKind, RunDir, StreamBytes, Timestamp, WorkspaceMode};
 
 pub(crate) use crate::config::WORKSPACE;
 
@@ -60,6 +60,33 @@ pub(crate) trait Runtime: Send + Sync {
 
     /// Removes a volume. Fine if it is gone.
     fn remove_volume(&self, handle: &str) -> Result<()>;
+
+    /// Makes a network that only who is put on it is on.
+    fn make_network(&self, network: &Network) -> Result<()>;
+
+    fn has_network(&self, handle: &str) -> Result<bool>;
+
+    /// Removes a network that nobody is on any more. Fine if it is gone.
+    fn remove_network(&self, handle: &str) -> Result<()>;
+
+    /// Makes the container of a service, which is not started. Image and network must be there.
+    fn create_service(&self, spec: &ServiceSpec) -> Result<()>;
+
+    /// Starts the container of a service, for the first time or again, and gives its output from
+    /// there on.
+    fn start_service(&self, handle: &str) -> Result<Attached>;
+
+    /// Runs a command in a running container to its end, and tells of every line that it prints on
+    /// either stream. Gives up when `going_on` says no, or time is up: [`Problem::Transient`]. Its
+    /// exit code, or the client's own; `None`: a signal ended it.
+    fn exec(
+        &self,
+        handle: &str,
+        command: &[String],
+        patience: Duration,
+        going_on: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>>;
 
     /// Makes a container that is not started, with all that belongs into it. The image must be there.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
@@ -96,7 +123,7 @@ pub(crate) trait Runtime: Send + Sync {
     /// Removes a container with all that belongs to it, running or not. Fine if it is gone.
     fn remove(&self, handle: &str) -> Result<()>;
 
-    /// The containers that carry the label of this home.
+    /// The containers and networks that carry the label of this home.
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>>;
 }
 
@@ -107,6 +134,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) home_label: String,
     pub(crate) run_label: String,
     pub(crate) image: Option<String>,
+    /// The network that it is on, beside its services. Not set: the engine's own.
+    pub(crate) network: Option<String>,
     /// The directory that is shown as the root, where there are no images.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
@@ -133,6 +162,32 @@ pub(crate) struct ContainerSpec {
     pub(crate) dns: Vec<IpAddr>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) stdin: bool,
+}
+
+/// All that a driver needs to know to make the container of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceSpec {
+    pub(crate) handle: String,
+    pub(crate) home_label: String,
+    pub(crate) run_label: String,
+    /// Its host name on the network.
+    pub(crate) name: String,
+    pub(crate) network: String,
+    pub(crate) image: String,
+    /// What follows the image; empty: the image's own command.
+    pub(crate) command: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    pub(crate) cache: Option<Mount>,
+}
+
+/// The network of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) handle: String,
+    pub(crate) home_label: String,
+    pub(crate) run_label: String,
 }
 
 /// A volume of the engine, mounted.
@@ -275,9 +330,10 @@ pub(crate) struct Exit {
     pub(crate) error: Option<String>,
 }
 
-/// A container found by its labels.
+/// A container or a network found by its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Labelled {
+    pub(crate) kind: ResourceKind,
     pub(crate) handle: String,
     pub(crate) run: String,
 }

@@ -99,10 +99,32 @@ impl Home {
         self.root.join("volumes")
     }
 
+    /// What runs share of what a service has got, such as models.
+    pub(crate) fn cache(&self, service: &str) -> PathBuf {
+        self.root.join("cache").join(service)
+    }
+
+    /// Removes the files of locks that nobody holds: those of who was killed.
+    pub(crate) fn sweep_locks(&self) {
+        let entries = fs::read_dir(self.locks()).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            // Who waits for the file meanwhile sees that it is gone, and makes another.
+            if let Ok(Some(lock)) = lock::exclusive(&path, Duration::ZERO)
+                && lock::is_current(&lock, &path)
+            {
+                let _ = file::remove_if_there(&path);
+            }
+        }
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     /// Takes the lock of something that only one process may make at a time, waiting for it as long
     /// as `going_on` says so. `None`: it no longer does. The lock's file goes with the lock.
     pub(crate) fn making(&self, what: &str, going_on: &dyn Fn() -> bool) -> Result<Option<Making>> {
-        let dir = self.root.join("locks");
+        let dir = self.locks();
         file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
         let path = dir.join(what);
         while going_on() {

@@ -124,6 +124,22 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// So many letters and digits that nobody can guess.
+pub(crate) fn random_word(length: usize) -> io::Result<String> {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut source = File::open("/dev/urandom")?;
+    let mut word = String::with_capacity(length);
+    while word.len() < length {
+        let mut byte = [0];
+        source.read_exact(&mut byte)?;
+        // The last few values of a byte would make some letters likelier than others.
+        if usize::from(byte[0]) < 4 * LETTERS.len() {
+            word.push(char::from(LETTERS[usize::from(byte[0]) % LETTERS.len()]));
+        }
+    }
+    Ok(word)
+}
+
 const FIRST: &[&str] = &[
     "amber", "bold", "brave", "brisk", "calm", "clear", "crisp", "deep", "eager", "early", "fair",
     "fresh", "gentle", "glad", "golden", "grand", "green", "keen", "kind", "late", "light",

@@ -21,7 +21,7 @@ mod tree;
 
 pub(crate) use file::{create, make_dir, write_atomically};
 pub(crate) use home::Home;
-pub(crate) use id::{NAME_RULE, Name, RunId};
+pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
 pub(crate) use identity::Process;
 pub(crate) use lock::{exclusive, is_held};
 pub(crate) use log_entry::{Entry, Stream, StreamBytes};
@@ -29,7 +29,8 @@ pub(crate) use log_read::{LogReader, StreamReader, last_lines};
 pub(crate) use log_write::LogWriter;
 pub(crate) use owned::{NewRun, OwnedRun, remove};
 pub(crate) use record::{
-    LogState, Mount, Port, Reason, Record, Resource, ResourceKind, Stage, State, WorkspaceMode,
+    LogState, Mount, Port, Reason, Record, Resource, ResourceKind, Service, ServicePort,
+    ServiceState, Stage, State, WorkspaceMode,
 };
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};

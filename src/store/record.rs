@@ -55,6 +55,9 @@ pub(crate) struct Record {
     /// Why the run failed, where the exit code does not say it.
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
+    /// The sidecars.
+    #[serde(default)]
+    pub(crate) services: Vec<Service>,
     pub(crate) resources: Vec<Resource>,
 }
 
@@ -74,6 +77,78 @@ impl Record {
             (Some(Reason::UserStop), None) => 143,
             (Some(Reason::Killed), None) => 137,
             (_, None) => 125,
+        }
+    }
+}
+
+/// What is known of a sidecar.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Service {
+    /// What it is called in this run; its host name, too.
+    pub(crate) name: String,
+    /// What it is called in the registry.
+    pub(crate) service: String,
+    pub(crate) version: String,
+    pub(crate) image: String,
+    pub(crate) handle: String,
+    pub(crate) ports: Vec<ServicePort>,
+    /// Names only.
+    pub(crate) env: Vec<String>,
+    /// What succeeds inside when it can be used, and how long that may take.
+    pub(crate) ready: Vec<String>,
+    pub(crate) ready_seconds: f64,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    pub(crate) restart: bool,
+    pub(crate) state: ServiceState,
+    /// When it started last, and since when it has been ready.
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ready_at: Option<Timestamp>,
+    /// When it ended last.
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) exit_code: Option<u8>,
+    pub(crate) oom_killed: bool,
+    /// How often it was started again.
+    pub(crate) restarts: u32,
+    /// Why it could not be used.
+    pub(crate) error: Option<String>,
+    pub(crate) log: LogState,
+}
+
+/// A port that a service listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServicePort {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+}
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ServiceState {
+    /// It is to be made.
+    Created,
+    /// It runs, and cannot be used yet.
+    Starting,
+    /// It can be used.
+    Ready,
+    /// It ended while it was needed, or never could be used.
+    Failed,
+    /// It was ended with its run.
+    Stopped,
+    #[serde(other)]
+    Unknown,
+}
+
+impl ServiceState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ServiceState::Created => "created",
+            ServiceState::Starting => "starting",
+            ServiceState::Ready => "ready",
+            ServiceState::Failed => "failed",
+            ServiceState::Stopped => "stopped",
+            ServiceState::Unknown => "unknown",
         }
     }
 }
@@ -233,6 +308,7 @@ pub(crate) struct Resource {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ResourceKind {
     Container,
+    Network,
     #[serde(other)]
     Unknown,
 }

@@ -107,6 +107,11 @@ impl RunDir {
         self.path.join("logs.jsonl")
     }
 
+    /// The output of a service.
+    pub(crate) fn service_log(&self, name: &str) -> PathBuf {
+        self.path.join("services").join(format!("{name}.jsonl"))
+    }
+
     /// Where a runtime that has no daemon keeps what it needs while the run lasts.
     pub(crate) fn sandbox(&self) -> PathBuf {
         self.path.join("sandbox")

@@ -2,10 +2,12 @@
 //!
 //! The lowest layer: it knows nothing of moat.
 
+mod sparse;
 mod suggest;
 mod table;
 mod text;
 
+pub(crate) use sparse::Sparse;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use text::{age, harmless, harmless_json, plain};

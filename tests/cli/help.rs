@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::fixture::assert_nothing_made;
 use crate::harness::{Moat, assert_snapshot, skip};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "check",
     "logs",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 19] = [
     "stop",
     "kill",
     "inspect",
+    "services",
     "export",
     "destroy",
     "clean",

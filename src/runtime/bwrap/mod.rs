@@ -41,7 +41,7 @@ use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, Exit, ImageBuild,
-    Inspected, Labelled, Runtime, child,
+    Inspected, Labelled, Network, Runtime, ServiceSpec, child,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
@@ -155,6 +155,37 @@ impl Runtime for Bwrap {
 
     fn remove_volume(&self, _handle: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn make_network(&self, _network: &Network) -> Result<()> {
+        Err(no_services())
+    }
+
+    fn has_network(&self, _handle: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn remove_network(&self, _handle: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn create_service(&self, _spec: &ServiceSpec) -> Result<()> {
+        Err(no_services())
+    }
+
+    fn start_service(&self, _handle: &str) -> Result<Attached> {
+        Err(no_services())
+    }
+
+    fn exec(
+        &self,
+        _handle: &str,
+        _command: &[String],
+        _patience: Duration,
+        _going_on: &dyn Fn() -> bool,
+        _tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>> {
+        Err(no_services())
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
@@ -334,6 +365,10 @@ fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
             "the workspace cannot be copied: {words}"
         ))),
     }
+}
+
+fn no_services() -> Problem {
+    Problem::Refused("bwrap runs no services".to_owned())
 }
 
 fn no_images() -> Problem {

@@ -2,7 +2,7 @@
 //! Docker 20.10.24 and from the plain progress of BuildKit 0.12.
 
 use super::super::{BuildEvent, ImageBuild};
-use super::create::HOME_LABEL;
+use super::arguments::HOME_LABEL;
 
 /// The arguments. What is not known to one of the two builders is left out.
 pub(super) fn args(build: &ImageBuild) -> Vec<String> {

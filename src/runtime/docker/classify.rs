@@ -33,7 +33,7 @@ pub(super) fn classify(stderr: &str) -> Problem {
     if says(&["no such image", "unable to find image"]) {
         return Problem::ImageMissing(text);
     }
-    if says(&["no such container", "no such object"]) {
+    if says(&["no such container", "no such object", "no such network"]) {
         return Problem::NotFound(text);
     }
     if says(TRANSIENT) {
@@ -52,6 +52,7 @@ const UNREACHABLE: &[&str] = &[
 
 const TRANSIENT: &[&str] = &[
     "already in progress",
+    "has active endpoints",
     "unexpected eof",
     "connection reset",
     "context deadline exceeded",

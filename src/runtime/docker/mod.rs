@@ -4,6 +4,7 @@
 //! `inspect` confirms it. Never `--rm` (the engine would drop its log), never `logs --timestamps`
 //! as the source (it writes timestamps into the middle of lines over 16 KiB).
 
+mod arguments;
 mod attach;
 mod build;
 mod classify;
@@ -11,6 +12,7 @@ mod create;
 mod fill;
 mod inspect;
 mod ping;
+mod sidecar;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,10 +24,10 @@ use std::time::Duration;
 use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
-    Attached, BuildEvent, ContainerSpec, EngineVolume, ImageBuild, Inspected, Labelled, Runtime,
-    WORKSPACE,
+    Attached, BuildEvent, ContainerSpec, EngineVolume, ImageBuild, Inspected, Labelled, Network,
+    Runtime, ServiceSpec, WORKSPACE,
 };
-use crate::store::{StreamBytes, WorkspaceMode, pack};
+use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, pack};
 
 /// The environment variables by which the client finds its engine.
 pub(super) const SETTINGS: [&str; 5] = [
@@ -97,6 +99,13 @@ const LAST_LINES: usize = 40;
 const VOLUME_LABEL: &str = "moat.volume";
 
 impl Docker {
+    fn make(&self, request: arguments::Request) -> Result<()> {
+        let mut command = self.command();
+        command.args(&request.args).envs(request.environment);
+        self.finish(&mut command, &request.input, PATIENCE, &|| true)
+            .map(|_| ())
+    }
+
     /// Puts into a new container what belongs there.
     fn fill(&self, spec: &ContainerSpec) -> Result<()> {
         if let Some(archive) = fill::directories(spec)? {
@@ -187,7 +196,7 @@ impl Runtime for Docker {
             last.push_back(line.to_owned());
             tell(build::event(line));
         });
-        if built.map_err(|error| failed(&error))? {
+        if built.map_err(|error| failed(&error))?.success() {
             return Ok(());
         }
         let last = last.make_contiguous().join("\n");
@@ -198,7 +207,7 @@ impl Runtime for Docker {
     }
 
     fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
-        let home = format!("{}={}", create::HOME_LABEL, volume.home_label);
+        let home = format!("{}={}", arguments::HOME_LABEL, volume.home_label);
         let name = format!("{}={}", VOLUME_LABEL, volume.name);
         let labels = ["--label", &home, "--label", &name];
         let mut args = vec!["volume", "create"];
@@ -208,7 +217,7 @@ impl Runtime for Docker {
     }
 
     fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
-        let filter = format!("label={}={home}", create::HOME_LABEL);
+        let filter = format!("label={}={home}", arguments::HOME_LABEL);
         let format = format!("{{{{.Name}}}}\t{{{{.Label \"{VOLUME_LABEL}\"}}}}");
         let output = self.call(&["volume", "ls", "--filter", &filter, "--format", &format])?;
         let found = output.stdout.lines().filter_map(|line| {
@@ -229,11 +238,50 @@ impl Runtime for Docker {
         }
     }
 
-    fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        let request = create::request(spec)?;
+    fn make_network(&self, network: &Network) -> Result<()> {
+        let args = sidecar::network(network);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.call(&args).map(|_| ())
+    }
+
+    fn has_network(&self, handle: &str) -> Result<bool> {
+        match self.call(&["network", "inspect", "--format", "{{.Id}}", handle]) {
+            Err(Problem::NotFound(_)) => Ok(false),
+            result => result.map(|_| true),
+        }
+    }
+
+    fn remove_network(&self, handle: &str) -> Result<()> {
+        gone_is_fine(self.call(&["network", "rm", handle]))
+    }
+
+    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
+        self.make(sidecar::request(spec)?)
+    }
+
+    fn start_service(&self, handle: &str) -> Result<Attached> {
         let mut command = self.command();
-        command.args(&request.args).envs(request.environment);
-        self.finish(&mut command, &request.input, PATIENCE, &|| true)?;
+        command.args(["start", "--attach"]).stdin(Stdio::null());
+        attach::spawn(command.arg(handle), StreamBytes::default())
+    }
+
+    fn exec(
+        &self,
+        handle: &str,
+        command: &[String],
+        patience: Duration,
+        going_on: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>> {
+        let mut client = self.command();
+        client.args(["exec", handle]).args(command);
+        let status = child::stream(&mut client, patience, going_on, tell);
+        let status = status.map_err(|error| failed(&error))?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()))
+    }
+
+    fn create(&self, spec: &ContainerSpec) -> Result<()> {
+        self.make(create::request(spec)?)?;
         self.fill(spec).map_err(|problem| match problem {
             // There is a container by now.
             Problem::Unreachable(text, _) => Problem::Transient(text),
@@ -326,7 +374,7 @@ impl Runtime for Docker {
     }
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
-        let filter = format!("label={}={home}", create::HOME_LABEL);
+        let filter = format!("label={}={home}", arguments::HOME_LABEL);
         let format = "{{.Names}}\t{{.Label \"moat.run\"}}";
         let output = self.call(&[
             "ps",
@@ -337,14 +385,22 @@ impl Runtime for Docker {
             "--format",
             format,
         ])?;
-        let found = output.stdout.lines().filter_map(|line| {
-            let (handle, run) = line.split_once('\t')?;
-            Some(Labelled {
-                handle: handle.to_owned(),
-                run: run.to_owned(),
-            })
-        });
-        Ok(found.collect())
+        let format = "{{.Name}}\t{{.Label \"moat.run\"}}";
+        let networks = self.call(&["network", "ls", "--filter", &filter, "--format", format])?;
+        let found = |kind, output: Output| {
+            let lines = output.stdout.lines().filter_map(|line| {
+                let (handle, run) = line.split_once('\t')?;
+                Some(Labelled {
+                    kind,
+                    handle: handle.to_owned(),
+                    run: run.to_owned(),
+                })
+            });
+            lines.collect::<Vec<_>>()
+        };
+        let mut all = found(ResourceKind::Container, output);
+        all.extend(found(ResourceKind::Network, networks));
+        Ok(all)
     }
 }
 

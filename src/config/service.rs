@@ -1,0 +1,125 @@
+//! `services`: how the sidecars of a run differ from what the registry says of them.
+
+use std::time::Duration;
+
+use super::container::memory;
+use super::secret::{Secret, Vault};
+use super::settings::{checked, variable_name};
+use super::value;
+use crate::yaml::{Node, Place, Placed, Source, Value, shown};
+
+/// One sidecar.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Service {
+    pub(crate) name: String,
+    /// The dependency that it is an instance of, if that is not its name.
+    pub(crate) of: Option<Placed<String>>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) image: Option<String>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    pub(crate) wait: Option<Placed<bool>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) restart: bool,
+    /// Keys that only some services have, which the registry knows.
+    pub(crate) rest: Vec<(String, Place, Node)>,
+}
+
+/// The keys that every service has.
+pub(crate) const SERVICE_KEYS: [&str; 8] = [
+    "cpus", "env", "image", "memory", "restart", "service", "timeout", "wait",
+];
+
+/// The longest name, which is that of a host on the run's network.
+const LONGEST: usize = 40;
+
+pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<Service>> {
+    let mut services = Vec::new();
+    for (name, at, node) in source.entries(node) {
+        if !is_host_name(name) {
+            let name = shown(name);
+            source.report(
+                at,
+                format!("bad name of a service '{name}' (a-z, 0-9 and '-', a letter first)"),
+            );
+            continue;
+        }
+        let value = service(source, name, node);
+        services.push(Placed { at, value });
+    }
+    services
+}
+
+fn is_host_name(name: &str) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-');
+    name.len() <= LONGEST
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(allowed)
+        && !name.ends_with('-')
+        && name != "localhost"
+}
+
+fn service(source: &Source, name: &str, node: &Node) -> Service {
+    let mut service = Service {
+        name: name.to_owned(),
+        of: None,
+        env: Vec::new(),
+        secrets: Vec::new(),
+        image: None,
+        memory_bytes: None,
+        cpus: None,
+        wait: None,
+        timeout: None,
+        restart: false,
+        rest: Vec::new(),
+    };
+    for (key, at, node) in source.entries(node) {
+        match key {
+            "service" => service.of = source.text(node),
+            "env" => env(source, node, &mut service),
+            "image" => {
+                let image = source.text(node);
+                let image = image.filter(|text| checked(source, text, value::image).is_some());
+                service.image = image.map(|image| image.value);
+            }
+            "memory" => service.memory_bytes = memory(source, node).map(|size| size.value),
+            "cpus" => {
+                let text = source.scalar(node);
+                let cpus = text.and_then(|text| checked(source, &text, value::cpus));
+                service.cpus = cpus.map(|cpus| cpus.value);
+            }
+            "wait" => {
+                service.wait = source.boolean(node).map(|value| Placed { at, value });
+            }
+            "timeout" => {
+                let text = source.text(node);
+                let timeout = text.and_then(|text| checked(source, &text, value::duration));
+                service.timeout = timeout.map(|timeout| timeout.value);
+            }
+            "restart" => service.restart = source.boolean(node).unwrap_or_default(),
+            _ => service.rest.push((key.to_owned(), at, node.clone())),
+        }
+    }
+    service
+}
+
+/// Variables; a value that is the place of a secret is looked up when the run starts.
+fn env(source: &Source, node: &Node, service: &mut Service) {
+    for (name, at, node) in source.entries(node) {
+        if !variable_name(source, name, at) {
+            continue;
+        }
+        let name = name.to_owned();
+        match &node.value {
+            Value::Text(text) if Vault::is_one(text) => match Vault::parse(text) {
+                Ok(vault) => service.secrets.push(Secret { name, vault }),
+                Err(why) => source.report(node.at, why),
+            },
+            _ => service
+                .env
+                .extend(source.value_as_written(node).map(|value| (name, value))),
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! The sidecars of a run: which there are, how each is run, and what the workload is told of them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Files, Host, Plan, SecretRef, Variable};
+use crate::config::{self, SERVICE_KEYS};
+use crate::error::Result;
+use crate::registry::{self, Chosen, DEFAULT_PORT, Entry};
+use crate::store::ServicePort;
+use crate::yaml::{Node, Place, Placed, Source, Value, shown, unknown};
+
+/// How long a service may take until it is ready, unless asked otherwise.
+const READY_SECONDS: f64 = 60.0;
+
+/// The longest name of an item, in bytes.
+const LONGEST_ITEM: usize = 200;
+
+/// One sidecar. Serialized, it holds no value of a variable.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Service {
+    /// What it is called in this run; its host name, too.
+    pub(crate) name: String,
+    /// What it is called in the registry.
+    pub(crate) service: String,
+    pub(crate) version: String,
+    pub(crate) image: String,
+    pub(crate) ports: Vec<ServicePort>,
+    /// What follows the image; empty: the image's own command.
+    pub(crate) command: Vec<String>,
+    /// What succeeds inside when the service can be used; empty: nobody waits for that.
+    pub(crate) ready: Vec<String>,
+    /// How long that may take.
+    pub(crate) ready_seconds: f64,
+    /// Variables of its container.
+    pub(crate) env: Vec<Variable>,
+    /// Those of them whose values are looked up when the run starts.
+    pub(crate) secrets: Vec<SecretRef>,
+    /// Variables of the workload.
+    pub(crate) exports: Vec<Variable>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    /// Whether it is started again when it ends before the run does.
+    pub(crate) restart: bool,
+    /// The directory of the container that runs share.
+    pub(crate) cache: Option<String>,
+    pub(crate) provision: Option<Provision>,
+    #[serde(skip)]
+    template: Option<Box<registry::Service>>,
+}
+
+/// What a service is to come with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Provision {
+    /// What the items are called in moat.yaml.
+    pub(crate) key: String,
+    pub(crate) items: Vec<String>,
+    /// What gets one; the word `{item}` stands for it.
+    pub(crate) command: Vec<String>,
+    /// What prints those that are there.
+    pub(crate) list: Vec<String>,
+}
+
+/// The services that were chosen, as the files want them.
+pub(super) fn plan(chosen: &[Chosen], files: Files<'_>, host: &Host) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    for entry in chosen
+        .iter()
+        .filter(|chosen| chosen.entry.service().is_some())
+    {
+        let version = entry.version.clone().unwrap_or_default();
+        let name = &entry.entry.name;
+        let configured = files.iter().find_map(|file| {
+            let mut services = file.settings.services.iter();
+            let service = services.find(|service| service.value.name == *name)?;
+            Some((*file, service))
+        });
+        services.extend(match configured {
+            None => instance(&entry.entry, version, name, None, host),
+            Some((file, service)) => {
+                let by_itself = service.value.of.as_ref();
+                if let Some(of) = by_itself.filter(|of| of.value != *name) {
+                    let why = format!("'{name}' is a service itself; choose another name");
+                    file.source.report(of.at, why);
+                }
+                instance(&entry.entry, version, name, Some((file, service)), host)
+            }
+        });
+    }
+    for file in files {
+        for service in &file.settings.services {
+            let known = services
+                .iter()
+                .any(|known| known.name == service.value.name);
+            if known {
+                continue;
+            }
+            match entry_of(&service.value, service.at, chosen, &file.source, host) {
+                None => {}
+                Some((entry, version)) => services.extend(instance(
+                    &entry,
+                    version,
+                    &service.value.name,
+                    Some((file, service)),
+                    host,
+                )),
+            }
+        }
+        check_exports(&services, file);
+    }
+    services
+}
+
+/// The entry and the version that a configured service is an instance of.
+fn entry_of(
+    service: &config::Service,
+    at: Place,
+    chosen: &[Chosen],
+    source: &Source,
+    host: &Host,
+) -> Option<(Entry, String)> {
+    let (at, of) = match &service.of {
+        Some(of) => (of.at, of.value.as_str()),
+        None => (at, service.name.as_str()),
+    };
+    let (name, version) = match of.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (of, None),
+    };
+    let services = chosen
+        .iter()
+        .filter(|chosen| chosen.entry.service().is_some());
+    let Some(found) = services.clone().find(|chosen| chosen.entry.name == name) else {
+        source.report(at, no_dependency(name, version, host));
+        return None;
+    };
+    let Some(version) = version else {
+        return Some((
+            found.entry.clone(),
+            found.version.clone().unwrap_or_default(),
+        ));
+    };
+    if let Err(why) = registry::check_version(&found.entry, version) {
+        source.report(at, why);
+        return None;
+    }
+    Some((found.entry.clone(), version.to_owned()))
+}
+
+/// That a service is configured and not asked for, with the lines that ask for it.
+fn no_dependency(name: &str, version: Option<&str>, host: &Host) -> String {
+    let registry = (host.registry)().unwrap_or_default();
+    let services = || registry.entries().filter(|entry| entry.service().is_some());
+    let Some(entry) = services().find(|entry| entry.name == name) else {
+        let known: Vec<&str> = services().map(|entry| entry.name.as_str()).collect();
+        let why = unknown("service", name, &known);
+        let known = known.join(", ");
+        return format!(
+            "{why}; an instance of a service names it: 'service: NAME'; there are {known}"
+        );
+    };
+    let version = version.or(entry.default.as_deref()).unwrap_or_default();
+    format!(
+        "'{name}' is configured here but is no dependency; add these lines:\n  dependencies:\n    - {name}@{version}"
+    )
+}
+
+type Configured<'a> = (&'a config::File, &'a Placed<config::Service>);
+
+fn instance(
+    entry: &Entry,
+    version: String,
+    name: &str,
+    configured: Option<Configured<'_>>,
+    host: &Host,
+) -> Option<Service> {
+    let template = entry.service()?;
+    let config = configured.map(|(_, service)| &service.value);
+    let wait = config.and_then(|config| config.wait.as_ref());
+    let waits = wait.is_none_or(|wait| wait.value);
+    let provision = configured.and_then(|(file, service)| items(&service.value, template, file));
+    if let (Some((file, _)), Some(wait), Some(provision)) = (configured, wait, &provision)
+        && !waits
+        && !provision.items.is_empty()
+    {
+        let key = &provision.key;
+        let why = format!("'wait: false' and '{key}': they cannot be got before {name} is ready");
+        file.source.report(wait.at, why);
+    }
+    Some(Service {
+        name: name.to_owned(),
+        service: entry.name.clone(),
+        image: config
+            .and_then(|config| config.image.clone())
+            .unwrap_or_else(|| template.image.replace("{version}", &version)),
+        version,
+        ports: template
+            .ports
+            .iter()
+            .map(|(name, port)| ServicePort {
+                name: name.clone(),
+                port: *port,
+            })
+            .collect(),
+        command: template.command.clone(),
+        ready: match waits {
+            true => template.ready.clone(),
+            false => Vec::new(),
+        },
+        ready_seconds: config
+            .and_then(|config| config.timeout)
+            .map_or(READY_SECONDS, |timeout| timeout.as_secs_f64()),
+        env: variables(template, config),
+        secrets: configured.map_or_else(Vec::new, |(file, service)| {
+            let secrets = service.value.secrets.iter();
+            secrets
+                .map(|secret| SecretRef::new(secret, &file.dir))
+                .collect()
+        }),
+        exports: exports(name, template),
+        memory_bytes: config.and_then(|config| config.memory_bytes),
+        cpus: config.and_then(|config| config.cpus),
+        restart: config.is_some_and(|config| config.restart),
+        cache: template.cache.clone(),
+        provision: provision.filter(|provision| !provision.items.is_empty()),
+        template: Some(Box::new(template.clone())),
+    })
+    .filter(|_| host.runtime.has_images())
+}
+
+/// The variables of its container; the values of the registry's own are filled in when the run starts.
+fn variables(template: &registry::Service, config: Option<&config::Service>) -> Vec<Variable> {
+    let given = config.map_or(&[][..], |config| &config.env);
+    let secrets = config.map_or(&[][..], |config| &config.secrets);
+    let is_given = |name: &String| {
+        given.iter().any(|(given, _)| given == name)
+            || secrets.iter().any(|secret| secret.name == *name)
+    };
+    let own = template
+        .variables
+        .iter()
+        .filter(|(name, _)| !is_given(name));
+    let all = own.chain(given);
+    all.map(|(name, value)| Variable {
+        name: name.clone(),
+        value: value.clone(),
+    })
+    .collect()
+}
+
+/// What the workload is told, with what is not known yet as placeholders.
+fn exports(name: &str, template: &registry::Service) -> Vec<Variable> {
+    let word = |text: &str| {
+        let letter = |letter: char| match letter.is_ascii_alphanumeric() {
+            true => letter.to_ascii_uppercase(),
+            false => '_',
+        };
+        text.chars().map(letter).collect::<String>()
+    };
+    let mut exports = Vec::new();
+    let mut add = |what: &str, value: &str| {
+        exports.push(Variable {
+            name: format!("MOAT_{}_{what}", word(name)),
+            value: value.to_owned(),
+        });
+    };
+    add("HOST", "{host}");
+    for (port, number) in &template.ports {
+        match port.as_str() {
+            DEFAULT_PORT => add("PORT", &number.to_string()),
+            port => add(&format!("{}_PORT", word(port)), &number.to_string()),
+        }
+    }
+    if template.user.is_some() {
+        add("USER", "{user}");
+    }
+    if template.has_password() {
+        add("PASSWORD", "{password}");
+    }
+    if template.database.is_some() {
+        add("DB", "{database}");
+    }
+    if let Some(url) = &template.url {
+        add("URL", url);
+    }
+    exports
+}
+
+/// `a-b` and the port `b` of `a` would come to the same names.
+fn check_exports(services: &[Service], file: &config::File) {
+    for service in services {
+        let mut others = services.iter().filter(|other| other.name != service.name);
+        let clash = others.find_map(|other| {
+            let names = |name: &Variable| service.exports.iter().any(|own| own.name == name.name);
+            let found = other.exports.iter().find(|name| names(name))?;
+            Some((other, found.name.clone()))
+        });
+        let mut placed = file.settings.services.iter();
+        let place = placed.find(|placed| placed.value.name == service.name);
+        if let (Some((other, name)), Some(place)) = (clash, place) {
+            let why = format!(
+                "both this and '{}' would set {name}; choose another name",
+                other.name
+            );
+            file.source.report(place.at, why);
+        }
+    }
+}
+
+/// The keys that this service alone has: what it is to come with.
+fn items(
+    service: &config::Service,
+    template: &registry::Service,
+    file: &config::File,
+) -> Option<Provision> {
+    let source = &file.source;
+    let provision = template.provision.as_ref();
+    let mut known = SERVICE_KEYS.to_vec();
+    known.extend(provision.map(|provision| provision.key.as_str()));
+    let mut found = None;
+    for (key, at, node) in &service.rest {
+        match provision.filter(|provision| provision.key == *key) {
+            Some(provision) => {
+                found = Some(Provision {
+                    key: key.clone(),
+                    items: list(source, key, node),
+                    command: provision.command.clone(),
+                    list: provision.list.clone(),
+                });
+            }
+            None => source.report(*at, unknown("key", key, &known)),
+        }
+    }
+    found
+}
+
+fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
+    let Value::List(nodes) = &node.value else {
+        let found = source.value_as_written(node).unwrap_or_default();
+        let found = shown(&found);
+        source.report(node.at, format!("'{key}' must be a list: [{found}]"));
+        return Vec::new();
+    };
+    let mut items: Vec<String> = Vec::new();
+    for text in nodes.iter().filter_map(|node| source.text(node)) {
+        if !is_item(&text.value) {
+            let item = shown(&text.value);
+            source.report(
+                text.at,
+                format!("'{item}' cannot be one of '{key}' (letters, digits, '.', '_', ':', '/', '@', '-', a letter or digit first)"),
+            );
+        } else if items.contains(&text.value) {
+            source.report(text.at, format!("'{}' is there twice", text.value));
+        }
+        items.push(text.value);
+    }
+    items
+}
+
+/// An item becomes an argument: never an option, never anything that a shell would look at.
+fn is_item(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
+    text.len() <= LONGEST_ITEM
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(allowed)
+}
+
+/// Fills in what only a run that really starts needs: secrets are looked up, passwords made.
+pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
+    plan.env
+        .extend(super::secret::resolve(&plan.secrets, host)?);
+    for service in &mut plan.services {
+        let found = super::secret::resolve(&service.secrets, host)?;
+        service.env.extend(found);
+        let Some(template) = service.template.take() else {
+            continue;
+        };
+        let values = Values::of(service, &template)?;
+        for variable in &mut service.env {
+            let own = template
+                .variables
+                .iter()
+                .any(|(name, value)| *name == variable.name && *value == variable.value);
+            if own {
+                variable.value = values.put(&variable.value, str::to_owned);
+            }
+        }
+        for export in &service.exports {
+            let is_url = export.name.ends_with("_URL");
+            let value = match is_url {
+                true => values.put(&export.value, encoded),
+                false => values.put(&export.value, str::to_owned),
+            };
+            // What somebody set himself is what he wants.
+            if !plan.env.iter().any(|set| set.name == export.name) {
+                plan.env.push(Variable {
+                    name: export.name.clone(),
+                    value,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the placeholders of one service stand for.
+struct Values {
+    parts: [(&'static str, String); 5],
+}
+
+impl Values {
+    fn of(service: &Service, template: &registry::Service) -> Result<Values> {
+        let given = |placeholder: &str| {
+            let carrier = template.carrier(placeholder)?;
+            let variable = service.env.iter().find(|variable| variable.name == carrier);
+            let value = &variable?.value;
+            (value != placeholder).then(|| value.clone())
+        };
+        let password = match given("{password}") {
+            Some(password) => password,
+            None if template.has_password() => password()?,
+            None => String::new(),
+        };
+        let known = |placeholder, default: &Option<String>| {
+            given(placeholder)
+                .or_else(|| default.clone())
+                .unwrap_or_default()
+        };
+        Ok(Values {
+            parts: [
+                ("{user}", known("{user}", &template.user)),
+                ("{password}", password),
+                ("{database}", known("{database}", &template.database)),
+                ("{host}", service.name.clone()),
+                ("{port}", template.port().to_string()),
+            ],
+        })
+    }
+
+    /// Puts the values in place of their placeholders. What they contain themselves is left alone.
+    fn put(&self, template: &str, form: impl Fn(&str) -> String) -> String {
+        let mut out = String::new();
+        let mut rest = template;
+        while let Some(at) = rest.find('{') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let found = self.parts.iter().find(|(part, _)| rest.starts_with(part));
+            let (length, value) = found.map_or((1, "{".to_owned()), |(part, value)| {
+                (part.len(), form(value))
+            });
+            out.push_str(&value);
+            rest = &rest[length..];
+        }
+        out + rest
+    }
+}
+
+/// As RFC 3986 wants it in a part of a URL.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// 32 letters and digits that nobody can guess.
+fn password() -> Result<String> {
+    crate::store::random_word(32).map_err(|error| {
+        let path = PathBuf::from("/dev/urandom");
+        crate::error::Error::io(crate::error::Kind::Failed, "read", &path, &error)
+    })
+}

@@ -1,0 +1,227 @@
+//! A sidecar as `registry.yaml` describes it. All of it is data: a new service needs no code.
+
+use super::entry::Entry;
+use super::read::{check_word, image, is_word, plain};
+use crate::yaml::{Node, Placed, Section, Source, Value, shown};
+
+/// How a service is run, and how it is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Service {
+    /// With `{version}` in it.
+    pub(crate) image: String,
+    /// Its ports by name. The first one, `default`, is the one in its URL.
+    pub(crate) ports: Vec<(String, u16)>,
+    /// Variables of its container, in which `{user}`, `{password}` and `{database}` may stand.
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) user: Option<String>,
+    pub(crate) database: Option<String>,
+    /// What follows the image; empty: the image's own command.
+    pub(crate) command: Vec<String>,
+    /// What succeeds inside when the service can be used; empty: it can when it runs.
+    pub(crate) ready: Vec<String>,
+    /// With `{user}`, `{password}`, `{host}`, `{port}` and `{database}` in it.
+    pub(crate) url: Option<String>,
+    /// A directory of the container that runs share, and that outlives them.
+    pub(crate) cache: Option<String>,
+    pub(crate) provision: Option<Provision>,
+}
+
+/// How a service gets what it is to come with, such as models.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Provision {
+    /// The key of `services.NAME` in moat.yaml that lists the items.
+    pub(crate) key: String,
+    /// What gets one item; the word `{item}` stands for it.
+    pub(crate) command: Vec<String>,
+    /// What prints the items that are there, one on a line, its name first.
+    pub(crate) list: Vec<String>,
+}
+
+/// The keys of an entry of type service.
+pub(super) const KEYS: &[&str] = &[
+    "cache",
+    "command",
+    "database",
+    "image",
+    "ports",
+    "provision",
+    "ready",
+    "url",
+    "user",
+];
+
+/// The name of the port that needs no name.
+pub(crate) const DEFAULT_PORT: &str = "default";
+
+/// The word that stands for an item in the command that gets it.
+pub(crate) const ITEM: &str = "{item}";
+
+impl Service {
+    /// Whether it is protected by a password.
+    pub(crate) fn has_password(&self) -> bool {
+        self.carrier("{password}").is_some()
+    }
+
+    /// The variable that has a placeholder, and nothing else, as its value.
+    pub(crate) fn carrier(&self, placeholder: &str) -> Option<&str> {
+        let found = self
+            .variables
+            .iter()
+            .find(|(_, value)| value == placeholder);
+        found.map(|(name, _)| name.as_str())
+    }
+
+    /// The port in its URL.
+    pub(crate) fn port(&self) -> u16 {
+        self.ports.first().map_or(0, |(_, port)| *port)
+    }
+}
+
+pub(super) fn read(
+    source: &Source,
+    section: &Section<'_>,
+    variables: Vec<(String, String)>,
+) -> Option<Service> {
+    let text = |key| section.text(key).map(|text: Placed<String>| text.value);
+    let words = |section: &Section<'_>, key| {
+        let node = section.get(key);
+        node.map_or_else(Vec::new, |node| invocation(source, node, &variables))
+    };
+    let service = Service {
+        ports: section
+            .require("ports")
+            .map_or_else(Vec::new, |node| ports(source, node)),
+        user: text("user"),
+        database: text("database"),
+        command: words(section, "command"),
+        ready: words(section, "ready"),
+        url: text("url"),
+        cache: section.text("cache").map(|text| {
+            if !text.value.starts_with('/') {
+                source.report(text.at, "the path must be absolute");
+            }
+            check_word(source, &text);
+            text.value
+        }),
+        provision: section
+            .get("provision")
+            .and_then(|node| provision(source, node)),
+        image: image(source, section)?,
+        variables,
+    };
+    check(source, section, &service);
+    Some(service)
+}
+
+fn ports(source: &Source, node: &Node) -> Vec<(String, u16)> {
+    let entries = source.entries(node);
+    if entries
+        .first()
+        .is_none_or(|(name, ..)| *name != DEFAULT_PORT)
+    {
+        source.expected(node, "ports by name, the first one named 'default'");
+    }
+    let mut ports = Vec::new();
+    for (name, at, node) in entries {
+        let good = is_word(name) && name.bytes().all(|byte| byte.is_ascii_lowercase());
+        if !good {
+            let name = shown(name);
+            source.report(at, format!("bad name of a port '{name}' (a-z)"));
+        }
+        let number = source.whole(node, 1, i64::from(u16::MAX));
+        if let Some(port) = number.and_then(|number| u16::try_from(number.value).ok()) {
+            ports.push((name.to_owned(), port));
+        }
+    }
+    ports
+}
+
+/// A list of words as it is, or a script for `sh -c`. A script reads values from the variables of its
+/// container: what is a word can be seen by everybody who lists processes.
+fn invocation(source: &Source, node: &Node, variables: &[(String, String)]) -> Vec<String> {
+    if let Value::List(_) = node.value {
+        let words = source.texts(node);
+        for word in &words {
+            let secret = ["{user}", "{password}", "{database}"];
+            if secret.iter().any(|part| word.value.contains(part)) {
+                source.report(
+                    word.at,
+                    "a value does not belong into a word: write a script, as one text",
+                );
+            }
+        }
+        return plain(words);
+    }
+    let Some(text) = source.text(node) else {
+        return Vec::new();
+    };
+    let mut script = text.value;
+    for placeholder in ["{user}", "{password}", "{database}"] {
+        if !script.contains(placeholder) {
+            continue;
+        }
+        match variables.iter().find(|(_, value)| value == placeholder) {
+            Some((name, _)) => script = script.replace(placeholder, &format!("\"${{{name}}}\"")),
+            None => source.report(text.at, no_carrier(placeholder)),
+        }
+    }
+    ["/bin/sh", "-c", &script].map(str::to_owned).to_vec()
+}
+
+fn no_carrier(placeholder: &str) -> String {
+    format!("{placeholder} needs a variable under 'env' whose value it is")
+}
+
+fn provision(source: &Source, node: &Node) -> Option<Provision> {
+    let section = source.section(node, &["command", "key", "list"]);
+    let key = section.require("key").and_then(|node| source.text(node))?;
+    check_word(source, &key);
+    let command = section.require("command").map(|node| source.texts(node))?;
+    if command.iter().filter(|word| word.value == ITEM).count() != 1 {
+        let why = format!("the command must have one word {ITEM}");
+        source.report(section.at, why);
+    }
+    Some(Provision {
+        key: key.value,
+        command: plain(command),
+        list: plain(section.texts("list")),
+    })
+}
+
+/// What no single key can get wrong.
+fn check(source: &Source, section: &Section<'_>, service: &Service) {
+    let url = service.url.as_deref().unwrap_or_default();
+    let values = service.variables.iter().map(|(_, value)| value.as_str());
+    let uses = |placeholder| {
+        url.contains(placeholder) || values.clone().any(|value| value.contains(placeholder))
+    };
+    for (placeholder, key, value) in [
+        ("{user}", "user", &service.user),
+        ("{database}", "database", &service.database),
+    ] {
+        if uses(placeholder) && value.is_none() {
+            source.report(section.at, format!("{placeholder} needs the key '{key}'"));
+        }
+    }
+    if uses("{password}") && !service.has_password() {
+        source.report(section.at, no_carrier("{password}"));
+    }
+    let known = ["{user}", "{password}", "{host}", "{port}", "{database}"];
+    let rest = known
+        .iter()
+        .fold(url.to_owned(), |rest, part| rest.replace(part, ""));
+    if let Some(at) = section.place("url").filter(|_| rest.contains(['{', '}'])) {
+        let known = known.join(", ");
+        source.report(at, format!("only {known} may stand in braces"));
+    }
+}
+
+impl Entry {
+    /// The service that it describes, if it is one.
+    pub(crate) fn service(&self) -> Option<&Service> {
+        match &self.kind {
+            super::Kind::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+}

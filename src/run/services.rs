@@ -1,0 +1,145 @@
+//! The services of a run, as its supervisor sees them: the network, the journal, the record.
+
+use std::sync::Arc;
+
+use super::protocol::ToClient;
+use super::supervisor::Supervisor;
+use crate::container::Watched;
+use crate::error::Result;
+use crate::failpoint::checkpoint;
+use crate::plan::Plan;
+use crate::runtime::{Network, Problem, Runtime};
+use crate::service::{self, Owner, Services};
+use crate::store::{self, Home, Record, Resource, ResourceKind, RunDir, Stage};
+
+/// What a run makes, in the order of making: its network, its services, its own container.
+pub(super) fn journal(id: &str, plan: &Plan) -> Vec<Resource> {
+    let resource = |kind, handle: String| Resource {
+        kind,
+        handle,
+        stage: Stage::Intent,
+    };
+    let mut resources = Vec::new();
+    if !plan.services.is_empty() {
+        resources.push(resource(ResourceKind::Network, id.to_owned()));
+    }
+    for service in &plan.services {
+        let handle = service::handle(id, &service.name);
+        resources.push(resource(ResourceKind::Container, handle));
+    }
+    resources.push(resource(ResourceKind::Container, id.to_owned()));
+    resources
+}
+
+/// Makes the network, and starts to bring up the services beside whatever else is made.
+pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
+    if plan.services.is_empty() {
+        return Ok(());
+    }
+    supervisor.check_intent()?;
+    let home_label = supervisor.run().home().hash();
+    let network = Network {
+        handle: supervisor.handle(),
+        home_label,
+        run_label: supervisor.handle(),
+    };
+    supervisor.asks();
+    let made = supervisor.runtime.make_network(&network);
+    match &made {
+        Ok(()) => supervisor.has_answer(Some(&network.handle)),
+        Err(Problem::Unreachable(..)) => {
+            // It was not asked for anything: then there is nothing to remove either.
+            supervisor.has_answer(None);
+            supervisor.run().stage(|record| record.resources.clear());
+        }
+        Err(problem) if !problem.is_silence() => supervisor.has_answer(None),
+        Err(_) => {}
+    }
+    made?;
+    checkpoint("network-made");
+    let owner = Arc::clone(supervisor) as Arc<dyn Owner>;
+    let services = Services::start(&owner, &plan.services)?;
+    let _ = supervisor.services.set(services);
+    Ok(())
+}
+
+/// Takes over the services of a run whose supervisor died. What cannot be taken over is removed all the
+/// same when the run is over.
+pub(super) fn adopt(supervisor: &Arc<Supervisor>, record: &Record) {
+    if record.services.is_empty() {
+        return;
+    }
+    let owner = Arc::clone(supervisor) as Arc<dyn Owner>;
+    match Services::adopt(&owner, record) {
+        Ok(services) => {
+            let _ = supervisor.services.set(services);
+        }
+        Err(error) => supervisor.notice(&error.message),
+    }
+}
+
+impl Owner for Supervisor {
+    fn runtime(&self) -> &dyn Runtime {
+        self.runtime.as_ref()
+    }
+
+    fn home(&self) -> Home {
+        self.run().home().clone()
+    }
+
+    fn dir(&self) -> RunDir {
+        self.run().dir().clone()
+    }
+
+    fn run_handle(&self) -> String {
+        self.handle()
+    }
+
+    fn goes_on(&self) -> bool {
+        self.intent().is_none()
+    }
+
+    fn progress(&self, service: &str, text: &str, step: bool) {
+        self.tell_in_passing(&ToClient::Progress {
+            thing: service.to_owned(),
+            text: text.to_owned(),
+            step,
+        });
+    }
+
+    fn log(&self, text: &str) {
+        self.capture.note(text);
+    }
+
+    fn diary(&self, text: &str) {
+        self.run().diary(text);
+    }
+
+    fn asks(&self) {
+        self.making(1);
+    }
+
+    fn has_answer(&self, made: Option<&str>) {
+        if let Some(handle) = made {
+            self.run().stage(|record| {
+                let mut resources = record.resources.iter_mut();
+                // A network and a container may have one name: the network is made first.
+                let made =
+                    resources.find(|made| made.handle == handle && made.stage == Stage::Intent);
+                if let Some(made) = made {
+                    made.stage = Stage::Made;
+                }
+            });
+        }
+        self.making(-1);
+    }
+
+    fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::Service)) {
+        Supervisor::update(self, |record| {
+            let mut services = record.services.iter_mut();
+            if let Some(service) = services.find(|known| known.name == service) {
+                change(service);
+            }
+        });
+    }
+}

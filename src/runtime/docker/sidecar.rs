@@ -1,0 +1,79 @@
+//! The arguments of `docker create` for a service, and of `docker network create`. Pure.
+
+use super::super::problem::Result;
+use super::super::{Network, ServiceSpec};
+use super::arguments::{HOME_LABEL, Identity, Request, mount};
+
+/// Describes the container of a service. No port of it is published: who is on the run's network
+/// reaches it by its name.
+pub(super) fn request(spec: &ServiceSpec) -> Result<Request> {
+    let identity = Identity {
+        handle: &spec.handle,
+        home: &spec.home_label,
+        run: &spec.run_label,
+        role: "service",
+    };
+    let mut request = Request::create(&identity, None);
+    request.label("moat.service", &spec.name);
+    request.add(&["--network", &spec.network]);
+    request.add(&["--network-alias", &spec.name, "--hostname", &spec.name]);
+    if let Some(cache) = &spec.cache {
+        let source = cache.source.to_string_lossy();
+        let cache = mount("bind", &source, &cache.target, cache.readonly);
+        request.add(&["--mount", &cache]);
+    }
+    request.limits(spec.memory_bytes, spec.cpus);
+    request.values(&spec.env)?;
+    request.add(&["--", &spec.image]);
+    request.args.extend(spec.command.iter().cloned());
+    Ok(request)
+}
+
+/// Describes the network of a run.
+pub(super) fn network(network: &Network) -> Vec<String> {
+    let home = format!("{HOME_LABEL}={}", network.home_label);
+    let run = format!("moat.run={}", network.run_label);
+    let words = ["network", "create", "--label", &home, "--label", &run];
+    let words = words.iter().copied().chain([network.handle.as_str()]);
+    words.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_private_hardened_and_has_no_value_in_its_arguments() {
+        let spec = ServiceSpec {
+            handle: "run_0123456789ab-db".into(),
+            home_label: "h".into(),
+            run_label: "run_0123456789ab".into(),
+            name: "db".into(),
+            network: "run_0123456789ab".into(),
+            image: "postgres:17".into(),
+            command: Vec::new(),
+            env: vec![("POSTGRES_PASSWORD".into(), "s3cret".into())],
+            memory_bytes: Some(1 << 28),
+            cpus: None,
+            cache: None,
+        };
+        let request = request(&spec).unwrap();
+        let line = request.args.join(" ");
+        for part in [
+            "--label moat.role=service --log-driver",
+            "--label moat.service=db --network run_0123456789ab --network-alias db",
+            "--cap-drop ALL",
+            "no-new-privileges",
+            "--memory 268435456 --memory-swap 268435456",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(
+            line.ends_with("--env POSTGRES_PASSWORD -- postgres:17"),
+            "{line}"
+        );
+        for never in ["--publish", "-p ", "s3cret", "--user"] {
+            assert!(!line.contains(never), "{never} in {line}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Why a service could not be used, in words: its name, what happened, the end of its log, and what
+//! to do.
+
+use std::fs::File;
+
+use super::sidecar::Sidecar;
+use crate::error::{Error, Kind};
+use crate::plan::Provision;
+use crate::runtime::{Exit, Problem};
+use crate::store::{Stream, last_lines};
+use crate::term::{harmless, plain};
+
+/// So many lines of its log are shown.
+const LAST_LINES: usize = 20;
+
+/// The run was stopped, or another part of it failed: nobody reads this.
+pub(super) fn not_wanted(sidecar: &Sidecar) -> Error {
+    let message = format!("the service {} is not wanted any more", sidecar.name);
+    Error::new(Kind::Failed, message)
+}
+
+pub(super) fn image(sidecar: &Sidecar, image: &str, problem: Problem) -> Error {
+    let name = &sidecar.name;
+    let error = Error::from(problem);
+    Error {
+        message: format!("service {name}: cannot get the image '{image}': {}", error.message),
+        ..error
+    }
+    .hint(format!(
+        "name an image that is there with 'image' under services.{name} in moat.yaml (see: docker images), \
+         or load one from a file: docker load -i FILE"
+    ))
+}
+
+/// The runtime would not make or start it.
+pub(super) fn start(sidecar: &Sidecar, problem: Problem) -> Error {
+    let error = Error::from(problem);
+    Error {
+        message: format!("service {}: {}", sidecar.name, error.message),
+        ..error
+    }
+}
+
+/// How it ended, for people.
+pub(super) fn how(sidecar: &Sidecar, exit: &Exit) -> String {
+    match exit {
+        exit if exit.oom_killed => match sidecar.memory_bytes {
+            Some(bytes) => format!(
+                "killed by the kernel, as it needs more than its memory limit of {} MB",
+                bytes >> 20
+            ),
+            None => "killed by the kernel: it ran out of memory".to_owned(),
+        },
+        Exit {
+            code: Some(code), ..
+        } => format!("ended with exit code {code}"),
+        Exit {
+            error: Some(why), ..
+        } => format!("ended: {}", harmless(why)),
+        _ => "ended, nobody knows how".to_owned(),
+    }
+}
+
+/// It ended before it could be used.
+pub(super) fn ended(sidecar: &Sidecar, exit: &Exit) -> Error {
+    let name = &sidecar.name;
+    let how = how(sidecar, exit);
+    let message = format!("service {name}: {how}, before it was ready");
+    let hint = match exit.oom_killed {
+        true => format!("give it more with 'memory' under services.{name} in moat.yaml"),
+        false => format!("check what services.{name} in moat.yaml sets, such as env and image"),
+    };
+    with_log(sidecar, message, hint)
+}
+
+/// It never succeeded in saying that it is ready.
+pub(super) fn too_late(sidecar: &Sidecar, words: &str) -> Error {
+    let name = &sidecar.name;
+    let seconds = sidecar.ready_limit.as_secs_f64();
+    let mut message = format!("service {name}: not ready after {seconds:.0} s");
+    if !words.is_empty() {
+        message.push_str(&format!("; its readiness command said last: {words}"));
+    }
+    let hint = format!(
+        "if it only needs longer, set 'timeout' under services.{name} in moat.yaml; \
+         'wait: false' there starts the run without waiting for it"
+    );
+    with_log(sidecar, message, hint)
+}
+
+pub(super) fn provision(
+    sidecar: &Sidecar,
+    wanted: &Provision,
+    item: &str,
+    code: Option<u8>,
+    last: &str,
+) -> Error {
+    let (name, key) = (&sidecar.name, &wanted.key);
+    let how = match code {
+        Some(code) => format!("'{}' ended with exit code {code}", wanted.command.join(" ")),
+        None => "it did not come to an end".to_owned(),
+    };
+    let message = format!("service {name}: cannot get {item}: {how}: {last}");
+    with_log(
+        sidecar,
+        message,
+        format!("check the name under services.{name}.{key} in moat.yaml"),
+    )
+}
+
+fn with_log(sidecar: &Sidecar, mut message: String, hint: String) -> Error {
+    let path = sidecar.owner.dir().service_log(&sidecar.name);
+    let of_service = |entry: &crate::store::Entry| entry.stream != Stream::Moat;
+    let lines = File::open(&path)
+        .and_then(|mut file| last_lines(&mut file, LAST_LINES, of_service))
+        .map_or_else(|_| Vec::new(), |(entries, _)| entries);
+    if !lines.is_empty() {
+        message.push_str("; the end of its log:");
+    }
+    for entry in lines {
+        let line = String::from_utf8_lossy(&entry.data);
+        message.push_str(&format!("\n  {}", harmless(&plain(&line))));
+    }
+    Error::new(Kind::Runtime, message).hint(hint)
+}

@@ -1,0 +1,203 @@
+//! The sidecars of a run: started side by side, waited for, provided with what they are to have,
+//! watched, started again if that is wanted, and ended with their run.
+//!
+//! It knows its run by the trait [`Owner`] alone. What is made is in the run's journal before it is
+//! made, so that removing it needs none of this.
+
+mod failure;
+mod provision;
+mod ready;
+mod sidecar;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::plan;
+use crate::runtime::Runtime;
+use crate::store::{self, Home, Record, RunDir, ServiceState, Timestamp};
+use sidecar::Sidecar;
+
+/// How long the end of a service may take to arrive when its run is over.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// The supervisor of the run that the services belong to.
+pub(crate) trait Owner: Send + Sync {
+    fn runtime(&self) -> &dyn Runtime;
+
+    fn home(&self) -> Home;
+
+    fn dir(&self) -> RunDir;
+
+    /// What the runtime calls the run's container and its network, and the label of both.
+    fn run_handle(&self) -> String;
+
+    /// Whether the run still wants what it asked for.
+    fn goes_on(&self) -> bool;
+
+    /// What is being done about a service, and what it says. `step`: something else begins.
+    fn progress(&self, service: &str, text: &str, step: bool);
+
+    /// A line in the run's log.
+    fn log(&self, text: &str);
+
+    /// A line for who looks into the run.
+    fn diary(&self, text: &str);
+
+    /// The engine is about to be asked for something; it has answered, and `made` is there.
+    fn asks(&self);
+    fn has_answer(&self, made: Option<&str>);
+
+    /// Changes what is recorded of a service.
+    fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::Service));
+}
+
+/// What the runtime calls the container of a service.
+pub(crate) fn handle(run: &str, service: &str) -> String {
+    format!("{run}-{service}")
+}
+
+/// What is recorded of a service that is to be made.
+pub(crate) fn record(run: &str, plan: &plan::Service) -> store::Service {
+    store::Service {
+        name: plan.name.clone(),
+        service: plan.service.clone(),
+        version: plan.version.clone(),
+        image: plan.image.clone(),
+        handle: handle(run, &plan.name),
+        ports: plan.ports.clone(),
+        env: plan
+            .env
+            .iter()
+            .map(|variable| variable.name.clone())
+            .collect(),
+        ready: plan.ready.clone(),
+        ready_seconds: plan.ready_seconds,
+        memory_bytes: plan.memory_bytes,
+        cpus: plan.cpus,
+        restart: plan.restart,
+        state: ServiceState::Created,
+        started_at: None,
+        ready_at: None,
+        ended_at: None,
+        exit_code: None,
+        oom_killed: false,
+        restarts: 0,
+        error: None,
+        log: store::LogState::complete(),
+    }
+}
+
+/// The services of one run, while it has a supervisor.
+pub(crate) struct Services {
+    sidecars: Vec<Arc<Sidecar>>,
+    outcome: Arc<Outcome>,
+}
+
+/// How many are not up yet, and why the first one failed.
+#[derive(Default)]
+struct Outcome {
+    state: Mutex<(usize, Option<Error>)>,
+    changed: Condvar,
+}
+
+impl Outcome {
+    fn lock(&self) -> MutexGuard<'_, (usize, Option<Error>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.lock().1.is_some()
+    }
+
+    fn one_is_done(&self, result: Result<()>) {
+        let mut state = self.lock();
+        state.0 -= 1;
+        if let (Err(error), None) = (result, &state.1) {
+            state.1 = Some(error);
+        }
+        self.changed.notify_all();
+    }
+}
+
+impl Services {
+    /// Starts to bring up services, all at once. Their network must be there.
+    pub(crate) fn start(owner: &Arc<dyn Owner>, plans: &[plan::Service]) -> Result<Services> {
+        let outcome = Arc::new(Outcome::default());
+        outcome.lock().0 = plans.len();
+        let records = plans.iter().map(|plan| record(&owner.run_handle(), plan));
+        let sidecars = records
+            .map(|record| Sidecar::new(owner, &record).map(Arc::new))
+            .collect::<Result<Vec<_>>>()?;
+        for (sidecar, plan) in sidecars.iter().zip(plans) {
+            let (sidecar, plan) = (Arc::clone(sidecar), plan.clone());
+            let outcome = Arc::clone(&outcome);
+            std::thread::spawn(move || {
+                let goes_on = || sidecar.goes_on() && !outcome.has_failed();
+                let result = sidecar.bring_up(&plan, &goes_on);
+                // From here on its values are in the runtime's hands alone.
+                drop(plan);
+                let is_up = result.is_ok();
+                outcome.one_is_done(result);
+                if is_up {
+                    sidecar.keep();
+                }
+            });
+        }
+        Ok(Services { sidecars, outcome })
+    }
+
+    /// Goes on with the services of a run whose supervisor died. Those that run are not started again.
+    pub(crate) fn adopt(owner: &Arc<dyn Owner>, record: &Record) -> Result<Services> {
+        let mut sidecars = Vec::new();
+        for service in &record.services {
+            if !matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
+                continue;
+            }
+            let sidecar = Arc::new(Sidecar::new(owner, service)?);
+            sidecars.push(Arc::clone(&sidecar));
+            sidecar.watch();
+            std::thread::spawn(move || sidecar.keep());
+        }
+        let outcome = Arc::default();
+        Ok(Services { sidecars, outcome })
+    }
+
+    /// Whether one of them could not be brought up. Then the others give up, too.
+    pub(crate) fn have_failed(&self) -> bool {
+        self.outcome.has_failed()
+    }
+
+    /// They are not needed any more, as something else failed.
+    pub(crate) fn give_up(&self, why: &Error) {
+        self.outcome.lock().1.get_or_insert_with(|| why.clone());
+    }
+
+    /// Waits until all are up, or until nobody works at that any more: the first failure.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let mut state = self.outcome.lock();
+        while state.0 > 0 {
+            let waited = self.outcome.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.1.clone().map_or(Ok(()), Err)
+    }
+
+    /// The run is over: kills them, and keeps their last words.
+    pub(crate) fn end(&self) {
+        for sidecar in &self.sidecars {
+            sidecar.is_to_end();
+        }
+        std::thread::scope(|scope| {
+            for sidecar in &self.sidecars {
+                scope.spawn(|| sidecar.end(Instant::now() + FAREWELL));
+            }
+        });
+    }
+}
+
+/// Notes that a service ended with its run, or could not be used.
+fn ended(service: &mut store::Service, state: ServiceState) {
+    service.state = state;
+    service.ended_at.get_or_insert_with(Timestamp::now);
+}

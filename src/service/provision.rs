@@ -1,0 +1,123 @@
+//! Getting what a service is to come with, such as models, into the cache that runs share.
+//!
+//! One lock per item: runs that want different ones do not wait for each other, and one that several
+//! want is got once.
+
+use std::time::Duration;
+
+use super::failure;
+use super::sidecar::Sidecar;
+use crate::container::Watched;
+use crate::error::Result;
+use crate::failpoint::checkpoint;
+use crate::plan::Provision;
+use crate::registry::ITEM;
+use crate::term::{Sparse, harmless, plain};
+
+/// How long one item may take.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// How long the question what is there may take.
+const QUESTION: Duration = Duration::from_secs(30);
+
+pub(super) fn provide(
+    sidecar: &Sidecar,
+    service: &str,
+    wanted: &Provision,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<()> {
+    // An item has no comma in it.
+    let lock_name = |item: &str| format!("{service}-{}", item.replace('/', ","));
+    let count = wanted.items.len();
+    for (at, item) in wanted.items.iter().enumerate() {
+        let goes_on = || goes_on() && sidecar.exit().is_none();
+        sidecar.say(&format!("getting {item} ({} of {count})", at + 1), true);
+        let home = sidecar.owner.home();
+        let lock = home.making(&lock_name(item), &goes_on)?;
+        if lock.is_some() && !is_there(sidecar, wanted, item, &goes_on) {
+            checkpoint("provisioning");
+            get(sidecar, wanted, item, &goes_on)?;
+        }
+        if let Some(exit) = sidecar.exit() {
+            return Err(failure::ended(sidecar, &exit));
+        }
+        if !goes_on() {
+            return Err(failure::not_wanted(sidecar));
+        }
+        sidecar.say(&format!("{item} is there"), true);
+    }
+    Ok(())
+}
+
+/// Whether somebody has got it already. As with images, a name without a tag means `latest`.
+fn is_there(sidecar: &Sidecar, wanted: &Provision, item: &str, goes_on: &dyn Fn() -> bool) -> bool {
+    if wanted.list.is_empty() {
+        return false;
+    }
+    let tagged = format!("{item}:latest");
+    let mut found = false;
+    let listed = sidecar.runtime().exec(
+        &sidecar.handle(),
+        &wanted.list,
+        QUESTION,
+        goes_on,
+        &mut |line| {
+            let name = line.split_whitespace().next();
+            found |= name == Some(item) || name == Some(&tagged);
+        },
+    );
+    listed.is_ok_and(|code| code == Some(0)) && found
+}
+
+fn get(
+    sidecar: &Sidecar,
+    wanted: &Provision,
+    item: &str,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<()> {
+    let words = wanted.command.iter();
+    let command: Vec<String> = words
+        .map(|word| if word == ITEM { item } else { word }.to_owned())
+        .collect();
+    let mut talk = Talk::default();
+    let ended = sidecar.runtime().exec(
+        &sidecar.handle(),
+        &command,
+        PATIENCE,
+        goes_on,
+        &mut |line| talk.pass_on(sidecar, line),
+    );
+    match ended {
+        Ok(Some(0)) => Ok(()),
+        _ if !goes_on() => Ok(()),
+        Ok(code) => Err(failure::provision(sidecar, wanted, item, code, &talk.last)),
+        Err(problem) => {
+            let why = problem.message();
+            Err(failure::provision(sidecar, wanted, item, None, why))
+        }
+    }
+}
+
+/// What the command says.
+#[derive(Default)]
+struct Talk {
+    last: String,
+    sparse: Sparse,
+}
+
+impl Talk {
+    fn pass_on(&mut self, sidecar: &Sidecar, line: &str) {
+        // A carriage return begins the line anew.
+        let line = line.rsplit('\r').find(|part| !part.is_empty());
+        let line = harmless(&plain(line.unwrap_or_default()));
+        if line.is_empty() {
+            return;
+        }
+        sidecar.say(&line, false);
+        if self.sparse.passes(&line) {
+            sidecar.owner.log(&format!("{}: {line}", sidecar.name));
+            sidecar.capture.note(&line);
+        }
+        self.last = line;
+    }
+}

@@ -1,0 +1,93 @@
+//! Waiting until a service can be used: its readiness command succeeds inside it.
+
+use std::time::{Duration, Instant};
+
+use super::failure;
+use super::sidecar::Sidecar;
+use crate::container::Watched;
+use crate::error::Error;
+use crate::runtime::Exit;
+use crate::term::{harmless, plain};
+
+/// The time between the beginnings of two tries: an eighth of what has passed, in these bounds. So it
+/// adds little to a quick start, and costs a slow one little.
+const SHORTEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(10);
+
+/// Why a service cannot be used.
+pub(super) enum NotReady {
+    Ended(Exit),
+    /// The time was up; what the last try said.
+    TooLate(String),
+    NotWanted,
+}
+
+impl NotReady {
+    pub(super) fn into_error(self, sidecar: &Sidecar) -> Error {
+        match self {
+            NotReady::Ended(exit) => failure::ended(sidecar, &exit),
+            NotReady::TooLate(words) => failure::too_late(sidecar, &words),
+            NotReady::NotWanted => failure::not_wanted(sidecar),
+        }
+    }
+}
+
+/// Waits until the command succeeds; where there is none, until the container runs.
+pub(super) fn wait(sidecar: &Sidecar, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
+    let began = Instant::now();
+    let deadline = began + sidecar.ready_limit;
+    let mut words = String::new();
+    loop {
+        let tried = Instant::now();
+        if is_ready(sidecar, goes_on, deadline, &mut words) {
+            return Ok(());
+        }
+        if !goes_on() {
+            return Err(NotReady::NotWanted);
+        }
+        let now = Instant::now();
+        let interval = (began.elapsed() / 8).clamp(SHORTEST, LONGEST);
+        let next = (tried + interval).max(now + SHORTEST / 2).min(deadline);
+        if let Some(exit) = sidecar.pause(next) {
+            return Err(NotReady::Ended(exit));
+        }
+        if Instant::now() >= deadline {
+            return Err(NotReady::TooLate(words));
+        }
+    }
+}
+
+fn is_ready(
+    sidecar: &Sidecar,
+    goes_on: &dyn Fn() -> bool,
+    deadline: Instant,
+    words: &mut String,
+) -> bool {
+    if sidecar.ready.is_empty() {
+        return sidecar.has_started();
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let goes_on = || goes_on() && sidecar.exit().is_none();
+    let tried = sidecar.runtime().exec(
+        &sidecar.handle(),
+        &sidecar.ready,
+        left.min(TRY),
+        &goes_on,
+        &mut |line| {
+            let line = harmless(&plain(line));
+            if !line.is_empty() {
+                *words = line;
+            }
+        },
+    );
+    match tried {
+        Ok(code) => code == Some(0),
+        Err(problem) => {
+            problem.message().clone_into(words);
+            false
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! One service, from its creation to its end.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Owner, ended, failure, provision, ready};
+use crate::container::{Capture, Event, Listener, Pace, Watch, Watched};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::plan;
+use crate::runtime::{Exit, Problem, Runtime, ServiceSpec};
+use crate::store::{self, LogWriter, Mount, ServiceState, Timestamp, make_dir};
+
+/// How long to wait before a service is started again, and how long at most.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A service that has been ready for so long begins with the shortest pause again.
+const GOOD_WHILE: Duration = Duration::from_secs(60);
+
+pub(super) struct Sidecar {
+    pub(super) name: String,
+    handle: String,
+    restart: bool,
+    pub(super) ready: Vec<String>,
+    pub(super) ready_limit: Duration,
+    pub(super) memory_bytes: Option<u64>,
+    pub(super) owner: Arc<dyn Owner>,
+    pub(super) capture: Arc<Capture>,
+    life: Mutex<Life>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Life {
+    started_at: Option<Timestamp>,
+    /// Whether somebody waits for its end.
+    is_watched: bool,
+    /// How it ended, and nobody has taken note of that yet.
+    exit: Option<Exit>,
+    /// Whether its end is wanted.
+    is_to_end: bool,
+}
+
+impl Sidecar {
+    pub(super) fn new(owner: &Arc<dyn Owner>, record: &store::Service) -> Result<Sidecar> {
+        let path = owner.dir().service_log(&record.name);
+        let opened = make_dir(path.parent().unwrap_or(&path)).and_then(|()| LogWriter::open(&path));
+        let (log, kept) = opened.map_err(|error| Error::io(Kind::Store, "open", &path, &error))?;
+        Ok(Sidecar {
+            name: record.name.clone(),
+            handle: record.handle.clone(),
+            restart: record.restart,
+            ready: record.ready.clone(),
+            ready_limit: Duration::try_from_secs_f64(record.ready_seconds).unwrap_or_default(),
+            memory_bytes: record.memory_bytes,
+            owner: Arc::clone(owner),
+            capture: Arc::new(Capture::new(log, kept, false)),
+            life: Mutex::new(Life {
+                started_at: record.started_at,
+                ..Life::default()
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Makes it, and sees to it that it can be used.
+    pub(super) fn bring_up(
+        self: &Arc<Self>,
+        plan: &plan::Service,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let brought_up = self.try_to(plan, goes_on, began);
+        if let Err(error) = &brought_up
+            && goes_on()
+        {
+            let why = error.message.clone();
+            self.update(&mut |service| {
+                ended(service, ServiceState::Failed);
+                service.error = Some(why.clone());
+            });
+        }
+        brought_up
+    }
+
+    fn try_to(
+        self: &Arc<Self>,
+        plan: &plan::Service,
+        goes_on: &dyn Fn() -> bool,
+        began: Instant,
+    ) -> Result<()> {
+        self.create(plan, goes_on)?;
+        checkpoint("service-created");
+        self.say(&format!("starting {}", plan.image), true);
+        self.start()
+            .map_err(|problem| failure::start(self, problem))?;
+        checkpoint("service-started");
+        ready::wait(self, goes_on).map_err(|why| why.into_error(self))?;
+        self.is_ready(began.elapsed());
+        checkpoint("service-ready");
+        if let Some(wanted) = &plan.provision {
+            provision::provide(self, &plan.service, wanted, goes_on)?;
+        }
+        Ok(())
+    }
+
+    fn create(&self, plan: &plan::Service, goes_on: &dyn Fn() -> bool) -> Result<()> {
+        let spec = self.specify(plan)?;
+        match self.ask_for(&spec, goes_on)? {
+            Err(Problem::ImageMissing(_)) => {
+                self.say(&format!("getting the image {}", spec.image), true);
+                let pulled = self.runtime().pull_image(&spec.image, goes_on);
+                pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
+                let made = self.ask_for(&spec, goes_on)?;
+                made.map_err(|problem| failure::start(self, problem))
+            }
+            made => made.map_err(|problem| failure::start(self, problem)),
+        }
+    }
+
+    /// The outer error: it is not wanted any more.
+    fn ask_for(
+        &self,
+        spec: &ServiceSpec,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<std::result::Result<(), Problem>> {
+        if !goes_on() {
+            return Err(failure::not_wanted(self));
+        }
+        self.owner.asks();
+        let made = self.runtime().create_service(spec);
+        match &made {
+            Ok(()) => self.owner.has_answer(Some(&self.handle)),
+            Err(problem) if !problem.is_silence() => self.owner.has_answer(None),
+            Err(_) => {}
+        }
+        Ok(made)
+    }
+
+    fn specify(&self, plan: &plan::Service) -> Result<ServiceSpec> {
+        let (home, run) = (self.owner.home(), self.owner.run_handle());
+        let cache = match &plan.cache {
+            None => None,
+            Some(target) => {
+                let source = home.cache(&plan.service);
+                make_dir(&source)
+                    .map_err(|error| Error::io(Kind::Store, "make", &source, &error))?;
+                Some(Mount {
+                    source: std::fs::canonicalize(&source).unwrap_or(source),
+                    target: target.clone(),
+                    readonly: false,
+                })
+            }
+        };
+        let variables = plan.env.iter();
+        Ok(ServiceSpec {
+            handle: self.handle.clone(),
+            home_label: home.hash(),
+            network: run.clone(),
+            run_label: run,
+            name: self.name.clone(),
+            image: plan.image.clone(),
+            command: plan.command.clone(),
+            env: variables
+                .map(|variable| (variable.name.clone(), variable.value.clone()))
+                .collect(),
+            memory_bytes: plan.memory_bytes,
+            cpus: plan.cpus,
+            cache,
+        })
+    }
+
+    /// Starts it, for the first time or again, and watches it from there on.
+    fn start(self: &Arc<Self>) -> std::result::Result<(), Problem> {
+        let attached = self.runtime().start_service(&self.handle)?;
+        {
+            let mut life = self.life();
+            life.started_at = None;
+            life.exit = None;
+        }
+        let listener = Arc::clone(self).listener();
+        self.capture.attach(attached, listener);
+        self.watch();
+        Ok(())
+    }
+
+    /// Waits for its end in a thread of its own.
+    pub(super) fn watch(self: &Arc<Self>) {
+        self.life().is_watched = true;
+        let sidecar = Arc::clone(self);
+        std::thread::spawn(move || {
+            let pace = Pace::starting(true, sidecar.runtime().looks_are_cheap());
+            let mut watch = Watch::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
+            let exit = watch.until_exit();
+            let missing = watch.drain(&exit);
+            let outage = sidecar.capture.outage();
+            if missing.is_some() || outage.is_some() {
+                sidecar.update(&mut |service| {
+                    for (since, why) in [&outage, &missing].into_iter().flatten() {
+                        service.log.mark_missing(*since, why);
+                    }
+                });
+            }
+            {
+                let mut life = sidecar.life();
+                life.exit = Some(exit);
+                life.is_watched = false;
+            }
+            sidecar.changed.notify_all();
+        });
+    }
+
+    fn is_ready(&self, after: Duration) {
+        self.update(&mut |service| {
+            service.state = ServiceState::Ready;
+            service.ready_at = Some(Timestamp::now());
+            service.error = None;
+        });
+        let seconds = after.as_secs_f64();
+        self.say(&format!("ready after {seconds:.1} s"), true);
+    }
+
+    /// Looks after a service that is up, until its run is over.
+    pub(super) fn keep(self: &Arc<Self>) {
+        let mut pause = PAUSE;
+        while let Some(exit) = self.wait_for_end() {
+            let was_good = self.take_note(&exit);
+            if !self.restart || self.wait(|life| life.is_to_end, Instant::now() + pause) {
+                return;
+            }
+            pause = match was_good {
+                true => PAUSE,
+                false => (pause * 2).min(LONGEST_PAUSE),
+            };
+            self.start_again();
+        }
+    }
+
+    /// How it ended; `None`: as it should.
+    fn wait_for_end(&self) -> Option<Exit> {
+        let mut life = self.life();
+        while life.exit.is_none() && !life.is_to_end {
+            let waited = self.changed.wait(life);
+            life = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        match life.is_to_end {
+            true => None,
+            false => life.exit.take(),
+        }
+    }
+
+    /// Records and tells that it ended; whether it had been ready for a good while.
+    fn take_note(&self, exit: &Exit) -> bool {
+        let how = failure::how(self, exit);
+        let mut was_good = false;
+        self.update(&mut |service| {
+            let good = service
+                .ready_at
+                .is_some_and(|since| since.age() >= GOOD_WHILE);
+            was_good = good;
+            service.state = ServiceState::Failed;
+            service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
+            service.exit_code = exit.code;
+            service.oom_killed = exit.oom_killed;
+            service.error = Some(how.clone());
+        });
+        let then = match self.restart {
+            true => "it is started again",
+            false => "the run goes on without it",
+        };
+        self.say(&format!("{how}; {then}"), true);
+        was_good
+    }
+
+    fn start_again(self: &Arc<Self>) {
+        let began = Instant::now();
+        self.update(&mut |service| {
+            service.restarts += 1;
+            service.state = ServiceState::Starting;
+            (service.ready_at, service.ended_at) = (None, None);
+            service.exit_code = None;
+        });
+        if let Err(problem) = self.start() {
+            // As if it had ended at once: the next pause is longer.
+            self.life().exit = Some(Exit {
+                error: Some(problem.message().to_owned()),
+                ..Exit::default()
+            });
+            return;
+        }
+        match ready::wait(self, &|| self.goes_on()) {
+            Ok(()) => self.is_ready(began.elapsed()),
+            Err(ready::NotReady::TooLate(_)) => {
+                self.say("not ready in time; it is left alone", true)
+            }
+            // Its end is waiting to be taken note of.
+            Err(_) => {}
+        }
+    }
+
+    /// From now on its end is as it should be.
+    pub(super) fn is_to_end(&self) {
+        self.life().is_to_end = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends it, and waits until its last words are kept, if they come in time.
+    pub(super) fn end(&self, deadline: Instant) {
+        self.capture.let_go();
+        if self.life().is_watched {
+            if let Err(problem) = self.runtime().kill(&self.handle) {
+                self.owner
+                    .diary(&format!("{}: {}", self.name, problem.message()));
+            }
+            self.capture.poke();
+            self.wait(|life| !life.is_watched, deadline);
+        }
+        self.update(&mut |service| {
+            if matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
+                ended(service, ServiceState::Stopped);
+            }
+        });
+    }
+
+    /// Waits until something is so; false: the deadline came first.
+    fn wait(&self, so: impl Fn(&Life) -> bool, deadline: Instant) -> bool {
+        let mut life = self.life();
+        while !so(&life) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.changed.wait_timeout(life, left);
+            life = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Waits a moment, or until it has ended: then says how.
+    pub(super) fn pause(&self, until: Instant) -> Option<Exit> {
+        self.wait(|life| life.exit.is_some(), until);
+        self.exit()
+    }
+
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.life().exit.clone()
+    }
+
+    pub(super) fn has_started(&self) -> bool {
+        self.life().started_at.is_some()
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        self.owner.goes_on() && !self.life().is_to_end
+    }
+
+    /// Tells what is being done: the person, and the log of the run.
+    pub(super) fn say(&self, text: &str, step: bool) {
+        self.owner.progress(&self.name, text, step);
+        if step {
+            self.owner.log(&format!("{}: {text}", self.name));
+        }
+    }
+
+    pub(super) fn update(&self, change: &mut dyn FnMut(&mut store::Service)) {
+        self.owner.update(&self.name, change);
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched for Sidecar {
+    fn handle(&self) -> String {
+        self.handle.clone()
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        self.owner.runtime()
+    }
+
+    fn capture(&self) -> &Arc<Capture> {
+        &self.capture
+    }
+
+    fn listener(self: Arc<Self>) -> Listener {
+        Arc::new(|_: Event| {})
+    }
+
+    fn started_at(&self) -> Option<Timestamp> {
+        self.life().started_at
+    }
+
+    fn runs(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
+        let at = started_at.unwrap_or_else(Timestamp::now);
+        if self.life().started_at.replace(at).is_some() {
+            return;
+        }
+        self.changed.notify_all();
+        self.update(&mut |service| {
+            service.started_at = Some(at);
+            if service.state == ServiceState::Created {
+                service.state = ServiceState::Starting;
+            }
+        });
+    }
+
+    fn notice(&self, text: &str) {
+        self.diary(text);
+    }
+
+    fn diary(&self, text: &str) {
+        self.owner.diary(&format!("{}: {text}", self.name));
+    }
+}

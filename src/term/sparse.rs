@@ -1,0 +1,46 @@
+//! Output that repeats itself with other numbers, thinned out.
+
+use std::time::{Duration, Instant};
+
+/// Of lines that begin alike, one in so much time passes.
+const RARELY: Duration = Duration::from_secs(5);
+
+/// Lets through what is new. A bar that grows is one line to a person, and thousands to a log.
+#[derive(Debug, Default)]
+pub(crate) struct Sparse(Option<(String, Instant)>);
+
+impl Sparse {
+    pub(crate) fn passes(&mut self, line: &str) -> bool {
+        // The number comes behind what it is about.
+        let beginning = line.split([':', '%']).next().unwrap_or_default();
+        let repeats = self
+            .0
+            .as_ref()
+            .is_some_and(|(earlier, at)| earlier == beginning && at.elapsed() < RARELY);
+        if !repeats {
+            self.0 = Some((beginning.to_owned(), Instant::now()));
+        }
+        !repeats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_itself_passes_rarely() {
+        let mut sparse = Sparse::default();
+        let lines = [
+            "pulling manifest",
+            "pulling 6a07: 1%",
+            "pulling 6a07: 2%",
+            "success",
+        ];
+        let passed: Vec<&str> = lines
+            .into_iter()
+            .filter(|line| sparse.passes(line))
+            .collect();
+        assert_eq!(passed, ["pulling manifest", "pulling 6a07: 1%", "success"]);
+    }
+}
