@@ -15,6 +15,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     WAIT,
     STOP,
     KILL,
+    EXEC,
     INSPECT,
     SERVICES,
     EXPORT,
@@ -107,6 +108,48 @@ line and column. No runtime is asked. The exit code is 0 if nothing is wrong, an
     positional: optional("PATH", Complete::Directory),
     rest: false,
     run: super::check::run,
+};
+
+const EXEC: Command = Command {
+    name: "exec",
+    aliases: &[],
+    usage: "RUN [-- CMD...]",
+    summary: "Run another command in a run that is running",
+    about: "\
+Runs CMD in the container of RUN, as the same user and with the same environment, or in one of its \
+services. Its output streams to stdout and stderr and is kept, for 'moat logs RUN --exec NUMBER'; \
+-v tells the number. The exit code is the command's own.\n\
+Without -i the stdin of the command is empty. With -i it gets the bytes of the pipe or file on \
+stdin, then end of file. A first Ctrl-C ends the command and what it has started, a second one \
+kills it; the run goes on.",
+    examples: &[
+        (
+            "moat exec tests -- ps aux",
+            "See what runs in the run 'tests'.",
+        ),
+        (
+            "moat exec tests --service postgres -- psql -U postgres -l",
+            "List the databases of the run.",
+        ),
+        (
+            "cat dump.sql | moat exec tests -i --service postgres -- psql -U postgres",
+            "Feed it through a pipe.",
+        ),
+    ],
+    flags: &[
+        &flags::EXEC_INTERACTIVE,
+        &flags::EXEC_ENV,
+        &flags::EXEC_SERVICE,
+        &flags::WORKDIR,
+    ],
+    positional: Positional {
+        name: "RUN",
+        min: 1,
+        max: 1,
+        complete: Complete::Run,
+    },
+    rest: true,
+    run: super::exec::run,
 };
 
 const SERVICES: Command = Command {
@@ -231,6 +274,7 @@ the workload byte for byte. With --json there is one document per line.",
     ],
     flags: &[
         &flags::LOGS_SERVICE,
+        &flags::LOGS_EXEC,
         &flags::LOGS_FOLLOW,
         &flags::LINES,
         &flags::SINCE,

@@ -180,6 +180,45 @@ pub(crate) static RAW: Flag = Flag::switch(
     "Print the bytes of the workload exactly as they were.",
 );
 
+pub(crate) static LOGS_EXEC: Flag = Flag::value(
+    "exec",
+    None,
+    "NUMBER",
+    "Print the output of this command that 'moat exec' ran.",
+);
+
+// exec
+
+pub(crate) static EXEC_INTERACTIVE: Flag = Flag::switch(
+    "interactive",
+    Some('i'),
+    "Give the command the stdin of moat, which must be a pipe or a file for now.",
+);
+
+pub(crate) static EXEC_ENV: Flag = Flag {
+    repeat: true,
+    ..Flag::value(
+        "env",
+        Some('e'),
+        "K=V|K",
+        "Set a variable; K alone takes its value from the environment (repeatable).",
+    )
+};
+
+pub(crate) static EXEC_SERVICE: Flag = Flag::value(
+    "service",
+    None,
+    "NAME",
+    "Run the command in this service of the run.",
+);
+
+pub(crate) static WORKDIR: Flag = Flag::value(
+    "workdir",
+    Some('w'),
+    "DIR",
+    "Run the command in this directory of the container.",
+);
+
 // list
 
 pub(crate) static ALL: Flag = Flag::switch("all", Some('a'), "List finished runs too.");

@@ -29,6 +29,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         path = dir.service_log(name);
         log = Some(&service.log);
     }
+    if let Some(text) = args.text(&flags::LOGS_EXEC)? {
+        path = dir.exec_log(exec_number(&dir, text)?);
+        log = None;
+    }
     if let Some(why) = log.and_then(|log| log.missing_why.as_ref()) {
         output::notice(args, &format!("note: this log is not complete: {why}"));
     }
@@ -41,6 +45,21 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     printer.flush()?;
     Ok(0)
+}
+
+/// The command in the run that is meant.
+fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
+    let known = dir.execs();
+    let number = text.parse().ok().filter(|number| known.contains(number));
+    number.ok_or_else(|| {
+        let known: Vec<String> = known.iter().map(u32::to_string).collect();
+        let hint = match known.is_empty() {
+            true => "nothing has been run by 'moat exec' there".to_owned(),
+            false => format!("there are: {}", known.join(", ")),
+        };
+        let shown = crate::term::harmless(text);
+        Error::new(Kind::Failed, format!("no such command: '{shown}'")).hint(hint)
+    })
 }
 
 /// Opens the log where it is to be printed from; the last lines are printed on the way.

@@ -14,6 +14,7 @@ mod destroy;
 mod doctor;
 mod dry_run;
 mod end;
+mod exec;
 mod export;
 mod files;
 mod flags;
@@ -99,7 +100,7 @@ fn fail(error: &Error, json: bool, command: &str) -> u8 {
         Kind::Usage => 2,
         Kind::NoSuchRun | Kind::AmbiguousRun => 3,
         // For a script, "moat could not" must differ from "the workload did not".
-        _ if command == "run" => 125,
+        _ if matches!(command, "run" | "exec") => 125,
         _ => 1,
     }
 }

@@ -130,7 +130,10 @@ fn request(args: &Args, background: bool) -> Result<Request> {
 }
 
 /// Engines take text; bytes travel through `-i`.
-fn all_text<'a>(words: impl Iterator<Item = &'a OsStr>, what: &str) -> Result<Vec<String>> {
+pub(super) fn all_text<'a>(
+    words: impl Iterator<Item = &'a OsStr>,
+    what: &str,
+) -> Result<Vec<String>> {
     let text = |word: &OsStr| {
         word.to_str().map(str::to_owned).ok_or_else(|| {
             Error::usage(format!("a word of {what} is not UTF-8"))
@@ -140,11 +143,11 @@ fn all_text<'a>(words: impl Iterator<Item = &'a OsStr>, what: &str) -> Result<Ve
     words.map(text).collect()
 }
 
-fn stdin() -> Result<OwnedFd> {
+pub(super) fn stdin() -> Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     if rustix::termios::isatty(stdin) {
         return Err(Error::usage("-i with a terminal is not supported yet")
-            .hint("give it a pipe or a file: moat run -i -- CMD < FILE"));
+            .hint("give it a pipe or a file: ... -i -- CMD < FILE"));
     }
     stdin.try_clone_to_owned().map_err(|error| {
         let reason = crate::error::reason(&error);

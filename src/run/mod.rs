@@ -11,6 +11,7 @@
 mod adopt;
 mod cleanup;
 mod client;
+mod exec;
 mod exit;
 mod image;
 mod places;
@@ -27,6 +28,7 @@ mod workspace;
 
 pub(crate) use adopt::{adopt, take_over};
 pub(crate) use client::{Connection, Handle, connect};
+pub(crate) use exec::{Ender, Exec, exec};
 pub(crate) use protocol::ToClient;
 pub(crate) use request::{Answer, ask, wait};
 pub(crate) use spawn::{ADOPT, SUPERVISE};

@@ -88,6 +88,17 @@ pub(crate) trait Runtime: Send + Sync {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>>;
 
+    /// Starts a command in a running container, beside what runs there. [`AttachEnd::Code`] is its
+    /// exit code; [`AttachEnd::Failed`]: it could not be started, for which there are
+    /// [`Runtime::refusal`]s.
+    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached>;
+
+    /// Ends such a command, with all that it has started. Fails if there is none, be it not yet.
+    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()>;
+
+    /// The last words of an attachment that could not start a command, for people.
+    fn refusal(&self, words: &[u8]) -> String;
+
     /// Makes a container that is not started, with all that belongs into it. The image must be there.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
 
@@ -180,6 +191,19 @@ pub(crate) struct ServiceSpec {
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     pub(crate) cache: Option<Mount>,
+}
+
+/// A command that is to run in a container beside what runs there.
+#[derive(Debug)]
+pub(crate) struct ExecSpec {
+    pub(crate) handle: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    /// Not set: where the container's own command began.
+    pub(crate) workdir: Option<String>,
+    /// A word by which it is found again.
+    pub(crate) marker: String,
+    pub(crate) stdin: Option<OwnedFd>,
 }
 
 /// The network of a run.

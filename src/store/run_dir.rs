@@ -112,6 +112,42 @@ impl RunDir {
         self.path.join("services").join(format!("{name}.jsonl"))
     }
 
+    /// Makes a place for another command in the run: its number.
+    pub(crate) fn new_exec(&self) -> io::Result<u32> {
+        file::make_dir(&self.path.join("exec"))?;
+        for number in 1.. {
+            match File::create_new(self.exec_log(number)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result.map(|_| number),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The output of another command in the run, and what is known of it.
+    pub(crate) fn exec_log(&self, number: u32) -> PathBuf {
+        self.path.join("exec").join(format!("{number}.jsonl"))
+    }
+
+    pub(crate) fn exec_record(&self, number: u32) -> PathBuf {
+        self.exec_log(number).with_extension("json")
+    }
+
+    /// The numbers of such commands, in their order.
+    pub(crate) fn execs(&self) -> Vec<u32> {
+        let entries = fs::read_dir(self.path.join("exec"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let numbers = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".jsonl")?.parse().ok()
+        });
+        let mut numbers: Vec<u32> = numbers.collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// Where a runtime that has no daemon keeps what it needs while the run lasts.
     pub(crate) fn sandbox(&self) -> PathBuf {
         self.path.join("sandbox")

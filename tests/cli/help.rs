@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::fixture::assert_nothing_made;
 use crate::harness::{Moat, assert_snapshot, skip};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "check",
     "logs",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 20] = [
     "wait",
     "stop",
     "kill",
+    "exec",
     "inspect",
     "services",
     "export",

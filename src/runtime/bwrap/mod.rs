@@ -40,8 +40,8 @@ use rustix::process::Signal;
 use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
-    AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, Exit, ImageBuild,
-    Inspected, Labelled, Network, Runtime, ServiceSpec, child,
+    AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
+    ImageBuild, Inspected, Labelled, Network, Runtime, ServiceSpec, child,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
@@ -186,6 +186,20 @@ impl Runtime for Bwrap {
         _tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>> {
         Err(no_services())
+    }
+
+    fn exec_attached(&self, _spec: &ExecSpec) -> Result<Attached> {
+        Err(Problem::Refused(
+            "'exec' does not work on bwrap; use the runtime docker".to_owned(),
+        ))
+    }
+
+    fn kill_exec(&self, _handle: &str, _marker: &str, _at_once: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn refusal(&self, words: &[u8]) -> String {
+        String::from_utf8_lossy(words).trim().to_owned()
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {

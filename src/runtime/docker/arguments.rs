@@ -103,7 +103,8 @@ impl Request {
     }
 }
 
-fn obeyed_by_client(name: &str) -> bool {
+/// Whether a variable means something to the client itself.
+pub(super) fn obeyed_by_client(name: &str) -> bool {
     let prefixes = ["DOCKER_", "BUILDKIT_", "LD_", "GO", "SSL_", "XDG_", "OTEL_"];
     let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
     matches!(name, "HOME" | "PATH" | "TMPDIR" | "LANG" | "NO_COLOR")

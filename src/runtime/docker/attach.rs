@@ -50,10 +50,7 @@ pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached
         .spawn();
     let mut child = spawned.map_err(|error| super::failed(&error))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let client = Arc::new(DockerClient {
-        child: Mutex::new(child),
-        words: Mutex::new(None),
-    });
+    let client = DockerClient::new(child);
     let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
         return Err(super::failed(&io::ErrorKind::BrokenPipe.into()));
     };
@@ -67,19 +64,30 @@ pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached
         stdout: Box::new(Skip::new(stdout, skip.stdout)),
         stderr: Box::new(Skip::new(stderr, skip.stderr)),
         lost: StreamBytes::default(),
-        client: Box::new(Handle(client)),
+        client: client.handle(),
     })
 }
 
-struct DockerClient {
+pub(super) struct DockerClient {
     child: Mutex<Child>,
     /// What was held back to the end, and may be its own.
-    words: Mutex<Option<Vec<u8>>>,
+    pub(super) words: Mutex<Option<Vec<u8>>>,
 }
 
 impl DockerClient {
+    pub(super) fn new(child: Child) -> Arc<DockerClient> {
+        Arc::new(DockerClient {
+            child: Mutex::new(child),
+            words: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn handle(self: &Arc<Self>) -> Box<dyn Client> {
+        Box::new(Handle(Arc::clone(self)))
+    }
+
     /// The client's exit code once it has ended; kills it if it does not end with its streams.
-    fn code(&self) -> Option<u8> {
+    pub(super) fn code(&self) -> Option<u8> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let deadline = Instant::now() + Duration::from_secs(5);
         let status = child::wait_until(&mut child, deadline).or_else(|_| {

@@ -9,6 +9,7 @@ mod attach;
 mod build;
 mod classify;
 mod create;
+mod exec;
 mod fill;
 mod inspect;
 mod ping;
@@ -24,8 +25,8 @@ use std::time::Duration;
 use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
-    Attached, BuildEvent, ContainerSpec, EngineVolume, ImageBuild, Inspected, Labelled, Network,
-    Runtime, ServiceSpec, WORKSPACE,
+    Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
+    Network, Runtime, ServiceSpec, WORKSPACE,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, pack};
 
@@ -278,6 +279,31 @@ impl Runtime for Docker {
         let status = child::stream(&mut client, patience, going_on, tell);
         let status = status.map_err(|error| failed(&error))?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()))
+    }
+
+    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        let mut client = self.command();
+        exec::command(&mut client, spec)?;
+        match &spec.stdin {
+            Some(stdin) => {
+                let stdin = stdin.try_clone().map_err(|error| failed(&error))?;
+                client.stdin(Stdio::from(stdin))
+            }
+            None => client.stdin(Stdio::null()),
+        };
+        exec::spawn(&mut client)
+    }
+
+    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()> {
+        let mut client = self.command();
+        let signal = if at_once { "KILL" } else { "TERM" };
+        exec::kill(&mut client, handle, marker, signal);
+        self.finish(&mut client, b"", PATIENCE, &|| true)
+            .map(|_| ())
+    }
+
+    fn refusal(&self, words: &[u8]) -> String {
+        exec::refusal(words)
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {

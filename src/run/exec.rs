@@ -1,0 +1,248 @@
+//! Another command in a run: run by whoever asks for it, its output kept beside the run's own.
+//!
+//! It needs no supervisor: it ends with the run's container at the latest, and its caller is the only
+//! one who waits for it. Its caller writes its log, too; that of the run is its supervisor's.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::container::{Capture, Event, Listener};
+use crate::error::{Error, Kind, Result};
+use crate::json;
+use crate::runtime::{self, AttachEnd, ExecSpec, Runtime};
+use crate::store::{
+    Home, LogState, LogWriter, Record, RunDir, Service, ServiceState, State, StreamBytes,
+    Timestamp, write_atomically,
+};
+
+/// How long to leave a command alone that could not be ended.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What is to be run, and where.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    /// Not set: in the run's own container.
+    pub(crate) service: Option<String>,
+    pub(crate) command: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) workdir: Option<String>,
+    pub(crate) stdin: Option<OwnedFd>,
+    /// Whether its output goes to our stdout and stderr.
+    pub(crate) stream: bool,
+}
+
+/// What is known of such a command: `exec/<number>.json`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ExecRecord {
+    pub(crate) number: u32,
+    pub(crate) service: Option<String>,
+    pub(crate) command: Vec<String>,
+    /// Names only.
+    pub(crate) env: Vec<String>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) exit_code: Option<u8>,
+    /// Why it could not be run.
+    pub(crate) error: Option<String>,
+    pub(crate) log: LogState,
+}
+
+/// A way to end a command from another thread.
+#[derive(Clone, Default)]
+pub(crate) struct Ender(Arc<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    /// How often somebody asked.
+    times: AtomicU8,
+    closed: AtomicBool,
+    /// Whether it has ended.
+    over: AtomicBool,
+    target: OnceLock<(Arc<dyn Runtime>, String, String)>,
+}
+
+impl Ender {
+    /// Ends it; the second time at once.
+    pub(crate) fn end(&self) {
+        self.0.times.fetch_add(1, Ordering::AcqRel);
+        self.carry_out();
+    }
+
+    /// Whether nobody reads its output any more.
+    pub(crate) fn output_was_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    fn carry_out(&self) {
+        let at_once = match self.0.times.load(Ordering::Acquire) {
+            0 => return,
+            times => times > 1,
+        };
+        if let Some((runtime, handle, marker)) = self.0.target.get() {
+            let (runtime, handle, marker) = (Arc::clone(runtime), handle.clone(), marker.clone());
+            let asked = Arc::clone(&self.0);
+            std::thread::spawn(move || {
+                // It may not have begun yet.
+                while !asked.over.load(Ordering::Acquire)
+                    && runtime.kill_exec(&handle, &marker, at_once).is_err()
+                {
+                    std::thread::sleep(AGAIN);
+                }
+            });
+        }
+    }
+}
+
+/// Runs a command in a run that is running, to its end. Its record has its exit code.
+pub(crate) fn exec(home: &Home, record: &Record, exec: Exec, ender: &Ender) -> Result<ExecRecord> {
+    let handle = target(record, exec.service.as_deref())?;
+    let dir = home.run(&record.id);
+    let runtime: Arc<dyn Runtime> = runtime::of_run(&dir, &record.runtime, &record.engine)?.into();
+    let failed = |error: &std::io::Error| Error::io(Kind::Store, "write", dir.path(), error);
+    let number = dir.new_exec().map_err(|error| failed(&error))?;
+    let (log, _) = LogWriter::open(&dir.exec_log(number)).map_err(|error| failed(&error))?;
+    let mut done = ExecRecord {
+        number,
+        service: exec.service,
+        command: exec.command.clone(),
+        env: exec.env.iter().map(|(name, _)| name.clone()).collect(),
+        started_at: Timestamp::now(),
+        finished_at: None,
+        exit_code: None,
+        error: None,
+        log: LogState::complete(),
+    };
+    write(&dir, &done);
+    let spec = ExecSpec {
+        marker: format!("{}-{number}", record.id),
+        handle,
+        command: exec.command,
+        env: exec.env,
+        workdir: exec.workdir,
+        stdin: exec.stdin,
+    };
+    let capture = Arc::new(Capture::new(log, StreamBytes::default(), exec.stream));
+    let ended = carry_out(&runtime, &capture, spec, ender);
+    capture.close_log();
+    capture.join(&*listener(ender));
+    if let Some((since, why)) = capture.outage() {
+        done.log.mark_missing(since, &why);
+    }
+    done.finished_at = Some(Timestamp::now());
+    let result = ended.and_then(|end| verdict(runtime.as_ref(), end, ender, &mut done));
+    if let Err(error) = &result {
+        done.error = Some(error.message.clone());
+    }
+    write(&dir, &done);
+    result.map(|()| done)
+}
+
+/// The container in which to run a command.
+fn target(record: &Record, service: Option<&str>) -> Result<String> {
+    let id = &record.id;
+    if !matches!(
+        record.state,
+        State::Running | State::Starting | State::Created
+    ) {
+        let message = format!("{id} is not running: it is {}", record.state.as_str());
+        return Err(Error::new(Kind::Failed, message).hint("see what runs: moat list"));
+    }
+    let Some(name) = service else {
+        return match record.state {
+            State::Running => Ok(id.to_string()),
+            state => {
+                let message = format!("{id} has not started yet: it is {}", state.as_str());
+                Err(Error::new(Kind::Failed, message).hint("try again in a moment"))
+            }
+        };
+    };
+    let runs = |service: &&Service| service.name == name;
+    match record.services.iter().find(runs) {
+        Some(service) if matches!(service.state, ServiceState::Starting | ServiceState::Ready) => {
+            Ok(service.handle.clone())
+        }
+        Some(service) => {
+            let state = service.state.as_str();
+            let message = format!("the service {name} of {id} does not run: it is {state}");
+            Err(Error::new(Kind::Failed, message)
+                .hint(format!("see why: moat logs {id} --service {name}")))
+        }
+        None => Err(
+            Error::new(Kind::Failed, format!("{id} has no service '{name}'"))
+                .hint(format!("see them all: moat services {id}")),
+        ),
+    }
+}
+
+fn carry_out(
+    runtime: &Arc<dyn Runtime>,
+    capture: &Arc<Capture>,
+    spec: ExecSpec,
+    ender: &Ender,
+) -> Result<Option<AttachEnd>> {
+    let attached = runtime.exec_attached(&spec)?;
+    let _ = ender
+        .0
+        .target
+        .set((Arc::clone(runtime), spec.handle, spec.marker));
+    // What came before there was anything to end.
+    ender.carry_out();
+    // Only the client reads the workload's input from here on.
+    drop(spec.stdin);
+    capture.open_gate();
+    capture.attach(attached, listener(ender));
+    while !capture.wait(Duration::from_secs(60)) {}
+    ender.0.over.store(true, Ordering::Release);
+    Ok(capture.attachment_end())
+}
+
+/// Nobody reads what it prints: it ends, as it would in a pipeline.
+fn listener(ender: &Ender) -> Listener {
+    let ender = ender.clone();
+    Arc::new(move |event| {
+        if let Event::OutputBroken(crate::store::Stream::Stdout, _) = event
+            && !ender.0.closed.swap(true, Ordering::AcqRel)
+        {
+            ender.end();
+        }
+    })
+}
+
+fn verdict(
+    runtime: &dyn Runtime,
+    end: Option<AttachEnd>,
+    ender: &Ender,
+    done: &mut ExecRecord,
+) -> Result<()> {
+    match end {
+        Some(AttachEnd::Code(code)) => done.exit_code = Some(code),
+        Some(AttachEnd::Failed(words)) => {
+            let why = crate::term::harmless(&runtime.refusal(&words.bytes));
+            let message = format!("cannot run it: {why}");
+            if !matches!(words.code, 126 | 127) {
+                return Err(Error::new(Kind::Runtime, message)
+                    .hint("see whether the run still runs: moat list -a"));
+            }
+            // As a shell would say it, whatever the engine does.
+            let missing = why.contains("not found") || why.contains("no such file");
+            done.exit_code = Some(if missing { 127 } else { 126 });
+            done.error = Some(message);
+        }
+        _ if ender.0.times.load(Ordering::Acquire) > 0 => {}
+        _ => {
+            let message = "the client of the engine was killed; the command may go on in the run";
+            return Err(Error::new(Kind::Runtime, message));
+        }
+    }
+    Ok(())
+}
+
+fn write(dir: &RunDir, record: &ExecRecord) {
+    // The output counts; what is known of it beside that can be missing.
+    let text = json::pretty(record).unwrap_or_default();
+    let _ = write_atomically(&dir.exec_record(record.number), (text + "\n").as_bytes());
+}
