@@ -147,7 +147,7 @@ pub(super) fn stdin() -> Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     if rustix::termios::isatty(stdin) {
         return Err(Error::usage("-i with a terminal is not supported yet")
-            .hint("give it a pipe or a file: ... -i -- CMD < FILE"));
+            .hint("give it a pipe or a file: moat run -i -- CMD < FILE"));
     }
     stdin.try_clone_to_owned().map_err(|error| {
         let reason = crate::error::reason(&error);
