@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::args::Args;
-use super::{flags, output, run, select};
+use super::{flags, interrupts, output, run, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
 use crate::run::{Ender, Exec};
@@ -84,13 +83,7 @@ fn wish(args: &Args) -> Result<Exec> {
 
 /// The first signal ends the command, a second one at once. Where the first one is noted.
 fn obey_signals(ender: &Ender) -> Result<Arc<AtomicI32>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
-        let reason = crate::error::reason(&error);
-        Error::new(
-            Kind::Failed,
-            format!("cannot install signal handlers: {reason}"),
-        )
-    })?;
+    let mut signals = interrupts::signals()?;
     let first = Arc::new(AtomicI32::new(0));
     let (noted, ender) = (Arc::clone(&first), ender.clone());
     std::thread::spawn(move || {

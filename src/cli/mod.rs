@@ -20,6 +20,7 @@ mod files;
 mod flags;
 mod help_text;
 mod inspect;
+mod interrupts;
 mod kill;
 mod list;
 mod logs;

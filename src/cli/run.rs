@@ -4,16 +4,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::args::Args;
 use super::files::{Files, host};
+use super::interrupts::{Interrupts, Target, interrupted, lock};
 use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
@@ -21,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Plan, Request};
 use crate::run::{self, Connection, ToClient};
 use crate::runtime;
-use crate::store::{EndRequest, Ended, Home, Name, Reason, RunId, WorkspaceMode};
+use crate::store::{Ended, Home, Name, Reason, RunId, WorkspaceMode};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -171,95 +167,6 @@ fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
     }
     let image = plan.image.as_deref().unwrap_or("none");
     output::detail(args, &format!("runtime {runtime}, image {image}"));
-}
-
-/// Signals to the client: the first one stops the run, a second SIGINT kills it. Registered before
-/// there is a supervisor, so that none is lost.
-struct Interrupts {
-    signals: Signals,
-    first: Arc<AtomicI32>,
-}
-
-impl Interrupts {
-    fn new() -> Result<Interrupts> {
-        let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
-            let reason = crate::error::reason(&error);
-            Error::new(
-                Kind::Failed,
-                format!("cannot install signal handlers: {reason}"),
-            )
-        })?;
-        Ok(Interrupts {
-            signals,
-            first: Arc::default(),
-        })
-    }
-
-    /// Passes them on from now on. Returns where the first one is noted.
-    fn obey(mut self, target: Arc<Mutex<Target>>, quiet: bool) -> Arc<AtomicI32> {
-        let first = Arc::clone(&self.first);
-        std::thread::spawn(move || {
-            for signal in self.signals.forever() {
-                let again = self.first.load(Ordering::Acquire) != 0;
-                if !again {
-                    self.first.store(signal, Ordering::Release);
-                    if !quiet {
-                        output::say("Stopping the run. Press Ctrl-C again to kill it.");
-                    }
-                }
-                if !again || signal == SIGINT {
-                    lock(&target).end(again);
-                }
-            }
-        });
-        first
-    }
-}
-
-/// Who is told to end the run.
-enum Target {
-    /// Our own supervisor, which is our child and not waited for: its pid cannot be another's.
-    Supervisor(run::Handle),
-    /// Whoever has taken over.
-    Run(Home, RunId),
-    /// It has ended.
-    Nobody,
-}
-
-impl Target {
-    fn end(&self, kill: bool) {
-        match self {
-            Target::Supervisor(handle) if kill => handle.kill(),
-            Target::Supervisor(handle) => handle.stop(),
-            Target::Run(home, id) => {
-                let how = if kill {
-                    EndRequest::Kill
-                } else {
-                    EndRequest::Stop(GRACE)
-                };
-                if let Err(error) = run::ask(home, id, how) {
-                    output::warning(&error.message);
-                }
-            }
-            Target::Nobody => {}
-        }
-    }
-}
-
-/// How many seconds a workload gets to end by itself.
-const GRACE: u32 = 10;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// 130 or 143, if it was a signal that ended the run.
-fn interrupted(first: &AtomicI32) -> Option<u8> {
-    match first.load(Ordering::Acquire) {
-        SIGINT => Some(130),
-        SIGTERM => Some(143),
-        _ => None,
-    }
 }
 
 /// What the client knows while it listens to the supervisor.

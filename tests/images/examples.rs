@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Moat, until_some};
-use crate::place::{Place, docker, has_no_network};
+use crate::harness::{Moat, Runtime, skip, until_some};
+use crate::place::{Place, docker, docker_may_fail, has_no_network};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -239,4 +239,34 @@ fn the_one_with_secrets_runs() {
         .env("EXAMPLE_API_TOKEN", "token")
         .stdout("a token of 5 and a password of 8 letters\n")
         .success();
+}
+
+/// With images that can be had here.
+#[test]
+fn the_one_with_services_runs() {
+    let Some(moat) = Moat::on(Runtime::Docker) else {
+        return;
+    };
+    let images = ["servers:1", "postgres:15", "redis:7"];
+    for image in images.map(|name| format!("moat-test/{name}")) {
+        if let Err(why) = docker_may_fail(&["image", "inspect", &image]) {
+            return skip(&format!("no image {image} (tests/setup images): {why}"));
+        }
+    }
+    let example = repository().join("examples/services");
+    let text = fs::read_to_string(example.join("moat.yaml")).expect("moat.yaml");
+    let text = text
+        .replace("debian:bookworm-slim", "moat-test/servers:1")
+        .replace(", psql, redis-cli]", "]")
+        .replace("postgres@17", "postgres@15")
+        .replace(
+            "    memory: 512\n",
+            "    memory: 512\n    image: moat-test/postgres:15\n  redis: {image: 'moat-test/redis:7'}\n",
+        );
+    moat.write("moat.yaml", text);
+    let script = fs::read_to_string(example.join("count.sh")).expect("count.sh");
+    moat.write("count.sh", script);
+    let done = moat.args(["run"]).any_stderr().any_stdout().success();
+    assert_eq!(done.stdout_text(), " 1 visit in shop\n\n1\n");
+    assert_eq!(moat.leftovers(), [""; 0]);
 }

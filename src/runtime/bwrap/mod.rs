@@ -190,7 +190,7 @@ impl Runtime for Bwrap {
 
     fn exec_attached(&self, _spec: &ExecSpec) -> Result<Attached> {
         Err(Problem::Refused(
-            "'exec' does not work on bwrap; use the runtime docker".to_owned(),
+            "'exec' does not work on bwrap, whose sandboxes cannot be entered from outside; use the runtime docker".to_owned(),
         ))
     }
 
