@@ -76,8 +76,10 @@ impl Sidecar {
             && goes_on()
         {
             let why = error.message.clone();
+            let exit = self.exit().unwrap_or_default();
             self.update(&mut |service| {
                 ended(service, ServiceState::Failed);
+                (service.exit_code, service.oom_killed) = (exit.code, exit.oom_killed);
                 service.error = Some(why.clone());
             });
         }
