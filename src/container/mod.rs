@@ -34,6 +34,11 @@ pub(crate) trait Watched: Send + Sync {
     /// When it started, as far as that is known.
     fn started_at(&self) -> Option<Timestamp>;
 
+    /// When a container that is started again was started before: its end at that time is not news.
+    fn started_before(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// It has been seen to run, with these ports published.
     fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]);
 

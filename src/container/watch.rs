@@ -103,6 +103,13 @@ impl Watch {
                 }
                 None
             }
+            // It is being started again, and what is seen is how it ended before.
+            Inspected::Exited(exit)
+                if exit.started_at.is_some()
+                    && exit.started_at == self.watched.started_before() =>
+            {
+                ended.then(|| self.not_started())
+            }
             Inspected::Exited(exit) => {
                 if exit.started_at.is_some() {
                     self.watched.runs(exit.started_at, &[]);
@@ -110,16 +117,7 @@ impl Watch {
                 Some(exit)
             }
             // The client that should have started it has ended: it will not start any more.
-            Inspected::Created if ended => {
-                let end = self.attachment_end();
-                Some(Exit {
-                    error: end
-                        .error()
-                        .or(Some("the container was not started".to_owned())),
-                    ..Exit::default()
-                })
-            }
-            Inspected::Created => None,
+            Inspected::Created => ended.then(|| self.not_started()),
             Inspected::Missing => {
                 let end = self.attachment_end();
                 let started_at = self.watched.started_at();
@@ -132,6 +130,16 @@ impl Watch {
                     ..Exit::default()
                 })
             }
+        }
+    }
+
+    fn not_started(&mut self) -> Exit {
+        let end = self.attachment_end();
+        Exit {
+            error: end
+                .error()
+                .or(Some("the container was not started".to_owned())),
+            ..Exit::default()
         }
     }
 

@@ -190,7 +190,6 @@ fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> R
             resource.stage = Stage::Made;
         }
     });
-    supervisor.making(-1);
     checkpoint("before-start");
     supervisor.check_intent()?;
     let attached = supervisor.runtime.start_attached(&spec, stdin)?;
@@ -226,7 +225,7 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
     supervisor.making(1);
     let created = supervisor.runtime.create(spec);
-    if created.as_ref().is_err_and(|problem| !problem.is_silence()) {
+    if !created.as_ref().is_err_and(Problem::is_silence) {
         supervisor.making(-1);
     }
     created

@@ -91,13 +91,13 @@ pub(super) fn too_late(sidecar: &Sidecar, words: &str) -> Error {
 pub(super) fn provision(
     sidecar: &Sidecar,
     wanted: &Provision,
-    item: &str,
+    (item, command): (&str, &[String]),
     code: Option<u8>,
     last: &str,
 ) -> Error {
     let (name, key) = (&sidecar.name, &wanted.key);
     let how = match code {
-        Some(code) => format!("'{}' ended with exit code {code}", wanted.command.join(" ")),
+        Some(code) => format!("'{}' ended with exit code {code}", command.join(" ")),
         None => "it did not come to an end".to_owned(),
     };
     let message = format!("service {name}: cannot get {item}: {how}: {last}");

@@ -71,6 +71,9 @@ fn is_ready(
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let goes_on = || goes_on() && sidecar.exit().is_none();
+    // Before it runs, the engine alone has something to say.
+    let runs = sidecar.has_started();
+    let mut said = String::new();
     let tried = sidecar.runtime().exec(
         &sidecar.handle(),
         &sidecar.ready,
@@ -79,12 +82,19 @@ fn is_ready(
         &mut |line| {
             let line = harmless(&plain(line));
             if !line.is_empty() {
-                *words = line;
+                said = line;
             }
         },
     );
     match tried {
-        Ok(code) => code == Some(0),
+        Ok(code) => {
+            if runs {
+                *words = said;
+            }
+            code == Some(0)
+        }
+        // A try that was cut off has not had its say.
+        Err(problem) if problem.is_silence() => false,
         Err(problem) => {
             problem.message().clone_into(words);
             false

@@ -34,6 +34,8 @@ pub(super) struct Sidecar {
 #[derive(Default)]
 struct Life {
     started_at: Option<Timestamp>,
+    /// When it was started before that.
+    started_before: Option<Timestamp>,
     /// Whether somebody waits for its end.
     is_watched: bool,
     /// How it ended, and nobody has taken note of that yet.
@@ -76,8 +78,10 @@ impl Sidecar {
             && goes_on()
         {
             let why = error.message.clone();
+            let exit = self.exit().unwrap_or_default();
             self.update(&mut |service| {
                 ended(service, ServiceState::Failed);
+                (service.exit_code, service.oom_killed) = (exit.code, exit.oom_killed);
                 service.error = Some(why.clone());
             });
         }
@@ -176,7 +180,7 @@ impl Sidecar {
         let attached = self.runtime().start_service(&self.handle)?;
         {
             let mut life = self.life();
-            life.started_at = None;
+            life.started_before = life.started_at.take().or(life.started_before);
             life.exit = None;
         }
         let listener = Arc::clone(self).listener();
@@ -391,6 +395,10 @@ impl Watched for Sidecar {
 
     fn started_at(&self) -> Option<Timestamp> {
         self.life().started_at
+    }
+
+    fn started_before(&self) -> Option<Timestamp> {
+        self.life().started_before
     }
 
     fn runs(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
