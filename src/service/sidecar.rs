@@ -38,6 +38,8 @@ struct Life {
     is_watched: bool,
     /// How it ended, and nobody has taken note of that yet.
     exit: Option<Exit>,
+    /// When it ended last.
+    ended_at: Option<Timestamp>,
     /// Whether its end is wanted.
     is_to_end: bool,
 }
@@ -58,6 +60,7 @@ impl Sidecar {
             capture: Arc::new(Capture::new(log, kept, false)),
             life: Mutex::new(Life {
                 started_at: record.started_at,
+                ended_at: record.ended_at,
                 ..Life::default()
             }),
             changed: Condvar::new(),
@@ -204,6 +207,7 @@ impl Sidecar {
             }
             {
                 let mut life = sidecar.life();
+                life.ended_at = exit.finished_at;
                 life.exit = Some(exit);
                 life.is_watched = false;
             }
@@ -405,6 +409,12 @@ impl Watched for Sidecar {
                 service.state = ServiceState::Starting;
             }
         });
+    }
+
+    fn is_known(&self, end: &Exit) -> bool {
+        // As records have it, which are not as exact as engines.
+        let written = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        end.finished_at.is_some() && written(end.finished_at) == written(self.life().ended_at)
     }
 
     fn notice(&self, text: &str) {
