@@ -189,7 +189,7 @@ impl Sidecar {
     }
 
     /// Waits for its end in a thread of its own.
-    pub(super) fn watch(self: &Arc<Self>) {
+    fn watch(self: &Arc<Self>) {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
@@ -225,12 +225,30 @@ impl Sidecar {
         self.say(&format!("ready after {seconds:.1} s"), true);
     }
 
+    /// Goes on with one that another supervisor has left in this state.
+    pub(super) fn resume(self: &Arc<Self>, state: ServiceState) {
+        // Else it has ended, and that is on record.
+        if state != ServiceState::Failed {
+            self.watch();
+        }
+        let sidecar = Arc::clone(self);
+        std::thread::spawn(move || {
+            match state {
+                ServiceState::Starting => sidecar.await_readiness(Instant::now()),
+                ServiceState::Failed if sidecar.is_over_after(PAUSE) => return,
+                ServiceState::Failed => sidecar.start_again(),
+                _ => {}
+            }
+            sidecar.keep();
+        });
+    }
+
     /// Looks after a service that is up, until its run is over.
     pub(super) fn keep(self: &Arc<Self>) {
         let mut pause = PAUSE;
         while let Some(exit) = self.wait_for_end() {
             let was_good = self.take_note(&exit);
-            if !self.restart || self.wait(|life| life.is_to_end, Instant::now() + pause) {
+            if !self.restart || self.is_over_after(pause) {
                 return;
             }
             pause = match was_good {
@@ -277,6 +295,11 @@ impl Sidecar {
         was_good
     }
 
+    /// Waits for its next start, or until its run is over.
+    fn is_over_after(&self, pause: Duration) -> bool {
+        self.wait(|life| life.is_to_end, Instant::now() + pause)
+    }
+
     fn start_again(self: &Arc<Self>) {
         let began = Instant::now();
         self.update(&mut |service| {
@@ -293,6 +316,10 @@ impl Sidecar {
             });
             return;
         }
+        self.await_readiness(began);
+    }
+
+    fn await_readiness(&self, began: Instant) {
         match ready::wait(self, &|| self.goes_on()) {
             Ok(()) => self.is_ready(began.elapsed()),
             Err(ready::NotReady::TooLate(_)) => {
