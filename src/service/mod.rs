@@ -44,8 +44,8 @@ pub(crate) trait Owner: Send + Sync {
     /// A line for who looks into the run.
     fn diary(&self, text: &str);
 
-    /// The engine is about to be asked for something; it has answered, and `made` is there.
-    fn asks(&self);
+    /// The engine is about to be asked for a container; it has answered, and `made` is there.
+    fn asks(&self, handle: &str);
     fn has_answer(&self, made: Option<&str>);
 
     /// Changes what is recorded of a service.

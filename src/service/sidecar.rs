@@ -131,7 +131,7 @@ impl Sidecar {
         if !goes_on() {
             return Err(failure::not_wanted(self));
         }
-        self.owner.asks();
+        self.owner.asks(&self.handle);
         let made = self.runtime().create_service(spec);
         match &made {
             Ok(()) => self.owner.has_answer(Some(&self.handle)),
