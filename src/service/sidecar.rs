@@ -18,6 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A service that has been ready for so long begins with the shortest pause again.
 const GOOD_WHILE: Duration = Duration::from_secs(60);
 
+/// The exit code of who was killed.
+const KILLED: u8 = 137;
+
 pub(super) struct Sidecar {
     pub(super) name: String,
     handle: String,
@@ -281,11 +284,7 @@ impl Sidecar {
                 .ready_at
                 .is_some_and(|since| since.age() >= GOOD_WHILE);
             was_good = good;
-            service.state = ServiceState::Failed;
-            service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
-            service.exit_code = exit.code;
-            service.oom_killed = exit.oom_killed;
-            service.error = Some(how.clone());
+            died(service, exit, &how);
         });
         let then = match self.restart {
             true => "it is started again",
@@ -347,9 +346,15 @@ impl Sidecar {
             self.capture.poke();
             self.wait(|life| !life.is_watched, deadline);
         }
+        // Who was killed has no other code: then it had died before, and nobody has seen that.
+        let exit = self.exit();
+        let own = exit.filter(|exit| exit.code.is_some_and(|code| code != KILLED));
         self.update(&mut |service| {
-            if matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
-                ended(service, ServiceState::Stopped);
+            let is_up = matches!(service.state, ServiceState::Starting | ServiceState::Ready);
+            match &own {
+                Some(exit) if is_up => died(service, exit, &failure::how(self, exit)),
+                None if is_up => ended(service, ServiceState::Stopped),
+                _ => {}
             }
         });
     }
@@ -401,6 +406,15 @@ impl Sidecar {
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Records an end that nobody wanted.
+fn died(service: &mut store::Service, exit: &Exit, how: &str) {
+    service.state = ServiceState::Failed;
+    service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
+    service.exit_code = exit.code;
+    service.oom_killed = exit.oom_killed;
+    service.error = Some(how.to_owned());
 }
 
 impl Watched for Sidecar {
