@@ -19,6 +19,7 @@ mod ports;
 mod requests;
 mod secrets;
 mod services;
+mod services_adoption;
 mod shim;
 mod sidecars;
 mod stalled;
