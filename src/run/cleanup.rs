@@ -8,8 +8,8 @@ use super::supervisor::Supervisor;
 use super::workspace;
 use crate::container::Watched;
 use crate::failpoint::checkpoint;
-use crate::runtime::Inspected;
-use crate::store::{Record, Resource, ResourceKind, Stage, Timestamp};
+use crate::runtime::{Inspected, Runtime};
+use crate::store::{Record, Resource, ResourceKind, RunDir, Stage, Timestamp};
 
 /// Cleans up, whichever path gets here first. What cannot be removed stays in the journal, and the
 /// record says that it is not clean: the next moat command tries again.
@@ -66,24 +66,25 @@ fn remove_all(supervisor: &Supervisor, record: &Record) -> bool {
     removed & networks.iter().all(|network| remove(supervisor, network))
 }
 
-/// Whether a resource that was asked for is not there, but may still come: then the next command looks
-/// again.
-fn may_come(supervisor: &Supervisor, resource: &Resource) -> bool {
+/// Whether a resource that was asked for is not there, but may still come.
+pub(super) fn may_come(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
-    if resource.stage != Stage::Intent || !supervisor.run().dir().is_making() {
+    if resource.stage != Stage::Intent || !dir.is_making(resource.kind, handle) {
         return false;
     }
     match resource.kind {
-        ResourceKind::Network => matches!(supervisor.runtime.has_network(handle), Ok(false)),
+        ResourceKind::Network => matches!(runtime.has_network(handle), Ok(false)),
         _ => matches!(
-            supervisor.runtime.inspect(&[handle]).as_deref(),
+            runtime.inspect(&[handle]).as_deref(),
             Ok([Inspected::Missing])
         ),
     }
 }
 
 fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
-    if may_come(supervisor, resource) {
+    let dir = supervisor.run().dir().clone();
+    if may_come(supervisor.runtime.as_ref(), &dir, resource) {
+        // The next command looks again.
         return false;
     }
     let deadline = Instant::now() + PATIENCE;

@@ -18,8 +18,8 @@ use crate::plan::Plan;
 use crate::runtime::{self, ContainerSpec, Problem, Runtime};
 use crate::service;
 use crate::store::{
-    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Stage, State, StreamBytes,
-    Timestamp,
+    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, ResourceKind, Stage, State,
+    StreamBytes, Timestamp,
 };
 
 /// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
@@ -223,10 +223,10 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
 
 /// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
-    supervisor.making(1);
+    supervisor.asks_for(ResourceKind::Container, &spec.handle);
     let created = supervisor.runtime.create(spec);
     if !created.as_ref().is_err_and(Problem::is_silence) {
-        supervisor.making(-1);
+        supervisor.is_answered();
     }
     created
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::plan;
-use crate::runtime::Runtime;
-use crate::store::{self, Home, Record, RunDir, ServiceState, Timestamp};
+use crate::runtime::{Inspected, Runtime};
+use crate::store::{self, Home, Record, RunDir, ServiceState, State, Timestamp};
 use sidecar::Sidecar;
 
 /// How long the end of a service may take to arrive when its run is over.
@@ -44,8 +44,8 @@ pub(crate) trait Owner: Send + Sync {
     /// A line for who looks into the run.
     fn diary(&self, text: &str);
 
-    /// The engine is about to be asked for something; it has answered, and `made` is there.
-    fn asks(&self);
+    /// The engine is about to be asked for a container; it has answered, and `made` is there.
+    fn asks(&self, handle: &str);
     fn has_answer(&self, made: Option<&str>);
 
     /// Changes what is recorded of a service.
@@ -151,13 +151,19 @@ impl Services {
     pub(crate) fn adopt(owner: &Arc<dyn Owner>, record: &Record) -> Result<Services> {
         let mut sidecars = Vec::new();
         for service in &record.services {
-            if !matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
-                continue;
+            let goes_on = match service.state {
+                ServiceState::Starting | ServiceState::Ready => true,
+                // Nobody may have been left to record its start.
+                ServiceState::Created => has_started(owner.runtime(), &service.handle),
+                // It was about to be started again.
+                ServiceState::Failed => service.restart && may_use_services(record.state),
+                ServiceState::Stopped | ServiceState::Unknown => false,
+            };
+            if goes_on {
+                let sidecar = Arc::new(Sidecar::new(owner, service)?);
+                sidecar.resume(service.state);
+                sidecars.push(sidecar);
             }
-            let sidecar = Arc::new(Sidecar::new(owner, service)?);
-            sidecars.push(Arc::clone(&sidecar));
-            sidecar.watch();
-            std::thread::spawn(move || sidecar.keep());
         }
         let outcome = Arc::default();
         Ok(Services { sidecars, outcome })
@@ -194,6 +200,17 @@ impl Services {
             }
         });
     }
+}
+
+fn has_started(runtime: &dyn Runtime, handle: &str) -> bool {
+    let states = runtime.inspect(&[handle]).unwrap_or_default();
+    let state = states.into_iter().next().unwrap_or(Inspected::Missing);
+    !matches!(state, Inspected::Created | Inspected::Missing)
+}
+
+/// Whether there may be a workload that needs its services.
+fn may_use_services(run: State) -> bool {
+    !run.is_terminal() && run != State::Created
 }
 
 /// Notes that a service ended with its run, or could not be used.

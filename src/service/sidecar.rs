@@ -18,6 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A service that has been ready for so long begins with the shortest pause again.
 const GOOD_WHILE: Duration = Duration::from_secs(60);
 
+/// The exit code of who was killed.
+const KILLED: u8 = 137;
+
 pub(super) struct Sidecar {
     pub(super) name: String,
     handle: String,
@@ -34,12 +37,12 @@ pub(super) struct Sidecar {
 #[derive(Default)]
 struct Life {
     started_at: Option<Timestamp>,
-    /// When it was started before that.
-    started_before: Option<Timestamp>,
     /// Whether somebody waits for its end.
     is_watched: bool,
     /// How it ended, and nobody has taken note of that yet.
     exit: Option<Exit>,
+    /// When it ended last.
+    ended_at: Option<Timestamp>,
     /// Whether its end is wanted.
     is_to_end: bool,
 }
@@ -60,6 +63,7 @@ impl Sidecar {
             capture: Arc::new(Capture::new(log, kept, false)),
             life: Mutex::new(Life {
                 started_at: record.started_at,
+                ended_at: record.ended_at,
                 ..Life::default()
             }),
             changed: Condvar::new(),
@@ -132,7 +136,7 @@ impl Sidecar {
         if !goes_on() {
             return Err(failure::not_wanted(self));
         }
-        self.owner.asks();
+        self.owner.asks(&self.handle);
         let made = self.runtime().create_service(spec);
         match &made {
             Ok(()) => self.owner.has_answer(Some(&self.handle)),
@@ -180,7 +184,7 @@ impl Sidecar {
         let attached = self.runtime().start_service(&self.handle)?;
         {
             let mut life = self.life();
-            life.started_before = life.started_at.take().or(life.started_before);
+            life.started_at = None;
             life.exit = None;
         }
         let listener = Arc::clone(self).listener();
@@ -190,7 +194,7 @@ impl Sidecar {
     }
 
     /// Waits for its end in a thread of its own.
-    pub(super) fn watch(self: &Arc<Self>) {
+    fn watch(self: &Arc<Self>) {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
@@ -208,6 +212,7 @@ impl Sidecar {
             }
             {
                 let mut life = sidecar.life();
+                life.ended_at = exit.finished_at;
                 life.exit = Some(exit);
                 life.is_watched = false;
             }
@@ -225,12 +230,30 @@ impl Sidecar {
         self.say(&format!("ready after {seconds:.1} s"), true);
     }
 
+    /// Goes on with one that another supervisor has left in this state.
+    pub(super) fn resume(self: &Arc<Self>, state: ServiceState) {
+        // Else it has ended, and that is on record.
+        if state != ServiceState::Failed {
+            self.watch();
+        }
+        let sidecar = Arc::clone(self);
+        std::thread::spawn(move || {
+            match state {
+                ServiceState::Starting => sidecar.await_readiness(Instant::now()),
+                ServiceState::Failed if sidecar.is_over_after(PAUSE) => return,
+                ServiceState::Failed => sidecar.start_again(),
+                _ => {}
+            }
+            sidecar.keep();
+        });
+    }
+
     /// Looks after a service that is up, until its run is over.
     pub(super) fn keep(self: &Arc<Self>) {
         let mut pause = PAUSE;
         while let Some(exit) = self.wait_for_end() {
             let was_good = self.take_note(&exit);
-            if !self.restart || self.wait(|life| life.is_to_end, Instant::now() + pause) {
+            if !self.restart || self.is_over_after(pause) {
                 return;
             }
             pause = match was_good {
@@ -263,11 +286,7 @@ impl Sidecar {
                 .ready_at
                 .is_some_and(|since| since.age() >= GOOD_WHILE);
             was_good = good;
-            service.state = ServiceState::Failed;
-            service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
-            service.exit_code = exit.code;
-            service.oom_killed = exit.oom_killed;
-            service.error = Some(how.clone());
+            died(service, exit, &how);
         });
         let then = match self.restart {
             true => "it is started again",
@@ -275,6 +294,11 @@ impl Sidecar {
         };
         self.say(&format!("{how}; {then}"), true);
         was_good
+    }
+
+    /// Waits for its next start, or until its run is over.
+    fn is_over_after(&self, pause: Duration) -> bool {
+        self.wait(|life| life.is_to_end, Instant::now() + pause)
     }
 
     fn start_again(self: &Arc<Self>) {
@@ -293,6 +317,10 @@ impl Sidecar {
             });
             return;
         }
+        self.await_readiness(began);
+    }
+
+    fn await_readiness(&self, began: Instant) {
         match ready::wait(self, &|| self.goes_on()) {
             Ok(()) => self.is_ready(began.elapsed()),
             Err(ready::NotReady::TooLate(_)) => {
@@ -320,9 +348,15 @@ impl Sidecar {
             self.capture.poke();
             self.wait(|life| !life.is_watched, deadline);
         }
+        // Who was killed has no other code: then it had died before, and nobody has seen that.
+        let exit = self.exit();
+        let own = exit.filter(|exit| exit.code.is_some_and(|code| code != KILLED));
         self.update(&mut |service| {
-            if matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
-                ended(service, ServiceState::Stopped);
+            let is_up = matches!(service.state, ServiceState::Starting | ServiceState::Ready);
+            match &own {
+                Some(exit) if is_up => died(service, exit, &failure::how(self, exit)),
+                None if is_up => ended(service, ServiceState::Stopped),
+                _ => {}
             }
         });
     }
@@ -376,6 +410,15 @@ impl Sidecar {
     }
 }
 
+/// Records an end that nobody wanted.
+fn died(service: &mut store::Service, exit: &Exit, how: &str) {
+    service.state = ServiceState::Failed;
+    service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
+    service.exit_code = exit.code;
+    service.oom_killed = exit.oom_killed;
+    service.error = Some(how.to_owned());
+}
+
 impl Watched for Sidecar {
     fn handle(&self) -> String {
         self.handle.clone()
@@ -397,10 +440,6 @@ impl Watched for Sidecar {
         self.life().started_at
     }
 
-    fn started_before(&self) -> Option<Timestamp> {
-        self.life().started_before
-    }
-
     fn runs(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
         let at = started_at.unwrap_or_else(Timestamp::now);
         if self.life().started_at.replace(at).is_some() {
@@ -413,6 +452,12 @@ impl Watched for Sidecar {
                 service.state = ServiceState::Starting;
             }
         });
+    }
+
+    fn is_known(&self, end: &Exit) -> bool {
+        // As records have it, which are not as exact as engines.
+        let written = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        end.finished_at.is_some() && written(end.finished_at) == written(self.life().ended_at)
     }
 
     fn notice(&self, text: &str) {
