@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::supervisor::Supervisor;
 use crate::container::Watched;
 use crate::runtime::Exit;
-use crate::store::{Record, WorkspaceMode, create};
+use crate::store::{Record, create};
 
 /// How long an engine that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,8 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Keeps the workspace of a run that had a copy. False: it could not be kept, and the container must
 /// stay; the next moat command tries again.
 pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
-    let started = record.started_at.is_some();
-    if record.workspace_mode == WorkspaceMode::Bind || !started || record.cleaned_at.is_some() {
+    if !record.has_unsaved_copy() {
         return true;
     }
     let path = supervisor.run().dir().workspace();

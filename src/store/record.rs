@@ -68,6 +68,12 @@ impl Record {
         self.cleaned_at.is_some() && self.resources.iter().all(removed)
     }
 
+    /// Whether what the workload left in its copy of the workspace may be nowhere but where it worked.
+    pub(crate) fn has_unsaved_copy(&self) -> bool {
+        let worked = self.workspace_mode == WorkspaceMode::Volume && self.started_at.is_some();
+        worked && self.cleaned_at.is_none()
+    }
+
     /// The exit code of `moat run` and `moat wait` for this run, once it has ended.
     pub(crate) fn exit_status(&self) -> u8 {
         match (self.reason, self.exit_code) {
