@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::runtime::Exit;
+use crate::runtime::{Exit, Problem, Result};
 use crate::store::{Record, create};
 
 /// How long an engine that does not answer is asked again.
@@ -25,7 +25,20 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
     }
     match attempt(supervisor) {
         Ok(()) => true,
-        Err(why) => {
+        // Nobody will ever have it: that is no reason to try for ever.
+        Err(Problem::NotFound(why)) => {
+            let lost = format!("its copy of the workspace is lost: {why}");
+            supervisor.notice(&lost);
+            supervisor.update(|record| {
+                record.error = Some(match record.error.take() {
+                    Some(error) => format!("{error}; {lost}"),
+                    None => lost,
+                });
+            });
+            true
+        }
+        Err(problem) => {
+            let why = problem.message();
             supervisor.notice(&format!(
                 "the workspace could not be saved: {why}; its container stays, and moat tries again"
             ));
@@ -34,14 +47,14 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
     }
 }
 
-fn attempt(supervisor: &Supervisor) -> Result<(), String> {
+fn attempt(supervisor: &Supervisor) -> Result<()> {
     let path = supervisor.run().dir().workspace();
     let partial = path.with_extension("partial");
     let handle = supervisor.handle();
     let deadline = Instant::now() + PATIENCE;
-    let reason = |error: &std::io::Error| crate::error::reason(error);
+    let failed = |error: std::io::Error| Problem::Refused(crate::error::reason(&error));
     let saved = loop {
-        let file = create(&partial).map_err(|error| reason(&error))?;
+        let file = create(&partial).map_err(failed)?;
         match supervisor.runtime.save_workspace(&handle, file) {
             Err(problem) if problem.may_pass() && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(500));
@@ -49,14 +62,12 @@ fn attempt(supervisor: &Supervisor) -> Result<(), String> {
             result => break result,
         }
     };
-    let kept = saved
-        .map_err(|problem| problem.message().to_owned())
-        .and_then(|()| {
-            fs::File::open(&partial)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| reason(&error))
-        })
-        .and_then(|()| fs::rename(&partial, &path).map_err(|error| reason(&error)));
+    let kept = saved.and_then(|()| {
+        fs::File::open(&partial)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(failed)
+    });
     if kept.is_err() {
         let _ = fs::remove_file(&partial);
     }

@@ -263,3 +263,51 @@ fn nothing_is_removed_that_could_not_be_saved(runtime: crate::harness::Runtime) 
     assert_saved(moat, &id);
     assert_ended(moat, &id, EXITED_7);
 }
+
+/// What somebody else removed is gone: that is said, and the run becomes clean.
+#[test]
+fn somebody_removed_the_container() {
+    let Some(moat) = Moat::on(Docker) else { return };
+    copied(&moat, "");
+    let call = moat.run_with(["-b"], ["sh", "-c", WORK]);
+    let client = call.checkpoint("before-cleanup").spawn();
+    moat.wait_checkpoint("before-cleanup");
+    let id = moat.only_id();
+    let removed = std::process::Command::new("docker")
+        .args(["rm", "-f", &id])
+        .output();
+    assert!(removed.expect("docker").status.success());
+    moat.release_checkpoint("before-cleanup");
+    drop(client.wait());
+    assert_lost(&moat, &id);
+}
+
+#[test]
+fn somebody_removed_the_sandbox() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    copied(&moat, "");
+    let call = moat.run_with(["-b"], ["sh", "-c", WORK]);
+    let client = call.checkpoint("before-cleanup").spawn();
+    moat.wait_checkpoint("before-cleanup");
+    let id = moat.only_id();
+    fs::remove_dir_all(moat.run_dir(&id).join("sandbox")).expect("the sandbox");
+    moat.release_checkpoint("before-cleanup");
+    drop(client.wait());
+    assert_lost(&moat, &id);
+}
+
+#[track_caller]
+fn assert_lost(moat: &Moat, id: &str) {
+    let record = assert_ended(moat, id, EXITED_7);
+    let error = record["error"].as_str().unwrap_or_default();
+    assert!(
+        error.contains("its copy of the workspace is lost"),
+        "{error}"
+    );
+    assert_eq!(crate::support::adoptions(moat, id), 0);
+    moat.args(["export", id])
+        .arg(moat.root().join("out"))
+        .stderr_contains("left no workspace")
+        .status(1);
+    moat.args(["destroy", id]).any_stdout().success();
+}

@@ -206,6 +206,10 @@ impl Runtime for Bwrap {
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
         let copy = self.dir()?.join(WORKSPACE_COPY);
+        if !copy.exists() {
+            let message = format!("{} was removed by somebody else", copy.display());
+            return Err(Problem::NotFound(message));
+        }
         let packing = pack(&copy, &[], Stdio::from(into));
         let packed = packing.and_then(Packing::finish);
         packed
