@@ -164,6 +164,28 @@ pub(crate) struct ContainerSpec {
     pub(crate) stdin: bool,
 }
 
+impl ContainerSpec {
+    /// Where in the workspace something else is mounted, relative to it.
+    fn mounted_in_workspace(&self) -> Vec<String> {
+        let mounts = self.mounts.iter().map(|mount| &mount.target);
+        let volumes = self.volumes.iter().map(|volume| &volume.target);
+        in_workspace(mounts.chain(volumes).chain(&self.scratch))
+    }
+
+    /// What is no part of a copy of the workspace, relative to it.
+    fn not_copied(&self) -> Vec<String> {
+        let mut paths = in_workspace(self.covered.iter());
+        paths.extend(self.mounted_in_workspace());
+        paths
+    }
+}
+
+/// Those paths that are below the workspace, relative to it.
+fn in_workspace(paths: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+    let below = |path: &str| Some(path.strip_prefix(WORKSPACE)?.strip_prefix('/')?.to_owned());
+    paths.filter_map(|path| below(path.as_ref())).collect()
+}
+
 /// All that a driver needs to know to make the container of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceSpec {

@@ -35,4 +35,4 @@ pub(crate) use record::{
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use time::Timestamp;
-pub(crate) use tree::{Packing, extract, pack};
+pub(crate) use tree::{Packing, extract, leave_out, pack};

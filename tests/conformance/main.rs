@@ -141,6 +141,7 @@ scenarios! {
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
         the_home_of_moat_is_not_copied a_larger_copy
         a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
+        what_is_mounted_in_a_copy_is_no_part_of_it
     }
     hooks {
         a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command

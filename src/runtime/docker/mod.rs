@@ -25,9 +25,9 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ImageBuild, Inspected, Labelled, Network,
-    Runtime, ServiceSpec, WORKSPACE,
+    Runtime, ServiceSpec, WORKSPACE, in_workspace,
 };
-use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, pack};
+use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
 /// The environment variables by which the client finds its engine.
 pub(super) const SETTINGS: [&str; 5] = [
@@ -116,13 +116,9 @@ impl Docker {
         if spec.workspace_mode == WorkspaceMode::Bind {
             return Ok(());
         }
-        let inside = format!("{WORKSPACE}/");
-        let hidden = spec
-            .covered
-            .iter()
-            .filter_map(|path| path.strip_prefix(&inside));
-        let hidden: Vec<String> = hidden.map(str::to_owned).collect();
-        let mut tar = pack(&spec.workspace, &hidden, Stdio::piped()).map_err(no_tar)?;
+        // The engine would write into what is mounted there.
+        let without = spec.not_copied();
+        let mut tar = pack(&spec.workspace, &without, Stdio::piped()).map_err(no_tar)?;
         let archive = tar.archive();
         let mut command = self.command();
         command.args(["cp", "-", &format!("{}:{WORKSPACE}", spec.handle)]);
@@ -130,6 +126,14 @@ impl Docker {
         let packed = tar.finish().map_err(no_tar)?;
         copied?;
         packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+    }
+
+    /// Where in the workspace of a container something else is mounted, relative to it.
+    fn mounted_in_workspace(&self, handle: &str) -> Result<Vec<String>> {
+        let format = "{{range .Mounts}}{{println .Destination}}{{end}}\
+            {{range $path, $_ := .HostConfig.Tmpfs}}{{println $path}}{{end}}";
+        let inspect = ["inspect", "--type", "container", "--format", format, handle];
+        Ok(in_workspace(self.call(&inspect)?.stdout.lines()))
     }
 
     /// Runs a client whose input or output is large.
@@ -293,7 +297,18 @@ impl Runtime for Docker {
         let mut command = self.command();
         let from = format!("{handle}:{WORKSPACE}/.");
         command.args(["cp", &from, "-"]);
-        self.copy(&mut command, Stdio::null(), Stdio::from(into))
+        let without = self.mounted_in_workspace(handle)?;
+        if without.is_empty() {
+            return self.copy(&mut command, Stdio::null(), Stdio::from(into));
+        }
+        // The engine's copy has in it what is mounted there, secrets and caches.
+        let failed = |error: io::Error| Problem::Refused(crate::error::reason(&error));
+        let (archive, out) = io::pipe().map_err(failed)?;
+        let filter = std::thread::spawn(move || leave_out(archive, into, &without));
+        let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
+        let filtered = filter.join().unwrap_or_else(|_| Ok(()));
+        // Where the engine fails, the archive ends too early.
+        copied.and(filtered.map_err(failed))
     }
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {
