@@ -83,7 +83,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
         let words = crate::term::harmless(words.lines().next().unwrap_or_default());
         if made {
             // Half a workspace must not pass for one.
-            let _ = fs::remove_dir_all(dir);
+            let _ = store::remove_tree(dir);
         }
         return Err(Error::new(
             Kind::Workspace,

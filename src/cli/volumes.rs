@@ -10,7 +10,7 @@ use super::{flags, output};
 use crate::config::VolumeKind;
 use crate::error::{Error, Kind, Result};
 use crate::runtime::{self, Runtime};
-use crate::store::Home;
+use crate::store::{self, Home};
 use crate::term;
 
 /// A volume, found.
@@ -140,7 +140,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     }
     for volume in chosen {
         match volume.kind {
-            VolumeKind::Bind => fs::remove_dir_all(&volume.place)
+            VolumeKind::Bind => store::remove_tree(volume.place.as_ref())
                 .map_err(|error| Error::io(Kind::Store, "remove", volume.place.as_ref(), &error))?,
             VolumeKind::Volume => {
                 for engine in engines() {

@@ -178,12 +178,7 @@ impl Home {
         if !is_abandoned(path)? {
             return Ok(());
         }
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(Kind::Store, "remove", path, &error))
-            }
-            _ => Ok(()),
-        }
+        file::remove_tree(path).map_err(|error| Error::io(Kind::Store, "remove", path, &error))
     }
 
     fn entries(&self) -> Result<Vec<String>> {

@@ -19,7 +19,7 @@ mod run_dir;
 mod time;
 mod tree;
 
-pub(crate) use file::{create, make_dir, write_atomically};
+pub(crate) use file::{create, make_dir, remove_tree, write_atomically};
 pub(crate) use home::Home;
 pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
 pub(crate) use identity::Process;

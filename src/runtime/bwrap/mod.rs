@@ -47,7 +47,7 @@ use super::{
 use crate::failpoint::checkpoint;
 use crate::store::{
     Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
-    write_atomically,
+    remove_tree, write_atomically,
 };
 use tail::Tail;
 
@@ -329,10 +329,7 @@ impl Runtime for Bwrap {
             self.kill_shim()?;
         }
         cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store_failed(dir, &error)),
-            _ => Ok(()),
-        }
+        remove_tree(dir).map_err(|error| store_failed(dir, &error))
     }
 
     /// Sandboxes are found through their runs: there is nowhere else to look.
