@@ -214,6 +214,30 @@ fn volumes_outlive_runs() {
     place.args(["volumes", "--json"]).stdout("[]\n").success();
 }
 
+/// What a workload makes of the root of its volume is not undone by the next run.
+#[test]
+fn the_root_of_a_volume_stays_as_it_was_left() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "name: shop\nbase_image: BASE\nvolumes: [{name: data, target: /data, type: volume}]\n",
+    );
+    let script = "stat -c '%a %u' /data; chmod 700 /data; touch -d @1000000000 /data";
+    for uid in [0, 1234] {
+        std::os::unix::fs::chown(place.workspace(), Some(uid), Some(uid)).expect("root");
+        place.quiet(script).stdout(format!("755 {uid}\n")).success();
+        place
+            .quiet("stat -c '%a %u %Y' /data")
+            .stdout(format!("700 {uid} 1000000000\n"))
+            .success();
+        place
+            .args(["volumes", "rm", "-f", "shop/data"])
+            .any_stdout()
+            .success();
+    }
+}
+
 /// Two projects whose names and volumes read the same with a dash between them do not share one.
 #[test]
 fn volumes_of_projects_are_apart() {

@@ -21,8 +21,8 @@ pub(super) const PRE_RUN: &str = "sh -ec \"$1\" pre_run </dev/null; code=$?; shi
     if [ $code != 0 ]; then echo $code >/run/moat/pre-run-failed; exit $code; fi; exec \"$@\"";
 
 /// The directories that are to be the user's, as an archive of entries below the root; `None` if there
-/// are none.
-pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
+/// are none. `new`: those of volumes that are not the user's yet.
+pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<Vec<u8>>> {
     let mut paths: Vec<(&str, u32)> = Vec::new();
     if spec.pre_run.is_some() {
         paths.push((NOTES, MODE));
@@ -33,9 +33,7 @@ pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
         let mode = metadata.map_or(MODE, |metadata| metadata.mode() & 0o7777);
         paths.push((WORKSPACE, mode));
     }
-    // Nothing can be put into a read-only one, not even an owner.
-    let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
-    paths.extend(writable.map(|volume| (volume.target.as_str(), MODE)));
+    paths.extend(new.iter().map(|path| (*path, MODE)));
     if paths.is_empty() {
         return Ok(None);
     }
@@ -48,7 +46,15 @@ pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
     Ok(Some(archive))
 }
 
-const BLOCK: usize = 512;
+/// The size of a header, in bytes.
+pub(super) const BLOCK: usize = 512;
+
+/// Whether the first entry of an archive is root's. (Of who has a number too large for a header, the
+/// first entry says that alone: `x`.)
+pub(super) fn is_roots(header: &[u8]) -> bool {
+    let uid = header.get(108..116).unwrap_or_default();
+    header.get(156) != Some(&b'x') && uid.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
+}
 
 /// The mode of a directory that has none of its own yet.
 const MODE: u32 = 0o755;

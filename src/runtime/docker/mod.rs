@@ -108,7 +108,7 @@ impl Docker {
 
     /// Puts into a new container what belongs there.
     fn fill(&self, spec: &ContainerSpec) -> Result<()> {
-        if let Some(archive) = fill::directories(spec)? {
+        if let Some(archive) = fill::directories(spec, &self.new_volumes(spec)?)? {
             let mut command = self.command();
             command.args(["cp", "-", &format!("{}:/", spec.handle)]);
             self.finish(&mut command, &archive, PATIENCE, &|| true)?;
@@ -126,6 +126,24 @@ impl Docker {
         let packed = tar.finish().map_err(no_tar)?;
         copied?;
         packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+    }
+
+    /// Where volumes are mounted that nobody has given to the workload's user yet. What the user made of
+    /// its own ones stays as it is.
+    fn new_volumes<'a>(&self, spec: &'a ContainerSpec) -> Result<Vec<&'a str>> {
+        let mut found = Vec::new();
+        // Nothing can be put into a read-only one, not even an owner.
+        let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
+        for volume in writable.filter(|_| spec.user.uid != 0) {
+            let from = format!("{}:{}", spec.handle, volume.target);
+            let mut command = self.command();
+            command.args(["cp", &from, "-"]);
+            let header = child::head(&mut command, fill::BLOCK, PATIENCE);
+            if fill::is_roots(&header.map_err(|error| failed(&error))?) {
+                found.push(volume.target.as_str());
+            }
+        }
+        Ok(found)
     }
 
     /// Where in the workspace of a container something else is mounted, relative to it.
