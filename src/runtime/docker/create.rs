@@ -35,7 +35,9 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which it may not write to.
-        request.add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
+        if fill::home_in_memory(spec) {
+            request.add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
+        }
         if !spec.env.iter().any(|(name, _)| name == "HOME") {
             request.add(&["--env", &format!("HOME={HOME}")]);
         }

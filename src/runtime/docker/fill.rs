@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::problem::{Problem, Result};
-use super::super::{ContainerSpec, WORKSPACE};
+use super::super::{ContainerSpec, HOME, WORKSPACE};
 use crate::store::WorkspaceMode;
 
 /// Where the container keeps what it tells moat.
@@ -23,7 +23,14 @@ pub(super) const PRE_RUN: &str = "sh -ec \"$1\" pre_run </dev/null; code=$?; shi
 /// The directories that are to be the user's, as an archive of entries below the root; `None` if there
 /// are none. `new`: those of volumes that are not the user's yet.
 pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<Vec<u8>>> {
+    let places = between(spec);
     let mut paths: Vec<(&str, u32)> = Vec::new();
+    for path in &places {
+        match path == HOME && !spec.has_home {
+            true => paths.push((path, 0o700)),
+            false => paths.push((path, MODE)),
+        }
+    }
     if spec.pre_run.is_some() {
         paths.push((NOTES, MODE));
     }
@@ -44,6 +51,51 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
     // Two empty blocks end an archive.
     archive.resize(archive.len() + 2 * BLOCK, 0);
     Ok(Some(archive))
+}
+
+/// Whether the user's home is in memory: the image has none, and nothing is mounted there or in it.
+pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
+    let needs_one = spec.user.uid != 0 && !spec.has_home;
+    needs_one && !targets(spec).any(|target| target == HOME || is_below(target, HOME))
+}
+
+/// The directories between the user's own ones and what is mounted deeper in them, and the home itself
+/// where the image has none. The engine would make them root's.
+fn between(spec: &ContainerSpec) -> Vec<String> {
+    let mut own = Vec::new();
+    if spec.user.uid != 0 {
+        own.push(HOME);
+    }
+    if spec.workspace_mode == WorkspaceMode::Volume {
+        own.push(WORKSPACE);
+    }
+    let mut places: Vec<String> = Vec::new();
+    for target in targets(spec) {
+        for root in own.iter().filter(|root| is_below(target, root)) {
+            if *root == HOME && !spec.has_home {
+                places.push(HOME.to_owned());
+            }
+            let parts = target[root.len() + 1..].match_indices('/');
+            places.extend(parts.map(|(at, _)| target[..root.len() + 1 + at].to_owned()));
+        }
+    }
+    // What is mounted itself is not the container's. A longer path has no place in an archive.
+    let is_mounted =
+        |path: &str| targets(spec).any(|target| target == path || is_below(path, target));
+    places.retain(|path| !is_mounted(path) && path.len() < 100);
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    let mounts = spec.mounts.iter().map(|mount| mount.target.as_str());
+    mounts.chain(spec.volumes.iter().map(|volume| volume.target.as_str()))
+}
+
+fn is_below(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The size of a header, in bytes.
