@@ -92,7 +92,7 @@ scenarios! {
     }
     environment {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
-        names_that_the_engine_obeys our_environment_stays_outside
+        names_that_the_engine_obeys a_newline_in_a_value_of_any_name our_environment_stays_outside
     }
     secrets {
         secrets_are_nowhere secrets_of_all_kinds_are_nowhere
@@ -148,7 +148,7 @@ scenarios! {
         a_hook_ends_with_its_first_failure a_command_that_fails_after_its_hook
         the_command_is_untouched_by_its_hook a_hook_leaves_the_input_alone
         a_hook_may_start_something stop_during_a_hook interrupting_a_hook
-        a_timeout_counts_the_hook
+        a_timeout_counts_the_hook a_long_hook
     }
     settings {
         a_command_from_the_file variables_from_the_files mounts_of_both_forms excluded_directories
