@@ -29,6 +29,9 @@ pub(crate) struct Record {
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
     pub(crate) mounts: Vec<Mount>,
+    /// Those of the project: `PROJECT/NAME`.
+    #[serde(default)]
+    pub(crate) volumes: Vec<String>,
     /// As they are known: those of the host when the workload runs.
     #[serde(default)]
     pub(crate) ports: Vec<Port>,

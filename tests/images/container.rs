@@ -238,6 +238,49 @@ fn the_root_of_a_volume_stays_as_it_was_left() {
     }
 }
 
+/// What cannot be asked is said, and what a run has mounted is not removed.
+#[test]
+fn volumes_in_use_and_volumes_unknown() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "name: shop\nbase_image: BASE\nvolumes: [{name: b, target: /b}, {name: e, target: /e, type: volume}]\n",
+    );
+    let script = "echo x >/b/f; until [ -e /workspace/go ]; do sleep 0.05; done; cat /b/f";
+    let id = place.go(&["-q", "-b"], script).any_stdout().success();
+    let id = id.stdout_text().trim().to_owned();
+    place
+        .args(["volumes", "rm", "-f", "shop/e", "shop/b"])
+        .stderr_contains(&format!("is mounted by {id}"))
+        .status(1);
+    place.write("go", "");
+    place.args(["wait", &id]).success();
+    place.args(["logs", &id]).stdout("x\n").success();
+    let away = ("DOCKER_HOST", "unix:///nowhere.sock");
+    place
+        .args(["volumes", "-q"])
+        .env(away.0, away.1)
+        .stdout("shop/b\n")
+        .stderr_contains("the volumes it has are not known")
+        .success();
+    let rm = ["volumes", "rm", "-f"];
+    place
+        .args(rm)
+        .arg("shop/e")
+        .env(away.0, away.1)
+        .stderr_contains("no such volume")
+        .status(1);
+    place
+        .args(rm)
+        .arg("shop/b")
+        .env(away.0, away.1)
+        .stdout("shop/b\n")
+        .stderr_contains("warning: ")
+        .status(1);
+    place.args(rm).arg("shop/e").stdout("shop/e\n").success();
+}
+
 /// Two projects whose names and volumes read the same with a dash between them do not share one.
 #[test]
 fn volumes_of_projects_are_apart() {
