@@ -152,7 +152,7 @@ scenarios! {
     }
     settings {
         a_command_from_the_file variables_from_the_files mounts_of_both_forms excluded_directories
-        a_mount_inside_the_workspace a_place_to_mount_on_is_the_owners volumes_of_type_bind ulimits_hold_inside
+        a_mount_inside_an_excluded_directory a_mount_inside_the_workspace a_place_to_mount_on_is_the_owners volumes_of_type_bind ulimits_hold_inside
         a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
         agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
         mistakes_are_found_before_anything_is_made paths_are_relative_to_the_file

@@ -503,3 +503,22 @@ pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
     let gone = moat.args(["destroy", "-f", &id]).as_nobody();
     assert!(gone.code == Some(0) && moat.ids().is_empty(), "{gone}");
 }
+
+/// What is mounted where another mount leaves something out is seen, and leaves nothing on the host.
+pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
+    for dir in ["src/cache/old", "keep"] {
+        directory(moat.workspace().join(dir));
+    }
+    moat.write("keep/f", "kept\n");
+    moat.write("one", "one\n");
+    moat.write(
+        "moat.yaml",
+        "mounts: [{source: src, target: /data, exclude: [cache]}, \"keep:/data/cache/keep\", \"one:/data/cache/one\"]\n",
+    );
+    moat.sh("ls /data/cache; cat /data/cache/keep/f /data/cache/one; touch /data/cache/mine")
+        .stdout("keep\none\nkept\none\n")
+        .success();
+    let left = fs::read_dir(moat.workspace().join("src/cache")).expect("a directory");
+    let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["old"]);
+}

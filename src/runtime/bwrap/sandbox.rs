@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::{ContainerSpec, HOME, WORKSPACE};
-use crate::store::WorkspaceMode;
+use crate::store::{Mount, WorkspaceMode};
 
 /// Own namespaces for everything; `--unshare-user` always, or bwrap may fall back to less.
 pub(super) const NAMESPACES: [&str; 8] = [
@@ -73,16 +73,22 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
             add(&["--tmpfs", path, "--remount-ro", path]);
         }
     }
-    for mount in &spec.mounts {
+    // What is inside something else comes after it.
+    let mounts = spec.mounts.iter().map(|mount| (&mount.target, Some(mount)));
+    let scratch = spec.scratch.iter().map(|path| (path, None));
+    let mut places: Vec<(&String, Option<&Mount>)> = mounts.chain(scratch).collect();
+    places.sort_by_key(|(path, _)| *path);
+    for (path, mount) in places {
+        let Some(mount) = mount else {
+            add(&["--tmpfs", path]);
+            continue;
+        };
         let option = if mount.readonly {
             "--ro-bind"
         } else {
             "--bind"
         };
-        add(&[option, &mount.source.to_string_lossy(), &mount.target]);
-    }
-    for path in &spec.scratch {
-        add(&["--tmpfs", path]);
+        add(&[option, &mount.source.to_string_lossy(), path]);
     }
     add(&["--chdir", WORKSPACE]);
     for (name, value) in [("PATH", PATH), ("HOME", HOME)] {
