@@ -305,6 +305,20 @@ fn volumes_of_projects_are_apart() {
         .success();
 }
 
+/// What the image has at /workspace is no part of a copy of the directory.
+#[test]
+fn a_copy_is_of_the_directory_alone() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    for mode in ["bind", "volume"] {
+        place.moat_yaml(&format!(
+            "base_image: BASE\nworkspace: {{mode: {mode}}}\nhooks: {{post_build_root: 'mkdir -p /workspace; echo x >/workspace/from-image'}}\n"
+        ));
+        place.quiet("ls").stdout("moat.yaml\n").success();
+    }
+}
+
 /// The anonymous volume of a workspace that is a copy goes with the run.
 #[test]
 fn the_volume_of_a_workspace_goes_with_the_run() {

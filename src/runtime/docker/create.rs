@@ -72,8 +72,8 @@ fn storage(spec: &ContainerSpec) -> Vec<String> {
     let workspace = spec.workspace.to_string_lossy();
     let mut mounts = vec![match spec.workspace_mode {
         WorkspaceMode::Bind => mount("bind", &workspace, WORKSPACE, false),
-        // Without a name: it goes with the container.
-        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE}"),
+        // Without a name: it goes with the container. Without what the image has there.
+        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE},volume-nocopy"),
     }];
     for bind in &spec.mounts {
         let source = bind.source.to_string_lossy();
