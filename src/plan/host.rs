@@ -70,7 +70,7 @@ impl Host {
                 true => runtime::engine_settings(),
                 false => Vec::new(),
             },
-            home: fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()),
+            home: real(root),
             environment: Box::new(|name| std::env::var_os(name)),
             registry: Box::new(move || registry::load(&additions)),
         })
@@ -177,11 +177,30 @@ impl Host {
                 .hint("the source of a mount must exist; make it first")
         };
         let real = fs::canonicalize(path).map_err(|error| failed(&crate::error::reason(&error)))?;
+        if real.starts_with(&self.home) {
+            return Err(Error {
+                hint: None,
+                ..failed("it is moat's own directory, or in it")
+            });
+        }
         match real.to_str() {
             Some(_) => Ok(real),
             None => Err(failed("its path is not UTF-8")),
         }
     }
+}
+
+/// A path without links; its end need not exist yet.
+fn real(path: &Path) -> PathBuf {
+    let parent = || {
+        Some(
+            fs::canonicalize(path.parent()?)
+                .ok()?
+                .join(path.file_name()?),
+        )
+    };
+    let real = fs::canonicalize(path).ok().or_else(parent);
+    real.unwrap_or_else(|| path.to_owned())
 }
 
 fn unknown_runtime(word: &str) -> Error {

@@ -224,7 +224,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         env,
         mounts: mounts.mounts,
         scratch: mounts.scratch,
-        covered: workspace.covered,
+        covered: [workspace.covered, mounts.covered].concat(),
         ports: settings()
             .flat_map(|s| &s.ports)
             .map(|port| planned(&port.value))

@@ -106,7 +106,7 @@ scenarios! {
     isolation {
         capabilities_are_dropped no_new_privileges no_network_of_the_host
         no_processes_of_the_host nothing_of_moat_is_inside no_descriptor_leaks
-        host_secrets_are_out_of_reach
+        host_secrets_are_out_of_reach moats_directory_is_out_of_reach
     }
     names {
         a_chosen_name_is_used a_name_is_unique_among_active_runs

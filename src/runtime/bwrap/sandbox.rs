@@ -4,7 +4,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::{ContainerSpec, HOME, WORKSPACE};
-use crate::store::{Mount, WorkspaceMode};
 
 /// Own namespaces for everything; `--unshare-user` always, or bwrap may fall back to less.
 pub(super) const NAMESPACES: [&str; 8] = [
@@ -68,27 +67,8 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     }
     let workspace = super::workspace(dir, spec);
     add(&["--bind", &workspace.to_string_lossy(), WORKSPACE]);
-    if spec.workspace_mode == WorkspaceMode::Bind {
-        for path in &spec.covered {
-            add(&["--tmpfs", path, "--remount-ro", path]);
-        }
-    }
-    // What is inside something else comes after it.
-    let mounts = spec.mounts.iter().map(|mount| (&mount.target, Some(mount)));
-    let scratch = spec.scratch.iter().map(|path| (path, None));
-    let mut places: Vec<(&String, Option<&Mount>)> = mounts.chain(scratch).collect();
-    places.sort_by_key(|(path, _)| *path);
-    for (path, mount) in places {
-        let Some(mount) = mount else {
-            add(&["--tmpfs", path]);
-            continue;
-        };
-        let option = if mount.readonly {
-            "--ro-bind"
-        } else {
-            "--bind"
-        };
-        add(&[option, &mount.source.to_string_lossy(), path]);
+    for (_, words) in places(spec) {
+        add(&words);
     }
     add(&["--chdir", WORKSPACE]);
     for (name, value) in [("PATH", PATH), ("HOME", HOME)] {
@@ -98,6 +78,26 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
         add(&["--setenv", name, value]);
     }
     args
+}
+
+/// What is mounted, empty or covered, with the words for it: what is inside something else after that.
+fn places(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
+    let mounts = spec.mounts.iter().filter_map(|mount| {
+        let option = if mount.readonly {
+            "--ro-bind"
+        } else {
+            "--bind"
+        };
+        let (source, target) = (mount.source.to_str()?, mount.target.as_str());
+        Some((target, vec![option, source, target]))
+    });
+    let scratch = spec.scratch.iter();
+    let scratch = scratch.map(|path| (path.as_str(), vec!["--tmpfs", path]));
+    let covers = spec.covers();
+    let covers = covers.map(|path| (path.as_str(), vec!["--tmpfs", path, "--remount-ro", path]));
+    let mut places: Vec<_> = mounts.chain(scratch).chain(covers).collect();
+    places.sort_by_key(|(path, _)| *path);
+    places
 }
 
 /// Shows the real directory `from` at `path`. A link (as `/bin` to `usr/bin`) stays a link.

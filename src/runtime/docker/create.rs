@@ -22,11 +22,8 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     for mount in storage(spec) {
         request.add(&["--mount", &mount]);
     }
-    // Where the workspace is a copy, what is hidden was not copied.
-    if spec.workspace_mode == WorkspaceMode::Bind {
-        for path in &spec.covered {
-            request.add(&["--tmpfs", &format!("{path}:ro")]);
-        }
+    for path in spec.covers() {
+        request.add(&["--tmpfs", &format!("{path}:ro")]);
     }
     let owner = format!("uid={},gid={}", spec.user.uid, spec.user.gid);
     for path in &spec.scratch {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::problem::{Problem, Result};
-use super::super::{ContainerSpec, HOME, WORKSPACE};
+use super::super::{ContainerSpec, HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
 /// Where the container keeps what it tells moat.
@@ -91,11 +91,6 @@ fn between(spec: &ContainerSpec) -> Vec<String> {
 fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
     let mounts = spec.mounts.iter().map(|mount| mount.target.as_str());
     mounts.chain(spec.volumes.iter().map(|volume| volume.target.as_str()))
-}
-
-fn is_below(path: &str, outer: &str) -> bool {
-    path.strip_prefix(outer)
-        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The size of a header, in bytes.
