@@ -1,6 +1,6 @@
 //! What a plan needs to know of the host: which runtime answers, whose the workspace is.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustix::fs::Access;
 use crate::error::{Error, Kind, Result};
 use crate::registry::{self, Registry};
 use crate::runtime;
-use crate::store::Home;
+use crate::store::{Home, Mount};
 use crate::term::harmless;
 
 /// The host, as far as a plan depends on it.
@@ -132,6 +132,28 @@ impl Host {
                 Err(Error::new(Kind::Config, message).hint(hint))
             }
         }
+    }
+
+    /// How a sandbox gets the certificates that `SSL_CERT_FILE` names: in the place of the system's own.
+    /// `None`: it has them.
+    pub(super) fn own_certificates(&self) -> Result<Option<Mount>> {
+        let Some(named) = (self.environment)("SSL_CERT_FILE") else {
+            return Ok(None);
+        };
+        self.certificates()?;
+        let real = |path: &OsStr| fs::canonicalize(path).ok().filter(|path| path.is_file());
+        let system = CERTIFICATES.iter().find_map(|path| real(path.as_ref()));
+        let mount = |(source, target): (PathBuf, PathBuf)| {
+            Some(Mount {
+                target: target.to_str()?.to_owned(),
+                readonly: true,
+                source,
+            })
+        };
+        let both = real(&named).zip(system);
+        Ok(both
+            .filter(|(source, target)| source != target)
+            .and_then(mount))
     }
 
     pub(super) fn workspace(&self, path: &Path) -> Result<Workspace> {

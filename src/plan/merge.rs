@@ -2,6 +2,7 @@
 
 use crate::config::{self, Ulimit, parse_env_file};
 use crate::error::{Problem, Result};
+use crate::image::CA_VARIABLES;
 use crate::runtime;
 use crate::store::{Mount, Name};
 use crate::yaml::{Placed, read_file};
@@ -167,6 +168,36 @@ fn covered(mounts: &[Mount], scratch: &[String], host: &Host) -> Vec<String> {
         (!hidden).then_some(place)
     });
     places.collect()
+}
+
+/// Shows a sandbox the certificates that this host's `SSL_CERT_FILE` names, if it is to trust them.
+pub(super) fn certificates(
+    mounts: &mut Vec<Mount>,
+    env: &mut Vec<Variable>,
+    files: Files<'_>,
+    host: &Host,
+) -> Result<()> {
+    let containers = files.iter().map(|file| &file.settings.container);
+    if super::first(containers.map(|container| container.host_ca.as_ref())) != Some(true) {
+        return Ok(());
+    }
+    let Some(mount) = host.own_certificates()? else {
+        return Ok(());
+    };
+    if mounts.iter().any(|other| other.target == mount.target) {
+        return Ok(());
+    }
+    for name in CA_VARIABLES {
+        if !env.iter().any(|variable| variable.name == name) {
+            env.push(Variable {
+                name: name.to_owned(),
+                value: mount.target.clone(),
+            });
+        }
+    }
+    mounts.push(mount);
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    Ok(())
 }
 
 fn target_of(volume: &Placed<config::Volume>) -> &str {

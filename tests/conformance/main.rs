@@ -177,6 +177,6 @@ mod bwrap_only_tests {
     tests_on!(Runtime::Bwrap; settings {
         another_root_filesystem what_a_sandbox_cannot_honour_is_named
         limits_by_a_control_group a_copy_for_another_owner_is_refused
-        read_only_directories_can_be_removed
+        read_only_directories_can_be_removed certificates_of_the_host
     });
 }

@@ -522,3 +522,29 @@ pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
     let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["old"]);
 }
+
+/// bwrap: the certificates that the host's own variable names are those of the sandbox.
+pub(crate) fn certificates_of_the_host(moat: &Moat) {
+    let usual = "/etc/ssl/certs/ca-certificates.crt";
+    if !Path::new(usual).exists() {
+        crate::harness::skip("this system has no certificates");
+        return;
+    }
+    let own = "-----BEGIN CERTIFICATE-----\nown\n";
+    let file = moat.root().join("own.pem");
+    fs::write(&file, own).expect("a file");
+    let script = "cat /etc/ssl/certs/ca-certificates.crt; cat \"$SSL_CERT_FILE\" \"$PIP_CERT\"";
+    moat.write(
+        "moat.yaml",
+        "container: {host_ca: true}\nenv: {PIP_CERT: /dev/null}\n",
+    );
+    moat.sh(script)
+        .env("SSL_CERT_FILE", &file)
+        .stdout(own.repeat(2))
+        .success();
+    moat.write("moat.yaml", "");
+    moat.sh("cat /etc/ssl/certs/ca-certificates.crt; echo \"${SSL_CERT_FILE-none}\"")
+        .env("SSL_CERT_FILE", &file)
+        .stdout(read(Path::new(usual)) + "none\n")
+        .success();
+}

@@ -25,6 +25,7 @@ mod tail;
 
 pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use init::{COMMAND as INIT, init};
+pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};

@@ -22,6 +22,19 @@ const SHOWN: [&str; 11] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu",
 ];
 
+/// What every sandbox has of its own.
+const OWN: [&str; 7] = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
+
+/// Whether there is, or can be made, a place to mount on: what is shown of a system is read-only.
+pub(crate) fn has_place(rootfs: Option<&Path>, target: &str) -> bool {
+    let path = target.trim_start_matches('/');
+    let top = path.split('/').next().unwrap_or_default();
+    let root = rootfs.unwrap_or(Path::new("/"));
+    let shown = rootfs.is_some() || SHOWN.iter().any(|shown| shown[1..] == *top);
+    let made = OWN.contains(&top) || !shown || !root.join(top).exists();
+    made || root.join(path).exists()
+}
+
 /// How deep below a shown directory private files are looked for.
 const DEPTH: usize = 4;
 
@@ -112,7 +125,6 @@ fn show(from: &str, path: &str, add: &mut impl FnMut(&[&str])) {
 /// Shows the directories of another system, but for those that every sandbox has of its own. The root
 /// itself stays the sandbox's, so that there is a place for what is mounted.
 fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
-    let own = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
     let mut names: Vec<String> = std::fs::read_dir(root)
         .into_iter()
         .flatten()
@@ -120,7 +132,7 @@ fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     names.sort();
-    for name in names.iter().filter(|name| !own.contains(&name.as_str())) {
+    for name in names.iter().filter(|name| !OWN.contains(&name.as_str())) {
         show(&root.join(name).to_string_lossy(), &format!("/{name}"), add);
     }
 }
