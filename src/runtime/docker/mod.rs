@@ -324,9 +324,11 @@ impl Runtime for Docker {
         let (archive, out) = io::pipe().map_err(failed)?;
         let filter = std::thread::spawn(move || leave_out(archive, into, &without));
         let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
-        let filtered = filter.join().unwrap_or_else(|_| Ok(()));
-        // Where the engine fails, the archive ends too early.
-        copied.and(filtered.map_err(failed))
+        match filter.join().unwrap_or(Ok(())) {
+            // The engine's client says why the archive ended too early.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(failed(error)),
+            filtered => copied.and(filtered.map_err(failed)),
+        }
     }
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {
