@@ -61,5 +61,8 @@ fn check(args: &Args) -> Result<()> {
     // Where nothing names a runtime, the one that can do most.
     let flag = args.text(&flags::CHECK_RUNTIME)?;
     let host = host(flag, &files, &home, || Ok(runtime::SUPPORTED[0]))?;
-    plan::check_file(&files.all(), &host)
+    for note in plan::check_files(workspace, &files.all(), &host)? {
+        output::notice(args, &format!("note: {note}"));
+    }
+    Ok(())
 }

@@ -156,6 +156,9 @@ fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
     }
+    for note in &plan.notes {
+        output::notice(args, &format!("note: {note}"));
+    }
     if plan.image.is_some() && args.has(&flags::IMAGE) && builds {
         output::notice(
             args,

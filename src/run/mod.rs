@@ -30,6 +30,6 @@ pub(crate) use adopt::{adopt, take_over};
 pub(crate) use client::{Connection, Handle, connect};
 pub(crate) use exec::{Ender, Exec, exec};
 pub(crate) use protocol::ToClient;
-pub(crate) use request::{Answer, ask, wait};
+pub(crate) use request::{Answer, ask, settle, wait};
 pub(crate) use spawn::{ADOPT, SUPERVISE};
 pub(crate) use start::supervise;

@@ -87,6 +87,11 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
             .map(|variable| variable.name.clone())
             .collect(),
         mounts: plan.mounts.clone(),
+        volumes: plan
+            .volumes
+            .iter()
+            .map(|volume| volume.name.clone())
+            .collect(),
         ports: plan.ports.clone(),
         workspace_mode: plan.workspace_mode,
         pre_run: plan.pre_run.is_some(),

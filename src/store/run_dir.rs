@@ -177,9 +177,9 @@ impl RunDir {
         self.path.join("workspace.tar")
     }
 
-    /// Whether the run holds the only copy of what its workload made.
-    pub(crate) fn holds_only_copy(&self) -> bool {
-        self.workspace().exists() && !self.exported().exists()
+    /// Whether the run holds the only copy of what its workload made: saved, or not yet.
+    pub(crate) fn holds_only_copy(&self, record: &Record) -> bool {
+        (record.has_unsaved_copy() || self.workspace().exists()) && !self.exported().exists()
     }
 
     /// Notes that the workspace was given to somebody.
@@ -203,7 +203,8 @@ impl RunDir {
         self.path.join("reserve")
     }
 
-    pub(super) fn supervisor_log(&self) -> PathBuf {
+    /// What its supervisors had trouble with.
+    pub(crate) fn supervisor_log(&self) -> PathBuf {
         self.path.join("supervisor.log")
     }
 
