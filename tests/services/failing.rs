@@ -178,10 +178,10 @@ fn what_the_readiness_command_says() {
         "slow:\n  type: service\n  description: Never ready\n  image: moat-test/busybox:{version}\n  default: '1'\n  \
          ports: {default: 1}\n  command: exec sleep 100\n  ready: echo still at it; exit 1\n"
     );
-    let yaml = beside("slow", "slow: {timeout: 1s}");
+    let yaml = beside("slow", "slow: {timeout: 4s}");
     let (done, _) = fails(&place, &yaml, "slow");
     let said = done.stderr_text();
-    let message = "error: service slow: not ready after 1 s; its readiness command said last: \
+    let message = "error: service slow: not ready after 4 s; its readiness command said last: \
                    still at it\n  hint: ";
     assert!(said.starts_with(message), "{said}");
 
@@ -189,9 +189,10 @@ fn what_the_readiness_command_says() {
     let entry = place.home().join("registry.d/test.yaml");
     let text = std::fs::read_to_string(&entry).expect("the entry");
     place.registry(&text.replace("echo still at it; exit 1", "sleep 100"));
+    let yaml = yaml.replace("4s", "2s");
     let (done, _) = fails(&place, &yaml, "slow");
     let said = done.stderr_text();
-    let message = "error: service slow: not ready after 1 s\n  hint: ";
+    let message = "error: service slow: not ready after 2 s\n  hint: ";
     assert!(said.starts_with(message), "{said}");
 }
 
