@@ -20,6 +20,7 @@ mod requests;
 mod secrets;
 mod services;
 mod services_adoption;
+mod services_requests;
 mod shim;
 mod sidecars;
 mod stalled;
