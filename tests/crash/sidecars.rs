@@ -96,7 +96,10 @@ pub(crate) fn start_until(moat: &Moat, checkpoint: &str, flags: &[&str], script:
 
 /// Lets all go on that wait at a checkpoint, and those that will come to it.
 pub(crate) fn open_checkpoints(moat: &Moat) {
-    fs::remove_dir_all(moat.root().join("checkpoints")).unwrap();
+    let (checkpoints, opened) = (moat.root().join("checkpoints"), moat.root().join("opened"));
+    // At once, as some may just come to it.
+    fs::rename(&checkpoints, &opened).unwrap();
+    fs::remove_dir_all(&opened).unwrap();
 }
 
 /// Makes checkpoints work again.
