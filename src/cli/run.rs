@@ -34,7 +34,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
     }
-    remarks(args, &plan, host.runtime, files.build());
+    let named_after = |service: &&plan::Service| service.name == service.service;
+    let builds = files.build(plan.services.iter().filter(named_after).count());
+    remarks(args, &plan, host.runtime, builds);
     plan::fill(&mut plan, &host)?;
     let (id, result) = carry_out(args, &home, plan)?;
     match (export_to, id) {
@@ -215,6 +217,7 @@ impl<'a> Client<'a> {
                 ToClient::Notice { text } => output::notice(self.args, &text),
                 ToClient::Progress { thing, text, step } => self.progress.show(&thing, &text, step),
                 ToClient::Started { id, name } => {
+                    self.progress.leave_the_screen();
                     self.announce(&id, &name)?;
                     self.run = Some((id, Some(name)));
                     if self.background {

@@ -29,8 +29,10 @@ pub(crate) struct Service {
     pub(crate) ports: Vec<ServicePort>,
     /// What follows the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
-    /// What succeeds inside when the service can be used; empty: nobody waits for that.
+    /// What succeeds inside when the service can be used.
     pub(crate) ready: Vec<String>,
+    /// Whether the workload waits for that.
+    pub(crate) wait: bool,
     /// How long that may take.
     pub(crate) ready_seconds: f64,
     /// Variables of its container.
@@ -222,10 +224,8 @@ fn instance(
             })
             .collect(),
         command: template.command.clone(),
-        ready: match waits {
-            true => template.ready.clone(),
-            false => Vec::new(),
-        },
+        ready: template.ready.clone(),
+        wait: waits,
         ready_seconds: config
             .and_then(|config| config.timeout)
             .map_or(READY_SECONDS, |timeout| timeout.as_secs_f64()),

@@ -40,7 +40,11 @@ pub(super) fn provide(
             get(sidecar, wanted, item, &goes_on)?;
         }
         if let Some(exit) = sidecar.exit() {
-            return Err(failure::ended(sidecar, &exit));
+            return Err(failure::ended(
+                sidecar,
+                &exit,
+                "before it had what it is to come with",
+            ));
         }
         if !goes_on() {
             return Err(failure::not_wanted(sidecar));

@@ -81,7 +81,9 @@ impl Sidecar {
         if let Err(error) = &brought_up
             && goes_on()
         {
-            let why = error.message.clone();
+            // The end of its log is in its log.
+            let why = error.message.lines().next().unwrap_or_default();
+            let why = why.trim_end_matches(failure::ITS_LOG).to_owned();
             let exit = self.exit().unwrap_or_default();
             self.update(&mut |service| {
                 ended(service, ServiceState::Failed);
@@ -104,8 +106,16 @@ impl Sidecar {
         self.start()
             .map_err(|problem| failure::start(self, problem))?;
         checkpoint("service-started");
-        ready::wait(self, goes_on).map_err(|why| why.into_error(self))?;
-        self.is_ready(began.elapsed());
+        match plan.wait {
+            true => {
+                ready::wait(self, goes_on).map_err(|why| why.into_error(self))?;
+                self.is_ready(began.elapsed());
+            }
+            false => {
+                ready::wait_running(self, goes_on).map_err(|why| why.into_error(self))?;
+                self.say("started; the run does not wait until it is ready", true);
+            }
+        }
         checkpoint("service-ready");
         if let Some(wanted) = &plan.provision {
             provision::provide(self, &plan.service, wanted, goes_on)?;
@@ -222,6 +232,10 @@ impl Sidecar {
 
     fn is_ready(&self, after: Duration) {
         self.update(&mut |service| {
+            // Whose end is wanted is not ready any more.
+            if self.life().is_to_end {
+                return;
+            }
             service.state = ServiceState::Ready;
             service.ready_at = Some(Timestamp::now());
             service.error = None;
@@ -244,15 +258,17 @@ impl Sidecar {
                 ServiceState::Failed => sidecar.start_again(),
                 _ => {}
             }
-            sidecar.keep();
+            sidecar.keep(&|_| false);
         });
     }
 
     /// Looks after a service that is up, until its run is over.
-    pub(super) fn keep(self: &Arc<Self>) {
+    /// `fails_the_run`: asked when it has ended for good, and told so if the run is only beginning.
+    pub(super) fn keep(self: &Arc<Self>, fails_the_run: &dyn Fn(&Exit) -> bool) {
         let mut pause = PAUSE;
         while let Some(exit) = self.wait_for_end() {
-            let was_good = self.take_note(&exit);
+            let fails = !self.restart && fails_the_run(&exit);
+            let was_good = self.take_note(&exit, fails);
             if !self.restart || self.is_over_after(pause) {
                 return;
             }
@@ -278,7 +294,7 @@ impl Sidecar {
     }
 
     /// Records and tells that it ended; whether it had been ready for a good while.
-    fn take_note(&self, exit: &Exit) -> bool {
+    fn take_note(&self, exit: &Exit, fails_the_run: bool) -> bool {
         let how = failure::how(self, exit);
         let mut was_good = false;
         self.update(&mut |service| {
@@ -288,9 +304,10 @@ impl Sidecar {
             was_good = good;
             died(service, exit, &how);
         });
-        let then = match self.restart {
-            true => "it is started again",
-            false => "the run goes on without it",
+        let then = match (self.restart, fails_the_run) {
+            (true, _) => "it is started again",
+            (false, true) => "the run does not begin without it",
+            (false, false) => "the run goes on without it",
         };
         self.say(&format!("{how}; {then}"), true);
         was_good
@@ -304,6 +321,9 @@ impl Sidecar {
     fn start_again(self: &Arc<Self>) {
         let began = Instant::now();
         self.update(&mut |service| {
+            if self.life().is_to_end {
+                return;
+            }
             service.restarts += 1;
             service.state = ServiceState::Starting;
             (service.ready_at, service.ended_at) = (None, None);
@@ -320,7 +340,7 @@ impl Sidecar {
         self.await_readiness(began);
     }
 
-    fn await_readiness(&self, began: Instant) {
+    pub(super) fn await_readiness(&self, began: Instant) {
         match ready::wait(self, &|| self.goes_on()) {
             Ok(()) => self.is_ready(began.elapsed()),
             Err(ready::NotReady::TooLate(_)) => {
