@@ -64,9 +64,7 @@ fn everything_that_a_service_can_have() {
                 service["cpus"],
                 service["ready_seconds"],
                 service["restart"],
-                service["ready"]
-                    .as_array()
-                    .is_some_and(|ready| !ready.is_empty()),
+                service["wait"],
                 service["provision"]["items"],
             ])
         })

@@ -14,6 +14,35 @@ fn wait_service(place: &Place, id: &str, is: impl Fn(&Value) -> bool) -> Value {
     })
 }
 
+/// Nobody waits for it; but who looks sees when it is ready.
+#[test]
+fn nobody_waits_for_it() {
+    let Some(place) = Place::with(&[]) else {
+        return;
+    };
+    place.registry(
+        "redis:\n  type: service\n  description: Ready when it is told\n  image: moat-test/busybox:{version}\n  \
+         default: '1'\n  ports: {default: 1}\n  command: exec sleep 100\n  ready: test -e /tmp/ready\n",
+    );
+    place.moat_yaml(&beside("redis", "redis: {wait: false}"));
+    let id = place.behind(&wait_for("go"));
+    let service = place.service(&id, "redis");
+    assert_eq!(
+        (&service["state"], &service["ready_at"]),
+        (&json!("starting"), &Value::Null)
+    );
+    docker(&[
+        "exec",
+        &place.container(&id, "redis"),
+        "touch",
+        "/tmp/ready",
+    ]);
+    wait_service(&place, &id, |service| service["state"] == "ready");
+    place.write("go", "");
+    place.args(["wait", &id]).success();
+    place.assert_nothing_left();
+}
+
 #[test]
 fn the_run_goes_on_without_it() {
     let Some(place) = Place::with(&[SERVERS, REDIS]) else {

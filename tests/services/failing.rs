@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Done, IMAGE};
-use crate::place::{MARIADB, POSTGRES, Place, REDIS, beside};
+use crate::place::{MARIADB, OLLAMA, POSTGRES, Place, REDIS, beside, docker};
 use crate::support::{NEVER_STARTED, assert_ended};
 
 /// Well below the 60 s that a service has: what is visible is not waited for.
@@ -30,7 +30,10 @@ fn fails(place: &Place, yaml: &str, name: &str) -> (Done, Value) {
     );
     let service = place.service(&id, name);
     assert_eq!(service["state"], "failed", "{service:#}");
-    assert_eq!(service["error"], error, "{service:#}");
+    // The end of its log is in its log.
+    let brief = error.lines().next().expect("a line");
+    let brief = brief.trim_end_matches("; the end of its log:");
+    assert_eq!(service["error"], brief, "{service:#}");
     assert!(!service["ended_at"].is_null(), "{service:#}");
     let inspected = place.args(["inspect", &id, "--json"]).any_stdout();
     assert_eq!(inspected.success().json(), record);
@@ -194,6 +197,68 @@ fn what_the_readiness_command_says() {
     let said = done.stderr_text();
     let message = "error: service slow: not ready after 2 s\n  hint: ";
     assert!(said.starts_with(message), "{said}");
+}
+
+/// An image of something else, which runs well.
+#[test]
+fn one_that_nothing_can_ask() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    let yaml = beside("postgres@15", &format!("postgres: {{image: '{OLLAMA}'}}"));
+    let (done, _) = fails(&place, &yaml, "postgres");
+    let said = done.stderr_text();
+    let message = "error: service postgres: its readiness command cannot be run: ";
+    assert!(said.starts_with(message), "{said}");
+    assert!(
+        said.contains("\n  hint: check 'image' under services.postgres in moat.yaml;"),
+        "{said}"
+    );
+    assert!(done.took < SOON, "{done}");
+}
+
+/// One that was ready and dies is missed before there is a workload that misses it.
+#[test]
+fn one_that_dies_while_another_starts() {
+    let Some(place) = Place::with(&[REDIS]) else {
+        return;
+    };
+    place.registry(
+        "slow:\n  type: service\n  description: Never ready\n  image: moat-test/busybox:{version}\n  default: '1'\n  \
+         ports: {default: 1}\n  command: exec sleep 100\n  ready: exit 1\n",
+    );
+    place.moat_yaml(&format!(
+        "base_image: {IMAGE}\ndependencies: [redis@7, slow]\nservices: {{redis: {{image: '{REDIS}'}}}}\n"
+    ));
+    let running = place.go(&[], "echo never").any_stderr().spawn();
+    running.wait_stderr("redis: ready after");
+    let id = place.only_id();
+    docker(&["kill", &place.container(&id, "redis")]);
+    let done = running.wait();
+    assert_eq!(done.code, Some(125), "{done}");
+    let said = done.stderr_text();
+    assert!(
+        said.contains("error: service redis: ended with exit code 137, before the run began"),
+        "{said}"
+    );
+    assert!(done.stdout_text().is_empty(), "{done}");
+    place.assert_nothing_left();
+}
+
+/// What it says at its end may be long.
+#[test]
+fn long_lines_are_cut() {
+    let Some(place) = Place::with(&[]) else {
+        return;
+    };
+    place.registry(
+        "loud:\n  type: service\n  description: Loud\n  image: moat-test/busybox:{version}\n  default: '1'\n  \
+         ports: {default: 1}\n  command: for n in 1 2 3; do head -c 60000 /dev/zero | tr '\\\\0' x; echo; done; exit 3\n  \
+         ready: exit 1\n",
+    );
+    let yaml = beside("loud", "loud: {}");
+    let (done, _) = fails(&place, &yaml, "loud");
+    assert!(done.stderr_text().len() < 5000, "{done}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod support;
 mod config;
 mod connects;
 mod death;
+mod exec;
 mod failing;
 mod injection;
 mod logs;
