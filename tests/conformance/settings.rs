@@ -485,7 +485,8 @@ pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
     assert!(!moat.record(&id)["cleaned_at"].is_null());
     assert!(!moat.run_dir(&id).join("sandbox").exists());
     let volumes = moat.args(["volumes", "rm", "-f", "ro/mod"]).as_nobody();
-    assert_eq!(volumes.code, Some(0), "{volumes}");
+    // It fails where there is a docker that this user may not ask, and removes what it knows of.
+    assert!(!moat.home().join("volumes/ro/mod").exists(), "{volumes}");
     // What an interrupted removal left may hold such directories, too.
     let debris = moat.home().join("runs/.gone-run_0123456789ab");
     fs::create_dir_all(debris.join("x/y")).expect("directories");
