@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::runtime::Exit;
 use crate::term::{harmless, plain};
 
-/// The time between the beginnings of two tries: an eighth of what has passed, in these bounds. So it
+/// The time between the beginnings of two tries: a quarter of what has passed, in these bounds. So it
 /// adds little to a quick start, and costs a slow one little.
 const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_millis(400);
 
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ fn until(
             return Err(NotReady::NotWanted);
         }
         let now = Instant::now();
-        let interval = (began.elapsed() / 8).clamp(SHORTEST, LONGEST);
+        let interval = (began.elapsed() / 4).clamp(SHORTEST, LONGEST);
         let next = (tried + interval).max(now + SHORTEST / 2).min(deadline);
         if let Some(exit) = sidecar.pause(next) {
             return Err(NotReady::Ended(exit));
