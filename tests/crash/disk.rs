@@ -62,7 +62,8 @@ fn place(runtime: Runtime) -> Option<(Disk, Moat)> {
 const MANY: u32 = 200_000;
 
 fn start(moat: &Moat, script: &str) -> (Running, String) {
-    let call = moat.sh(script).deadline(Duration::from_secs(30));
+    // What it costs to work on a full disk is not what is tested.
+    let call = moat.sh(script).deadline(Duration::from_secs(120));
     let client = call.spawn();
     client.wait_stdout("100\n");
     let id = moat.only_id();
