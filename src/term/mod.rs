@@ -2,11 +2,15 @@
 //!
 //! The lowest layer: it knows nothing of moat.
 
+mod escape;
+mod modes;
 mod sparse;
 mod suggest;
 mod table;
 mod text;
 
+pub(crate) use escape::{Escapes, Prefix, Typed};
+pub(crate) use modes::Modes;
 pub(crate) use sparse::Sparse;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
