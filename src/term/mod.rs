@@ -4,16 +4,18 @@
 
 mod escape;
 mod modes;
+pub(crate) mod pty;
 mod sparse;
 mod suggest;
 mod table;
+mod terminal;
 mod text;
 
 pub(crate) use escape::{Escapes, Prefix, Typed};
-pub(crate) use modes::Modes;
 pub(crate) use sparse::Sparse;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
+pub(crate) use terminal::Terminal;
 pub(crate) use text::{age, harmless, harmless_json, plain};
 
 use std::os::fd::AsFd;

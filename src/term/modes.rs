@@ -152,6 +152,28 @@ impl Modes {
         text
     }
 
+    /// What switches on again what is on.
+    pub(crate) fn setting(&self) -> String {
+        let mut text = String::new();
+        for _ in 0..self.keyboard[0] {
+            text.push_str("\x1b[>1u");
+        }
+        if let Some(mode) = self.alternate {
+            text.push_str(&format!("\x1b[?{mode}h"));
+        }
+        for _ in 0..self.keyboard[1] {
+            text.push_str("\x1b[>1u");
+        }
+        for mode in &self.changed {
+            let letter = if ON.contains(mode) { 'l' } else { 'h' };
+            text.push_str(&format!("\x1b[?{mode}{letter}"));
+        }
+        if self.keypad {
+            text.push_str("\x1b=");
+        }
+        text
+    }
+
     fn restore_keyboard(&self, text: &mut String, screen: usize) {
         if self.keyboard[screen] > 0 {
             text.push_str(&format!("\x1b[<{}u", self.keyboard[screen]));
