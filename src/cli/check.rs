@@ -36,11 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     } else if problems.is_empty() {
         output::notice(args, "nothing is wrong");
     } else {
-        let lines: String = problems
-            .iter()
-            .map(|problem| format!("{}\n", crate::term::harmless(&problem.to_string())))
+        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        // What a problem shows to be copied has lines of its own.
+        let lines = problems.iter().flat_map(|problem| problem.lines());
+        let text: String = lines
+            .map(|line| crate::term::harmless(line) + "\n")
             .collect();
-        output::result(&lines)?;
+        output::result(&text)?;
     }
     Ok(u8::from(!problems.is_empty()))
 }
@@ -59,5 +61,8 @@ fn check(args: &Args) -> Result<()> {
     // Where nothing names a runtime, the one that can do most.
     let flag = args.text(&flags::CHECK_RUNTIME)?;
     let host = host(flag, &files, &home, || Ok(runtime::SUPPORTED[0]))?;
-    plan::check_file(&files.all(), &host)
+    for note in plan::check_files(workspace, &files.all(), &host)? {
+        output::notice(args, &format!("note: {note}"));
+    }
+    Ok(())
 }

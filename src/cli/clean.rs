@@ -12,6 +12,7 @@ use super::select::{self, Listed};
 use super::{destroy, flags, output};
 use crate::config::value;
 use crate::error::Result;
+use crate::run;
 use crate::runtime::{self, Labelled};
 use crate::store::{Home, Loaded, ResourceKind, RunId};
 
@@ -65,7 +66,7 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
     let runs = select::all(home)?;
     if let Some(older) = older {
         let old = runs.iter().filter_map(|run| finished_before(run, older));
-        (found.kept, found.runs) = old.partition(|id| home.run(id).holds_only_copy());
+        (found.kept, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
     for name in runtime::SUPPORTED {
         if !runtime::on_path(name.as_str()) {
@@ -159,6 +160,7 @@ fn remove(home: &Home, found: &Found) -> Result<()> {
         home.remove_debris(directory)?;
     }
     for id in &found.runs {
+        run::settle(home, id)?;
         destroy::destroy(home, id, false)?;
     }
     Ok(())

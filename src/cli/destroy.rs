@@ -19,6 +19,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         // All or nothing: found out before anything is touched.
         for id in &ids {
             check_finished(&home, id)?;
+            run::settle(&home, id)?;
         }
         check_unsaved(args, &home, &ids)?;
     }
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
     let unsaved: Vec<&str> = ids
         .iter()
-        .filter(|id| home.run(id).holds_only_copy())
+        .filter(|id| holds_only_copy(home, id))
         .map(RunId::as_str)
         .collect();
     let Some(first) = unsaved.first() else {
@@ -60,6 +61,14 @@ fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
         ),
         ..error
     })
+}
+
+/// Whether a run holds the only copy of its workspace, as far as its record can be read.
+pub(super) fn holds_only_copy(home: &Home, id: &RunId) -> bool {
+    let dir = home.run(id);
+    dir.load()
+        .record()
+        .is_some_and(|record| dir.holds_only_copy(&record))
 }
 
 fn check_finished(home: &Home, id: &RunId) -> Result<()> {

@@ -161,7 +161,7 @@ fn described(service: &Service) -> String {
         "{} ({}@{}), image {}",
         service.name, service.service, service.version, service.image
     );
-    if service.ready.is_empty() {
+    if !service.wait {
         text.push_str(", not waited for");
     }
     if service.restart {

@@ -43,8 +43,13 @@ pub(super) fn check_target(dir: &Path) -> Result<()> {
 /// Puts the workspace of an ended run into a directory.
 pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result<()> {
     let run = home.run(id);
-    let record = run.require()?;
+    let mut record = run.require()?;
     let path = run.workspace();
+    if record.state.is_terminal() && !path.exists() {
+        // It may be on its way.
+        crate::run::settle(home, id)?;
+        record = run.require()?;
+    }
     if !path.exists() {
         return Err(match record.workspace_mode {
             WorkspaceMode::Bind => Error::new(
@@ -55,6 +60,12 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
             WorkspaceMode::Volume if !record.state.is_terminal() => {
                 Error::new(Kind::Failed, format!("{id} has not ended"))
                     .hint(format!("wait for it: moat wait {id}"))
+            }
+            WorkspaceMode::Volume if record.cleaned_at.is_none() => {
+                let message = format!("the workspace of {id} could not be saved yet");
+                let diary = run.supervisor_log();
+                let why = format!("see why, and try again then: {}", diary.display());
+                Error::new(Kind::Failed, message).hint(why)
             }
             WorkspaceMode::Volume => Error::new(Kind::Failed, format!("{id} left no workspace"))
                 .hint(format!("see why: moat inspect {id}")),
@@ -72,7 +83,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
         let words = crate::term::harmless(words.lines().next().unwrap_or_default());
         if made {
             // Half a workspace must not pass for one.
-            let _ = fs::remove_dir_all(dir);
+            let _ = store::remove_tree(dir);
         }
         return Err(Error::new(
             Kind::Workspace,

@@ -34,11 +34,11 @@ impl Files {
         self.project.is_some()
     }
 
-    /// Whether they want an image to be built.
-    pub(super) fn build(&self) -> bool {
+    /// Whether they want an image to be built. `services`: so many of the dependencies are no part of it.
+    pub(super) fn build(&self, services: usize) -> bool {
         self.all().iter().any(|file| {
             let (hooks, container) = (&file.settings.hooks, &file.settings.container);
-            !file.settings.dependencies.is_empty()
+            file.settings.dependencies.len() > services
                 || hooks.post_build_root.is_some()
                 || hooks.post_build.is_some()
                 || container

@@ -134,11 +134,11 @@ pub(super) fn error(error: &Error, json: bool) {
         return;
     }
     // Of several problems each has a line of its own, which an editor can jump from.
-    let lines: Vec<&str> = match error.problems.len() {
-        0 | 1 => vec![&error.message],
-        _ => error.message.lines().collect(),
+    let messages = match error.problems.len() {
+        0 | 1 => vec![error.message.clone()],
+        _ => error.problems.iter().map(Problem::to_string).collect(),
     };
-    let mut text = format!("error: {}", lines.join("\nerror: "));
+    let mut text = format!("error: {}", messages.join("\nerror: "));
     if let Some(hint) = &error.hint {
         text.push_str("\n  hint: ");
         text.push_str(hint);

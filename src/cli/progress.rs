@@ -86,6 +86,13 @@ impl Progress {
         &mut self.things[at]
     }
 
+    /// The screen is the workload's from here on: nothing of ours changes on it any more.
+    pub(super) fn leave_the_screen(&mut self) {
+        if let How::Terminal(_) = self.how {
+            self.how = How::Lines;
+        }
+    }
+
     /// Makes room for something else.
     pub(super) fn clear(&mut self) {
         if self.shown > 0 {

@@ -37,7 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return dry_run::print(args, &plan);
     }
     offer_terminal(args, &mut plan)?;
-    remarks(args, &plan, host.runtime, files.build());
+    let named_after = |service: &&plan::Service| service.name == service.service;
+    let builds = files.build(plan.services.iter().filter(named_after).count());
+    remarks(args, &plan, host.runtime, builds);
     plan::fill(&mut plan, &host)?;
     let (id, result) = carry_out(args, &home, plan)?;
     match (export_to, id) {
@@ -205,6 +207,9 @@ fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
     }
+    for note in &plan.notes {
+        output::notice(args, &format!("note: {note}"));
+    }
     if plan.image.is_some() && args.has(&flags::IMAGE) && builds {
         output::notice(
             args,
@@ -266,6 +271,7 @@ impl<'a> Client<'a> {
                 ToClient::Notice { text } => output::notice(self.args, &text),
                 ToClient::Progress { thing, text, step } => self.progress.show(&thing, &text, step),
                 ToClient::Started { id, name } => {
+                    self.progress.leave_the_screen();
                     self.announce(&id, &name)?;
                     self.run = Some((id, Some(name)));
                     if self.background {

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::confirm::confirm;
+use super::select::{self, Listed};
 use super::{flags, output};
 use crate::config::VolumeKind;
 use crate::error::{Error, Kind, Result};
 use crate::runtime::{self, Runtime};
-use crate::store::Home;
+use crate::store::{self, Home};
 use crate::term;
 
 /// A volume, found.
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .map(|word| word.to_string_lossy())
         .collect();
     match words.split_first() {
-        None => list(args, &find(&home)),
+        None => list(args, &find(&home).0),
         Some((action, names)) if action == "rm" && !names.is_empty() => {
             let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
             remove(args, &home, &names)
@@ -72,9 +73,10 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
     Ok(0)
 }
 
-/// All volumes of this home: its directories, and what the engines that answer have.
-fn find(home: &Home) -> Vec<Volume> {
-    let mut found = Vec::new();
+/// All volumes of this home: its directories, and what the engines have; and whether all of them
+/// answer. Those that do not are named.
+fn find(home: &Home) -> (Vec<Volume>, bool) {
+    let (mut found, mut complete) = (Vec::new(), true);
     for project in directories(&home.volumes()) {
         for name in directories(&home.volumes().join(&project)) {
             let path = home.volumes().join(&project).join(&name);
@@ -86,16 +88,21 @@ fn find(home: &Home) -> Vec<Volume> {
         }
     }
     for engine in engines() {
-        for volume in engine.volumes(&home.hash()).unwrap_or_default() {
-            found.push(Volume {
+        match engine.volumes(&home.hash()) {
+            Ok(volumes) => found.extend(volumes.into_iter().map(|volume| Volume {
                 name: volume.name,
                 kind: VolumeKind::Volume,
                 place: volume.handle,
-            });
+            })),
+            Err(problem) => {
+                complete = false;
+                let why = problem.message();
+                output::warning(&format!("{why}; the volumes it has are not known"));
+            }
         }
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
-    found
+    (found, complete)
 }
 
 fn engines() -> Vec<Box<dyn Runtime>> {
@@ -118,7 +125,7 @@ fn directories(path: &std::path::Path) -> Vec<String> {
 }
 
 fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
-    let found = find(home);
+    let (found, complete) = find(home);
     // All or nothing: found out before anything is touched.
     let mut chosen = Vec::new();
     for name in names {
@@ -127,8 +134,11 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             let message = format!("no such volume: '{}'", term::harmless(name));
             return Err(Error::new(Kind::Failed, message).hint("see all: moat volumes"));
         }
+        check_unused(home, name)?;
         chosen.extend(volumes);
     }
+    // An engine may refuse; a directory cannot.
+    chosen.sort_by_key(|volume| volume.kind == VolumeKind::Bind);
     if !args.has(&flags::VOLUMES_FORCE) {
         let names = names.join(" ");
         let hint = format!("answer beforehand: moat volumes rm -f {names}");
@@ -140,7 +150,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     }
     for volume in chosen {
         match volume.kind {
-            VolumeKind::Bind => fs::remove_dir_all(&volume.place)
+            VolumeKind::Bind => store::remove_tree(volume.place.as_ref())
                 .map_err(|error| Error::io(Kind::Store, "remove", volume.place.as_ref(), &error))?,
             VolumeKind::Volume => {
                 for engine in engines() {
@@ -155,5 +165,21 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     if args.has(&flags::JSON) {
         output::json(names)?;
     }
-    Ok(0)
+    Ok(u8::from(!complete))
+}
+
+/// A volume that a run has mounted stays, also that of a kept container.
+fn check_unused(home: &Home, name: &str) -> Result<()> {
+    let user = select::all(home)?.into_iter().find_map(|run| match run {
+        Listed::Record(record) => {
+            let uses = record.volumes.iter().any(|volume| volume == name);
+            (uses && !(record.state.is_terminal() && record.is_clean())).then_some(record.id)
+        }
+        Listed::Unreadable(_) => None,
+    });
+    let Some(id) = user else { return Ok(()) };
+    let message = format!("the volume '{name}' is mounted by {id}");
+    Err(Error::new(Kind::Failed, message).hint(format!(
+        "stop it (moat stop {id}); a container that was kept: moat destroy {id}"
+    )))
 }

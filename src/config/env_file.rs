@@ -57,6 +57,10 @@ fn variable(line: &str) -> Result<(String, Option<String>), &'static str> {
 fn unquote(value: &str) -> Result<String, &'static str> {
     let quote = match value.chars().next() {
         Some(quote @ ('"' | '\'')) => quote,
+        // Others read a comment there. Neither is meant for sure.
+        _ if value.contains(" #") => {
+            return Err("a '#' behind a blank needs quotes around the value, or a line of its own");
+        }
         _ => return Ok(value.to_owned()),
     };
     let mut out = String::new();
@@ -87,6 +91,30 @@ fn unquote(value: &str) -> Result<String, &'static str> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_documentation_is_right() {
+        let docs = include_str!("../../docs/moat-yaml.md");
+        let section = docs.split("## env_file").nth(1).unwrap();
+        let block = section
+            .split("```")
+            .nth(1)
+            .unwrap()
+            .trim_start_matches("sh");
+        let (lines, problems) = parse(block);
+        assert!(problems.is_empty(), "{problems:?}");
+        let values: Vec<_> = lines
+            .iter()
+            .map(|line| (line.name.as_str(), line.value.as_deref()))
+            .collect();
+        let expected = [
+            ("NAME", Some("value of several words")),
+            ("QUOTED", Some("a\tb # c")),
+            ("ALSO", Some("fine")),
+            ("PASSED_ON", None),
+        ];
+        assert_eq!(values, expected);
+    }
+
     fn value(line: &str) -> Option<String> {
         let (lines, problems) = parse(line);
         assert!(problems.is_empty(), "{line}: {problems:?}");
@@ -116,9 +144,9 @@ mod tests {
 
     #[test]
     fn problems_have_their_line() {
-        let (lines, problems) = parse("A=1\n1B=2\nC=\"x\nD='a' b\n=x\nE=1\r\n");
+        let (lines, problems) = parse("A=1\n1B=2\nC=\"x\nD='a' b\n=x\nE=1\r\nF=x # y\n");
         let numbers: Vec<usize> = problems.iter().map(|(line, _)| *line).collect();
-        assert_eq!(numbers, [2, 3, 4, 5]);
+        assert_eq!(numbers, [2, 3, 4, 5, 7]);
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[1].value.as_deref(), Some("1"));
     }

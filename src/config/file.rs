@@ -14,6 +14,8 @@ pub(crate) struct File {
     pub(crate) settings: Settings,
     /// What relative paths in it are relative to.
     pub(crate) dir: PathBuf,
+    /// Whether these are a person's defaults: where a runtime cannot honour them, they do not count.
+    pub(crate) is_default: bool,
 }
 
 /// A person's own file.
@@ -78,6 +80,7 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<File>> {
             settings,
             dir: dir.to_owned(),
             source,
+            is_default: false,
         }));
     }
     Ok(None)
@@ -120,6 +123,7 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
             source,
             settings,
             dir,
+            is_default: true,
         },
     }))
 }

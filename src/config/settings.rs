@@ -264,12 +264,25 @@ fn command(source: &Source, node: &Node) -> Vec<String> {
     words
 }
 
+/// It is one word of a command line, for which Linux has 128 KiB. In bytes.
+const LONGEST_SCRIPT: usize = 120 * 1024;
+
 fn hooks(source: &Source, node: &Node) -> Hooks {
     let section = source.section(node, &["post_build", "post_build_root", "pre_run"]);
+    let pre_run = section.text("pre_run");
+    if let Some(script) = &pre_run
+        && script.value.len() > LONGEST_SCRIPT
+    {
+        let kib = LONGEST_SCRIPT / 1024;
+        let why = format!(
+            "'pre_run' is longer than {kib} KiB; put the script into a file, and call that"
+        );
+        source.report(script.at, why);
+    }
     Hooks {
         post_build_root: section.text("post_build_root"),
         post_build: section.text("post_build"),
-        pre_run: section.text("pre_run"),
+        pre_run,
     }
 }
 

@@ -88,6 +88,13 @@ pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static
     if matches!(target.as_str(), "/" | "/proc" | "/sys" | "/dev") {
         return Err("would hide the container's own files");
     }
+    if target == "/run"
+        || target
+            .strip_prefix("/run/moat")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    {
+        return Err("is where moat keeps its notes");
+    }
     if target.chars().any(char::is_control) {
         return Err("has a control character in it");
     }
@@ -271,6 +278,7 @@ mod tests {
     fn mounts() {
         let good = mount("a:/b//c/./d:ro").unwrap();
         assert_eq!((good.target.as_str(), good.readonly), ("/b/c/d", true));
+        assert!(mount("a:/run/docker.sock").is_ok() && mount("a:/run/moats").is_ok());
         for bad in [
             "",
             "a",
@@ -283,6 +291,9 @@ mod tests {
             "a:/workspace/",
             "a:/x/../y",
             "a:/proc",
+            "a:/run/",
+            "a:/run/moat",
+            "a:/run/moat/x",
             "a:/b\n",
         ] {
             assert!(mount(bad).is_err(), "{bad:?}");

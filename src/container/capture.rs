@@ -337,6 +337,13 @@ impl Capture {
         true
     }
 
+    /// Ends the attachment, whatever becomes of the container.
+    pub(crate) fn detach(&self) {
+        if let Some(client) = lock(&self.attachment).as_ref() {
+            client.detach();
+        }
+    }
+
     /// Whether anything was ever attached.
     pub(crate) fn was_attached(&self) -> bool {
         self.flow().attachment > 0

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) use capture::{Capture, Event};
 pub(crate) use watch::{Pace, Watch};
 
-use crate::runtime::Runtime;
+use crate::runtime::{Exit, Runtime};
 use crate::store::Timestamp;
 
 /// Whom the threads that read a container's output tell of it.
@@ -36,6 +36,11 @@ pub(crate) trait Watched: Send + Sync {
 
     /// It has been seen to run, with these ports published.
     fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]);
+
+    /// Whether an end is one that is known already: then its next start has yet to come.
+    fn is_known(&self, _end: &Exit) -> bool {
+        false
+    }
 
     /// Something that people should know.
     fn notice(&self, text: &str);

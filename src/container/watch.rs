@@ -103,23 +103,14 @@ impl Watch {
                 }
                 None
             }
+            Inspected::Created => self.not_started(ended),
+            Inspected::Exited(exit) if self.watched.is_known(&exit) => self.not_started(ended),
             Inspected::Exited(exit) => {
                 if exit.started_at.is_some() {
                     self.watched.runs(exit.started_at, &[]);
                 }
                 Some(exit)
             }
-            // The client that should have started it has ended: it will not start any more.
-            Inspected::Created if ended => {
-                let end = self.attachment_end();
-                Some(Exit {
-                    error: end
-                        .error()
-                        .or(Some("the container was not started".to_owned())),
-                    ..Exit::default()
-                })
-            }
-            Inspected::Created => None,
             Inspected::Missing => {
                 let end = self.attachment_end();
                 let started_at = self.watched.started_at();
@@ -133,6 +124,17 @@ impl Watch {
                 })
             }
         }
+    }
+
+    /// It has yet to start. If the client that is to start it has ended it will not start any more.
+    fn not_started(&mut self, ended: bool) -> Option<Exit> {
+        ended.then(|| Exit {
+            error: self
+                .attachment_end()
+                .error()
+                .or(Some("the container was not started".to_owned())),
+            ..Exit::default()
+        })
     }
 
     fn attachment_end(&mut self) -> AttachEnd {

@@ -14,7 +14,7 @@ pub(super) const SHARE: &str = "/usr/local/share/moat";
 const HOST_CA: &str = "/usr/local/share/ca-certificates/moat-host-ca.crt";
 
 /// The variables by which programs that do not ask the system find certificates.
-const CA_VARIABLES: [&str; 8] = [
+pub(crate) const CA_VARIABLES: [&str; 8] = [
     "AWS_CA_BUNDLE",
     "CARGO_HTTP_CAINFO",
     "CURL_CA_BUNDLE",

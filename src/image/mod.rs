@@ -8,6 +8,7 @@ use hmac_sha256::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Chosen;
+pub(crate) use dockerfile::CA_VARIABLES;
 
 /// What an image is to contain.
 #[derive(Clone, Debug)]

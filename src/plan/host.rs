@@ -1,6 +1,6 @@
 //! What a plan needs to know of the host: which runtime answers, whose the workspace is.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustix::fs::Access;
 use crate::error::{Error, Kind, Result};
 use crate::registry::{self, Registry};
 use crate::runtime;
-use crate::store::Home;
+use crate::store::{Home, Mount};
 use crate::term::harmless;
 
 /// The host, as far as a plan depends on it.
@@ -70,7 +70,7 @@ impl Host {
                 true => runtime::engine_settings(),
                 false => Vec::new(),
             },
-            home: fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()),
+            home: real(root),
             environment: Box::new(|name| std::env::var_os(name)),
             registry: Box::new(move || registry::load(&additions)),
         })
@@ -134,6 +134,28 @@ impl Host {
         }
     }
 
+    /// How a sandbox gets the certificates that `SSL_CERT_FILE` names: in the place of the system's own.
+    /// `None`: it has them.
+    pub(super) fn own_certificates(&self) -> Result<Option<Mount>> {
+        let Some(named) = (self.environment)("SSL_CERT_FILE") else {
+            return Ok(None);
+        };
+        self.certificates()?;
+        let real = |path: &OsStr| fs::canonicalize(path).ok().filter(|path| path.is_file());
+        let system = CERTIFICATES.iter().find_map(|path| real(path.as_ref()));
+        let mount = |(source, target): (PathBuf, PathBuf)| {
+            Some(Mount {
+                target: target.to_str()?.to_owned(),
+                readonly: true,
+                source,
+            })
+        };
+        let both = real(&named).zip(system);
+        Ok(both
+            .filter(|(source, target)| source != target)
+            .and_then(mount))
+    }
+
     pub(super) fn workspace(&self, path: &Path) -> Result<Workspace> {
         let failed = |why: &str| {
             let shown = harmless(&path.to_string_lossy());
@@ -177,11 +199,30 @@ impl Host {
                 .hint("the source of a mount must exist; make it first")
         };
         let real = fs::canonicalize(path).map_err(|error| failed(&crate::error::reason(&error)))?;
+        if real.starts_with(&self.home) {
+            return Err(Error {
+                hint: None,
+                ..failed("it is moat's own directory, or in it")
+            });
+        }
         match real.to_str() {
             Some(_) => Ok(real),
             None => Err(failed("its path is not UTF-8")),
         }
     }
+}
+
+/// A path without links; its end need not exist yet.
+fn real(path: &Path) -> PathBuf {
+    let parent = || {
+        Some(
+            fs::canonicalize(path.parent()?)
+                .ok()?
+                .join(path.file_name()?),
+        )
+    };
+    let real = fs::canonicalize(path).ok().or_else(parent);
+    real.unwrap_or_else(|| path.to_owned())
 }
 
 fn unknown_runtime(word: &str) -> Error {

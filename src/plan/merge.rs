@@ -2,6 +2,8 @@
 
 use crate::config::{self, Ulimit, parse_env_file};
 use crate::error::{Problem, Result};
+use crate::image::CA_VARIABLES;
+use crate::runtime;
 use crate::store::{Mount, Name};
 use crate::yaml::{Placed, read_file};
 
@@ -108,6 +110,8 @@ pub(super) fn secrets(flags: &[Variable], files: Files<'_>) -> Vec<SecretRef> {
 pub(super) struct Mounts {
     pub(super) mounts: Vec<Mount>,
     pub(super) scratch: Vec<String>,
+    /// Where moat's own directory would be seen through a mount.
+    pub(super) covered: Vec<String>,
 }
 
 pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<Mounts> {
@@ -143,7 +147,57 @@ pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<M
     // A mount at /a must not hide one at /a/b.
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     scratch.sort();
-    Ok(Mounts { mounts, scratch })
+    let covered = covered(&mounts, &scratch, host);
+    Ok(Mounts {
+        mounts,
+        scratch,
+        covered,
+    })
+}
+
+fn covered(mounts: &[Mount], scratch: &[String], host: &Host) -> Vec<String> {
+    let places = mounts.iter().filter_map(|mount| {
+        let inside = host.home.strip_prefix(&mount.source).ok()?;
+        let place = format!("{}/{}", mount.target, inside.display());
+        // Unless something else is there already.
+        let mut targets = mounts.iter().map(|other| &other.target).chain(scratch);
+        let hidden = targets.any(|other| {
+            let within = other == &place || runtime::is_below(&place, other);
+            within && runtime::is_below(other, &mount.target)
+        });
+        (!hidden).then_some(place)
+    });
+    places.collect()
+}
+
+/// Shows a sandbox the certificates that this host's `SSL_CERT_FILE` names, if it is to trust them.
+pub(super) fn certificates(
+    mounts: &mut Vec<Mount>,
+    env: &mut Vec<Variable>,
+    files: Files<'_>,
+    host: &Host,
+) -> Result<()> {
+    let containers = files.iter().map(|file| &file.settings.container);
+    if super::first(containers.map(|container| container.host_ca.as_ref())) != Some(true) {
+        return Ok(());
+    }
+    let Some(mount) = host.own_certificates()? else {
+        return Ok(());
+    };
+    if mounts.iter().any(|other| other.target == mount.target) {
+        return Ok(());
+    }
+    for name in CA_VARIABLES {
+        if !env.iter().any(|variable| variable.name == name) {
+            env.push(Variable {
+                name: name.to_owned(),
+                value: mount.target.clone(),
+            });
+        }
+    }
+    mounts.push(mount);
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    Ok(())
 }
 
 fn target_of(volume: &Placed<config::Volume>) -> &str {

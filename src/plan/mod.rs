@@ -12,7 +12,6 @@ mod secret;
 mod service;
 
 pub(crate) use host::Host;
-pub(crate) use refuse::check_file;
 pub(crate) use secret::SecretRef;
 pub(crate) use service::{Provision, Service, fill};
 
@@ -98,6 +97,9 @@ pub(crate) struct Plan {
     pub(crate) background: bool,
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
+    /// What a person should know of it.
+    #[serde(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 impl Plan {
@@ -180,6 +182,20 @@ impl From<Variable> for String {
     }
 }
 
+/// Checks files without a command: makes the plan of a run for it, and gives its notes.
+pub(crate) fn check_files(
+    workspace: PathBuf,
+    files: Files<'_>,
+    host: &Host,
+) -> Result<Vec<String>> {
+    let request = Request {
+        workspace,
+        command: vec!["true".to_owned()],
+        ..Request::default()
+    };
+    plan(&request, files, host).map(|plan| plan.notes)
+}
+
 /// Makes the plan of a run, or says what is wrong: first with the command line, then, all at once,
 /// with the files.
 pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<Plan> {
@@ -187,10 +203,11 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     let workspace = host.workspace(&request.workspace)?;
     // Problems that have no place in a file of ours.
     let mut problems: Vec<Problem> = Vec::new();
-    refuse::check(request, files, host)?;
+    let mut notes = Vec::new();
+    refuse::check(request, files, host, &mut notes)?;
     refuse::check_owner(files, host, workspace.uid);
-    let env = merge::env(&flags.env, files, host, &mut problems);
-    let mounts = merge::mounts(&flags.mounts, files, host)?;
+    let mut env = merge::env(&flags.env, files, host, &mut problems);
+    let mut mounts = merge::mounts(&flags.mounts, files, host)?;
     let chosen = image::choose(files, host)?;
     refuse::check_dependencies(files, &chosen, host);
     let (services, tools) = chosen
@@ -198,9 +215,16 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         .partition::<Vec<_>, _>(|chosen| chosen.entry.service().is_some());
     let services = service::plan(&services, files, host);
     let image = image::plan(request, files, host, &tools, (workspace.uid, workspace.gid))?;
+    let rootfs = image.rootfs.as_deref();
+    refuse::check_places(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
+    if !host.runtime.has_images() && rootfs.is_none() {
+        merge::certificates(&mut mounts.mounts, &mut env, files, host)?;
+    }
     finish(files, problems)?;
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);
+    // Where these are not refused, they are defaults that do not count here.
+    let limits = || container().filter(|_| host.can_limit);
     let project_name = settings().find_map(|settings| settings.name.clone());
     Ok(Plan {
         name_is_project: flags.name.is_none() && project_name.is_some(),
@@ -227,17 +251,22 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         env,
         mounts: mounts.mounts,
         scratch: mounts.scratch,
-        covered: workspace.covered,
+        covered: [workspace.covered, mounts.covered].concat(),
         ports: settings()
             .flat_map(|s| &s.ports)
             .map(|port| planned(&port.value))
             .collect(),
         memory_bytes: flags
             .memory_bytes
-            .or(first(container().map(|c| c.memory_bytes.as_ref()))),
-        cpus: flags.cpus.or(first(container().map(|c| c.cpus.as_ref()))),
-        pids: first(container().map(|c| c.pids.as_ref())),
-        dns: strongest(container().map(|c| c.dns.iter().map(|server| server.value).collect())),
+            .or(first(limits().map(|c| c.memory_bytes.as_ref()))),
+        cpus: flags.cpus.or(first(limits().map(|c| c.cpus.as_ref()))),
+        pids: first(limits().map(|c| c.pids.as_ref())),
+        dns: match host.runtime.has_images() {
+            true => {
+                strongest(container().map(|c| c.dns.iter().map(|server| server.value).collect()))
+            }
+            false => Vec::new(),
+        },
         ulimits: merge::ulimits(files),
         timeout_seconds: flags
             .timeout
@@ -248,6 +277,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         background: request.background,
         keep: request.keep,
         rebuild: request.rebuild,
+        notes,
     })
 }
 

@@ -1,15 +1,23 @@
 //! What a runtime cannot honour is refused by name, not ignored.
 
-use super::{Files, Host, Request, finish};
+use std::path::Path;
+
+use super::{Files, Host, Request};
 use crate::config::{Base, File, Volume, VolumeKind};
 use crate::error::{Error, Kind, Result};
 use crate::registry::Chosen;
 use crate::runtime;
-use crate::store::WorkspaceMode;
+use crate::store::{Mount, WorkspaceMode};
 use crate::yaml::{Place, Placed};
 
-/// Refuses flags at once, and reports keys to their files.
-pub(super) fn check(request: &Request, files: Files<'_>, host: &Host) -> Result<()> {
+/// Refuses flags at once, and reports keys to their files. A person's defaults are for all runtimes:
+/// what this one cannot honour of them is noted, and does not count.
+pub(super) fn check(
+    request: &Request,
+    files: Files<'_>,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     let runtime = host.runtime;
     for file in files {
         check_word(file);
@@ -20,7 +28,7 @@ pub(super) fn check(request: &Request, files: Files<'_>, host: &Host) -> Result<
                 && let Base::Rootfs(_) = base.value
             {
                 let why = format!("rootfs: is for runtimes without images; {runtime} has them");
-                file.source.report(base.at, why);
+                report(file, base.at, why, notes);
             }
         }
         return Ok(());
@@ -29,8 +37,56 @@ pub(super) fn check(request: &Request, files: Files<'_>, host: &Host) -> Result<
     check_flags(request, runtime, limits)?;
     for file in files {
         for (at, key) in unhonoured(file, limits) {
-            file.source.report(at, does_not_work(key, runtime));
+            report(file, at, does_not_work(key, runtime), notes);
         }
+    }
+    Ok(())
+}
+
+fn report(file: &File, at: Place, why: String, notes: &mut Vec<String>) {
+    match file.is_default {
+        true => notes.push(format!("a default of config.yaml is left out: {why}")),
+        false => file.source.report(at, why),
+    }
+}
+
+/// Checks that there is a place for whatever is mounted; takes out what of a person's defaults has none.
+pub(super) fn check_places(
+    mounts: &mut Vec<Mount>,
+    files: Files<'_>,
+    host: &Host,
+    rootfs: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let volumes = files.iter().flat_map(|file| &file.settings.volumes);
+    let mounted = mounts.iter().map(|mount| mount.target.clone());
+    let targets: Vec<String> = mounted
+        .chain(volumes.map(|volume| volume.value.target.clone()))
+        .collect();
+    for target in &targets {
+        // What is inside something else is that one's matter.
+        let inside = targets.iter().any(|other| runtime::is_below(target, other));
+        if inside || host.runtime.has_place(rootfs, target) {
+            continue;
+        }
+        let why = format!(
+            "nothing can be mounted at {target}: it does not exist, and {} shows what it is in read-only",
+            host.runtime
+        );
+        let found = files.iter().find_map(|file| {
+            let (mounts, volumes) = (&file.settings.mounts, &file.settings.volumes);
+            let mounts = mounts.iter().map(|mount| (mount.at, &mount.value.target));
+            let volumes = volumes
+                .iter()
+                .map(|volume| (volume.at, &volume.value.target));
+            let (at, _) = mounts.chain(volumes).find(|(_, other)| *other == target)?;
+            Some((*file, at))
+        });
+        match found {
+            Some((file, at)) => report(file, at, why, notes),
+            None => return Err(Error::new(Kind::Workspace, why).hint("choose another target")),
+        }
+        mounts.retain(|mount| mount.target != *target);
     }
     Ok(())
 }
@@ -97,23 +153,6 @@ fn does_not_work(key: &str, runtime: runtime::Name) -> String {
         reason(key),
         runtime::Name::Docker
     )
-}
-
-/// Checks a file by itself: what can be known without making a plan.
-pub(crate) fn check_file(files: Files<'_>, host: &Host) -> Result<()> {
-    let request = Request::default();
-    let mut problems = Vec::new();
-    check(&request, files, host)?;
-    super::merge::env(&[], files, host, &mut problems);
-    super::merge::mounts(&[], files, host)?;
-    let chosen = super::image::choose(files, host)?;
-    check_dependencies(files, &chosen, host);
-    let services = chosen
-        .iter()
-        .filter(|chosen| chosen.entry.service().is_some());
-    let services: Vec<Chosen> = services.cloned().collect();
-    super::service::plan(&services, files, host);
-    finish(files, problems)
 }
 
 /// The runtime that a file names must be one.

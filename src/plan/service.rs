@@ -29,8 +29,10 @@ pub(crate) struct Service {
     pub(crate) ports: Vec<ServicePort>,
     /// What follows the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
-    /// What succeeds inside when the service can be used; empty: nobody waits for that.
+    /// What succeeds inside when the service can be used.
     pub(crate) ready: Vec<String>,
+    /// Whether the workload waits for that.
+    pub(crate) wait: bool,
     /// How long that may take.
     pub(crate) ready_seconds: f64,
     /// Variables of its container.
@@ -96,7 +98,7 @@ pub(super) fn plan(chosen: &[Chosen], files: Files<'_>, host: &Host) -> Vec<Serv
             if known {
                 continue;
             }
-            match entry_of(&service.value, service.at, chosen, &file.source, host) {
+            match entry_of(&service.value, service.at, chosen, (file, files), host) {
                 None => {}
                 Some((entry, version)) => services.extend(instance(
                     &entry,
@@ -117,9 +119,10 @@ fn entry_of(
     service: &config::Service,
     at: Place,
     chosen: &[Chosen],
-    source: &Source,
+    (file, files): (&config::File, Files<'_>),
     host: &Host,
 ) -> Option<(Entry, String)> {
+    let source = &file.source;
     let (at, of) = match &service.of {
         Some(of) => (of.at, of.value.as_str()),
         None => (at, service.name.as_str()),
@@ -132,7 +135,9 @@ fn entry_of(
         .iter()
         .filter(|chosen| chosen.entry.service().is_some());
     let Some(found) = services.clone().find(|chosen| chosen.entry.name == name) else {
-        source.report(at, no_dependency(name, version, host));
+        if let Some(why) = no_dependency(name, version, files, host) {
+            source.report(at, why);
+        }
         return None;
     };
     let Some(version) = version else {
@@ -148,22 +153,37 @@ fn entry_of(
     Some((found.entry.clone(), version.to_owned()))
 }
 
-/// That a service is configured and not asked for, with the lines that ask for it.
-fn no_dependency(name: &str, version: Option<&str>, host: &Host) -> String {
+/// Whether a dependency goes by this name, whatever its version is.
+fn is_asked_for(name: &str, files: Files<'_>) -> bool {
+    let mut asked = files.iter().flat_map(|file| &file.settings.dependencies);
+    asked.any(|asked| asked.value.split('@').next() == Some(name))
+}
+
+/// That a service is configured and not asked for, with the lines that ask for it. `None`: it is asked
+/// for, and what is wrong with that has been said.
+fn no_dependency(
+    name: &str,
+    version: Option<&str>,
+    files: Files<'_>,
+    host: &Host,
+) -> Option<String> {
     let registry = (host.registry)().unwrap_or_default();
     let services = || registry.entries().filter(|entry| entry.service().is_some());
     let Some(entry) = services().find(|entry| entry.name == name) else {
         let known: Vec<&str> = services().map(|entry| entry.name.as_str()).collect();
         let why = unknown("service", name, &known);
         let known = known.join(", ");
-        return format!(
+        return Some(format!(
             "{why}; an instance of a service names it: 'service: NAME'; there are {known}"
-        );
+        ));
     };
+    if is_asked_for(name, files) {
+        return None;
+    }
     let version = version.or(entry.default.as_deref()).unwrap_or_default();
-    format!(
+    Some(format!(
         "'{name}' is configured here but is no dependency; add these lines:\n  dependencies:\n    - {name}@{version}"
-    )
+    ))
 }
 
 type Configured<'a> = (&'a config::File, &'a Placed<config::Service>);
@@ -204,10 +224,8 @@ fn instance(
             })
             .collect(),
         command: template.command.clone(),
-        ready: match waits {
-            true => template.ready.clone(),
-            false => Vec::new(),
-        },
+        ready: template.ready.clone(),
+        wait: waits,
         ready_seconds: config
             .and_then(|config| config.timeout)
             .map_or(READY_SECONDS, |timeout| timeout.as_secs_f64()),
@@ -336,11 +354,18 @@ fn items(
 }
 
 fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
-    let Value::List(nodes) = &node.value else {
-        let found = source.value_as_written(node).unwrap_or_default();
-        let found = shown(&found);
-        source.report(node.at, format!("'{key}' must be a list: [{found}]"));
-        return Vec::new();
+    let nodes = match &node.value {
+        Value::List(nodes) => nodes,
+        Value::Map(_) | Value::Null => {
+            source.report(node.at, format!("'{key}' must be a list"));
+            return Vec::new();
+        }
+        _ => {
+            let found = source.value_as_written(node).unwrap_or_default();
+            let found = shown(&found);
+            source.report(node.at, format!("'{key}' must be a list: [{found}]"));
+            return Vec::new();
+        }
     };
     let mut items: Vec<String> = Vec::new();
     for text in nodes.iter().filter_map(|node| source.text(node)) {

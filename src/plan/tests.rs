@@ -10,7 +10,7 @@ fn host(runtime: runtime::Name) -> Host {
     Host {
         runtime,
         engine: Vec::new(),
-        can_limit: false,
+        can_limit: runtime == runtime::Name::Docker,
         home: "/nonexistent".into(),
         environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
         registry: Box::new(|| crate::registry::load(Path::new("/nonexistent"))),

@@ -68,7 +68,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     Ok(())
 }
 
-/// The state of the container, after what may still be in flight has arrived.
+/// The state of the container, after all that may still be in flight has arrived.
 fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<Inspected> {
     let record = run.record();
     let deadline = Instant::now() + IN_FLIGHT;
@@ -76,10 +76,12 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<Inspected> {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
         let pending = match state {
-            Inspected::Missing => record.state == State::Created && run.dir().is_making(),
+            Inspected::Missing => false,
             Inspected::Created => matches!(record.state, State::Starting | State::Stopping),
             Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => false,
         };
+        let mut resources = record.resources.iter();
+        let pending = pending || resources.any(|made| cleanup::may_come(runtime, run.dir(), made));
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
             return Ok(state);
         }

@@ -8,8 +8,8 @@ use super::supervisor::Supervisor;
 use super::workspace;
 use crate::container::Watched;
 use crate::failpoint::checkpoint;
-use crate::runtime::Inspected;
-use crate::store::{Record, Resource, ResourceKind, Stage, Timestamp};
+use crate::runtime::{Inspected, Runtime};
+use crate::store::{Resource, ResourceKind, RunDir, Stage, Timestamp};
 
 /// Cleans up, whichever path gets here first. What cannot be removed stays in the journal, and the
 /// record says that it is not clean: the next moat command tries again.
@@ -20,17 +20,33 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         // A builder that was killed has left it.
         let context = supervisor.run().dir().build_context();
         let _ = std::fs::remove_dir_all(context);
-        // What the workload made may be in its container alone.
-        let mut clean = workspace::save(supervisor, &record);
-        if !clean {
-            return;
-        }
-        checkpoint("workspace-saved");
         if let Some(services) = supervisor.services.get() {
             services.end();
             checkpoint("services-ended");
         }
-        clean &= remove_all(supervisor, &record);
+        let own = |resource: &&Resource| resource.handle == record.id.as_str();
+        let left = record.resources.iter().rev();
+        let left = left.filter(|resource| resource.stage != Stage::Removed);
+        let (own, services): (Vec<_>, Vec<_>) = left.partition(own);
+        // What the workload made may be in its container alone.
+        let (saved, mut clean) = std::thread::scope(|scope| {
+            let any = !services.is_empty();
+            let removal = any.then(|| scope.spawn(|| remove_all(supervisor, &services)));
+            let saved = workspace::save(supervisor, &record);
+            let removed = removal.is_none_or(|removal| removal.join().unwrap_or_default());
+            (saved, removed)
+        });
+        if !saved {
+            return;
+        }
+        checkpoint("workspace-saved");
+        // A kept container is no debris; 'destroy' removes it, and the network that it is on.
+        if !(record.keep && record.started_at.is_some()) {
+            let of_kind = |kind| own.iter().filter(move |resource| resource.kind == kind);
+            clean &=
+                of_kind(ResourceKind::Container).all(|container| remove(supervisor, container));
+            clean &= of_kind(ResourceKind::Network).all(|network| remove(supervisor, network));
+        }
         checkpoint("removed");
         if clean {
             supervisor.update(|record| record.cleaned_at = Some(Timestamp::now()));
@@ -40,50 +56,37 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
     });
 }
 
-/// Removes containers, side by side, and then the network that they were on.
-fn remove_all(supervisor: &Supervisor, record: &Record) -> bool {
-    // A kept container is no debris; 'destroy' removes it, and the network that it needs.
-    let kept = |resource: &Resource| {
-        record.keep
-            && record.started_at.is_some()
-            && (resource.kind == ResourceKind::Network || resource.handle == record.id.as_str())
-    };
-    let left = record.resources.iter().rev();
-    let left = left.filter(|resource| resource.stage != Stage::Removed && !kept(resource));
-    let (networks, containers): (Vec<_>, Vec<_>) =
-        left.partition(|resource| resource.kind == ResourceKind::Network);
-    let removed = match containers[..] {
-        [one] => remove(supervisor, one),
-        _ => std::thread::scope(|scope| {
-            let removals: Vec<_> = containers
-                .iter()
-                .map(|container| scope.spawn(|| remove(supervisor, container)))
-                .collect();
-            let ended = removals.into_iter().map(|removal| removal.join());
-            ended.fold(true, |clean, removed| clean & removed.unwrap_or_default())
-        }),
-    };
-    removed & networks.iter().all(|network| remove(supervisor, network))
+/// Removes containers, side by side.
+fn remove_all(supervisor: &Supervisor, containers: &[&Resource]) -> bool {
+    std::thread::scope(|scope| {
+        let removals: Vec<_> = containers
+            .iter()
+            .map(|container| scope.spawn(|| remove(supervisor, container)))
+            .collect();
+        let ended = removals.into_iter().map(|removal| removal.join());
+        ended.fold(true, |clean, removed| clean & removed.unwrap_or_default())
+    })
 }
 
-/// Whether a resource that was asked for is not there, but may still come: then the next command looks
-/// again.
-fn may_come(supervisor: &Supervisor, resource: &Resource) -> bool {
+/// Whether a resource that was asked for is not there, but may still come.
+pub(super) fn may_come(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
-    if resource.stage != Stage::Intent || !supervisor.run().dir().is_making() {
+    if resource.stage != Stage::Intent || !dir.is_making(resource.kind, handle) {
         return false;
     }
     match resource.kind {
-        ResourceKind::Network => matches!(supervisor.runtime.has_network(handle), Ok(false)),
+        ResourceKind::Network => matches!(runtime.has_network(handle), Ok(false)),
         _ => matches!(
-            supervisor.runtime.inspect(&[handle]).as_deref(),
+            runtime.inspect(&[handle]).as_deref(),
             Ok([Inspected::Missing])
         ),
     }
 }
 
 fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
-    if may_come(supervisor, resource) {
+    let dir = supervisor.run().dir().clone();
+    if may_come(supervisor.runtime.as_ref(), &dir, resource) {
+        // The next command looks again.
         return false;
     }
     let deadline = Instant::now() + PATIENCE;

@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -21,6 +21,10 @@ use crate::store::{
 
 /// How long to leave a command alone that could not be ended.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long to look for a command that is to end, or is to be killed.
+const LONG: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_secs(2);
 
 /// What is to be run, and where.
 #[derive(Debug)]
@@ -62,7 +66,16 @@ struct Asked {
     closed: AtomicBool,
     /// Whether it has ended.
     over: AtomicBool,
-    target: OnceLock<(Arc<dyn Runtime>, String, String)>,
+    target: OnceLock<Target>,
+}
+
+/// What is to be ended, and where it is.
+#[derive(Clone)]
+struct Target {
+    runtime: Arc<dyn Runtime>,
+    handle: String,
+    marker: String,
+    capture: Arc<Capture>,
 }
 
 impl Ender {
@@ -82,17 +95,28 @@ impl Ender {
             0 => return,
             times => times > 1,
         };
-        if let Some((runtime, handle, marker)) = self.0.target.get() {
-            let (runtime, handle, marker) = (Arc::clone(runtime), handle.clone(), marker.clone());
+        if let Some(target) = self.0.target.get().cloned() {
             let asked = Arc::clone(&self.0);
-            std::thread::spawn(move || {
-                // It may not have begun yet.
-                while !asked.over.load(Ordering::Acquire)
-                    && runtime.kill_exec(&handle, &marker, at_once).is_err()
-                {
-                    std::thread::sleep(AGAIN);
-                }
-            });
+            std::thread::spawn(move || target.end(&asked, at_once));
+        }
+    }
+}
+
+impl Target {
+    /// Ends the command; where it cannot be found, as it has another user or nothing to be found by, we
+    /// leave it alone.
+    fn end(&self, asked: &Asked, at_once: bool) {
+        let deadline = Instant::now() + if at_once { SHORT } else { LONG };
+        while !asked.over.load(Ordering::Acquire) {
+            let found = self.runtime.kill_exec(&self.handle, &self.marker, at_once);
+            // It may not have begun yet, or take its time.
+            if found.is_ok() && !at_once {
+                return;
+            }
+            if Instant::now() >= deadline {
+                return self.capture.detach();
+            }
+            std::thread::sleep(AGAIN);
         }
     }
 }
@@ -185,16 +209,18 @@ fn carry_out(
     ender: &Ender,
 ) -> Result<Option<AttachEnd>> {
     let attached = runtime.exec_attached(&spec)?;
-    let _ = ender
-        .0
-        .target
-        .set((Arc::clone(runtime), spec.handle, spec.marker));
-    // What came before there was anything to end.
-    ender.carry_out();
+    let _ = ender.0.target.set(Target {
+        runtime: Arc::clone(runtime),
+        handle: spec.handle,
+        marker: spec.marker,
+        capture: Arc::clone(capture),
+    });
     // Only the client reads the workload's input from here on.
     drop(spec.stdin);
     capture.open_gate();
     capture.attach(attached, listener(ender));
+    // What came before there was anything to end.
+    ender.carry_out();
     while !capture.wait(Duration::from_secs(60)) {}
     ender.0.over.store(true, Ordering::Release);
     Ok(capture.attachment_end())
@@ -232,7 +258,11 @@ fn verdict(
             done.exit_code = Some(if missing { 127 } else { 126 });
             done.error = Some(message);
         }
-        _ if ender.0.times.load(Ordering::Acquire) > 0 => {}
+        _ if ender.0.times.load(Ordering::Acquire) > 0 => {
+            let message =
+                "the command could not be found any more to end it, and may go on in the run";
+            done.error = Some(message.to_owned());
+        }
         _ => {
             let message = "the client of the engine was killed; the command may go on in the run";
             return Err(Error::new(Kind::Runtime, message));

@@ -1,5 +1,6 @@
 //! Getting the image of a run: from its registry, or built here, once for all who want it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
@@ -45,26 +46,55 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     })
 }
 
-/// Builds the image, unless somebody else does: then waits for that.
+/// Builds the image, unless somebody else does: then waits for that, and fails with it.
 fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) -> Result<()> {
     let going_on = || supervisor.goes_on_making();
     let home = supervisor.run().home().clone();
     let began = Instant::now();
-    let lock = home.making(&image.replace(['/', ':'], "-"), &going_on)?;
+    let looks = Cell::new(0);
+    let waiting = || {
+        looks.set(looks.get() + 1);
+        if looks.get() == 2 {
+            supervisor.notice(&format!(
+                "waiting for another run to build the image {image}"
+            ));
+        }
+        going_on()
+    };
+    let lock = home.making(&image.replace(['/', ':'], "-"), &waiting)?;
     supervisor.check_intent()?;
     // Whoever had the lock before us may have built it.
     if !plan.rebuild && supervisor.runtime.has_image(image)? {
         return Ok(());
     }
+    if plan.rebuild {
+        refresh(supervisor, &build.base);
+    }
     supervisor.notice(&format!("building the image {image}{}", contents(plan)));
     checkpoint("building");
     let built = run(supervisor, plan, image, build, &going_on);
-    drop(lock);
     supervisor.check_intent()?;
+    match (&built, lock) {
+        // It would fail for the others, too. Where the engine failed, they try.
+        (Err(error), Some(lock)) if error.kind == Kind::Image => lock.fail(error),
+        (_, lock) => drop(lock),
+    }
     built?;
     let seconds = began.elapsed().as_secs_f64();
     supervisor.notice(&format!("built the image {image} in {seconds:.1} s"));
     Ok(())
+}
+
+/// Gets a base image anew; one that is only here will do.
+fn refresh(supervisor: &Supervisor, base: &str) {
+    supervisor.notice(&format!("getting the image {base}"));
+    let going_on = || supervisor.goes_on_making();
+    if let Err(problem) = supervisor.runtime.pull_image(base, &going_on) {
+        let why = problem.message();
+        supervisor.notice(&format!(
+            "it cannot be had, so the one that is here is used: {why}"
+        ));
+    }
 }
 
 /// What is in it, and what of that nobody asked for.

@@ -38,6 +38,11 @@ pub(super) fn make(plan: &Plan, mounts: &[Mount], volumes: &[VolumeMount]) -> Re
     for path in &plan.scratch {
         make_place(path, true, &outer)?;
     }
+    outer.extend(plan.scratch.iter().map(|path| Outer {
+        target: path,
+        source: None,
+        readonly: false,
+    }));
     let of_mounts = mounts
         .iter()
         .map(|mount| (&mount.target, mount.source.is_dir()));

@@ -82,3 +82,18 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
         pause = (pause * 2).min(Duration::from_secs(1));
     }
 }
+
+/// Waits until nobody is at an ended run any more. Where its copy of the workspace is not saved,
+/// another supervisor tries that first.
+pub(crate) fn settle(home: &Home, id: &RunId) -> Result<()> {
+    let dir = home.run(id);
+    dir.wait_unowned()?;
+    if let Some(record) = dir.load().record()
+        && record.has_unsaved_copy()
+        && adopt(home, &record)
+    {
+        spawn::wait_adopter(id);
+        dir.wait_unowned()?;
+    }
+    Ok(())
+}

@@ -43,7 +43,7 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
         home_label,
         run_label: supervisor.handle(),
     };
-    supervisor.asks();
+    supervisor.asks_for(ResourceKind::Network, &network.handle);
     let made = supervisor.runtime.make_network(&network);
     match &made {
         Ok(()) => supervisor.has_answer(Some(&network.handle)),
@@ -115,8 +115,8 @@ impl Owner for Supervisor {
         self.run().diary(text);
     }
 
-    fn asks(&self) {
-        self.making(1);
+    fn asks(&self, handle: &str) {
+        self.asks_for(ResourceKind::Container, handle);
     }
 
     fn has_answer(&self, made: Option<&str>) {
@@ -131,7 +131,7 @@ impl Owner for Supervisor {
                 }
             });
         }
-        self.making(-1);
+        self.is_answered();
     }
 
     fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::Service)) {

@@ -47,6 +47,14 @@ struct Adopter {
 /// How long to leave a run alone whose adopter gave up.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Waits for the end of the adopter of a run, if this process has started one.
+pub(super) fn wait_adopter(id: &RunId) {
+    let mut adopters = ADOPTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(adopter) = adopters.iter_mut().find(|adopter| adopter.id == *id) {
+        let _ = adopter.child.wait();
+    }
+}
+
 /// Starts an adopting supervisor in the background, unless one of ours is at it, or has just given
 /// up. Says whether it did.
 pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {

@@ -19,8 +19,8 @@ use crate::plan::Plan;
 use crate::runtime::{self, ContainerSpec, Problem, Runtime};
 use crate::service;
 use crate::store::{
-    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, Stage, State, StreamBytes,
-    Timestamp,
+    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, ResourceKind, Stage, State,
+    StreamBytes, Timestamp,
 };
 use crate::term::Terminal;
 
@@ -92,6 +92,11 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
             .map(|variable| variable.name.clone())
             .collect(),
         mounts: plan.mounts.clone(),
+        volumes: plan
+            .volumes
+            .iter()
+            .map(|volume| volume.name.clone())
+            .collect(),
         ports: plan.ports.clone(),
         workspace_mode: plan.workspace_mode,
         pre_run: plan.pre_run.is_some(),
@@ -229,7 +234,6 @@ fn start(
             resource.stage = Stage::Made;
         }
     });
-    supervisor.making(-1);
     checkpoint("before-start");
     supervisor.check_intent()?;
     let mut attached = match plan.terminal {
@@ -274,10 +278,10 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
 
 /// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
-    supervisor.making(1);
+    supervisor.asks_for(ResourceKind::Container, &spec.handle);
     let created = supervisor.runtime.create(spec);
-    if created.as_ref().is_err_and(|problem| !problem.is_silence()) {
-        supervisor.making(-1);
+    if !created.as_ref().is_err_and(Problem::is_silence) {
+        supervisor.is_answered();
     }
     created
 }

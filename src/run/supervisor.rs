@@ -16,7 +16,7 @@ use crate::container::{Capture, Event, Listener, Watched};
 use crate::error::{Error, Result};
 use crate::runtime::{Inspected, Runtime};
 use crate::service::Services;
-use crate::store::{EndRequest, OwnedRun, Reason, Record, State, Timestamp};
+use crate::store::{EndRequest, OwnedRun, Reason, Record, ResourceKind, State, Timestamp};
 
 /// How long a graceful stop waits before it kills, unless asked otherwise.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -104,16 +104,23 @@ impl Supervisor {
         }
     }
 
-    /// One more thing, or one less, may come into being whoever is killed: notes whether any may.
-    pub(super) fn making(&self, change: i32) {
-        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        *making += change;
-        let dir = self.run().dir().clone();
-        match *making {
-            0 => dir.end_making(),
-            _ if change > 0 => dir.begin_making(),
-            _ => {}
+    /// The engine is about to be asked for something: that may come into being whoever is killed.
+    pub(super) fn asks_for(&self, kind: ResourceKind, handle: &str) {
+        *self.making() += 1;
+        self.run().dir().begin_making(kind, handle);
+    }
+
+    /// It has answered.
+    pub(super) fn is_answered(&self) {
+        let mut making = self.making();
+        *making -= 1;
+        if *making == 0 {
+            self.run().dir().end_making();
         }
+    }
+
+    fn making(&self) -> MutexGuard<'_, i32> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether to go on making what the run needs: nobody ends it, and nothing of it has failed.

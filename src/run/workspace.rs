@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::runtime::Exit;
-use crate::store::{Record, WorkspaceMode, create};
+use crate::runtime::{Exit, Problem, Result};
+use crate::store::{Record, create};
 
 /// How long an engine that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,8 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Keeps the workspace of a run that had a copy. False: it could not be kept, and the container must
 /// stay; the next moat command tries again.
 pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
-    let started = record.started_at.is_some();
-    if record.workspace_mode == WorkspaceMode::Bind || !started || record.cleaned_at.is_some() {
+    if !record.has_unsaved_copy() {
         return true;
     }
     let path = supervisor.run().dir().workspace();
@@ -26,7 +25,20 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
     }
     match attempt(supervisor) {
         Ok(()) => true,
-        Err(why) => {
+        // Nobody will ever have it: that is no reason to try for ever.
+        Err(Problem::NotFound(why)) => {
+            let lost = format!("its copy of the workspace is lost: {why}");
+            supervisor.notice(&lost);
+            supervisor.update(|record| {
+                record.error = Some(match record.error.take() {
+                    Some(error) => format!("{error}; {lost}"),
+                    None => lost,
+                });
+            });
+            true
+        }
+        Err(problem) => {
+            let why = problem.message();
             supervisor.notice(&format!(
                 "the workspace could not be saved: {why}; its container stays, and moat tries again"
             ));
@@ -35,14 +47,14 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
     }
 }
 
-fn attempt(supervisor: &Supervisor) -> Result<(), String> {
+fn attempt(supervisor: &Supervisor) -> Result<()> {
     let path = supervisor.run().dir().workspace();
     let partial = path.with_extension("partial");
     let handle = supervisor.handle();
     let deadline = Instant::now() + PATIENCE;
-    let reason = |error: &std::io::Error| crate::error::reason(error);
+    let failed = |error: std::io::Error| Problem::Refused(crate::error::reason(&error));
     let saved = loop {
-        let file = create(&partial).map_err(|error| reason(&error))?;
+        let file = create(&partial).map_err(failed)?;
         match supervisor.runtime.save_workspace(&handle, file) {
             Err(problem) if problem.may_pass() && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(500));
@@ -50,14 +62,12 @@ fn attempt(supervisor: &Supervisor) -> Result<(), String> {
             result => break result,
         }
     };
-    let kept = saved
-        .map_err(|problem| problem.message().to_owned())
-        .and_then(|()| {
-            fs::File::open(&partial)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| reason(&error))
-        })
-        .and_then(|()| fs::rename(&partial, &path).map_err(|error| reason(&error)));
+    let kept = saved.and_then(|()| {
+        fs::File::open(&partial)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(failed)
+    });
     if kept.is_err() {
         let _ = fs::remove_file(&partial);
     }

@@ -104,6 +104,25 @@ pub(super) fn transfer(
     Ok((!status.success()).then_some(stderr))
 }
 
+/// The first bytes that a command prints: so many, unless it ends before. It is killed then.
+pub(super) fn head(command: &mut Command, count: usize, patience: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + patience;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let (mut stdout, mut bytes) = (child.stdout.take(), Vec::new());
+    let mut read = Ok(());
+    while read.is_ok() && stdout.is_some() && bytes.len() < count {
+        read = wait_readable(&stdout, &None::<io::PipeReader>, deadline)
+            .and_then(|()| read_ready(&mut stdout, &mut bytes));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    read.map(|()| bytes)
+}
+
 fn read_lines(
     reader: io::PipeReader,
     deadline: Instant,

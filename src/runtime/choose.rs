@@ -44,6 +44,14 @@ impl Name {
         }
     }
 
+    /// Whether something can be mounted there. `rootfs`: what is shown instead of this system.
+    pub(crate) fn has_place(self, rootfs: Option<&Path>, target: &str) -> bool {
+        match self {
+            Name::Docker => true,
+            Name::Bwrap => super::bwrap::has_place(rootfs, target),
+        }
+    }
+
     /// What isolation by this runtime does not give, if it is less than a container's.
     pub(crate) fn weakness(self) -> Option<&'static str> {
         match self {

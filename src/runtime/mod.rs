@@ -179,6 +179,46 @@ pub(crate) struct ContainerSpec {
     pub(crate) terminal: Option<Size>,
 }
 
+impl ContainerSpec {
+    /// Where in the workspace something else is mounted, relative to it.
+    fn mounted_in_workspace(&self) -> Vec<String> {
+        let mounts = self.mounts.iter().map(|mount| &mount.target);
+        let volumes = self.volumes.iter().map(|volume| &volume.target);
+        in_workspace(mounts.chain(volumes).chain(&self.scratch))
+    }
+
+    /// What is covered. Where the workspace is a copy, what of it would be was not copied.
+    fn covers(&self) -> impl Iterator<Item = &String> {
+        let copied = self.workspace_mode == WorkspaceMode::Volume;
+        let mounted = |path: &str| {
+            self.mounts
+                .iter()
+                .any(|mount| is_below(path, &mount.target))
+        };
+        let covered = self.covered.iter();
+        covered.filter(move |path| !copied || mounted(path))
+    }
+
+    /// What is no part of a copy of the workspace, relative to it.
+    fn not_copied(&self) -> Vec<String> {
+        let mut paths = in_workspace(self.covered.iter());
+        paths.extend(self.mounted_in_workspace());
+        paths
+    }
+}
+
+/// Whether a path is in a directory, and is not that directory itself.
+pub(crate) fn is_below(path: &str, dir: &str) -> bool {
+    let rest = path.strip_prefix(dir);
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Those paths that are below the workspace, relative to it.
+fn in_workspace(paths: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+    let below = |path: &str| Some(path.strip_prefix(WORKSPACE)?.strip_prefix('/')?.to_owned());
+    paths.filter_map(|path| below(path.as_ref())).collect()
+}
+
 /// All that a driver needs to know to make the container of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceSpec {

@@ -13,6 +13,12 @@ use crate::term::{harmless, plain};
 /// So many lines of its log are shown.
 const LAST_LINES: usize = 20;
 
+/// So much of a line is shown, in characters.
+const LINE: usize = 400;
+
+/// What stands before the end of a log.
+pub(super) const ITS_LOG: &str = "; the end of its log:";
+
 /// The run was stopped, or another part of it failed: nobody reads this.
 pub(super) fn not_wanted(sidecar: &Sidecar) -> Error {
     let message = format!("the service {} is not wanted any more", sidecar.name);
@@ -62,15 +68,24 @@ pub(super) fn how(sidecar: &Sidecar, exit: &Exit) -> String {
 }
 
 /// It ended before it could be used.
-pub(super) fn ended(sidecar: &Sidecar, exit: &Exit) -> Error {
+pub(super) fn ended(sidecar: &Sidecar, exit: &Exit, when: &str) -> Error {
     let name = &sidecar.name;
     let how = how(sidecar, exit);
-    let message = format!("service {name}: {how}, before it was ready");
+    let message = format!("service {name}: {how}, {when}");
     let hint = match exit.oom_killed {
         true => format!("give it more with 'memory' under services.{name} in moat.yaml"),
         false => format!("check what services.{name} in moat.yaml sets, such as env and image"),
     };
     with_log(sidecar, message, hint)
+}
+
+/// Nothing in it can say that it is ready.
+pub(super) fn no_command(sidecar: &Sidecar, words: &str) -> Error {
+    let name = &sidecar.name;
+    let message = format!("service {name}: its readiness command cannot be run: {words}");
+    Error::new(Kind::Runtime, message).hint(format!(
+        "check 'image' under services.{name} in moat.yaml; 'wait: false' there starts the run without asking"
+    ))
 }
 
 /// It never succeeded in saying that it is ready.
@@ -91,13 +106,13 @@ pub(super) fn too_late(sidecar: &Sidecar, words: &str) -> Error {
 pub(super) fn provision(
     sidecar: &Sidecar,
     wanted: &Provision,
-    item: &str,
+    (item, command): (&str, &[String]),
     code: Option<u8>,
     last: &str,
 ) -> Error {
     let (name, key) = (&sidecar.name, &wanted.key);
     let how = match code {
-        Some(code) => format!("'{}' ended with exit code {code}", wanted.command.join(" ")),
+        Some(code) => format!("'{}' ended with exit code {code}", command.join(" ")),
         None => "it did not come to an end".to_owned(),
     };
     let message = format!("service {name}: cannot get {item}: {how}: {last}");
@@ -115,11 +130,12 @@ fn with_log(sidecar: &Sidecar, mut message: String, hint: String) -> Error {
         .and_then(|mut file| last_lines(&mut file, LAST_LINES, of_service))
         .map_or_else(|_| Vec::new(), |(entries, _)| entries);
     if !lines.is_empty() {
-        message.push_str("; the end of its log:");
+        message.push_str(ITS_LOG);
     }
     for entry in lines {
         let line = String::from_utf8_lossy(&entry.data);
-        message.push_str(&format!("\n  {}", harmless(&plain(&line))));
+        let line: String = harmless(&plain(&line)).chars().take(LINE).collect();
+        message.push_str(&format!("\n  {line}"));
     }
     Error::new(Kind::Runtime, message).hint(hint)
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::plan;
-use crate::runtime::Runtime;
-use crate::store::{self, Home, Record, RunDir, ServiceState, Timestamp};
+use crate::runtime::{Inspected, Runtime};
+use crate::store::{self, Home, Record, RunDir, ServiceState, State, Timestamp};
 use sidecar::Sidecar;
 
 /// How long the end of a service may take to arrive when its run is over.
@@ -44,8 +44,8 @@ pub(crate) trait Owner: Send + Sync {
     /// A line for who looks into the run.
     fn diary(&self, text: &str);
 
-    /// The engine is about to be asked for something; it has answered, and `made` is there.
-    fn asks(&self);
+    /// The engine is about to be asked for a container; it has answered, and `made` is there.
+    fn asks(&self, handle: &str);
     fn has_answer(&self, made: Option<&str>);
 
     /// Changes what is recorded of a service.
@@ -94,29 +94,48 @@ pub(crate) struct Services {
     outcome: Arc<Outcome>,
 }
 
-/// How many are not up yet, and why the first one failed.
+/// What came of bringing them up.
 #[derive(Default)]
 struct Outcome {
-    state: Mutex<(usize, Option<Error>)>,
+    state: Mutex<Progress>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct Progress {
+    /// How many are not up yet.
+    pending: usize,
+    /// Why the first one failed.
+    error: Option<Error>,
+    /// Whether all were up, and the run has gone on.
+    is_over: bool,
+}
+
 impl Outcome {
-    fn lock(&self) -> MutexGuard<'_, (usize, Option<Error>)> {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_failed(&self) -> bool {
-        self.lock().1.is_some()
+        self.lock().error.is_some()
     }
 
     fn one_is_done(&self, result: Result<()>) {
-        let mut state = self.lock();
-        state.0 -= 1;
-        if let (Err(error), None) = (result, &state.1) {
-            state.1 = Some(error);
+        let mut progress = self.lock();
+        progress.pending -= 1;
+        if let (Err(error), None) = (result, &progress.error) {
+            progress.error = Some(error);
         }
         self.changed.notify_all();
+    }
+
+    /// One that was up has ended. Says whether that is a failure of the start: the others are not up yet.
+    fn one_has_ended(&self, why: impl FnOnce() -> Error) -> bool {
+        let mut progress = self.lock();
+        if !progress.is_over {
+            progress.error.get_or_insert_with(why);
+        }
+        !progress.is_over
     }
 }
 
@@ -124,7 +143,7 @@ impl Services {
     /// Starts to bring up services, all at once. Their network must be there.
     pub(crate) fn start(owner: &Arc<dyn Owner>, plans: &[plan::Service]) -> Result<Services> {
         let outcome = Arc::new(Outcome::default());
-        outcome.lock().0 = plans.len();
+        outcome.lock().pending = plans.len();
         let records = plans.iter().map(|plan| record(&owner.run_handle(), plan));
         let sidecars = records
             .map(|record| Sidecar::new(owner, &record).map(Arc::new))
@@ -136,11 +155,19 @@ impl Services {
                 let goes_on = || sidecar.goes_on() && !outcome.has_failed();
                 let result = sidecar.bring_up(&plan, &goes_on);
                 // From here on its values are in the runtime's hands alone.
+                let waits = plan.wait;
                 drop(plan);
                 let is_up = result.is_ok();
                 outcome.one_is_done(result);
+                if is_up && !waits {
+                    sidecar.await_readiness(Instant::now());
+                }
                 if is_up {
-                    sidecar.keep();
+                    sidecar.keep(&|exit| {
+                        outcome.one_has_ended(|| {
+                            failure::ended(&sidecar, exit, "before the run began")
+                        })
+                    });
                 }
             });
         }
@@ -151,13 +178,19 @@ impl Services {
     pub(crate) fn adopt(owner: &Arc<dyn Owner>, record: &Record) -> Result<Services> {
         let mut sidecars = Vec::new();
         for service in &record.services {
-            if !matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
-                continue;
+            let goes_on = match service.state {
+                ServiceState::Starting | ServiceState::Ready => true,
+                // Nobody may have been left to record its start.
+                ServiceState::Created => has_started(owner.runtime(), &service.handle),
+                // It was about to be started again.
+                ServiceState::Failed => service.restart && may_use_services(record.state),
+                ServiceState::Stopped | ServiceState::Unknown => false,
+            };
+            if goes_on {
+                let sidecar = Arc::new(Sidecar::new(owner, service)?);
+                sidecar.resume(service.state);
+                sidecars.push(sidecar);
             }
-            let sidecar = Arc::new(Sidecar::new(owner, service)?);
-            sidecars.push(Arc::clone(&sidecar));
-            sidecar.watch();
-            std::thread::spawn(move || sidecar.keep());
         }
         let outcome = Arc::default();
         Ok(Services { sidecars, outcome })
@@ -170,17 +203,18 @@ impl Services {
 
     /// They are not needed any more, as something else failed.
     pub(crate) fn give_up(&self, why: &Error) {
-        self.outcome.lock().1.get_or_insert_with(|| why.clone());
+        self.outcome.lock().error.get_or_insert_with(|| why.clone());
     }
 
     /// Waits until all are up, or until nobody works at that any more: the first failure.
     pub(crate) fn wait(&self) -> Result<()> {
         let mut state = self.outcome.lock();
-        while state.0 > 0 {
+        while state.pending > 0 {
             let waited = self.outcome.changed.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        state.1.clone().map_or(Ok(()), Err)
+        state.is_over = state.error.is_none();
+        state.error.clone().map_or(Ok(()), Err)
     }
 
     /// The run is over: kills them, and keeps their last words.
@@ -194,6 +228,17 @@ impl Services {
             }
         });
     }
+}
+
+fn has_started(runtime: &dyn Runtime, handle: &str) -> bool {
+    let states = runtime.inspect(&[handle]).unwrap_or_default();
+    let state = states.into_iter().next().unwrap_or(Inspected::Missing);
+    !matches!(state, Inspected::Created | Inspected::Missing)
+}
+
+/// Whether there may be a workload that needs its services.
+fn may_use_services(run: State) -> bool {
+    !run.is_terminal() && run != State::Created
 }
 
 /// Notes that a service ended with its run, or could not be used.

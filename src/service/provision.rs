@@ -3,6 +3,7 @@
 //! One lock per item: runs that want different ones do not wait for each other, and one that several
 //! want is got once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::failure;
@@ -39,7 +40,11 @@ pub(super) fn provide(
             get(sidecar, wanted, item, &goes_on)?;
         }
         if let Some(exit) = sidecar.exit() {
-            return Err(failure::ended(sidecar, &exit));
+            return Err(failure::ended(
+                sidecar,
+                &exit,
+                "before it had what it is to come with",
+            ));
         }
         if !goes_on() {
             return Err(failure::not_wanted(sidecar));
@@ -90,18 +95,28 @@ fn get(
     match ended {
         Ok(Some(0)) => Ok(()),
         _ if !goes_on() => Ok(()),
-        Ok(code) => Err(failure::provision(sidecar, wanted, item, code, &talk.last)),
+        Ok(code) => Err(failure::provision(
+            sidecar,
+            wanted,
+            (item, &command),
+            code,
+            &talk.end(),
+        )),
         Err(problem) => {
             let why = problem.message();
-            Err(failure::provision(sidecar, wanted, item, None, why))
+            let what = (item, command.as_slice());
+            Err(failure::provision(sidecar, wanted, what, None, why))
         }
     }
 }
 
+/// So many lines of a command that failed are shown: which of its two streams comes first is chance.
+const LAST_LINES: usize = 3;
+
 /// What the command says.
 #[derive(Default)]
 struct Talk {
-    last: String,
+    last: VecDeque<String>,
     sparse: Sparse,
 }
 
@@ -117,7 +132,19 @@ impl Talk {
         if self.sparse.passes(&line) {
             sidecar.owner.log(&format!("{}: {line}", sidecar.name));
             sidecar.capture.note(&line);
+        } else {
+            // The same with another number.
+            self.last.pop_back();
         }
-        self.last = line;
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    /// Its last words, on one line.
+    fn end(&self) -> String {
+        let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
+        lines.join("; ")
     }
 }

@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::runtime::Exit;
 use crate::term::{harmless, plain};
 
-/// The time between the beginnings of two tries: an eighth of what has passed, in these bounds. So it
+/// The time between the beginnings of two tries: a quarter of what has passed, in these bounds. So it
 /// adds little to a quick start, and costs a slow one little.
 const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_millis(400);
 
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(10);
@@ -22,14 +22,17 @@ pub(super) enum NotReady {
     Ended(Exit),
     /// The time was up; what the last try said.
     TooLate(String),
+    /// The command is not in its image, or cannot be run there.
+    NoCommand(String),
     NotWanted,
 }
 
 impl NotReady {
     pub(super) fn into_error(self, sidecar: &Sidecar) -> Error {
         match self {
-            NotReady::Ended(exit) => failure::ended(sidecar, &exit),
+            NotReady::Ended(exit) => failure::ended(sidecar, &exit, "before it was ready"),
             NotReady::TooLate(words) => failure::too_late(sidecar, &words),
+            NotReady::NoCommand(words) => failure::no_command(sidecar, &words),
             NotReady::NotWanted => failure::not_wanted(sidecar),
         }
     }
@@ -37,25 +40,47 @@ impl NotReady {
 
 /// Waits until the command succeeds; where there is none, until the container runs.
 pub(super) fn wait(sidecar: &Sidecar, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
-    let began = Instant::now();
-    let deadline = began + sidecar.ready_limit;
     let mut words = String::new();
+    let deadline = Instant::now() + sidecar.ready_limit;
+    let probe = |words: &mut String| match sidecar.ready.is_empty() {
+        true => Ok(sidecar.has_started()),
+        false => is_ready(sidecar, goes_on, deadline, words),
+    };
+    until(sidecar, goes_on, deadline, || probe(&mut words)).map_err(|why| match why {
+        NotReady::TooLate(_) => NotReady::TooLate(std::mem::take(&mut words)),
+        why => why,
+    })
+}
+
+/// Waits until the container runs.
+pub(super) fn wait_running(sidecar: &Sidecar, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
+    let deadline = Instant::now() + sidecar.ready_limit;
+    until(sidecar, goes_on, deadline, || Ok(sidecar.has_started()))
+}
+
+fn until(
+    sidecar: &Sidecar,
+    goes_on: &dyn Fn() -> bool,
+    deadline: Instant,
+    mut probe: impl FnMut() -> Result<bool, NotReady>,
+) -> Result<(), NotReady> {
+    let began = Instant::now();
     loop {
         let tried = Instant::now();
-        if is_ready(sidecar, goes_on, deadline, &mut words) {
+        if probe()? {
             return Ok(());
         }
         if !goes_on() {
             return Err(NotReady::NotWanted);
         }
         let now = Instant::now();
-        let interval = (began.elapsed() / 8).clamp(SHORTEST, LONGEST);
+        let interval = (began.elapsed() / 4).clamp(SHORTEST, LONGEST);
         let next = (tried + interval).max(now + SHORTEST / 2).min(deadline);
         if let Some(exit) = sidecar.pause(next) {
             return Err(NotReady::Ended(exit));
         }
         if Instant::now() >= deadline {
-            return Err(NotReady::TooLate(words));
+            return Err(NotReady::TooLate(String::new()));
         }
     }
 }
@@ -65,12 +90,12 @@ fn is_ready(
     goes_on: &dyn Fn() -> bool,
     deadline: Instant,
     words: &mut String,
-) -> bool {
-    if sidecar.ready.is_empty() {
-        return sidecar.has_started();
-    }
+) -> Result<bool, NotReady> {
     let left = deadline.saturating_duration_since(Instant::now());
     let goes_on = || goes_on() && sidecar.exit().is_none();
+    // Before it runs, the engine alone has something to say.
+    let runs = sidecar.has_started();
+    let mut said = String::new();
     let tried = sidecar.runtime().exec(
         &sidecar.handle(),
         &sidecar.ready,
@@ -79,15 +104,31 @@ fn is_ready(
         &mut |line| {
             let line = harmless(&plain(line));
             if !line.is_empty() {
-                *words = line;
+                said = line;
             }
         },
     );
     match tried {
-        Ok(code) => code == Some(0),
+        // What is not there will not be there later. A container that has stopped says the same.
+        Ok(Some(126 | 127)) if runs && is_missing(&said) => Err(NotReady::NoCommand(said)),
+        Ok(code) => {
+            if runs {
+                *words = said;
+            }
+            Ok(code == Some(0))
+        }
+        // A try that was cut off has not had its say.
+        Err(problem) if problem.is_silence() => Ok(false),
         Err(problem) => {
             problem.message().clone_into(words);
-            false
+            Ok(false)
         }
     }
+}
+
+/// As the engine and shells say it.
+fn is_missing(words: &str) -> bool {
+    ["not found", "no such file", "permission denied"]
+        .iter()
+        .any(|part| words.to_ascii_lowercase().contains(part))
 }

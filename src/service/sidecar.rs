@@ -18,6 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A service that has been ready for so long begins with the shortest pause again.
 const GOOD_WHILE: Duration = Duration::from_secs(60);
 
+/// The exit code of who was killed.
+const KILLED: u8 = 137;
+
 pub(super) struct Sidecar {
     pub(super) name: String,
     handle: String,
@@ -38,6 +41,8 @@ struct Life {
     is_watched: bool,
     /// How it ended, and nobody has taken note of that yet.
     exit: Option<Exit>,
+    /// When it ended last.
+    ended_at: Option<Timestamp>,
     /// Whether its end is wanted.
     is_to_end: bool,
 }
@@ -58,6 +63,7 @@ impl Sidecar {
             capture: Arc::new(Capture::new(log, kept, false)),
             life: Mutex::new(Life {
                 started_at: record.started_at,
+                ended_at: record.ended_at,
                 ..Life::default()
             }),
             changed: Condvar::new(),
@@ -75,9 +81,13 @@ impl Sidecar {
         if let Err(error) = &brought_up
             && goes_on()
         {
-            let why = error.message.clone();
+            // The end of its log is in its log.
+            let why = error.message.lines().next().unwrap_or_default();
+            let why = why.trim_end_matches(failure::ITS_LOG).to_owned();
+            let exit = self.exit().unwrap_or_default();
             self.update(&mut |service| {
                 ended(service, ServiceState::Failed);
+                (service.exit_code, service.oom_killed) = (exit.code, exit.oom_killed);
                 service.error = Some(why.clone());
             });
         }
@@ -96,8 +106,16 @@ impl Sidecar {
         self.start()
             .map_err(|problem| failure::start(self, problem))?;
         checkpoint("service-started");
-        ready::wait(self, goes_on).map_err(|why| why.into_error(self))?;
-        self.is_ready(began.elapsed());
+        match plan.wait {
+            true => {
+                ready::wait(self, goes_on).map_err(|why| why.into_error(self))?;
+                self.is_ready(began.elapsed());
+            }
+            false => {
+                ready::wait_running(self, goes_on).map_err(|why| why.into_error(self))?;
+                self.say("started; the run does not wait until it is ready", true);
+            }
+        }
         checkpoint("service-ready");
         if let Some(wanted) = &plan.provision {
             provision::provide(self, &plan.service, wanted, goes_on)?;
@@ -128,7 +146,7 @@ impl Sidecar {
         if !goes_on() {
             return Err(failure::not_wanted(self));
         }
-        self.owner.asks();
+        self.owner.asks(&self.handle);
         let made = self.runtime().create_service(spec);
         match &made {
             Ok(()) => self.owner.has_answer(Some(&self.handle)),
@@ -186,7 +204,7 @@ impl Sidecar {
     }
 
     /// Waits for its end in a thread of its own.
-    pub(super) fn watch(self: &Arc<Self>) {
+    fn watch(self: &Arc<Self>) {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
@@ -204,6 +222,7 @@ impl Sidecar {
             }
             {
                 let mut life = sidecar.life();
+                life.ended_at = exit.finished_at;
                 life.exit = Some(exit);
                 life.is_watched = false;
             }
@@ -213,6 +232,10 @@ impl Sidecar {
 
     fn is_ready(&self, after: Duration) {
         self.update(&mut |service| {
+            // Whose end is wanted is not ready any more.
+            if self.life().is_to_end {
+                return;
+            }
             service.state = ServiceState::Ready;
             service.ready_at = Some(Timestamp::now());
             service.error = None;
@@ -221,12 +244,32 @@ impl Sidecar {
         self.say(&format!("ready after {seconds:.1} s"), true);
     }
 
+    /// Goes on with one that another supervisor has left in this state.
+    pub(super) fn resume(self: &Arc<Self>, state: ServiceState) {
+        // Else it has ended, and that is on record.
+        if state != ServiceState::Failed {
+            self.watch();
+        }
+        let sidecar = Arc::clone(self);
+        std::thread::spawn(move || {
+            match state {
+                ServiceState::Starting => sidecar.await_readiness(Instant::now()),
+                ServiceState::Failed if sidecar.is_over_after(PAUSE) => return,
+                ServiceState::Failed => sidecar.start_again(),
+                _ => {}
+            }
+            sidecar.keep(&|_| false);
+        });
+    }
+
     /// Looks after a service that is up, until its run is over.
-    pub(super) fn keep(self: &Arc<Self>) {
+    /// `fails_the_run`: asked when it has ended for good, and told so if the run is only beginning.
+    pub(super) fn keep(self: &Arc<Self>, fails_the_run: &dyn Fn(&Exit) -> bool) {
         let mut pause = PAUSE;
         while let Some(exit) = self.wait_for_end() {
-            let was_good = self.take_note(&exit);
-            if !self.restart || self.wait(|life| life.is_to_end, Instant::now() + pause) {
+            let fails = !self.restart && fails_the_run(&exit);
+            let was_good = self.take_note(&exit, fails);
+            if !self.restart || self.is_over_after(pause) {
                 return;
             }
             pause = match was_good {
@@ -251,7 +294,7 @@ impl Sidecar {
     }
 
     /// Records and tells that it ended; whether it had been ready for a good while.
-    fn take_note(&self, exit: &Exit) -> bool {
+    fn take_note(&self, exit: &Exit, fails_the_run: bool) -> bool {
         let how = failure::how(self, exit);
         let mut was_good = false;
         self.update(&mut |service| {
@@ -259,23 +302,28 @@ impl Sidecar {
                 .ready_at
                 .is_some_and(|since| since.age() >= GOOD_WHILE);
             was_good = good;
-            service.state = ServiceState::Failed;
-            service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
-            service.exit_code = exit.code;
-            service.oom_killed = exit.oom_killed;
-            service.error = Some(how.clone());
+            died(service, exit, &how);
         });
-        let then = match self.restart {
-            true => "it is started again",
-            false => "the run goes on without it",
+        let then = match (self.restart, fails_the_run) {
+            (true, _) => "it is started again",
+            (false, true) => "the run does not begin without it",
+            (false, false) => "the run goes on without it",
         };
         self.say(&format!("{how}; {then}"), true);
         was_good
     }
 
+    /// Waits for its next start, or until its run is over.
+    fn is_over_after(&self, pause: Duration) -> bool {
+        self.wait(|life| life.is_to_end, Instant::now() + pause)
+    }
+
     fn start_again(self: &Arc<Self>) {
         let began = Instant::now();
         self.update(&mut |service| {
+            if self.life().is_to_end {
+                return;
+            }
             service.restarts += 1;
             service.state = ServiceState::Starting;
             (service.ready_at, service.ended_at) = (None, None);
@@ -289,6 +337,10 @@ impl Sidecar {
             });
             return;
         }
+        self.await_readiness(began);
+    }
+
+    pub(super) fn await_readiness(&self, began: Instant) {
         match ready::wait(self, &|| self.goes_on()) {
             Ok(()) => self.is_ready(began.elapsed()),
             Err(ready::NotReady::TooLate(_)) => {
@@ -316,9 +368,15 @@ impl Sidecar {
             self.capture.poke();
             self.wait(|life| !life.is_watched, deadline);
         }
+        // Who was killed has no other code: then it had died before, and nobody has seen that.
+        let exit = self.exit();
+        let own = exit.filter(|exit| exit.code.is_some_and(|code| code != KILLED));
         self.update(&mut |service| {
-            if matches!(service.state, ServiceState::Starting | ServiceState::Ready) {
-                ended(service, ServiceState::Stopped);
+            let is_up = matches!(service.state, ServiceState::Starting | ServiceState::Ready);
+            match &own {
+                Some(exit) if is_up => died(service, exit, &failure::how(self, exit)),
+                None if is_up => ended(service, ServiceState::Stopped),
+                _ => {}
             }
         });
     }
@@ -372,6 +430,15 @@ impl Sidecar {
     }
 }
 
+/// Records an end that nobody wanted.
+fn died(service: &mut store::Service, exit: &Exit, how: &str) {
+    service.state = ServiceState::Failed;
+    service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
+    service.exit_code = exit.code;
+    service.oom_killed = exit.oom_killed;
+    service.error = Some(how.to_owned());
+}
+
 impl Watched for Sidecar {
     fn handle(&self) -> String {
         self.handle.clone()
@@ -405,6 +472,12 @@ impl Watched for Sidecar {
                 service.state = ServiceState::Starting;
             }
         });
+    }
+
+    fn is_known(&self, end: &Exit) -> bool {
+        // As records have it, which are not as exact as engines.
+        let written = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        end.finished_at.is_some() && written(end.finished_at) == written(self.life().ended_at)
     }
 
     fn notice(&self, text: &str) {

@@ -1,7 +1,7 @@
 //! Where moat keeps its data, and what is in there.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -122,7 +122,8 @@ impl Home {
     }
 
     /// Takes the lock of something that only one process may make at a time, waiting for it as long
-    /// as `going_on` says so. `None`: it no longer does. The lock's file goes with the lock.
+    /// as `going_on` says so. `None`: it no longer does. The lock's file goes with the lock. Where the
+    /// holder failed for good ([`Making::fail`]), so do those who were waiting.
     pub(crate) fn making(&self, what: &str, going_on: &dyn Fn() -> bool) -> Result<Option<Making>> {
         let dir = self.locks();
         file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
@@ -133,7 +134,14 @@ impl Home {
             };
             // The holder before us may have removed the file that we waited for.
             if lock::is_current(&lock, &path) {
-                return Ok(Some(Making { path, _lock: lock }));
+                // One that was killed may have left words.
+                let _ = lock.file().set_len(0);
+                return Ok(Some(Making { path, lock }));
+            }
+            let mut words = String::new();
+            let _ = lock.file().read_to_string(&mut words);
+            if let Some((hint, message)) = words.split_once('\n') {
+                return Err(Error::new(Kind::Image, message).hint(hint));
             }
         }
         Ok(None)
@@ -178,12 +186,7 @@ impl Home {
         if !is_abandoned(path)? {
             return Ok(());
         }
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(Kind::Store, "remove", path, &error))
-            }
-            _ => Ok(()),
-        }
+        file::remove_tree(path).map_err(|error| Error::io(Kind::Store, "remove", path, &error))
     }
 
     fn entries(&self) -> Result<Vec<String>> {
@@ -230,7 +233,16 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Making {
     path: PathBuf,
-    _lock: Lock,
+    lock: Lock,
+}
+
+impl Making {
+    /// Gives it up: those who wait for it now fail with the same words.
+    pub(crate) fn fail(self, error: &Error) {
+        let hint = error.hint.as_deref().unwrap_or_default();
+        let words = format!("{hint}\n{}", error.message);
+        let _ = self.lock.file().write_all(words.as_bytes());
+    }
 }
 
 impl Drop for Making {

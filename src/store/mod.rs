@@ -19,7 +19,7 @@ mod run_dir;
 mod time;
 mod tree;
 
-pub(crate) use file::{create, make_dir, write_atomically};
+pub(crate) use file::{create, make_dir, remove_tree, write_atomically};
 pub(crate) use home::Home;
 pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
 pub(crate) use identity::Process;
@@ -35,4 +35,4 @@ pub(crate) use record::{
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use time::Timestamp;
-pub(crate) use tree::{Packing, extract, pack};
+pub(crate) use tree::{Packing, extract, leave_out, pack};

@@ -197,7 +197,7 @@ pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
     let gone = home.runs().join(format!("{GONE_PREFIX}{id}"));
     // Renamed first, so that no reader sees half a run.
     fs::rename(dir.path(), &gone).map_err(|error| failed(&error))?;
-    fs::remove_dir_all(&gone).map_err(|error| failed(&error))
+    file::remove_tree(&gone).map_err(|error| failed(&error))
 }
 
 /// A run that is not visible yet: a complete directory under another name.

@@ -29,6 +29,9 @@ pub(crate) struct Record {
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
     pub(crate) mounts: Vec<Mount>,
+    /// Those of the project: `PROJECT/NAME`.
+    #[serde(default)]
+    pub(crate) volumes: Vec<String>,
     /// As they are known: those of the host when the workload runs.
     #[serde(default)]
     pub(crate) ports: Vec<Port>,
@@ -69,6 +72,12 @@ impl Record {
     pub(crate) fn is_clean(&self) -> bool {
         let removed = |resource: &Resource| resource.stage == Stage::Removed;
         self.cleaned_at.is_some() && self.resources.iter().all(removed)
+    }
+
+    /// Whether what the workload left in its copy of the workspace may be nowhere but where it worked.
+    pub(crate) fn has_unsaved_copy(&self) -> bool {
+        let worked = self.workspace_mode == WorkspaceMode::Volume && self.started_at.is_some();
+        worked && self.cleaned_at.is_none()
     }
 
     /// The exit code of `moat run` and `moat wait` for this run, once it has ended.

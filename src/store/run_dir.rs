@@ -1,7 +1,8 @@
 //! `runs/<id>/`: the files of one run, for readers.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::file;
 use super::id::RunId;
 use super::identity::Process;
 use super::lock;
-use super::record::{Reason, Record, SCHEMA, State};
+use super::record::{Reason, Record, ResourceKind, SCHEMA, State};
 use crate::error::{Error, Kind, Result};
 
 /// The directory of a run. It may not exist (any more).
@@ -73,6 +74,11 @@ const KILL: &str = "kill";
 /// How long something that was asked of an engine may take to come into being after the one who asked
 /// is dead.
 const IN_FLIGHT: Duration = Duration::from_secs(60);
+
+/// What is noted of something that an engine is asked for.
+fn line_of(kind: ResourceKind, handle: &str) -> String {
+    format!("{kind:?} {handle}\n")
+}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,9 +177,9 @@ impl RunDir {
         self.path.join("workspace.tar")
     }
 
-    /// Whether the run holds the only copy of what its workload made.
-    pub(crate) fn holds_only_copy(&self) -> bool {
-        self.workspace().exists() && !self.exported().exists()
+    /// Whether the run holds the only copy of what its workload made: saved, or not yet.
+    pub(crate) fn holds_only_copy(&self, record: &Record) -> bool {
+        (record.has_unsaved_copy() || self.workspace().exists()) && !self.exported().exists()
     }
 
     /// Notes that the workspace was given to somebody.
@@ -197,7 +203,8 @@ impl RunDir {
         self.path.join("reserve")
     }
 
-    pub(super) fn supervisor_log(&self) -> PathBuf {
+    /// What its supervisors had trouble with.
+    pub(crate) fn supervisor_log(&self) -> PathBuf {
         self.path.join("supervisor.log")
     }
 
@@ -206,20 +213,30 @@ impl RunDir {
     }
 
     /// Notes that an engine is about to be asked to make something.
-    pub(crate) fn begin_making(&self) {
-        let _ = file::create(&self.making());
+    pub(crate) fn begin_making(&self, kind: ResourceKind, handle: &str) {
+        let opened = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.making());
+        if let Ok(mut file) = opened {
+            let _ = file.write_all(line_of(kind, handle).as_bytes());
+        }
     }
 
-    /// Notes that it has answered.
+    /// Notes that it has answered, whatever it was asked for.
     pub(crate) fn end_making(&self) {
         let _ = file::remove_if_there(&self.making());
     }
 
-    /// Whether an engine that was asked may still be at it.
-    pub(crate) fn is_making(&self) -> bool {
+    /// Whether an engine that was asked to make this may still be at it.
+    pub(crate) fn is_making(&self, kind: ResourceKind, handle: &str) -> bool {
         let since = fs::metadata(self.making()).and_then(|metadata| metadata.modified());
         let age = since.ok().and_then(|since| since.elapsed().ok());
+        let asked = fs::read_to_string(self.making()).unwrap_or_default();
+        let line = line_of(kind, handle);
         age.is_some_and(|age| age < IN_FLIGHT)
+            && asked.split_inclusive('\n').any(|asked| asked == line)
     }
 
     fn stop_request(&self) -> PathBuf {

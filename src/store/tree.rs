@@ -1,6 +1,7 @@
 //! Whole directories as tar archives, by the system's `tar`: owners, modes and times are kept.
 
-use std::io::{self, Read};
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
@@ -68,4 +69,158 @@ pub(crate) fn extract(archive: impl Into<Stdio>, dir: &Path) -> io::Result<Outpu
         .args(["-xpf", "-"])
         .stdin(archive)
         .output()
+}
+
+const BLOCK: usize = 512;
+
+/// The most that may say what an entry is called, in bytes.
+const LONGEST_EXTENSION: u64 = 1024 * 1024;
+
+/// Copies a tar archive of paths from `./` on, but for those of `without` and all that is below them.
+pub(crate) fn leave_out(
+    mut archive: impl Read,
+    mut into: impl Write,
+    without: &[String],
+) -> io::Result<()> {
+    let mut extension = Extension::default();
+    let mut header = [0; BLOCK];
+    loop {
+        archive.read_exact(&mut header)?;
+        if header == [0; BLOCK] {
+            into.write_all(&header)?;
+            return io::copy(&mut archive, &mut into).map(drop);
+        }
+        let size = extension.size.unwrap_or_else(|| octal(&header[124..136]));
+        let mut content = (&mut archive).take(size.next_multiple_of(BLOCK as u64));
+        if extension.add(&header, size, &mut content)? {
+            continue;
+        }
+        let Extension { path, blocks, .. } = std::mem::take(&mut extension);
+        let path = path.map_or_else(|| name(&header), Cow::Owned);
+        if without.iter().any(|out| is_within(&path, out)) {
+            io::copy(&mut content, &mut io::sink())?;
+        } else {
+            into.write_all(&blocks)?;
+            into.write_all(&header)?;
+            io::copy(&mut content, &mut into)?;
+        }
+    }
+}
+
+/// What an archive says of its next entry where the entry's own header has no place for it.
+#[derive(Default)]
+struct Extension {
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+    /// As it came.
+    blocks: Vec<u8>,
+}
+
+impl Extension {
+    /// Takes an entry that is about the next one. False: this one is not.
+    fn add(&mut self, header: &[u8], size: u64, content: &mut impl Read) -> io::Result<bool> {
+        let kind = header[156];
+        if !matches!(kind, b'x' | b'g' | b'L' | b'K') {
+            return Ok(false);
+        }
+        if size > LONGEST_EXTENSION {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let start = self.blocks.len() + BLOCK;
+        self.blocks.extend_from_slice(header);
+        content.read_to_end(&mut self.blocks)?;
+        let end = (start + usize::try_from(size).unwrap_or_default()).min(self.blocks.len());
+        let text = &self.blocks[start..end];
+        match kind {
+            b'L' => self.path = Some(until_nul(text).to_vec()),
+            b'x' => {
+                let path = value(text, b"path=").map(<[u8]>::to_vec);
+                self.path = path.or(self.path.take());
+                let size = value(text, b"size=").and_then(|size| str::from_utf8(size).ok());
+                self.size = size.and_then(|size| size.parse().ok());
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+/// The value of a key, of which there is one per line: `LENGTH KEY=VALUE`.
+fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.find_map(|line| {
+        let space = line.iter().position(|byte| *byte == b' ')?;
+        line[space + 1..].strip_prefix(key)
+    })
+}
+
+/// The name in a header: two fields.
+fn name(header: &[u8]) -> Cow<'_, [u8]> {
+    let (name, prefix) = (until_nul(&header[..100]), until_nul(&header[345..500]));
+    match &header[257..263] == b"ustar\0" && !prefix.is_empty() {
+        true => Cow::Owned([prefix, b"/", name].concat()),
+        false => Cow::Borrowed(name),
+    }
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn octal(field: &[u8]) -> u64 {
+    if field[0] & 0x80 != 0 {
+        // Base 256: for what eleven digits do not hold.
+        let bytes = field[4..].iter();
+        return bytes.fold(0, |number, byte| number << 8 | u64::from(*byte));
+    }
+    let digits = field.iter().filter(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, byte| number << 3 | u64::from(byte - b'0'))
+}
+
+fn is_within(path: &[u8], outer: &str) -> bool {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    let rest = path.strip_prefix(outer.as_bytes());
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the two formats that the system's tar writes, with names that do not fit into a header.
+    #[test]
+    fn what_is_left_out_is_not_in_the_archive() {
+        let dir = std::env::temp_dir().join(format!("moat-tree-{}", std::process::id()));
+        let (kept, long) = ("kept/".repeat(30) + "file", "long".repeat(50));
+        for path in [
+            "a/in",
+            "ab",
+            "deep/out/in",
+            &kept,
+            &format!("{long}/{long}"),
+        ] {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "x".repeat(700)).unwrap();
+        }
+        let tar = |args: &[&str]| Command::new("tar").arg("-C").arg(&dir).args(args).output();
+        for format in ["gnu", "pax"] {
+            let archive = tar(&["--format", format, "-cf", "-", "."]).unwrap();
+            let mut less = Vec::new();
+            let without = ["a", "deep/out", &long].map(str::to_owned);
+            leave_out(&*archive.stdout, &mut less, &without).unwrap();
+            let file = dir.with_extension("tar");
+            std::fs::write(&file, less).unwrap();
+            let list = tar(&["-tf", file.to_str().unwrap()]).unwrap();
+            assert!(list.status.success(), "{list:?}");
+            let list = String::from_utf8(list.stdout).unwrap();
+            let files = list.lines().filter(|line| !line.contains("kept/kept"));
+            let mut files: Vec<&str> = files.collect();
+            files.sort_unstable();
+            assert_eq!(files, ["./", "./ab", "./deep/", "./kept/"], "{format}");
+            assert!(list.contains(&kept), "{format}: {list}");
+            std::fs::remove_file(file).unwrap();
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

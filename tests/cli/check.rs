@@ -370,3 +370,86 @@ fn problems_of_a_persons_own_files() {
     moat.write("moat.yaml", "dependencies: [x]\n");
     moat.args(["check"]).stderr("nothing is wrong\n").success();
 }
+
+/// A person's defaults are for all runtimes: what one cannot honour of them does not count there.
+#[test]
+fn defaults_that_a_runtime_cannot_honour() {
+    let moat = Moat::new();
+    moat.config(
+        "defaults:\n  base_image: debian:12\n  mounts: [\"~:/etc/no-such-directory:ro\", \"~:/data\"]\n  \
+         container: {dns: [1.1.1.1]}\n",
+    );
+    let notes = "\
+note: a default of config.yaml is left out: 'base_image' does not work on bwrap, which has no images; use the runtime docker
+note: a default of config.yaml is left out: 'dns' does not work on bwrap, which has no network; use the runtime docker
+note: a default of config.yaml is left out: nothing can be mounted at /etc/no-such-directory: it does not exist, and bwrap shows what it is in read-only
+";
+    moat.write("moat.yaml", "name: a\n");
+    moat.args(["check", "--runtime", "bwrap"])
+        .stderr(format!("{notes}nothing is wrong\n"))
+        .success();
+    let plan = ["run", "--dry-run", "--json", "--", "true"];
+    let targets = |runtime: &str| {
+        let plan = moat.args(plan).env("MOAT_RUNTIME", runtime);
+        let plan = plan.any_stdout().success().json();
+        let mounts = plan["mounts"].as_array().expect("mounts").iter();
+        let mounts: Vec<String> = mounts.map(|mount| mount["target"].to_string()).collect();
+        (
+            mounts.join(" "),
+            plan["dns"].to_string(),
+            plan["image"].to_string(),
+        )
+    };
+    let text = str::to_owned;
+    assert_eq!(
+        targets("bwrap"),
+        (text("\"/data\""), text("[]"), text("null"))
+    );
+    assert_eq!(
+        targets("docker"),
+        (
+            text("\"/data\" \"/etc/no-such-directory\""),
+            text("[\"1.1.1.1\"]"),
+            text("\"debian:12\"")
+        )
+    );
+    // A root filesystem is what docker cannot have.
+    moat.config("defaults: {base_image: 'rootfs:/srv'}\n");
+    moat.args(["check", "--runtime", "docker"])
+        .stderr_contains(
+            "note: a default of config.yaml is left out: rootfs: is for runtimes without images",
+        )
+        .success();
+}
+
+/// What a run would be refused for is found by a check.
+#[test]
+fn a_check_finds_what_a_run_would_be_refused_for() {
+    let moat = Moat::new();
+    let certificates = moat.write("ca.pem", "nothing\n");
+    let check = |runtime: &str, yaml: &str| {
+        moat.write("moat.yaml", yaml);
+        moat.args(["check", "--runtime", runtime])
+    };
+    check("bwrap", "name: a\nmounts: ['.:/usr/no-such']\nvolumes: [{name: v, target: /opt/no/such}]\n")
+        .stdout(
+            "moat.yaml:2:10: nothing can be mounted at /usr/no-such: it does not exist, and bwrap shows what it is in read-only\n\
+             moat.yaml:3:11: nothing can be mounted at /opt/no/such: it does not exist, and bwrap shows what it is in read-only\n",
+        )
+        .status(1);
+    check(
+        "bwrap",
+        "mounts: ['.:/etc', '.:/etc/in/it', '.:/new/deep', '.:/var/x', '.:/usr']\n",
+    )
+    .stderr("nothing is wrong\n")
+    .success();
+    check("bwrap", "base_image: rootfs:/nope\n")
+        .stdout("moat.yaml:1:13: cannot use the root filesystem: no such file or directory\n")
+        .status(1);
+    for runtime in ["docker", "bwrap"] {
+        check(runtime, "container: {host_ca: true}\n")
+            .env("SSL_CERT_FILE", &certificates)
+            .stderr_contains("holds no certificates in PEM form")
+            .status(1);
+    }
+}

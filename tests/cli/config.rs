@@ -142,17 +142,3 @@ fn precedence_of_flags_project_and_defaults() {
         r#"[{"hard":2,"name":"nofile","soft":2},{"hard":1,"name":"core","soft":1}]"#
     );
 }
-
-/// A default that the runtime cannot honour is refused by name like a key of the project.
-#[test]
-fn a_default_that_bwrap_cannot_honour() {
-    let moat = crate::harness::Moat::new();
-    moat.config("defaults:\n  runtime: bwrap\n  container: {dns: [1.1.1.1]}\n");
-    moat.args(["run", "--", "true"])
-        .stderr(
-            "error: [MOAT_HOME]/config.yaml:3:21: 'dns' does not work on bwrap, \
-             which has no network; use the runtime docker\n",
-        )
-        .status(125);
-    assert_no_runs(&moat);
-}

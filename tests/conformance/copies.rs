@@ -368,3 +368,43 @@ pub(crate) fn a_socket_in_the_workspace(moat: &Moat) {
     let _listener = std::os::unix::net::UnixListener::bind(socket).expect("a socket");
     moat.sh("ls").stdout("moat.yaml\n").success();
 }
+
+/// What is mounted in the workspace is neither written to by the copying nor kept with the run.
+pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
+    let outside = moat.root().join("outside");
+    for dir in ["creds", "rw", "src/left-out"] {
+        fs::create_dir_all(outside.join(dir)).expect("a directory");
+    }
+    fs::write(outside.join("creds/token"), "TOPSECRET").expect("a file");
+    fs::write(outside.join("one"), "TOPSECRET").expect("a file");
+    for dir in ["rw", "deep", ".creds", "src/left-out"] {
+        fs::create_dir_all(moat.workspace().join(dir)).expect("a directory");
+    }
+    moat.write("rw/own", "mine");
+    moat.write("deep/file", "f");
+    moat.write("rw2", "r");
+    let yaml = format!(
+        "name: p\nworkspace: {{mode: volume}}\nvolumes: [{{name: v, target: /workspace/vol}}]\n\
+         mounts:\n- {0}/creds:/workspace/.creds:ro\n- {0}/rw:/workspace/rw\n- {0}/one:/workspace/deep/one:ro\n\
+         - {{source: {0}/src, target: /workspace/src, exclude: [left-out]}}\n",
+        outside.display()
+    );
+    moat.write("moat.yaml", yaml);
+    let out = moat.root().join("out");
+    moat.run_with(
+        ["--export", out.to_str().expect("text")],
+        ["sh", "-c", "cat .creds/token deep/one; ls rw; echo d >rw/d; echo v >vol/v; echo l >src/left-out/l; echo n >new"],
+    )
+    .stdout("TOPSECRETTOPSECRET")
+    .success();
+    let found: Vec<String> = tree(&out).into_keys().collect();
+    assert_eq!(found, ["", "deep", "deep/file", "moat.yaml", "new", "rw2"]);
+    let kept = fs::read(moat.run_dir(&moat.only_id()).join("workspace.tar")).expect("it is kept");
+    assert!(!kept.windows(9).any(|bytes| bytes == b"TOPSECRET"));
+    let written: Vec<String> = tree(&outside.join("rw")).into_keys().collect();
+    assert_eq!(written, ["", "d"]);
+    assert_eq!(
+        fs::read(moat.workspace().join("rw/own")).expect("it is there"),
+        b"mine"
+    );
+}

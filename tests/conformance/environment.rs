@@ -44,6 +44,17 @@ pub(crate) fn the_last_of_a_name_counts(moat: &Moat) {
 }
 
 /// A value for the workload must neither be lost nor change what moat's own children do.
+/// A service account is JSON of several lines.
+pub(crate) fn a_newline_in_a_value_of_any_name(moat: &Moat) {
+    for name in ["GOOGLE_CREDENTIALS", "GOPASS_KEY", "GO"] {
+        let flag = format!("{name}=a\nb");
+        let script = format!("echo \"${name}\"");
+        moat.run_with(["-e", &flag], ["sh", "-c", &script])
+            .stdout("a\nb\n")
+            .success();
+    }
+}
+
 pub(crate) fn names_that_the_engine_obeys(moat: &Moat) {
     let variables = [
         ("HOME", "/tmp"),

@@ -176,3 +176,19 @@ pub(crate) fn a_timeout_counts_the_hook(moat: &Moat) {
         .status(124);
     assert_eq!(moat.record(&moat.only_id())["reason"], "timeout");
 }
+
+/// One that is too long for a command line is found in the file; one that is not is run.
+pub(crate) fn a_long_hook(moat: &Moat) {
+    let yaml = |length: usize| {
+        let script = format!("echo {}", "x".repeat(length));
+        serde_json::json!({ "hooks": { "pre_run": script + " | wc -c" } }).to_string()
+    };
+    moat.write("moat.yaml", yaml(110 * 1024));
+    moat.run(["true"])
+        .stdout(format!("{}\n", 110 * 1024 + 1))
+        .success();
+    moat.write("moat.yaml", yaml(140 * 1024));
+    moat.args(["check"])
+        .stdout_contains("moat.yaml:1:21: 'pre_run' is longer than 120 KiB")
+        .status(1);
+}

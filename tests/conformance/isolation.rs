@@ -98,3 +98,36 @@ pub(crate) fn host_secrets_are_out_of_reach(moat: &Moat) {
     assert!(fs::read_to_string("/etc/passwd").expect("passwd").len() > 10);
     assert!(!std::path::Path::new("/usr/x").exists());
 }
+
+/// A mount that contains moat's own directory does not show it.
+pub(crate) fn moats_directory_is_out_of_reach(moat: &Moat) {
+    let run = |yaml: &str, mount: &str| {
+        moat.write("moat.yaml", yaml);
+        moat.write("seen", "seen\n");
+        let root = moat.root().display();
+        let mounts = format!("{root}:{mount}");
+        let script = format!(
+            "cat {mount}/work/seen; ls -A {mount}/moat; mkdir {mount}/moat/x 2>/dev/null || echo no"
+        );
+        moat.run_with(["-m", &mounts], ["sh", "-c", &script])
+            .stdout("seen\nno\n")
+            .success();
+    };
+    for yaml in ["", "workspace: {mode: volume}\n"] {
+        run(yaml, "/host");
+        run(yaml, "/workspace/host");
+        let _ = std::fs::remove_dir(moat.workspace().join("host"));
+    }
+    // Where something else is there already, that is what is seen.
+    moat.write(
+        "moat.yaml",
+        "mounts: [{source: .., target: /host, exclude: [moat]}]\n",
+    );
+    moat.sh("ls -A /host/moat; touch /host/moat/mine").success();
+    for source in [moat.home().to_owned(), moat.home().join("runs")] {
+        let mount = format!("{}:/x", source.display());
+        moat.run_with(["-m", &mount], ["true"])
+            .stderr_contains("it is moat's own directory, or in it")
+            .status(125);
+    }
+}

@@ -92,7 +92,7 @@ scenarios! {
     }
     environment {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
-        names_that_the_engine_obeys our_environment_stays_outside
+        names_that_the_engine_obeys a_newline_in_a_value_of_any_name our_environment_stays_outside
     }
     secrets {
         secrets_are_nowhere secrets_of_all_kinds_are_nowhere
@@ -106,7 +106,7 @@ scenarios! {
     isolation {
         capabilities_are_dropped no_new_privileges no_network_of_the_host
         no_processes_of_the_host nothing_of_moat_is_inside no_descriptor_leaks
-        host_secrets_are_out_of_reach
+        host_secrets_are_out_of_reach moats_directory_is_out_of_reach
     }
     names {
         a_chosen_name_is_used a_name_is_unique_among_active_runs
@@ -141,17 +141,18 @@ scenarios! {
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
         the_home_of_moat_is_not_copied a_larger_copy
         a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
+        what_is_mounted_in_a_copy_is_no_part_of_it
     }
     hooks {
         a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command
         a_hook_ends_with_its_first_failure a_command_that_fails_after_its_hook
         the_command_is_untouched_by_its_hook a_hook_leaves_the_input_alone
         a_hook_may_start_something stop_during_a_hook interrupting_a_hook
-        a_timeout_counts_the_hook
+        a_timeout_counts_the_hook a_long_hook
     }
     settings {
         a_command_from_the_file variables_from_the_files mounts_of_both_forms excluded_directories
-        a_mount_inside_the_workspace a_place_to_mount_on_is_the_owners volumes_of_type_bind ulimits_hold_inside
+        a_mount_inside_an_excluded_directory a_mount_inside_the_workspace a_place_to_mount_on_is_the_owners volumes_of_type_bind ulimits_hold_inside
         a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
         agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
         mistakes_are_found_before_anything_is_made paths_are_relative_to_the_file
@@ -176,5 +177,6 @@ mod bwrap_only_tests {
     tests_on!(Runtime::Bwrap; settings {
         another_root_filesystem what_a_sandbox_cannot_honour_is_named
         limits_by_a_control_group a_copy_for_another_owner_is_refused
+        read_only_directories_can_be_removed certificates_of_the_host
     });
 }

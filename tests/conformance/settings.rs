@@ -459,3 +459,93 @@ pub(crate) fn a_copy_for_another_owner_is_refused(moat: &Moat) {
         .status(125);
     assert!(moat.ids().is_empty());
 }
+
+/// Directories that not even their owner may write to go like any other, where moat is not root.
+pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
+    if !rustix::process::geteuid().is_root() {
+        crate::harness::skip("only root can become somebody else");
+        return;
+    }
+    for dir in ["work", "tmp", "moat", "home"] {
+        let dir = directory(moat.root().join(dir));
+        std::os::unix::fs::chown(dir, Some(65534), Some(65534)).expect("root");
+    }
+    moat.write(
+        "moat.yaml",
+        "name: ro\nworkspace: {mode: volume}\nvolumes: [{name: mod, target: /go}]\n",
+    );
+    let script = "mkdir -p mod/x /go/x; echo 1 >mod/x/f; echo 1 >/go/x/f; chmod -R a-w mod /go/x";
+    let done = moat.sh(script).as_nobody();
+    assert_eq!(
+        (done.code, done.stderr_text().as_str()),
+        (Some(0), ""),
+        "{done}"
+    );
+    let id = moat.only_id();
+    assert!(!moat.record(&id)["cleaned_at"].is_null());
+    assert!(!moat.run_dir(&id).join("sandbox").exists());
+    let volumes = moat.args(["volumes", "rm", "-f", "ro/mod"]).as_nobody();
+    // It fails where there is a docker that this user may not ask, and removes what it knows of.
+    assert!(!moat.home().join("volumes/ro/mod").exists(), "{volumes}");
+    // What an interrupted removal left may hold such directories, too.
+    let debris = moat.home().join("runs/.gone-run_0123456789ab");
+    fs::create_dir_all(debris.join("x/y")).expect("directories");
+    for dir in ["x/y", "x", ""] {
+        let dir = debris.join(dir);
+        std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).expect("root");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).expect("its mode");
+    }
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    fs::File::open(&debris)
+        .and_then(|dir| dir.set_modified(old))
+        .expect("its time");
+    let clean = moat.args(["clean", "--force"]).as_nobody();
+    assert!(clean.code == Some(0) && !debris.exists(), "{clean}");
+    let gone = moat.args(["destroy", "-f", &id]).as_nobody();
+    assert!(gone.code == Some(0) && moat.ids().is_empty(), "{gone}");
+}
+
+/// What is mounted where another mount leaves something out is seen, and leaves nothing on the host.
+pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
+    for dir in ["src/cache/old", "keep"] {
+        directory(moat.workspace().join(dir));
+    }
+    moat.write("keep/f", "kept\n");
+    moat.write("one", "one\n");
+    moat.write(
+        "moat.yaml",
+        "mounts: [{source: src, target: /data, exclude: [cache]}, \"keep:/data/cache/keep\", \"one:/data/cache/one\"]\n",
+    );
+    moat.sh("ls /data/cache; cat /data/cache/keep/f /data/cache/one; touch /data/cache/mine")
+        .stdout("keep\none\nkept\none\n")
+        .success();
+    let left = fs::read_dir(moat.workspace().join("src/cache")).expect("a directory");
+    let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["old"]);
+}
+
+/// bwrap: the certificates that the host's own variable names are those of the sandbox.
+pub(crate) fn certificates_of_the_host(moat: &Moat) {
+    let usual = "/etc/ssl/certs/ca-certificates.crt";
+    if !Path::new(usual).exists() {
+        crate::harness::skip("this system has no certificates");
+        return;
+    }
+    let own = "-----BEGIN CERTIFICATE-----\nown\n";
+    let file = moat.root().join("own.pem");
+    fs::write(&file, own).expect("a file");
+    let script = "cat /etc/ssl/certs/ca-certificates.crt; cat \"$SSL_CERT_FILE\" \"$PIP_CERT\"";
+    moat.write(
+        "moat.yaml",
+        "container: {host_ca: true}\nenv: {PIP_CERT: /dev/null}\n",
+    );
+    moat.sh(script)
+        .env("SSL_CERT_FILE", &file)
+        .stdout(own.repeat(2))
+        .success();
+    moat.write("moat.yaml", "");
+    moat.sh("cat /etc/ssl/certs/ca-certificates.crt; echo \"${SSL_CERT_FILE-none}\"")
+        .env("SSL_CERT_FILE", &file)
+        .stdout(read(Path::new(usual)) + "none\n")
+        .success();
+}

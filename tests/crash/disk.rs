@@ -274,3 +274,28 @@ fn a_home_that_cannot_be_locked_gets_no_half_made_run() {
     let left = fs::read_dir(moat.home().join("runs")).unwrap().count();
     assert_eq!(left, 1, "the first run, and nothing else");
 }
+
+/// A copy that does not fit stays where it is, and the reason is said, whatever is mounted in it.
+#[test]
+fn a_workspace_that_does_not_fit() {
+    let Some((_disk, moat)) = place(Docker) else {
+        return;
+    };
+    let outside = moat.root().join("outside");
+    fs::create_dir(&outside).unwrap();
+    for mount in [None, Some(format!("{}:/workspace/in", outside.display()))] {
+        moat.write("moat.yaml", "workspace: {mode: volume}\n");
+        let flags: Vec<&str> = mount.iter().flat_map(|mount| ["-m", mount]).collect();
+        let script = "head -c 8000000 /dev/zero >big";
+        let call = moat.args(["run", "--image", crate::harness::IMAGE]);
+        let call = call.args(flags).args(["--", "sh", "-c", script]);
+        call.stderr_contains("the workspace could not be saved: ")
+            .stderr_contains("no space left on device")
+            .success();
+        let id = moat.only_id();
+        moat.args(["destroy", &id])
+            .stderr_contains("holds the only copy")
+            .status(1);
+        moat.args(["destroy", "-f", &id]).any_stdout().success();
+    }
+}

@@ -203,12 +203,17 @@ pub(crate) fn times(record: &Value) -> Vec<&str> {
 
 /// Puts a shell script between moat and docker, which it finds under that name.
 pub(crate) fn docker_through(moat: Moat, script: &str) -> Moat {
+    through(moat, "docker", script)
+}
+
+/// The same for any program.
+pub(crate) fn through(moat: Moat, program: &str, script: &str) -> Moat {
     let bin = moat.root().join("bin");
-    fs::create_dir(&bin).unwrap();
+    fs::create_dir_all(&bin).unwrap();
     let path = std::env::var("PATH").unwrap();
     let script = format!("#!/bin/sh\nPATH={path}\n{script}");
-    fs::write(bin.join("docker"), script).unwrap();
-    fs::set_permissions(bin.join("docker"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(bin.join(program), script).unwrap();
+    fs::set_permissions(bin.join(program), PermissionsExt::from_mode(0o755)).unwrap();
     moat.path_prepend(bin)
 }
 

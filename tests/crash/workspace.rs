@@ -5,8 +5,8 @@ use std::fs;
 
 use crate::harness::{Moat, until};
 use crate::support::{
-    Bwrap, Docker, EXITED_7, Foreground, Mode, assert_ended, assert_log, kill, kill_supervisor,
-    list, on_both,
+    Bwrap, Docker, EXITED_7, Foreground, Mode, assert_ended, assert_log, docker_through, kill,
+    kill_supervisor, list, on_both, through,
 };
 
 /// Makes a test of each runtime and of each point at which the supervisor dies.
@@ -37,7 +37,8 @@ on_both!(
     while_it_runs,
     adopter_killed_before_it_saves,
     a_failed_hook,
-    while_a_hook_runs
+    while_a_hook_runs,
+    nothing_is_removed_before_it_is_saved
 );
 
 fn on(runtime: crate::harness::Runtime, scenario: impl Fn(&Moat)) {
@@ -179,4 +180,134 @@ fn while_a_hook_runs(moat: &Moat) {
         moat.args(["destroy", &id]).any_stdout().success();
         fs::remove_file(moat.workspace().join("go")).expect("the file");
     }
+}
+
+/// Between its end and the saving, a run holds the only copy, wherever that is.
+fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
+    copied(moat, "");
+    let call = moat
+        .run_with(["-b"], ["sh", "-c", WORK])
+        .checkpoint("before-cleanup");
+    let client = call.spawn();
+    let supervisor = moat.wait_checkpoint("before-cleanup");
+    let id = moat.only_id();
+    assert!(crate::support::is_terminal(&moat.record(&id)));
+    // Who comes now waits for it.
+    let out = moat.root().join("early");
+    let export = moat.args(["export", "-q", &id]).arg(&out).spawn();
+    let destroy = moat.args(["destroy", &id]).spawn();
+    let clean = ["clean", "--older-than", "1ms", "--force"];
+    let kept = moat.args(clean).any_stdout().success().stdout_text();
+    assert!(kept.contains(&format!("kept       {id}")), "{kept}");
+    kill(supervisor);
+    for (waiting, code) in [(export, 0), (destroy, 1)] {
+        let done = waiting.wait();
+        // Whichever comes first; what has been exported may go.
+        assert!(done.code == Some(code) || done.code == Some(0), "{done}");
+    }
+    drop(client);
+    assert_eq!(
+        fs::read(out.join("some dir/file")).expect("the work"),
+        b"work\n"
+    );
+}
+
+mod unsaved {
+    #[test]
+    fn docker() {
+        super::nothing_is_removed_that_could_not_be_saved(super::Docker);
+    }
+    #[test]
+    fn bwrap() {
+        super::nothing_is_removed_that_could_not_be_saved(super::Bwrap);
+    }
+}
+
+/// Where it cannot be saved it stays, and nobody removes it without being told to.
+fn nothing_is_removed_that_could_not_be_saved(runtime: crate::harness::Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
+        return;
+    };
+    let full = moat.root().join("full");
+    let fails = format!(
+        "if [ -e {} ]; then echo 'no space left' >&2; exit 2; fi",
+        full.display()
+    );
+    let (tar, docker) = (
+        format!("{fails}\nexec tar \"$@\"\n"),
+        format!("case \"$*\" in *:/workspace/.*) {fails};; esac\nexec docker \"$@\"\n"),
+    );
+    let moat = &through(docker_through(moat, &docker), "tar", &tar);
+    copied(moat, "");
+    fs::create_dir(moat.root().join("signals")).expect("a directory");
+    let mount = format!("{}:/signals:ro", moat.root().join("signals").display());
+    let script = format!("until [ -e /signals/go ]; do sleep 0.02; done; {WORK}");
+    let id = moat.background_with(["-m", &mount], &script);
+    fs::write(&full, "").expect("a file");
+    fs::write(moat.root().join("signals/go"), "").expect("a file");
+    moat.args(["wait", &id]).status(7);
+    moat.args(["destroy", &id])
+        .stderr_contains("holds the only copy of its workspace")
+        .status(1);
+    let clean = ["clean", "--older-than", "1ms", "--force"];
+    let kept = moat.args(clean).any_stdout().success().stdout_text();
+    assert!(kept.contains(&format!("kept       {id}")), "{kept}");
+    moat.args(["export", &id])
+        .arg(moat.root().join("out"))
+        .stderr_contains("could not be saved yet")
+        .stderr_contains("supervisor.log")
+        .status(1);
+    let diary = fs::read_to_string(moat.run_dir(&id).join("supervisor.log")).expect("a diary");
+    assert!(diary.contains("no space left"), "{diary}");
+    fs::remove_file(&full).expect("the file");
+    assert_saved(moat, &id);
+    assert_ended(moat, &id, EXITED_7);
+}
+
+/// What somebody else removed is gone: that is said, and the run becomes clean.
+#[test]
+fn somebody_removed_the_container() {
+    let Some(moat) = Moat::on(Docker) else { return };
+    copied(&moat, "");
+    let call = moat.run_with(["-b"], ["sh", "-c", WORK]);
+    let client = call.checkpoint("before-cleanup").spawn();
+    moat.wait_checkpoint("before-cleanup");
+    let id = moat.only_id();
+    let removed = std::process::Command::new("docker")
+        .args(["rm", "-f", &id])
+        .output();
+    assert!(removed.expect("docker").status.success());
+    moat.release_checkpoint("before-cleanup");
+    drop(client.wait());
+    assert_lost(&moat, &id);
+}
+
+#[test]
+fn somebody_removed_the_sandbox() {
+    let Some(moat) = Moat::on(Bwrap) else { return };
+    copied(&moat, "");
+    let call = moat.run_with(["-b"], ["sh", "-c", WORK]);
+    let client = call.checkpoint("before-cleanup").spawn();
+    moat.wait_checkpoint("before-cleanup");
+    let id = moat.only_id();
+    fs::remove_dir_all(moat.run_dir(&id).join("sandbox")).expect("the sandbox");
+    moat.release_checkpoint("before-cleanup");
+    drop(client.wait());
+    assert_lost(&moat, &id);
+}
+
+#[track_caller]
+fn assert_lost(moat: &Moat, id: &str) {
+    let record = assert_ended(moat, id, EXITED_7);
+    let error = record["error"].as_str().unwrap_or_default();
+    assert!(
+        error.contains("its copy of the workspace is lost"),
+        "{error}"
+    );
+    assert_eq!(crate::support::adoptions(moat, id), 0);
+    moat.args(["export", id])
+        .arg(moat.root().join("out"))
+        .stderr_contains("left no workspace")
+        .status(1);
+    moat.args(["destroy", id]).any_stdout().success();
 }

@@ -181,6 +181,20 @@ impl<'a> Call<'a> {
         done
     }
 
+    /// Runs it as a user who is not root; that user needs rights to the place.
+    #[track_caller]
+    pub(crate) fn as_nobody(&self) -> Done {
+        // The program may be where only root can get to.
+        let program = self.moat.root().join("moat-program");
+        if !program.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_moat"), &program).expect("a copy of the program");
+        }
+        let script = format!("shift; exec '{}' \"$@\"", program.display());
+        let user = ["setpriv", "--reuid", "65534", "--regid", "65534"];
+        let wrapper = [&user[..], &["--clear-groups", "sh", "-c", &script, "sh"]].concat();
+        Running::of(self.wrapped(&wrapper)).wait()
+    }
+
     /// Starts it. Expectations do not apply: see [`Running::wait`].
     #[track_caller]
     pub(crate) fn spawn(mut self) -> Running {

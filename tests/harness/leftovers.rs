@@ -1,4 +1,4 @@
-//! What must not be there after a test: containers, processes, half-made directories.
+//! What must not be there after a test: containers, networks, processes, half-made directories.
 
 use std::fs;
 use std::path::Path;
@@ -27,9 +27,10 @@ fn look(moat: &Moat) -> Vec<String> {
         .iter()
         .map(|process| format!("process {} {}", process.pid, process.command))
         .collect();
-    // One call of the engine at the end is enough: first let the processes go.
+    // The engine is asked at the end alone: first let the processes go.
     if found.is_empty() && moat.runtime == Some(Runtime::Docker) {
         found.extend(containers(moat).iter().map(|id| format!("container {id}")));
+        found.extend(networks(moat).iter().map(|id| format!("network {id}")));
     }
     found.extend(directories(moat));
     found
@@ -47,18 +48,32 @@ pub(super) fn sweep(moat: &Moat) {
     }
     if moat.runtime == Some(Runtime::Docker) {
         for id in containers(moat) {
-            let _ = Command::new("docker").args(["rm", "-f", &id]).output();
+            let args = ["rm", "--force", "--volumes", &id];
+            let _ = Command::new("docker").args(args).output();
+        }
+        for id in networks(moat) {
+            let _ = Command::new("docker").args(["network", "rm", &id]).output();
         }
     }
 }
 
 /// The containers that carry the label of this place's MOAT_HOME.
 pub(super) fn containers(moat: &Moat) -> Vec<String> {
+    labelled(moat, &["ps", "--all", "--quiet"])
+}
+
+/// The networks that carry it.
+pub(super) fn networks(moat: &Moat) -> Vec<String> {
+    labelled(moat, &["network", "ls", "--quiet"])
+}
+
+fn labelled(moat: &Moat, list: &[&str]) -> Vec<String> {
     let filter = format!("label=moat.home={}", moat.label());
     let listed = Command::new("docker")
-        .args(["ps", "--all", "--quiet", "--filter", &filter])
+        .args(list)
+        .args(["--filter", &filter])
         .output()
-        .expect("docker ps");
+        .expect("docker");
     let text = String::from_utf8_lossy(&listed.stdout);
     text.lines().map(str::to_owned).collect()
 }

@@ -230,6 +230,11 @@ impl Moat {
         leftovers::containers(self)
     }
 
+    /// The networks of this place.
+    pub(crate) fn networks(&self) -> Vec<String> {
+        leftovers::networks(self)
+    }
+
     /// What is left of runs, after some patience; nothing, if all is well.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         leftovers::find(self)

@@ -214,6 +214,73 @@ fn volumes_outlive_runs() {
     place.args(["volumes", "--json"]).stdout("[]\n").success();
 }
 
+/// What a workload makes of the root of its volume is not undone by the next run.
+#[test]
+fn the_root_of_a_volume_stays_as_it_was_left() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "name: shop\nbase_image: BASE\nvolumes: [{name: data, target: /data, type: volume}]\n",
+    );
+    let script = "stat -c '%a %u' /data; chmod 700 /data; touch -d @1000000000 /data";
+    for uid in [0, 1234] {
+        std::os::unix::fs::chown(place.workspace(), Some(uid), Some(uid)).expect("root");
+        place.quiet(script).stdout(format!("755 {uid}\n")).success();
+        place
+            .quiet("stat -c '%a %u %Y' /data")
+            .stdout(format!("700 {uid} 1000000000\n"))
+            .success();
+        place
+            .args(["volumes", "rm", "-f", "shop/data"])
+            .any_stdout()
+            .success();
+    }
+}
+
+/// What cannot be asked is said, and what a run has mounted is not removed.
+#[test]
+fn volumes_in_use_and_volumes_unknown() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "name: shop\nbase_image: BASE\nvolumes: [{name: b, target: /b}, {name: e, target: /e, type: volume}]\n",
+    );
+    let script = "echo x >/b/f; until [ -e /workspace/go ]; do sleep 0.05; done; cat /b/f";
+    let id = place.go(&["-q", "-b"], script).any_stdout().success();
+    let id = id.stdout_text().trim().to_owned();
+    place
+        .args(["volumes", "rm", "-f", "shop/e", "shop/b"])
+        .stderr_contains(&format!("is mounted by {id}"))
+        .status(1);
+    place.write("go", "");
+    place.args(["wait", &id]).success();
+    place.args(["logs", &id]).stdout("x\n").success();
+    let away = ("DOCKER_HOST", "unix:///nowhere.sock");
+    place
+        .args(["volumes", "-q"])
+        .env(away.0, away.1)
+        .stdout("shop/b\n")
+        .stderr_contains("the volumes it has are not known")
+        .success();
+    let rm = ["volumes", "rm", "-f"];
+    place
+        .args(rm)
+        .arg("shop/e")
+        .env(away.0, away.1)
+        .stderr_contains("no such volume")
+        .status(1);
+    place
+        .args(rm)
+        .arg("shop/b")
+        .env(away.0, away.1)
+        .stdout("shop/b\n")
+        .stderr_contains("warning: ")
+        .status(1);
+    place.args(rm).arg("shop/e").stdout("shop/e\n").success();
+}
+
 /// Two projects whose names and volumes read the same with a dash between them do not share one.
 #[test]
 fn volumes_of_projects_are_apart() {
@@ -236,6 +303,20 @@ fn volumes_of_projects_are_apart() {
         .args(["volumes", "rm", "-f", "a-b/c", "a/b-c"])
         .any_stdout()
         .success();
+}
+
+/// What the image has at /workspace is no part of a copy of the directory.
+#[test]
+fn a_copy_is_of_the_directory_alone() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    for mode in ["bind", "volume"] {
+        place.moat_yaml(&format!(
+            "base_image: BASE\nworkspace: {{mode: {mode}}}\nhooks: {{post_build_root: 'mkdir -p /workspace; echo x >/workspace/from-image'}}\n"
+        ));
+        place.quiet("ls").stdout("moat.yaml\n").success();
+    }
 }
 
 /// The anonymous volume of a workspace that is a copy goes with the run.

@@ -190,16 +190,36 @@ fn on_a_terminal_a_build_is_one_line() {
         text.contains('\r') && text.contains("post_build.sh"),
         "{text:?}"
     );
-    // What is left on the screen: each line as it was when the next one began.
-    let screen: Vec<&str> = text
-        .split("\r\n")
-        .map(|line| line.rsplit(['\r', '\u{1b}']).next().unwrap_or_default())
-        .collect();
-    assert!(
-        !screen
-            .iter()
-            .any(|line| line.contains("RUN ") || line.contains("one")),
-        "{text:?}"
-    );
+    let left = screen(&text);
+    assert!(!left.contains("RUN ") && !left.contains("one"), "{text:?}");
     assert!(text.contains("\r\nout\r\n"), "{text:?}");
+}
+
+/// What is left on a screen: the cursor goes back and up, and what is below it is erased.
+fn screen(text: &str) -> String {
+    let mut rows = vec![String::new()];
+    let mut row = 0;
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let after = &rest[letter.len_utf8()..];
+        let sequence = rest.strip_prefix("\u{1b}[").and_then(|sequence| {
+            let end = sequence.find(|letter: char| letter.is_ascii_alphabetic())?;
+            Some((&sequence[..end], &sequence[end..=end], &sequence[end + 1..]))
+        });
+        rest = sequence.map_or(after, |(_, _, rest)| rest);
+        match (sequence, letter) {
+            (Some((count, "A", _)), _) => row -= count.parse::<usize>().expect("a number"),
+            (Some((_, "J", _)), _) => {
+                rows.truncate(row);
+                rows.push(String::new());
+            }
+            (Some(_), _) | (None, '\r') => {}
+            (None, '\n') => {
+                row += 1;
+                rows.resize(rows.len().max(row + 1), String::new());
+            }
+            (None, letter) => rows[row].push(letter),
+        }
+    }
+    rows.join("\n")
 }

@@ -238,3 +238,47 @@ fn places_to_mount_on_are_the_owners() {
         .any_stdout()
         .success();
 }
+
+/// So are the directories between the home, or a copy of the workspace, and what is mounted in it.
+#[test]
+fn directories_around_mounts_are_the_owners() {
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    chown(place.workspace(), Some(1234), Some(1235)).expect("root");
+    let outside = place.root().join("outside");
+    std::fs::create_dir_all(outside.join("npm/deep")).expect("a directory");
+    std::fs::write(outside.join("file"), "outside\n").expect("a file");
+    let yaml = |more: &str| {
+        place.moat_yaml(&format!(
+            "base_image: BASE\n{more}mounts: [\"{0}:/home/moat/.config/gh:ro\", \"{0}/file:/home/moat/.ssh/known_hosts:ro\", \
+             \"{0}/npm:/home/moat/.npm\", \"{0}/file:/home/moat/.npm/deep/file\", \"{0}:/workspace/doc/x:ro\"]\n",
+            outside.display()
+        ));
+    };
+    for more in [
+        "",
+        "workspace: {mode: volume}\n",
+        "hooks: {post_build: 'true'}\n",
+    ] {
+        yaml(more);
+        place
+            .quiet(
+                "cat ~/.config/gh/file ~/.ssh/known_hosts && mkdir ~/.config/npm && touch ~/.ssh/config ~/mine doc/mine && \
+                 stat -c %u:%g ~ ~/.config ~/.ssh doc",
+            )
+            .stdout("outside\n".repeat(2) + &"1234:1235\n".repeat(4))
+            .success();
+    }
+    // A home that is mounted itself is left as it is.
+    place.moat_yaml(&format!(
+        "base_image: BASE\nmounts: [\"{0}:/home/moat\"]\n",
+        outside.display()
+    ));
+    place.quiet("cat ~/file").stdout("outside\n").success();
+    // What is mounted belongs to whom it belonged.
+    for name in ["npm", "npm/deep"] {
+        let metadata = std::fs::metadata(outside.join(name)).expect(name);
+        assert_eq!(metadata.uid(), 0, "{name}");
+    }
+}

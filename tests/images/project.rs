@@ -200,7 +200,9 @@ fn rebuild_builds_anew() {
     };
     let first = nonce(&[]);
     assert_eq!(nonce(&[]), first);
+    assert_eq!(place.calls("pull"), 0);
     let again = nonce(&["--rebuild"]);
+    assert_eq!(place.calls("pull"), 1, "the base, which is only here");
     assert_ne!(
         again, first,
         "from the first step, past the builder's cache"

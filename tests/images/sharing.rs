@@ -261,3 +261,39 @@ fn a_client_killed_during_a_build_changes_nothing() {
     place.args(["logs", &id]).stdout("built\n").success();
     place.assert_no_traces();
 }
+
+/// Who waits for a build is told so, and has its failure; who comes later tries again.
+#[test]
+fn a_failure_is_shared_by_those_who_wait() {
+    const RUNS: usize = 4;
+    let Some(place) = Place::busybox() else {
+        return;
+    };
+    place.moat_yaml(
+        "name: crowd\nbase_image: BASE\nhooks: {post_build: 'echo in-the-hook; exit 3'}\n",
+    );
+    let start = || place.go(&[], "true").checkpoint("building").spawn();
+    let first = start();
+    place.wait_checkpoint("building");
+    let others: Vec<Running> = (1..RUNS).map(|_| start()).collect();
+    for other in &others {
+        other.wait_stderr("waiting for another run to build the image moat/run:");
+    }
+    place.release_checkpoint("building");
+    let words = |done: &crate::harness::Done| {
+        let said = done.stderr_text();
+        let at = said.find("error: ").unwrap_or_else(|| panic!("{said}"));
+        said[at..].to_owned()
+    };
+    let first = first.wait();
+    assert_eq!(first.code, Some(125), "{first}");
+    assert!(words(&first).contains("in-the-hook"), "{first}");
+    for other in others {
+        let other = other.wait();
+        assert_eq!((other.code, words(&other)), (Some(125), words(&first)));
+    }
+    assert_eq!(place.builds(), 1);
+    place.quiet("true").any_stderr().status(125);
+    assert_eq!(place.builds(), 2);
+    place.assert_no_traces();
+}

@@ -12,6 +12,7 @@
 //! | `cgroups` | the control groups of the sandbox, if it has limits |
 //! | `hook` | the exit code of a script before the command that failed |
 //! | `workspace` | the workload's own copy of the workspace, if it has one |
+//! | `mounted` | where in that copy something else is mounted |
 //! | `status` | what `bwrap --json-status-fd` says: the child's pid, and at the end the exit code |
 
 mod cgroup;
@@ -24,6 +25,7 @@ mod tail;
 
 pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use init::{COMMAND as INIT, init};
+pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};
@@ -46,6 +48,7 @@ use super::{
 use crate::failpoint::checkpoint;
 use crate::store::{
     Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
+    remove_tree, write_atomically,
 };
 use tail::Tail;
 
@@ -220,7 +223,13 @@ impl Runtime for Bwrap {
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
         let copy = self.dir()?.join(WORKSPACE_COPY);
-        let packing = pack(&copy, &[], Stdio::from(into));
+        if !copy.exists() {
+            let message = format!("{} was removed by somebody else", copy.display());
+            return Err(Problem::NotFound(message));
+        }
+        let mounted = fs::read_to_string(self.dir()?.join(MOUNTED)).unwrap_or_default();
+        let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
+        let packing = pack(&copy, &without, Stdio::from(into));
         let packed = packing.and_then(Packing::finish);
         packed
             .map_err(|error| store_failed(&copy, &error))?
@@ -337,10 +346,7 @@ impl Runtime for Bwrap {
             self.kill_shim()?;
         }
         cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store_failed(dir, &error)),
-            _ => Ok(()),
-        }
+        remove_tree(dir).map_err(|error| store_failed(dir, &error))
     }
 
     /// Sandboxes are found through their runs: there is nowhere else to look.
@@ -351,6 +357,9 @@ impl Runtime for Bwrap {
 
 /// The workload's own copy of the workspace.
 const WORKSPACE_COPY: &str = "workspace";
+
+/// Where in that something else is mounted: a path per line, relative to it.
+const MOUNTED: &str = "mounted";
 
 /// What is the workspace of a sandbox.
 fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
@@ -364,13 +373,10 @@ fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
     let copy = dir.join(WORKSPACE_COPY);
     let failed = |error: io::Error| store_failed(&copy, &error);
     make_dir(&copy).map_err(failed)?;
-    let inside = format!("{}/", super::WORKSPACE);
-    let hidden = spec
-        .covered
-        .iter()
-        .filter_map(|path| path.strip_prefix(&inside));
-    let hidden: Vec<String> = hidden.map(str::to_owned).collect();
-    let mut packing = pack(&spec.workspace, &hidden, Stdio::piped()).map_err(failed)?;
+    let mounted = spec.mounted_in_workspace().join("\n");
+    write_atomically(&dir.join(MOUNTED), mounted.as_bytes()).map_err(failed)?;
+    let without = spec.not_copied();
+    let mut packing = pack(&spec.workspace, &without, Stdio::piped()).map_err(failed)?;
     let extracted = extract(packing.archive(), &copy).map_err(failed)?;
     let packed = packing.finish().map_err(failed)?;
     let words = packed.err().or((!extracted.status.success())

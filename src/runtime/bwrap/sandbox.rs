@@ -4,7 +4,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::{ContainerSpec, HOME, WORKSPACE};
-use crate::store::WorkspaceMode;
 
 /// Own namespaces for everything; `--unshare-user` always, or bwrap may fall back to less.
 pub(super) const NAMESPACES: [&str; 8] = [
@@ -22,6 +21,19 @@ pub(super) const NAMESPACES: [&str; 8] = [
 const SHOWN: [&str; 11] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu",
 ];
+
+/// What every sandbox has of its own.
+const OWN: [&str; 7] = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
+
+/// Whether there is, or can be made, a place to mount on: what is shown of a system is read-only.
+pub(crate) fn has_place(rootfs: Option<&Path>, target: &str) -> bool {
+    let path = target.trim_start_matches('/');
+    let top = path.split('/').next().unwrap_or_default();
+    let root = rootfs.unwrap_or(Path::new("/"));
+    let shown = rootfs.is_some() || SHOWN.iter().any(|shown| shown[1..] == *top);
+    let made = OWN.contains(&top) || !shown || !root.join(top).exists();
+    made || root.join(path).exists()
+}
 
 /// How deep below a shown directory private files are looked for.
 const DEPTH: usize = 4;
@@ -68,21 +80,8 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     }
     let workspace = super::workspace(dir, spec);
     add(&["--bind", &workspace.to_string_lossy(), WORKSPACE]);
-    if spec.workspace_mode == WorkspaceMode::Bind {
-        for path in &spec.covered {
-            add(&["--tmpfs", path, "--remount-ro", path]);
-        }
-    }
-    for mount in &spec.mounts {
-        let option = if mount.readonly {
-            "--ro-bind"
-        } else {
-            "--bind"
-        };
-        add(&[option, &mount.source.to_string_lossy(), &mount.target]);
-    }
-    for path in &spec.scratch {
-        add(&["--tmpfs", path]);
+    for (_, words) in places(spec) {
+        add(&words);
     }
     add(&["--chdir", WORKSPACE]);
     for (name, value) in [("PATH", PATH), ("HOME", HOME)] {
@@ -92,6 +91,26 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
         add(&["--setenv", name, value]);
     }
     args
+}
+
+/// What is mounted, empty or covered, with the words for it: what is inside something else after that.
+fn places(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
+    let mounts = spec.mounts.iter().filter_map(|mount| {
+        let option = if mount.readonly {
+            "--ro-bind"
+        } else {
+            "--bind"
+        };
+        let (source, target) = (mount.source.to_str()?, mount.target.as_str());
+        Some((target, vec![option, source, target]))
+    });
+    let scratch = spec.scratch.iter();
+    let scratch = scratch.map(|path| (path.as_str(), vec!["--tmpfs", path]));
+    let covers = spec.covers();
+    let covers = covers.map(|path| (path.as_str(), vec!["--tmpfs", path, "--remount-ro", path]));
+    let mut places: Vec<_> = mounts.chain(scratch).chain(covers).collect();
+    places.sort_by_key(|(path, _)| *path);
+    places
 }
 
 /// Shows the real directory `from` at `path`. A link (as `/bin` to `usr/bin`) stays a link.
@@ -106,7 +125,6 @@ fn show(from: &str, path: &str, add: &mut impl FnMut(&[&str])) {
 /// Shows the directories of another system, but for those that every sandbox has of its own. The root
 /// itself stays the sandbox's, so that there is a place for what is mounted.
 fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
-    let own = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
     let mut names: Vec<String> = std::fs::read_dir(root)
         .into_iter()
         .flatten()
@@ -114,7 +132,7 @@ fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     names.sort();
-    for name in names.iter().filter(|name| !own.contains(&name.as_str())) {
+    for name in names.iter().filter(|name| !OWN.contains(&name.as_str())) {
         show(&root.join(name).to_string_lossy(), &format!("/{name}"), add);
     }
 }

@@ -89,8 +89,10 @@ impl Request {
                 self.add(&["--env", name]);
                 self.environment.push((name.clone(), value.clone()));
             } else if value.contains('\n') {
-                let message = format!("the value of {name} may not contain a newline on docker");
-                return Err(Problem::Refused(message));
+                return Err(Problem::Refused(format!(
+                    "the value of {name} may not contain a newline on docker, whose client itself obeys \
+                     {name}: use another name, or a file (mounts in moat.yaml, -m)"
+                )));
             } else {
                 let line = format!("{name}={value}\n");
                 self.input.extend_from_slice(line.as_bytes());
@@ -105,9 +107,19 @@ impl Request {
 
 /// Whether a variable means something to the client itself.
 pub(super) fn obeyed_by_client(name: &str) -> bool {
-    let prefixes = ["DOCKER_", "BUILDKIT_", "LD_", "GO", "SSL_", "XDG_", "OTEL_"];
+    let prefixes = ["DOCKER_", "BUILDKIT_", "LD_", "SSL_", "XDG_", "OTEL_"];
     let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
+    // Those of the language that it is written in: GOOGLE_CREDENTIALS is not among them.
+    let runtime = [
+        "GOCOVERDIR",
+        "GODEBUG",
+        "GOGC",
+        "GOMAXPROCS",
+        "GOMEMLIMIT",
+        "GOTRACEBACK",
+    ];
     matches!(name, "HOME" | "PATH" | "TMPDIR" | "LANG" | "NO_COLOR")
+        || runtime.contains(&name)
         || prefixes.iter().any(|prefix| name.starts_with(prefix))
         || proxies.contains(&name.to_ascii_lowercase().as_str())
 }

@@ -33,7 +33,9 @@ pub(super) fn classify(stderr: &str) -> Problem {
     if says(&["no such image", "unable to find image"]) {
         return Problem::ImageMissing(text);
     }
-    if says(&["no such container", "no such object", "no such network"]) {
+    // Of a network the engine speaks in other words than its client.
+    let no_network = text.starts_with("network ") && text.contains(" not found");
+    if no_network || says(&["no such container", "no such object", "no such network"]) {
         return Problem::NotFound(text);
     }
     if says(TRANSIENT) {
@@ -106,6 +108,11 @@ mod tests {
             "not-found",
         ),
         ("error: no such object: x", "not-found"),
+        ("Error: No such network: x", "not-found"),
+        (
+            "Error response from daemon: network run_0123456789ab not found\nexit status 1",
+            "not-found",
+        ),
         (
             "Error response from daemon: No such image: nosuch:1",
             "image",

@@ -22,11 +22,8 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     for mount in storage(spec) {
         request.add(&["--mount", &mount]);
     }
-    // Where the workspace is a copy, what is hidden was not copied.
-    if spec.workspace_mode == WorkspaceMode::Bind {
-        for path in &spec.covered {
-            request.add(&["--tmpfs", &format!("{path}:ro")]);
-        }
+    for path in spec.covers() {
+        request.add(&["--tmpfs", &format!("{path}:ro")]);
     }
     let owner = format!("uid={},gid={}", spec.user.uid, spec.user.gid);
     for path in &spec.scratch {
@@ -35,7 +32,9 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which it may not write to.
-        request.add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
+        if fill::home_in_memory(spec) {
+            request.add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
+        }
         if !spec.env.iter().any(|(name, _)| name == "HOME") {
             request.add(&["--env", &format!("HOME={HOME}")]);
         }
@@ -73,8 +72,8 @@ fn storage(spec: &ContainerSpec) -> Vec<String> {
     let workspace = spec.workspace.to_string_lossy();
     let mut mounts = vec![match spec.workspace_mode {
         WorkspaceMode::Bind => mount("bind", &workspace, WORKSPACE, false),
-        // Without a name: it goes with the container.
-        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE}"),
+        // Without a name: it goes with the container. Without what the image has there.
+        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE},volume-nocopy"),
     }];
     for bind in &spec.mounts {
         let source = bind.source.to_string_lossy();

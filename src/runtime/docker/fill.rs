@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::problem::{Problem, Result};
-use super::super::{ContainerSpec, WORKSPACE};
+use super::super::{ContainerSpec, HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
 /// Where the container keeps what it tells moat.
@@ -21,9 +21,16 @@ pub(super) const PRE_RUN: &str = "sh -ec \"$1\" pre_run </dev/null; code=$?; shi
     if [ $code != 0 ]; then echo $code >/run/moat/pre-run-failed; exit $code; fi; exec \"$@\"";
 
 /// The directories that are to be the user's, as an archive of entries below the root; `None` if there
-/// are none.
-pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
+/// are none. `new`: those of volumes that are not the user's yet.
+pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<Vec<u8>>> {
+    let places = between(spec);
     let mut paths: Vec<(&str, u32)> = Vec::new();
+    for path in &places {
+        match path == HOME && !spec.has_home {
+            true => paths.push((path, 0o700)),
+            false => paths.push((path, MODE)),
+        }
+    }
     if spec.pre_run.is_some() {
         paths.push((NOTES, MODE));
     }
@@ -33,9 +40,7 @@ pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
         let mode = metadata.map_or(MODE, |metadata| metadata.mode() & 0o7777);
         paths.push((WORKSPACE, mode));
     }
-    // Nothing can be put into a read-only one, not even an owner.
-    let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
-    paths.extend(writable.map(|volume| (volume.target.as_str(), MODE)));
+    paths.extend(new.iter().map(|path| (*path, MODE)));
     if paths.is_empty() {
         return Ok(None);
     }
@@ -48,7 +53,55 @@ pub(super) fn directories(spec: &ContainerSpec) -> Result<Option<Vec<u8>>> {
     Ok(Some(archive))
 }
 
-const BLOCK: usize = 512;
+/// Whether the user's home is in memory: the image has none, and nothing is mounted there or in it.
+pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
+    let needs_one = spec.user.uid != 0 && !spec.has_home;
+    needs_one && !targets(spec).any(|target| target == HOME || is_below(target, HOME))
+}
+
+/// The directories between the user's own ones and what is mounted deeper in them, and the home itself
+/// where the image has none. The engine would make them root's.
+fn between(spec: &ContainerSpec) -> Vec<String> {
+    let mut own = Vec::new();
+    if spec.user.uid != 0 {
+        own.push(HOME);
+    }
+    if spec.workspace_mode == WorkspaceMode::Volume {
+        own.push(WORKSPACE);
+    }
+    let mut places: Vec<String> = Vec::new();
+    for target in targets(spec) {
+        for root in own.iter().filter(|root| is_below(target, root)) {
+            if *root == HOME && !spec.has_home {
+                places.push(HOME.to_owned());
+            }
+            let parts = target[root.len() + 1..].match_indices('/');
+            places.extend(parts.map(|(at, _)| target[..root.len() + 1 + at].to_owned()));
+        }
+    }
+    // What is mounted itself is not the container's. A longer path has no place in an archive.
+    let is_mounted =
+        |path: &str| targets(spec).any(|target| target == path || is_below(path, target));
+    places.retain(|path| !is_mounted(path) && path.len() < 100);
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    let mounts = spec.mounts.iter().map(|mount| mount.target.as_str());
+    mounts.chain(spec.volumes.iter().map(|volume| volume.target.as_str()))
+}
+
+/// The size of a header, in bytes.
+pub(super) const BLOCK: usize = 512;
+
+/// Whether the first entry of an archive is root's. (Of who has a number too large for a header, the
+/// first entry says that alone: `x`.)
+pub(super) fn is_roots(header: &[u8]) -> bool {
+    let uid = header.get(108..116).unwrap_or_default();
+    header.get(156) != Some(&b'x') && uid.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
+}
 
 /// The mode of a directory that has none of its own yet.
 const MODE: u32 = 0o755;

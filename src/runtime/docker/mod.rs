@@ -28,9 +28,9 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, tty,
+    Network, Runtime, ServiceSpec, WORKSPACE, in_workspace, tty,
 };
-use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, pack};
+use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
 /// The environment variables by which the client finds its engine.
 pub(super) const SETTINGS: [&str; 5] = [
@@ -117,7 +117,7 @@ impl Docker {
 
     /// Puts into a new container what belongs there.
     fn fill(&self, spec: &ContainerSpec) -> Result<()> {
-        if let Some(archive) = fill::directories(spec)? {
+        if let Some(archive) = fill::directories(spec, &self.new_volumes(spec)?)? {
             let mut command = self.command();
             command.args(["cp", "-", &format!("{}:/", spec.handle)]);
             self.finish(&mut command, &archive, PATIENCE, &|| true)?;
@@ -125,13 +125,9 @@ impl Docker {
         if spec.workspace_mode == WorkspaceMode::Bind {
             return Ok(());
         }
-        let inside = format!("{WORKSPACE}/");
-        let hidden = spec
-            .covered
-            .iter()
-            .filter_map(|path| path.strip_prefix(&inside));
-        let hidden: Vec<String> = hidden.map(str::to_owned).collect();
-        let mut tar = pack(&spec.workspace, &hidden, Stdio::piped()).map_err(no_tar)?;
+        // The engine would write into what is mounted there.
+        let without = spec.not_copied();
+        let mut tar = pack(&spec.workspace, &without, Stdio::piped()).map_err(no_tar)?;
         let archive = tar.archive();
         let mut command = self.command();
         command.args(["cp", "-", &format!("{}:{WORKSPACE}", spec.handle)]);
@@ -139,6 +135,32 @@ impl Docker {
         let packed = tar.finish().map_err(no_tar)?;
         copied?;
         packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+    }
+
+    /// Where volumes are mounted that nobody has given to the workload's user yet. What the user made of
+    /// its own ones stays as it is.
+    fn new_volumes<'a>(&self, spec: &'a ContainerSpec) -> Result<Vec<&'a str>> {
+        let mut found = Vec::new();
+        // Nothing can be put into a read-only one, not even an owner.
+        let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
+        for volume in writable.filter(|_| spec.user.uid != 0) {
+            let from = format!("{}:{}", spec.handle, volume.target);
+            let mut command = self.command();
+            command.args(["cp", &from, "-"]);
+            let header = child::head(&mut command, fill::BLOCK, PATIENCE);
+            if fill::is_roots(&header.map_err(|error| failed(&error))?) {
+                found.push(volume.target.as_str());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where in the workspace of a container something else is mounted, relative to it.
+    fn mounted_in_workspace(&self, handle: &str) -> Result<Vec<String>> {
+        let format = "{{range .Mounts}}{{println .Destination}}{{end}}\
+            {{range $path, $_ := .HostConfig.Tmpfs}}{{println $path}}{{end}}";
+        let inspect = ["inspect", "--type", "container", "--format", format, handle];
+        Ok(in_workspace(self.call(&inspect)?.stdout.lines()))
     }
 
     /// Runs a client whose input or output is large.
@@ -327,7 +349,20 @@ impl Runtime for Docker {
         let mut command = self.command();
         let from = format!("{handle}:{WORKSPACE}/.");
         command.args(["cp", &from, "-"]);
-        self.copy(&mut command, Stdio::null(), Stdio::from(into))
+        let without = self.mounted_in_workspace(handle)?;
+        if without.is_empty() {
+            return self.copy(&mut command, Stdio::null(), Stdio::from(into));
+        }
+        // The engine's copy has in it what is mounted there, secrets and caches.
+        let failed = |error: io::Error| Problem::Refused(crate::error::reason(&error));
+        let (archive, out) = io::pipe().map_err(failed)?;
+        let filter = std::thread::spawn(move || leave_out(archive, into, &without));
+        let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
+        match filter.join().unwrap_or(Ok(())) {
+            // The engine's client says why the archive ended too early.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(failed(error)),
+            filtered => copied.and(filtered.map_err(failed)),
+        }
     }
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {

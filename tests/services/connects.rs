@@ -1,0 +1,235 @@
+//! A workload and its services: reached by URL and by parts, each with its own password and content.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::harness::Moat;
+use crate::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
+
+const ALL: [&str; 4] = [SERVERS, POSTGRES, REDIS, MARIADB];
+
+const THREE: &str = "\
+base_image: moat-test/servers:1
+dependencies: [postgres@15, redis@7, mariadb@10.11]
+services:
+  postgres: {image: moat-test/postgres:15}
+  redis: {image: moat-test/redis:7}
+  mariadb: {image: moat-test/mariadb:10.11}
+";
+
+/// What a client of MariaDB does with a URL, in a shell.
+const BY_URL: &str = r#"
+decoded() { printf '%b' "$(printf %s "$1" | sed 's/%\(..\)/\\x\1/g')"; }
+maria() { # URL STATEMENT
+    local rest=${1#mysql://} user password address
+    user=${rest%%:*} rest=${rest#*:}
+    password=${rest%%@*} rest=${rest#*@}
+    address=${rest%%/*}
+    MYSQL_PWD=$(decoded "$password") mariadb -BN -h "${address%:*}" -P "${address#*:}" -u "$user" "${rest#*/}" -e "$2"
+}
+"#;
+
+/// Writes by URL, reads by parts; and who has a wrong password reads nothing.
+#[test]
+fn by_url_and_by_parts() {
+    let Some(place) = Place::with(&ALL) else {
+        return;
+    };
+    place.moat_yaml(THREE);
+    let script = r#"set -eu
+psql -qAt "$MOAT_POSTGRES_URL" -c 'create table t (v text)' -c "insert into t values ('from postgres')"
+export PGPASSWORD=$MOAT_POSTGRES_PASSWORD
+psql -qAt -h "$MOAT_POSTGRES_HOST" -p "$MOAT_POSTGRES_PORT" -U "$MOAT_POSTGRES_USER" -d "$MOAT_POSTGRES_DB" -c 'select v from t'
+
+redis-cli -u "$MOAT_REDIS_URL" set k 'from redis' 2>/dev/null
+REDISCLI_AUTH=$MOAT_REDIS_PASSWORD redis-cli -h "$MOAT_REDIS_HOST" -p "$MOAT_REDIS_PORT" get k
+
+maria "$MOAT_MARIADB_URL" "create table t (v text); insert into t values ('from mariadb')"
+export MYSQL_PWD=$MOAT_MARIADB_PASSWORD
+mariadb -BN -h "$MOAT_MARIADB_HOST" -P "$MOAT_MARIADB_PORT" -u "$MOAT_MARIADB_USER" "$MOAT_MARIADB_DB" -e 'select v from t'
+
+export PGPASSWORD=wrong MYSQL_PWD=wrong REDISCLI_AUTH=wrong
+psql -qAt -h postgres -U postgres -c 'select 1' 2>&1 | grep -o 'password authentication failed'
+redis-cli -h redis get k 2>&1 | grep -o 'NOAUTH' | head -n 1
+mariadb -BN -h mariadb -u root -e 'select 1' 2>&1 | grep -o 'Access denied'
+"#;
+    let call = place.args(["run", "--quiet", "--", "bash", "-c"]);
+    call.arg(format!("{BY_URL}{script}"))
+        .stdout(
+            "from postgres\nOK\nfrom redis\nfrom mariadb\n\
+             password authentication failed\nNOAUTH\nAccess denied\n",
+        )
+        .success();
+}
+
+/// No harmless word anywhere: quotes, a backslash, what a shell would expand.
+const AWKWARD: &str = r#"a"b\c'd $HOME `id` #%x"#;
+
+/// Instances of their own, with the user's own names, and passwords that have to be quoted.
+#[test]
+fn aliases_and_own_values() {
+    let Some(place) = Place::with(&ALL) else {
+        return;
+    };
+    place.write("password", AWKWARD);
+    place.moat_yaml(
+        r#"
+base_image: moat-test/servers:1
+dependencies: [postgres@15, redis@7, mariadb@10.11]
+services:
+  postgres: {image: moat-test/postgres:15}
+  analytics:
+    service: postgres
+    image: moat-test/postgres:15
+    env: {POSTGRES_DB: facts, POSTGRES_USER: ana, POSTGRES_PASSWORD: "p@ss/w:rd%"}
+  redis: {image: moat-test/redis:7}
+  job-queue:
+    service: redis
+    image: moat-test/redis:7
+    env: {REDIS_PASSWORD: "file://password"}
+  mariadb:
+    image: moat-test/mariadb:10.11
+    env: {MARIADB_DATABASE: shop, MARIADB_ROOT_PASSWORD: "file://password"}
+"#,
+    );
+    let script = r#"set -eu
+psql -qAt "$MOAT_POSTGRES_URL" -c 'create table t (v text)'
+psql -qAt "$MOAT_ANALYTICS_URL" -c "select current_user, current_database(), to_regclass('t') is null"
+PGPASSWORD=$MOAT_ANALYTICS_PASSWORD psql -qAt -h "$MOAT_ANALYTICS_HOST" -p "$MOAT_ANALYTICS_PORT" \
+    -U "$MOAT_ANALYTICS_USER" -d "$MOAT_ANALYTICS_DB" -c 'select 1'
+echo "$MOAT_ANALYTICS_HOST $MOAT_ANALYTICS_USER $MOAT_ANALYTICS_DB $MOAT_ANALYTICS_PASSWORD"
+echo "$MOAT_ANALYTICS_URL"
+[ "$MOAT_POSTGRES_PASSWORD" != "$MOAT_ANALYTICS_PASSWORD" ]
+
+redis-cli -u "$MOAT_REDIS_URL" set k v 2>/dev/null
+echo "[$(redis-cli -u "$MOAT_JOB_QUEUE_URL" get k 2>/dev/null)]"
+REDISCLI_AUTH=$MOAT_JOB_QUEUE_PASSWORD redis-cli -h "$MOAT_JOB_QUEUE_HOST" ping
+
+maria "$MOAT_MARIADB_URL" 'select database()'
+MYSQL_PWD=$(cat password) mariadb -BN -h "$MOAT_MARIADB_HOST" -u root "$MOAT_MARIADB_DB" -e 'select 2'
+"#;
+    let call = place.args(["run", "--quiet", "--", "bash", "-c"]);
+    call.arg(format!("{BY_URL}{script}"))
+        .stdout(
+            "ana|facts|t\n1\nanalytics ana facts p@ss/w:rd%\n\
+             postgresql://ana:p%40ss%2Fw%3Ard%25@analytics:5432/facts\n\
+             OK\n[]\nPONG\nshop\n2\n",
+        )
+        .success();
+}
+
+/// Values of a service that are looked up elsewhere, by the client, when the run starts.
+#[test]
+fn secrets_of_services() {
+    let Some(place) = Place::with(&[SERVERS, REDIS]) else {
+        return;
+    };
+    fs::write(place.user_home().join("password"), "from-a-file\n").expect("a file");
+    place.moat_yaml(
+        r#"
+base_image: moat-test/servers:1
+dependencies: [redis@7]
+services:
+  redis: {image: moat-test/redis:7, env: {REDIS_PASSWORD: "env://S3CRET_PLACE"}}
+  other: {service: redis, image: moat-test/redis:7, env: {REDIS_PASSWORD: file://~/password}}
+"#,
+    );
+    let script = "for auth in from-the-environment from-a-file; do \
+                      for host in redis other; do \
+                          echo \"$auth $host $(REDISCLI_AUTH=$auth redis-cli -h $host ping 2>/dev/null)\"; \
+                      done; \
+                  done; echo $MOAT_REDIS_PASSWORD $MOAT_OTHER_PASSWORD";
+    place
+        .quiet(script)
+        .env("S3CRET_PLACE", "from-the-environment")
+        .stdout(
+            "from-the-environment redis PONG\n\
+             from-the-environment other NOAUTH Authentication required.\n\
+             from-a-file redis NOAUTH Authentication required.\n\
+             from-a-file other PONG\n\
+             from-the-environment from-a-file\n",
+        )
+        .success();
+    let runs = place.ids();
+    place
+        .quiet("true")
+        .stderr(
+            "error: cannot get the secret REDIS_PASSWORD: the variable S3CRET_PLACE is not set\n  \
+             hint: set it in the environment of moat\n",
+        )
+        .status(125);
+    assert_eq!(place.ids(), runs, "nothing was made");
+}
+
+/// Exactly the variables that are documented, and what somebody sets himself stays as it is.
+#[test]
+fn the_variables_of_a_workload() {
+    let Some(place) = Place::with(&[SERVERS, POSTGRES, REDIS]) else {
+        return;
+    };
+    place.moat_yaml(
+        "base_image: moat-test/servers:1\n\
+         dependencies: [postgres@15, redis@7]\n\
+         env: {MOAT_POSTGRES_DB: mine}\n\
+         services:\n  \
+           postgres: {image: moat-test/postgres:15}\n  \
+           redis: {image: moat-test/redis:7}\n",
+    );
+    let script = "env | grep -v PASSWORD= | grep -v URL= | grep ^MOAT_ | sort; \
+                  env | grep ^MOAT_ | cut -d= -f1 | grep -E 'PASSWORD|URL' | sort";
+    place
+        .quiet(script)
+        .stdout(
+            "MOAT_POSTGRES_DB=mine\nMOAT_POSTGRES_HOST=postgres\nMOAT_POSTGRES_PORT=5432\n\
+             MOAT_POSTGRES_USER=postgres\nMOAT_REDIS_HOST=redis\nMOAT_REDIS_PORT=6379\n\
+             MOAT_POSTGRES_PASSWORD\nMOAT_POSTGRES_URL\nMOAT_REDIS_PASSWORD\nMOAT_REDIS_URL\n",
+        )
+        .success();
+}
+
+/// What each service of the registry tells the workload: no more and no less.
+#[test]
+fn the_variables_of_all_services() {
+    let moat = Moat::new().env("MOAT_RUNTIME", "docker");
+    moat.write(
+        "moat.yaml",
+        "dependencies: [mailpit, mariadb, ministack, mysql, ollama, postgres, rabbitmq, redis, valkey]\n",
+    );
+    let call = moat.args(["run", "--dry-run", "--json", "--", "true"]);
+    let plan = call.any_stdout().success().json();
+    let services = plan["services"].as_array().expect("services").iter();
+    let exports: Vec<_> = services
+        .map(|service| json!([service["name"], service["exports"]]))
+        .collect();
+    assert_eq!(
+        json!(exports),
+        json!([
+            [
+                "mailpit",
+                of("MAILPIT", &["HOST", "PORT", "WEB_PORT", "URL"])
+            ],
+            ["mariadb", of("MARIADB", &WHOLE)],
+            ["ministack", of("MINISTACK", &["HOST", "PORT", "URL"])],
+            ["mysql", of("MYSQL", &WHOLE)],
+            ["ollama", of("OLLAMA", &["HOST", "PORT", "URL"])],
+            ["postgres", of("POSTGRES", &WHOLE)],
+            [
+                "rabbitmq",
+                of(
+                    "RABBITMQ",
+                    &["HOST", "PORT", "MANAGEMENT_PORT", "USER", "PASSWORD", "URL"]
+                )
+            ],
+            ["redis", of("REDIS", &["HOST", "PORT", "PASSWORD", "URL"])],
+            ["valkey", of("VALKEY", &["HOST", "PORT", "PASSWORD", "URL"])],
+        ])
+    );
+}
+
+const WHOLE: [&str; 6] = ["HOST", "PORT", "USER", "PASSWORD", "DB", "URL"];
+
+fn of(service: &str, parts: &[&str]) -> Vec<String> {
+    let parts = parts.iter();
+    parts.map(|part| format!("MOAT_{service}_{part}")).collect()
+}

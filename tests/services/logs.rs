@@ -1,0 +1,104 @@
+//! `moat logs --service`: what a service said, while it speaks and afterwards.
+
+use serde_json::Value;
+
+use crate::harness::{IMAGE, until};
+use crate::place::Place;
+use crate::support::wait_for;
+
+/// A service that says what is written to a file of its cache, line by line.
+const TALKER: &str = "\
+talker:
+  type: service
+  description: Says what it is told
+  image: moat-test/busybox:{version}
+  default: '1'
+  ports: {default: 1}
+  cache: /told
+  command: |
+    touch /told/lines
+    echo to-stderr >&2
+    exec tail -f /told/lines
+  ready: test -e /told/lines
+";
+
+fn talker() -> Option<Place> {
+    let place = Place::with(&[])?;
+    place.registry(TALKER);
+    place.moat_yaml(&format!("base_image: {IMAGE}\ndependencies: [talker]\n"));
+    Some(place)
+}
+
+/// Tells it to say something.
+fn tell(place: &Place, text: &str) {
+    let path = place.home().join("cache/talker/lines");
+    let mut all = std::fs::read(&path).expect("it is there");
+    all.extend_from_slice(text.as_bytes());
+    std::fs::write(path, all).expect("its lines");
+}
+
+#[test]
+fn what_a_service_says() {
+    let Some(place) = talker() else { return };
+    let id = place.behind(&format!("{} exit 7", wait_for("go")));
+    let logs = |flags: &[&str]| place.args(["logs", &id, "--service", "talker"]).args(flags);
+    let follower = logs(&["-f", "--stdout"]).spawn();
+    tell(&place, "one\ntwo\n");
+    follower.wait_stdout("one\ntwo\n");
+    until("all is kept", || {
+        place.service_log(&id, "talker").contains("two")
+    });
+    logs(&[])
+        .stdout("one\ntwo\n")
+        .stderr("to-stderr\n")
+        .success();
+    logs(&["--stderr"]).stderr("to-stderr\n").success();
+    logs(&["-n", "1"]).stdout("two\n").success();
+    logs(&["--raw", "--stdout"]).stdout("one\ntwo\n").success();
+    let json = logs(&["--json", "--stdout"]).any_stdout().success();
+    let entries: Vec<Value> = json
+        .stdout_text()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let lines: Vec<_> = entries.iter().map(|entry| &entry["line"]).collect();
+    assert_eq!(lines, ["one", "two"]);
+    assert!(entries.iter().all(|entry| entry["stream"] == "stdout"));
+    // It is none of the workload's output.
+    place.args(["logs", &id, "--raw"]).success();
+    tell(&place, "last words\n");
+    follower.wait_stdout("last words\n");
+    place.write("go", "");
+    let done = follower.wait();
+    assert_eq!(
+        (done.code, done.stdout_text().as_str()),
+        (Some(0), "one\ntwo\nlast words\n"),
+        "{done}"
+    );
+    place.args(["wait", &id]).status(7);
+    logs(&["-f", "--stdout"])
+        .stdout("one\ntwo\nlast words\n")
+        .success();
+}
+
+/// A service that is not there: which there are.
+#[test]
+fn unknown_services() {
+    let Some(place) = talker() else { return };
+    place.quiet("true").success();
+    let id = place.only_id();
+    place
+        .args(["logs", &id, "--service", "talkr"])
+        .stderr(
+            "error: [ID]: unknown service 'talkr' (did you mean 'talker'?)\n  \
+             hint: see them all: moat services [ID]\n",
+        )
+        .status(1);
+    place
+        .args(["logs", "--service", "../../run"])
+        .stderr(
+            "error: [ID]: unknown service '../../run'\n  \
+             hint: see them all: moat services [ID]\n",
+        )
+        .status(1);
+}

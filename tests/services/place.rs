@@ -1,0 +1,244 @@
+//! A place with docker, the images of servers, and an eye on what their containers leave in the
+//! engine.
+
+use std::fs;
+use std::io::Write;
+use std::ops::Deref;
+use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use serde_json::Value;
+
+use crate::harness::{Call, IMAGE, Moat, Runtime, skip};
+use crate::support::docker_through;
+
+/// What workloads run in that talk to servers.
+pub(crate) const SERVERS: &str = "moat-test/servers:1";
+pub(crate) const POSTGRES: &str = "moat-test/postgres:15";
+pub(crate) const MARIADB: &str = "moat-test/mariadb:10.11";
+pub(crate) const REDIS: &str = "moat-test/redis:7";
+pub(crate) const OLLAMA: &str = "moat-test/ollama-stand-in:1";
+
+/// Whoever measures times has the machine for himself, as far as this program goes.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Held as long as a place is there.
+pub(crate) enum Share {
+    Shared {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    Alone {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
+}
+
+/// The place. What containers of it leave in the engine fails the test: containers, networks, and the
+/// volumes without a name that images of servers bring along.
+pub(crate) struct Place {
+    moat: Moat,
+    /// Images made for this place, which go with it.
+    images: Vec<String>,
+    _share: Share,
+}
+
+impl Place {
+    /// `None`: docker or one of the images is missing, and the test is skipped, loudly.
+    pub(crate) fn with(images: &[&str]) -> Option<Place> {
+        let guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Place::sharing(images, Share::Shared { _guard: guard })
+    }
+
+    /// The same without anybody beside it.
+    pub(crate) fn alone(images: &[&str]) -> Option<Place> {
+        let guard = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        Place::sharing(images, Share::Alone { _guard: guard })
+    }
+
+    fn sharing(images: &[&str], share: Share) -> Option<Place> {
+        let moat = Moat::on(Runtime::Docker)?;
+        let all = [&["image", "inspect", "--format", "there"], images].concat();
+        if let (false, Err(why)) = (images.is_empty(), docker_may_fail(&all)) {
+            skip(&format!("{why} (tests/setup images)"));
+            return None;
+        }
+        // Every call is noted, and which volumes a new container has.
+        let script = format!(
+            "printf '%s\\n' \"$*\" >>'{root}/calls'\n\
+             [ \"$1\" != start ] || [ ! -e '{root}/slow' ] || sleep 1\n\
+             [ \"$1\" = create ] || exec docker \"$@\"\n\
+             docker \"$@\" || exit\n\
+             docker inspect --format \
+             '{{{{range .Mounts}}}}{{{{if eq .Type \"volume\"}}}}{{{{println .Name}}}}{{{{end}}}}{{{{end}}}}' \
+             \"$3\" >>'{root}/volumes'\n",
+            root = moat.root().display()
+        );
+        Some(Place {
+            moat: docker_through(moat, &script),
+            images: Vec::new(),
+            _share: share,
+        })
+    }
+
+    /// Builds an image that goes with this place.
+    pub(crate) fn image(&mut self, dockerfile: &str) -> String {
+        let mark = self.root().file_name().expect("it has a name");
+        let tag = format!(
+            "moat-test/svc-{}-{}:1",
+            mark.to_string_lossy(),
+            self.images.len()
+        );
+        let mut build = Command::new("docker")
+            .args(["build", "--quiet", "--force-rm", "--tag", &tag, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("docker");
+        let mut stdin = build.stdin.take().expect("its input");
+        stdin.write_all(dockerfile.as_bytes()).expect("it reads");
+        drop(stdin);
+        let done = build.wait_with_output().expect("docker ends");
+        assert!(done.status.success(), "{dockerfile}");
+        self.images.push(tag.clone());
+        tag
+    }
+
+    /// Writes moat.yaml.
+    pub(crate) fn moat_yaml(&self, text: &str) {
+        self.write("moat.yaml", text);
+    }
+
+    /// Writes a file of the registry.
+    pub(crate) fn registry(&self, text: &str) {
+        let dir = self.home().join("registry.d");
+        fs::create_dir_all(&dir).expect("registry.d");
+        fs::write(dir.join("test.yaml"), text).expect("an entry");
+    }
+
+    /// A call of `moat run FLAGS -- bash -c SCRIPT` or, on busybox, `sh -c SCRIPT`.
+    pub(crate) fn go(&self, flags: &[&str], script: &str) -> Call<'_> {
+        let call = self.args(["run"]).args(flags);
+        call.args(["--", "sh", "-c", script])
+    }
+
+    /// The same, quiet.
+    pub(crate) fn quiet(&self, script: &str) -> Call<'_> {
+        self.go(&["--quiet"], script)
+    }
+
+    /// Starts it in the background; gives the id of the run.
+    #[track_caller]
+    pub(crate) fn behind(&self, script: &str) -> String {
+        let call = self.go(&["--quiet", "-b"], script).any_stdout();
+        call.success().stdout_text().trim().to_owned()
+    }
+
+    /// From now on the engine takes a second longer to start a container.
+    pub(crate) fn slow_down(&self) {
+        fs::write(self.root().join("slow"), "").expect("a file");
+    }
+
+    /// All arguments that docker was called with so far, a call on a line.
+    pub(crate) fn calls(&self) -> String {
+        fs::read_to_string(self.root().join("calls")).unwrap_or_default()
+    }
+
+    /// What is recorded of a service.
+    #[track_caller]
+    pub(crate) fn service(&self, id: &str, name: &str) -> Value {
+        let record = self.record(id);
+        let mut services = record["services"].as_array().expect("services").iter();
+        let service = services.find(|service| service["name"] == name);
+        service.unwrap_or_else(|| panic!("{record:#}")).clone()
+    }
+
+    /// The container of a service.
+    #[track_caller]
+    pub(crate) fn container(&self, id: &str, name: &str) -> String {
+        let service = self.service(id, name);
+        service["handle"].as_str().expect("a handle").to_owned()
+    }
+
+    /// What a service's log has of what moat and the service said, as one text.
+    #[track_caller]
+    pub(crate) fn service_log(&self, id: &str, name: &str) -> String {
+        let path = self.run_dir(id).join(format!("services/{name}.jsonl"));
+        fs::read_to_string(path).expect("the log of a service")
+    }
+
+    /// Nothing is left of any run: in the engine, of processes, of locks.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self) {
+        let left = self.leftovers();
+        assert!(left.is_empty(), "left behind: {left:?}");
+        let volumes = fs::read_to_string(self.root().join("volumes")).unwrap_or_default();
+        let there = docker(&["volume", "ls", "--quiet"]);
+        let mut there = there.lines();
+        let left = there.find(|name| volumes.lines().any(|volume| volume == *name));
+        assert_eq!(left, None, "a volume is left");
+        let locks: Vec<_> = fs::read_dir(self.home().join("locks"))
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        assert!(locks.is_empty(), "locks are left: {locks:?}");
+    }
+}
+
+impl Deref for Place {
+    type Target = Moat;
+
+    fn deref(&self) -> &Moat {
+        &self.moat
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_nothing_left();
+        }
+        for image in &self.images {
+            let _ = docker_may_fail(&["rmi", "--force", image]);
+        }
+    }
+}
+
+/// What docker prints; it must succeed.
+#[track_caller]
+pub(crate) fn docker(args: &[&str]) -> String {
+    match docker_may_fail(args) {
+        Ok(text) => text,
+        Err(text) => panic!("docker {args:?}: {text}"),
+    }
+}
+
+pub(crate) fn docker_may_fail(args: &[&str]) -> Result<String, String> {
+    let done = Command::new("docker").args(args).output().expect("docker");
+    match done.status.success() {
+        true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
+        false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+    }
+}
+
+/// What docker knows of a container.
+#[track_caller]
+pub(crate) fn inspect(id: &str) -> Value {
+    let all: Value = serde_json::from_str(&docker(&["inspect", id])).expect("JSON");
+    all[0].clone()
+}
+
+/// `moat.yaml` of a workload in busybox beside one service.
+pub(crate) fn beside(dependency: &str, service: &str) -> String {
+    format!("base_image: {IMAGE}\ndependencies: [{dependency}]\nservices:\n  {service}\n")
+}
+
+/// Seconds from midnight of a time such as `2026-01-31T12:00:01.500000Z`.
+fn seconds(time: &str) -> f64 {
+    let parts = time[11..].trim_end_matches('Z').split(':');
+    parts.fold(0.0, |sum, part| {
+        sum * 60.0 + part.parse::<f64>().expect("a number")
+    })
+}
+
+/// Seconds from one time to a later one, also over midnight.
+pub(crate) fn between(from: &str, to: &str) -> f64 {
+    (seconds(to) - seconds(from)).rem_euclid(86_400.0)
+}

@@ -1,0 +1,140 @@
+//! A service belongs to its run: reached from its workload and from nowhere else, labelled, limited
+//! and hardened.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::until;
+use crate::place::{Place, REDIS, SERVERS, docker, inspect};
+use crate::support::wait_for;
+
+const YAML: &str = "\
+base_image: moat-test/servers:1
+dependencies: [redis@7]
+services:
+  redis: {image: moat-test/redis:7, memory: 64, cpus: 0.5}
+  only-here: {service: redis, image: moat-test/redis:7}
+";
+
+/// What is set in the engine to keep a container in its place.
+const HARDENING: [&str; 9] = [
+    "CapAdd",
+    "CapDrop",
+    "Init",
+    "IpcMode",
+    "PidsLimit",
+    "Privileged",
+    "PublishAllPorts",
+    "SecurityOpt",
+    "UsernsMode",
+];
+
+fn answers(port: u16) -> bool {
+    let address = format!("127.0.0.1:{port}").parse().expect("an address");
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+#[test]
+fn containers_and_networks_of_services() {
+    let Some(place) = Place::with(&[SERVERS, REDIS]) else {
+        return;
+    };
+    let was_open = answers(6379);
+    place.moat_yaml(YAML);
+    let id = place.behind(&format!("touch is-up; {}", wait_for("go")));
+    until("the workload is up", || {
+        place.workspace().join("is-up").exists()
+    });
+    let service = inspect(&place.container(&id, "redis"));
+    let other = inspect(&place.container(&id, "only-here"));
+    let main = inspect(&id);
+
+    // No way in from the host.
+    for container in [&service, &other] {
+        let bindings = &container["HostConfig"]["PortBindings"];
+        assert!(
+            bindings.is_null() || *bindings == json!({}),
+            "published: {bindings}"
+        );
+        let ports = container["NetworkSettings"]["Ports"].as_object();
+        let mut ports = ports.expect("ports").iter();
+        assert!(ports.all(|(_, host)| host.is_null()), "{container:#}");
+        assert_ne!(container["HostConfig"]["NetworkMode"], "host");
+    }
+    assert!(was_open || !answers(6379), "127.0.0.1:6379 answers");
+
+    // The labels, and no others of ours.
+    let labels = |container: &Value| -> Value {
+        let all = container["Config"]["Labels"].as_object().expect("labels");
+        let ours = all.iter().filter(|(name, _)| name.starts_with("moat."));
+        Value::Object(
+            ours.map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        )
+    };
+    let home = place.label();
+    assert_eq!(
+        labels(&service),
+        json!({
+            "moat.home": home, "moat.run": id, "moat.role": "service", "moat.service": "redis"
+        })
+    );
+    assert_eq!(labels(&other)["moat.service"], "only-here");
+    assert_eq!(
+        labels(&main),
+        json!({ "moat.home": home, "moat.run": id, "moat.role": "main" })
+    );
+
+    // The limits of one are not those of another.
+    let limits = |container: &Value| -> Vec<u64> {
+        let keys = ["Memory", "MemorySwap", "NanoCpus"].iter();
+        keys.map(|key| container["HostConfig"][key].as_u64().expect("a number"))
+            .collect()
+    };
+    assert_eq!(limits(&service), [64 << 20, 64 << 20, 500_000_000]);
+    assert_eq!(limits(&other), [0, 0, 0]);
+    assert_eq!(limits(&main), [0, 0, 0]);
+
+    // As hardened as the workload.
+    for key in HARDENING {
+        let (found, expected) = (&service["HostConfig"][key], &main["HostConfig"][key]);
+        assert_eq!(found, expected, "{key}");
+    }
+    assert_eq!(main["HostConfig"]["CapDrop"], json!(["ALL"]));
+    assert_eq!(main["HostConfig"]["Privileged"], false);
+
+    // One network of their own, with nobody else on it.
+    let network = docker(&["network", "inspect", &id]);
+    let network: Value = serde_json::from_str(&network).expect("JSON");
+    assert_eq!(
+        network[0]["Labels"],
+        json!({ "moat.home": home, "moat.run": id })
+    );
+    let on_it = network[0]["Containers"].as_object().expect("containers");
+    assert_eq!(on_it.len(), 3, "{on_it:?}");
+    for container in [&service, &other, &main] {
+        let networks = container["NetworkSettings"]["Networks"].as_object();
+        let networks: Vec<&String> = networks.expect("networks").keys().collect();
+        assert_eq!(networks, [&id]);
+    }
+
+    // Nor from another run, which has a server of the same name itself.
+    place.moat_yaml(&YAML.replace(
+        "  only-here: {service: redis, image: moat-test/redis:7}\n",
+        "",
+    ));
+    let address = service["NetworkSettings"]["Networks"][&id]["IPAddress"].as_str();
+    let address = address.expect("an address");
+    let probe = "getent hosts only-here >/dev/null && echo found; \
+                 timeout 2 redis-cli -h ADDRESS ping 2>&1 | grep -q NOAUTH && echo reached; \
+                 redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null";
+    place
+        .quiet(&probe.replace("ADDRESS", address))
+        .stdout("PONG\n")
+        .success();
+    place.write("go", "");
+    place.args(["wait", &id]).success();
+    place.assert_nothing_left();
+}

@@ -1,0 +1,290 @@
+//! What a service comes with: got once, kept for all runs, never twice at the same time, and never
+//! broken by who is stopped or killed on the way.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{IMAGE, Signal, until};
+use crate::place::{OLLAMA, Place, between};
+use crate::support::{NEVER_STARTED, assert_ended, kill_supervisor, list, settled};
+
+/// A workload beside models.
+fn models(names: &str, seconds: &str) -> String {
+    format!(
+        "base_image: {IMAGE}\ndependencies: [ollama]\nservices:\n  ollama:\n    image: {OLLAMA}\n    \
+         models: [{names}]\n    env: {{STANDIN_PULL_SECONDS: '{seconds}'}}\n"
+    )
+}
+
+/// The downloads so far, in their order.
+fn pulls(place: &Place) -> Vec<String> {
+    let text = fs::read_to_string(place.home().join("cache/ollama/pulls")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// When a line that ends so came into the log of a run; times compare as texts.
+#[track_caller]
+fn time_of(place: &Place, id: &str, end: &str) -> String {
+    let log = fs::read_to_string(place.run_dir(id).join("logs.jsonl")).expect("a log");
+    let mut lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let found = lines.find(|entry| {
+        entry["stream"] == "moat"
+            && entry["line"]
+                .as_str()
+                .is_some_and(|line| line.ends_with(end))
+    });
+    let found = found.unwrap_or_else(|| panic!("'{end}' in {log}"));
+    found["ts"].as_str().expect("a time").to_owned()
+}
+
+#[test]
+fn got_once_and_kept() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("tiny-a, 'lib/b:1b'", "0.2"));
+    let script = "wget -q -O - \"$MOAT_OLLAMA_URL\"; echo; wget -q -O - $MOAT_OLLAMA_HOST:$MOAT_OLLAMA_PORT; echo";
+    let running = "Ollama is running\nOllama is running\n";
+    let done = place.go(&[], script).stdout(running).any_stderr().success();
+    let said = done.stderr_text();
+    let lines: Vec<&str> = said.lines().collect();
+    for line in [
+        "ollama: getting tiny-a (1 of 2)",
+        "  ollama: pulling manifest",
+        "  ollama: success",
+        "ollama: tiny-a is there",
+        "ollama: getting lib/b:1b (2 of 2)",
+        "ollama: lib/b:1b is there",
+    ] {
+        assert!(lines.contains(&line), "{line} in {said}");
+    }
+    assert!(!said.contains(['\r', '\u{1b}']), "{said:?}");
+    assert_eq!(pulls(&place), ["tiny-a", "lib/b:1b"]);
+    let cache = place.home().join("cache/ollama");
+    for dir in [cache.parent().expect("it has one"), &cache] {
+        let mode = fs::metadata(dir).expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{}", dir.display());
+    }
+
+    // The same lines are kept: with the run, and with the service.
+    let id = place.only_id();
+    let log = place.args(["logs", &id]).stdout(running).any_stderr();
+    let log = log.success().stderr_text();
+    assert!(log.contains("moat: ollama: pulling manifest\n"), "{log}");
+    assert!(log.contains("moat: ollama: tiny-a is there\n"), "{log}");
+    let own = place.args(["logs", &id, "--service", "ollama"]);
+    let own = own.any_stderr().success().stderr_text();
+    assert!(own.contains("moat: pulling manifest\n"), "{own}");
+    assert!(own.contains("a stand-in for Ollama"), "{own}");
+    let json = place.args(["logs", &id, "--json"]).any_stdout();
+    let json = json.success().stdout_text();
+    let mut entries = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let entry = entries.find(|entry| entry["line"] == "ollama: success");
+    assert_eq!(entry.expect("the line")["stream"], "moat");
+
+    // Once is enough.
+    let done = place.go(&[], script).stdout(running).any_stderr().success();
+    let said = done.stderr_text();
+    assert!(said.contains("ollama: lib/b:1b is there\n"), "{said}");
+    assert!(!said.contains("pulling"), "{said}");
+    assert_eq!(pulls(&place).len(), 2);
+
+    // A longer name is another one.
+    place.moat_yaml(&models("'tiny-a:2', tiny", "0.1"));
+    place.quiet("true").success();
+    assert_eq!(pulls(&place)[2..], ["tiny-a:2", "tiny"]);
+}
+
+#[test]
+fn nothing_to_get() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("", "1"));
+    place.quiet("echo hi").stdout("hi\n").success();
+    place.moat_yaml(&beside_waiting());
+    place.quiet("echo hi").stdout("hi\n").success();
+    assert_eq!(pulls(&place).len(), 0);
+}
+
+/// An empty list does not contradict that nobody waits.
+fn beside_waiting() -> String {
+    models("", "1") + "    wait: false\n"
+}
+
+#[test]
+fn two_runs_that_want_the_same() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("same", "1"));
+    let runs = [place.quiet("true").spawn(), place.quiet("true").spawn()];
+    for run in runs {
+        let done = run.wait();
+        assert_eq!(
+            (done.code, done.stderr_text().as_str()),
+            (Some(0), ""),
+            "{done}"
+        );
+    }
+    assert_eq!(pulls(&place), ["same"]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn two_runs_that_want_different_ones() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    let runs = ["one", "two"].map(|name| {
+        place.moat_yaml(&models(name, "3"));
+        let run = place.go(&["--name", name], "true").spawn();
+        // It has read the file.
+        run.wait_stderr("ollama: starting");
+        run
+    });
+    for run in runs {
+        let done = run.wait();
+        assert_eq!(done.code, Some(0), "{done}");
+    }
+    let span = |id: &String| {
+        let time = |end| time_of(&place, id, end);
+        (time("pulling manifest"), time("success"))
+    };
+    let spans: Vec<_> = place.ids().iter().map(span).collect();
+    assert!(
+        spans[0].0 < spans[1].1 && spans[1].0 < spans[0].1,
+        "at the same time: {spans:?}"
+    );
+    let first = spans.iter().map(|span| &span.0).min().expect("two");
+    let last = spans.iter().map(|span| &span.1).max().expect("two");
+    let took = between(first, last);
+    assert!(took < 5.0, "in turn it takes 6 s: {took}");
+    assert_eq!(pulls(&place).len(), 2);
+}
+
+#[test]
+fn one_that_does_not_exist() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("there, missing-x", "0.1"));
+    let done = place.quiet("echo it runs").any_stderr().status(125);
+    let said = done.stderr_text();
+    assert!(
+        said.starts_with(
+            "error: service ollama: cannot get missing-x: 'ollama pull missing-x' ended with exit code 1: "
+        ),
+        "{said}"
+    );
+    // Which of two lines on two streams comes first, the engine does not say.
+    let told = said.lines().next().expect("a line");
+    for part in [
+        "Error: pull model manifest: file does not exist",
+        "pulling manifest",
+    ] {
+        assert!(told.contains(part), "{said}");
+    }
+    assert!(
+        said.ends_with("\n  hint: check the name under services.ollama.models in moat.yaml\n"),
+        "{said}"
+    );
+    let id = place.only_id();
+    assert_ended(&place, &id, NEVER_STARTED);
+    assert_eq!(place.service(&id, "ollama")["state"], "failed");
+    place.assert_nothing_left();
+    // What was got before it stays.
+    place.moat_yaml(&models("there", "0.1"));
+    place.quiet("true").success();
+    assert_eq!(pulls(&place), ["there", "missing-x"]);
+}
+
+/// After Ctrl-C in the middle of a download, the next run goes on with it.
+#[test]
+fn interrupted() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("big", "30"));
+    let client = place.go(&[], "true").spawn();
+    client.wait_stderr("  ollama: pulling manifest");
+    until("it has a lock", || {
+        place.home().join("locks/ollama-big").exists()
+    });
+    let began = Instant::now();
+    client.signal(Signal::INT);
+    let done = client.wait();
+    assert_eq!(done.code, Some(130), "{done}");
+    assert!(began.elapsed() < Duration::from_secs(3), "soon: {done}");
+    let id = place.only_id();
+    let record = settled(&place, &id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"stopped".into(), &"user-stop".into())
+    );
+    assert_eq!(place.service(&id, "ollama")["state"], "stopped");
+    place.assert_nothing_left();
+    usable(&place);
+}
+
+/// The same after the supervisor was killed: one command is enough to put everything right.
+#[test]
+fn killed() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("big", "30"));
+    let client = place.go(&[], "true").spawn();
+    client.wait_stderr("  ollama: pulling manifest");
+    let id = place.only_id();
+    kill_supervisor(&place, &id);
+    let done = client.wait();
+    assert_eq!(done.code, Some(125), "{done}");
+    list(&place);
+    assert_ended(&place, &id, NEVER_STARTED);
+    place.assert_nothing_left();
+    usable(&place);
+}
+
+/// Another run gets what the interrupted one wanted, and something else.
+#[track_caller]
+fn usable(place: &Place) {
+    place.moat_yaml(&models("big, small", "0.1"));
+    place.quiet("echo hi").stdout("hi\n").success();
+    place.quiet("echo hi").stdout("hi\n").success();
+    assert_eq!(pulls(place), ["big", "big", "small"]);
+    place.assert_nothing_left();
+}
+
+/// A run that waits for another one's download can be stopped, too; and that one does not mind.
+#[test]
+fn stopped_while_another_one_gets_it() {
+    let Some(place) = Place::with(&[OLLAMA]) else {
+        return;
+    };
+    place.moat_yaml(&models("same", "0.3"));
+    let first = place
+        .go(&["--name", "first"], "true")
+        .checkpoint("provisioning");
+    let first = first.spawn();
+    place.wait_checkpoint("provisioning");
+    let second = place.go(&["--name", "second"], "true").spawn();
+    second.wait_stderr("ollama: getting same (1 of 1)");
+    let began = Instant::now();
+    second.signal(Signal::TERM);
+    let done = second.wait();
+    assert_eq!(done.code, Some(143), "{done}");
+    assert!(began.elapsed() < Duration::from_secs(3), "soon: {done}");
+    place.release_checkpoint("provisioning");
+    let done = first.wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    assert_eq!(pulls(&place), ["same"]);
+    place.assert_nothing_left();
+}
