@@ -36,12 +36,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
     }
-    offer_terminal(args, &mut plan)?;
+    offer_terminal(args, &mut plan, host.runtime)?;
     let named_after = |service: &&plan::Service| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     remarks(args, &plan, host.runtime, builds);
     plan::fill(&mut plan, &host)?;
-    let (id, result) = carry_out(args, &home, plan)?;
+    let (id, result) = carry_out(args, &home, plan, files.escape())?;
     match (export_to, id) {
         (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
         _ => result,
@@ -49,12 +49,17 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// Starts the run, and stays with it as long as it is to; which run it was, and the exit code.
-fn carry_out(args: &Args, home: &Home, plan: Plan) -> Result<(Option<RunId>, Result<u8>)> {
+fn carry_out(
+    args: &Args,
+    home: &Home,
+    plan: Plan,
+    escape: Option<Prefix>,
+) -> Result<(Option<RunId>, Result<u8>)> {
     let (background, interactive) = (plan.background, plan.interactive);
     let interrupts = Interrupts::new()?;
     let (terminal, streams) = match plan.terminal {
         Some(_) => {
-            let (terminal, streams) = Interactive::prepare(Some(Prefix::default()))?;
+            let (terminal, streams) = Interactive::prepare(escape)?;
             (Some(terminal), streams)
         }
         None => (None, streams(args, &plan)?),
@@ -95,7 +100,7 @@ fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
 }
 
 /// Gives the workload our terminal, if we have one and it is to be interactive.
-fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
+fn offer_terminal(args: &Args, plan: &mut Plan, runtime: runtime::Name) -> Result<()> {
     if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Ok(());
     }
@@ -109,6 +114,13 @@ fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
                 Error::usage(message).hint("leave out one of them, or give -i a pipe or a file")
             );
         }
+    }
+    if !runtime.has_images() {
+        let message = format!("-i with a terminal does not work on {runtime} yet");
+        return Err(Error::usage(message).hint(format!(
+            "give it a pipe or a file, or use --runtime {}",
+            runtime::Name::Docker
+        )));
     }
     plan.terminal = Some(Interactive::size()?);
     // What the workload may send to it.

@@ -9,10 +9,9 @@ use crate::runtime::Attached;
 use crate::term::Terminal;
 use crate::term::pty::Size;
 
-/// The two terminals: the workload's, of which we have the other end, and the person's.
+/// The workload's terminal, of which we have the other end.
 pub(super) struct Typing {
     workload: OwnedFd,
-    pub(super) person: Option<Arc<Terminal>>,
 }
 
 impl Typing {
@@ -36,7 +35,7 @@ impl Typing {
             let workload = workload.try_clone()?;
             std::thread::spawn(move || pass_on(&input, &workload));
         }
-        Ok(Some(Typing { workload, person }))
+        Ok(Some(Typing { workload }))
     }
 
     pub(super) fn resize(&self, size: Size) {
