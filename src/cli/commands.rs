@@ -46,8 +46,10 @@ With -b the command returns once the workload has started, and prints the id of 
 on stdout. Set run.background to true in config.yaml to make this the default; -f then stays \
 and streams.\n\
 Without -i the stdin of the workload is empty, and that of moat is left alone. With -i the \
-workload gets the bytes of the pipe or file on stdin, then end of file; a terminal is refused \
-for now.\n\
+workload gets the bytes of the pipe or file on stdin, then end of file. If stdin is a terminal, \
+the workload has it until it ends: Ctrl-/ and then k stops the run, K kills it, and ? tells of that; \
+Ctrl-/ twice sends it, and before any other key it passes. If the terminal goes away, the run is \
+stopped. Terminals work on docker, not on bwrap yet.\n\
 Give a secret as '-e NAME': its value is taken from the environment and appears on no command \
 line and in no record.",
     examples: &[
@@ -68,6 +70,7 @@ line and in no record.",
             "tar c . | moat run -i -- tar t",
             "Feed the workload through a pipe.",
         ),
+        ("moat run -i -- bash", "Work in the container."),
     ],
     flags: &[
         &flags::BACKGROUND,
@@ -275,6 +278,9 @@ the workload byte for byte. With --json there is one document per line.",
     flags: &[
         &flags::LOGS_SERVICE,
         &flags::LOGS_EXEC,
+        &flags::REPLAY,
+        &flags::SPEED,
+        &flags::IDLE_LIMIT,
         &flags::LOGS_FOLLOW,
         &flags::LINES,
         &flags::SINCE,

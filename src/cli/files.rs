@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::plan::Host;
 use crate::runtime;
 use crate::store::Home;
+use crate::term::Prefix;
 
 /// The configuration files of a run.
 pub(super) struct Files {
@@ -46,6 +47,12 @@ impl Files {
                     .as_ref()
                     .is_some_and(|wanted| wanted.value)
         })
+    }
+
+    /// The key that begins an escape in an interactive run, if one does.
+    pub(super) fn escape(&self) -> Option<Prefix> {
+        let own = self.defaults.as_ref().and_then(|defaults| defaults.escape);
+        own.unwrap_or(Some(Prefix::default()))
     }
 
     pub(super) fn background(&self) -> bool {

@@ -42,7 +42,7 @@ pub(crate) static FOLLOW: Flag = Flag::switch(
 pub(crate) static INTERACTIVE: Flag = Flag::switch(
     "interactive",
     Some('i'),
-    "Give the workload the stdin of moat, which must be a pipe or a file for now.",
+    "Give the workload the stdin of moat: this terminal, a pipe or a file.",
 );
 
 pub(crate) static NAME: Flag = Flag::value(
@@ -185,6 +185,26 @@ pub(crate) static LOGS_EXEC: Flag = Flag::value(
     None,
     "NUMBER",
     "Print the output of this command that 'moat exec' ran.",
+);
+
+pub(crate) static REPLAY: Flag = Flag::switch(
+    "replay",
+    None,
+    "Print the bytes of the workload in the time they took.",
+);
+
+pub(crate) static SPEED: Flag = Flag::value(
+    "speed",
+    None,
+    "FACTOR",
+    "With --replay: so many times as fast.",
+);
+
+pub(crate) static IDLE_LIMIT: Flag = Flag::value(
+    "idle-limit",
+    None,
+    "DURATION",
+    "With --replay: wait no longer than this where nothing was printed.",
 );
 
 // exec

@@ -70,7 +70,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    fn end(&self, kill: bool) {
+    pub(super) fn end(&self, kill: bool) {
         match self {
             Target::Supervisor(handle) if kill => handle.kill(),
             Target::Supervisor(handle) => handle.stop(),

@@ -144,11 +144,51 @@ struct Printer {
     json: bool,
     raw: bool,
     timestamps: bool,
+    replay: Option<Replay>,
     /// Whether the last thing on each stream was a piece of a line.
     open_stdout: bool,
     open_stderr: bool,
     /// What goes to stdout, collected.
     out: Vec<u8>,
+}
+
+/// A session in its own time, or faster.
+struct Replay {
+    speed: f64,
+    longest: Option<Duration>,
+    last: Option<Timestamp>,
+}
+
+impl Replay {
+    fn new(args: &Args) -> Result<Replay> {
+        let speed = match args.text(&flags::SPEED)? {
+            None => 1.0,
+            Some(text) => text
+                .parse::<f64>()
+                .ok()
+                .filter(|speed| (0.01..=10_000.0).contains(speed))
+                .ok_or_else(|| {
+                    let shown = crate::term::harmless(text);
+                    Error::usage(format!("bad speed '{shown}'"))
+                        .hint("write a number such as 2 or 0.5")
+                })?,
+        };
+        let longest = args.text(&flags::IDLE_LIMIT)?;
+        Ok(Replay {
+            speed,
+            longest: longest.map(value::duration).transpose()?,
+            last: None,
+        })
+    }
+
+    /// How long nothing was printed before this.
+    fn pause_before(&mut self, entry: &Entry) -> Option<Duration> {
+        let now = entry.time()?;
+        let before = self.last.replace(now)?;
+        let gap = now.0.duration_since(before.0).ok()?;
+        let gap = self.longest.map_or(gap, |longest| gap.min(longest));
+        Some(gap.div_f64(self.speed)).filter(|gap| !gap.is_zero())
+    }
 }
 
 /// How much is collected before it is written, in bytes.
@@ -158,7 +198,11 @@ impl Printer {
     fn new(args: &Args) -> Result<Printer> {
         let (stdout, stderr) = (args.has(&flags::STDOUT), args.has(&flags::STDERR));
         let both = stdout == stderr;
-        let raw = args.has(&flags::RAW);
+        let replay = args
+            .has(&flags::REPLAY)
+            .then(|| Replay::new(args))
+            .transpose()?;
+        let raw = args.has(&flags::RAW) || replay.is_some();
         let since = args.text(&flags::SINCE)?;
         let since = since
             .map(|text| value::since(text, SystemTime::now()))
@@ -173,6 +217,7 @@ impl Printer {
             json: args.has(&flags::JSON),
             raw,
             timestamps: args.has(&flags::TIMESTAMPS),
+            replay,
             open_stdout: false,
             open_stderr: false,
             out: Vec::new(),
@@ -195,6 +240,14 @@ impl Printer {
     }
 
     fn print(&mut self, entry: &Entry) -> Result<()> {
+        let pause = self
+            .replay
+            .as_mut()
+            .and_then(|replay| replay.pause_before(entry));
+        if let Some(pause) = pause {
+            self.write()?;
+            std::thread::sleep(pause);
+        }
         if self.json {
             entry.write_json(&mut self.out);
         } else if entry.stream == Stream::Stdout {

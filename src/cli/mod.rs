@@ -20,6 +20,7 @@ mod files;
 mod flags;
 mod help_text;
 mod inspect;
+mod interactive;
 mod interrupts;
 mod kill;
 mod list;

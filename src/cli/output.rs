@@ -1,6 +1,7 @@
 //! Writing to stdout and stderr. Results go to stdout; all that moat itself says goes to stderr.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -75,10 +76,28 @@ pub(super) fn warning(text: &str) {
 
 /// Writes a line to stderr. If that fails there is nobody to tell.
 fn line(text: &str) {
-    let text: Vec<String> = text.lines().map(harmless).collect();
-    let _ = io::stderr()
-        .lock()
-        .write_all((text.join("\n") + "\n").as_bytes());
+    let end = match RAW.load(Ordering::Relaxed) {
+        // Nobody else sends the cursor back, and it may be anywhere.
+        true => "\r\n",
+        false => "\n",
+    };
+    let mut out = String::new();
+    if end == "\r\n" {
+        out.push_str(end);
+    }
+    for line in text.lines() {
+        out.push_str(&harmless(line));
+        out.push_str(end);
+    }
+    let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// Whether stderr may be a terminal that is raw.
+static RAW: AtomicBool = AtomicBool::new(false);
+
+/// Notes whether a workload has the terminal.
+pub(super) fn set_raw(raw: bool) {
+    RAW.store(raw, Ordering::Relaxed);
 }
 
 /// An error as JSON, on one line.

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::files::{Files, host};
+use super::interactive::{Interactive, Session};
 use super::interrupts::{Interrupts, Target, interrupted, lock};
 use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, Plan, Request};
-use crate::run::{self, Connection, ToClient};
+use crate::plan::{self, Plan, Request, Variable};
+use crate::run::{self, Connection, FromClient, Output, Streams, ToClient};
 use crate::runtime;
 use crate::store::{Ended, Home, Name, Reason, RunId, WorkspaceMode};
+use crate::term::Prefix;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -34,11 +36,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
     }
+    offer_terminal(args, &mut plan, host.runtime)?;
     let named_after = |service: &&plan::Service| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     remarks(args, &plan, host.runtime, builds);
     plan::fill(&mut plan, &host)?;
-    let (id, result) = carry_out(args, &home, plan)?;
+    let (id, result) = carry_out(args, &home, plan, files.escape())?;
     match (export_to, id) {
         (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
         _ => result,
@@ -46,19 +49,29 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// Starts the run, and stays with it as long as it is to; which run it was, and the exit code.
-fn carry_out(args: &Args, home: &Home, plan: Plan) -> Result<(Option<RunId>, Result<u8>)> {
+fn carry_out(
+    args: &Args,
+    home: &Home,
+    plan: Plan,
+    escape: Option<Prefix>,
+) -> Result<(Option<RunId>, Result<u8>)> {
     let (background, interactive) = (plan.background, plan.interactive);
-    let stdin = interactive.then(stdin).transpose()?;
     let interrupts = Interrupts::new()?;
-    // With --json, stdout is for the one document.
-    let stream = !background && !args.has(&flags::JSON);
-    let connection = run::connect(home, plan, stdin, stream)?;
-    if interactive {
+    let (terminal, streams) = match plan.terminal {
+        Some(_) => {
+            let (terminal, streams) = Interactive::prepare(escape)?;
+            (Some(terminal), streams)
+        }
+        None => (None, streams(args, &plan)?),
+    };
+    let connection = run::connect(home, plan, streams)?;
+    if interactive && terminal.is_none() {
         // The input is the workload's: if it stops reading, the writer is to know.
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
     let target = Arc::new(Mutex::new(Target::Supervisor(connection.handle())));
     let mut client = Client::new(args, home, background, Arc::clone(&target));
+    client.terminal = terminal;
     let first = interrupts.obey(target, args.has(&flags::QUIET));
     let result = client.follow(connection);
     let result = match interrupted(&first) {
@@ -71,6 +84,54 @@ fn carry_out(args: &Args, home: &Home, plan: Plan) -> Result<(Option<RunId>, Res
         None => result,
     };
     Ok((client.run.map(|(id, _)| id), result))
+}
+
+/// The streams of a run that has no terminal.
+fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
+    Ok(Streams {
+        stdin: plan.interactive.then(stdin).transpose()?,
+        terminal: None,
+        // With --json, stdout is for the one document.
+        output: match plan.background || args.has(&flags::JSON) {
+            true => Output::Nowhere,
+            false => Output::Ours,
+        },
+    })
+}
+
+/// Gives the workload our terminal, if we have one and it is to be interactive.
+fn offer_terminal(args: &Args, plan: &mut Plan, runtime: runtime::Name) -> Result<()> {
+    if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
+        return Ok(());
+    }
+    for (flag, given) in [
+        ("--background", plan.background),
+        ("--json", args.has(&flags::JSON)),
+    ] {
+        if given {
+            let message = format!("{flag} and -i with a terminal exclude each other");
+            return Err(
+                Error::usage(message).hint("leave out one of them, or give -i a pipe or a file")
+            );
+        }
+    }
+    if !runtime.has_images() {
+        let message = format!("-i with a terminal does not work on {runtime} yet");
+        return Err(Error::usage(message).hint(format!(
+            "give it a pipe or a file, or use --runtime {}",
+            runtime::Name::Docker
+        )));
+    }
+    plan.terminal = Some(Interactive::size()?);
+    // What the workload may send to it.
+    for name in ["TERM", "COLORTERM"] {
+        let is_set = plan.env.iter().any(|set| set.name == name);
+        if let (false, Ok(value)) = (is_set, std::env::var(name)) {
+            let name = name.to_owned();
+            plan.env.push(Variable { name, value });
+        }
+    }
+    Ok(())
 }
 
 /// Where `--export` wants the workspace to go; found out before anything is made.
@@ -185,6 +246,9 @@ struct Client<'a> {
     /// Whether our own stdout could not be written.
     output_failed: bool,
     output_closed: bool,
+    /// Our terminal, if the workload is to have it; then, while it has it.
+    terminal: Option<Interactive>,
+    session: Option<Session>,
 }
 
 impl<'a> Client<'a> {
@@ -203,6 +267,8 @@ impl<'a> Client<'a> {
             progress: Progress::new(args),
             output_failed: false,
             output_closed: false,
+            terminal: None,
+            session: None,
         }
     }
 
@@ -223,7 +289,11 @@ impl<'a> Client<'a> {
                     if self.background {
                         return Ok(0);
                     }
-                    connection.announced();
+                    let link = connection.link();
+                    link.tell(FromClient::Announced);
+                    let target = Arc::clone(&self.target);
+                    let terminal = self.terminal.take();
+                    self.session = terminal.map(|terminal| terminal.begin(link, target));
                 }
                 ToClient::OutputClosed { stream } if stream == "stdout" => {
                     self.output_closed = true;
@@ -238,11 +308,13 @@ impl<'a> Client<'a> {
                     left_behind,
                 } => {
                     self.aim(Target::Nobody);
+                    self.end_session();
                     connection.finish();
                     return self.finished(&ended, log_missing, error, left_behind);
                 }
                 failed @ ToClient::Failed { .. } => {
                     self.aim(Target::Nobody);
+                    self.end_session();
                     connection.finish();
                     return Err(self.failed(failed));
                 }
@@ -318,8 +390,16 @@ impl<'a> Client<'a> {
             .unwrap_or_else(|| Error::new(Kind::Failed, "the run could not be started"))
     }
 
+    /// The terminal is ours again.
+    fn end_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.end();
+        }
+    }
+
     /// The supervisor is gone without a word: another one takes over, and we wait for that.
     fn orphaned(&mut self) -> Result<u8> {
+        self.end_session();
         let Some((id, _)) = &self.run else {
             return Err(Error::new(
                 Kind::Failed,

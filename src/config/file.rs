@@ -6,7 +6,8 @@ use rustix::fs::Access;
 
 use super::settings::{self, Settings};
 use crate::error::Result;
-use crate::yaml::{Source, read_file};
+use crate::term::Prefix;
+use crate::yaml::{Placed, Source, read_file, shown};
 
 /// A configuration file that was read, with the problems found so far.
 pub(crate) struct File {
@@ -22,7 +23,25 @@ pub(crate) struct File {
 pub(crate) struct Defaults {
     /// `run.background`: start runs in the background unless `-f` is given.
     pub(crate) background: bool,
+    /// `interactive.escape`: the key that begins an escape; the inner `None`: no key does.
+    pub(crate) escape: Option<Option<Prefix>>,
     pub(crate) file: File,
+}
+
+/// `ctrl-X`, or `none`.
+fn escape(source: &Source, text: &Placed<String>) -> Option<Option<Prefix>> {
+    if text.value == "none" {
+        return Some(None);
+    }
+    let found = Prefix::parse(&text.value);
+    if found.is_none() {
+        let shown = shown(&text.value);
+        source.report(
+            text.at,
+            format!("'{shown}' is no key to begin an escape with: write 'none', or ctrl- and one of a-z / ] \\ ^ _ @ that the workload can do without"),
+        );
+    }
+    found.map(Some)
 }
 
 /// A project's file, and the name it had before.
@@ -93,7 +112,12 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
         return Ok(None);
     };
     let (source, root) = Source::parse(&label, text)?;
-    let section = source.section(&root, &["run", "defaults"]);
+    let section = source.section(&root, &["run", "defaults", "interactive"]);
+    let escape = section
+        .get("interactive")
+        .map(|node| source.section(node, &["escape"]))
+        .and_then(|section| section.text("escape"))
+        .and_then(|text| escape(&source, &text));
     let run = section
         .get("run")
         .map(|node| source.section(node, &["background"]));
@@ -119,6 +143,7 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
     let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
     Ok(Some(Defaults {
         background: background.unwrap_or_default(),
+        escape,
         file: File {
             source,
             settings,

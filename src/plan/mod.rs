@@ -25,6 +25,7 @@ use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, value};
 use crate::error::{Error, Problem, Result};
 use crate::image::Build;
 use crate::store::{Mount, NAME_RULE, Name, Port, WorkspaceMode};
+use crate::term::pty::Size;
 use crate::yaml::shown;
 
 /// The image of a run that names none.
@@ -91,6 +92,8 @@ pub(crate) struct Plan {
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) timeout_seconds: Option<f64>,
     pub(crate) interactive: bool,
+    /// The size of the terminal that the workload gets. Not set: it gets none.
+    pub(crate) terminal: Option<Size>,
     pub(crate) background: bool,
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
@@ -270,6 +273,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
             .or(first(settings().map(|s| s.timeout.as_ref())))
             .map(|timeout| timeout.as_secs_f64()),
         interactive: request.interactive || settings().any(|s| s.interactive),
+        terminal: None,
         background: request.background,
         keep: request.keep,
         rebuild: request.rebuild,

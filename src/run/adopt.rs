@@ -90,10 +90,16 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<Inspected> {
 }
 
 fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
-    if record.interactive {
+    if record.interactive && !record.terminal {
         supervisor
             .capture
             .note("the supervisor was replaced: the workload's input ended then, complete or not");
+    }
+    if record.terminal {
+        supervisor.capture.note(
+            "the supervisor was replaced: the workload's terminal is gone, and it is stopped",
+        );
+        supervisor.end(Reason::UserStop, Asked::now());
     }
     let request = supervisor.run().dir().end_request();
     if record.state == State::Stopping {

@@ -4,10 +4,11 @@ use std::io::BufReader;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal};
 
-use super::protocol::{self, Start, ToClient};
+use super::protocol::{self, FromClient, Start, ToClient};
 use super::spawn;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
@@ -40,14 +41,37 @@ impl Handle {
     }
 }
 
-/// Starts a supervisor for a plan. `stdin`: what the workload is to read, if anything. `stream`:
-/// whether its output goes to our stdout and stderr.
-pub(crate) fn connect(
-    home: &Home,
-    plan: Plan,
-    stdin: Option<OwnedFd>,
-    stream: bool,
-) -> Result<Connection> {
+/// A way to tell a supervisor something.
+#[derive(Clone)]
+pub(crate) struct Link(Option<Arc<UnixStream>>);
+
+impl Link {
+    pub(crate) fn tell(&self, message: FromClient) {
+        if let Some(link) = &self.0 {
+            let _ = message.write(link);
+        }
+    }
+}
+
+/// Where a workload's streams lead.
+pub(crate) struct Streams {
+    /// What it is to read, if anything.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// The terminal that it is to have, through [`Streams::stdin`] and [`Output::To`].
+    pub(crate) terminal: Option<OwnedFd>,
+    pub(crate) output: Output,
+}
+
+/// Where its output goes, beside the log.
+pub(crate) enum Output {
+    Nowhere,
+    /// To our stdout and stderr.
+    Ours,
+    To(OwnedFd),
+}
+
+/// Starts a supervisor for a plan.
+pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Connection> {
     let failed = |error: &std::io::Error| {
         let reason = crate::error::reason(error);
         Error::new(Kind::Failed, format!("cannot start a supervisor: {reason}"))
@@ -57,13 +81,18 @@ pub(crate) fn connect(
     command
         .arg(spawn::SUPERVISE)
         .stdin(Stdio::from(OwnedFd::from(theirs)));
-    if !stream {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-    }
+    let stream = !matches!(streams.output, Output::Nowhere);
+    match streams.output {
+        Output::Ours => &mut command,
+        Output::Nowhere => command.stdout(Stdio::null()).stderr(Stdio::null()),
+        Output::To(output) => command.stdout(Stdio::from(output)).stderr(Stdio::null()),
+    };
     let supervisor = command.spawn().map_err(|error| failed(&error))?;
     // Our copy of their end goes with the command.
     drop(command);
-    protocol::send_fd(&ours, stdin.as_ref().map(AsFd::as_fd)).map_err(|error| failed(&error))?;
+    let fds = [&streams.stdin, &streams.terminal];
+    let fds: Vec<_> = fds.into_iter().flatten().map(AsFd::as_fd).collect();
+    protocol::send_fds(&ours, &fds).map_err(|error| failed(&error))?;
     protocol::send(&ours, &Start::new(plan, stream)).map_err(|error| failed(&error))?;
     let reader = BufReader::new(ours.try_clone().map_err(|error| failed(&error))?);
     Ok(Connection {
@@ -84,9 +113,9 @@ impl Connection {
         protocol::receive(&mut self.reader).ok().flatten()
     }
 
-    /// Says that the run is announced: output may flow.
-    pub(crate) fn announced(&mut self) {
-        let _ = std::io::Write::write_all(&mut self.link, b"!");
+    /// A way to tell the supervisor something, from any thread.
+    pub(crate) fn link(&self) -> Link {
+        Link(self.link.try_clone().ok().map(Arc::new))
     }
 
     /// Waits for a supervisor that has said its last word.

@@ -23,13 +23,14 @@ mod spawn;
 mod specify;
 mod start;
 mod supervisor;
+mod typing;
 mod verdict;
 mod workspace;
 
 pub(crate) use adopt::{adopt, take_over};
-pub(crate) use client::{Connection, Handle, connect};
+pub(crate) use client::{Connection, Handle, Link, Output, Streams, connect};
 pub(crate) use exec::{Ender, Exec, exec};
-pub(crate) use protocol::ToClient;
+pub(crate) use protocol::{FromClient, ToClient};
 pub(crate) use request::{Answer, ask, settle, wait};
 pub(crate) use spawn::{ADOPT, SUPERVISE};
 pub(crate) use start::supervise;

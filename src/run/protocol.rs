@@ -1,7 +1,7 @@
 //! What client and supervisor say to each other, over a socket pair: one JSON document per line.
 //!
-//! The client sends its stdin (if the workload is to have it) and one [`Start`]; later a single
-//! byte for "I have announced the run, copy its output now". Whatever dies closes its end.
+//! The client sends its stdin (if the workload is to have it), its terminal (if the workload is to have
+//! that), and one [`Start`]; later what [`FromClient`] says. Whatever dies closes its end.
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind};
 use crate::plan::Plan;
 use crate::store::{Ended, Name, RunId};
+use crate::term::pty::Size;
 
 /// The order to start a run. The values of its variables travel here and nowhere else.
 #[derive(Serialize, Deserialize)]
@@ -53,6 +54,50 @@ impl Start {
             file.content = content;
         }
         plan
+    }
+}
+
+/// What a client tells later: one byte each, the size of a terminal behind [`FromClient::Size`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FromClient {
+    /// The run is announced, and its output may flow.
+    Announced,
+    /// The terminal has another size now.
+    Size(Size),
+    /// The terminal is as it was before.
+    Restored,
+}
+
+impl FromClient {
+    pub(super) fn write(self, mut stream: &UnixStream) -> io::Result<()> {
+        let mut bytes = vec![match self {
+            FromClient::Announced => b'!',
+            FromClient::Size(_) => b's',
+            FromClient::Restored => b'r',
+        }];
+        if let FromClient::Size(size) = self {
+            bytes.extend(size.rows.to_be_bytes());
+            bytes.extend(size.columns.to_be_bytes());
+        }
+        stream.write_all(&bytes)
+    }
+
+    /// `None`: the client is gone.
+    pub(super) fn read(reader: &mut impl io::Read) -> Option<FromClient> {
+        let mut byte = [0];
+        reader.read_exact(&mut byte).ok()?;
+        match byte {
+            [b'!'] => Some(FromClient::Announced),
+            [b'r'] => Some(FromClient::Restored),
+            _ => {
+                let mut size = [0; 4];
+                reader.read_exact(&mut size).ok()?;
+                Some(FromClient::Size(Size {
+                    rows: u16::from_be_bytes([size[0], size[1]]),
+                    columns: u16::from_be_bytes([size[2], size[3]]),
+                }))
+            }
+        }
     }
 }
 
@@ -130,13 +175,12 @@ pub(super) fn receive<T: for<'de> Deserialize<'de>>(
     Ok(Some(serde_json::from_slice(&line)?))
 }
 
-/// Hands over a descriptor, or says that there is none.
-pub(super) fn send_fd(stream: &UnixStream, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Hands over at most two descriptors.
+pub(super) fn send_fds(stream: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
     if !fds.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&fds));
+        control.push(SendAncillaryMessage::ScmRights(fds));
     }
     sendmsg(
         stream,
@@ -147,9 +191,9 @@ pub(super) fn send_fd(stream: &UnixStream, fd: Option<BorrowedFd<'_>>) -> io::Re
     Ok(())
 }
 
-/// Takes the descriptor that was handed over, if there was one.
-pub(super) fn receive_fd(stream: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Takes the descriptors that were handed over.
+pub(super) fn receive_fds(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let received = recvmsg(
@@ -161,14 +205,15 @@ pub(super) fn receive_fd(stream: &UnixStream) -> io::Result<Option<OwnedFd>> {
     if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    let mut received = Vec::new();
     for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message
-            && let Some(fd) = fds.next()
-        {
-            // Not for our other children.
-            rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
-            return Ok(Some(fd));
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            for fd in fds {
+                // Not for our other children.
+                rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
+                received.push(fd);
+            }
         }
     }
-    Ok(None)
+    Ok(received)
 }

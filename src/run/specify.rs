@@ -64,6 +64,7 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
         dns: plan.dns.clone(),
         ulimits: plan.ulimits.clone(),
         stdin: plan.interactive,
+        terminal: plan.terminal,
     })
 }
 

@@ -1,14 +1,15 @@
 //! A supervisor's life, for a new run: reserve, make, start, watch, clean up.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::protocol::{self, Start, ToClient};
+use super::protocol::{self, FromClient, Start, ToClient};
 use super::supervisor::{self, Supervisor};
+use super::typing::Typing;
 use super::verdict::Asked;
 use super::{cleanup, image, services, settle, specify};
 use crate::container::{Capture, Watched};
@@ -21,6 +22,7 @@ use crate::store::{
     Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, ResourceKind, Stage, State,
     StreamBytes, Timestamp,
 };
+use crate::term::Terminal;
 
 /// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
 /// of the process, which nobody looks at.
@@ -37,7 +39,10 @@ fn serve() -> io::Result<()> {
     let signals = supervisor::signals()?;
     let client = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    let stdin = protocol::receive_fd(&client)?;
+    let mut fds = protocol::receive_fds(&client)?.into_iter();
+    let (stdin, terminal) = (fds.next(), fds.next());
+    // Before the client changes it.
+    let terminal = terminal.and_then(|terminal| Terminal::new(&terminal).ok());
     let mut reader = BufReader::new(client.try_clone()?);
     let Some(order) = protocol::receive::<Start>(&mut reader)? else {
         return Ok(());
@@ -50,8 +55,8 @@ fn serve() -> io::Result<()> {
     };
     drop(client);
     supervisor::obey(&supervisor, signals);
-    listen(&supervisor, reader);
-    let started = start(&supervisor, &plan, stdin);
+    listen(&supervisor, reader, terminal.clone());
+    let started = start(&supervisor, &plan, stdin, terminal);
     let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
     // From here on the values are in the runtime's hands alone.
     drop(plan);
@@ -97,6 +102,7 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
         pre_run: plan.pre_run.is_some(),
         background: plan.background,
         interactive: plan.interactive,
+        terminal: plan.terminal.is_some(),
         keep: plan.keep,
         memory_bytes: plan.memory_bytes,
         cpus: plan.cpus,
@@ -154,24 +160,57 @@ fn equip(run: &OwnedRun, plan: &Plan) -> Result<(Box<dyn Runtime>, LogWriter, St
 
 pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
     let path = run.dir().log();
-    LogWriter::open(&path).map_err(|error| Error::io(Kind::Store, "open", &path, &error))
+    let (mut log, kept) =
+        LogWriter::open(&path).map_err(|error| Error::io(Kind::Store, "open", &path, &error))?;
+    if run.record().terminal {
+        log.keep_pieces();
+    }
+    Ok((log, kept))
 }
 
-/// Hears from the client: a byte for "announced", then nothing until it is gone.
-fn listen(supervisor: &Arc<Supervisor>, mut reader: BufReader<UnixStream>) {
-    let capture = Arc::clone(&supervisor.capture);
+/// Hears from the client until it is gone.
+fn listen(
+    supervisor: &Arc<Supervisor>,
+    mut reader: BufReader<UnixStream>,
+    terminal: Option<Arc<Terminal>>,
+) {
+    let supervisor = Arc::clone(supervisor);
     std::thread::spawn(move || {
-        let mut byte = [0];
-        while matches!(reader.read(&mut byte), Ok(1)) {
-            capture.open_gate();
+        let mut is_restored = true;
+        while let Some(message) = FromClient::read(&mut reader) {
+            match message {
+                FromClient::Announced => {
+                    is_restored = terminal.is_none();
+                    supervisor.capture.open_gate();
+                }
+                FromClient::Restored => is_restored = true,
+                FromClient::Size(size) => {
+                    if let Some(typing) = supervisor.typing.get() {
+                        typing.resize(size);
+                    }
+                }
+            }
         }
-        capture.close_gate();
-        capture.drop_outlets();
+        supervisor.capture.close_gate();
+        supervisor.capture.drop_outlets();
+        let Some(terminal) = terminal else { return };
+        if !is_restored {
+            terminal.restore_for_another();
+        }
+        // Nobody types any more.
+        if !supervisor.exit.wait(Some(Instant::now())) {
+            supervisor.end(Reason::UserStop, Asked::now());
+        }
     });
 }
 
 /// Makes and starts the container.
-fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> Result<()> {
+fn start(
+    supervisor: &Arc<Supervisor>,
+    plan: &Plan,
+    stdin: Option<OwnedFd>,
+    terminal: Option<Arc<Terminal>>,
+) -> Result<()> {
     let spec = specify::specify(supervisor, plan)?;
     checkpoint("before-create");
     services::start(supervisor, plan)?;
@@ -197,7 +236,18 @@ fn start(supervisor: &Arc<Supervisor>, plan: &Plan, stdin: Option<OwnedFd>) -> R
     });
     checkpoint("before-start");
     supervisor.check_intent()?;
-    let attached = supervisor.runtime.start_attached(&spec, stdin)?;
+    let mut attached = match plan.terminal {
+        None => supervisor.runtime.start_attached(&spec, stdin)?,
+        Some(_) => {
+            let mut attached = supervisor.runtime.start_attached(&spec, None)?;
+            let typing = Typing::begin(&mut attached, stdin, terminal);
+            if let Ok(Some(typing)) = typing {
+                let _ = supervisor.typing.set(typing);
+            }
+            attached
+        }
+    };
+    attached.terminal = None;
     let listener = Arc::clone(supervisor).listener();
     supervisor.capture.attach(attached, listener);
     checkpoint("attached");

@@ -10,6 +10,7 @@ use signal_hook::iterator::Signals;
 
 use super::exit::ExitSignal;
 use super::protocol::{self, ToClient};
+use super::typing::Typing;
 use super::verdict::{Asked, Intent};
 use crate::container::{Capture, Event, Listener, Watched};
 use crate::error::{Error, Result};
@@ -31,6 +32,7 @@ pub(super) struct Supervisor {
     /// Whether ports of it are published.
     pub(super) publishes: bool,
     pub(super) services: OnceLock<Services>,
+    pub(super) typing: OnceLock<Typing>,
     /// How many things the engine has been asked for, and has not answered yet.
     making: Mutex<i32>,
     intent: Mutex<Option<Intent>>,
@@ -54,6 +56,7 @@ impl Supervisor {
             capture: Arc::new(capture),
             exit: ExitSignal::default(),
             services: OnceLock::new(),
+            typing: OnceLock::new(),
             making: Mutex::new(0),
             intent: Mutex::new(None),
             client,

@@ -11,6 +11,7 @@ mod choose;
 mod docker;
 mod problem;
 mod tool;
+mod tty;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,6 +27,7 @@ pub(crate) use tool::ask_tool;
 
 use crate::config::Ulimit;
 use crate::store::{Mount, Port, ResourceKind, RunDir, StreamBytes, Timestamp, WorkspaceMode};
+use crate::term::pty::Size;
 
 pub(crate) use crate::config::WORKSPACE;
 
@@ -173,6 +175,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) dns: Vec<IpAddr>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) stdin: bool,
+    /// The size of the terminal that it gets, if it gets one.
+    pub(crate) terminal: Option<Size>,
 }
 
 impl ContainerSpec {
@@ -305,6 +309,8 @@ pub(crate) struct Attached {
     /// Bytes before the first ones that nobody has any more.
     pub(crate) lost: StreamBytes,
     pub(crate) client: Box<dyn Client>,
+    /// Our end of its terminal, if it has one: to type on, and to change its size.
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
 /// The process behind an attachment. Not the workload: its end says that the streams have ended.
@@ -407,6 +413,7 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
     match name {
         bwrap::SHIM => Some(bwrap::shim(args)),
         bwrap::INIT => Some(bwrap::init(args)),
+        tty::COMMAND => Some(tty::become_program(args)),
         _ => None,
     }
 }

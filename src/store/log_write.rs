@@ -36,6 +36,8 @@ pub(crate) struct LogWriter {
     /// The beginning of a line that has not ended yet, for each stream.
     open_stdout: Vec<u8>,
     open_stderr: Vec<u8>,
+    /// Whether nothing waits for the end of its line.
+    in_pieces: bool,
     outage: Option<Outage>,
     first_outage: Option<(Timestamp, String)>,
 }
@@ -69,10 +71,17 @@ impl LogWriter {
             pending: StreamBytes::default(),
             open_stdout: Vec::new(),
             open_stderr: Vec::new(),
+            in_pieces: false,
             outage: None,
             first_outage: None,
         };
         Ok((writer, kept))
+    }
+
+    /// From now on keeps bytes as they come, each piece with its time: what is on a terminal does not
+    /// wait for the end of a line.
+    pub(crate) fn keep_pieces(&mut self) {
+        self.in_pieces = true;
     }
 
     /// Keeps bytes of the workload. A line is written when it ends, or when it exceeds [`PIECE`].
@@ -97,6 +106,10 @@ impl LogWriter {
         }
         open.extend_from_slice(rest);
         self.encode_pieces(&ts, stream, &mut open);
+        if self.in_pieces && !open.is_empty() {
+            self.encode(&ts, stream, &open, false);
+            open.clear();
+        }
         *self.open_line(stream) = open;
         self.flush();
     }

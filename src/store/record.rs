@@ -42,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) pre_run: bool,
     pub(crate) background: bool,
     pub(crate) interactive: bool,
+    /// Whether the workload has a terminal; then its output is one stream.
+    #[serde(default)]
+    pub(crate) terminal: bool,
     pub(crate) keep: bool,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,

@@ -2,14 +2,20 @@
 //!
 //! The lowest layer: it knows nothing of moat.
 
+mod escape;
+mod modes;
+pub(crate) mod pty;
 mod sparse;
 mod suggest;
 mod table;
+mod terminal;
 mod text;
 
+pub(crate) use escape::{Escapes, Prefix, Typed};
 pub(crate) use sparse::Sparse;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
+pub(crate) use terminal::Terminal;
 pub(crate) use text::{age, harmless, harmless_json, plain};
 
 use std::os::fd::AsFd;

@@ -25,15 +25,16 @@ const TERMINAL: &str = r#"line=; for word; do line="$line '$word'"; done
 (sleep 0.5; printf %s "$TYPED"; sleep 0.5) | script -qec "exec $line" /dev/null"#;
 
 #[test]
-fn interactive_on_a_terminal_is_refused_for_now() {
+fn interactive_on_a_terminal_is_refused_on_bwrap_for_now() {
     let moat = unreached();
-    let Some(done) = on_a_terminal(&moat.args(["run", "-i", "--", "cat"]), "") else {
+    let call = moat.args(["run", "-i", "--runtime", "bwrap", "--", "cat"]);
+    let Some(done) = on_a_terminal(&call, "") else {
         return;
     };
     assert_eq!(done.code, Some(2), "{done}");
     assert_eq!(
         done.stdout_text().replace("\r\n", "\n"),
-        "error: -i with a terminal is not supported yet\n  hint: give it a pipe or a file: moat run -i -- CMD < FILE\n"
+        "error: -i with a terminal does not work on bwrap yet\n  hint: give it a pipe or a file, or use --runtime docker\n"
     );
     assert!(!moat.home().exists());
 }

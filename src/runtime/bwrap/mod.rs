@@ -272,6 +272,7 @@ impl Runtime for Bwrap {
             stderr: Box::new(Tail::stderr(dir, 0, bells.1.map(OwnedFd::from))),
             lost: StreamBytes::default(),
             client: Box::new(ShimClient(Mutex::new(Some(child)))),
+            terminal: None,
         })
     }
 
@@ -288,6 +289,7 @@ impl Runtime for Bwrap {
             stderr: Box::new(stderr),
             lost,
             client: Box::new(ShimClient(Mutex::new(None))),
+            terminal: None,
         })
     }
 

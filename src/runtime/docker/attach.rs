@@ -6,6 +6,7 @@
 //! engine's log tells.
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::problem::Result;
-use super::super::{AttachEnd, Attached, Client, LastWords, child};
+use super::super::{AttachEnd, Attached, Client, LastWords, child, tty};
 use super::classify::classify;
 use crate::store::StreamBytes;
+use crate::term::pty::{self, Size};
 
 /// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
 const OWN_WORDS: [&[u8]; 11] = [
@@ -65,6 +67,31 @@ pub(super) fn spawn(command: &mut Command, skip: StreamBytes) -> Result<Attached
         stderr: Box::new(Skip::new(stderr, skip.stderr)),
         lost: StreamBytes::default(),
         client: client.handle(),
+        terminal: None,
+    })
+}
+
+/// Starts an attachment on a terminal of its own. All that comes out of that is the workload's.
+pub(super) fn spawn_on_terminal(command: &mut Command, size: Size) -> Result<Attached> {
+    let mut start = || -> io::Result<(OwnedFd, Child)> {
+        let (ours, theirs) = pty::open(size)?;
+        tty::give(command, &theirs)?;
+        let child = command.spawn();
+        // Our copies of their end would keep it from ever ending.
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok((ours, child?))
+    };
+    let (ours, child) = start().map_err(|error| super::failed(&error))?;
+    let ours_too = ours.try_clone().map_err(|error| super::failed(&error))?;
+    Ok(Attached {
+        stdout: Box::new(tty::Ours(ours)),
+        stderr: Box::new(io::empty()),
+        lost: StreamBytes::default(),
+        client: DockerClient::new(child).handle(),
+        terminal: Some(ours_too),
     })
 }
 

@@ -44,6 +44,9 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
     if spec.stdin {
         request.add(&["--interactive"]);
     }
+    if spec.terminal.is_some() {
+        request.add(&["--tty"]);
+    }
     request.values(&spec.env)?;
     let image = spec.image.as_deref().unwrap_or_default();
     match &spec.pre_run {
@@ -145,6 +148,7 @@ mod tests {
             memory_bytes: Some(1 << 26),
             cpus: Some(1.5),
             stdin: true,
+            terminal: None,
         }
     }
 

@@ -85,6 +85,7 @@ pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
         stderr: FirstWords::of(stderr, CLIENT, &client),
         lost: StreamBytes::default(),
         client: client.handle(),
+        terminal: None,
     })
 }
 

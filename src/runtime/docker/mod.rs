@@ -16,9 +16,11 @@ mod ping;
 mod sidecar;
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, in_workspace,
+    Network, Runtime, ServiceSpec, WORKSPACE, in_workspace, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
@@ -62,7 +64,10 @@ impl Docker {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("docker");
+        self.complete(Command::new("docker"))
+    }
+
+    fn complete(&self, mut command: Command) -> Command {
         for name in SETTINGS {
             command.env_remove(name);
         }
@@ -92,6 +97,9 @@ impl Docker {
         }
     }
 }
+
+/// The client's own escape, which cannot be switched off: bytes that are in no text and no key.
+const NO_KEYS: &[u8] = b"\xff,\xff,\xff,\xff";
 
 /// So much of a failed build is looked at for its reason.
 const LAST_LINES: usize = 40;
@@ -369,6 +377,12 @@ impl Runtime for Docker {
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
+        if let Some(size) = spec.terminal {
+            let mut command = self.complete(tty::command("docker"));
+            command.args(["start", "--attach", "--interactive", "--detach-keys"]);
+            command.arg(OsStr::from_bytes(NO_KEYS)).arg(&spec.handle);
+            return attach::spawn_on_terminal(&mut command, size);
+        }
         let mut command = self.command();
         command.args(["start", "--attach"]);
         match stdin {

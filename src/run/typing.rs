@@ -1,0 +1,79 @@
+//! The terminal of an interactive run, on the supervisor's side: what is typed goes in, what comes out
+//! is looked at, and a person whose client was killed gets a sane terminal back.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::runtime::Attached;
+use crate::term::Terminal;
+use crate::term::pty::Size;
+
+/// The workload's terminal, of which we have the other end.
+pub(super) struct Typing {
+    workload: OwnedFd,
+}
+
+impl Typing {
+    /// Begins to pass on what comes from `input`. `None`: the workload has no terminal.
+    pub(super) fn begin(
+        attached: &mut Attached,
+        input: Option<OwnedFd>,
+        person: Option<Arc<Terminal>>,
+    ) -> io::Result<Option<Typing>> {
+        let Some(workload) = attached.terminal.take() else {
+            return Ok(None);
+        };
+        if let Some(person) = &person {
+            let stdout = std::mem::replace(&mut attached.stdout, Box::new(io::empty()));
+            attached.stdout = Box::new(Watching {
+                stream: stdout,
+                terminal: Arc::clone(person),
+            });
+        }
+        if let Some(input) = input {
+            let workload = workload.try_clone()?;
+            std::thread::spawn(move || pass_on(&input, &workload));
+        }
+        Ok(Some(Typing { workload }))
+    }
+
+    pub(super) fn resize(&self, size: Size) {
+        let _ = size.give_to(&self.workload);
+    }
+}
+
+/// Passes on what is typed, until nobody types or nobody reads.
+fn pass_on(input: &OwnedFd, workload: &OwnedFd) {
+    let mut buffer = [0; 4096];
+    loop {
+        let count = match rustix::io::read(input, &mut buffer) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+        };
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            match rustix::io::write(workload.as_fd(), rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A stream whose bytes a terminal takes note of.
+struct Watching {
+    stream: Box<dyn Read + Send>,
+    terminal: Arc<Terminal>,
+}
+
+impl Read for Watching {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        self.terminal.watch(&buffer[..count]);
+        Ok(count)
+    }
+}

@@ -1,0 +1,58 @@
+//! Programs that are to have a terminal of their own: this program in the role of the one that gets it
+//! for them.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::io::Errno;
+
+/// The hidden command: becomes the program behind it, in a session of its own whose terminal is stdin.
+pub(crate) const COMMAND: &str = "__tty";
+
+pub(crate) fn become_program(args: &[OsString]) -> u8 {
+    let Some((program, args)) = args.split_first() else {
+        return 2;
+    };
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
+    let error = Command::new(program).args(args).exec();
+    match error.kind() {
+        io::ErrorKind::NotFound => 127,
+        _ => 126,
+    }
+}
+
+/// A call of a program that gets a terminal.
+pub(super) fn command(program: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(COMMAND).arg(program);
+    command
+}
+
+/// Gives a program a terminal as all of its standard streams.
+pub(super) fn give(command: &mut Command, terminal: &OwnedFd) -> io::Result<()> {
+    command
+        .stdin(Stdio::from(terminal.try_clone()?))
+        .stdout(Stdio::from(terminal.try_clone()?))
+        .stderr(Stdio::from(terminal.try_clone()?));
+    Ok(())
+}
+
+/// Our end of a pseudo terminal, as a stream that ends when nobody has the other end any more.
+pub(super) struct Ours(pub(super) OwnedFd);
+
+impl Read for Ours {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(&self.0, &mut *buffer) {
+                // Linux says so instead of "end of file".
+                Err(Errno::IO) => return Ok(0),
+                Err(Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+}

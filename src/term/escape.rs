@@ -1,0 +1,397 @@
+//! What a person types, with the escape taken out: a prefix, then a key that is for moat.
+//!
+//! Pure: bytes in, bytes and commands out. However the bytes are split, the result is the same; none is
+//! swallowed but those of an escape that was obeyed.
+
+/// What comes of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// For the workload.
+    Bytes(Vec<u8>),
+    Stop,
+    Kill,
+    Help,
+}
+
+/// The key that begins an escape, with Ctrl held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix(u8);
+
+impl Default for Prefix {
+    fn default() -> Prefix {
+        Prefix(b'/')
+    }
+}
+
+impl Prefix {
+    /// Reads `ctrl-X`. `None`: there is no such key, or a terminal sends nothing of its own for it.
+    pub(crate) fn parse(text: &str) -> Option<Prefix> {
+        let [key] = text.strip_prefix("ctrl-")?.as_bytes() else {
+            return None;
+        };
+        // Ctrl-C and its like are the workload's, and so is what a return or a tab is.
+        let taken = matches!(key, b'c' | b'd' | b'z' | b'm' | b'j' | b'i' | b'[');
+        let good =
+            key.is_ascii_lowercase() || matches!(key, b'/' | b']' | b'\\' | b'^' | b'_' | b'@');
+        (good && !taken).then_some(Prefix(*key))
+    }
+
+    /// What a terminal sends for it; for Ctrl-/ that is what Ctrl-_ is.
+    fn byte(self) -> u8 {
+        match self.0 {
+            b'/' => 0x1f,
+            key => key & 0x1f,
+        }
+    }
+}
+
+/// A longer sequence is no key.
+const LONGEST: usize = 48;
+
+/// Finds escapes in the input.
+#[derive(Debug)]
+pub(crate) struct Escapes {
+    prefix: Option<Prefix>,
+    /// A sequence that has not ended yet.
+    sequence: Vec<u8>,
+    /// The prefix as it came, and what came after it that is no key.
+    pending: Vec<u8>,
+    in_paste: bool,
+}
+
+/// What one sequence is.
+#[derive(Clone, Copy, PartialEq)]
+enum Key {
+    Prefix,
+    /// Letting go of a key, holding it down, or touching a modifier.
+    Nothing,
+    Stop,
+    Kill,
+    Help,
+    Other,
+}
+
+impl Escapes {
+    /// `None`: all that is typed is the workload's.
+    pub(crate) fn new(prefix: Option<Prefix>) -> Escapes {
+        Escapes {
+            prefix,
+            sequence: Vec::new(),
+            pending: Vec::new(),
+            in_paste: false,
+        }
+    }
+
+    /// Takes what was typed.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<Typed> {
+        let mut out = Vec::new();
+        for byte in bytes {
+            self.byte(*byte, &mut out);
+        }
+        out
+    }
+
+    /// Whether the beginning of a sequence is held back, which may be a key by itself.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.sequence.is_empty()
+    }
+
+    /// Nothing came after it in time: then it is one.
+    pub(crate) fn let_go(&mut self) -> Vec<Typed> {
+        let mut out = Vec::new();
+        let held = std::mem::take(&mut self.sequence);
+        if !held.is_empty() {
+            self.key(Key::Other, held, &mut out);
+        }
+        out
+    }
+
+    fn byte(&mut self, byte: u8, out: &mut Vec<Typed>) {
+        let Some(prefix) = self.prefix else {
+            return pass(out, &[byte]);
+        };
+        self.sequence.push(byte);
+        match self.sequence[..] {
+            [0x1b] | [0x1b, b'['] => {}
+            // An escape key before another sequence.
+            [0x1b, 0x1b] => {
+                self.sequence.pop();
+                self.key(Key::Other, vec![0x1b], out);
+            }
+            [0x1b, b'[', .., last] if is_parameter(last) && self.sequence.len() < LONGEST => {}
+            [0x1b, b'[', ..] => {
+                let sequence = std::mem::take(&mut self.sequence);
+                let key = self.meaning(&sequence, prefix);
+                self.key(key, sequence, out);
+            }
+            _ => {
+                let sequence = std::mem::take(&mut self.sequence);
+                let key = match sequence[..] {
+                    _ if self.in_paste => Key::Other,
+                    [byte] if byte == prefix.byte() => Key::Prefix,
+                    [b'k'] => Key::Stop,
+                    [b'K'] => Key::Kill,
+                    [b'?'] => Key::Help,
+                    _ => Key::Other,
+                };
+                self.key(key, sequence, out);
+            }
+        }
+    }
+
+    /// What a control sequence means. Notes where a paste begins and ends.
+    fn meaning(&mut self, sequence: &[u8], prefix: Prefix) -> Key {
+        match sequence {
+            b"\x1b[200~" => self.in_paste = true,
+            b"\x1b[201~" => self.in_paste = false,
+            [0x1b, b'[', parameters @ .., b'u'] if !self.in_paste => {
+                return of_kitty(parameters, prefix).unwrap_or(Key::Other);
+            }
+            _ => {}
+        }
+        Key::Other
+    }
+
+    fn key(&mut self, key: Key, bytes: Vec<u8>, out: &mut Vec<Typed>) {
+        if self.pending.is_empty() {
+            match key {
+                Key::Prefix => self.pending = bytes,
+                _ => pass(out, &bytes),
+            }
+            return;
+        }
+        match key {
+            Key::Nothing => self.pending.extend(bytes),
+            Key::Prefix => {
+                self.pending.clear();
+                pass(out, &bytes);
+            }
+            Key::Stop | Key::Kill | Key::Help => {
+                self.pending.clear();
+                out.push(match key {
+                    Key::Stop => Typed::Stop,
+                    Key::Kill => Typed::Kill,
+                    _ => Typed::Help,
+                });
+            }
+            Key::Other => {
+                pass(out, &std::mem::take(&mut self.pending));
+                pass(out, &bytes);
+            }
+        }
+    }
+}
+
+fn pass(out: &mut Vec<Typed>, bytes: &[u8]) {
+    match out.last_mut() {
+        Some(Typed::Bytes(earlier)) => earlier.extend_from_slice(bytes),
+        _ => out.push(Typed::Bytes(bytes.to_vec())),
+    }
+}
+
+fn is_parameter(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'?')
+}
+
+/// A key as the kitty keyboard protocol sends it: `CODE[:SHIFTED[:BASE]][;MODIFIERS[:EVENT][;TEXT]]u`.
+/// (sw.kovidgoyal.net/kitty/keyboard-protocol)
+fn of_kitty(parameters: &[u8], prefix: Prefix) -> Option<Key> {
+    let text = std::str::from_utf8(parameters).ok()?;
+    let mut fields = text.split(';');
+    let number = |text: Option<&str>| match text {
+        None | Some("") => Some(1),
+        Some(text) => text.parse::<u32>().ok(),
+    };
+    let mut codes = fields.next()?.split(':');
+    let code = number(codes.next())?;
+    let mut second = fields.next().unwrap_or_default().split(':');
+    let (modifiers, event) = (number(second.next())?, number(second.next())?);
+    // Caps lock and num lock change nothing here.
+    let held = modifiers.checked_sub(1)? & 0b11_1111;
+    let (shift, ctrl) = (0b1, 0b100);
+    let is_modifier = (57_358..=57_360).contains(&code) || (57_441..=57_454).contains(&code);
+    if is_modifier || event == 3 {
+        return Some(Key::Nothing);
+    }
+    if code == u32::from(prefix.0) && held == ctrl {
+        return Some(if event == 2 {
+            Key::Nothing
+        } else {
+            Key::Prefix
+        });
+    }
+    Some(match (char::from_u32(code)?, held) {
+        ('k', 0) => Key::Stop,
+        ('k', held) | ('K', held) if held == shift || held == 0 => Key::Kill,
+        ('?', held) if held & ctrl == 0 => Key::Help,
+        ('/', held) if held == shift => Key::Help,
+        _ => Key::Other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(bytes: &[u8]) -> Vec<Typed> {
+        let mut escapes = Escapes::new(Some(Prefix::default()));
+        let mut out = escapes.take(bytes);
+        for typed in escapes.let_go() {
+            match typed {
+                Typed::Bytes(bytes) => pass(&mut out, &bytes),
+                command => out.push(command),
+            }
+        }
+        out
+    }
+
+    fn bytes(text: &[u8]) -> Typed {
+        Typed::Bytes(text.to_vec())
+    }
+
+    #[test]
+    fn what_is_no_escape_passes() {
+        let utf8 = "gr\u{fc}\u{df}e \u{1f600}".as_bytes();
+        for input in [
+            &b"plain text\r"[..],
+            b"\x03\x04\x1a\x7f",
+            utf8,
+            b"\xff\xfe\x80",
+            b"\x1b[A\x1b[1;5C\x1bOP\x1bx",
+            b"\x1b[<35;10;20M\x1b[?1;2c",
+            b"\x1b[107u\x1b[47;1u",
+            b"\x1b[47;5",
+            b"\x1b",
+            b"\x1b\x1b\x1b[",
+        ] {
+            assert_eq!(typed(input), [bytes(input)], "{input:?}");
+        }
+    }
+
+    #[test]
+    fn the_escape_is_obeyed_in_both_forms() {
+        for prefix in [
+            &b"\x1f"[..],
+            b"\x1b[47;5u",
+            b"\x1b[47;5:1u",
+            b"\x1b[47;69u",
+            b"\x1b[47:63;5:1u\x1b[47;5:2u\x1b[47;5:3u\x1b[57442;1:3u",
+        ] {
+            for (key, expected) in [
+                (&b"k"[..], Typed::Stop),
+                (b"K", Typed::Kill),
+                (b"?", Typed::Help),
+                (b"\x1b[107u", Typed::Stop),
+                (b"\x1b[107;1:1u", Typed::Stop),
+                (b"\x1b[57441;2:1u\x1b[107;2u", Typed::Kill),
+                (b"\x1b[47:63;2u", Typed::Help),
+            ] {
+                let input = [b"ab", prefix, key, b"c"].concat();
+                let expected = [bytes(b"ab"), expected, bytes(b"c")];
+                assert_eq!(typed(&input), expected, "{input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_prefix_twice_sends_it_and_before_another_key_it_passes() {
+        assert_eq!(typed(b"\x1f\x1f"), [bytes(b"\x1f")]);
+        assert_eq!(typed(b"\x1b[47;5u\x1b[47;5u"), [bytes(b"\x1b[47;5u")]);
+        assert_eq!(typed(b"\x1fd"), [bytes(b"\x1fd")]);
+        assert_eq!(typed(b"\x1f\x1b[A"), [bytes(b"\x1f\x1b[A")]);
+        let held = b"\x1b[47;5u\x1b[47;5:3ud";
+        assert_eq!(typed(held), [bytes(held)]);
+    }
+
+    #[test]
+    fn in_a_paste_there_are_no_escapes() {
+        let paste = b"\x1b[200~\x1fk\x1b[47;5uk\x1b[201~";
+        assert_eq!(typed(paste), [bytes(paste)]);
+        let after = [&paste[..], b"\x1fk"].concat();
+        assert_eq!(typed(&after), [bytes(paste), Typed::Stop]);
+    }
+
+    #[test]
+    fn another_prefix_or_none() {
+        let mut escapes = Escapes::new(Prefix::parse("ctrl-]"));
+        assert_eq!(escapes.take(b"\x1fk\x1dk"), [bytes(b"\x1fk"), Typed::Stop]);
+        assert_eq!(Escapes::new(None).take(b"\x1fk\x1b"), [bytes(b"\x1fk\x1b")]);
+        for bad in [
+            "",
+            "ctrl-",
+            "ctrl-c",
+            "ctrl-ab",
+            "x",
+            "ctrl-[",
+            "Ctrl-x",
+            "ctrl-\u{e9}",
+        ] {
+            assert_eq!(Prefix::parse(bad), None, "{bad}");
+        }
+    }
+
+    /// Any split of any bytes gives the same, and nothing is lost but obeyed escapes.
+    #[test]
+    fn splits_do_not_matter() {
+        let pieces: [&[u8]; 14] = [
+            b"\x1f",
+            b"k",
+            b"K",
+            b"?",
+            b"\x1b",
+            b"[",
+            b"47;5u",
+            b"\x1b[47;5u",
+            b"\x1b[47;5:3u",
+            b"\x1b[200~",
+            b"\x1b[201~",
+            b"x",
+            b"\xe2\x82\xac",
+            b"107u",
+        ];
+        let mut seed: u64 = 88_172_645_463_325_252;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % below as u64).unwrap()
+        };
+        for _ in 0..20_000 {
+            let count = random(12);
+            let input: Vec<u8> = (0..count)
+                .flat_map(|_| pieces[random(pieces.len())].to_vec())
+                .collect();
+            let mut escapes = Escapes::new(Some(Prefix::default()));
+            let mut split = Vec::new();
+            let mut rest = &input[..];
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(1 + random(rest.len()));
+                for typed in escapes.take(piece) {
+                    match typed {
+                        Typed::Bytes(bytes) => pass(&mut split, &bytes),
+                        command => split.push(command),
+                    }
+                }
+                rest = after;
+            }
+            for typed in escapes.let_go() {
+                match typed {
+                    Typed::Bytes(bytes) => pass(&mut split, &bytes),
+                    command => split.push(command),
+                }
+            }
+            assert_eq!(split, typed(&input), "{input:?}");
+            let obeyed = split.iter().any(|typed| !matches!(typed, Typed::Bytes(_)));
+            let passed: usize = split
+                .iter()
+                .map(|typed| match typed {
+                    Typed::Bytes(bytes) => bytes.len(),
+                    _ => 0,
+                })
+                .sum();
+            let prefixes =
+                input.contains(&0x1f) || input.windows(7).any(|part| part == b"\x1b[47;5u");
+            assert!(obeyed || prefixes || passed == input.len(), "{input:?}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Pseudo terminals: a pair of descriptors, of which one behaves as a terminal to whoever has it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
+use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
+use serde::{Deserialize, Serialize};
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Size {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+}
+
+impl Size {
+    /// That of a terminal; `None` if it is none, or does not know.
+    pub(crate) fn of(terminal: impl AsFd) -> Option<Size> {
+        let size = tcgetwinsize(terminal).ok()?;
+        (size.ws_row > 0 && size.ws_col > 0).then_some(Size {
+            rows: size.ws_row,
+            columns: size.ws_col,
+        })
+    }
+
+    /// Gives it to a pseudo terminal; whoever runs on that is told by SIGWINCH.
+    pub(crate) fn give_to(self, terminal: impl AsFd) -> io::Result<()> {
+        let size = Winsize {
+            ws_row: self.rows,
+            ws_col: self.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        Ok(tcsetwinsize(terminal, size)?)
+    }
+}
+
+/// A new pseudo terminal: our end, and the one that behaves as a terminal.
+pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = rustix::pty::ptsname(&ours, Vec::new())?;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let theirs = rustix::fs::open(name, flags, rustix::fs::Mode::empty())?;
+    size.give_to(&ours)?;
+    Ok((ours, theirs))
+}

@@ -1,0 +1,167 @@
+//! A terminal of a test's own, and moat on it.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::harness::until;
+
+/// How long something may take to appear.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Moat on a terminal. Killed when dropped.
+pub(crate) struct Screen {
+    ours: OwnedFd,
+    /// Kept open, so that the terminal outlives moat and can be looked at.
+    theirs: OwnedFd,
+    child: Child,
+    shown: Arc<Mutex<Vec<u8>>>,
+    before: Termios,
+}
+
+impl Screen {
+    pub(crate) fn start(command: &Command) -> Screen {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+        let ours = ours.expect("a pseudo terminal");
+        grantpt(&ours).expect("granted");
+        unlockpt(&ours).expect("unlocked");
+        let name = ptsname(&ours, Vec::new()).expect("its name");
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let flags = flags | rustix::fs::OFlags::CLOEXEC;
+        let theirs = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).expect("opened");
+        let before = tcgetattr(&theirs).expect("a terminal");
+        let stream = || Stdio::from(theirs.try_clone().expect("a copy"));
+        // Becomes moat, in a session that has the terminal.
+        let mut session = Command::new("setsid");
+        session.arg("--ctty").arg(command.get_program());
+        session.args(command.get_args()).env_clear();
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                session.env(name, value);
+            }
+        }
+        if let Some(dir) = command.get_current_dir() {
+            session.current_dir(dir);
+        }
+        session.stdin(stream()).stdout(stream()).stderr(stream());
+        session.env("TERM", "xterm-256color");
+        let screen = Screen {
+            shown: collect(&ours),
+            before,
+            child: {
+                size(&ours, 30, 90);
+                session.spawn().expect("setsid")
+            },
+            ours,
+            theirs,
+        };
+        drop(session);
+        screen
+    }
+
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        size(&self.ours, rows, columns);
+    }
+
+    pub(crate) fn press(&self, mut keys: &[u8]) {
+        while !keys.is_empty() {
+            let count = rustix::io::write(&self.ours, keys).expect("typed");
+            keys = &keys[count..];
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.shown.lock().expect("shown").clone()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.text().contains(text) {
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} in {:?}",
+                self.text()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("moat is there");
+    }
+
+    /// Waits for the end of moat.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it goes on: {:?}", self.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The terminal is what it was before.
+    #[track_caller]
+    pub(crate) fn assert_sane(&self) {
+        let same = || {
+            let now = tcgetattr(&self.theirs).expect("a terminal");
+            (now.local_modes, now.input_modes, now.output_modes)
+                == (
+                    self.before.local_modes,
+                    self.before.input_modes,
+                    self.before.output_modes,
+                )
+        };
+        until("the terminal is what it was", same);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn size(terminal: impl AsFd, rows: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).expect("a size");
+}
+
+fn collect(ours: &OwnedFd) -> Arc<Mutex<Vec<u8>>> {
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let mut file = std::fs::File::from(ours.try_clone().expect("a copy"));
+    let into = Arc::clone(&shown);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64 * 1024];
+        while let Ok(count) = file.read(&mut buffer) {
+            if count == 0 {
+                return;
+            }
+            into.lock()
+                .expect("shown")
+                .extend_from_slice(&buffer[..count]);
+        }
+    });
+    shown
+}
