@@ -12,15 +12,17 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::error::{Error, Kind};
+use crate::json::{self, Members, reads};
 use crate::plan::Plan;
 use crate::store::{Ended, Name, RunId};
 use crate::term::pty::Size;
 
 /// The order to start a run. The values of its variables travel here and nowhere else.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct Start {
     plan: Plan,
     values: Vec<String>,
@@ -29,6 +31,13 @@ pub(super) struct Start {
     /// Whether the workload's output goes to the client's stdout and stderr.
     pub(super) stream: bool,
 }
+
+reads!(Start {
+    plan,
+    values,
+    files,
+    stream
+});
 
 impl Start {
     pub(super) fn new(mut plan: Plan, stream: bool) -> Start {
@@ -102,7 +111,7 @@ impl FromClient {
 }
 
 /// What a supervisor tells its client.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ToClient {
     /// The run exists, under this id.
@@ -139,6 +148,56 @@ pub(crate) enum ToClient {
     },
 }
 
+impl json::Read for ToClient {
+    fn blank() -> ToClient {
+        let text = String::new();
+        ToClient::Notice { text }
+    }
+
+    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+        let message = Members::of(json)?.into_iter().next();
+        let (word, members) = message.ok_or_else(|| json::wrong("an empty message"))?;
+        let mut members = Members::of(members)?;
+        *self = match &*word {
+            "reserved" => ToClient::Reserved {
+                id: members.take("id")?,
+            },
+            "notice" => ToClient::Notice {
+                text: members.take("text")?,
+            },
+            "progress" => ToClient::Progress {
+                thing: members.take("thing")?,
+                text: members.take("text")?,
+                step: members.take("step")?,
+            },
+            "started" => ToClient::Started {
+                id: members.take("id")?,
+                name: members.take("name")?,
+            },
+            "output-closed" => ToClient::OutputClosed {
+                stream: members.take("stream")?,
+            },
+            "output-failed" => ToClient::OutputFailed {
+                stream: members.take("stream")?,
+                why: members.take("why")?,
+            },
+            "failed" => ToClient::Failed {
+                kind: members.take("kind")?,
+                message: members.take("message")?,
+                hint: members.take("hint")?,
+            },
+            "finished" => ToClient::Finished {
+                ended: members.take("ended")?,
+                log_missing: members.take("log_missing")?,
+                error: members.take("error")?,
+                left_behind: members.take("left_behind")?,
+            },
+            _ => return Err(json::wrong("an unknown message")),
+        };
+        Ok(())
+    }
+}
+
 impl ToClient {
     pub(super) fn failed(error: &Error) -> ToClient {
         ToClient::Failed {
@@ -165,14 +224,12 @@ pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Re
 }
 
 /// Reads one message; `None` when the other side is gone.
-pub(super) fn receive<T: for<'de> Deserialize<'de>>(
-    reader: &mut BufReader<UnixStream>,
-) -> io::Result<Option<T>> {
+pub(super) fn receive<T: json::Read>(reader: &mut BufReader<UnixStream>) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     if reader.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&line)?))
+    Ok(Some(json::parse(&line)?))
 }
 
 /// Hands over at most two descriptors.

@@ -5,14 +5,18 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json::reads;
 
 /// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Size {
     pub(crate) rows: u16,
     pub(crate) columns: u16,
 }
+
+reads!(Size { rows, columns });
 
 impl Size {
     /// That of a terminal; `None` if it is none, or does not know.

@@ -76,7 +76,7 @@ impl Bwrap {
 
     fn shim(&self) -> Option<Process> {
         let bytes = fs::read(self.dir.as_deref()?.join("shim")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        crate::json::parse(&bytes).ok()
     }
 
     /// Waits until the shim is gone. False: it was not within `patience`.

@@ -1,0 +1,455 @@
+//! JSON into the types of this program.
+//!
+//! What the crate derives reads each field of each type in code of its own, twice: 127 KB of a budget of
+//! 1 MiB. Here a document is first cut into members, by one function for all types, and each type then
+//! takes its own. So [`reads`] stands below a structure and [`words`] below an enumeration of words;
+//! members that nobody takes are ignored, as those of a newer version are to be.
+
+use std::borrow::Cow;
+use std::fmt::{self, Formatter};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Error;
+use serde_json::value::RawValue;
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can be read: filled in place, which takes a third of the code of making it from its parts.
+pub(crate) trait Read {
+    /// What is there before it is filled. What was not filled as a whole is thrown away, so nobody sees it.
+    fn blank() -> Self
+    where
+        Self: Sized;
+
+    /// `json`: one whole value.
+    fn fill(&mut self, json: &RawValue) -> Result<()>;
+
+    /// Whether it may be missing where it is a member.
+    fn is_optional(&self) -> bool {
+        false
+    }
+}
+
+/// Reads a document.
+pub(crate) fn parse<T: Read>(document: &[u8]) -> Result<T> {
+    read(whole(document)?)
+}
+
+fn read<T: Read>(json: &RawValue) -> Result<T> {
+    let mut value = T::blank();
+    value.fill(json)?;
+    Ok(value)
+}
+
+/// A document whose syntax is right.
+pub(crate) fn whole(document: &[u8]) -> Result<&RawValue> {
+    let text = std::str::from_utf8(document).map_err(|_| wrong("not UTF-8"))?;
+    serde_json::from_str(text)
+}
+
+/// What a value is that cannot be read.
+pub(crate) fn wrong(what: &str) -> Error {
+    Error::custom(what)
+}
+
+/// Implements [`Read`] for a structure, whose fields are named as for making one. What stands behind a
+/// colon says more: `default` that the member may be missing, and a text what it is called where that is
+/// not the field's name. What stands behind the structure is a field that no document has.
+macro_rules! reads {
+    ($type:ident { $($field:ident $(: $how:tt)?),+ $(,)? } $(, $skipped:ident)*) => {
+        impl $crate::json::Read for $type {
+            fn blank() -> $type {
+                $type {
+                    $($field: $crate::json::reads!(@ blank $($how)?),)+
+                    $($skipped: Default::default(),)*
+                }
+            }
+
+            fn fill(&mut self, json: &serde_json::value::RawValue) -> serde_json::Result<()> {
+                let fields: &mut [&mut dyn $crate::json::Read] = &mut [$(&mut self.$field),+];
+                let names = &[$($crate::json::reads!(@ name $field $($how)?)),+];
+                $crate::json::Members::of(json)?.fill_all(names, fields)
+            }
+        }
+    };
+    (@ blank) => { $crate::json::Read::blank() };
+    (@ blank default) => { Default::default() };
+    (@ blank $name:literal) => { $crate::json::Read::blank() };
+    (@ name $field:ident) => { (stringify!($field), false) };
+    (@ name $field:ident default) => { (stringify!($field), true) };
+    (@ name $field:ident $name:literal) => { ($name, false) };
+}
+pub(crate) use reads;
+
+/// The words for the variants of an enumeration: `as_str`, and both ways of JSON. Behind `..` stands what
+/// a word of a newer version is read as.
+macro_rules! words {
+    ($type:ident { $first:ident: $word:literal $(, $variant:ident: $words:literal)+ $(, ..$other:ident)? }) => {
+        impl $type {
+            pub(crate) fn as_str(self) -> &'static str {
+                match self {
+                    $type::$first => $word,
+                    $($type::$variant => $words),+
+                }
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl $crate::json::Read for $type {
+            fn blank() -> $type {
+                $type::$first
+            }
+
+            fn fill(&mut self, json: &serde_json::value::RawValue) -> serde_json::Result<()> {
+                *self = match &*$crate::json::text(json)? {
+                    $word => $type::$first,
+                    $($words => $type::$variant,)+
+                    _ => $crate::json::words!(@ $type $($other)?),
+                };
+                Ok(())
+            }
+        }
+    };
+    (@ $type:ident) => {
+        return Err($crate::json::wrong("an unknown word"))
+    };
+    (@ $type:ident $other:ident) => {
+        $type::$other
+    };
+}
+pub(crate) use words;
+
+/// The members of an object.
+pub(crate) struct Members<'a> {
+    all: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// Where to look first: most documents have the order of the fields.
+    next: usize,
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn of(json: &'a RawValue) -> Result<Members<'a>> {
+        let Object(all) = serde_json::from_str(json.get())?;
+        Ok(Members { all, next: 0 })
+    }
+
+    /// Reads the one that is called so.
+    pub(crate) fn take<T: Read>(&mut self, name: &str) -> Result<T> {
+        let mut value = T::blank();
+        self.fill(name, false, &mut value)?;
+        Ok(value)
+    }
+
+    /// Fills fields, whose names come with whether they may stay as they are.
+    pub(crate) fn fill_all(
+        &mut self,
+        names: &[(&str, bool)],
+        fields: &mut [&mut dyn Read],
+    ) -> Result<()> {
+        for ((name, optional), field) in names.iter().zip(fields) {
+            self.fill(name, *optional, *field)?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, name: &str, optional: bool, field: &mut dyn Read) -> Result<()> {
+        match self.find(name) {
+            Some(json) => field
+                .fill(json)
+                .map_err(|error| wrong(&format!("{name}: {error}"))),
+            None if optional || field.is_optional() => Ok(()),
+            None => Err(wrong(&format!("{name} is missing"))),
+        }
+    }
+
+    fn find(&mut self, name: &str) -> Option<&'a RawValue> {
+        let (before, behind) = self.all.split_at(self.next);
+        let mut all = behind.iter().chain(before);
+        let at = all.position(|(other, _)| other == name)?;
+        let at = (self.next + at) % self.all.len();
+        self.next = at + 1;
+        Some(self.all[at].1)
+    }
+}
+
+impl<'a> IntoIterator for Members<'a> {
+    type Item = (Cow<'a, str>, &'a RawValue);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter()
+    }
+}
+
+/// What the crate reads for [`Members`].
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<'de>, D::Error> {
+        deserializer.deserialize_map(Object(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'de> {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Object<'de>, A::Error> {
+        while let Some((Text(name), value)) = map.next_entry()? {
+            self.0.push((name, value));
+        }
+        Ok(self)
+    }
+}
+
+/// A string, which needs no copy unless something in it is escaped.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+pub(crate) fn text(json: &RawValue) -> Result<Cow<'_, str>> {
+    let Text(text) = serde_json::from_str(json.get())?;
+    Ok(text)
+}
+
+/// A value that is written as a string; `what` people call it.
+pub(crate) fn parsed<T>(json: &RawValue, what: &str, parse: fn(&str) -> Option<T>) -> Result<T> {
+    parse(&text(json)?).ok_or_else(|| wrong(&format!("not {what}")))
+}
+
+fn elements(json: &RawValue) -> Result<Vec<&RawValue>> {
+    serde_json::from_str(json.get())
+}
+
+impl<T: Read> Read for Option<T> {
+    fn blank() -> Option<T> {
+        None
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        if json.get() != "null" {
+            self.insert(T::blank()).fill(json)?;
+        }
+        Ok(())
+    }
+
+    fn is_optional(&self) -> bool {
+        true
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    fn blank() -> Vec<T> {
+        Vec::new()
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        for element in elements(json)? {
+            self.push(read(element)?);
+        }
+        Ok(())
+    }
+}
+
+/// An object whose names are not known before.
+pub(crate) struct Named<T>(pub(crate) Vec<(String, T)>);
+
+impl<T: Read> Read for Named<T> {
+    fn blank() -> Named<T> {
+        Named(Vec::new())
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        for (name, value) in Members::of(json)? {
+            self.0.push((name.into_owned(), read(value)?));
+        }
+        Ok(())
+    }
+}
+
+impl Read for (String, String) {
+    fn blank() -> (String, String) {
+        Default::default()
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        match elements(json)?[..] {
+            [first, second] => {
+                self.0.fill(first)?;
+                self.1.fill(second)
+            }
+            _ => Err(wrong("not a pair")),
+        }
+    }
+}
+
+impl Read for String {
+    fn blank() -> String {
+        String::new()
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        *self = text(json)?.into_owned();
+        Ok(())
+    }
+}
+
+impl Read for PathBuf {
+    fn blank() -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        self.push(&*text(json)?);
+        Ok(())
+    }
+}
+
+impl Read for IpAddr {
+    fn blank() -> IpAddr {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        *self = parsed(json, "an address", |text| text.parse().ok())?;
+        Ok(())
+    }
+}
+
+impl Read for bool {
+    fn blank() -> bool {
+        false
+    }
+
+    fn fill(&mut self, json: &RawValue) -> Result<()> {
+        *self = match json.get() {
+            "true" => true,
+            "false" => false,
+            _ => return Err(wrong("neither true nor false")),
+        };
+        Ok(())
+    }
+}
+
+/// The syntax of a number has been looked at; these take what is one of theirs.
+macro_rules! numbers {
+    ($($type:ident)+) => {
+        $(impl Read for $type {
+            fn blank() -> $type {
+                Default::default()
+            }
+
+            fn fill(&mut self, json: &RawValue) -> Result<()> {
+                *self = json.get().parse().map_err(|_| wrong("not a number that can be here"))?;
+                Ok(())
+            }
+        })+
+    };
+}
+
+numbers!(u8 u16 u32 u64 usize i64 f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct All {
+        text: String,
+        kind: Word,
+        maybe: Option<u8>,
+        list: Vec<f64>,
+        later: bool,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Word {
+        One,
+        Other,
+    }
+
+    reads!(All {
+        text,
+        kind: "type",
+        maybe,
+        list,
+        later: default,
+    });
+    words!(Word {
+        One: "one",
+        Other: "other",
+        ..Other
+    });
+
+    fn all(document: &str) -> std::result::Result<All, String> {
+        parse(document.as_bytes()).map_err(|error: Error| error.to_string())
+    }
+
+    #[test]
+    fn members_are_taken_in_any_order_and_others_ignored() {
+        let read = all(
+            r#" {"list": [1, 2.5e1], "new": {"a": [{}]}, "t\u0065xt": "\"\ud83d\ude00",
+                "type": "newer", "maybe": null} "#,
+        );
+        let expected = All {
+            text: "\"\u{1f600}".to_owned(),
+            kind: Word::Other,
+            maybe: None,
+            list: vec![1.0, 25.0],
+            later: false,
+        };
+        assert_eq!(read, Ok(expected));
+        let read = all(r#"{"text":"","type":"one","maybe":255,"list":[],"later":true}"#).unwrap();
+        assert_eq!(
+            (read.kind, read.maybe, read.later),
+            (Word::One, Some(255), true)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (document, message) in [
+            (r#"{"type":"one","list":[]}"#, "text is missing"),
+            (
+                r#"{"text":null,"type":"one","list":[]}"#,
+                "text: invalid type",
+            ),
+            (r#"{"text":"","type":1,"list":[]}"#, "type: invalid type"),
+            (
+                r#"{"text":"","type":"one","list":[],"maybe":256}"#,
+                "maybe: not a number",
+            ),
+            (
+                r#"{"text":"","type":"one","list":[],"maybe":"1"}"#,
+                "maybe: not a number",
+            ),
+            (r#"{"text":"","type":"one","list":[NaN]}"#, "expected value"),
+            (
+                r#"{"text":"","type":"one","list":{}}"#,
+                "list: invalid type",
+            ),
+            (
+                r#"{"text":"","type":"one","list":[],"later":0}"#,
+                "later: neither",
+            ),
+            ("[]", "invalid type"),
+            ("{} x", "trailing characters"),
+            (r#"{"text":"#, "EOF"),
+        ] {
+            let error = all(document).unwrap_err();
+            assert!(error.starts_with(message), "{document}: {error}");
+        }
+        assert!(parse::<String>(b"\"\xff\"").is_err());
+        assert!(parse::<(String, String)>(b"[\"\"]").is_err());
+    }
+}
