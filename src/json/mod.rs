@@ -4,6 +4,4 @@ mod pretty;
 mod read;
 
 pub(crate) use pretty::pretty;
-pub(crate) use read::{
-    Members, Named, Read, Result, parse, parsed, reads, text, whole, words, wrong,
-};
+pub(crate) use read::{Members, Named, Read, Result, parse, parsed, reads, text, words, wrong};

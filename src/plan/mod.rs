@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, value};
 use crate::error::{Error, Problem, Result};
@@ -230,7 +229,7 @@ impl json::Read for Variable {
         Variable { name, value }
     }
 
-    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+    fn fill(&mut self, json: &str) -> json::Result<()> {
         self.name.fill(json)
     }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::{Host, Variable};
 use crate::config::{Secret, Vault};
@@ -31,7 +30,7 @@ impl json::Read for SecretRef {
         }
     }
 
-    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+    fn fill(&mut self, json: &str) -> json::Result<()> {
         self.name.fill(json)
     }
 }

@@ -13,7 +13,6 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::error::{Error, Kind};
 use crate::json::{self, Members, reads};
@@ -154,10 +153,10 @@ impl json::Read for ToClient {
         ToClient::Notice { text }
     }
 
-    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+    fn fill(&mut self, json: &str) -> json::Result<()> {
         let message = Members::of(json)?.into_iter().next();
         let (word, members) = message.ok_or_else(|| json::wrong("an empty message"))?;
-        let mut members = Members::of(members)?;
+        let mut members = Members::of(members.get())?;
         *self = match &*word {
             "reserved" => ToClient::Reserved {
                 id: members.take("id")?,

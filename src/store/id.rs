@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::json;
 
@@ -47,7 +46,7 @@ impl json::Read for RunId {
         RunId(String::new())
     }
 
-    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+    fn fill(&mut self, json: &str) -> json::Result<()> {
         *self = json::parsed(json, "a run id", RunId::parse)?;
         Ok(())
     }
@@ -107,7 +106,7 @@ impl json::Read for Name {
         Name(String::new())
     }
 
-    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+    fn fill(&mut self, json: &str) -> json::Result<()> {
         *self = json::parsed(json, "a run name", Name::parse)?;
         Ok(())
     }

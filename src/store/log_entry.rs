@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::time::Timestamp;
-use crate::json::{self, Members, reads, words};
+use crate::json::{Members, reads, words};
 
 /// The most bytes of a line that one entry holds.
 pub(crate) const PIECE: usize = 64 * 1024;
@@ -70,7 +70,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
     pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
-        let mut members = Members::of(json::whole(line).ok()?).ok()?;
+        let mut members = Members::parse(line).ok()?;
         let ts = members.take("ts").ok()?;
         let stream = members.take("stream").ok()?;
         let text: Option<String> = members.take("line").ok()?;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use crate::json;
 
@@ -45,7 +44,7 @@ impl json::Read for Timestamp {
         Timestamp(SystemTime::UNIX_EPOCH)
     }
 
-    fn fill(&mut self, json: &RawValue) -> json::Result<()> {
+    fn fill(&mut self, json: &str) -> json::Result<()> {
         *self = json::parsed(json, "an RFC 3339 time", Timestamp::parse)?;
         Ok(())
     }
