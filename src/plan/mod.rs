@@ -344,7 +344,7 @@ fn finish(files: Files<'_>, more: Vec<Problem>) -> Result<()> {
     let mut problems = Vec::new();
     for file in files {
         if let Err(error) = file.source.finish() {
-            problems.extend(error.problems);
+            problems.extend(error.into_parts().problems);
         }
     }
     problems.extend(more);

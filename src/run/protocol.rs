@@ -209,10 +209,9 @@ impl ToClient {
 
 /// The error that a [`ToClient::Failed`] carries.
 pub(super) fn as_error(kind: &str, message: String, hint: Option<String>) -> Error {
-    Error {
-        hint,
-        ..Error::new(Kind::from_word(kind), message)
-    }
+    let mut error = Error::new(Kind::from_word(kind), message);
+    error.hint = hint;
+    error
 }
 
 /// Writes one message.

@@ -71,7 +71,8 @@ impl Bwrap {
     }
 
     fn is_alive(&self) -> Result<bool> {
-        is_held(&self.dir()?.join("lock")).map_err(|error| Problem::Refused(error.message))
+        is_held(&self.dir()?.join("lock"))
+            .map_err(|error| Problem::Refused(error.into_parts().message))
     }
 
     fn shim(&self) -> Option<Process> {
