@@ -4,4 +4,6 @@ mod pretty;
 mod read;
 
 pub(crate) use pretty::pretty;
-pub(crate) use read::{Members, Named, Read, Result, parse, parsed, reads, text, words, wrong};
+pub(crate) use read::{
+    Named, Read, Result, fill, only_member, parse, parsed, reads, text, variants, words, wrong,
+};

@@ -36,12 +36,9 @@ pub(crate) trait Read {
 /// Reads a document: an object.
 pub(crate) fn parse<T: Read>(document: &[u8]) -> Result<T> {
     let mut value = T::blank();
-    value.fill(utf8(document)?)?;
+    let text = std::str::from_utf8(document).map_err(|_| wrong("not UTF-8"))?;
+    value.fill(text)?;
     Ok(value)
-}
-
-fn utf8(document: &[u8]) -> Result<&str> {
-    std::str::from_utf8(document).map_err(|_| wrong("not UTF-8"))
 }
 
 fn read<T: Read>(json: &RawValue) -> Result<T> {
@@ -71,7 +68,7 @@ macro_rules! reads {
             fn fill(&mut self, json: &str) -> serde_json::Result<()> {
                 let fields: &mut [&mut dyn $crate::json::Read] = &mut [$(&mut self.$field),+];
                 let names = &[$($crate::json::reads!(@ name $field $($how)?)),+];
-                $crate::json::Members::of(json)?.fill_all(names, fields)
+                $crate::json::fill(json, names, fields)
             }
         }
     };
@@ -83,6 +80,39 @@ macro_rules! reads {
     (@ name $field:ident $name:literal) => { ($name, false) };
 }
 pub(crate) use reads;
+
+/// Implements [`Read`] for an enumeration whose variants have fields, each an object that has one member
+/// with the fields.
+macro_rules! variants {
+    ($type:ident {
+        $first:literal: $one:ident { $($its:ident),+ },
+        $($word:literal: $variant:ident { $($field:ident),+ }),+ $(,)?
+    }) => {
+        impl $crate::json::Read for $type {
+            fn blank() -> $type {
+                $type::$one { $($its: $crate::json::Read::blank()),+ }
+            }
+
+            fn fill(&mut self, json: &str) -> serde_json::Result<()> {
+                let (word, json) = $crate::json::only_member(json)?;
+                *self = match word.as_str() {
+                    $first => $type::blank(),
+                    $($word => $type::$variant { $($field: $crate::json::Read::blank()),+ },)+
+                    _ => return Err($crate::json::wrong("an unknown word")),
+                };
+                match self {
+                    $type::$one { $($its),+ } => {
+                        $crate::json::fill(json.get(), &[$((stringify!($its), false)),+], &mut [$($its),+])
+                    }
+                    $($type::$variant { $($field),+ } => {
+                        $crate::json::fill(json.get(), &[$((stringify!($field), false)),+], &mut [$($field),+])
+                    })+
+                }
+            }
+        }
+    };
+}
+pub(crate) use variants;
 
 /// The words for the variants of an enumeration: `as_str`, and both ways of JSON. Behind `..` stands what
 /// a word of a newer version is read as.
@@ -127,95 +157,64 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// The members of an object.
-pub(crate) struct Members<'a> {
-    all: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// Where to look first: most documents have the order of the fields.
-    next: usize,
-}
-
-impl<'a> Members<'a> {
-    pub(crate) fn of(json: &'a str) -> Result<Members<'a>> {
-        let Object(all) = serde_json::from_str(json)?;
-        Ok(Members { all, next: 0 })
-    }
-
-    pub(crate) fn parse(document: &'a [u8]) -> Result<Members<'a>> {
-        Members::of(utf8(document)?)
-    }
-
-    /// Reads the one that is called so.
-    pub(crate) fn take<T: Read>(&mut self, name: &str) -> Result<T> {
-        let mut value = T::blank();
-        self.fill(name, false, &mut value)?;
-        Ok(value)
-    }
-
-    /// Fills fields, whose names come with whether they may stay as they are.
-    pub(crate) fn fill_all(
-        &mut self,
-        names: &[(&str, bool)],
-        fields: &mut [&mut dyn Read],
-    ) -> Result<()> {
-        for ((name, optional), field) in names.iter().zip(fields) {
-            self.fill(name, *optional, *field)?;
+/// Fills fields with the members of an object. Names come with whether the member may be missing.
+pub(crate) fn fill(json: &str, names: &[(&str, bool)], fields: &mut [&mut dyn Read]) -> Result<()> {
+    let mut filled = vec![false; names.len()];
+    let mut failed = Ok(());
+    // Where to look first: most documents have the order of the fields.
+    let mut next = 0;
+    for_each(json, &mut |member, value| {
+        let mut order = (next..names.len()).chain(0..next);
+        let Some(at) = order.find(|at| names[*at].0 == member) else {
+            return;
+        };
+        next = at + 1;
+        filled[at] = true;
+        if let (Ok(()), Err(error)) = (&failed, fields[at].fill(value.get())) {
+            failed = Err(wrong(&format!("{member}: {error}")));
         }
-        Ok(())
-    }
-
-    fn fill(&mut self, name: &str, optional: bool, field: &mut dyn Read) -> Result<()> {
-        match self.find(name) {
-            Some(json) => field
-                .fill(json.get())
-                .map_err(|error| wrong(&format!("{name}: {error}"))),
-            None if optional || field.is_optional() => Ok(()),
-            None => Err(wrong(&format!("{name} is missing"))),
+    })?;
+    failed?;
+    for (((name, optional), field), filled) in names.iter().zip(fields).zip(filled) {
+        if !filled && !optional && !field.is_optional() {
+            return Err(wrong(&format!("{name} is missing")));
         }
     }
-
-    fn find(&mut self, name: &str) -> Option<&'a RawValue> {
-        let (before, behind) = self.all.split_at(self.next);
-        let mut all = behind.iter().chain(before);
-        let at = all.position(|(other, _)| other == name)?;
-        let at = (self.next + at) % self.all.len();
-        self.next = at + 1;
-        Some(self.all[at].1)
-    }
+    Ok(())
 }
 
-impl<'a> IntoIterator for Members<'a> {
-    type Item = (Cow<'a, str>, &'a RawValue);
-    type IntoIter = std::vec::IntoIter<Self::Item>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.all.into_iter()
-    }
+/// The only member of an object.
+pub(crate) fn only_member(json: &str) -> Result<(String, &RawValue)> {
+    let mut members = Vec::new();
+    for_each(json, &mut |name, value| {
+        members.push((name.into_owned(), value))
+    })?;
+    members.pop().ok_or_else(|| wrong("an empty object"))
 }
 
-/// So many members at first: as many as a record has, which is what is read by the thousand.
-const USUAL: usize = 36;
+/// What is done with a member.
+type Take<'f, 'de> = &'f mut dyn FnMut(Cow<'de, str>, &'de RawValue);
 
-/// What the crate reads for [`Members`].
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<'de>, D::Error> {
-        deserializer.deserialize_map(Object(Vec::with_capacity(USUAL)))
-    }
+fn for_each<'de>(json: &'de str, take: Take<'_, 'de>) -> Result<()> {
+    let mut json = serde_json::Deserializer::from_str(json);
+    json.deserialize_map(ForEach(take))?;
+    json.end()
 }
 
-impl<'de> Visitor<'de> for Object<'de> {
-    type Value = Object<'de>;
+struct ForEach<'f, 'de>(Take<'f, 'de>);
+
+impl<'de> Visitor<'de> for ForEach<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Object<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((Text(name), value)) = map.next_entry()? {
-            self.0.push((name, value));
+            (self.0)(name, value);
         }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -284,10 +283,12 @@ impl<T: Read> Read for Named<T> {
     }
 
     fn fill(&mut self, json: &str) -> Result<()> {
-        for (name, value) in Members::of(json)? {
-            self.0.push((name.into_owned(), read(value)?));
-        }
-        Ok(())
+        let mut failed = Ok(());
+        for_each(json, &mut |name, value| match read(value) {
+            Ok(value) => self.0.push((name.into_owned(), value)),
+            Err(error) => failed = Err(error),
+        })?;
+        failed
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::net::{
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
-use crate::json::{self, Members, reads};
+use crate::json::{self, reads, variants};
 use crate::plan::Plan;
 use crate::store::{Ended, Name, RunId};
 use crate::term::pty::Size;
@@ -147,55 +147,16 @@ pub(crate) enum ToClient {
     },
 }
 
-impl json::Read for ToClient {
-    fn blank() -> ToClient {
-        let text = String::new();
-        ToClient::Notice { text }
-    }
-
-    fn fill(&mut self, json: &str) -> json::Result<()> {
-        let message = Members::of(json)?.into_iter().next();
-        let (word, members) = message.ok_or_else(|| json::wrong("an empty message"))?;
-        let mut members = Members::of(members.get())?;
-        *self = match &*word {
-            "reserved" => ToClient::Reserved {
-                id: members.take("id")?,
-            },
-            "notice" => ToClient::Notice {
-                text: members.take("text")?,
-            },
-            "progress" => ToClient::Progress {
-                thing: members.take("thing")?,
-                text: members.take("text")?,
-                step: members.take("step")?,
-            },
-            "started" => ToClient::Started {
-                id: members.take("id")?,
-                name: members.take("name")?,
-            },
-            "output-closed" => ToClient::OutputClosed {
-                stream: members.take("stream")?,
-            },
-            "output-failed" => ToClient::OutputFailed {
-                stream: members.take("stream")?,
-                why: members.take("why")?,
-            },
-            "failed" => ToClient::Failed {
-                kind: members.take("kind")?,
-                message: members.take("message")?,
-                hint: members.take("hint")?,
-            },
-            "finished" => ToClient::Finished {
-                ended: members.take("ended")?,
-                log_missing: members.take("log_missing")?,
-                error: members.take("error")?,
-                left_behind: members.take("left_behind")?,
-            },
-            _ => return Err(json::wrong("an unknown message")),
-        };
-        Ok(())
-    }
-}
+variants!(ToClient {
+    "notice": Notice { text },
+    "reserved": Reserved { id },
+    "progress": Progress { thing, text, step },
+    "started": Started { id, name },
+    "output-closed": OutputClosed { stream },
+    "output-failed": OutputFailed { stream, why },
+    "failed": Failed { kind, message, hint },
+    "finished": Finished { ended, log_missing, error, left_behind },
+});
 
 impl ToClient {
     pub(super) fn failed(error: &Error) -> ToClient {

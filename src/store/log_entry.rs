@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::time::Timestamp;
-use crate::json::{Members, reads, words};
+use crate::json::{self, reads, words};
 
 /// The most bytes of a line that one entry holds.
 pub(crate) const PIECE: usize = 64 * 1024;
@@ -67,26 +67,39 @@ pub(crate) struct Entry {
     pub(crate) lost: Option<StreamBytes>,
 }
 
+struct Json {
+    ts: String,
+    stream: Stream,
+    line: Option<String>,
+    b64: Option<String>,
+    eol: Option<bool>,
+    lost: Option<StreamBytes>,
+}
+
+reads!(Json {
+    ts,
+    stream,
+    line,
+    b64,
+    eol,
+    lost
+});
+
 impl Entry {
     /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
     pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
-        let mut members = Members::parse(line).ok()?;
-        let ts = members.take("ts").ok()?;
-        let stream = members.take("stream").ok()?;
-        let text: Option<String> = members.take("line").ok()?;
-        let encoded: Option<String> = members.take("b64").ok()?;
-        let data = match (text, encoded) {
+        let json: Json = json::parse(line).ok()?;
+        let data = match (json.line, json.b64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(encoded)) => BASE64.decode(encoded).ok()?,
             _ => return None,
         };
-        let eol: Option<bool> = members.take("eol").ok()?;
         Some(Entry {
-            ts,
-            stream,
+            ts: json.ts,
+            stream: json.stream,
             data,
-            eol: eol.unwrap_or(true),
-            lost: members.take("lost").ok()?,
+            eol: json.eol.unwrap_or(true),
+            lost: json.lost,
         })
     }
 
