@@ -15,8 +15,9 @@ BIN = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/moat
 SOURCES = $(shell rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock
 SMALL = $(if $(TARGET),$(shell test -e "$(SOURCES)" && echo yes))
 # Also behind it: panics that name no line of the source, nothing for {:?} (of which no message makes use), and the
-# linker that comes with Rust, which folds functions of the same code into one.
-SMALL_STD = -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size --config 'target.$(MUSL).rustflags=["-Zlocation-detail=none", "-Zfmt-debug=none", "-Zunstable-options", "-Clinker-flavor=gnu-lld-cc", "-Clink-self-contained=+linker", "-Clink-arg=-Wl,--icf=all"]'
+# linker that comes with Rust, which folds functions of the same code into one. Those that differ in constants
+# alone are merged before that, by the compiler.
+SMALL_STD = -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size --config 'target.$(MUSL).rustflags=["-Zlocation-detail=none", "-Zfmt-debug=none", "-Zunstable-options", "-Clinker-flavor=gnu-lld-cc", "-Clink-self-contained=+linker", "-Clink-arg=-Wl,--icf=all", "-Cllvm-args=--enable-global-merge-func"]'
 
 # A size means little without what it is the size of.
 NOTE_SMALL = with the standard library compiled anew for size
