@@ -24,9 +24,9 @@ NOTE_SMALL = with the standard library compiled anew for size
 NOTE_USUAL = with the standard library as it comes; 'rustup component add rust-src' makes it smaller
 NOTE_NATIVE = a native build; the budget is that of the static one
 
-# What was promised, and what must not be exceeded meanwhile: docs/specification.md says why the promise is missed.
+# What was promised, and what must not be exceeded without a thought: room that is left is soon filled.
 SIZE_BUDGET = 1048576
-SIZE_LIMIT = 1200000
+SIZE_LIMIT = 1020000
 SKIPS = $(abspath $(CARGO_TARGET_DIR))/skipped.txt
 MISSING = $${XDG_CACHE_HOME:-$$HOME/.cache}/moat-tests/missing
 SHARE = $(DESTDIR)$(PREFIX)/share
