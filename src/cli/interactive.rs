@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -21,7 +21,7 @@ use super::output;
 use crate::error::{Error, Kind, Result};
 use crate::run::{FromClient, Link, Output, Streams};
 use crate::term::pty::Size;
-use crate::term::{Escapes, Prefix, Terminal, Typed};
+use crate::term::{Escapes, Prefix, Terminal, Typed, write_all};
 
 /// How long the beginning of a sequence may wait for its rest: less than a person feels.
 const PATIENCE: Timespec = Timespec {
@@ -188,25 +188,10 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
             Err(_) => return,
         };
         terminal.watch(&buffer[..count]);
-        if write_all(terminal.fd().as_fd(), &buffer[..count]).is_err() {
+        if write_all(terminal.fd(), &buffer[..count]).is_err() {
             return;
         }
     }
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-                let _ = poll(&mut fds, None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// What is typed, on its way.

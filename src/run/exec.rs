@@ -247,16 +247,13 @@ fn verdict(
     match end {
         Some(AttachEnd::Code(code)) => done.exit_code = Some(code),
         Some(AttachEnd::Failed(words)) => {
-            let why = crate::term::harmless(&runtime.refusal(&words.bytes));
-            let message = format!("cannot run it: {why}");
-            if !matches!(words.code, 126 | 127) {
+            let refusal = runtime.refusal(words.code, &words.bytes);
+            let message = format!("cannot run it: {}", crate::term::harmless(&refusal.why));
+            if refusal.code.is_none() {
                 return Err(Error::new(Kind::Runtime, message)
                     .hint("see whether the run still runs: moat list -a"));
             }
-            // As a shell would say it, whatever the engine does.
-            let missing = why.contains("not found") || why.contains("no such file");
-            done.exit_code = Some(if missing { 127 } else { 126 });
-            done.error = Some(message);
+            (done.exit_code, done.error) = (refusal.code, Some(message));
         }
         _ if ender.0.times.load(Ordering::Acquire) > 0 => {
             let message =

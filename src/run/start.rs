@@ -236,22 +236,26 @@ fn start(
     });
     checkpoint("before-start");
     supervisor.check_intent()?;
-    let mut attached = match plan.terminal {
-        None => supervisor.runtime.start_attached(&spec, stdin)?,
-        Some(_) => {
-            let mut attached = supervisor.runtime.start_attached(&spec, None)?;
-            let typing = Typing::begin(&mut attached, stdin, terminal);
-            if let Ok(Some(typing)) = typing {
-                let _ = supervisor.typing.set(typing);
-            }
-            attached
-        }
+    // What is typed goes to its terminal, if it has one; else it reads that itself.
+    let (typed, input) = match plan.terminal {
+        Some(_) => (stdin, None),
+        None => (None, stdin),
     };
-    attached.terminal = None;
+    let mut attached = supervisor.runtime.start_attached(&spec, input)?;
+    let typing = Typing::begin(&mut attached, typed, terminal);
+    if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
+        let _ = supervisor.typing.set(typing);
+    }
     let listener = Arc::clone(supervisor).listener();
     supervisor.capture.attach(attached, listener);
     checkpoint("attached");
     Ok(())
+}
+
+fn no_terminal(error: &io::Error) -> Error {
+    let reason = crate::error::reason(error);
+    let message = format!("the workload's terminal cannot be used: {reason}");
+    Error::new(Kind::Runtime, message)
 }
 
 /// Creates the container; makes the image first where it is missing, or is wanted anew.

@@ -2,12 +2,12 @@
 //! is looked at, and a person whose client was killed gets a sane terminal back.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::runtime::Attached;
-use crate::term::Terminal;
 use crate::term::pty::Size;
+use crate::term::{Terminal, write_all};
 
 /// The workload's terminal, of which we have the other end.
 pub(super) struct Typing {
@@ -53,13 +53,8 @@ fn pass_on(input: &OwnedFd, workload: &OwnedFd) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
         };
-        let mut rest = &buffer[..count];
-        while !rest.is_empty() {
-            match rustix::io::write(workload.as_fd(), rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
-            }
+        if write_all(workload, &buffer[..count]).is_err() {
+            return;
         }
     }
 }

@@ -91,15 +91,15 @@ pub(crate) trait Runtime: Send + Sync {
     ) -> Result<Option<u8>>;
 
     /// Starts a command in a running container, beside what runs there. [`AttachEnd::Code`] is its
-    /// exit code; [`AttachEnd::Failed`]: it could not be started, for which there are
-    /// [`Runtime::refusal`]s.
+    /// exit code; [`AttachEnd::Failed`]: it could not be started, and [`Runtime::refusal`] says why.
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached>;
 
     /// Ends such a command, with all that it has started. Fails if there is none, be it not yet.
     fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()>;
 
-    /// The last words of an attachment that could not start a command, for people.
-    fn refusal(&self, words: &[u8]) -> String;
+    /// What it means that a command in a running container ended with this code and these words of
+    /// whoever was to start it.
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal;
 
     /// Makes a container that is not started, with all that belongs into it. The image must be there.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
@@ -248,6 +248,15 @@ pub(crate) struct ExecSpec {
     /// A word by which it is found again.
     pub(crate) marker: String,
     pub(crate) stdin: Option<OwnedFd>,
+}
+
+/// Why a command could not be run in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// For people.
+    pub(crate) why: String,
+    /// What a shell would exit with, 126 or 127, if it is the command that cannot be run.
+    pub(crate) code: Option<u8>,
 }
 
 /// The network of a run.

@@ -43,7 +43,7 @@ use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, Network, Runtime, ServiceSpec, child,
+    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, child,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
@@ -201,8 +201,9 @@ impl Runtime for Bwrap {
         Ok(())
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
-        String::from_utf8_lossy(words).trim().to_owned()
+    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
+        let why = String::from_utf8_lossy(words).trim().to_owned();
+        Refusal { why, code: None }
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {

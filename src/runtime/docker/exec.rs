@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, PoisonError};
 
 use super::super::problem::{Problem, Result};
-use super::super::{Attached, ExecSpec};
+use super::super::{Attached, ExecSpec, Refusal};
 use super::arguments::obeyed_by_client;
 use super::attach::DockerClient;
 use crate::store::StreamBytes;
@@ -159,14 +159,28 @@ impl<R: Read + Send + 'static> Read for FirstWords<R> {
     }
 }
 
-/// What is said where a command could not be started: the engine's words, without what it repeats.
-pub(super) fn refusal(words: &[u8]) -> String {
+/// How the engine and shells say that a command is not there, and that it cannot be run.
+const MISSING: [&str; 2] = ["not found", "no such file"];
+const UNUSABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+
+/// The engine's words, without what it repeats, and what they mean for the command.
+pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
     let text = text.rsplit("container process: ").next().unwrap_or(text);
-    text.strip_prefix("Error response from daemon: ")
-        .unwrap_or(text)
-        .to_owned()
+    let why = text
+        .strip_prefix("Error response from daemon: ")
+        .unwrap_or(text);
+    let lower = why.to_ascii_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    // Whichever of the two the engine chose: versions differ.
+    let code = match code {
+        126 | 127 if has(&MISSING) => Some(127),
+        126 | 127 if has(&UNUSABLE) => Some(126),
+        _ => None,
+    };
+    let why = why.to_owned();
+    Refusal { why, code }
 }
 
 #[cfg(test)]
@@ -175,12 +189,37 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_could_not_be_run() {
-        let words = b"OCI runtime exec failed: exec failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH: unknown\n";
-        assert_eq!(
-            refusal(words),
-            "exec: \"nosuch\": executable file not found in $PATH"
-        );
-        let words = b"Error response from daemon: Container x is not running\n";
-        assert_eq!(refusal(words), "Container x is not running");
+        let start =
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: ";
+        for (code, words, why, meaning) in [
+            (
+                126,
+                format!("{start}\"nosuch\": executable file not found in $PATH: unknown\n"),
+                "exec: \"nosuch\": executable file not found in $PATH",
+                Some(127),
+            ),
+            (
+                126,
+                format!("{start}\"/etc/passwd\": permission denied: unknown\n"),
+                "exec: \"/etc/passwd\": permission denied",
+                Some(126),
+            ),
+            (
+                126,
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped container: unknown"
+                    .to_owned(),
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped container",
+                None,
+            ),
+            (
+                1,
+                "Error response from daemon: Container x is not running\n".to_owned(),
+                "Container x is not running",
+                None,
+            ),
+        ] {
+            let refusal = refusal(code, words.as_bytes());
+            assert_eq!((refusal.why.as_str(), refusal.code), (why, meaning));
+        }
     }
 }

@@ -28,7 +28,7 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, in_workspace, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, in_workspace, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
@@ -332,8 +332,8 @@ impl Runtime for Docker {
             .map(|_| ())
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
-        exec::refusal(words)
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        exec::refusal(code, words)
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
