@@ -19,6 +19,7 @@ use signal_hook::iterator::Signals;
 use super::interrupts::{Target, lock};
 use super::output;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
 use crate::run::{FromClient, Link, Output, Streams};
 use crate::term::pty::Size;
 use crate::term::{Escapes, Prefix, Terminal, Typed, write_all};
@@ -31,6 +32,8 @@ const PATIENCE: Timespec = Timespec {
 
 /// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
 const AHEAD: usize = 16 * 1024 * 1024;
+
+const HELP: &str = "moat: k stops the run, K kills it; the prefix again sends it, and any other key goes to the run";
 
 /// The terminal, before the workload has it.
 pub(super) struct Interactive {
@@ -52,14 +55,13 @@ impl Interactive {
     /// Our terminal and its size; an error if there is none that a workload could have.
     pub(super) fn size() -> Result<Size> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
-        let size = Size::of(stdin);
-        match size {
-            Some(size) if rustix::termios::isatty(stdout) => Ok(size),
-            _ => Err(
+        if !rustix::termios::isatty(stdout) {
+            return Err(
                 Error::usage("-i needs a terminal on stdout, too, if stdin is one")
                     .hint("leave out -i, or give it a pipe or a file: moat run -i -- CMD < FILE"),
-            ),
+            );
         }
+        Ok(Size::of(stdin).unwrap_or_default())
     }
 
     /// Prepares for the workload; also the streams that the supervisor gets.
@@ -136,6 +138,8 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
     std::panic::set_hook(Box::new(move |panic| {
         terminal.restore();
         usual(panic);
+        // Whichever thread it is: without it there is no session.
+        std::process::abort();
     }));
 }
 
@@ -255,9 +259,10 @@ impl Keyboard {
                 Typed::Bytes(bytes) => self.waiting.extend(bytes),
                 Typed::Stop => lock(&self.target).end(false),
                 Typed::Kill => lock(&self.target).end(true),
-                Typed::Help => output::say(
-                    "moat: k stops the run, K kills it; the prefix again sends it, and any other key goes to the run",
-                ),
+                Typed::Help => {
+                    checkpoint("escape-help");
+                    output::say(HELP);
+                }
             }
         }
     }

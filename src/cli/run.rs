@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
     }
-    offer_terminal(args, &mut plan, host.runtime)?;
+    offer_terminal(args, &mut plan)?;
     let named_after = |service: &&plan::Service| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     remarks(args, &plan, host.runtime, builds);
@@ -100,7 +100,7 @@ fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
 }
 
 /// Gives the workload our terminal, if we have one and it is to be interactive.
-fn offer_terminal(args: &Args, plan: &mut Plan, runtime: runtime::Name) -> Result<()> {
+fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
     if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Ok(());
     }
@@ -114,13 +114,6 @@ fn offer_terminal(args: &Args, plan: &mut Plan, runtime: runtime::Name) -> Resul
                 Error::usage(message).hint("leave out one of them, or give -i a pipe or a file")
             );
         }
-    }
-    if !runtime.has_images() {
-        let message = format!("-i with a terminal does not work on {runtime} yet");
-        return Err(Error::usage(message).hint(format!(
-            "give it a pipe or a file, or use --runtime {}",
-            runtime::Name::Docker
-        )));
     }
     plan.terminal = Some(Interactive::size()?);
     // What the workload may send to it.

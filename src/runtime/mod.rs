@@ -422,6 +422,7 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
     match name {
         bwrap::SHIM => Some(bwrap::shim(args)),
         bwrap::INIT => Some(bwrap::init(args)),
+        bwrap::JOB => Some(bwrap::job(args)),
         tty::COMMAND => Some(tty::become_program(args)),
         _ => None,
     }
