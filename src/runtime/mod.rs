@@ -5,11 +5,15 @@
 //! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
 //! could not be asked, or refused ([`Problem`]).
 
+mod attach;
 mod bwrap;
 mod child;
 mod choose;
+mod copy;
 mod docker;
 mod problem;
+mod request;
+mod script;
 mod tool;
 mod tty;
 
@@ -33,6 +37,18 @@ pub(crate) use crate::config::WORKSPACE;
 
 /// The workload's home directory, where the image's own cannot be used. Gone with the container.
 pub(crate) const HOME: &str = "/home/moat";
+
+/// What package managers need, and servers that begin as root to become somebody else; everything else
+/// is dropped.
+const CAPABILITIES: [&str; 7] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+];
 
 /// A driver for one container command line.
 pub(crate) trait Runtime: Send + Sync {
@@ -326,6 +342,9 @@ pub(crate) struct Attached {
 pub(crate) trait Client: Send + Sync {
     /// Ends the attachment. The container goes on.
     fn detach(&self);
+
+    /// Whether it has ended.
+    fn has_ended(&self) -> bool;
 
     /// How it ended; blocks until it has. Call when the streams have ended.
     fn ended(&self) -> AttachEnd;

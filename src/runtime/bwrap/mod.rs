@@ -45,12 +45,11 @@ use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child,
+    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child, copy,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
-    remove_tree, write_atomically,
+    Process, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };
 use crate::term::pty::{self, Size};
 use tail::Tail;
@@ -214,30 +213,19 @@ impl Runtime for Bwrap {
             return Err(failed(&io::ErrorKind::NotFound.into()));
         }
         let dir = self.dir()?;
-        make_dir(dir).map_err(|error| store_failed(dir, &error))?;
+        make_dir(dir).map_err(|error| copy::failed(dir, &error))?;
         cgroup::make(dir, spec).map_err(|error| {
             let reason = crate::error::reason(&error);
             Problem::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
         })?;
         match spec.workspace_mode {
             WorkspaceMode::Bind => Ok(()),
-            WorkspaceMode::Volume => copy_workspace(dir, spec),
+            WorkspaceMode::Volume => copy::make(dir, spec),
         }
     }
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
-        let copy = self.dir()?.join(WORKSPACE_COPY);
-        if !copy.exists() {
-            let message = format!("{} was removed by somebody else", copy.display());
-            return Err(Problem::NotFound(message));
-        }
-        let mounted = fs::read_to_string(self.dir()?.join(MOUNTED)).unwrap_or_default();
-        let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
-        let packing = pack(&copy, &without, Stdio::from(into));
-        let packed = packing.and_then(Packing::finish);
-        packed
-            .map_err(|error| store_failed(&copy, &error))?
-            .map_err(Problem::Refused)
+        copy::save(self.dir()?, into)
     }
 
     fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
@@ -359,46 +347,12 @@ impl Runtime for Bwrap {
             self.kill_shim()?;
         }
         cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
-        remove_tree(dir).map_err(|error| store_failed(dir, &error))
+        remove_tree(dir).map_err(|error| copy::failed(dir, &error))
     }
 
     /// Sandboxes are found through their runs: there is nowhere else to look.
     fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
-    }
-}
-
-/// The workload's own copy of the workspace.
-const WORKSPACE_COPY: &str = "workspace";
-
-/// Where in that something else is mounted: a path per line, relative to it.
-const MOUNTED: &str = "mounted";
-
-/// What is the workspace of a sandbox.
-fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
-    match spec.workspace_mode {
-        WorkspaceMode::Bind => spec.workspace.clone(),
-        WorkspaceMode::Volume => dir.join(WORKSPACE_COPY),
-    }
-}
-
-fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
-    let copy = dir.join(WORKSPACE_COPY);
-    let failed = |error: io::Error| store_failed(&copy, &error);
-    make_dir(&copy).map_err(failed)?;
-    let mounted = spec.mounted_in_workspace().join("\n");
-    write_atomically(&dir.join(MOUNTED), mounted.as_bytes()).map_err(failed)?;
-    let without = spec.not_copied();
-    let mut packing = pack(&spec.workspace, &without, Stdio::piped()).map_err(failed)?;
-    let extracted = extract(packing.archive(), &copy).map_err(failed)?;
-    let packed = packing.finish().map_err(failed)?;
-    let words = packed.err().or((!extracted.status.success())
-        .then(|| String::from_utf8_lossy(&extracted.stderr).trim().to_owned()));
-    match words {
-        None => Ok(()),
-        Some(words) => Err(Problem::Refused(format!(
-            "the workspace cannot be copied: {words}"
-        ))),
     }
 }
 
@@ -492,6 +446,12 @@ struct ShimClient(Mutex<Option<Child>>);
 impl Client for ShimClient {
     fn detach(&self) {}
 
+    fn has_ended(&self) -> bool {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = child.as_mut();
+        child.is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
     fn ended(&self) -> AttachEnd {
         let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(child) = child.as_mut() {
@@ -533,12 +493,4 @@ fn failed(error: &io::Error) -> Problem {
             "see: moat doctor",
         ),
     }
-}
-
-fn store_failed(path: &Path, error: &io::Error) -> Problem {
-    Problem::Refused(format!(
-        "{}: {}",
-        path.display(),
-        crate::error::reason(error)
-    ))
 }

@@ -1,6 +1,7 @@
 //! The arguments of `docker create` for a run's own container. Pure.
 
 use super::super::problem::Result;
+use super::super::script::PRE_RUN;
 use super::super::{ContainerSpec, HOME, WORKSPACE};
 use super::arguments::{Identity, Request, mount};
 use super::fill;
@@ -59,7 +60,7 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
             "--",
             image,
             "-c",
-            fill::PRE_RUN,
+            PRE_RUN,
             "moat",
             script,
         ]),

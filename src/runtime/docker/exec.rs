@@ -4,15 +4,13 @@
 //! of stdout (Docker 20.10.24), the client's own out of stderr. Both are the first thing on their
 //! stream, and are held back until the exit code says whose they are.
 
-use std::io::{self, Read};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, PoisonError};
+use std::process::Command;
 
 use super::super::problem::{Problem, Result};
-use super::super::{Attached, ExecSpec, Refusal};
+use super::super::script::{KILL, MARKER};
+use super::super::{Attached, ExecSpec, Refusal, attach};
 use super::arguments::obeyed_by_client;
-use super::attach::DockerClient;
-use crate::store::StreamBytes;
+use super::manner;
 
 /// How the words of the engine and of the client begin.
 const ENGINE: &[&[u8]] = &[b"OCI runtime exec failed: "];
@@ -23,18 +21,6 @@ const CLIENT: &[&[u8]] = &[
     b"error during connect: ",
     b"Cannot connect to the Docker daemon",
 ];
-
-/// The most that is held back, in bytes.
-const HELD: usize = 4096;
-
-/// The variable by which a command, and all that it starts, is found again.
-const MARKER: &str = "MOAT_EXEC";
-
-/// Sends the signal `$2` to every process that has the marker `$1`, and fails if there is none. A
-/// process that is not ours to read is none of them.
-const KILL: &str = "found=; for process in /proc/[0-9]*; do \
-    tr '\\0' '\\n' < $process/environ 2> /dev/null | grep -qxF \"$1\" && \
-    kill -$2 ${process#/proc/} && found=1; done; [ \"$found\" ]";
 
 /// Completes a client that runs a command.
 pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
@@ -73,90 +59,8 @@ fn marker(word: &str) -> String {
 
 /// Starts a client.
 pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
-    let spawned = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|error| super::failed(&error))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
-        return Err(super::failed(&io::ErrorKind::BrokenPipe.into()));
-    };
-    let client = DockerClient::new(child);
-    Ok(Attached {
-        stdout: FirstWords::of(stdout, ENGINE, &client),
-        stderr: FirstWords::of(stderr, CLIENT, &client),
-        lost: StreamBytes::default(),
-        client: client.handle(),
-        terminal: None,
-    })
-}
-
-/// A stream that does not begin with words about a failure to start.
-struct FirstWords<R> {
-    stream: Option<R>,
-    beginnings: &'static [&'static [u8]],
-    client: Arc<DockerClient>,
-    /// Whether the stream has begun with something else.
-    is_through: bool,
-    held: Vec<u8>,
-}
-
-impl<R: Read + Send + 'static> FirstWords<R> {
-    fn of(
-        stream: R,
-        beginnings: &'static [&'static [u8]],
-        client: &Arc<DockerClient>,
-    ) -> Box<dyn Read + Send> {
-        Box::new(FirstWords {
-            stream: Some(stream),
-            beginnings,
-            client: Arc::clone(client),
-            is_through: false,
-            held: Vec::new(),
-        })
-    }
-
-    /// Reads until it is known what the stream begins with.
-    fn begin(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        while let Some(stream) = self.stream.as_mut().filter(|_| !self.is_through) {
-            let count = stream.read(buffer)?;
-            self.held.extend_from_slice(&buffer[..count]);
-            let mut beginnings = self.beginnings.iter();
-            let is_alike = beginnings.any(|words| self.held.starts_with(words));
-            if count == 0 {
-                self.stream = None;
-                if is_alike {
-                    self.judge();
-                }
-            } else if !is_alike || self.held.len() > HELD {
-                self.is_through = true;
-            }
-        }
-        Ok(())
-    }
-
-    /// The client has ended, and what was held back is all there is.
-    fn judge(&mut self) {
-        if let Some(1 | 126 | 127) = self.client.code() {
-            let words = &self.client.words;
-            let held = std::mem::take(&mut self.held);
-            *words.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-        }
-    }
-}
-
-impl<R: Read + Send + 'static> Read for FirstWords<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.begin(buffer)?;
-        if self.held.is_empty() {
-            return match &mut self.stream {
-                Some(stream) => stream.read(buffer),
-                None => Ok(0),
-            };
-        }
-        let count = self.held.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
-        Ok(count)
-    }
+    attach::spawn_exec(client, Box::new(manner::Exec), [ENGINE, CLIENT])
+        .map_err(|error| super::failed(&error))
 }
 
 /// How the engine and shells say that a command is not there, and that it cannot be run.
