@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{self, FromClient, Start, ToClient};
 use super::supervisor::{self, Supervisor};
-use super::typing::Typing;
+use super::typing::{Typing, no_terminal};
 use super::verdict::Asked;
 use super::{cleanup, image, services, settle, specify};
 use crate::container::{Capture, Watched};
@@ -250,12 +250,6 @@ fn start(
     supervisor.capture.attach(attached, listener);
     checkpoint("attached");
     Ok(())
-}
-
-fn no_terminal(error: &io::Error) -> Error {
-    let reason = crate::error::reason(error);
-    let message = format!("the workload's terminal cannot be used: {reason}");
-    Error::new(Kind::Runtime, message)
 }
 
 /// Creates the container; makes the image first where it is missing, or is wanted anew.

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::error::{Error, Kind};
 use crate::runtime::Attached;
 use crate::term::pty::Size;
 use crate::term::{Terminal, write_all};
@@ -41,6 +42,12 @@ impl Typing {
     pub(super) fn resize(&self, size: Size) {
         let _ = size.give_to(&self.workload);
     }
+}
+
+pub(super) fn no_terminal(error: &io::Error) -> Error {
+    let reason = crate::error::reason(error);
+    let message = format!("the workload's terminal cannot be used: {reason}");
+    Error::new(Kind::Runtime, message)
 }
 
 /// Passes on what is typed, until nobody types or nobody reads.

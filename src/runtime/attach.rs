@@ -6,6 +6,7 @@
 //! own, and the engine's log tells. What they look like is for the drivers to say ([`Manner`]).
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -112,6 +113,29 @@ pub(super) fn spawn_on_terminal(
     manner: Box<dyn Manner>,
     size: Size,
 ) -> io::Result<Attached> {
+    let (ours, client) = spawn_client_on_terminal(command, manner, size)?;
+    let stream = tty::Ours(ours.try_clone()?);
+    Ok(on_terminal(Box::new(stream), client, ours))
+}
+
+/// The same for a command beside what runs in a container; see [`spawn_exec`].
+pub(super) fn spawn_exec_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    beginnings: &'static [&'static [u8]],
+    size: Size,
+) -> io::Result<Attached> {
+    let (ours, client) = spawn_client_on_terminal(command, manner, size)?;
+    let stream = tty::Ours(ours.try_clone()?);
+    let stream = FirstWords::of(stream, beginnings, &client);
+    Ok(on_terminal(stream, client, ours))
+}
+
+fn spawn_client_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    size: Size,
+) -> io::Result<(OwnedFd, Arc<ChildClient>)> {
     let (ours, theirs) = pty::open(size)?;
     tty::give(command, &theirs)?;
     let child = command.spawn();
@@ -120,15 +144,17 @@ pub(super) fn spawn_on_terminal(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let client = ChildClient::new(child?, manner);
-    let ours_too = ours.try_clone()?;
-    Ok(Attached {
-        stdout: Box::new(tty::Ours(ours)),
+    Ok((ours, ChildClient::new(child?, manner)))
+}
+
+fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: OwnedFd) -> Attached {
+    Attached {
+        stdout,
         stderr: Box::new(io::empty()),
         lost: StreamBytes::default(),
         client: Box::new(Handle(client)),
-        terminal: Some(ours_too),
-    })
+        terminal: Some(ours),
+    }
 }
 
 /// The client's process, and what it said of itself.

@@ -111,7 +111,8 @@ pub(crate) trait Runtime: Send + Sync {
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached>;
 
     /// Ends such a command, with all that it has started. Fails if there is none, be it not yet.
-    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()>;
+    /// `signal`: as kill(1) names it.
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()>;
 
     /// What it means that a command in a running container ended with this code and these words of
     /// whoever was to start it.
@@ -264,6 +265,8 @@ pub(crate) struct ExecSpec {
     /// A word by which it is found again.
     pub(crate) marker: String,
     pub(crate) stdin: Option<OwnedFd>,
+    /// The size of the terminal that it gets, if it gets one; then it has no other input.
+    pub(crate) terminal: Option<Size>,
 }
 
 /// Why a command could not be run in a container.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::modes::Modes;
+use super::pty::Size;
 use super::write_all;
 
 /// A terminal, and what it was before.
@@ -35,6 +36,10 @@ impl Terminal {
 
     pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        Size::of(&self.fd).unwrap_or_default()
     }
 
     /// Lets every key through as it comes.

@@ -7,7 +7,7 @@ use crate::{assert_brought_back, call, ended, start, start_full_screen};
 fn ends(moat: &Moat, keys: &[u8], reason: &str) {
     let mut screen = start_full_screen(moat);
     screen.press(b"\x1f?");
-    screen.wait("k stops the run");
+    screen.wait("k stops it");
     screen.press(keys);
     screen.end();
     assert_brought_back(&screen);

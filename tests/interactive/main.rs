@@ -8,6 +8,7 @@ mod harness;
 
 mod ending;
 mod escape;
+mod exec;
 mod keeping;
 mod keys;
 mod screen;
@@ -38,6 +39,13 @@ macro_rules! scenarios {
         mod bwrap {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
+        }
+        /// Sandboxes of bwrap cannot be entered.
+        mod docker_exec {
+            use super::Runtime;
+            tests_on!(Runtime::Docker; exec {
+                a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
+            });
         }
     };
 }

@@ -199,7 +199,7 @@ impl Runtime for Bwrap {
         ))
     }
 
-    fn kill_exec(&self, _handle: &str, _marker: &str, _at_once: bool) -> Result<()> {
+    fn kill_exec(&self, _handle: &str, _marker: &str, _signal: &str) -> Result<()> {
         Ok(())
     }
 

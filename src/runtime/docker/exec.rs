@@ -11,6 +11,7 @@ use super::super::script::{KILL, MARKER};
 use super::super::{Attached, ExecSpec, Refusal, attach};
 use super::arguments::obeyed_by_client;
 use super::manner;
+use crate::term::pty::Size;
 
 /// How the words of the engine and of the client begin.
 const ENGINE: &[&[u8]] = &[b"OCI runtime exec failed: "];
@@ -22,10 +23,22 @@ const CLIENT: &[&[u8]] = &[
     b"Cannot connect to the Docker daemon",
 ];
 
+/// On a terminal there is one stream for all of them.
+const EITHER: &[&[u8]] = &[
+    ENGINE[0], CLIENT[0], CLIENT[1], CLIENT[2], CLIENT[3], CLIENT[4],
+];
+
+/// The client's own escape, which cannot be switched off. Here it has to be ASCII, as the engine gets it as
+/// JSON: nothing that anybody types. The engine holds back the first of these keys until the next one.
+const NO_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
+
 /// Completes a client that runs a command.
 pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
-    if spec.stdin.is_some() {
+    if spec.terminal.is_some() {
+        client.args(["--interactive", "--tty", "--detach-keys"]);
+        client.arg(NO_KEYS);
+    } else if spec.stdin.is_some() {
         client.arg("--interactive");
     }
     if let Some(dir) = &spec.workdir {
@@ -60,6 +73,12 @@ fn marker(word: &str) -> String {
 /// Starts a client.
 pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
     attach::spawn_exec(client, Box::new(manner::Exec), [ENGINE, CLIENT])
+        .map_err(|error| super::failed(&error))
+}
+
+/// Starts a client on a terminal of its own.
+pub(super) fn spawn_on_terminal(client: &mut Command, size: Size) -> Result<Attached> {
+    attach::spawn_exec_on_terminal(client, Box::new(manner::Exec), EITHER, size)
         .map_err(|error| super::failed(&error))
 }
 

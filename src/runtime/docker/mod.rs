@@ -312,6 +312,11 @@ impl Runtime for Docker {
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        if let Some(size) = spec.terminal {
+            let mut client = self.complete(tty::command("docker"));
+            exec::command(&mut client, spec)?;
+            return exec::spawn_on_terminal(&mut client, size);
+        }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
         match &spec.stdin {
@@ -324,9 +329,8 @@ impl Runtime for Docker {
         exec::spawn(&mut client)
     }
 
-    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()> {
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
         let mut client = self.command();
-        let signal = if at_once { "KILL" } else { "TERM" };
         exec::kill(&mut client, handle, marker, signal);
         self.finish(&mut client, b"", PATIENCE, &|| true)
             .map(|_| ())
