@@ -140,10 +140,11 @@ pub(crate) fn killed_from_elsewhere(moat: &Moat) {
         .any_stdout()
         .any_stderr()
         .success();
-    screen.end();
+    let code = screen.end().code();
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_brought_back(&screen);
-    ended(moat, "stopped", "killed");
+    let record = ended(moat, "stopped", "killed");
+    assert_eq!((code, &record["exit_code"]), (Some(137), &137.into()));
 }
 
 pub(crate) fn what_excludes_a_terminal(moat: &Moat) {

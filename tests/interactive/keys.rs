@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Moat, until};
+use crate::harness::{IMAGE, Moat, until};
 use crate::screen::Screen;
 use crate::{SIZE, call, ended, start};
 
@@ -33,6 +33,24 @@ pub(crate) fn a_shell_feels_as_if_it_ran_here(moat: &Moat) {
         (&record["exit_code"], &record["terminal"]),
         (&7.into(), &true.into())
     );
+}
+
+pub(crate) fn as_moat_yaml_wants_it(moat: &Moat) {
+    let mut yaml = "interactive: true\ncommand: [sh, -c, 'read x; echo got $x']\n".to_owned();
+    if moat.has_images() {
+        yaml += &format!("base_image: {IMAGE}\n");
+    }
+    moat.write("moat.yaml", yaml);
+    let mut screen = Screen::start(&moat.args(["run"]).command());
+    screen.wait("Started ");
+    screen.press(b"it\r");
+    screen.wait("got it");
+    assert_eq!(screen.end().code(), Some(0));
+    screen.assert_sane();
+    assert_eq!(ended(moat, "stopped", "exited")["terminal"], true);
+    // Where there is no terminal, it is the bytes that there are.
+    let piped = moat.args(["run", "--quiet"]).stdin("bytes\n");
+    piped.stdout("got bytes\n").success();
 }
 
 /// The escape twice is the escape once.

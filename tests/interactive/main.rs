@@ -61,7 +61,7 @@ scenarios! {
     keys {
         a_shell_feels_as_if_it_ran_here end_of_input_and_bytes_of_all_kinds
         bytes_that_come_one_by_one a_paste_of_a_megabyte_is_whole jobs_of_a_shell
-        a_size_is_seen_soon a_terminal_that_does_not_know_its_size
+        a_size_is_seen_soon as_moat_yaml_wants_it a_terminal_that_does_not_know_its_size
     }
     escape {
         the_escape_stops the_escape_kills an_escape_of_ones_own no_escape_at_all
