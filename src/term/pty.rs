@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 use serde::Serialize;
@@ -17,6 +18,16 @@ pub(crate) struct Size {
 }
 
 reads!(Size { rows, columns });
+
+/// That of a terminal which does not know, as a serial line.
+impl Default for Size {
+    fn default() -> Size {
+        Size {
+            rows: 24,
+            columns: 80,
+        }
+    }
+}
 
 impl Size {
     /// That of a terminal; `None` if it is none, or does not know.
@@ -46,9 +57,14 @@ pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
     let ours = openpt(flags)?;
     grantpt(&ours)?;
     unlockpt(&ours)?;
-    let name = rustix::pty::ptsname(&ours, Vec::new())?;
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-    let theirs = rustix::fs::open(name, flags, rustix::fs::Mode::empty())?;
+    let theirs = other_end(&ours)?;
     size.give_to(&ours)?;
     Ok((ours, theirs))
+}
+
+/// Opens the end that behaves as a terminal.
+pub(crate) fn other_end(ours: impl AsFd) -> io::Result<OwnedFd> {
+    let name = rustix::pty::ptsname(ours, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(name, flags, Mode::empty())?)
 }
