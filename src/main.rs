@@ -14,6 +14,7 @@ mod registry;
 mod run;
 mod runtime;
 mod service;
+mod session;
 mod store;
 mod term;
 mod yaml;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::files::{Files, host};
 use super::{flags, output};
+use crate::config::SessionSettings;
 use crate::error::{Error, Kind, Problem, Result};
 use crate::plan;
 use crate::runtime;
@@ -16,10 +17,28 @@ use crate::store::Home;
 struct Report<'a> {
     ok: bool,
     problems: &'a [Problem],
+    /// With --ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<Vec<PortRow>>,
+}
+
+/// What one port of moat.yaml leads to.
+#[derive(Serialize)]
+struct PortRow {
+    process: String,
+    base: u16,
+    primary: bool,
+    /// From slot 1 on.
+    slots: Vec<u16>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let checked = check(args);
+    let ports = checked
+        .as_ref()
+        .ok()
+        .filter(|_| args.has(&flags::CHECK_PORTS))
+        .map(port_rows);
     let problems = match &checked {
         Ok(_) => &[][..],
         // What has no place in a file is an error of its own.
@@ -32,7 +51,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::json(&Report {
             ok: problems.is_empty(),
             problems,
+            ports,
         })?;
+    } else if let Some(rows) = &ports {
+        output::result(&port_table(rows))?;
     } else if problems.is_empty() {
         output::notice(args, "nothing is wrong");
     } else {
@@ -47,7 +69,51 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!problems.is_empty()))
 }
 
-fn check(args: &Args) -> Result<()> {
+fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
+    let mut rows = Vec::new();
+    for process in &settings.processes {
+        let primary = process.port.iter().map(|port| (port.value, true));
+        let extra = process
+            .extra_ports
+            .iter()
+            .map(|extra| (extra.port.value, false));
+        for (base, primary) in primary.chain(extra) {
+            let ports = (1..=settings.slots).map_while(|slot| settings.nominal(base, slot));
+            rows.push(PortRow {
+                process: process.name.clone(),
+                base,
+                primary,
+                slots: ports.collect(),
+            });
+        }
+    }
+    rows
+}
+
+/// The most slots that have a column.
+const COLUMNS: usize = 8;
+
+fn port_table(rows: &[PortRow]) -> String {
+    let columns = rows
+        .iter()
+        .map(|row| row.slots.len())
+        .max()
+        .unwrap_or_default()
+        .min(COLUMNS);
+    let mut header: Vec<String> = vec!["PROCESS".to_owned(), "BASE".to_owned()];
+    header.extend((1..=columns).map(|slot| format!("SLOT {slot}")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let row = |row: &PortRow| {
+        let name = row.process.clone() + if row.primary { "" } else { " (extra)" };
+        let mut cells = vec![name, row.base.to_string()];
+        cells.extend(row.slots.iter().take(columns).map(u16::to_string));
+        cells
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+    crate::term::table(&header, &rows, crate::term::width(std::io::stdout()))
+}
+
+fn check(args: &Args) -> Result<SessionSettings> {
     let home = Home::locate()?;
     let workspace = args.positional().first();
     let workspace = workspace.map_or_else(|| ".".into(), PathBuf::from);
@@ -64,5 +130,5 @@ fn check(args: &Args) -> Result<()> {
     for note in plan::check_files(workspace, &files.all(), &host)? {
         output::notice(args, &format!("note: {note}"));
     }
-    Ok(())
+    Ok(files.session())
 }

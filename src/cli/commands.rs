@@ -22,6 +22,11 @@ pub(crate) static COMMANDS: &[Command] = &[
     DESTROY,
     CLEAN,
     VOLUMES,
+    UP,
+    DOWN,
+    WT,
+    SHELL,
+    WHOSE,
     DEPS,
     STATUS,
     DOCTOR,
@@ -106,8 +111,9 @@ line and column. No runtime is asked. The exit code is 0 if nothing is wrong, an
     examples: &[
         ("moat check", "Check the project in this directory."),
         ("moat check --json", "Print the problems for a script."),
+        ("moat check --ports", "Print the ports of every slot, too."),
     ],
-    flags: &[&flags::CHECK_RUNTIME],
+    flags: &[&flags::CHECK_RUNTIME, &flags::CHECK_PORTS],
     positional: optional("PATH", Complete::Directory),
     rest: false,
     run: super::check::run,
@@ -228,6 +234,151 @@ PROJECT/NAME; 'rm' removes them with what is in them.",
     },
     rest: false,
     run: super::volumes::run,
+};
+
+const UP: Command = Command {
+    name: "up",
+    aliases: &[],
+    usage: "[BRANCH]",
+    summary: "Give a branch its own worktree, ports and processes",
+    about: "\
+Brings up the session of BRANCH, by default of the branch that is checked out here: a worktree, a slot \
+with its ports, and the processes under 'session' in the moat.yaml of the main checkout. A branch that is \
+checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, \
+from that of a remote, or from a new one.\n\
+It can be repeated: what runs is kept, and what does not is started. If something fails, or on Ctrl-C, \
+all that was made is taken back.",
+    examples: &[
+        ("moat up feat-a", "Bring up a branch."),
+        (
+            "moat up --json",
+            "Bring up what is checked out here, for a script.",
+        ),
+        ("moat up feat-a --port web=4001", "Choose a port."),
+        (
+            "moat up feat-a --services web --force",
+            "Start one process again.",
+        ),
+    ],
+    flags: &[
+        &flags::PORT,
+        &flags::UP_SERVICES,
+        &flags::UP_SKIP,
+        &flags::UP_FORCE,
+    ],
+    positional: optional("BRANCH", Complete::Nothing),
+    rest: false,
+    run: super::up::run,
+};
+
+const DOWN: Command = Command {
+    name: "down",
+    aliases: &[],
+    usage: "[BRANCH]",
+    summary: "Take a session away",
+    about: "\
+Ends the processes of the session of BRANCH, by default of the branch that is checked out here, frees its \
+slot and ports, and removes the worktree if moat made it. A worktree with work that is not committed stays, \
+and the branch always does. An 'up' that is under way is ended first.",
+    examples: &[
+        ("moat down feat-a", "Take a session away."),
+        (
+            "moat down feat-a --keep",
+            "End its processes, and keep its slot, ports and worktree.",
+        ),
+        (
+            "moat down --all",
+            "Take all sessions of this repository away.",
+        ),
+    ],
+    flags: &[
+        &flags::DOWN_KEEP,
+        &flags::DELETE_WORKTREE,
+        &flags::DOWN_FORCE,
+        &flags::DOWN_ALL,
+    ],
+    positional: optional("BRANCH", Complete::Nothing),
+    rest: false,
+    run: super::down::run,
+};
+
+const WT: Command = Command {
+    name: "wt",
+    aliases: &[],
+    usage: "BRANCH [-- CMD...] | list | status | env | logs | recover | clean",
+    summary: "Run a command in a session, or look at sessions",
+    about: "\
+'moat wt BRANCH -- CMD' brings the session of BRANCH up, and runs CMD in an isolated container whose \
+workspace is the worktree, as 'moat run' does, with the variables of the session.\n\
+'list' prints all sessions. 'status [BRANCH]' prints how one is, and exits with 1 if something of it is not \
+as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] PROCESS' what a process of it \
+printed. 'recover [BRANCH]' settles what a killed command has left. 'clean' removes worktrees that belong \
+to no session any more.",
+    examples: &[
+        (
+            "moat wt feat-a -- npm test",
+            "Run the tests of a branch in its worktree.",
+        ),
+        ("moat wt list", "List all sessions."),
+        (
+            "moat wt status feat-a --json",
+            "Print how a session is, for a script.",
+        ),
+        ("moat wt logs feat-a web", "Print what a process printed."),
+    ],
+    flags: &[
+        &flags::BACKGROUND,
+        &flags::INTERACTIVE,
+        &flags::NAME,
+        &flags::WT_FORCE,
+    ],
+    positional: Positional {
+        name: "BRANCH",
+        min: 1,
+        max: 3,
+        complete: Complete::Action(super::wt::ACTIONS),
+    },
+    rest: true,
+    run: super::wt::run,
+};
+
+const SHELL: Command = Command {
+    name: "shell",
+    aliases: &[],
+    usage: "[BRANCH]",
+    summary: "Open a shell in the worktree of a session",
+    about: "\
+Becomes the shell that SHELL names, in the worktree of the session of BRANCH, by default of the branch that \
+is checked out here, with the variables of the session. The shell is on the host, not in a container.",
+    examples: &[("moat shell feat-a", "Work in the worktree of a branch.")],
+    flags: &[],
+    positional: optional("BRANCH", Complete::Nothing),
+    rest: false,
+    run: super::shell::run,
+};
+
+const WHOSE: Command = Command {
+    name: "whose",
+    aliases: &[],
+    usage: "PID|PORT|CONTAINER",
+    summary: "Say whose a process, a port or a container is",
+    about: "\
+For those who are about to end something. Prints the session and the process, or the run, that it belongs \
+to. The exit code is 0 if it is one of moat, 1 if not, and 2 if that cannot be told.\n\
+A number is a process if there is one with that pid, else a port; write :PORT for a port.",
+    examples: &[
+        ("moat whose 4711", "Ask about a process."),
+        ("moat whose :4101 --json", "Ask about a port, for a script."),
+    ],
+    flags: &[],
+    positional: Positional {
+        name: "PID|PORT|CONTAINER",
+        min: 1,
+        max: 1,
+        complete: Complete::Nothing,
+    },
+    rest: false,
+    run: super::whose::run,
 };
 
 const DEPS: Command = Command {

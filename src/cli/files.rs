@@ -35,6 +35,12 @@ impl Files {
         self.project.is_some()
     }
 
+    /// How sessions are made.
+    pub(super) fn session(&self) -> config::SessionSettings {
+        let project = self.project.as_ref();
+        project.map_or_else(Default::default, |file| file.settings.session.clone())
+    }
+
     /// Whether they want an image to be built. `services`: so many of the dependencies are no part of it.
     pub(super) fn build(&self, services: usize) -> bool {
         self.all().iter().any(|file| {

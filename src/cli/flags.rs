@@ -287,6 +287,73 @@ pub(crate) static CHECK_RUNTIME: Flag = Flag {
     )
 };
 
+pub(crate) static CHECK_PORTS: Flag = Flag::switch(
+    "ports",
+    None,
+    "Also print the ports that each slot of a session has.",
+);
+
+// up, down, wt
+
+pub(crate) static PORT: Flag = Flag {
+    repeat: true,
+    ..Flag::value(
+        "port",
+        Some('p'),
+        "NAME=PORT",
+        "Give the process NAME this port, instead of that of the slot (repeatable).",
+    )
+};
+
+pub(crate) static UP_SERVICES: Flag = Flag {
+    repeat: true,
+    ..Flag::value(
+        "services",
+        None,
+        "NAME,...",
+        "Start these processes alone (repeatable).",
+    )
+};
+
+pub(crate) static UP_SKIP: Flag = Flag {
+    repeat: true,
+    ..Flag::value(
+        "skip",
+        None,
+        "NAME,...",
+        "Do not start these processes (repeatable).",
+    )
+};
+
+pub(crate) static UP_FORCE: Flag = Flag::switch("force", None, "Start processes again that run.");
+
+pub(crate) static DOWN_KEEP: Flag = Flag::switch(
+    "keep",
+    None,
+    "Keep the slot, the ports and the worktree for the next 'up'.",
+);
+
+pub(crate) static DELETE_WORKTREE: Flag = Flag::switch(
+    "delete-worktree",
+    None,
+    "Remove the worktree, or refuse at once if there is work in it that is not committed.",
+);
+
+pub(crate) static DOWN_FORCE: Flag = Flag::switch(
+    "force",
+    None,
+    "Remove the worktree even with work in it that is not committed.",
+);
+
+pub(crate) static DOWN_ALL: Flag =
+    Flag::switch("all", None, "Take down all sessions of this repository.");
+
+pub(crate) static WT_FORCE: Flag = Flag::switch(
+    "force",
+    None,
+    "With 'clean': do not ask, and remove worktrees with work that is not committed, too.",
+);
+
 // volumes
 
 pub(crate) static VOLUMES_FORCE: Flag = Flag::switch("force", Some('f'), "Remove without asking.");

@@ -8,7 +8,9 @@ use super::args::Args;
 use super::{flags, output, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Entry, Home, LogReader, Record, RunDir, Stream, Timestamp, last_lines};
+use crate::store::{
+    Entry, Home, LogReader, Record, RunDir, Session, Stream, Timestamp, last_lines,
+};
 
 /// How often a follower looks for more.
 const SHORT: Duration = Duration::from_millis(10);
@@ -43,6 +45,27 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::LOGS_FOLLOW) {
         follow(&home, &dir, &path, &mut reader, &mut printer)?;
     }
+    printer.flush()?;
+    Ok(0)
+}
+
+/// Prints what a process of a session has printed.
+pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
+    let known: Vec<&str> = session
+        .processes
+        .iter()
+        .map(|process| process.name.as_str())
+        .collect();
+    let path = home.process_log(&session.key, process);
+    if process.contains('/') || !path.exists() {
+        return Err(Error::new(
+            Kind::Failed,
+            crate::yaml::unknown("process", process, &known),
+        ));
+    }
+    let mut printer = Printer::new(args)?;
+    let mut reader = open(args, &path, &mut printer)?;
+    printer.print_all(&mut reader, &path)?;
     printer.flush()?;
     Ok(0)
 }

@@ -12,6 +12,7 @@ mod confirm;
 mod deps;
 mod destroy;
 mod doctor;
+mod down;
 mod dry_run;
 mod end;
 mod exec;
@@ -33,14 +34,19 @@ mod progress;
 mod run;
 mod select;
 mod services;
+mod session;
+mod shell;
 mod status;
 mod stop;
 mod table;
+mod up;
 mod usage_error;
 mod version;
 mod volumes;
 mod wait;
+mod whose;
 mod wrap;
+mod wt;
 
 use std::ffi::OsString;
 
@@ -76,6 +82,7 @@ fn hidden(args: &[OsString]) -> Option<u8> {
             let id = RunId::parse(rest.first()?.to_str()?)?;
             Some(u8::from(crate::run::take_over(&id).is_err()))
         }
+        crate::session::KEEPER => Some(crate::session::keep(rest)),
         role => crate::runtime::role(role, rest),
     }
 }

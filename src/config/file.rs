@@ -48,7 +48,7 @@ fn escape(source: &Source, text: &Placed<String>) -> Option<Option<Prefix>> {
 const NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
 
 /// Keys of a project's file that have a meaning in the tools that moat succeeds, but none here yet.
-const UNSUPPORTED: [&str; 16] = [
+const UNSUPPORTED: [&str; 15] = [
     "agent",
     "claude",
     "clipboard",
@@ -61,7 +61,6 @@ const UNSUPPORTED: [&str; 16] = [
     "network",
     "pi",
     "sandbox",
-    "session",
     "snapshots",
     "tracing",
     "version",

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::container::Container;
 use super::secret::Secret;
 use super::service::{self, Service};
+use super::session::{self, SessionSettings};
 use super::storage::{self, FileMount, Volume};
 use super::value;
 use crate::error::{Error, Result};
 use crate::store::{NAME_RULE, Name, WorkspaceMode};
 use crate::yaml::{Node, Placed, Section, Source, Value, shown};
 
-pub(super) const PROJECT_KEYS: [&str; 17] = [
+pub(super) const PROJECT_KEYS: [&str; 18] = [
     "base_image",
     "command",
     "container",
@@ -27,6 +28,7 @@ pub(super) const PROJECT_KEYS: [&str; 17] = [
     "runtime",
     "secrets",
     "services",
+    "session",
     "timeout",
     "volumes",
     "workspace",
@@ -91,6 +93,7 @@ pub(crate) struct Settings {
     pub(crate) ports: Vec<Placed<Port>>,
     pub(crate) timeout: Option<Placed<Duration>>,
     pub(crate) services: Vec<Placed<Service>>,
+    pub(crate) session: SessionSettings,
 }
 
 impl Settings {
@@ -140,6 +143,9 @@ impl Settings {
             services: section
                 .get("services")
                 .map_or_else(Vec::new, |node| service::read(source, node)),
+            session: section
+                .get("session")
+                .map_or_else(SessionSettings::default, |node| session::read(source, node)),
         };
         settings.check_conflicts(source);
         settings

@@ -649,7 +649,6 @@ fn unknown_and_unsupported_keys() {
         "network",
         "pi",
         "sandbox",
-        "session",
         "snapshots",
         "tracing",
         "version",

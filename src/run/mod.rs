@@ -32,5 +32,5 @@ pub(crate) use client::{Connection, Handle, Link, Output, Streams, connect};
 pub(crate) use exec::{Ender, Exec, exec};
 pub(crate) use protocol::{FromClient, ToClient};
 pub(crate) use request::{Answer, ask, settle, wait};
-pub(crate) use spawn::{ADOPT, SUPERVISE};
+pub(crate) use spawn::{ADOPT, SUPERVISE, program};
 pub(crate) use start::supervise;

@@ -22,7 +22,7 @@ pub(super) fn ourselves(home: &Home) -> Result<Command> {
 }
 
 /// On Linux the running program itself, also when its file was replaced meanwhile.
-fn program() -> Result<std::path::PathBuf> {
+pub(crate) fn program() -> Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok("/proc/self/exe".into());
     }

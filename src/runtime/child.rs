@@ -17,15 +17,15 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
-pub(super) struct Output {
-    pub(super) success: bool,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Output {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs a command to its end, giving it `input`. Kills it at the deadline (`TimedOut`), or when
 /// `going_on` says no (`Interrupted`).
-pub(super) fn run(
+pub(crate) fn run(
     command: &mut Command,
     input: &[u8],
     patience: Duration,
@@ -225,7 +225,7 @@ fn read_ready<R: Read + AsFd>(stream: &mut Option<R>, into: &mut Vec<u8>) -> io:
 }
 
 /// Waits for a child that is about to end.
-pub(super) fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
+pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
     let mut pause = Duration::from_micros(200);
     loop {
         if let Some(status) = child.try_wait()? {

@@ -7,7 +7,7 @@
 
 mod attach;
 mod bwrap;
-mod child;
+pub(crate) mod child;
 mod choose;
 mod copy;
 mod docker;

@@ -75,14 +75,7 @@ impl Home {
     /// A word that tells this home from others, for labels: FNV-1a of its real path.
     pub(crate) fn hash(&self) -> String {
         let path = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
-        let hash = path
-            .as_os_str()
-            .as_bytes()
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
-        format!("{hash:016x}")
+        format!("{:016x}", fnv1a(path.as_os_str().as_bytes()))
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -213,6 +206,13 @@ impl Home {
             Error::new(Kind::Store, message).hint("see who holds it: fuser -v on that file")
         })
     }
+}
+
+/// FNV-1a, 64 bits: tells names apart, and keeps nobody from making two that collide.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// Whether nobody is making or removing a directory. For a moment it has no lock: before there is

@@ -1,0 +1,112 @@
+//! `moat down`: a session is taken away.
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::{flags, output, session};
+use crate::error::{Error, Kind, Result};
+use crate::session::{Context, Down, down};
+use crate::store::{Home, Session};
+
+#[derive(Serialize)]
+struct Taken {
+    branch: String,
+    key: String,
+    /// A worktree of moat's that stays, as there is work in it.
+    kept_worktree: Option<String>,
+    error: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let request = Down {
+        keep: args.has(&flags::DOWN_KEEP),
+        delete_worktree: args.has(&flags::DELETE_WORKTREE),
+        force: args.has(&flags::DOWN_FORCE),
+    };
+    if request.keep && request.delete_worktree {
+        return Err(
+            Error::usage("--keep and --delete-worktree exclude each other")
+                .hint("leave out one of them"),
+        );
+    }
+    let branch = session::branch_argument(args, 0)?;
+    let all = args.has(&flags::DOWN_ALL);
+    if all && branch.is_some() {
+        return Err(Error::usage("--all takes no branch").hint("leave out one of them"));
+    }
+    session::interruptible(args, &home, &mut |context| {
+        if !all {
+            let session = session::find(&home, branch)?;
+            let taken = take_down(args, context, &session, request)?;
+            return match args.has(&flags::JSON) {
+                true => output::json(&taken).map(|()| 0),
+                false => Ok(0),
+            };
+        }
+        let repository = session::repository()?;
+        let mut sessions = home.sessions()?;
+        sessions.retain(|session| session.repository == repository.common);
+        let (mut done, mut failed) = (Vec::new(), 0);
+        for session in &sessions {
+            // Past failures: each is on its own.
+            done.push(
+                take_down(args, context, session, request).unwrap_or_else(|error| {
+                    failed += 1;
+                    if !args.has(&flags::JSON) {
+                        output::error(&error, false);
+                    }
+                    Taken {
+                        error: Some(error.message.clone()),
+                        ..taken(session)
+                    }
+                }),
+            );
+        }
+        if args.has(&flags::JSON) {
+            output::json(&done)?;
+        } else if done.is_empty() {
+            output::notice(args, "There are no sessions of this repository.");
+        }
+        Ok(u8::from(failed > 0))
+    })
+}
+
+fn taken(session: &Session) -> Taken {
+    Taken {
+        branch: session.branch.clone(),
+        key: session.key.clone(),
+        kept_worktree: None,
+        error: None,
+    }
+}
+
+fn take_down(
+    args: &Args,
+    context: &Context<'_>,
+    session: &Session,
+    request: Down,
+) -> Result<Taken> {
+    let kept = down(context, &session.key, request)?;
+    let branch = crate::term::harmless(&session.branch);
+    let how = if request.keep {
+        "stopped; its slot and ports are kept"
+    } else {
+        "taken down"
+    };
+    output::notice(args, &format!("'{branch}' is {how}"));
+    if let Some(path) = &kept {
+        session::kept(args, path);
+    }
+    let left = context.home.session(&session.key)?;
+    if left.is_some_and(|left| left.incarnation == session.incarnation) && !request.keep {
+        return Err(Error::new(
+            Kind::Failed,
+            format!("'{branch}' is still there"),
+        ));
+    }
+    Ok(Taken {
+        kept_worktree: kept.map(|path| path.display().to_string()),
+        ..taken(session)
+    })
+}

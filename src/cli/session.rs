@@ -1,0 +1,282 @@
+//! What the commands about sessions have in common: which one is meant, who interrupts, and how one is shown.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::args::Args;
+use super::output;
+use crate::config::{self, SessionSettings};
+use crate::error::{Error, Kind, Result};
+use crate::session::{self, Context, Decision, Repository, SessionView};
+use crate::store::{Home, Session};
+
+/// The signal that wants a command to end; 0: none yet.
+pub(super) struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    pub(super) fn new() -> Result<Signals> {
+        let first = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, Arc::clone(&first), number).map_err(
+                |error| {
+                    let reason = crate::error::reason(&error);
+                    Error::new(
+                        Kind::Failed,
+                        format!("cannot install signal handlers: {reason}"),
+                    )
+                },
+            )?;
+        }
+        Ok(Signals(first))
+    }
+
+    fn going_on(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    /// The exit code, if a signal it was: 130, 143, 129.
+    fn code(&self) -> Option<u8> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            signal => u8::try_from(128 + signal).ok(),
+        }
+    }
+}
+
+/// Runs an operation that signals interrupt. One that was interrupted has taken back what it made.
+pub(super) fn interruptible(
+    args: &Args,
+    home: &Home,
+    work: &mut dyn FnMut(&Context<'_>) -> Result<u8>,
+) -> Result<u8> {
+    let signals = Signals::new()?;
+    let context = Context {
+        home,
+        going_on: &|| signals.going_on(),
+        say: &|text| output::notice(args, text),
+    };
+    let result = work(&context);
+    match (result, signals.code()) {
+        (Err(error), Some(code)) => {
+            output::error(&error, args.has(&super::flags::JSON));
+            Ok(code)
+        }
+        (result, _) => result,
+    }
+}
+
+/// The argument that names a branch, as text.
+pub(super) fn branch_argument(args: &Args, place: usize) -> Result<Option<&str>> {
+    let word = args.positional().get(place);
+    word.map(|word| {
+        word.to_str()
+            .ok_or_else(|| Error::usage("the name of the branch is not UTF-8"))
+    })
+    .transpose()
+}
+
+/// The repository that we are in.
+pub(super) fn repository() -> Result<Repository> {
+    let here = std::env::current_dir().map_err(|error| {
+        let reason = crate::error::reason(&error);
+        Error::new(
+            Kind::Workspace,
+            format!("cannot find the current directory: {reason}"),
+        )
+        .hint("go to another one; it may have been removed")
+    })?;
+    Repository::of(&here)
+}
+
+/// The session that is meant: that of a branch of this repository, or the one with this key.
+pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
+    if let Some(key) = given.filter(|key| !key.contains(['/', '\0']))
+        && let Some(session) = home.session(key)?
+    {
+        return Ok(session);
+    }
+    let repository = repository()?;
+    let branch = repository.branch(given)?;
+    home.session(&repository.key(&branch).text())?
+        .ok_or_else(|| {
+            let shown = crate::term::harmless(&branch);
+            Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(
+                "bring it up: moat up {shown}; see all: moat wt list"
+            ))
+        })
+}
+
+/// How the sessions of a repository are made: the file of the main checkout says it.
+pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
+    let dir = repository.config_dir();
+    let Some(file) = config::project(dir, dir)? else {
+        return Ok(SessionSettings::default());
+    };
+    file.source.finish()?;
+    Ok(file.settings.session)
+}
+
+/// A session as JSON.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    session: &'a Session,
+    healthy: bool,
+    abandoned: bool,
+    env: BTreeMap<String, String>,
+    processes: Vec<ProcessDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<Vec<DecisionDocument<'a>>>,
+}
+
+#[derive(Serialize)]
+struct ProcessDocument<'a> {
+    name: &'a str,
+    running: bool,
+    pid: Option<u32>,
+    exit_code: Option<u8>,
+    ports: Vec<PortDocument>,
+}
+
+#[derive(Serialize)]
+struct PortDocument {
+    port: u16,
+    primary: bool,
+    listening: bool,
+    /// The pid of somebody else who listens there; 0 if it is not known.
+    stranger: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct DecisionDocument<'a> {
+    process: &'a str,
+    action: &'a str,
+    why: &'a str,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn of(view: &'a SessionView, decisions: Option<&'a [Decision]>) -> Document<'a> {
+        let processes = view.processes.iter().map(|health| ProcessDocument {
+            name: &health.name,
+            running: health.running,
+            pid: health.pid,
+            exit_code: health.exit_code,
+            ports: health
+                .ports
+                .iter()
+                .map(|port| PortDocument {
+                    port: port.port,
+                    primary: port.primary,
+                    listening: port.listening,
+                    stranger: port.stranger,
+                })
+                .collect(),
+        });
+        let decision = |decision: &'a Decision| DecisionDocument {
+            process: &decision.process,
+            action: decision.action.as_str(),
+            why: &decision.why,
+        };
+        Document {
+            session: &view.session,
+            healthy: view.is_healthy(),
+            abandoned: view.abandoned,
+            env: session::variables(&view.session).into_iter().collect(),
+            processes: processes.collect(),
+            decisions: decisions.map(|all| all.iter().map(decision).collect()),
+        }
+    }
+}
+
+/// The status, and what is odd about it.
+pub(super) fn status(view: &SessionView) -> String {
+    let session = &view.session;
+    let word = session.status.as_str();
+    match &session.operation {
+        Some(operation) if view.abandoned => {
+            let age = crate::term::age(operation.since.age());
+            format!("{word} (abandoned, {age})")
+        }
+        Some(operation) => format!("{word} (since {})", crate::term::age(operation.since.age())),
+        None => word.to_owned(),
+    }
+}
+
+/// The lines of one session for people.
+pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
+    let session = &view.session;
+    let branch = crate::term::harmless(&session.branch);
+    let path = crate::term::harmless(&session.worktree.path.display().to_string());
+    let mut text = format!(
+        "{branch}: {}, slot {}, {path}\n",
+        status(view),
+        session.slot
+    );
+    for health in &view.processes {
+        let ports: Vec<String> = health
+            .ports
+            .iter()
+            .map(|port| port.port.to_string())
+            .collect();
+        let state = match (health.pid, health.exit_code) {
+            (Some(pid), _) => format!("runs as process {pid}"),
+            (None, Some(code)) => format!("ended with code {code}"),
+            (None, None) => "does not run".to_owned(),
+        };
+        text.push_str(&format!("  {} [{}]: {state}", health.name, ports.join(" ")));
+        if let Some(decision) = decisions
+            .iter()
+            .find(|decision| decision.process == health.name)
+        {
+            text.push_str(&format!("; {}: {}", decision.action.as_str(), decision.why));
+        }
+        text.push('\n');
+        for port in &health.ports {
+            if let Some(pid) = port.stranger {
+                let who = match pid {
+                    0 => "somebody else".to_owned(),
+                    pid => format!("process {pid}, which is not of this session"),
+                };
+                text.push_str(&format!("    port {}: {who} listens there\n", port.port));
+            }
+        }
+    }
+    let skipped = decisions.iter().filter(|decision| {
+        view.processes
+            .iter()
+            .all(|health| health.name != decision.process)
+    });
+    for decision in skipped {
+        text.push_str(&format!(
+            "  {}: {}: {}\n",
+            decision.process,
+            decision.action.as_str(),
+            decision.why
+        ));
+    }
+    if let Some(error) = &session.error {
+        text.push_str(&format!("  {}\n", crate::term::harmless(error)));
+    }
+    text
+}
+
+/// Looks at one session.
+pub(super) fn look(home: &Home, session: Session) -> Result<SessionView> {
+    let views = session::view(home, vec![session])?;
+    let gone = || Error::new(Kind::Failed, "the session is gone");
+    views.into_iter().next().ok_or_else(gone)
+}
+
+/// Says of each worktree that it stays.
+pub(super) fn kept(args: &Args, path: &PathBuf) {
+    let shown = crate::term::harmless(&path.display().to_string());
+    output::notice(
+        args,
+        &format!("note: {shown} stays: there is work in it that is not committed"),
+    );
+}

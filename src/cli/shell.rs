@@ -1,0 +1,34 @@
+//! `moat shell`: a shell in the worktree of a session.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::args::Args;
+use super::session;
+use crate::error::{Error, Kind, Result};
+use crate::session::variables;
+use crate::store::{Home, SessionStatus};
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let found = session::find(&home, session::branch_argument(args, 0)?)?;
+    let branch = crate::term::harmless(&found.branch);
+    if found.status != SessionStatus::Active {
+        let message = format!("the session of '{branch}' is {}", found.status.as_str());
+        return Err(
+            Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {branch}"))
+        );
+    }
+    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    let shell = shell.unwrap_or_else(|| "/bin/sh".into());
+    let error = Command::new(&shell)
+        .current_dir(&found.worktree.path)
+        .envs(variables(&found))
+        .exec();
+    let reason = crate::error::reason(&error);
+    let shown = crate::term::harmless(&shell.to_string_lossy());
+    Err(
+        Error::new(Kind::Failed, format!("cannot run '{shown}': {reason}"))
+            .hint("see the variable SHELL"),
+    )
+}

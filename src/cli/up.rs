@@ -1,0 +1,61 @@
+//! `moat up`: a branch gets its own worktree, ports and processes.
+
+use super::args::Args;
+use super::session::{self, Document};
+use super::table::Flag;
+use super::{flags, output};
+use crate::error::Result;
+use crate::session::{Context, Decision, Pin, Up, up};
+use crate::store::{Home, Session};
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let branch = session::branch_argument(args, 0)?;
+    session::interruptible(args, &home, &mut |context| {
+        let (session, decisions) = bring_up(args, context, branch)?;
+        let view = session::look(&home, session)?;
+        if args.has(&flags::JSON) {
+            output::json(&Document::of(&view, Some(&decisions)))?;
+        } else if !args.has(&flags::QUIET) {
+            output::result(&session::text(&view, &decisions))?;
+        }
+        Ok(0)
+    })
+}
+
+/// Brings up what the arguments ask for.
+pub(super) fn bring_up(
+    args: &Args,
+    context: &Context<'_>,
+    branch: Option<&str>,
+) -> Result<(Session, Vec<Decision>)> {
+    let repository = session::repository()?;
+    let branch = repository.branch(branch)?;
+    let settings = session::settings(&repository)?;
+    let pins = super::run::all_text(args.values(&flags::PORT), "--port")?;
+    let pins = pins
+        .iter()
+        .map(|pin| Pin::parse(pin))
+        .collect::<Result<Vec<Pin>>>()?;
+    let only = names(args, &flags::UP_SERVICES)?;
+    let request = Up {
+        branch: &branch,
+        settings: &settings,
+        pins: &pins,
+        only: args.has(&flags::UP_SERVICES).then_some(&only),
+        skip: &names(args, &flags::UP_SKIP)?,
+        // Of 'wt' it is for 'clean'.
+        force: args.command.name == "up" && args.has(&flags::UP_FORCE),
+    };
+    up(context, &repository, &request)
+}
+
+/// The names that a flag lists, with commas between.
+fn names(args: &Args, flag: &Flag) -> Result<Vec<String>> {
+    let lists = super::run::all_text(args.values(flag), &flag.spelled())?;
+    let names = lists.iter().flat_map(|list| list.split(','));
+    Ok(names
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect())
+}

@@ -1,0 +1,105 @@
+//! `moat whose`: whose is this process, this port, this container?
+
+use serde::Serialize;
+
+use super::args::Args;
+use super::{flags, output, session};
+use crate::error::{Error, Result};
+use crate::session::{Owner, Question, whose};
+use crate::store::{Home, Process};
+
+#[derive(Default, Serialize)]
+struct Answer {
+    /// `pid`, `port` or `container`.
+    kind: &'static str,
+    owned: Option<bool>,
+    branch: Option<String>,
+    session: Option<String>,
+    slot: Option<u16>,
+    process: Option<String>,
+    run: Option<String>,
+    /// Why it cannot be told, or whose it would be.
+    note: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let word = args.positional().first().and_then(|word| word.to_str());
+    let word = word.ok_or_else(|| Error::usage("that is not UTF-8"))?;
+    let question = question(word)?;
+    let mut answer = Answer {
+        kind: match question {
+            Question::Pid(_) => "pid",
+            Question::Port(_) => "port",
+            Question::Container(_) => "container",
+        },
+        ..Answer::default()
+    };
+    let (code, text) = match whose(&home, &question)? {
+        Owner::Session(session, process) => {
+            let branch = crate::term::harmless(&session.branch);
+            let name = process
+                .as_deref()
+                .map(|name| format!(", {name}"))
+                .unwrap_or_default();
+            let text = format!("the session of '{branch}'{name} (slot {})", session.slot);
+            answer.owned = Some(true);
+            answer.branch = Some(session.branch.clone());
+            answer.session = Some(session.key.clone());
+            answer.slot = Some(session.slot);
+            answer.process = process;
+            (0, text)
+        }
+        Owner::Run(id) => {
+            answer.owned = Some(true);
+            answer.run = Some(id.clone());
+            (0, format!("the run {id}"))
+        }
+        Owner::Nobody => {
+            answer.owned = Some(false);
+            answer.note = territory(&question);
+            let note = answer.note.as_deref().map(|note| format!("; {note}"));
+            (1, format!("not moat's{}", note.unwrap_or_default()))
+        }
+        Owner::Unknown(why) => {
+            let text = format!("cannot tell: {why}");
+            answer.note = Some(why);
+            (2, text)
+        }
+    };
+    match args.has(&flags::JSON) {
+        true => output::json(&answer)?,
+        false => output::result(&(text + "\n"))?,
+    }
+    Ok(code)
+}
+
+fn question(word: &str) -> Result<Question<'_>> {
+    if let Some(port) = word.strip_prefix(':') {
+        let port = port.parse().ok().filter(|port| *port > 0);
+        let bad = || Error::usage(format!("bad port '{}'", crate::yaml::shown(word)));
+        return port
+            .map(Question::Port)
+            .ok_or_else(|| bad().hint("write e.g. :4101"));
+    }
+    let Ok(number) = word.parse::<u32>() else {
+        return Ok(Question::Container(word));
+    };
+    // A process that exists is meant before a port: it is what would be ended.
+    Ok(match (Process::of(number), u16::try_from(number)) {
+        (None, Ok(port)) if port > 0 => Question::Port(port),
+        _ => Question::Pid(number),
+    })
+}
+
+/// Which slot a port would belong to, in the repository that we are in.
+fn territory(question: &Question<'_>) -> Option<String> {
+    let Question::Port(port) = question else {
+        return None;
+    };
+    let settings = session::settings(&session::repository().ok()?).ok()?;
+    let (slot, process) = settings.slot_of(*port)?;
+    Some(format!(
+        "it would be that of '{process}' in slot {slot} of this repository"
+    ))
+}

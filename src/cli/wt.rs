@@ -1,0 +1,259 @@
+//! `moat wt`: a run in the worktree of a session, and a look at sessions.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::args::Args;
+use super::confirm::confirm;
+use super::parse::{self, Parsed};
+use super::session::{self, Document};
+use super::{flags, output};
+use crate::error::{Error, Kind, Result};
+use crate::session::{self as sessions, SessionView, variables};
+use crate::store::{Home, Session};
+use crate::term;
+
+pub(super) static ACTIONS: &[&str] = &["list", "status", "env", "logs", "recover", "clean"];
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let words: Vec<&str> = args
+        .positional()
+        .iter()
+        .map(|word| {
+            word.to_str()
+                .ok_or_else(|| Error::usage("an argument is not UTF-8"))
+        })
+        .collect::<Result<_>>()?;
+    if args.rest().is_some() && words.len() == 1 {
+        return run_in(args, &home, words[0]);
+    }
+    match (words[0], &words[1..]) {
+        ("list", []) => list(args, &home),
+        ("status", [] | [_]) => status(args, &home, words.get(1).copied()),
+        ("env", [] | [_]) => env(args, &home, words.get(1).copied()),
+        ("logs", [process]) => {
+            super::logs::of_process(args, &home, &session::find(&home, None)?, process)
+        }
+        ("logs", [branch, process]) => {
+            super::logs::of_process(args, &home, &session::find(&home, Some(branch))?, process)
+        }
+        ("recover", [] | [_]) => recover(args, &home, words.get(1).copied()),
+        ("clean", []) => clean(args, &home),
+        (action, _) if ACTIONS.contains(&action) => Err(Error::usage(format!(
+            "these are not the arguments of 'wt {action}'"
+        ))
+        .hint("see: moat help wt")),
+        (branch, []) => run_in(args, &home, branch),
+        _ => Err(Error::usage("'wt' takes one branch, or an action").hint("see: moat help wt")),
+    }
+}
+
+/// Brings the session up, and runs a command in its worktree.
+fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
+    let mut found: Option<Session> = None;
+    let brought = session::interruptible(args, home, &mut |context| {
+        found = Some(super::up::bring_up(args, context, Some(branch))?.0);
+        Ok(0)
+    });
+    let session = match (brought, found) {
+        (Ok(0), Some(session)) => session,
+        (Ok(code), _) => return Ok(code),
+        // As 'moat run': that it could not be run differs from that it failed.
+        (Err(error), _) => {
+            output::error(&error, args.has(&flags::JSON));
+            return Ok(if error.kind == Kind::Usage { 2 } else { 125 });
+        }
+    };
+    let Parsed::Run(run) = parse::parse(arguments(args, &session))? else {
+        return Ok(2);
+    };
+    match (run.command.run)(&run) {
+        Err(error) if error.kind != Kind::Usage && error.kind != Kind::OutputClosed => {
+            output::error(&error, args.has(&flags::JSON));
+            Ok(125)
+        }
+        result => result,
+    }
+}
+
+/// What 'moat run' is called with.
+fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["run".into()];
+    for flag in [
+        &flags::VERBOSE,
+        &flags::QUIET,
+        &flags::JSON,
+        &flags::BACKGROUND,
+        &flags::INTERACTIVE,
+    ] {
+        if args.has(flag) {
+            words.push(flag.spelled().into());
+        }
+    }
+    if let Some(name) = args.value(&flags::NAME) {
+        words.extend([flags::NAME.spelled().into(), name.to_owned()]);
+    }
+    for (name, value) in variables(session) {
+        words.extend([
+            flags::ENV.spelled().into(),
+            format!("{name}={value}").into(),
+        ]);
+    }
+    words.push(session.worktree.path.clone().into());
+    if let Some(rest) = args.rest() {
+        words.push("--".into());
+        words.extend(rest.iter().cloned());
+    }
+    words
+}
+
+fn list(args: &Args, home: &Home) -> Result<u8> {
+    let views = sessions::view(home, home.sessions()?)?;
+    if args.has(&flags::JSON) {
+        let documents: Vec<Document<'_>> =
+            views.iter().map(|view| Document::of(view, None)).collect();
+        output::json(&documents)?;
+    } else if args.has(&flags::QUIET) {
+        let keys: String = views
+            .iter()
+            .map(|view| format!("{}\n", view.session.key))
+            .collect();
+        output::result(&keys)?;
+    } else if views.is_empty() {
+        output::notice(args, "There are no sessions. Bring one up: moat up BRANCH");
+    } else {
+        let rows: Vec<Vec<String>> = views.iter().map(row).collect();
+        let header = [
+            "BRANCH",
+            "SLOT",
+            "STATUS",
+            "PROCESSES",
+            "PORTS",
+            "CREATED",
+            "WORKTREE",
+        ];
+        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+    }
+    let abandoned = views.iter().filter(|view| view.abandoned);
+    for view in abandoned {
+        let branch = term::harmless(&view.session.branch);
+        output::notice(
+            args,
+            &format!(
+                "note: the command that changed '{branch}' was killed: moat wt recover {branch}"
+            ),
+        );
+    }
+    Ok(0)
+}
+
+fn row(view: &SessionView) -> Vec<String> {
+    let session = &view.session;
+    let running = view
+        .processes
+        .iter()
+        .filter(|health| health.running)
+        .count();
+    let ports = session.ports.iter().filter(|port| port.published);
+    let ports: Vec<String> = ports
+        .map(|port| format!("{}:{}", port.process, port.port))
+        .collect();
+    vec![
+        term::harmless(&session.branch),
+        session.slot.to_string(),
+        session::status(view),
+        format!("{running}/{}", view.processes.len()),
+        ports.join(" "),
+        term::age(session.created_at.age()),
+        term::harmless(&session.worktree.path.display().to_string()),
+    ]
+}
+
+fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+    let view = session::look(home, session::find(home, branch)?)?;
+    if args.has(&flags::JSON) {
+        output::json(&Document::of(&view, None))?;
+    } else {
+        output::result(&session::text(&view, &[]))?;
+    }
+    Ok(u8::from(!view.is_healthy()))
+}
+
+fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+    let session = session::find(home, branch)?;
+    let variables = variables(&session);
+    if args.has(&flags::JSON) {
+        let map: BTreeMap<String, String> = variables.into_iter().collect();
+        output::json(&map)?;
+        return Ok(0);
+    }
+    let line = |(name, value): (String, String)| {
+        let value = shlex::try_quote(&value).unwrap_or_default().into_owned();
+        term::harmless(&format!("{name}={value}")) + "\n"
+    };
+    let text: String = variables.into_iter().map(line).collect();
+    output::result(&text)?;
+    Ok(0)
+}
+
+fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+    let views = match branch {
+        Some(branch) => vec![session::look(home, session::find(home, Some(branch))?)?],
+        None => sessions::view(home, home.sessions()?)?,
+    };
+    let mut done = BTreeMap::new();
+    let code = session::interruptible(args, home, &mut |context| {
+        for view in views.iter().filter(|view| view.abandoned) {
+            let how = sessions::recover(context, &view.session.key)?;
+            let branch = term::harmless(&view.session.branch);
+            output::notice(args, &format!("'{branch}': {how}"));
+            done.insert(view.session.branch.clone(), how);
+        }
+        Ok(0)
+    })?;
+    if args.has(&flags::JSON) {
+        output::json(&done)?;
+    } else if done.is_empty() && code == 0 {
+        output::notice(args, "There is nothing to recover.");
+    }
+    Ok(code)
+}
+
+fn clean(args: &Args, home: &Home) -> Result<u8> {
+    let repository = session::repository()?;
+    let force = args.has(&flags::WT_FORCE);
+    let (mut going, mut staying): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+    for path in sessions::unused_worktrees(home, &repository)? {
+        let clean = force || sessions::is_clean(&path, None).unwrap_or_default();
+        if clean {
+            going.push(path)
+        } else {
+            staying.push(path)
+        }
+    }
+    for path in &staying {
+        session::kept(args, path);
+    }
+    let shown: String = going
+        .iter()
+        .map(|path| term::harmless(&path.display().to_string()) + "\n")
+        .collect();
+    if !going.is_empty() && !force {
+        output::say(shown.trim_end());
+        let hint = "remove them without a question: moat wt clean --force (with work that is not committed)";
+        confirm(args, "Remove these worktrees?", hint)?;
+    }
+    for path in &going {
+        sessions::remove_worktree(home, &repository.common, path)?;
+    }
+    match args.has(&flags::JSON) {
+        true => output::json(&going)?,
+        false if going.is_empty() => {
+            output::notice(args, "There are no worktrees without a session to remove.")
+        }
+        false => output::notice(args, &format!("removed:\n{}", shown.trim_end())),
+    }
+    Ok(0)
+}

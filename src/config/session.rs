@@ -1,0 +1,403 @@
+//! `session`: what a worktree's long-lived environment consists of.
+//!
+//! Besides each value by itself, this holds the proof that no port of a process can ever be another's, in
+//! whichever slot, and however far it had to give way.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::settings::{checked, variable_name};
+use super::value;
+use crate::yaml::{Node, Placed, Section, Source, Value, shown};
+
+/// How a project's sessions are made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SessionSettings {
+    /// How many slots there are; they begin with 1.
+    pub(crate) slots: u16,
+    /// How far apart the ports of neighbouring slots are.
+    pub(crate) stride: u16,
+    /// Whether a port that is taken is an error.
+    pub(crate) strict_ports: bool,
+    /// How often a port gives way before that is an error.
+    pub(crate) search_range: u16,
+    pub(crate) processes: Vec<HostProcess>,
+    pub(crate) inherit: Vec<Inherit>,
+    pub(crate) hooks: SessionScripts,
+}
+
+/// A process of the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HostProcess {
+    pub(crate) name: String,
+    pub(crate) command: String,
+    /// The port of slot 0; that of a slot is so many strides above.
+    pub(crate) port: Option<Placed<u16>>,
+    pub(crate) port_env: Vec<String>,
+    pub(crate) extra_ports: Vec<ExtraPort>,
+    /// Whether others than the process are told of its port.
+    pub(crate) publish_primary: bool,
+    pub(crate) env: Vec<(String, String)>,
+    /// Relative to the worktree.
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+/// Another port of a process; it never gives way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExtraPort {
+    pub(crate) port: Placed<u16>,
+    pub(crate) port_env: Vec<String>,
+}
+
+/// A file that is not in git, and that a new worktree gets from the main checkout.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Inherit {
+    pub(crate) file: PathBuf,
+    pub(crate) link: bool,
+}
+
+/// Scripts on the host. Each is run by `sh -c`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SessionScripts {
+    pub(crate) pre_up: Option<String>,
+    pub(crate) pre_start: Option<String>,
+    pub(crate) post_up: Option<String>,
+    pub(crate) pre_down: Option<String>,
+    pub(crate) post_down: Option<String>,
+    /// How long each of them may take.
+    pub(crate) timeout: Duration,
+}
+
+const KEYS: [&str; 7] = [
+    "hooks",
+    "inherit",
+    "processes",
+    "search_range",
+    "slots",
+    "stride",
+    "strict_ports",
+];
+
+const PROCESS_KEYS: [&str; 7] = [
+    "command",
+    "cwd",
+    "env",
+    "extra_ports",
+    "port",
+    "port_env",
+    "publish_primary",
+];
+
+const HOOK_KEYS: [&str; 6] = [
+    "post_down",
+    "post_up",
+    "pre_down",
+    "pre_start",
+    "pre_up",
+    "timeout",
+];
+
+/// The longest name of a process, which is part of file names and variables.
+const LONGEST: usize = 40;
+
+impl Default for SessionSettings {
+    fn default() -> SessionSettings {
+        let inherited = |file: &str| Inherit {
+            file: file.into(),
+            link: false,
+        };
+        SessionSettings {
+            slots: 8,
+            stride: 1,
+            strict_ports: false,
+            search_range: 10,
+            processes: Vec::new(),
+            inherit: [".env", ".env.local"].map(inherited).into(),
+            hooks: SessionScripts::default(),
+        }
+    }
+}
+
+impl Default for SessionScripts {
+    fn default() -> SessionScripts {
+        SessionScripts {
+            pre_up: None,
+            pre_start: None,
+            post_up: None,
+            pre_down: None,
+            post_down: None,
+            timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
+    let section = source.section(node, &KEYS);
+    let mut settings = SessionSettings::default();
+    let number = |key: &str, least: i64, most: i64| {
+        let found = source.whole(section.get(key)?, least, most)?;
+        u16::try_from(found.value).ok()
+    };
+    settings.slots = number("slots", 1, 1000).unwrap_or(settings.slots);
+    settings.stride = number("stride", 1, 1000).unwrap_or(settings.stride);
+    settings.search_range = number("search_range", 0, 1000).unwrap_or(settings.search_range);
+    settings.strict_ports = section.boolean("strict_ports").unwrap_or_default();
+    if let Some(node) = section.get("inherit") {
+        let items = source.list(node).iter();
+        settings.inherit = items.filter_map(|item| inherit(source, item)).collect();
+    }
+    if let Some(node) = section.get("hooks") {
+        settings.hooks = hooks(source, node);
+    }
+    for (name, at, node) in section
+        .get("processes")
+        .map_or_else(Vec::new, |node| source.entries(node))
+    {
+        if !is_name(name) {
+            let name = shown(name);
+            let why = format!("bad name of a process '{name}' (a-z, 0-9 and '-', a letter first)");
+            source.report(at, why);
+            continue;
+        }
+        let process = process(source, name, node);
+        let variable = process.variable();
+        if let Some(other) = settings
+            .processes
+            .iter()
+            .find(|other| other.variable() == variable)
+        {
+            let why = format!("'{}' has the variable {variable} already", other.name);
+            source.report(at, why);
+        }
+        settings.processes.push(process);
+    }
+    settings.prove(source);
+    settings
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+    };
+    name.len() <= LONGEST
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(allowed)
+}
+
+fn process(source: &Source, name: &str, node: &Node) -> HostProcess {
+    let section = source.section(node, &PROCESS_KEYS);
+    section.require("command");
+    let process = HostProcess {
+        name: name.to_owned(),
+        command: section
+            .text("command")
+            .map(|text| text.value)
+            .unwrap_or_default(),
+        port: section.get("port").and_then(|node| port(source, node)),
+        port_env: names(source, &section, "port_env"),
+        extra_ports: section.get("extra_ports").map_or_else(Vec::new, |node| {
+            let items = source.list(node).iter();
+            items.filter_map(|item| extra_port(source, item)).collect()
+        }),
+        publish_primary: section.boolean("publish_primary").unwrap_or(true),
+        env: env(source, &section),
+        cwd: section
+            .text("cwd")
+            .and_then(|text| inner_path(source, &text)),
+    };
+    if process.port.is_none() {
+        for key in ["port_env", "publish_primary"] {
+            if let Some(at) = section.place(key) {
+                source.report(
+                    at,
+                    format!("'{key}' says something of 'port', which is not there"),
+                );
+            }
+        }
+    }
+    process
+}
+
+fn port(source: &Source, node: &Node) -> Option<Placed<u16>> {
+    let found = source.whole(node, 1, 65535)?;
+    let value = u16::try_from(found.value).ok()?;
+    Some(Placed {
+        at: found.at,
+        value,
+    })
+}
+
+fn extra_port(source: &Source, node: &Node) -> Option<ExtraPort> {
+    let section = source.section(node, &["port", "port_env"]);
+    section.require("port_env");
+    Some(ExtraPort {
+        port: port(source, section.require("port")?)?,
+        port_env: names(source, &section, "port_env"),
+    })
+}
+
+/// The names of variables: one, or a list.
+fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
+    let Some(node) = section.get(key) else {
+        return Vec::new();
+    };
+    let found = match node.value {
+        Value::List(_) => source.texts(node),
+        _ => source.text(node).into_iter().collect(),
+    };
+    let good = found
+        .into_iter()
+        .filter(|name| variable_name(source, &name.value, name.at));
+    good.map(|name| name.value).collect()
+}
+
+fn env(source: &Source, section: &Section<'_>) -> Vec<(String, String)> {
+    let entries = section
+        .get("env")
+        .map_or_else(Vec::new, |node| source.entries(node));
+    let good = entries
+        .into_iter()
+        .filter(|(name, at, _)| variable_name(source, name, *at));
+    good.filter_map(|(name, _, node)| Some((name.to_owned(), source.value_as_written(node)?)))
+        .collect()
+}
+
+fn inherit(source: &Source, node: &Node) -> Option<Inherit> {
+    if let Value::Map(_) = node.value {
+        let section = source.section(node, &["file", "mode"]);
+        let mode = section
+            .get("mode")
+            .and_then(|node| source.word(node, &["copy", "link"]));
+        section.require("file");
+        return Some(Inherit {
+            file: inner_path(source, &section.text("file")?)?,
+            link: mode.is_some_and(|mode| mode.value == "link"),
+        });
+    }
+    Some(Inherit {
+        file: inner_path(source, &source.text(node)?)?,
+        link: false,
+    })
+}
+
+/// A path that stays in the worktree.
+fn inner_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
+    let path = Path::new(&text.value);
+    let stays = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !stays {
+        let shown = shown(&text.value);
+        source.report(
+            text.at,
+            format!("'{shown}' is not a path inside the worktree"),
+        );
+    }
+    stays.then(|| path.to_owned())
+}
+
+fn hooks(source: &Source, node: &Node) -> SessionScripts {
+    let section = source.section(node, &HOOK_KEYS);
+    let script = |key: &str| section.text(key).map(|text| text.value);
+    let timeout = section
+        .text("timeout")
+        .and_then(|text| checked(source, &text, value::duration));
+    SessionScripts {
+        pre_up: script("pre_up"),
+        pre_start: script("pre_start"),
+        post_up: script("post_up"),
+        pre_down: script("pre_down"),
+        post_down: script("post_down"),
+        timeout: timeout.map_or_else(|| SessionScripts::default().timeout, |text| text.value),
+    }
+}
+
+impl HostProcess {
+    /// The variable that tells its port.
+    pub(crate) fn variable(&self) -> String {
+        let name = self.name.to_ascii_uppercase().replace('-', "_");
+        format!("MOAT_{name}_PORT")
+    }
+}
+
+/// All ports that one key of the file can ever lead to: `base + stride`, `base + 2 * stride`, and so on.
+struct Territory<'a> {
+    process: &'a str,
+    base: &'a Placed<u16>,
+    last: u64,
+}
+
+impl SessionSettings {
+    /// The highest port that a base leads to.
+    fn last(&self, base: u16, gives_way: bool) -> u64 {
+        let range = if gives_way && !self.strict_ports {
+            self.search_range
+        } else {
+            0
+        };
+        let steps = u64::from(self.slots) * (1 + u64::from(range));
+        u64::from(base) + steps * u64::from(self.stride)
+    }
+
+    fn territories(&self) -> Vec<Territory<'_>> {
+        let mut all = Vec::new();
+        for process in &self.processes {
+            let extra = process.extra_ports.iter().map(|extra| (&extra.port, false));
+            let primary = process.port.iter().map(|port| (port, true));
+            for (base, gives_way) in primary.chain(extra) {
+                all.push(Territory {
+                    process: &process.name,
+                    base,
+                    last: self.last(base.value, gives_way),
+                });
+            }
+        }
+        all.sort_by_key(|territory| territory.base.value);
+        all
+    }
+
+    /// Reports ports that could meet, and those that do not exist.
+    fn prove(&self, source: &Source) {
+        let all = self.territories();
+        for (place, one) in all.iter().enumerate() {
+            if one.last > 65535 {
+                let why = format!(
+                    "the ports of '{}' reach {}, and there are none above 65535: lower it, or 'slots', 'stride' or 'search_range'",
+                    one.process, one.last
+                );
+                source.report(one.base.at, why);
+            }
+            for other in &all[place + 1..] {
+                let apart = other.base.value - one.base.value;
+                let first = u64::from(other.base.value) + u64::from(self.stride);
+                if apart % self.stride == 0 && one.last >= first {
+                    let why = format!(
+                        "its ports begin at {first}, but those of '{}' ({}) can reach {}: set them further apart, or lower 'slots' or 'search_range'",
+                        one.process, one.base.value, one.last
+                    );
+                    source.report(other.base.at, why);
+                }
+            }
+        }
+    }
+
+    /// The slot whose port this would be, and the process: the inverse of `base + slot * stride`.
+    pub(crate) fn slot_of(&self, port: u16) -> Option<(u16, &str)> {
+        self.territories().iter().find_map(|territory| {
+            let above = port.checked_sub(territory.base.value)?;
+            let fits = above > 0 && above % self.stride == 0 && u64::from(port) <= territory.last;
+            // Giving way goes by as many strides as there are slots, so the slot stays what it was.
+            fits.then(|| {
+                (
+                    (above / self.stride - 1) % self.slots + 1,
+                    territory.process,
+                )
+            })
+        })
+    }
+
+    /// The port of a slot, before anything gives way.
+    pub(crate) fn nominal(&self, base: u16, slot: u16) -> Option<u16> {
+        base.checked_add(slot.checked_mul(self.stride)?)
+    }
+}

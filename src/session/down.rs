@@ -1,0 +1,157 @@
+//! `moat down`: takes a session away, or, with `keep`, what runs of it. It goes by the record alone: a file that
+//! was edited since `up` changes nothing.
+
+use std::time::Duration;
+
+use super::operation::Context;
+use super::{files, hook, process, worktree};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Down {
+    /// Slot, ports and worktree stay.
+    pub(crate) keep: bool,
+    /// Refuse, rather than keep a worktree with work in it.
+    pub(crate) delete_worktree: bool,
+    /// Remove the worktree even with work in it.
+    pub(crate) force: bool,
+}
+
+/// Takes a session down. Gives the worktree that stays although it was moat's, as there is work in it.
+pub(crate) fn down(
+    context: &Context<'_>,
+    key: &str,
+    request: Down,
+) -> Result<Option<std::path::PathBuf>> {
+    let there = context.home.session(key)?.is_some();
+    let mut claim = context.take_over(key, OpKind::Down)?;
+    let Some(session) = claim.session().cloned() else {
+        claim.release();
+        return match there {
+            // The `up` that we asked to end has taken it back itself.
+            true => Ok(None),
+            false => Err(Error::new(Kind::Failed, "there is no such session")
+                .hint("see what there is: moat wt list")),
+        };
+    };
+    let tree = &session.worktree;
+    let is_there = tree.ours && tree.path.is_dir();
+    let dirty = is_there
+        && !request.keep
+        && !request.force
+        && !worktree::is_clean(&tree.path, Some(&session)).unwrap_or(tree.stage == Stage::Intent);
+    let branch = crate::term::harmless(&session.branch);
+    if dirty && request.delete_worktree {
+        let message = format!("{} has work that is not committed", tree.path.display());
+        return Err(Error::new(Kind::NotConfirmed, message).hint(format!(
+            "commit it, or lose it: moat down {branch} --delete-worktree --force"
+        )));
+    }
+    if request.delete_worktree && !tree.ours {
+        let message = format!(
+            "{} was not made by moat, which so does not remove it",
+            tree.path.display()
+        );
+        return Err(Error::usage(message).hint(format!("leave it out: moat down {branch}")));
+    }
+    let remove_worktree = tree.ours && !request.keep && !dirty;
+    claim.begin(&mut |_, session, _| {
+        session.ok_or_else(|| Error::new(Kind::Failed, "there is no such session"))
+    })?;
+    claim.update(&mut |session| {
+        if let Some(operation) = &mut session.operation {
+            operation.keep = request.keep;
+            operation.remove_worktree = remove_worktree;
+        }
+    })?;
+    checkpoint("session-down-begun");
+    run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
+    let kept = dirty.then(|| tree.path.clone());
+    finish(context, claim)?;
+    Ok(kept)
+}
+
+/// Hooks of a `down` only warn: it goes on.
+fn run_hook(
+    context: &Context<'_>,
+    session: &Session,
+    name: &str,
+    script: &Option<String>,
+    in_worktree: bool,
+) {
+    let dir = match in_worktree && session.worktree.path.is_dir() {
+        true => &session.worktree.path,
+        false => &session.main,
+    };
+    let timeout = Duration::from_secs(session.hooks.timeout_seconds);
+    if let Err(error) = hook::run(context, session, (name, script.as_deref()), dir, timeout) {
+        (context.say)(&format!("warning: {}", error.message));
+    }
+}
+
+/// Carries a `down` that is in the record to its end. Where something cannot be removed, the session is broken,
+/// and keeps its slot.
+pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<()> {
+    let Some(session) = claim.session().cloned() else {
+        return Ok(());
+    };
+    let operation = session.operation.clone();
+    let keep = operation.as_ref().is_some_and(|operation| operation.keep);
+    let remove_worktree = operation.is_some_and(|operation| operation.remove_worktree);
+    if let Err(error) = take_away(context, &mut claim, &session, keep, remove_worktree) {
+        let why = error.message.clone();
+        claim.update(&mut |session| {
+            session.status = SessionStatus::Broken;
+            session.error = Some(why.clone());
+            session.operation = None;
+        })?;
+        return Err(error.hint("try again: moat down"));
+    }
+    run_hook(
+        context,
+        &session,
+        "post_down",
+        &session.hooks.post_down,
+        false,
+    );
+    checkpoint("session-down-before-end");
+    if !keep {
+        return claim.remove();
+    }
+    claim.update(&mut |session| {
+        session.status = SessionStatus::Stopped;
+        session.operation = None;
+    })
+}
+
+fn take_away(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    session: &Session,
+    keep: bool,
+    remove_worktree: bool,
+) -> Result<()> {
+    process::stop_all(context.home, session)?;
+    checkpoint("session-down-processes");
+    claim.update(&mut |session| session.processes.clear())?;
+    if keep {
+        return Ok(());
+    }
+    let tree = &session.worktree;
+    let made: Vec<&MadeFile> = session.files.iter().collect();
+    files::remove(&tree.path, &made)?;
+    claim.update(&mut |session| session.files.clear())?;
+    checkpoint("session-down-files");
+    if remove_worktree {
+        worktree::remove(context.home, &session.repository, &tree.path)?;
+        if tree.path.exists() {
+            let message = format!("{} is still there", tree.path.display());
+            return Err(Error::new(Kind::Workspace, message));
+        }
+        checkpoint("session-down-worktree");
+    }
+    Ok(())
+}

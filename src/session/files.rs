@@ -1,0 +1,177 @@
+//! Files that a session puts into its worktree: its variables, and what is inherited from the main checkout.
+//! A file that is there already is never touched.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::operation::Context;
+use super::repository::{Repository, git};
+use super::variables;
+use crate::config::Inherit;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::store::{Claim, MadeFile, MadeHow, Session, write_atomically};
+
+/// The variables, for tools that read such a file.
+pub(crate) const VARIABLES: &str = ".env.moat";
+
+/// Makes the files that are missing, and writes the variables anew where they have changed.
+pub(super) fn make(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    repository: &Repository,
+    inherit: &[Inherit],
+) -> Result<()> {
+    let Some(session) = claim.session().cloned() else {
+        return Ok(());
+    };
+    let root = session.worktree.path.clone();
+    let mut wanted = missing(&session, inherit, claim.id());
+    if !session
+        .files
+        .iter()
+        .any(|file| file.how == MadeHow::Variables)
+    {
+        if root.join(VARIABLES).symlink_metadata().is_ok() {
+            let message = format!("'{VARIABLES}' is there already, and not moat's");
+            (context.say)(&format!("note: {message}; it is written anew"));
+        }
+        ignore(&repository.common, &root);
+        wanted.push(MadeFile {
+            path: PathBuf::from(VARIABLES),
+            how: MadeHow::Variables,
+            source: None,
+            operation: claim.id().to_owned(),
+        });
+    }
+    if !wanted.is_empty() {
+        claim.update(&mut |session| session.files.extend(wanted.iter().cloned()))?;
+        checkpoint("session-files-intent");
+    }
+    for file in &wanted {
+        make_one(&root, file)?;
+    }
+    write_variables(claim.session().unwrap_or(&session))?;
+    checkpoint("session-files-made");
+    Ok(())
+}
+
+/// Writes the variables, if they are not as they should be.
+pub(super) fn write_variables(session: &Session) -> Result<()> {
+    let path = session.worktree.path.join(VARIABLES);
+    let text = variables::file(session);
+    if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    // Not through a link, which may lead anywhere.
+    if path.is_symlink() {
+        let _ = fs::remove_file(&path);
+    }
+    write_atomically(&path, text.as_bytes())
+        .map_err(|error| Error::io(Kind::Workspace, "write", &path, &error))
+}
+
+fn missing(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<MadeFile> {
+    let root = &session.worktree.path;
+    if *root == session.main {
+        return Vec::new();
+    }
+    let wanted = inherit.iter().filter(|wanted| {
+        let there = root.join(&wanted.file).symlink_metadata().is_ok();
+        !there && session.main.join(&wanted.file).is_file()
+    });
+    wanted
+        .map(|wanted| MadeFile {
+            path: wanted.file.clone(),
+            how: if wanted.link {
+                MadeHow::Link
+            } else {
+                MadeHow::Copy
+            },
+            source: Some(session.main.join(&wanted.file)),
+            operation: operation.to_owned(),
+        })
+        .collect()
+}
+
+fn make_one(root: &Path, file: &MadeFile) -> Result<()> {
+    let Some(source) = &file.source else {
+        return Ok(());
+    };
+    let target = root.join(&file.path);
+    let made = match target.parent().map_or(Ok(()), fs::create_dir_all) {
+        Err(error) => Err(error),
+        Ok(()) if file.how == MadeHow::Link => symlink(source, &target),
+        Ok(()) => copy(source, &target),
+    };
+    match made {
+        // Somebody was faster; theirs stays.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(|error| Error::io(Kind::Workspace, "make", &target, &error)),
+    }
+}
+
+fn copy(source: &Path, target: &Path) -> io::Result<()> {
+    let bytes = fs::read(source)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(target)?;
+    file.write_all(&bytes)?;
+    file.set_permissions(fs::metadata(source)?.permissions())
+}
+
+/// Keeps git from taking the variables for work: in the repository's own list, which is in no commit.
+fn ignore(common: &Path, root: &Path) {
+    if git(root, &["check-ignore", "--quiet", VARIABLES]).is_ok() {
+        return;
+    }
+    let path = common.join("info/exclude");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let end = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    let added = fs::create_dir_all(common.join("info"))
+        .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&path))
+        .and_then(|mut file| file.write_all(format!("{end}/{VARIABLES}\n").as_bytes()));
+    // It then shows up as a file that git does not know, which harms nobody.
+    drop(added);
+}
+
+/// Whether a file is still what was put there.
+pub(super) fn is_as_made(root: &Path, file: &MadeFile) -> bool {
+    let path = root.join(&file.path);
+    match (file.how, &file.source) {
+        (MadeHow::Variables, _) => true,
+        (MadeHow::Link, Some(source)) => fs::read_link(&path).is_ok_and(|target| target == *source),
+        (MadeHow::Copy, Some(source)) => match (fs::read(&path), fs::read(source)) {
+            (Ok(copy), Ok(original)) => copy == original,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Removes files, unless somebody changed them.
+pub(super) fn remove(root: &Path, files: &[&MadeFile]) -> Result<()> {
+    for file in files {
+        let path = root.join(&file.path);
+        if !is_as_made(root, file) {
+            continue;
+        }
+        match fs::remove_file(&path) {
+            Err(error)
+                if error.kind() != io::ErrorKind::NotFound
+                    && error.kind() != io::ErrorKind::NotADirectory =>
+            {
+                return Err(Error::io(Kind::Workspace, "remove", &path, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

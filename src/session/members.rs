@@ -1,0 +1,185 @@
+//! The processes of a session: all whose environment carries its mark, `MOAT_PROCESS=INCARNATION/NAME`, and
+//! the group of each process that it started.
+//!
+//! On Linux both are in /proc (proc(5)): what a process was started with, and its group. Elsewhere the group
+//! alone is known. Every signal goes to a pid whose start token was read together with its mark.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::store::Process;
+
+/// The variable that marks the processes of sessions.
+pub(crate) const MARK: &str = "MOAT_PROCESS";
+
+/// How long a process has to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the kernel has to end one that was killed.
+const KILLING: Duration = Duration::from_secs(5);
+
+/// How long a keeper may take for the last words of what it kept.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What is to be ended.
+pub(super) struct Targets {
+    /// The mark of its processes, or, with a '/' at the end, how they begin.
+    pub(super) mark: String,
+    /// The leaders of its process groups, as far as they are known.
+    pub(super) leaders: Vec<Process>,
+    /// They end by themselves when nothing is left to keep.
+    pub(super) keepers: Vec<Process>,
+}
+
+/// All pids there are.
+#[cfg(target_os = "linux")]
+pub(super) fn pids() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// What a process is marked with. `Err`: nobody may look.
+#[cfg(target_os = "linux")]
+pub(super) fn mark_of(pid: u32) -> std::io::Result<Option<String>> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ"))?;
+    let prefix = format!("{MARK}=");
+    let found = environ
+        .split(|byte| *byte == 0)
+        .find_map(|variable| variable.strip_prefix(prefix.as_bytes()));
+    Ok(found.map(|mark| String::from_utf8_lossy(mark).into_owned()))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn mark_of(_pid: u32) -> std::io::Result<Option<String>> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// The parent and the process group.
+#[cfg(target_os = "linux")]
+pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command may hold spaces and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(1);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
+    let output = std::process::Command::new("/bin/ps")
+        .args(["-o", "ppid=,pgid=", "-p", &pid.to_string()])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut fields = text.split_ascii_whitespace();
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+impl Targets {
+    /// The processes that are there now, the keepers and ourselves left out.
+    #[cfg(target_os = "linux")]
+    fn members(&self) -> Vec<Process> {
+        let groups: Vec<u32> = self
+            .leaders
+            .iter()
+            .filter(|leader| leader.is_alive())
+            .map(|leader| leader.pid)
+            .collect();
+        let ours = std::process::id();
+        let is_keeper = |pid: u32| self.keepers.iter().any(|keeper| keeper.pid == pid);
+        let is_member = |pid: u32| {
+            let marked = mark_of(pid).ok().flatten();
+            marked.is_some_and(|mark| self.means(&mark))
+                || family(pid).is_some_and(|(_, group)| groups.contains(&group))
+        };
+        pids()
+            .into_iter()
+            .filter(|pid| *pid != ours && !is_keeper(*pid))
+            // First who it is, then what it is: one that took the pid in between has another token.
+            .filter_map(|pid| Process::of(pid).filter(|_| is_member(pid)))
+            .collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn means(&self, mark: &str) -> bool {
+        mark == self.mark || self.mark.ends_with('/') && mark.starts_with(&self.mark)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn members(&self) -> Vec<Process> {
+        let leaders = self.leaders.iter().filter(|leader| leader.is_alive());
+        leaders.cloned().collect()
+    }
+
+    /// Whether nothing of it runs, the keepers left out.
+    pub(super) fn are_gone(&self) -> bool {
+        self.members().is_empty()
+    }
+
+    /// Ends all of them at once: SIGTERM, then SIGKILL for what is left after the grace. Gives what is left
+    /// even then.
+    pub(super) fn end(&self) -> Vec<Process> {
+        let mut told: Vec<Process> = Vec::new();
+        let grace = Instant::now() + GRACE;
+        while Instant::now() < grace {
+            let left = self.members();
+            if left.is_empty() {
+                return self.end_keepers();
+            }
+            // Those that came to be meanwhile, too.
+            for process in left {
+                if !told.contains(&process) {
+                    send(&process, Signal::TERM);
+                    told.push(process);
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let deadline = Instant::now() + KILLING;
+        loop {
+            let left = self.members();
+            if left.is_empty() {
+                return self.end_keepers();
+            }
+            if Instant::now() >= deadline {
+                return left;
+            }
+            for process in &left {
+                send(process, Signal::KILL);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn end_keepers(&self) -> Vec<Process> {
+        let deadline = Instant::now() + LAST_WORDS;
+        let alive = || self.keepers.iter().filter(|keeper| keeper.is_alive());
+        while alive().next().is_some() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        for keeper in alive() {
+            keeper.signal(Signal::KILL);
+        }
+        Vec::new()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn send(process: &Process, signal: Signal) {
+    process.signal(signal);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send(process: &Process, signal: Signal) {
+    let group = i32::try_from(process.pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group.filter(|_| process.is_alive()) {
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
+}

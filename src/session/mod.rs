@@ -1,0 +1,36 @@
+//! Sessions: worktrees that run side by side, each with its own slot, ports and processes.
+//!
+//! An operation ([`up`], [`down`], [`recover`]) holds the session's lock for its whole length and writes down
+//! what it is about to make before it makes it. So what a killed one has left is known, and what is undone
+//! after a failure and after a crash is the same: the journal, backwards. Nothing is looked for by name: a
+//! process is ours by the incarnation in its environment, a worktree by its place.
+
+mod down;
+mod files;
+mod hook;
+mod keeper;
+mod members;
+mod operation;
+mod ports;
+mod probe;
+mod process;
+mod repository;
+mod status;
+mod undo;
+mod up;
+mod variables;
+mod whose;
+mod worktree;
+
+pub(crate) use down::{Down, down};
+pub(crate) use keeper::{KEEPER, keep};
+pub(crate) use operation::Context;
+pub(crate) use ports::Pin;
+pub(crate) use repository::Repository;
+pub(crate) use status::{Health, PortView, SessionView, view};
+pub(crate) use undo::recover;
+pub(crate) use up::{Action, Decision, Up, up};
+pub(crate) use variables::shared as variables;
+pub(crate) use whose::{Owner, Question, whose};
+pub(crate) use worktree::unused as unused_worktrees;
+pub(crate) use worktree::{is_clean, remove as remove_worktree};

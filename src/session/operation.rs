@@ -1,0 +1,89 @@
+//! What every operation on a session needs.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind, Result};
+use crate::store::{Claim, Home, OpKind, Session};
+use rustix::process::Signal;
+
+/// How long a `down` waits for the operation that it has asked to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who asks, and who is told.
+pub(crate) struct Context<'a> {
+    pub(crate) home: &'a Home,
+    /// False: somebody wants it to end (SIGINT, SIGTERM, SIGHUP). What was made is undone then.
+    pub(crate) going_on: &'a dyn Fn() -> bool,
+    /// Says something to a person; what hooks print, too.
+    pub(crate) say: &'a dyn Fn(&str),
+}
+
+impl Context<'_> {
+    /// Fails if it is to end.
+    pub(super) fn check(&self) -> Result<()> {
+        match (self.going_on)() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Failed, "interrupted")),
+        }
+    }
+
+    /// Takes the right to change a session, or says who has it.
+    pub(super) fn claim(&self, key: &str, kind: OpKind) -> Result<Claim> {
+        self.home.claim_session(key, kind)?.ok_or_else(|| {
+            let session = self.home.session(key).ok().flatten();
+            busy(session.as_ref())
+        })
+    }
+
+    /// The same, but asks the operation that is under way to end, and waits for that.
+    pub(super) fn take_over(&self, key: &str, kind: OpKind) -> Result<Claim> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut asked = None;
+        loop {
+            if let Some(claim) = self.home.claim_session(key, kind)? {
+                return Ok(claim);
+            }
+            let session = self.home.session(key)?;
+            let operation = session
+                .as_ref()
+                .and_then(|session| session.operation.as_ref());
+            if let Some(operation) = operation
+                && asked.as_ref() != Some(&operation.id)
+                && let Some(owner) = &operation.owner
+            {
+                // Only the process that wrote this: its start token is checked.
+                if owner.signal(Signal::TERM) {
+                    let kind = operation.kind.as_str();
+                    (self.say)(&format!(
+                        "asked the running 'moat {kind}' (process {}) to end",
+                        owner.pid
+                    ));
+                }
+                asked = Some(operation.id.clone());
+            }
+            if Instant::now() >= deadline {
+                return Err(busy(session.as_ref()));
+            }
+            self.check()?;
+        }
+    }
+}
+
+fn busy(session: Option<&Session>) -> Error {
+    let operation = session.and_then(|session| session.operation.as_ref().map(|op| (session, op)));
+    let Some((session, operation)) = operation else {
+        return Error::new(Kind::Failed, "another moat command is changing the session")
+            .hint("try again in a moment");
+    };
+    let who = match &operation.owner {
+        Some(owner) => format!(" (process {})", owner.pid),
+        None => String::new(),
+    };
+    let branch = crate::term::harmless(&session.branch);
+    let kind = operation.kind.as_str();
+    let message = format!(
+        "'{branch}' is busy: moat {kind}{who} since {}",
+        operation.since
+    );
+    Error::new(Kind::Failed, message).hint("wait for it, or end it: moat down does that")
+}

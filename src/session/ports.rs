@@ -1,0 +1,249 @@
+//! Slots, and the ports that follow from them: `base + slot * stride`. A port that is taken gives way by as many
+//! strides as there are slots, so that it never becomes what another slot would have.
+//!
+//! Called while nobody else gives out slots and ports. What a record has is the truth: what somebody else listens
+//! on changes nothing in it, and a process that runs keeps its ports.
+
+use super::probe;
+use crate::config::{HostProcess, SessionSettings};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Session, SessionPort};
+
+/// A port that `--port NAME=PORT` asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Pin {
+    pub(crate) process: String,
+    pub(crate) port: u16,
+}
+
+impl Pin {
+    /// Reads `NAME=PORT`.
+    pub(crate) fn parse(text: &str) -> Result<Pin> {
+        let parsed = text.split_once('=').and_then(|(name, port)| {
+            let port = port.parse().ok().filter(|port| *port > 0)?;
+            Some(Pin {
+                process: name.to_owned(),
+                port,
+            })
+        });
+        parsed.ok_or_else(|| {
+            let shown = crate::yaml::shown(text);
+            Error::usage(format!("bad port '{shown}'"))
+                .hint("write --port NAME=PORT, e.g. --port web=4001")
+        })
+    }
+}
+
+/// The smallest slot that no other session has.
+pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Result<u16> {
+    let is_free = |slot: &u16| others.iter().all(|other| other.slot != *slot);
+    (1..=settings.slots).find(is_free).ok_or_else(|| {
+        let holders: Vec<String> = others
+            .iter()
+            .map(|other| crate::term::harmless(&other.branch))
+            .collect();
+        let count = settings.slots;
+        let message = format!("all {count} slots are taken: {}", holders.join(", "));
+        Error::new(Kind::Failed, message)
+            .hint("take one down: moat down BRANCH; or raise session.slots in moat.yaml")
+    })
+}
+
+/// What the ports of a session are chosen from.
+pub(super) struct Chooser<'a> {
+    pub(super) settings: &'a SessionSettings,
+    pub(super) slot: u16,
+    pub(super) others: &'a [Session],
+    pub(super) pins: &'a [Pin],
+    /// The ports that it has so far.
+    pub(super) earlier: &'a [SessionPort],
+    /// Whether a process runs, and so has its ports.
+    pub(super) runs: &'a dyn Fn(&str) -> bool,
+    pub(super) warn: &'a dyn Fn(&str),
+}
+
+impl Chooser<'_> {
+    /// The ports of all processes.
+    pub(super) fn choose(&self) -> Result<Vec<SessionPort>> {
+        self.check_pins()?;
+        let mut chosen: Vec<SessionPort> = Vec::new();
+        for process in &self.settings.processes {
+            if (self.runs)(&process.name) {
+                self.check_running(process)?;
+                let own = self
+                    .earlier
+                    .iter()
+                    .filter(|port| port.process == process.name);
+                chosen.extend(own.cloned());
+                continue;
+            }
+            if let Some(base) = &process.port {
+                let port = self.primary(process, base.value, &chosen)?;
+                chosen.push(port);
+            }
+            for extra in &process.extra_ports {
+                let port = self.nominal(&process.name, extra.port.value)?;
+                self.check_extra(&process.name, port, &chosen)?;
+                chosen.push(SessionPort {
+                    process: process.name.clone(),
+                    variables: extra.port_env.clone(),
+                    base: extra.port.value,
+                    port,
+                    primary: false,
+                    published: true,
+                    pinned: false,
+                });
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn check_pins(&self) -> Result<()> {
+        for pin in self.pins {
+            let process = self
+                .settings
+                .processes
+                .iter()
+                .find(|process| process.name == pin.process);
+            let name = crate::yaml::shown(&pin.process);
+            match process {
+                Some(process) if process.port.is_some() => {}
+                Some(_) => {
+                    return Err(Error::usage(format!(
+                        "'{name}' has no port that could be chosen"
+                    )));
+                }
+                None => {
+                    let known: Vec<&str> = self
+                        .settings
+                        .processes
+                        .iter()
+                        .map(|process| process.name.as_str())
+                        .collect();
+                    return Err(Error::usage(crate::yaml::unknown(
+                        "process",
+                        &pin.process,
+                        &known,
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pin(&self, process: &str) -> Option<u16> {
+        let pins = self.pins.iter().rev();
+        let mut wanted = pins.filter(|pin| pin.process == process);
+        wanted.next().map(|pin| pin.port)
+    }
+
+    fn earlier(&self, process: &str) -> Option<&SessionPort> {
+        let is_it = |port: &&SessionPort| port.primary && port.process == process;
+        self.earlier.iter().find(is_it)
+    }
+
+    fn check_running(&self, process: &HostProcess) -> Result<()> {
+        let has = self.earlier(&process.name).map(|port| port.port);
+        match self.pin(&process.name) {
+            Some(pin) if has != Some(pin) => {
+                let message = format!("'{}' runs with another port already", process.name);
+                Err(Error::new(Kind::Failed, message).hint("add --force to start it again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn primary(
+        &self,
+        process: &HostProcess,
+        base: u16,
+        chosen: &[SessionPort],
+    ) -> Result<SessionPort> {
+        let name = process.name.as_str();
+        let mut variables = vec![process.variable()];
+        variables.extend(process.port_env.iter().cloned());
+        let made = |port: u16, pinned: bool| SessionPort {
+            process: name.to_owned(),
+            variables: variables.clone(),
+            base,
+            port,
+            primary: true,
+            published: process.publish_primary,
+            pinned,
+        };
+        if let Some(port) = self.pin(name) {
+            return match self.taken(port, chosen) {
+                None => Ok(made(port, true)),
+                Some(holder) => {
+                    Err(self.refuse(name, port, &holder, "choose another one with --port"))
+                }
+            };
+        }
+        // A session that was stopped comes back where it was.
+        if let Some(earlier) = self.earlier(name).filter(|port| port.base == base)
+            && self.taken(earlier.port, chosen).is_none()
+        {
+            return Ok(made(earlier.port, earlier.pinned));
+        }
+        let nominal = self.nominal(name, base)?;
+        let Some(holder) = self.taken(nominal, chosen) else {
+            return Ok(made(nominal, false));
+        };
+        if self.settings.strict_ports {
+            let hint = "end that, or choose a port: --port NAME=PORT";
+            return Err(self.refuse(name, nominal, &holder, hint));
+        }
+        let step = self.settings.slots.saturating_mul(self.settings.stride);
+        let ways = (1..=self.settings.search_range)
+            .map_while(|count| nominal.checked_add(step.checked_mul(count)?));
+        for port in ways {
+            if self.taken(port, chosen).is_none() {
+                (self.warn)(&format!(
+                    "port {nominal} of '{name}' is held by {holder}; it gets {port}"
+                ));
+                return Ok(made(port, false));
+            }
+        }
+        let hint = "end that, raise session.search_range, or choose a port: --port NAME=PORT";
+        Err(self.refuse(name, nominal, &holder, hint))
+    }
+
+    fn nominal(&self, process: &str, base: u16) -> Result<u16> {
+        self.settings.nominal(base, self.slot).ok_or_else(|| {
+            let message = format!(
+                "'{process}' has no port in slot {}: it would be above 65535",
+                self.slot
+            );
+            Error::new(Kind::Config, message).hint("lower its port in moat.yaml")
+        })
+    }
+
+    fn check_extra(&self, process: &str, port: u16, chosen: &[SessionPort]) -> Result<()> {
+        let Some(holder) = self.taken(port, chosen) else {
+            return Ok(());
+        };
+        if self.settings.strict_ports {
+            return Err(self.refuse(process, port, &holder, "end that"));
+        }
+        (self.warn)(&format!("port {port} of '{process}' is held by {holder}"));
+        Ok(())
+    }
+
+    /// Who has a port: another session, another process of this one, or whoever listens there.
+    fn taken(&self, port: u16, chosen: &[SessionPort]) -> Option<String> {
+        let has = |ports: &[SessionPort]| ports.iter().any(|other| other.port == port);
+        if has(chosen) {
+            return Some("another process of this session".to_owned());
+        }
+        if let Some(other) = self.others.iter().find(|other| has(&other.ports)) {
+            let branch = crate::term::harmless(&other.branch);
+            return Some(format!("the session of '{branch}'"));
+        }
+        probe::is_taken(port).then(|| probe::holder(port))
+    }
+
+    fn refuse(&self, process: &str, port: u16, holder: &str, hint: &str) -> Error {
+        let message = format!("port {port} of '{process}' is held by {holder}");
+        Error::new(Kind::Failed, message).hint(hint)
+    }
+}

@@ -1,0 +1,282 @@
+//! Starting the processes of a session, and seeing that they do not die at once.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::keeper::{KEEPER, STARTED};
+use super::members::{MARK, Targets};
+use super::operation::Context;
+use super::{probe, variables};
+use crate::config::HostProcess;
+use crate::error::{Error, Kind, Result, reason};
+use crate::failpoint::checkpoint;
+use crate::store::{
+    Claim, Home, Process, Session, SessionProcess, Stage, Stream, Timestamp, last_lines,
+};
+
+/// How long a process has to live before it counts as running, unless it listens on its port before.
+const EARLY: Duration = Duration::from_millis(1500);
+
+/// How often to look at those that have just been started.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How many of its last lines are shown of a process that died.
+const LINES: usize = 10;
+
+/// Starts a process: first in the journal, then told to begin.
+pub(super) fn start(context: &Context<'_>, claim: &mut Claim, process: &HostProcess) -> Result<()> {
+    let Some(session) = claim.session().cloned() else {
+        return Ok(());
+    };
+    let name = process.name.as_str();
+    context.check()?;
+    context.home.prepare_process(&session.key, name)?;
+    let mut keeper = spawn(context.home, &session, process)?;
+    let entry = SessionProcess {
+        name: name.to_owned(),
+        command: process.command.clone(),
+        stage: Stage::Intent,
+        operation: claim.id().to_owned(),
+        keeper: Process::of(keeper.id()),
+        process: None,
+        started_at: Some(Timestamp::now()),
+    };
+    claim.update(&mut |session| {
+        session
+            .processes
+            .retain(|process| process.name != entry.name);
+        session.processes.push(entry.clone());
+    })?;
+    checkpoint("session-process-intent");
+    begin(&mut keeper).map_err(|why| failed(name, &why))?;
+    checkpoint("session-process-started");
+    let state = context.home.process_state(&session.key, name);
+    claim.update(&mut |session| {
+        for process in session
+            .processes
+            .iter_mut()
+            .filter(|process| process.name == name)
+        {
+            process.stage = Stage::Made;
+            process.process = state.as_ref().map(|state| state.process.clone());
+            process.started_at = state.as_ref().map(|state| state.started_at);
+        }
+    })
+}
+
+fn spawn(home: &Home, session: &Session, process: &HostProcess) -> Result<Child> {
+    let name = process.name.as_str();
+    let cwd = match &process.cwd {
+        Some(dir) => session.worktree.path.join(dir),
+        None => session.worktree.path.clone(),
+    };
+    if !cwd.is_dir() {
+        return Err(failed(
+            name,
+            &format!("there is no directory {}", cwd.display()),
+        ));
+    }
+    // Neither the lock nor anything else of ours is for it.
+    close_fds::set_fds_cloexec(3, &[]);
+    let mut command = Command::new(crate::run::program()?);
+    command
+        .arg(KEEPER)
+        .arg(home.process_log(&session.key, name))
+        .arg(home.process_state_file(&session.key, name))
+        .arg(&process.command)
+        .current_dir(cwd)
+        .envs(variables::shared(session))
+        .envs(variables::own(session, name))
+        .envs(process.env.iter().map(|(name, value)| (name, value)))
+        .env(MARK, session.mark(name))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+        .spawn()
+        .map_err(|error| failed(name, &reason(&error)))
+}
+
+/// Tells a keeper to begin, and waits until it has.
+fn begin(keeper: &mut Child) -> std::result::Result<(), String> {
+    let told = keeper.stdin.take().map(|mut stdin| stdin.write_all(b"g"));
+    if let Some(Err(error)) = told {
+        return Err(reason(&error));
+    }
+    let mut answer = [0];
+    // It answers, or its end of the pipe closes.
+    match keeper
+        .stdout
+        .take()
+        .map(|mut stdout| stdout.read(&mut answer))
+    {
+        Some(Ok(1)) if answer[0] == STARTED => Ok(()),
+        _ => Err("its keeper could not start it".to_owned()),
+    }
+}
+
+fn failed(name: &str, why: &str) -> Error {
+    Error::new(Kind::Failed, format!("cannot start '{name}': {why}"))
+}
+
+/// Waits until all of these have lived long enough, or listen; fails with the last words of one that died.
+pub(super) fn watch(
+    context: &Context<'_>,
+    session: &Session,
+    started: &[&HostProcess],
+) -> Result<()> {
+    let deadline = Instant::now() + EARLY;
+    while !started.is_empty() && Instant::now() < deadline {
+        context.check()?;
+        for process in started {
+            let state = context.home.process_state(&session.key, &process.name);
+            if let Some(code) = state.and_then(|state| state.ended_at.and(state.exit_code)) {
+                return Err(died(context.home, session, &process.name, code));
+            }
+        }
+        let ports: Vec<u16> = started
+            .iter()
+            .filter_map(|process| Some(session.primary_port(&process.name)?.port))
+            .collect();
+        if ports.len() == started.len() && all_listen(session, started, &ports) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn all_listen(session: &Session, started: &[&HostProcess], ports: &[u16]) -> bool {
+    let listeners = probe::listeners(ports);
+    started.iter().all(|process| {
+        let port = session.primary_port(&process.name).map(|port| port.port);
+        let own = listeners
+            .iter()
+            .filter(|listener| Some(listener.port) == port);
+        own.filter_map(|listener| listener.pid)
+            .any(|pid| belongs(session, &process.name, pid))
+    })
+}
+
+/// Whether a pid is one of the processes behind a name.
+pub(super) fn belongs(session: &Session, name: &str, pid: u32) -> bool {
+    if super::members::mark_of(pid).is_ok_and(|mark| mark == Some(session.mark(name))) {
+        return true;
+    }
+    let leader = session
+        .process(name)
+        .and_then(|process| process.process.as_ref());
+    leader.is_some_and(|leader| {
+        let group = super::members::family(pid).map(|(_, group)| group);
+        group == Some(leader.pid) && leader.is_alive()
+    })
+}
+
+fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
+    let keeper = session
+        .process(name)
+        .and_then(|process| process.keeper.clone());
+    let deadline = Instant::now() + Duration::from_millis(500);
+    while keeper.as_ref().is_some_and(Process::is_alive) && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+    }
+    let path = home.process_log(&session.key, name);
+    let last = last_output(&path);
+    let mut message = format!("'{name}' ended at once, with code {code}");
+    if last.is_empty() {
+        message.push_str(", and said nothing");
+    }
+    for line in last {
+        message.push_str("\n  ");
+        message.push_str(&crate::term::harmless(&line));
+    }
+    Error::new(Kind::Failed, message).hint(
+        "a process of a session is to go on until it is ended: see session.processes in moat.yaml",
+    )
+}
+
+/// The last lines of what a process said since it was last started.
+fn last_output(path: &Path) -> Vec<String> {
+    let Ok(mut file) = File::open(path) else {
+        return Vec::new();
+    };
+    let Ok((entries, _)) = last_lines(&mut file, LINES, |_| true) else {
+        return Vec::new();
+    };
+    let start = entries
+        .iter()
+        .rposition(|entry| entry.stream == Stream::Moat);
+    let since = &entries[start.map_or(0, |place| place + 1)..];
+    let text = |entry: &crate::store::Entry| String::from_utf8_lossy(&entry.data).into_owned();
+    since.iter().map(text).collect()
+}
+
+/// Ends some of the processes of a session, all at once. Fails with those that are left.
+pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {
+    std::thread::scope(|scope| {
+        let ends: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(move || targets(session, name).end()))
+            .collect();
+        let left: Vec<String> = ends
+            .into_iter()
+            .filter_map(|end| end.join().ok())
+            .flatten()
+            .map(|process| process.pid.to_string())
+            .collect();
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Failed,
+                format!("these processes cannot be killed: {}", left.join(", ")),
+            )),
+        }
+    })
+}
+
+/// What there is of one process.
+pub(super) fn targets(session: &Session, name: &str) -> Targets {
+    let process = session.process(name);
+    Targets {
+        mark: session.mark(name),
+        leaders: process
+            .and_then(|process| process.process.clone())
+            .into_iter()
+            .collect(),
+        keepers: process
+            .and_then(|process| process.keeper.clone())
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// Ends all that carries a mark of the session, be it a process, a hook or what they left. `home` knows leaders
+/// that the record does not: the keeper's word comes before `moat up`'s.
+pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
+    let mut targets = Targets {
+        mark: session.mark(""),
+        leaders: Vec::new(),
+        keepers: Vec::new(),
+    };
+    for process in &session.processes {
+        targets.leaders.extend(process.process.clone());
+        let state = home.process_state(&session.key, &process.name);
+        targets.leaders.extend(state.map(|state| state.process));
+        targets.keepers.extend(process.keeper.clone());
+    }
+    let left: Vec<String> = targets
+        .end()
+        .iter()
+        .map(|process| process.pid.to_string())
+        .collect();
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Failed,
+            format!("these processes cannot be killed: {}", left.join(", ")),
+        )),
+    }
+}

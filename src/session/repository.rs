@@ -1,0 +1,218 @@
+//! What git says of a repository and its worktrees. git's own output never reaches our stdout.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::members::MARK;
+use crate::error::{Error, Kind, Result};
+use crate::runtime::child;
+use crate::store::{Home, Making, SessionKey, key_of};
+
+/// How long git may take. A checkout of a large repository takes minutes, all else much less.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Variables by which a caller that is itself called by git would send us to another repository.
+const STRAY: [&str; 6] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+];
+
+/// A repository, and where its branches are checked out.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    /// What all its worktrees share.
+    pub(crate) common: PathBuf,
+    /// The main checkout; of a bare repository, its directory.
+    pub(crate) main: PathBuf,
+    pub(crate) trees: Vec<Tree>,
+    /// The worktree that we stand in: its number in `trees`.
+    here: Option<usize>,
+}
+
+/// A worktree that git knows; its directory may be gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tree {
+    pub(crate) path: PathBuf,
+    /// Not set: none is checked out.
+    pub(crate) branch: Option<String>,
+    pub(crate) bare: bool,
+}
+
+impl Repository {
+    /// The repository that a directory is in.
+    pub(crate) fn of(dir: &Path) -> Result<Repository> {
+        let found = git(
+            dir,
+            &["rev-parse", "--path-format=absolute", "--git-common-dir"],
+        );
+        let common = found.map_err(|error| {
+            let message = format!(
+                "'{}' is in no git repository: {}",
+                dir.display(),
+                error.message
+            );
+            Error::new(Kind::Workspace, message)
+                .hint("a session belongs to a branch of a repository: go to one")
+        })?;
+        let common = PathBuf::from(common.trim_end_matches('\n'));
+        let common = std::fs::canonicalize(&common).unwrap_or(common);
+        let trees = parse(&git(dir, &["worktree", "list", "--porcelain"])?);
+        let Some(first) = trees.first() else {
+            return Err(Error::new(
+                Kind::Workspace,
+                "git lists no worktree of this repository",
+            ));
+        };
+        let here = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let inside = |tree: &&(usize, &Tree)| !tree.1.bare && here.starts_with(&tree.1.path);
+        let here = trees
+            .iter()
+            .enumerate()
+            .filter(|tree| inside(&tree))
+            .max_by_key(|(_, tree)| tree.path.components().count());
+        Ok(Repository {
+            main: first.path.clone(),
+            here: here.map(|(place, _)| place),
+            common,
+            trees,
+        })
+    }
+
+    /// The branch that is meant: the one given, or the one that is checked out where we stand.
+    pub(crate) fn branch(&self, given: Option<&str>) -> Result<String> {
+        let Some(name) = given else {
+            let here = self.here.and_then(|place| self.trees.get(place));
+            return here.and_then(|tree| tree.branch.clone()).ok_or_else(|| {
+                Error::usage("no branch is checked out here").hint("name one: moat up BRANCH")
+            });
+        };
+        let good = !name.starts_with('-')
+            && git(&self.common, &["check-ref-format", "--branch", name])
+                .is_ok_and(|text| text.trim_end_matches('\n') == name);
+        match good {
+            true => Ok(name.to_owned()),
+            false => {
+                let shown = crate::term::harmless(name);
+                Err(Error::usage(format!("no branch can be called '{shown}'"))
+                    .hint("see: git help check-ref-format"))
+            }
+        }
+    }
+
+    pub(crate) fn key(&self, branch: &str) -> SessionKey {
+        key_of(&self.common, branch)
+    }
+
+    /// Where a branch is checked out. The directory may be gone.
+    pub(crate) fn tree_of(&self, branch: &str) -> Option<&Tree> {
+        let is_it = |tree: &&Tree| tree.branch.as_deref() == Some(branch);
+        self.trees.iter().find(is_it)
+    }
+
+    /// Where moat puts the worktree of a branch.
+    pub(crate) fn place(&self, home: &Home, branch: &str) -> PathBuf {
+        let key = self.key(branch);
+        home.worktrees(&key.repository).join(key.branch)
+    }
+
+    /// Where the project's configuration is: the main checkout, or, if there is none, where we stand.
+    pub(crate) fn config_dir(&self) -> &Path {
+        let here = self.here.and_then(|place| self.trees.get(place));
+        match (self.trees.first(), here) {
+            (Some(main), Some(here)) if main.bare => &here.path,
+            _ => &self.main,
+        }
+    }
+}
+
+/// One at a time changes the worktrees of a repository: git's own locks make it fail instead of wait.
+pub(super) fn alone(
+    home: &Home,
+    common: &Path,
+    going_on: &dyn Fn() -> bool,
+) -> Result<Option<Making>> {
+    let key = key_of(common, "");
+    home.making(&format!("git-{}", key.repository), going_on)
+}
+
+/// Runs git in a directory; what it printed to stdout.
+pub(super) fn git(dir: &Path, args: &[&str]) -> Result<String> {
+    git_marked(dir, args, None)
+}
+
+/// The same, marked as a process of a session.
+pub(super) fn git_marked(dir: &Path, args: &[&str], mark: Option<&str>) -> Result<String> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
+    for name in STRAY {
+        command.env_remove(name);
+    }
+    command.envs(mark.map(|mark| (MARK, mark)));
+    let output = child::run(&mut command, b"", PATIENCE, &|| true).map_err(|error| {
+        let message = format!("cannot run git: {}", crate::error::reason(&error));
+        Error::new(Kind::Workspace, message).hint("install git, 2.31 or newer")
+    })?;
+    match output.success {
+        true => Ok(output.stdout),
+        false => {
+            let lines = output
+                .stderr
+                .lines()
+                .filter(|line| !line.starts_with("hint: "));
+            let words: Vec<&str> = lines
+                .map(|line| line.trim_start_matches("fatal: "))
+                .collect();
+            let message = format!("git {}: {}", args[0], words.join("; "));
+            Err(Error::new(Kind::Workspace, message))
+        }
+    }
+}
+
+/// The output of `git worktree list --porcelain`: a paragraph for each, the main one first.
+fn parse(text: &str) -> Vec<Tree> {
+    let mut trees = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let mut tree = None;
+        for line in paragraph.lines() {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match (word, &mut tree) {
+                ("worktree", _) => {
+                    let path = PathBuf::from(rest);
+                    tree = Some(Tree {
+                        path: std::fs::canonicalize(&path).unwrap_or(path),
+                        branch: None,
+                        bare: false,
+                    });
+                }
+                ("branch", Some(tree)) => {
+                    tree.branch = rest.strip_prefix("refs/heads/").map(str::to_owned);
+                }
+                ("bare", Some(tree)) => tree.bare = true,
+                _ => {}
+            }
+        }
+        trees.extend(tree);
+    }
+    trees
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_worktrees() {
+        let text = "worktree /a b\nHEAD 1\nbranch refs/heads/x/y\n\nworktree /c\nHEAD 1\ndetached\n\nworktree /d\nbare\n\n";
+        let trees = parse(text);
+        assert_eq!(trees.len(), 3);
+        assert_eq!(trees[0].path, Path::new("/a b"));
+        assert_eq!(trees[0].branch.as_deref(), Some("x/y"));
+        assert_eq!((trees[1].branch.clone(), trees[1].bare), (None, false));
+        assert!(trees[2].bare);
+    }
+}

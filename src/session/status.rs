@@ -1,0 +1,124 @@
+//! How a session is. The record says what is expected; what is observed is only compared with it.
+
+use super::probe::{self, Listener};
+use super::process::belongs;
+use crate::error::Result;
+use crate::store::{Home, Process, Session, SessionProcess};
+
+/// A session and the health of its processes.
+pub(crate) struct SessionView {
+    pub(crate) session: Session,
+    /// Whether the operation in the record is no more: its process was killed.
+    pub(crate) abandoned: bool,
+    pub(crate) processes: Vec<Health>,
+}
+
+/// How a process is.
+pub(crate) struct Health {
+    pub(crate) name: String,
+    pub(crate) running: bool,
+    pub(crate) pid: Option<u32>,
+    /// If it is over, and somebody saw it end.
+    pub(crate) exit_code: Option<u8>,
+    pub(crate) ports: Vec<PortView>,
+}
+
+/// A port as it is expected, and who listens on it.
+pub(crate) struct PortView {
+    pub(crate) port: u16,
+    pub(crate) primary: bool,
+    /// Whether the process itself listens.
+    pub(crate) listening: bool,
+    /// Somebody else who listens there; 0 if that is another user's.
+    pub(crate) stranger: Option<u32>,
+}
+
+impl SessionView {
+    /// Whether all is as it should be.
+    pub(crate) fn is_healthy(&self) -> bool {
+        let stolen = |health: &Health| health.ports.iter().any(|port| port.stranger.is_some());
+        self.session.operation.is_none()
+            && self.session.worktree.path.is_dir()
+            && self
+                .processes
+                .iter()
+                .all(|health| health.running && !stolen(health))
+    }
+}
+
+/// Whether a process of a session runs: the very one that was started.
+pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> bool {
+    leader(home, session, process).is_some_and(|leader| leader.is_alive())
+}
+
+/// The process behind the entry; its keeper knows it before the record does.
+fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<Process> {
+    match &process.process {
+        Some(leader) => Some(leader.clone()),
+        None => Some(home.process_state(&session.key, &process.name)?.process),
+    }
+}
+
+/// Looks at sessions, all at once.
+pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionView>> {
+    let ports: Vec<u16> = sessions
+        .iter()
+        .flat_map(|session| &session.ports)
+        .map(|port| port.port)
+        .collect();
+    let listeners = probe::listeners(&ports);
+    let mut views = Vec::new();
+    for session in sessions {
+        let abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
+        let processes = session
+            .processes
+            .iter()
+            .map(|process| health(home, &session, process, &listeners));
+        views.push(SessionView {
+            abandoned,
+            processes: processes.collect(),
+            session,
+        });
+    }
+    Ok(views)
+}
+
+fn health(
+    home: &Home,
+    session: &Session,
+    process: &SessionProcess,
+    listeners: &[Listener],
+) -> Health {
+    let leader = leader(home, session, process);
+    let state = home.process_state(&session.key, &process.name);
+    let running = leader.as_ref().is_some_and(Process::is_alive);
+    let own = session
+        .ports
+        .iter()
+        .filter(|port| port.process == process.name);
+    let ports = own.map(|port| {
+        let mut view = PortView {
+            port: port.port,
+            primary: port.primary,
+            listening: false,
+            stranger: None,
+        };
+        for listener in listeners
+            .iter()
+            .filter(|listener| listener.port == port.port)
+        {
+            match listener.pid {
+                Some(pid) if belongs(session, &process.name, pid) => view.listening = true,
+                pid => view.stranger = Some(pid.unwrap_or(0)),
+            }
+        }
+        view
+    });
+    Health {
+        name: process.name.clone(),
+        running,
+        pid: leader.filter(|_| running).map(|leader| leader.pid),
+        exit_code: state.filter(|_| !running).and_then(|state| state.exit_code),
+        ports: ports.collect(),
+    }
+}

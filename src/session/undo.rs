@@ -1,0 +1,141 @@
+//! Taking back what an operation has made, from the journal alone: after a failure, after a signal, and after a
+//! crash, which is the same.
+
+use super::operation::Context;
+use super::{files, process, worktree};
+use crate::error::Result;
+use crate::failpoint::checkpoint;
+use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
+
+/// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
+/// What cannot be taken back leaves it broken.
+pub(super) fn undo(context: &Context<'_>, mut claim: Claim, operation: &str) -> Result<()> {
+    let Some(session) = claim.session().cloned() else {
+        return Ok(());
+    };
+    if claim.check().is_err() {
+        // The record is somebody else's now. What we made is still ours to remove.
+        take_back_lost(context, &session, operation);
+        return claim.check();
+    }
+    let undone = take_back(context, &mut claim, &session, operation);
+    if let Err(error) = undone {
+        let why = error.message.clone();
+        claim.update(&mut |session| {
+            session.status = SessionStatus::Broken;
+            session.error = Some(why.clone());
+            session.operation = None;
+        })?;
+        return Err(error);
+    }
+    checkpoint("session-undone");
+    let before = session.operation.and_then(|operation| operation.before);
+    let Some(before) = before else {
+        return claim.remove();
+    };
+    claim.update(&mut |session| {
+        session.status = match before {
+            SessionStatus::Active if session.processes.is_empty() => SessionStatus::Stopped,
+            SessionStatus::Provisioning | SessionStatus::Stopping => SessionStatus::Stopped,
+            before => before,
+        };
+        session.operation = None;
+    })
+}
+
+fn take_back(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    session: &Session,
+    operation: &str,
+) -> Result<()> {
+    let is_new = session
+        .operation
+        .as_ref()
+        .is_some_and(|operation| operation.before.is_none());
+    let made = session
+        .processes
+        .iter()
+        .filter(|process| process.operation == operation);
+    let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
+    names.extend(["git", "pre_up", "pre_start", "post_up"]);
+    if is_new {
+        process::stop_all(context.home, session)?;
+    } else {
+        process::stop(session, &names)?;
+    }
+    checkpoint("session-undo-processes");
+    claim.update(&mut |session| {
+        session
+            .processes
+            .retain(|process| process.operation != operation)
+    })?;
+    let mine: Vec<&MadeFile> = session
+        .files
+        .iter()
+        .filter(|file| file.operation == operation)
+        .collect();
+    files::remove(&session.worktree.path, &mine)?;
+    claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
+    let tree = &session.worktree;
+    if tree.operation.as_deref() == Some(operation) && tree.ours {
+        worktree::remove(context.home, &session.repository, &tree.path)?;
+        checkpoint("session-undo-worktree");
+        if let Some(commit) = &tree.new_branch {
+            worktree::remove_branch(&session.repository, &session.branch, commit);
+        }
+        claim.update(&mut |session| {
+            session.worktree.stage = Stage::Intent;
+            session.worktree.operation = None;
+            session.worktree.new_branch = None;
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes what is ours by incarnation, and the worktree, unless another session has it now.
+fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
+    let _ = process::stop_all(context.home, session);
+    let tree = &session.worktree;
+    let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
+    if is_free && tree.ours && tree.operation.as_deref() == Some(operation) {
+        let _ = worktree::remove(context.home, &session.repository, &tree.path);
+    }
+}
+
+/// Settles a session whose operation was killed. An `up` that had come so far that all runs counts as done,
+/// whatever hooks it had still to run; any other is taken back; a `down` is carried to its end. Says what it did.
+pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> {
+    let mut claim = context.claim(key, OpKind::Up)?;
+    let Some(session) = claim.session().cloned() else {
+        claim.release();
+        return Ok("there is no such session");
+    };
+    let Some(operation) = session.operation.clone() else {
+        return Ok("nothing to recover");
+    };
+    if operation.kind == OpKind::Down {
+        super::down::finish(context, claim)?;
+        return Ok("taken down");
+    }
+    if is_complete(context, &session) {
+        claim.update(&mut |session| {
+            session.status = SessionStatus::Active;
+            session.operation = None;
+        })?;
+        return Ok("all of it runs: active");
+    }
+    undo(context, claim, &operation.id)?;
+    Ok("what was begun is taken back")
+}
+
+/// Whether all that an `up` was to make is there.
+fn is_complete(context: &Context<'_>, session: &Session) -> bool {
+    let runs = |process: &crate::store::SessionProcess| {
+        super::status::runs(context.home, session, process)
+    };
+    let variables = session.worktree.path.join(files::VARIABLES);
+    session.worktree.stage == Stage::Made
+        && variables.is_file()
+        && session.processes.iter().all(runs)
+}

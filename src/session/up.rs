@@ -1,0 +1,358 @@
+//! `moat up`: brings a session up, or what is missing of it. Safe to repeat: what runs is kept.
+
+use super::operation::Context;
+use super::ports::{Chooser, Pin, free_slot};
+use super::repository::Repository;
+use super::{files, hook, process, status, undo, worktree};
+use crate::config::{HostProcess, SessionSettings};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::store::{
+    Claim, OpKind, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,
+    random_word,
+};
+
+/// What is asked for.
+pub(crate) struct Up<'a> {
+    pub(crate) branch: &'a str,
+    pub(crate) settings: &'a SessionSettings,
+    pub(crate) pins: &'a [Pin],
+    /// These processes alone; not set: all.
+    pub(crate) only: Option<&'a [String]>,
+    /// Not these.
+    pub(crate) skip: &'a [String],
+    /// Whether processes that run are started again.
+    pub(crate) force: bool,
+}
+
+/// What became of a process, and why.
+pub(crate) struct Decision {
+    pub(crate) process: String,
+    pub(crate) action: Action,
+    pub(crate) why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Kept,
+    Started,
+    Skipped,
+}
+
+impl Action {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Action::Kept => "kept",
+            Action::Started => "started",
+            Action::Skipped => "skipped",
+        }
+    }
+}
+
+/// Brings the session of a branch up. A failure leaves what was there before, and nothing else.
+pub(crate) fn up(
+    context: &Context<'_>,
+    repository: &Repository,
+    request: &Up<'_>,
+) -> Result<(Session, Vec<Decision>)> {
+    check_names(request)?;
+    let key = repository.key(request.branch).text();
+    let mut claim = context.claim(&key, OpKind::Up)?;
+    let decisions = decide(context, claim.session(), request);
+    if let Some(session) = claim.session()
+        && is_settled(session, request, &decisions)
+    {
+        files::write_variables(session)?;
+        return Ok((session.clone(), decisions));
+    }
+    if let Err(error) = reserve(context, &mut claim, repository, request, &decisions) {
+        claim.release();
+        return Err(error);
+    }
+    checkpoint("session-reserved");
+    match carry_out(context, &mut claim, repository, request, &decisions) {
+        Ok(session) => Ok((session, decisions)),
+        Err(error) => {
+            let operation = claim.id().to_owned();
+            match undo::undo(context, claim, &operation) {
+                Ok(()) => Err(error),
+                Err(left) => {
+                    let message = format!(
+                        "{}\nnot all of it could be taken back: {}",
+                        error.message, left.message
+                    );
+                    let branch = crate::term::harmless(request.branch);
+                    Err(error
+                        .with_message(message)
+                        .hint(format!("see: moat wt status {branch}")))
+                }
+            }
+        }
+    }
+}
+
+fn check_names(request: &Up<'_>) -> Result<()> {
+    let known: Vec<&str> = request
+        .settings
+        .processes
+        .iter()
+        .map(|process| process.name.as_str())
+        .collect();
+    let asked = request.only.unwrap_or_default().iter().chain(request.skip);
+    for name in asked {
+        if !known.contains(&name.as_str()) {
+            return Err(Error::usage(crate::yaml::unknown("process", name, &known)));
+        }
+    }
+    Ok(())
+}
+
+fn decide(context: &Context<'_>, session: Option<&Session>, request: &Up<'_>) -> Vec<Decision> {
+    let wanted = |name: &String| {
+        request.only.is_none_or(|only| only.contains(name)) && !request.skip.contains(name)
+    };
+    // Who works in a directory that is gone cannot go on.
+    let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
+    let decide = |process: &HostProcess| {
+        let entry = session.and_then(|session| session.process(&process.name));
+        let running = session
+            .zip(entry)
+            .filter(|(session, entry)| status::runs(context.home, session, entry))
+            .map(|(_, entry)| entry);
+        let (action, why) = match (running, wanted(&process.name)) {
+            (None, false) => (Action::Skipped, "not asked for".to_owned()),
+            (Some(_), true) if homeless => (Action::Started, "its worktree was gone".to_owned()),
+            (Some(_), true) if request.force => (Action::Started, "--force".to_owned()),
+            (Some(entry), _) if entry.command != process.command => (
+                Action::Kept,
+                "it runs, with the command of before; --force starts it again".to_owned(),
+            ),
+            (Some(_), _) => (Action::Kept, "it runs".to_owned()),
+            (None, true) => (Action::Started, why_not(context, session, entry)),
+        };
+        Decision {
+            process: process.name.clone(),
+            action,
+            why,
+        }
+    };
+    request.settings.processes.iter().map(decide).collect()
+}
+
+/// Why a process does not run.
+fn why_not(
+    context: &Context<'_>,
+    session: Option<&Session>,
+    entry: Option<&SessionProcess>,
+) -> String {
+    let (Some(session), Some(entry)) = (session, entry) else {
+        return "it did not run".to_owned();
+    };
+    let state = context.home.process_state(&session.key, &entry.name);
+    match state.and_then(|state| state.exit_code) {
+        Some(code) => format!("it had ended with code {code}"),
+        None => "it had gone".to_owned(),
+    }
+}
+
+/// Whether there is nothing to do.
+fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decision]) -> bool {
+    let pinned = |pin: &Pin| {
+        session
+            .primary_port(&pin.process)
+            .is_some_and(|port| port.port == pin.port)
+    };
+    session.status == SessionStatus::Active
+        && session.operation.is_none()
+        && session.worktree.path.is_dir()
+        && request.pins.iter().all(pinned)
+        && decisions
+            .iter()
+            .all(|decision| decision.action != Action::Started)
+}
+
+fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
+    let chosen = decisions
+        .iter()
+        .filter(|decision| decision.action == action);
+    chosen.map(|decision| decision.process.as_str()).collect()
+}
+
+/// Slot, ports and the journal's first entry, all at once.
+fn reserve(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    repository: &Repository,
+    request: &Up<'_>,
+    decisions: &[Decision],
+) -> Result<()> {
+    let starting = names(decisions, Action::Started);
+    if let Some(session) = claim.session() {
+        // What is left of those that are started again would hold their ports.
+        process::stop(session, &starting)?;
+    }
+    let kept = names(decisions, Action::Kept);
+    let main = repository.config_dir();
+    let planned = worktree::plan(context.home, repository, request.branch);
+    let home = context.home.clone();
+    claim.begin(&mut |operation, session, others| {
+        if let Some(other) = others
+            .iter()
+            .find(|other| other.worktree.path == planned.path)
+        {
+            let branch = crate::term::harmless(&other.branch);
+            let message = format!(
+                "{} belongs to the session of '{branch}'",
+                planned.path.display()
+            );
+            return Err(Error::new(Kind::Failed, message).hint("take that down first: moat down"));
+        }
+        let slot = match &session {
+            Some(session) => session.slot,
+            None => free_slot(request.settings, others)?,
+        };
+        let earlier = session.as_ref().map_or(&[][..], |session| &session.ports);
+        let chooser = Chooser {
+            settings: request.settings,
+            slot,
+            others,
+            pins: request.pins,
+            earlier,
+            runs: &|name| kept.contains(&name),
+            warn: context.say,
+        };
+        let ports = chooser.choose()?;
+        let mut session = match session {
+            Some(session) => session,
+            None => blank(
+                &repository.key(request.branch).text(),
+                slot,
+                planned.clone(),
+            )?,
+        };
+        session.schema = 1;
+        session.repository = repository.common.clone();
+        session.main = main.to_owned();
+        session.branch = request.branch.to_owned();
+        session.ports = ports;
+        session.error = None;
+        let half_made =
+            session.worktree.stage == Stage::Intent && session.worktree.operation.is_some();
+        if !half_made && !session.worktree.path.is_dir() {
+            session.worktree = planned.clone();
+            session.files.clear();
+        }
+        let hooks = &request.settings.hooks;
+        session.hooks = SessionHooks {
+            pre_down: hooks.pre_down.clone(),
+            post_down: hooks.post_down.clone(),
+            timeout_seconds: hooks.timeout.as_secs().max(1),
+        };
+        for name in &starting {
+            let process = request
+                .settings
+                .processes
+                .iter()
+                .find(|process| process.name == *name);
+            session.processes.retain(|process| process.name != *name);
+            session.processes.push(SessionProcess {
+                name: (*name).to_owned(),
+                command: process
+                    .map(|process| process.command.clone())
+                    .unwrap_or_default(),
+                stage: Stage::Intent,
+                operation: operation.to_owned(),
+                keeper: None,
+                process: None,
+                started_at: None,
+            });
+            // What an earlier one said of itself must not be taken for this one's word.
+            home.prepare_process(&session.key, name)?;
+        }
+        Ok(session)
+    })
+}
+
+fn blank(key: &str, slot: u16, worktree: crate::store::Worktree) -> Result<Session> {
+    let incarnation = random_word(16).map_err(|error| {
+        Error::new(
+            Kind::Failed,
+            format!("cannot read random bytes: {}", crate::error::reason(&error)),
+        )
+    })?;
+    Ok(Session {
+        schema: 1,
+        key: key.to_owned(),
+        incarnation,
+        repository: Default::default(),
+        main: Default::default(),
+        branch: String::new(),
+        status: SessionStatus::Provisioning,
+        slot,
+        operation: None,
+        error: None,
+        created_at: Timestamp::now(),
+        worktree,
+        files: Vec::new(),
+        ports: Vec::new(),
+        processes: Vec::new(),
+        hooks: SessionHooks::default(),
+    })
+}
+
+/// The slow part: nobody waits for us meanwhile but those who want this very session.
+fn carry_out(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    repository: &Repository,
+    request: &Up<'_>,
+    decisions: &[Decision],
+) -> Result<Session> {
+    let hooks = &request.settings.hooks;
+    let run_hook = |claim: &Claim, name: &str, script: &Option<String>, in_worktree: bool| {
+        let Some(session) = claim.session() else {
+            return Ok(());
+        };
+        let dir = if in_worktree {
+            &session.worktree.path
+        } else {
+            &session.main
+        };
+        hook::run(
+            context,
+            session,
+            (name, script.as_deref()),
+            dir,
+            hooks.timeout,
+        )
+    };
+    run_hook(claim, "pre_up", &hooks.pre_up, false)?;
+    worktree::make(context, claim, repository)?;
+    files::make(context, claim, repository, &request.settings.inherit)?;
+    run_hook(claim, "pre_start", &hooks.pre_start, true)?;
+    let starting = names(decisions, Action::Started);
+    let processes: Vec<&HostProcess> = request
+        .settings
+        .processes
+        .iter()
+        .filter(|process| starting.contains(&process.name.as_str()))
+        .collect();
+    for process in &processes {
+        process::start(context, claim, process)?;
+    }
+    if let Some(session) = claim.session() {
+        process::watch(context, session, &processes)?;
+    }
+    checkpoint("session-processes-up");
+    run_hook(claim, "post_up", &hooks.post_up, true)?;
+    context.check()?;
+    checkpoint("session-before-active");
+    claim.update(&mut |session| {
+        session.status = SessionStatus::Active;
+        session.operation = None;
+    })?;
+    claim
+        .session()
+        .cloned()
+        .ok_or_else(|| Error::new(Kind::Failed, "the session is gone"))
+}

@@ -1,0 +1,50 @@
+//! The variables of a session: one map, for processes, hooks, runs and `.env.moat`.
+
+use crate::store::Session;
+
+/// The map, sorted by names. Where two processes give the same name to their ports, the first counts; each
+/// process itself gets its own.
+pub(crate) fn shared(session: &Session) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("MOAT_BRANCH".to_owned(), session.branch.clone()),
+        ("MOAT_SESSION".to_owned(), session.key.clone()),
+        ("MOAT_SLOT".to_owned(), session.slot.to_string()),
+        (
+            "MOAT_WORKTREE".to_owned(),
+            session.worktree.path.to_string_lossy().into_owned(),
+        ),
+    ];
+    for port in session.ports.iter().filter(|port| port.published) {
+        for name in &port.variables {
+            if !variables.iter().any(|(earlier, _)| earlier == name) {
+                variables.push((name.clone(), port.port.to_string()));
+            }
+        }
+    }
+    variables.sort();
+    variables
+}
+
+/// What is set for one process on top of that.
+pub(super) fn own(session: &Session, process: &str) -> Vec<(String, String)> {
+    let ports = session.ports.iter().filter(|port| port.process == process);
+    ports
+        .flat_map(|port| {
+            let value = port.port.to_string();
+            port.variables
+                .iter()
+                .map(move |name| (name.clone(), value.clone()))
+        })
+        .collect()
+}
+
+/// The map as a file that a shell and the usual readers of such files understand.
+pub(super) fn file(session: &Session) -> String {
+    let mut text = "# Written by moat up. Gone after moat down.\n".to_owned();
+    for (name, value) in shared(session) {
+        // Refused for NUL alone, which none of them can have.
+        let value = shlex::try_quote(&value).unwrap_or_default();
+        text.push_str(&format!("{name}={value}\n"));
+    }
+    text
+}

@@ -1,0 +1,153 @@
+//! Whose is this process, this port, this container? For those who are about to end something.
+//!
+//! *Ours* needs a proof: the mark in a process's environment, its place below a process that we know, a port
+//! or a container in a record. What we may not look at is *cannot tell*, not *no*.
+
+use super::members::{family, mark_of};
+use super::probe;
+use crate::error::Result;
+use crate::store::{Home, ResourceKind, Session};
+
+/// What somebody asks about.
+pub(crate) enum Question<'a> {
+    Pid(u32),
+    Port(u16),
+    /// A run or the name of its container.
+    Container(&'a str),
+}
+
+/// The answer.
+pub(crate) enum Owner {
+    /// A session, and the process in it, if it is known which.
+    Session(Box<Session>, Option<String>),
+    /// A run.
+    Run(String),
+    Nobody,
+    Unknown(String),
+}
+
+/// How far up the parents are looked at.
+const GENERATIONS: usize = 64;
+
+pub(crate) fn whose(home: &Home, question: &Question<'_>) -> Result<Owner> {
+    match question {
+        Question::Pid(pid) => of_process(home, *pid),
+        Question::Port(port) => of_port(home, *port),
+        Question::Container(name) => of_container(home, name),
+    }
+}
+
+fn of_process(home: &Home, pid: u32) -> Result<Owner> {
+    let sessions = home.sessions()?;
+    let mut unknown = None;
+    let mut next = Some(pid);
+    for _ in 0..GENERATIONS {
+        let Some(pid) = next.filter(|pid| *pid > 1) else {
+            break;
+        };
+        if let Some(owner) = by_record(&sessions, pid) {
+            return Ok(owner);
+        }
+        match mark_of(pid) {
+            Ok(Some(mark)) => return Ok(by_mark(sessions, &mark)),
+            // A process that is gone is nobody's.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                unknown = Some(format!(
+                    "process {pid} is another user's, and does not show its environment"
+                ));
+            }
+            _ => {}
+        }
+        next = family(pid).map(|(parent, _)| parent);
+    }
+    Ok(unknown.map_or(Owner::Nobody, Owner::Unknown))
+}
+
+fn by_record(sessions: &[Session], pid: u32) -> Option<Owner> {
+    for session in sessions {
+        for process in &session.processes {
+            let known = process.process.iter().chain(&process.keeper);
+            if known
+                .filter(|known| known.pid == pid)
+                .any(|known| known.is_alive())
+            {
+                return Some(Owner::Session(
+                    Box::new(session.clone()),
+                    Some(process.name.clone()),
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn by_mark(sessions: Vec<Session>, mark: &str) -> Owner {
+    let Some((incarnation, name)) = mark.split_once('/') else {
+        return Owner::Nobody;
+    };
+    let mut found = sessions
+        .into_iter()
+        .filter(|session| session.incarnation == incarnation);
+    match found.next() {
+        Some(session) => Owner::Session(Box::new(session), Some(name.to_owned())),
+        None => Owner::Unknown(
+            "it carries the mark of a session that is not in this MOAT_HOME".to_owned(),
+        ),
+    }
+}
+
+fn of_port(home: &Home, port: u16) -> Result<Owner> {
+    let sessions = home.sessions()?;
+    let holds = |session: &&Session| session.ports.iter().any(|own| own.port == port);
+    let listeners = probe::listeners(&[port]);
+    if let Some(session) = sessions.iter().find(holds) {
+        let name = session
+            .ports
+            .iter()
+            .find(|own| own.port == port)
+            .map(|own| own.process.clone());
+        let name = name.unwrap_or_default();
+        // That it is assigned does not make who listens there ours.
+        let stranger = listeners.iter().find(|listener| {
+            !listener
+                .pid
+                .is_some_and(|pid| super::process::belongs(session, &name, pid))
+        });
+        return Ok(match stranger.map(|listener| listener.pid) {
+            None => Owner::Session(Box::new(session.clone()), Some(name)),
+            Some(Some(pid)) => match of_process(home, pid)? {
+                Owner::Nobody => Owner::Nobody,
+                owner => owner,
+            },
+            Some(None) => Owner::Unknown("another user's process listens on it".to_owned()),
+        });
+    }
+    match listeners.first().map(|listener| listener.pid) {
+        Some(Some(pid)) => of_process(home, pid),
+        Some(None) => Ok(Owner::Unknown(
+            "another user's process listens on it".to_owned(),
+        )),
+        None => Ok(Owner::Nobody),
+    }
+}
+
+fn of_container(home: &Home, name: &str) -> Result<Owner> {
+    for id in home.run_ids()? {
+        let Some(record) = home.run(&id).load().record() else {
+            continue;
+        };
+        let mut containers = record
+            .resources
+            .iter()
+            .filter(|resource| resource.kind == ResourceKind::Container);
+        if id.as_str() == name || containers.any(|resource| resource.handle == name) {
+            return Ok(Owner::Run(id.to_string()));
+        }
+    }
+    // An engine's own id is in no record.
+    let is_id = name.len() >= 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(match is_id {
+        true => Owner::Unknown("records have the names of containers, not their ids".to_owned()),
+        false => Owner::Nobody,
+    })
+}

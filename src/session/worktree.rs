@@ -1,0 +1,214 @@
+//! The directory where the branch of a session is checked out: made from a local, a remote or a new branch, or
+//! adopted where it is. What moat did not make is never removed, and neither is work that is not committed.
+
+use std::path::{Path, PathBuf};
+
+use super::operation::Context;
+use super::repository::{Repository, alone, git, git_marked};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::store::{Claim, Home, Session, Stage, Worktree, make_dir, remove_tree};
+
+/// What will be the worktree of a branch; nothing is made yet.
+pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktree {
+    let place = repository.place(home, branch);
+    let ours = real(&place);
+    match repository.tree_of(branch) {
+        Some(tree) if tree.path.is_dir() => Worktree {
+            ours: tree.path == ours,
+            path: tree.path.clone(),
+            stage: Stage::Made,
+            operation: None,
+            new_branch: None,
+        },
+        _ => Worktree {
+            path: ours,
+            ours: true,
+            stage: Stage::Intent,
+            operation: None,
+            new_branch: None,
+        },
+    }
+}
+
+/// As git will tell it: without links in the part that exists.
+fn real(path: &Path) -> PathBuf {
+    match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Ok(path), _, _) => path,
+        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// Where a new worktree gets its branch from.
+enum Origin {
+    Local,
+    Remote(String),
+    /// A new branch that begins at this commit.
+    New(String),
+}
+
+/// Makes the worktree if there is none.
+pub(super) fn make(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    repository: &Repository,
+) -> Result<()> {
+    let Some(session) = claim.session().cloned() else {
+        return Ok(());
+    };
+    let path = session.worktree.path.clone();
+    if path.is_dir() && session.worktree.stage == Stage::Made {
+        return Ok(());
+    }
+    let branch = session.branch.as_str();
+    let operation = claim.id().to_owned();
+    context.check()?;
+    if path.exists() && session.worktree.operation.as_deref() == Some(claim.id()) {
+        // What a killed one has left of it may lack files.
+        remove(context.home, &repository.common, &path)?;
+    }
+    let Some(_alone) = alone(context.home, &repository.common, context.going_on)? else {
+        return context.check();
+    };
+    if path.exists() && std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
+        let message = format!(
+            "{} is in the way: it is not the worktree of '{branch}'",
+            path.display()
+        );
+        return Err(Error::new(Kind::Workspace, message).hint("move it away"));
+    }
+    let origin = origin(&repository.main, branch)?;
+    let new_branch = match &origin {
+        Origin::New(commit) => Some(commit.clone()),
+        Origin::Remote(remote) => Some(commit(&repository.main, remote)?),
+        // It may be of a try before.
+        Origin::Local => session.worktree.new_branch.clone(),
+    };
+    claim.update(&mut |session| {
+        session.worktree.stage = Stage::Intent;
+        session.worktree.operation = Some(operation.clone());
+        session.worktree.new_branch = new_branch.clone();
+    })?;
+    checkpoint("session-worktree-intent");
+    if let Some(parent) = path.parent() {
+        make_dir(parent).map_err(|error| Error::io(Kind::Store, "make", parent, &error))?;
+    }
+    // One whose directory was removed by hand is in git's list still.
+    git(&repository.main, &["worktree", "prune"])?;
+    let place = path
+        .to_str()
+        .ok_or_else(|| Error::new(Kind::Workspace, "the path of the worktree is not UTF-8"))?;
+    let mut args = vec!["worktree", "add", "--quiet"];
+    match &origin {
+        Origin::Local => args.extend([place, branch]),
+        Origin::Remote(remote) => args.extend(["--track", "-b", branch, place, remote]),
+        Origin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
+    }
+    // If we are killed it goes on; so it is marked as well.
+    git_marked(&repository.main, &args, Some(&session.mark("git")))?;
+    checkpoint("session-worktree-made");
+    claim.update(&mut |session| session.worktree.stage = Stage::Made)
+}
+
+fn origin(main: &Path, branch: &str) -> Result<Origin> {
+    let local = format!("refs/heads/{branch}");
+    if git(main, &["show-ref", "--verify", "--quiet", &local]).is_ok() {
+        return Ok(Origin::Local);
+    }
+    let remotes = git(main, &["remote"])?;
+    let has_it = |remote: &&str| {
+        let name = format!("refs/remotes/{remote}/{branch}");
+        git(main, &["show-ref", "--verify", "--quiet", &name]).is_ok()
+    };
+    let found: Vec<&str> = remotes.lines().filter(has_it).collect();
+    let chosen = found.iter().find(|remote| **remote == "origin");
+    match (chosen, &found[..]) {
+        (Some(remote), _) | (None, [remote]) => Ok(Origin::Remote(format!("{remote}/{branch}"))),
+        (None, []) => Ok(Origin::New(commit(main, "HEAD")?)),
+        (None, several) => {
+            let message = format!("several remotes have '{branch}': {}", several.join(", "));
+            Err(Error::new(Kind::Workspace, message)
+                .hint("make the branch first: git branch --track"))
+        }
+    }
+}
+
+fn commit(main: &Path, name: &str) -> Result<String> {
+    let name = format!("{name}^{{commit}}");
+    let text = git(main, &["rev-parse", "--verify", "--quiet", &name]).map_err(|_| {
+        Error::new(
+            Kind::Workspace,
+            "the repository has no commit that a new branch could begin at",
+        )
+        .hint("make a first commit")
+    })?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Whether nothing is lost with a worktree: all is committed, on a branch. `made`: files that moat put there.
+pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
+    if git(path, &["symbolic-ref", "--quiet", "HEAD"]).is_err() {
+        return Ok(false);
+    }
+    let args = [
+        "status",
+        "--porcelain",
+        "-z",
+        "--untracked-files=all",
+        "--no-renames",
+    ];
+    let status = git(path, &args)?;
+    let files = session.map_or(&[][..], |session| &session.files);
+    let ours = |entry: &str| {
+        let name = entry.get(3..).unwrap_or_default();
+        let unknown = entry.starts_with("??");
+        unknown
+            && files
+                .iter()
+                .any(|file| file.path == Path::new(name) && super::files::is_as_made(path, file))
+    };
+    Ok(status.split_terminator('\0').all(ours))
+}
+
+/// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.
+pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
+    let _alone = alone(home, common, &|| true)?;
+    let shown = path.to_string_lossy();
+    // Twice, as one that somebody locked needs that.
+    let removed = git(
+        common,
+        &["worktree", "remove", "--force", "--force", &shown],
+    );
+    if path.exists() {
+        remove_tree(path).map_err(|error| Error::io(Kind::Workspace, "remove", path, &error))?;
+    }
+    if removed.is_err() {
+        let _ = git(common, &["worktree", "prune"]);
+    }
+    if let Some(parent) = path.parent() {
+        // Goes with the last worktree in it.
+        let _ = std::fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// Removes a branch that an operation made, if nothing was committed to it since.
+pub(super) fn remove_branch(common: &Path, branch: &str, commit: &str) {
+    let name = format!("refs/heads/{branch}");
+    if git(common, &["update-ref", "-d", &name, commit]).is_ok() {
+        let section = format!("branch.{branch}");
+        let _ = git(common, &["config", "--remove-section", &section]);
+    }
+}
+
+/// The worktrees that moat made for a repository, and that belong to no session any more.
+pub(crate) fn unused(home: &Home, repository: &Repository) -> Result<Vec<PathBuf>> {
+    let root = real(&home.worktrees(&repository.key("").repository));
+    let sessions = home.sessions()?;
+    let is_used = |path: &Path| sessions.iter().any(|session| session.worktree.path == path);
+    let trees = repository.trees.iter().map(|tree| tree.path.clone());
+    Ok(trees
+        .filter(|path| path.starts_with(&root) && !is_used(path))
+        .collect())
+}

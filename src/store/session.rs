@@ -1,0 +1,258 @@
+//! What is known of a session: `sessions/KEY.json`.
+//!
+//! Whoever holds the session's operation lock is the only writer ([`super::Claim`]). The record is also the
+//! journal: what is to be made stands in it before it is made, together with the operation that makes it, so
+//! that a crash at any point leaves a list of all that may have to be removed.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::identity::Process;
+use super::record::Stage;
+use super::time::Timestamp;
+use crate::json::{reads, words};
+
+/// The version that this program writes.
+pub(super) const SCHEMA: u32 = 1;
+
+/// The record of one session: a branch of a repository.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Session {
+    pub(crate) schema: u32,
+    /// What its files are called.
+    pub(crate) key: String,
+    /// A word that no other session has or had, not even one of the same branch.
+    pub(crate) incarnation: String,
+    /// The directory that all worktrees of the repository share (`git rev-parse --git-common-dir`).
+    pub(crate) repository: PathBuf,
+    /// The main checkout, where hooks before and after the worktree run.
+    pub(crate) main: PathBuf,
+    pub(crate) branch: String,
+    pub(crate) status: SessionStatus,
+    /// From 1 on; no other session of this home has the same.
+    pub(crate) slot: u16,
+    /// What is being done to it. Not set: nothing is.
+    pub(crate) operation: Option<Operation>,
+    /// Why it is broken.
+    pub(crate) error: Option<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) worktree: Worktree,
+    pub(crate) files: Vec<MadeFile>,
+    pub(crate) ports: Vec<SessionPort>,
+    pub(crate) processes: Vec<SessionProcess>,
+    pub(crate) hooks: SessionHooks,
+}
+
+reads!(Session {
+    schema,
+    key,
+    incarnation,
+    repository,
+    main,
+    branch,
+    status,
+    slot,
+    operation,
+    error,
+    created_at,
+    worktree,
+    files,
+    ports,
+    processes,
+    hooks,
+});
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionStatus {
+    /// Being brought up, or abandoned while it was.
+    Provisioning,
+    Active,
+    /// Being taken down, or abandoned while it was.
+    Stopping,
+    /// Nothing runs; slot, ports and worktree are kept.
+    Stopped,
+    /// Something could not be removed.
+    Broken,
+}
+
+words!(SessionStatus {
+    Provisioning: "provisioning",
+    Active: "active",
+    Stopping: "stopping",
+    Stopped: "stopped",
+    Broken: "broken",
+    ..Broken
+});
+
+/// A command that changes a session, for as long as it takes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Operation {
+    /// Unique; what it makes carries it.
+    pub(crate) id: String,
+    pub(crate) kind: OpKind,
+    pub(crate) since: Timestamp,
+    pub(crate) owner: Option<Process>,
+    /// The status before. Not set: this operation made the session.
+    pub(crate) before: Option<SessionStatus>,
+    /// Of a `down`: whether slot, ports and worktree are kept.
+    pub(crate) keep: bool,
+    /// Of a `down`: whether the worktree is removed, whatever is in it.
+    pub(crate) remove_worktree: bool,
+}
+
+reads!(Operation {
+    id,
+    kind,
+    since,
+    owner,
+    before,
+    keep,
+    remove_worktree,
+});
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpKind {
+    Up,
+    Down,
+}
+
+words!(OpKind {
+    Up: "up",
+    Down: "down"
+});
+
+/// The directory where the branch is checked out.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Worktree {
+    pub(crate) path: PathBuf,
+    /// Whether moat made it, now or for an earlier session. What is not ours is never removed.
+    pub(crate) ours: bool,
+    pub(crate) stage: Stage,
+    /// The operation that made it.
+    pub(crate) operation: Option<String>,
+    /// The commit at which that operation made the branch, if it did.
+    pub(crate) new_branch: Option<String>,
+}
+
+reads!(Worktree {
+    path,
+    ours,
+    stage,
+    operation,
+    new_branch,
+});
+
+/// A file that was put into the worktree.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct MadeFile {
+    /// Relative to the worktree.
+    pub(crate) path: PathBuf,
+    pub(crate) how: MadeHow,
+    /// What it is a copy of, or a link to.
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) operation: String,
+}
+
+reads!(MadeFile {
+    path,
+    how,
+    source,
+    operation,
+});
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MadeHow {
+    /// The variables of the session, written by moat.
+    Variables,
+    Copy,
+    Link,
+}
+
+words!(MadeHow {
+    Variables: "variables",
+    Copy: "copy",
+    Link: "link"
+});
+
+/// A port of the host that belongs to the session.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SessionPort {
+    /// The process that listens on it.
+    pub(crate) process: String,
+    /// The variables that tell of it, the process's own names included.
+    pub(crate) variables: Vec<String>,
+    /// The port of slot 0, as configured.
+    pub(crate) base: u16,
+    pub(crate) port: u16,
+    pub(crate) primary: bool,
+    /// Whether others than the process are told of it.
+    pub(crate) published: bool,
+    /// Whether `--port` chose it.
+    pub(crate) pinned: bool,
+}
+
+reads!(SessionPort {
+    process,
+    variables,
+    base,
+    port,
+    primary,
+    published,
+    pinned,
+});
+
+/// A process of the host that belongs to the session.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SessionProcess {
+    pub(crate) name: String,
+    pub(crate) command: String,
+    pub(crate) stage: Stage,
+    pub(crate) operation: String,
+    /// Who holds its pipes and writes its log.
+    pub(crate) keeper: Option<Process>,
+    /// The leader of its process group, which has the command's pid.
+    pub(crate) process: Option<Process>,
+    pub(crate) started_at: Option<Timestamp>,
+}
+
+reads!(SessionProcess {
+    name,
+    command,
+    stage,
+    operation,
+    keeper,
+    process,
+    started_at,
+});
+
+/// The scripts that a `down` needs, as they were at `up`: a file that was edited meanwhile changes nothing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct SessionHooks {
+    pub(crate) pre_down: Option<String>,
+    pub(crate) post_down: Option<String>,
+    pub(crate) timeout_seconds: u64,
+}
+
+reads!(SessionHooks {
+    pre_down,
+    post_down,
+    timeout_seconds,
+});
+
+impl Session {
+    /// What the environment of each of its processes carries: `MOAT_PROCESS=INCARNATION/NAME`.
+    pub(crate) fn mark(&self, process: &str) -> String {
+        format!("{}/{process}", self.incarnation)
+    }
+
+    /// The port that a process listens on first of all.
+    pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
+        let is_it = |port: &&SessionPort| port.primary && port.process == process;
+        self.ports.iter().find(is_it)
+    }
+
+    pub(crate) fn process(&self, name: &str) -> Option<&SessionProcess> {
+        self.processes.iter().find(|process| process.name == name)
+    }
+}

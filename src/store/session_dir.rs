@@ -1,0 +1,395 @@
+//! Where sessions are on disk, and the right to change one.
+//!
+//! `sessions/KEY.lock` is held by an operation for its whole length, so *live* and *abandoned* are facts.
+//! Slots and ports are given out under the home's global lock, which is held for milliseconds.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::file;
+use super::home::{Home, fnv1a};
+use super::id::random_word;
+use super::identity::Process;
+use super::lock::{self, Lock};
+use super::session::{OpKind, Operation, SCHEMA, Session, SessionStatus};
+use super::time::Timestamp;
+use crate::error::{Error, Kind, Result};
+use crate::json::reads;
+
+/// How long a claim waits for those who only look whether the lock is held.
+const MOMENT: Duration = Duration::from_millis(500);
+
+/// How many letters of a branch are in the names of its files.
+const READABLE: usize = 40;
+
+/// What the files of a session are called: safe as a file name, and different for different branches and
+/// repositories, however alike they look.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionKey {
+    /// Which repository: part of the names of its worktrees' directory, too.
+    pub(crate) repository: String,
+    /// Which branch, readable and with a hash of all of it.
+    pub(crate) branch: String,
+}
+
+/// The key of a branch (as git writes it) of the repository with this common directory.
+pub(crate) fn key_of(common_dir: &Path, branch: &str) -> SessionKey {
+    let hash = |bytes: &[u8]| format!("{:08x}", fnv1a(bytes) >> 32);
+    let mut readable = String::new();
+    for letter in branch.chars() {
+        match letter.to_ascii_lowercase() {
+            letter @ ('a'..='z' | '0'..='9') => readable.push(letter),
+            _ if readable.ends_with('-') || readable.is_empty() => {}
+            _ => readable.push('-'),
+        }
+        if readable.len() >= READABLE {
+            break;
+        }
+    }
+    let readable = readable.trim_end_matches('-');
+    let dash = if readable.is_empty() { "" } else { "-" };
+    SessionKey {
+        repository: hash(common_dir.as_os_str().as_bytes()),
+        branch: format!("{readable}{dash}{}", hash(branch.as_bytes())),
+    }
+}
+
+impl SessionKey {
+    pub(crate) fn text(&self) -> String {
+        format!("{}-{}", self.repository, self.branch)
+    }
+}
+
+/// What the keeper of a process knows of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ProcessState {
+    pub(crate) process: Process,
+    pub(crate) started_at: Timestamp,
+    pub(crate) ended_at: Option<Timestamp>,
+    /// As a shell says it: 128 and the number, if a signal ended it.
+    pub(crate) exit_code: Option<u8>,
+}
+
+reads!(ProcessState {
+    process,
+    started_at,
+    ended_at,
+    exit_code,
+});
+
+impl Home {
+    fn sessions_dir(&self) -> PathBuf {
+        self.root().join("sessions")
+    }
+
+    fn session_file(&self, key: &str) -> PathBuf {
+        self.sessions_dir().join(format!("{key}.json"))
+    }
+
+    fn session_lock(&self, key: &str) -> PathBuf {
+        self.sessions_dir().join(format!("{key}.lock"))
+    }
+
+    /// The logs and the states of its processes.
+    fn session_dir(&self, key: &str) -> PathBuf {
+        self.sessions_dir().join(key)
+    }
+
+    pub(crate) fn process_log(&self, key: &str, process: &str) -> PathBuf {
+        self.session_dir(key).join(format!("{process}.jsonl"))
+    }
+
+    pub(crate) fn process_state_file(&self, key: &str, process: &str) -> PathBuf {
+        self.session_dir(key).join(format!("{process}.state"))
+    }
+
+    /// What the keeper of a process last said of it.
+    pub(crate) fn process_state(&self, key: &str, process: &str) -> Option<ProcessState> {
+        let bytes = fs::read(self.process_state_file(key, process)).ok()?;
+        crate::json::parse(&bytes).ok()
+    }
+
+    /// Forgets what an earlier keeper said, and makes the directory for the next.
+    pub(crate) fn prepare_process(&self, key: &str, process: &str) -> Result<()> {
+        let dir = self.session_dir(key);
+        let state = self.process_state_file(key, process);
+        file::make_dir(&dir)
+            .and_then(|()| file::remove_if_there(&state))
+            .map_err(|error| Error::io(Kind::Store, "prepare", &dir, &error))
+    }
+
+    /// Where the worktrees are that moat makes for one repository.
+    pub(crate) fn worktrees(&self, repository: &str) -> PathBuf {
+        self.root().join("worktrees").join(repository)
+    }
+
+    /// All sessions, by their slots. A home without any has none; one that cannot be read is an error, as its
+    /// slot and ports are not known.
+    pub(crate) fn sessions(&self) -> Result<Vec<Session>> {
+        let dir = self.sessions_dir();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io(Kind::Store, "read", &dir, &error)),
+        };
+        let mut sessions = Vec::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let key = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            if let Some(key) = key {
+                sessions.extend(self.session(key)?);
+            }
+        }
+        sessions.sort_by_key(|session| session.slot);
+        Ok(sessions)
+    }
+
+    /// A session; `None` if there is no such.
+    pub(crate) fn session(&self, key: &str) -> Result<Option<Session>> {
+        let path = self.session_file(key);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(Kind::Store, "read", &path, &error)),
+        };
+        let session: Session = crate::json::parse(&bytes).map_err(|error| {
+            let message = format!("cannot understand {}: {error}", path.display());
+            Error::new(Kind::Store, message).hint("move that file away, if nothing of it is needed")
+        })?;
+        if session.schema > SCHEMA {
+            let message = format!("{} was written by a newer moat", path.display());
+            return Err(Error::new(Kind::Store, message).hint("update moat"));
+        }
+        Ok(Some(session))
+    }
+
+    /// Whether an operation on the session is under way.
+    pub(crate) fn session_is_busy(&self, key: &str) -> Result<bool> {
+        lock::is_held(&self.session_lock(key))
+    }
+
+    /// Whether `path` belongs to any session.
+    pub(crate) fn owner_of_worktree(&self, path: &Path) -> Result<Option<Session>> {
+        let sessions = self.sessions()?;
+        Ok(sessions
+            .into_iter()
+            .find(|session| session.worktree.path == path))
+    }
+
+    /// Takes the right to change a session, which need not exist. `None`: an operation is under way.
+    pub(crate) fn claim_session(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
+        self.prepare()?;
+        let dir = self.sessions_dir();
+        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        let path = self.session_lock(key);
+        loop {
+            let Some(lock) = lock::exclusive(&path, MOMENT)? else {
+                return Ok(None);
+            };
+            // The one before us may have removed the session, and the file with it.
+            if !lock::is_current(&lock, &path) {
+                continue;
+            }
+            let id =
+                random_word(12).map_err(|error| Error::io(Kind::Store, "use", &dir, &error))?;
+            let session = self.session(key)?;
+            return Ok(Some(Claim {
+                home: self.clone(),
+                key: key.to_owned(),
+                id,
+                kind,
+                known: session.as_ref().map(identity),
+                session,
+                _lock: lock,
+            }));
+        }
+    }
+}
+
+/// What tells whether a record on disk is the one that was read or written last.
+fn identity(session: &Session) -> (String, Option<String>) {
+    let operation = session.operation.as_ref();
+    let id = operation.map(|operation| operation.id.clone());
+    (session.incarnation.clone(), id)
+}
+
+/// The right to change a session, for the length of one operation.
+pub(crate) struct Claim {
+    home: Home,
+    key: String,
+    id: String,
+    kind: OpKind,
+    /// What is on disk, unless somebody meddled.
+    known: Option<(String, Option<String>)>,
+    session: Option<Session>,
+    _lock: Lock,
+}
+
+impl Claim {
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The operation that holds it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As it is on disk; `None` if there is no such session.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// Begins an operation: `make` gets its id, the session and all others, and gives the record; nobody else gives out slots
+    /// or ports meanwhile. The operation's status is the session's from now on.
+    pub(crate) fn begin(
+        &mut self,
+        make: &mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>,
+    ) -> Result<()> {
+        let _global = self.home.lock()?;
+        let others: Vec<Session> = self
+            .home
+            .sessions()?
+            .into_iter()
+            .filter(|session| session.key != self.key)
+            .collect();
+        let found = self.session.as_ref();
+        // One that was abandoned goes on where it was.
+        let earlier = found.and_then(|session| session.operation.clone());
+        let status = found.map(|session| session.status);
+        let status_now = match self.kind {
+            OpKind::Up => SessionStatus::Provisioning,
+            OpKind::Down => SessionStatus::Stopping,
+        };
+        let before = match earlier {
+            // What it has made is ours now: its end is known, as the lock is.
+            Some(earlier) if earlier.kind == self.kind => {
+                self.id = earlier.id;
+                earlier.before
+            }
+            Some(_) => Some(SessionStatus::Stopped),
+            None => status,
+        };
+        let mut session = make(&self.id, self.session.clone(), &others)?;
+        session.status = status_now;
+        session.operation = Some(Operation {
+            id: self.id.clone(),
+            kind: self.kind,
+            since: Timestamp::now(),
+            owner: Process::this(),
+            before,
+            keep: false,
+            remove_worktree: false,
+        });
+        self.write(session)
+    }
+
+    /// Changes the record and writes it, if the session still is ours.
+    pub(crate) fn update(&mut self, change: &mut dyn FnMut(&mut Session)) -> Result<()> {
+        let Some(mut session) = self.session.clone() else {
+            return Err(self.lost());
+        };
+        change(&mut session);
+        self.write(session)
+    }
+
+    fn write(&mut self, session: Session) -> Result<()> {
+        self.check()?;
+        let path = self.home.session_file(&self.key);
+        let text = crate::json::pretty(&session).unwrap_or_default();
+        file::write_atomically(&path, (text + "\n").as_bytes())
+            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+        self.known = Some(identity(&session));
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Removes the session with all that is kept of it. What it made is gone already.
+    pub(crate) fn remove(mut self) -> Result<()> {
+        self.check()?;
+        let (file, dir) = (
+            self.home.session_file(&self.key),
+            self.home.session_dir(&self.key),
+        );
+        self.session = None;
+        file::remove_tree(&dir)
+            .and_then(|()| file::remove_if_there(&file))
+            .map_err(|error| Error::io(Kind::Store, "remove", &file, &error))?;
+        self.known = None;
+        self.forget_lock();
+        Ok(())
+    }
+
+    /// Removes the lock's file where it belongs to no session: somebody asked for one that is not there.
+    pub(crate) fn release(self) {
+        if self.session.is_none() && self.check().is_ok() {
+            self.forget_lock();
+        }
+    }
+
+    fn forget_lock(&self) {
+        // While the lock is held: who waits for this file sees that it is gone, and makes another.
+        let _ = file::remove_if_there(&self.home.session_lock(&self.key));
+    }
+
+    /// Whether the record on disk is still the one that this operation wrote or found.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.home.session(&self.key)?.as_ref().map(identity) == self.known {
+            true => Ok(()),
+            false => Err(self.lost()),
+        }
+    }
+
+    fn lost(&self) -> Error {
+        let message = "somebody else changed the session meanwhile";
+        Error::new(Kind::Failed, message).hint("see what there is: moat wt list")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(branch: &str) -> String {
+        key_of(Path::new("/repo/.git"), branch).branch
+    }
+
+    #[test]
+    fn keys_are_safe_and_differ() {
+        let long = "\u{e4}".repeat(200);
+        let names = [
+            "feat-a",
+            "feat-ab",
+            "feat/a",
+            "Feat-A",
+            "a.b",
+            "a_b",
+            "\u{65e5}\u{672c}",
+            &long,
+            "x..y",
+        ];
+        let mut keys: Vec<String> = names.iter().map(|name| key(name)).collect();
+        for key in &keys {
+            let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(key.chars().all(good) && key.len() < 60, "{key}");
+        }
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), names.len());
+        assert!(key("feat/x").starts_with("feat-x-"));
+        let other = key_of(Path::new("/other/.git"), "feat-a");
+        assert_ne!(
+            other.text(),
+            key_of(Path::new("/repo/.git"), "feat-a").text()
+        );
+    }
+}
