@@ -63,7 +63,8 @@ def begin(session, seen, attached):
                 % port["hostPort"],
             )
     session.state.change(
-        "containers", seen.id, attached=attached, starts=seen.record["starts"] + 1, stopping_until=0, removing=False
+        "containers", seen.id, attached=attached, starts=seen.record["starts"] + 1, stopping_until=0, removing=False,
+        log_since="%.6f" % time.time(),
     )
     if attached:
         session.state.write("containers/%s.log" % seen.id, "")
