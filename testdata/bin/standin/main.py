@@ -52,8 +52,9 @@ def guarded(session, act):
         return act()
     except Usage as error:
         command = session.command
-        sys.stderr.write("Error: %s\nUsage: %s\n" % (error.message, command.usage() if command else "container"))
-        sys.stderr.write("  See 'container %s --help' for more information.\n" % (command.words if command else ""))
+        name = "container " + (command.words if command else session.words[0])
+        usage = command.usage() if command else name + " <subcommand>"
+        sys.stderr.write("Error: %s\nUsage: %s\n  See '%s --help' for more information.\n" % (error.message, usage, name))
         return 64
     except Plain as error:
         sys.stderr.write("Error: %s\n" % error.text)
