@@ -77,7 +77,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(60);
 
 /// What is noted of something that an engine is asked for.
 fn line_of(kind: ResourceKind, handle: &str) -> String {
-    format!("{kind:?} {handle}\n")
+    format!("{} {handle}\n", kind.as_str())
 }
 
 /// How a run ended.
@@ -122,7 +122,7 @@ impl RunDir {
     pub(crate) fn new_exec(&self) -> io::Result<u32> {
         file::make_dir(&self.path.join("exec"))?;
         for number in 1.. {
-            match File::create_new(self.exec_log(number)) {
+            match file::create_new(&self.exec_log(number)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result.map(|_| number),
             }

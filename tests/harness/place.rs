@@ -144,10 +144,15 @@ impl Moat {
         let named = flags
             .iter()
             .any(|flag| flag.to_string_lossy().starts_with("--image"));
-        if self.runtime == Some(Runtime::Docker) && !named {
+        if self.has_images() && !named {
             call = call.args(["--image", IMAGE]);
         }
         call.args(flags).arg("--").args(command)
+    }
+
+    /// Whether its runtime makes containers from images.
+    pub(crate) fn has_images(&self) -> bool {
+        self.runtime == Some(Runtime::Docker)
     }
 
     /// A call of `moat run --quiet FLAGS -- sh -c SCRIPT`.

@@ -17,6 +17,7 @@
 
 mod cgroup;
 mod init;
+mod job;
 mod limits;
 mod sandbox;
 mod shim;
@@ -25,6 +26,7 @@ mod tail;
 
 pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use init::{COMMAND as INIT, init};
+pub(crate) use job::{COMMAND as JOB, job};
 pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
@@ -37,19 +39,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
-use rustix::process::Signal;
+use rustix::process::{Gid, Signal, Uid};
 
 use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, Network, Runtime, ServiceSpec, child,
+    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child, copy,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Packing, Process, StreamBytes, Timestamp, WorkspaceMode, extract, is_held, make_dir, pack,
-    remove_tree, write_atomically,
+    Process, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };
+use crate::term::pty::{self, Size};
 use tail::Tail;
 
 /// How long the shim may take to act on a signal.
@@ -197,12 +199,13 @@ impl Runtime for Bwrap {
         ))
     }
 
-    fn kill_exec(&self, _handle: &str, _marker: &str, _at_once: bool) -> Result<()> {
+    fn kill_exec(&self, _handle: &str, _marker: &str, _signal: &str) -> Result<()> {
         Ok(())
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
-        String::from_utf8_lossy(words).trim().to_owned()
+    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
+        let why = String::from_utf8_lossy(words).trim().to_owned();
+        Refusal { why, code: None }
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
@@ -210,30 +213,19 @@ impl Runtime for Bwrap {
             return Err(failed(&io::ErrorKind::NotFound.into()));
         }
         let dir = self.dir()?;
-        make_dir(dir).map_err(|error| store_failed(dir, &error))?;
+        make_dir(dir).map_err(|error| copy::failed(dir, &error))?;
         cgroup::make(dir, spec).map_err(|error| {
             let reason = crate::error::reason(&error);
             Problem::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
         })?;
         match spec.workspace_mode {
             WorkspaceMode::Bind => Ok(()),
-            WorkspaceMode::Volume => copy_workspace(dir, spec),
+            WorkspaceMode::Volume => copy::make(dir, spec),
         }
     }
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
-        let copy = self.dir()?.join(WORKSPACE_COPY);
-        if !copy.exists() {
-            let message = format!("{} was removed by somebody else", copy.display());
-            return Err(Problem::NotFound(message));
-        }
-        let mounted = fs::read_to_string(self.dir()?.join(MOUNTED)).unwrap_or_default();
-        let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
-        let packing = pack(&copy, &without, Stdio::from(into));
-        let packed = packing.and_then(Packing::finish);
-        packed
-            .map_err(|error| store_failed(&copy, &error))?
-            .map_err(Problem::Refused)
+        copy::save(self.dir()?, into)
     }
 
     fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
@@ -249,11 +241,20 @@ impl Runtime for Bwrap {
         // no value is on a command line, and whoever is killed, they are whole.
         rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
+        let terminal = spec.terminal.map(|size| open_terminal(size, spec.user));
+        let terminal = terminal.transpose().map_err(|error| failed(&error))?;
+        let for_shim = terminal.as_ref().map(OwnedFd::try_clone).transpose();
+        let stdin = for_shim.map_err(|error| failed(&error))?.or(stdin);
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(shim::COMMAND)
             .arg(dir)
             .arg(arguments.as_raw_fd().to_string())
+            .arg(if terminal.is_some() {
+                shim::TERMINAL
+            } else {
+                ""
+            })
             .arg(spec.user.uid.to_string())
             .arg(spec.user.gid.to_string())
             .arg(limits::encode(&spec.ulimits))
@@ -272,7 +273,7 @@ impl Runtime for Bwrap {
             stderr: Box::new(Tail::stderr(dir, 0, bells.1.map(OwnedFd::from))),
             lost: StreamBytes::default(),
             client: Box::new(ShimClient(Mutex::new(Some(child)))),
-            terminal: None,
+            terminal,
         })
     }
 
@@ -346,46 +347,12 @@ impl Runtime for Bwrap {
             self.kill_shim()?;
         }
         cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
-        remove_tree(dir).map_err(|error| store_failed(dir, &error))
+        remove_tree(dir).map_err(|error| copy::failed(dir, &error))
     }
 
     /// Sandboxes are found through their runs: there is nowhere else to look.
     fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
-    }
-}
-
-/// The workload's own copy of the workspace.
-const WORKSPACE_COPY: &str = "workspace";
-
-/// Where in that something else is mounted: a path per line, relative to it.
-const MOUNTED: &str = "mounted";
-
-/// What is the workspace of a sandbox.
-fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
-    match spec.workspace_mode {
-        WorkspaceMode::Bind => spec.workspace.clone(),
-        WorkspaceMode::Volume => dir.join(WORKSPACE_COPY),
-    }
-}
-
-fn copy_workspace(dir: &Path, spec: &ContainerSpec) -> Result<()> {
-    let copy = dir.join(WORKSPACE_COPY);
-    let failed = |error: io::Error| store_failed(&copy, &error);
-    make_dir(&copy).map_err(failed)?;
-    let mounted = spec.mounted_in_workspace().join("\n");
-    write_atomically(&dir.join(MOUNTED), mounted.as_bytes()).map_err(failed)?;
-    let without = spec.not_copied();
-    let mut packing = pack(&spec.workspace, &without, Stdio::piped()).map_err(failed)?;
-    let extracted = extract(packing.archive(), &copy).map_err(failed)?;
-    let packed = packing.finish().map_err(failed)?;
-    let words = packed.err().or((!extracted.status.success())
-        .then(|| String::from_utf8_lossy(&extracted.stderr).trim().to_owned()));
-    match words {
-        None => Ok(()),
-        Some(words) => Err(Problem::Refused(format!(
-            "the workspace cannot be copied: {words}"
-        ))),
     }
 }
 
@@ -395,6 +362,17 @@ fn no_services() -> Problem {
 
 fn no_images() -> Problem {
     Problem::Refused("bwrap has no images".to_owned())
+}
+
+/// Our end of a new terminal for a sandbox.
+fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
+    let (ours, theirs) = pty::open(size)?;
+    // Programs open it again by its name.
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        rustix::fs::fchown(&theirs, Some(uid), Some(gid))?;
+    }
+    Ok(ours)
 }
 
 /// A file that is nowhere but in memory, to be read from its beginning.
@@ -468,6 +446,12 @@ struct ShimClient(Mutex<Option<Child>>);
 impl Client for ShimClient {
     fn detach(&self) {}
 
+    fn has_ended(&self) -> bool {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = child.as_mut();
+        child.is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
     fn ended(&self) -> AttachEnd {
         let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(child) = child.as_mut() {
@@ -509,12 +493,4 @@ fn failed(error: &io::Error) -> Problem {
             "see: moat doctor",
         ),
     }
-}
-
-fn store_failed(path: &Path, error: &io::Error) -> Problem {
-    Problem::Refused(format!(
-        "{}: {}",
-        path.display(),
-        crate::error::reason(error)
-    ))
 }

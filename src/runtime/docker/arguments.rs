@@ -1,31 +1,12 @@
 //! What the arguments of every `docker create` have in common. Pure.
 
-use super::super::problem::{Problem, Result};
-
-pub(super) const HOME_LABEL: &str = "moat.home";
-
-/// What package managers need, and servers that begin as root to become somebody else; everything else
-/// is dropped.
-const CAPABILITIES: [&str; 7] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-];
+use super::super::CAPABILITIES;
+use super::super::problem::Result;
+use super::super::request::newline;
+pub(super) use super::super::request::{HOME_LABEL, Request};
 
 /// Enough for builds and test suites, too few for a fork bomb to take the host along.
 const PIDS: &str = "4096";
-
-/// How to call the client: values travel in its environment or its input, never in its arguments.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) args: Vec<String>,
-    pub(super) environment: Vec<(String, String)>,
-    pub(super) input: Vec<u8>,
-}
 
 /// Whose a container is.
 pub(super) struct Identity<'a> {
@@ -38,11 +19,7 @@ pub(super) struct Identity<'a> {
 impl Request {
     /// A container of somebody's, hardened.
     pub(super) fn create(identity: &Identity<'_>, pids: Option<u32>) -> Request {
-        let mut request = Request {
-            args: Vec::new(),
-            environment: Vec::new(),
-            input: Vec::new(),
-        };
+        let mut request = Request::default();
         request.add(&["create", "--name", identity.handle]);
         request.add(&["--pull", "never", "--init"]);
         request.label(HOME_LABEL, identity.home);
@@ -61,15 +38,6 @@ impl Request {
         request
     }
 
-    pub(super) fn add(&mut self, words: &[&str]) {
-        self.args
-            .extend(words.iter().map(|word| (*word).to_owned()));
-    }
-
-    pub(super) fn label(&mut self, name: &str, value: &str) {
-        self.add(&["--label", &format!("{name}={value}")]);
-    }
-
     pub(super) fn limits(&mut self, memory_bytes: Option<u64>, cpus: Option<f64>) {
         if let Some(bytes) = memory_bytes {
             let bytes = bytes.to_string();
@@ -81,27 +49,10 @@ impl Request {
         }
     }
 
-    /// Hands over the values: `--env NAME` takes them from the client's environment. Names that the
-    /// client itself obeys go through its input instead.
+    /// Hands over the values of variables.
     pub(super) fn values(&mut self, env: &[(String, String)]) -> Result<()> {
-        for (name, value) in env {
-            if !obeyed_by_client(name) {
-                self.add(&["--env", name]);
-                self.environment.push((name.clone(), value.clone()));
-            } else if value.contains('\n') {
-                return Err(Problem::Refused(format!(
-                    "the value of {name} may not contain a newline on docker, whose client itself obeys \
-                     {name}: use another name, or a file (mounts in moat.yaml, -m)"
-                )));
-            } else {
-                let line = format!("{name}={value}\n");
-                self.input.extend_from_slice(line.as_bytes());
-            }
-        }
-        if !self.input.is_empty() {
-            self.add(&["--env-file", "/dev/stdin"]);
-        }
-        Ok(())
+        self.variables(env, obeyed_by_client)
+            .map_err(|name| newline("docker", name))
     }
 }
 

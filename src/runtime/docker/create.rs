@@ -1,6 +1,7 @@
 //! The arguments of `docker create` for a run's own container. Pure.
 
 use super::super::problem::Result;
+use super::super::script::PRE_RUN;
 use super::super::{ContainerSpec, HOME, WORKSPACE};
 use super::arguments::{Identity, Request, mount};
 use super::fill;
@@ -45,7 +46,8 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
         request.add(&["--interactive"]);
     }
     if spec.terminal.is_some() {
-        request.add(&["--tty"]);
+        // Shells ignore TERM on a terminal. That the terminal is gone they obey.
+        request.add(&["--tty", "--stop-signal", "SIGHUP"]);
     }
     request.values(&spec.env)?;
     let image = spec.image.as_deref().unwrap_or_default();
@@ -58,7 +60,7 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
             "--",
             image,
             "-c",
-            fill::PRE_RUN,
+            PRE_RUN,
             "moat",
             script,
         ]),

@@ -4,15 +4,14 @@
 //! of stdout (Docker 20.10.24), the client's own out of stderr. Both are the first thing on their
 //! stream, and are held back until the exit code says whose they are.
 
-use std::io::{self, Read};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, PoisonError};
+use std::process::Command;
 
 use super::super::problem::{Problem, Result};
-use super::super::{Attached, ExecSpec};
+use super::super::script::{KILL, MARKER};
+use super::super::{Attached, ExecSpec, Refusal, attach};
 use super::arguments::obeyed_by_client;
-use super::attach::DockerClient;
-use crate::store::StreamBytes;
+use super::manner;
+use crate::term::pty::Size;
 
 /// How the words of the engine and of the client begin.
 const ENGINE: &[&[u8]] = &[b"OCI runtime exec failed: "];
@@ -24,22 +23,22 @@ const CLIENT: &[&[u8]] = &[
     b"Cannot connect to the Docker daemon",
 ];
 
-/// The most that is held back, in bytes.
-const HELD: usize = 4096;
+/// On a terminal there is one stream for all of them.
+const EITHER: &[&[u8]] = &[
+    ENGINE[0], CLIENT[0], CLIENT[1], CLIENT[2], CLIENT[3], CLIENT[4],
+];
 
-/// The variable by which a command, and all that it starts, is found again.
-const MARKER: &str = "MOAT_EXEC";
-
-/// Sends the signal `$2` to every process that has the marker `$1`, and fails if there is none. A
-/// process that is not ours to read is none of them.
-const KILL: &str = "found=; for process in /proc/[0-9]*; do \
-    tr '\\0' '\\n' < $process/environ 2> /dev/null | grep -qxF \"$1\" && \
-    kill -$2 ${process#/proc/} && found=1; done; [ \"$found\" ]";
+/// The client's own escape, which cannot be switched off. Here it has to be ASCII, as the engine gets it as
+/// JSON: nothing that anybody types. The engine holds back the first of these keys until the next one.
+const NO_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
 
 /// Completes a client that runs a command.
 pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
-    if spec.stdin.is_some() {
+    if spec.terminal.is_some() {
+        client.args(["--interactive", "--tty", "--detach-keys"]);
+        client.arg(NO_KEYS);
+    } else if spec.stdin.is_some() {
         client.arg("--interactive");
     }
     if let Some(dir) = &spec.workdir {
@@ -73,100 +72,38 @@ fn marker(word: &str) -> String {
 
 /// Starts a client.
 pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
-    let spawned = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|error| super::failed(&error))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
-        return Err(super::failed(&io::ErrorKind::BrokenPipe.into()));
-    };
-    let client = DockerClient::new(child);
-    Ok(Attached {
-        stdout: FirstWords::of(stdout, ENGINE, &client),
-        stderr: FirstWords::of(stderr, CLIENT, &client),
-        lost: StreamBytes::default(),
-        client: client.handle(),
-        terminal: None,
-    })
+    attach::spawn_exec(client, Box::new(manner::Exec), [ENGINE, CLIENT])
+        .map_err(|error| super::failed(&error))
 }
 
-/// A stream that does not begin with words about a failure to start.
-struct FirstWords<R> {
-    stream: Option<R>,
-    beginnings: &'static [&'static [u8]],
-    client: Arc<DockerClient>,
-    /// Whether the stream has begun with something else.
-    is_through: bool,
-    held: Vec<u8>,
+/// Starts a client on a terminal of its own.
+pub(super) fn spawn_on_terminal(client: &mut Command, size: Size) -> Result<Attached> {
+    attach::spawn_exec_on_terminal(client, Box::new(manner::Exec), EITHER, size)
+        .map_err(|error| super::failed(&error))
 }
 
-impl<R: Read + Send + 'static> FirstWords<R> {
-    fn of(
-        stream: R,
-        beginnings: &'static [&'static [u8]],
-        client: &Arc<DockerClient>,
-    ) -> Box<dyn Read + Send> {
-        Box::new(FirstWords {
-            stream: Some(stream),
-            beginnings,
-            client: Arc::clone(client),
-            is_through: false,
-            held: Vec::new(),
-        })
-    }
+/// How the engine and shells say that a command is not there, and that it cannot be run.
+const MISSING: [&str; 2] = ["not found", "no such file"];
+const UNUSABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
 
-    /// Reads until it is known what the stream begins with.
-    fn begin(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        while let Some(stream) = self.stream.as_mut().filter(|_| !self.is_through) {
-            let count = stream.read(buffer)?;
-            self.held.extend_from_slice(&buffer[..count]);
-            let mut beginnings = self.beginnings.iter();
-            let is_alike = beginnings.any(|words| self.held.starts_with(words));
-            if count == 0 {
-                self.stream = None;
-                if is_alike {
-                    self.judge();
-                }
-            } else if !is_alike || self.held.len() > HELD {
-                self.is_through = true;
-            }
-        }
-        Ok(())
-    }
-
-    /// The client has ended, and what was held back is all there is.
-    fn judge(&mut self) {
-        if let Some(1 | 126 | 127) = self.client.code() {
-            let words = &self.client.words;
-            let held = std::mem::take(&mut self.held);
-            *words.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-        }
-    }
-}
-
-impl<R: Read + Send + 'static> Read for FirstWords<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.begin(buffer)?;
-        if self.held.is_empty() {
-            return match &mut self.stream {
-                Some(stream) => stream.read(buffer),
-                None => Ok(0),
-            };
-        }
-        let count = self.held.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
-        Ok(count)
-    }
-}
-
-/// What is said where a command could not be started: the engine's words, without what it repeats.
-pub(super) fn refusal(words: &[u8]) -> String {
+/// The engine's words, without what it repeats, and what they mean for the command.
+pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
     let text = text.rsplit("container process: ").next().unwrap_or(text);
-    text.strip_prefix("Error response from daemon: ")
-        .unwrap_or(text)
-        .to_owned()
+    let why = text
+        .strip_prefix("Error response from daemon: ")
+        .unwrap_or(text);
+    let lower = why.to_ascii_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    // Whichever of the two the engine chose: versions differ.
+    let code = match code {
+        126 | 127 if has(&MISSING) => Some(127),
+        126 | 127 if has(&UNUSABLE) => Some(126),
+        _ => None,
+    };
+    let why = why.to_owned();
+    Refusal { why, code }
 }
 
 #[cfg(test)]
@@ -175,12 +112,37 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_could_not_be_run() {
-        let words = b"OCI runtime exec failed: exec failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH: unknown\n";
-        assert_eq!(
-            refusal(words),
-            "exec: \"nosuch\": executable file not found in $PATH"
-        );
-        let words = b"Error response from daemon: Container x is not running\n";
-        assert_eq!(refusal(words), "Container x is not running");
+        let start =
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: ";
+        for (code, words, why, meaning) in [
+            (
+                126,
+                format!("{start}\"nosuch\": executable file not found in $PATH: unknown\n"),
+                "exec: \"nosuch\": executable file not found in $PATH",
+                Some(127),
+            ),
+            (
+                126,
+                format!("{start}\"/etc/passwd\": permission denied: unknown\n"),
+                "exec: \"/etc/passwd\": permission denied",
+                Some(126),
+            ),
+            (
+                126,
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped container: unknown"
+                    .to_owned(),
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped container",
+                None,
+            ),
+            (
+                1,
+                "Error response from daemon: Container x is not running\n".to_owned(),
+                "Container x is not running",
+                None,
+            ),
+        ] {
+            let refusal = refusal(code, words.as_bytes());
+            assert_eq!((refusal.why.as_str(), refusal.code), (why, meaning));
+        }
     }
 }

@@ -6,19 +6,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::problem::{Problem, Result};
+use super::super::script::{FAILED, NOTES};
 use super::super::{ContainerSpec, HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
-/// Where the container keeps what it tells moat.
-pub(super) const NOTES: &str = "/run/moat";
-
 /// Where it notes that the script before the command failed.
-pub(super) const PRE_RUN_FAILED: &str = "/run/moat/pre-run-failed";
-
-/// Runs the script, and then becomes the command. Its arguments: the script, the command. The script
-/// does not eat the command's input.
-pub(super) const PRE_RUN: &str = "sh -ec \"$1\" pre_run </dev/null; code=$?; shift; \
-    if [ $code != 0 ]; then echo $code >/run/moat/pre-run-failed; exit $code; fi; exec \"$@\"";
+pub(super) fn pre_run_failed() -> String {
+    format!("{NOTES}/{FAILED}")
+}
 
 /// The directories that are to be the user's, as an archive of entries below the root; `None` if there
 /// are none. `new`: those of volumes that are not the user's yet.

@@ -5,13 +5,13 @@
 //! as the source (it writes timestamps into the middle of lines over 16 KiB).
 
 mod arguments;
-mod attach;
 mod build;
 mod classify;
 mod create;
 mod exec;
 mod fill;
 mod inspect;
+mod manner;
 mod ping;
 mod sidecar;
 
@@ -28,7 +28,7 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, in_workspace, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
@@ -293,7 +293,7 @@ impl Runtime for Docker {
     fn start_service(&self, handle: &str) -> Result<Attached> {
         let mut command = self.command();
         command.args(["start", "--attach"]).stdin(Stdio::null());
-        attach::spawn(command.arg(handle), StreamBytes::default())
+        carry(command.arg(handle), StreamBytes::default())
     }
 
     fn exec(
@@ -312,6 +312,11 @@ impl Runtime for Docker {
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        if let Some(size) = spec.terminal {
+            let mut client = self.complete(tty::command("docker"));
+            exec::command(&mut client, spec)?;
+            return exec::spawn_on_terminal(&mut client, size);
+        }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
         match &spec.stdin {
@@ -324,16 +329,15 @@ impl Runtime for Docker {
         exec::spawn(&mut client)
     }
 
-    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()> {
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
         let mut client = self.command();
-        let signal = if at_once { "KILL" } else { "TERM" };
         exec::kill(&mut client, handle, marker, signal);
         self.finish(&mut client, b"", PATIENCE, &|| true)
             .map(|_| ())
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
-        exec::refusal(words)
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        exec::refusal(code, words)
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
@@ -367,7 +371,7 @@ impl Runtime for Docker {
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {
         let mut command = self.command();
-        let from = format!("{handle}:{}", fill::PRE_RUN_FAILED);
+        let from = format!("{handle}:{}", fill::pre_run_failed());
         command.args(["cp", &from, "-"]);
         match self.copy(&mut command, Stdio::null(), Stdio::null()) {
             Ok(()) => Ok(true),
@@ -381,7 +385,9 @@ impl Runtime for Docker {
             let mut command = self.complete(tty::command("docker"));
             command.args(["start", "--attach", "--interactive", "--detach-keys"]);
             command.arg(OsStr::from_bytes(NO_KEYS)).arg(&spec.handle);
-            return attach::spawn_on_terminal(&mut command, size);
+            let manner = Box::new(manner::Attachment);
+            return attach::spawn_on_terminal(&mut command, manner, size)
+                .map_err(|error| failed(&error));
         }
         let mut command = self.command();
         command.args(["start", "--attach"]);
@@ -389,7 +395,7 @@ impl Runtime for Docker {
             Some(stdin) => command.arg("--interactive").stdin(Stdio::from(stdin)),
             None => command.stdin(Stdio::null()),
         };
-        attach::spawn(command.arg(&spec.handle), StreamBytes::default())
+        carry(command.arg(&spec.handle), StreamBytes::default())
     }
 
     fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
@@ -405,7 +411,7 @@ impl Runtime for Docker {
         if running {
             command.arg("--follow");
         }
-        attach::spawn(command.arg(handle), kept)
+        carry(command.arg(handle), kept)
     }
 
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
@@ -477,6 +483,11 @@ impl Runtime for Docker {
         all.extend(found(ResourceKind::Network, networks));
         Ok(all)
     }
+}
+
+/// Starts a client that carries a container's output.
+fn carry(command: &mut Command, kept: StreamBytes) -> Result<Attached> {
+    attach::spawn(command, Box::new(manner::Attachment), kept).map_err(|error| failed(&error))
 }
 
 fn gone_is_fine(result: Result<Output>) -> Result<()> {

@@ -1,0 +1,456 @@
+//! A client that carries a container's output, without what the client itself says.
+//!
+//! `start --attach` of every engine's client, and `docker logs`, write their own errors to the same
+//! standard error as the workload's. A line that looks like one is held back until it is known: if
+//! something follows, or the client ends well, it was the workload's; if the client failed, it may be its
+//! own, and the engine's log tells. What they look like is for the drivers to say ([`Manner`]).
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{AttachEnd, Attached, Client, LastWords, child, tty};
+use crate::store::StreamBytes;
+use crate::term::pty::{self, Size};
+
+/// How a client speaks of itself.
+pub(super) trait Manner: Send + Sync {
+    /// Whether a line may be its own.
+    fn is_own(&self, line: &[u8]) -> bool;
+
+    /// Whose the last words of a client are that ended with this code.
+    fn judge(&self, words: &[u8], code: u8) -> Whose;
+
+    /// Whether words of its own mean that the engine went away.
+    fn is_interruption(&self, words: &str) -> bool;
+}
+
+/// Whose words they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Workloads,
+    /// The client's, as far as anybody can tell from here.
+    Clients,
+    /// The client's about a workload that could not be started, with the code that a shell would have.
+    Refusal(u8),
+}
+
+/// How long a client takes from its own last words to its end, at most. Longer silence says that
+/// they were the workload's.
+const LAST_WORDS: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+
+/// The most that is held back: one message of the client.
+const HELD: usize = 4096;
+
+/// Starts an attachment, skipping the bytes that are kept already.
+pub(super) fn spawn(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    skip: StreamBytes,
+) -> io::Result<Attached> {
+    let (stdout, stderr, client) = spawn_client(command, manner)?;
+    let stderr = WithoutOwnWords {
+        stream: Some(stderr),
+        held: Vec::new(),
+        ready: Vec::new(),
+        client: Arc::clone(&client),
+    };
+    Ok(Attached {
+        stdout: Box::new(Skip::new(stdout, skip.stdout)),
+        stderr: Box::new(Skip::new(stderr, skip.stderr)),
+        lost: StreamBytes::default(),
+        client: Box::new(Handle(client)),
+        terminal: None,
+    })
+}
+
+/// Starts a command beside what runs in a container. What a stream begins with may be words about a
+/// failure to start, and is held back until that is known; `beginnings`: theirs, of stdout and of stderr.
+pub(super) fn spawn_exec(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    beginnings: [&'static [&'static [u8]]; 2],
+) -> io::Result<Attached> {
+    let (stdout, stderr, client) = spawn_client(command, manner)?;
+    Ok(Attached {
+        stdout: FirstWords::of(stdout, beginnings[0], &client),
+        stderr: FirstWords::of(stderr, beginnings[1], &client),
+        lost: StreamBytes::default(),
+        client: Box::new(Handle(client)),
+        terminal: None,
+    })
+}
+
+fn spawn_client(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+) -> io::Result<(ChildStdout, ChildStderr, Arc<ChildClient>)> {
+    let spawned = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    // Ours would keep what was given as its input open.
+    command.stdin(Stdio::null());
+    let mut child = spawned?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let client = ChildClient::new(child, manner);
+    match (stdout, stderr) {
+        (Some(stdout), Some(stderr)) => Ok((stdout, stderr, client)),
+        _ => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+/// Starts an attachment on a terminal of its own. All that comes out of that is the workload's.
+pub(super) fn spawn_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    size: Size,
+) -> io::Result<Attached> {
+    let (ours, client) = spawn_client_on_terminal(command, manner, size)?;
+    let stream = tty::Ours(ours.try_clone()?);
+    Ok(on_terminal(Box::new(stream), client, ours))
+}
+
+/// The same for a command beside what runs in a container; see [`spawn_exec`].
+pub(super) fn spawn_exec_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    beginnings: &'static [&'static [u8]],
+    size: Size,
+) -> io::Result<Attached> {
+    let (ours, client) = spawn_client_on_terminal(command, manner, size)?;
+    let stream = tty::Ours(ours.try_clone()?);
+    let stream = FirstWords::of(stream, beginnings, &client);
+    Ok(on_terminal(stream, client, ours))
+}
+
+fn spawn_client_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    size: Size,
+) -> io::Result<(OwnedFd, Arc<ChildClient>)> {
+    let (ours, theirs) = pty::open(size)?;
+    tty::give(command, &theirs)?;
+    let child = command.spawn();
+    // Our copies of their end would keep it from ever ending.
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok((ours, ChildClient::new(child?, manner)))
+}
+
+fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: OwnedFd) -> Attached {
+    Attached {
+        stdout,
+        stderr: Box::new(io::empty()),
+        lost: StreamBytes::default(),
+        client: Box::new(Handle(client)),
+        terminal: Some(ours),
+    }
+}
+
+/// The client's process, and what it said of itself.
+struct ChildClient {
+    child: Mutex<Child>,
+    manner: Box<dyn Manner>,
+    said: Mutex<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    /// What was held back to the end, and may be its own.
+    words: Option<Vec<u8>>,
+    /// The code that a shell would have in the place of its own.
+    code: Option<u8>,
+}
+
+impl ChildClient {
+    fn new(child: Child, manner: Box<dyn Manner>) -> Arc<ChildClient> {
+        Arc::new(ChildClient {
+            child: Mutex::new(child),
+            manner,
+            said: Mutex::default(),
+        })
+    }
+
+    /// The client's exit code once it has ended; kills it if it does not end with its streams.
+    fn code(&self) -> Option<u8> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let status = child::wait_until(&mut child, deadline).or_else(|_| {
+            child.kill()?;
+            child.wait()
+        });
+        status.ok()?.code().and_then(|code| u8::try_from(code).ok())
+    }
+
+    /// Whose the last words are; remembers what they mean for its code.
+    fn judge(&self, words: &[u8]) -> Whose {
+        // Somebody killed it, in whatever it was saying: the engine's log has that, if it has one.
+        let Some(code) = self.code() else {
+            return Whose::Clients;
+        };
+        let whose = self.manner.judge(words, code);
+        if let Whose::Refusal(code) = whose {
+            self.said().code = Some(code);
+        }
+        whose
+    }
+
+    fn keep(&self, words: Vec<u8>) {
+        self.said().words = Some(words);
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Handle(Arc<ChildClient>);
+
+impl Client for Handle {
+    fn detach(&self) {
+        let mut child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(child.try_wait(), Ok(None))
+    }
+
+    fn ended(&self) -> AttachEnd {
+        // Without a code it was killed, and more may have been to come.
+        let Some(code) = self.0.code() else {
+            return AttachEnd::Cut;
+        };
+        let Said {
+            words,
+            code: instead,
+        } = std::mem::take(&mut *self.0.said());
+        let code = instead.unwrap_or(code);
+        match words {
+            None => AttachEnd::Code(code),
+            Some(bytes) => AttachEnd::Failed(LastWords {
+                code,
+                interrupted: self
+                    .0
+                    .manner
+                    .is_interruption(&String::from_utf8_lossy(&bytes)),
+                bytes,
+            }),
+        }
+    }
+}
+
+/// Standard error without the client's own words at its end.
+struct WithoutOwnWords {
+    stream: Option<ChildStderr>,
+    /// Bytes from the beginning of a suspicious line on.
+    held: Vec<u8>,
+    /// Bytes that were held back and turned out to be the workload's.
+    ready: Vec<u8>,
+    client: Arc<ChildClient>,
+}
+
+impl Read for WithoutOwnWords {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.ready.is_empty() {
+            let Some(stream) = &mut self.stream else {
+                return Ok(0);
+            };
+            if !self.held.is_empty() && !is_ready(stream) {
+                self.ready.append(&mut self.held);
+                break;
+            }
+            let count = stream.read(buffer)?;
+            if count == 0 {
+                self.stream = None;
+                self.judge();
+                break;
+            }
+            if self.held.is_empty() && self.own_words_at(&buffer[..count]).is_none() {
+                return Ok(count);
+            }
+            self.hold(&buffer[..count]);
+        }
+        let count = self.ready.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.ready[..count]);
+        self.ready.drain(..count);
+        Ok(count)
+    }
+}
+
+impl WithoutOwnWords {
+    /// Lets go of what is surely the workload's: all before the last suspicious place.
+    fn hold(&mut self, chunk: &[u8]) {
+        self.held.extend_from_slice(chunk);
+        let keep = self.own_words_at(&self.held).unwrap_or(self.held.len());
+        self.ready.extend(self.held.drain(..keep));
+        if self.held.len() > HELD {
+            self.ready.append(&mut self.held);
+        }
+    }
+
+    fn judge(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let held = std::mem::take(&mut self.held);
+        match self.client.judge(&held) {
+            Whose::Workloads | Whose::Refusal(_) => self.ready = held,
+            Whose::Clients => self.client.keep(held),
+        }
+    }
+
+    fn own_words_at(&self, bytes: &[u8]) -> Option<usize> {
+        own_words_at(bytes, &|line| self.client.manner.is_own(line))
+    }
+}
+
+/// Whether there is something to read, or the end, soon.
+fn is_ready(stream: &ChildStderr) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::IN)];
+    poll(&mut fds, Some(&LAST_WORDS)).is_ok_and(|ready| ready > 0)
+}
+
+/// Where the client's own words may begin: at the beginning of a chunk (it writes them in one
+/// piece), or of one of its last lines.
+fn own_words_at(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
+    let from = bytes.len().saturating_sub(HELD);
+    let mut starts = std::iter::once(0)
+        .chain((from..bytes.len()).filter(|at| *at > 0 && bytes[at - 1] == b'\n'));
+    starts.find(|at| {
+        let line = &bytes[*at..];
+        line.len() <= HELD && is_own(line)
+    })
+}
+
+/// A stream that does not begin with words about a failure to start.
+struct FirstWords<R> {
+    stream: Option<R>,
+    beginnings: &'static [&'static [u8]],
+    client: Arc<ChildClient>,
+    /// Whether the stream has begun with something else.
+    is_through: bool,
+    held: Vec<u8>,
+}
+
+impl<R: Read + Send + 'static> FirstWords<R> {
+    fn of(
+        stream: R,
+        beginnings: &'static [&'static [u8]],
+        client: &Arc<ChildClient>,
+    ) -> Box<dyn Read + Send> {
+        Box::new(FirstWords {
+            stream: Some(stream),
+            beginnings,
+            client: Arc::clone(client),
+            is_through: false,
+            held: Vec::new(),
+        })
+    }
+
+    /// Reads until it is known what the stream begins with.
+    fn begin(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        while let Some(stream) = self.stream.as_mut().filter(|_| !self.is_through) {
+            let count = stream.read(buffer)?;
+            self.held.extend_from_slice(&buffer[..count]);
+            let mut beginnings = self.beginnings.iter();
+            let is_alike = beginnings.any(|words| self.held.starts_with(words));
+            if count == 0 {
+                self.stream = None;
+                if is_alike && self.client.judge(&self.held) != Whose::Workloads {
+                    self.client.keep(std::mem::take(&mut self.held));
+                }
+            } else if !is_alike || self.held.len() > HELD {
+                self.is_through = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read + Send + 'static> Read for FirstWords<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.begin(buffer)?;
+        if self.held.is_empty() {
+            return match &mut self.stream {
+                Some(stream) => stream.read(buffer),
+                None => Ok(0),
+            };
+        }
+        let count = self.held.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.held[..count]);
+        self.held.drain(..count);
+        Ok(count)
+    }
+}
+
+/// A stream without its first bytes.
+struct Skip<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R> Skip<R> {
+    fn new(stream: R, left: u64) -> Skip<R> {
+        Skip { stream, left }
+    }
+}
+
+impl<R: Read> Read for Skip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.stream.read(buffer)?;
+            let skipped = self.left.min(count as u64) as usize;
+            self.left -= skipped as u64;
+            if skipped < count || count == 0 {
+                buffer.copy_within(skipped..count, 0);
+                return Ok(count - skipped);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_words_are_found_at_line_starts_near_the_end() {
+        let at = |bytes: &[u8]| own_words_at(bytes, &|line| line.starts_with(b"Error: "));
+        assert_eq!(at(b"plain\n"), None);
+        assert_eq!(at(b"x\nError: No such container: y\n"), Some(2));
+        assert_eq!(at(b"an Error: within\n"), None);
+        assert_eq!(at(b"Error: unexpected EOF\n"), Some(0));
+        let mut long = b"Error: \n".to_vec();
+        long.extend(vec![b'x'; 2 * HELD]);
+        assert_eq!(at(&long), None);
+    }
+
+    #[test]
+    fn the_first_bytes_are_skipped_exactly() {
+        for skip in 0..=10 {
+            let mut text = Vec::new();
+            let mut stream = Skip::new(&b"0123456789"[..], skip);
+            let mut buffer = [0; 3];
+            loop {
+                let count = stream.read(&mut buffer).unwrap();
+                if count == 0 {
+                    break;
+                }
+                text.extend_from_slice(&buffer[..count]);
+            }
+            assert_eq!(text, &b"0123456789"[skip as usize..]);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How docker's client speaks of itself, on the streams that carry a container's output.
+
+use super::super::attach::{Manner, Whose};
+use super::classify::classify;
+
+/// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
+const OWN_WORDS: [&[u8]; 11] = [
+    b"Error response from daemon: ",
+    b"error waiting for container: ",
+    b"Error: ",
+    b"error during connect: ",
+    b"unexpected EOF",
+    b"Cannot connect to the Docker daemon",
+    b"failed to connect to the docker API",
+    b"permission denied while trying to connect",
+    b"request returned ",
+    b"Error grabbing logs: ",
+    b"error from daemon in stream: ",
+];
+
+/// A client that carries the output of a container.
+pub(super) struct Attachment;
+
+impl Manner for Attachment {
+    fn is_own(&self, line: &[u8]) -> bool {
+        OWN_WORDS.iter().any(|words| line.starts_with(words)) || is_log_line(line)
+    }
+
+    fn judge(&self, _words: &[u8], code: u8) -> Whose {
+        match code {
+            1 | 125..=127 => Whose::Clients,
+            _ => Whose::Workloads,
+        }
+    }
+
+    fn is_interruption(&self, words: &str) -> bool {
+        classify(words).may_pass()
+    }
+}
+
+/// A client that carries the output of another command.
+pub(super) struct Exec;
+
+impl Manner for Exec {
+    fn is_own(&self, _line: &[u8]) -> bool {
+        false
+    }
+
+    fn judge(&self, _words: &[u8], code: u8) -> Whose {
+        match code {
+            1 | 126 | 127 => Whose::Clients,
+            _ => Whose::Workloads,
+        }
+    }
+
+    fn is_interruption(&self, words: &str) -> bool {
+        classify(words).may_pass()
+    }
+}
+
+/// The client's other form: `time="…" level=error msg="error waiting for container: …"`.
+fn is_log_line(line: &[u8]) -> bool {
+    let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
+    line.starts_with(b"time=\"") && has(b" level=error msg=\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_words_are_told_apart() {
+        for (line, is_own) in [
+            ("Error: No such container: y\n", true),
+            ("error waiting for container: unexpected EOF\n", true),
+            (
+                "time=\"2026-11-21T04:00:00Z\" level=error msg=\"error waiting for container: unexpected EOF\"\n",
+                true,
+            ),
+            ("time=\"x\" level=info msg=\"fine\"\n", false),
+            ("an Error: within\n", false),
+        ] {
+            assert_eq!(Attachment.is_own(line.as_bytes()), is_own, "{line}");
+        }
+    }
+}
