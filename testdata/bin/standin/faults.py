@@ -134,9 +134,13 @@ def xpc_timeout(session, _rule, words):
     raise Failure("internalError", "failed to " + session.doing, Failure("timeout", text))
 
 
-def hang(_session, _rule, _words):
+def deaf():
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+def hang(_session, _rule, _words):
+    deaf()
     # For ever, as far as anybody who waits can tell; but no process outlives a day of tests.
     time.sleep(1800)
     return 1
@@ -270,6 +274,7 @@ FAILURES = {
 
 def hanging(session, rule, act):
     """By `when` or `after_output`: before the operation, after it without its output, or after its output."""
+    deaf()
     if rule.get("after_output"):
         carried_out(act)
         session.flush()
