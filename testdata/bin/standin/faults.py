@@ -200,6 +200,10 @@ def fixed(code, text, plain=False):
     return fail
 
 
+def kernel_missing(_session, _rule, _words):
+    raise errors.no_kernel()
+
+
 def port_busy(_session, _rule, _words):
     cause = Failure("unknown", "bind(descriptor:ptr:bytes:): Address already in use (errno: 48)")
     raise Failure("internalError", "failed to bootstrap container", cause)
@@ -253,8 +257,7 @@ FAILURES = {
     "port-busy": port_busy,
     "port-privileged": fixed("internalError", "Permission denied while binding to host port 80. Binding to ports below "
                              "1024 requires root privileges."),
-    "kernel-missing": fixed("notFound", "default kernel not configured for architecture arm64, please use the "
-                            "`container system kernel set` command to configure it"),
+    "kernel-missing": kernel_missing,
     "rosetta": fixed("unsupported", "`container` is currently running under Rosetta Translation"),
     "not-macos26": fixed("invalidArgument", "non-default network configuration requires macOS 26 or newer"),
     "transport-inactive": fixed("", "unavailable (14): Transport became inactive", plain=True),
