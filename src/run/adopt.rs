@@ -155,8 +155,8 @@ mod tests {
     use super::*;
 
     fn buried(state: State, ran: bool, request: Option<EndRequest>) -> Record {
-        let mut record: Record = serde_json::from_str(
-            r#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
+        let mut record: Record = crate::json::parse(
+            br#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
                 "runtime": "x", "engine": [], "image": null, "workspace": "/", "command": [],
                 "env": [], "mounts": [], "background": false, "interactive": false, "keep": false,
                 "memory_bytes": null, "cpus": null, "timeout_seconds": null,

@@ -6,14 +6,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json::reads;
 
 /// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Size {
     pub(crate) rows: u16,
     pub(crate) columns: u16,
 }
+
+reads!(Size { rows, columns });
 
 /// That of a terminal which does not know, as a serial line.
 impl Default for Size {

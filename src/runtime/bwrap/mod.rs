@@ -73,12 +73,13 @@ impl Bwrap {
     }
 
     fn is_alive(&self) -> Result<bool> {
-        is_held(&self.dir()?.join("lock")).map_err(|error| Problem::Refused(error.message))
+        is_held(&self.dir()?.join("lock"))
+            .map_err(|error| Problem::Refused(error.into_parts().message))
     }
 
     fn shim(&self) -> Option<Process> {
         let bytes = fs::read(self.dir.as_deref()?.join("shim")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        crate::json::parse(&bytes).ok()
     }
 
     /// Waits until the shim is gone. False: it was not within `patience`.
