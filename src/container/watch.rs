@@ -149,6 +149,7 @@ impl Watch {
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
         self.detached = true;
+        Arc::clone(&self.watched).is_detached();
         if let Some(why) = end.error() {
             self.note_break(&why);
         }

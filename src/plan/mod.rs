@@ -4,6 +4,7 @@
 //! Precedence, from strongest to weakest: flags, the project's `moat.yaml`, the person's `config.yaml`,
 //! what is built in. Lists add up; of two elements with the same name or target the stronger counts.
 
+mod fill;
 mod host;
 mod image;
 mod merge;
@@ -11,9 +12,10 @@ mod refuse;
 mod secret;
 mod service;
 
+pub(crate) use fill::fill;
 pub(crate) use host::Host;
 pub(crate) use secret::SecretRef;
-pub(crate) use service::{Provision, Service, fill};
+pub(crate) use service::{Provision, Service};
 
 use std::net::IpAddr;
 use std::path::PathBuf;
