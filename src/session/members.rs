@@ -116,11 +116,6 @@ impl Targets {
         leaders.cloned().collect()
     }
 
-    /// Whether nothing of it runs, the keepers left out.
-    pub(super) fn are_gone(&self) -> bool {
-        self.members().is_empty()
-    }
-
     /// Ends all of them at once: SIGTERM, then SIGKILL for what is left after the grace. Gives what is left
     /// even then.
     pub(super) fn end(&self) -> Vec<Process> {

@@ -231,14 +231,6 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    pub(crate) fn home(&self) -> &Home {
-        &self.home
-    }
-
-    pub(crate) fn key(&self) -> &str {
-        &self.key
-    }
-
     /// The operation that holds it.
     pub(crate) fn id(&self) -> &str {
         &self.id

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::fixture::assert_nothing_made;
 use crate::harness::{Moat, assert_snapshot, skip};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 26] = [
     "run",
     "check",
     "logs",
@@ -21,6 +21,11 @@ const COMMANDS: [&str; 21] = [
     "destroy",
     "clean",
     "volumes",
+    "up",
+    "down",
+    "wt",
+    "shell",
+    "whose",
     "deps",
     "status",
     "doctor",

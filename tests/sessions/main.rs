@@ -1,0 +1,14 @@
+//! Sessions, on real git repositories and real processes.
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod crash;
+mod life;
+mod odd;
+mod ports;
+mod processes;
+mod project;
+mod races;
+mod running;

@@ -1,0 +1,178 @@
+//! A repository with a moat.yaml, and what a test asks of its sessions.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::Value;
+
+use crate::harness::{Call, Done, Moat};
+
+/// A server that says what is in the file `page` of its directory.
+pub(crate) const SERVER: &str = r#"exec perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalAddr=>"127.0.0.1",LocalPort=>$ENV{PORT},Listen=>9,ReuseAddr=>1) or die "no port $ENV{PORT}\n"; print "listening\n"; while($c=$s->accept){<$c>; open(F,"page"); print $c <F>; close F; close $c}'"#;
+
+/// A process that does nothing, for ever.
+pub(crate) const IDLE: &str = "exec sleep 1000";
+
+/// A repository in the workspace of a place.
+pub(crate) struct Project {
+    pub(crate) moat: Moat,
+    pub(crate) repo: PathBuf,
+    pub(crate) base: u16,
+}
+
+/// Ports that no other test uses: fifty, from the one above this.
+pub(crate) fn base() -> u16 {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % 9).unwrap();
+    10_000 + process * 2400 + COUNT.fetch_add(1, Ordering::Relaxed) * 50
+}
+
+impl Project {
+    /// A repository with one commit and this `session:`, in which BASE stands for a port.
+    pub(crate) fn new(session: &str) -> Project {
+        Project::at(Moat::new(), session)
+    }
+
+    pub(crate) fn at(moat: Moat, session: &str) -> Project {
+        let project = Project {
+            repo: moat.workspace(),
+            base: base(),
+            moat,
+        };
+        init(&project.moat, &project.repo);
+        project.configure(session);
+        project.commit("page", "main\n");
+        project
+    }
+
+    pub(crate) fn configure(&self, session: &str) {
+        let session = session.replace("BASE", &self.base.to_string());
+        fs::write(self.repo.join("moat.yaml"), format!("session:\n{session}\n")).unwrap();
+    }
+
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        git(&self.moat, &self.repo, args)
+    }
+
+    pub(crate) fn commit(&self, file: &str, text: &str) {
+        fs::write(self.repo.join(file), text).unwrap();
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", file]);
+    }
+
+    /// A call of moat whose output the test looks at.
+    pub(crate) fn call(&self, args: &[&str]) -> Call<'_> {
+        self.moat.args(args).any_stdout().any_stderr()
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> Done {
+        self.call(args).success()
+    }
+
+    /// One JSON document, and nothing else on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.call(args).arg("--json").stderr("").success().json()
+    }
+
+    #[track_caller]
+    pub(crate) fn up(&self, branch: &str) -> Value {
+        self.json(&["up", branch])
+    }
+
+    pub(crate) fn list(&self) -> Vec<Value> {
+        self.json(&["wt", "list"]).as_array().unwrap().clone()
+    }
+
+    /// Fails if anything of a session is left but what git itself has.
+    #[track_caller]
+    pub(crate) fn assert_nothing(&self) {
+        assert_eq!(self.list(), Vec::<Value>::new());
+        let left: Vec<_> = fs::read_dir(self.moat.home().join("sessions"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        let trees = self.git(&["worktree", "list", "--porcelain"]);
+        assert_eq!(trees.matches("worktree ").count(), 1, "{trees}");
+        let left = fs::read_dir(self.moat.home().join("worktrees")).into_iter().flatten().count();
+        assert_eq!(left, 0, "a worktree is left");
+        let processes = self.moat.leftovers();
+        assert!(processes.is_empty(), "{processes:?}");
+    }
+}
+
+pub(crate) fn init(moat: &Moat, repo: &Path) {
+    fs::create_dir_all(repo).unwrap();
+    git(moat, repo, &["init", "--quiet", "--initial-branch", "main"]);
+    git(moat, repo, &["config", "user.name", "test"]);
+    git(moat, repo, &["config", "user.email", "test@localhost"]);
+}
+
+#[track_caller]
+pub(crate) fn git(moat: &Moat, dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args(args)
+        .env("HOME", moat.user_home())
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .expect("git");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?}: {words}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a server of [`SERVER`] says.
+#[track_caller]
+pub(crate) fn page(port: u64) -> String {
+    let port = u16::try_from(port).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    stream.write_all(b"GET\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.trim().to_owned()
+}
+
+/// The place of a session's worktree.
+pub(crate) fn tree(document: &Value) -> PathBuf {
+    PathBuf::from(document["session"]["worktree"]["path"].as_str().unwrap())
+}
+
+/// The port of the process `web`.
+pub(crate) fn web(document: &Value) -> u64 {
+    let ports = document["session"]["ports"].as_array().unwrap();
+    let web = ports.iter().find(|port| port["process"] == "web" && port["primary"] == true);
+    web.unwrap()["port"].as_u64().unwrap()
+}
+
+/// The pid of a process.
+pub(crate) fn pid(document: &Value, name: &str) -> u64 {
+    let processes = document["processes"].as_array().unwrap();
+    let process = processes.iter().find(|process| process["name"] == name);
+    process.unwrap()["pid"].as_u64().expect("it runs")
+}
+
+/// The `session:` of a server and a process without a port.
+pub(crate) fn two() -> String {
+    format!(
+        "  search_range: 1\n  processes:\n    web: {{command: {}, port: BASE, port_env: PORT}}\n    idle: {{command: {IDLE}}}\n",
+        serde_json::to_string(SERVER).unwrap()
+    )
+}
+
+/// That of a server alone.
+pub(crate) fn server() -> String {
+    format!(
+        "  search_range: 1\n  processes:\n    web: {{command: {}, port: BASE, port_env: PORT}}\n",
+        serde_json::to_string(SERVER).unwrap()
+    )
+}
