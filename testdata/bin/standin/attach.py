@@ -1,0 +1,148 @@
+"""Being attached: a container's or an exec's streams are relayed, kept in the log, and its exit code is ours.
+
+The exit code of an attached command is the only place where a container's exit code can be seen.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+from standin import engine
+
+class Log:
+    """What a container has printed, for `logs`. Not every relay has one."""
+
+    def __init__(self, path):
+        self.file = None if path is None else open(path, "wb", buffering=0, opener=lambda p, f: os.open(p, f, 0o600))
+
+    def add(self, data):
+        if self.file is not None:
+            self.file.write(data)
+
+
+def relay(connection, tty, log, stdin=None, look=None):
+    """Copies until the end of the stream. First to the client: if that is gone, the log ends as well.
+    `look` may hold back what is to be printed."""
+    if stdin is not None:
+        threading.Thread(target=pump, args=(stdin, connection), daemon=True).start()
+    for stream, data in engine.plain(connection) if tty else engine.frames(connection):
+        if look is not None:
+            data = look(stream, data)
+        try:
+            write(stream, data)
+        except OSError:
+            os._exit(1)
+        log.add(data)
+
+
+def write(stream, data):
+    while data:
+        try:
+            data = data[os.write(stream, data):]
+        except BlockingIOError:
+            # Our output may share an open file with our input, which is made non-blocking.
+            wait_until_writable(stream)
+
+
+def wait_until_writable(descriptor):
+    import select
+
+    select.select([], [descriptor], [])
+
+
+def pump(stdin, connection):
+    """Our input to the container, in a thread of its own."""
+    import select
+
+    try:
+        while True:
+            select.select([stdin], [], [])
+            try:
+                data = os.read(stdin, 1 << 16)
+            except BlockingIOError:
+                continue
+            if not data:
+                break
+            connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the container has ended
+
+
+class Terminal:
+    """Our terminal as a container's: no echo, no line editing, and its size is the container's."""
+
+    def __init__(self, active, resize):
+        self.active = active
+        self.resize = resize
+
+    def __enter__(self):
+        if self.active:
+            import termios
+            import tty
+
+            self.before = termios.tcgetattr(0)
+            tty.setraw(0)
+            # What is printed is still post-processed.
+            mode = termios.tcgetattr(0)
+            mode[1] |= termios.OPOST
+            termios.tcsetattr(0, termios.TCSANOW, mode)
+            signal.signal(signal.SIGWINCH, lambda *_: self.fit())
+        return self
+
+    def fit(self):
+        if not self.active:
+            return
+        try:
+            size = os.get_terminal_size(0)
+            self.resize({"h": str(size.lines), "w": str(size.columns)})
+        except (OSError, engine.EngineError):
+            pass
+
+    def __exit__(self, *_):
+        if self.active:
+            import termios
+
+            termios.tcsetattr(0, termios.TCSANOW, self.before)
+
+
+class Signals:
+    """Signals to an attached command. None of them reaches the container in 1.0 to 1.2.2."""
+
+    def __init__(self, session, interactive, tty, forward):
+        self.session = session
+        self.swallow = interactive and tty
+        self.tty = tty
+        self.forward = forward
+        self.count = 0
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self.on)
+
+    def on(self, number, _frame):
+        if number in (signal.SIGINT, signal.SIGTERM) and not self.tty:
+            self.count += 1
+            if self.count >= 3:
+                sys.stderr.write("Received 3 SIGINT/SIGTERM's, forcefully exiting.\n")
+                sys.stderr.flush()
+                self.session.finish(1)
+        if self.swallow:
+            return
+        if self.session.version.since("1.0"):
+            sys.stderr.write(
+                'failed to send signal: ["error": invalidArgument: "missing signal in xpc message", "signal": %d]\n' % number
+            )
+        elif self.forward is not None:
+            try:
+                self.forward(signal.Signals(number).name)
+            except engine.EngineError:
+                pass
+
+
+def own_stdin(interactive):
+    """Our input, made non-blocking as Apple's command line does: who shares it gets to know."""
+    if not interactive:
+        return None
+    os.set_blocking(0, False)
+    return 0

@@ -1,0 +1,132 @@
+"""One call, from its arguments to its exit code."""
+
+import importlib
+import os
+import sys
+
+from standin import errors, tables
+from standin.engine import Engine, EngineError
+from standin.errors import Failure, Plain, Several, Usage
+from standin.journal import Call
+from standin.options import parse
+from standin.session import Session
+from standin.settings import Settings
+from standin.state import State
+
+NO_KERNEL = (
+    "default kernel not configured for architecture arm64, please use the "
+    "`container system kernel set` command to configure it"
+)
+USAGE = "USAGE: container [--debug] <subcommand>\n"
+
+
+def main(argv):
+    settings = Settings(os.environ)
+    os.makedirs(settings.dir, mode=0o700, exist_ok=True)
+    state = State(settings)
+    session = Session(settings, state, Engine(settings), argv)
+    if argv[:1] == ["__fake"]:
+        from standin import fake
+
+        end(session, guarded(session, lambda: fake.run(session, argv[1:])))
+    session.call = Call(state, argv)
+    session.finish = lambda rc: end(session, rc)
+    end(session, guarded(session, lambda: dispatch(session, argv)))
+
+
+def end(session, rc):
+    """Ends the process at once: a thread may still be reading our input."""
+    rc = 0 if rc is None else rc
+    try:
+        sys.stdout.write("".join(session.pending))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        rc = rc or 1
+    if session.call is not None:
+        session.call.end(rc)
+    os._exit(rc)
+
+
+def guarded(session, act):
+    """The exit code of `act`, with its error printed as this release does."""
+    try:
+        return act()
+    except Usage as error:
+        command = session.command
+        sys.stderr.write("Error: %s\nUsage: %s\n" % (error.message, command.usage() if command else "container"))
+        sys.stderr.write("  See 'container %s --help' for more information.\n" % (command.words if command else ""))
+        return 64
+    except Plain as error:
+        sys.stderr.write("Error: %s\n" % error.text)
+        return error.rc
+    except Failure as error:
+        sys.stderr.write("Error: %s\n" % error.text(session.version))
+        return 1
+    except Several as error:
+        sys.stderr.write("Error: %s\n" % "\n".join(error.lines))
+        return 1
+    except EngineError:
+        if not system_gone(session):
+            raise
+        sys.stderr.write("Error: %s\n" % errors.unreachable(session.version, "reach the daemon").text)
+        return 1
+
+
+def system_gone(session):
+    return session.state.system() not in ("running", "nokernel")
+
+
+def dispatch(session, argv):
+    version = session.version
+    words = [word for at, word in enumerate(argv) if word != "--debug" or at > 0]
+    if words[:1] == ["--version"]:
+        from standin.system import banner
+
+        session.line(banner(version))
+        return 0
+    if words[:1] in (["--help"], ["-h"]) or (words[:1] == ["help"] and version.since("0.12")):
+        session.out(USAGE)
+        return 0
+    words = tables.canonical(words, version)
+    found = tables.find(words, version, session.settings.macos)
+    if found is None:
+        return no_such_command(session, words)
+    command, rest = found
+    session.command = command
+    options = parse(command, rest, version)
+    if options.help:
+        session.out("USAGE: %s\n" % command.usage())
+        return 0
+    gate(session, command)
+    module, _, function = command.run.partition(".")
+    act = getattr(importlib.import_module("standin." + module), function)
+    return act(session, options)
+
+
+def no_such_command(session, words):
+    group = tables.in_group(words, session.version, session.settings.macos)
+    if group and len(words) > 1:
+        raise Usage("Unexpected argument '%s'" % words[1])
+    if group:
+        session.out("USAGE: container %s <subcommand>\n\nSUBCOMMANDS:\n  %s\n" % (words[0], "\n  ".join(group)))
+        return 0
+    if system_gone(session):
+        raise Plain(
+            "Plugins are unavailable. Start the container system services and retry:\n\n    container system start", 64)
+    if not words:
+        session.out(USAGE)
+        return 0
+    raise Plain(
+        "Plugin 'container-%s' not found.\n\n"
+        "- If this is a plugin, check that it is installed.\n- See 'container --help' for the commands." % words[0], 64)
+
+
+def gate(session, command):
+    """Whether the daemon is there for this command."""
+    if command.words in tables.UNGATED:
+        return
+    if system_gone(session):
+        raise errors.unreachable(session.version, command.doing, pings=command.pings)
+    if session.state.system() == "nokernel" and command.words in tables.NEEDS_KERNEL:
+        raise Failure("notFound", NO_KERNEL)

@@ -1,0 +1,53 @@
+"""JSON as each release prints it: order of the keys, layout, dates, slashes."""
+
+import json
+import random
+import time
+from calendar import timegm
+
+APPLE_EPOCH = 978307200
+
+
+def encode(version, value, pretty=False):
+    if version.before("0.12"):
+        value = shuffled(value)
+    sort = version.since("1.0")
+    if pretty and version.since("1.0"):
+        text = json.dumps(value, sort_keys=sort, indent=2, separators=(",", " : "), ensure_ascii=False)
+    else:
+        text = json.dumps(value, sort_keys=sort, separators=(",", ":"), ensure_ascii=False)
+    # A slash stands for itself wherever it occurs in JSON, so all of them are in strings.
+    return text.replace("/", "\\/") if version.before("1.4.1") else text
+
+
+def shuffled(value):
+    """The same value with its keys in any order: who compares text is found out."""
+    if isinstance(value, list):
+        return [shuffled(item) for item in value]
+    if isinstance(value, dict):
+        items = list(value.items())
+        random.shuffle(items)
+        return {key: shuffled(item) for key, item in items}
+    return value
+
+
+def date(version, seconds):
+    """A time since 1970 as the release writes it."""
+    if version.since("1.0"):
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return round(seconds - APPLE_EPOCH, 3)
+
+
+def parse_docker_date(text):
+    """Docker's RFC 3339 date as seconds since 1970, or None for its zero."""
+    if not text or text.startswith("0001-"):
+        return None
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return timegm(time.strptime(whole[:19], "%Y-%m-%dT%H:%M:%S")) + float("0." + (fraction or "0"))
+
+
+def table(rows):
+    """Columns as wide as their widest cell, two spaces apart."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    return "".join(line + "\n" for line in lines)

@@ -1,0 +1,84 @@
+"""What every command gets: the settings, the state, the engine, and where its output goes."""
+
+import sys
+
+from standin.engine import part
+from standin.errors import Failure
+from standin.shapes import Seen
+
+
+class Session:
+    def __init__(self, settings, state, engine, argv):
+        self.argv = argv
+        self.command = None
+        self.call = None
+        self.settings = settings
+        self.version = settings.version
+        self.state = state
+        self.engine = engine
+        # Short output waits here until the command has come to its end, so that faults can change it.
+        self.pending = []
+        # How faults change what is shown: see faults.py.
+        self.tweaks = {}
+
+    # --- output
+
+    def out(self, text):
+        self.pending.append(text)
+
+    def line(self, text):
+        self.out(text + "\n")
+
+    def log(self, message, **values):
+        """A line on stderr that is not an error by itself."""
+        if self.version.since("0.9"):
+            shown = ", ".join('"%s": %s' % item for item in values.items())
+            sys.stderr.write("%s: [%s]\n" % (message, shown))
+        else:
+            sys.stderr.write("2026-01-15T19:30:03-0800 error com.apple.container: [cli] %s\n" % message)
+
+    def progress(self, text):
+        sys.stderr.write(text + "\n")
+
+    # --- names in docker
+
+    def docker_name(self, name):
+        """The prefix keeps names from resolving in docker's DNS, as they do not on Apple's."""
+        return "fapple-%s-%s" % (self.state.ns, name)
+
+    def labels(self, name, user=None):
+        return dict(user or {}, **{"fapple.ns": self.state.ns, "fapple.id": name})
+
+    def ours(self):
+        """The filter that finds what belongs to this state directory."""
+        return '{"label":["fapple.ns=%s"]}' % self.state.ns
+
+    # --- containers
+
+    def see(self, name):
+        """A container, or None. A record alone is none: making it has failed, or docker has lost it."""
+        record = self.state.record("containers", name) if is_safe(name) else None
+        if record is None:
+            return None
+        docker = self.engine.find("/containers/%s/json" % part(self.docker_name(name)))
+        return None if docker is None else Seen(record, docker)
+
+    def see_all(self):
+        listed = self.engine.ask("GET", "/containers/json", {"all": "1", "filters": self.ours()})
+        names = sorted(item["Labels"]["fapple.id"] for item in listed)
+        found = (self.see(name) for name in names)
+        return [seen for seen in found if seen is not None]
+
+    def need(self, name):
+        """A container that `start` or `exec` is asked for."""
+        seen = self.see(name)
+        if seen is None:
+            raise Failure("notFound", "get failed: container %s not found" % name)
+        return seen
+
+    def docker_path(self, seen, *words):
+        return "/".join(("/containers", seen.docker_id) + words)
+
+
+def is_safe(name):
+    return "/" not in name and name not in ("", ".", "..")

@@ -1,0 +1,55 @@
+"""What the environment says: where the state is, which version to speak, which knobs are turned."""
+
+import os
+import re
+import sys
+
+
+class Version:
+    """A release x.y.z. Features are chosen by comparison, so every release can be spoken."""
+
+    def __init__(self, text):
+        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", text):
+            sys.exit("container (stand-in): FAKE_APPLE_VERSION is not a version: " + text)
+        self.text = text
+        self.numbers = tuple(int(part) for part in text.split("."))
+
+    def since(self, text):
+        """Whether this is the given release or a newer one."""
+        return self.numbers >= tuple(int(part) for part in text.split("."))
+
+    def before(self, text):
+        return not self.since(text)
+
+
+class Settings:
+    def __init__(self, environment):
+        directory = environment.get("FAKE_APPLE_DIR", "")
+        if not os.path.isabs(directory):
+            sys.exit("container (stand-in): FAKE_APPLE_DIR must be the absolute path of a state directory")
+        self.dir = directory
+        # The state directory may fix what the environment of a call does not say.
+        self.version = Version(environment.get("FAKE_APPLE_VERSION") or first_line(directory, "version") or "1.2.2")
+        self.docker = environment.get("FAKE_APPLE_DOCKER", "docker")
+        self.docker_host = environment.get("DOCKER_HOST", "")
+        self.system = environment.get("FAKE_APPLE_SYSTEM", "running")
+        self.faults = [path for path in (environment.get("FAKE_APPLE_FAULTS"), os.path.join(directory, "faults")) if path]
+        self.macos = int(environment.get("FAKE_APPLE_MACOS", "26"))
+        self.image_map = environment.get("FAKE_APPLE_IMAGE_MAP", "")
+        self.strict_context = environment.get("FAKE_APPLE_STRICT_CONTEXT") == "1"
+        self.all_capabilities = {"docker": False, "all": True}.get(
+            environment.get("FAKE_APPLE_CAPS", ""), self.version.before("0.12")
+        )
+        self.limit_memory = environment.get("FAKE_APPLE_MEMORY", "limit") != "record"
+        self.offline = environment.get("FAKE_APPLE_OFFLINE") == "1"
+        self.stub_builds = environment.get("FAKE_APPLE_BUILD") == "stub"
+        self.builder_image = environment.get("FAKE_APPLE_BUILDER_IMAGE", "moat-test/busybox:1")
+        self.stopping_ms = int(environment.get("FAKE_APPLE_STOPPING_MS", "100"))
+
+
+def first_line(directory, name):
+    try:
+        with open(os.path.join(directory, name)) as file:
+            return file.readline().strip()
+    except FileNotFoundError:
+        return ""
