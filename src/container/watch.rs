@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::capture::Capture;
 use super::{Watched, beginning};
 use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
-use crate::store::{StreamBytes, Timestamp};
+use crate::store::Timestamp;
 
 /// How long reading all of the runtime's own log may take.
 const CATCH_UP: Duration = Duration::from_secs(600);
@@ -47,10 +47,8 @@ impl Watch {
     /// Waits for the end.
     pub(crate) fn until_exit(&mut self) -> Exit {
         let mut exit = self.look_until_exit();
-        if self.capture().kept() != StreamBytes::default() {
-            // An engine that died just after the start may not remember it; the output does.
-            exit.started_at = exit.started_at.or(self.watched.started_at());
-        }
+        // An engine that died after the start may not remember it; the output does, or who saw it run.
+        exit.started_at = exit.started_at.or(self.watched.started_at());
         exit
     }
 
@@ -128,12 +126,23 @@ impl Watch {
 
     /// It has yet to start. If the client that is to start it has ended it will not start any more.
     fn not_started(&mut self, ended: bool) -> Option<Exit> {
-        ended.then(|| Exit {
-            error: self
-                .attachment_end()
-                .error()
-                .or(Some("the container was not started".to_owned())),
-            ..Exit::default()
+        if !ended {
+            return None;
+        }
+        let end = self.attachment_end();
+        Some(match end.code() {
+            // As a shell says of a command that cannot be run. An engine may call that no start.
+            Some(code @ (126 | 127)) => Exit {
+                started_at: Some(Timestamp::now()),
+                code: Some(code),
+                ..Exit::default()
+            },
+            _ => Exit {
+                error: end
+                    .error()
+                    .or(Some("the container was not started".to_owned())),
+                ..Exit::default()
+            },
         })
     }
 
@@ -148,6 +157,9 @@ impl Watch {
     /// restarted under it.
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
+        if !self.watched.runtime().keeps_output() {
+            return self.lose_touch(&end);
+        }
         self.detached = true;
         if let Some(why) = end.error() {
             self.note_break(&why);
@@ -160,6 +172,25 @@ impl Watch {
             }
             Err(problem) => self.unreachable(&problem, true),
         }
+    }
+
+    /// Nobody listens to the container any more, and its engine keeps nothing for later.
+    fn lose_touch(&mut self, end: &AttachEnd) {
+        // What it says of the container may lag behind the end of the client that has waited for that.
+        if self.detached || end.code().is_some() {
+            return;
+        }
+        self.detached = true;
+        let last = self.capture().last_kept().or(self.watched.started_at());
+        let since = last.unwrap_or_else(Timestamp::now);
+        let why = match end.error() {
+            Some(words) => format!("nobody listened to the container any more ({words})"),
+            None => "nobody listened to the container any more".to_owned(),
+        };
+        self.watched.notice(&format!(
+            "{why}, and its engine keeps nothing for later: output is missing from here on, and the exit code will not be known"
+        ));
+        self.broken.get_or_insert((since, why));
     }
 
     /// The engine cannot be asked. As long as the output flows, nothing is missing.
@@ -191,7 +222,8 @@ impl Watch {
     }
 
     /// Keeps all output that there is, and closes the log. Since when some may be missing, and why.
-    pub(crate) fn drain(&mut self, exit: &Exit) -> Option<(Timestamp, String)> {
+    /// Where only the one who listened knows the exit code, `exit` has it from then on.
+    pub(crate) fn drain(&mut self, exit: &mut Exit) -> Option<(Timestamp, String)> {
         self.keep_all(exit);
         let broken = self.broken.take();
         if let Some((since, why)) = &broken {
@@ -202,9 +234,15 @@ impl Watch {
         broken
     }
 
-    fn keep_all(&mut self, exit: &Exit) {
+    fn keep_all(&mut self, exit: &mut Exit) {
         let whole = self.capture().drain(DRAIN);
         let mut end = self.attachment_end();
+        if exit.started_at.is_some() && exit.code.is_none() && !exit.vanished {
+            exit.code = end.code();
+        }
+        if !self.watched.runtime().keeps_output() {
+            return self.note_unheard(&end, exit);
+        }
         let look = self.detached || !whole || is_doubtful(&end, exit);
         if look && exit.started_at.is_some() {
             end = self.catch_up(end);
@@ -220,6 +258,22 @@ impl Watch {
             return;
         };
         self.broken.get_or_insert((Timestamp::now(), why));
+    }
+
+    /// Without a log of the engine's, what nobody heard is lost.
+    fn note_unheard(&mut self, end: &AttachEnd, exit: &mut Exit) {
+        if exit.started_at.is_none() || exit.code.is_some() {
+            return;
+        }
+        let why = match end {
+            AttachEnd::Cut => "the client that listened to the container was killed".to_owned(),
+            end => end
+                .error()
+                .unwrap_or_else(|| "nobody listened to the container when it ended".to_owned()),
+        };
+        let (_, why) = self.broken.get_or_insert((Timestamp::now(), why));
+        exit.error
+            .get_or_insert_with(|| format!("its exit code is not known: {why}"));
     }
 
     /// Reads the runtime's own log once more, from where ours ends. What the end of the attachment

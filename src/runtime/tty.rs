@@ -27,7 +27,11 @@ pub(crate) fn become_program(args: &[OsString]) -> u8 {
 
 /// A call of a program that gets a terminal.
 pub(super) fn command(program: &str) -> Command {
-    let mut command = Command::new("/proc/self/exe");
+    let ourselves = match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        false => std::env::current_exe().unwrap_or_else(|_| "moat".into()),
+    };
+    let mut command = Command::new(ourselves);
     command.arg(COMMAND).arg(program);
     command
 }

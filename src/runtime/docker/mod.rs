@@ -28,7 +28,7 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, tty,
+    Network, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
@@ -225,7 +225,7 @@ impl Runtime for Docker {
                 last.pop_front();
             }
             last.push_back(line.to_owned());
-            tell(build::event(line));
+            tell(steps::event(line));
         });
         if built.map_err(|error| failed(&error))?.success() {
             return Ok(());

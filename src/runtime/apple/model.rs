@@ -1,0 +1,209 @@
+//! What the client prints as JSON, in its three dialects: up to 0.7, 0.8 to 0.12, and from 1.0 on. Every
+//! place where something may be is looked at; what is nowhere is missing. Unknown keys do no harm.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::super::{Exit, Inspected};
+use crate::store::Timestamp;
+
+/// Seconds from 1970 to 2001, from where dates are counted before 1.0.
+const EPOCH: f64 = 978_307_200.0;
+
+/// The elements of an answer: all of them are arrays.
+pub(super) fn elements(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer.as_array().into_iter().flatten()
+}
+
+/// What a container, a network or an image goes by.
+pub(super) fn id(element: &Value) -> &str {
+    let places = ["/id", "/configuration/id", "/config/id"];
+    let mut found = places.iter().filter_map(|place| text(element, place));
+    found.next().unwrap_or_default()
+}
+
+pub(super) fn label<'a>(element: &'a Value, name: &str) -> Option<&'a str> {
+    let labels = element.pointer("/configuration/labels");
+    let labels = labels.or_else(|| element.pointer("/config/labels"))?;
+    labels.get(name)?.as_str()
+}
+
+fn state(container: &Value) -> &str {
+    let place = text(container, "/status");
+    place
+        .or_else(|| text(container, "/status/state"))
+        .unwrap_or_default()
+}
+
+pub(super) fn is_running(container: &Value) -> bool {
+    state(container) == "running"
+}
+
+fn started_at(container: &Value) -> Option<Timestamp> {
+    let date = container.pointer("/status/startedDate");
+    match date.or_else(|| container.get("startedDate"))? {
+        Value::String(text) => Timestamp::parse(text),
+        Value::Number(number) => {
+            let since = Duration::try_from_secs_f64(number.as_f64()? + EPOCH).ok()?;
+            Some(Timestamp(SystemTime::UNIX_EPOCH + since))
+        }
+        _ => None,
+    }
+}
+
+/// The address that a running container has on a network.
+pub(super) fn address(container: &Value, network: &str) -> Option<IpAddr> {
+    let on_network = |one: &&Value| text(one, "/network") == Some(network);
+    attachments(container).filter(on_network).find_map(ipv4)
+}
+
+/// Whether a running container has an address on any network: it may come a little later than it runs.
+pub(super) fn has_address(container: &Value) -> bool {
+    attachments(container).any(|one| ipv4(one).is_some())
+}
+
+fn attachments(container: &Value) -> impl Iterator<Item = &Value> {
+    let attached = container.pointer("/status/networks");
+    let attached = attached.or_else(|| container.get("networks"));
+    attached.into_iter().flat_map(elements)
+}
+
+/// Written with the size of its network: `192.168.64.3/24`.
+fn ipv4(attachment: &Value) -> Option<IpAddr> {
+    let address = text(attachment, "/ipv4Address").or_else(|| text(attachment, "/address"))?;
+    address.split('/').next()?.parse().ok()
+}
+
+fn ports(container: &Value) -> Vec<(u16, u16)> {
+    let Some(published) = container.pointer("/configuration/publishedPorts") else {
+        return Vec::new();
+    };
+    let number = |port: &Value, key: &str| u16::try_from(port.get(key)?.as_u64()?).ok();
+    elements(published)
+        .filter_map(|port| Some((number(port, "containerPort")?, number(port, "hostPort")?)))
+        .collect()
+}
+
+/// What a container's own entry point is, in the description of its image.
+pub(super) fn entrypoint(image: &Value) -> Vec<String> {
+    let Some(variants) = image.get("variants") else {
+        return Vec::new();
+    };
+    // There may be variants that are no images, such as attestations.
+    let mut linux =
+        elements(variants).filter(|variant| text(variant, "/platform/os") == Some("linux"));
+    let words = linux.find_map(|variant| variant.pointer("/config/config/Entrypoint"));
+    let words = words.into_iter().flat_map(elements);
+    words.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The state of a container. How it ended is nowhere in it; and before it was started it is `stopped` as
+/// after its end, but for the date of the start.
+pub(super) fn inspected(container: &Value) -> Inspected {
+    let started_at = started_at(container);
+    match (state(container), started_at) {
+        ("stopped", None) => Inspected::Created,
+        ("stopped", Some(_)) => Inspected::Exited(Exit {
+            started_at,
+            ..Exit::default()
+        }),
+        // `stopping`, and words that nobody knows yet: it has not ended.
+        _ => Inspected::Running {
+            started_at,
+            ports: ports(container),
+        },
+    }
+}
+
+fn text<'a>(value: &'a Value, place: &str) -> Option<&'a str> {
+    value.pointer(place)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(json: &str) -> Value {
+        let answer: Value = serde_json::from_str(json).unwrap();
+        elements(&answer).next().unwrap().clone()
+    }
+
+    const OLD: &str = r#"[{"status":"running","networks":[{"network":"n1","address":"192.168.64.3\/24",
+        "gateway":"192.168.64.1","hostname":"x"}],"configuration":{"id":"run_1","labels":{"moat.run":"run_1"}}}]"#;
+    const MIDDLE: &str = r#"[{"status":"running","startedDate":802345678.5,"networks":[{"network":"n1",
+        "ipv4Address":"192.168.64.3\/24","ipv4Gateway":"192.168.64.1"}],"configuration":{"id":"run_1",
+        "labels":{"moat.run":"run_1"},"publishedPorts":[{"hostAddress":"127.0.0.1","hostPort":4100,
+        "containerPort":80,"proto":"tcp","count":1}]}}]"#;
+    const NEW: &str = r#"[{"id":"run_1","configuration":{"id":"run_1","labels":{"moat.run":"run_1"},
+        "publishedPorts":[{"hostPort":4100,"containerPort":80}],"networks":[{"network":"n1"}]},
+        "status":{"state":"running","startedDate":"2026-06-05T10:01:18Z","networks":[{"network":"default",
+        "ipv4Address":"192.168.64.9/24"},{"network":"n1","ipv4Address":"192.168.64.3/24"}]},"more":null}]"#;
+
+    #[test]
+    fn the_three_dialects_say_the_same() {
+        for json in [OLD, MIDDLE, NEW] {
+            let container = one(json);
+            assert_eq!(id(&container), "run_1");
+            assert_eq!(label(&container, "moat.run"), Some("run_1"));
+            assert!(is_running(&container));
+            let address = address(&container, "n1").unwrap();
+            assert_eq!(address.to_string(), "192.168.64.3");
+        }
+        for json in [MIDDLE, NEW] {
+            let Inspected::Running { started_at, ports } = inspected(&one(json)) else {
+                panic!("it runs")
+            };
+            assert!(
+                started_at
+                    .unwrap()
+                    .to_string()
+                    .starts_with("2026-06-05T10:01:18")
+            );
+            assert_eq!(ports, [(80, 4100)]);
+        }
+    }
+
+    #[test]
+    fn states_are_read() {
+        let state = |status: &str| inspected(&one(&format!("[{{{status}}}]")));
+        assert_eq!(state(r#""status":"stopped""#), Inspected::Created);
+        assert_eq!(state(r#""status":{"state":"stopped"}"#), Inspected::Created);
+        for status in [
+            r#""status":"stopped","startedDate":1.0"#,
+            r#""status":{"state":"stopped","startedDate":"2026-06-05T10:01:18Z"}"#,
+        ] {
+            let Inspected::Exited(exit) = state(status) else {
+                panic!("{status}")
+            };
+            assert_eq!((exit.code, exit.started_at.is_some()), (None, true));
+        }
+        for word in ["stopping", "unknown", "paused", ""] {
+            let status = format!(r#""status":{{"state":"{word}"}}"#);
+            assert!(
+                matches!(state(&status), Inspected::Running { .. }),
+                "{word}"
+            );
+        }
+    }
+
+    #[test]
+    fn networks_and_images_are_read() {
+        for json in [
+            r#"[{"id":"n1","state":"running","config":{"id":"n1","labels":{"moat.home":"h"}}}]"#,
+            r#"[{"id":"n1","configuration":{"name":"n1","labels":{"moat.home":"h"}}}]"#,
+        ] {
+            let network = one(json);
+            assert_eq!(
+                (id(&network), label(&network, "moat.home")),
+                ("n1", Some("h"))
+            );
+        }
+        let image = one(
+            r#"[{"name":"x","variants":[{"platform":{"os":"unknown"},"config":{}},{"platform":{"os":"linux"},
+            "config":{"config":{"Entrypoint":["/bin/x","-y"]}}}]}]"#,
+        );
+        assert_eq!(entrypoint(&image), ["/bin/x", "-y"]);
+    }
+}
