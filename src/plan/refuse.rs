@@ -53,7 +53,9 @@ const LEAST_MEMORY: u64 = 200 << 20;
 fn odd_cpus(cpus: Option<f64>, runtime: runtime::Name) -> Option<String> {
     let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
     (odd && !runtime.can(Ability::PartsOfCpus)).then(|| {
-        format!("'cpus' must be a whole number on {runtime}, whose containers have whole processors")
+        format!(
+            "'cpus' must be a whole number on {runtime}, whose containers have whole processors"
+        )
     })
 }
 
@@ -85,7 +87,11 @@ fn beyond(file: &File, runtime: runtime::Name) -> Vec<(Place, String)> {
         let whys = whys.into_iter().flatten();
         found.extend(whys.map(|why| (service.at, format!("service {name}: {why}"))));
     }
-    if let Some(pids) = container.pids.as_ref().filter(|_| !runtime.can(Ability::PidsLimit)) {
+    if let Some(pids) = container
+        .pids
+        .as_ref()
+        .filter(|_| !runtime.can(Ability::PidsLimit))
+    {
         let why = format!(
             "'pids' does not work on {runtime}, which cannot limit processes; 'ulimits: {{nproc: N}}' is alike"
         );

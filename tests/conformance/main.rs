@@ -52,6 +52,22 @@ macro_rules! scenarios {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
         }
+        mod apple_0_9 {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("0.9.0"); $($list)*);
+        }
+        mod apple_0_10 {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("0.10.0"); $($list)*);
+        }
+        mod apple_0_12 {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("0.12.3"); $($list)*);
+        }
+        mod apple_1_2 {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("1.2.2"); $($list)*);
+        }
     };
 }
 
