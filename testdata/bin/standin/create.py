@@ -17,14 +17,15 @@ def run(session, options):
     session.line(name)
 
 
-def create(session, options, running):
-    """Makes the container; gives its id. `running`: for `run`, which words some errors differently."""
+def create(session, options, running, image=None):
+    """Makes the container; gives its id. `running`: for `run`, which words some errors differently.
+    `image`: its name and docker's answer, if it is none of the image store."""
     name = options.name or str(uuid.uuid4())
     values.check_container_id(name)
     if session.see(name) is not None:
         raise taken(name, running)
-    reference, image = images.find_or_pull(session, options.positionals[0])
-    record, told = describe(session, options, name, reference, image)
+    reference, found = image or images.find_or_pull(session, options.positionals[0])
+    record, told = describe(session, options, name, reference, found)
     if options.cidfile:
         write_cidfile(options.cidfile, name)
     with session.state.lock():
@@ -34,6 +35,7 @@ def create(session, options, running):
         session.state.remove("containers/%s.log" % name)
         session.state.save("containers", name, record)
         make(session, name, told, running)
+    session.made = name
     return name
 
 

@@ -94,11 +94,23 @@ class Engine:
         return connection
 
     def command(self, *words, **options):
-        """A command of docker's own, for what is more than one request."""
+        """A command of docker's own, for what is more than one request. Gives its output and its exit code."""
+        child = self.spawn(*words, **options)
+        out, err = child.communicate()
+        return child.returncode, out, err
+
+    def spawn(self, *words, **options):
         import subprocess  # of some weight, and most calls need none
 
         environment = dict(os.environ, DOCKER_BUILDKIT="0")
-        return subprocess.run([self.program, *words], env=environment, check=False, **options)
+        return subprocess.Popen([self.program, *words], env=environment, preexec_fn=dies_with_us, **options)
+
+
+def dies_with_us():
+    """In a child: whoever kills us has killed it too."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 
 
 def message_of(data):

@@ -11,9 +11,7 @@ def run(session, words):
     elif words[:1] == ["system"] and len(words) == 2:
         session.state.set_system(words[1])
     elif words == ["daemon-restart"]:
-        system.stop_all(session)
-        system.forget_starts(session)
-        session.state.set_system("running")
+        system.restart(session)
     elif words[:1] == ["preset"] and len(words) >= 2:
         from standin import presets
 

@@ -71,7 +71,7 @@ def look(session, docker_name):
 def find(session, reference):
     """(reference as stored, docker's answer), or None."""
     found = resolve(session, reference)
-    if found is None:
+    if found is None or session.tweaks.get("gone"):
         return None
     docker = look(session, found[1])
     return None if docker is None else (found[0], docker)
@@ -288,21 +288,23 @@ def run_save(session, options):
         names.append(found[1])
     if options.output is None and session.version.before("0.7"):
         raise Failure("invalidArgument", "missing output path")
-    session.engine.command("save", *(["-o", options.output] if options.output else []), *names)
+    code, _, _ = session.engine.command("save", *(["-o", options.output] if options.output else []), *names)
+    return code
 
 
 def run_load(session, options):
     import subprocess
 
     with open(options.input, "rb") if options.input else sys.stdin.buffer as file:
-        done = session.engine.command("load", stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if done.returncode != 0:
+        code, out, _ = session.engine.command("load", stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if code != 0:
         raise Failure("invalidArgument", "failed to load image archive")
-    for line in done.stdout.decode().splitlines():
-        word, _, reference = line.partition(": ")
+    for line in out.decode().splitlines():
+        word, _, docker_name = line.partition(": ")
         if word == "Loaded image":
-            stored = normal(reference)
-            remember(session, stored, reference)
+            reference = docker_name.removeprefix("fapple-%s/" % session.state.ns)
+            stored = reference if reference != docker_name else normal(reference)
+            remember(session, stored, docker_name)
             session.line(stored)
 
 

@@ -136,9 +136,13 @@ def start_attached(session, seen, interactive, word):
 
 def exit_code(session, ending, word):
     try:
-        return json.loads(session.engine.answer(ending))["StatusCode"] & 255
+        code = json.loads(session.engine.answer(ending))["StatusCode"] & 255
     except (EngineError, ValueError):
-        raise Plain("failed to %s container: XPC connection error: Connection interrupted" % word) from None
+        code = None
+    # What ended with its daemon tells nobody how.
+    if code is None or session.state.text("generation") != session.generation:
+        raise Plain("failed to %s container: XPC connection error: Connection interrupted" % word)
+    return code
 
 
 def remove_at_the_end(session, seen):

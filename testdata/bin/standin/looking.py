@@ -34,7 +34,11 @@ def run_list(session, options):
     elif options.format == "json":
         print_containers(session, seen, pretty=False)
     else:
-        session.out(printing.table([header(session.version)] + [row(session, each) for each in seen]))
+        session.out(text_table(session, seen))
+
+
+def text_table(session, seen):
+    return printing.table([header(session.version)] + [row(session, each) for each in seen])
 
 
 def header(version):
@@ -193,7 +197,7 @@ def run_copy(session, options):
     words = [docker_side(session, source), docker_side(session, target)]
     if words == [source, target]:
         raise Failure("invalidArgument", "one of the paths must be of a container: ID:/path")
-    copied(session.engine.command("cp", *words, capture_output=True))
+    transferred(session, "cp", *words)
 
 
 def docker_side(session, text):
@@ -208,14 +212,19 @@ def docker_side(session, text):
     return "%s:%s" % (seen.docker_id, path)
 
 
-def copied(done):
-    if done.returncode != 0:
-        raise Failure("internalError", "copy failed", Failure("unknown", done.stderr.decode(errors="replace").strip()))
+def transferred(session, *words):
+    import subprocess
+
+    code, _, said = session.engine.command(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if code != 0:
+        raise Failure("internalError", "copy failed", Failure("unknown", said.decode(errors="replace").strip()))
 
 
 def run_export(session, options):
     seen = session.need(options.positionals[0])
     if seen.running and session.version.before("1.2.1"):
         raise Failure("invalidState", "container is not stopped")
-    words = ["export", "-o", options.output, seen.docker_id]
-    copied(session.engine.command(*words, capture_output=True))
+    path = options.output or options.image
+    if not path:
+        raise Failure("invalidArgument", "no output path")
+    transferred(session, "export", "-o", path, seen.docker_id)

@@ -38,9 +38,7 @@ def end(session, rc):
     """Ends the process at once: a thread may still be reading our input."""
     rc = 0 if rc is None else rc
     try:
-        sys.stdout.write("".join(session.pending))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        session.flush()
     except OSError:
         rc = rc or 1
     if session.call is not None:
@@ -78,8 +76,31 @@ def system_gone(session):
 
 
 def dispatch(session, argv):
+    words = tables.canonical(argv[1:] if argv[:1] == ["--debug"] else argv, session.version)
+    session.words = words
+    found = tables.find(words, session.version, session.settings.macos)
+    if found is not None:
+        session.command = found[0]
+    rule = chosen_fault(session, words)
+    if rule is None:
+        return carry_out(session, words, found)
+    from standin import faults
+
+    session.call.fault = rule["do"]
+    return faults.apply(session, rule, words, lambda: carry_out(session, words, found))
+
+
+def chosen_fault(session, words):
+    """Most calls have no rules to look for, and need not know how they work."""
+    if not any(os.path.exists(path) for path in session.settings.faults):
+        return None
+    from standin import faults
+
+    return faults.choose(session, words)
+
+
+def carry_out(session, words, found):
     version = session.version
-    words = [word for at, word in enumerate(argv) if word != "--debug" or at > 0]
     if words[:1] == ["--version"]:
         from standin.system import banner
 
@@ -88,12 +109,9 @@ def dispatch(session, argv):
     if words[:1] in (["--help"], ["-h"]) or (words[:1] == ["help"] and version.since("0.12")):
         session.out(USAGE)
         return 0
-    words = tables.canonical(words, version)
-    found = tables.find(words, version, session.settings.macos)
     if found is None:
         return no_such_command(session, words)
     command, rest = found
-    session.command = command
     options = parse(command, rest, version)
     if options.help:
         session.out("USAGE: %s\n" % command.usage())

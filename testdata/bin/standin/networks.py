@@ -73,6 +73,8 @@ def make_with(session, body, subnet):
 
 def look(session, name):
     """(record, docker's answer), or None."""
+    if session.tweaks.get("gone"):
+        return None
     if name == "default":
         record = {"name": name, "created": 0, "labels": BUILTIN, "subnet": None, "internal": False}
         return record, session.engine.ask("GET", "/networks/bridge")

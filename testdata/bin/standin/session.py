@@ -12,6 +12,9 @@ class Session:
         self.argv = argv
         self.command = None
         self.call = None
+        self.words = []
+        self.made = None
+        self.generation = state.text("generation")
         self.settings = settings
         self.version = settings.version
         self.state = state
@@ -37,6 +40,21 @@ class Session:
         else:
             sys.stderr.write("2026-01-15T19:30:03-0800 error com.apple.container: [cli] %s\n" % message)
 
+    def flush(self):
+        sys.stdout.write("".join(self.pending))
+        self.pending.clear()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    @property
+    def doing(self):
+        """What failed, in the words of an error."""
+        return self.command.doing if self.command else "ping"
+
+    @property
+    def pings(self):
+        return bool(self.command and self.command.pings)
+
     def progress(self, text):
         sys.stderr.write(text + "\n")
 
@@ -57,6 +75,8 @@ class Session:
 
     def see(self, name):
         """A container, or None. A record alone is none: making it has failed, or docker has lost it."""
+        if self.tweaks.get("gone"):
+            return None
         record = self.state.record("containers", name) if is_safe(name) else None
         if record is None:
             return None

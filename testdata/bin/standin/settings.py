@@ -28,15 +28,15 @@ class Settings:
         if not os.path.isabs(directory):
             sys.exit("container (stand-in): FAKE_APPLE_DIR must be the absolute path of a state directory")
         self.dir = directory
-        # The state directory may fix what the environment of a call does not say.
-        self.version = Version(environment.get("FAKE_APPLE_VERSION") or first_line(directory, "version") or "1.2.2")
+        # A preset has written it: that is closer than the environment.
+        self.version = Version(first_line(directory, "version") or environment.get("FAKE_APPLE_VERSION") or "1.2.2")
         self.docker = environment.get("FAKE_APPLE_DOCKER", "docker")
         self.docker_host = environment.get("DOCKER_HOST", "")
         self.system = environment.get("FAKE_APPLE_SYSTEM", "running")
         self.faults = [path for path in (environment.get("FAKE_APPLE_FAULTS"), os.path.join(directory, "faults")) if path]
         self.macos = int(environment.get("FAKE_APPLE_MACOS", "26"))
         self.image_map = environment.get("FAKE_APPLE_IMAGE_MAP", "")
-        self.strict_context = environment.get("FAKE_APPLE_STRICT_CONTEXT") == "1"
+        self.empty_contexts = empty_contexts(environment)
         self.all_capabilities = {"docker": False, "all": True}.get(
             environment.get("FAKE_APPLE_CAPS", ""), self.version.before("0.12")
         )
@@ -45,6 +45,16 @@ class Settings:
         self.stub_builds = environment.get("FAKE_APPLE_BUILD") == "stub"
         self.builder_image = environment.get("FAKE_APPLE_BUILDER_IMAGE", "moat-test/busybox:1")
         self.stopping_ms = int(environment.get("FAKE_APPLE_STOPPING_MS", "100"))
+
+
+def empty_contexts(environment):
+    """The directories from where a build context arrives empty."""
+    text = environment.get("FAKE_APPLE_STRICT_CONTEXT", "0")
+    if text == "0":
+        return []
+    if text == "1":
+        text = "/tmp:/private/tmp:" + environment.get("TMPDIR", "/tmp")
+    return [os.path.realpath(path) for path in text.split(":")]
 
 
 def first_line(directory, name):

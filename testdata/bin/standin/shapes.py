@@ -39,6 +39,7 @@ class Seen:
 
 def container(version, seen, tweaks):
     """The element of `inspect` and of `list --format json`."""
+    version = tweaks.get("shape", version)
     state = tweaks.get("state", seen.state)
     networks = attachments(version, seen)
     if tweaks.get("no-networks"):

@@ -86,7 +86,9 @@ def run_start(session, options):
         if not options.disable_kernel_install:
             ask_for_kernel(session)
         return
-    session.state.set_system("running")
+    if session.state.system() == "running":
+        return
+    restart(session)
 
 
 def progress(session, new, old):
@@ -124,6 +126,14 @@ def forget_starts(session):
     """After a restart nobody knows any more what has ever been started."""
     for seen in session.see_all():
         session.state.change("containers", seen.id, forgotten_start=seen.started_text)
+
+
+def restart(session):
+    """The end of one daemon and the start of the next. Who is attached loses the connection."""
+    session.state.write("generation", str(int(session.state.text("generation") or "0") + 1))
+    stop_all(session)
+    forget_starts(session)
+    session.state.set_system("running")
 
 
 def run_df(session, options):
