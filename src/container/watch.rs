@@ -29,17 +29,22 @@ pub(crate) struct Watch {
     /// Whether the container's output no longer comes from its first attachment, so that its very
     /// end has to be looked up.
     detached: bool,
+    /// Since when nobody listens to a container whose engine keeps nothing for later.
+    unheard: Option<Timestamp>,
 }
 
 impl Watch {
     pub(crate) fn new(watched: Arc<dyn Watched>, pace: Pace) -> Watch {
+        // After an adoption nothing is, and the end may be there already.
+        let adopted = !watched.capture().was_attached();
+        let last = || watched.capture().last_kept().or(watched.started_at());
         Watch {
             pace,
             broken: None,
             attach_end: AttachEnd::Whole,
             away: false,
-            // After an adoption nothing is, and the end may be there already.
-            detached: !watched.capture().was_attached(),
+            detached: adopted,
+            unheard: adopted.then(last).flatten(),
             watched,
         }
     }
@@ -177,12 +182,9 @@ impl Watch {
     /// Nobody listens to the container any more, and its engine keeps nothing for later.
     fn lose_touch(&mut self, end: &AttachEnd) {
         // What it says of the container may lag behind the end of the client that has waited for that.
-        if self.detached || end.code().is_some() {
+        if self.broken.is_some() || end.code().is_some() {
             return;
         }
-        self.detached = true;
-        let last = self.capture().last_kept().or(self.watched.started_at());
-        let since = last.unwrap_or_else(Timestamp::now);
         let why = match end.error() {
             Some(words) => format!("nobody listened to the container any more ({words})"),
             None => "nobody listened to the container any more".to_owned(),
@@ -190,7 +192,7 @@ impl Watch {
         self.watched.notice(&format!(
             "{why}, and its engine keeps nothing for later: output is missing from here on, and the exit code will not be known"
         ));
-        self.broken.get_or_insert((since, why));
+        self.broken = Some((self.unheard.unwrap_or_else(Timestamp::now), why));
     }
 
     /// The engine cannot be asked. As long as the output flows, nothing is missing.
@@ -271,7 +273,8 @@ impl Watch {
                 .error()
                 .unwrap_or_else(|| "nobody listened to the container when it ended".to_owned()),
         };
-        let (_, why) = self.broken.get_or_insert((Timestamp::now(), why));
+        let since = self.unheard.unwrap_or_else(Timestamp::now);
+        let (_, why) = self.broken.get_or_insert((since, why));
         exit.error
             .get_or_insert_with(|| format!("its exit code is not known: {why}"));
     }

@@ -388,7 +388,9 @@ impl AttachEnd {
     pub(crate) fn error(&self) -> Option<String> {
         match self {
             AttachEnd::Failed(words) => {
-                Some(String::from_utf8_lossy(&words.bytes).trim().to_owned())
+                let words = String::from_utf8_lossy(&words.bytes);
+                let words = words.trim();
+                Some(words.strip_prefix("Error: ").unwrap_or(words).to_owned())
             }
             _ => None,
         }

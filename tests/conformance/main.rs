@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod apple_only;
 mod background;
 mod bulk;
 mod closed;
@@ -15,6 +16,7 @@ mod copies;
 mod docker_only;
 mod ending;
 mod environment;
+mod faults;
 mod files;
 mod hooks;
 mod input;
@@ -36,13 +38,24 @@ macro_rules! tests_on {
         $($(
             #[test]
             fn $name() {
-                super::on($runtime, super::$theme::$name);
+                super::on($runtime, crate::$theme::$name);
             }
         )*)*
     };
 }
 
 macro_rules! scenarios {
+    ($($list:tt)*) => {
+        on_engines! { $($list)* }
+        on_apple! { apple_0_9 "0.9.0" $($list)* }
+        on_apple! { apple_0_10 "0.10.0" $($list)* }
+        on_apple! { apple_0_12 "0.12.3" $($list)* }
+        on_apple! { apple_1_2 "1.2.2" $($list)* }
+    };
+}
+
+/// The runtimes that are here for real.
+macro_rules! on_engines {
     ($($list:tt)*) => {
         mod docker {
             use super::Runtime;
@@ -52,21 +65,15 @@ macro_rules! scenarios {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
         }
-        mod apple_0_9 {
+    };
+}
+
+/// Apple's `container` of one version, through the stand-in in testdata/bin.
+macro_rules! on_apple {
+    ($module:ident $version:literal $($list:tt)*) => {
+        mod $module {
             use super::Runtime;
-            tests_on!(Runtime::Apple("0.9.0"); $($list)*);
-        }
-        mod apple_0_10 {
-            use super::Runtime;
-            tests_on!(Runtime::Apple("0.10.0"); $($list)*);
-        }
-        mod apple_0_12 {
-            use super::Runtime;
-            tests_on!(Runtime::Apple("0.12.3"); $($list)*);
-        }
-        mod apple_1_2 {
-            use super::Runtime;
-            tests_on!(Runtime::Apple("1.2.2"); $($list)*);
+            tests_on!(Runtime::Apple($version); $($list)*);
         }
     };
 }
@@ -116,11 +123,11 @@ scenarios! {
     }
     files {
         the_workspace_is_the_working_directory a_path_as_workspace mounts_read_write
-        mounts_read_only a_mount_of_one_file odd_paths
+        mounts_read_only
         files_belong_to_the_owner_of_the_workspace home_is_writable_for_anybody
     }
     isolation {
-        capabilities_are_dropped no_new_privileges no_network_of_the_host
+        no_network_of_the_host
         no_processes_of_the_host nothing_of_moat_is_inside no_descriptor_leaks
         host_secrets_are_out_of_reach moats_directory_is_out_of_reach
     }
@@ -175,6 +182,69 @@ scenarios! {
     }
     looking { list_shows_what_is_asked_for status_counts inspect_shows_the_record a_dry_run_makes_nothing }
     json { every_document_parses every_empty_document_parses }
+}
+
+// What Apple's command line cannot do, and why. That it is refused, or what holds in its place, is in
+// `apple_only`.
+mod not_on_apple {
+    use super::{Runtime, on};
+    on_engines! {
+        // It has no option for that; each container is a virtual machine of its own.
+        isolation { no_new_privileges }
+        // No option takes a path with both ':' and ','.
+        files { odd_paths }
+    }
+}
+
+// What it can do from 0.12 on.
+mod since_apple_0_12 {
+    use super::{Runtime, on};
+    on_engines! {
+        // Before, a container has all capabilities.
+        isolation { capabilities_are_dropped }
+        // Before, a container that has one can be made and not started.
+        files { a_mount_of_one_file }
+    }
+    on_apple! { apple_0_12 "0.12.3"
+        isolation { capabilities_are_dropped }
+        files { a_mount_of_one_file }
+    }
+    on_apple! { apple_1_2 "1.2.2"
+        isolation { capabilities_are_dropped }
+        files { a_mount_of_one_file }
+    }
+}
+
+mod apple_only_tests {
+    use super::{Runtime, on};
+    macro_rules! in_version {
+        ($module:ident $version:literal) => {
+            on_apple! { $module $version
+                apple_only {
+                    what_cannot_be_done_is_refused_by_name what_the_client_is_called_with
+                    services_are_found_by_name a_service_that_is_started_again_is_found
+                    commands_beside_a_run ports_are_published stop_wakes_at_once
+                    a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label
+                    its_own_words_are_no_output what_a_workload_says_is_its_own
+                    a_build_with_a_large_dockerfile
+                }
+                faults {
+                    flaky_xpc removed_behind_back removed_and_said_in_two_ways
+                    stop_timeout_but_stopped create_timeout_but_created create_that_already_exists
+                    a_network_that_lets_go_late an_address_that_comes_late daemon_restart
+                    answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
+                    an_inspect_that_hangs a_delete_that_is_refused_at_first a_delete_that_says_nothing
+                    a_code_that_is_lost the_client_is_killed an_engine_that_goes_away
+                    the_services_are_down a_kernel_is_missing a_port_that_is_taken
+                    a_builder_that_goes_away noise_is_no_output
+                }
+            }
+        };
+    }
+    in_version! { apple_0_9 "0.9.0" }
+    in_version! { apple_0_10 "0.10.0" }
+    in_version! { apple_0_12 "0.12.3" }
+    in_version! { apple_1_2 "1.2.2" }
 }
 
 mod docker_only_tests {

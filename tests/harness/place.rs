@@ -89,7 +89,9 @@ impl Moat {
         let moat = moat
             .path_prepend(runtime::stand_in())
             .env("FAKE_APPLE_DIR", state)
-            .env("FAKE_APPLE_VERSION", version);
+            .env("FAKE_APPLE_VERSION", version)
+            // Before 0.12 containers have all capabilities, which the engine of a test machine may not.
+            .env("FAKE_APPLE_CAPS", "docker");
         moat.apple(&["image", "pull", IMAGE]);
         moat
     }
@@ -105,6 +107,13 @@ impl Moat {
             .expect("the stand-in");
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// From now on the stand-in fails by this rule (testdata/bin/README.md).
+    pub(crate) fn apple_fault(&self, rule: &str) {
+        let path = self.root().join("apple/faults");
+        let earlier = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(path, format!("{earlier}{rule}\n")).expect("the rules of the stand-in");
     }
 
     /// The calls of the stand-in so far: their arguments, each on a line of its own.

@@ -520,8 +520,14 @@ impl Runtime for Apple {
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        let request = self.arrange(spec)?;
-        Self::make(&request, CREATE, &|| exists(&spec.handle))
+        let made = self
+            .arrange(spec)
+            .and_then(|request| Self::make(&request, CREATE, &|| exists(&spec.handle)));
+        if let (Err(Problem::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
+            // Nobody was asked for a container, so nobody will remove one.
+            remove_tree(dir).map_err(|error| copy::failed(dir, &error))?;
+        }
+        made
     }
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
