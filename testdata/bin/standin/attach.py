@@ -85,9 +85,9 @@ class Terminal:
 
             self.before = termios.tcgetattr(0)
             tty.setraw(0)
-            # What is printed is still post-processed.
+            # What is printed is post-processed as before: with ONLCR, a line ends in CR CR LF.
             mode = termios.tcgetattr(0)
-            mode[1] |= termios.OPOST
+            mode[1] = self.before[1]
             termios.tcsetattr(0, termios.TCSANOW, mode)
             signal.signal(signal.SIGWINCH, lambda *_: self.fit())
         return self

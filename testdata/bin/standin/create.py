@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 
-from standin import images, mounts, values
+from standin import capabilities, images, mounts, values
 from standin.engine import EngineError, part
 from standin.errors import Failure, Plain
 
@@ -130,7 +130,7 @@ def for_docker(session, options, record, mounted, limits):
     host["NanoCpus"] = min(record["cpus"], os.cpu_count() or 1) * 10**9
     if session.settings.limit_memory:
         host["Memory"] = record["memory"]
-    host["CapAdd"] = ["ALL"] if session.settings.all_capabilities else record["capAdd"]
+    host["CapAdd"] = capabilities.all_there_are() if session.settings.all_capabilities else record["capAdd"]
     host["CapDrop"] = record["capDrop"]
     host["ReadonlyRootfs"] = record["readOnly"]
     host["Init"] = record["useInit"]

@@ -20,6 +20,10 @@ class Plain(Exception):
         self.rc = rc
 
 
+class Interrupted(Plain):
+    """The daemon has ended under an attached command, which can tidy nothing up any more."""
+
+
 class Failure(Exception):
     """The ordinary error: a code, a message, and perhaps a cause."""
 

@@ -6,7 +6,7 @@ import time
 
 from standin import attach, create, mounts
 from standin.engine import EngineError
-from standin.errors import Failure, Plain, Several
+from standin.errors import Failure, Interrupted, Plain, Several
 
 
 def run_run(session, options):
@@ -15,7 +15,7 @@ def run_run(session, options):
         name = create.create(session, options, running=True)
         try:
             start_detached(session, session.need(name))
-        except BaseException:
+        except Exception:
             create.undo(session, name)
             raise
         session.progress("[6/6] Starting container [0s]")
@@ -24,9 +24,10 @@ def run_run(session, options):
     name = create.create(session, options, running=True)
     try:
         return start_attached(session, session.need(name), options.interactive, "run")
-    except BaseException as error:
-        if not isinstance(error, SystemExit):
-            create.undo(session, name)
+    except Interrupted:
+        raise
+    except Exception:
+        create.undo(session, name)
         raise
 
 
@@ -63,7 +64,8 @@ def begin(session, seen, attached):
                 % port["hostPort"],
             )
     session.state.change(
-        "containers", seen.id, attached=attached, starts=seen.record["starts"] + 1, stopping_until=0, removing=False
+        "containers", seen.id, attached=attached, starts=seen.record["starts"] + 1, stopping_until=0, removing=False,
+        log_since="%.6f" % time.time(),
     )
     if attached:
         session.state.write("containers/%s.log" % seen.id, "")
@@ -141,7 +143,7 @@ def exit_code(session, ending, word):
         code = None
     # What ended with its daemon tells nobody how.
     if code is None or session.state.text("generation") != session.generation:
-        raise Plain("failed to %s container: XPC connection error: Connection interrupted" % word)
+        raise Interrupted("failed to %s container: XPC connection error: Connection interrupted" % word)
     return code
 
 

@@ -4,7 +4,7 @@ import sys
 import time
 
 from standin import printing, shapes
-from standin.engine import split_log
+from standin.engine import EngineError, split_log
 from standin.errors import Failure
 
 
@@ -101,16 +101,14 @@ def read_log(session, seen):
                 return file.read()
         except FileNotFoundError:
             return b""
-    query = {"stdout": "1", "stderr": "1", "since": since(seen.started_text)}
-    data = session.engine.raw("GET", session.docker_path(seen, "logs"), query)
+    query = {"stdout": "1", "stderr": "1", "since": seen.record["log_since"]}
+    try:
+        data = session.engine.raw("GET", session.docker_path(seen, "logs"), query)
+    except EngineError as error:
+        if error.status in (404, 409):
+            return b""  # it is being removed
+        raise
     return data if seen.record["terminal"] else split_log(data)
-
-
-def since(started):
-    """Docker's date as docker's own `since` wants it: seconds and nanoseconds."""
-    nanoseconds = started.rstrip("Z").partition(".")[2].ljust(9, "0")[:9]
-    whole = int(printing.parse_docker_date(started.partition(".")[0].rstrip("Z")))
-    return "%d.%s" % (whole, nanoseconds)
 
 
 def whole(session, data):

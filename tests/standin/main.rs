@@ -1,0 +1,16 @@
+//! The stand-in for Apple's `container` (testdata/bin), held against what is known of the real one:
+//! a driver that is tested with it is tested as well as it is faithful.
+//!
+//! Nothing here runs moat. It needs docker, the image of a shell, and python3.
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod acceptance;
+mod attached;
+mod faults;
+mod images;
+mod presets;
+mod shapes;
+mod standin;
