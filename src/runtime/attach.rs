@@ -6,6 +6,7 @@
 //! own, and the engine's log tells. What they look like is for the drivers to say ([`Manner`]).
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -106,13 +107,16 @@ fn spawn_client(
     }
 }
 
-/// Starts an attachment on a terminal of its own. All that comes out of that is the workload's.
+/// Starts an attachment on a terminal of its own, which `prepare` gets first. All that comes out of that
+/// is the workload's.
 pub(super) fn spawn_on_terminal(
     command: &mut Command,
     manner: Box<dyn Manner>,
     size: Size,
+    prepare: fn(&OwnedFd) -> io::Result<()>,
 ) -> io::Result<Attached> {
     let (ours, theirs) = pty::open(size)?;
+    prepare(&theirs)?;
     tty::give(command, &theirs)?;
     let child = command.spawn();
     // Our copies of their end would keep it from ever ending.

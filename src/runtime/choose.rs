@@ -133,10 +133,16 @@ pub(crate) fn choose() -> Result<Name> {
     if on_path("bwrap") {
         return Ok(Name::Bwrap);
     }
-    Err(Problem::unreachable(
-        "no runtime answers here: neither docker nor bwrap",
-        "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
-    ))
+    Err(match cfg!(target_os = "macos") {
+        true => Problem::unreachable(
+            "no runtime answers here: neither apple nor docker",
+            "start one: 'container system start', or docker; see: moat doctor",
+        ),
+        false => Problem::unreachable(
+            "no runtime answers here: neither docker nor bwrap",
+            "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
+        ),
+    })
 }
 
 /// The settings in our environment that choose the engine. A run keeps them, so that whoever looks

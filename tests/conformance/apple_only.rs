@@ -1,13 +1,12 @@
 //! What is particular to Apple's `container`: what it cannot do and how that is said, how it is called, and
 //! what moat does in the place of what it has not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{IMAGE, Moat, Runtime, Signal, skip, until, until_some};
 
 const WAITING: &str = "echo ready; while [ ! -e /workspace/go ]; do sleep 0.05; done";
 const REDIS: &str = "moat-test/redis:7";
-const DEBIAN: &str = "moat-test/debian:12";
 
 fn before_0_12(moat: &Moat) -> bool {
     matches!(moat.runtime_of(), Some(Runtime::Apple("0.9.0" | "0.10.0")))
@@ -388,28 +387,71 @@ pub(crate) fn what_a_workload_says_is_its_own(moat: &Moat) {
     assert_eq!(record["log"]["complete"], true, "{record:#}");
 }
 
+/// An image that installs packages by doing nothing, so that no network is needed.
+struct Base(String);
+
+impl Base {
+    fn new(moat: &Moat) -> Base {
+        let mark = moat.root().file_name().expect("a name").to_string_lossy();
+        let name = format!("moat-test/base-{}:1", mark.to_lowercase());
+        let script = "printf '#!/bin/sh\\ntrue\\n' >/bin/apt-get; printf '#!/bin/sh\\necho amd64\\n' >/bin/dpkg; \
+            chmod +x /bin/apt-get /bin/dpkg; mkdir -p /usr/local/share";
+        let text = format!("FROM {IMAGE}\nRUN {script}\n");
+        let dir = moat.root().join("base");
+        std::fs::create_dir(&dir).expect("a context");
+        std::fs::write(dir.join("Dockerfile"), text).expect("a Dockerfile");
+        let built = std::process::Command::new("docker")
+            .args(["build", "--quiet", "--tag", &name])
+            .arg(&dir)
+            .output()
+            .expect("docker");
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "{said}");
+        Base(name)
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        let remove = ["image", "rm", "--force", &self.0];
+        let _ = std::process::Command::new("docker").args(remove).output();
+    }
+}
+
 /// The builder takes no Dockerfile of 16 KiB: long steps become files of the context.
 pub(crate) fn a_build_with_a_large_dockerfile(moat: &Moat) {
-    if !has_image(DEBIAN) {
-        return;
-    }
-    let tool = |number: usize| {
-        let words = "x".repeat(700);
+    let base = Base::new(moat);
+    let tools: Vec<String> = (0..250)
+        .map(|number| format!("own-tool-{number}"))
+        .collect();
+    let entry = |tool: &String| {
         format!(
-            "  tool{number}: {{type: custom, script: \"echo {words}{number} >/usr/local/share/tool{number}\"}}\n"
+            "{tool}:\n  description: x\n  type: custom\n  script: echo {tool} >>/usr/local/share/own\n"
         )
     };
-    let _ = tool;
-    let hook = "echo built >/usr/local/share/built\n";
-    moat.write(
-        "moat.yaml",
-        format!("base_image: {DEBIAN}\nhooks:\n  post_build_root: |\n    {hook}"),
+    let entries: String = tools.iter().map(entry).collect();
+    std::fs::create_dir_all(moat.home().join("registry.d")).expect("registry.d");
+    std::fs::write(moat.home().join("registry.d/own.yaml"), entries).expect("the entries");
+    let yaml = format!(
+        "base_image: {}\ndependencies: [{}]\n",
+        base.0,
+        tools.join(", ")
     );
-    let began = Instant::now();
-    moat.args(["run", "--quiet", "--", "cat", "/usr/local/share/built"])
-        .stdout("built\n")
-        .success();
-    assert!(began.elapsed() < Duration::from_secs(120));
+    moat.write("moat.yaml", yaml);
+    moat.args([
+        "run",
+        "--quiet",
+        "--",
+        "sh",
+        "-c",
+        "wc -l </usr/local/share/own",
+    ])
+    .deadline(Duration::from_secs(300))
+    .stdout("250\n")
+    .success();
+    let dockerfile = moat.run_dir(&moat.only_id()).join("Dockerfile");
+    let size = std::fs::metadata(dockerfile).expect("the Dockerfile").len();
+    assert!(size > 16 * 1024, "it is too large for the builder: {size}");
     let calls = moat.apple_calls();
     let build = calls
         .iter()
@@ -421,4 +463,20 @@ pub(crate) fn a_build_with_a_large_dockerfile(moat: &Moat) {
         "{build}"
     );
     assert!(!home.join(".moat-builds").exists(), "it is removed");
+}
+
+/// The builder went away once: it is started anew, and the build once more.
+pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["build"],"count":1,"do":"transport-inactive"}"#);
+    moat.write(
+        "moat.yaml",
+        format!("base_image: {IMAGE}\nhooks: {{post_build_root: 'echo built >/built'}}\n"),
+    );
+    moat.args(["run", "--quiet", "--", "cat", "/built"])
+        .deadline(Duration::from_secs(120))
+        .stdout("built\n")
+        .success();
+    let calls = moat.apple_calls();
+    let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
+    assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
 }

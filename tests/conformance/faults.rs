@@ -297,24 +297,6 @@ pub(crate) fn a_port_that_is_taken(moat: &Moat) {
     assert_eq!(moat.record(&moat.only_id())["reason"], "start-error");
 }
 
-pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
-    if !crate::apple_only::has_image("moat-test/debian:12") {
-        return;
-    }
-    moat.apple_fault(r#"{"match":["build"],"count":1,"do":"transport-inactive"}"#);
-    moat.write(
-        "moat.yaml",
-        "base_image: moat-test/debian:12\nhooks: {post_build_root: 'echo built >/built'}\n",
-    );
-    moat.args(["run", "--quiet", "--", "cat", "/built"])
-        .deadline(Duration::from_secs(120))
-        .stdout("built\n")
-        .success();
-    let calls = moat.apple_calls();
-    let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
-    assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
-}
-
 pub(crate) fn noise_is_no_output(moat: &Moat) {
     for word in ["create", "inspect", "delete"] {
         moat.apple_fault(&format!(

@@ -89,8 +89,8 @@ scenarios! {
     codes {
         exit_code_0 exit_code_1 exit_code_7 exit_code_124 exit_code_125 exit_code_126
         exit_code_127 exit_code_130 exit_code_137 exit_code_143
-        not_executable_is_126 not_found_is_127
-        killed_by_signal_is_137 terminated_by_itself_is_143
+        not_found_is_127
+
         timeout_is_124 a_timeout_kills_what_ignores_term
         timeout_in_the_background json_of_a_run_is_its_record
     }
@@ -164,7 +164,6 @@ scenarios! {
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
         the_home_of_moat_is_not_copied a_larger_copy
         a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
-        what_is_mounted_in_a_copy_is_no_part_of_it
     }
     hooks {
         a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command
@@ -175,7 +174,7 @@ scenarios! {
     }
     settings {
         a_command_from_the_file variables_from_the_files mounts_of_both_forms excluded_directories
-        a_mount_inside_an_excluded_directory a_mount_inside_the_workspace a_place_to_mount_on_is_the_owners volumes_of_type_bind ulimits_hold_inside
+        a_mount_inside_the_workspace volumes_of_type_bind ulimits_hold_inside
         a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
         agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
         mistakes_are_found_before_anything_is_made paths_are_relative_to_the_file
@@ -196,22 +195,40 @@ mod not_on_apple {
     }
 }
 
-// What it can do from 0.12 on.
+// What it can do from 0.10 on: before, there is no process that passes on signals, and the workload, being
+// the first in its container, is deaf to its own. That a command is no program is not told from that there
+// is none.
+mod since_apple_0_10 {
+    use super::{Runtime, on};
+    macro_rules! list {
+        ($($list:tt)*) => {
+            on_engines! { $($list)* }
+            on_apple! { apple_0_10 "0.10.0" $($list)* }
+            on_apple! { apple_0_12 "0.12.3" $($list)* }
+            on_apple! { apple_1_2 "1.2.2" $($list)* }
+        };
+    }
+    list! {
+        codes { not_executable_is_126 killed_by_signal_is_137 terminated_by_itself_is_143 }
+    }
+}
+
+// What it can do from 0.12 on: before, a container has all capabilities, and one that has a file mounted
+// can be made and not started.
 mod since_apple_0_12 {
     use super::{Runtime, on};
-    on_engines! {
-        // Before, a container has all capabilities.
-        isolation { capabilities_are_dropped }
-        // Before, a container that has one can be made and not started.
-        files { a_mount_of_one_file }
+    macro_rules! list {
+        ($($list:tt)*) => {
+            on_engines! { $($list)* }
+            on_apple! { apple_0_12 "0.12.3" $($list)* }
+            on_apple! { apple_1_2 "1.2.2" $($list)* }
+        };
     }
-    on_apple! { apple_0_12 "0.12.3"
+    list! {
         isolation { capabilities_are_dropped }
         files { a_mount_of_one_file }
-    }
-    on_apple! { apple_1_2 "1.2.2"
-        isolation { capabilities_are_dropped }
-        files { a_mount_of_one_file }
+        settings { a_mount_inside_an_excluded_directory a_place_to_mount_on_is_the_owners }
+        copies { what_is_mounted_in_a_copy_is_no_part_of_it }
     }
 }
 
@@ -226,7 +243,7 @@ mod apple_only_tests {
                     commands_beside_a_run ports_are_published stop_wakes_at_once
                     a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label
                     its_own_words_are_no_output what_a_workload_says_is_its_own
-                    a_build_with_a_large_dockerfile
+                    a_build_with_a_large_dockerfile a_builder_that_goes_away
                 }
                 faults {
                     flaky_xpc removed_behind_back removed_and_said_in_two_ways
@@ -235,8 +252,7 @@ mod apple_only_tests {
                     answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
                     an_inspect_that_hangs a_delete_that_is_refused_at_first a_delete_that_says_nothing
                     a_code_that_is_lost the_client_is_killed an_engine_that_goes_away
-                    the_services_are_down a_kernel_is_missing a_port_that_is_taken
-                    a_builder_that_goes_away noise_is_no_output
+                    the_services_are_down a_kernel_is_missing a_port_that_is_taken noise_is_no_output
                 }
             }
         };

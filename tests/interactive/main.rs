@@ -1,4 +1,4 @@
-//! Interactive runs, on a terminal of the test's own and the real engine.
+//! Interactive runs, on a terminal of the test's own: on the real engine, and on apple through its stand-in.
 #![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../harness/mod.rs"]
@@ -9,6 +9,40 @@ mod screen;
 use harness::{IMAGE, Moat, Runtime};
 use rustix::process::Signal;
 use screen::Screen;
+
+macro_rules! on_each {
+    ($($name:ident)*) => {
+        on! { docker Runtime::Docker; $($name)* }
+        on! { apple_0_9 Runtime::Apple("0.9.0"); $($name)* }
+        on! { apple_1_2 Runtime::Apple("1.2.2"); $($name)* }
+    };
+}
+
+macro_rules! on {
+    ($module:ident $runtime:expr; $($name:ident)*) => {
+        mod $module {
+            use super::Runtime;
+            $(
+                #[test]
+                fn $name() {
+                    super::$name($runtime);
+                }
+            )*
+        }
+    };
+}
+
+on_each! {
+    a_shell_feels_as_if_it_ran_here
+    end_of_input_and_bytes_of_all_kinds
+    a_paste_of_a_megabyte_is_whole
+    the_escape_stops_and_kills
+    whoever_is_killed_the_terminal_is_sane
+    what_was_shown_is_in_the_log
+    the_supervisor_is_killed
+    a_session_is_replayed
+    what_excludes_a_terminal
+}
 
 fn start(moat: &Moat, command: &[&str]) -> Screen {
     let call = moat.args(["run", "-i", "--image", IMAGE, "--"]);
@@ -40,9 +74,8 @@ fn ended(moat: &Moat, state: &str, reason: &str) -> serde_json::Value {
     record
 }
 
-#[test]
-fn a_shell_feels_as_if_it_ran_here() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn a_shell_feels_as_if_it_ran_here(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     let mut screen = start(&moat, &["sh"]);
@@ -79,9 +112,8 @@ fn a_shell_feels_as_if_it_ran_here() {
     );
 }
 
-#[test]
-fn end_of_input_and_bytes_of_all_kinds() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn end_of_input_and_bytes_of_all_kinds(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     let mut screen = start(
@@ -116,9 +148,8 @@ fn temporary(bytes: &[u8]) -> std::io::PipeReader {
     reader
 }
 
-#[test]
-fn a_paste_of_a_megabyte_is_whole() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn a_paste_of_a_megabyte_is_whole(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     let script = "stty raw -echo; echo up; sleep 1; head -c 1000014 | md5sum";
@@ -143,10 +174,9 @@ fn a_paste_of_a_megabyte_is_whole() {
     ended(&moat, "stopped", "exited");
 }
 
-#[test]
-fn the_escape_stops_and_kills() {
+fn the_escape_stops_and_kills(runtime: Runtime) {
     for (keys, reason) in [(&b"\x1fk"[..], "user-stop"), (b"\x1b[47;5uK", "killed")] {
-        let Some(moat) = Moat::on(Runtime::Docker) else {
+        let Some(moat) = Moat::on(runtime) else {
             return;
         };
         let mut screen = start(&moat, &["sh", "-c", &format!("{MODES}; echo up; exec cat")]);
@@ -157,11 +187,7 @@ fn the_escape_stops_and_kills() {
         screen.end();
         screen.assert_sane();
         for part in SANE {
-            assert!(
-                screen.text().contains(part),
-                "{part:?} in {:?}",
-                screen.text()
-            );
+            screen.wait(part);
         }
         ended(&moat, "stopped", reason);
         let log = moat.args(["logs"]).any_stdout().any_stderr().success();
@@ -169,10 +195,9 @@ fn the_escape_stops_and_kills() {
     }
 }
 
-#[test]
-fn whoever_is_killed_the_terminal_is_sane() {
+fn whoever_is_killed_the_terminal_is_sane(runtime: Runtime) {
     for signal in [Signal::KILL, Signal::TERM, Signal::HUP] {
-        let Some(moat) = Moat::on(Runtime::Docker) else {
+        let Some(moat) = Moat::on(runtime) else {
             return;
         };
         let mut screen = start(&moat, &["sh", "-c", &format!("{MODES}; echo up; exec cat")]);
@@ -187,9 +212,8 @@ fn whoever_is_killed_the_terminal_is_sane() {
     }
 }
 
-#[test]
-fn what_was_shown_is_in_the_log() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn what_was_shown_is_in_the_log(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     let script =
@@ -211,9 +235,8 @@ fn what_was_shown_is_in_the_log() {
 }
 
 /// Nobody has the workload's terminal any more: it is stopped, and the person's is brought back.
-#[test]
-fn the_supervisor_is_killed() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn the_supervisor_is_killed(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     let mut screen = start(&moat, &["sh", "-c", &format!("{MODES}; echo up; exec cat")]);
@@ -235,9 +258,8 @@ fn the_supervisor_is_killed() {
 }
 
 /// A session is played in its own time.
-#[test]
-fn a_session_is_replayed() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn a_session_is_replayed(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     let script = "printf one; sleep 1; printf two; sleep 1; echo three";
@@ -270,9 +292,8 @@ fn a_session_is_replayed() {
     ended(&moat, "stopped", "exited");
 }
 
-#[test]
-fn what_excludes_a_terminal() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn what_excludes_a_terminal(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     for (flag, why) in [("-b", "--background and -i"), ("--json", "--json and -i")] {

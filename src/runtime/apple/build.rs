@@ -1,13 +1,17 @@
 //! What `container build` is called with, and what has to be arranged for it: the builder is a virtual
 //! machine that sees only what is below the person's home, and takes no Dockerfile of 16 KiB or more.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::super::ImageBuild;
+use super::super::problem::Result;
 use super::super::request::{HOME_LABEL, ROLE_LABEL};
+use super::super::{BuildEvent, ImageBuild, child, steps};
+use super::{CHANGE, call};
 use crate::store::make_dir;
 
 /// The size from which on a Dockerfile is made smaller, in bytes. Some of those just below the limit did
@@ -20,6 +24,13 @@ const SHORT: usize = 256;
 /// What the builder gets. The default is too little for large images. `build` makes the builder anew where
 /// that differs from what it was started with.
 const MEMORY: &str = "4096MB";
+
+/// How long a build may take, and the start of the builder, which gets its image the first time.
+const BUILD: Duration = Duration::from_secs(4 * 3600);
+const BUILDER: Duration = Duration::from_secs(300);
+
+/// So much of a failed build is looked at for its reason.
+const LAST_LINES: usize = 40;
 
 /// Where the steps are in an image that were moved out of the Dockerfile.
 const STEPS: &str = "/usr/local/share/moat/steps";
@@ -112,7 +123,7 @@ pub(super) fn args(build: &ImageBuild, staged: &Staged) -> Vec<String> {
 }
 
 /// The arguments that start the builder, the same as those of the build.
-pub(super) fn start(dns: &[IpAddr]) -> Vec<String> {
+fn start(dns: &[IpAddr]) -> Vec<String> {
     let mut args = words(&["builder", "start"]);
     args.extend(resources(dns));
     args
@@ -126,6 +137,37 @@ fn resources(dns: &[IpAddr]) -> Vec<String> {
         args.extend(words(&["--dns", &server.to_string()]));
     }
     args
+}
+
+/// Builds once. What the builder said last, if it failed.
+pub(super) fn attempt(
+    args: &[String],
+    tell: &mut dyn FnMut(BuildEvent<'_>),
+    going_on: &dyn Fn() -> bool,
+) -> Result<Option<String>> {
+    let mut last = VecDeque::with_capacity(LAST_LINES);
+    let mut client = call::client();
+    let ended = child::stream(client.args(args), BUILD, going_on, &mut |line| {
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+        tell(steps::event(line));
+    });
+    let ended = ended.map_err(|error| call::failed(&error))?;
+    Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
+}
+
+/// Starts the builder anew, after its connection broke.
+pub(super) fn restart(build: &ImageBuild) -> Result<()> {
+    // Whether it was there does not matter.
+    let _ = call::run(call::client().args(["builder", "stop"]), b"", CHANGE);
+    let _ = call::run(
+        call::client().args(["builder", "delete", "--force"]),
+        b"",
+        CHANGE,
+    );
+    call::run(call::client().args(start(&build.dns)), b"", BUILDER).map(drop)
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -14,9 +14,9 @@ mod create;
 mod exec;
 mod model;
 mod names;
+mod start;
 mod version;
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,11 +29,11 @@ use serde_json::Value;
 
 use super::attach::{spawn, spawn_exec, spawn_on_terminal};
 use super::problem::{Problem, Result};
-use super::request::{HOME_LABEL, ROLE_LABEL, RUN_LABEL, Request, SERVICE_LABEL};
+use super::request::{HOME_LABEL, RUN_LABEL, Request};
 use super::script::FAILED;
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, child, copy, steps, tty,
+    Network, Runtime, ServiceSpec, WORKSPACE, child, copy, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
@@ -43,20 +43,12 @@ const CREATE: Duration = Duration::from_secs(120);
 const CHANGE: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(20);
 const PULL: Duration = Duration::from_secs(3600);
-const BUILD: Duration = Duration::from_secs(4 * 3600);
-const BUILDER: Duration = Duration::from_secs(300);
 
-/// How long a container may take from its start until it has its address.
-const START: Duration = Duration::from_secs(60);
-
-/// How long to wait between looks at something that is about to come.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long to wait before a request is made again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// So many tries has a request that may not have been heard.
 const TRIES: u32 = 3;
-
-/// So much of a failed build is looked at for its reason.
-const LAST_LINES: usize = 40;
 
 /// The driver. `dir`: where the run that it is for keeps what its container sees of this host.
 pub(super) struct Apple {
@@ -131,7 +123,7 @@ impl Apple {
             if left == 0 || !problem.may_pass() || began.elapsed() >= patience {
                 return Err(problem);
             }
-            std::thread::sleep(LOOK * 4);
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -170,76 +162,6 @@ impl Apple {
         match Self::is_running(handle)? {
             true => Err(problem),
             false => Ok(()),
-        }
-    }
-
-    /// Waits until a container that a client is starting has its address, or the client has ended: then
-    /// there is somebody who says why.
-    fn wait_for_address(handle: &str, attached: &Attached) {
-        let deadline = Instant::now() + START;
-        while Instant::now() < deadline && !attached.client.has_ended() {
-            let all = call::ask_json(&["inspect", handle]).unwrap_or_default();
-            let mut running = model::elements(&all).filter(|one| model::is_running(one));
-            if running.any(|one| model::has_address(one)) {
-                return;
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    /// Tells a run's own container, if it runs, where its services are; and lets its command begin.
-    fn publish_names(run: &str, network: &str) -> Result<()> {
-        let all = Self::list(ResourceKind::Container)?;
-        let of_run =
-            |one: &&Value| model::label(one, RUN_LABEL) == Some(run) && model::is_running(one);
-        let role = |one: &Value, role: &str| model::label(one, ROLE_LABEL) == Some(role);
-        let Some(main) = model::elements(&all)
-            .filter(of_run)
-            .find(|one| role(one, create::MAIN))
-        else {
-            return Ok(());
-        };
-        let mut client = call::client();
-        client.args([
-            "exec",
-            "--user",
-            "0:0",
-            model::id(main),
-            "/bin/sh",
-            "-c",
-            names::PUBLISH,
-            "moat",
-        ]);
-        for service in model::elements(&all)
-            .filter(of_run)
-            .filter(|one| role(one, create::SERVICE))
-        {
-            let name = model::label(service, SERVICE_LABEL).unwrap_or_default();
-            if let Some(address) = model::address(service, network) {
-                client.arg(names::line(address, name));
-            }
-        }
-        call::run(&mut client, b"", CHANGE).map(drop)
-    }
-
-    /// Lets the command of a run begin, now that its services have addresses.
-    fn let_go(spec: &ContainerSpec, network: &str, attached: &Attached) -> Result<()> {
-        let deadline = Instant::now() + START;
-        Self::wait_for_address(&spec.handle, attached);
-        loop {
-            if attached.client.has_ended() {
-                return Ok(());
-            }
-            match Self::publish_names(&spec.run_label, network) {
-                // It may have been about to run.
-                Err(problem)
-                    if Instant::now() < deadline
-                        && !matches!(problem, Problem::Unreachable(..)) =>
-                {
-                    std::thread::sleep(LOOK * 4);
-                }
-                result => return result,
-            }
         }
     }
 
@@ -284,37 +206,6 @@ impl Apple {
             }
             problem => problem,
         }
-    }
-
-    /// Builds once. What the builder said last, if it failed.
-    fn attempt(
-        args: &[String],
-        tell: &mut dyn FnMut(BuildEvent<'_>),
-        going_on: &dyn Fn() -> bool,
-    ) -> Result<Option<String>> {
-        let mut last = VecDeque::with_capacity(LAST_LINES);
-        let mut client = call::client();
-        let ended = child::stream(client.args(args), BUILD, going_on, &mut |line| {
-            if last.len() == LAST_LINES {
-                last.pop_front();
-            }
-            last.push_back(line.to_owned());
-            tell(steps::event(line));
-        });
-        let ended = ended.map_err(|error| call::failed(&error))?;
-        Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
-    }
-
-    /// Starts the builder anew, after its connection broke.
-    fn restart_builder(build: &ImageBuild) -> Result<()> {
-        // Whether it was there does not matter.
-        let _ = call::run(call::client().args(["builder", "stop"]), b"", CHANGE);
-        let _ = call::run(
-            call::client().args(["builder", "delete", "--force"]),
-            b"",
-            CHANGE,
-        );
-        call::run(call::client().args(build::start(&build.dns)), b"", BUILDER).map(drop)
     }
 }
 
@@ -395,13 +286,13 @@ impl Runtime for Apple {
         remove_tree(&staging).map_err(failed)?;
         let staged = build::stage(build, &staging).map_err(failed)?;
         let args = build::args(build, &staged);
-        let built = Self::attempt(&args, tell, going_on).and_then(|last| match last {
+        let built = build::attempt(&args, tell, going_on).and_then(|last| match last {
             Some(last) if classify::is_builders(&last) => {
                 tell(BuildEvent::Line(
                     "the builder went away; it is started anew, and the build once more",
                 ));
-                Self::restart_builder(build)?;
-                Self::attempt(&args, tell, going_on)
+                build::restart(build)?;
+                build::attempt(&args, tell, going_on)
             }
             last => Ok(last),
         });
@@ -474,10 +365,10 @@ impl Runtime for Apple {
             .args(["start", "--attach", handle])
             .stdin(Stdio::null());
         let attached = carry(&mut client, handle)?;
-        Self::wait_for_address(handle, &attached);
+        start::wait_for_address(handle, &attached);
         // One that is started again has another address, and its run goes on.
         if let Some((run, _)) = handle.split_once('-') {
-            Self::publish_names(run, run)?;
+            start::publish_names(run, run)?;
         }
         Ok(attached)
     }
@@ -545,7 +436,8 @@ impl Runtime for Apple {
                 let mut client = tty::command(call::program().unwrap_or("container"));
                 client.args(["start", "--attach", "--interactive", &spec.handle]);
                 let manner = manner(&spec.handle);
-                spawn_on_terminal(&mut client, manner, size).map_err(failed)?
+                spawn_on_terminal(&mut client, manner, size, tty::leave_output_alone)
+                    .map_err(failed)?
             }
             (None, stdin) => {
                 let mut client = call::client();
@@ -560,7 +452,7 @@ impl Runtime for Apple {
             }
         };
         if let Some(network) = &spec.network
-            && let Err(problem) = Self::let_go(spec, network, &attached)
+            && let Err(problem) = start::let_go(spec, network, &attached)
         {
             attached.client.detach();
             return Err(problem);

@@ -138,7 +138,7 @@ mod tests {
         "containerPort":80,"proto":"tcp","count":1}]}}]"#;
     const NEW: &str = r#"[{"id":"run_1","configuration":{"id":"run_1","labels":{"moat.run":"run_1"},
         "publishedPorts":[{"hostPort":4100,"containerPort":80}],"networks":[{"network":"n1"}]},
-        "status":{"state":"running","startedDate":"2026-06-05T10:01:18Z","networks":[{"network":"default",
+        "status":{"state":"running","startedDate":"2026-06-05T09:47:58Z","networks":[{"network":"default",
         "ipv4Address":"192.168.64.9/24"},{"network":"n1","ipv4Address":"192.168.64.3/24"}]},"more":null}]"#;
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
                 started_at
                     .unwrap()
                     .to_string()
-                    .starts_with("2026-06-05T10:01:18")
+                    .starts_with("2026-06-05T09:47:58")
             );
             assert_eq!(ports, [(80, 4100)]);
         }

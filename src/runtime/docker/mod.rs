@@ -382,7 +382,7 @@ impl Runtime for Docker {
             command.args(["start", "--attach", "--interactive", "--detach-keys"]);
             command.arg(OsStr::from_bytes(NO_KEYS)).arg(&spec.handle);
             let manner = Box::new(manner::Attachment);
-            return attach::spawn_on_terminal(&mut command, manner, size)
+            return attach::spawn_on_terminal(&mut command, manner, size, |_| Ok(()))
                 .map_err(|error| failed(&error));
         }
         let mut command = self.command();
