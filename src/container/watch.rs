@@ -4,7 +4,7 @@
 //! asked again, never taken for an exit. What the end means, and what follows, is for its caller.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::capture::Capture;
 use super::{Watched, beginning};
@@ -21,6 +21,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Watch {
     watched: Arc<dyn Watched>,
     pace: Pace,
+    began: Instant,
     /// Since when output may be missing, and why.
     broken: Option<(Timestamp, String)>,
     attach_end: AttachEnd,
@@ -40,6 +41,7 @@ impl Watch {
         let last = || watched.capture().last_kept().or(watched.started_at());
         Watch {
             pace,
+            began: Instant::now(),
             broken: None,
             attach_end: AttachEnd::Whole,
             away: false,
@@ -132,6 +134,11 @@ impl Watch {
     /// It has yet to start. If the client that is to start it has ended it will not start any more.
     fn not_started(&mut self, ended: bool) -> Option<Exit> {
         if !ended {
+            let limit = self.watched.runtime().start_limit();
+            if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+                // That ends the output, and we come here again.
+                self.capture().detach();
+            }
             return None;
         }
         let end = self.attachment_end();

@@ -150,6 +150,11 @@ pub(crate) trait Runtime: Send + Sync {
         true
     }
 
+    /// How long a client may take to start a container before it is given up. Not set: as long as it likes.
+    fn start_limit(&self) -> Option<Duration> {
+        None
+    }
+
     /// Asks the workload to end, and kills it after `grace`. Blocks until it has ended.
     /// Fine if it has ended already, or is gone.
     fn stop(&self, handle: &str, grace: Duration) -> Result<()>;

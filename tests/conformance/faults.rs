@@ -174,6 +174,20 @@ pub(crate) fn an_inspect_that_hangs(moat: &Moat) {
     assert_runs_well(moat);
 }
 
+/// So has the start of a container.
+pub(crate) fn a_start_that_hangs(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["start"],"count":1,"do":"hang"}"#);
+    let done = moat
+        .run(["true"])
+        .deadline(Duration::from_secs(120))
+        .stderr_contains("the container was not started")
+        .status(125);
+    assert!(done.took < Duration::from_secs(100), "{done}");
+    let record = moat.record(&moat.only_id());
+    assert_eq!(record["reason"], "start-error", "{record:#}");
+    assert!(record["cleaned_at"].is_string());
+}
+
 pub(crate) fn a_delete_that_is_refused_at_first(moat: &Moat) {
     moat.apple_fault(r#"{"match":["delete"],"count":2,"do":"stopping-delete"}"#);
     assert_runs_well(moat);

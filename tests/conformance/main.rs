@@ -257,6 +257,11 @@ mod apple_only_tests {
             }
         };
     }
+    // It takes a minute, in which nothing depends on the version.
+    mod once {
+        use super::{Runtime, on};
+        on_apple! { apple_1_2 "1.2.2" faults { a_start_that_hangs } }
+    }
     in_version! { apple_0_9 "0.9.0" }
     in_version! { apple_0_10 "0.10.0" }
     in_version! { apple_0_12 "0.12.3" }

@@ -475,6 +475,11 @@ impl Runtime for Apple {
         false
     }
 
+    /// The client may hang, whatever becomes of the container.
+    fn start_limit(&self) -> Option<Duration> {
+        Some(start::LIMIT)
+    }
+
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         let seconds = grace.as_secs().to_string();
         let mut client = call::client();

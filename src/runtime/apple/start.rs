@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::super::problem::{Problem, Result};
 use super::super::request::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
 use super::super::{Attached, ContainerSpec};
@@ -12,7 +10,7 @@ use super::{CHANGE, call, create, model, names};
 use crate::store::ResourceKind;
 
 /// How long a container may take from its start until it has its address.
-const START: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long to wait between looks at something that is about to come.
 const LOOK: Duration = Duration::from_millis(50);
@@ -20,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Waits until a container that a client is starting has its address, or the client has ended: then
 /// there is somebody who says why.
 pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
-    let deadline = Instant::now() + START;
+    let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline && !attached.client.has_ended() {
         let all = call::ask_json(&["inspect", handle]).unwrap_or_default();
         let mut running = model::elements(&all).filter(|one| model::is_running(one));
@@ -31,56 +29,52 @@ pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
     }
 }
 
-/// Tells a run's own container, if it runs, where its services are; and lets its command begin.
-pub(super) fn publish_names(run: &str, network: &str) -> Result<()> {
+/// Tells a run's own container where its services are, and lets its command begin. False: it does not run.
+pub(super) fn publish_names(run: &str, network: &str) -> Result<bool> {
     let all = super::Apple::list(ResourceKind::Container)?;
-    let of_run = |one: &&Value| model::label(one, RUN_LABEL) == Some(run) && model::is_running(one);
-    let role = |one: &Value, role: &str| model::label(one, ROLE_LABEL) == Some(role);
-    let Some(main) = model::elements(&all)
-        .filter(of_run)
-        .find(|one| role(one, create::MAIN))
-    else {
-        return Ok(());
+    let of_role = |role: &'static str| {
+        let running = model::elements(&all).filter(|one| model::is_running(one));
+        let of_run = running.filter(|one| model::label(one, RUN_LABEL) == Some(run));
+        of_run.filter(move |one| model::label(one, ROLE_LABEL) == Some(role))
+    };
+    let Some(main) = of_role(create::MAIN).next() else {
+        return Ok(false);
     };
     let mut client = call::client();
-    client.args([
-        "exec",
-        "--user",
-        "0:0",
-        model::id(main),
-        "/bin/sh",
-        "-c",
-        names::PUBLISH,
-        "moat",
-    ]);
-    for service in model::elements(&all)
-        .filter(of_run)
-        .filter(|one| role(one, create::SERVICE))
-    {
+    client.args(["exec", "--user", "0:0", model::id(main)]);
+    client.args(["/bin/sh", "-c", names::PUBLISH, "moat"]);
+    for service in of_role(create::SERVICE) {
         let name = model::label(service, SERVICE_LABEL).unwrap_or_default();
-        if let Some(address) = model::address(service, network) {
-            client.arg(names::line(address, name));
-        }
+        match model::address(service, network) {
+            Some(address) => client.arg(names::line(address, name)),
+            None => {
+                let message = format!("the service {name} has no address");
+                return Err(Problem::Transient(message));
+            }
+        };
     }
-    call::run(&mut client, b"", CHANGE).map(drop)
+    call::run(&mut client, b"", CHANGE).map(|_| true)
 }
 
 /// Lets the command of a run begin, now that its services have addresses.
 pub(super) fn let_go(spec: &ContainerSpec, network: &str, attached: &Attached) -> Result<()> {
-    let deadline = Instant::now() + START;
+    let deadline = Instant::now() + LIMIT;
     wait_for_address(&spec.handle, attached);
-    loop {
-        if attached.client.has_ended() {
-            return Ok(());
-        }
+    while !attached.client.has_ended() {
+        let late = Instant::now() >= deadline;
         match publish_names(&spec.run_label, network) {
-            // It may have been about to run.
-            Err(problem)
-                if Instant::now() < deadline && !matches!(problem, Problem::Unreachable(..)) =>
-            {
-                std::thread::sleep(LOOK * 4);
+            Ok(true) => return Ok(()),
+            Ok(false) if late => {
+                let message = "the container was asked to start, and does not run";
+                return Err(Problem::Transient(message.to_owned()));
             }
-            result => return result,
+            Err(problem) if late || matches!(problem, Problem::Unreachable(..)) => {
+                return Err(problem);
+            }
+            // It is about to run.
+            _ => std::thread::sleep(LOOK * 4),
         }
     }
+    // It says why.
+    Ok(())
 }
