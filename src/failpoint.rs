@@ -4,6 +4,7 @@
 //! - `MOAT_CHECKPOINT=NAME` and `MOAT_CHECKPOINT_DIR=DIR`: a process that reaches checkpoint NAME
 //!   writes `DIR/NAME` with its pid, and waits there until it is killed or the file is removed.
 //! - `MOAT_FAULT=no-locks`: the filesystem refuses locks.
+//! - `MOAT_FAULT=panic`: who reaches checkpoint NAME panics there.
 
 use std::io;
 
@@ -14,6 +15,9 @@ pub(crate) fn checkpoint(name: &str) {
     let Some(dir) = std::env::var_os("MOAT_CHECKPOINT_DIR").filter(|_| wanted) else {
         return;
     };
+    if std::env::var("MOAT_FAULT").is_ok_and(|fault| fault == "panic") {
+        panic!("as the checkpoint {name} wants it");
+    }
     let marker = std::path::Path::new(&dir).join(name);
     if marker.exists() {
         return;

@@ -122,10 +122,15 @@ const EXEC: Command = Command {
 Runs CMD in the container of RUN, as the same user and with the same environment, or in one of its \
 services. Its output streams to stdout and stderr and is kept, for 'moat logs RUN --exec NUMBER'; \
 -v tells the number. The exit code is the command's own.\n\
-Without -i the stdin of the command is empty. With -i it gets the bytes of the pipe or file on \
-stdin, then end of file. A first Ctrl-C ends the command and what it has started, a second one \
-kills it; the run goes on.",
+Without -i the stdin of the command is empty. With -i it gets the terminal, if stdin is one, as \
+'moat run -i' does, with the same escape: Ctrl-/ k ends the command. Else it gets the bytes of the \
+pipe or file on stdin, then end of file. A first Ctrl-C ends a command without a terminal and what \
+it has started, a second one kills it; the run goes on.",
     examples: &[
+        (
+            "moat exec -it tests -- bash",
+            "Look around in the run 'tests'.",
+        ),
         (
             "moat exec tests -- ps aux",
             "See what runs in the run 'tests'.",
@@ -141,6 +146,7 @@ kills it; the run goes on.",
     ],
     flags: &[
         &flags::EXEC_INTERACTIVE,
+        &flags::EXEC_TTY,
         &flags::EXEC_ENV,
         &flags::EXEC_SERVICE,
         &flags::WORKDIR,

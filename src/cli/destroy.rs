@@ -54,12 +54,12 @@ fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
         &format!("{which} holds the only copy of its workspace. Remove it?"),
         &hint,
     )
-    .map_err(|error| Error {
-        message: format!(
+    .map_err(|error| {
+        let message = format!(
             "{which} holds the only copy of its workspace; {}",
             error.message
-        ),
-        ..error
+        );
+        error.with_message(message)
     })
 }
 

@@ -54,7 +54,7 @@ fn home() -> Check {
     let trial = Home::locate().and_then(|home| home.trial().map(|()| home));
     let (ok, found, hint) = match trial {
         Ok(home) => (true, home.root().display().to_string(), None),
-        Err(error) => (false, error.message, error.hint),
+        Err(error) => (false, error.message.clone(), error.hint.clone()),
     };
     Check {
         what: "MOAT_HOME".to_owned(),
@@ -74,7 +74,7 @@ fn configuration() -> Check {
     });
     let (ok, found, hint) = match loaded {
         Ok(_) => (true, "fine".to_owned(), None),
-        Err(error) => (false, error.message, error.hint),
+        Err(error) => (false, error.message.clone(), error.hint.clone()),
     };
     Check {
         what: "configuration".to_owned(),

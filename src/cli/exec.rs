@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::args::Args;
-use super::{flags, interrupts, output, run, select};
+use super::interactive::{self, Interactive, Workload};
+use super::{files, flags, interrupts, output, run, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
 use crate::run::{Ender, Exec};
 use crate::store::Home;
+use crate::term::pty::Size;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let id = select::one(&args.positional()[0], &home)?;
-    let exec = wish(args)?;
+    let (exec, terminal) = wish(args, &home)?;
     let record = home.run(&id).require()?;
     select::adopt(&home, std::iter::once(&record));
     if let Some(name) = &exec.service {
@@ -23,7 +25,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let ender = Ender::default();
     let first = obey_signals(&ender)?;
-    let done = crate::run::exec(&home, &record, exec, &ender)?;
+    let session = terminal.map(|terminal| terminal.begin(Arc::new(ender.clone())));
+    let done = crate::run::exec(&home, &record, exec, &ender);
+    if let Some(session) = session {
+        session.end();
+    }
+    let done = done?;
     if let Some(why) = &done.log.missing_why {
         output::warning(&format!("what it printed is not kept completely: {why}"));
     }
@@ -48,7 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     })
 }
 
-fn wish(args: &Args) -> Result<Exec> {
+/// What is wanted, and our terminal, if that is to be the command's.
+fn wish(args: &Args, home: &Home) -> Result<(Exec, Option<Interactive>)> {
     let text = |flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default().iter().map(AsRef::as_ref);
     let command = run::all_text(command, "the command")?;
@@ -67,18 +75,66 @@ fn wish(args: &Args) -> Result<Exec> {
         env.retain(|(earlier, _)| *earlier != name);
         env.push((name, value));
     }
-    let stdin = args
-        .has(&flags::EXEC_INTERACTIVE)
-        .then(run::stdin)
-        .transpose()?;
-    Ok(Exec {
+    let mut exec = Exec {
         service: text(&flags::EXEC_SERVICE)?,
         command,
         env,
         workdir,
-        stdin,
+        stdin: None,
+        terminal: None,
         stream: !args.has(&flags::JSON),
-    })
+    };
+    let session = match wants_terminal(args)? {
+        true => Some(offer_terminal(&mut exec, home)?),
+        false => None,
+    };
+    if session.is_none() && args.has(&flags::EXEC_INTERACTIVE) {
+        exec.stdin = Some(run::stdin()?);
+    }
+    Ok((exec, session))
+}
+
+/// Whether the command is to have our terminal.
+fn wants_terminal(args: &Args) -> Result<bool> {
+    let (interactive, tty) = (
+        args.has(&flags::EXEC_INTERACTIVE),
+        args.has(&flags::EXEC_TTY),
+    );
+    let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
+    if tty && !is_terminal {
+        return Err(Error::usage("--tty needs a terminal on stdin")
+            .hint("give it a pipe or a file without --tty: moat exec RUN -i -- CMD < FILE"));
+    }
+    if !is_terminal || !(interactive || tty) {
+        return Ok(false);
+    }
+    if args.has(&flags::JSON) {
+        let message = "--json and -i with a terminal exclude each other";
+        let hint = "leave out one of them, or give -i a pipe or a file";
+        return Err(Error::usage(message).hint(hint));
+    }
+    Interactive::size().map(|_| true)
+}
+
+fn offer_terminal(exec: &mut Exec, home: &Home) -> Result<Interactive> {
+    let (session, typed, terminal) = Interactive::of_exec(files::escape(home)?)?;
+    (exec.stdin, exec.terminal) = (Some(typed), Some(terminal));
+    for (name, value) in interactive::variables() {
+        if !exec.env.iter().any(|(set, _)| *set == name) {
+            exec.env.push((name, value));
+        }
+    }
+    Ok(session)
+}
+
+impl Workload for Ender {
+    fn resize(&self, size: Size) {
+        Ender::resize(self, size);
+    }
+
+    fn end(&self, at_once: bool) {
+        Ender::end(self, at_once);
+    }
 }
 
 /// The first signal ends the command, a second one at once. Where the first one is noted.
@@ -89,7 +145,7 @@ fn obey_signals(ender: &Ender) -> Result<Arc<AtomicI32>> {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let _ = noted.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire);
-            ender.end();
+            ender.end(false);
         }
     });
     Ok(first)

@@ -51,8 +51,7 @@ impl Files {
 
     /// The key that begins an escape in an interactive run, if one does.
     pub(super) fn escape(&self) -> Option<Prefix> {
-        let own = self.defaults.as_ref().and_then(|defaults| defaults.escape);
-        own.unwrap_or(Some(Prefix::default()))
+        prefix(self.defaults.as_ref())
     }
 
     pub(super) fn background(&self) -> bool {
@@ -60,6 +59,16 @@ impl Files {
             .as_ref()
             .is_some_and(|defaults| defaults.background)
     }
+}
+
+/// The same for another command in a run, to which no file of a project applies.
+pub(super) fn escape(home: &Home) -> Result<Option<Prefix>> {
+    Ok(prefix(config::defaults(&home.config())?.as_ref()))
+}
+
+fn prefix(defaults: Option<&config::Defaults>) -> Option<Prefix> {
+    let own = defaults.and_then(|defaults| defaults.escape);
+    own.unwrap_or(Some(Prefix::default()))
 }
 
 /// The host, with the runtime that flag, files or environment name, or else `choose` gives.

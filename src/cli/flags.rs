@@ -212,7 +212,13 @@ pub(crate) static IDLE_LIMIT: Flag = Flag::value(
 pub(crate) static EXEC_INTERACTIVE: Flag = Flag::switch(
     "interactive",
     Some('i'),
-    "Give the command the stdin of moat, which must be a pipe or a file for now.",
+    "Give the command the stdin of moat: the terminal, or the bytes of a pipe or file.",
+);
+
+pub(crate) static EXEC_TTY: Flag = Flag::switch(
+    "tty",
+    Some('t'),
+    "Like -i, but fail where stdin is no terminal.",
 );
 
 pub(crate) static EXEC_ENV: Flag = Flag {

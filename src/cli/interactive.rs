@@ -1,13 +1,13 @@
-//! A run that has this terminal: keys in, the screen out, and the terminal as it was in the end.
+//! A workload that has this terminal: keys in, the screen out, and the terminal as it was in the end.
 //!
-//! What is typed goes through a pipe to the supervisor, but for the escape; what the workload prints comes
-//! through another one. Whoever ends it, however it ends, [`Session::end`] or a handler brings the
-//! terminal back; where we are killed, the supervisor does.
+//! What is typed goes through a pipe, but for the escape: that of a run to its supervisor, that of 'exec' to
+//! ourselves. What a run prints comes through another one. Whoever ends it, however it ends, [`Session::end`]
+//! or a handler brings the terminal back; where we are killed, the supervisor of a run does.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,12 +16,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use signal_hook::consts::{SIGHUP, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::interrupts::{Target, lock};
 use super::output;
 use crate::error::{Error, Kind, Result};
-use crate::run::{FromClient, Link, Output, Streams};
+use crate::failpoint::checkpoint;
+use crate::run::{Output, Streams};
 use crate::term::pty::Size;
-use crate::term::{Escapes, Prefix, Terminal, Typed};
+use crate::term::{Escapes, Prefix, Terminal, Typed, write_all};
 
 /// How long the beginning of a sequence may wait for its rest: less than a person feels.
 const PATIENCE: Timespec = Timespec {
@@ -32,63 +32,82 @@ const PATIENCE: Timespec = Timespec {
 /// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
 const AHEAD: usize = 16 * 1024 * 1024;
 
+const HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and any other key goes to the workload";
+
 /// The terminal, before the workload has it.
 pub(super) struct Interactive {
     terminal: Arc<Terminal>,
     prefix: Option<Prefix>,
-    /// Our ends of the two pipes.
+    /// Our ends of the two pipes. Without the second, somebody else shows what the workload prints.
     input: OwnedFd,
-    output: OwnedFd,
+    output: Option<OwnedFd>,
+}
+
+/// Who has the terminal, for those who want something of it.
+pub(super) trait Workload: Send + Sync {
+    fn resize(&self, size: Size);
+
+    fn end(&self, at_once: bool);
 }
 
 /// The terminal, while the workload has it.
 pub(super) struct Session {
     terminal: Arc<Terminal>,
-    link: Link,
-    screen: JoinHandle<()>,
+    screen: Option<JoinHandle<()>>,
 }
 
 impl Interactive {
-    /// Our terminal and its size; an error if there is none that a workload could have.
+    /// The size of our terminal; an error if there is none that a workload could have.
     pub(super) fn size() -> Result<Size> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
-        let size = Size::of(stdin);
-        match size {
-            Some(size) if rustix::termios::isatty(stdout) => Ok(size),
-            _ => Err(
+        if !rustix::termios::isatty(stdout) {
+            return Err(
                 Error::usage("-i needs a terminal on stdout, too, if stdin is one")
                     .hint("leave out -i, or give it a pipe or a file: moat run -i -- CMD < FILE"),
-            ),
+            );
         }
+        Ok(Size::of(stdin).unwrap_or_default())
     }
 
-    /// Prepares for the workload; also the streams that the supervisor gets.
-    pub(super) fn prepare(prefix: Option<Prefix>) -> Result<(Interactive, Streams)> {
-        let failed = |error: io::Error| {
-            let reason = crate::error::reason(&error);
-            Error::new(Kind::Failed, format!("cannot use the terminal: {reason}"))
-        };
-        let terminal = Terminal::new(rustix::stdio::stdin()).map_err(failed)?;
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()));
-        let ((typed, input), (output, shown)) = (pipe()?, pipe()?);
-        rustix::io::ioctl_fionbio(&input, true).map_err(|error| failed(error.into()))?;
-        let copy = terminal.fd().try_clone().map_err(failed)?;
+    /// Prepares for a run; also the streams that its supervisor gets.
+    pub(super) fn of_run(prefix: Option<Prefix>) -> Result<(Interactive, Streams)> {
+        let (mut interactive, typed) = Interactive::new(prefix).map_err(|error| failed(&error))?;
+        let pipe = pipe_with(PipeFlags::CLOEXEC);
+        let (output, shown) = pipe.map_err(|error| failed(&error.into()))?;
+        interactive.output = Some(output);
+        let copy = interactive.terminal.fd().try_clone();
         let streams = Streams {
             stdin: Some(typed),
-            terminal: Some(copy),
+            terminal: Some(copy.map_err(|error| failed(&error))?),
             output: Output::To(shown),
-        };
-        let interactive = Interactive {
-            terminal,
-            prefix,
-            input,
-            output,
         };
         Ok((interactive, streams))
     }
 
-    /// The workload runs: it has the terminal from here on.
-    pub(super) fn begin(self, link: Link, target: Arc<Mutex<Target>>) -> Session {
+    /// Prepares for another command in a run; also what will be typed, and the terminal, which it shows its
+    /// output on by itself.
+    pub(super) fn of_exec(prefix: Option<Prefix>) -> Result<(Interactive, OwnedFd, Arc<Terminal>)> {
+        let new = Interactive::new(prefix);
+        let (interactive, typed) = new.map_err(|error| failed(&error))?;
+        let terminal = Arc::clone(&interactive.terminal);
+        Ok((interactive, typed, terminal))
+    }
+
+    fn new(prefix: Option<Prefix>) -> io::Result<(Interactive, OwnedFd)> {
+        let terminal = Terminal::new(rustix::stdio::stdin())?;
+        let (typed, input) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&input, true)?;
+        let interactive = Interactive {
+            terminal,
+            prefix,
+            input,
+            output: None,
+        };
+        Ok((interactive, typed))
+    }
+
+    /// The workload has the terminal from here on.
+    pub(super) fn begin(self, workload: Arc<dyn Workload>) -> Session {
         let Interactive {
             terminal,
             prefix,
@@ -99,35 +118,43 @@ impl Interactive {
         output::set_raw(true);
         let _ = terminal.make_raw();
         // It may have another size by now.
-        tell_size(&terminal, &link);
-        obey(&terminal, &link, &target);
-        let screen = {
+        workload.resize(terminal.size());
+        obey(&terminal, &workload);
+        let screen = output.map(|output| {
             let terminal = Arc::clone(&terminal);
             std::thread::spawn(move || show(&output, &terminal))
-        };
+        });
         let keyboard = Keyboard {
             escapes: Escapes::new(prefix),
             waiting: VecDeque::new(),
-            target,
+            workload,
         };
         let typed = Arc::clone(&terminal);
         std::thread::spawn(move || keyboard.pass_on(&typed, &input));
-        Session {
-            terminal,
-            link,
-            screen,
-        }
+        Session { terminal, screen }
     }
 }
 
 impl Session {
     /// The workload has ended: what it printed is shown, and the terminal is as it was.
     pub(super) fn end(self) {
-        let _ = self.screen.join();
+        if let Some(screen) = self.screen {
+            let _ = screen.join();
+        }
         self.terminal.restore();
         output::set_raw(false);
-        self.link.tell(FromClient::Restored);
     }
+}
+
+/// The variables that tell a workload what it may send to our terminal.
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+    let names = ["TERM", "COLORTERM"].into_iter();
+    names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+}
+
+fn failed(error: &io::Error) -> Error {
+    let reason = crate::error::reason(error);
+    Error::new(Kind::Failed, format!("cannot use the terminal: {reason}"))
 }
 
 fn restore_on_panic(terminal: &Arc<Terminal>) {
@@ -136,45 +163,40 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
     std::panic::set_hook(Box::new(move |panic| {
         terminal.restore();
         usual(panic);
+        // Whichever thread it is: without it there is no session.
+        std::process::abort();
     }));
 }
 
-fn tell_size(terminal: &Terminal, link: &Link) {
-    if let Some(size) = Size::of(terminal.fd()) {
-        link.tell(FromClient::Size(size));
-    }
-}
-
 /// Signals that concern the terminal.
-fn obey(terminal: &Arc<Terminal>, link: &Link, target: &Arc<Mutex<Target>>) {
+fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
     let Ok(mut signals) = Signals::new([SIGWINCH, SIGHUP, SIGTSTP]) else {
         return;
     };
-    let (terminal, link, target) = (Arc::clone(terminal), link.clone(), Arc::clone(target));
+    let (terminal, workload) = (Arc::clone(terminal), Arc::clone(workload));
     std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
                 // The terminal is gone, and with it who used it.
-                SIGHUP => lock(&target).end(false),
+                SIGHUP => workload.end(false),
                 SIGTSTP => {
                     let left_on = terminal.leave();
                     let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
                     terminal.come_back(&left_on);
-                    redraw(&terminal, &link);
+                    redraw(&terminal, &*workload);
                 }
-                _ => tell_size(&terminal, &link),
+                _ => workload.resize(terminal.size()),
             }
         }
     });
 }
 
 /// Makes the workload draw its screen anew, by telling it of a size that it has not.
-fn redraw(terminal: &Terminal, link: &Link) {
-    if let Some(size) = Size::of(terminal.fd()) {
-        let rows = if size.rows > 1 { size.rows - 1 } else { 2 };
-        link.tell(FromClient::Size(Size { rows, ..size }));
-        link.tell(FromClient::Size(size));
-    }
+fn redraw(terminal: &Terminal, workload: &dyn Workload) {
+    let size = terminal.size();
+    let rows = if size.rows > 1 { size.rows - 1 } else { 2 };
+    workload.resize(Size { rows, ..size });
+    workload.resize(size);
 }
 
 /// Shows what the workload prints, until all of it is shown.
@@ -188,25 +210,10 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
             Err(_) => return,
         };
         terminal.watch(&buffer[..count]);
-        if write_all(terminal.fd().as_fd(), &buffer[..count]).is_err() {
+        if write_all(terminal.fd(), &buffer[..count]).is_err() {
             return;
         }
     }
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-                let _ = poll(&mut fds, None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// What is typed, on its way.
@@ -214,7 +221,7 @@ struct Keyboard {
     escapes: Escapes,
     /// For a workload that does not read yet: the escape must come through all the same.
     waiting: VecDeque<u8>,
-    target: Arc<Mutex<Target>>,
+    workload: Arc<dyn Workload>,
 }
 
 impl Keyboard {
@@ -226,14 +233,14 @@ impl Keyboard {
             };
             if typed {
                 match rustix::io::read(terminal.fd(), &mut buffer) {
-                    Ok(0) => return lock(&self.target).end(false),
+                    Ok(0) => return self.workload.end(false),
                     Ok(count) => {
                         let typed = self.escapes.take(&buffer[..count]);
                         self.obey(typed);
                     }
                     Err(Errno::INTR | Errno::AGAIN) => {}
                     // The terminal is gone.
-                    Err(_) => return lock(&self.target).end(false),
+                    Err(_) => return self.workload.end(false),
                 }
             } else if !can_pass {
                 let typed = self.escapes.let_go();
@@ -268,11 +275,12 @@ impl Keyboard {
         for typed in typed {
             match typed {
                 Typed::Bytes(bytes) => self.waiting.extend(bytes),
-                Typed::Stop => lock(&self.target).end(false),
-                Typed::Kill => lock(&self.target).end(true),
-                Typed::Help => output::say(
-                    "moat: k stops the run, K kills it; the prefix again sends it, and any other key goes to the run",
-                ),
+                Typed::Stop => self.workload.end(false),
+                Typed::Kill => self.workload.end(true),
+                Typed::Help => {
+                    checkpoint("escape-help");
+                    output::say(HELP);
+                }
             }
         }
     }

@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::files::{Files, host};
-use super::interactive::{Interactive, Session};
+use super::interactive::{self, Interactive, Session, Workload};
 use super::interrupts::{Interrupts, Target, interrupted, lock};
 use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Plan, Request, Variable};
-use crate::run::{self, Connection, FromClient, Output, Streams, ToClient};
+use crate::run::{self, Connection, FromClient, Link, Output, Streams, ToClient};
 use crate::runtime;
 use crate::store::{Ended, Home, Name, Reason, RunId, WorkspaceMode};
 use crate::term::Prefix;
+use crate::term::pty::Size;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
     }
-    offer_terminal(args, &mut plan, host.runtime)?;
+    offer_terminal(args, &mut plan)?;
     let named_after = |service: &&plan::Service| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     remarks(args, &plan, host.runtime, builds);
@@ -59,7 +60,7 @@ fn carry_out(
     let interrupts = Interrupts::new()?;
     let (terminal, streams) = match plan.terminal {
         Some(_) => {
-            let (terminal, streams) = Interactive::prepare(escape)?;
+            let (terminal, streams) = Interactive::of_run(escape)?;
             (Some(terminal), streams)
         }
         None => (None, streams(args, &plan)?),
@@ -100,7 +101,7 @@ fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
 }
 
 /// Gives the workload our terminal, if we have one and it is to be interactive.
-fn offer_terminal(args: &Args, plan: &mut Plan, runtime: runtime::Name) -> Result<()> {
+fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
     if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Ok(());
     }
@@ -115,19 +116,9 @@ fn offer_terminal(args: &Args, plan: &mut Plan, runtime: runtime::Name) -> Resul
             );
         }
     }
-    if !runtime.has_images() {
-        let message = format!("-i with a terminal does not work on {runtime} yet");
-        return Err(Error::usage(message).hint(format!(
-            "give it a pipe or a file, or use --runtime {}",
-            runtime::Name::Docker
-        )));
-    }
     plan.terminal = Some(Interactive::size()?);
-    // What the workload may send to it.
-    for name in ["TERM", "COLORTERM"] {
-        let is_set = plan.env.iter().any(|set| set.name == name);
-        if let (false, Ok(value)) = (is_set, std::env::var(name)) {
-            let name = name.to_owned();
+    for (name, value) in interactive::variables() {
+        if !plan.env.iter().any(|set| set.name == name) {
             plan.env.push(Variable { name, value });
         }
     }
@@ -204,10 +195,6 @@ pub(super) fn all_text<'a>(
 
 pub(super) fn stdin() -> Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
-    if rustix::termios::isatty(stdin) {
-        return Err(Error::usage("-i with a terminal is not supported yet")
-            .hint("give it a pipe or a file: moat run -i -- CMD < FILE"));
-    }
     stdin.try_clone_to_owned().map_err(|error| {
         let reason = crate::error::reason(&error);
         Error::new(Kind::Failed, format!("cannot use stdin: {reason}"))
@@ -235,6 +222,22 @@ fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
     output::detail(args, &format!("runtime {runtime}, image {image}"));
 }
 
+/// A run that has our terminal.
+struct RunOnTerminal {
+    link: Link,
+    target: Arc<Mutex<Target>>,
+}
+
+impl Workload for RunOnTerminal {
+    fn resize(&self, size: Size) {
+        self.link.tell(FromClient::Size(size));
+    }
+
+    fn end(&self, at_once: bool) {
+        lock(&self.target).end(at_once);
+    }
+}
+
 /// What the client knows while it listens to the supervisor.
 struct Client<'a> {
     args: &'a Args,
@@ -248,7 +251,7 @@ struct Client<'a> {
     output_closed: bool,
     /// Our terminal, if the workload is to have it; then, while it has it.
     terminal: Option<Interactive>,
-    session: Option<Session>,
+    session: Option<(Session, Link)>,
 }
 
 impl<'a> Client<'a> {
@@ -291,9 +294,7 @@ impl<'a> Client<'a> {
                     }
                     let link = connection.link();
                     link.tell(FromClient::Announced);
-                    let target = Arc::clone(&self.target);
-                    let terminal = self.terminal.take();
-                    self.session = terminal.map(|terminal| terminal.begin(link, target));
+                    self.begin_session(link);
                 }
                 ToClient::OutputClosed { stream } if stream == "stdout" => {
                     self.output_closed = true;
@@ -390,10 +391,23 @@ impl<'a> Client<'a> {
             .unwrap_or_else(|| Error::new(Kind::Failed, "the run could not be started"))
     }
 
+    /// The terminal is the workload's, if it is to have it.
+    fn begin_session(&mut self, link: Link) {
+        let Some(terminal) = self.terminal.take() else {
+            return;
+        };
+        let workload = RunOnTerminal {
+            link: link.clone(),
+            target: Arc::clone(&self.target),
+        };
+        self.session = Some((terminal.begin(Arc::new(workload)), link));
+    }
+
     /// The terminal is ours again.
     fn end_session(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some((session, link)) = self.session.take() {
             session.end();
+            link.tell(FromClient::Restored);
         }
     }
 

@@ -68,7 +68,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
             runtime: name.as_str(),
             version,
             problem: error.as_ref().map(|error| error.message.clone()),
-            hint: error.and_then(|error| error.hint),
+            hint: error.and_then(|error| error.into_parts().hint),
         }
     };
     // Which one is for another system is nobody's concern here, unless somebody has put it here.

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::settings::checked;
 use super::value;
+use crate::json::reads;
 use crate::yaml::{Node, Placed, Source, Value, shown};
 
 /// The names of the limits that engines know.
@@ -42,12 +43,14 @@ pub(crate) struct Container {
 }
 
 /// A limit of each process. Not set: none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Ulimit {
     pub(crate) name: String,
     pub(crate) soft: Option<u64>,
     pub(crate) hard: Option<u64>,
 }
+
+reads!(Ulimit { name, soft, hard });
 
 impl Container {
     pub(super) fn read(source: &Source, node: &Node) -> Container {

@@ -924,7 +924,7 @@ fn the_file_is_called_as_people_call_it() {
     let dir = TempDir::new();
     let call = |shown: &str| {
         let file = project(dir.path(), Path::new(shown)).unwrap().unwrap();
-        file.source.finish().unwrap_err().message
+        file.source.finish().unwrap_err().into_parts().message
     };
     dir.write("agent.yaml", "a: 1\n");
     assert_eq!(call("."), "agent.yaml:1:1: unknown key 'a'");
@@ -953,7 +953,11 @@ fn defaults_are_as_strict() {
         let defaults = defaults(&path).unwrap().unwrap();
         (
             defaults.background,
-            defaults.file.source.finish().map_err(|error| error.message),
+            defaults
+                .file
+                .source
+                .finish()
+                .map_err(|error| error.into_parts().message),
         )
     };
     assert!(read("run: {background: true}\n").0);

@@ -332,9 +332,7 @@ impl Capture {
         let deadline = Instant::now() + patience;
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
             if Instant::now() >= deadline {
-                if let Some(client) = lock(&self.attachment).as_ref() {
-                    client.detach();
-                }
+                self.detach();
                 self.wait(Duration::from_secs(5));
                 return false;
             }

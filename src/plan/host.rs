@@ -200,10 +200,9 @@ impl Host {
         };
         let real = fs::canonicalize(path).map_err(|error| failed(&crate::error::reason(&error)))?;
         if real.starts_with(&self.home) {
-            return Err(Error {
-                hint: None,
-                ..failed("it is moat's own directory, or in it")
-            });
+            let mut error = failed("it is moat's own directory, or in it");
+            error.hint = None;
+            return Err(error);
         }
         match real.to_str() {
             Some(_) => Ok(real),

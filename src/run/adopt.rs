@@ -75,13 +75,10 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<Inspected> {
     loop {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
-        let pending = match state {
-            Inspected::Missing => false,
-            Inspected::Created => matches!(record.state, State::Starting | State::Stopping),
-            Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => false,
-        };
+        let starts = matches!(record.state, State::Starting | State::Stopping);
         let mut resources = record.resources.iter();
-        let pending = pending || resources.any(|made| cleanup::may_come(runtime, run.dir(), made));
+        let pending = (starts && state == Inspected::Created)
+            || resources.any(|made| cleanup::may_come(runtime, run.dir(), made));
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
             return Ok(state);
         }
@@ -158,8 +155,8 @@ mod tests {
     use super::*;
 
     fn buried(state: State, ran: bool, request: Option<EndRequest>) -> Record {
-        let mut record: Record = serde_json::from_str(
-            r#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
+        let mut record: Record = crate::json::parse(
+            br#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
                 "runtime": "x", "engine": [], "image": null, "workspace": "/", "command": [],
                 "env": [], "mounts": [], "background": false, "interactive": false, "keep": false,
                 "memory_bytes": null, "cpus": null, "timeout_seconds": null,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::typing::{Typing, no_terminal};
 use crate::container::{Capture, Event, Listener};
 use crate::error::{Error, Kind, Result};
 use crate::json;
@@ -18,6 +19,8 @@ use crate::store::{
     Home, LogState, LogWriter, Record, RunDir, Service, ServiceState, State, StreamBytes,
     Timestamp, write_atomically,
 };
+use crate::term::Terminal;
+use crate::term::pty::Size;
 
 /// How long to leave a command alone that could not be ended.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -27,7 +30,6 @@ const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_secs(2);
 
 /// What is to be run, and where.
-#[derive(Debug)]
 pub(crate) struct Exec {
     /// Not set: in the run's own container.
     pub(crate) service: Option<String>,
@@ -35,6 +37,8 @@ pub(crate) struct Exec {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) workdir: Option<String>,
     pub(crate) stdin: Option<OwnedFd>,
+    /// The terminal that it is to have, through [`Exec::stdin`] and our stdout.
+    pub(crate) terminal: Option<Arc<Terminal>>,
     /// Whether its output goes to our stdout and stderr.
     pub(crate) stream: bool,
 }
@@ -67,6 +71,7 @@ struct Asked {
     /// Whether it has ended.
     over: AtomicBool,
     target: OnceLock<Target>,
+    typing: OnceLock<Typing>,
 }
 
 /// What is to be ended, and where it is.
@@ -75,14 +80,23 @@ struct Target {
     runtime: Arc<dyn Runtime>,
     handle: String,
     marker: String,
+    has_terminal: bool,
     capture: Arc<Capture>,
 }
 
 impl Ender {
-    /// Ends it; the second time at once.
-    pub(crate) fn end(&self) {
-        self.0.times.fetch_add(1, Ordering::AcqRel);
+    /// Ends it; at once if that is wanted, or the second time.
+    pub(crate) fn end(&self, at_once: bool) {
+        let times = if at_once { 2 } else { 1 };
+        self.0.times.fetch_add(times, Ordering::AcqRel);
         self.carry_out();
+    }
+
+    /// Tells it of the size of its terminal.
+    pub(crate) fn resize(&self, size: Size) {
+        if let Some(typing) = self.0.typing.get() {
+            typing.resize(size);
+        }
     }
 
     /// Whether nobody reads its output any more.
@@ -108,7 +122,13 @@ impl Target {
     fn end(&self, asked: &Asked, at_once: bool) {
         let deadline = Instant::now() + if at_once { SHORT } else { LONG };
         while !asked.over.load(Ordering::Acquire) {
-            let found = self.runtime.kill_exec(&self.handle, &self.marker, at_once);
+            let signal = match (at_once, self.has_terminal) {
+                (true, _) => "KILL",
+                // Shells ignore TERM there. That their terminal is gone they obey.
+                (false, true) => "HUP",
+                (false, false) => "TERM",
+            };
+            let found = self.runtime.kill_exec(&self.handle, &self.marker, signal);
             // It may not have begun yet, or take its time.
             if found.is_ok() && !at_once {
                 return;
@@ -128,7 +148,10 @@ pub(crate) fn exec(home: &Home, record: &Record, exec: Exec, ender: &Ender) -> R
     let runtime: Arc<dyn Runtime> = runtime::of_run(&dir, &record.runtime, &record.engine)?.into();
     let failed = |error: &std::io::Error| Error::io(Kind::Store, "write", dir.path(), error);
     let number = dir.new_exec().map_err(|error| failed(&error))?;
-    let (log, _) = LogWriter::open(&dir.exec_log(number)).map_err(|error| failed(&error))?;
+    let (mut log, _) = LogWriter::open(&dir.exec_log(number)).map_err(|error| failed(&error))?;
+    if exec.terminal.is_some() {
+        log.keep_pieces();
+    }
     let mut done = ExecRecord {
         number,
         service: exec.service,
@@ -147,10 +170,11 @@ pub(crate) fn exec(home: &Home, record: &Record, exec: Exec, ender: &Ender) -> R
         command: exec.command,
         env: exec.env,
         workdir: exec.workdir,
+        terminal: exec.terminal.as_ref().map(|person| person.size()),
         stdin: exec.stdin,
     };
     let capture = Arc::new(Capture::new(log, StreamBytes::default(), exec.stream));
-    let ended = carry_out(&runtime, &capture, spec, ender);
+    let ended = carry_out(&runtime, &capture, spec, exec.terminal, ender);
     capture.close_log();
     capture.join(&*listener(ender));
     if let Some((since, why)) = capture.outage() {
@@ -205,18 +229,26 @@ fn target(record: &Record, service: Option<&str>) -> Result<String> {
 fn carry_out(
     runtime: &Arc<dyn Runtime>,
     capture: &Arc<Capture>,
-    spec: ExecSpec,
+    mut spec: ExecSpec,
+    person: Option<Arc<Terminal>>,
     ender: &Ender,
 ) -> Result<Option<AttachEnd>> {
-    let attached = runtime.exec_attached(&spec)?;
+    let mut attached = runtime.exec_attached(&spec)?;
+    let typing = Typing::begin(&mut attached, spec.stdin.take(), person.clone());
+    if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
+        let _ = ender.0.typing.set(typing);
+    }
+    if let Some(person) = person {
+        // It may have another one by now.
+        ender.resize(person.size());
+    }
     let _ = ender.0.target.set(Target {
         runtime: Arc::clone(runtime),
         handle: spec.handle,
         marker: spec.marker,
+        has_terminal: spec.terminal.is_some(),
         capture: Arc::clone(capture),
     });
-    // Only the client reads the workload's input from here on.
-    drop(spec.stdin);
     capture.open_gate();
     capture.attach(attached, listener(ender));
     // What came before there was anything to end.
@@ -233,7 +265,7 @@ fn listener(ender: &Ender) -> Listener {
         if let Event::OutputBroken(crate::store::Stream::Stdout, _) = event
             && !ender.0.closed.swap(true, Ordering::AcqRel)
         {
-            ender.end();
+            ender.end(false);
         }
     })
 }
@@ -247,16 +279,13 @@ fn verdict(
     match end {
         Some(AttachEnd::Code(code)) => done.exit_code = Some(code),
         Some(AttachEnd::Failed(words)) => {
-            let why = crate::term::harmless(&runtime.refusal(&words.bytes));
-            let message = format!("cannot run it: {why}");
-            if !matches!(words.code, 126 | 127) {
+            let refusal = runtime.refusal(words.code, &words.bytes);
+            let message = format!("cannot run it: {}", crate::term::harmless(&refusal.why));
+            if refusal.code.is_none() {
                 return Err(Error::new(Kind::Runtime, message)
                     .hint("see whether the run still runs: moat list -a"));
             }
-            // As a shell would say it, whatever the engine does.
-            let missing = why.contains("not found") || why.contains("no such file");
-            done.exit_code = Some(if missing { 127 } else { 126 });
-            done.error = Some(message);
+            (done.exit_code, done.error) = (refusal.code, Some(message));
         }
         _ if ender.0.times.load(Ordering::Acquire) > 0 => {
             let message =

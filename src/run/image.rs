@@ -37,10 +37,10 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     pulled.map_err(|problem| {
         let error = Error::from(problem);
         match error.kind {
-            Kind::Image => Error {
-                message: format!("cannot get the image '{image}': {}", error.message),
-                ..error
-            },
+            Kind::Image => {
+                let message = format!("cannot get the image '{image}': {}", error.message);
+                error.with_message(message)
+            }
             _ => error,
         }
     })

@@ -12,15 +12,16 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::error::{Error, Kind};
+use crate::json::{self, reads, variants};
 use crate::plan::Plan;
 use crate::store::{Ended, Name, RunId};
 use crate::term::pty::Size;
 
 /// The order to start a run. The values of its variables travel here and nowhere else.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct Start {
     plan: Plan,
     values: Vec<String>,
@@ -29,6 +30,13 @@ pub(super) struct Start {
     /// Whether the workload's output goes to the client's stdout and stderr.
     pub(super) stream: bool,
 }
+
+reads!(Start {
+    plan,
+    values,
+    files,
+    stream
+});
 
 impl Start {
     pub(super) fn new(mut plan: Plan, stream: bool) -> Start {
@@ -102,7 +110,7 @@ impl FromClient {
 }
 
 /// What a supervisor tells its client.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ToClient {
     /// The run exists, under this id.
@@ -139,6 +147,17 @@ pub(crate) enum ToClient {
     },
 }
 
+variants!(ToClient {
+    "notice": Notice { text },
+    "reserved": Reserved { id },
+    "progress": Progress { thing, text, step },
+    "started": Started { id, name },
+    "output-closed": OutputClosed { stream },
+    "output-failed": OutputFailed { stream, why },
+    "failed": Failed { kind, message, hint },
+    "finished": Finished { ended, log_missing, error, left_behind },
+});
+
 impl ToClient {
     pub(super) fn failed(error: &Error) -> ToClient {
         ToClient::Failed {
@@ -151,10 +170,9 @@ impl ToClient {
 
 /// The error that a [`ToClient::Failed`] carries.
 pub(super) fn as_error(kind: &str, message: String, hint: Option<String>) -> Error {
-    Error {
-        hint,
-        ..Error::new(Kind::from_word(kind), message)
-    }
+    let mut error = Error::new(Kind::from_word(kind), message);
+    error.hint = hint;
+    error
 }
 
 /// Writes one message.
@@ -165,14 +183,12 @@ pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Re
 }
 
 /// Reads one message; `None` when the other side is gone.
-pub(super) fn receive<T: for<'de> Deserialize<'de>>(
-    reader: &mut BufReader<UnixStream>,
-) -> io::Result<Option<T>> {
+pub(super) fn receive<T: json::Read>(reader: &mut BufReader<UnixStream>) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     if reader.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&line)?))
+    Ok(Some(json::parse(&line)?))
 }
 
 /// Hands over at most two descriptors.

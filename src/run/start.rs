@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{self, FromClient, Start, ToClient};
 use super::supervisor::{self, Supervisor};
-use super::typing::Typing;
+use super::typing::{Typing, no_terminal};
 use super::verdict::Asked;
 use super::{cleanup, image, services, settle, specify};
 use crate::container::{Capture, Watched};
@@ -236,18 +236,16 @@ fn start(
     });
     checkpoint("before-start");
     supervisor.check_intent()?;
-    let mut attached = match plan.terminal {
-        None => supervisor.runtime.start_attached(&spec, stdin)?,
-        Some(_) => {
-            let mut attached = supervisor.runtime.start_attached(&spec, None)?;
-            let typing = Typing::begin(&mut attached, stdin, terminal);
-            if let Ok(Some(typing)) = typing {
-                let _ = supervisor.typing.set(typing);
-            }
-            attached
-        }
+    // What is typed goes to its terminal, if it has one; else it reads that itself.
+    let (typed, input) = match plan.terminal {
+        Some(_) => (stdin, None),
+        None => (None, stdin),
     };
-    attached.terminal = None;
+    let mut attached = supervisor.runtime.start_attached(&spec, input)?;
+    let typing = Typing::begin(&mut attached, typed, terminal);
+    if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
+        let _ = supervisor.typing.set(typing);
+    }
     let listener = Arc::clone(supervisor).listener();
     supervisor.capture.attach(attached, listener);
     checkpoint("attached");

@@ -2,12 +2,13 @@
 //! is looked at, and a person whose client was killed gets a sane terminal back.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::error::{Error, Kind};
 use crate::runtime::Attached;
-use crate::term::Terminal;
 use crate::term::pty::Size;
+use crate::term::{Terminal, write_all};
 
 /// The workload's terminal, of which we have the other end.
 pub(super) struct Typing {
@@ -43,6 +44,12 @@ impl Typing {
     }
 }
 
+pub(super) fn no_terminal(error: &io::Error) -> Error {
+    let reason = crate::error::reason(error);
+    let message = format!("the workload's terminal cannot be used: {reason}");
+    Error::new(Kind::Runtime, message)
+}
+
 /// Passes on what is typed, until nobody types or nobody reads.
 fn pass_on(input: &OwnedFd, workload: &OwnedFd) {
     let mut buffer = [0; 4096];
@@ -53,13 +60,8 @@ fn pass_on(input: &OwnedFd, workload: &OwnedFd) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
         };
-        let mut rest = &buffer[..count];
-        while !rest.is_empty() {
-            match rustix::io::write(workload.as_fd(), rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
-            }
+        if write_all(workload, &buffer[..count]).is_err() {
+            return;
         }
     }
 }

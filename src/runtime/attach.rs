@@ -107,14 +107,47 @@ fn spawn_client(
     }
 }
 
+/// What is done with a client's terminal before the client gets it.
+pub(super) type Prepare = fn(&OwnedFd) -> io::Result<()>;
+
+/// Nothing.
+pub(super) fn as_it_is(_terminal: &OwnedFd) -> io::Result<()> {
+    Ok(())
+}
+
 /// Starts an attachment on a terminal of its own, which `prepare` gets first. All that comes out of that
 /// is the workload's.
 pub(super) fn spawn_on_terminal(
     command: &mut Command,
     manner: Box<dyn Manner>,
     size: Size,
-    prepare: fn(&OwnedFd) -> io::Result<()>,
+    prepare: Prepare,
 ) -> io::Result<Attached> {
+    let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
+    let stream = tty::Ours(ours.try_clone()?);
+    Ok(on_terminal(Box::new(stream), client, ours))
+}
+
+/// The same for a command beside what runs in a container; see [`spawn_exec`].
+pub(super) fn spawn_exec_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    beginnings: &'static [&'static [u8]],
+    size: Size,
+    prepare: Prepare,
+) -> io::Result<Attached> {
+    let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
+    let stream = tty::Ours(ours.try_clone()?);
+    let stream = FirstWords::of(stream, beginnings, &client);
+    Ok(on_terminal(stream, client, ours))
+}
+
+fn spawn_client_on_terminal(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    size: Size,
+    prepare: Prepare,
+) -> io::Result<(OwnedFd, Arc<ChildClient>)> {
     let (ours, theirs) = pty::open(size)?;
     prepare(&theirs)?;
     tty::give(command, &theirs)?;
@@ -124,15 +157,17 @@ pub(super) fn spawn_on_terminal(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let client = ChildClient::new(child?, manner);
-    let ours_too = ours.try_clone()?;
-    Ok(Attached {
-        stdout: Box::new(tty::Ours(ours)),
+    Ok((ours, ChildClient::new(child?, manner)))
+}
+
+fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: OwnedFd) -> Attached {
+    Attached {
+        stdout,
         stderr: Box::new(io::empty()),
         lost: StreamBytes::default(),
         client: Box::new(Handle(client)),
-        terminal: Some(ours_too),
-    })
+        terminal: Some(ours),
+    }
 }
 
 /// The client's process, and what it said of itself.

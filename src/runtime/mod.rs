@@ -109,15 +109,16 @@ pub(crate) trait Runtime: Send + Sync {
     ) -> Result<Option<u8>>;
 
     /// Starts a command in a running container, beside what runs there. [`AttachEnd::Code`] is its
-    /// exit code; [`AttachEnd::Failed`]: it could not be started, for which there are
-    /// [`Runtime::refusal`]s.
+    /// exit code; [`AttachEnd::Failed`]: it could not be started, and [`Runtime::refusal`] says why.
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached>;
 
     /// Ends such a command, with all that it has started. Fails if there is none, be it not yet.
-    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()>;
+    /// `signal`: as kill(1) names it.
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()>;
 
-    /// The last words of an attachment that could not start a command, for people.
-    fn refusal(&self, words: &[u8]) -> String;
+    /// What it means that a command in a running container ended with this code and these words of
+    /// whoever was to start it.
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal;
 
     /// Makes a container that is not started, with all that belongs into it. The image must be there.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
@@ -277,6 +278,17 @@ pub(crate) struct ExecSpec {
     /// A word by which it is found again.
     pub(crate) marker: String,
     pub(crate) stdin: Option<OwnedFd>,
+    /// The size of the terminal that it gets, if it gets one; then it has no other input.
+    pub(crate) terminal: Option<Size>,
+}
+
+/// Why a command could not be run in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// For people.
+    pub(crate) why: String,
+    /// What a shell would exit with, 126 or 127, if it is the command that cannot be run.
+    pub(crate) code: Option<u8>,
 }
 
 /// The network of a run.
@@ -449,6 +461,7 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
     match name {
         bwrap::SHIM => Some(bwrap::shim(args)),
         bwrap::INIT => Some(bwrap::init(args)),
+        bwrap::JOB => Some(bwrap::job(args)),
         tty::COMMAND => Some(tty::become_program(args)),
         _ => None,
     }

@@ -28,11 +28,11 @@ pub(super) fn not_wanted(sidecar: &Sidecar) -> Error {
 pub(super) fn image(sidecar: &Sidecar, image: &str, problem: Problem) -> Error {
     let name = &sidecar.name;
     let error = Error::from(problem);
-    Error {
-        message: format!("service {name}: cannot get the image '{image}': {}", error.message),
-        ..error
-    }
-    .hint(format!(
+    let message = format!(
+        "service {name}: cannot get the image '{image}': {}",
+        error.message
+    );
+    error.with_message(message).hint(format!(
         "name an image that is there with 'image' under services.{name} in moat.yaml (see: docker images), \
          or load one from a file: docker load -i FILE"
     ))
@@ -41,10 +41,8 @@ pub(super) fn image(sidecar: &Sidecar, image: &str, problem: Problem) -> Error {
 /// The runtime would not make or start it.
 pub(super) fn start(sidecar: &Sidecar, problem: Problem) -> Error {
     let error = Error::from(problem);
-    Error {
-        message: format!("service {}: {}", sidecar.name, error.message),
-        ..error
-    }
+    let message = format!("service {}: {}", sidecar.name, error.message);
+    error.with_message(message)
 }
 
 /// How it ended, for people.

@@ -96,7 +96,9 @@ fn is_ready(
     // Before it runs, the engine alone has something to say.
     let runs = sidecar.has_started();
     let mut said = String::new();
-    let tried = sidecar.runtime().exec(
+    let runtime = sidecar.runtime();
+    let cannot_run = |code, said: &str| runtime.refusal(code, said.as_bytes()).code.is_some();
+    let tried = runtime.exec(
         &sidecar.handle(),
         &sidecar.ready,
         left.min(TRY),
@@ -110,7 +112,7 @@ fn is_ready(
     );
     match tried {
         // What is not there will not be there later. A container that has stopped says the same.
-        Ok(Some(126 | 127)) if runs && is_missing(&said) => Err(NotReady::NoCommand(said)),
+        Ok(Some(code)) if runs && cannot_run(code, &said) => Err(NotReady::NoCommand(said)),
         Ok(code) => {
             if runs {
                 *words = said;
@@ -124,11 +126,4 @@ fn is_ready(
             Ok(false)
         }
     }
-}
-
-/// As the engine and shells say it.
-fn is_missing(words: &str) -> bool {
-    ["not found", "no such file", "permission denied"]
-        .iter()
-        .any(|part| words.to_ascii_lowercase().contains(part))
 }

@@ -4,11 +4,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json;
 
 /// `run_` and twelve lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub(crate) struct RunId(String);
 
 pub(crate) const ID_PREFIX: &str = "run_";
@@ -40,17 +41,14 @@ impl fmt::Display for RunId {
     }
 }
 
-impl TryFrom<String> for RunId {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<RunId, &'static str> {
-        RunId::parse(&text).ok_or("not a run id")
+impl json::Read for RunId {
+    fn blank() -> RunId {
+        RunId(String::new())
     }
-}
 
-impl From<RunId> for String {
-    fn from(id: RunId) -> String {
-        id.0
+    fn fill(&mut self, json: &str) -> json::Result<()> {
+        *self = json::parsed(json, "a run id", RunId::parse)?;
+        Ok(())
     }
 }
 
@@ -58,8 +56,7 @@ impl From<RunId> for String {
 ///
 /// It is a file name in `$MOAT_HOME/names` and part of messages, hence the narrow alphabet. A name
 /// that begins like an id would make every argument ambiguous, so there is none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub(crate) struct Name(String);
 
 pub(crate) const NAME_RULE: &str = "a name is 1 to 63 letters, digits, '.', '_' or '-', begins with a letter or a digit, and not with 'run_'";
@@ -104,17 +101,14 @@ impl fmt::Display for Name {
     }
 }
 
-impl TryFrom<String> for Name {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Name, &'static str> {
-        Name::parse(&text).ok_or("not a run name")
+impl json::Read for Name {
+    fn blank() -> Name {
+        Name(String::new())
     }
-}
 
-impl From<Name> for String {
-    fn from(name: Name) -> String {
-        name.0
+    fn fill(&mut self, json: &str) -> json::Result<()> {
+        *self = json::parsed(json, "a run name", Name::parse)?;
+        Ok(())
     }
 }
 

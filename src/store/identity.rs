@@ -3,14 +3,18 @@
 //! Linux: the boot id and field 22 (start time) of `/proc/PID/stat`, see proc(5). Elsewhere
 //! (macOS): `ps -o lstart=` under a fixed locale and time zone. A recycled pid has another token.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json::reads;
 
 /// A process that can be told from a later one with the same pid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) token: String,
 }
+
+reads!(Process { pid, token });
 
 impl Process {
     /// The process that has this pid now. `None` if there is none.

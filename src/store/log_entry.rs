@@ -3,43 +3,39 @@
 //! Bytes that are not UTF-8 stand in `b64` instead of `line`. `"eol":false` marks a piece that did
 //! not end in a newline: the last of its stream, or a piece of a line longer than [`PIECE`].
 
-use std::borrow::Cow;
 use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Deserialize;
 
 use super::time::Timestamp;
+use crate::json::{self, reads, words};
 
 /// The most bytes of a line that one entry holds.
 pub(crate) const PIECE: usize = 64 * 1024;
 
 /// Where a line comes from: the workload's two streams, or moat itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
     Moat,
 }
 
-impl Stream {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-            Stream::Moat => "moat",
-        }
-    }
-}
+words!(Stream {
+    Stdout: "stdout",
+    Stderr: "stderr",
+    Moat: "moat"
+});
 
 /// Bytes of the workload's two streams: kept in a log, lost, or to be skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamBytes {
     pub(crate) stdout: u64,
     pub(crate) stderr: u64,
 }
+
+reads!(StreamBytes { stdout, stderr });
 
 impl StreamBytes {
     pub(crate) fn add(&mut self, stream: Stream, bytes: u64) {
@@ -71,30 +67,35 @@ pub(crate) struct Entry {
     pub(crate) lost: Option<StreamBytes>,
 }
 
-#[derive(Deserialize)]
-struct Json<'a> {
-    #[serde(borrow)]
-    ts: Cow<'a, str>,
+struct Json {
+    ts: String,
     stream: Stream,
-    #[serde(borrow)]
-    line: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    b64: Option<Cow<'a, str>>,
+    line: Option<String>,
+    b64: Option<String>,
     eol: Option<bool>,
     lost: Option<StreamBytes>,
 }
 
+reads!(Json {
+    ts,
+    stream,
+    line,
+    b64,
+    eol,
+    lost
+});
+
 impl Entry {
     /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
     pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
-        let json: Json = serde_json::from_slice(line).ok()?;
+        let json: Json = json::parse(line).ok()?;
         let data = match (json.line, json.b64) {
-            (Some(text), None) => text.into_owned().into_bytes(),
-            (None, Some(encoded)) => BASE64.decode(encoded.as_bytes()).ok()?,
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(encoded)) => BASE64.decode(encoded).ok()?,
             _ => return None,
         };
         Some(Entry {
-            ts: json.ts.into_owned(),
+            ts: json.ts,
             stream: json.stream,
             data,
             eol: json.eol.unwrap_or(true),

@@ -5,16 +5,17 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::id::{Name, RunId};
 use super::time::Timestamp;
+use crate::json::{reads, words};
 
 /// The version that this program writes.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// The record of one run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Record {
     pub(crate) schema: u32,
     pub(crate) id: RunId,
@@ -30,20 +31,15 @@ pub(crate) struct Record {
     pub(crate) env: Vec<String>,
     pub(crate) mounts: Vec<Mount>,
     /// Those of the project: `PROJECT/NAME`.
-    #[serde(default)]
     pub(crate) volumes: Vec<String>,
     /// As they are known: those of the host when the workload runs.
-    #[serde(default)]
     pub(crate) ports: Vec<Port>,
-    #[serde(default)]
     pub(crate) workspace_mode: WorkspaceMode,
     /// Whether a script runs before the command.
-    #[serde(default)]
     pub(crate) pre_run: bool,
     pub(crate) background: bool,
     pub(crate) interactive: bool,
     /// Whether the workload has a terminal; then its output is one stream.
-    #[serde(default)]
     pub(crate) terminal: bool,
     pub(crate) keep: bool,
     pub(crate) memory_bytes: Option<u64>,
@@ -62,10 +58,45 @@ pub(crate) struct Record {
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
     /// The sidecars.
-    #[serde(default)]
     pub(crate) services: Vec<Service>,
     pub(crate) resources: Vec<Resource>,
 }
+
+reads!(Record {
+    schema,
+    id,
+    name,
+    state,
+    runtime,
+    engine,
+    image,
+    workspace,
+    command,
+    env,
+    mounts,
+    volumes: default,
+    ports: default,
+    workspace_mode: default,
+    pre_run: default,
+    background,
+    interactive,
+    terminal: default,
+    keep,
+    memory_bytes,
+    cpus,
+    timeout_seconds,
+    created_at,
+    started_at,
+    finished_at,
+    cleaned_at,
+    exit_code,
+    reason,
+    oom_killed,
+    error,
+    log,
+    services: default,
+    resources
+});
 
 impl Record {
     /// Whether nothing is left of what the run made.
@@ -94,7 +125,7 @@ impl Record {
 }
 
 /// What is known of a sidecar.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Service {
     /// What it is called in this run; its host name, too.
     pub(crate) name: String,
@@ -127,16 +158,41 @@ pub(crate) struct Service {
     pub(crate) log: LogState,
 }
 
+reads!(Service {
+    name,
+    service,
+    version,
+    image,
+    handle,
+    ports,
+    env,
+    ready,
+    ready_seconds,
+    memory_bytes,
+    cpus,
+    restart,
+    state,
+    started_at,
+    ready_at,
+    ended_at,
+    exit_code,
+    oom_killed,
+    restarts,
+    error,
+    log
+});
+
 /// A port that a service listens on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct ServicePort {
     pub(crate) name: String,
     pub(crate) port: u16,
 }
 
+reads!(ServicePort { name, port });
+
 /// Where a service is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceState {
     /// It is to be made.
     Created,
@@ -148,26 +204,21 @@ pub(crate) enum ServiceState {
     Failed,
     /// It was ended with its run.
     Stopped,
-    #[serde(other)]
     Unknown,
 }
 
-impl ServiceState {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            ServiceState::Created => "created",
-            ServiceState::Starting => "starting",
-            ServiceState::Ready => "ready",
-            ServiceState::Failed => "failed",
-            ServiceState::Stopped => "stopped",
-            ServiceState::Unknown => "unknown",
-        }
-    }
-}
+words!(ServiceState {
+    Created: "created",
+    Starting: "starting",
+    Ready: "ready",
+    Failed: "failed",
+    Stopped: "stopped",
+    Unknown: "unknown",
+    ..Unknown
+});
 
 /// Where a run is in its life. The last two are terminal and never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Created,
     Starting,
@@ -176,9 +227,19 @@ pub(crate) enum State {
     Stopped,
     Failed,
     /// A state of a newer version.
-    #[serde(other)]
     Unknown,
 }
+
+words!(State {
+    Created: "created",
+    Starting: "starting",
+    Running: "running",
+    Stopping: "stopping",
+    Stopped: "stopped",
+    Failed: "failed",
+    Unknown: "unknown",
+    ..Unknown
+});
 
 impl State {
     pub(crate) const ALL: [State; 6] = [
@@ -194,26 +255,13 @@ impl State {
         matches!(self, State::Stopped | State::Failed)
     }
 
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            State::Created => "created",
-            State::Starting => "starting",
-            State::Running => "running",
-            State::Stopping => "stopping",
-            State::Stopped => "stopped",
-            State::Failed => "failed",
-            State::Unknown => "unknown",
-        }
-    }
-
     pub(crate) fn parse(word: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str() == word)
     }
 }
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The workload ended by itself.
     Exited,
@@ -231,33 +279,35 @@ pub(crate) enum Reason {
     HookFailed,
     /// Its container vanished, or its end cannot be known.
     Lost,
-    #[serde(other)]
     Unknown,
 }
 
-impl Reason {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Reason::Exited => "exited",
-            Reason::UserStop => "user-stop",
-            Reason::Killed => "killed",
-            Reason::Timeout => "timeout",
-            Reason::Oom => "oom",
-            Reason::StartError => "start-error",
-            Reason::HookFailed => "hook-failed",
-            Reason::Lost => "lost",
-            Reason::Unknown => "unknown",
-        }
-    }
-}
+words!(Reason {
+    Exited: "exited",
+    UserStop: "user-stop",
+    Killed: "killed",
+    Timeout: "timeout",
+    Oom: "oom",
+    StartError: "start-error",
+    HookFailed: "hook-failed",
+    Lost: "lost",
+    Unknown: "unknown",
+    ..Unknown
+});
 
 /// Whether the log holds all that the workload wrote, and if not, since when and why not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct LogState {
     pub(crate) complete: bool,
     pub(crate) missing_since: Option<Timestamp>,
     pub(crate) missing_why: Option<String>,
 }
+
+reads!(LogState {
+    complete,
+    missing_since,
+    missing_why
+});
 
 impl LogState {
     pub(crate) fn complete() -> LogState {
@@ -280,8 +330,7 @@ impl LogState {
 }
 
 /// How the workload sees the workspace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum WorkspaceMode {
     /// The directory itself.
     #[default]
@@ -290,8 +339,13 @@ pub(crate) enum WorkspaceMode {
     Volume,
 }
 
+words!(WorkspaceMode {
+    Bind: "bind",
+    Volume: "volume"
+});
+
 /// A port of the container that is published on 127.0.0.1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) container: u16,
@@ -299,16 +353,28 @@ pub(crate) struct Port {
     pub(crate) host: Option<u16>,
 }
 
+reads!(Port {
+    name,
+    container,
+    host
+});
+
 /// One bind mount.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Mount {
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
 }
 
+reads!(Mount {
+    source,
+    target,
+    readonly
+});
+
 /// An entry of the journal: something that a run makes, and must unmake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Resource {
     pub(crate) kind: ResourceKind,
     /// What the runtime calls it. Chosen by moat, so that it is known before it exists.
@@ -316,22 +382,39 @@ pub(crate) struct Resource {
     pub(crate) stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+reads!(Resource {
+    kind,
+    handle,
+    stage
+});
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResourceKind {
     Container,
     Network,
-    #[serde(other)]
     Unknown,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+words!(ResourceKind {
+    Container: "container",
+    Network: "network",
+    Unknown: "unknown",
+    ..Unknown
+});
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// About to be made: it may or may not exist.
     Intent,
     Made,
     Removed,
-    #[serde(other)]
     Unknown,
 }
+
+words!(Stage {
+    Intent: "intent",
+    Made: "made",
+    Removed: "removed",
+    Unknown: "unknown",
+    ..Unknown
+});

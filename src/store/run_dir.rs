@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::file;
 use super::id::RunId;
@@ -14,6 +14,7 @@ use super::identity::Process;
 use super::lock;
 use super::record::{Reason, Record, ResourceKind, SCHEMA, State};
 use crate::error::{Error, Kind, Result};
+use crate::json::{self, reads};
 
 /// The directory of a run. It may not exist (any more).
 #[derive(Clone, Debug)]
@@ -42,12 +43,14 @@ impl Loaded {
 
 /// Who owns a run; at the end, also how it ended, so that whoever waits for the lock learns it even
 /// if the run is removed in the same moment. The content of `owner.lock`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Owner {
     pid: u32,
     token: String,
     pub(super) ended: Option<Ended>,
 }
+
+reads!(Owner { pid, token, ended });
 
 impl Owner {
     pub(super) fn new(process: Process, ended: Option<Ended>) -> Owner {
@@ -77,17 +80,23 @@ const IN_FLIGHT: Duration = Duration::from_secs(60);
 
 /// What is noted of something that an engine is asked for.
 fn line_of(kind: ResourceKind, handle: &str) -> String {
-    format!("{kind:?} {handle}\n")
+    format!("{} {handle}\n", kind.as_str())
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Ended {
     pub(crate) state: State,
     pub(crate) reason: Option<Reason>,
     /// The exit code of `moat run` and `moat wait`.
     pub(crate) exit_status: u8,
 }
+
+reads!(Ended {
+    state,
+    reason,
+    exit_status
+});
 
 impl Ended {
     /// `None` while the run has not ended.
@@ -122,7 +131,7 @@ impl RunDir {
     pub(crate) fn new_exec(&self) -> io::Result<u32> {
         file::make_dir(&self.path.join("exec"))?;
         for number in 1.. {
-            match File::create_new(self.exec_log(number)) {
+            match file::create_new(&self.exec_log(number)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result.map(|_| number),
             }
@@ -252,7 +261,7 @@ impl RunDir {
             }
             Err(error) => return Loaded::Unreadable(crate::error::reason(&error)),
         };
-        match serde_json::from_slice::<Record>(&bytes) {
+        match json::parse::<Record>(&bytes) {
             Ok(record) if record.id != self.id => {
                 Loaded::Unreadable(format!("the record is of {}", record.id))
             }
@@ -300,7 +309,7 @@ impl RunDir {
         }
         let owner = fs::read(self.owner_lock())
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
+            .and_then(|bytes| json::parse::<Owner>(&bytes).ok());
         Ok(owner.map(Owner::process))
     }
 
@@ -322,7 +331,7 @@ impl RunDir {
         }
         let mut content = Vec::new();
         let _ = (&held.0).read_to_end(&mut content);
-        let owner = serde_json::from_slice::<Owner>(&content).ok();
+        let owner = json::parse::<Owner>(&content).ok();
         Ok(owner.and_then(|owner| owner.ended))
     }
 

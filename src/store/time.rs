@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
+
+use crate::json;
 
 /// A moment of the system's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +39,13 @@ impl Serialize for Timestamp {
     }
 }
 
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Timestamp::parse(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
+impl json::Read for Timestamp {
+    fn blank() -> Timestamp {
+        Timestamp(SystemTime::UNIX_EPOCH)
+    }
+
+    fn fill(&mut self, json: &str) -> json::Result<()> {
+        *self = json::parsed(json, "an RFC 3339 time", Timestamp::parse)?;
+        Ok(())
     }
 }

@@ -3,15 +3,30 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json::reads;
 
 /// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Size {
     pub(crate) rows: u16,
     pub(crate) columns: u16,
+}
+
+reads!(Size { rows, columns });
+
+/// That of a terminal which does not know, as a serial line.
+impl Default for Size {
+    fn default() -> Size {
+        Size {
+            rows: 24,
+            columns: 80,
+        }
+    }
 }
 
 impl Size {
@@ -42,9 +57,14 @@ pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
     let ours = openpt(flags)?;
     grantpt(&ours)?;
     unlockpt(&ours)?;
-    let name = rustix::pty::ptsname(&ours, Vec::new())?;
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-    let theirs = rustix::fs::open(name, flags, rustix::fs::Mode::empty())?;
+    let theirs = other_end(&ours)?;
     size.give_to(&ours)?;
     Ok((ours, theirs))
+}
+
+/// Opens the end that behaves as a terminal.
+pub(crate) fn other_end(ours: impl AsFd) -> io::Result<OwnedFd> {
+    let name = rustix::pty::ptsname(ours, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(name, flags, Mode::empty())?)
 }

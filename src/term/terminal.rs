@@ -1,12 +1,14 @@
 //! A person's terminal, while a workload has it: raw, and brought back to what it was in the end.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::modes::Modes;
+use super::pty::Size;
+use super::write_all;
 
 /// A terminal, and what it was before.
 pub(crate) struct Terminal {
@@ -36,6 +38,10 @@ impl Terminal {
         &self.fd
     }
 
+    pub(crate) fn size(&self) -> Size {
+        Size::of(&self.fd).unwrap_or_default()
+    }
+
     /// Lets every key through as it comes.
     pub(crate) fn make_raw(&self) -> io::Result<()> {
         let mut state = self.state();
@@ -58,7 +64,7 @@ impl Terminal {
             return;
         }
         let modes = std::mem::take(&mut state.modes);
-        let _ = Writer(&self.fd).write_all(modes.restoring().as_bytes());
+        let _ = write_all(&self.fd, modes.restoring().as_bytes());
         // What was typed for the workload is not for the shell.
         let _ = tcsetattr(&self.fd, OptionalActions::Flush, &self.before);
     }
@@ -74,7 +80,7 @@ impl Terminal {
     pub(crate) fn come_back(&self, on: &str) {
         let _ = self.make_raw();
         self.watch(on.as_bytes());
-        let _ = Writer(&self.fd).write_all(on.as_bytes());
+        let _ = write_all(&self.fd, on.as_bytes());
     }
 
     /// Brings it back for a process that was killed while it had it.
@@ -85,17 +91,5 @@ impl Terminal {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct Writer<'a>(&'a OwnedFd);
-
-impl Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(self.0, bytes)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

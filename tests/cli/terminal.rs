@@ -25,21 +25,6 @@ const TERMINAL: &str = r#"line=; for word; do line="$line '$word'"; done
 (sleep 0.5; printf %s "$TYPED"; sleep 0.5) | script -qec "exec $line" /dev/null"#;
 
 #[test]
-fn interactive_on_a_terminal_is_refused_on_bwrap_for_now() {
-    let moat = unreached();
-    let call = moat.args(["run", "-i", "--runtime", "bwrap", "--", "cat"]);
-    let Some(done) = on_a_terminal(&call, "") else {
-        return;
-    };
-    assert_eq!(done.code, Some(2), "{done}");
-    assert_eq!(
-        done.stdout_text().replace("\r\n", "\n"),
-        "error: -i with a terminal does not work on bwrap yet\n  hint: give it a pipe or a file, or use --runtime docker\n"
-    );
-    assert!(!moat.home().exists());
-}
-
-#[test]
 fn clean_asks_on_a_terminal() {
     for (typed, code, left) in [("n\n", 1, 1), ("\n", 1, 1), ("y\n", 0, 0)] {
         let moat = unreached();

@@ -27,6 +27,11 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn start(command: &Command) -> Screen {
+        Screen::slow(command, Duration::ZERO)
+    }
+
+    /// One that takes its time after each piece that it shows.
+    pub(crate) fn slow(command: &Command, pause: Duration) -> Screen {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
         let ours = ours.expect("a pseudo terminal");
         grantpt(&ours).expect("granted");
@@ -36,33 +41,24 @@ impl Screen {
         let flags = flags | rustix::fs::OFlags::CLOEXEC;
         let theirs = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).expect("opened");
         let before = tcgetattr(&theirs).expect("a terminal");
-        let stream = || Stdio::from(theirs.try_clone().expect("a copy"));
-        // Becomes moat, in a session that has the terminal.
-        let mut session = Command::new("setsid");
-        session.arg("--ctty").arg(command.get_program());
-        session.args(command.get_args()).env_clear();
-        for (name, value) in command.get_envs() {
-            if let Some(value) = value {
-                session.env(name, value);
-            }
-        }
-        if let Some(dir) = command.get_current_dir() {
-            session.current_dir(dir);
-        }
-        session.stdin(stream()).stdout(stream()).stderr(stream());
-        session.env("TERM", "xterm-256color");
-        let screen = Screen {
-            shown: collect(&ours),
+        size(&ours, 30, 90);
+        Screen {
+            shown: collect(&ours, pause),
             before,
-            child: {
-                size(&ours, 30, 90);
-                session.spawn().expect("setsid")
-            },
+            child: spawn(command, &theirs),
             ours,
             theirs,
-        };
-        drop(session);
-        screen
+        }
+    }
+
+    /// Starts something else on it, after the end of the first.
+    pub(crate) fn again(&mut self, command: &Command) {
+        self.shown.lock().expect("shown").clear();
+        self.child = spawn(command, &self.theirs);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
@@ -86,7 +82,12 @@ impl Screen {
 
     #[track_caller]
     pub(crate) fn wait(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_long(text, PATIENCE);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_long(&self, text: &str, patience: Duration) {
+        let deadline = Instant::now() + patience;
         while !self.text().contains(text) {
             assert!(
                 Instant::now() < deadline,
@@ -118,17 +119,38 @@ impl Screen {
     /// The terminal is what it was before.
     #[track_caller]
     pub(crate) fn assert_sane(&self) {
-        let same = || {
-            let now = tcgetattr(&self.theirs).expect("a terminal");
-            (now.local_modes, now.input_modes, now.output_modes)
-                == (
-                    self.before.local_modes,
-                    self.before.input_modes,
-                    self.before.output_modes,
-                )
-        };
-        until("the terminal is what it was", same);
+        until("the terminal is what it was", || self.is_sane());
     }
+
+    /// Whether the terminal is what it was before moat, in all that `stty -a` shows.
+    pub(crate) fn is_sane(&self) -> bool {
+        let now = tcgetattr(&self.theirs).expect("a terminal");
+        let all = |modes: &Termios| {
+            let codes = format!("{:?}", modes.special_codes);
+            let (local, input) = (modes.local_modes, modes.input_modes);
+            (local, input, modes.output_modes, modes.control_modes, codes)
+        };
+        all(&now) == all(&self.before)
+    }
+}
+
+/// Becomes moat, in a session that has the terminal.
+fn spawn(command: &Command, terminal: &OwnedFd) -> Child {
+    let stream = || Stdio::from(terminal.try_clone().expect("a copy"));
+    let mut session = Command::new("setsid");
+    session.arg("--ctty").arg(command.get_program());
+    session.args(command.get_args()).env_clear();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            session.env(name, value);
+        }
+    }
+    if let Some(dir) = command.get_current_dir() {
+        session.current_dir(dir);
+    }
+    session.stdin(stream()).stdout(stream()).stderr(stream());
+    session.env("TERM", "xterm-256color");
+    session.spawn().expect("setsid")
 }
 
 impl Drop for Screen {
@@ -148,7 +170,7 @@ fn size(terminal: impl AsFd, rows: u16, columns: u16) {
     tcsetwinsize(terminal, size).expect("a size");
 }
 
-fn collect(ours: &OwnedFd) -> Arc<Mutex<Vec<u8>>> {
+fn collect(ours: &OwnedFd, pause: Duration) -> Arc<Mutex<Vec<u8>>> {
     let shown = Arc::new(Mutex::new(Vec::new()));
     let mut file = std::fs::File::from(ours.try_clone().expect("a copy"));
     let into = Arc::clone(&shown);
@@ -161,6 +183,7 @@ fn collect(ours: &OwnedFd) -> Arc<Mutex<Vec<u8>>> {
             into.lock()
                 .expect("shown")
                 .extend_from_slice(&buffer[..count]);
+            std::thread::sleep(pause);
         }
     });
     shown

@@ -1,5 +1,6 @@
 //! `moat exec`: another command in a run, or in one of its services.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -99,6 +100,11 @@ fn what_it_printed_is_kept() {
     );
     // It is no part of the run's own log.
     place.args(["logs", &id]).success();
+    for file in ["1.json", "1.jsonl", "2.json", "2.jsonl"] {
+        let path = place.run_dir(&id).join("exec").join(file);
+        let mode = std::fs::metadata(path).expect(file).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
     let kept = place.run_dir(&id).join("exec/1.json");
     let kept: Value = serde_json::from_slice(&std::fs::read(kept).expect("kept")).expect("JSON");
     assert!(!kept["finished_at"].is_null(), "{kept:#}");

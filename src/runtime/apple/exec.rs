@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use super::super::ExecSpec;
 use super::super::problem::{Problem, Result};
 use super::super::script::{KILL, MARKER};
+use super::super::{ExecSpec, Refusal};
 use super::{call, classify};
 
 /// How the words of a client begin that could not start a command.
@@ -22,10 +22,11 @@ pub(super) const BEGINNINGS: &[&[u8]] = &[
 
 /// A client that runs a command. Values travel in its environment, under names of their own: the client
 /// would put them behind the container's own variables of the same name, which then count.
-pub(super) fn command(spec: &ExecSpec) -> Result<Command> {
-    let mut client = call::client();
+pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
     client.arg("exec");
-    if spec.stdin.is_some() {
+    if spec.terminal.is_some() {
+        client.args(["--interactive", "--tty"]);
+    } else if spec.stdin.is_some() {
         client.arg("--interactive");
     }
     if let Some(dir) = &spec.workdir {
@@ -52,8 +53,7 @@ pub(super) fn command(spec: &ExecSpec) -> Result<Command> {
 }
 
 /// A client that ends such a command.
-pub(super) fn kill(handle: &str, word: &str, at_once: bool) -> Command {
-    let signal = if at_once { "KILL" } else { "TERM" };
+pub(super) fn kill(handle: &str, word: &str, signal: &str) -> Command {
     let mut client = call::client();
     client.args(["exec", handle, "/bin/sh", "-c", KILL, "moat"]);
     client.args([&marker(word), signal]);
@@ -74,14 +74,15 @@ fn is_shells(name: &str) -> bool {
 }
 
 /// What is said where a command could not be started.
-pub(super) fn refusal(words: &[u8]) -> String {
+pub(super) fn refusal(words: &[u8]) -> Refusal {
     let text = classify::message(&String::from_utf8_lossy(words));
-    match text.split("failed to find target executable ").nth(1) {
-        Some(rest) => {
-            let name = rest.split(['"', ' ', ')', ';']).next().unwrap_or_default();
+    let name = text.split("failed to find target executable ").nth(1);
+    let name = name.and_then(|rest| rest.split(['"', ' ', ')', ';']).next());
+    Refusal {
+        code: classify::refusal(&text),
+        why: name.map_or(text.clone(), |name| {
             format!("'{name}' is not found, or is no program")
-        }
-        None => text,
+        }),
     }
 }
 
@@ -98,8 +99,9 @@ mod tests {
             workdir: None,
             marker: "m".into(),
             stdin: None,
+            terminal: None,
         };
-        let client = command(&spec).unwrap();
+        let client = command(call::client(), &spec).unwrap();
         let line: Vec<_> = client.get_args().map(|arg| arg.to_string_lossy()).collect();
         let line = line.join(" ");
         assert!(!line.contains("s3cret"), "{line}");
@@ -108,12 +110,14 @@ mod tests {
             env: vec![("a.b".into(), "c".into())],
             ..spec
         };
-        assert!(command(&odd).is_err());
+        assert!(command(call::client(), &odd).is_err());
     }
 
     #[test]
     fn a_refusal_says_what_could_not_be_run() {
         let words = b"Error: failed to start process (cause: \"internalError: \"failed to find target executable nosuch\"\")\n";
-        assert_eq!(refusal(words), "'nosuch' is not found, or is no program");
+        let refusal = refusal(words);
+        assert_eq!(refusal.why, "'nosuch' is not found, or is no program");
+        assert_eq!(refusal.code, Some(127));
     }
 }

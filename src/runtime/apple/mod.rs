@@ -22,18 +22,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use super::attach::{spawn, spawn_exec, spawn_on_terminal};
+use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
 use super::problem::{Problem, Result};
 use super::request::{HOME_LABEL, RUN_LABEL, Request};
 use super::script::FAILED;
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, child, copy, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, child, copy, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
@@ -128,7 +126,7 @@ impl Apple {
     }
 
     /// All containers, or all networks.
-    fn list(what: ResourceKind) -> Result<Value> {
+    fn list(what: ResourceKind) -> Result<String> {
         match what {
             ResourceKind::Network => call::ask_json(&["network", "list", "--format", "json"]),
             _ => call::ask_json(&["list", "--all", "--format", "json"]),
@@ -138,7 +136,7 @@ impl Apple {
     /// The state of one container. That it is missing is believed if the list does not have it either.
     fn look(handle: &str) -> Result<Inspected> {
         let found = match call::ask_json(&["inspect", handle]) {
-            Err(Problem::NotFound(_)) => Value::Null,
+            Err(Problem::NotFound(_)) => String::from("[]"),
             answer => answer?,
         };
         if let Some(container) = model::elements(&found).find(|one| model::id(one) == handle) {
@@ -197,7 +195,7 @@ impl Apple {
     }
 
     /// The description of an image, which must be there: `create` would get it without a word.
-    fn image(&self, image: &str) -> Result<Value> {
+    fn image(&self, image: &str) -> Result<String> {
         let found = call::ask_json(&["image", "inspect", image]);
         match found {
             Ok(found) if model::elements(&found).next().is_some() => Ok(found),
@@ -393,8 +391,15 @@ impl Runtime for Apple {
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
-        let mut client = exec::command(spec)?;
         let failed = |error: io::Error| call::failed(&error);
+        if let Some(size) = spec.terminal {
+            let mut client = exec::command(on_terminal(), spec)?;
+            let prepare = tty::leave_output_alone;
+            let manner = Box::new(attach::Exec);
+            return spawn_exec_on_terminal(&mut client, manner, exec::BEGINNINGS, size, prepare)
+                .map_err(failed);
+        }
+        let mut client = exec::command(call::client(), spec)?;
         client.stdin(match &spec.stdin {
             Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
             None => Stdio::null(),
@@ -402,11 +407,11 @@ impl Runtime for Apple {
         spawn_exec(&mut client, Box::new(attach::Exec), [&[], exec::BEGINNINGS]).map_err(failed)
     }
 
-    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()> {
-        call::run(&mut exec::kill(handle, marker, at_once), b"", CHANGE).map(drop)
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
+        call::run(&mut exec::kill(handle, marker, signal), b"", CHANGE).map(drop)
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
+    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
         exec::refusal(words)
     }
 
@@ -433,7 +438,7 @@ impl Runtime for Apple {
         let failed = |error: io::Error| call::failed(&error);
         let attached = match (spec.terminal, stdin) {
             (Some(size), _) => {
-                let mut client = tty::command(call::program().unwrap_or("container"));
+                let mut client = on_terminal();
                 client.args(["start", "--attach", "--interactive", &spec.handle]);
                 let manner = manner(&spec.handle);
                 spawn_on_terminal(&mut client, manner, size, tty::leave_output_alone)
@@ -538,18 +543,26 @@ impl Runtime for Apple {
     }
 }
 
-fn labelled(kind: ResourceKind, all: &Value, home: &str) -> Vec<Labelled> {
-    let ours = model::elements(all).filter(|one| model::label(one, HOME_LABEL) == Some(home));
+fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
+    let ours = model::elements(all)
+        .filter(|one| model::label(one, HOME_LABEL).is_some_and(|label| label == home));
     ours.map(|one| Labelled {
         kind,
-        handle: model::id(one).to_owned(),
-        run: model::label(one, RUN_LABEL).unwrap_or_default().to_owned(),
+        handle: model::id(one).into_owned(),
+        run: model::label(one, RUN_LABEL)
+            .unwrap_or_default()
+            .into_owned(),
     })
     .collect()
 }
 
 fn exists(handle: &str) -> Result<bool> {
     Ok(Apple::look(handle)? != Inspected::Missing)
+}
+
+/// A client that gets a terminal.
+fn on_terminal() -> Command {
+    tty::command(call::program().unwrap_or("container"))
 }
 
 fn manner(handle: &str) -> Box<attach::Attachment> {
@@ -559,6 +572,6 @@ fn manner(handle: &str) -> Box<attach::Attachment> {
 }
 
 /// Starts a client that carries a container's output.
-fn carry(client: &mut std::process::Command, handle: &str) -> Result<Attached> {
+fn carry(client: &mut Command, handle: &str) -> Result<Attached> {
     spawn(client, manner(handle), StreamBytes::default()).map_err(|error| call::failed(&error))
 }

@@ -1,109 +1,112 @@
 //! What the client prints as JSON, in its three dialects: up to 0.7, 0.8 to 0.12, and from 1.0 on. Every
 //! place where something may be is looked at; what is nowhere is missing. Unknown keys do no harm.
+//!
+//! An element is the text of one: little of it is wanted, so it is not made into anything else.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use super::super::{Exit, Inspected};
+use crate::json;
 use crate::store::Timestamp;
 
 /// Seconds from 1970 to 2001, from where dates are counted before 1.0.
 const EPOCH: f64 = 978_307_200.0;
 
 /// The elements of an answer: all of them are arrays.
-pub(super) fn elements(answer: &Value) -> impl Iterator<Item = &Value> {
-    answer.as_array().into_iter().flatten()
+pub(super) fn elements(answer: &str) -> impl Iterator<Item = &str> {
+    let found = json::elements(answer).unwrap_or_default();
+    found.into_iter().map(|element| element.get())
 }
 
 /// What a container, a network or an image goes by.
-pub(super) fn id(element: &Value) -> &str {
-    let places = ["/id", "/configuration/id", "/config/id"];
+pub(super) fn id(element: &str) -> Cow<'_, str> {
+    let places: [&[&str]; 3] = [&["id"], &["configuration", "id"], &["config", "id"]];
     let mut found = places.iter().filter_map(|place| text(element, place));
     found.next().unwrap_or_default()
 }
 
-pub(super) fn label<'a>(element: &'a Value, name: &str) -> Option<&'a str> {
-    let labels = element.pointer("/configuration/labels");
-    let labels = labels.or_else(|| element.pointer("/config/labels"))?;
-    labels.get(name)?.as_str()
+pub(super) fn label<'a>(element: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let place = ["configuration", "config"].map(|key| [key, "labels", name]);
+    text(element, &place[0]).or_else(|| text(element, &place[1]))
 }
 
-fn state(container: &Value) -> &str {
-    let place = text(container, "/status");
+fn state(container: &str) -> Cow<'_, str> {
+    let place = text(container, &["status"]);
     place
-        .or_else(|| text(container, "/status/state"))
+        .or_else(|| text(container, &["status", "state"]))
         .unwrap_or_default()
 }
 
-pub(super) fn is_running(container: &Value) -> bool {
+pub(super) fn is_running(container: &str) -> bool {
     state(container) == "running"
 }
 
-fn started_at(container: &Value) -> Option<Timestamp> {
-    let date = container.pointer("/status/startedDate");
-    match date.or_else(|| container.get("startedDate"))? {
-        Value::String(text) => Timestamp::parse(text),
-        Value::Number(number) => {
-            let since = Duration::try_from_secs_f64(number.as_f64()? + EPOCH).ok()?;
-            Some(Timestamp(SystemTime::UNIX_EPOCH + since))
-        }
-        _ => None,
+fn started_at(container: &str) -> Option<Timestamp> {
+    let date = json::at(container, &["status", "startedDate"]);
+    let date = date.or_else(|| json::at(container, &["startedDate"]))?;
+    if let Ok(text) = json::text(date) {
+        return Timestamp::parse(&text);
     }
+    let seconds: f64 = date.parse().ok()?;
+    let since = Duration::try_from_secs_f64(seconds + EPOCH).ok()?;
+    Some(Timestamp(SystemTime::UNIX_EPOCH + since))
 }
 
 /// The address that a running container has on a network.
-pub(super) fn address(container: &Value, network: &str) -> Option<IpAddr> {
-    let on_network = |one: &&Value| text(one, "/network") == Some(network);
+pub(super) fn address(container: &str, network: &str) -> Option<IpAddr> {
+    let on_network = |one: &&str| text(one, &["network"]).is_some_and(|name| name == network);
     attachments(container).filter(on_network).find_map(ipv4)
 }
 
 /// Whether a running container has an address on any network: it may come a little later than it runs.
-pub(super) fn has_address(container: &Value) -> bool {
+pub(super) fn has_address(container: &str) -> bool {
     attachments(container).any(|one| ipv4(one).is_some())
 }
 
-fn attachments(container: &Value) -> impl Iterator<Item = &Value> {
-    let attached = container.pointer("/status/networks");
-    let attached = attached.or_else(|| container.get("networks"));
+fn attachments(container: &str) -> impl Iterator<Item = &str> {
+    let attached = json::at(container, &["status", "networks"]);
+    let attached = attached.or_else(|| json::at(container, &["networks"]));
     attached.into_iter().flat_map(elements)
 }
 
 /// Written with the size of its network: `192.168.64.3/24`.
-fn ipv4(attachment: &Value) -> Option<IpAddr> {
-    let address = text(attachment, "/ipv4Address").or_else(|| text(attachment, "/address"))?;
+fn ipv4(attachment: &str) -> Option<IpAddr> {
+    let address = text(attachment, &["ipv4Address"]).or_else(|| text(attachment, &["address"]))?;
     address.split('/').next()?.parse().ok()
 }
 
-fn ports(container: &Value) -> Vec<(u16, u16)> {
-    let Some(published) = container.pointer("/configuration/publishedPorts") else {
-        return Vec::new();
-    };
-    let number = |port: &Value, key: &str| u16::try_from(port.get(key)?.as_u64()?).ok();
-    elements(published)
+fn ports(container: &str) -> Vec<(u16, u16)> {
+    let published = json::at(container, &["configuration", "publishedPorts"]);
+    let number = |port: &str, key: &str| json::at(port, &[key])?.parse().ok();
+    let ports = published.into_iter().flat_map(elements);
+    ports
         .filter_map(|port| Some((number(port, "containerPort")?, number(port, "hostPort")?)))
         .collect()
 }
 
 /// What a container's own entry point is, in the description of its image.
-pub(super) fn entrypoint(image: &Value) -> Vec<String> {
-    let Some(variants) = image.get("variants") else {
-        return Vec::new();
-    };
+pub(super) fn entrypoint(image: &str) -> Vec<String> {
+    let variants = json::at(image, &["variants"])
+        .into_iter()
+        .flat_map(elements);
     // There may be variants that are no images, such as attestations.
-    let mut linux =
-        elements(variants).filter(|variant| text(variant, "/platform/os") == Some("linux"));
-    let words = linux.find_map(|variant| variant.pointer("/config/config/Entrypoint"));
+    let linux =
+        |variant: &&str| text(variant, &["platform", "os"]).is_some_and(|system| system == "linux");
+    let words = variants
+        .filter(linux)
+        .find_map(|variant| json::at(variant, &["config", "config", "Entrypoint"]));
     let words = words.into_iter().flat_map(elements);
-    words.filter_map(Value::as_str).map(str::to_owned).collect()
+    let words = words.filter_map(|word| json::text(word).ok());
+    words.map(Cow::into_owned).collect()
 }
 
 /// The state of a container. How it ended is nowhere in it; and before it was started it is `stopped` as
 /// after its end, but for the date of the start.
-pub(super) fn inspected(container: &Value) -> Inspected {
+pub(super) fn inspected(container: &str) -> Inspected {
     let started_at = started_at(container);
-    match (state(container), started_at) {
+    match (&*state(container), started_at) {
         ("stopped", None) => Inspected::Created,
         ("stopped", Some(_)) => Inspected::Exited(Exit {
             started_at,
@@ -117,17 +120,16 @@ pub(super) fn inspected(container: &Value) -> Inspected {
     }
 }
 
-fn text<'a>(value: &'a Value, place: &str) -> Option<&'a str> {
-    value.pointer(place)?.as_str()
+fn text<'a>(element: &'a str, path: &[&str]) -> Option<Cow<'a, str>> {
+    json::text(json::at(element, path)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn one(json: &str) -> Value {
-        let answer: Value = serde_json::from_str(json).unwrap();
-        elements(&answer).next().unwrap().clone()
+    fn one(json: &str) -> String {
+        elements(json).next().unwrap().to_owned()
     }
 
     const OLD: &str = r#"[{"status":"running","networks":[{"network":"n1","address":"192.168.64.3\/24",
@@ -146,7 +148,7 @@ mod tests {
         for json in [OLD, MIDDLE, NEW] {
             let container = one(json);
             assert_eq!(id(&container), "run_1");
-            assert_eq!(label(&container, "moat.run"), Some("run_1"));
+            assert_eq!(label(&container, "moat.run"), Some("run_1".into()));
             assert!(is_running(&container));
             let address = address(&container, "n1").unwrap();
             assert_eq!(address.to_string(), "192.168.64.3");
@@ -197,7 +199,7 @@ mod tests {
             let network = one(json);
             assert_eq!(
                 (id(&network), label(&network, "moat.home")),
-                ("n1", Some("h"))
+                ("n1".into(), Some("h".into()))
             );
         }
         let image = one(

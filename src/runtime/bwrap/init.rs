@@ -25,8 +25,15 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
         let _ = writeln!(stderr, "bwrap: {why}");
         return 125;
     }
+    let has_terminal = rustix::termios::isatty(rustix::stdio::stdin());
+    if has_terminal {
+        super::job::await_turn();
+    }
     if stderr.write_all(super::status::STARTED).is_err() {
         return 126;
+    }
+    if has_terminal {
+        let _ = rustix::stdio::dup2_stderr(rustix::stdio::stdin());
     }
     let note = note.to_str().and_then(|note| note.parse().ok());
     if let Err(code) = prepare(pre_run, note) {

@@ -17,6 +17,7 @@
 
 mod cgroup;
 mod init;
+mod job;
 mod limits;
 mod sandbox;
 mod shim;
@@ -25,6 +26,7 @@ mod tail;
 
 pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use init::{COMMAND as INIT, init};
+pub(crate) use job::{COMMAND as JOB, job};
 pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
@@ -37,18 +39,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
-use rustix::process::Signal;
+use rustix::process::{Gid, Signal, Uid};
 
 use super::choose::on_path;
 use super::problem::{Problem, Result};
 use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, Network, Runtime, ServiceSpec, child, copy,
+    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child, copy,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
     Process, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };
+use crate::term::pty::{self, Size};
 use tail::Tail;
 
 /// How long the shim may take to act on a signal.
@@ -70,12 +73,13 @@ impl Bwrap {
     }
 
     fn is_alive(&self) -> Result<bool> {
-        is_held(&self.dir()?.join("lock")).map_err(|error| Problem::Refused(error.message))
+        is_held(&self.dir()?.join("lock"))
+            .map_err(|error| Problem::Refused(error.into_parts().message))
     }
 
     fn shim(&self) -> Option<Process> {
         let bytes = fs::read(self.dir.as_deref()?.join("shim")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        crate::json::parse(&bytes).ok()
     }
 
     /// Waits until the shim is gone. False: it was not within `patience`.
@@ -196,12 +200,13 @@ impl Runtime for Bwrap {
         ))
     }
 
-    fn kill_exec(&self, _handle: &str, _marker: &str, _at_once: bool) -> Result<()> {
+    fn kill_exec(&self, _handle: &str, _marker: &str, _signal: &str) -> Result<()> {
         Ok(())
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
-        String::from_utf8_lossy(words).trim().to_owned()
+    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
+        let why = String::from_utf8_lossy(words).trim().to_owned();
+        Refusal { why, code: None }
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
@@ -237,11 +242,20 @@ impl Runtime for Bwrap {
         // no value is on a command line, and whoever is killed, they are whole.
         rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
+        let terminal = spec.terminal.map(|size| open_terminal(size, spec.user));
+        let terminal = terminal.transpose().map_err(|error| failed(&error))?;
+        let for_shim = terminal.as_ref().map(OwnedFd::try_clone).transpose();
+        let stdin = for_shim.map_err(|error| failed(&error))?.or(stdin);
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(shim::COMMAND)
             .arg(dir)
             .arg(arguments.as_raw_fd().to_string())
+            .arg(if terminal.is_some() {
+                shim::TERMINAL
+            } else {
+                ""
+            })
             .arg(spec.user.uid.to_string())
             .arg(spec.user.gid.to_string())
             .arg(limits::encode(&spec.ulimits))
@@ -260,7 +274,7 @@ impl Runtime for Bwrap {
             stderr: Box::new(Tail::stderr(dir, 0, bells.1.map(OwnedFd::from))),
             lost: StreamBytes::default(),
             client: Box::new(ShimClient(Mutex::new(Some(child)))),
-            terminal: None,
+            terminal,
         })
     }
 
@@ -349,6 +363,17 @@ fn no_services() -> Problem {
 
 fn no_images() -> Problem {
     Problem::Refused("bwrap has no images".to_owned())
+}
+
+/// Our end of a new terminal for a sandbox.
+fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
+    let (ours, theirs) = pty::open(size)?;
+    // Programs open it again by its name.
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        rustix::fs::fchown(&theirs, Some(uid), Some(gid))?;
+    }
+    Ok(ours)
 }
 
 /// A file that is nowhere but in memory, to be read from its beginning.

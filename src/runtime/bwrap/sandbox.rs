@@ -48,13 +48,11 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     let mut args: Vec<String> = NAMESPACES.map(str::to_owned).to_vec();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
-    add(&[
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--hostname",
-        "moat",
-    ]);
+    add(&["--die-with-parent", "--clearenv", "--hostname", "moat"]);
+    // With a terminal the session is the shim's, as the terminal, of which nobody else is a user, is.
+    if spec.terminal.is_none() {
+        add(&["--new-session"]);
+    }
     add(&[
         "--uid",
         &spec.user.uid.to_string(),

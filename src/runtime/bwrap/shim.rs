@@ -7,10 +7,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +19,20 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::{Errno, FdFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, ioctl_tiocsctty};
+use rustix::stdio::{dup2_stdin, stdin};
 use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{cgroup, init, sandbox, status};
+use super::{cgroup, init, job, sandbox, status};
 use crate::store::{Process, create, exclusive, write_atomically};
+use crate::term::pty;
 
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__shim";
+
+/// The argument that says that the workload has a terminal.
+pub(super) const TERMINAL: &str = "terminal";
 
 /// Where the code of a script before the command is noted, if it failed.
 pub(super) const HOOK: &str = "hook";
@@ -72,6 +77,8 @@ struct Request<'a> {
     dir: PathBuf,
     /// The number of the inherited descriptor from which bwrap reads its arguments.
     args_fd: &'a OsStr,
+    /// Whether stdin is our end of a terminal, which the workload is to have.
+    has_terminal: bool,
     uid: u32,
     gid: u32,
     limits: &'a OsStr,
@@ -81,12 +88,23 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn parse(args: &'a [OsString]) -> Option<Request<'a>> {
-        let [dir, args_fd, uid, gid, limits, pre_run, command @ ..] = args else {
+        let [
+            dir,
+            args_fd,
+            terminal,
+            uid,
+            gid,
+            limits,
+            pre_run,
+            command @ ..,
+        ] = args
+        else {
             return None;
         };
         Some(Request {
             dir: PathBuf::from(dir),
             args_fd,
+            has_terminal: terminal == TERMINAL,
             uid: uid.to_str()?.parse().ok()?,
             gid: gid.to_str()?.parse().ok()?,
             limits,
@@ -103,22 +121,26 @@ impl<'a> Request<'a> {
         let _lock = lock.ok().flatten().ok_or(io::ErrorKind::WouldBlock)?;
         let signals = Signals::new([SIGTERM, SIGQUIT])?;
         let spools = (self.spool("stdout")?, self.spool("stderr")?);
+        let (ours, theirs) = self.take_terminal()?.unzip();
         let identity = serde_json::to_vec(&Process::this())?;
         write_atomically(&self.dir.join("shim"), &identity)?;
         // Spawned by the main thread: `--die-with-parent` means the thread that spawned it.
-        let mut child = self.spawn()?;
-        let stdout = child.stdout.take();
+        let mut child = self.spawn(theirs)?;
+        let stdout = ours.or(child.stdout.take().map(OwnedFd::from));
         let stderr = child.stderr.take();
-        let dir = self.dir.clone();
-        let bwrap = child.id();
-        std::thread::spawn(move || obey(signals, &dir, bwrap));
+        let workload = Workload {
+            dir: self.dir.clone(),
+            bwrap: child.id(),
+            has_terminal: self.has_terminal,
+        };
+        std::thread::spawn(move || workload.obey(signals));
         let over = Arc::new(AtomicBool::new(false));
         let bells = (
             Bell::new(io::stdout(), &over),
             Bell::new(io::stderr(), &over),
         );
         let copies = [
-            stdout.map(|pipe| std::thread::spawn(move || copy(pipe, spools.0, &bells.0))),
+            stdout.map(|fd| std::thread::spawn(move || copy(File::from(fd), spools.0, &bells.0))),
             stderr.map(|pipe| std::thread::spawn(move || copy(pipe, spools.1, &bells.1))),
         ];
         let code = child.wait()?.code();
@@ -127,6 +149,17 @@ impl<'a> Request<'a> {
             let _ = copy.join();
         }
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(125))
+    }
+
+    /// Makes the terminal that of our session. Our end of it, and the workload's.
+    fn take_terminal(&self) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+        if !self.has_terminal {
+            return Ok(None);
+        }
+        let ours = stdin().try_clone_to_owned()?;
+        let theirs = pty::other_end(&ours)?;
+        ioctl_tiocsctty(&theirs)?;
+        Ok(Some((ours, theirs)))
     }
 
     fn spool(&self, name: &str) -> io::Result<File> {
@@ -140,7 +173,8 @@ impl<'a> Request<'a> {
         Ok(file)
     }
 
-    fn spawn(&self) -> io::Result<Child> {
+    /// `terminal`: the workload's, if it has one.
+    fn spawn(&self, terminal: Option<OwnedFd>) -> io::Result<Child> {
         let status = create(&self.dir.join("status"))?;
         let program = File::open("/proc/self/exe")?;
         let hook = create(&self.dir.join(HOOK))?;
@@ -163,13 +197,23 @@ impl<'a> Request<'a> {
                 &program.as_raw_fd().to_string(),
                 sandbox::INIT,
             ])
-            .args(["--", sandbox::INIT, init::COMMAND])
+            .args(["--", sandbox::INIT])
+            .args(
+                self.has_terminal
+                    .then_some([job::COMMAND, sandbox::INIT])
+                    .into_iter()
+                    .flatten(),
+            )
+            .arg(init::COMMAND)
             .arg(self.limits)
             .arg(hook.as_raw_fd().to_string())
             .arg(self.pre_run)
             .args(self.command)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(terminal) = terminal {
+            command.stdin(terminal.try_clone()?).stdout(terminal);
+        }
         if rustix::process::geteuid().is_root() && self.uid != 0 {
             command.uid(self.uid).gid(self.gid);
         }
@@ -181,7 +225,7 @@ impl<'a> Request<'a> {
         left?;
         // The workload's input is the workload's alone: when it closes it, the writer must know.
         let null = File::open("/dev/null")?;
-        rustix::stdio::dup2_stdin(&null)?;
+        dup2_stdin(&null)?;
         Ok(child)
     }
 }
@@ -247,30 +291,45 @@ fn copy(mut pipe: impl Read, mut spool: File, bell: &Bell<impl AsFd>) {
     }
 }
 
-/// Passes signals on: TERM to the workload, QUIT kills all that is in the sandbox.
-fn obey(mut signals: Signals, dir: &Path, bwrap: u32) {
-    for signal in signals.forever() {
-        let deadline = Instant::now() + START;
-        while !deliver(signal, dir, bwrap) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
+/// What signals are passed on to.
+struct Workload {
+    dir: PathBuf,
+    bwrap: u32,
+    has_terminal: bool,
 }
 
-/// False: there is nothing to deliver it to yet.
-fn deliver(signal: i32, dir: &Path, bwrap: u32) -> bool {
-    // bwrap is our child and not waited for, its child is not waited for while bwrap lives: as
-    // long as the parents are right, so are the pids.
-    let Some(first) = status::child_pid(dir).filter(|pid| parent(*pid) == Some(bwrap)) else {
-        return false;
-    };
-    if signal == SIGQUIT {
-        return kill(first, Signal::KILL);
+impl Workload {
+    /// Passes signals on: TERM to the workload, QUIT kills all that is in the sandbox.
+    fn obey(&self, mut signals: Signals) {
+        for signal in signals.forever() {
+            let deadline = Instant::now() + START;
+            while !self.deliver(signal) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
     }
-    let workload = children(first).into_iter().next();
-    match workload {
-        Some(pid) if status::started(dir).is_some() => kill(pid, Signal::TERM),
-        _ => false,
+
+    /// False: there is nothing to deliver it to yet.
+    fn deliver(&self, signal: i32) -> bool {
+        // bwrap is our child and not waited for, its child is not waited for while bwrap lives: as
+        // long as the parents are right, so are the pids.
+        let first = status::child_pid(&self.dir).filter(|pid| parent(*pid) == Some(self.bwrap));
+        let Some(first) = first else {
+            return false;
+        };
+        if signal == SIGQUIT {
+            return kill(first, Signal::KILL);
+        }
+        if status::started(&self.dir).is_none() {
+            return false;
+        }
+        let only = |pid| children(pid).into_iter().next();
+        match (only(first), self.has_terminal) {
+            // Shells ignore TERM there. That their terminal is gone they obey.
+            (Some(job), true) => only(job).is_some_and(|pid| kill(pid, Signal::HUP)),
+            (Some(pid), false) => kill(pid, Signal::TERM),
+            (None, _) => false,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
+use crate::json::{self, reads};
 
 /// What [`super::init`] writes to standard error before it becomes the workload. All before it is
 /// bwrap's own, all behind it is the workload's; without it, the workload never ran.
@@ -36,12 +36,15 @@ fn head(dir: &Path) -> Vec<u8> {
 }
 
 /// A line of `--json-status-fd`. Unknown members are to be ignored (bwrap's manual).
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
 struct Line {
     child_pid: Option<u32>,
     exit_code: Option<i64>,
 }
+
+reads!(Line {
+    child_pid: "child-pid",
+    exit_code: "exit-code"
+});
 
 /// The pid of the sandbox's first process, as seen from outside.
 pub(super) fn child_pid(dir: &Path) -> Option<u32> {
@@ -56,8 +59,6 @@ pub(super) fn exit_code(dir: &Path) -> Option<u8> {
 
 fn lines(dir: &Path) -> Vec<Line> {
     let bytes = fs::read(dir.join("status")).unwrap_or_default();
-    serde_json::Deserializer::from_slice(&bytes)
-        .into_iter::<Line>()
-        .map_while(std::result::Result::ok)
-        .collect()
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.map_while(|line| json::parse(line).ok()).collect()
 }

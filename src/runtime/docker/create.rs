@@ -46,7 +46,8 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
         request.add(&["--interactive"]);
     }
     if spec.terminal.is_some() {
-        request.add(&["--tty"]);
+        // Shells ignore TERM on a terminal. That the terminal is gone they obey.
+        request.add(&["--tty", "--stop-signal", "SIGHUP"]);
     }
     request.values(&spec.env)?;
     let image = spec.image.as_deref().unwrap_or_default();

@@ -8,9 +8,10 @@ use std::process::Command;
 
 use super::super::problem::{Problem, Result};
 use super::super::script::{KILL, MARKER};
-use super::super::{Attached, ExecSpec, attach};
+use super::super::{Attached, ExecSpec, Refusal, attach};
 use super::arguments::obeyed_by_client;
 use super::manner;
+use crate::term::pty::Size;
 
 /// How the words of the engine and of the client begin.
 const ENGINE: &[&[u8]] = &[b"OCI runtime exec failed: "];
@@ -22,10 +23,22 @@ const CLIENT: &[&[u8]] = &[
     b"Cannot connect to the Docker daemon",
 ];
 
+/// On a terminal there is one stream for all of them.
+const EITHER: &[&[u8]] = &[
+    ENGINE[0], CLIENT[0], CLIENT[1], CLIENT[2], CLIENT[3], CLIENT[4],
+];
+
+/// The client's own escape, which cannot be switched off. Here it has to be ASCII, as the engine gets it as
+/// JSON: nothing that anybody types. The engine holds back the first of these keys until the next one.
+const NO_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
+
 /// Completes a client that runs a command.
 pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
-    if spec.stdin.is_some() {
+    if spec.terminal.is_some() {
+        client.args(["--interactive", "--tty", "--detach-keys"]);
+        client.arg(NO_KEYS);
+    } else if spec.stdin.is_some() {
         client.arg("--interactive");
     }
     if let Some(dir) = &spec.workdir {
@@ -63,14 +76,40 @@ pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
         .map_err(|error| super::failed(&error))
 }
 
-/// What is said where a command could not be started: the engine's words, without what it repeats.
-pub(super) fn refusal(words: &[u8]) -> String {
+/// Starts a client on a terminal of its own.
+pub(super) fn spawn_on_terminal(client: &mut Command, size: Size) -> Result<Attached> {
+    attach::spawn_exec_on_terminal(
+        client,
+        Box::new(manner::Exec),
+        EITHER,
+        size,
+        attach::as_it_is,
+    )
+    .map_err(|error| super::failed(&error))
+}
+
+/// How the engine and shells say that a command is not there, and that it cannot be run.
+const MISSING: [&str; 2] = ["not found", "no such file"];
+const UNUSABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+
+/// The engine's words, without what it repeats, and what they mean for the command.
+pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
     let text = text.rsplit("container process: ").next().unwrap_or(text);
-    text.strip_prefix("Error response from daemon: ")
-        .unwrap_or(text)
-        .to_owned()
+    let why = text
+        .strip_prefix("Error response from daemon: ")
+        .unwrap_or(text);
+    let lower = why.to_ascii_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    // Whichever of the two the engine chose: versions differ.
+    let code = match code {
+        126 | 127 if has(&MISSING) => Some(127),
+        126 | 127 if has(&UNUSABLE) => Some(126),
+        _ => None,
+    };
+    let why = why.to_owned();
+    Refusal { why, code }
 }
 
 #[cfg(test)]
@@ -79,12 +118,37 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_could_not_be_run() {
-        let words = b"OCI runtime exec failed: exec failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH: unknown\n";
-        assert_eq!(
-            refusal(words),
-            "exec: \"nosuch\": executable file not found in $PATH"
-        );
-        let words = b"Error response from daemon: Container x is not running\n";
-        assert_eq!(refusal(words), "Container x is not running");
+        let start =
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: ";
+        for (code, words, why, meaning) in [
+            (
+                126,
+                format!("{start}\"nosuch\": executable file not found in $PATH: unknown\n"),
+                "exec: \"nosuch\": executable file not found in $PATH",
+                Some(127),
+            ),
+            (
+                126,
+                format!("{start}\"/etc/passwd\": permission denied: unknown\n"),
+                "exec: \"/etc/passwd\": permission denied",
+                Some(126),
+            ),
+            (
+                126,
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped container: unknown"
+                    .to_owned(),
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped container",
+                None,
+            ),
+            (
+                1,
+                "Error response from daemon: Container x is not running\n".to_owned(),
+                "Container x is not running",
+                None,
+            ),
+        ] {
+            let refusal = refusal(code, words.as_bytes());
+            assert_eq!((refusal.why.as_str(), refusal.code), (why, meaning));
+        }
     }
 }

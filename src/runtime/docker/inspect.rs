@@ -1,42 +1,52 @@
 //! What `docker inspect` says of a container's state.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-
 use super::super::problem::{Problem, Result};
 use super::super::{Exit, Inspected};
+use crate::json::{self, Named, reads};
 use crate::store::Timestamp;
 
 /// One line per container: its name, and state and ports as JSON.
 pub(super) const FORMAT: &str =
     "{{.Name}} {\"State\":{{json .State}},\"Ports\":{{json .NetworkSettings.Ports}}}";
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct Container {
     state: State,
     /// `{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}]}`; null where a port is not published.
-    ports: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+    ports: Option<Ports>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+type Ports = Named<Option<Vec<Binding>>>;
+
+reads!(Container {
+    state: "State",
+    ports: "Ports"
+});
+
 struct Binding {
     host_port: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+reads!(Binding {
+    host_port: "HostPort"
+});
+
 struct State {
     status: String,
     exit_code: i64,
-    #[serde(rename = "OOMKilled")]
     oom_killed: bool,
     error: String,
     started_at: String,
     finished_at: String,
 }
+
+reads!(State {
+    status: "Status",
+    exit_code: "ExitCode",
+    oom_killed: "OOMKilled",
+    error: "Error",
+    started_at: "StartedAt",
+    finished_at: "FinishedAt",
+});
 
 /// The state of `handle` in the output; missing if it is not in there.
 pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
@@ -45,7 +55,7 @@ pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
         return Ok(Inspected::Missing);
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
-    let container: Container = serde_json::from_slice(json.as_bytes()).map_err(|error| {
+    let container: Container = json::parse(json.as_bytes()).map_err(|error| {
         Problem::Refused(format!(
             "docker's answer about {handle} cannot be read: {error}"
         ))
@@ -54,15 +64,16 @@ pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
     Ok(match state.status.as_str() {
         "running" | "paused" | "restarting" => Inspected::Running {
             started_at: time(&state.started_at),
-            ports: published(container.ports.unwrap_or_default()),
+            ports: published(container.ports),
         },
         "created" if state.error.is_empty() => Inspected::Created,
         _ => Inspected::Exited(exit(state)),
     })
 }
 
-fn published(ports: BTreeMap<String, Option<Vec<Binding>>>) -> Vec<(u16, u16)> {
-    let published = ports.into_iter().filter_map(|(port, bindings)| {
+fn published(ports: Option<Ports>) -> Vec<(u16, u16)> {
+    let ports = ports.into_iter().flat_map(|Named(ports)| ports);
+    let published = ports.filter_map(|(port, bindings)| {
         let container = port.split('/').next()?.parse().ok()?;
         let host = bindings?.first()?.host_port.parse().ok()?;
         Some((container, host))

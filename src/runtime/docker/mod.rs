@@ -28,7 +28,7 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, steps, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
@@ -312,6 +312,11 @@ impl Runtime for Docker {
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        if let Some(size) = spec.terminal {
+            let mut client = self.complete(tty::command("docker"));
+            exec::command(&mut client, spec)?;
+            return exec::spawn_on_terminal(&mut client, size);
+        }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
         match &spec.stdin {
@@ -324,16 +329,15 @@ impl Runtime for Docker {
         exec::spawn(&mut client)
     }
 
-    fn kill_exec(&self, handle: &str, marker: &str, at_once: bool) -> Result<()> {
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
         let mut client = self.command();
-        let signal = if at_once { "KILL" } else { "TERM" };
         exec::kill(&mut client, handle, marker, signal);
         self.finish(&mut client, b"", PATIENCE, &|| true)
             .map(|_| ())
     }
 
-    fn refusal(&self, words: &[u8]) -> String {
-        exec::refusal(words)
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        exec::refusal(code, words)
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
@@ -382,7 +386,7 @@ impl Runtime for Docker {
             command.args(["start", "--attach", "--interactive", "--detach-keys"]);
             command.arg(OsStr::from_bytes(NO_KEYS)).arg(&spec.handle);
             let manner = Box::new(manner::Attachment);
-            return attach::spawn_on_terminal(&mut command, manner, size, |_| Ok(()))
+            return attach::spawn_on_terminal(&mut command, manner, size, attach::as_it_is)
                 .map_err(|error| failed(&error));
         }
         let mut command = self.command();

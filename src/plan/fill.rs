@@ -1,0 +1,118 @@
+//! What only a run that really starts needs: the values of secrets, passwords, and what services are told of both.
+
+use std::path::Path;
+
+use super::{Host, Plan, Service, Variable, secret};
+use crate::error::{Error, Kind, Result};
+use crate::registry;
+
+/// Fills in what only a run that really starts needs: secrets are looked up, passwords made.
+pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
+    plan.env.extend(secret::resolve(&plan.secrets, host)?);
+    for service in &mut plan.services {
+        let found = secret::resolve(&service.secrets, host)?;
+        service.env.extend(found);
+        let Some(template) = service.template.take() else {
+            continue;
+        };
+        let values = Values::of(service, &template)?;
+        for variable in &mut service.env {
+            let own = template
+                .variables
+                .iter()
+                .any(|(name, value)| *name == variable.name && *value == variable.value);
+            if own {
+                variable.value = values.put(&variable.value, str::to_owned);
+            }
+        }
+        for export in &service.exports {
+            let is_url = export.name.ends_with("_URL");
+            let value = match is_url {
+                true => values.put(&export.value, encoded),
+                false => values.put(&export.value, str::to_owned),
+            };
+            // What somebody set himself is what he wants.
+            if !plan.env.iter().any(|set| set.name == export.name) {
+                plan.env.push(Variable {
+                    name: export.name.clone(),
+                    value,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the placeholders of one service stand for.
+struct Values {
+    parts: [(&'static str, String); 5],
+}
+
+impl Values {
+    fn of(service: &Service, template: &registry::Service) -> Result<Values> {
+        let given = |placeholder: &str| {
+            let carrier = template.carrier(placeholder)?;
+            let variable = service.env.iter().find(|variable| variable.name == carrier);
+            let value = &variable?.value;
+            (value != placeholder).then(|| value.clone())
+        };
+        let password = match given("{password}") {
+            Some(password) => password,
+            None if template.has_password() => password()?,
+            None => String::new(),
+        };
+        let known = |placeholder, default: &Option<String>| {
+            given(placeholder)
+                .or_else(|| default.clone())
+                .unwrap_or_default()
+        };
+        Ok(Values {
+            parts: [
+                ("{user}", known("{user}", &template.user)),
+                ("{password}", password),
+                ("{database}", known("{database}", &template.database)),
+                ("{host}", service.name.clone()),
+                ("{port}", template.port().to_string()),
+            ],
+        })
+    }
+
+    /// Puts the values in place of their placeholders. What they contain themselves is left alone.
+    fn put(&self, template: &str, form: impl Fn(&str) -> String) -> String {
+        let mut out = String::new();
+        let mut rest = template;
+        while let Some(at) = rest.find('{') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let found = self.parts.iter().find(|(part, _)| rest.starts_with(part));
+            let (length, value) = found.map_or((1, "{".to_owned()), |(part, value)| {
+                (part.len(), form(value))
+            });
+            out.push_str(&value);
+            rest = &rest[length..];
+        }
+        out + rest
+    }
+}
+
+/// As RFC 3986 wants it in a part of a URL.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// 32 letters and digits that nobody can guess.
+fn password() -> Result<String> {
+    crate::store::random_word(32).map_err(|error| {
+        let path = Path::new("/dev/urandom");
+        Error::io(Kind::Failed, "read", path, &error)
+    })
+}

@@ -1,0 +1,182 @@
+//! However it ends, the terminal comes back, and the run ends as any other.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{IMAGE, Moat, until};
+use crate::screen::Screen;
+use crate::{MODES, SIZE, assert_brought_back, call, ended, start, start_full_screen};
+
+fn survives(moat: &Moat, signal: Signal) {
+    let mut screen = start_full_screen(moat);
+    screen.signal(signal);
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
+}
+
+pub(crate) fn a_client_that_is_killed(moat: &Moat) {
+    let mut screen = start_full_screen(moat);
+    screen.signal(Signal::KILL);
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
+    // The terminal is as good as new.
+    screen.again(&call(moat, &["sh", "-c", &format!("{SIZE}; exit 3")]).command());
+    assert_eq!(screen.end().code(), Some(3), "{:?}", screen.text());
+    screen.wait("30 90");
+    screen.assert_sane();
+}
+
+pub(crate) fn a_client_that_is_terminated(moat: &Moat) {
+    survives(moat, Signal::TERM);
+}
+
+pub(crate) fn a_terminal_that_goes_away(moat: &Moat) {
+    survives(moat, Signal::HUP);
+}
+
+pub(crate) fn a_client_that_panics(moat: &Moat) {
+    let script = format!("{MODES}; echo up; exec cat");
+    let call = call(moat, &["sh", "-c", &script]);
+    let call = call.env("MOAT_FAULT", "panic").checkpoint("escape-help");
+    let mut screen = Screen::start(&call.command());
+    screen.wait("up");
+    screen.press(b"\x1f?");
+    screen.end();
+    assert_brought_back(&screen);
+    screen.wait("panicked at");
+    ended(moat, "stopped", "user-stop");
+}
+
+/// Nobody has the workload's terminal any more: it is stopped, and the person's is brought back.
+pub(crate) fn the_supervisor_is_killed(moat: &Moat) {
+    let mut screen = start_full_screen(moat);
+    let owner = moat.run_dir(&moat.only_id()).join("owner.lock");
+    let owner: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(owner).expect("the owner")).expect("JSON");
+    let pid = owner["pid"]
+        .as_i64()
+        .and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it is there");
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
+}
+
+/// While moat sleeps the terminal is the shell's; afterwards it is the workload's as it was.
+pub(crate) fn suspended_and_continued(moat: &Moat) {
+    let script =
+        format!("{MODES}; trap 'echo drawn anew' WINCH; echo up; while :; do sleep 0.05; done");
+    let mut screen = start(moat, &["sh", "-c", &script]);
+    screen.wait("up");
+    screen.signal(Signal::TSTP);
+    until("it sleeps", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    });
+    assert_brought_back(&screen);
+    let shown = screen.bytes().len();
+    screen.signal(Signal::CONT);
+    until("it is raw again", || !screen.is_sane());
+    for mode in [
+        "\x1b[?1049h",
+        "\x1b[?1002",
+        "\x1b[?2004h",
+        "\x1b[?25l",
+        "drawn anew",
+    ] {
+        until(mode, || {
+            String::from_utf8_lossy(&screen.bytes()[shown..]).contains(mode)
+        });
+    }
+    screen.press(b"\x1fk");
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
+}
+
+pub(crate) fn codes_and_the_record_agree(moat: &Moat) {
+    for (script, code, state) in [
+        ("exit 0", 0, "stopped"),
+        ("exit 7", 7, "failed"),
+        ("kill -KILL $$", 137, "failed"),
+        ("kill -INT $$; exit 1", 130, "failed"),
+    ] {
+        let mut screen = start(moat, &["sh", "-c", script]);
+        assert_eq!(
+            screen.end().code(),
+            Some(code),
+            "{script}: {:?}",
+            screen.text()
+        );
+        screen.assert_sane();
+        let newest = moat
+            .args(["inspect", &newest(moat)])
+            .any_stdout()
+            .success()
+            .json();
+        assert_eq!(
+            (&newest["exit_code"], &newest["state"], &newest["reason"]),
+            (&code.into(), &state.into(), &"exited".into()),
+            "{script}"
+        );
+        assert!(!newest["cleaned_at"].is_null(), "{script}");
+    }
+}
+
+fn newest(moat: &Moat) -> String {
+    let list = moat.args(["list", "-a", "--quiet"]).any_stdout().success();
+    let id = list.stdout_text().lines().next().map(str::to_owned);
+    id.expect("a run")
+}
+
+pub(crate) fn killed_from_elsewhere(moat: &Moat) {
+    let mut screen = start_full_screen(moat);
+    let begun = std::time::Instant::now();
+    moat.args(["kill", &moat.only_id()])
+        .any_stdout()
+        .any_stderr()
+        .success();
+    let code = screen.end().code();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_brought_back(&screen);
+    let record = ended(moat, "stopped", "killed");
+    assert_eq!((code, &record["exit_code"]), (Some(137), &137.into()));
+}
+
+pub(crate) fn what_excludes_a_terminal(moat: &Moat) {
+    for (flag, why) in [
+        (
+            "--background",
+            "--background and -i with a terminal exclude each other",
+        ),
+        ("--json", "--json and -i with a terminal exclude each other"),
+    ] {
+        let mut call = moat.args(["run", flag, "-i"]);
+        if moat.has_images() {
+            call = call.args(["--image", IMAGE]);
+        }
+        let mut screen = Screen::start(&call.args(["--", "true"]).command());
+        assert_eq!(screen.end().code(), Some(2), "{:?}", screen.text());
+        screen.wait(why);
+        screen.assert_sane();
+    }
+    // One on stdin alone is none.
+    let path = moat.write("out", "");
+    let shell = format!("exec \"$0\" \"$@\" > {}", path.display());
+    let run = call(moat, &["true"]).command();
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", &shell])
+        .arg(run.get_program())
+        .args(run.get_args());
+    for (name, value) in run.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let mut screen = Screen::start(&command);
+    assert_eq!(screen.end().code(), Some(2), "{:?}", screen.text());
+    screen.wait("-i needs a terminal on stdout, too");
+}

@@ -1,0 +1,94 @@
+//! `moat exec -it`: another command in a run, with our terminal.
+
+use crate::harness::{Call, Moat, until};
+use crate::screen::Screen;
+use crate::{MODES, assert_brought_back};
+
+/// A run that goes on until it is told, and its id.
+fn beside(moat: &Moat) -> String {
+    moat.background("until [ -e go ]; do sleep 0.05; done")
+}
+
+fn call<'a>(moat: &'a Moat, id: &str, flags: &str, script: &str) -> Call<'a> {
+    moat.args(["exec", flags, id, "--", "sh", "-c", script])
+}
+
+/// Ends the run beside which it was.
+fn end(moat: &Moat, id: &str) {
+    moat.write("go", "");
+    moat.args(["wait", id]).any_stderr().success();
+}
+
+pub(crate) fn a_shell_in_a_run(moat: &Moat) {
+    let id = beside(moat);
+    for flags in ["-it", "-i", "-t"] {
+        let call = moat.args(["exec", flags, &id, "--", "sh"]);
+        let mut screen = Screen::start(&call.command());
+        until("it has the size", || {
+            screen.press(b"stty size; echo $TERM\r");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            screen.text().contains("30 90\r\nxterm-256color")
+        });
+        screen.resize(20, 70);
+        until("it has the new size", || {
+            screen.press(b"stty size\r");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            screen.text().contains("20 70")
+        });
+        screen.press(b"exit 5\r");
+        assert_eq!(screen.end().code(), Some(5), "{flags} {:?}", screen.text());
+        screen.assert_sane();
+    }
+    let log = moat.args(["logs", &id, "--exec", "1", "--replay", "--speed", "1000"]);
+    let log = log.any_stdout().success();
+    assert!(log.stdout_text().contains("xterm-256color"), "{log}");
+    end(moat, &id);
+}
+
+pub(crate) fn its_escape_and_its_end(moat: &Moat) {
+    let id = beside(moat);
+    let script = format!("{MODES}; trap '' INT; echo up; exec sleep 1000");
+    for (keys, code) in [(&b"\x1fk"[..], 129), (b"\x1fK", 137)] {
+        let mut screen = Screen::start(&call(moat, &id, "-it", &script).command());
+        screen.wait("up");
+        screen.press(b"\x03");
+        screen.press(keys);
+        assert_eq!(screen.end().code(), Some(code), "{:?}", screen.text());
+        assert_brought_back(&screen);
+    }
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::HUP] {
+        let mut screen = Screen::start(&call(moat, &id, "-it", &script).command());
+        screen.wait("up");
+        screen.signal(signal);
+        screen.end();
+        assert_brought_back(&screen);
+    }
+    // Nothing of them goes on in the run.
+    let left = moat.args(["exec", &id, "--", "ps"]).any_stdout().success();
+    assert!(!left.stdout_text().contains("sleep 1000"), "{left}");
+    end(moat, &id);
+}
+
+pub(crate) fn what_cannot_be_started(moat: &Moat) {
+    let id = beside(moat);
+    let mut screen = Screen::start(&moat.args(["exec", "-it", &id, "--", "nosuch"]).command());
+    assert_eq!(screen.end().code(), Some(127), "{:?}", screen.text());
+    screen.wait("error: cannot run it: ");
+    screen.assert_sane();
+    moat.args(["exec", "-t", &id, "--", "true"])
+        .stderr("error: --tty needs a terminal on stdin\n  hint: give it a pipe or a file without --tty: moat exec RUN -i -- CMD < FILE\n")
+        .status(2);
+    let mut screen = Screen::start(
+        &moat
+            .args(["exec", "-it", "--json", &id, "--", "true"])
+            .command(),
+    );
+    assert_eq!(screen.end().code(), Some(2), "{:?}", screen.text());
+    screen.wait("--json and -i with a terminal exclude each other");
+    // The bytes of a pipe are what they always were.
+    let done = moat
+        .args(["exec", "-i", &id, "--", "wc", "-c"])
+        .stdin("12345");
+    assert_eq!(done.any_stdout().success().stdout_text().trim(), "5");
+    end(moat, &id);
+}

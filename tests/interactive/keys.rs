@@ -1,0 +1,186 @@
+//! What is typed reaches the workload, all of it, and as it was typed.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{IMAGE, Moat, until};
+use crate::screen::Screen;
+use crate::{SIZE, call, ended, start};
+
+pub(crate) fn a_shell_feels_as_if_it_ran_here(moat: &Moat) {
+    let mut screen = start(moat, &["sh"]);
+    screen.wait("Started ");
+    screen.press(b"echo $((40+2)) $TERM; stty size\r");
+    screen.wait("42 xterm-256color\r\n30 90");
+    // Line editing is the terminal's in there.
+    screen.press(b"echo wronh\x7fg\r");
+    screen.wait("\r\nwrong\r\n");
+    // Ctrl-C is the workload's.
+    screen.press(b"echo sleeps; sleep 1000\r");
+    screen.wait("\r\nsleeps\r\n");
+    // Until the shell has let go of the terminal, it is a letter.
+    until("it is interrupted", || {
+        screen.press(b"\x03");
+        std::thread::sleep(Duration::from_millis(50));
+        screen.text().contains("^C")
+    });
+    screen.press(b"\recho still $((1+1))\r");
+    screen.wait("still 2");
+    screen.press(b"exit 7\r");
+    assert_eq!(screen.end().code(), Some(7), "{:?}", screen.text());
+    screen.assert_sane();
+    let record = ended(moat, "failed", "exited");
+    assert_eq!(
+        (&record["exit_code"], &record["terminal"]),
+        (&7.into(), &true.into())
+    );
+}
+
+pub(crate) fn as_moat_yaml_wants_it(moat: &Moat) {
+    let mut yaml = "interactive: true\ncommand: [sh, -c, 'read x; echo got $x']\n".to_owned();
+    if moat.has_images() {
+        yaml += &format!("base_image: {IMAGE}\n");
+    }
+    moat.write("moat.yaml", yaml);
+    let mut screen = Screen::start(&moat.args(["run"]).command());
+    screen.wait("Started ");
+    screen.press(b"it\r");
+    screen.wait("got it");
+    assert_eq!(screen.end().code(), Some(0));
+    screen.assert_sane();
+    assert_eq!(ended(moat, "stopped", "exited")["terminal"], true);
+    // Where there is no terminal, it is the bytes that there are.
+    let piped = moat.args(["run", "--quiet"]).stdin("bytes\n");
+    piped.stdout("got bytes\n").success();
+}
+
+/// The escape twice is the escape once.
+fn all_kinds() -> (Vec<u8>, Vec<u8>) {
+    let mut typed: Vec<u8> = (0..=255).collect();
+    let mut expected = typed.clone();
+    typed.insert(0x1f, 0x1f);
+    for bytes in [&mut typed, &mut expected] {
+        bytes.extend("gr\u{fc}\u{df}e \u{20ac}\u{1f600}".as_bytes());
+        bytes.extend(b"\x1b[A\x1b[1;5C\x1bOP\x1b[200~x\x1b[201~\x1b[97;5u\x1b\x1b");
+        bytes.extend([b'x'; 300]);
+    }
+    (typed, expected)
+}
+
+fn md5(moat: &Moat, bytes: &[u8]) -> String {
+    let path = moat.write("expected", bytes);
+    let file = std::fs::File::open(path).expect("a file");
+    let sum = std::process::Command::new("md5sum").stdin(file).output();
+    let mut sum = sum.expect("md5sum").stdout;
+    sum.truncate(32);
+    String::from_utf8(sum).expect("text")
+}
+
+/// A workload that takes keys as they come, and prints the sum of so many bytes.
+fn start_summing(moat: &Moat, count: usize) -> Screen {
+    let script = format!("stty raw -echo; echo up; head -c {count} | md5sum");
+    let screen = start(moat, &["sh", "-c", &script]);
+    screen.wait("up");
+    screen
+}
+
+pub(crate) fn end_of_input_and_bytes_of_all_kinds(moat: &Moat) {
+    let (typed, expected) = all_kinds();
+    let mut screen = start_summing(moat, expected.len());
+    screen.press(&typed);
+    screen.wait(&md5(moat, &expected));
+    assert_eq!(screen.end().code(), Some(0));
+    screen.assert_sane();
+    ended(moat, "stopped", "exited");
+    let mut screen = start(moat, &["cat"]);
+    screen.wait("Started ");
+    screen.press(b"one\r");
+    screen.wait("one\r\none\r\n");
+    screen.press(b"\x04");
+    assert_eq!(screen.end().code(), Some(0));
+}
+
+/// Sequences that are split anywhere arrive whole, and soon.
+pub(crate) fn bytes_that_come_one_by_one(moat: &Moat) {
+    let (typed, expected) = all_kinds();
+    let mut screen = start_summing(moat, expected.len());
+    for byte in &typed[..420] {
+        screen.press(&[*byte]);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    screen.press(&typed[420..]);
+    screen.wait(&md5(moat, &expected));
+    assert_eq!(screen.end().code(), Some(0));
+    ended(moat, "stopped", "exited");
+}
+
+pub(crate) fn a_paste_of_a_megabyte_is_whole(moat: &Moat) {
+    let paste = [
+        "\x1b[200~".as_bytes(),
+        &[b'a'; 1_000_000],
+        b"\x1fk",
+        b"\x1b[201~",
+    ]
+    .concat();
+    let script = format!(
+        "stty raw -echo; echo up; sleep 1; head -c {} | md5sum",
+        paste.len()
+    );
+    let mut screen = start(moat, &["sh", "-c", &script]);
+    screen.wait("up");
+    screen.press(&paste);
+    screen.wait(&md5(moat, &paste));
+    assert_eq!(screen.end().code(), Some(0));
+    screen.assert_sane();
+    ended(moat, "stopped", "exited");
+}
+
+/// Ctrl-Z, `jobs`, `fg`: what a shell does with its terminal works in there.
+pub(crate) fn jobs_of_a_shell(moat: &Moat) {
+    let mut screen = start(moat, &["sh", "-i"]);
+    screen.wait("Started ");
+    screen.press(b"echo r$((1+1))dy\r");
+    screen.wait("r2dy");
+    screen.press(b"echo sleeps; sleep 1000\r");
+    screen.wait("\r\nsleeps\r\n");
+    until("it is suspended", || {
+        screen.press(b"\x1a");
+        std::thread::sleep(Duration::from_millis(50));
+        screen.text().contains("Stopped")
+    });
+    screen.press(b"\rkill %1; fg; echo code $?\r");
+    screen.wait("\r\ncode 143");
+    screen.press(b"exit 0\r");
+    // A shell may say once that there are jobs.
+    screen.press(b"exit 0\r");
+    assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
+    ended(moat, "stopped", "exited");
+}
+
+pub(crate) fn a_size_is_seen_soon(moat: &Moat) {
+    let script = "trap 'echo size $(stty size).' WINCH; echo up; while :; do sleep 0.01; done";
+    let mut screen = start(moat, &["sh", "-c", script]);
+    screen.wait("up");
+    let took: Vec<Duration> = (0..5)
+        .map(|round| {
+            let begun = Instant::now();
+            screen.resize(40 + round, 120);
+            screen.wait(&format!("size {} 120.", 40 + round));
+            begun.elapsed()
+        })
+        .collect();
+    let best = took.iter().min().expect("five");
+    assert!(*best < Duration::from_millis(100), "{took:?}");
+    screen.press(b"\x1fk");
+    screen.end();
+    ended(moat, "stopped", "user-stop");
+}
+
+/// As on a serial line: it gets the usual size.
+pub(crate) fn a_terminal_that_does_not_know_its_size(moat: &Moat) {
+    let mut screen = start(moat, &["true"]);
+    screen.end();
+    screen.resize(0, 0);
+    screen.again(&call(moat, &["sh", "-c", SIZE]).command());
+    assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
+    screen.wait("24 80");
+}
