@@ -380,3 +380,39 @@ fn a_reset_leaves_nothing_in_docker() {
     it.ok(&["__fake", "reset"]);
     assert_eq!(it.in_docker(), Vec::<String>::new());
 }
+
+#[test]
+fn without_a_kernel_nothing_is_made_and_nobody_is_asked_twice() {
+    let Some(it) = StandIn::new("1.2.2") else {
+        return;
+    };
+    let it = it.env("FAKE_APPLE_SYSTEM", "nokernel");
+    let text = "default kernel not configured for architecture arm64";
+    it.fails(&["create", IMAGE], 1, text);
+    it.fails(&["builder", "start"], 1, text);
+    assert_eq!(it.ok(&["list", "-aq"]), "");
+    it.fails(&["system", "start"], 1, "failed to read user input");
+    it.ok(&["system", "start", "--disable-kernel-install"]);
+    it.fails(&["create", IMAGE], 1, text);
+    it.ok(&["system", "start", "--enable-kernel-install"]);
+    it.ok(&["create", IMAGE]);
+}
+
+#[test]
+fn an_older_macos_has_no_networks() {
+    let Some(it) = StandIn::new("1.2.2") else {
+        return;
+    };
+    let it = it.env("FAKE_APPLE_MACOS", "15");
+    it.fails(
+        &["network", "list"],
+        64,
+        "Plugin 'container-network' not found.",
+    );
+    it.fails(
+        &["create", "--network", "n", IMAGE],
+        1,
+        "requires macOS 26 or newer",
+    );
+    it.ok(&["create", "--network", "default", IMAGE]);
+}

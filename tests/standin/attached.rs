@@ -55,6 +55,26 @@ fn input_is_the_containers_with_the_flag_alone() {
         "{}",
         without.stderr
     );
+    // It is the start that decides, and not the creation.
+    it.ok(&["create", "--name", "two", IMAGE, "wc", "-c"]);
+    let driven = it.call_with(&["start", "-a", "-i", "two"], &input);
+    assert_eq!(
+        (driven.code, driven.stdout.trim()),
+        (0, "300000"),
+        "{}",
+        driven.stderr
+    );
+    it.ok(&["create", "-i", "--name", "three", IMAGE, "wc", "-c"]);
+    let empty = it.call_with(&["start", "-a", "three"], &input);
+    assert_eq!(
+        (empty.code, empty.stdout.trim()),
+        (0, "0"),
+        "{}",
+        empty.stderr
+    );
+    it.ok(&["run", "-d", "-i", "--name", "four", IMAGE, "wc", "-c"]);
+    until("it has ended", || it.ok(&["list", "-q"]).is_empty());
+    assert_eq!(it.ok(&["logs", "four"]), "0\n");
     let name = it.running("one", &[]);
     let through = it.call_with(&["exec", "-i", name, "cat"], &input);
     assert_eq!(through.stdout.len(), input.len(), "{}", through.stderr);

@@ -38,7 +38,7 @@ fn rules_choose_by_words_id_and_pattern_and_let_some_through() {
 
 #[test]
 fn failures_speak_as_their_release() {
-    let cases: [(&str, &[&str], &str); 17] = [
+    let cases: [(&str, &[&str], &str); 21] = [
         (
             "xpc-interrupted",
             &["list"],
@@ -108,6 +108,22 @@ fn failures_speak_as_their_release() {
             "Timeout waiting for connection to builder",
         ),
         ("pull-404", &["image", "pull", "x"], "404 Not Found"),
+        (
+            "port-privileged",
+            &["start", "x"],
+            "Permission denied while binding to host port",
+        ),
+        (
+            "not-macos26",
+            &["create", IMAGE],
+            "requires macOS 26 or newer",
+        ),
+        (
+            "stream-closed",
+            &["exec", "buildkit", "true"],
+            "Stream unexpectedly closed",
+        ),
+        ("pull-401", &["image", "pull", "x"], "401 Unauthorized"),
     ];
     let Some(it) = StandIn::new("1.2.2") else {
         return;

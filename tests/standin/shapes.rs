@@ -92,6 +92,7 @@ fn replace(value: &mut Value) {
                     "ipv4Gateway" | "gateway" | "ipv4Subnet" => Some("[NETWORK]".into()),
                     "macAddress" => Some("[MAC]".into()),
                     "size" | "fullSize" | "diff_ids" => Some("[SIZE]".into()),
+                    "Labels" => Some("[LABELS]".into()),
                     "id" if value.as_str().is_some_and(|id| id.len() == 64) => Some("[ID]".into()),
                     _ => None,
                 };

@@ -151,8 +151,9 @@ def for_docker(session, options, record, mounted, limits):
         "Cmd": record["arguments"],
         "WorkingDir": record["workdir"],
         "Tty": record["terminal"],
-        "OpenStdin": record["interactive"],
-        "StdinOnce": record["interactive"],
+        # Whether there is any input is decided at the start: see lifecycle.py.
+        "OpenStdin": takes_input(record),
+        "StdinOnce": takes_input(record),
         "ExposedPorts": exposed,
         "HostConfig": host,
     }
@@ -161,6 +162,10 @@ def for_docker(session, options, record, mounted, limits):
     if record["networks"][0].get("mac"):
         told["MacAddress"] = record["networks"][0]["mac"]
     return told
+
+
+def takes_input(record):
+    return record["interactive"] or not record["terminal"]
 
 
 def bindings(ports):

@@ -58,6 +58,14 @@ class Several(Exception):
         self.lines = [failure.full() for failure in failures]
 
 
+def no_kernel():
+    return Failure(
+        "notFound",
+        "default kernel not configured for architecture arm64, please use the "
+        "`container system kernel set` command to configure it",
+    )
+
+
 def unreachable(version, doing, word="Connection invalid", pings=False):
     """The daemon does not answer. `pings`: the command asks for a sign of life before anything else."""
     connection = Failure("interrupted", "XPC connection error: " + word)

@@ -134,9 +134,13 @@ def xpc_timeout(session, _rule, words):
     raise Failure("internalError", "failed to " + session.doing, Failure("timeout", text))
 
 
-def hang(_session, _rule, _words):
+def deaf():
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+def hang(_session, _rule, _words):
+    deaf()
     # For ever, as far as anybody who waits can tell; but no process outlives a day of tests.
     time.sleep(1800)
     return 1
@@ -196,6 +200,10 @@ def fixed(code, text, plain=False):
     return fail
 
 
+def kernel_missing(_session, _rule, _words):
+    raise errors.no_kernel()
+
+
 def port_busy(_session, _rule, _words):
     cause = Failure("unknown", "bind(descriptor:ptr:bytes:): Address already in use (errno: 48)")
     raise Failure("internalError", "failed to bootstrap container", cause)
@@ -249,8 +257,7 @@ FAILURES = {
     "port-busy": port_busy,
     "port-privileged": fixed("internalError", "Permission denied while binding to host port 80. Binding to ports below "
                              "1024 requires root privileges."),
-    "kernel-missing": fixed("notFound", "default kernel not configured for architecture arm64, please use the "
-                            "`container system kernel set` command to configure it"),
+    "kernel-missing": kernel_missing,
     "rosetta": fixed("unsupported", "`container` is currently running under Rosetta Translation"),
     "not-macos26": fixed("invalidArgument", "non-default network configuration requires macOS 26 or newer"),
     "transport-inactive": fixed("", "unavailable (14): Transport became inactive", plain=True),
@@ -270,6 +277,7 @@ FAILURES = {
 
 def hanging(session, rule, act):
     """By `when` or `after_output`: before the operation, after it without its output, or after its output."""
+    deaf()
     if rule.get("after_output"):
         carried_out(act)
         session.flush()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import time
 
 from standin import attach, create, mounts
@@ -110,7 +111,13 @@ def start_failure(seen, error):
 
 def start_detached(session, seen):
     begin(session, seen, attached=False)
-    start_in_docker(session, seen)
+    if seen.record["terminal"]:
+        start_in_docker(session, seen)
+        return
+    # The input of a container that nobody is attached to is empty.
+    with session.engine.stream(session.docker_path(seen, "attach"), {"stream": "1", "stdin": "1"}) as connection:
+        start_in_docker(session, seen)
+        connection.shutdown(socket.SHUT_WR)
 
 
 def start_attached(session, seen, interactive, word):
@@ -121,7 +128,7 @@ def start_attached(session, seen, interactive, word):
     begin(session, seen, attached=True)
     connection = session.engine.stream(
         session.docker_path(seen, "attach"),
-        {"stream": "1", "stdin": "1" if interactive else "0", "stdout": "1", "stderr": "1"},
+        {"stream": "1", "stdin": "1" if interactive or not tty else "0", "stdout": "1", "stderr": "1"},
     )
     log = attach.Log(session.state.path("containers", seen.id + ".log"))
     attach.Signals(session, interactive, tty, lambda name: session.engine.raw(
@@ -132,6 +139,8 @@ def start_attached(session, seen, interactive, word):
         ending = session.engine.begin("POST", session.docker_path(seen, "wait"), {"condition": "next-exit"})
         start_in_docker(session, seen)
         terminal.fit()
+        if not interactive and not tty:
+            connection.shutdown(socket.SHUT_WR)
         attach.relay(connection, tty, log, attach.own_stdin(interactive))
         return exit_code(session, ending, word)
 

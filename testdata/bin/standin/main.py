@@ -13,10 +13,6 @@ from standin.session import Session
 from standin.settings import Settings
 from standin.state import State
 
-NO_KERNEL = (
-    "default kernel not configured for architecture arm64, please use the "
-    "`container system kernel set` command to configure it"
-)
 USAGE = "USAGE: container [--debug] <subcommand>\n"
 
 
@@ -52,8 +48,9 @@ def guarded(session, act):
         return act()
     except Usage as error:
         command = session.command
-        sys.stderr.write("Error: %s\nUsage: %s\n" % (error.message, command.usage() if command else "container"))
-        sys.stderr.write("  See 'container %s --help' for more information.\n" % (command.words if command else ""))
+        name = "container " + (command.words if command else session.words[0])
+        usage = command.usage() if command else name + " <subcommand>"
+        sys.stderr.write("Error: %s\nUsage: %s\n  See '%s --help' for more information.\n" % (error.message, usage, name))
         return 64
     except Plain as error:
         sys.stderr.write("Error: %s\n" % error.text)
@@ -64,10 +61,9 @@ def guarded(session, act):
     except Several as error:
         sys.stderr.write("Error: %s\n" % "\n".join(error.lines))
         return 1
-    except EngineError:
-        if not system_gone(session):
-            raise
-        sys.stderr.write("Error: %s\n" % errors.unreachable(session.version, "reach the daemon").text)
+    except EngineError as error:
+        # No text of Apple's: whoever meets it has found something that the stand-in does not know.
+        sys.stderr.write('Error: internalError: "docker: %s"\n' % error.message)
         return 1
 
 
@@ -147,4 +143,4 @@ def gate(session, command):
     if system_gone(session):
         raise errors.unreachable(session.version, command.doing, pings=command.pings)
     if session.state.system() == "nokernel" and command.words in tables.NEEDS_KERNEL:
-        raise Failure("notFound", NO_KERNEL)
+        raise errors.no_kernel()

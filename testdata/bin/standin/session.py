@@ -1,5 +1,6 @@
 """What every command gets: the settings, the state, the engine, and where its output goes."""
 
+import random
 import sys
 
 from standin.engine import part
@@ -35,7 +36,9 @@ class Session:
     def log(self, message, **values):
         """A line on stderr that is not an error by itself."""
         if self.version.since("0.9"):
-            shown = ", ".join('"%s": %s' % item for item in values.items())
+            items = list(values.items())
+            random.shuffle(items)
+            shown = ", ".join('"%s": %s' % item for item in items)
             sys.stderr.write("%s: [%s]\n" % (message, shown))
         else:
             sys.stderr.write("2026-01-15T19:30:03-0800 error com.apple.container: [cli] %s\n" % message)

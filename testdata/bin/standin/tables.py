@@ -24,7 +24,7 @@ CONTAINERS = [
     Command("inspect", "container-ids...", [], "looking.run_inspect", doing="list containers"),
     Command("exec", "container-id arguments...", PROCESS + [Flag("--detach -d", since="0.7")], "execute.run",
             verbatim=1, doing="get container"),
-    Command("logs", "container-id", [Flag("--follow -f"), Flag("--n -n", value=True), Flag("--boot")],
+    Command("logs", "container-id", [Flag("--follow -f"), Flag("-n", value=True), Flag("--boot")],
             "looking.run_logs", doing="get logs for container"),
     Command("stats", "[container-ids...]", FORMAT + [Flag("--no-stream")], "looking.run_stats", since="0.7",
             doing="list containers"),
@@ -96,7 +96,7 @@ NETWORKS = [
 
 VOLUMES = [
     Command("volume create", "name", [
-        Flag("--s -s", value=True), Flag("--opt", value=True, many=True), Flag("--label", value=True, many=True),
+        Flag("-s", value=True), Flag("--opt", value=True, many=True), Flag("--label", value=True, many=True),
     ], "volumes.run_create", since="0.4"),
     Command("volume delete", "[names...]", [Flag("--all -a", since="0.5")], "volumes.run_delete", since="0.4"),
     Command("volume list", "", LISTING, "volumes.run_list", since="0.4"),
