@@ -122,6 +122,32 @@ pub(crate) fn what_the_client_is_called_with(moat: &Moat) {
     assert!(own.len() <= 7, "{own:?}");
 }
 
+/// The workload's variables are not the client's.
+pub(crate) fn names_that_its_client_obeys(moat: &Moat) {
+    let names = [
+        "HOME",
+        "TMPDIR",
+        "CONTAINER_DEBUG",
+        "DYLD_INSERT_LIBRARIES",
+        "HTTP_PROXY",
+        "NO_COLOR",
+    ];
+    let flags = names
+        .iter()
+        .flat_map(|name| ["-e".to_owned(), format!("{name}=/nowhere/{name}")]);
+    let script: String = names
+        .iter()
+        .map(|name| format!("echo \"${name}\"; "))
+        .collect();
+    let expected: String = names
+        .iter()
+        .map(|name| format!("/nowhere/{name}\n"))
+        .collect();
+    moat.run_with(flags, ["sh", "-c", &script])
+        .stdout(expected)
+        .success();
+}
+
 fn with_redis(moat: &Moat, more: &str) -> bool {
     moat.write(
         "moat.yaml",

@@ -115,7 +115,7 @@ scenarios! {
     }
     environment {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
-        names_that_the_engine_obeys a_newline_in_a_value_of_any_name our_environment_stays_outside
+        a_newline_in_a_value_of_any_name our_environment_stays_outside
     }
     secrets {
         secrets_are_nowhere secrets_of_all_kinds_are_nowhere
@@ -192,6 +192,8 @@ mod not_on_apple {
         isolation { no_new_privileges }
         // No option takes a path with both ':' and ','.
         files { odd_paths }
+        // The stand-in obeys DOCKER_HOST, which Apple's client does not know.
+        environment { names_that_the_engine_obeys }
     }
 }
 
@@ -239,6 +241,7 @@ mod apple_only_tests {
             on_apple! { $module $version
                 apple_only {
                     what_cannot_be_done_is_refused_by_name what_the_client_is_called_with
+                    names_that_its_client_obeys
                     services_are_found_by_name a_service_that_is_started_again_is_found
                     commands_beside_a_run ports_are_published stop_wakes_at_once
                     a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label

@@ -1,9 +1,11 @@
 //! The arguments of `container create`. Pure but for looking whether a source is a directory, and for
 //! finding a free port.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketType};
 
 use super::super::problem::{Problem, Result};
 use super::super::request::{HOME_LABEL, ROLE_LABEL, RUN_LABEL, Request, SERVICE_LABEL, newline};
@@ -177,13 +179,14 @@ fn unmountable(path: &str) -> Problem {
 
 /// Files of one directory are shared with it, all in the mode of the first.
 fn check_files(mounts: &[Mount]) -> Result<()> {
-    let mut modes = BTreeMap::new();
-    for mount in mounts.iter().filter(|mount| !mount.source.is_dir()) {
-        let dir = mount.source.parent();
-        if *modes.entry(dir).or_insert(mount.readonly) != mount.readonly {
+    let files = || mounts.iter().filter(|mount| !mount.source.is_dir());
+    for file in files() {
+        let dir = file.source.parent();
+        let first = files().find(|other| other.source.parent() == dir);
+        if first.is_some_and(|first| first.readonly != file.readonly) {
             return Err(Problem::Refused(format!(
                 "container mounts files of one directory either all read-only or all writable: {} is not as the others",
-                mount.source.display()
+                file.source.display()
             )));
         }
     }
@@ -215,11 +218,16 @@ fn settings(request: &mut Request, spec: &ContainerSpec) -> Result<()> {
 
 /// The client wants to be told the port of the host. Somebody may take it before the container starts.
 fn free_port() -> Result<u16> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    let address = bound.map_err(|error| {
-        Problem::Refused(format!("no free port: {}", crate::error::reason(&error)))
-    })?;
-    Ok(address.port())
+    let found = || -> std::result::Result<u16, Errno> {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+        let address = SocketAddrV4::try_from(net::getsockname(&socket)?)?;
+        Ok(address.port())
+    };
+    found().map_err(|error| {
+        let reason = crate::error::reason(&error.into());
+        Problem::Refused(format!("no free port: {reason}"))
+    })
 }
 
 /// The image and what follows it.
