@@ -24,6 +24,7 @@ const SHORT: usize = 256;
 /// What the builder gets. The default is too little for large images. `build` makes the builder anew where
 /// that differs from what it was started with.
 const MEMORY: &str = "4096MB";
+const CPUS: &str = "4";
 
 /// How long a build may take, and the start of the builder, which gets its image the first time.
 const BUILD: Duration = Duration::from_secs(4 * 3600);
@@ -130,9 +131,7 @@ fn start(dns: &[IpAddr]) -> Vec<String> {
 }
 
 fn resources(dns: &[IpAddr]) -> Vec<String> {
-    let all = std::thread::available_parallelism().map_or(2, usize::from);
-    let cpus = (all / 2).max(2).to_string();
-    let mut args = words(&["--cpus", &cpus, "--memory", MEMORY]);
+    let mut args = words(&["--cpus", CPUS, "--memory", MEMORY]);
     for server in dns {
         args.extend(words(&["--dns", &server.to_string()]));
     }
