@@ -126,7 +126,7 @@ fn check(args: &Args) -> Result<SessionSettings> {
     }
     // Where nothing names a runtime, the one that can do most.
     let flag = args.text(&flags::CHECK_RUNTIME)?;
-    let host = host(flag, &files, &home, || Ok(runtime::SUPPORTED[0]))?;
+    let host = host(flag, &files, &home, || Ok(runtime::Name::Docker))?;
     for note in plan::check_files(workspace, &files.all(), &host)? {
         output::notice(args, &format!("note: {note}"));
     }

@@ -69,7 +69,7 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
         (found.kept, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
     for name in runtime::SUPPORTED {
-        if !runtime::on_path(name.as_str()) {
+        if !name.is_here() {
             continue;
         }
         let driver = runtime::open(name, &runtime::engine_settings(), None);

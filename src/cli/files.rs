@@ -90,7 +90,7 @@ pub(super) fn host(
         (None, Some(word)) => match runtime::Name::parse(&word.value) {
             Some(_) => Host::here(Some(&word.value), home, || Ok(choose()?)),
             // The plan reports the word; which runtime it is then does not matter.
-            None => Host::here(Some(runtime::WORDS[0]), home, || Ok(choose()?)),
+            None => Host::here(Some(runtime::Name::Docker.as_str()), home, || Ok(choose()?)),
         },
         (flag, _) => Host::here(flag, home, || Ok(choose()?)),
     }

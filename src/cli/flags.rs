@@ -86,7 +86,7 @@ pub(crate) static RUNTIME: Flag = Flag {
     ..Flag::value(
         "runtime",
         None,
-        "docker|bwrap",
+        "apple|docker|bwrap",
         "Use this runtime instead of the first that answers.",
     )
 };
@@ -282,7 +282,7 @@ pub(crate) static CHECK_RUNTIME: Flag = Flag {
     ..Flag::value(
         "runtime",
         None,
-        "docker|bwrap",
+        "apple|docker|bwrap",
         "Check for this runtime, whatever moat.yaml says.",
     )
 };

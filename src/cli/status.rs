@@ -71,7 +71,13 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
             hint: error.and_then(|error| error.into_parts().hint),
         }
     };
-    runtime::SUPPORTED.map(ask).into()
+    // Which one is for another system is nobody's concern here, unless somebody has put it here.
+    let shown = |name: &runtime::Name| name.is_for_this_system() || name.is_here();
+    runtime::SUPPORTED
+        .into_iter()
+        .filter(shown)
+        .map(ask)
+        .collect()
 }
 
 fn describe(status: &Status) -> String {

@@ -110,7 +110,7 @@ fn engines() -> Vec<Box<dyn Runtime>> {
     let with_images = runtime::SUPPORTED
         .into_iter()
         .filter(|name| name.has_images());
-    let present = with_images.filter(|name| runtime::on_path(name.as_str()));
+    let present = with_images.filter(|name| name.is_here());
     present
         .map(|name| runtime::open(name, &settings, None))
         .collect()

@@ -107,6 +107,11 @@ impl Capture {
         }
     }
 
+    /// When the last of what an earlier supervisor has kept was written; none: it kept nothing.
+    pub(crate) fn last_kept(&self) -> Option<Timestamp> {
+        lock(&self.log).kept_until()
+    }
+
     /// Starts reading an attachment.
     pub(crate) fn attach(self: &Arc<Self>, attached: Attached, tell: Listener) {
         let number = {

@@ -4,12 +4,12 @@
 //! asked again, never taken for an exit. What the end means, and what follows, is for its caller.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::capture::Capture;
 use super::{Watched, beginning};
 use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
-use crate::store::{StreamBytes, Timestamp};
+use crate::store::Timestamp;
 
 /// How long reading all of the runtime's own log may take.
 const CATCH_UP: Duration = Duration::from_secs(600);
@@ -21,6 +21,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Watch {
     watched: Arc<dyn Watched>,
     pace: Pace,
+    began: Instant,
     /// Since when output may be missing, and why.
     broken: Option<(Timestamp, String)>,
     attach_end: AttachEnd,
@@ -29,17 +30,23 @@ pub(crate) struct Watch {
     /// Whether the container's output no longer comes from its first attachment, so that its very
     /// end has to be looked up.
     detached: bool,
+    /// Since when nobody listens to a container whose engine keeps nothing for later.
+    unheard: Option<Timestamp>,
 }
 
 impl Watch {
     pub(crate) fn new(watched: Arc<dyn Watched>, pace: Pace) -> Watch {
+        // After an adoption nothing is, and the end may be there already.
+        let adopted = !watched.capture().was_attached();
+        let last = || watched.capture().last_kept().or(watched.started_at());
         Watch {
             pace,
+            began: Instant::now(),
             broken: None,
             attach_end: AttachEnd::Whole,
             away: false,
-            // After an adoption nothing is, and the end may be there already.
-            detached: !watched.capture().was_attached(),
+            detached: adopted,
+            unheard: adopted.then(last).flatten(),
             watched,
         }
     }
@@ -47,10 +54,8 @@ impl Watch {
     /// Waits for the end.
     pub(crate) fn until_exit(&mut self) -> Exit {
         let mut exit = self.look_until_exit();
-        if self.capture().kept() != StreamBytes::default() {
-            // An engine that died just after the start may not remember it; the output does.
-            exit.started_at = exit.started_at.or(self.watched.started_at());
-        }
+        // An engine that died after the start may not remember it; the output does, or who saw it run.
+        exit.started_at = exit.started_at.or(self.watched.started_at());
         exit
     }
 
@@ -128,12 +133,28 @@ impl Watch {
 
     /// It has yet to start. If the client that is to start it has ended it will not start any more.
     fn not_started(&mut self, ended: bool) -> Option<Exit> {
-        ended.then(|| Exit {
-            error: self
-                .attachment_end()
-                .error()
-                .or(Some("the container was not started".to_owned())),
-            ..Exit::default()
+        if !ended {
+            let limit = self.watched.runtime().start_limit();
+            if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+                // That ends the output, and we come here again.
+                self.capture().detach();
+            }
+            return None;
+        }
+        let end = self.attachment_end();
+        Some(match end.code() {
+            // As a shell says of a command that cannot be run. An engine may call that no start.
+            Some(code @ (126 | 127)) => Exit {
+                started_at: Some(Timestamp::now()),
+                code: Some(code),
+                ..Exit::default()
+            },
+            _ => Exit {
+                error: end
+                    .error()
+                    .or(Some("the container was not started".to_owned())),
+                ..Exit::default()
+            },
         })
     }
 
@@ -148,6 +169,9 @@ impl Watch {
     /// restarted under it.
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
+        if !self.watched.runtime().keeps_output() {
+            return self.lose_touch(&end);
+        }
         self.detached = true;
         Arc::clone(&self.watched).is_detached();
         if let Some(why) = end.error() {
@@ -161,6 +185,22 @@ impl Watch {
             }
             Err(problem) => self.unreachable(&problem, true),
         }
+    }
+
+    /// Nobody listens to the container any more, and its engine keeps nothing for later.
+    fn lose_touch(&mut self, end: &AttachEnd) {
+        // What it says of the container may lag behind the end of the client that has waited for that.
+        if self.broken.is_some() || end.code().is_some() {
+            return;
+        }
+        let why = match end.error() {
+            Some(words) => format!("nobody listened to the container any more ({words})"),
+            None => "nobody listened to the container any more".to_owned(),
+        };
+        self.watched.notice(&format!(
+            "{why}, and its engine keeps nothing for later: output is missing from here on, and the exit code will not be known"
+        ));
+        self.broken = Some((self.unheard.unwrap_or_else(Timestamp::now), why));
     }
 
     /// The engine cannot be asked. As long as the output flows, nothing is missing.
@@ -192,7 +232,8 @@ impl Watch {
     }
 
     /// Keeps all output that there is, and closes the log. Since when some may be missing, and why.
-    pub(crate) fn drain(&mut self, exit: &Exit) -> Option<(Timestamp, String)> {
+    /// Where only the one who listened knows the exit code, `exit` has it from then on.
+    pub(crate) fn drain(&mut self, exit: &mut Exit) -> Option<(Timestamp, String)> {
         self.keep_all(exit);
         let broken = self.broken.take();
         if let Some((since, why)) = &broken {
@@ -203,9 +244,15 @@ impl Watch {
         broken
     }
 
-    fn keep_all(&mut self, exit: &Exit) {
+    fn keep_all(&mut self, exit: &mut Exit) {
         let whole = self.capture().drain(DRAIN);
         let mut end = self.attachment_end();
+        if exit.started_at.is_some() && exit.code.is_none() && !exit.vanished {
+            exit.code = end.code();
+        }
+        if !self.watched.runtime().keeps_output() {
+            return self.note_unheard(&end, exit);
+        }
         let look = self.detached || !whole || is_doubtful(&end, exit);
         if look && exit.started_at.is_some() {
             end = self.catch_up(end);
@@ -221,6 +268,23 @@ impl Watch {
             return;
         };
         self.broken.get_or_insert((Timestamp::now(), why));
+    }
+
+    /// Without a log of the engine's, what nobody heard is lost.
+    fn note_unheard(&mut self, end: &AttachEnd, exit: &mut Exit) {
+        if exit.started_at.is_none() || exit.code.is_some() {
+            return;
+        }
+        let why = match end {
+            AttachEnd::Cut => "the client that listened to the container was killed".to_owned(),
+            end => end
+                .error()
+                .unwrap_or_else(|| "nobody listened to the container when it ended".to_owned()),
+        };
+        let since = self.unheard.unwrap_or_else(Timestamp::now);
+        let (_, why) = self.broken.get_or_insert((since, why));
+        exit.error
+            .get_or_insert_with(|| format!("its exit code is not known: {why}"));
     }
 
     /// Reads the runtime's own log once more, from where ours ends. What the end of the attachment

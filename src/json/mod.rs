@@ -5,5 +5,6 @@ mod read;
 
 pub(crate) use pretty::pretty;
 pub(crate) use read::{
-    Named, Read, Result, fill, only_member, parse, parsed, reads, text, variants, words, wrong,
+    Named, Read, Result, at, elements, fill, only_member, parse, parsed, reads, text, variants,
+    words, wrong,
 };

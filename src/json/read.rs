@@ -240,7 +240,22 @@ pub(crate) fn parsed<T>(json: &str, what: &str, parse: fn(&str) -> Option<T>) ->
     parse(&text(json)?).ok_or_else(|| wrong(&format!("not {what}")))
 }
 
-fn elements(json: &str) -> Result<Vec<&RawValue>> {
+/// What stands in a document of another's, where nothing more of it is wanted: the names of members to go
+/// through, from the outside in.
+pub(crate) fn at<'a>(json: &'a str, path: &[&str]) -> Option<&'a str> {
+    path.iter().try_fold(json, |json, name| {
+        let mut found = None;
+        for_each(json, &mut |member, value| {
+            if member == *name {
+                found = Some(value.get());
+            }
+        })
+        .ok()?;
+        found
+    })
+}
+
+pub(crate) fn elements(json: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(json)
 }
 

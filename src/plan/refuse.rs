@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::{Files, Host, Request};
-use crate::config::{Base, File, Volume, VolumeKind};
+use crate::config::{Base, File, Volume, VolumeKind, value};
 use crate::error::{Error, Kind, Result};
 use crate::registry::Chosen;
-use crate::runtime;
+use crate::runtime::{self, Ability};
 use crate::store::{Mount, WorkspaceMode};
 use crate::yaml::{Place, Placed};
 
@@ -30,8 +30,11 @@ pub(super) fn check(
                 let why = format!("rootfs: is for runtimes without images; {runtime} has them");
                 report(file, base.at, why, notes);
             }
+            for (at, why) in beyond(file, runtime) {
+                report(file, at, why, notes);
+            }
         }
-        return Ok(());
+        return check_amounts(request, runtime);
     }
     let limits = host.can_limit;
     check_flags(request, runtime, limits)?;
@@ -41,6 +44,84 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// The least memory of a runtime whose containers are machines, in bytes.
+const LEAST_MEMORY: u64 = 200 << 20;
+
+/// Why a runtime cannot limit processors in this way.
+fn odd_cpus(cpus: Option<f64>, runtime: runtime::Name) -> Option<String> {
+    let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
+    (odd && !runtime.can(Ability::PartsOfCpus)).then(|| {
+        format!(
+            "'cpus' must be a whole number on {runtime}, whose containers have whole processors"
+        )
+    })
+}
+
+/// Why a runtime cannot limit memory in this way.
+fn little_memory(bytes: Option<u64>, runtime: runtime::Name) -> Option<String> {
+    let little = bytes.is_some_and(|bytes| bytes < LEAST_MEMORY);
+    (little && !runtime.can(Ability::LittleMemory)).then(|| {
+        let least = LEAST_MEMORY >> 20;
+        format!("'memory' must be at least {least} MB on {runtime}, whose containers are machines")
+    })
+}
+
+/// What of a file is beyond a runtime that has images.
+fn beyond(file: &File, runtime: runtime::Name) -> Vec<(Place, String)> {
+    let container = &file.settings.container;
+    let mut found = Vec::new();
+    if let Some(cpus) = &container.cpus {
+        found.extend(odd_cpus(Some(cpus.value), runtime).map(|why| (cpus.at, why)));
+    }
+    if let Some(memory) = &container.memory_bytes {
+        found.extend(little_memory(Some(memory.value), runtime).map(|why| (memory.at, why)));
+    }
+    for service in &file.settings.services {
+        let (name, value) = (&service.value.name, &service.value);
+        let whys = [
+            odd_cpus(value.cpus, runtime),
+            little_memory(value.memory_bytes, runtime),
+        ];
+        let whys = whys.into_iter().flatten();
+        found.extend(whys.map(|why| (service.at, format!("service {name}: {why}"))));
+    }
+    if let Some(pids) = container
+        .pids
+        .as_ref()
+        .filter(|_| !runtime.can(Ability::PidsLimit))
+    {
+        let why = format!(
+            "'pids' does not work on {runtime}, which cannot limit processes; 'ulimits: {{nproc: N}}' is alike"
+        );
+        found.push((pids.at, why));
+    }
+    if !runtime.can(Ability::Volumes) {
+        let volumes = file.settings.volumes.iter();
+        let of_engine = volumes.filter(|volume| volume.value.kind == VolumeKind::Volume);
+        let why = "'type: volume' does not work on";
+        found.extend(of_engine.map(|volume| {
+            let why = format!(
+                "{why} {runtime}, whose volumes are root's and for one container at a time; use 'type: bind'"
+            );
+            (volume.at, why)
+        }));
+    }
+    found
+}
+
+/// The same for flags.
+fn check_amounts(request: &Request, runtime: runtime::Name) -> Result<()> {
+    let cpus = request.cpus.as_deref().map(value::cpus).transpose()?;
+    let memory = request.memory.as_deref().map(value::memory).transpose()?;
+    match odd_cpus(cpus, runtime).or(little_memory(memory, runtime)) {
+        None => Ok(()),
+        Some(why) => Err(Error::new(Kind::Runtime, why).hint(format!(
+            "give more, or use --runtime {}",
+            runtime::Name::Docker
+        ))),
+    }
 }
 
 fn report(file: &File, at: Place, why: String, notes: &mut Vec<String>) {

@@ -173,6 +173,7 @@ fn write_context(
         dockerfile,
         context,
         fresh: plan.rebuild,
+        dns: plan.dns.clone(),
     })
 }
 

@@ -19,9 +19,9 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
     let pace = Pace::starting(awaited, supervisor.runtime.looks_are_cheap());
     let watched: Arc<dyn Watched> = Arc::<Supervisor>::clone(supervisor);
     let mut watch = Watch::new(watched, pace);
-    let exit = watch.until_exit();
+    let mut exit = watch.until_exit();
     checkpoint("exited");
-    let missing = watch.drain(&exit);
+    let missing = watch.drain(&mut exit);
     checkpoint("log-closed");
     settle(supervisor, &exit, missing.as_ref());
     checkpoint("ended");

@@ -107,13 +107,23 @@ fn spawn_client(
     }
 }
 
-/// Starts an attachment on a terminal of its own. All that comes out of that is the workload's.
+/// What is done with a client's terminal before the client gets it.
+pub(super) type Prepare = fn(&OwnedFd) -> io::Result<()>;
+
+/// Nothing.
+pub(super) fn as_it_is(_terminal: &OwnedFd) -> io::Result<()> {
+    Ok(())
+}
+
+/// Starts an attachment on a terminal of its own, which `prepare` gets first. All that comes out of that
+/// is the workload's.
 pub(super) fn spawn_on_terminal(
     command: &mut Command,
     manner: Box<dyn Manner>,
     size: Size,
+    prepare: Prepare,
 ) -> io::Result<Attached> {
-    let (ours, client) = spawn_client_on_terminal(command, manner, size)?;
+    let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
     let stream = tty::Ours(ours.try_clone()?);
     Ok(on_terminal(Box::new(stream), client, ours))
 }
@@ -124,8 +134,9 @@ pub(super) fn spawn_exec_on_terminal(
     manner: Box<dyn Manner>,
     beginnings: &'static [&'static [u8]],
     size: Size,
+    prepare: Prepare,
 ) -> io::Result<Attached> {
-    let (ours, client) = spawn_client_on_terminal(command, manner, size)?;
+    let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
     let stream = tty::Ours(ours.try_clone()?);
     let stream = FirstWords::of(stream, beginnings, &client);
     Ok(on_terminal(stream, client, ours))
@@ -135,8 +146,10 @@ fn spawn_client_on_terminal(
     command: &mut Command,
     manner: Box<dyn Manner>,
     size: Size,
+    prepare: Prepare,
 ) -> io::Result<(OwnedFd, Arc<ChildClient>)> {
     let (ours, theirs) = pty::open(size)?;
+    prepare(&theirs)?;
     tty::give(command, &theirs)?;
     let child = command.spawn();
     // Our copies of their end would keep it from ever ending.

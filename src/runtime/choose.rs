@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::Runtime;
+use super::apple::{self, Apple};
 use super::bwrap::Bwrap;
 use super::docker::Docker;
 use super::problem::{Problem, Result};
@@ -12,15 +13,16 @@ use crate::store::RunDir;
 /// The runtimes that this program drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
+    Apple,
     Docker,
     Bwrap,
 }
 
 /// In the order in which they are tried.
-pub(crate) const SUPPORTED: [Name; 2] = [Name::Docker, Name::Bwrap];
+pub(crate) const SUPPORTED: [Name; 3] = [Name::Apple, Name::Docker, Name::Bwrap];
 
 /// What they are called, in the same order.
-pub(crate) const WORDS: &[&str] = &["docker", "bwrap"];
+pub(crate) const WORDS: &[&str] = &["apple", "docker", "bwrap"];
 
 impl Name {
     pub(crate) fn as_str(self) -> &'static str {
@@ -33,13 +35,38 @@ impl Name {
 
     /// Whether containers are made from images.
     pub(crate) fn has_images(self) -> bool {
-        self == Name::Docker
+        self != Name::Bwrap
+    }
+
+    /// Whether its client is here, whatever that says.
+    pub(crate) fn is_here(self) -> bool {
+        match self {
+            Name::Apple => apple::is_here(),
+            name => on_path(name.as_str()),
+        }
+    }
+
+    /// Whether it is made for systems such as this one.
+    pub(crate) fn is_for_this_system(self) -> bool {
+        match self {
+            Name::Apple => cfg!(target_os = "macos"),
+            Name::Bwrap => cfg!(target_os = "linux"),
+            Name::Docker => true,
+        }
+    }
+
+    /// Whether a runtime with images can do what not all of them can.
+    pub(crate) fn can(self, ability: Ability) -> bool {
+        match (self, ability) {
+            (Name::Apple, _) => false,
+            (Name::Docker | Name::Bwrap, _) => true,
+        }
     }
 
     /// Whether memory, processors and the number of processes can be limited here.
     pub(crate) fn can_limit(self) -> bool {
         match self {
-            Name::Docker => true,
+            Name::Apple | Name::Docker => true,
             Name::Bwrap => super::bwrap::can_limit(),
         }
     }
@@ -47,7 +74,7 @@ impl Name {
     /// Whether something can be mounted there. `rootfs`: what is shown instead of this system.
     pub(crate) fn has_place(self, rootfs: Option<&Path>, target: &str) -> bool {
         match self {
-            Name::Docker => true,
+            Name::Apple | Name::Docker => true,
             Name::Bwrap => super::bwrap::has_place(rootfs, target),
         }
     }
@@ -55,12 +82,25 @@ impl Name {
     /// What isolation by this runtime does not give, if it is less than a container's.
     pub(crate) fn weakness(self) -> Option<&'static str> {
         match self {
-            Name::Docker => None,
+            Name::Apple | Name::Docker => None,
             Name::Bwrap => Some(
                 "bwrap isolates less than a container: it shares the kernel and a read-only view of this system",
             ),
         }
     }
+}
+
+/// What not every runtime with images can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ability {
+    /// Volumes that are the user's, and that several containers may have.
+    Volumes,
+    /// A limit of processes and threads.
+    PidsLimit,
+    /// Parts of a processor.
+    PartsOfCpus,
+    /// Less memory than a small machine has.
+    LittleMemory,
 }
 
 impl fmt::Display for Name {
@@ -76,6 +116,7 @@ pub(crate) fn open(
     dir: Option<&RunDir>,
 ) -> Box<dyn Runtime> {
     match name {
+        Name::Apple => Box::new(Apple::new(dir.map(RunDir::sandbox))),
         Name::Docker => Box::new(Docker::new(engine.to_vec())),
         Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
     }
@@ -83,16 +124,25 @@ pub(crate) fn open(
 
 /// The first runtime that answers here.
 pub(crate) fn choose() -> Result<Name> {
+    if Apple::answers() {
+        return Ok(Name::Apple);
+    }
     if on_path("docker") && Docker::new(engine_settings()).answers() {
         return Ok(Name::Docker);
     }
     if on_path("bwrap") {
         return Ok(Name::Bwrap);
     }
-    Err(Problem::unreachable(
-        "no runtime answers here: neither docker nor bwrap",
-        "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
-    ))
+    Err(match cfg!(target_os = "macos") {
+        true => Problem::unreachable(
+            "no runtime answers here: neither apple nor docker",
+            "start one: 'container system start', or docker; see: moat doctor",
+        ),
+        false => Problem::unreachable(
+            "no runtime answers here: neither docker nor bwrap",
+            "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
+        ),
+    })
 }
 
 /// The settings in our environment that choose the engine. A run keeps them, so that whoever looks

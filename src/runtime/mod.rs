@@ -5,6 +5,7 @@
 //! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
 //! could not be asked, or refused ([`Problem`]).
 
+mod apple;
 mod attach;
 mod bwrap;
 pub(crate) mod child;
@@ -14,6 +15,7 @@ mod docker;
 mod problem;
 mod request;
 mod script;
+mod steps;
 mod tool;
 mod tty;
 
@@ -25,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use choose::{Name, SUPPORTED, WORDS, choose, engine_settings, on_path, open};
+pub(crate) use choose::{Ability, Name, SUPPORTED, WORDS, choose, engine_settings, open};
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
 
@@ -141,6 +143,17 @@ pub(crate) trait Runtime: Send + Sync {
     /// Whether [`Runtime::inspect`] costs next to nothing.
     fn looks_are_cheap(&self) -> bool {
         false
+    }
+
+    /// Whether the engine keeps output and exit code for who asks later. Else only who is attached has
+    /// them, and [`Runtime::reattach`] gives nothing.
+    fn keeps_output(&self) -> bool {
+        true
+    }
+
+    /// How long a client may take to start a container before it is given up. Not set: as long as it likes.
+    fn start_limit(&self) -> Option<Duration> {
+        None
     }
 
     /// Asks the workload to end, and kills it after `grace`. Blocks until it has ended.
@@ -312,6 +325,8 @@ pub(crate) struct ImageBuild {
     pub(crate) context: PathBuf,
     /// Whether to use nothing of what was built before.
     pub(crate) fresh: bool,
+    /// Whom a builder with a network of its own asks for names.
+    pub(crate) dns: Vec<IpAddr>,
 }
 
 /// What a builder says.
@@ -390,7 +405,9 @@ impl AttachEnd {
     pub(crate) fn error(&self) -> Option<String> {
         match self {
             AttachEnd::Failed(words) => {
-                Some(String::from_utf8_lossy(&words.bytes).trim().to_owned())
+                let words = String::from_utf8_lossy(&words.bytes);
+                let words = words.trim();
+                Some(words.strip_prefix("Error: ").unwrap_or(words).to_owned())
             }
             _ => None,
         }

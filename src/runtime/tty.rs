@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
+use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
 /// The hidden command: becomes the program behind it, in a session of its own whose terminal is stdin.
 pub(crate) const COMMAND: &str = "__tty";
@@ -27,7 +28,11 @@ pub(crate) fn become_program(args: &[OsString]) -> u8 {
 
 /// A call of a program that gets a terminal.
 pub(super) fn command(program: &str) -> Command {
-    let mut command = Command::new("/proc/self/exe");
+    let ourselves = match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        false => std::env::current_exe().unwrap_or_else(|_| "moat".into()),
+    };
+    let mut command = Command::new(ourselves);
     command.arg(COMMAND).arg(program);
     command
 }
@@ -39,6 +44,14 @@ pub(super) fn give(command: &mut Command, terminal: &OwnedFd) -> io::Result<()> 
         .stdout(Stdio::from(terminal.try_clone()?))
         .stderr(Stdio::from(terminal.try_clone()?));
     Ok(())
+}
+
+/// Keeps a terminal from changing what is written to it: for a program that makes it raw and leaves that
+/// part alone, so that every line would end in two carriage returns.
+pub(super) fn leave_output_alone(terminal: &OwnedFd) -> io::Result<()> {
+    let mut modes = tcgetattr(terminal)?;
+    modes.output_modes = OutputModes::empty();
+    Ok(tcsetattr(terminal, OptionalActions::Now, &modes)?)
 }
 
 /// Our end of a pseudo terminal, as a stream that ends when nobody has the other end any more.

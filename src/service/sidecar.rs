@@ -210,8 +210,8 @@ impl Sidecar {
         std::thread::spawn(move || {
             let pace = Pace::starting(true, sidecar.runtime().looks_are_cheap());
             let mut watch = Watch::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
-            let exit = watch.until_exit();
-            let missing = watch.drain(&exit);
+            let mut exit = watch.until_exit();
+            let missing = watch.drain(&mut exit);
             let outage = sidecar.capture.outage();
             if missing.is_some() || outage.is_some() {
                 sidecar.update(&mut |service| {

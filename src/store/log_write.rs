@@ -40,6 +40,7 @@ pub(crate) struct LogWriter {
     in_pieces: bool,
     outage: Option<Outage>,
     first_outage: Option<(Timestamp, String)>,
+    kept_until: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,7 @@ impl LogWriter {
             .mode(0o600)
             .open(path)?;
         let (length, kept) = measure(&file)?;
+        let written = file.metadata()?.modified().ok().map(Timestamp);
         file.set_len(length)?;
         file.seek(SeekFrom::Start(length))?;
         let writer = LogWriter {
@@ -74,6 +76,7 @@ impl LogWriter {
             in_pieces: false,
             outage: None,
             first_outage: None,
+            kept_until: written.filter(|_| length > 0),
         };
         Ok((writer, kept))
     }
@@ -152,6 +155,11 @@ impl LogWriter {
     /// One stream of what is in the log so far.
     pub(crate) fn stream(&self, stream: Stream) -> io::Result<StreamReader> {
         StreamReader::new(File::open(&self.path)?, stream)
+    }
+
+    /// When what was in the log as it was opened had been written; none: nothing was.
+    pub(crate) fn kept_until(&self) -> Option<Timestamp> {
+        self.kept_until
     }
 
     /// Since when, and why, bytes are missing. The first time counts.

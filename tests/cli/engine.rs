@@ -12,12 +12,13 @@ fn unknown_runtimes() {
         &moat,
         moat.args(["run", "--runtime", "podman", "--", "true"]),
         2,
-        "error: not a valid value of --runtime\n  hint: it is one of: docker, bwrap",
+        "error: not a valid value of --runtime\n  hint: it is one of: apple, docker, bwrap",
     );
     for (word, shown) in [("podman", "podman"), ("x\u{1b}[2J", "x\\u{1b}[2J")] {
         let call = moat.args(["run", "--", "true"]).env("MOAT_RUNTIME", word);
-        let message =
-            format!("error: unknown runtime '{shown}'\n  hint: this moat drives: docker, bwrap");
+        let message = format!(
+            "error: unknown runtime '{shown}'\n  hint: this moat drives: apple, docker, bwrap"
+        );
         refused(&moat, call, 125, &message);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Moat, Runtime};
+use crate::harness::Moat;
 
 pub(crate) fn exit_code_0(moat: &Moat) {
     exits_with(moat, 0);
@@ -126,7 +126,7 @@ pub(crate) fn a_timeout_kills_what_ignores_term(moat: &Moat) {
 /// stdout is for the one document, and its exit code is still the workload's.
 pub(crate) fn json_of_a_run_is_its_record(moat: &Moat) {
     let mut flags = vec!["--json"];
-    if moat.is_on(Runtime::Docker) {
+    if moat.has_images() {
         flags.extend(["--image", crate::harness::IMAGE]);
     }
     let done = moat

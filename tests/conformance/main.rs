@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod apple_only;
 mod background;
 mod bulk;
 mod closed;
@@ -15,6 +16,7 @@ mod copies;
 mod docker_only;
 mod ending;
 mod environment;
+mod faults;
 mod files;
 mod hooks;
 mod input;
@@ -36,13 +38,24 @@ macro_rules! tests_on {
         $($(
             #[test]
             fn $name() {
-                super::on($runtime, super::$theme::$name);
+                super::on($runtime, crate::$theme::$name);
             }
         )*)*
     };
 }
 
 macro_rules! scenarios {
+    ($($list:tt)*) => {
+        on_engines! { $($list)* }
+        on_apple! { apple_0_9 "0.9.0" $($list)* }
+        on_apple! { apple_0_10 "0.10.0" $($list)* }
+        on_apple! { apple_0_12 "0.12.3" $($list)* }
+        on_apple! { apple_1_2 "1.2.2" $($list)* }
+    };
+}
+
+/// The runtimes that are here for real.
+macro_rules! on_engines {
     ($($list:tt)*) => {
         mod docker {
             use super::Runtime;
@@ -51,6 +64,16 @@ macro_rules! scenarios {
         mod bwrap {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
+        }
+    };
+}
+
+/// Apple's `container` of one version, through the stand-in in testdata/bin.
+macro_rules! on_apple {
+    ($module:ident $version:literal $($list:tt)*) => {
+        mod $module {
+            use super::Runtime;
+            tests_on!(Runtime::Apple($version); $($list)*);
         }
     };
 }
@@ -66,8 +89,8 @@ scenarios! {
     codes {
         exit_code_0 exit_code_1 exit_code_7 exit_code_124 exit_code_125 exit_code_126
         exit_code_127 exit_code_130 exit_code_137 exit_code_143
-        not_executable_is_126 not_found_is_127
-        killed_by_signal_is_137 terminated_by_itself_is_143
+        not_found_is_127
+
         timeout_is_124 a_timeout_kills_what_ignores_term
         timeout_in_the_background json_of_a_run_is_its_record
     }
@@ -92,7 +115,7 @@ scenarios! {
     }
     environment {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
-        names_that_the_engine_obeys a_newline_in_a_value_of_any_name our_environment_stays_outside
+        a_newline_in_a_value_of_any_name our_environment_stays_outside
     }
     secrets {
         secrets_are_nowhere secrets_of_all_kinds_are_nowhere
@@ -100,11 +123,11 @@ scenarios! {
     }
     files {
         the_workspace_is_the_working_directory a_path_as_workspace mounts_read_write
-        mounts_read_only a_mount_of_one_file odd_paths
+        mounts_read_only
         files_belong_to_the_owner_of_the_workspace home_is_writable_for_anybody
     }
     isolation {
-        capabilities_are_dropped no_new_privileges no_network_of_the_host
+        no_network_of_the_host
         no_processes_of_the_host nothing_of_moat_is_inside no_descriptor_leaks
         host_secrets_are_out_of_reach moats_directory_is_out_of_reach
     }
@@ -141,7 +164,6 @@ scenarios! {
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
         the_home_of_moat_is_not_copied a_larger_copy
         a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
-        what_is_mounted_in_a_copy_is_no_part_of_it
     }
     hooks {
         a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command
@@ -152,13 +174,101 @@ scenarios! {
     }
     settings {
         a_command_from_the_file variables_from_the_files mounts_of_both_forms excluded_directories
-        a_mount_inside_an_excluded_directory a_mount_inside_the_workspace a_place_to_mount_on_is_the_owners volumes_of_type_bind ulimits_hold_inside
+        a_mount_inside_the_workspace volumes_of_type_bind ulimits_hold_inside
         a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
         agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
         mistakes_are_found_before_anything_is_made paths_are_relative_to_the_file
     }
     looking { list_shows_what_is_asked_for status_counts inspect_shows_the_record a_dry_run_makes_nothing }
     json { every_document_parses every_empty_document_parses }
+}
+
+// What Apple's command line cannot do, and why. That it is refused, or what holds in its place, is in
+// `apple_only`.
+mod not_on_apple {
+    use super::{Runtime, on};
+    on_engines! {
+        // It has no option for that; each container is a virtual machine of its own.
+        isolation { no_new_privileges }
+        // No option takes a path with both ':' and ','.
+        files { odd_paths }
+        // The stand-in obeys DOCKER_HOST, which Apple's client does not know.
+        environment { names_that_the_engine_obeys }
+    }
+}
+
+// What it can do from 0.10 on: before, there is no process that passes on signals, and the workload, being
+// the first in its container, is deaf to its own. That a command is no program is not told from that there
+// is none.
+mod since_apple_0_10 {
+    use super::{Runtime, on};
+    macro_rules! list {
+        ($($list:tt)*) => {
+            on_engines! { $($list)* }
+            on_apple! { apple_0_10 "0.10.0" $($list)* }
+            on_apple! { apple_0_12 "0.12.3" $($list)* }
+            on_apple! { apple_1_2 "1.2.2" $($list)* }
+        };
+    }
+    list! {
+        codes { not_executable_is_126 killed_by_signal_is_137 terminated_by_itself_is_143 }
+    }
+}
+
+// What it can do from 0.12 on: before, a container has all capabilities, and one that has a file mounted
+// can be made and not started.
+mod since_apple_0_12 {
+    use super::{Runtime, on};
+    macro_rules! list {
+        ($($list:tt)*) => {
+            on_engines! { $($list)* }
+            on_apple! { apple_0_12 "0.12.3" $($list)* }
+            on_apple! { apple_1_2 "1.2.2" $($list)* }
+        };
+    }
+    list! {
+        isolation { capabilities_are_dropped }
+        files { a_mount_of_one_file }
+        settings { a_mount_inside_an_excluded_directory a_place_to_mount_on_is_the_owners }
+        copies { what_is_mounted_in_a_copy_is_no_part_of_it }
+    }
+}
+
+mod apple_only_tests {
+    use super::{Runtime, on};
+    macro_rules! in_version {
+        ($module:ident $version:literal) => {
+            on_apple! { $module $version
+                apple_only {
+                    what_cannot_be_done_is_refused_by_name what_the_client_is_called_with
+                    names_that_its_client_obeys
+                    services_are_found_by_name a_service_that_is_started_again_is_found
+                    commands_beside_a_run ports_are_published stop_wakes_at_once
+                    a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label
+                    its_own_words_are_no_output what_a_workload_says_is_its_own
+                    a_build_with_a_large_dockerfile a_builder_that_goes_away
+                }
+                faults {
+                    flaky_xpc removed_behind_back removed_and_said_in_two_ways
+                    stop_timeout_but_stopped create_timeout_but_created create_that_already_exists
+                    a_network_that_lets_go_late an_address_that_comes_late daemon_restart
+                    answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
+                    an_inspect_that_hangs a_delete_that_is_refused_at_first a_delete_that_says_nothing
+                    a_code_that_is_lost the_client_is_killed an_engine_that_goes_away
+                    the_services_are_down a_kernel_is_missing a_port_that_is_taken noise_is_no_output
+                }
+            }
+        };
+    }
+    // It takes a minute, in which nothing depends on the version.
+    mod once {
+        use super::{Runtime, on};
+        on_apple! { apple_1_2 "1.2.2" faults { a_start_that_hangs } }
+    }
+    in_version! { apple_0_9 "0.9.0" }
+    in_version! { apple_0_10 "0.10.0" }
+    in_version! { apple_0_12 "0.12.3" }
+    in_version! { apple_1_2 "1.2.2" }
 }
 
 mod docker_only_tests {

@@ -28,7 +28,7 @@ fn look(moat: &Moat) -> Vec<String> {
         .map(|process| format!("process {} {}", process.pid, process.command))
         .collect();
     // The engine is asked at the end alone: first let the processes go.
-    if found.is_empty() && moat.runtime == Some(Runtime::Docker) {
+    if found.is_empty() && moat.has_images() {
         found.extend(containers(moat).iter().map(|id| format!("container {id}")));
         found.extend(networks(moat).iter().map(|id| format!("network {id}")));
     }
@@ -45,6 +45,9 @@ pub(super) fn sweep(moat: &Moat) {
             let _ =
                 pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
         }
+    }
+    if moat.is_on_apple() {
+        moat.apple(&["__fake", "reset"]);
     }
     if moat.runtime == Some(Runtime::Docker) {
         for id in containers(moat) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 use super::call::Call;
-use super::{IMAGE, Runtime, fnv1a, leftovers, skip, text, until_some};
+use super::{IMAGE, Runtime, fnv1a, leftovers, runtime, skip, text, until_some};
 
 /// A directory that is removed when dropped. Its name occurs nowhere else on the machine.
 pub(crate) struct TempDir(PathBuf);
@@ -80,11 +80,68 @@ impl Moat {
     /// Chooses the runtime of all calls (MOAT_RUNTIME).
     pub(crate) fn runtime(mut self, runtime: Runtime) -> Moat {
         self.runtime = Some(runtime);
-        self.env("MOAT_RUNTIME", runtime.name())
+        let moat = self.env("MOAT_RUNTIME", runtime.name());
+        let Runtime::Apple(version) = runtime else {
+            return moat;
+        };
+        let state = moat.root().join("apple");
+        fs::create_dir(&state).expect("the state of the stand-in");
+        let moat = moat
+            .path_prepend(runtime::stand_in())
+            .env("FAKE_APPLE_DIR", state)
+            .env("FAKE_APPLE_VERSION", version)
+            // Before 0.12 containers have all capabilities, which the engine of a test machine may not.
+            .env("FAKE_APPLE_CAPS", "docker");
+        moat.apple(&["image", "pull", IMAGE]);
+        moat
+    }
+
+    /// Calls the stand-in for Apple's `container` of this place; what it prints, whatever its exit code.
+    pub(crate) fn apple(&self, args: &[&str]) -> String {
+        let mut command = std::process::Command::new(runtime::stand_in().join("container"));
+        let output = command
+            .args(args)
+            .env("HOME", self.user_home())
+            .envs(self.variables().iter().cloned())
+            .output()
+            .expect("the stand-in");
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// From now on the stand-in fails by this rule (testdata/bin/README.md).
+    pub(crate) fn apple_fault(&self, rule: &str) {
+        let path = self.root().join("apple/faults");
+        let earlier = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(path, format!("{earlier}{rule}\n")).expect("the rules of the stand-in");
+    }
+
+    /// The calls of the stand-in so far: their arguments, each on a line of its own.
+    pub(crate) fn apple_calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.root().join("apple/calls.jsonl")).unwrap_or_default();
+        let calls = text.lines().filter_map(|line| {
+            let call: Value = serde_json::from_str(line).ok()?;
+            let words = call["argv"].as_array()?.iter().filter_map(Value::as_str);
+            Some(words.collect::<Vec<_>>().join(" "))
+        });
+        calls.collect()
+    }
+
+    /// Whether it has images, and runs want to name one.
+    pub(crate) fn has_images(&self) -> bool {
+        self.runtime.is_some_and(Runtime::has_images)
+    }
+
+    pub(crate) fn is_on_apple(&self) -> bool {
+        matches!(self.runtime, Some(Runtime::Apple(_)))
     }
 
     pub(crate) fn is_on(&self, runtime: Runtime) -> bool {
         self.runtime == Some(runtime)
+    }
+
+    pub(crate) fn runtime_of(&self) -> Option<Runtime> {
+        self.runtime
     }
 
     /// The name of the runtime, as users write it.
@@ -148,11 +205,6 @@ impl Moat {
             call = call.args(["--image", IMAGE]);
         }
         call.args(flags).arg("--").args(command)
-    }
-
-    /// Whether its runtime makes containers from images.
-    pub(crate) fn has_images(&self) -> bool {
-        self.runtime == Some(Runtime::Docker)
     }
 
     /// A call of `moat run --quiet FLAGS -- sh -c SCRIPT`.
@@ -364,6 +416,10 @@ impl Drop for Moat {
             return;
         }
         let left = leftovers::find(self);
+        if self.is_on_apple() {
+            // A builder and volumes of the stand-in are not ours to miss.
+            self.apple(&["__fake", "reset"]);
+        }
         if !left.is_empty() {
             leftovers::sweep(self);
             panic!("the test left behind:\n{}", left.join("\n"));

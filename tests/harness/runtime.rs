@@ -1,5 +1,6 @@
 //! The runtimes that tests run on, and whether they are there.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use super::IMAGE;
 pub(crate) enum Runtime {
     Docker,
     Bwrap,
+    /// Apple's `container` of that version, as the stand-in in testdata/bin speaks it, on top of docker.
+    Apple(&'static str),
 }
 
 impl Runtime {
@@ -17,16 +20,24 @@ impl Runtime {
         match self {
             Runtime::Docker => "docker",
             Runtime::Bwrap => "bwrap",
+            Runtime::Apple(_) => "apple",
         }
+    }
+
+    /// Whether its containers are made from images.
+    pub(crate) fn has_images(self) -> bool {
+        self != Runtime::Bwrap
     }
 
     /// Why it cannot be used here, if it cannot. Asked once per test binary.
     pub(crate) fn available(self) -> Result<(), String> {
         static DOCKER: OnceLock<Result<(), String>> = OnceLock::new();
         static BWRAP: OnceLock<Result<(), String>> = OnceLock::new();
+        static APPLE: OnceLock<Result<(), String>> = OnceLock::new();
         match self {
             Runtime::Docker => DOCKER.get_or_init(look_for_docker),
             Runtime::Bwrap => BWRAP.get_or_init(look_for_bwrap),
+            Runtime::Apple(_) => APPLE.get_or_init(look_for_stand_in),
         }
         .clone()
     }
@@ -36,6 +47,16 @@ fn look_for_docker() -> Result<(), String> {
     answers("docker", &["version"])?;
     answers("docker", &["image", "inspect", IMAGE])
         .map_err(|why| format!("no image {IMAGE} (tests/setup images): {why}"))
+}
+
+/// The directory of the stand-in.
+pub(super) fn stand_in() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
+}
+
+fn look_for_stand_in() -> Result<(), String> {
+    look_for_docker()?;
+    answers("python3", &["--version"])
 }
 
 fn look_for_bwrap() -> Result<(), String> {

@@ -1,4 +1,5 @@
-//! Interactive runs, on a terminal of the test's own and each real runtime that has terminals.
+//! Interactive runs, on a terminal of the test's own and each runtime that has terminals; apple through its
+//! stand-in.
 //!
 //! A failure is named after both, e.g. `bwrap::a_shell_feels_as_if_it_ran_here`.
 #![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
@@ -40,12 +41,26 @@ macro_rules! scenarios {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
         }
+        mod apple_0_9 {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("0.9.0"); $($list)*);
+        }
+        mod apple_1_2 {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("1.2.2"); $($list)*);
+        }
         /// Sandboxes of bwrap cannot be entered.
         mod docker_exec {
             use super::Runtime;
             tests_on!(Runtime::Docker; exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
                 what_ignores_its_end the_client_of_the_engine_is_killed
+            });
+        }
+        mod apple_1_2_exec {
+            use super::Runtime;
+            tests_on!(Runtime::Apple("1.2.2"); exec {
+                a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
             });
         }
     };

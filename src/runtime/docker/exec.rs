@@ -78,8 +78,14 @@ pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
 
 /// Starts a client on a terminal of its own.
 pub(super) fn spawn_on_terminal(client: &mut Command, size: Size) -> Result<Attached> {
-    attach::spawn_exec_on_terminal(client, Box::new(manner::Exec), EITHER, size)
-        .map_err(|error| super::failed(&error))
+    attach::spawn_exec_on_terminal(
+        client,
+        Box::new(manner::Exec),
+        EITHER,
+        size,
+        attach::as_it_is,
+    )
+    .map_err(|error| super::failed(&error))
 }
 
 /// How the engine and shells say that a command is not there, and that it cannot be run.

@@ -28,7 +28,7 @@ use super::child::{self, Output};
 use super::problem::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
 
@@ -225,7 +225,7 @@ impl Runtime for Docker {
                 last.pop_front();
             }
             last.push_back(line.to_owned());
-            tell(build::event(line));
+            tell(steps::event(line));
         });
         if built.map_err(|error| failed(&error))?.success() {
             return Ok(());
@@ -386,7 +386,7 @@ impl Runtime for Docker {
             command.args(["start", "--attach", "--interactive", "--detach-keys"]);
             command.arg(OsStr::from_bytes(NO_KEYS)).arg(&spec.handle);
             let manner = Box::new(manner::Attachment);
-            return attach::spawn_on_terminal(&mut command, manner, size)
+            return attach::spawn_on_terminal(&mut command, manner, size, attach::as_it_is)
                 .map_err(|error| failed(&error));
         }
         let mut command = self.command();

@@ -1,0 +1,198 @@
+//! What `container build` is called with, and what has to be arranged for it: the builder is a virtual
+//! machine that sees only what is below the person's home, and takes no Dockerfile of 16 KiB or more.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::problem::Result;
+use super::super::request::{HOME_LABEL, ROLE_LABEL};
+use super::super::{BuildEvent, ImageBuild, child, steps};
+use super::{CHANGE, call};
+use crate::store::make_dir;
+
+/// The size from which on a Dockerfile is made smaller, in bytes. Some of those just below the limit did
+/// not get through either.
+const LARGE: usize = 15 * 1024;
+
+/// So much of a step stays in the Dockerfile, in bytes.
+const SHORT: usize = 256;
+
+/// What the builder gets. The default is too little for large images. `build` makes the builder anew where
+/// that differs from what it was started with.
+const MEMORY: &str = "4096MB";
+const CPUS: &str = "4";
+
+/// How long a build may take, and the start of the builder, which gets its image the first time.
+const BUILD: Duration = Duration::from_secs(4 * 3600);
+const BUILDER: Duration = Duration::from_secs(300);
+
+/// So much of a failed build is looked at for its reason.
+const LAST_LINES: usize = 40;
+
+/// Where the steps are in an image that were moved out of the Dockerfile.
+const STEPS: &str = "/usr/local/share/moat/steps";
+
+/// The files of a build, where the builder sees them.
+pub(super) struct Staged {
+    pub(super) dockerfile: PathBuf,
+    pub(super) context: PathBuf,
+}
+
+/// Puts the files of a build into `dir`, which is the run's own.
+pub(super) fn stage(build: &ImageBuild, dir: &Path) -> io::Result<Staged> {
+    let context = dir.join("context");
+    copy(&build.context, &context)?;
+    let text = fs::read_to_string(&build.dockerfile)?;
+    let (text, steps) = shortened(&text);
+    for (name, script) in &steps {
+        let path = context.join(name);
+        make_dir(path.parent().unwrap_or(&context))?;
+        fs::write(path, script)?;
+    }
+    let dockerfile = dir.join("Dockerfile");
+    fs::write(&dockerfile, text)?;
+    Ok(Staged {
+        dockerfile,
+        context,
+    })
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    make_dir(to)?;
+    // Modes go into the image.
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => fs::copy(entry.path(), target).map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+/// A Dockerfile that is small enough, and the scripts that are files of the context instead: a long step
+/// becomes one that runs such a file.
+fn shortened(text: &str) -> (String, Vec<(String, String)>) {
+    let (mut out, mut steps) = (String::new(), Vec::new());
+    if text.len() < LARGE {
+        return (text.to_owned(), steps);
+    }
+    let mut lines = text.split_inclusive('\n');
+    while let Some(line) = lines.next() {
+        let mut instruction = line.to_owned();
+        while instruction.trim_end().ends_with('\\') {
+            match lines.next() {
+                Some(more) => instruction.push_str(more),
+                None => break,
+            }
+        }
+        match instruction.strip_prefix("RUN ") {
+            Some(script) if script.len() > SHORT => {
+                let name = format!("moat-steps/{}.sh", steps.len() + 1);
+                let place = format!("{STEPS}/{}.sh", steps.len() + 1);
+                out.push_str(&format!("COPY {name} {place}\nRUN sh {place}\n"));
+                steps.push((name, script.to_owned()));
+            }
+            _ => out.push_str(&instruction),
+        }
+    }
+    (out, steps)
+}
+
+/// The arguments of the build.
+pub(super) fn args(build: &ImageBuild, staged: &Staged) -> Vec<String> {
+    let mut args = words(&["build", "--tag", &build.tag, "--progress", "plain"]);
+    for (name, value) in [
+        (HOME_LABEL, build.home_label.as_str()),
+        (ROLE_LABEL, "build"),
+    ] {
+        args.extend(words(&["--label", &format!("{name}={value}")]));
+    }
+    args.extend(words(&["--file", &staged.dockerfile.to_string_lossy()]));
+    if build.fresh {
+        args.push("--no-cache".to_owned());
+    }
+    args.extend(resources(&build.dns));
+    args.push(staged.context.to_string_lossy().into_owned());
+    args
+}
+
+/// The arguments that start the builder, the same as those of the build.
+fn start(dns: &[IpAddr]) -> Vec<String> {
+    let mut args = words(&["builder", "start"]);
+    args.extend(resources(dns));
+    args
+}
+
+fn resources(dns: &[IpAddr]) -> Vec<String> {
+    let mut args = words(&["--cpus", CPUS, "--memory", MEMORY]);
+    for server in dns {
+        args.extend(words(&["--dns", &server.to_string()]));
+    }
+    args
+}
+
+/// Builds once. What the builder said last, if it failed.
+pub(super) fn attempt(
+    args: &[String],
+    tell: &mut dyn FnMut(BuildEvent<'_>),
+    going_on: &dyn Fn() -> bool,
+) -> Result<Option<String>> {
+    let mut last = VecDeque::with_capacity(LAST_LINES);
+    let mut client = call::client();
+    let ended = child::stream(client.args(args), BUILD, going_on, &mut |line| {
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+        tell(steps::event(line));
+    });
+    let ended = ended.map_err(|error| call::failed(&error))?;
+    Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
+}
+
+/// Starts the builder anew, after its connection broke.
+pub(super) fn restart(build: &ImageBuild) -> Result<()> {
+    // Whether it was there does not matter.
+    let _ = call::run(call::client().args(["builder", "stop"]), b"", CHANGE);
+    let _ = call::run(
+        call::client().args(["builder", "delete", "--force"]),
+        b"",
+        CHANGE,
+    );
+    call::run(call::client().args(start(&build.dns)), b"", BUILDER).map(drop)
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_dockerfile_becomes_small_and_does_the_same() {
+        let long = format!(
+            "RUN echo 1 \\\n && echo {} \\\n && echo 3\n",
+            "x".repeat(2 * LARGE)
+        );
+        let text = format!("FROM a\nENV A=1 \\\n    B=2\n{long}RUN echo short\n");
+        let (out, steps) = shortened(&text);
+        assert_eq!(
+            out,
+            "FROM a\nENV A=1 \\\n    B=2\nCOPY moat-steps/1.sh /usr/local/share/moat/steps/1.sh\n\
+             RUN sh /usr/local/share/moat/steps/1.sh\nRUN echo short\n"
+        );
+        assert_eq!(steps[0].0, "moat-steps/1.sh");
+        assert_eq!(format!("RUN {}", steps[0].1), long);
+        let small = "FROM a\nRUN echo short\n";
+        assert_eq!(shortened(small), (small.to_owned(), Vec::new()));
+    }
+}

@@ -1,0 +1,279 @@
+//! What the client's error output means. The only place that reads it. Up to 0.9 it has the form
+//! `Error: notFound: "text"`, later `Error: text`, and codes stand in causes alone.
+//!
+//! Whether something is gone is decided by listing what there is and not from here: several messages
+//! about what is missing do not say so.
+
+use super::super::problem::Problem;
+
+/// The way back to a working system.
+const START: &str = "start it: container system start --enable-kernel-install (the first time it gets a \
+    kernel); what works here is shown by: moat doctor";
+
+/// Turns the error output of a failed client into a problem.
+pub(super) fn classify(stderr: &str) -> Problem {
+    let text = message(stderr);
+    let lower = stderr.to_ascii_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    if says(&[
+        "xpc connection error: connection invalid",
+        "plugins are unavailable",
+    ]) {
+        return down(&text);
+    }
+    if says(&["kernel not configured"]) {
+        return Problem::unreachable(
+            format!("container has no kernel to run: {text}"),
+            "get one: container system kernel set --recommended",
+        );
+    }
+    if says(&["rosetta translation"]) {
+        return Problem::unreachable(text, "use a terminal and a moat for Apple silicon");
+    }
+    if says(TRANSIENT) {
+        return Problem::Transient(text);
+    }
+    if says(IMAGE) {
+        return Problem::ImageMissing(text);
+    }
+    if says(GONE) || is_missing(&lower) {
+        return Problem::NotFound(text);
+    }
+    Problem::Refused(text)
+}
+
+/// The services behind the client do not run.
+pub(super) fn down(why: &str) -> Problem {
+    Problem::unreachable(format!("container's services do not run: {why}"), START)
+}
+
+const TRANSIENT: &[&str] = &[
+    "xpc connection error",
+    "xpc timeout",
+    "pending operation",
+    "referring containers",
+    "ip allocator cannot be disabled",
+    "delete failed for one or more networks",
+    "is stopping and can not be deleted",
+    "transport became inactive",
+    "unavailable (14)",
+    "stream unexpectedly closed",
+    "timeout waiting for connection to builder",
+];
+
+/// A registry that does not have it, or the store of images.
+const IMAGE: &[&str] = &[
+    "image not found",
+    "notfound: \"images: ",
+    "image with reference ",
+    "failed to delete one or more images",
+    "http request to ",
+];
+
+const GONE: &[&str] = &[
+    "notfound: ",
+    "container not found",
+    "network not found",
+    "no such container",
+    "no network for id",
+    "failed to delete one or more containers",
+    "failed to delete one or more networks",
+    "no runtime client exists",
+    "no sandbox client exists",
+];
+
+/// `container X not found`, `network X not found`
+fn is_missing(lower: &str) -> bool {
+    let missing = |what: &str| {
+        let mut parts = lower.split(what).skip(1);
+        parts.any(|rest| rest.split_whitespace().skip(1).take(2).eq(["not", "found"]))
+    };
+    missing("container ") || missing("network ") || missing("with id ")
+}
+
+/// Whether something of that name was made before.
+pub(super) fn is_taken(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.contains("already exist")
+}
+
+/// Whether the builder has to be started anew.
+pub(super) fn is_builders(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let own = &TRANSIENT[TRANSIENT.len() - 4..];
+    own.iter().any(|part| lower.contains(part)) || lower.contains("xpc timeout")
+}
+
+/// That a command could not be run because there is none of that name, or it is no program: the code that
+/// a shell has for it.
+pub(super) fn refusal(text: &str) -> Option<u8> {
+    let lower = text.to_ascii_lowercase();
+    let cannot = lower.contains("failed to find target executable");
+    match lower.contains("permission denied") {
+        true => cannot.then_some(126),
+        false => cannot.then_some(127),
+    }
+}
+
+/// The client's own words: without its prefix, its lines of log, and its advice.
+pub(super) fn message(stderr: &str) -> String {
+    let lines = stderr.lines().map(str::trim);
+    let is_advice = |line: &str| {
+        [
+            "Ensure container system service",
+            "Usage: ",
+            "See 'container",
+            "Help: ",
+        ]
+        .iter()
+        .any(|words| line.starts_with(words))
+    };
+    let lines: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !is_advice(line))
+        .collect();
+    // Behind what it logs comes what it fails with.
+    let from = lines.iter().rposition(|line| line.starts_with("Error: "));
+    let text = lines[from.unwrap_or(0)..].join("; ");
+    match text.strip_prefix("Error: ").unwrap_or(&text) {
+        "" => "it failed without saying why".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of the releases named, as their sources have them.
+    const MESSAGES: &[(&str, &str)] = &[
+        // 1.2.2
+        (
+            "Error: internalError: \"failed to list containers\" (cause: \"interrupted: \"XPC connection error: Connection invalid\"\")\nEnsure container system service has been started with `container system start`.",
+            "unreachable",
+        ),
+        (
+            "Error: interrupted: \"XPC connection error: Connection invalid\"",
+            "unreachable",
+        ),
+        (
+            "Error: Plugins are unavailable. Start the container system services and retry:\n    container system start",
+            "unreachable",
+        ),
+        (
+            "Error: interrupted: \"XPC connection error: Connection interrupted\"",
+            "transient",
+        ),
+        (
+            "Error: XPC timeout for request to com.apple.container.apiserver/containerCreate",
+            "transient",
+        ),
+        ("Error: container not found: a, b", "not-found"),
+        ("Error: get failed: container X not found", "not-found"),
+        (
+            "Error: internalError: \"failed to stop container\" (cause: \"notFound: \"container with ID X not found\"\")",
+            "not-found",
+        ),
+        (
+            "Error: failed to kill container (cause: \"no runtime client exists: container is stopped\")",
+            "not-found",
+        ),
+        (
+            "Error: container X is stopping and can not be deleted",
+            "transient",
+        ),
+        ("Error: container already exists: X", "refused"),
+        (
+            "Error: minimum memory amount allowed is 200 MiB (got 1 bytes)",
+            "refused",
+        ),
+        ("Error: path '/nowhere' does not exist", "refused"),
+        ("Error: image not found: x", "image"),
+        (
+            "Error: HTTP request to https://registry-1.docker.io/v2/x failed with response: 404 Not Found. Reason: x",
+            "image",
+        ),
+        ("Error: network not found: x", "not-found"),
+        ("Error: network X not found", "not-found"),
+        ("Error: no network for id X", "not-found"),
+        ("Error: network X has a pending operation", "transient"),
+        (
+            "failed to delete network: [\"error\": invalidState: \"cannot delete subnet X with referring containers: a, b\", \"id\": X]\nError: delete failed for one or more networks: [\"X\"]",
+            "transient",
+        ),
+        ("Error: cannot delete a builtin network: default", "refused"),
+        (
+            "Error: default kernel not configured for architecture arm64, please use the `container system kernel set` command to configure it",
+            "unreachable",
+        ),
+        (
+            "Error: `container` is currently running under Rosetta Translation",
+            "unreachable",
+        ),
+        (
+            "Error: unavailable (14): Transport became inactive",
+            "transient",
+        ),
+        (
+            "Error: Unknown option '--x'\nUsage: container create …\n  See 'container create --help' for more information.",
+            "refused",
+        ),
+        ("", "refused"),
+        // 0.10: nothing in these says that something is missing.
+        (
+            "Error: failed to delete one or more containers: [\"X\"]",
+            "not-found",
+        ),
+        (
+            "Error: failed to delete one or more networks: [\"x\"]",
+            "not-found",
+        ),
+        ("Error: image with reference x", "image"),
+        (
+            "Error: InspectError(succeeded: [], failed: [(\"x\", notFound: \"Image not found\")])",
+            "image",
+        ),
+        (
+            "Error: cannot delete subnet X because the IP allocator cannot be disabled with active containers",
+            "transient",
+        ),
+        // 0.9
+        (
+            "Error: notFound: \"get failed: container X not found\"",
+            "not-found",
+        ),
+        ("Error: notFound: \"images: x\"", "image"),
+        (
+            "Error: interrupted: \"internalError: \"failed to list containers\" (cause: \"interrupted: \"XPC connection error: Connection invalid\"\")\nEnsure container system service has been started with `container system start`.\"",
+            "unreachable",
+        ),
+    ];
+
+    #[test]
+    fn messages_are_told_apart() {
+        for (stderr, expected) in MESSAGES {
+            let kind = match classify(stderr) {
+                Problem::NotFound(_) => "not-found",
+                Problem::ImageMissing(_) => "image",
+                Problem::Unreachable(..) => "unreachable",
+                Problem::Transient(_) => "transient",
+                Problem::Refused(_) => "refused",
+            };
+            assert_eq!(kind, *expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn the_message_is_the_clients_own() {
+        let stderr = "2026-01-15T19:30:03 error: x\nError: Unknown option '--x'\nUsage: container x\n  See 'container x --help' for more information.";
+        assert_eq!(message(stderr), "Unknown option '--x'");
+        assert_eq!(message(""), "it failed without saying why");
+    }
+
+    #[test]
+    fn what_cannot_be_run_has_a_shells_code() {
+        let text =
+            "Error: failed to start container (cause: \"failed to find target executable nosuch\")";
+        assert_eq!(refusal(text), Some(127));
+        assert_eq!(refusal("Error: something else"), None);
+    }
+}

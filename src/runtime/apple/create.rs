@@ -1,0 +1,298 @@
+//! The arguments of `container create`. Pure but for looking whether a source is a directory, and for
+//! finding a free port.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketType};
+
+use super::super::problem::{Problem, Result};
+use super::super::request::{HOME_LABEL, ROLE_LABEL, RUN_LABEL, Request, SERVICE_LABEL, newline};
+use super::super::script::{NOTES, PRE_RUN};
+use super::super::{CAPABILITIES, ContainerSpec, HOME, ServiceSpec, WORKSPACE, is_below};
+use super::names;
+use super::version::Version;
+use crate::store::Mount;
+
+/// What a container gets that names no limit, in bytes. It has to be said: else it is 1 GiB, too little
+/// for a build. It is not taken before it is used.
+const MEMORY: u64 = 4 << 30;
+
+/// The roles of containers, as their labels have them.
+pub(super) const MAIN: &str = "main";
+pub(super) const SERVICE: &str = "service";
+
+/// What of a run's own container is on this host, or in its image.
+pub(super) struct Surroundings<'a> {
+    /// What it sees as its workspace.
+    pub(super) workspace: &'a Path,
+    /// The directory where it leaves notes.
+    pub(super) notes: &'a Path,
+    /// The entry point of its image.
+    pub(super) entrypoint: Vec<String>,
+}
+
+/// Describes a run's own container.
+pub(super) fn main(
+    spec: &ContainerSpec,
+    around: &Surroundings<'_>,
+    version: Version,
+) -> Result<Request> {
+    let owner = (spec.home_label.as_str(), spec.run_label.as_str());
+    let mut request = container(&spec.handle, owner, MAIN, version);
+    if let Some(network) = &spec.network {
+        request.add(&["--network", network]);
+    }
+    request.add(&["--workdir", WORKSPACE]);
+    mounts(&mut request, spec, around, version)?;
+    request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
+    if spec.user.uid != 0 && !spec.has_home && !spec.env.iter().any(|(name, _)| name == "HOME") {
+        request.add(&["--env", &format!("HOME={HOME}")]);
+    }
+    limits(&mut request, spec.memory_bytes, spec.cpus);
+    settings(&mut request, spec)?;
+    values(&mut request, &spec.env)?;
+    command(&mut request, spec, around);
+    Ok(request)
+}
+
+/// Describes the container of a service. No port of it is published: who is on the run's network reaches
+/// it by its address.
+pub(super) fn service(spec: &ServiceSpec, version: Version) -> Result<Request> {
+    let owner = (spec.home_label.as_str(), spec.run_label.as_str());
+    let mut request = container(&spec.handle, owner, SERVICE, version);
+    request.label(SERVICE_LABEL, &spec.name);
+    request.add(&["--network", &spec.network]);
+    if let Some(cache) = &spec.cache {
+        request.args.extend(bind(cache, version)?);
+    }
+    limits(&mut request, spec.memory_bytes, spec.cpus);
+    values(&mut request, &spec.env)?;
+    request.add(&[&spec.image]);
+    request.args.extend(spec.command.iter().cloned());
+    Ok(request)
+}
+
+/// A container of somebody's, hardened as far as the release can do that. It is a virtual machine of its
+/// own.
+fn container(handle: &str, (home, run): (&str, &str), role: &str, version: Version) -> Request {
+    let mut request = Request::default();
+    request.add(&["create", "--name", handle]);
+    request.label(HOME_LABEL, home);
+    request.label(RUN_LABEL, run);
+    request.label(ROLE_LABEL, role);
+    if version.has_init() {
+        request.add(&["--init"]);
+    }
+    if version.has_capabilities() {
+        request.add(&["--cap-drop", "ALL"]);
+        for capability in CAPABILITIES {
+            request.add(&["--cap-add", capability]);
+        }
+    }
+    request
+}
+
+fn limits(request: &mut Request, memory_bytes: Option<u64>, cpus: Option<f64>) {
+    let bytes = memory_bytes.unwrap_or(MEMORY);
+    // A number without a unit is bytes.
+    request.add(&["--memory", &bytes.to_string()]);
+    if let Some(cpus) = cpus {
+        request.add(&["--cpus", &format!("{:.0}", cpus.ceil())]);
+    }
+}
+
+fn mounts(
+    request: &mut Request,
+    spec: &ContainerSpec,
+    around: &Surroundings<'_>,
+    version: Version,
+) -> Result<()> {
+    let own = |source: &Path, target: &str| Mount {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        readonly: false,
+    };
+    let mut binds = vec![own(around.workspace, WORKSPACE)];
+    if spec.pre_run.is_some() {
+        binds.push(own(around.notes, NOTES));
+    }
+    binds.extend(spec.mounts.iter().cloned());
+    check_files(&binds)?;
+    for mount in &binds {
+        request.args.extend(bind(mount, version)?);
+    }
+    let mut in_memory = |path: &str, options: &str| {
+        if path.contains([',', '=']) {
+            return Err(unmountable(path));
+        }
+        request.add(&[
+            "--mount",
+            &format!("type=tmpfs,destination={path},{options}"),
+        ]);
+        Ok(())
+    };
+    // An owner cannot be given, so everybody may write.
+    let home = (spec.user.uid != 0 && !spec.has_home).then_some(HOME);
+    let home = home.filter(|home| binds.iter().all(|mount| mount.target != *home));
+    for path in home
+        .into_iter()
+        .chain(spec.scratch.iter().map(String::as_str))
+    {
+        in_memory(path, "mode=1777")?;
+    }
+    for path in spec.covers() {
+        in_memory(path, "mode=0555,readonly")?;
+    }
+    Ok(())
+}
+
+/// A directory is mounted by one option and a file by another, and each has characters that it cannot
+/// take.
+fn bind(mount: &Mount, version: Version) -> Result<[String; 2]> {
+    let (source, target) = (mount.source.to_string_lossy(), mount.target.as_str());
+    let has = |letters: &[char]| source.contains(letters) || target.contains(letters);
+    let is_dir = mount.source.is_dir();
+    if is_dir && !has(&[',', '=']) {
+        let mode = if mount.readonly { ",readonly" } else { "" };
+        let value = format!("type=bind,source={source},target={target}{mode}");
+        return Ok(["--mount".to_owned(), value]);
+    }
+    if has(&[':']) {
+        return Err(unmountable(&format!("{source} at {target}")));
+    }
+    if !is_dir && !version.mounts_files() {
+        return Err(Problem::Refused(format!(
+            "container {version} cannot mount the file {source}, 0.12 and newer can; mount its directory"
+        )));
+    }
+    let mode = if mount.readonly { ":ro" } else { "" };
+    Ok(["--volume".to_owned(), format!("{source}:{target}{mode}")])
+}
+
+fn unmountable(path: &str) -> Problem {
+    Problem::Refused(format!(
+        "container cannot mount {path}: of ':', ',' and '=' not all can be in a path; rename it"
+    ))
+}
+
+/// Files of one directory are shared with it, all in the mode of the first.
+fn check_files(mounts: &[Mount]) -> Result<()> {
+    let files = || mounts.iter().filter(|mount| !mount.source.is_dir());
+    for file in files() {
+        let dir = file.source.parent();
+        let first = files().find(|other| other.source.parent() == dir);
+        if first.is_some_and(|first| first.readonly != file.readonly) {
+            return Err(Problem::Refused(format!(
+                "container mounts files of one directory either all read-only or all writable: {} is not as the others",
+                file.source.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn settings(request: &mut Request, spec: &ContainerSpec) -> Result<()> {
+    for port in &spec.ports {
+        let host = port.host.map_or_else(free_port, Ok)?;
+        // Never on another address: who is allowed in is for a person to decide.
+        request.add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
+    }
+    for server in &spec.dns {
+        request.add(&["--dns", &server.to_string()]);
+    }
+    for limit in &spec.ulimits {
+        let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        let (soft, hard) = (number(limit.soft), number(limit.hard));
+        request.add(&["--ulimit", &format!("{}={soft}:{hard}", limit.name)]);
+    }
+    if spec.stdin {
+        request.add(&["--interactive"]);
+    }
+    if spec.terminal.is_some() {
+        request.add(&["--tty"]);
+    }
+    Ok(())
+}
+
+/// The client wants to be told the port of the host. Somebody may take it before the container starts.
+fn free_port() -> Result<u16> {
+    let found = || -> std::result::Result<u16, Errno> {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+        let address = SocketAddrV4::try_from(net::getsockname(&socket)?)?;
+        Ok(address.port())
+    };
+    found().map_err(|error| {
+        let reason = crate::error::reason(&error.into());
+        Problem::Refused(format!("no free port: {reason}"))
+    })
+}
+
+/// The image and what follows it.
+fn command(request: &mut Request, spec: &ContainerSpec, around: &Surroundings<'_>) {
+    let image = spec.image.as_deref().unwrap_or_default();
+    let (holds, hook) = (spec.network.is_some(), spec.pre_run.as_deref());
+    if holds || hook.is_some() {
+        request.add(&["--entrypoint", "/bin/sh"]);
+    }
+    request.add(&[image]);
+    if holds {
+        request.add(&["-c", names::HOLD, "moat"]);
+    }
+    match hook {
+        // The script comes first, so the image's own entry point cannot.
+        Some(script) => {
+            if holds {
+                request.add(&["/bin/sh"]);
+            }
+            request.add(&["-c", PRE_RUN, "moat", script]);
+        }
+        None if holds => request.args.extend(around.entrypoint.iter().cloned()),
+        None => {}
+    }
+    request.args.extend(spec.command.iter().cloned());
+}
+
+fn values(request: &mut Request, env: &[(String, String)]) -> Result<()> {
+    request
+        .variables(env, obeyed_by_client)
+        .map_err(|name| newline("apple", name))
+}
+
+/// Whether a variable means something to the client itself, or to the system that it runs on.
+pub(super) fn obeyed_by_client(name: &str) -> bool {
+    let prefixes = [
+        "CONTAINER_",
+        "DYLD_",
+        "LD_",
+        "LC_",
+        "SWIFT_",
+        "XPC_",
+        "OS_",
+        "CF",
+        "NS",
+        "SSL_",
+        "Malloc",
+    ];
+    let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
+    matches!(
+        name,
+        "HOME" | "PATH" | "TMPDIR" | "LANG" | "NO_COLOR" | "SSH_AUTH_SOCK"
+    ) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+        || proxies.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Where in a mount of a directory something else is mounted: the client does not make these places.
+pub(super) fn places<'a>(
+    spec: &'a ContainerSpec,
+    dir: &'a str,
+) -> impl Iterator<Item = (&'a str, bool)> {
+    let mounts = spec.mounts.iter();
+    let mounts = mounts.map(|mount| (mount.target.as_str(), mount.source.is_dir()));
+    let empty = spec.scratch.iter().map(|path| (path.as_str(), true));
+    mounts
+        .chain(empty)
+        .filter(move |(target, _)| is_below(target, dir))
+}

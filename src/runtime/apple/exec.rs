@@ -1,0 +1,123 @@
+//! `container exec`: another command in a running container.
+
+use std::process::Command;
+
+use super::super::problem::{Problem, Result};
+use super::super::script::{KILL, MARKER};
+use super::super::{ExecSpec, Refusal};
+use super::{call, classify};
+
+/// How the words of a client begin that could not start a command.
+pub(super) const BEGINNINGS: &[&[u8]] = &[
+    b"Error: get failed: ",
+    b"Error: container ",
+    b"Error: failed to ",
+    b"Error: internalError: ",
+    b"Error: interrupted: ",
+    b"Error: invalidArgument: ",
+    b"Error: invalidState: ",
+    b"Error: notFound: ",
+    b"Error: XPC ",
+];
+
+/// A client that runs a command. Values travel in its environment, under names of their own: the client
+/// would put them behind the container's own variables of the same name, which then count.
+pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
+    client.arg("exec");
+    if spec.terminal.is_some() {
+        client.args(["--interactive", "--tty"]);
+    } else if spec.stdin.is_some() {
+        client.arg("--interactive");
+    }
+    if let Some(dir) = &spec.workdir {
+        client.args(["--workdir", dir]);
+    }
+    client.args(["--env", &marker(&spec.marker)]);
+    let mut script = String::new();
+    for (at, (name, value)) in spec.env.iter().enumerate() {
+        if !is_shells(name) {
+            let message =
+                format!("{name} cannot be set this way on apple; write: env {name}=VALUE CMD");
+            return Err(Problem::Refused(message));
+        }
+        let own = format!("MOAT_VALUE_{at}");
+        client.args(["--env", &own]).env(&own, value);
+        script.push_str(&format!("export {name}=\"${own}\"; unset {own}; "));
+    }
+    client.arg(&spec.handle);
+    if !script.is_empty() {
+        client.args(["/bin/sh", "-c", &(script + "exec \"$@\""), "moat"]);
+    }
+    client.args(&spec.command);
+    Ok(client)
+}
+
+/// A client that ends such a command.
+pub(super) fn kill(handle: &str, word: &str, signal: &str) -> Command {
+    let mut client = call::client();
+    client.args(["exec", handle, "/bin/sh", "-c", KILL, "moat"]);
+    client.args([&marker(word), signal]);
+    client
+}
+
+fn marker(word: &str) -> String {
+    format!("{MARKER}={word}")
+}
+
+/// Whether a shell can have a variable of that name.
+fn is_shells(name: &str) -> bool {
+    let first = name.bytes().next();
+    first.is_some_and(|first| !first.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// What is said where a command could not be started.
+pub(super) fn refusal(words: &[u8]) -> Refusal {
+    let text = classify::message(&String::from_utf8_lossy(words));
+    let name = text.split("failed to find target executable ").nth(1);
+    let name = name.and_then(|rest| rest.split(['"', ' ', ')', ';']).next());
+    Refusal {
+        code: classify::refusal(&text),
+        why: name.map_or(text.clone(), |name| {
+            format!("'{name}' is not found, or is no program")
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_in_no_argument() {
+        let spec = ExecSpec {
+            handle: "run_1".into(),
+            command: vec!["env".into()],
+            env: vec![("TOKEN".into(), "s3cret".into())],
+            workdir: None,
+            marker: "m".into(),
+            stdin: None,
+            terminal: None,
+        };
+        let client = command(call::client(), &spec).unwrap();
+        let line: Vec<_> = client.get_args().map(|arg| arg.to_string_lossy()).collect();
+        let line = line.join(" ");
+        assert!(!line.contains("s3cret"), "{line}");
+        assert!(line.ends_with("run_1 /bin/sh -c export TOKEN=\"$MOAT_VALUE_0\"; unset MOAT_VALUE_0; exec \"$@\" moat env"), "{line}");
+        let odd = ExecSpec {
+            env: vec![("a.b".into(), "c".into())],
+            ..spec
+        };
+        assert!(command(call::client(), &odd).is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_what_could_not_be_run() {
+        let words = b"Error: failed to start process (cause: \"internalError: \"failed to find target executable nosuch\"\")\n";
+        let refusal = refusal(words);
+        assert_eq!(refusal.why, "'nosuch' is not found, or is no program");
+        assert_eq!(refusal.code, Some(127));
+    }
+}

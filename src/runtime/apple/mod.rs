@@ -1,0 +1,577 @@
+//! Apple's `container` command line. Facts about it were read in its sources, 0.1.0 to 1.2.2; none of this
+//! has run on a Mac (docs/smoke-test-mac.md is for who has one).
+//!
+//! `create`, then `start --attach`: one process gives the streams, their end and the exit code, and nothing
+//! else ever has that code. There is no `container wait`. What nobody is attached for is lost, and said to
+//! be. Any call may hang, so each has a deadline, after which the state is looked up: the services have
+//! usually done what they were asked for.
+
+mod attach;
+mod build;
+mod call;
+mod classify;
+mod create;
+mod exec;
+mod model;
+mod names;
+mod start;
+mod version;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
+use super::problem::{Problem, Result};
+use super::request::{HOME_LABEL, RUN_LABEL, Request};
+use super::script::FAILED;
+use super::{
+    Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, child, copy, tty,
+};
+use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
+
+/// How long requests may take: to make a container, which may unpack an image; to remove something, or to
+/// make or remove a network; what a stop may take beyond its grace.
+const CREATE: Duration = Duration::from_secs(120);
+const CHANGE: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(20);
+const PULL: Duration = Duration::from_secs(3600);
+
+/// How long to wait before a request is made again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// So many tries has a request that may not have been heard.
+const TRIES: u32 = 3;
+
+/// The driver. `dir`: where the run that it is for keeps what its container sees of this host.
+pub(super) struct Apple {
+    dir: Option<PathBuf>,
+}
+
+/// Whether the client is here.
+pub(super) fn is_here() -> bool {
+    call::program().is_some()
+}
+
+impl Apple {
+    pub(super) fn new(dir: Option<PathBuf>) -> Apple {
+        Apple { dir }
+    }
+
+    /// Whether this is a Mac that can run it, and its services answer.
+    pub(super) fn answers() -> bool {
+        cfg!(all(target_os = "macos", target_arch = "aarch64"))
+            && is_here()
+            && Apple::new(None).probe().is_ok()
+    }
+
+    fn dir(&self) -> Result<&Path> {
+        let missing = || Problem::Refused("no run was named".to_owned());
+        self.dir.as_deref().ok_or_else(missing)
+    }
+
+    /// The directory of a container: that of the run, if it is the run's own one.
+    fn dir_of(&self, handle: &str) -> Option<&Path> {
+        let dir = self.dir.as_deref()?;
+        let run = dir.parent()?.file_name()?;
+        (run == handle).then_some(dir)
+    }
+
+    /// Where the files of a build are staged: the builder sees nothing that is not below the home.
+    fn staging(&self) -> Result<PathBuf> {
+        let run = self.dir()?.parent().and_then(Path::file_name);
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        let home = home.ok_or_else(|| Problem::Refused("HOME is not set".to_owned()))?;
+        Ok(home.join(".moat-builds").join(run.unwrap_or_default()))
+    }
+
+    fn notes(&self) -> Result<PathBuf> {
+        Ok(self.dir()?.join("notes"))
+    }
+
+    /// Makes something of a name of its own. What was not answered may have been done all the same.
+    fn make(
+        request: &Request,
+        patience: Duration,
+        exists: &dyn Fn() -> Result<bool>,
+    ) -> Result<()> {
+        let mut left = TRIES;
+        loop {
+            left -= 1;
+            let mut client = call::client();
+            client.args(&request.args).envs(
+                request
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            );
+            let began = Instant::now();
+            let Err(problem) = call::run(&mut client, &request.input, patience) else {
+                return Ok(());
+            };
+            let is_doubtful = problem.may_pass() || classify::is_taken(problem.message());
+            if is_doubtful && exists().is_ok_and(|exists| exists) {
+                return Ok(());
+            }
+            if left == 0 || !problem.may_pass() || began.elapsed() >= patience {
+                return Err(problem);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// All containers, or all networks.
+    fn list(what: ResourceKind) -> Result<String> {
+        match what {
+            ResourceKind::Network => call::ask_json(&["network", "list", "--format", "json"]),
+            _ => call::ask_json(&["list", "--all", "--format", "json"]),
+        }
+    }
+
+    /// The state of one container. That it is missing is believed if the list does not have it either.
+    fn look(handle: &str) -> Result<Inspected> {
+        let found = match call::ask_json(&["inspect", handle]) {
+            Err(Problem::NotFound(_)) => String::from("[]"),
+            answer => answer?,
+        };
+        if let Some(container) = model::elements(&found).find(|one| model::id(one) == handle) {
+            return Ok(model::inspected(container));
+        }
+        let all = Self::list(ResourceKind::Container)?;
+        match model::elements(&all).any(|one| model::id(one) == handle) {
+            true => Err(Problem::Transient(format!(
+                "container says both that {handle} is there and that it is not"
+            ))),
+            false => Ok(Inspected::Missing),
+        }
+    }
+
+    fn is_running(handle: &str) -> Result<bool> {
+        Ok(matches!(Self::look(handle)?, Inspected::Running { .. }))
+    }
+
+    /// After a failed attempt to end a container: fine if it does not run all the same.
+    fn unless_ended(handle: &str, problem: Problem) -> Result<()> {
+        match Self::is_running(handle)? {
+            true => Err(problem),
+            false => Ok(()),
+        }
+    }
+
+    /// What the container is made with that is on this host.
+    fn arrange(&self, spec: &ContainerSpec) -> Result<Request> {
+        let dir = self.dir()?;
+        let notes = self.notes()?;
+        let failed = |error: io::Error| copy::failed(dir, &error);
+        make_dir(dir).map_err(failed)?;
+        if spec.pre_run.is_some() {
+            make_dir(&notes).map_err(failed)?;
+            // The workload's user is not ours; the run's directory protects it.
+            fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).map_err(failed)?;
+        }
+        if spec.workspace_mode == WorkspaceMode::Volume {
+            copy::make(dir, spec)?;
+        }
+        let workspace = copy::workspace(dir, spec);
+        if spec.workspace_mode == WorkspaceMode::Volume {
+            make_places(spec, &workspace).map_err(failed)?;
+        }
+        let image = spec.image.as_deref().unwrap_or_default();
+        let image = self.image(image)?;
+        let around = create::Surroundings {
+            workspace: &workspace,
+            notes: &notes,
+            entrypoint: model::elements(&image)
+                .next()
+                .map(model::entrypoint)
+                .unwrap_or_default(),
+        };
+        create::main(spec, &around, call::version()?)
+    }
+
+    /// The description of an image, which must be there: `create` would get it without a word.
+    fn image(&self, image: &str) -> Result<String> {
+        let found = call::ask_json(&["image", "inspect", image]);
+        match found {
+            Ok(found) if model::elements(&found).next().is_some() => Ok(found),
+            Ok(_) | Err(Problem::NotFound(_)) => {
+                Err(Problem::ImageMissing(format!("no such image: {image}")))
+            }
+            problem => problem,
+        }
+    }
+}
+
+/// Makes the places in a copy of the workspace on which something else is mounted.
+fn make_places(spec: &ContainerSpec, workspace: &Path) -> io::Result<()> {
+    for (target, is_dir) in create::places(spec, WORKSPACE) {
+        let place = workspace.join(target[WORKSPACE.len()..].trim_start_matches('/'));
+        if place.exists() {
+            continue;
+        }
+        make_dir(if is_dir {
+            &place
+        } else {
+            place.parent().unwrap_or(workspace)
+        })?;
+        if !is_dir {
+            File::create_new(&place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the staged files of a run, and the directory of such files with the last of them.
+fn remove_staging(staging: &Path) -> io::Result<()> {
+    remove_tree(staging)?;
+    let _ = staging.parent().map(fs::remove_dir);
+    Ok(())
+}
+
+fn no_volumes<T>() -> Result<T> {
+    Err(Problem::Refused(
+        "moat uses no volumes of apple's".to_owned(),
+    ))
+}
+
+impl Runtime for Apple {
+    fn probe(&self) -> Result<String> {
+        let version = call::version()?;
+        // Its words differ from release to release, its exit code does not.
+        let status = call::run(
+            call::client().args(["system", "status"]),
+            b"",
+            Duration::from_secs(12),
+        );
+        match status {
+            Ok(_) => Ok(version.to_string()),
+            Err(problem @ Problem::Unreachable(..)) => Err(problem),
+            Err(_) => Err(classify::down("'container system status' says so")),
+        }
+    }
+
+    fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
+        let mut client = call::client();
+        client.args(["image", "pull", image]);
+        match call::run_while(&mut client, b"", PULL, going_on) {
+            Err(Problem::Refused(text) | Problem::NotFound(text)) => {
+                Err(Problem::ImageMissing(text))
+            }
+            result => result.map(drop),
+        }
+    }
+
+    fn has_image(&self, image: &str) -> Result<bool> {
+        match self.image(image) {
+            Err(Problem::ImageMissing(_)) => Ok(false),
+            result => result.map(|_| true),
+        }
+    }
+
+    fn build_image(
+        &self,
+        build: &ImageBuild,
+        tell: &mut dyn FnMut(BuildEvent<'_>),
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let staging = self.staging()?;
+        let failed = |error: io::Error| copy::failed(&staging, &error);
+        remove_tree(&staging).map_err(failed)?;
+        let staged = build::stage(build, &staging).map_err(failed)?;
+        let args = build::args(build, &staged);
+        let built = build::attempt(&args, tell, going_on).and_then(|last| match last {
+            Some(last) if classify::is_builders(&last) => {
+                tell(BuildEvent::Line(
+                    "the builder went away; it is started anew, and the build once more",
+                ));
+                build::restart(build)?;
+                build::attempt(&args, tell, going_on)
+            }
+            last => Ok(last),
+        });
+        remove_staging(&staging).map_err(failed)?;
+        let Some(last) = built? else { return Ok(()) };
+        Err(match classify::classify(&last) {
+            problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
+            _ => Problem::Refused(last.lines().last().unwrap_or_default().to_owned()),
+        })
+    }
+
+    fn make_volume(&self, _volume: &EngineVolume) -> Result<()> {
+        no_volumes()
+    }
+
+    fn volumes(&self, _home: &str) -> Result<Vec<EngineVolume>> {
+        Ok(Vec::new())
+    }
+
+    fn remove_volume(&self, _handle: &str) -> Result<()> {
+        no_volumes()
+    }
+
+    fn make_network(&self, network: &Network) -> Result<()> {
+        let mut request = Request::default();
+        request.add(&["network", "create"]);
+        request.label(HOME_LABEL, &network.home_label);
+        request.label(RUN_LABEL, &network.run_label);
+        request.add(&[&network.handle]);
+        let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
+        made.map_err(|problem| match problem {
+            Problem::Transient(text) => Problem::Transient(format!(
+                "{text}; there may be too many networks: container network list"
+            )),
+            problem => problem,
+        })
+    }
+
+    fn has_network(&self, handle: &str) -> Result<bool> {
+        match call::ask_json(&["network", "inspect", handle]) {
+            Err(Problem::NotFound(_)) => Ok(false),
+            answer => Ok(model::elements(&answer?).any(|one| model::id(one) == handle)),
+        }
+    }
+
+    fn remove_network(&self, handle: &str) -> Result<()> {
+        let removed = call::run(
+            call::client().args(["network", "delete", handle]),
+            b"",
+            CHANGE,
+        );
+        match removed {
+            Err(problem) if self.has_network(handle)? => {
+                // What is attached to it lets go of it a little later than it ends.
+                Err(Problem::Transient(problem.message().to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
+        self.image(&spec.image)?;
+        let request = create::service(spec, call::version()?)?;
+        Self::make(&request, CREATE, &|| exists(&spec.handle))
+    }
+
+    fn start_service(&self, handle: &str) -> Result<Attached> {
+        let mut client = call::client();
+        client
+            .args(["start", "--attach", handle])
+            .stdin(Stdio::null());
+        let attached = carry(&mut client, handle)?;
+        start::wait_for_address(handle, &attached);
+        // One that is started again has another address, and its run goes on.
+        if let Some((run, _)) = handle.split_once('-') {
+            start::publish_names(run, run)?;
+        }
+        Ok(attached)
+    }
+
+    fn exec(
+        &self,
+        handle: &str,
+        command: &[String],
+        patience: Duration,
+        going_on: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>> {
+        let mut refused = None;
+        let mut client = call::client();
+        client.args(["exec", handle]).args(command);
+        let status = child::stream(&mut client, patience, going_on, &mut |line| {
+            refused = refused.or(classify::refusal(line));
+            tell(line);
+        });
+        let status = status.map_err(|error| call::failed(&error))?;
+        Ok(refused.or(status.code().and_then(|code| u8::try_from(code).ok())))
+    }
+
+    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        let failed = |error: io::Error| call::failed(&error);
+        if let Some(size) = spec.terminal {
+            let mut client = exec::command(on_terminal(), spec)?;
+            let prepare = tty::leave_output_alone;
+            let manner = Box::new(attach::Exec);
+            return spawn_exec_on_terminal(&mut client, manner, exec::BEGINNINGS, size, prepare)
+                .map_err(failed);
+        }
+        let mut client = exec::command(call::client(), spec)?;
+        client.stdin(match &spec.stdin {
+            Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
+            None => Stdio::null(),
+        });
+        spawn_exec(&mut client, Box::new(attach::Exec), [&[], exec::BEGINNINGS]).map_err(failed)
+    }
+
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
+        call::run(&mut exec::kill(handle, marker, signal), b"", CHANGE).map(drop)
+    }
+
+    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
+        exec::refusal(words)
+    }
+
+    fn create(&self, spec: &ContainerSpec) -> Result<()> {
+        let made = self
+            .arrange(spec)
+            .and_then(|request| Self::make(&request, CREATE, &|| exists(&spec.handle)));
+        if let (Err(Problem::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
+            // Nobody was asked for a container, so nobody will remove one.
+            remove_tree(dir).map_err(|error| copy::failed(dir, &error))?;
+        }
+        made
+    }
+
+    fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
+        copy::save(self.dir()?, into)
+    }
+
+    fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
+        Ok(self.notes()?.join(FAILED).exists())
+    }
+
+    fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
+        let failed = |error: io::Error| call::failed(&error);
+        let attached = match (spec.terminal, stdin) {
+            (Some(size), _) => {
+                let mut client = on_terminal();
+                client.args(["start", "--attach", "--interactive", &spec.handle]);
+                let manner = manner(&spec.handle);
+                spawn_on_terminal(&mut client, manner, size, tty::leave_output_alone)
+                    .map_err(failed)?
+            }
+            (None, stdin) => {
+                let mut client = call::client();
+                client.args(["start", "--attach"]);
+                match stdin {
+                    Some(stdin) => client
+                        .arg("--interactive")
+                        .stdin(attach::feed(stdin).map_err(failed)?),
+                    None => client.stdin(Stdio::null()),
+                };
+                carry(client.arg(&spec.handle), &spec.handle)?
+            }
+        };
+        if let Some(network) = &spec.network
+            && let Err(problem) = start::let_go(spec, network, &attached)
+        {
+            attached.client.detach();
+            return Err(problem);
+        }
+        Ok(attached)
+    }
+
+    /// There is no output but that of the client that was attached from the start.
+    fn reattach(&self, _handle: &str, _kept: StreamBytes) -> Result<Attached> {
+        Err(Problem::Refused(
+            "what nobody listened to is kept by nobody".to_owned(),
+        ))
+    }
+
+    fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
+        handles.iter().map(|handle| Self::look(handle)).collect()
+    }
+
+    fn keeps_output(&self) -> bool {
+        false
+    }
+
+    /// The client may hang, whatever becomes of the container.
+    fn start_limit(&self) -> Option<Duration> {
+        Some(start::LIMIT)
+    }
+
+    fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
+        let seconds = grace.as_secs().to_string();
+        let mut client = call::client();
+        client.args(["stop", "--time", &seconds, handle]);
+        let began = Instant::now();
+        match call::run(&mut client, b"", grace + STOP) {
+            Ok(_) => Ok(()),
+            // It has had its grace, whatever was not answered.
+            Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),
+            Err(problem) => Self::unless_ended(handle, problem),
+        }
+    }
+
+    fn kill(&self, handle: &str) -> Result<()> {
+        match call::run(call::client().args(["kill", handle]), b"", CHANGE) {
+            Ok(_) => Ok(()),
+            Err(problem) => Self::unless_ended(handle, problem),
+        }
+    }
+
+    fn remove(&self, handle: &str) -> Result<()> {
+        let removed = call::run(
+            call::client().args(["delete", "--force", handle]),
+            b"",
+            CHANGE,
+        );
+        if let Err(problem) = removed
+            && exists(handle)?
+        {
+            return Err(match problem {
+                problem @ Problem::Unreachable(..) => problem,
+                problem => Problem::Transient(problem.message().to_owned()),
+            });
+        }
+        let Some(dir) = self.dir_of(handle) else {
+            return Ok(());
+        };
+        if let Ok(staging) = self.staging() {
+            remove_staging(&staging).map_err(|error| copy::failed(&staging, &error))?;
+        }
+        remove_tree(dir).map_err(|error| copy::failed(dir, &error))
+    }
+
+    fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
+        let mut all = labelled(
+            ResourceKind::Container,
+            &Self::list(ResourceKind::Container)?,
+            home,
+        );
+        match Self::list(ResourceKind::Network) {
+            // Before macOS 26 there are none.
+            Err(Problem::Refused(_)) => {}
+            networks => all.extend(labelled(ResourceKind::Network, &networks?, home)),
+        }
+        Ok(all)
+    }
+}
+
+fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
+    let ours = model::elements(all)
+        .filter(|one| model::label(one, HOME_LABEL).is_some_and(|label| label == home));
+    ours.map(|one| Labelled {
+        kind,
+        handle: model::id(one).into_owned(),
+        run: model::label(one, RUN_LABEL)
+            .unwrap_or_default()
+            .into_owned(),
+    })
+    .collect()
+}
+
+fn exists(handle: &str) -> Result<bool> {
+    Ok(Apple::look(handle)? != Inspected::Missing)
+}
+
+/// A client that gets a terminal.
+fn on_terminal() -> Command {
+    tty::command(call::program().unwrap_or("container"))
+}
+
+fn manner(handle: &str) -> Box<attach::Attachment> {
+    Box::new(attach::Attachment {
+        handle: handle.to_owned(),
+    })
+}
+
+/// Starts a client that carries a container's output.
+fn carry(client: &mut Command, handle: &str) -> Result<Attached> {
+    spawn(client, manner(handle), StreamBytes::default()).map_err(|error| call::failed(&error))
+}

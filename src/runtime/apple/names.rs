@@ -1,0 +1,57 @@
+//! The names of services. The command line has no `--add-host`, and its networks have no names: so the
+//! workload is held back until its services' addresses are in its `/etc/hosts`.
+
+use std::net::IpAddr;
+
+/// Waits for [`PUBLISH`], and then becomes the command, which is its arguments.
+pub(super) const HOLD: &str = "until [ -e /run/moat/go ]; do sleep 0.05 2>/dev/null || sleep 1; done; \
+    exec \"$@\"";
+
+/// Writes its arguments into `/etc/hosts`, in the place of those of an earlier time, and lets go of who is
+/// held back. Builtins of a shell alone, as an image may have no more.
+pub(super) const PUBLISH: &str = "kept=
+while IFS= read -r line; do
+    case $line in *'# moat') ;; *) kept=\"$kept$line
+\" ;; esac
+done </etc/hosts
+{ printf %s \"$kept\"; printf '%s # moat\\n' \"$@\"; } >/etc/hosts &&
+{ [ -d /run/moat ] || mkdir -p /run/moat; } && : >/run/moat/go";
+
+/// A line of `/etc/hosts`.
+pub(super) fn line(address: IpAddr, name: &str) -> String {
+    format!("{address} {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// The real script, on files of its own.
+    #[test]
+    fn names_replace_earlier_ones_and_nothing_else() {
+        let dir = std::env::temp_dir().join(format!("moat-names-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let hosts = dir.join("hosts");
+        std::fs::write(&hosts, "127.0.0.1 localhost\n10.0.0.1 db # moat\n").unwrap();
+        let script = PUBLISH
+            .replace("/etc/hosts", hosts.to_str().unwrap())
+            .replace("/run/moat", dir.join("notes").to_str().unwrap());
+        let lines = [
+            line("10.0.0.2".parse().unwrap(), "db"),
+            "10.0.0.3 cache".to_owned(),
+        ];
+        let status = Command::new("sh")
+            .args(["-c", &script, "moat"])
+            .args(lines)
+            .status();
+        assert!(status.unwrap().success());
+        let text = std::fs::read_to_string(&hosts).unwrap();
+        assert_eq!(
+            text,
+            "127.0.0.1 localhost\n10.0.0.2 db # moat\n10.0.0.3 cache # moat\n"
+        );
+        assert!(dir.join("notes/go").exists());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

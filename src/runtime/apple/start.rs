@@ -1,0 +1,81 @@
+//! The start of containers that belong together: a service has an address only when it runs, and the
+//! workload is held back until it can find all of them.
+
+use std::time::{Duration, Instant};
+
+use super::super::problem::{Problem, Result};
+use super::super::request::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
+use super::super::{Attached, ContainerSpec};
+use super::{CHANGE, call, create, model, names};
+use crate::store::ResourceKind;
+
+/// How long a container may take from its start until it has its address.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long to wait between looks at something that is about to come.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until a container that a client is starting has its address, or the client has ended: then
+/// there is somebody who says why.
+pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline && !attached.client.has_ended() {
+        let all = call::ask_json(&["inspect", handle]).unwrap_or_default();
+        let mut running = model::elements(&all).filter(|one| model::is_running(one));
+        if running.any(model::has_address) {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Tells a run's own container where its services are, and lets its command begin. False: it does not run.
+pub(super) fn publish_names(run: &str, network: &str) -> Result<bool> {
+    let all = super::Apple::list(ResourceKind::Container)?;
+    let of_role = |role: &'static str| {
+        let running = model::elements(&all).filter(|one| model::is_running(one));
+        let of_run =
+            running.filter(|one| model::label(one, RUN_LABEL).is_some_and(|label| label == run));
+        of_run.filter(move |one| model::label(one, ROLE_LABEL).is_some_and(|label| label == role))
+    };
+    let Some(main) = of_role(create::MAIN).next() else {
+        return Ok(false);
+    };
+    let mut client = call::client();
+    client.args(["exec", "--user", "0:0", &model::id(main)]);
+    client.args(["/bin/sh", "-c", names::PUBLISH, "moat"]);
+    for service in of_role(create::SERVICE) {
+        let name = model::label(service, SERVICE_LABEL).unwrap_or_default();
+        match model::address(service, network) {
+            Some(address) => client.arg(names::line(address, &name)),
+            None => {
+                let message = format!("the service {name} has no address");
+                return Err(Problem::Transient(message));
+            }
+        };
+    }
+    call::run(&mut client, b"", CHANGE).map(|_| true)
+}
+
+/// Lets the command of a run begin, now that its services have addresses.
+pub(super) fn let_go(spec: &ContainerSpec, network: &str, attached: &Attached) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    wait_for_address(&spec.handle, attached);
+    while !attached.client.has_ended() {
+        let late = Instant::now() >= deadline;
+        match publish_names(&spec.run_label, network) {
+            Ok(true) => return Ok(()),
+            Ok(false) if late => {
+                let message = "the container was asked to start, and does not run";
+                return Err(Problem::Transient(message.to_owned()));
+            }
+            Err(problem) if late || matches!(problem, Problem::Unreachable(..)) => {
+                return Err(problem);
+            }
+            // It is about to run.
+            _ => std::thread::sleep(LOOK * 4),
+        }
+    }
+    // It says why.
+    Ok(())
+}

@@ -1,0 +1,511 @@
+//! What is particular to Apple's `container`: what it cannot do and how that is said, how it is called, and
+//! what moat does in the place of what it has not.
+
+use std::time::Duration;
+
+use crate::harness::{IMAGE, Moat, Runtime, Signal, skip, until, until_some};
+
+const WAITING: &str = "echo ready; while [ ! -e /workspace/go ]; do sleep 0.05; done";
+const REDIS: &str = "moat-test/redis:7";
+const DEBIAN: &str = "moat-test/debian:12";
+
+fn before_0_12(moat: &Moat) -> bool {
+    matches!(moat.runtime_of(), Some(Runtime::Apple("0.9.0" | "0.10.0")))
+}
+
+/// Whether docker has an image; else the test is skipped, loudly.
+pub(crate) fn has_image(image: &str) -> bool {
+    let found = std::process::Command::new("docker")
+        .args(["image", "inspect", image])
+        .output()
+        .is_ok_and(|found| found.status.success());
+    if !found {
+        skip(&format!("no image {image} (tests/setup images)"));
+    }
+    found
+}
+
+/// A run in the background that has printed `ready`, and goes on until there is a file `go`.
+pub(crate) fn ready(moat: &Moat) -> String {
+    let id = moat.background(WAITING);
+    moat.wait_log(&id, "ready");
+    id
+}
+
+pub(crate) fn what_cannot_be_done_is_refused_by_name(moat: &Moat) {
+    for (yaml, part) in [
+        (
+            "volumes: [{name: v, target: /v, type: volume}]\n",
+            "'type: volume' does not work on apple",
+        ),
+        ("container: {pids: 100}\n", "'pids' does not work on apple"),
+        (
+            "container: {cpus: 0.5}\n",
+            "'cpus' must be a whole number on apple",
+        ),
+        (
+            "container: {memory: 64}\n",
+            "'memory' must be at least 200 MB on apple",
+        ),
+    ] {
+        moat.write("moat.yaml", format!("name: x\n{yaml}"));
+        let done = moat.run(["true"]).any_stderr().status(125);
+        let said = done.stderr_text();
+        assert!(said.contains(part), "{yaml}{said}");
+        assert!(moat.ids().is_empty(), "nothing was made");
+    }
+    std::fs::remove_file(moat.workspace().join("moat.yaml")).expect("it was there");
+    for (flags, part) in [
+        (["--cpus", "0.5"], "'cpus' must be a whole number"),
+        (["--memory", "64m"], "'memory' must be at least 200 MB"),
+    ] {
+        moat.run_with(flags, ["true"])
+            .stderr_contains(part)
+            .status(125);
+    }
+    let odd = moat.root().join("a:b,c");
+    std::fs::create_dir(&odd).expect("a directory");
+    moat.run(["true"])
+        .cwd(&odd)
+        .stderr_contains("container cannot mount")
+        .status(125);
+    if before_0_12(moat) {
+        let file = moat.write("file", "x");
+        let mount = format!("{}:/file", file.display());
+        moat.run_with(["-m", &mount], ["true"])
+            .stderr_contains("cannot mount the file")
+            .status(125);
+    }
+    // Paths that one of the two options takes.
+    for name in ["with,comma=sign", "with:colon", "with space"] {
+        let path = moat.root().join(name);
+        std::fs::create_dir(&path).expect("a directory");
+        std::fs::write(path.join("f"), name).expect("a file");
+        moat.run(["cat", "f"]).cwd(&path).stdout(name).success();
+    }
+}
+
+pub(crate) fn what_the_client_is_called_with(moat: &Moat) {
+    moat.run_with(
+        ["-e", "TOKEN=s3cret", "-e", "PATH=/bin:/s3cret"],
+        ["sh", "-c", "exit 3"],
+    )
+    .status(3);
+    let calls = moat.apple_calls();
+    let create = calls.iter().find(|call| call.starts_with("create "));
+    let create = create.expect("it was made");
+    for part in [
+        "--memory 4294967296",
+        "--label moat.home=",
+        "--label moat.role=main",
+        "--env TOKEN --env-file /dev/stdin",
+        "target=/workspace",
+    ] {
+        assert!(create.contains(part), "{part} in {create}");
+    }
+    assert_eq!(
+        create.contains("--cap-drop ALL"),
+        !before_0_12(moat),
+        "{create}"
+    );
+    let has_init = moat.runtime_of() != Some(Runtime::Apple("0.9.0"));
+    assert_eq!(create.contains("--init"), has_init, "{create}");
+    for call in &calls {
+        assert!(!call.contains("s3cret"), "{call}");
+        assert!(!call.starts_with("wait"), "{call}");
+    }
+    // A short run: version, image, create, start, inspect, delete.
+    let own: Vec<&String> = calls
+        .iter()
+        .filter(|call| !call.starts_with("image pull"))
+        .collect();
+    assert!(own.len() <= 7, "{own:?}");
+}
+
+/// The workload's variables are not the client's.
+pub(crate) fn names_that_its_client_obeys(moat: &Moat) {
+    let names = [
+        "HOME",
+        "TMPDIR",
+        "CONTAINER_DEBUG",
+        "DYLD_INSERT_LIBRARIES",
+        "HTTP_PROXY",
+        "NO_COLOR",
+    ];
+    let flags = names
+        .iter()
+        .flat_map(|name| ["-e".to_owned(), format!("{name}=/nowhere/{name}")]);
+    let script: String = names
+        .iter()
+        .map(|name| format!("echo \"${name}\"; "))
+        .collect();
+    let expected: String = names
+        .iter()
+        .map(|name| format!("/nowhere/{name}\n"))
+        .collect();
+    moat.run_with(flags, ["sh", "-c", &script])
+        .stdout(expected)
+        .success();
+}
+
+fn with_redis(moat: &Moat, more: &str) -> bool {
+    moat.write(
+        "moat.yaml",
+        format!("dependencies: [redis@7]\nservices: {{redis: {{image: \"{REDIS}\"{more}}}}}\n"),
+    );
+    has_image(REDIS)
+}
+
+/// There are no names on its networks; the workload finds them all the same, and no earlier than they are
+/// there.
+pub(crate) fn services_are_found_by_name(moat: &Moat) {
+    if !with_redis(moat, "") {
+        return;
+    }
+    let script =
+        "redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null; grep -c redis /etc/hosts; exit 4";
+    let mut call = moat.args(["run", "--quiet", "--image", REDIS, "--", "sh", "-c", script]);
+    call = call.stdout("PONG\n1\n");
+    call.status(4);
+    let record = moat.record(&moat.only_id());
+    assert_eq!(record["services"][0]["state"], "stopped", "{record:#}");
+    assert_eq!(record["reason"], "exited");
+    assert!(moat.networks().is_empty());
+}
+
+pub(crate) fn a_service_that_is_started_again_is_found(moat: &Moat) {
+    if !with_redis(moat, ", restart: true") {
+        return;
+    }
+    let script = "redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null; echo ready; \
+        while [ ! -e /workspace/go ]; do sleep 0.05; done; \
+        until redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null; do sleep 0.2; done";
+    let id = moat.background_with(["--image", REDIS], script);
+    moat.wait_log(&id, "ready");
+    moat.apple(&["kill", &format!("{id}-redis")]);
+    until_some("it is started again and ready", || {
+        let record = moat.record(&id);
+        let service = &record["services"][0];
+        (service["restarts"] == 1 && service["state"] == "ready").then_some(())
+    });
+    moat.write("go", "");
+    moat.args(["wait", &id]).success();
+    moat.args(["logs", "--stdout", &id])
+        .stdout("PONG\nready\nPONG\n")
+        .success();
+}
+
+pub(crate) fn commands_beside_a_run(moat: &Moat) {
+    let id = ready(moat);
+    moat.args([
+        "exec",
+        &id,
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 6",
+    ])
+    .stdout("out\n")
+    .stderr("err\n")
+    .status(6);
+    moat.args([
+        "exec",
+        "-e",
+        "A=s3cret",
+        &id,
+        "--",
+        "sh",
+        "-c",
+        "echo $A; pwd",
+    ])
+    .stdout("s3cret\n/workspace\n")
+    .success();
+    moat.args(["exec", "-i", &id, "--", "cat"])
+        .stdin("through\n")
+        .stdout("through\n")
+        .success();
+    moat.args(["exec", &id, "--", "no-such-program"])
+        .any_stderr()
+        .status(127);
+    // What only looks like words of the client.
+    moat.args([
+        "exec",
+        &id,
+        "--",
+        "sh",
+        "-c",
+        "echo 'Error: mine' >&2; exit 1",
+    ])
+    .stderr("Error: mine\n")
+    .status(1);
+    let running = moat.args(["exec", &id, "--", "sleep", "1000"]).spawn();
+    until("it runs", || {
+        moat.apple_calls()
+            .iter()
+            .any(|call| call.ends_with("sleep 1000"))
+    });
+    running.signal(Signal::INT);
+    assert_eq!(running.wait().code, Some(130));
+    for call in moat.apple_calls() {
+        assert!(!call.contains("s3cret"), "{call}");
+    }
+    moat.write("go", "");
+    moat.args(["wait", &id]).success();
+}
+
+/// The command line wants to be told a port of the host: moat looks for a free one.
+pub(crate) fn ports_are_published(moat: &Moat) {
+    moat.write("moat.yaml", "ports: {web: 8080}\n");
+    let id = moat.background("while :; do echo hello | nc -l -p 8080; done");
+    let record = moat.wait_state(&id, "running");
+    let port = record["ports"][0]["host"].as_u64().expect("a port");
+    let port = u16::try_from(port).expect("a port");
+    until_some("somebody answers", || {
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+        let mut text = String::new();
+        let _ = socket.set_read_timeout(Some(Duration::from_secs(2)));
+        std::io::Read::read_to_string(&mut socket, &mut text).ok()?;
+        (text == "hello\n").then_some(())
+    });
+    moat.args(["kill", &id]).any_stdout().success();
+    moat.args(["wait", &id]).status(137);
+}
+
+/// `stop` from elsewhere: who waits is woken as soon as the container has ended.
+pub(crate) fn stop_wakes_at_once(moat: &Moat) {
+    let script =
+        "trap 'touch /workspace/ended; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+    let id = moat.background(script);
+    moat.wait_log(&id, "ready");
+    let waiter = moat.args(["wait", &id]).spawn();
+    moat.args(["stop", &id]).any_stdout().success();
+    let done = waiter.wait();
+    let file = std::fs::metadata(moat.workspace().join("ended")).expect("it noted its end");
+    let lag = file
+        .modified()
+        .expect("a time")
+        .elapsed()
+        .unwrap_or_default();
+    assert_eq!(done.code, Some(5), "{done}");
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"stopped".into(), &"user-stop".into())
+    );
+    // On a machine with nothing else to do it is one.
+    assert!(lag < Duration::from_secs(4), "{lag:?}");
+}
+
+/// The exit code and the output were heard by nobody: that is said, and from when on. The run itself goes
+/// on, and is cleaned up.
+pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
+    let script = "echo before; echo ready; while [ ! -e /workspace/go ]; do sleep 0.05; done; echo after; exit 7";
+    let id = moat.background(script);
+    moat.wait_log(&id, "ready");
+    kill_supervisor(moat, &id);
+    let waiter = moat.args(["wait", &id]).spawn();
+    until("it is taken over", || {
+        let log = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl"));
+        log.is_ok_and(|log| log.contains("nobody listened"))
+            || std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
+                .is_ok_and(|diary| diary.contains("nobody listened"))
+    });
+    assert_eq!(moat.record(&id)["state"], "running");
+    moat.write("go", "");
+    let code = waiter.wait().code;
+    assert!(
+        code.is_some_and(|code| code != 0),
+        "an unknown end is no success: {code:?}"
+    );
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"failed".into(), &"lost".into())
+    );
+    assert!(record["exit_code"].is_null());
+    let error = record["error"].as_str().expect("it says why");
+    assert!(error.contains("exit code is not known"), "{error}");
+    assert_eq!(record["log"]["complete"], false);
+    let since = record["log"]["missing_since"].as_str().expect("since when");
+    assert!(
+        since >= record["started_at"].as_str().expect("when"),
+        "{record:#}"
+    );
+    let logs = moat.args(["logs", &id]).any_stderr().any_stdout().success();
+    assert_eq!(
+        logs.stdout_text(),
+        "before\nready\n",
+        "each line once, none that nobody heard"
+    );
+    let all = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl")).expect("the log");
+    assert!(all.contains("output since"), "{all}");
+    // The same, and somebody stops it.
+    std::fs::remove_file(moat.workspace().join("go")).expect("it was there");
+    let id = ready(moat);
+    kill_supervisor(moat, &id);
+    moat.args(["stop", "--time", "1", &id])
+        .any_stdout()
+        .success();
+    moat.args(["wait", &id]).any_stderr().run();
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"stopped".into(), &"user-stop".into())
+    );
+}
+
+pub(crate) fn kill_supervisor(moat: &Moat, id: &str) {
+    let text = std::fs::read_to_string(moat.run_dir(id).join("owner.lock")).expect("an owner");
+    let owner: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let pid = owner["pid"].as_i64().expect("a pid");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
+    until("it is gone", || {
+        rustix::process::test_kill_process(pid).is_err()
+    });
+}
+
+pub(crate) fn an_orphan_is_found_by_its_label(moat: &Moat) {
+    std::fs::create_dir_all(moat.home()).expect("MOAT_HOME");
+    let label = format!("moat.home={}", moat.label());
+    let run = "moat.run=run_0123456789ab";
+    let made = moat.apple(&[
+        "create", "--name", "orphan", "--label", &label, "--label", run, IMAGE,
+    ]);
+    assert!(made.contains("orphan"), "{made}");
+    moat.apple(&["create", "--name", "foreign", "--label", run, IMAGE]);
+    moat.apple(&[
+        "network", "create", "--label", &label, "--label", run, "orphans",
+    ]);
+    let done = moat.args(["clean", "--force"]).any_stdout().success();
+    let text = done.stdout_text();
+    assert!(text.contains("container  orphan (apple)"), "{text}");
+    assert!(text.contains("network    orphans (apple)"), "{text}");
+    assert!(!text.contains("foreign"), "{text}");
+    let left = moat.apple(&["list", "--all", "--quiet"]);
+    assert_eq!(left, "foreign\n");
+}
+
+/// What the client says of itself is not the workload's output.
+pub(crate) fn its_own_words_are_no_output(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["start"],"when":"before","do":"port-busy"}"#);
+    let done = moat.run(["echo", "never"]).any_stderr().status(125);
+    assert!(
+        done.stderr_text().contains("Address already in use"),
+        "{done}"
+    );
+    let id = moat.only_id();
+    assert_eq!(moat.record(&id)["reason"], "start-error");
+    moat.args(["logs", &id]).success();
+}
+
+/// And a workload may say the same.
+pub(crate) fn what_a_workload_says_is_its_own(moat: &Moat) {
+    let script = "echo out; echo 'Error: no space left' >&2; exit 1";
+    moat.sh(script)
+        .stdout("out\n")
+        .stderr("Error: no space left\n")
+        .status(1);
+    let record = moat.record(&moat.only_id());
+    assert_eq!(
+        (&record["reason"], &record["exit_code"]),
+        (&"exited".into(), &1.into())
+    );
+    assert_eq!(record["log"]["complete"], true, "{record:#}");
+}
+
+/// An image that installs packages by doing nothing, so that no network is needed.
+struct Base(String);
+
+impl Base {
+    fn new(moat: &Moat) -> Base {
+        let mark = moat.root().file_name().expect("a name").to_string_lossy();
+        let name = format!("moat-test/base-{}:1", mark.to_lowercase());
+        let apt = "/usr/local/bin/apt-get";
+        let text = format!("FROM {DEBIAN}\nRUN printf '#!/bin/sh\\n' >{apt} && chmod +x {apt}\n");
+        let dir = moat.root().join("base");
+        std::fs::create_dir(&dir).expect("a context");
+        std::fs::write(dir.join("Dockerfile"), text).expect("a Dockerfile");
+        let built = std::process::Command::new("docker")
+            .args(["build", "--quiet", "--tag", &name])
+            .arg(&dir)
+            .output()
+            .expect("docker");
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "{said}");
+        Base(name)
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        let remove = ["image", "rm", "--force", &self.0];
+        let _ = std::process::Command::new("docker").args(remove).output();
+    }
+}
+
+/// The builder takes no Dockerfile of 16 KiB: long steps become files of the context.
+pub(crate) fn a_build_with_a_large_dockerfile(moat: &Moat) {
+    if !has_image(DEBIAN) {
+        return;
+    }
+    let base = Base::new(moat);
+    let tools: Vec<String> = (0..250)
+        .map(|number| format!("own-tool-{number}"))
+        .collect();
+    let entry = |tool: &String| {
+        format!(
+            "{tool}:\n  description: x\n  type: custom\n  script: echo {tool} >>/usr/local/share/own\n"
+        )
+    };
+    let entries: String = tools.iter().map(entry).collect();
+    std::fs::create_dir_all(moat.home().join("registry.d")).expect("registry.d");
+    std::fs::write(moat.home().join("registry.d/own.yaml"), entries).expect("the entries");
+    let yaml = format!(
+        "base_image: {}\ndependencies: [{}]\n",
+        base.0,
+        tools.join(", ")
+    );
+    moat.write("moat.yaml", yaml);
+    moat.args([
+        "run",
+        "--quiet",
+        "--",
+        "sh",
+        "-c",
+        "wc -l </usr/local/share/own",
+    ])
+    .deadline(Duration::from_secs(300))
+    .stdout("250\n")
+    .success();
+    let dockerfile = moat.run_dir(&moat.only_id()).join("Dockerfile");
+    let size = std::fs::metadata(dockerfile).expect("the Dockerfile").len();
+    assert!(size > 16 * 1024, "it is too large for the builder: {size}");
+    let calls = moat.apple_calls();
+    let build = calls
+        .iter()
+        .find(|call| call.starts_with("build "))
+        .expect("it was built");
+    let home = moat.user_home();
+    assert!(
+        build.contains(&format!("{}/.moat-builds/", home.display())),
+        "{build}"
+    );
+    assert!(!home.join(".moat-builds").exists(), "it is removed");
+}
+
+/// The builder went away once: it is started anew, and the build once more.
+pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["build"],"count":1,"do":"transport-inactive"}"#);
+    moat.write(
+        "moat.yaml",
+        format!("base_image: {IMAGE}\nhooks: {{post_build_root: 'echo built >/built'}}\n"),
+    );
+    moat.args(["run", "--quiet", "--", "cat", "/built"])
+        .deadline(Duration::from_secs(120))
+        .stdout("built\n")
+        .success();
+    let calls = moat.apple_calls();
+    let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
+    assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
+}

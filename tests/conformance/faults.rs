@@ -1,0 +1,321 @@
+//! Faults of Apple's services, by rules of the stand-in: whatever is answered, the state is true, the code
+//! is right or said to be unknown, nothing hangs beyond its deadline, and nothing is left.
+
+use std::time::{Duration, Instant};
+
+use crate::apple_only::ready;
+use crate::harness::{Moat, until};
+
+/// Half a minute is more than any deadline of a question, and a loaded machine is slow.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A run that prints and exits with 3, whatever happens on the way.
+fn assert_runs_well(moat: &Moat) {
+    let began = Instant::now();
+    moat.sh("echo out; sleep 0.3; echo more; exit 3")
+        .stdout("out\nmore\n")
+        .any_stderr()
+        .deadline(Duration::from_secs(120))
+        .status(3);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let record = moat.record(&moat.only_id());
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"failed".into(), &"exited".into())
+    );
+    assert_eq!(
+        (&record["exit_code"], &record["log"]["complete"]),
+        (&3.into(), &true.into())
+    );
+    assert!(record["cleaned_at"].is_string(), "{record:#}");
+}
+
+pub(crate) fn flaky_xpc(moat: &Moat) {
+    moat.apple(&["__fake", "preset", "flaky-xpc"]);
+    assert_runs_well(moat);
+}
+
+/// A removed container is an end that is explained.
+pub(crate) fn removed_behind_back(moat: &Moat) {
+    let id = ready(moat);
+    let waiter = moat.args(["wait", &id]).spawn();
+    moat.apple(&["delete", "--force", &id]);
+    let done = waiter.wait();
+    assert!(done.took < SOON, "{done}");
+    let record = moat.record(&id);
+    assert_eq!(record["state"], "failed");
+    // It was killed before it was removed: the client heard that, or did not.
+    match record["reason"].as_str() {
+        Some("exited") => assert_eq!(record["exit_code"], 137),
+        _ => {
+            assert_eq!(record["reason"], "lost", "{record:#}");
+            assert_eq!(
+                record["error"],
+                "its container was removed by somebody else"
+            );
+        }
+    }
+    moat.args(["logs", &id])
+        .any_stderr()
+        .stdout("ready\n")
+        .success();
+}
+
+pub(crate) fn removed_and_said_in_two_ways(moat: &Moat) {
+    // Once the container is missing in one answer, and there in the other: it is there.
+    moat.apple_fault(r#"{"match":["inspect"],"count":2,"do":"empty-array"}"#);
+    assert_runs_well(moat);
+}
+
+pub(crate) fn stop_timeout_but_stopped(moat: &Moat) {
+    moat.apple(&["__fake", "preset", "stop-timeout-but-stopped"]);
+    let id = ready(moat);
+    moat.args(["stop", "--time", "1", &id])
+        .any_stdout()
+        .success();
+    let done = moat.args(["wait", &id]).any_stderr().run();
+    assert!(matches!(done.code, Some(137 | 143)), "{done}");
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"stopped".into(), &"user-stop".into())
+    );
+}
+
+pub(crate) fn create_timeout_but_created(moat: &Moat) {
+    moat.apple(&["__fake", "preset", "create-timeout-but-created"]);
+    assert_runs_well(moat);
+    let creates = moat.apple_calls();
+    let creates = creates.iter().filter(|call| call.starts_with("create "));
+    assert_eq!(creates.count(), 1, "what was made is not made again");
+}
+
+/// The name is ours alone: what has it was made for us, when nobody answered.
+pub(crate) fn create_that_already_exists(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["create"],"count":1,"do":"xpc-interrupted"}"#);
+    moat.apple_fault(r#"{"match":["create"],"count":1,"when":"after","do":"exists"}"#);
+    assert_runs_well(moat);
+}
+
+const SERVICE: &str =
+    "dependencies: [redis@7]\nservices: {redis: {image: \"moat-test/redis:7\"}}\n";
+
+fn assert_service_works(moat: &Moat) {
+    moat.write("moat.yaml", SERVICE);
+    if !crate::apple_only::has_image("moat-test/redis:7") {
+        return;
+    }
+    let script = "redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null";
+    moat.run_with(["--image", "moat-test/redis:7"], ["sh", "-c", script])
+        .deadline(Duration::from_secs(120))
+        .stdout("PONG\n")
+        .any_stderr()
+        .success();
+    assert!(moat.networks().is_empty());
+}
+
+pub(crate) fn a_network_that_lets_go_late(moat: &Moat) {
+    moat.apple(&["__fake", "preset", "net-detach-late"]);
+    moat.apple_fault(r#"{"match":["network","delete"],"count":1,"do":"pending"}"#);
+    moat.apple_fault(r#"{"match":["network","delete"],"count":1,"do":"ip-allocator"}"#);
+    assert_service_works(moat);
+}
+
+pub(crate) fn an_address_that_comes_late(moat: &Moat) {
+    moat.apple(&["__fake", "preset", "ip-late", "times=4"]);
+    assert_service_works(moat);
+}
+
+/// After a restart of the services every container is stopped, and nobody knows when it had started.
+pub(crate) fn daemon_restart(moat: &Moat) {
+    let id = ready(moat);
+    let waiter = moat.args(["wait", &id]).spawn();
+    moat.apple(&["__fake", "daemon-restart"]);
+    let done = waiter.wait();
+    assert!(done.took < SOON && done.code != Some(0), "{done}");
+    let record = moat.record(&id);
+    assert_eq!(record["state"], "failed", "{record:#}");
+    // Killed as it was, or nobody knows: never a failure to start, as it ran.
+    match record["exit_code"].as_u64() {
+        Some(code) => assert!(matches!(code, 137 | 143), "{record:#}"),
+        None => assert_eq!(record["reason"], "lost", "{record:#}"),
+    }
+    assert!(record["started_at"].is_string());
+}
+
+pub(crate) fn answers_that_cannot_be_read(moat: &Moat) {
+    for how in ["bad-json", "cut-json", "empty-output"] {
+        moat.apple_fault(&format!(
+            r#"{{"match":["inspect"],"count":1,"do":"{how}"}}"#
+        ));
+    }
+    moat.apple_fault(r#"{"match":["image","inspect"],"count":2,"do":"cut-json"}"#);
+    assert_runs_well(moat);
+}
+
+pub(crate) fn answers_of_another_shape(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["inspect"],"count":-1,"every":2,"do":"legacy-shape"}"#);
+    moat.apple_fault(r#"{"match":["inspect"],"count":-1,"do":"future-shape"}"#);
+    assert_runs_well(moat);
+}
+
+pub(crate) fn states_that_nobody_knows(moat: &Moat) {
+    for state in ["stopping", "unknown", "paused"] {
+        moat.apple_fault(&format!(
+            r#"{{"match":["inspect"],"count":1,"do":"state","value":"{state}"}}"#
+        ));
+    }
+    assert_runs_well(moat);
+}
+
+/// A question has a deadline, and is asked again later.
+pub(crate) fn an_inspect_that_hangs(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"hang"}"#);
+    assert_runs_well(moat);
+}
+
+/// So has the start of a container.
+pub(crate) fn a_start_that_hangs(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["start"],"count":1,"do":"hang"}"#);
+    let done = moat
+        .run(["true"])
+        .deadline(Duration::from_secs(120))
+        .stderr_contains("the container was not started")
+        .status(125);
+    assert!(done.took < Duration::from_secs(100), "{done}");
+    let record = moat.record(&moat.only_id());
+    assert_eq!(record["reason"], "start-error", "{record:#}");
+    assert!(record["cleaned_at"].is_string());
+}
+
+pub(crate) fn a_delete_that_is_refused_at_first(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["delete"],"count":2,"do":"stopping-delete"}"#);
+    assert_runs_well(moat);
+}
+
+/// The text says only that it failed; the list says that it is gone.
+pub(crate) fn a_delete_that_says_nothing(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["delete"],"count":1,"when":"after","do":"not-found-silent"}"#);
+    assert_runs_well(moat);
+}
+
+/// Something holds the output open longer than the client waits: it gives up, and the code with it.
+pub(crate) fn a_code_that_is_lost(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["start"],"count":1,"do":"cancellation"}"#);
+    let done = moat
+        .sh("echo out; exit 3")
+        .stdout("out\n")
+        .any_stderr()
+        .run();
+    assert!(done.code.is_some_and(|code| code != 0), "{done}");
+    let record = moat.record(&moat.only_id());
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"failed".into(), &"lost".into()),
+        "{record:#}"
+    );
+    assert!(record["exit_code"].is_null());
+    let error = record["error"].as_str().expect("it says why");
+    assert!(error.contains("CancellationError"), "{error}");
+    assert_eq!(record["log"]["complete"], false);
+}
+
+/// Its daemon then stops keeping output, and nobody hears the end.
+pub(crate) fn the_client_is_killed(moat: &Moat) {
+    let id = ready(moat);
+    let client = format!("start\0--attach\0{id}\0");
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let pid = entry.file_name().to_string_lossy().parse().ok();
+        let is_client = String::from_utf8_lossy(&command).ends_with(&client);
+        if let Some(pid) = pid
+            .and_then(rustix::process::Pid::from_raw)
+            .filter(|_| is_client)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            killed += 1;
+        }
+    }
+    assert_eq!(killed, 1, "there is one client");
+    until("it is noticed", || {
+        std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
+            .is_ok_and(|diary| diary.contains("nobody listened"))
+    });
+    assert_eq!(
+        moat.record(&id)["state"],
+        "running",
+        "the container goes on"
+    );
+    moat.write("go", "");
+    let done = moat.args(["wait", &id]).any_stderr().run();
+    assert!(done.code != Some(0), "{done}");
+    let record = moat.record(&id);
+    assert_eq!(
+        (&record["state"], &record["reason"]),
+        (&"failed".into(), &"lost".into())
+    );
+    assert_eq!(record["log"]["complete"], false);
+}
+
+/// The services die in the middle, and come back with every container stopped.
+pub(crate) fn an_engine_that_goes_away(moat: &Moat) {
+    let id = ready(moat);
+    moat.apple(&["__fake", "system", "stopped"]);
+    // It is not taken for an exit.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(moat.record(&id)["state"], "running");
+    moat.write("go", "");
+    std::thread::sleep(Duration::from_millis(500));
+    moat.apple(&["__fake", "system", "running"]);
+    let done = moat.args(["wait", &id]).any_stderr().run();
+    assert_eq!(done.code, Some(0), "{done}");
+    assert_eq!(moat.record(&id)["log"]["complete"], true);
+}
+
+pub(crate) fn the_services_are_down(moat: &Moat) {
+    moat.apple(&["__fake", "system", "stopped"]);
+    moat.run(["true"])
+        .stderr_contains("container system start")
+        .status(125);
+    let record = moat.record(&moat.only_id());
+    assert_eq!(record["reason"], "start-error");
+    assert!(
+        record["cleaned_at"].is_string(),
+        "nothing was made: {record:#}"
+    );
+    let doctor = moat.args(["doctor"]).any_stdout().any_stderr().run();
+    let text = doctor.stdout_text();
+    assert!(text.contains("no  runtime apple"), "{text}");
+    assert!(text.contains("container system start"), "{text}");
+    // The one that is down hides nothing of the others.
+    moat.args(["status"]).any_stdout().success();
+    moat.args(["list", "-a"]).any_stdout().success();
+    moat.args(["logs", &moat.only_id()]).success();
+    moat.apple(&["__fake", "system", "running"]);
+}
+
+pub(crate) fn a_kernel_is_missing(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["create"],"count":-1,"do":"kernel-missing"}"#);
+    moat.run(["true"])
+        .stderr_contains("container system kernel set --recommended")
+        .status(125);
+}
+
+pub(crate) fn a_port_that_is_taken(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["start"],"count":1,"do":"port-busy"}"#);
+    moat.write("moat.yaml", "ports: {web: 8080}\n");
+    moat.run(["true"])
+        .stderr_contains("Address already in use")
+        .status(125);
+    assert_eq!(moat.record(&moat.only_id())["reason"], "start-error");
+}
+
+pub(crate) fn noise_is_no_output(moat: &Moat) {
+    for word in ["create", "inspect", "delete"] {
+        moat.apple_fault(&format!(
+            r#"{{"match":["{word}"],"count":-1,"do":"stderr-noise"}}"#
+        ));
+    }
+    assert_runs_well(moat);
+}
