@@ -18,16 +18,26 @@ fn up_gives_what_down_takes_away() {
     fs::write(tree.join("page"), "changed\n").unwrap();
     assert_eq!(page(web(&made)), "changed", "the worktree's own file");
     let file = fs::read_to_string(tree.join(".env.moat")).unwrap();
-    assert!(file.contains(&format!("MOAT_WEB_PORT={}\n", web(&made))), "{file}");
+    assert!(
+        file.contains(&format!("MOAT_WEB_PORT={}\n", web(&made))),
+        "{file}"
+    );
     assert!(file.contains(&format!("PORT={}\n", web(&made))), "{file}");
     assert_eq!(made["env"]["MOAT_BRANCH"], "feat-a");
     fs::write(tree.join("page"), "main\n").unwrap();
-    assert_eq!(git(&project.moat, &tree, &["status", "--porcelain"]), "", "nothing shows in git");
+    assert_eq!(
+        git(&project.moat, &tree, &["status", "--porcelain"]),
+        "",
+        "nothing shows in git"
+    );
     project.ok(&["wt", "status", "feat-a"]);
     project.ok(&["down", "feat-a"]);
     project.assert_nothing();
     assert!(!tree.exists());
-    assert!(project.git(&["branch"]).contains("feat-a"), "the branch stays");
+    assert!(
+        project.git(&["branch"]).contains("feat-a"),
+        "the branch stays"
+    );
 }
 
 /// Also: what a settled session costs.
@@ -44,7 +54,12 @@ fn up_again_keeps_what_runs_and_is_quick() {
     for decision in again["decisions"].as_array().unwrap() {
         assert_eq!(decision["action"], "kept");
     }
-    project.ok(&["up", "a"]).stdout_text().contains("kept: it runs").then_some(()).unwrap();
+    project
+        .ok(&["up", "a"])
+        .stdout_text()
+        .contains("kept: it runs")
+        .then_some(())
+        .unwrap();
     project.ok(&["down", "a"]);
 }
 
@@ -52,14 +67,20 @@ fn up_again_keeps_what_runs_and_is_quick() {
 fn what_has_died_is_started_and_the_rest_is_kept() {
     let project = Project::new(&two());
     let first = project.up("a");
-    let process = rustix::process::Pid::from_raw(i32::try_from(pid(&first, "idle")).unwrap()).unwrap();
+    let process =
+        rustix::process::Pid::from_raw(i32::try_from(pid(&first, "idle")).unwrap()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
-    until("it is seen", || project.call(&["wt", "status", "a"]).run().code == Some(1));
+    until("it is seen", || {
+        project.call(&["wt", "status", "a"]).run().code == Some(1)
+    });
     let again = project.up("a");
     assert_eq!(pid(&first, "web"), pid(&again, "web"));
     assert_ne!(pid(&first, "idle"), pid(&again, "idle"));
     let idle = &again["decisions"][1];
-    assert_eq!((&idle["action"], &idle["why"]), (&"started".into(), &"it had ended with code 137".into()));
+    assert_eq!(
+        (&idle["action"], &idle["why"]),
+        (&"started".into(), &"it had ended with code 137".into())
+    );
     let forced = project.json(&["up", "a", "--force", "--services", "web"]);
     assert_ne!(pid(&forced, "web"), pid(&again, "web"));
     assert_eq!(pid(&forced, "idle"), pid(&again, "idle"));
@@ -75,11 +96,20 @@ fn kept_slot_and_ports_come_back() {
     project.ok(&["down", "other"]);
     project.ok(&["down", "a", "--keep"]);
     let list = project.list();
-    assert_eq!((list.len(), &list[0]["session"]["status"]), (1, &"stopped".into()));
+    assert_eq!(
+        (list.len(), &list[0]["session"]["status"]),
+        (1, &"stopped".into())
+    );
     assert!(tree(&first).exists());
     let again = project.up("a");
-    assert_eq!((web(&first), first["session"]["slot"].as_u64()), (web(&again), Some(2)));
-    assert_eq!(project.up("new")["session"]["slot"], other["session"]["slot"]);
+    assert_eq!(
+        (web(&first), first["session"]["slot"].as_u64()),
+        (web(&again), Some(2))
+    );
+    assert_eq!(
+        project.up("new")["session"]["slot"],
+        other["session"]["slot"]
+    );
     project.ok(&["down", "--all"]);
     project.assert_nothing();
 }
@@ -94,10 +124,20 @@ fn work_that_is_not_committed_is_not_lost() {
         .call(&["down", "a", "--delete-worktree"])
         .stderr_contains("has work that is not committed")
         .status(1);
-    assert_eq!(project.list()[0]["session"]["status"], "active", "nothing was touched");
-    project.call(&["down", "a"]).stderr_contains("stays: there is work in it").success();
+    assert_eq!(
+        project.list()[0]["session"]["status"],
+        "active",
+        "nothing was touched"
+    );
+    project
+        .call(&["down", "a"])
+        .stderr_contains("stays: there is work in it")
+        .success();
     assert!(tree.join("work").exists() && project.list().is_empty());
-    let clean = project.call(&["wt", "clean"]).stderr_contains("stays").success();
+    let clean = project
+        .call(&["wt", "clean"])
+        .stderr_contains("stays")
+        .success();
     assert!(tree.exists(), "{clean}");
     // The next session of the branch has it again.
     assert_eq!(crate::project::tree(&project.up("a")), tree);
@@ -110,10 +150,23 @@ fn work_that_is_not_committed_is_not_lost() {
 fn a_worktree_of_somebody_else_is_used_where_it_is_and_stays() {
     let project = Project::new(&server());
     let place = project.moat.root().join("elsewhere");
-    project.git(&["worktree", "add", "--quiet", "-b", "mine", place.to_str().unwrap()]);
+    project.git(&[
+        "worktree",
+        "add",
+        "--quiet",
+        "-b",
+        "mine",
+        place.to_str().unwrap(),
+    ]);
     let made = project.call(&["up", "--json"]).cwd(&place).success().json();
-    assert_eq!((tree(&made), &made["session"]["worktree"]["ours"]), (place.clone(), &false.into()));
-    project.call(&["down", "--delete-worktree"]).cwd(&place).status(2);
+    assert_eq!(
+        (tree(&made), &made["session"]["worktree"]["ours"]),
+        (place.clone(), &false.into())
+    );
+    project
+        .call(&["down", "--delete-worktree"])
+        .cwd(&place)
+        .status(2);
     project.call(&["down"]).cwd(&place).success();
     assert!(place.join("page").exists() && !place.join(".env.moat").exists());
     project.git(&["worktree", "remove", place.to_str().unwrap()]);
@@ -128,7 +181,13 @@ fn a_worktree_of_somebody_else_is_used_where_it_is_and_stays() {
 fn branches_come_from_here_from_a_remote_or_from_nothing() {
     let project = Project::new(&server());
     let upstream = project.moat.root().join("upstream");
-    project.git(&["clone", "--quiet", "--bare", ".", upstream.to_str().unwrap()]);
+    project.git(&[
+        "clone",
+        "--quiet",
+        "--bare",
+        ".",
+        upstream.to_str().unwrap(),
+    ]);
     project.git(&["remote", "add", "origin", upstream.to_str().unwrap()]);
     project.git(&["branch", "local"]);
     project.git(&["push", "--quiet", "origin", "main:far"]);
@@ -138,14 +197,20 @@ fn branches_come_from_here_from_a_remote_or_from_nothing() {
         let head = git(&project.moat, &tree, &["symbolic-ref", "--short", "HEAD"]);
         assert_eq!(head.trim(), branch);
     }
-    assert_eq!(project.git(&["config", "branch.far.remote"]).trim(), "origin");
+    assert_eq!(
+        project.git(&["config", "branch.far.remote"]).trim(),
+        "origin"
+    );
     project.ok(&["down", "--all"]);
     project.assert_nothing();
 }
 
 #[test]
 fn files_that_git_does_not_have_are_inherited() {
-    let project = Project::new(&format!("  inherit: [.env, {{file: conf/local, mode: link}}]\n{}", server()));
+    let project = Project::new(&format!(
+        "  inherit: [.env, {{file: conf/local, mode: link}}]\n{}",
+        server()
+    ));
     project.commit(".gitignore", ".env\nconf\n");
     fs::write(project.repo.join(".env"), "SECRET=1\n").unwrap();
     fs::create_dir(project.repo.join("conf")).unwrap();
@@ -155,9 +220,16 @@ fn files_that_git_does_not_have_are_inherited() {
     assert!(tree.join("conf/local").is_symlink() && !tree.join(".env").is_symlink());
     fs::write(tree.join(".env"), "SECRET=2\n").unwrap();
     project.up("a");
-    assert_eq!(fs::read_to_string(tree.join(".env")).unwrap(), "SECRET=2\n", "never written over");
+    assert_eq!(
+        fs::read_to_string(tree.join(".env")).unwrap(),
+        "SECRET=2\n",
+        "never written over"
+    );
     project.ok(&["down", "a"]);
-    assert_eq!(fs::read_to_string(project.repo.join(".env")).unwrap(), "SECRET=1\n");
+    assert_eq!(
+        fs::read_to_string(project.repo.join(".env")).unwrap(),
+        "SECRET=1\n"
+    );
     // An explicit empty list is one.
     project.configure(&format!("  inherit: []\n{}", server()));
     assert!(!crate::project::tree(&project.up("b")).join(".env").exists());
@@ -177,18 +249,33 @@ fn hooks_run_where_and_when_they_say() {
     let log = fs::read_to_string(project.moat.user_home().join("log")).unwrap();
     let main = project.repo.display();
     assert_eq!(log, format!("{main}\nstart {port}\nup\npre 1\n{main}\n"));
-    for (hook, why) in [("exit 3", "exit status: 3"), ("sleep 100 & sleep 100", "longer than 1 s")] {
-        project.configure(&format!("  hooks: {{post_up: {hook}, timeout: 1s}}\n{}", server()));
-        let done = project.call(&["up", "b"]).stderr_contains("the hook post_up failed").stderr_contains(why).status(1);
+    for (hook, why) in [
+        ("exit 3", "exit status: 3"),
+        ("sleep 100 & sleep 100", "longer than 1 s"),
+    ] {
+        project.configure(&format!(
+            "  hooks: {{post_up: {hook}, timeout: 1s}}\n{}",
+            server()
+        ));
+        let done = project
+            .call(&["up", "b"])
+            .stderr_contains("the hook post_up failed")
+            .stderr_contains(why)
+            .status(1);
         assert_eq!(done.stdout_text(), "");
         project.assert_nothing();
-        assert!(!project.git(&["branch"]).contains('b'), "the branch that was made goes as well");
+        assert!(
+            !project.git(&["branch"]).contains('b'),
+            "the branch that was made goes as well"
+        );
     }
 }
 
 #[test]
 fn json_is_one_document_always() {
-    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}\n  hooks: {{pre_up: echo noise, pre_down: echo noise}}"));
+    let project = Project::new(&format!(
+        "  processes: {{idle: {{command: {IDLE}}}}}\n  hooks: {{pre_up: echo noise, pre_down: echo noise}}"
+    ));
     assert_eq!(project.json(&["wt", "list"]), serde_json::json!([]));
     assert_eq!(project.json(&["wt", "recover"]), serde_json::json!({}));
     assert_eq!(project.json(&["wt", "clean"]), serde_json::json!([]));
@@ -204,12 +291,17 @@ fn json_is_one_document_always() {
 #[test]
 fn where_there_is_no_repository_that_is_said() {
     let moat = Moat::new();
-    moat.args(["up", "a"]).stderr_contains("is in no git repository").status(1);
+    moat.args(["up", "a"])
+        .stderr_contains("is in no git repository")
+        .status(1);
     let project = Project::new(&server());
     for bad in ["-x", "a..b", "a b", "a~1", ""] {
         let done = project.call(&["up", bad]).run();
         assert_eq!(done.code, Some(2), "{bad}: {done}");
     }
     project.git(&["checkout", "--quiet", "--detach"]);
-    project.call(&["up"]).stderr_contains("no branch is checked out here").status(2);
+    project
+        .call(&["up"])
+        .stderr_contains("no branch is checked out here")
+        .status(2);
 }

@@ -51,7 +51,11 @@ impl Project {
 
     pub(crate) fn configure(&self, session: &str) {
         let session = session.replace("BASE", &self.base.to_string());
-        fs::write(self.repo.join("moat.yaml"), format!("session:\n{session}\n")).unwrap();
+        fs::write(
+            self.repo.join("moat.yaml"),
+            format!("session:\n{session}\n"),
+        )
+        .unwrap();
     }
 
     pub(crate) fn git(&self, args: &[&str]) -> String {
@@ -102,7 +106,10 @@ impl Project {
         assert!(left.is_empty(), "{left:?}");
         let trees = self.git(&["worktree", "list", "--porcelain"]);
         assert_eq!(trees.matches("worktree ").count(), 1, "{trees}");
-        let left = fs::read_dir(self.moat.home().join("worktrees")).into_iter().flatten().count();
+        let left = fs::read_dir(self.moat.home().join("worktrees"))
+            .into_iter()
+            .flatten()
+            .count();
         assert_eq!(left, 0, "a worktree is left");
         let processes = self.moat.leftovers();
         assert!(processes.is_empty(), "{processes:?}");
@@ -150,7 +157,9 @@ pub(crate) fn tree(document: &Value) -> PathBuf {
 /// The port of the process `web`.
 pub(crate) fn web(document: &Value) -> u64 {
     let ports = document["session"]["ports"].as_array().unwrap();
-    let web = ports.iter().find(|port| port["process"] == "web" && port["primary"] == true);
+    let web = ports
+        .iter()
+        .find(|port| port["process"] == "web" && port["primary"] == true);
     web.unwrap()["port"].as_u64().unwrap()
 }
 

@@ -1,0 +1,134 @@
+//! SIGKILL at every journaled step, then recover, down or up: nothing is left, or all of it is healthy.
+
+use crate::harness::{Call, until};
+use crate::project::{IDLE, Project};
+
+const UP: [&str; 8] = [
+    "session-reserved",
+    "session-worktree-intent",
+    "session-worktree-made",
+    "session-files-intent",
+    "session-files-made",
+    "session-process-intent",
+    "session-process-started",
+    "session-before-active",
+];
+
+const DOWN: [&str; 5] = [
+    "session-down-begun",
+    "session-down-processes",
+    "session-down-files",
+    "session-down-worktree",
+    "session-down-before-end",
+];
+
+fn project() -> Project {
+    Project::new(&format!(
+        "  processes: {{one: {{command: {IDLE}}}, two: {{command: {IDLE}}}}}"
+    ))
+}
+
+#[track_caller]
+fn killed(project: &Project, call: Call<'_>, at: &str) {
+    let mut running = call.checkpoint(at).spawn();
+    project.moat.wait_checkpoint(at);
+    running.kill();
+    // For the next time.
+    project.moat.release_checkpoint(at);
+    let list = project.list();
+    if let Some(session) = list.first() {
+        assert_eq!(session["abandoned"], true, "{at}");
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_is_taken_down() {
+    for at in UP {
+        let project = project();
+        killed(&project, project.moat.args(["up", "a"]), at);
+        project.ok(&["down", "a"]);
+        project.assert_nothing();
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_is_recovered() {
+    for at in UP {
+        let project = project();
+        killed(&project, project.moat.args(["up", "a"]), at);
+        project.ok(&["wt", "recover"]);
+        match project.list().first() {
+            // All of it was there already.
+            Some(session) => {
+                assert_eq!(
+                    (&session["healthy"], at),
+                    (&true.into(), "session-before-active")
+                );
+                project.ok(&["down", "a"]);
+            }
+            None => assert!(
+                !project.git(&["branch"]).contains('a') || at == UP[0],
+                "{at}: {}",
+                project.git(&["branch"])
+            ),
+        }
+        project.assert_nothing();
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_goes_on() {
+    for at in UP {
+        let project = project();
+        killed(&project, project.moat.args(["up", "a"]), at);
+        let made = project.up("a");
+        assert_eq!(
+            (&made["healthy"], &made["session"]["slot"]),
+            (&true.into(), &1.into()),
+            "{at}"
+        );
+        project.ok(&["down", "a"]);
+        project.assert_nothing();
+    }
+}
+
+#[test]
+fn a_down_that_was_killed_is_carried_to_its_end() {
+    for at in DOWN {
+        for how in [&["wt", "recover"][..], &["down", "a"]] {
+            let project = project();
+            project.up("a");
+            killed(&project, project.moat.args(["down", "a"]), at);
+            project.ok(how);
+            project.assert_nothing();
+        }
+    }
+}
+
+#[test]
+fn after_a_down_that_was_killed_all_comes_back() {
+    for at in DOWN {
+        let project = project();
+        project.up("a");
+        killed(&project, project.moat.args(["down", "a"]), at);
+        assert_eq!(project.up("a")["healthy"], true, "{at}");
+        project.ok(&["down", "a"]);
+        project.assert_nothing();
+    }
+}
+
+/// Also while it takes back what it made.
+#[test]
+fn taking_back_can_be_killed_too() {
+    for at in [
+        "session-undo-processes",
+        "session-undo-worktree",
+        "session-undone",
+    ] {
+        let project = Project::new("  processes: {bad: {command: exit 1}}");
+        killed(&project, project.moat.args(["up", "a"]), at);
+        project.ok(&["wt", "recover"]);
+        until("nothing is left", || project.list().is_empty());
+        project.assert_nothing();
+    }
+}

@@ -1,0 +1,127 @@
+//! Names, places and files as nobody expects them.
+
+use std::fs;
+
+use crate::project::{IDLE, Project, page, server, tree, two, web};
+
+/// W16, W17: any branch that git allows.
+#[test]
+fn any_branch_is_a_session() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let long = "x".repeat(200);
+    let wide = "\u{e4}".repeat(62);
+    let branches = [
+        "feat/x",
+        "feat-x",
+        "v1.2_rc",
+        "\u{65e5}\u{672c}/\u{8a9e}",
+        &wide,
+        &long,
+        "Feat/x",
+    ];
+    for branch in branches {
+        let made = project.up(branch);
+        assert_eq!(made["session"]["branch"], branch);
+    }
+    let list = project.list();
+    assert_eq!(list.len(), branches.len());
+    let mut trees: Vec<_> = list.iter().map(tree).collect();
+    trees.sort();
+    trees.dedup();
+    assert_eq!(trees.len(), branches.len());
+    project.ok(&["down", "feat-x"]);
+    assert!(
+        project
+            .list()
+            .iter()
+            .any(|one| one["session"]["branch"] == "feat/x")
+    );
+    project.ok(&["down", "--all"]);
+    project.assert_nothing();
+}
+
+#[test]
+fn a_worktree_that_was_removed_by_hand_is_made_again() {
+    let project = Project::new(&server());
+    let made = project.up("a");
+    fs::remove_dir_all(tree(&made)).unwrap();
+    project.call(&["wt", "status", "a"]).status(1);
+    let again = project.up("a");
+    assert_eq!(tree(&again), tree(&made));
+    assert_eq!(again["decisions"][0]["why"], "its worktree was gone");
+    assert_eq!(
+        (page(web(&again)), web(&again)),
+        ("main".into(), web(&made))
+    );
+    fs::remove_dir_all(tree(&made)).unwrap();
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+#[test]
+fn a_file_that_was_edited_meanwhile_strands_nothing() {
+    let project = Project::new(&two());
+    project.up("a");
+    project.configure("  slots: 1");
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+    project.configure(&server());
+    project.up("a");
+    fs::write(project.repo.join("moat.yaml"), "session: [").unwrap();
+    project.call(&["up", "a"]).status(1);
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+/// The file of the main checkout counts, wherever one stands; the code is that of the branch (W13).
+#[test]
+fn the_main_checkout_has_the_file_and_the_worktree_the_code() {
+    let project = Project::new(&server());
+    project.git(&["checkout", "--quiet", "-b", "other"]);
+    project.commit("page", "other\n");
+    project.git(&["checkout", "--quiet", "main"]);
+    let made = project.up("other");
+    assert_eq!(page(web(&made)), "other");
+    fs::write(tree(&made).join("moat.yaml"), "session: {slots: 0}\n").unwrap();
+    project.call(&["up"]).cwd(tree(&made)).success();
+    project
+        .call(&["down", "--force"])
+        .cwd(tree(&made))
+        .success();
+    project.assert_nothing();
+}
+
+/// Bare repositories with worktrees beside them.
+#[test]
+fn a_bare_repository_has_sessions_too() {
+    let project = Project::new(&server());
+    let bare = project.moat.root().join("bare.git");
+    let main = project.moat.root().join("bare-main");
+    project.git(&["clone", "--quiet", "--bare", ".", bare.to_str().unwrap()]);
+    crate::project::git(
+        &project.moat,
+        &bare,
+        &["worktree", "add", "--quiet", main.to_str().unwrap(), "main"],
+    );
+    let made = project
+        .call(&["up", "a", "--json"])
+        .cwd(&main)
+        .success()
+        .json();
+    assert_eq!(page(web(&made)), "main");
+    project.call(&["down", "a"]).cwd(&main).success();
+    assert!(project.list().is_empty());
+}
+
+/// A caller that is itself called by git.
+#[test]
+fn variables_of_git_lead_nowhere_else() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    project
+        .call(&["up", "a"])
+        .env("GIT_DIR", "/nonexistent")
+        .env("GIT_INDEX_FILE", "/nonexistent")
+        .success();
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}

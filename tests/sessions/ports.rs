@@ -1,0 +1,298 @@
+//! Slots and ports: what is given, what gives way, and to whom.
+
+use std::net::TcpListener;
+
+use crate::harness::Moat;
+use crate::project::{IDLE, Project, init, page, server, tree, web};
+
+fn listen(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).expect("the port is free")
+}
+
+/// W3: by binding, not by asking a tool.
+#[test]
+fn a_port_of_a_stranger_gives_way_by_whole_slots_and_the_stranger_lives() {
+    let project = Project::new(&server());
+    let stranger = listen(project.base + 1);
+    let done = project
+        .call(&["up", "a"])
+        .stderr_contains("is held by process")
+        .success();
+    let us = std::process::id().to_string();
+    assert!(
+        done.stderr_text().contains(&us),
+        "the holder is named: {done}"
+    );
+    let session = &project.list()[0];
+    assert_eq!(
+        web(session),
+        u64::from(project.base) + 9,
+        "slot 1, one round of 8 further"
+    );
+    assert_eq!(page(web(session)), "main");
+    // It is the truth from now on, whoever goes.
+    drop(stranger);
+    assert_eq!(web(&project.up("a")), u64::from(project.base) + 9);
+    project.ok(&["down", "a"]);
+}
+
+#[test]
+fn strict_ports_are_an_error_that_names_the_holder() {
+    let project = Project::new(&format!("  strict_ports: true\n{}", server()));
+    let stranger = listen(project.base + 1);
+    let done = project
+        .call(&["up", "a"])
+        .stderr_contains("is held by process")
+        .status(1);
+    assert!(
+        done.stderr_text().contains(&std::process::id().to_string()),
+        "{done}"
+    );
+    project.assert_nothing();
+    drop(stranger);
+    project.up("a");
+    project.ok(&["down", "a"]);
+}
+
+#[test]
+fn a_port_can_be_chosen() {
+    let project = Project::new(&server());
+    let wanted = project.base + 45;
+    let pin = format!("web={wanted}");
+    let made = project.json(&["up", "a", "--port", &pin]);
+    assert_eq!(web(&made), u64::from(wanted));
+    project
+        .call(&["up", "b", "--port", &pin])
+        .stderr_contains("is held by the session of 'a'")
+        .status(1);
+    project
+        .call(&["up", "a", "--port", "web=1"])
+        .stderr_contains("--force")
+        .status(1);
+    project
+        .call(&["up", "a", "--port", "wbe=1"])
+        .stderr_contains("did you mean 'web'?")
+        .status(2);
+    for bad in ["web", "web=0", "web=x", "web=70000"] {
+        project.call(&["up", "a", "--port", bad]).status(2);
+    }
+    project.ok(&["down", "a", "--keep"]);
+    assert_eq!(web(&project.up("a")), u64::from(wanted));
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+#[test]
+fn extra_ports_follow_the_slot_and_never_give_way() {
+    let web = server();
+    let extra = web.replace(
+        "port_env: PORT}",
+        "port_env: PORT, extra_ports: [{port: EXTRA, port_env: [HMR, HMR_PORT]}]}",
+    );
+    let project = Project::new("  slots: 1");
+    let configure = |strict: &str| {
+        let extra = extra.replace("EXTRA", &(project.base + 20).to_string());
+        project.configure(&format!("{strict}{extra}"));
+    };
+    configure("");
+    let port = project.base + 21;
+    assert_eq!(project.up("a")["env"]["HMR_PORT"], port.to_string());
+    project.ok(&["down", "a"]);
+    let stranger = listen(port);
+    project
+        .call(&["up", "a"])
+        .stderr_contains(&format!("port {port} of 'web' is held by process"))
+        .success();
+    // A process that runs holds its own port: no word about it.
+    let again = project.call(&["up", "a"]).success();
+    assert_eq!(again.stderr_text(), "");
+    project.ok(&["down", "a"]);
+    configure("  strict_ports: true\n");
+    project
+        .call(&["up", "a"])
+        .stderr_contains(&format!("port {port} of 'web' is held by"))
+        .status(1);
+    drop(stranger);
+    project.assert_nothing();
+}
+
+#[test]
+fn a_port_that_is_not_published_is_known_to_its_process_alone() {
+    let private = server().replace("port_env: PORT}", "port_env: PORT, publish_primary: false}");
+    let project = Project::new(&private);
+    let made = project.up("a");
+    assert_eq!(made["env"]["MOAT_WEB_PORT"], serde_json::Value::Null);
+    assert_eq!(made["env"]["PORT"], serde_json::Value::Null);
+    assert_eq!(page(web(&made)), "main");
+    project.ok(&["down", "a"]);
+}
+
+/// W11: the same branch in two repositories. Slots are the machine's, so are ports.
+#[test]
+fn two_repositories_have_nothing_in_common() {
+    let project = Project::new(&server());
+    let other = project.moat.root().join("other");
+    init(&project.moat, &other);
+    std::fs::copy(project.repo.join("moat.yaml"), other.join("moat.yaml")).unwrap();
+    std::fs::write(other.join("page"), "other\n").unwrap();
+    crate::project::git(&project.moat, &other, &["add", "--all"]);
+    crate::project::git(
+        &project.moat,
+        &other,
+        &["commit", "--quiet", "--message", "other"],
+    );
+    let first = project.up("same");
+    let second = project
+        .call(&["up", "same", "--json"])
+        .cwd(&other)
+        .success()
+        .json();
+    assert_ne!(first["session"]["slot"], second["session"]["slot"]);
+    assert_ne!(tree(&first), tree(&second));
+    assert_eq!(
+        (page(web(&first)), page(web(&second))),
+        ("main".into(), "other".into())
+    );
+    project.ok(&["down", "--all"]);
+    assert_eq!(
+        page(web(&second)),
+        "other",
+        "that of the other repository goes on"
+    );
+    project.call(&["down", "same"]).cwd(&other).success();
+    project.assert_nothing();
+}
+
+#[test]
+fn five_sessions_serve_five_pages_and_one_leaves_without_the_others() {
+    let project = Project::new(&server());
+    let branches = ["a", "ab", "a-b", "abc", "a/c"];
+    let mut made = Vec::new();
+    for branch in branches {
+        let document = project.up(branch);
+        std::fs::write(tree(&document).join("page"), branch).unwrap();
+        made.push((branch, document));
+    }
+    for (branch, document) in &made {
+        assert_eq!(page(web(document)), *branch);
+    }
+    project.ok(&["down", "a", "--force"]);
+    for (branch, document) in &made[1..] {
+        assert_eq!(page(web(document)), *branch);
+    }
+    project.ok(&["down", "--all", "--force"]);
+    project.assert_nothing();
+}
+
+#[test]
+fn all_slots_can_be_taken() {
+    let project = Project::new(&format!(
+        "  slots: 2\n  processes: {{idle: {{command: {IDLE}}}}}"
+    ));
+    project.up("a");
+    project.up("b");
+    project
+        .call(&["up", "c"])
+        .stderr_contains("all 2 slots are taken: a, b")
+        .status(1);
+    project.ok(&["down", "a"]);
+    assert_eq!(project.up("c")["session"]["slot"], 1);
+    project.ok(&["down", "--all"]);
+    project.assert_nothing();
+}
+
+#[test]
+fn whose_is_what() {
+    let project = Project::new(&server());
+    let made = project.up("a");
+    let pid = crate::project::pid(&made, "web").to_string();
+    let port = format!(":{}", web(&made));
+    for word in [pid.as_str(), &port] {
+        let answer = project.json(&["whose", word]);
+        assert_eq!(
+            (&answer["branch"], &answer["process"]),
+            (&"a".into(), &"web".into()),
+            "{word}"
+        );
+    }
+    let us = std::process::id().to_string();
+    project
+        .call(&["whose", &us])
+        .stdout("not moat's\n")
+        .status(1);
+    let next = format!(":{}", web(&made) + 1);
+    project
+        .call(&["whose", &next])
+        .stdout_contains("that of 'web' in slot 2")
+        .status(1);
+    project
+        .call(&["whose", "0123456789abcdef"])
+        .stdout_contains("cannot tell")
+        .status(2);
+    project.call(&["whose", "postgres"]).status(1);
+    project.call(&["whose", ":0"]).status(2);
+    project.ok(&["down", "a", "--keep"]);
+    // Assigned, and held by a stranger: that one is not ours.
+    let stranger = listen(u16::try_from(web(&made)).unwrap());
+    project.call(&["whose", &port]).status(1);
+    drop(stranger);
+    project.ok(&["down", "a"]);
+}
+
+#[test]
+fn the_proof_is_in_check() {
+    let moat = Moat::new();
+    let check = |text: &str| {
+        moat.write("moat.yaml", format!("session:\n  processes:\n{text}"));
+        moat.args(["check", "--ports"])
+            .any_stdout()
+            .any_stderr()
+            .run()
+    };
+    let good =
+        check("    web: {command: x, port: 4100, extra_ports: [{port: 4200, port_env: HMR}]}\n");
+    assert_eq!(good.code, Some(0), "{good}");
+    assert!(
+        good.stdout_text().contains("4101") && good.stdout_text().contains("4208"),
+        "{good}"
+    );
+    for (text, why) in [
+        (
+            "    a: {command: x, port: 4100}\n    b: {command: x, port: 4150}\n",
+            "can reach 4188",
+        ),
+        (
+            "    a: {command: x, port: 65500}\n",
+            "there are none above 65535",
+        ),
+        (
+            "    a: {command: x, port: 0}\n",
+            "a whole number from 1 to 65535",
+        ),
+        (
+            "    my-api: {command: x}\n    my_api: {command: x}\n",
+            "has the variable MY_API_PORT already",
+        ),
+        ("    A: {command: x}\n", "bad name of a process"),
+        ("    a: {port: 1}\n", "'command' is missing"),
+        ("    a: {command: x, prot: 1}\n", "did you mean 'port'?"),
+        (
+            "    a: {command: x, port_env: PORT}\n",
+            "which is not there",
+        ),
+        (
+            "    a: {command: x, cwd: ../y}\n",
+            "not a path inside the worktree",
+        ),
+        (
+            "    a: {command: x, port: 1, port_env: 1A}\n",
+            "bad variable name '1A'",
+        ),
+    ] {
+        let bad = check(text);
+        assert_eq!(bad.code, Some(1), "{text}: {bad}");
+        let why = why.replace("MY_API_PORT", "MOAT_MY_API_PORT");
+        assert!(bad.stdout_text().contains(&why), "{text}: {bad}");
+        assert!(bad.stdout_text().starts_with("moat.yaml:"), "{bad}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Several commands at once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Running, Signal, until};
+use crate::project::{IDLE, Project, page, server, tree, web};
+
+/// Eight at once with a slow hook: side by side, all different, and the list answers throughout.
+#[test]
+fn eight_at_once() {
+    let project = Project::new(&format!("  hooks: {{pre_start: sleep 3}}\n{}", server()));
+    let begin = Instant::now();
+    let branches: Vec<String> = (0..8).map(|number| format!("branch-{number}")).collect();
+    let ups: Vec<Running> = branches
+        .iter()
+        .map(|branch| project.moat.args(["up", branch, "--json"]).spawn())
+        .collect();
+    let mut slowest = Duration::ZERO;
+    while begin.elapsed() < Duration::from_secs(2) {
+        slowest = slowest.max(project.ok(&["wt", "list", "--json"]).took);
+    }
+    let made: Vec<_> = ups
+        .into_iter()
+        .map(|up| {
+            let done = up.wait();
+            assert_eq!(done.code, Some(0), "{done}");
+            done.json()
+        })
+        .collect();
+    // One after the other would be 24 s of sleep alone.
+    assert!(
+        begin.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begin.elapsed()
+    );
+    let slots: BTreeSet<u64> = made
+        .iter()
+        .map(|one| one["session"]["slot"].as_u64().unwrap())
+        .collect();
+    let ports: BTreeSet<u64> = made.iter().map(web).collect();
+    assert_eq!((slots.len(), ports.len()), (8, 8));
+    assert!(ports.iter().all(|port| page(*port) == "main"));
+    assert!(
+        slowest < Duration::from_millis(if crowded() { 1000 } else { 200 }),
+        "{slowest:?}"
+    );
+    project.ok(&["down", "--all"]);
+    project.assert_nothing();
+}
+
+/// Whether so much else runs on this machine that times mean little.
+fn crowded() -> bool {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load
+        .split(' ')
+        .next()
+        .and_then(|load| load.parse().ok())
+        .unwrap_or_default();
+    load > 2.0
+}
+
+#[test]
+fn a_second_up_is_told_who_is_at_it_and_a_down_ends_it() {
+    let project = Project::new(&format!(
+        "  processes: {{idle: {{command: {IDLE}}}}}\n  hooks: {{pre_start: \"echo slow; sleep 1000\"}}"
+    ));
+    let up = project.moat.args(["up", "a"]).spawn();
+    up.wait_stderr("pre_start: slow");
+    assert_eq!(project.list()[0]["session"]["status"], "provisioning");
+    assert_eq!(project.list()[0]["abandoned"], false);
+    let who = format!("moat up (process {})", up.pid().as_raw_nonzero());
+    project.call(&["up", "a"]).stderr_contains(&who).status(1);
+    project.ok(&["down", "a"]);
+    assert_eq!(up.wait().code, Some(143));
+    project.assert_nothing();
+}
+
+/// W1: who lost its session takes back what it made, and not what its successor made.
+#[test]
+fn the_loser_removes_its_own_and_fails() {
+    let project = Project::new(&server());
+    let up = project
+        .moat
+        .args(["up", "a"])
+        .checkpoint("session-processes-up")
+        .spawn();
+    project.moat.wait_checkpoint("session-processes-up");
+    let first = project.list()[0].clone();
+    // Nobody can do that with moat: the lock is there. So by hand.
+    let key = first["session"]["key"].as_str().unwrap();
+    for end in ["json", "lock"] {
+        fs::remove_file(project.moat.home().join(format!("sessions/{key}.{end}"))).unwrap();
+    }
+    let second = project.up("a");
+    assert_ne!(
+        first["session"]["incarnation"],
+        second["session"]["incarnation"]
+    );
+    project.moat.release_checkpoint("session-processes-up");
+    let done = up.wait();
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(
+        done.stderr_text()
+            .contains("somebody else changed the session"),
+        "{done}"
+    );
+    assert_eq!(page(web(&second)), "main", "the successor's process lives");
+    assert!(tree(&second).join("page").exists());
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+#[test]
+fn down_and_up_again_at_once() {
+    let project = Project::new(&server());
+    for _ in 0..5 {
+        project.up("a");
+        let down = project.moat.args(["down", "a"]).spawn();
+        let up = project.moat.args(["up", "a", "--json"]).spawn();
+        let (down, up) = (down.wait(), up.wait());
+        let list = project.list();
+        match list.first() {
+            Some(session) => assert_eq!(
+                (up.code, session["healthy"].clone()),
+                (Some(0), true.into()),
+                "{down} {up}"
+            ),
+            None => assert_eq!(down.code, Some(0), "{down} {up}"),
+        }
+        project.call(&["down", "--all"]).run();
+        until("all is gone", || project.list().is_empty());
+    }
+    project.assert_nothing();
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_costs_nothing() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    project
+        .moat
+        .args(["up", "a"])
+        .any_stderr()
+        .stdout_to(writer)
+        .run();
+    assert_eq!(
+        project.list()[0]["session"]["status"],
+        "active",
+        "it was there before the first word"
+    );
+    project.ok(&["down", "a"]);
+    let _ = Signal::TERM;
+}
