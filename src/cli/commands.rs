@@ -305,7 +305,7 @@ and the branch always does. An 'up' that is under way is ended first.",
 const WT: Command = Command {
     name: "wt",
     aliases: &[],
-    usage: "BRANCH [-- CMD...] | list | status | env | logs | recover | clean",
+    usage: "BRANCH [-- CMD...] | ACTION [BRANCH]",
     summary: "Run a command in a session, or look at sessions",
     about: "\
 'moat wt BRANCH -- CMD' brings the session of BRANCH up, and runs CMD in an isolated container whose \

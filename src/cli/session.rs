@@ -1,7 +1,7 @@
 //! What the commands about sessions have in common: which one is meant, who interrupts, and how one is shown.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -273,7 +273,7 @@ pub(super) fn look(home: &Home, session: Session) -> Result<SessionView> {
 }
 
 /// Says of each worktree that it stays.
-pub(super) fn kept(args: &Args, path: &PathBuf) {
+pub(super) fn kept(args: &Args, path: &Path) {
     let shown = crate::term::harmless(&path.display().to_string());
     output::notice(
         args,

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::members::MARK;
 use crate::store::{LogWriter, Process, ProcessState, Stream, Timestamp, write_atomically};
 
 /// The hidden command.
@@ -57,6 +58,7 @@ fn run(log: &Path, state: &Path, command: &OsString) -> io::Result<()> {
         token: String::new(),
     });
     let mut known = ProcessState {
+        mark: std::env::var(MARK).unwrap_or_default(),
         process,
         started_at: Timestamp::now(),
         ended_at: None,

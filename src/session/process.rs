@@ -53,7 +53,7 @@ pub(super) fn start(context: &Context<'_>, claim: &mut Claim, process: &HostProc
     checkpoint("session-process-intent");
     begin(&mut keeper).map_err(|why| failed(name, &why))?;
     checkpoint("session-process-started");
-    let state = context.home.process_state(&session.key, name);
+    let state = context.home.process_state(&session, name);
     claim.update(&mut |session| {
         for process in session
             .processes
@@ -132,7 +132,7 @@ pub(super) fn watch(
     while !started.is_empty() && Instant::now() < deadline {
         context.check()?;
         for process in started {
-            let state = context.home.process_state(&session.key, &process.name);
+            let state = context.home.process_state(session, &process.name);
             if let Some(code) = state.and_then(|state| state.ended_at.and(state.exit_code)) {
                 return Err(died(context.home, session, &process.name, code));
             }
@@ -263,7 +263,7 @@ pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
     };
     for process in &session.processes {
         targets.leaders.extend(process.process.clone());
-        let state = home.process_state(&session.key, &process.name);
+        let state = home.process_state(session, &process.name);
         targets.leaders.extend(state.map(|state| state.process));
         targets.keepers.extend(process.keeper.clone());
     }

@@ -55,7 +55,7 @@ pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> 
 fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<Process> {
     match &process.process {
         Some(leader) => Some(leader.clone()),
-        None => Some(home.process_state(&session.key, &process.name)?.process),
+        None => Some(home.process_state(session, &process.name)?.process),
     }
 }
 
@@ -90,7 +90,7 @@ fn health(
     listeners: &[Listener],
 ) -> Health {
     let leader = leader(home, session, process);
-    let state = home.process_state(&session.key, &process.name);
+    let state = home.process_state(session, &process.name);
     let running = leader.as_ref().is_some_and(Process::is_alive);
     let own = session
         .ports

@@ -148,7 +148,7 @@ fn why_not(
     let (Some(session), Some(entry)) = (session, entry) else {
         return "it did not run".to_owned();
     };
-    let state = context.home.process_state(&session.key, &entry.name);
+    let state = context.home.process_state(session, &entry.name);
     match state.and_then(|state| state.exit_code) {
         Some(code) => format!("it had ended with code {code}"),
         None => "it had gone".to_owned(),

@@ -68,6 +68,8 @@ impl SessionKey {
 /// What the keeper of a process knows of it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ProcessState {
+    /// [`Session::mark`]: a later session of the same branch has the same files.
+    pub(crate) mark: String,
     pub(crate) process: Process,
     pub(crate) started_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
@@ -76,6 +78,7 @@ pub(crate) struct ProcessState {
 }
 
 reads!(ProcessState {
+    mark,
     process,
     started_at,
     ended_at,
@@ -108,10 +111,11 @@ impl Home {
         self.session_dir(key).join(format!("{process}.state"))
     }
 
-    /// What the keeper of a process last said of it.
-    pub(crate) fn process_state(&self, key: &str, process: &str) -> Option<ProcessState> {
-        let bytes = fs::read(self.process_state_file(key, process)).ok()?;
-        crate::json::parse(&bytes).ok()
+    /// What the keeper of a process last said of it; nothing, if that was another session's.
+    pub(crate) fn process_state(&self, session: &Session, process: &str) -> Option<ProcessState> {
+        let bytes = fs::read(self.process_state_file(&session.key, process)).ok()?;
+        let state: ProcessState = crate::json::parse(&bytes).ok()?;
+        Some(state).filter(|state| state.mark == session.mark(process))
     }
 
     /// Forgets what an earlier keeper said, and makes the directory for the next.
@@ -211,6 +215,9 @@ impl Home {
     }
 }
 
+/// Makes the record of an operation from its id, the session so far, and all others.
+pub(crate) type Make<'a> = &'a mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>;
+
 /// What tells whether a record on disk is the one that was read or written last.
 fn identity(session: &Session) -> (String, Option<String>) {
     let operation = session.operation.as_ref();
@@ -243,10 +250,7 @@ impl Claim {
 
     /// Begins an operation: `make` gets its id, the session and all others, and gives the record; nobody else gives out slots
     /// or ports meanwhile. The operation's status is the session's from now on.
-    pub(crate) fn begin(
-        &mut self,
-        make: &mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>,
-    ) -> Result<()> {
+    pub(crate) fn begin(&mut self, make: Make<'_>) -> Result<()> {
         let _global = self.home.lock()?;
         let others: Vec<Session> = self
             .home
