@@ -499,7 +499,11 @@ mod tests {
             Some("docker")
         );
         let message = "not a valid value of --runtime";
-        assert_error("run --runtime xen", message, "it is one of: docker, bwrap");
+        assert_error(
+            "run --runtime xen",
+            message,
+            "it is one of: docker, podman, bwrap",
+        );
         assert_error("run --runtime dokcer", message, "did you mean 'docker'?");
         assert_error(
             "completions tcsh",

@@ -25,7 +25,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use choose::{Name, SUPPORTED, WORDS, choose, engine_settings, on_path, open};
+pub(crate) use choose::{
+    Name, SUPPORTED, WORDS, choose, engine_settings, in_context, on_path, open, remote,
+};
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
 

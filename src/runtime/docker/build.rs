@@ -1,11 +1,12 @@
 //! What `docker build` is called with, and what its output says. Facts from the legacy builder of
-//! Docker 20.10.24 and from the plain progress of BuildKit 0.12.
+//! Docker 20.10.24, from the plain progress of BuildKit 0.12, and from podman 4.3.1.
 
 use super::super::{BuildEvent, ImageBuild};
+use super::Dialect;
 use super::arguments::HOME_LABEL;
 
 /// The arguments. What is not known to one of the two builders is left out.
-pub(super) fn args(build: &ImageBuild) -> Vec<String> {
+pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
     let mut args: Vec<String> = [
         "build",
         "--tag",
@@ -24,13 +25,24 @@ pub(super) fn args(build: &ImageBuild) -> Vec<String> {
     if build.fresh {
         args.push("--no-cache".to_owned());
     }
+    for limit in dialect.ulimits(&[]) {
+        args.extend(["--ulimit".to_owned(), limit]);
+    }
     args.push("--".to_owned());
     args.push(build.context.to_string_lossy().into_owned());
     args
 }
 
-/// What a line of the builder's output is.
+/// What a line of a builder's output is.
 pub(super) fn event(line: &str) -> BuildEvent<'_> {
+    // podman: `STEP 3/9: RUN …`.
+    if let Some(step) = line.strip_prefix("STEP ")
+        && step
+            .split_once(": ")
+            .is_some_and(|(count, _)| is_count(count))
+    {
+        return BuildEvent::Step(step);
+    }
     // Legacy: `Step 3/9 : RUN …`.
     if let Some(step) = line.strip_prefix("Step ")
         && step
@@ -70,6 +82,7 @@ mod tests {
     fn steps_are_found_in_both_dialects() {
         for (line, step) in [
             ("Step 3/9 : RUN apt-get update", "3/9 : RUN apt-get update"),
+            ("STEP 3/9: RUN apt-get update", "3/9: RUN apt-get update"),
             ("#7 [3/9] RUN apt-get update", "3/9] RUN apt-get update"),
             ("#7 [stage-1 3/9] COPY a b", "stage-1 3/9] COPY a b"),
             (" > [3/9] RUN false:", "3/9] RUN false"),
