@@ -7,7 +7,7 @@ use crate::harness::{IMAGE, Moat, Runtime, Signal};
 /// `moat run FLAGS [--image …] -- sh -c SCRIPT`, not quiet.
 fn loud<'a>(moat: &'a Moat, flags: &[&str], script: &str) -> crate::harness::Call<'a> {
     let mut call = moat.args(["run"]).args(flags);
-    if moat.is_on(Runtime::Docker) {
+    if moat.has_images() {
         call = call.args(["--image", IMAGE]);
     }
     call.args(["--", "sh", "-c", script])

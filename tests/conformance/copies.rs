@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Moat, Runtime};
+use crate::harness::Moat;
 
 /// Path → kind, mode, owner, content.
 type Tree = BTreeMap<String, (u32, u32, u32, String)>;
@@ -279,12 +279,7 @@ pub(crate) fn a_run_without_a_copy_has_nothing_to_export(moat: &Moat) {
 
 /// moat's own directory in the workspace is not copied.
 pub(crate) fn the_home_of_moat_is_not_copied(moat: &Moat) {
-    let runtime = if moat.is_on(Runtime::Docker) {
-        Runtime::Docker
-    } else {
-        Runtime::Bwrap
-    };
-    let Some(moat) = Moat::on(runtime) else {
+    let Some(moat) = Moat::on(moat.runtime_of()) else {
         return;
     };
     let home = moat.workspace().join(".moat");

@@ -46,7 +46,7 @@ pub(crate) fn a_failed_hook_is_told_from_the_command(moat: &Moat) {
     moat.args(["destroy", &id]).any_stdout().success();
     // And it is said.
     let mut call = moat.args(["run"]);
-    if moat.is_on(crate::harness::Runtime::Docker) {
+    if moat.has_images() {
         call = call.args(["--image", crate::harness::IMAGE]);
     }
     let done = call

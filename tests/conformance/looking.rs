@@ -1,6 +1,6 @@
 //! Looking at runs: list, status, inspect; and at what would be.
 
-use crate::harness::{Moat, Runtime};
+use crate::harness::Moat;
 
 const WAITING: &str = "until [ -e /workspace/go ]; do sleep 0.05; done";
 
@@ -72,7 +72,7 @@ pub(crate) fn inspect_shows_the_record(moat: &Moat) {
     assert_eq!(record["env"][0], "A", "the name alone");
     assert_eq!(record["timeout_seconds"], 90.0);
     assert_eq!(record["resources"][0]["stage"], "removed");
-    assert_eq!(record["image"].is_string(), moat.is_on(Runtime::Docker));
+    assert_eq!(record["image"].is_string(), moat.has_images());
 }
 
 pub(crate) fn a_dry_run_makes_nothing(moat: &Moat) {

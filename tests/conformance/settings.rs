@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::harness::{Moat, Runtime};
+use crate::harness::Moat;
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).expect("a file")
@@ -20,7 +20,7 @@ fn directory(path: PathBuf) -> PathBuf {
 pub(crate) fn a_command_from_the_file(moat: &Moat) {
     moat.write("moat.yaml", "command: [echo, \"two words\", '']\n");
     let mut call = moat.args(["run", "-q"]);
-    if moat.is_on(Runtime::Docker) {
+    if moat.has_images() {
         call = call.args(["--image", crate::harness::IMAGE]);
     }
     call.stdout("two words \n").success();

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::harness::{IMAGE, Moat, Running, Runtime, Signal, until};
+use crate::harness::{IMAGE, Moat, Running, Signal, until};
 
 const POLITE: &str = "trap 'echo asked; exit 9' TERM; trap 'echo INTERRUPTED' INT; echo ready; while :; do sleep 0.05; done";
 const DEAF: &str = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
 
 fn ready(moat: &Moat, script: &str) -> (Running, String) {
     let mut call = moat.args(["run"]);
-    if moat.is_on(Runtime::Docker) {
+    if moat.has_images() {
         call = call.args(["--image", IMAGE]);
     }
     let run = call.args(["--", "sh", "-c", script]).spawn();
