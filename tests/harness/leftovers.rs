@@ -37,6 +37,12 @@ fn look(moat: &Moat) -> Vec<String> {
 
 /// Ends what is left after a test that has failed anyway.
 pub(super) fn sweep(moat: &Moat) {
+    // podman's monitors know of the place, too: first let it end what they watch.
+    if moat.has_images() {
+        for id in containers(moat) {
+            let _ = moat.client().args(["kill", &id]).output();
+        }
+    }
     // Twice: an adopter may have come to be in between.
     for _ in 0..2 {
         for process in processes(&moat.mark()) {

@@ -79,6 +79,15 @@ impl Dialect {
         }
     }
 
+    /// Signals that reach the client are not the workload's. docker passes none on from a terminal, where the
+    /// end of the supervisor would be one.
+    pub(super) fn deaf(self) -> &'static [&'static str] {
+        match self {
+            Dialect::Docker => &[],
+            Dialect::Podman => &["--sig-proxy=false"],
+        }
+    }
+
     /// The removal of what runs takes no time.
     pub(super) fn at_once(self) -> &'static [&'static str] {
         match self {

@@ -285,7 +285,10 @@ impl Runtime for Docker {
 
     fn start_service(&self, handle: &str) -> Result<Attached> {
         let mut command = self.command();
-        command.args(["start", "--attach"]).stdin(Stdio::null());
+        command
+            .args(["start", "--attach"])
+            .args(self.dialect.deaf());
+        command.stdin(Stdio::null());
         self.ready(handle)?;
         self.carry(command.arg(handle), StreamBytes::default())
     }
@@ -366,7 +369,10 @@ impl Runtime for Docker {
         self.ready(&spec.handle)?;
         if let Some(size) = spec.terminal {
             let mut command = self.complete(tty::command(self.dialect.program()));
-            command.args(["start", "--attach", "--interactive", "--detach-keys"]);
+            command
+                .args(["start", "--attach"])
+                .args(self.dialect.deaf());
+            command.args(["--interactive", "--detach-keys"]);
             let keys = OsStr::from_bytes(self.dialect.no_keys());
             command.arg(keys).arg(&spec.handle);
             let manner = Box::new(manner::Attachment(self.dialect));
@@ -374,7 +380,9 @@ impl Runtime for Docker {
                 .map_err(|error| self.dialect.failed(&error));
         }
         let mut command = self.command();
-        command.args(["start", "--attach"]);
+        command
+            .args(["start", "--attach"])
+            .args(self.dialect.deaf());
         // podman looks for its escape in any input.
         if self.dialect == Dialect::Podman {
             command.args(["--detach-keys", ""]);
