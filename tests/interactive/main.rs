@@ -37,6 +37,10 @@ macro_rules! scenarios {
             use super::Runtime;
             tests_on!(Runtime::Docker; $($list)*);
         }
+        mod podman {
+            use super::Runtime;
+            tests_on!(Runtime::Podman; $($list)*);
+        }
         mod bwrap {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
@@ -60,6 +64,12 @@ macro_rules! scenarios {
         mod apple_1_2_exec {
             use super::Runtime;
             tests_on!(Runtime::Apple("1.2.2"); exec {
+                a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
+            });
+        }
+        mod podman_exec {
+            use super::Runtime;
+            tests_on!(Runtime::Podman; exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
             });
         }
