@@ -143,6 +143,19 @@ impl Docker {
             .map_err(|error| self.dialect.failed(&error))
     }
 
+    /// What the log of a container says about a command that could not be run. It may come after the end: a few
+    /// more looks where there is none.
+    fn exec_failure(&self, handle: &str) -> Option<u8> {
+        for pause in [0, 50, 100] {
+            std::thread::sleep(Duration::from_millis(pause));
+            let said = self.call(&["logs", "--tail", "8", handle]).ok()?.stderr;
+            if !said.is_empty() {
+                return inspect::exec_failure(&said);
+            }
+        }
+        None
+    }
+
     /// podman's init ends with code 1 if it cannot run the command, and says why in its output: in pieces,
     /// each of which counts as a line.
     fn with_exec_failure(&self, handle: &str, state: Inspected) -> Inspected {
@@ -150,11 +163,7 @@ impl Docker {
             return state;
         };
         if self.dialect == Dialect::Podman && exit.code == Some(1) {
-            let look = || self.call(&["logs", "--tail", "8", handle]).ok();
-            // The log may come after the end: once more where there is none.
-            let said = look().filter(|said| !said.stderr.is_empty()).or_else(look);
-            let why = said.and_then(|said| inspect::exec_failure(&said.stderr));
-            exit.code = why.or(exit.code);
+            exit.code = self.exec_failure(handle).or(exit.code);
         }
         Inspected::Exited(exit)
     }
