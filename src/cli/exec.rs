@@ -132,6 +132,8 @@ impl Workload for Ender {
         Ender::resize(self, size);
     }
 
+    fn has_terminal(&self, _has: bool) {}
+
     fn end(&self, at_once: bool) {
         Ender::end(self, at_once);
     }

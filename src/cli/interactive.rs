@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use signal_hook::consts::{SIGHUP, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use super::output;
@@ -23,14 +23,10 @@ use crate::run::{Output, Streams};
 use crate::term::pty::Size;
 use crate::term::{Escapes, Prefix, Terminal, Typed, write_all};
 
-/// How long the beginning of a sequence may wait for its rest: less than a person feels.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 20_000_000,
-};
-
 /// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
 const AHEAD: usize = 16 * 1024 * 1024;
+
+const STOPPING: &str = "moat: stopping it; the prefix and K kill it at once";
 
 const HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and any other key goes to the workload";
 
@@ -47,6 +43,9 @@ pub(super) struct Interactive {
 pub(super) trait Workload: Send + Sync {
     fn resize(&self, size: Size);
 
+    /// Whether it has the terminal: not while we are suspended, and not in the end.
+    fn has_terminal(&self, has: bool);
+
     fn end(&self, at_once: bool);
 }
 
@@ -54,6 +53,7 @@ pub(super) trait Workload: Send + Sync {
 pub(super) struct Session {
     terminal: Arc<Terminal>,
     screen: Option<JoinHandle<()>>,
+    workload: Arc<dyn Workload>,
 }
 
 impl Interactive {
@@ -66,7 +66,7 @@ impl Interactive {
                     .hint("leave out -i, or give it a pipe or a file: moat run -i -- CMD < FILE"),
             );
         }
-        Ok(Size::of(stdin).unwrap_or_default())
+        Ok(Size::of(stdout).or(Size::of(stdin)).unwrap_or_default())
     }
 
     /// Prepares for a run; also the streams that its supervisor gets.
@@ -75,10 +75,11 @@ impl Interactive {
         let pipe = pipe_with(PipeFlags::CLOEXEC);
         let (output, shown) = pipe.map_err(|error| failed(&error.into()))?;
         interactive.output = Some(output);
-        let copy = interactive.terminal.fd().try_clone();
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| failed(&error));
+        let terminal = &interactive.terminal;
         let streams = Streams {
             stdin: Some(typed),
-            terminal: Some(copy.map_err(|error| failed(&error))?),
+            terminal: Some([copy(terminal.keys())?, copy(terminal.screen())?]),
             output: Output::To(shown),
         };
         Ok((interactive, streams))
@@ -94,7 +95,7 @@ impl Interactive {
     }
 
     fn new(prefix: Option<Prefix>) -> io::Result<(Interactive, OwnedFd)> {
-        let terminal = Terminal::new(rustix::stdio::stdin())?;
+        let terminal = Terminal::new(rustix::stdio::stdin(), rustix::stdio::stdout())?;
         let (typed, input) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&input, true)?;
         let interactive = Interactive {
@@ -127,11 +128,15 @@ impl Interactive {
         let keyboard = Keyboard {
             escapes: Escapes::new(prefix),
             waiting: VecDeque::new(),
-            workload,
+            workload: Arc::clone(&workload),
         };
         let typed = Arc::clone(&terminal);
         std::thread::spawn(move || keyboard.pass_on(&typed, &input));
-        Session { terminal, screen }
+        Session {
+            terminal,
+            screen,
+            workload,
+        }
     }
 }
 
@@ -143,6 +148,7 @@ impl Session {
         }
         self.terminal.restore();
         output::set_raw(false);
+        self.workload.has_terminal(false);
     }
 }
 
@@ -161,7 +167,7 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
     let terminal = Arc::clone(terminal);
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        terminal.restore();
+        terminal.restore_in_panic();
         usual(panic);
         // Whichever thread it is: without it there is no session.
         std::process::abort();
@@ -170,20 +176,29 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
 
 /// Signals that concern the terminal.
 fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
-    let Ok(mut signals) = Signals::new([SIGWINCH, SIGHUP, SIGTSTP]) else {
+    let Ok(mut signals) = Signals::new([SIGWINCH, SIGHUP, SIGTSTP, SIGCONT]) else {
         return;
     };
     let (terminal, workload) = (Arc::clone(terminal), Arc::clone(workload));
     std::thread::spawn(move || {
+        let mut left_on = None;
         for signal in signals.forever() {
             match signal {
                 // The terminal is gone, and with it who used it.
                 SIGHUP => workload.end(false),
                 SIGTSTP => {
-                    let left_on = terminal.leave();
+                    left_on = terminal.leave();
+                    workload.has_terminal(left_on.is_none());
                     let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
-                    terminal.come_back(&left_on);
-                    redraw(&terminal, &*workload);
+                }
+                SIGCONT => {
+                    if let Some(on) = left_on.take() {
+                        terminal.come_back(&on);
+                        workload.has_terminal(true);
+                    }
+                    if terminal.reassert() {
+                        redraw(&terminal, &*workload);
+                    }
                 }
                 _ => workload.resize(terminal.size()),
             }
@@ -210,10 +225,15 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
             Err(_) => return,
         };
         terminal.watch(&buffer[..count]);
-        if write_all(terminal.fd(), &buffer[..count]).is_err() {
+        if write_all(terminal.screen(), &buffer[..count]).is_err() {
             return;
         }
     }
+}
+
+/// Says something that nobody waits for: the terminal may take nothing.
+fn say(text: &'static str) {
+    std::thread::spawn(|| output::say(text));
 }
 
 /// What is typed, on its way.
@@ -232,7 +252,7 @@ impl Keyboard {
                 continue;
             };
             if typed {
-                match rustix::io::read(terminal.fd(), &mut buffer) {
+                match rustix::io::read(terminal.keys(), &mut buffer) {
                     Ok(0) => return self.workload.end(false),
                     Ok(count) => {
                         let typed = self.escapes.take(&buffer[..count]);
@@ -261,11 +281,12 @@ impl Keyboard {
         } else {
             PollFlags::empty()
         };
-        let mut fds = vec![PollFd::new(terminal.fd(), keys)];
+        let mut fds = vec![PollFd::new(terminal.keys(), keys)];
         if !self.waiting.is_empty() {
             fds.push(PollFd::new(input, PollFlags::OUT));
         }
-        let patience = self.escapes.is_holding().then_some(PATIENCE);
+        let patience = self.escapes.patience();
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
         poll(&mut fds, patience.as_ref()).ok()?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Some((is_ready(0), is_ready(1)))
@@ -275,11 +296,14 @@ impl Keyboard {
         for typed in typed {
             match typed {
                 Typed::Bytes(bytes) => self.waiting.extend(bytes),
-                Typed::Stop => self.workload.end(false),
+                Typed::Stop => {
+                    self.workload.end(false);
+                    say(STOPPING);
+                }
                 Typed::Kill => self.workload.end(true),
                 Typed::Help => {
                     checkpoint("escape-help");
-                    output::say(HELP);
+                    say(HELP);
                 }
             }
         }

@@ -46,12 +46,16 @@ impl Interrupts {
                 let again = self.first.load(Ordering::Acquire) != 0;
                 if !again {
                     self.first.store(signal, Ordering::Release);
-                    if !quiet {
-                        output::say("Stopping the run. Press Ctrl-C again to kill it.");
-                    }
                 }
                 if !again || signal == SIGINT {
                     lock(&target).end(again);
+                }
+                // Last, as nobody may be reading. On a terminal that a workload has, Ctrl-C is not for us.
+                if !again && !quiet {
+                    output::say(match output::is_raw() {
+                        true => "Stopping the run.",
+                        false => "Stopping the run. Press Ctrl-C again to kill it.",
+                    });
                 }
             }
         });

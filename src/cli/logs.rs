@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::args::Args;
+use super::playing::Playing;
 use super::{flags, output, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
@@ -150,6 +151,8 @@ struct Printer {
     open_stderr: bool,
     /// What goes to stdout, collected.
     out: Vec<u8>,
+    /// Our terminal, if that is where it goes.
+    playing: Option<Playing>,
 }
 
 /// A session in its own time, or faster.
@@ -221,6 +224,7 @@ impl Printer {
             open_stdout: false,
             open_stderr: false,
             out: Vec::new(),
+            playing: Playing::begin(),
         })
     }
 
@@ -259,6 +263,7 @@ impl Printer {
             let open = self.open_stderr;
             self.open_stderr = !entry.eol;
             let line = self.line(entry, open);
+            self.watch(&line);
             // In the order of arrival, as far as two streams have one.
             self.write()?;
             output::bytes_to_stderr(&line)?;
@@ -287,9 +292,15 @@ impl Printer {
     fn write(&mut self) -> Result<()> {
         let out = std::mem::take(&mut self.out);
         if out.is_empty() {
-            Ok(())
-        } else {
-            output::bytes(&out)
+            return Ok(());
+        }
+        self.watch(&out);
+        output::bytes(&out)
+    }
+
+    fn watch(&self, bytes: &[u8]) {
+        if let Some(playing) = &self.playing {
+            playing.watch(bytes);
         }
     }
 

@@ -29,6 +29,7 @@ mod man;
 mod man_page;
 mod output;
 mod parse;
+mod playing;
 mod progress;
 mod run;
 mod select;

@@ -76,7 +76,7 @@ pub(super) fn warning(text: &str) {
 
 /// Writes a line to stderr. If that fails there is nobody to tell.
 fn line(text: &str) {
-    let end = match RAW.load(Ordering::Relaxed) {
+    let end = match is_raw() {
         // Nobody else sends the cursor back, and it may be anywhere.
         true => "\r\n",
         false => "\n",
@@ -98,6 +98,10 @@ static RAW: AtomicBool = AtomicBool::new(false);
 /// Notes whether a workload has the terminal.
 pub(super) fn set_raw(raw: bool) {
     RAW.store(raw, Ordering::Relaxed);
+}
+
+pub(super) fn is_raw() -> bool {
+    RAW.load(Ordering::Relaxed)
 }
 
 /// An error as JSON, on one line.

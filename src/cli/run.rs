@@ -105,6 +105,12 @@ fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
     if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Ok(());
     }
+    let shows = rustix::termios::isatty(rustix::stdio::stdout());
+    if !args.has(&flags::INTERACTIVE) && (plan.background || args.has(&flags::JSON) || !shows) {
+        // A file alone wants it, and the call is for something else.
+        plan.interactive = false;
+        return Ok(());
+    }
     for (flag, given) in [
         ("--background", plan.background),
         ("--json", args.has(&flags::JSON)),
@@ -173,7 +179,8 @@ fn request(args: &Args, background: bool) -> Result<Request> {
         memory: text(&flags::MEMORY)?,
         cpus: text(&flags::CPUS)?,
         interactive: args.has(&flags::INTERACTIVE),
-        background: (args.has(&flags::BACKGROUND) || background) && !args.has(&flags::FOLLOW),
+        background: args.has(&flags::BACKGROUND)
+            || (background && !args.has(&flags::FOLLOW) && !args.has(&flags::INTERACTIVE)),
         keep: args.has(&flags::KEEP),
         rebuild: args.has(&flags::REBUILD),
     })
@@ -233,6 +240,13 @@ impl Workload for RunOnTerminal {
         self.link.tell(FromClient::Size(size));
     }
 
+    fn has_terminal(&self, has: bool) {
+        self.link.tell(match has {
+            true => FromClient::Announced,
+            false => FromClient::Restored,
+        });
+    }
+
     fn end(&self, at_once: bool) {
         lock(&self.target).end(at_once);
     }
@@ -251,7 +265,7 @@ struct Client<'a> {
     output_closed: bool,
     /// Our terminal, if the workload is to have it; then, while it has it.
     terminal: Option<Interactive>,
-    session: Option<(Session, Link)>,
+    session: Option<Session>,
 }
 
 impl<'a> Client<'a> {
@@ -393,21 +407,18 @@ impl<'a> Client<'a> {
 
     /// The terminal is the workload's, if it is to have it.
     fn begin_session(&mut self, link: Link) {
-        let Some(terminal) = self.terminal.take() else {
-            return;
-        };
-        let workload = RunOnTerminal {
-            link: link.clone(),
-            target: Arc::clone(&self.target),
-        };
-        self.session = Some((terminal.begin(Arc::new(workload)), link));
+        let target = Arc::clone(&self.target);
+        let workload = Arc::new(RunOnTerminal { link, target });
+        self.session = self
+            .terminal
+            .take()
+            .map(|terminal| terminal.begin(workload));
     }
 
     /// The terminal is ours again.
     fn end_session(&mut self) {
-        if let Some((session, link)) = self.session.take() {
+        if let Some(session) = self.session.take() {
             session.end();
-            link.tell(FromClient::Restored);
         }
     }
 

@@ -45,6 +45,9 @@ pub(crate) trait Watched: Send + Sync {
     /// Something that people should know.
     fn notice(&self, text: &str);
 
+    /// The client that carried its output is gone, and the container is not.
+    fn is_detached(self: Arc<Self>) {}
+
     /// Something that only who looks into a run wants to know.
     fn diary(&self, text: &str);
 }

@@ -173,6 +173,7 @@ impl Watch {
             return self.lose_touch(&end);
         }
         self.detached = true;
+        Arc::clone(&self.watched).is_detached();
         if let Some(why) = end.error() {
             self.note_break(&why);
         }

@@ -57,8 +57,8 @@ impl Link {
 pub(crate) struct Streams {
     /// What it is to read, if anything.
     pub(crate) stdin: Option<OwnedFd>,
-    /// The terminal that it is to have, through [`Streams::stdin`] and [`Output::To`].
-    pub(crate) terminal: Option<OwnedFd>,
+    /// The terminal that it is to have, its keys and its screen, through [`Streams::stdin`] and [`Output::To`].
+    pub(crate) terminal: Option<[OwnedFd; 2]>,
     pub(crate) output: Output,
 }
 
@@ -90,8 +90,11 @@ pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Conne
     let supervisor = command.spawn().map_err(|error| failed(&error))?;
     // Our copy of their end goes with the command.
     drop(command);
-    let fds = [&streams.stdin, &streams.terminal];
-    let fds: Vec<_> = fds.into_iter().flatten().map(AsFd::as_fd).collect();
+    let fds = streams
+        .stdin
+        .iter()
+        .chain(streams.terminal.iter().flatten());
+    let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
     protocol::send_fds(&ours, &fds).map_err(|error| failed(&error))?;
     protocol::send(&ours, &Start::new(plan, stream)).map_err(|error| failed(&error))?;
     let reader = BufReader::new(ours.try_clone().map_err(|error| failed(&error))?);

@@ -25,6 +25,9 @@ use crate::term::pty::Size;
 /// How long to leave a command alone that could not be ended.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a command has to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// How long to look for a command that is to end, or is to be killed.
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_secs(2);
@@ -131,13 +134,27 @@ impl Target {
             let found = self.runtime.kill_exec(&self.handle, &self.marker, signal);
             // It may not have begun yet, or take its time.
             if found.is_ok() && !at_once {
-                return;
+                return self.end_later(asked);
             }
             if Instant::now() >= deadline {
                 return self.capture.detach();
             }
             std::thread::sleep(AGAIN);
         }
+    }
+}
+
+impl Target {
+    /// Kills it, if it does not end by itself.
+    fn end_later(&self, asked: &Asked) {
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if asked.over.load(Ordering::Acquire) || asked.times.load(Ordering::Acquire) > 1 {
+                return;
+            }
+            std::thread::sleep(AGAIN);
+        }
+        self.end(asked, true);
     }
 }
 

@@ -68,11 +68,11 @@ impl Start {
 /// What a client tells later: one byte each, the size of a terminal behind [`FromClient::Size`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FromClient {
-    /// The run is announced, and its output may flow.
+    /// The run is announced, its output may flow, and its workload has the terminal, if it is to have it.
     Announced,
     /// The terminal has another size now.
     Size(Size),
-    /// The terminal is as it was before.
+    /// The terminal is as it was before, for now or for good.
     Restored,
 }
 
@@ -193,7 +193,7 @@ pub(super) fn receive<T: json::Read>(reader: &mut BufReader<UnixStream>) -> io::
 
 /// Hands over at most two descriptors.
 pub(super) fn send_fds(stream: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(fds));
@@ -209,7 +209,7 @@ pub(super) fn send_fds(stream: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Resul
 
 /// Takes the descriptors that were handed over.
 pub(super) fn receive_fds(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let received = recvmsg(

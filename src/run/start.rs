@@ -40,9 +40,9 @@ fn serve() -> io::Result<()> {
     let client = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let mut fds = protocol::receive_fds(&client)?.into_iter();
-    let (stdin, terminal) = (fds.next(), fds.next());
+    let (stdin, terminal) = (fds.next(), fds.next().zip(fds.next()));
     // Before the client changes it.
-    let terminal = terminal.and_then(|terminal| Terminal::new(&terminal).ok());
+    let terminal = terminal.and_then(|(keys, screen)| Terminal::new(&keys, &screen).ok());
     let mut reader = BufReader::new(client.try_clone()?);
     let Some(order) = protocol::receive::<Start>(&mut reader)? else {
         return Ok(());
@@ -194,12 +194,12 @@ fn listen(
         supervisor.capture.close_gate();
         supervisor.capture.drop_outlets();
         let Some(terminal) = terminal else { return };
-        if !is_restored {
-            terminal.restore_for_another();
-        }
-        // Nobody types any more.
+        // Nobody types any more. That comes first: the terminal may take nothing.
         if !supervisor.exit.wait(Some(Instant::now())) {
             supervisor.end(Reason::UserStop, Asked::now());
+        }
+        if !is_restored {
+            terminal.restore_for_another();
         }
     });
 }

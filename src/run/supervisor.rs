@@ -332,6 +332,13 @@ impl Watched for Supervisor {
         self.has_started(started_at);
     }
 
+    fn is_detached(self: Arc<Self>) {
+        if self.typing.get().is_some() && !self.exit.wait(Some(Instant::now())) {
+            self.notice("the workload's terminal is gone, and so it is stopped");
+            self.end(Reason::UserStop, Asked::now());
+        }
+    }
+
     fn notice(&self, text: &str) {
         self.run().diary(text);
         self.tell(&ToClient::Notice {

@@ -3,6 +3,8 @@
 //! Pure: bytes in, bytes and commands out. However the bytes are split, the result is the same; none is
 //! swallowed but those of an escape that was obeyed.
 
+use std::time::Duration;
+
 /// What comes of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Typed {
@@ -48,6 +50,15 @@ impl Prefix {
 /// A longer sequence is no key.
 const LONGEST: usize = 48;
 
+/// How long the rest of what may be a key by itself is waited for: less than a person feels. Nothing else
+/// is, so the rest of that comes, however slow the line is.
+const KEY: Duration = Duration::from_millis(20);
+const SEQUENCE: Duration = Duration::from_millis(500);
+
+/// The marks of a paste.
+const PASTE: [u8; 6] = *b"\x1b[200~";
+const PASTE_END: [u8; 6] = *b"\x1b[201~";
+
 /// Finds escapes in the input.
 #[derive(Debug)]
 pub(crate) struct Escapes {
@@ -56,6 +67,8 @@ pub(crate) struct Escapes {
     sequence: Vec<u8>,
     /// The prefix as it came, and what came after it that is no key.
     pending: Vec<u8>,
+    /// The last bytes, in which marks are found however they were split, and whatever was passed on of them.
+    recent: [u8; 6],
     in_paste: bool,
 }
 
@@ -78,6 +91,7 @@ impl Escapes {
             prefix,
             sequence: Vec::new(),
             pending: Vec::new(),
+            recent: [0; 6],
             in_paste: false,
         }
     }
@@ -91,9 +105,13 @@ impl Escapes {
         out
     }
 
-    /// Whether the beginning of a sequence is held back, which may be a key by itself.
-    pub(crate) fn is_holding(&self) -> bool {
-        !self.sequence.is_empty()
+    /// How long the rest of a sequence may take whose beginning is held back; `None`: none is.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match self.sequence[..] {
+            [] => None,
+            [0x1b] | [0x1b, b'['] => Some(KEY),
+            _ => Some(SEQUENCE),
+        }
     }
 
     /// Nothing came after it in time: then it is one.
@@ -110,6 +128,13 @@ impl Escapes {
         let Some(prefix) = self.prefix else {
             return pass(out, &[byte]);
         };
+        self.recent.rotate_left(1);
+        self.recent[5] = byte;
+        match self.recent {
+            PASTE => self.in_paste = true,
+            PASTE_END => self.in_paste = false,
+            _ => {}
+        }
         self.sequence.push(byte);
         match self.sequence[..] {
             [0x1b] | [0x1b, b'['] => {}
@@ -139,17 +164,15 @@ impl Escapes {
         }
     }
 
-    /// What a control sequence means. Notes where a paste begins and ends.
-    fn meaning(&mut self, sequence: &[u8], prefix: Prefix) -> Key {
-        match sequence {
-            b"\x1b[200~" => self.in_paste = true,
-            b"\x1b[201~" => self.in_paste = false,
-            [0x1b, b'[', parameters @ .., b'u'] if !self.in_paste => {
-                return of_kitty(parameters, prefix).unwrap_or(Key::Other);
-            }
-            _ => {}
-        }
-        Key::Other
+    /// What a control sequence means.
+    fn meaning(&self, sequence: &[u8], prefix: Prefix) -> Key {
+        let key = match sequence {
+            _ if self.in_paste => None,
+            [0x1b, b'[', parameters @ .., b'u'] => of_kitty(parameters, prefix),
+            [0x1b, b'[', b'2', b'7', b';', parameters @ .., b'~'] => of_xterm(parameters, prefix),
+            _ => None,
+        };
+        key.unwrap_or(Key::Other)
     }
 
     fn key(&mut self, key: Key, bytes: Vec<u8>, out: &mut Vec<Typed>) {
@@ -203,28 +226,49 @@ fn of_kitty(parameters: &[u8], prefix: Prefix) -> Option<Key> {
         Some(text) => text.parse::<u32>().ok(),
     };
     let mut codes = fields.next()?.split(':');
-    let code = number(codes.next())?;
+    let (code, shifted) = (number(codes.next())?, codes.next());
     let mut second = fields.next().unwrap_or_default().split(':');
     let (modifiers, event) = (number(second.next())?, number(second.next())?);
     // Caps lock and num lock change nothing here.
     let held = modifiers.checked_sub(1)? & 0b11_1111;
-    let (shift, ctrl) = (0b1, 0b100);
     let is_modifier = (57_358..=57_360).contains(&code) || (57_441..=57_454).contains(&code);
     if is_modifier || event == 3 {
         return Some(Key::Nothing);
     }
-    if code == u32::from(prefix.0) && held == ctrl {
-        return Some(if event == 2 {
-            Key::Nothing
-        } else {
-            Key::Prefix
-        });
+    // Where the character needs Shift, as on some keyboards, that is no part of it.
+    let (code, held) = match shifted.and_then(|text| text.parse().ok()) {
+        Some(shifted) if held & SHIFT != 0 => (shifted, held & !SHIFT),
+        _ => (code, held),
+    };
+    match pressed(code, held, prefix)? {
+        Key::Prefix if event == 2 => Some(Key::Nothing),
+        key => Some(key),
+    }
+}
+
+/// A key as xterm sends it where modifyOtherKeys is on: `CSI 27;MODIFIERS;CODE~`.
+/// (invisible-island.net/xterm/modified-keys.html)
+fn of_xterm(parameters: &[u8], prefix: Prefix) -> Option<Key> {
+    let text = std::str::from_utf8(parameters).ok()?;
+    let (modifiers, code) = text.split_once(';')?;
+    let held = modifiers.parse::<u32>().ok()?.checked_sub(1)?;
+    pressed(code.parse().ok()?, held, prefix)
+}
+
+/// The modifiers, as both protocols number them.
+const SHIFT: u32 = 0b1;
+const CTRL: u32 = 0b100;
+
+/// What a key means that was pressed.
+fn pressed(code: u32, held: u32, prefix: Prefix) -> Option<Key> {
+    if code == u32::from(prefix.0) && held == CTRL {
+        return Some(Key::Prefix);
     }
     Some(match (char::from_u32(code)?, held) {
         ('k', 0) => Key::Stop,
-        ('k', held) | ('K', held) if held == shift || held == 0 => Key::Kill,
-        ('?', held) if held & ctrl == 0 => Key::Help,
-        ('/', held) if held == shift => Key::Help,
+        ('k', held) | ('K', held) if held == SHIFT || held == 0 => Key::Kill,
+        ('?', held) if held & CTRL == 0 => Key::Help,
+        ('/', SHIFT) => Key::Help,
         _ => Key::Other,
     })
 }
@@ -309,6 +353,40 @@ mod tests {
         assert_eq!(typed(paste), [bytes(paste)]);
         let after = [&paste[..], b"\x1fk"].concat();
         assert_eq!(typed(&after), [bytes(paste), Typed::Stop]);
+    }
+
+    /// Whatever was passed on because its rest was late: nothing is lost, and no paste goes on for ever.
+    #[test]
+    fn pauses_lose_nothing() {
+        for at in 0..40 {
+            let input = b"\x1b[200~abc\x1b[201~\x1b[A\x1b[47;5:1u\x1b[1;5C\x1b[201~\x1fk";
+            let at = at.min(input.len() - 2);
+            let mut escapes = Escapes::new(Some(Prefix::default()));
+            let mut out = escapes.take(&input[..at]);
+            out.extend(escapes.let_go());
+            out.extend(escapes.take(&input[at..]));
+            assert_eq!(out.last(), Some(&Typed::Stop), "{at}: {out:?}");
+            let passed: usize = out
+                .iter()
+                .map(|typed| match typed {
+                    Typed::Bytes(bytes) => bytes.len(),
+                    _ => 0,
+                })
+                .sum();
+            assert_eq!(passed, input.len() - 2, "{at}: {out:?}");
+        }
+    }
+
+    #[test]
+    fn other_forms_of_the_escape() {
+        for input in [
+            &b"\x1b[27;5;47~k"[..],
+            b"\x1b[55:47;6uk",
+            b"\x1b[27;5;47~\x1b[107u",
+        ] {
+            assert_eq!(typed(input), [Typed::Stop], "{input:?}");
+        }
+        assert_eq!(typed(b"\x1b[27;5;46~k"), [bytes(b"\x1b[27;5;46~k")]);
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub(crate) use text::{age, harmless, harmless_json, plain};
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// The width of the terminal behind `stream` in columns; `None` if it is not a terminal.
@@ -43,4 +44,25 @@ pub(crate) fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The most that a terminal takes without blocking when it says that it is ready (Linux: WAKEUP_CHARS).
+const STEP: usize = 128;
+
+/// Writes all of it to a terminal, unless that takes nothing for too long.
+pub(crate) fn write_within(fd: impl AsFd, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
+    for step in bytes.chunks(STEP) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !is_ready(&fd, PollFlags::OUT, left) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        write_all(&fd, step)?;
+    }
+    Ok(())
+}
+
+fn is_ready(fd: impl AsFd, what: PollFlags, patience: Duration) -> bool {
+    let timeout = Timespec::try_from(patience).ok();
+    poll(&mut [PollFd::new(&fd, what)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }

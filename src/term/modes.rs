@@ -18,7 +18,7 @@ const ON: [u16; 2] = [25, 7];
 const SCREENS: [u16; 3] = [47, 1047, 1049];
 
 /// More levels of keyboard flags than any terminal keeps.
-const DEEPEST: u32 = 64;
+const DEEPEST: usize = 64;
 
 /// A longer sequence sets no mode.
 const LONGEST: usize = 64;
@@ -31,16 +31,69 @@ pub(crate) struct Modes {
     changed: BTreeSet<u16>,
     /// Which of [`SCREENS`] is on.
     alternate: Option<u16>,
-    /// The depths of the stacks of keyboard flags, on the main and on the alternate screen.
-    keyboard: [u32; 2],
-    /// Whether flags were set without a push.
-    keyboard_set: [bool; 2],
-    region: bool,
+    /// The flags of the keyboard, on the main and on the alternate screen.
+    keyboard: [Keyboard; 2],
+    /// Parameters of what was set: the scroll region, other keys, the shape of the cursor.
+    region: Vec<u8>,
+    other_keys: Vec<u8>,
+    cursor_shape: Vec<u8>,
     keypad: bool,
-    other_keys: bool,
-    cursor_shape: bool,
     charset: bool,
+    shifted_out: bool,
+    attributes: bool,
     insert: bool,
+}
+
+/// Flags of the kitty keyboard protocol: those at the bottom, and the stack on top of them.
+#[derive(Clone, Debug, Default)]
+struct Keyboard {
+    bottom: u16,
+    stack: Vec<u16>,
+}
+
+impl Keyboard {
+    fn push(&mut self, flags: u16) {
+        if self.stack.len() < DEEPEST {
+            self.stack.push(flags);
+        }
+    }
+
+    fn pop(&mut self, count: u16) {
+        let left = self.stack.len().saturating_sub(count.into());
+        self.stack.truncate(left);
+    }
+
+    /// `how`: 1 sets exactly these, 2 these too, 3 all but these.
+    fn set(&mut self, flags: u16, how: u16) {
+        let now = self.stack.last_mut().unwrap_or(&mut self.bottom);
+        *now = match how {
+            2 => *now | flags,
+            3 => *now & !flags,
+            _ => flags,
+        };
+    }
+
+    fn restoring(&self) -> String {
+        let mut text = String::new();
+        if !self.stack.is_empty() {
+            text.push_str(&format!("\x1b[<{}u", self.stack.len()));
+        }
+        if self.bottom != 0 {
+            text.push_str("\x1b[=0u");
+        }
+        text
+    }
+
+    fn setting(&self) -> String {
+        let mut text = String::new();
+        if self.bottom != 0 {
+            text.push_str(&format!("\x1b[={}u", self.bottom));
+        }
+        for flags in &self.stack {
+            text.push_str(&format!("\x1b[>{flags}u"));
+        }
+        text
+    }
 }
 
 impl Modes {
@@ -56,6 +109,8 @@ impl Modes {
                     let sequence = std::mem::take(&mut self.sequence);
                     self.obey(&sequence);
                 }
+            } else if matches!(byte, 0x0e | 0x0f) {
+                self.shifted_out = *byte == 0x0e;
             }
         }
     }
@@ -65,7 +120,7 @@ impl Modes {
             // A reset of everything, hard or soft.
             b"\x1bc" => *self = Modes::default(),
             b"\x1b[!p" => {
-                let (alternate, keyboard) = (self.alternate, self.keyboard);
+                let (alternate, keyboard) = (self.alternate, std::mem::take(&mut self.keyboard));
                 *self = Modes {
                     alternate,
                     keyboard,
@@ -80,33 +135,35 @@ impl Modes {
             b"\x1b[4l" => self.insert = false,
             [0x1b, b'[', b'?', modes @ .., b'h'] => self.set(modes, true),
             [0x1b, b'[', b'?', modes @ .., b'l'] => self.set(modes, false),
-            [0x1b, b'[', b'>', ..] if sequence.ends_with(b"u") => {
-                let depth = self.depth();
-                *depth = (*depth + 1).min(DEEPEST);
+            [0x1b, b'[', b'>', flags @ .., b'u'] => {
+                let flags = numbers(flags).next().unwrap_or(0);
+                self.keyboard().push(flags);
             }
             [0x1b, b'[', b'<', count @ .., b'u'] => {
                 let count = numbers(count).next().unwrap_or(1);
-                let depth = self.depth();
-                *depth = depth.saturating_sub(count.into());
+                self.keyboard().pop(count);
             }
-            [0x1b, b'[', b'=', ..] if sequence.ends_with(b"u") => {
-                let screen = usize::from(self.alternate.is_some());
-                self.keyboard_set[screen] = true;
+            [0x1b, b'[', b'=', flags @ .., b'u'] => {
+                let mut numbers = numbers(flags);
+                let (flags, how) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1));
+                self.keyboard().set(flags, how);
             }
-            [0x1b, b'[', b'>', b'4', rest @ .., b'm'] => {
-                self.other_keys = numbers(rest).any(|number| number > 0);
-            }
+            [0x1b, b'[', b'>', b'4', rest @ .., b'm'] => self.other_keys = unless_zero(rest),
             [0x1b, b'[', region @ .., b'r'] if !region.starts_with(b"?") => {
-                self.region = !region.is_empty();
+                self.region = region.to_vec();
             }
-            [0x1b, b'[', shape @ .., b' ', b'q'] => {
-                self.cursor_shape = numbers(shape).any(|number| number > 0);
+            [0x1b, b'[', shape @ .., b' ', b'q'] => self.cursor_shape = unless_zero(shape),
+            [0x1b, b'[', colours @ .., b'm'] if colours.iter().all(is_number) => {
+                // The last one counts: 0 switches off all before it.
+                let last = colours.rsplit(|byte| *byte == b';').next();
+                self.attributes = last.is_some_and(|last| last.iter().any(|digit| *digit != b'0'));
             }
             _ => {}
         }
     }
 
-    fn depth(&mut self) -> &mut u32 {
+    /// That of the screen which is shown.
+    fn keyboard(&mut self) -> &mut Keyboard {
         &mut self.keyboard[usize::from(self.alternate.is_some())]
     }
 
@@ -129,20 +186,22 @@ impl Modes {
             let letter = if ON.contains(mode) { 'h' } else { 'l' };
             text.push_str(&format!("\x1b[?{mode}{letter}"));
         }
-        self.restore_keyboard(&mut text, 1);
-        if self.region {
+        text.push_str(&self.keyboard[1].restoring());
+        if !self.region.is_empty() {
             // This also moves the cursor, which is to stay.
             text.push_str("\x1b7\x1b[r\x1b8");
         }
         if let Some(mode) = self.alternate {
             text.push_str(&format!("\x1b[?{mode}l"));
         }
-        self.restore_keyboard(&mut text, 0);
+        text.push_str(&self.keyboard[0].restoring());
         for (on, off) in [
             (self.keypad, "\x1b>"),
-            (self.other_keys, "\x1b[>4;0m"),
-            (self.cursor_shape, "\x1b[0 q"),
+            (!self.other_keys.is_empty(), "\x1b[>4;0m"),
+            (!self.cursor_shape.is_empty(), "\x1b[0 q"),
             (self.charset, "\x1b(B"),
+            (self.shifted_out, "\x0f"),
+            (self.attributes, "\x1b[0m"),
             (self.insert, "\x1b[4l"),
         ] {
             if on {
@@ -154,15 +213,20 @@ impl Modes {
 
     /// What switches on again what is on.
     pub(crate) fn setting(&self) -> String {
-        let mut text = String::new();
-        for _ in 0..self.keyboard[0] {
-            text.push_str("\x1b[>1u");
-        }
+        let mut text = self.keyboard[0].setting();
         if let Some(mode) = self.alternate {
             text.push_str(&format!("\x1b[?{mode}h"));
         }
-        for _ in 0..self.keyboard[1] {
-            text.push_str("\x1b[>1u");
+        text.push_str(&self.keyboard[1].setting());
+        for (before, parameters, after) in [
+            ("\x1b7\x1b[", &self.region, "r\x1b8"),
+            ("\x1b[>4", &self.other_keys, "m"),
+            ("\x1b[", &self.cursor_shape, " q"),
+        ] {
+            if !parameters.is_empty() {
+                let parameters = String::from_utf8_lossy(parameters);
+                text.push_str(&format!("{before}{parameters}{after}"));
+            }
         }
         for mode in &self.changed {
             let letter = if ON.contains(mode) { 'l' } else { 'h' };
@@ -173,15 +237,18 @@ impl Modes {
         }
         text
     }
+}
 
-    fn restore_keyboard(&self, text: &mut String, screen: usize) {
-        if self.keyboard[screen] > 0 {
-            text.push_str(&format!("\x1b[<{}u", self.keyboard[screen]));
-        }
-        if self.keyboard_set[screen] {
-            text.push_str("\x1b[=0u");
-        }
+/// The parameters, unless they say that it is off.
+fn unless_zero(parameters: &[u8]) -> Vec<u8> {
+    match numbers(parameters).any(|number| number > 0) {
+        true => parameters.to_vec(),
+        false => Vec::new(),
     }
+}
+
+fn is_number(byte: &u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b';' | b':')
 }
 
 /// Whether a sequence that began with an escape has come to its end.
@@ -230,6 +297,16 @@ mod tests {
         }
     }
 
+    /// For a workload that was suspended: what it had, with its parameters.
+    #[test]
+    fn what_was_on_is_switched_on_again() {
+        let all =
+            "\x1b[=2u\x1b[>31u\x1b[?1049h\x1b[>5u\x1b7\x1b[2;10r\x1b8\x1b[>4;2m\x1b[5 q\x1b[?1002h";
+        let mut modes = Modes::default();
+        modes.watch(all.as_bytes());
+        assert_eq!(modes.setting(), all);
+    }
+
     #[test]
     fn what_was_left_on_is_switched_off() {
         for (output, expected) in [
@@ -240,6 +317,9 @@ mod tests {
             (b"\x1b[?2004h\x1b[?1h\x1b=", "\x1b[?1l\x1b[?2004l\x1b>"),
             (b"\x1b[>1u\x1b[>3u", "\x1b[<2u"),
             (b"\x1b[=5u", "\x1b[=0u"),
+            (b"\x1b[=5u\x1b[=5;3u", ""),
+            (b"\x1b[1;41mred", "\x1b[0m"),
+            (b"\x0elines", "\x0f"),
             (b"\x1b[2;10r", "\x1b7\x1b[r\x1b8"),
             (b"\x1b[>4;2m", "\x1b[>4;0m"),
             (b"\x1b[5 q", "\x1b[0 q"),

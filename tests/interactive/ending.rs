@@ -180,3 +180,103 @@ pub(crate) fn what_excludes_a_terminal(moat: &Moat) {
     assert_eq!(screen.end().code(), Some(2), "{:?}", screen.text());
     screen.wait("-i needs a terminal on stdout, too");
 }
+
+pub(crate) fn a_window_that_is_closed(moat: &Moat) {
+    let mut screen = start_full_screen(moat);
+    screen.close();
+    screen.end();
+    ended(moat, "stopped", "user-stop");
+}
+
+/// A workload that prints without end, on a terminal that shows nothing any more.
+fn start_unread(moat: &Moat) -> Screen {
+    let screen = start(moat, &["sh", "-c", &format!("{MODES}; echo up; exec yes")]);
+    screen.wait("up");
+    screen.pause(true);
+    // Until nothing moves: every buffer on the way is full.
+    let log = moat.run_dir(&moat.only_id()).join("logs.jsonl");
+    let size = || std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    until("it is held back", || {
+        let before = size();
+        std::thread::sleep(Duration::from_millis(300));
+        size() == before
+    });
+    screen
+}
+
+pub(crate) fn stopped_while_nothing_is_shown(moat: &Moat) {
+    let mut screen = start_unread(moat);
+    screen.press(b"\x1f?");
+    screen.signal(Signal::TERM);
+    moat.wait_state(&moat.only_id(), "stopped");
+    screen.pause(false);
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
+}
+
+pub(crate) fn killed_while_nothing_is_shown(moat: &Moat) {
+    let mut screen = start_unread(moat);
+    screen.signal(Signal::KILL);
+    screen.end();
+    ended(moat, "stopped", "user-stop");
+    screen.pause(false);
+    screen.assert_sane();
+}
+
+/// A shell that takes its terminal again keeps what it sets.
+pub(crate) fn killed_under_a_shell(moat: &Moat) {
+    let run = call(moat, &["sh", "-c", "echo pid up; exec cat"]).command();
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["--norc", "--noprofile", "-i"]);
+    for (name, value) in run.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    shell.env("PS1", "shell> ").current_dir(moat.workspace());
+    let words = std::iter::once(run.get_program()).chain(run.get_args());
+    let words: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut screen = Screen::start(&shell);
+    for round in 0..3 {
+        until("the shell is there", || {
+            screen.text().matches("shell> ").count() > round * 2
+        });
+        screen.press(format!("{}\r", words.join(" ")).as_bytes());
+        until("it runs", || {
+            screen.text().matches("pid up\r\n").count() > round
+        });
+        let child = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", screen.pid()));
+        let child: i32 = child.expect("children").trim().parse().expect("one child");
+        kill_process(Pid::from_raw(child).expect("a pid"), Signal::KILL).expect("it is there");
+        until("it is cleaned up", || {
+            moat.leftovers()
+                .iter()
+                .all(|left| !left.contains("supervise"))
+        });
+        screen.press(b"\r");
+        until("the shell goes on", || {
+            screen.text().matches("shell> ").count() > round * 2 + 1
+        });
+        assert!(!screen.gives_lines(), "round {round}");
+    }
+    screen.press(b"exit 0\r");
+    screen.end();
+}
+
+/// Somebody who stopped it without a word may have changed the terminal.
+pub(crate) fn raw_again_after_a_pause(moat: &Moat) {
+    let mut screen = start_full_screen(moat);
+    screen.signal(Signal::STOP);
+    until("it sleeps", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    });
+    screen.make_sane();
+    screen.signal(Signal::CONT);
+    until("it is raw again", || !screen.is_sane());
+    screen.press(b"\x1fk");
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
+}

@@ -2,7 +2,7 @@
 
 use crate::harness::{Call, Moat, until};
 use crate::screen::Screen;
-use crate::{MODES, assert_brought_back};
+use crate::{MODES, assert_brought_back, ended, start_full_screen};
 
 /// A run that goes on until it is told, and its id.
 fn beside(moat: &Moat) -> String {
@@ -29,8 +29,10 @@ pub(crate) fn a_shell_in_a_run(moat: &Moat) {
             std::thread::sleep(std::time::Duration::from_millis(50));
             screen.text().contains("30 90\r\nxterm-256color")
         });
-        screen.resize(20, 70);
         until("it has the new size", || {
+            // Docker's client misses one that comes before it listens.
+            screen.resize(20, 71);
+            screen.resize(20, 70);
             screen.press(b"stty size\r");
             std::thread::sleep(std::time::Duration::from_millis(50));
             screen.text().contains("20 70")
@@ -91,4 +93,33 @@ pub(crate) fn what_cannot_be_started(moat: &Moat) {
         .stdin("12345");
     assert_eq!(done.any_stdout().success().stdout_text().trim(), "5");
     end(moat, &id);
+}
+
+pub(crate) fn what_ignores_its_end(moat: &Moat) {
+    let id = beside(moat);
+    let script = "trap '' HUP TERM; echo up; while :; do sleep 1; done";
+    let mut screen = Screen::start(&call(moat, &id, "-it", script).command());
+    screen.wait("up");
+    screen.press(b"\x1fk");
+    screen.wait("kill it at once");
+    assert_eq!(screen.end().code(), Some(137), "{:?}", screen.text());
+    screen.assert_sane();
+    end(moat, &id);
+}
+
+/// Without it nobody has the workload's terminal: the run is stopped, and that is said.
+pub(crate) fn the_client_of_the_engine_is_killed(moat: &Moat) {
+    let mut screen = start_full_screen(moat);
+    let id = moat.only_id();
+    let clients = std::process::Command::new("pgrep")
+        .args(["-f", &format!("^docker start --attach.*{id}")])
+        .output()
+        .expect("pgrep");
+    let pid = String::from_utf8_lossy(&clients.stdout).trim().parse().ok();
+    let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    screen.wait("the workload's terminal is gone");
+    screen.end();
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "user-stop");
 }

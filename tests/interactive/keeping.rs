@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::Moat;
 use crate::screen::Screen;
-use crate::{call, ended, start};
+use crate::{MODES, assert_brought_back, call, ended, start};
 
 pub(crate) fn what_was_shown_is_in_the_log(moat: &Moat) {
     let script =
@@ -88,4 +88,27 @@ pub(crate) fn what_is_typed_is_not_kept(moat: &Moat) {
         .output()
         .expect("grep");
     assert!(found.stdout.is_empty(), "{found:?}");
+}
+
+/// A log that is shown on a terminal does to it what the session did, and brings it back as that did.
+pub(crate) fn a_log_leaves_nothing_on(moat: &Moat) {
+    let mut screen = start(moat, &["sh", "-c", &format!("{MODES}; echo up")]);
+    assert_eq!(screen.end().code(), Some(0));
+    for flags in [&["logs"][..], &["logs", "-n", "5"], &["logs", "--replay"]] {
+        screen.again(&moat.args(flags).command());
+        assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
+        assert_brought_back(&screen);
+    }
+    ended(moat, "stopped", "exited");
+    // Also of one that is followed, when that is interrupted.
+    let id = moat.background(&format!("{MODES}; echo up; exec sleep 1000"));
+    screen.again(&moat.args(["logs", "-f", &id]).command());
+    screen.wait("up");
+    screen.signal(rustix::process::Signal::INT);
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&screen.end()),
+        Some(2)
+    );
+    assert_brought_back(&screen);
+    moat.args(["kill", &id]).any_stdout().any_stderr().success();
 }

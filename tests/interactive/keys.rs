@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{IMAGE, Moat, until};
 use crate::screen::Screen;
-use crate::{SIZE, call, ended, start};
+use crate::{MODES, SIZE, assert_brought_back, call, ended, start};
 
 pub(crate) fn a_shell_feels_as_if_it_ran_here(moat: &Moat) {
     let mut screen = start(moat, &["sh"]);
@@ -183,4 +183,45 @@ pub(crate) fn a_terminal_that_does_not_know_its_size(moat: &Moat) {
     screen.again(&call(moat, &["sh", "-c", SIZE]).command());
     assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
     screen.wait("24 80");
+}
+
+/// `< /dev/tty`, as scripts have it, is for reading alone.
+pub(crate) fn keys_from_another_descriptor(moat: &Moat) {
+    let script = format!("{MODES}; echo up; read x; echo got $x");
+    let run = call(moat, &["sh", "-c", &script]).command();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" < /dev/tty"]);
+    command.arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.current_dir(moat.workspace());
+    let mut screen = Screen::start(&command);
+    screen.wait("up");
+    screen.press(b"it\r");
+    screen.wait("got it");
+    assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
+    assert_brought_back(&screen);
+    ended(moat, "stopped", "exited");
+}
+
+/// `interactive: true` is for those who have a terminal, and for no other kind of call.
+pub(crate) fn what_a_file_wants_gives_way(moat: &Moat) {
+    let mut yaml = "interactive: true\ncommand: [sh, -c, 'cat; echo done']\n".to_owned();
+    if moat.has_images() {
+        yaml += &format!("base_image: {IMAGE}\n");
+    }
+    moat.write("moat.yaml", yaml);
+    for flags in [&["run", "--json"][..], &["run", "-b"]] {
+        let mut screen = Screen::start(&moat.args(flags).command());
+        assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
+        screen.assert_sane();
+    }
+    // Who asks for a terminal means now, whatever is usual.
+    moat.config("run: {background: true}\n");
+    let mut screen = start(moat, &["sh", "-c", "read x; echo got $x"]);
+    screen.wait("Started ");
+    screen.press(b"it\r");
+    screen.wait("got it");
+    assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
 }

@@ -54,6 +54,7 @@ macro_rules! scenarios {
             use super::Runtime;
             tests_on!(Runtime::Docker; exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
+                what_ignores_its_end the_client_of_the_engine_is_killed
             });
         }
         mod apple_1_2_exec {
@@ -75,19 +76,22 @@ fn on(runtime: Runtime, scenario: fn(&Moat)) {
 scenarios! {
     keys {
         a_shell_feels_as_if_it_ran_here a_paste_of_a_megabyte_is_whole jobs_of_a_shell
-        a_size_is_seen_soon as_moat_yaml_wants_it a_terminal_that_does_not_know_its_size
+        a_size_is_seen_soon as_moat_yaml_wants_it what_a_file_wants_gives_way
+        keys_from_another_descriptor a_terminal_that_does_not_know_its_size
     }
     escape {
         the_escape_stops the_escape_kills an_escape_of_ones_own no_escape_at_all
     }
     ending {
         a_client_that_is_killed a_client_that_is_terminated a_terminal_that_goes_away
-        a_client_that_panics the_supervisor_is_killed suspended_and_continued
+        a_client_that_panics the_supervisor_is_killed suspended_and_continued a_window_that_is_closed
+        stopped_while_nothing_is_shown killed_while_nothing_is_shown killed_under_a_shell
+        raw_again_after_a_pause
         codes_and_the_record_agree killed_from_elsewhere what_excludes_a_terminal
     }
     keeping {
         what_was_shown_is_in_the_log a_session_is_replayed ten_megabytes_under_a_slow_reader
-        what_is_typed_is_not_kept
+        what_is_typed_is_not_kept a_log_leaves_nothing_on
     }
     tools {
         a_pager_and_an_editor inside_tmux

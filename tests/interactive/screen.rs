@@ -3,12 +3,16 @@
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize,
+};
 
 use crate::harness::until;
 
@@ -17,11 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Moat on a terminal. Killed when dropped.
 pub(crate) struct Screen {
-    ours: OwnedFd,
+    /// Not set: it was closed.
+    ours: Option<OwnedFd>,
     /// Kept open, so that the terminal outlives moat and can be looked at.
     theirs: OwnedFd,
     child: Child,
     shown: Arc<Mutex<Vec<u8>>>,
+    wish: Arc<Wish>,
     before: Termios,
 }
 
@@ -42,12 +48,14 @@ impl Screen {
         let theirs = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).expect("opened");
         let before = tcgetattr(&theirs).expect("a terminal");
         size(&ours, 30, 90);
+        let wish = Arc::<Wish>::default();
         Screen {
-            shown: collect(&ours, pause),
+            shown: collect(&ours, pause, Arc::clone(&wish)),
             before,
             child: spawn(command, &theirs),
-            ours,
+            ours: Some(ours),
             theirs,
+            wish,
         }
     }
 
@@ -62,12 +70,38 @@ impl Screen {
     }
 
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
-        size(&self.ours, rows, columns);
+        size(self.ours(), rows, columns);
+    }
+
+    fn ours(&self) -> &OwnedFd {
+        self.ours.as_ref().expect("it is open")
+    }
+
+    /// Shows nothing more, until it is told to go on.
+    pub(crate) fn pause(&self, pauses: bool) {
+        self.wish.pauses.store(pauses, Ordering::Release);
+    }
+
+    /// Closes the window.
+    pub(crate) fn close(&mut self) {
+        self.wish.closes.store(true, Ordering::Release);
+        self.ours = None;
+    }
+
+    /// Gives the terminal the settings that it had before moat, as a shell does.
+    pub(crate) fn make_sane(&self) {
+        tcsetattr(&self.theirs, OptionalActions::Now, &self.before).expect("a terminal");
+    }
+
+    /// Whether who reads from it gets lines, and not keys.
+    pub(crate) fn gives_lines(&self) -> bool {
+        let now = tcgetattr(&self.theirs).expect("a terminal");
+        now.local_modes.contains(LocalModes::ICANON)
     }
 
     pub(crate) fn press(&self, mut keys: &[u8]) {
         while !keys.is_empty() {
-            let count = rustix::io::write(&self.ours, keys).expect("typed");
+            let count = rustix::io::write(self.ours(), keys).expect("typed");
             keys = &keys[count..];
         }
     }
@@ -170,19 +204,36 @@ fn size(terminal: impl AsFd, rows: u16, columns: u16) {
     tcsetwinsize(terminal, size).expect("a size");
 }
 
-fn collect(ours: &OwnedFd, pause: Duration) -> Arc<Mutex<Vec<u8>>> {
+/// What the thread that shows is told.
+#[derive(Default)]
+struct Wish {
+    pauses: AtomicBool,
+    closes: AtomicBool,
+}
+
+fn collect(ours: &OwnedFd, pause: Duration, wish: Arc<Wish>) -> Arc<Mutex<Vec<u8>>> {
     let shown = Arc::new(Mutex::new(Vec::new()));
     let mut file = std::fs::File::from(ours.try_clone().expect("a copy"));
     let into = Arc::clone(&shown);
+    let tick = Timespec::try_from(Duration::from_millis(20)).expect("a time");
     std::thread::spawn(move || {
         let mut buffer = [0; 64 * 1024];
-        while let Ok(count) = file.read(&mut buffer) {
-            if count == 0 {
-                return;
+        while !wish.closes.load(Ordering::Acquire) {
+            if wish.pauses.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
             }
-            into.lock()
-                .expect("shown")
-                .extend_from_slice(&buffer[..count]);
+            let mut fds = [PollFd::new(&file, PollFlags::IN)];
+            if poll(&mut fds, Some(&tick)).unwrap_or(0) == 0 {
+                continue;
+            }
+            match file.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => into
+                    .lock()
+                    .expect("shown")
+                    .extend_from_slice(&buffer[..count]),
+            }
             std::thread::sleep(pause);
         }
     });
