@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::select::{self, Listed};
+use super::select::{self, Engine, Listed};
 use super::{destroy, flags, output};
 use crate::config::value;
 use crate::error::Result;
@@ -30,7 +30,7 @@ struct Found {
     /// Whether it was removed.
     removed: bool,
     #[serde(skip)]
-    orphans: Vec<(runtime::Name, Labelled)>,
+    orphans: Vec<(runtime::Name, Engine, Labelled)>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -68,17 +68,14 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
         let old = runs.iter().filter_map(|run| finished_before(run, older));
         (found.kept, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
-    for name in runtime::SUPPORTED {
-        if !name.is_here() {
-            continue;
-        }
-        let driver = runtime::open(name, &runtime::engine_settings(), None);
+    for (name, engine) in select::engines(&runs) {
+        let driver = runtime::open(name, &engine, None);
         match driver.find_labelled(&home.hash()) {
             Ok(labelled) => found.orphans.extend(
                 labelled
                     .into_iter()
                     .filter(|container| is_orphan(home, container))
-                    .map(|container| (name, container)),
+                    .map(|container| (name, engine.clone(), container)),
             ),
             Err(problem) => found.unknown.push(format!("{name}: {}", problem.message())),
         }
@@ -87,8 +84,8 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
         let orphans = found
             .orphans
             .iter()
-            .filter(|(_, orphan)| orphan.kind == kind);
-        orphans.map(|(_, orphan)| orphan.handle.clone()).collect()
+            .filter(|(.., orphan)| orphan.kind == kind);
+        orphans.map(|(.., orphan)| orphan.handle.clone()).collect()
     };
     (found.containers, found.networks) = (
         handles(ResourceKind::Container),
@@ -123,7 +120,7 @@ fn describe(found: &Found, nothing: bool) -> String {
     let mut add = |what: &str, which: &str| {
         text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(which)));
     };
-    for (name, orphan) in &found.orphans {
+    for (name, _, orphan) in &found.orphans {
         let what = match orphan.kind {
             ResourceKind::Network => "network",
             _ => "container",
@@ -152,8 +149,8 @@ fn describe(found: &Found, nothing: bool) -> String {
 }
 
 fn remove(home: &Home, found: &Found) -> Result<()> {
-    for (name, orphan) in &found.orphans {
-        let driver = runtime::open(*name, &runtime::engine_settings(), None);
+    for (name, engine, orphan) in &found.orphans {
+        let driver = runtime::open(*name, engine, None);
         destroy::remove_one(driver.as_ref(), orphan.kind, &orphan.handle)?;
     }
     for directory in &found.directories {

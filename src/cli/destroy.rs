@@ -115,9 +115,8 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
 
 /// Removes a run of which nobody can say what it made, and with what: whatever goes by its name.
 fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
-    let here = |name: &runtime::Name| name.is_here();
-    for name in runtime::SUPPORTED.into_iter().filter(here) {
-        let driver = runtime::open(name, &runtime::engine_settings(), Some(&home.run(id)));
+    for (name, engine) in select::engines(&[]) {
+        let driver = runtime::open(name, &engine, Some(&home.run(id)));
         let removed = remove_by_label(driver.as_ref(), home, id);
         if let Err(problem) = removed.and_then(|()| driver.remove(id.as_str())) {
             output::warning(&format!(

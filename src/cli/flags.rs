@@ -86,10 +86,17 @@ pub(crate) static RUNTIME: Flag = Flag {
     ..Flag::value(
         "runtime",
         None,
-        "apple|docker|bwrap",
+        "apple|docker|podman|bwrap",
         "Use this runtime instead of the first that answers.",
     )
 };
+
+pub(crate) static CONTEXT: Flag = Flag::value(
+    "context",
+    None,
+    "NAME",
+    "Use docker's engine of this context (docker context ls), here or on another machine.",
+);
 
 pub(crate) static REBUILD: Flag = Flag::switch(
     "rebuild",
@@ -282,7 +289,7 @@ pub(crate) static CHECK_RUNTIME: Flag = Flag {
     ..Flag::value(
         "runtime",
         None,
-        "apple|docker|bwrap",
+        "apple|docker|podman|bwrap",
         "Check for this runtime, whatever moat.yaml says.",
     )
 };

@@ -7,7 +7,7 @@ use super::table::{Command, Flag};
 const DESCRIPTION: &str = "\
 moat runs a command, usually a coding agent, in an isolated container, and keeps what matters: \
 its output, its exit code and its cleanliness. It drives the container command lines of the host \
-(docker, bwrap, or Apple's container); there is no daemon.\n\
+(docker, podman, bwrap, or Apple's container); there is no daemon.\n\
 A run is one execution of one command in one container. It has an id (run_ and 12 hexadecimal \
 digits) and a name that is unique among the active runs. A RUN argument is an id, the beginning \
 of one, a name or the beginning of one, as long as only one run matches.\n\
@@ -41,7 +41,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     (
         "MOAT_RUNTIME",
-        "The runtime to use, apple, docker or bwrap, where neither --runtime nor the configuration names \
+        "The runtime to use, apple, docker, podman or bwrap, where neither --runtime nor the configuration names \
          one.",
     ),
     ("NO_COLOR", "Where set and not empty, no output has colour."),

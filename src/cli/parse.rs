@@ -502,7 +502,7 @@ mod tests {
         assert_error(
             "run --runtime xen",
             message,
-            "it is one of: apple, docker, bwrap",
+            "it is one of: apple, docker, podman, bwrap",
         );
         assert_error("run --runtime dokcer", message, "did you mean 'docker'?");
         assert_error(

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, Plan, Request, Variable};
+use crate::plan::{self, Host, Plan, Request, Variable};
 use crate::run::{self, Connection, FromClient, Link, Output, Streams, ToClient};
 use crate::runtime;
 use crate::store::{Ended, Home, Name, Reason, RunId, WorkspaceMode};
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let files = Files::read(&workspace, &home)?;
     let request = request(args, files.background())?;
     let export_to = export_target(args, &request)?;
-    let host = host(args.text(&flags::RUNTIME)?, &files, &home, runtime::choose)?;
+    let host = chosen_host(args, &files, &home)?;
     let mut plan = plan::plan(&request, &files.all(), &host)?;
     if export_to.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
         let message = "--export needs a workspace that is a copy";
@@ -47,6 +47,18 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
         _ => result,
     }
+}
+
+/// The host, with the runtime and the engine that the flags choose.
+fn chosen_host(args: &Args, files: &Files, home: &Home) -> Result<Host> {
+    let context = args.text(&flags::CONTEXT)?;
+    let of_context = context.map(|_| runtime::Name::Docker.as_str());
+    let runtime = args.text(&flags::RUNTIME)?.or(of_context);
+    let mut host = host(runtime, files, home, runtime::choose)?;
+    if let Some(context) = context {
+        host.use_context(context)?;
+    }
+    Ok(host)
 }
 
 /// Starts the run, and stays with it as long as it is to; which run it was, and the exit code.

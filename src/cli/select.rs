@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use crate::error::{Error, Kind, Result};
+use crate::runtime;
 use crate::store::{Home, Loaded, Record, RunId, Service, State, resolve};
 
 /// How many abandoned runs one command has adopted; more wait for the next command.
@@ -154,4 +155,30 @@ fn listed(home: &Home, id: &RunId) -> Option<Listed> {
         })),
         Loaded::Missing => None,
     }
+}
+
+/// The settings of an engine.
+pub(super) type Engine = Vec<(String, String)>;
+
+/// The engines that may have something of ours: those that answer to our own settings, and those of runs.
+pub(super) fn engines(runs: &[Listed]) -> Vec<(runtime::Name, Engine)> {
+    let here = runtime::SUPPORTED.into_iter().filter(|name| name.is_here());
+    let mut engines: Vec<(runtime::Name, Engine)> = here
+        .map(|name| (name, runtime::engine_settings(name)))
+        .collect();
+    for run in runs {
+        let Listed::Record(record) = run else {
+            continue;
+        };
+        let Some(name) = runtime::Name::parse(&record.runtime) else {
+            continue;
+        };
+        let is_known = engines
+            .iter()
+            .any(|(known, engine)| *known == name && *engine == record.engine);
+        if !is_known && name.has_images() && name.is_here() {
+            engines.push((name, record.engine.clone()));
+        }
+    }
+    engines
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// Asks every runtime.
 pub(super) fn runtimes() -> Vec<RuntimeStatus> {
     let ask = |name: runtime::Name| {
-        let probed = runtime::open(name, &runtime::engine_settings(), None).probe();
+        let probed = runtime::open(name, &runtime::engine_settings(name), None).probe();
         let (version, error) = match probed {
             Ok(version) => (Some(version), None),
             Err(problem) => (None, Some(crate::error::Error::from(problem))),

@@ -87,7 +87,7 @@ fn find(home: &Home) -> (Vec<Volume>, bool) {
             });
         }
     }
-    for engine in engines() {
+    for engine in engines(home) {
         match engine.volumes(&home.hash()) {
             Ok(volumes) => found.extend(volumes.into_iter().map(|volume| Volume {
                 name: volume.name,
@@ -101,18 +101,17 @@ fn find(home: &Home) -> (Vec<Volume>, bool) {
             }
         }
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found.sort_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
+    // Two contexts may lead to one engine.
+    found.dedup_by(|one, other| one.place == other.place);
     (found, complete)
 }
 
-fn engines() -> Vec<Box<dyn Runtime>> {
-    let settings = runtime::engine_settings();
-    let with_images = runtime::SUPPORTED
-        .into_iter()
-        .filter(|name| name.has_images());
-    let present = with_images.filter(|name| name.is_here());
-    present
-        .map(|name| runtime::open(name, &settings, None))
+fn engines(home: &Home) -> Vec<Box<dyn Runtime>> {
+    let engines = select::engines(&select::all(home).unwrap_or_default()).into_iter();
+    engines
+        .filter(|(name, _)| name.has_images())
+        .map(|(name, engine)| runtime::open(name, &engine, None))
         .collect()
 }
 
@@ -153,7 +152,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             VolumeKind::Bind => store::remove_tree(volume.place.as_ref())
                 .map_err(|error| Error::io(Kind::Store, "remove", volume.place.as_ref(), &error))?,
             VolumeKind::Volume => {
-                for engine in engines() {
+                for engine in engines(home) {
                     engine.remove_volume(&volume.place)?;
                 }
             }

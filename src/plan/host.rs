@@ -17,6 +17,8 @@ use crate::term::harmless;
 pub(crate) struct Host {
     pub(crate) runtime: runtime::Name,
     pub(crate) engine: Vec<(String, String)>,
+    /// Where the engine is, if it is on another machine.
+    pub(crate) remote: Option<String>,
     /// Whether memory, processors and the number of processes can be limited.
     pub(crate) can_limit: bool,
     /// Where moat keeps its records: nothing for a workload to write to.
@@ -63,17 +65,33 @@ impl Host {
         };
         let root = home.root();
         let additions = home.registry();
+        let engine = runtime::engine_settings(runtime);
         Ok(Host {
             can_limit: runtime.can_limit(),
             runtime,
-            engine: match runtime.has_images() {
-                true => runtime::engine_settings(),
-                false => Vec::new(),
-            },
+            remote: runtime::remote(runtime, &engine),
+            engine,
             home: real(root),
             environment: Box::new(|name| std::env::var_os(name)),
             registry: Box::new(move || registry::load(&additions)),
         })
+    }
+
+    /// Has the engine of a context do it.
+    pub(crate) fn use_context(&mut self, context: &str) -> Result<()> {
+        let docker = runtime::Name::Docker;
+        if self.runtime != docker {
+            let message = format!(
+                "--context is one of {docker}, and this run is on {}",
+                self.runtime
+            );
+            return Err(
+                Error::usage(message).hint(format!("leave it out, or use --runtime {docker}"))
+            );
+        }
+        self.engine = runtime::in_context(context)?;
+        self.remote = runtime::remote(docker, &self.engine);
+        Ok(())
     }
 
     /// A path of a configuration file: absolute, `~` or from `~/` on, or relative to `dir`.
@@ -184,11 +202,12 @@ impl Host {
             Ok(inside) => vec![format!("{}/{}", runtime::WORKSPACE, inside.display())],
             Err(_) => Vec::new(),
         };
+        let (uid, gid) = self.runtime.user((metadata.uid(), metadata.gid()));
         Ok(Workspace {
             covered,
             path: real,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
+            uid,
+            gid,
         })
     }
 

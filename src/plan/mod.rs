@@ -280,6 +280,13 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     if !host.runtime.has_images() && rootfs.is_none() {
         merge::certificates(&mut mounts.mounts, &mut env, files, host)?;
     }
+    let mode = first(
+        files
+            .iter()
+            .map(|file| file.settings.workspace_mode.as_ref()),
+    );
+    let workspace_mode = mode.unwrap_or_default();
+    refuse::check_remote(request, files, host, workspace_mode, &mut notes)?;
     finish(files, problems)?;
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);
@@ -302,7 +309,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         services,
         rootfs: image.rootfs,
         workspace: workspace.path,
-        workspace_mode: first(settings().map(|s| s.workspace_mode.as_ref())).unwrap_or_default(),
+        workspace_mode,
         uid: workspace.uid,
         gid: workspace.gid,
         pre_run: first(settings().map(|s| s.hooks.pre_run.as_ref())),

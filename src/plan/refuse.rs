@@ -34,12 +34,12 @@ pub(super) fn check(
                 report(file, at, why, notes);
             }
         }
-        return check_amounts(request, runtime);
+        check_amounts(request, runtime)?;
     }
     let limits = host.can_limit;
     check_flags(request, runtime, limits)?;
     for file in files {
-        for (at, key) in unhonoured(file, limits) {
+        for (at, key) in unhonoured(file, runtime, limits) {
             report(file, at, does_not_work(key, runtime), notes);
         }
     }
@@ -194,6 +194,59 @@ pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
     }
 }
 
+/// What is here is not on the machine of an engine that is elsewhere: neither the workspace, nor anything
+/// else that would be mounted.
+pub(super) fn check_remote(
+    request: &Request,
+    files: Files<'_>,
+    host: &Host,
+    mode: WorkspaceMode,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let Some(address) = &host.remote else {
+        return Ok(());
+    };
+    let elsewhere = format!(
+        "the engine of {} is on another machine ({})",
+        host.runtime,
+        crate::term::harmless(address)
+    );
+    let refuse = |what: &str, hint: &str| {
+        let message = format!("{what} cannot be mounted: {elsewhere}");
+        Err(Error::new(Kind::Workspace, message).hint(hint))
+    };
+    if mode == WorkspaceMode::Bind {
+        let hint = "set workspace.mode to volume in moat.yaml: then it is copied there, and 'moat export' brings it back";
+        return refuse("the workspace", hint);
+    }
+    if let Some(mount) = request.mounts.first() {
+        let hint = "leave out -m, and put what is needed into the workspace";
+        return refuse(&crate::term::harmless(mount), hint);
+    }
+    for file in files {
+        let settings = &file.settings;
+        let bound = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Bind;
+        let volumes = settings
+            .volumes
+            .iter()
+            .filter(bound)
+            .map(|volume| volume.at);
+        let mounts = settings.mounts.iter().map(|mount| mount.at);
+        for at in mounts.chain(volumes) {
+            report(
+                file,
+                at,
+                format!("this cannot be mounted: {elsewhere}"),
+                notes,
+            );
+        }
+    }
+    if files.iter().any(|file| !file.settings.ports.is_empty()) {
+        notes.push(format!("ports are published over there: {elsewhere}"));
+    }
+    Ok(())
+}
+
 /// What is asked of a runtime that has neither images nor sidecars.
 pub(super) fn check_dependencies(files: Files<'_>, chosen: &[Chosen], host: &Host) {
     let runtime = host.runtime;
@@ -249,10 +302,11 @@ fn check_word(file: &File) {
 }
 
 fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Result<()> {
+    let images = runtime.has_images();
     let asked = [
-        ("--image", request.image.is_some()),
-        ("--rebuild", request.rebuild),
-        ("--keep", request.keep),
+        ("--image", request.image.is_some() && !images),
+        ("--rebuild", request.rebuild && !images),
+        ("--keep", request.keep && !images),
         ("--memory", request.memory.is_some() && !limits),
         ("--cpus", request.cpus.is_some() && !limits),
     ];
@@ -272,8 +326,29 @@ fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Resul
     }
 }
 
-/// The keys of a file that a sandbox cannot honour.
-fn unhonoured(file: &File, limits: bool) -> Vec<(Place, &'static str)> {
+/// The keys of a file that a runtime cannot honour.
+fn unhonoured(file: &File, runtime: runtime::Name, limits: bool) -> Vec<(Place, &'static str)> {
+    let mut found = match runtime.has_images() {
+        true => Vec::new(),
+        false => of_engines(file),
+    };
+    let (container, services) = (&file.settings.container, &file.settings.services);
+    let limited = services
+        .iter()
+        .find(|service| service.value.memory_bytes.is_some() || service.value.cpus.is_some());
+    if !limits {
+        let (memory, cpus) = (&container.memory_bytes, &container.cpus);
+        found.extend(memory.as_ref().map(|limit| (limit.at, "memory")));
+        found.extend(cpus.as_ref().map(|limit| (limit.at, "cpus")));
+        found.extend(container.pids.as_ref().map(|limit| (limit.at, "pids")));
+        let limited = limited.filter(|_| runtime.has_images());
+        found.extend(limited.map(|service| (service.at, "memory or cpus of a service")));
+    }
+    found
+}
+
+/// The keys of a file that a sandbox cannot honour, whatever limits it can set.
+fn of_engines(file: &File) -> Vec<(Place, &'static str)> {
     let settings = &file.settings;
     let (hooks, container) = (&settings.hooks, &settings.container);
     let base = settings.base.as_ref().map(|base| (base.at, &base.value));
@@ -295,16 +370,6 @@ fn unhonoured(file: &File, limits: bool) -> Vec<(Place, &'static str)> {
         ("dns", first_place(&container.dns)),
         ("host_ca", host_ca.map(|wanted| wanted.at)),
     ];
-    if !limits {
-        found.extend([
-            (
-                "memory",
-                container.memory_bytes.as_ref().map(|limit| limit.at),
-            ),
-            ("cpus", container.cpus.as_ref().map(|limit| limit.at)),
-            ("pids", container.pids.as_ref().map(|limit| limit.at)),
-        ]);
-    }
     let of_engine = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Volume;
     let volumes = settings.volumes.iter().filter(of_engine);
     found.extend(volumes.map(|volume| ("type: volume", Some(volume.at))));
@@ -320,7 +385,7 @@ fn reason(key: &str) -> &'static str {
     match key {
         "services" => "no sidecars",
         "ports" | "dns" => "no network",
-        "memory" | "cpus" | "pids" | "--memory" | "--cpus" => {
+        "memory" | "cpus" | "pids" | "--memory" | "--cpus" | "memory or cpus of a service" => {
             "no control group that this user may write to"
         }
         "--keep" => "nothing that could stay",

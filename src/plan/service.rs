@@ -268,7 +268,8 @@ fn instance(
         memory_bytes: config.and_then(|config| config.memory_bytes),
         cpus: config.and_then(|config| config.cpus),
         restart: config.is_some_and(|config| config.restart),
-        cache: template.cache.clone(),
+        // What is here is not there.
+        cache: template.cache.clone().filter(|_| host.remote.is_none()),
         provision: provision.filter(|provision| !provision.items.is_empty()),
         template: Some(Box::new(template.clone())),
     })

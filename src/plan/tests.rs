@@ -10,6 +10,7 @@ fn host(runtime: runtime::Name) -> Host {
     Host {
         runtime,
         engine: Vec::new(),
+        remote: None,
         can_limit: runtime == runtime::Name::Docker,
         home: "/nonexistent".into(),
         environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),

@@ -259,7 +259,7 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
         image::make(supervisor, plan)?;
     }
     match create(supervisor, spec) {
-        Err(Problem::ImageMissing(_)) if !plan.rebuild => {
+        Err(Problem::ImageMissing(..)) if !plan.rebuild => {
             image::make(supervisor, plan)?;
             Ok(create(supervisor, spec)?)
         }

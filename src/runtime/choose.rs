@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Runtime;
 use super::apple::{self, Apple};
 use super::bwrap::Bwrap;
-use super::docker::Docker;
+use super::docker::{self, Dialect, Docker};
 use super::problem::{Problem, Result};
 use crate::store::RunDir;
 
@@ -15,14 +15,15 @@ use crate::store::RunDir;
 pub(crate) enum Name {
     Apple,
     Docker,
+    Podman,
     Bwrap,
 }
 
 /// In the order in which they are tried.
-pub(crate) const SUPPORTED: [Name; 3] = [Name::Apple, Name::Docker, Name::Bwrap];
+pub(crate) const SUPPORTED: [Name; 4] = [Name::Apple, Name::Docker, Name::Podman, Name::Bwrap];
 
 /// What they are called, in the same order.
-pub(crate) const WORDS: &[&str] = &["apple", "docker", "bwrap"];
+pub(crate) const WORDS: &[&str] = &["apple", "docker", "podman", "bwrap"];
 
 impl Name {
     pub(crate) fn as_str(self) -> &'static str {
@@ -51,7 +52,18 @@ impl Name {
         match self {
             Name::Apple => cfg!(target_os = "macos"),
             Name::Bwrap => cfg!(target_os = "linux"),
-            Name::Docker => true,
+            Name::Docker | Name::Podman => true,
+        }
+    }
+
+    /// Who the workload runs as: the owner of the workspace, unless only who we are can be it.
+    pub(crate) fn user(self, owner: (u32, u32)) -> (u32, u32) {
+        match self == Name::Podman && docker::is_rootless() {
+            true => (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
+            false => owner,
         }
     }
 
@@ -59,7 +71,7 @@ impl Name {
     pub(crate) fn can(self, ability: Ability) -> bool {
         match (self, ability) {
             (Name::Apple, _) => false,
-            (Name::Docker | Name::Bwrap, _) => true,
+            (Name::Docker | Name::Podman | Name::Bwrap, _) => true,
         }
     }
 
@@ -67,6 +79,7 @@ impl Name {
     pub(crate) fn can_limit(self) -> bool {
         match self {
             Name::Apple | Name::Docker => true,
+            Name::Podman => docker::can_limit(),
             Name::Bwrap => super::bwrap::can_limit(),
         }
     }
@@ -74,7 +87,7 @@ impl Name {
     /// Whether something can be mounted there. `rootfs`: what is shown instead of this system.
     pub(crate) fn has_place(self, rootfs: Option<&Path>, target: &str) -> bool {
         match self {
-            Name::Apple | Name::Docker => true,
+            Name::Apple | Name::Docker | Name::Podman => true,
             Name::Bwrap => super::bwrap::has_place(rootfs, target),
         }
     }
@@ -82,7 +95,7 @@ impl Name {
     /// What isolation by this runtime does not give, if it is less than a container's.
     pub(crate) fn weakness(self) -> Option<&'static str> {
         match self {
-            Name::Apple | Name::Docker => None,
+            Name::Apple | Name::Docker | Name::Podman => None,
             Name::Bwrap => Some(
                 "bwrap isolates less than a container: it shares the kernel and a read-only view of this system",
             ),
@@ -117,7 +130,12 @@ pub(crate) fn open(
 ) -> Box<dyn Runtime> {
     match name {
         Name::Apple => Box::new(Apple::new(dir.map(RunDir::sandbox))),
-        Name::Docker => Box::new(Docker::new(engine.to_vec())),
+        Name::Docker => Box::new(Docker::new(Dialect::Docker, engine.to_vec(), None)),
+        Name::Podman => Box::new(Docker::new(
+            Dialect::Podman,
+            engine.to_vec(),
+            dir.map(RunDir::sandbox),
+        )),
         Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
     }
 }
@@ -127,19 +145,24 @@ pub(crate) fn choose() -> Result<Name> {
     if Apple::answers() {
         return Ok(Name::Apple);
     }
-    if on_path("docker") && Docker::new(engine_settings()).answers() {
-        return Ok(Name::Docker);
+    for (name, dialect) in [
+        (Name::Docker, Dialect::Docker),
+        (Name::Podman, Dialect::Podman),
+    ] {
+        if on_path(name.as_str()) && Docker::new(dialect, engine_settings(name), None).answers() {
+            return Ok(name);
+        }
     }
     if on_path("bwrap") {
         return Ok(Name::Bwrap);
     }
     Err(match cfg!(target_os = "macos") {
         true => Problem::unreachable(
-            "no runtime answers here: neither apple nor docker",
+            "no runtime answers here: neither apple nor docker nor podman",
             "start one: 'container system start', or docker; see: moat doctor",
         ),
         false => Problem::unreachable(
-            "no runtime answers here: neither docker nor bwrap",
+            "no runtime answers here: neither docker nor podman nor bwrap",
             "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
         ),
     })
@@ -147,19 +170,59 @@ pub(crate) fn choose() -> Result<Name> {
 
 /// The settings in our environment that choose the engine. A run keeps them, so that whoever looks
 /// after it later asks the same engine.
-pub(crate) fn engine_settings() -> Vec<(String, String)> {
-    super::docker::SETTINGS
-        .iter()
+pub(crate) fn engine_settings(name: Name) -> Vec<(String, String)> {
+    let dialect = match name {
+        Name::Docker => Dialect::Docker,
+        Name::Podman => Dialect::Podman,
+        Name::Apple | Name::Bwrap => return Vec::new(),
+    };
+    let names = dialect.settings().iter();
+    let mut settings: Vec<(String, String)> = names
         .filter_map(|name| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
             Some(((*name).to_owned(), absolute(name, value)))
         })
-        .collect()
+        .collect();
+    if dialect == Dialect::Docker {
+        docker::name_context(&mut settings);
+    }
+    settings
+}
+
+/// The settings of docker's engine in a context.
+pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
+    let mut settings = engine_settings(Name::Docker);
+    // This one goes before a context.
+    settings.retain(|(name, _)| !matches!(name.as_str(), "DOCKER_HOST" | "DOCKER_CONTEXT"));
+    settings.push(("DOCKER_CONTEXT".to_owned(), context.to_owned()));
+    match docker::has_context(&settings, context) {
+        true => Ok(settings),
+        false => Err(Problem::unreachable(
+            format!("docker has no context '{context}'"),
+            "see: docker context ls",
+        )),
+    }
+}
+
+/// Where the engine is, if it is on another machine, as far as its address tells: what is mounted here
+/// is not there.
+pub(crate) fn remote(name: Name, engine: &[(String, String)]) -> Option<String> {
+    let address = match name {
+        Name::Docker => docker::address(engine)?,
+        Name::Podman => docker::setting(engine, "CONTAINER_HOST")?.to_owned(),
+        Name::Apple | Name::Bwrap => return None,
+    };
+    let local = ["unix://", "npipe://", "fd://"];
+    let is_local = local.iter().any(|scheme| address.starts_with(scheme));
+    (!is_local).then_some(address)
 }
 
 /// Supervisors do not run in the directory that a relative path is relative to.
 fn absolute(name: &str, value: String) -> String {
-    if !matches!(name, "DOCKER_CONFIG" | "DOCKER_CERT_PATH") {
+    let is_path = matches!(name, "DOCKER_CONFIG" | "DOCKER_CERT_PATH")
+        || name.starts_with("CONTAINERS_")
+        || name.starts_with("XDG_");
+    if !is_path {
         return value;
     }
     let path = std::path::absolute(&value).ok();

@@ -27,7 +27,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use choose::{Ability, Name, SUPPORTED, WORDS, choose, engine_settings, open};
+pub(crate) use choose::{
+    Ability, Name, SUPPORTED, WORDS, choose, engine_settings, in_context, open, remote,
+};
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
 

@@ -9,8 +9,8 @@ pub(crate) type Result<T> = std::result::Result<T, Problem>;
 pub(crate) enum Problem {
     /// The container is not there.
     NotFound(String),
-    /// The image is not there; getting it may help.
-    ImageMissing(String),
+    /// The image is not there; getting it may help. The second text names the command line.
+    ImageMissing(String, &'static str),
     /// The engine cannot be asked: absent, down, or not permitted. It has not heard the request. The
     /// second text says what to do.
     Unreachable(String, String),
@@ -38,7 +38,7 @@ impl Problem {
     pub(crate) fn message(&self) -> &str {
         match self {
             Problem::NotFound(text)
-            | Problem::ImageMissing(text)
+            | Problem::ImageMissing(text, _)
             | Problem::Unreachable(text, _)
             | Problem::Transient(text)
             | Problem::Refused(text) => text,
@@ -50,10 +50,10 @@ impl From<Problem> for Error {
     fn from(problem: Problem) -> Error {
         let message = crate::term::harmless(problem.message());
         match problem {
-            Problem::ImageMissing(_) => Error::new(Kind::Image, message).hint(
-                "name an image that is there (see: docker images), load one from a file \
-                 ('docker load -i FILE'), or use --runtime bwrap, which needs none",
-            ),
+            Problem::ImageMissing(_, client) => Error::new(Kind::Image, message).hint(format!(
+                "name an image that is there (see: {client} image list), load one from a file \
+                 ('{client} image load -i FILE'), or use --runtime bwrap, which needs none",
+            )),
             Problem::Unreachable(_, hint) if !hint.is_empty() => {
                 Error::new(Kind::Runtime, message).hint(hint)
             }

@@ -1,10 +1,18 @@
-//! What the output of builders says. Facts from the legacy builder of Docker 20.10.24 and from the plain
-//! progress of BuildKit 0.12, which Apple's builder is, too.
+//! What the output of builders says. Facts from the legacy builder of Docker 20.10.24, from podman 4.3.1, and
+//! from the plain progress of BuildKit 0.12, which Apple's builder is, too.
 
 use super::BuildEvent;
 
 /// What a line of the builder's output is.
 pub(super) fn event(line: &str) -> BuildEvent<'_> {
+    // podman: `STEP 3/9: RUN …`.
+    if let Some(step) = line.strip_prefix("STEP ")
+        && step
+            .split_once(": ")
+            .is_some_and(|(count, _)| is_count(count))
+    {
+        return BuildEvent::Step(step);
+    }
     // Legacy: `Step 3/9 : RUN …`.
     if let Some(step) = line.strip_prefix("Step ")
         && step
@@ -44,6 +52,7 @@ mod tests {
     fn steps_are_found_in_both_dialects() {
         for (line, step) in [
             ("Step 3/9 : RUN apt-get update", "3/9 : RUN apt-get update"),
+            ("STEP 3/9: RUN apt-get update", "3/9: RUN apt-get update"),
             ("#7 [3/9] RUN apt-get update", "3/9] RUN apt-get update"),
             ("#7 [stage-1 3/9] COPY a b", "stage-1 3/9] COPY a b"),
             (" > [3/9] RUN false:", "3/9] RUN false"),

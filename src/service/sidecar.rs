@@ -126,7 +126,7 @@ impl Sidecar {
     fn create(&self, plan: &plan::Service, goes_on: &dyn Fn() -> bool) -> Result<()> {
         let spec = self.specify(plan)?;
         match self.ask_for(&spec, goes_on)? {
-            Err(Problem::ImageMissing(_)) => {
+            Err(Problem::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
                 let pulled = self.runtime().pull_image(&spec.image, goes_on);
                 pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;

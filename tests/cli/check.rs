@@ -315,7 +315,7 @@ moat.yaml:7:34: 'type: volume' does not work on bwrap, which has no volumes of i
 fn the_name_of_a_runtime() {
     let moat = Moat::new();
     moat.write("moat.yaml", "runtime: dcoker\n");
-    let problem = "moat.yaml:1:10: unknown runtime 'dcoker' (did you mean 'docker'?); this moat drives: apple, docker, bwrap\n";
+    let problem = "moat.yaml:1:10: unknown runtime 'dcoker' (did you mean 'docker'?); this moat drives: apple, docker, podman, bwrap\n";
     moat.args(["check"]).stdout(problem).status(1);
     moat.args(["run", "--", "true"])
         .stderr(format!("error: {problem}"))
@@ -337,7 +337,7 @@ fn the_name_of_a_runtime() {
     moat.args(["check"])
         .env("MOAT_RUNTIME", "podmann")
         .stderr(
-            "error: unknown runtime 'podmann'\n  hint: this moat drives: apple, docker, bwrap\n",
+            "error: unknown runtime 'podmann'\n  hint: this moat drives: apple, docker, podman, bwrap\n",
         )
         .status(1);
 }

@@ -10,14 +10,14 @@ fn unknown_runtimes() {
     let moat = Moat::new();
     refused(
         &moat,
-        moat.args(["run", "--runtime", "podman", "--", "true"]),
+        moat.args(["run", "--runtime", "xen", "--", "true"]),
         2,
-        "error: not a valid value of --runtime\n  hint: it is one of: apple, docker, bwrap",
+        "error: not a valid value of --runtime\n  hint: it is one of: apple, docker, podman, bwrap",
     );
-    for (word, shown) in [("podman", "podman"), ("x\u{1b}[2J", "x\\u{1b}[2J")] {
+    for (word, shown) in [("podmen", "podmen"), ("x\u{1b}[2J", "x\\u{1b}[2J")] {
         let call = moat.args(["run", "--", "true"]).env("MOAT_RUNTIME", word);
         let message = format!(
-            "error: unknown runtime '{shown}'\n  hint: this moat drives: apple, docker, bwrap"
+            "error: unknown runtime '{shown}'\n  hint: this moat drives: apple, docker, podman, bwrap"
         );
         refused(&moat, call, 125, &message);
     }
@@ -31,7 +31,7 @@ fn no_runtime_at_all() {
         &moat,
         call,
         125,
-        "error: no runtime answers here: neither docker nor bwrap\n  \
+        "error: no runtime answers here: neither docker nor podman nor bwrap\n  \
          hint: install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
     );
     let call = moat.args(["doctor"]).env("PATH", "");
@@ -40,6 +40,7 @@ fn no_runtime_at_all() {
     for part in [
         "apt-get install bubblewrap",
         "docker is not installed",
+        "podman is not installed",
         "bwrap is not installed",
     ] {
         assert!(text.contains(part), "{text}");
@@ -71,6 +72,11 @@ fn a_runtime_that_is_absent() {
         (
             Runtime::Docker,
             "error: docker is not installed: there is no 'docker' on PATH\n",
+            "  hint: install it, or choose another runtime: --runtime bwrap\n",
+        ),
+        (
+            Runtime::Podman,
+            "error: podman is not installed: there is no 'podman' on PATH\n",
             "  hint: install it, or choose another runtime: --runtime bwrap\n",
         ),
         (
@@ -115,13 +121,41 @@ fn an_engine_that_does_not_answer() {
     }
 }
 
+/// A place where podman is not there.
+fn without_podman() -> Moat {
+    let moat = Moat::new();
+    let bin = moat.root().join("bin");
+    std::fs::create_dir(&bin).expect("a directory");
+    let podman = bin.join("podman");
+    std::fs::write(&podman, "#!/bin/sh\nexit 125\n").expect("a program");
+    std::fs::set_permissions(&podman, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("executable");
+    moat.path_prepend(bin)
+}
+
+/// Docker first, then podman.
+#[test]
+fn podman_is_used_where_docker_is_down() {
+    if let Err(why) = Runtime::Podman.available() {
+        return skip(&why);
+    }
+    let moat = Moat::new();
+    let image = ["run", "-q", "--image", crate::harness::IMAGE, "--"];
+    moat.args(image)
+        .args(["echo", "hi"])
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .stdout("hi\n")
+        .success();
+    assert_eq!(moat.record(&moat.only_id())["runtime"], "podman");
+}
+
 /// Chosen by nobody, an engine that is down is passed over.
 #[test]
 fn the_first_that_answers_is_used() {
     if let Err(why) = Runtime::Bwrap.available() {
         return skip(&why);
     }
-    let moat = Moat::new();
+    let moat = without_podman();
     moat.args(["run", "-q", "--", "echo", "hi"])
         .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
         .stdout("hi\n")
@@ -185,8 +219,8 @@ fn an_image_that_cannot_be_had() {
         .run_with(["--image", "127.0.0.1:1/no-such:1", "-n", "x"], ["true"])
         .stderr_contains("error: cannot get the image '127.0.0.1:1/no-such:1': ")
         .stderr_contains(
-            "  hint: name an image that is there (see: docker images), load one from a file \
-             ('docker load -i FILE'), or use --runtime bwrap, which needs none\n",
+            "  hint: name an image that is there (see: docker image list), load one from a file \
+             ('docker image load -i FILE'), or use --runtime bwrap, which needs none\n",
         )
         .status(125);
     assert_start_error(&moat, &done);

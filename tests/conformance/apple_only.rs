@@ -10,7 +10,7 @@ const REDIS: &str = "moat-test/redis:7";
 const DEBIAN: &str = "moat-test/debian:12";
 
 fn before_0_12(moat: &Moat) -> bool {
-    matches!(moat.runtime_of(), Some(Runtime::Apple("0.9.0" | "0.10.0")))
+    matches!(moat.runtime_of(), Runtime::Apple("0.9.0" | "0.10.0"))
 }
 
 /// Whether docker has an image; else the test is skipped, loudly.
@@ -108,7 +108,7 @@ pub(crate) fn what_the_client_is_called_with(moat: &Moat) {
         !before_0_12(moat),
         "{create}"
     );
-    let has_init = moat.runtime_of() != Some(Runtime::Apple("0.9.0"));
+    let has_init = moat.runtime_of() != Runtime::Apple("0.9.0");
     assert_eq!(create.contains("--init"), has_init, "{create}");
     for call in &calls {
         assert!(!call.contains("s3cret"), "{call}");

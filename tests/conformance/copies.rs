@@ -279,7 +279,7 @@ pub(crate) fn a_run_without_a_copy_has_nothing_to_export(moat: &Moat) {
 
 /// moat's own directory in the workspace is not copied.
 pub(crate) fn the_home_of_moat_is_not_copied(moat: &Moat) {
-    let Some(moat) = moat.runtime_of().and_then(Moat::on) else {
+    let Some(moat) = Moat::on(moat.runtime_of()) else {
         return;
     };
     let home = moat.workspace().join(".moat");

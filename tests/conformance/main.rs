@@ -61,6 +61,10 @@ macro_rules! on_engines {
             use super::Runtime;
             tests_on!(Runtime::Docker; $($list)*);
         }
+        mod podman {
+            use super::Runtime;
+            tests_on!(Runtime::Podman; $($list)*);
+        }
         mod bwrap {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
@@ -269,6 +273,49 @@ mod apple_only_tests {
     in_version! { apple_0_10 "0.10.0" }
     in_version! { apple_0_12 "0.12.3" }
     in_version! { apple_1_2 "1.2.2" }
+}
+
+/// Without `out_of_memory_is_said`: podman learns of it from version 2 of control groups alone.
+mod podman_only_tests {
+    use super::Runtime;
+    tests_on!(Runtime::Podman; docker_only {
+        keep_keeps_the_container_until_destroy
+        a_container_removed_behind_our_back_is_lost a_paused_container_is_waited_for
+        labels_are_exact limits_reach_the_engine
+        reading_commands_do_not_call_the_engine kill_by_the_engine_is_an_exit
+        foreign_containers_are_left_alone
+    });
+}
+
+/// What depends on who the user is, or on what podman does otherwise for one.
+mod podman_rootless {
+    use super::Runtime;
+    tests_on!(Runtime::PodmanRootless;
+    codes {
+        exit_code_0 exit_code_7 exit_code_127 not_executable_is_126 not_found_is_127
+        killed_by_signal_is_137 timeout_is_124
+    }
+    streams {
+        streams_are_apart_and_exact an_empty_log_exists bytes_that_are_no_text_are_exact
+        output_of_a_fast_exit_is_complete what_a_grandchild_holds_open_does_not_hang
+    }
+    input { input_from_a_pipe fifty_megabytes_of_input a_workload_that_stops_reading_ends_the_writer }
+    environment { variables_by_name a_newline_in_a_value names_that_the_engine_obeys our_environment_stays_outside }
+    files {
+        the_workspace_is_the_working_directory mounts_read_write mounts_read_only odd_paths
+        home_is_writable_for_anybody
+    }
+    isolation { capabilities_are_dropped no_new_privileges no_network_of_the_host no_processes_of_the_host }
+    background { background_prints_the_id_alone wait_has_the_code_and_logs_the_line killing_the_client_changes_nothing }
+    logs { follow_ends_with_the_run a_followed_long_line_is_whole }
+    ending { stop_lets_the_workload_finish stop_kills_after_its_time kill_is_at_once stop_wakes_those_who_wait }
+    signals { interrupt_stops }
+    copies { the_copy_of_a_failed_run_is_kept a_larger_copy what_is_mounted_in_a_copy_is_no_part_of_it }
+    hooks { a_hook_ends_with_its_first_failure a_failed_hook_is_told_from_the_command }
+    settings { a_mount_inside_the_workspace excluded_directories ulimits_hold_inside }
+    docker_only {
+        a_container_removed_behind_our_back_is_lost kill_by_the_engine_is_an_exit
+    });
 }
 
 mod docker_only_tests {

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use crate::harness::{Moat, until};
 use crate::support::{
     Bwrap, Docker, EXITED_7, adoptions, assert_ended, assert_log, docker_through, kill_supervisor,
-    lines, list, on_both, print_lines, settled, wait_for,
+    lines, list, on_all, print_lines, settled, wait_for,
 };
 
-on_both!(
+on_all!(
     one_of_many_adopters_wins,
     a_torn_last_line_is_repaired,
     a_cut_last_line_is_repaired,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Moat, Running, Signal, until, until_some};
 use crate::support::{
-    EXITED_7, assert_ended, assert_log, lines, on_both, print_lines, settled, wait_for,
+    EXITED_7, assert_ended, assert_log, lines, on_all, print_lines, settled, wait_for,
 };
 
-on_both!(
+on_all!(
     just_after_spawn,
     before_started,
     killed_while_running,

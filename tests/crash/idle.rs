@@ -5,9 +5,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::harness::Moat;
-use crate::support::{on_both, shim_of, supervisor_of};
+use crate::support::{on_all, shim_of, supervisor_of};
 
-on_both!(an_idle_run_costs_next_to_nothing);
+on_all!(an_idle_run_costs_next_to_nothing);
 
 const WATCHED: Duration = Duration::from_secs(3);
 

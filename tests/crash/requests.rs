@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::harness::{Moat, Signal, until, until_some};
 use crate::support::{
     Docker, EXITED_7, End, adoptions, assert_ended, assert_log, kill, kill_supervisor, lines, list,
-    on_both, print_lines, signal, supervisor_of, wait_for,
+    on_all, print_lines, signal, supervisor_of, wait_for,
 };
 
-on_both!(
+on_all!(
     stop,
     kill_at_once,
     destroy,

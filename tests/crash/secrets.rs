@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::harness::Moat;
-use crate::support::{EXITED_7, assert_ended, on_both};
+use crate::support::{EXITED_7, assert_ended, on_all};
 
-on_both!(
+on_all!(
     values_from_the_environment_stay_there,
     values_that_the_client_would_obey_stay_there,
 );

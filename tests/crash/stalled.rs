@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Moat, Running, until};
 use crate::support::{
-    Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_both, supervisor_of, wait_for,
+    Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_all, supervisor_of, wait_for,
 };
 
-on_both!(
+on_all!(
     a_stop_lets_the_workload_say_its_last_words,
     what_is_too_much_for_memory_comes_from_the_log,
 );

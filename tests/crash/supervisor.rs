@@ -3,13 +3,13 @@
 
 use crate::harness::{Done, Moat, Running};
 use crate::support::{
-    Background, Bwrap, Docker, EXITED_7, End, Foreground, Mode, NEVER_STARTED, assert_ended,
-    assert_log, kill, kill_supervisor, lines, list, print_lines, wait_for,
+    Background, Bwrap, Docker, EXITED_7, End, Foreground, Mode, NEVER_STARTED, Podman,
+    assert_ended, assert_log, kill, kill_supervisor, lines, list, print_lines, wait_for,
 };
 
 const LINES: u32 = 100;
 
-/// Makes four tests of each point at which the supervisor dies.
+/// Makes six tests of each point at which the supervisor dies.
 macro_rules! points {
     ($($name:ident: $scenario:ident($($point:literal)?);)*) => { $(
         mod $name {
@@ -19,6 +19,10 @@ macro_rules! points {
             fn docker_foreground() { on(Docker, |moat| $scenario(moat, Foreground $(, $point)?)); }
             #[test]
             fn docker_background() { on(Docker, |moat| $scenario(moat, Background $(, $point)?)); }
+            #[test]
+            fn podman_foreground() { on(Podman, |moat| $scenario(moat, Foreground $(, $point)?)); }
+            #[test]
+            fn podman_background() { on(Podman, |moat| $scenario(moat, Background $(, $point)?)); }
             #[test]
             fn bwrap_foreground() { on(Bwrap, |moat| $scenario(moat, Foreground $(, $point)?)); }
             #[test]
@@ -212,4 +216,4 @@ fn times_do_not_run_backwards(moat: &Moat) {
     }
 }
 
-crate::support::on_both!(adopter_killed, client_told, times_do_not_run_backwards);
+crate::support::on_all!(adopter_killed, client_told, times_do_not_run_backwards);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::harness::{Moat, Runtime, until, until_some};
 
 pub(crate) use Mode::{Background, Foreground};
-pub(crate) use Runtime::{Bwrap, Docker};
+pub(crate) use Runtime::{Bwrap, Docker, Podman};
 
 /// Whether the client of a run stays with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -226,13 +226,19 @@ pub(crate) fn adoptions(moat: &Moat, id: &str) -> usize {
         .count()
 }
 
-/// Makes a test for docker and one for bwrap of each scenario; `scenario` takes the place.
-macro_rules! on_both {
+/// Makes a test for docker, podman and bwrap of each scenario; `scenario` takes the place.
+macro_rules! on_all {
     ($($scenario:ident),* $(,)?) => { $(
         mod $scenario {
             #[test]
             fn docker() {
                 if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Docker) {
+                    super::$scenario(&moat);
+                }
+            }
+            #[test]
+            fn podman() {
+                if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Podman) {
                     super::$scenario(&moat);
                 }
             }
@@ -245,4 +251,4 @@ macro_rules! on_both {
         }
     )* };
 }
-pub(crate) use on_both;
+pub(crate) use on_all;

@@ -6,7 +6,7 @@ use std::fs;
 use crate::harness::{Moat, until};
 use crate::support::{
     Bwrap, Docker, EXITED_7, Foreground, Mode, assert_ended, assert_log, docker_through, kill,
-    kill_supervisor, list, on_both, through,
+    kill_supervisor, list, on_all, through,
 };
 
 /// Makes a test of each runtime and of each point at which the supervisor dies.
@@ -33,7 +33,7 @@ points! {
     removed: "removed";
 }
 
-on_both!(
+on_all!(
     while_it_runs,
     adopter_killed_before_it_saves,
     a_failed_hook,

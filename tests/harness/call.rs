@@ -214,7 +214,9 @@ impl<'a> Call<'a> {
     /// The same behind a wrapper, e.g. `sh -c 'exec "$@" >&-' sh`.
     pub(crate) fn wrapped(&self, wrapper: &[&str]) -> Command {
         let root = self.moat.root();
-        let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
+        self.moat.give_to_user();
+        let own = self.moat.runtime.map_or(&[][..], super::Runtime::wrapper);
+        let mut words: Vec<&OsStr> = own.iter().chain(wrapper).map(OsStr::new).collect();
         words.push(OsStr::new(env!("CARGO_BIN_EXE_moat")));
         words.extend(self.args.iter().map(OsString::as_os_str));
         let mut command = Command::new(words[0]);

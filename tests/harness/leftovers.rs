@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Moat, Runtime};
+use super::Moat;
 
 /// How long the last supervisor may take to finish after the last command of a test.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -38,6 +37,12 @@ fn look(moat: &Moat) -> Vec<String> {
 
 /// Ends what is left after a test that has failed anyway.
 pub(super) fn sweep(moat: &Moat) {
+    // podman's monitors know of the place, too: first let it end what they watch.
+    if moat.has_images() {
+        for id in containers(moat) {
+            let _ = moat.client().args(["kill", &id]).output();
+        }
+    }
     // Twice: an adopter may have come to be in between.
     for _ in 0..2 {
         for process in processes(&moat.mark()) {
@@ -49,13 +54,13 @@ pub(super) fn sweep(moat: &Moat) {
     if moat.is_on_apple() {
         moat.apple(&["__fake", "reset"]);
     }
-    if moat.runtime == Some(Runtime::Docker) {
+    if moat.has_images() {
         for id in containers(moat) {
             let args = ["rm", "--force", "--volumes", &id];
-            let _ = Command::new("docker").args(args).output();
+            let _ = moat.client().args(args).output();
         }
         for id in networks(moat) {
-            let _ = Command::new("docker").args(["network", "rm", &id]).output();
+            let _ = moat.client().args(["network", "rm", &id]).output();
         }
     }
 }
@@ -72,11 +77,12 @@ pub(super) fn networks(moat: &Moat) -> Vec<String> {
 
 fn labelled(moat: &Moat, list: &[&str]) -> Vec<String> {
     let filter = format!("label=moat.home={}", moat.label());
-    let listed = Command::new("docker")
+    let listed = moat
+        .client()
         .args(list)
         .args(["--filter", &filter])
         .output()
-        .expect("docker");
+        .expect("the client");
     let text = String::from_utf8_lossy(&listed.stdout);
     text.lines().map(str::to_owned).collect()
 }
@@ -104,7 +110,14 @@ fn processes(mark: &str) -> Vec<Process> {
         })
         // Ours between fork and exec, and those that have just ended.
         .filter(|process| !process.command.is_empty() && !process.command.contains("/deps/"))
+        .filter(|process| !is_everybodys(&process.command))
         .collect()
+}
+
+/// What podman starts for all containers at once, with the environment of whoever comes first.
+fn is_everybodys(command: &str) -> bool {
+    let names = ["aardvark-dns ", "slirp4netns ", "catatonit -P"];
+    names.iter().any(|name| command.contains(name))
 }
 
 fn knows(process: &Path, mark: &[u8]) -> bool {

@@ -80,7 +80,9 @@ impl Moat {
     /// Chooses the runtime of all calls (MOAT_RUNTIME).
     pub(crate) fn runtime(mut self, runtime: Runtime) -> Moat {
         self.runtime = Some(runtime);
-        let moat = self.env("MOAT_RUNTIME", runtime.name());
+        let own = runtime.environment().into_iter();
+        let moat = own.fold(self, |moat, (name, value)| moat.env(name, value));
+        let moat = moat.env("MOAT_RUNTIME", runtime.name());
         let Runtime::Apple(version) = runtime else {
             return moat;
         };
@@ -136,12 +138,36 @@ impl Moat {
         matches!(self.runtime, Some(Runtime::Apple(_)))
     }
 
+    /// Gives the place, with what the test has put there, to the user that its calls run as.
+    pub(super) fn give_to_user(&self) {
+        if self.runtime != Some(Runtime::PodmanRootless) {
+            return;
+        }
+        let owner = format!("{0}:{0}", super::runtime::USER);
+        let done = std::process::Command::new("chown")
+            .args(["-R", &owner])
+            .arg(self.root())
+            .status();
+        assert!(done.is_ok_and(|status| status.success()), "chown {owner}");
+    }
+
+    /// The owner of the workspace.
+    pub(crate) fn user_id(&self) -> u32 {
+        let metadata = fs::metadata(self.workspace()).expect("the workspace");
+        std::os::unix::fs::MetadataExt::uid(&metadata)
+    }
+
+    /// A call of the client of its engine.
+    pub(crate) fn client(&self) -> std::process::Command {
+        self.runtime.expect("it has a runtime").client()
+    }
+
     pub(crate) fn is_on(&self, runtime: Runtime) -> bool {
         self.runtime == Some(runtime)
     }
 
-    pub(crate) fn runtime_of(&self) -> Option<Runtime> {
-        self.runtime
+    pub(crate) fn runtime_of(&self) -> Runtime {
+        self.runtime.expect("it has a runtime")
     }
 
     /// The name of the runtime, as users write it.

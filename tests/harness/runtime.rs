@@ -10,15 +10,24 @@ use super::IMAGE;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
     Docker,
+    /// podman of root.
+    Podman,
+    /// podman of a user whom tests/setup makes.
+    PodmanRootless,
     Bwrap,
     /// Apple's `container` of that version, as the stand-in in testdata/bin speaks it, on top of docker.
     Apple(&'static str),
 }
 
+/// The user of [`Runtime::PodmanRootless`], and where podman keeps what is theirs (tests/setup podman).
+pub(super) const USER: &str = "moat-podman";
+const USER_HOME: &str = "/home/moat-podman";
+
 impl Runtime {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Runtime::Docker => "docker",
+            Runtime::Podman | Runtime::PodmanRootless => "podman",
             Runtime::Bwrap => "bwrap",
             Runtime::Apple(_) => "apple",
         }
@@ -29,47 +38,124 @@ impl Runtime {
         self != Runtime::Bwrap
     }
 
+    pub(crate) fn is_podman(self) -> bool {
+        matches!(self, Runtime::Podman | Runtime::PodmanRootless)
+    }
+
     /// Why it cannot be used here, if it cannot. Asked once per test binary.
     pub(crate) fn available(self) -> Result<(), String> {
-        static DOCKER: OnceLock<Result<(), String>> = OnceLock::new();
-        static BWRAP: OnceLock<Result<(), String>> = OnceLock::new();
-        static APPLE: OnceLock<Result<(), String>> = OnceLock::new();
-        match self {
-            Runtime::Docker => DOCKER.get_or_init(look_for_docker),
-            Runtime::Bwrap => BWRAP.get_or_init(look_for_bwrap),
-            Runtime::Apple(_) => APPLE.get_or_init(look_for_stand_in),
+        static FOUND: [OnceLock<Result<(), String>>; 5] = [const { OnceLock::new() }; 5];
+        let which = match self {
+            Runtime::Docker => 0,
+            Runtime::Podman => 1,
+            Runtime::PodmanRootless => 2,
+            Runtime::Bwrap => 3,
+            Runtime::Apple(_) => 4,
+        };
+        FOUND[which]
+            .get_or_init(|| match self {
+                Runtime::Bwrap => answers(Command::new("bwrap").args([
+                    "--unshare-all",
+                    "--ro-bind",
+                    "/",
+                    "/",
+                    "/bin/true",
+                ])),
+                Runtime::Apple(_) => {
+                    look_for(Runtime::Docker)?;
+                    answers(Command::new("python3").arg("--version"))
+                }
+                engine => look_for(engine),
+            })
+            .clone()
+    }
+
+    /// A call of its client, as who the tests' runs are.
+    pub(crate) fn client(self) -> Command {
+        let mut command = match self {
+            Runtime::PodmanRootless => {
+                let mut command = Command::new(AS_USER[0]);
+                command.args(&AS_USER[1..]).arg(self.name());
+                command.env("HOME", USER_HOME).current_dir("/");
+                command
+            }
+            // The stand-in's are docker's.
+            Runtime::Apple(_) => Command::new("docker"),
+            _ => Command::new(self.name()),
+        };
+        command.envs(self.environment());
+        if self.is_podman() {
+            command.args(["--log-level", "error"]);
         }
-        .clone()
+        command
+    }
+
+    /// What a call of moat is wrapped in.
+    pub(super) fn wrapper(self) -> &'static [&'static str] {
+        match self {
+            Runtime::PodmanRootless => &AS_USER,
+            _ => &[],
+        }
+    }
+
+    /// What makes podman use the user's images, whatever HOME is.
+    pub(super) fn environment(self) -> Vec<(&'static str, String)> {
+        match self {
+            Runtime::PodmanRootless => vec![
+                ("XDG_RUNTIME_DIR", format!("{USER_HOME}/run")),
+                ("XDG_DATA_HOME", format!("{USER_HOME}/.local/share")),
+                (
+                    "CONTAINERS_STORAGE_CONF",
+                    format!("{USER_HOME}/storage.conf"),
+                ),
+            ],
+            _ => Vec::new(),
+        }
     }
 }
 
-fn look_for_docker() -> Result<(), String> {
-    answers("docker", &["version"])?;
-    answers("docker", &["image", "inspect", IMAGE])
-        .map_err(|why| format!("no image {IMAGE} (tests/setup images): {why}"))
-}
+/// Becomes the user.
+const AS_USER: [&str; 6] = [
+    "setpriv",
+    "--reuid=moat-podman",
+    "--regid=moat-podman",
+    "--init-groups",
+    "--",
+    "env",
+];
 
 /// The directory of the stand-in.
 pub(super) fn stand_in() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
 }
 
-fn look_for_stand_in() -> Result<(), String> {
-    look_for_docker()?;
-    answers("python3", &["--version"])
-}
-
-fn look_for_bwrap() -> Result<(), String> {
-    answers(
-        "bwrap",
-        &["--unshare-all", "--ro-bind", "/", "/", "/bin/true"],
-    )
+fn look_for(engine: Runtime) -> Result<(), String> {
+    if engine == Runtime::PodmanRootless {
+        let program = env!("CARGO_BIN_EXE_moat");
+        answers(
+            Command::new(AS_USER[0])
+                .args(&AS_USER[1..5])
+                .args(["test", "-x", program]),
+        )
+        .map_err(|why| {
+            format!("no user {USER} who can run {program} (tests/setup podman): {why}")
+        })?;
+    }
+    answers(engine.client().arg("version"))?;
+    answers(engine.client().args(["image", "inspect", IMAGE])).map_err(|why| {
+        let setup = if engine.is_podman() {
+            "podman"
+        } else {
+            "images"
+        };
+        format!("no image {IMAGE} (tests/setup {setup}): {why}")
+    })
 }
 
 /// Whether a command succeeds in reasonable time.
-fn answers(program: &str, args: &[&str]) -> Result<(), String> {
-    let child = Command::new(program)
-        .args(args)
+fn answers(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let child = command
         .env_remove("DOCKER_HOST")
         .env_remove("DOCKER_CONTEXT")
         .stdin(Stdio::null())
@@ -81,14 +167,14 @@ fn answers(program: &str, args: &[&str]) -> Result<(), String> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("'{program} {}': {status}", args[0])),
+            Ok(Some(status)) => return Err(format!("'{program}': {status}")),
             Ok(None) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("'{program} {}' does not answer", args[0]));
+                return Err(format!("'{program}' does not answer"));
             }
         }
     }

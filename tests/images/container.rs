@@ -257,6 +257,11 @@ fn volumes_in_use_and_volumes_unknown() {
     place.write("go", "");
     place.args(["wait", &id]).success();
     place.args(["logs", &id]).stdout("x\n").success();
+    // As long as there is the run, its engine is asked, whichever is named.
+    place
+        .args(["destroy", "-f", &id])
+        .stdout(format!("{id}\n"))
+        .success();
     let away = ("DOCKER_HOST", "unix:///nowhere.sock");
     place
         .args(["volumes", "-q"])

@@ -34,7 +34,7 @@ pub(super) fn classify(stderr: &str) -> Problem {
         return Problem::Transient(text);
     }
     if says(IMAGE) {
-        return Problem::ImageMissing(text);
+        return Problem::ImageMissing(text, "container");
     }
     if says(GONE) || is_missing(&lower) {
         return Problem::NotFound(text);
@@ -253,7 +253,7 @@ mod tests {
         for (stderr, expected) in MESSAGES {
             let kind = match classify(stderr) {
                 Problem::NotFound(_) => "not-found",
-                Problem::ImageMissing(_) => "image",
+                Problem::ImageMissing(..) => "image",
                 Problem::Unreachable(..) => "unreachable",
                 Problem::Transient(_) => "transient",
                 Problem::Refused(_) => "refused",

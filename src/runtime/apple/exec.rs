@@ -20,6 +20,10 @@ pub(super) const BEGINNINGS: &[&[u8]] = &[
     b"Error: XPC ",
 ];
 
+/// Becomes the command, or says as the client would that there is none.
+const BECOME: &str = "command -v \"$1\" >/dev/null 2>&1 || \
+    { echo \"Error: failed to find target executable $1\" >&2; exit 1; }; exec \"$@\"";
+
 /// A client that runs a command. Values travel in its environment, under names of their own: the client
 /// would put them behind the container's own variables of the same name, which then count.
 pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
@@ -46,7 +50,7 @@ pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
     }
     client.arg(&spec.handle);
     if !script.is_empty() {
-        client.args(["/bin/sh", "-c", &(script + "exec \"$@\""), "moat"]);
+        client.args(["/bin/sh", "-c", &(script + BECOME), "moat"]);
     }
     client.args(&spec.command);
     Ok(client)
@@ -105,7 +109,11 @@ mod tests {
         let line: Vec<_> = client.get_args().map(|arg| arg.to_string_lossy()).collect();
         let line = line.join(" ");
         assert!(!line.contains("s3cret"), "{line}");
-        assert!(line.ends_with("run_1 /bin/sh -c export TOKEN=\"$MOAT_VALUE_0\"; unset MOAT_VALUE_0; exec \"$@\" moat env"), "{line}");
+        let script = "export TOKEN=\"$MOAT_VALUE_0\"; unset MOAT_VALUE_0; command -v";
+        assert!(
+            line.contains(script) && line.ends_with("exec \"$@\" moat env"),
+            "{line}"
+        );
         let odd = ExecSpec {
             env: vec![("a.b".into(), "c".into())],
             ..spec

@@ -200,7 +200,8 @@ impl Apple {
         match found {
             Ok(found) if model::elements(&found).next().is_some() => Ok(found),
             Ok(_) | Err(Problem::NotFound(_)) => {
-                Err(Problem::ImageMissing(format!("no such image: {image}")))
+                let text = format!("no such image: {image}");
+                Err(Problem::ImageMissing(text, "container"))
             }
             problem => problem,
         }
@@ -260,7 +261,7 @@ impl Runtime for Apple {
         client.args(["image", "pull", image]);
         match call::run_while(&mut client, b"", PULL, going_on) {
             Err(Problem::Refused(text) | Problem::NotFound(text)) => {
-                Err(Problem::ImageMissing(text))
+                Err(Problem::ImageMissing(text, "container"))
             }
             result => result.map(drop),
         }
@@ -268,7 +269,7 @@ impl Runtime for Apple {
 
     fn has_image(&self, image: &str) -> Result<bool> {
         match self.image(image) {
-            Err(Problem::ImageMissing(_)) => Ok(false),
+            Err(Problem::ImageMissing(..)) => Ok(false),
             result => result.map(|_| true),
         }
     }

@@ -4,6 +4,8 @@ use super::super::CAPABILITIES;
 use super::super::problem::Result;
 use super::super::request::newline;
 pub(super) use super::super::request::{HOME_LABEL, Request};
+use super::Dialect;
+use crate::config::Ulimit;
 
 /// Enough for builds and test suites, too few for a fork bomb to take the host along.
 const PIDS: &str = "4096";
@@ -18,23 +20,25 @@ pub(super) struct Identity<'a> {
 
 impl Request {
     /// A container of somebody's, hardened.
-    pub(super) fn create(identity: &Identity<'_>, pids: Option<u32>) -> Request {
+    pub(super) fn create(dialect: Dialect, identity: &Identity<'_>, pids: Option<u32>) -> Request {
         let mut request = Request::default();
         request.add(&["create", "--name", identity.handle]);
         request.add(&["--pull", "never", "--init"]);
         request.label(HOME_LABEL, identity.home);
         request.label("moat.run", identity.run);
         request.label("moat.role", identity.role);
-        // The engine's log serves adoption alone, which needs it exact (`json-file` replaces what is
-        // not UTF-8) and whole (`local` rotates, and knows no "never"). It goes with the container.
-        request.add(&["--log-driver", "local", "--log-opt", "max-size=1000t"]);
+        // The engine's log serves adoption alone, and goes with the container.
+        request.add(dialect.log_options());
+        request.add(dialect.create_options());
         request.add(&["--cap-drop", "ALL"]);
         for capability in CAPABILITIES {
             request.add(&["--cap-add", capability]);
         }
-        let pids = pids.map_or_else(|| PIDS.to_owned(), |pids| pids.to_string());
         request.add(&["--security-opt", "no-new-privileges"]);
-        request.add(&["--pids-limit", &pids]);
+        if dialect.can_limit() {
+            let pids = pids.map_or_else(|| PIDS.to_owned(), |pids| pids.to_string());
+            request.add(&["--pids-limit", &pids]);
+        }
         request
     }
 
@@ -49,16 +53,44 @@ impl Request {
         }
     }
 
+    pub(super) fn ulimits(&mut self, dialect: Dialect, limits: &[Ulimit]) {
+        let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        let named: Vec<&str> = limits.iter().map(|limit| limit.name.as_str()).collect();
+        let mut options = dialect.ulimits(&named);
+        options.extend(limits.iter().map(|limit| {
+            let (soft, hard) = (number(limit.soft), number(limit.hard));
+            format!("{}={soft}:{hard}", limit.name)
+        }));
+        for option in options {
+            self.add(&["--ulimit", &option]);
+        }
+    }
+
     /// Hands over the values of variables.
-    pub(super) fn values(&mut self, env: &[(String, String)]) -> Result<()> {
+    pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, String)]) -> Result<()> {
         self.variables(env, obeyed_by_client)
-            .map_err(|name| newline("docker", name))
+            .map_err(|name| newline(dialect.program(), name))
     }
 }
 
 /// Whether a variable means something to the client itself.
 pub(super) fn obeyed_by_client(name: &str) -> bool {
-    let prefixes = ["DOCKER_", "BUILDKIT_", "LD_", "SSL_", "XDG_", "OTEL_"];
+    let prefixes = [
+        "DOCKER_",
+        "BUILDKIT_",
+        "LD_",
+        "SSL_",
+        "XDG_",
+        "OTEL_",
+        "CONTAINER",
+        "_CONTAINERS_",
+        "STORAGE_",
+        "PODMAN_",
+        "REGISTRY_AUTH_FILE",
+        "LISTEN_",
+        "NOTIFY_SOCKET",
+        "CONMON_",
+    ];
     let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
     // Those of the language that it is written in: GOOGLE_CREDENTIALS is not among them.
     let runtime = [

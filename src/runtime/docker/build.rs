@@ -1,10 +1,11 @@
 //! What `docker build` is called with.
 
 use super::super::ImageBuild;
+use super::Dialect;
 use super::arguments::HOME_LABEL;
 
 /// The arguments. What is not known to one of the two builders is left out.
-pub(super) fn args(build: &ImageBuild) -> Vec<String> {
+pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
     let mut args: Vec<String> = [
         "build",
         "--tag",
@@ -22,6 +23,9 @@ pub(super) fn args(build: &ImageBuild) -> Vec<String> {
     .to_vec();
     if build.fresh {
         args.push("--no-cache".to_owned());
+    }
+    for limit in dialect.ulimits(&[]) {
+        args.extend(["--ulimit".to_owned(), limit]);
     }
     args.push("--".to_owned());
     args.push(build.context.to_string_lossy().into_owned());

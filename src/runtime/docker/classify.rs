@@ -1,12 +1,17 @@
 //! What the client's error output means. The only place that reads it.
 
 use super::super::problem::Problem;
+use super::Dialect;
+use super::needs;
 
 /// Turns the error output of a failed client into a problem.
-pub(super) fn classify(stderr: &str) -> Problem {
+pub(super) fn classify(dialect: Dialect, stderr: &str) -> Problem {
     let text = message(stderr);
     let lower = stderr.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    if dialect == Dialect::Podman {
+        return classify_podman(text, &says);
+    }
     if says(&[
         "permission denied while trying to connect",
         "dial unix",
@@ -31,7 +36,7 @@ pub(super) fn classify(stderr: &str) -> Problem {
         );
     }
     if says(&["no such image", "unable to find image"]) {
-        return Problem::ImageMissing(text);
+        return Problem::ImageMissing(text, "docker");
     }
     // Of a network the engine speaks in other words than its client.
     let no_network = text.starts_with("network ") && text.contains(" not found");
@@ -43,6 +48,43 @@ pub(super) fn classify(stderr: &str) -> Problem {
     }
     Problem::Refused(text)
 }
+
+/// podman has no daemon that could be away, unless it is told of one by CONTAINER_HOST.
+fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> Problem {
+    if says(&["cannot connect to podman", "unable to connect to podman"]) {
+        return Problem::unreachable(
+            format!("podman cannot be reached: {text}"),
+            "start it ('podman machine start', or what CONTAINER_HOST names), or use --runtime bwrap",
+        );
+    }
+    if says(&["image not known", "did not resolve to an alias"]) {
+        return Problem::ImageMissing(text, "podman");
+    }
+    if says(&[
+        "no such container",
+        "no such object",
+        "network not found",
+        "no such volume",
+    ]) || text.starts_with("container \"") && text.ends_with("does not exist")
+    {
+        return Problem::NotFound(text);
+    }
+    if let Some(hint) = needs::hint(says) {
+        return Problem::unreachable(format!("podman does not work here: {text}"), hint);
+    }
+    if says(TRANSIENT) || says(PODMANS_TRANSIENT) {
+        return Problem::Transient(text);
+    }
+    Problem::Refused(text)
+}
+
+const PODMANS_TRANSIENT: &[&str] = &[
+    "network is being used",
+    "database is locked",
+    "timed out waiting for",
+    "is being removed",
+    "is in state stopping",
+];
 
 const UNREACHABLE: &[&str] = &[
     "cannot connect to the docker daemon",
@@ -67,7 +109,14 @@ const TRANSIENT: &[&str] = &[
 /// Whether a refusal to stop, kill or remove says that there is nothing to do.
 pub(super) fn has_ended(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    lower.contains("is not running") || lower.contains("cannot kill container")
+    [
+        "is not running",
+        "cannot kill container",
+        "can only kill running",
+        "can only stop created or running",
+    ]
+    .iter()
+    .any(|words| lower.contains(words))
 }
 
 /// The engine's own words: without the client's prefixes and its advice to read the help.
@@ -154,24 +203,98 @@ mod tests {
         ("", "refused"),
     ];
 
+    /// Real messages of podman 4.3.1, rootful and rootless.
+    const PODMANS: &[(&str, &str)] = &[
+        (
+            "Error: no container with name or ID \"r1\" found: no such container",
+            "not-found",
+        ),
+        (
+            "error inspecting object: no such container nosuch\nError: inspecting object: no such container r1",
+            "not-found",
+        ),
+        (
+            "Error: inspecting object: no such object: \"r1\"",
+            "not-found",
+        ),
+        ("Error: container \"xx\" does not exist", "not-found"),
+        (
+            "Error: unable to find network with name or ID xx: network not found",
+            "not-found",
+        ),
+        (
+            "Error: no volume with name \"xx\" found: no such volume",
+            "not-found",
+        ),
+        ("Error: nosuch:1: image not known", "image"),
+        (
+            "Error: inspecting object: nosuch:1: image not known",
+            "image",
+        ),
+        (
+            "Error: short-name \"nosuch/x:1\" did not resolve to an alias and no unqualified-search registries are defined in \"/etc/containers/registries.conf\"",
+            "image",
+        ),
+        (
+            "Error: container-init binary not found on the host: stat /nonexist: no such file or directory",
+            "unreachable",
+        ),
+        (
+            "Error: /usr/bin/slirp4netns failed: \"open(\\\"/dev/net/tun\\\"): Permission denied\\nchild failed(1)\\n\"",
+            "unreachable",
+        ),
+        (
+            "Error: unable to start container 6616d5849f7c: runc: runc create failed: unable to start container process: error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation not permitted: OCI permission denied",
+            "unreachable",
+        ),
+        (
+            "Error: \"nn\" has associated containers with it. Use -f to forcibly delete containers and pods: network is being used",
+            "transient",
+        ),
+        (
+            "Error: volume v1 is being used by the following container(s): 1875e532d198: volume is being used",
+            "refused",
+        ),
+        (
+            "Error: creating container storage: the container name \"r1\" is already in use by 28e23865d300. You have to remove that container to be able to reuse that name: that name is already in use",
+            "refused",
+        ),
+        (
+            "Error: can only kill running containers. 28e23865d300 is in state exited: container state improper",
+            "refused",
+        ),
+        (
+            "Error: initializing source docker://127.0.0.1:1/x:1: pinging container registry 127.0.0.1:1: Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+            "refused",
+        ),
+    ];
+
     #[test]
     fn real_messages_are_told_apart() {
         for (stderr, expected) in MESSAGES {
-            let kind = match classify(stderr) {
-                Problem::NotFound(_) => "not-found",
-                Problem::ImageMissing(_) => "image",
-                Problem::Unreachable(..) => "unreachable",
-                Problem::Transient(_) => "transient",
-                Problem::Refused(_) => "refused",
-            };
+            let kind = kind(&classify(Dialect::Docker, stderr));
             assert_eq!(kind, *expected, "{stderr}");
+        }
+        for (stderr, expected) in PODMANS {
+            let kind = kind(&classify(Dialect::Podman, stderr));
+            assert_eq!(kind, *expected, "{stderr}");
+        }
+    }
+
+    fn kind(problem: &Problem) -> &'static str {
+        match problem {
+            Problem::NotFound(_) => "not-found",
+            Problem::ImageMissing(..) => "image",
+            Problem::Unreachable(..) => "unreachable",
+            Problem::Transient(_) => "transient",
+            Problem::Refused(_) => "refused",
         }
     }
 
     #[test]
     fn the_message_is_the_engines_own() {
         let conflict = MESSAGES.iter().find(|(text, _)| text.contains("Conflict"));
-        let conflict = classify(conflict.unwrap().0);
+        let conflict = classify(Dialect::Docker, conflict.unwrap().0);
         assert!(
             conflict
                 .message()

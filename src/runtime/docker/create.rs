@@ -3,32 +3,37 @@
 use super::super::problem::Result;
 use super::super::script::PRE_RUN;
 use super::super::{ContainerSpec, HOME, WORKSPACE};
+use super::Dialect;
 use super::arguments::{Identity, Request, mount};
 use super::fill;
 use crate::store::WorkspaceMode;
 
 /// Describes the container to `docker create`.
-pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
+pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<Request> {
     let identity = Identity {
         handle: &spec.handle,
         home: &spec.home_label,
         run: &spec.run_label,
         role: "main",
     };
-    let mut request = Request::create(&identity, spec.pids);
+    let mut request = Request::create(dialect, &identity, spec.pids);
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
     request.add(&["--workdir", WORKSPACE]);
-    for mount in storage(spec) {
+    for mount in storage(dialect, spec) {
         request.add(&["--mount", &mount]);
     }
     for path in spec.covers() {
-        request.add(&["--tmpfs", &format!("{path}:ro")]);
+        request.add(&["--tmpfs", &format!("{path}:ro{}", dialect.empty())]);
     }
-    let owner = format!("uid={},gid={}", spec.user.uid, spec.user.gid);
+    let owner = dialect.owned(spec.user);
     for path in &spec.scratch {
         request.add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
+    }
+    if dialect.is_rootless() {
+        // Else who we are would be root inside, and the workspace's owner nobody.
+        request.add(&["--userns", "keep-id"]);
     }
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home {
@@ -41,7 +46,7 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
         }
     }
     request.limits(spec.memory_bytes, spec.cpus);
-    settings(spec, &mut request);
+    settings(dialect, spec, &mut request);
     if spec.stdin {
         request.add(&["--interactive"]);
     }
@@ -49,7 +54,7 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
         // Shells ignore TERM on a terminal. That the terminal is gone they obey.
         request.add(&["--tty", "--stop-signal", "SIGHUP"]);
     }
-    request.values(&spec.env)?;
+    request.values(dialect, &spec.env)?;
     let image = spec.image.as_deref().unwrap_or_default();
     match &spec.pre_run {
         None => request.add(&["--", image]),
@@ -70,12 +75,12 @@ pub(super) fn request(spec: &ContainerSpec) -> Result<Request> {
 }
 
 /// What is mounted: the workspace, directories of the host, volumes.
-fn storage(spec: &ContainerSpec) -> Vec<String> {
+fn storage(dialect: Dialect, spec: &ContainerSpec) -> Vec<String> {
     let workspace = spec.workspace.to_string_lossy();
     let mut mounts = vec![match spec.workspace_mode {
         WorkspaceMode::Bind => mount("bind", &workspace, WORKSPACE, false),
         // Without a name: it goes with the container. Without what the image has there.
-        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE},volume-nocopy"),
+        WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE}{}", dialect.no_copy()),
     }];
     for bind in &spec.mounts {
         let source = bind.source.to_string_lossy();
@@ -92,7 +97,7 @@ fn storage(spec: &ContainerSpec) -> Vec<String> {
     mounts
 }
 
-fn settings(spec: &ContainerSpec, request: &mut Request) {
+fn settings(dialect: Dialect, spec: &ContainerSpec, request: &mut Request) {
     for port in &spec.ports {
         // Never on another address: who is allowed in is for a person to decide.
         let host = port.host.map_or_else(String::new, |host| host.to_string());
@@ -101,11 +106,7 @@ fn settings(spec: &ContainerSpec, request: &mut Request) {
     for server in &spec.dns {
         request.add(&["--dns", &server.to_string()]);
     }
-    for limit in &spec.ulimits {
-        let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
-        let (soft, hard) = (number(limit.soft), number(limit.hard));
-        request.add(&["--ulimit", &format!("{}={soft}:{hard}", limit.name)]);
-    }
+    request.ulimits(dialect, &spec.ulimits);
 }
 
 #[cfg(test)]
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn no_value_is_an_argument() {
-        let request = request(&spec()).unwrap();
+        let request = request(Dialect::Docker, &spec()).unwrap();
         let line = request.args.join(" ");
         assert!(!line.contains("s3cret") && !line.contains("/p "), "{line}");
         assert_eq!(request.environment, [("TOKEN".into(), "s3cret\nx".into())]);
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_container_is_hardened_and_owned() {
-        let line = request(&spec()).unwrap().args.join(" ");
+        let line = request(Dialect::Docker, &spec()).unwrap().args.join(" ");
         for part in [
             "--cap-drop ALL",
             "--security-opt no-new-privileges",
@@ -187,6 +188,6 @@ mod tests {
     fn what_the_client_obeys_may_not_span_lines() {
         let mut spec = spec();
         spec.env = vec![("HTTP_PROXY".into(), "a\nb".into())];
-        assert!(request(&spec).is_err());
+        assert!(request(Dialect::Docker, &spec).is_err());
     }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use super::super::problem::{Problem, Result};
 use super::super::script::{KILL, MARKER};
 use super::super::{Attached, ExecSpec, Refusal, attach};
+use super::Dialect;
 use super::arguments::obeyed_by_client;
 use super::manner;
 use crate::term::pty::Size;
@@ -21,11 +22,18 @@ const CLIENT: &[&[u8]] = &[
     b"Error: No such exec instance",
     b"error during connect: ",
     b"Cannot connect to the Docker daemon",
+    // podman's.
+    b"Error: runc: ",
+    b"Error: crun: ",
+    b"Error: OCI runtime ",
+    b"Error: no container with name or ID ",
+    b"Error: can only create exec sessions on running containers",
 ];
 
 /// On a terminal there is one stream for all of them.
 const EITHER: &[&[u8]] = &[
-    ENGINE[0], CLIENT[0], CLIENT[1], CLIENT[2], CLIENT[3], CLIENT[4],
+    ENGINE[0], CLIENT[0], CLIENT[1], CLIENT[2], CLIENT[3], CLIENT[4], CLIENT[5], CLIENT[6],
+    CLIENT[7], CLIENT[8], CLIENT[9],
 ];
 
 /// The client's own escape, which cannot be switched off. Here it has to be ASCII, as the engine gets it as
@@ -71,35 +79,43 @@ fn marker(word: &str) -> String {
 }
 
 /// Starts a client.
-pub(super) fn spawn(client: &mut Command) -> Result<Attached> {
-    attach::spawn_exec(client, Box::new(manner::Exec), [ENGINE, CLIENT])
-        .map_err(|error| super::failed(&error))
+pub(super) fn spawn(dialect: Dialect, client: &mut Command) -> Result<Attached> {
+    attach::spawn_exec(client, Box::new(manner::Exec(dialect)), [ENGINE, CLIENT])
+        .map_err(|error| dialect.failed(&error))
 }
 
 /// Starts a client on a terminal of its own.
-pub(super) fn spawn_on_terminal(client: &mut Command, size: Size) -> Result<Attached> {
-    attach::spawn_exec_on_terminal(
-        client,
-        Box::new(manner::Exec),
-        EITHER,
-        size,
-        attach::as_it_is,
-    )
-    .map_err(|error| super::failed(&error))
+pub(super) fn spawn_on_terminal(
+    dialect: Dialect,
+    client: &mut Command,
+    size: Size,
+) -> Result<Attached> {
+    let manner = Box::new(manner::Exec(dialect));
+    attach::spawn_exec_on_terminal(client, manner, EITHER, size, attach::as_it_is)
+        .map_err(|error| dialect.failed(&error))
 }
 
 /// How the engine and shells say that a command is not there, and that it cannot be run.
 const MISSING: [&str; 2] = ["not found", "no such file"];
 const UNUSABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
 
+/// What podman adds, which is the same for a directory that is missing.
+const PODMANS: [&str; 2] = [
+    ": OCI runtime attempted to invoke a command that was not found",
+    ": OCI permission denied",
+];
+
 /// The engine's words, without what it repeats, and what they mean for the command.
 pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
+    let text = PODMANS
+        .iter()
+        .fold(text, |text, end| text.trim_end_matches(end));
     let text = text.rsplit("container process: ").next().unwrap_or(text);
-    let why = text
-        .strip_prefix("Error response from daemon: ")
-        .unwrap_or(text);
+    let prefixes = ["Error response from daemon: ", "Error: "];
+    let why = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix));
+    let why = why.unwrap_or(text);
     let lower = why.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     // Whichever of the two the engine chose: versions differ.

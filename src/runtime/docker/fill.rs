@@ -98,6 +98,26 @@ pub(super) fn is_roots(header: &[u8]) -> bool {
     header.get(156) != Some(&b'x') && uid.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
 }
 
+/// The entry of a directory, as that of what an archive is an archive of. (Of who has a number too large
+/// for a header there is none.)
+pub(super) fn as_root(header: &[u8]) -> Option<[u8; BLOCK]> {
+    let mut header: [u8; BLOCK] = header.get(..BLOCK)?.try_into().ok()?;
+    if header[156] != b'5' {
+        return None;
+    }
+    header[..100].fill(0);
+    header[..2].copy_from_slice(b"./");
+    seal(&mut header);
+    Some(header)
+}
+
+/// Writes the sum of a header.
+fn seal(header: &mut [u8; BLOCK]) {
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
 /// The mode of a directory that has none of its own yet.
 const MODE: u32 = 0o755;
 
@@ -120,19 +140,14 @@ fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
     put(116, &number(gid));
     put(124, "00000000000\0");
     put(136, "00000000000\0");
-    put(148, "        ");
     put(156, "5");
     put(257, "ustar\0");
     put(263, "00");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     if uid.max(gid) > LARGEST {
         write_large(&mut header, 108, uid);
         write_large(&mut header, 116, gid);
-        header[148..156].copy_from_slice(b"        ");
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     }
+    seal(&mut header);
     Ok(header)
 }
 

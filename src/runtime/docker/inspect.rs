@@ -1,13 +1,29 @@
-//! What `docker inspect` says of a container's state.
+//! What `inspect` says of a container's state.
 
 use super::super::problem::{Problem, Result};
 use super::super::{Exit, Inspected};
+use super::Dialect;
 use crate::json::{self, Named, reads};
 use crate::store::Timestamp;
 
 /// One line per container: its name, and state and ports as JSON.
 pub(super) const FORMAT: &str =
     "{{.Name}} {\"State\":{{json .State}},\"Ports\":{{json .NetworkSettings.Ports}}}";
+
+/// How podman's init says that it cannot run the command: `ERROR (catatonit:6): failed to exec pid1: No
+/// such file or directory`. Its exit code is 1.
+const NOT_RUN: &str = "failed to exec pid1: ";
+
+/// What a shell would exit with, if this is what podman's init has said last.
+pub(super) fn exec_failure(output: &str) -> Option<u8> {
+    let line = output.lines().next_back()?;
+    let said = line.strip_prefix("ERROR (catatonit:")?;
+    let (_, why) = said.split_once(NOT_RUN)?;
+    match why.starts_with("No such file") {
+        true => Some(127),
+        false => Some(126),
+    }
+}
 
 struct Container {
     state: State,
@@ -37,6 +53,8 @@ struct State {
     error: String,
     started_at: String,
     finished_at: String,
+    /// podman's monitor of the container, which alone learns of its end.
+    conmon_pid: Option<i64>,
 }
 
 reads!(State {
@@ -46,27 +64,32 @@ reads!(State {
     error: "Error",
     started_at: "StartedAt",
     finished_at: "FinishedAt",
+    conmon_pid: "ConmonPid",
 });
 
 /// The state of `handle` in the output; missing if it is not in there.
-pub(super) fn parse(output: &str, handle: &str) -> Result<Inspected> {
+pub(super) fn parse(dialect: Dialect, output: &str, handle: &str) -> Result<Inspected> {
     let named = |line: &&str| line.trim_start_matches('/').split(' ').next() == Some(handle);
     let Some(line) = output.lines().find(named) else {
         return Ok(Inspected::Missing);
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
     let container: Container = json::parse(json.as_bytes()).map_err(|error| {
+        let program = dialect.program();
         Problem::Refused(format!(
-            "docker's answer about {handle} cannot be read: {error}"
+            "{program}'s answer about {handle} cannot be read: {error}"
         ))
     })?;
     let state = container.state;
     Ok(match state.status.as_str() {
-        "running" | "paused" | "restarting" => Inspected::Running {
+        // Without its monitor a container of podman's stays so for good.
+        "stopping" if !is_alive(state.conmon_pid) => Inspected::Exited(unknown(&state)),
+        "running" | "paused" | "restarting" | "stopping" => Inspected::Running {
             started_at: time(&state.started_at),
             ports: published(container.ports),
         },
-        "created" if state.error.is_empty() => Inspected::Created,
+        // Between the two, podman has made all of it but the first process.
+        "created" | "initialized" | "configured" if state.error.is_empty() => Inspected::Created,
         _ => Inspected::Exited(exit(state)),
     })
 }
@@ -94,6 +117,22 @@ fn exit(state: State) -> Exit {
     }
 }
 
+/// The end that nobody has seen.
+fn unknown(state: &State) -> Exit {
+    Exit {
+        started_at: time(&state.started_at),
+        error: Some("the monitor of its container (conmon) is gone".to_owned()),
+        ..Exit::default()
+    }
+}
+
+/// A pid that is another's by now is as good: whoever stops the container asks again.
+fn is_alive(pid: Option<i64>) -> bool {
+    let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
 /// Docker writes the year 1 for "never".
 fn time(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text).filter(|_| !text.starts_with("0001"))
@@ -109,23 +148,27 @@ mod tests {
     #[test]
     fn states_are_read() {
         let output = format!("{EXITED}\n{NEVER}\n");
-        let Inspected::Exited(exit) = parse(&output, "run_x").unwrap() else {
+        let Inspected::Exited(exit) = parse(Dialect::Docker, &output, "run_x").unwrap() else {
             panic!("not exited")
         };
         assert_eq!((exit.code, exit.oom_killed), (Some(127), false));
         assert!(exit.started_at.is_some() && exit.finished_at.is_some());
-        let Inspected::Exited(exit) = parse(&output, "run_y").unwrap() else {
+        let Inspected::Exited(exit) = parse(Dialect::Docker, &output, "run_y").unwrap() else {
             panic!("not exited")
         };
         assert_eq!((exit.code, exit.started_at), (None, None));
         assert_eq!(exit.error.as_deref(), Some("OCI runtime create failed"));
-        assert_eq!(parse(&output, "run_").unwrap(), Inspected::Missing);
-        assert!(parse("/a {\"Status\":", "a").is_err());
+        assert_eq!(
+            parse(Dialect::Docker, &output, "run_").unwrap(),
+            Inspected::Missing
+        );
+        assert!(parse(Dialect::Docker, "/a {\"Status\":", "a").is_err());
         let ports = r#"{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}],"53/udp":null}"#;
         let running = EXITED
             .replace("exited", "running")
             .replace("\"Ports\":{}", &format!("\"Ports\":{ports}"));
-        let Inspected::Running { ports, .. } = parse(&running, "run_x").unwrap() else {
+        let Inspected::Running { ports, .. } = parse(Dialect::Docker, &running, "run_x").unwrap()
+        else {
             panic!("not running")
         };
         assert_eq!(ports, [(3000, 32768)]);

@@ -1,7 +1,7 @@
 //! How docker's client speaks of itself, on the streams that carry a container's output.
 
 use super::super::attach::{Manner, Whose};
-use super::classify::classify;
+use super::Dialect;
 
 /// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
 const OWN_WORDS: [&[u8]; 11] = [
@@ -19,7 +19,7 @@ const OWN_WORDS: [&[u8]; 11] = [
 ];
 
 /// A client that carries the output of a container.
-pub(super) struct Attachment;
+pub(super) struct Attachment(pub(super) Dialect);
 
 impl Manner for Attachment {
     fn is_own(&self, line: &[u8]) -> bool {
@@ -34,12 +34,12 @@ impl Manner for Attachment {
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        classify(words).may_pass()
+        self.0.classify(words).may_pass()
     }
 }
 
 /// A client that carries the output of another command.
-pub(super) struct Exec;
+pub(super) struct Exec(pub(super) Dialect);
 
 impl Manner for Exec {
     fn is_own(&self, _line: &[u8]) -> bool {
@@ -48,13 +48,13 @@ impl Manner for Exec {
 
     fn judge(&self, _words: &[u8], code: u8) -> Whose {
         match code {
-            1 | 126 | 127 => Whose::Clients,
+            1 | 125..=127 | 255 => Whose::Clients,
             _ => Whose::Workloads,
         }
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        classify(words).may_pass()
+        self.0.classify(words).may_pass()
     }
 }
 
@@ -80,7 +80,11 @@ mod tests {
             ("time=\"x\" level=info msg=\"fine\"\n", false),
             ("an Error: within\n", false),
         ] {
-            assert_eq!(Attachment.is_own(line.as_bytes()), is_own, "{line}");
+            assert_eq!(
+                Attachment(Dialect::Docker).is_own(line.as_bytes()),
+                is_own,
+                "{line}"
+            );
         }
     }
 }

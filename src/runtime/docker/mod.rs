@@ -1,4 +1,5 @@
-//! The `docker` command line. Facts about it were measured with Docker 20.10.24 and client 28.2.2.
+//! The `docker` command line, and podman's, which is its second [`Dialect`]. Facts about them were measured
+//! with Docker 20.10.24 and client 28.2.2, and with podman 4.3.1, rootful and rootless.
 //!
 //! `create`, then `start --attach`: one process gives the stream, its end and the exit code, and
 //! `inspect` confirms it. Never `--rm` (the engine would drop its log), never `logs --timestamps`
@@ -7,39 +8,37 @@
 mod arguments;
 mod build;
 mod classify;
+mod copy;
 mod create;
+mod dialect;
 mod exec;
 mod fill;
 mod inspect;
 mod manner;
+mod needs;
 mod ping;
 mod sidecar;
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::child::{self, Output};
 use super::problem::{Problem, Result};
+use super::request::RUN_LABEL;
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, attach, in_workspace, steps, tty,
+    Network, Refusal, Runtime, ServiceSpec, attach, steps, tty,
 };
-use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, leave_out, pack};
+use crate::store::{ResourceKind, StreamBytes};
 
-/// The environment variables by which the client finds its engine.
-pub(super) const SETTINGS: [&str; 5] = [
-    "DOCKER_HOST",
-    "DOCKER_CONTEXT",
-    "DOCKER_CONFIG",
-    "DOCKER_CERT_PATH",
-    "DOCKER_TLS_VERIFY",
-];
+pub(super) use dialect::{Dialect, can_limit, is_rootless};
+pub(super) use ping::{address, has_context, name_context, setting};
 
 /// How long an ordinary request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,29 +48,46 @@ const COPY_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The driver, bound to one engine.
 pub(super) struct Docker {
+    dialect: Dialect,
     engine: Vec<(String, String)>,
+    /// Where podman may leave what it reads from its input; it belongs to a run.
+    scratch: Option<PathBuf>,
 }
 
 impl Docker {
-    pub(super) fn new(engine: Vec<(String, String)>) -> Docker {
-        Docker { engine }
+    pub(super) fn new(
+        dialect: Dialect,
+        engine: Vec<(String, String)>,
+        scratch: Option<PathBuf>,
+    ) -> Docker {
+        let scratch = scratch.filter(|_| dialect == Dialect::Podman);
+        Docker {
+            dialect,
+            engine,
+            scratch,
+        }
     }
 
     /// Whether the engine answers. Asks its socket where that is a local one, which takes a
     /// millisecond instead of the client's thirty.
     pub(super) fn answers(&self) -> bool {
-        ping::ping(&self.engine).unwrap_or_else(|| self.probe().is_ok())
+        let known = match self.dialect {
+            Dialect::Docker => ping::ping(&self.engine),
+            Dialect::Podman => None,
+        };
+        known.unwrap_or_else(|| self.probe().is_ok())
     }
 
     fn command(&self) -> Command {
-        self.complete(Command::new("docker"))
+        self.complete(Command::new(self.dialect.program()))
     }
 
     fn complete(&self, mut command: Command) -> Command {
-        for name in SETTINGS {
+        for name in self.dialect.settings() {
             command.env_remove(name);
         }
         command
+            .args(self.dialect.first_args())
             .envs(self.engine.iter().map(|(name, value)| (name, value)))
             .env("DOCKER_CLI_HINTS", "false");
         command
@@ -88,18 +104,15 @@ impl Docker {
         patience: Duration,
         going_on: &dyn Fn() -> bool,
     ) -> Result<Output> {
-        let output =
-            child::run(command, input, patience, going_on).map_err(|error| failed(&error))?;
+        let output = child::run(command, input, patience, going_on)
+            .map_err(|error| self.dialect.failed(&error))?;
         if output.success {
             Ok(output)
         } else {
-            Err(classify::classify(&output.stderr))
+            Err(self.dialect.classify(&output.stderr))
         }
     }
 }
-
-/// The client's own escape, which cannot be switched off: bytes that are in no text and no key.
-const NO_KEYS: &[u8] = b"\xff,\xff,\xff,\xff";
 
 /// So much of a failed build is looked at for its reason.
 const LAST_LINES: usize = 40;
@@ -115,79 +128,61 @@ impl Docker {
             .map(|_| ())
     }
 
-    /// Puts into a new container what belongs there.
-    fn fill(&self, spec: &ContainerSpec) -> Result<()> {
-        if let Some(archive) = fill::directories(spec, &self.new_volumes(spec)?)? {
-            let mut command = self.command();
-            command.args(["cp", "-", &format!("{}:/", spec.handle)]);
-            self.finish(&mut command, &archive, PATIENCE, &|| true)?;
-        }
-        if spec.workspace_mode == WorkspaceMode::Bind {
+    /// Does what comes before a start by itself, where the client would tell of it in the workload's output:
+    /// networks, mounts, what is wrong with either.
+    fn ready(&self, handle: &str) -> Result<()> {
+        if self.dialect == Dialect::Docker {
             return Ok(());
         }
-        // The engine would write into what is mounted there.
-        let without = spec.not_copied();
-        let mut tar = pack(&spec.workspace, &without, Stdio::piped()).map_err(no_tar)?;
-        let archive = tar.archive();
-        let mut command = self.command();
-        command.args(["cp", "-", &format!("{}:{WORKSPACE}", spec.handle)]);
-        let copied = self.copy(&mut command, archive, Stdio::null());
-        let packed = tar.finish().map_err(no_tar)?;
-        copied?;
-        packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+        self.call(&["init", handle]).map(|_| ())
     }
 
-    /// Where volumes are mounted that nobody has given to the workload's user yet. What the user made of
-    /// its own ones stays as it is.
-    fn new_volumes<'a>(&self, spec: &'a ContainerSpec) -> Result<Vec<&'a str>> {
-        let mut found = Vec::new();
-        // Nothing can be put into a read-only one, not even an owner.
-        let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
-        for volume in writable.filter(|_| spec.user.uid != 0) {
-            let from = format!("{}:{}", spec.handle, volume.target);
-            let mut command = self.command();
-            command.args(["cp", &from, "-"]);
-            let header = child::head(&mut command, fill::BLOCK, PATIENCE);
-            if fill::is_roots(&header.map_err(|error| failed(&error))?) {
-                found.push(volume.target.as_str());
+    /// Starts a client that carries a container's output.
+    fn carry(&self, command: &mut Command, kept: StreamBytes) -> Result<Attached> {
+        attach::spawn(command, Box::new(manner::Attachment(self.dialect)), kept)
+            .map_err(|error| self.dialect.failed(&error))
+    }
+
+    /// What the log of a container says about a command that could not be run. It may come after the end: a few
+    /// more looks where there is none.
+    fn exec_failure(&self, handle: &str) -> Option<u8> {
+        for pause in [0, 50, 100] {
+            std::thread::sleep(Duration::from_millis(pause));
+            let said = self.call(&["logs", "--tail", "8", handle]).ok()?.stderr;
+            if !said.is_empty() {
+                return inspect::exec_failure(&said);
             }
         }
-        Ok(found)
+        None
     }
 
-    /// Where in the workspace of a container something else is mounted, relative to it.
-    fn mounted_in_workspace(&self, handle: &str) -> Result<Vec<String>> {
-        let format = "{{range .Mounts}}{{println .Destination}}{{end}}\
-            {{range $path, $_ := .HostConfig.Tmpfs}}{{println $path}}{{end}}";
-        let inspect = ["inspect", "--type", "container", "--format", format, handle];
-        Ok(in_workspace(self.call(&inspect)?.stdout.lines()))
-    }
-
-    /// Runs a client whose input or output is large.
-    fn copy(&self, command: &mut Command, input: Stdio, output: Stdio) -> Result<()> {
-        let stderr = child::transfer(command, input, output, COPY_PATIENCE)
-            .map_err(|error| failed(&error))?;
-        match stderr {
-            None => Ok(()),
-            Some(words) => Err(classify::classify(&words)),
+    /// podman's init ends with code 1 if it cannot run the command, and says why in its output: in pieces,
+    /// each of which counts as a line.
+    fn with_exec_failure(&self, handle: &str, state: Inspected) -> Inspected {
+        let Inspected::Exited(mut exit) = state else {
+            return state;
+        };
+        if self.dialect == Dialect::Podman && exit.code == Some(1) {
+            exit.code = self.exec_failure(handle).or(exit.code);
         }
+        Inspected::Exited(exit)
     }
-}
-
-fn no_tar(error: io::Error) -> Problem {
-    Problem::Refused(format!("cannot run tar: {}", crate::error::reason(&error)))
 }
 
 impl Runtime for Docker {
     fn probe(&self) -> Result<String> {
         let output = self.finish(
             self.command()
-                .args(["version", "--format", "{{.Server.Version}}"]),
+                .args(["version", "--format", self.dialect.version()]),
             b"",
             Duration::from_secs(10),
             &|| true,
         )?;
-        Ok(output.stdout.trim().to_owned())
+        let version = output.stdout.trim();
+        match self.dialect {
+            Dialect::Docker => Ok(version.to_owned()),
+            Dialect::Podman => needs::check(version),
+        }
     }
 
     fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
@@ -195,7 +190,7 @@ impl Runtime for Docker {
         command.args(["pull", "--quiet", "--", image]);
         match self.finish(&mut command, b"", PULL_PATIENCE, going_on) {
             Err(Problem::Refused(text) | Problem::NotFound(text) | Problem::Transient(text)) => {
-                Err(Problem::ImageMissing(text))
+                Err(Problem::ImageMissing(text, self.dialect.program()))
             }
             result => result.map(|_| ()),
         }
@@ -203,7 +198,7 @@ impl Runtime for Docker {
 
     fn has_image(&self, image: &str) -> Result<bool> {
         match self.call(&["image", "inspect", "--format", "{{.Id}}", "--", image]) {
-            Err(Problem::ImageMissing(_) | Problem::NotFound(_)) => Ok(false),
+            Err(Problem::ImageMissing(..) | Problem::NotFound(_)) => Ok(false),
             result => result.map(|_| true),
         }
     }
@@ -216,7 +211,7 @@ impl Runtime for Docker {
     ) -> Result<()> {
         let mut command = self.command();
         command
-            .args(build::args(build))
+            .args(build::args(self.dialect, build))
             // One line after the other, whichever builder it is.
             .env("BUILDKIT_PROGRESS", "plain");
         let mut last = VecDeque::with_capacity(LAST_LINES);
@@ -227,11 +222,14 @@ impl Runtime for Docker {
             last.push_back(line.to_owned());
             tell(steps::event(line));
         });
-        if built.map_err(|error| failed(&error))?.success() {
+        if built
+            .map_err(|error| self.dialect.failed(&error))?
+            .success()
+        {
             return Ok(());
         }
         let last = last.make_contiguous().join("\n");
-        Err(match classify::classify(&last) {
+        Err(match self.dialect.classify(&last) {
             problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
             _ => Problem::Refused(last.lines().last().unwrap_or_default().to_owned()),
         })
@@ -244,19 +242,23 @@ impl Runtime for Docker {
         let mut args = vec!["volume", "create"];
         args.extend(labels);
         args.push(&volume.handle);
-        self.call(&args).map(|_| ())
+        match self.call(&args) {
+            // podman's words for what docker is content with.
+            Err(Problem::Refused(text)) if text.contains("volume already exists") => Ok(()),
+            result => result.map(|_| ()),
+        }
     }
 
     fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
         let filter = format!("label={}={home}", arguments::HOME_LABEL);
-        let format = format!("{{{{.Name}}}}\t{{{{.Label \"{VOLUME_LABEL}\"}}}}");
+        let format = format!("{{{{.Name}}}}\t{}", self.dialect.label(VOLUME_LABEL));
         let output = self.call(&["volume", "ls", "--filter", &filter, "--format", &format])?;
         let found = output.stdout.lines().filter_map(|line| {
             let (handle, name) = line.split_once('\t')?;
             Some(EngineVolume {
                 handle: handle.to_owned(),
                 home_label: home.to_owned(),
-                name: name.to_owned(),
+                name: self.dialect.label_in(name, VOLUME_LABEL),
             })
         });
         Ok(found.collect())
@@ -287,13 +289,17 @@ impl Runtime for Docker {
     }
 
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
-        self.make(sidecar::request(spec)?)
+        self.make(sidecar::request(self.dialect, spec)?)
     }
 
     fn start_service(&self, handle: &str) -> Result<Attached> {
         let mut command = self.command();
-        command.args(["start", "--attach"]).stdin(Stdio::null());
-        carry(command.arg(handle), StreamBytes::default())
+        command
+            .args(["start", "--attach"])
+            .args(self.dialect.deaf());
+        command.stdin(Stdio::null());
+        self.ready(handle)?;
+        self.carry(command.arg(handle), StreamBytes::default())
     }
 
     fn exec(
@@ -307,26 +313,28 @@ impl Runtime for Docker {
         let mut client = self.command();
         client.args(["exec", handle]).args(command);
         let status = child::stream(&mut client, patience, going_on, tell);
-        let status = status.map_err(|error| failed(&error))?;
+        let status = status.map_err(|error| self.dialect.failed(&error))?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()))
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
         if let Some(size) = spec.terminal {
-            let mut client = self.complete(tty::command("docker"));
+            let mut client = self.complete(tty::command(self.dialect.program()));
             exec::command(&mut client, spec)?;
-            return exec::spawn_on_terminal(&mut client, size);
+            return exec::spawn_on_terminal(self.dialect, &mut client, size);
         }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
         match &spec.stdin {
             Some(stdin) => {
-                let stdin = stdin.try_clone().map_err(|error| failed(&error))?;
+                let stdin = stdin
+                    .try_clone()
+                    .map_err(|error| self.dialect.failed(&error))?;
                 client.stdin(Stdio::from(stdin))
             }
             None => client.stdin(Stdio::null()),
         };
-        exec::spawn(&mut client)
+        exec::spawn(self.dialect, &mut client)
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
@@ -341,8 +349,10 @@ impl Runtime for Docker {
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        self.make(create::request(spec)?)?;
-        self.fill(spec).map_err(|problem| match problem {
+        self.make(create::request(self.dialect, spec)?)?;
+        let filled = self.fill(spec);
+        self.tidy();
+        filled.map_err(|problem| match problem {
             // There is a container by now.
             Problem::Unreachable(text, _) => Problem::Transient(text),
             problem => problem,
@@ -350,23 +360,7 @@ impl Runtime for Docker {
     }
 
     fn save_workspace(&self, handle: &str, into: File) -> Result<()> {
-        let mut command = self.command();
-        let from = format!("{handle}:{WORKSPACE}/.");
-        command.args(["cp", &from, "-"]);
-        let without = self.mounted_in_workspace(handle)?;
-        if without.is_empty() {
-            return self.copy(&mut command, Stdio::null(), Stdio::from(into));
-        }
-        // The engine's copy has in it what is mounted there, secrets and caches.
-        let failed = |error: io::Error| Problem::Refused(crate::error::reason(&error));
-        let (archive, out) = io::pipe().map_err(failed)?;
-        let filter = std::thread::spawn(move || leave_out(archive, into, &without));
-        let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
-        match filter.join().unwrap_or(Ok(())) {
-            // The engine's client says why the archive ended too early.
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(failed(error)),
-            filtered => copied.and(filtered.map_err(failed)),
-        }
+        self.save(handle, into)
     }
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {
@@ -381,21 +375,32 @@ impl Runtime for Docker {
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
+        self.ready(&spec.handle)?;
         if let Some(size) = spec.terminal {
-            let mut command = self.complete(tty::command("docker"));
-            command.args(["start", "--attach", "--interactive", "--detach-keys"]);
-            command.arg(OsStr::from_bytes(NO_KEYS)).arg(&spec.handle);
-            let manner = Box::new(manner::Attachment);
+            let mut command = self.complete(tty::command(self.dialect.program()));
+            command
+                .args(["start", "--attach"])
+                .args(self.dialect.deaf());
+            command.args(["--interactive", "--detach-keys"]);
+            let keys = OsStr::from_bytes(self.dialect.no_keys());
+            command.arg(keys).arg(&spec.handle);
+            let manner = Box::new(manner::Attachment(self.dialect));
             return attach::spawn_on_terminal(&mut command, manner, size, attach::as_it_is)
-                .map_err(|error| failed(&error));
+                .map_err(|error| self.dialect.failed(&error));
         }
         let mut command = self.command();
-        command.args(["start", "--attach"]);
+        command
+            .args(["start", "--attach"])
+            .args(self.dialect.deaf());
+        // podman looks for its escape in any input.
+        if self.dialect == Dialect::Podman {
+            command.args(["--detach-keys", ""]);
+        }
         match stdin {
             Some(stdin) => command.arg("--interactive").stdin(Stdio::from(stdin)),
             None => command.stdin(Stdio::null()),
         };
-        carry(command.arg(&spec.handle), StreamBytes::default())
+        self.carry(command.arg(&spec.handle), StreamBytes::default())
     }
 
     fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
@@ -411,7 +416,7 @@ impl Runtime for Docker {
         if running {
             command.arg("--follow");
         }
-        carry(command.arg(handle), kept)
+        self.carry(command.arg(handle), kept)
     }
 
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
@@ -426,24 +431,33 @@ impl Runtime for Docker {
                 "--",
             ])
             .args(handles);
-        let output =
-            child::run(&mut command, b"", PATIENCE, &|| true).map_err(|error| failed(&error))?;
+        let output = child::run(&mut command, b"", PATIENCE, &|| true)
+            .map_err(|error| self.dialect.failed(&error))?;
         // With several containers, a missing one is an error beside the output of the others.
-        match classify::classify(&output.stderr) {
+        match self.dialect.classify(&output.stderr) {
             _ if output.success => {}
             Problem::NotFound(_) => {}
             problem => return Err(problem),
         }
-        handles
-            .iter()
-            .map(|handle| inspect::parse(&output.stdout, handle))
-            .collect()
+        let states = handles.iter().map(|handle| {
+            let state = inspect::parse(self.dialect, &output.stdout, handle)?;
+            Ok(self.with_exec_failure(handle, state))
+        });
+        states.collect()
     }
 
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         let mut command = self.command();
         command.args(["stop", "-t", &grace.as_secs().to_string(), handle]);
-        gone_is_fine(self.finish(&mut command, b"", grace + PATIENCE, &|| true))
+        let stopped = self.finish(&mut command, b"", grace + PATIENCE, &|| true);
+        if let Err(Problem::Refused(text)) = &stopped
+            && text.contains("running or paused")
+        {
+            // podman does not stop what is paused.
+            self.call(&["unpause", handle])?;
+            return self.stop(handle, grace);
+        }
+        gone_is_fine(stopped)
     }
 
     fn kill(&self, handle: &str) -> Result<()> {
@@ -451,30 +465,30 @@ impl Runtime for Docker {
     }
 
     fn remove(&self, handle: &str) -> Result<()> {
-        gone_is_fine(self.call(&["rm", "--force", "--volumes", handle]))
+        let mut args = vec!["rm", "--force", "--volumes"];
+        self.tidy();
+        // podman would give it time to end.
+        args.extend_from_slice(self.dialect.at_once());
+        args.push(handle);
+        gone_is_fine(self.call(&args))
     }
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
         let filter = format!("label={}={home}", arguments::HOME_LABEL);
-        let format = "{{.Names}}\t{{.Label \"moat.run\"}}";
-        let output = self.call(&[
-            "ps",
-            "--all",
-            "--no-trunc",
-            "--filter",
-            &filter,
-            "--format",
-            format,
-        ])?;
-        let format = "{{.Name}}\t{{.Label \"moat.run\"}}";
-        let networks = self.call(&["network", "ls", "--filter", &filter, "--format", format])?;
+        let label = self.dialect.label(RUN_LABEL);
+        let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
+        let format = format!("{{{{.Names}}}}\t{label}");
+        let containers = [&list[..], &[of_label, "--format", &format]].concat();
+        let output = self.call(&containers)?;
+        let format = format!("{{{{.Name}}}}\t{label}");
+        let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
         let found = |kind, output: Output| {
             let lines = output.stdout.lines().filter_map(|line| {
                 let (handle, run) = line.split_once('\t')?;
                 Some(Labelled {
                     kind,
                     handle: handle.to_owned(),
-                    run: run.to_owned(),
+                    run: self.dialect.label_in(run, RUN_LABEL),
                 })
             });
             lines.collect::<Vec<_>>()
@@ -485,30 +499,10 @@ impl Runtime for Docker {
     }
 }
 
-/// Starts a client that carries a container's output.
-fn carry(command: &mut Command, kept: StreamBytes) -> Result<Attached> {
-    attach::spawn(command, Box::new(manner::Attachment), kept).map_err(|error| failed(&error))
-}
-
 fn gone_is_fine(result: Result<Output>) -> Result<()> {
     match result {
         Err(Problem::NotFound(_)) => Ok(()),
         Err(Problem::Refused(text)) if classify::has_ended(&text) => Ok(()),
         result => result.map(|_| ()),
-    }
-}
-
-/// The client could not be run, or did not answer in time.
-fn failed(error: &io::Error) -> Problem {
-    match error.kind() {
-        io::ErrorKind::NotFound => Problem::unreachable(
-            "docker is not installed: there is no 'docker' on PATH",
-            "install it, or choose another runtime: --runtime bwrap",
-        ),
-        io::ErrorKind::TimedOut => Problem::Transient("docker did not answer in time".to_owned()),
-        _ => Problem::unreachable(
-            format!("cannot run docker: {}", crate::error::reason(error)),
-            "check the 'docker' on your PATH",
-        ),
     }
 }

@@ -1,43 +1,111 @@
-//! Whether the engine's local socket answers, without starting a client.
+//! Where the engine is, and whether it answers, without starting a client.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::json::{self, reads};
 
 const DEFAULT: &str = "unix:///var/run/docker.sock";
 
-/// True or false if a local socket is known to be the engine's address; else `None`.
-///
-/// `GET /_ping` is part of every version of the engine's API. A context may point anywhere, so
-/// with one only the client can tell.
+/// The name of the context that is none: what the client uses where nothing else is said.
+const NO_CONTEXT: &str = "default";
+
+/// True or false if a local socket is known to be the engine's address; else `None`, and only the client
+/// can tell. `GET /_ping` is part of every version of the engine's API.
 pub(super) fn ping(engine: &[(String, String)]) -> Option<bool> {
-    let setting = |name| {
-        let found = engine.iter().find(|(setting, _)| setting == name);
-        found
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
-    };
-    if setting("DOCKER_CONTEXT").is_some() {
-        return None;
-    }
-    let address = match setting("DOCKER_HOST") {
-        Some(address) => address,
-        None if has_context(setting("DOCKER_CONFIG")) => return None,
-        None => DEFAULT,
-    };
-    let path = address.strip_prefix("unix://")?;
-    ask(path)
+    let address = address(engine)?;
+    ask(address.strip_prefix("unix://")?)
 }
 
-/// Whether the client's configuration names a context.
-fn has_context(config: Option<&str>) -> bool {
-    let dir = match config {
+/// One of the settings.
+pub(in super::super) fn setting<'a>(engine: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = engine.iter().find(|(setting, _)| setting == name);
+    let value = found.map(|(_, value)| value.as_str());
+    value.filter(|value| !value.is_empty())
+}
+
+/// The address of the engine; `None`: its context cannot be read.
+pub(in super::super) fn address(engine: &[(String, String)]) -> Option<String> {
+    if let Some(address) = setting(engine, "DOCKER_HOST") {
+        return Some(address.to_owned());
+    }
+    match setting(engine, "DOCKER_CONTEXT") {
+        None | Some(NO_CONTEXT) => Some(DEFAULT.to_owned()),
+        Some(context) => address_in(engine, context),
+    }
+}
+
+/// Notes which context the client would use, as that may be another one tomorrow.
+pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
+    let is_said = ["DOCKER_HOST", "DOCKER_CONTEXT"].iter();
+    if is_said
+        .into_iter()
+        .any(|name| setting(engine, name).is_some())
+    {
+        return;
+    }
+    // Where the file names none, one may be named tomorrow.
+    let text = config(engine).and_then(|dir| fs::read(dir.join("config.json")).ok());
+    let config: Option<Config> = text.and_then(|text| json::parse(&text).ok());
+    let named = config.and_then(|config| config.context);
+    let context = named.filter(|name| !name.is_empty());
+    let context = context.unwrap_or_else(|| NO_CONTEXT.to_owned());
+    engine.push(("DOCKER_CONTEXT".to_owned(), context));
+}
+
+/// Whether there is a context of that name.
+pub(in super::super) fn has_context(engine: &[(String, String)], context: &str) -> bool {
+    context == NO_CONTEXT || address_in(engine, context).is_some()
+}
+
+/// The directory of the client's configuration.
+fn config(engine: &[(String, String)]) -> Option<PathBuf> {
+    match setting(engine, "DOCKER_CONFIG") {
         Some(dir) => Some(dir.into()),
         None => std::env::home_dir().map(|home| home.join(".docker")),
-    };
-    dir.and_then(|dir| std::fs::read_to_string(dir.join("config.json")).ok())
-        .is_some_and(|text| text.contains("currentContext"))
+    }
 }
+
+/// The address that a context has. The client keeps each in a file below a hash of its name.
+fn address_in(engine: &[(String, String)], context: &str) -> Option<String> {
+    let dir = config(engine)?.join("contexts/meta");
+    let files = fs::read_dir(dir).ok()?.flatten();
+    let texts = files.filter_map(|entry| fs::read(entry.path().join("meta.json")).ok());
+    let mut contexts = texts.filter_map(|text| json::parse::<Context>(&text).ok());
+    let found = contexts.find(|found| found.name == context)?;
+    found.endpoints.docker?.host
+}
+
+/// What is read of the client's configuration, and of a context.
+struct Config {
+    context: Option<String>,
+}
+
+struct Context {
+    name: String,
+    endpoints: Endpoints,
+}
+
+struct Endpoints {
+    docker: Option<Endpoint>,
+}
+
+struct Endpoint {
+    host: Option<String>,
+}
+
+reads!(Config {
+    context: "currentContext"
+});
+reads!(Context {
+    name: "Name",
+    endpoints: "Endpoints"
+});
+reads!(Endpoints { docker });
+reads!(Endpoint { host: "Host" });
 
 fn ask(path: &str) -> Option<bool> {
     let Ok(mut socket) = UnixStream::connect(path) else {

@@ -2,18 +2,19 @@
 
 use super::super::problem::Result;
 use super::super::{Network, ServiceSpec};
+use super::Dialect;
 use super::arguments::{HOME_LABEL, Identity, Request, mount};
 
 /// Describes the container of a service. No port of it is published: who is on the run's network
 /// reaches it by its name.
-pub(super) fn request(spec: &ServiceSpec) -> Result<Request> {
+pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<Request> {
     let identity = Identity {
         handle: &spec.handle,
         home: &spec.home_label,
         run: &spec.run_label,
         role: "service",
     };
-    let mut request = Request::create(&identity, None);
+    let mut request = Request::create(dialect, &identity, None);
     request.label("moat.service", &spec.name);
     request.add(&["--network", &spec.network]);
     request.add(&["--network-alias", &spec.name, "--hostname", &spec.name]);
@@ -23,7 +24,8 @@ pub(super) fn request(spec: &ServiceSpec) -> Result<Request> {
         request.add(&["--mount", &cache]);
     }
     request.limits(spec.memory_bytes, spec.cpus);
-    request.values(&spec.env)?;
+    request.ulimits(dialect, &[]);
+    request.values(dialect, &spec.env)?;
     request.add(&["--", &spec.image]);
     request.args.extend(spec.command.iter().cloned());
     Ok(request)
@@ -57,7 +59,7 @@ mod tests {
             cpus: None,
             cache: None,
         };
-        let request = request(&spec).unwrap();
+        let request = request(Dialect::Docker, &spec).unwrap();
         let line = request.args.join(" ");
         for part in [
             "--label moat.role=service --log-driver",

@@ -1,0 +1,72 @@
+//! podman's own failures: its monitor of a container dies, or it cannot answer for a while.
+
+use crate::harness::{Moat, Runtime};
+use crate::support::{kill, through};
+
+/// Without its monitor nobody learns how a container ends: moat says so, and invents nothing.
+#[test]
+fn a_run_without_its_monitor_is_lost() {
+    let Some(moat) = Moat::on(Runtime::Podman) else {
+        return;
+    };
+    let id = moat.background("echo ready; exec sleep 1000");
+    moat.wait_log(&id, "ready");
+    let client = moat
+        .client()
+        .args(["inspect", "--format", "{{.State.ConmonPid}}", &id])
+        .output()
+        .unwrap();
+    let pid: i32 = String::from_utf8(client.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    kill(pid);
+    moat.args(["stop", "--time", "1", &id])
+        .any_stdout()
+        .any_stderr()
+        .run();
+    let record = moat.record(&id);
+    assert!(record["exit_code"].is_null(), "{record:#}");
+    assert!(record["finished_at"].is_string(), "{record:#}");
+    assert_eq!(record["log"]["complete"], false, "{record:#}");
+    moat.args(["logs", &id])
+        .stdout("ready\n")
+        .any_stderr()
+        .run();
+}
+
+/// An engine that cannot be asked for a while is no end of the run.
+#[test]
+fn an_answer_that_does_not_come_is_no_exit() {
+    let Some(moat) = Moat::on(Runtime::Podman) else {
+        return;
+    };
+    let script = format!(
+        "case \" $* \" in *' inspect '*) [ ! -e '{0}/broken' ] || \
+         {{ echo x >>'{0}/asked'; echo 'Error: database is locked' >&2; exit 125; }};; esac\n\
+         exec podman \"$@\"\n",
+        moat.root().display()
+    );
+    let moat = through(moat, "podman", &script);
+    let id = moat
+        .background("echo one; until [ -e /workspace/go ]; do sleep 0.05; done; echo two; exit 7");
+    moat.wait_log(&id, "one");
+    let broken = moat.root().join("broken");
+    std::fs::write(&broken, "").unwrap();
+    moat.write("go", "");
+    // More often than while it runs.
+    crate::harness::until("it is asked again and again", || {
+        let asked = std::fs::read_to_string(moat.root().join("asked"));
+        asked.is_ok_and(|asked| asked.lines().count() >= 4)
+    });
+    assert_eq!(moat.record(&id)["state"], "running");
+    std::fs::remove_file(broken).unwrap();
+    moat.args(["wait", &id]).status(7);
+    moat.args(["logs", &id]).stdout("one\ntwo\n").success();
+    let diary = std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log")).unwrap();
+    assert!(diary.contains("database is locked"), "{diary}");
+    let record = moat.record(&id);
+    assert_eq!(record["reason"], "exited", "{record:#}");
+    assert_eq!(record["log"]["complete"], true, "{record:#}");
+}
