@@ -313,7 +313,8 @@ const WT: Command = Command {
 workspace is the worktree, as 'moat run' does, with the variables of the session.\n\
 'list' prints all sessions. 'status [BRANCH]' prints how one is, and exits with 1 if something of it is not \
 as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] PROCESS' what a process of it \
-printed. 'recover [BRANCH]' settles what a killed command has left. 'clean' removes worktrees that belong \
+printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \
+of the session. 'recover [BRANCH]' settles what a killed command has left. 'clean' removes worktrees that belong \
 to no session any more.",
     examples: &[
         (

@@ -14,7 +14,7 @@ use crate::session::{self as sessions, SessionView, variables};
 use crate::store::{Home, Session};
 use crate::term;
 
-pub(super) static ACTIONS: &[&str] = &["list", "status", "env", "logs", "recover", "clean"];
+pub(super) static ACTIONS: &[&str] = &["list", "status", "env", "logs", "sync", "recover", "clean"];
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         ("logs", [branch, process]) => {
             super::logs::of_process(args, &home, &session::find(&home, Some(branch))?, process)
         }
+        ("sync", [] | [_]) => sync(args, &home, words.get(1).copied()),
         ("recover", [] | [_]) => recover(args, &home, words.get(1).copied()),
         ("clean", []) => clean(args, &home),
         (action, _) if ACTIONS.contains(&action) => Err(Error::usage(format!(
@@ -196,6 +197,24 @@ fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let text: String = variables.into_iter().map(line).collect();
     output::result(&text)?;
     Ok(0)
+}
+
+fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+    let found = session::find(home, branch)?;
+    session::interruptible(args, home, &mut |context| {
+        let taken = sessions::sync(context, &found.key)?;
+        if args.has(&flags::JSON) {
+            output::json(&taken)?;
+        } else if taken.is_empty() {
+            output::notice(
+                args,
+                "nothing more listens on the session's ports, in its worktree",
+            );
+        } else {
+            output::notice(args, &format!("taken in: {}", taken.join(", ")));
+        }
+        Ok(0)
+    })
 }
 
 fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {

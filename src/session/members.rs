@@ -95,6 +95,8 @@ impl Targets {
         let is_member = |pid: u32| {
             let marked = mark_of(pid).ok().flatten();
             marked.is_some_and(|mark| self.means(&mark))
+                // One that was started by hand leads no group.
+                || groups.contains(&pid)
                 || family(pid).is_some_and(|(_, group)| groups.contains(&group))
         };
         pids()

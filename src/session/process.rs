@@ -171,7 +171,7 @@ pub(super) fn belongs(session: &Session, name: &str, pid: u32) -> bool {
         .and_then(|process| process.process.as_ref());
     leader.is_some_and(|leader| {
         let group = super::members::family(pid).map(|(_, group)| group);
-        group == Some(leader.pid) && leader.is_alive()
+        (group == Some(leader.pid) || pid == leader.pid) && leader.is_alive()
     })
 }
 

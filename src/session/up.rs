@@ -123,7 +123,7 @@ fn decide(context: &Context<'_>, session: Option<&Session>, request: &Up<'_>) ->
             (None, false) => (Action::Skipped, "not asked for".to_owned()),
             (Some(_), true) if homeless => (Action::Started, "its worktree was gone".to_owned()),
             (Some(_), true) if request.force => (Action::Started, "--force".to_owned()),
-            (Some(entry), _) if entry.command != process.command => (
+            (Some(entry), _) if !entry.command.is_empty() && entry.command != process.command => (
                 Action::Kept,
                 "it runs, with the command of before; --force starts it again".to_owned(),
             ),

@@ -206,6 +206,7 @@ reads!(SessionPort {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SessionProcess {
     pub(crate) name: String,
+    /// Empty for one that was started by hand.
     pub(crate) command: String,
     pub(crate) stage: Stage,
     pub(crate) operation: String,

@@ -244,3 +244,49 @@ fn without_a_session_there_is_nothing_to_look_at() {
         .stderr_contains("There are no sessions")
         .success();
 }
+
+/// W4, W5: by the port and the directory, not by looks.
+#[test]
+fn what_was_started_by_hand_is_taken_in() {
+    let project = Project::new(&server());
+    let made = project.json(&["up", "a", "--skip", "web"]);
+    let deep = tree(&made).join("one/two");
+    fs::create_dir_all(&deep).unwrap();
+    assert_eq!(project.json(&["wt", "sync", "a"]), serde_json::json!([]));
+    let start = |dir: &std::path::Path| {
+        let mut server = Command::new("sh");
+        server.args(["-c", crate::project::SERVER]).current_dir(dir);
+        let server = server
+            .env("PORT", web(&made).to_string())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let port = u16::try_from(web(&made)).unwrap();
+        until("it listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        server
+    };
+    let mut stranger = start(&project.repo);
+    assert_eq!(
+        project.json(&["wt", "sync", "a"]),
+        serde_json::json!([]),
+        "not in the worktree"
+    );
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    let mut server = start(&deep);
+    assert_eq!(
+        project.json(&["wt", "sync", "a"]),
+        serde_json::json!(["web"])
+    );
+    let again = project.up("a");
+    assert_eq!(
+        (pid(&again, "web"), &again["decisions"][0]["why"]),
+        (u64::from(server.id()), &"it runs".into())
+    );
+    project.json(&["whose", &server.id().to_string()]);
+    project.ok(&["down", "a"]);
+    server.wait().unwrap();
+    project.assert_nothing();
+}

@@ -1,0 +1,103 @@
+//! `moat wt sync`: takes processes into a session that somebody has started by hand.
+//!
+//! Not by how they look: a process belongs to a name if it listens on the port that the record has for that name,
+//! and works in the worktree. What is not there stays as it is.
+
+use std::path::PathBuf;
+
+use super::operation::Context;
+use super::{files, probe, status};
+use crate::error::{Error, Kind, Result};
+use crate::store::{OpKind, Process, Session, SessionProcess, SessionStatus, Stage, Timestamp};
+
+/// Takes in what runs by hand. Gives the names that were taken in.
+pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
+    let mut claim = context.claim(key, OpKind::Up)?;
+    let Some(session) = claim.session().cloned() else {
+        claim.release();
+        return Err(Error::new(Kind::Failed, "there is no such session"));
+    };
+    if session.status != SessionStatus::Active {
+        let branch = crate::term::harmless(&session.branch);
+        let message = format!("the session of '{branch}' is {}", session.status.as_str());
+        return Err(
+            Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {branch}"))
+        );
+    }
+    let found = found(context, &session);
+    if !found.is_empty() {
+        claim.update(&mut |session| {
+            for process in &found {
+                session.processes.retain(|other| other.name != process.name);
+                session.processes.push(process.clone());
+            }
+        })?;
+    }
+    files::write_variables(claim.session().unwrap_or(&session))?;
+    Ok(found.into_iter().map(|process| process.name).collect())
+}
+
+fn found(context: &Context<'_>, session: &Session) -> Vec<SessionProcess> {
+    let runs = |name: &str| {
+        let process = session.process(name);
+        process.is_some_and(|process| status::runs(context.home, session, process))
+    };
+    let primary = session
+        .ports
+        .iter()
+        .filter(|port| port.primary && !runs(&port.process));
+    let ports: Vec<_> = primary.collect();
+    let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
+    let listeners = probe::listeners(&numbers);
+    let mut taken: Vec<SessionProcess> = Vec::new();
+    for port in ports {
+        let pids = listeners
+            .iter()
+            .filter(|listener| listener.port == port.port);
+        let candidate = pids
+            .filter_map(|listener| listener.pid)
+            .filter(|pid| {
+                directory(*pid).is_some_and(|dir| dir.starts_with(&session.worktree.path))
+            })
+            .find_map(Process::of);
+        let Some(process) = candidate else {
+            continue;
+        };
+        // No process has two names.
+        if taken
+            .iter()
+            .any(|other| other.process.as_ref() == Some(&process))
+        {
+            continue;
+        }
+        taken.push(SessionProcess {
+            name: port.process.clone(),
+            command: String::new(),
+            stage: Stage::Made,
+            operation: "sync".to_owned(),
+            keeper: None,
+            process: Some(process),
+            started_at: Some(Timestamp::now()),
+        });
+    }
+    taken
+}
+
+/// Where a process works.
+#[cfg(target_os = "linux")]
+fn directory(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// Where a process works: `-a` joins the filters, `-Fn` prints a line for each field.
+#[cfg(not(target_os = "linux"))]
+fn directory(pid: u32) -> Option<PathBuf> {
+    let output = std::process::Command::new("lsof")
+        .args(["-a", "-p", &pid.to_string(), "-d", "cwd", "-Fn"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .find_map(|line| line.strip_prefix('n'))
+        .map(PathBuf::from)
+}
