@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -29,6 +30,9 @@ const AHEAD: usize = 16 * 1024 * 1024;
 const STOPPING: &str = "moat: stopping it; the prefix and K kill it at once";
 
 const HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and any other key goes to the workload";
+
+/// How long a workload has a size that is not the terminal's, so that it sees a change.
+const REDRAW: Duration = Duration::from_millis(100);
 
 /// The terminal, before the workload has it.
 pub(super) struct Interactive {
@@ -211,6 +215,8 @@ fn redraw(terminal: &Terminal, workload: &dyn Workload) {
     let size = terminal.size();
     let rows = if size.rows > 1 { size.rows - 1 } else { 2 };
     workload.resize(Size { rows, ..size });
+    // The engine's client looks at the size when it gets to it.
+    std::thread::sleep(REDRAW);
     workload.resize(size);
 }
 

@@ -45,9 +45,10 @@ macro_rules! scenarios {
             use super::Runtime;
             tests_on!(Runtime::Bwrap; $($list)*);
         }
-        mod apple_0_9 {
+        /// The oldest whose containers have an init, without which a workload is deaf to its own signals.
+        mod apple_0_10 {
             use super::Runtime;
-            tests_on!(Runtime::Apple("0.9.0"); $($list)*);
+            tests_on!(Runtime::Apple("0.10.0"); $($list)*);
         }
         mod apple_1_2 {
             use super::Runtime;
@@ -123,6 +124,7 @@ mod not_on_apple {
         };
     }
     list! { docker Runtime::Docker }
+    list! { podman Runtime::Podman }
     list! { bwrap Runtime::Bwrap }
 }
 
