@@ -129,12 +129,12 @@ pub(crate) fn open(
     dir: Option<&RunDir>,
 ) -> Box<dyn Runtime> {
     match name {
-        Name::Apple => Box::new(Apple::new(dir.map(RunDir::sandbox))),
+        Name::Apple => Box::new(Apple::new(dir.map(RunDir::shared))),
         Name::Docker => Box::new(Docker::new(Dialect::Docker, engine.to_vec(), None)),
         Name::Podman => Box::new(Docker::new(
             Dialect::Podman,
             engine.to_vec(),
-            dir.map(RunDir::sandbox),
+            dir.map(RunDir::scratch),
         )),
         Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
     }

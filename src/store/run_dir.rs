@@ -168,6 +168,16 @@ impl RunDir {
         self.path.join("sandbox")
     }
 
+    /// What a container sees of this host, where the driver keeps that.
+    pub(crate) fn shared(&self) -> PathBuf {
+        self.path.join("shared")
+    }
+
+    /// What a driver leaves to its client while that lasts.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
     /// What the image of the run was built from, and what the builder said.
     pub(crate) fn dockerfile(&self) -> PathBuf {
         self.path.join("Dockerfile")

@@ -156,7 +156,7 @@ pub(crate) fn assert_tidy(moat: &Moat, id: &str, record: &Value) {
     for resource in record["resources"].as_array().unwrap() {
         assert_eq!(resource["stage"], "removed", "{record:#}");
     }
-    for gone in ["sandbox", "reserve", "run.tmp"] {
+    for gone in ["sandbox", "shared", "scratch", "reserve", "run.tmp"] {
         assert!(!moat.run_dir(id).join(gone).exists(), "{gone} is left");
     }
     let name = moat

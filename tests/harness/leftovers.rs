@@ -140,7 +140,11 @@ fn directories(moat: &Moat) -> Vec<String> {
     for entry in fs::read_dir(moat.home().join("runs")).into_iter().flatten() {
         let path = entry.expect("an entry of runs/").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') || path.join("sandbox").exists() {
+        if name.starts_with('.')
+            || ["sandbox", "shared", "scratch"]
+                .iter()
+                .any(|of_driver| path.join(of_driver).exists())
+        {
             found.push(format!("directory {}", path.display()));
         }
     }
