@@ -17,9 +17,9 @@ fn eight_at_once() {
         .iter()
         .map(|branch| project.moat.args(["up", branch, "--json"]).spawn())
         .collect();
-    let mut slowest = Duration::ZERO;
+    let mut lists = Vec::new();
     while begin.elapsed() < Duration::from_secs(2) {
-        slowest = slowest.max(project.ok(&["wt", "list", "--json"]).took);
+        lists.push(project.ok(&["wt", "list", "--json"]).took);
     }
     let made: Vec<_> = ups
         .into_iter()
@@ -42,23 +42,15 @@ fn eight_at_once() {
     let ports: BTreeSet<u64> = made.iter().map(web).collect();
     assert_eq!((slots.len(), ports.len()), (8, 8));
     assert!(ports.iter().all(|port| page(*port) == "main"));
+    // Other tests run beside this one: that counts for the slowest, and not for most.
+    lists.sort();
+    let (median, slowest) = (lists[lists.len() / 2], lists[lists.len() - 1]);
     assert!(
-        slowest < Duration::from_millis(if crowded() { 1000 } else { 200 }),
-        "{slowest:?}"
+        median < Duration::from_millis(200) && slowest < Duration::from_secs(1),
+        "{median:?} {slowest:?}"
     );
     project.ok(&["down", "--all"]);
     project.assert_nothing();
-}
-
-/// Whether so much else runs on this machine that times mean little.
-fn crowded() -> bool {
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = load
-        .split(' ')
-        .next()
-        .and_then(|load| load.parse().ok())
-        .unwrap_or_default();
-    load > 2.0
 }
 
 #[test]

@@ -16,13 +16,18 @@ const NOT_RUN: &str = "failed to exec pid1: ";
 
 /// What a shell would exit with, if this is what podman's init has said last.
 pub(super) fn exec_failure(output: &str) -> Option<u8> {
-    let line = output.lines().next_back()?;
-    let said = line.strip_prefix("ERROR (catatonit:")?;
-    let (_, why) = said.split_once(NOT_RUN)?;
-    match why.starts_with("No such file") {
-        true => Some(127),
-        false => Some(126),
+    let (_, why) = words_of_init(output)?.split_once(NOT_RUN)?;
+    match why {
+        "" => None,
+        why if why.starts_with("No such file") => Some(127),
+        _ => Some(126),
     }
+}
+
+/// What podman's init has said last, whole or not, if it was its turn.
+pub(super) fn words_of_init(output: &str) -> Option<&str> {
+    let line = output.lines().next_back()?;
+    line.strip_prefix("ERROR (catatonit:")
 }
 
 struct Container {

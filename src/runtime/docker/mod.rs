@@ -143,14 +143,16 @@ impl Docker {
             .map_err(|error| self.dialect.failed(&error))
     }
 
-    /// What the log of a container says about a command that could not be run. It may come after the end: a few
-    /// more looks where there is none.
+    /// What the log of a container says about a command that could not be run. It comes in pieces, and may come after
+    /// the end: a few more looks where it is not whole.
     fn exec_failure(&self, handle: &str) -> Option<u8> {
         for pause in [0, 50, 100] {
             std::thread::sleep(Duration::from_millis(pause));
             let said = self.call(&["logs", "--tail", "8", handle]).ok()?.stderr;
-            if !said.is_empty() {
-                return inspect::exec_failure(&said);
+            let code = inspect::exec_failure(&said);
+            let is_whole = !said.is_empty() && inspect::words_of_init(&said).is_none();
+            if code.is_some() || is_whole {
+                return code;
             }
         }
         None
