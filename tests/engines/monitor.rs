@@ -55,17 +55,18 @@ fn an_answer_that_does_not_come_is_no_exit() {
     let broken = moat.root().join("broken");
     std::fs::write(&broken, "").unwrap();
     moat.write("go", "");
-    // More often than while it runs.
-    crate::harness::until("it is asked again and again", || {
+    // It is asked again and again, and what it says noted once the output has ended.
+    let diary = moat.run_dir(&id).join("supervisor.log");
+    crate::harness::until("it is noted", || {
         let asked = std::fs::read_to_string(moat.root().join("asked"));
+        let noted = std::fs::read_to_string(&diary);
         asked.is_ok_and(|asked| asked.lines().count() >= 4)
+            && noted.is_ok_and(|noted| noted.contains("database is locked"))
     });
     assert_eq!(moat.record(&id)["state"], "running");
     std::fs::remove_file(broken).unwrap();
     moat.args(["wait", &id]).status(7);
     moat.args(["logs", &id]).stdout("one\ntwo\n").success();
-    let diary = std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log")).unwrap();
-    assert!(diary.contains("database is locked"), "{diary}");
     let record = moat.record(&id);
     assert_eq!(record["reason"], "exited", "{record:#}");
     assert_eq!(record["log"]["complete"], true, "{record:#}");
