@@ -48,7 +48,7 @@ demo: ## build moat and show what it does, with bwrap and with docker where they
 test: ## set up what the tests need, run them all, and list what could not run
 	@tests/setup all
 	@mkdir -p $(dir $(SKIPS)) && : >$(SKIPS)
-	@MOAT_TEST_SKIPS=$(SKIPS) cargo test --locked --features failpoints --no-fail-fast; code=$$?; \
+	@MOAT_TEST_SKIPS=$(SKIPS) tests/run; code=$$?; \
 	cat "$(MISSING)" $(SKIPS) >$(SKIPS).all; \
 	echo "could not run: $$(wc -l <$(SKIPS).all | tr -d ' ')"; sed 's/^/  /' $(SKIPS).all; \
 	exit $$code
