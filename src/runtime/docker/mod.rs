@@ -19,6 +19,7 @@ mod needs;
 mod ping;
 mod sidecar;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -114,6 +115,9 @@ impl Docker {
     }
 }
 
+/// So many lines of a log are looked at for what podman's init says.
+const FIRST_LINES: usize = 4;
+
 /// So much of a failed build is looked at for its reason.
 const LAST_LINES: usize = 40;
 
@@ -143,12 +147,12 @@ impl Docker {
             .map_err(|error| self.dialect.failed(&error))
     }
 
-    /// What the log of a container says about a command that could not be run. It comes in pieces, and may come after
-    /// the end: a few more looks where it is not whole.
+    /// What the log of a container says about a command that could not be run: then it says nothing else. It may
+    /// come after the end, so it is looked at once more where it is not whole.
     fn exec_failure(&self, handle: &str) -> Option<u8> {
-        for pause in [0, 50, 100] {
+        for pause in [0, 50] {
             std::thread::sleep(Duration::from_millis(pause));
-            let said = self.call(&["logs", "--tail", "8", handle]).ok()?.stderr;
+            let said = self.first_lines(handle);
             let code = inspect::exec_failure(&said);
             let is_whole = !said.is_empty() && inspect::words_of_init(&said).is_none();
             if code.is_some() || is_whole {
@@ -158,8 +162,24 @@ impl Docker {
         None
     }
 
-    /// podman's init ends with code 1 if it cannot run the command, and says why in its output: in pieces,
-    /// each of which counts as a line.
+    /// The first lines of a log, which may be long. `--tail` is of no use: it leaves out pieces of lines (podman
+    /// 4.3.1).
+    fn first_lines(&self, handle: &str) -> String {
+        let (lines, mut said) = (Cell::new(0), String::new());
+        let mut client = self.command();
+        client.args(["logs", handle]);
+        let is_short = || lines.get() < FIRST_LINES;
+        let _ = child::stream(&mut client, PATIENCE, &is_short, &mut |line| {
+            if is_short() {
+                said.push_str(line);
+                said.push('\n');
+            }
+            lines.set(lines.get() + 1);
+        });
+        said
+    }
+
+    /// podman's init ends with code 1 if it cannot run the command, and says why in its output.
     fn with_exec_failure(&self, handle: &str, state: Inspected) -> Inspected {
         let Inspected::Exited(mut exit) = state else {
             return state;
