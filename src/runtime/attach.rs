@@ -71,6 +71,36 @@ pub(super) fn spawn(
     })
 }
 
+/// Whether a client has ended.
+pub(super) type HasEnded = Box<dyn Fn() -> bool + Send>;
+
+/// Carries output that is read elsewhere: a client that prints nothing says by its end that there will be
+/// no more. Skips the bytes that are kept already.
+pub(super) fn spawn_beside<R: Read + Send + 'static>(
+    command: &mut Command,
+    manner: Box<dyn Manner>,
+    skip: StreamBytes,
+    streams: impl FnOnce([HasEnded; 2]) -> [R; 2],
+) -> io::Result<Attached> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let client = ChildClient::new(command.spawn()?, manner);
+    let [one, other] = [Handle(Arc::clone(&client)), Handle(Arc::clone(&client))];
+    let [stdout, stderr] = streams([
+        Box::new(move || one.has_ended()),
+        Box::new(move || other.has_ended()),
+    ]);
+    Ok(Attached {
+        stdout: Box::new(Skip::new(stdout, skip.stdout)),
+        stderr: Box::new(Skip::new(stderr, skip.stderr)),
+        lost: StreamBytes::default(),
+        client: Box::new(Handle(client)),
+        terminal: None,
+    })
+}
+
 /// Starts a command beside what runs in a container. What a stream begins with may be words about a
 /// failure to start, and is held back until that is known; `beginnings`: theirs, of stdout and of stderr.
 pub(super) fn spawn_exec(

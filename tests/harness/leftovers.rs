@@ -153,7 +153,14 @@ fn directories(moat: &Moat) -> Vec<String> {
             .into_iter()
             .flatten()
             .flatten()
+            .filter(|entry| !is_podmans(&entry.file_name().to_string_lossy()))
             .map(|entry| format!("temporary file {}", entry.path().display())),
     );
     found
+}
+
+/// What rootless podman makes there for a user without a directory under /run.
+fn is_podmans(name: &str) -> bool {
+    let names = ["podman-run-", "containers-user-"];
+    names.iter().any(|own| name.starts_with(own))
 }

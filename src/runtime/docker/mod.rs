@@ -14,6 +14,7 @@ mod dialect;
 mod exec;
 mod fill;
 mod inspect;
+mod log_file;
 mod manner;
 mod needs;
 mod ping;
@@ -160,6 +161,13 @@ impl Docker {
             }
         }
         None
+    }
+
+    /// Where podman keeps the log of a container.
+    fn log_path(&self, handle: &str) -> Result<PathBuf> {
+        let format = "{{.HostConfig.LogConfig.Path}}";
+        let output = self.call(&["container", "inspect", "--format", format, handle])?;
+        Ok(PathBuf::from(output.stdout.trim_end()))
     }
 
     /// The first lines of a log, which may be long. `--tail` is of no use: it leaves out pieces of lines (podman
@@ -434,11 +442,17 @@ impl Runtime for Docker {
             Some(Inspected::Running { .. })
         );
         let mut command = self.command();
-        command.arg("logs").stdin(Stdio::null());
-        if running {
-            command.arg("--follow");
-        }
-        self.carry(command.arg(handle), kept)
+        match (running, self.dialect) {
+            (true, Dialect::Podman) => {
+                let log = self.log_path(handle)?;
+                command.args(["wait", handle]);
+                return log_file::follow(&mut command, self.dialect, &log, kept)
+                    .map_err(|error| self.dialect.failed(&error));
+            }
+            (true, Dialect::Docker) => command.args(["logs", "--follow"]),
+            (false, _) => command.arg("logs"),
+        };
+        self.carry(command.stdin(Stdio::null()).arg(handle), kept)
     }
 
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
