@@ -91,8 +91,9 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
         _ => dir.require()?,
     };
     if !record.state.is_terminal() {
-        run::ask(home, id, EndRequest::Stop(GRACE))?;
-        run::wait(home, id)?;
+        let how = EndRequest::Stop(GRACE);
+        run::ask(home, id, how)?;
+        run::see_through(home, id, how)?;
     }
     let record = match dir.load() {
         Loaded::Record(record) => *record,

@@ -185,6 +185,7 @@ pub(crate) fn engine_settings(name: Name) -> Vec<(String, String)> {
         .collect();
     if dialect == Dialect::Docker {
         docker::name_context(&mut settings);
+        docker::name_config(&mut settings);
     }
     settings
 }
@@ -195,6 +196,7 @@ pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
     // This one goes before a context.
     settings.retain(|(name, _)| !matches!(name.as_str(), "DOCKER_HOST" | "DOCKER_CONTEXT"));
     settings.push(("DOCKER_CONTEXT".to_owned(), context.to_owned()));
+    docker::name_config(&mut settings);
     match docker::has_context(&settings, context) {
         true => Ok(settings),
         false => Err(Problem::unreachable(
@@ -209,12 +211,10 @@ pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
 pub(crate) fn remote(name: Name, engine: &[(String, String)]) -> Option<String> {
     let address = match name {
         Name::Docker => docker::address(engine)?,
-        Name::Podman => docker::setting(engine, "CONTAINER_HOST")?.to_owned(),
+        Name::Podman => docker::podmans_address(engine)?,
         Name::Apple | Name::Bwrap => return None,
     };
-    let local = ["unix://", "npipe://", "fd://"];
-    let is_local = local.iter().any(|scheme| address.starts_with(scheme));
-    (!is_local).then_some(address)
+    (!docker::is_local(&address)).then_some(address)
 }
 
 /// Supervisors do not run in the directory that a relative path is relative to.

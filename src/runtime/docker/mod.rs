@@ -40,7 +40,7 @@ use super::{
 use crate::store::{ResourceKind, StreamBytes};
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
-pub(super) use ping::{address, has_context, name_context, setting};
+pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
 /// How long an ordinary request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +49,7 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const COPY_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The driver, bound to one engine.
+#[derive(Clone)]
 pub(super) struct Docker {
     dialect: Dialect,
     engine: Vec<(String, String)>,
@@ -163,6 +164,23 @@ impl Docker {
         None
     }
 
+    /// Whether podman is on this machine, as far as its settings tell.
+    fn is_here(&self) -> bool {
+        ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
+    }
+
+    fn exec_manner(&self, spec: &ExecSpec) -> manner::Exec {
+        let (driver, handle) = (self.clone(), spec.handle.clone());
+        let is_well = move || {
+            let states = driver.inspect(&[&handle]);
+            states.is_ok_and(|states| matches!(states[..], [Inspected::Running { .. }]))
+        };
+        manner::Exec {
+            dialect: self.dialect,
+            is_well: Box::new(is_well),
+        }
+    }
+
     /// Where podman keeps the log of a container.
     fn log_path(&self, handle: &str) -> Result<PathBuf> {
         let format = "{{.HostConfig.LogConfig.Path}}";
@@ -211,7 +229,8 @@ impl Runtime for Docker {
         let version = output.stdout.trim();
         match self.dialect {
             Dialect::Docker => Ok(version.to_owned()),
-            Dialect::Podman => needs::check(version),
+            Dialect::Podman if self.is_here() => needs::check(version),
+            Dialect::Podman => Ok(format!("{version}, on another machine")),
         }
     }
 
@@ -351,7 +370,7 @@ impl Runtime for Docker {
         if let Some(size) = spec.terminal {
             let mut client = self.complete(tty::command(self.dialect.program()));
             exec::command(&mut client, spec)?;
-            return exec::spawn_on_terminal(self.dialect, &mut client, size);
+            return exec::spawn_on_terminal(self.exec_manner(spec), &mut client, size);
         }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
@@ -364,7 +383,7 @@ impl Runtime for Docker {
             }
             None => client.stdin(Stdio::null()),
         };
-        exec::spawn(self.dialect, &mut client)
+        exec::spawn(self.exec_manner(spec), &mut client)
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
@@ -476,7 +495,7 @@ impl Runtime for Docker {
             problem => return Err(problem),
         }
         let states = handles.iter().map(|handle| {
-            let state = inspect::parse(self.dialect, &output.stdout, handle)?;
+            let state = inspect::parse(&output.stdout, handle, self.dialect, self.is_here())?;
             Ok(self.with_exec_failure(handle, state))
         });
         states.collect()
