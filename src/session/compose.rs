@@ -237,11 +237,13 @@ pub(super) fn decide(
     let Some(settings) = &request.settings.compose else {
         return Ok(Vec::new());
     };
-    let found = match session {
-        Some(session) => containers(context.home, session).map_err(failed)?,
-        None => Vec::new(),
-    };
     let known = session.and_then(|session| session.compose.as_ref());
+    // Also where there can be none: an engine that does not answer is seen before anything is made.
+    let ours = known
+        .is_none()
+        .then(|| runtime::engine_settings(runtime::COMPOSES));
+    let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
+    let found = runtime::session_containers(engine, &context.home.hash()).map_err(failed)?;
     let members = known.map_or(&[][..], |compose| &compose.services);
     let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
     // Those that came with them.
