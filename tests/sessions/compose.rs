@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Call, Moat, Runtime, Signal, skip, until};
+use crate::harness::{Moat, Runtime, Signal, skip, until};
 use crate::project::{Project, tree};
 
 /// A database whose content is a file, and a page that is built from the worktree and mounted from it.
@@ -359,19 +359,29 @@ fn logs_are_those_of_the_service() {
 }
 
 /// The steps of `up` and `down` at which something of this is made or gone.
-const UP: [&str; 6] = [
+const UP: [&str; 5] = [
     "session-compose-resolved",
     "session-compose-intent",
     "session-compose-built",
     "session-compose-up",
     "session-compose-ready",
-    "session-before-active",
 ];
 const DOWN: [&str; 2] = ["session-down-processes", "session-down-compose"];
 
+/// One that takes no longer than it has to; built, so that all steps are there.
+fn small() -> Option<Project> {
+    let session = "  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
+    let project = configured(session)?;
+    project.commit(
+        "docker-compose.yml",
+        "services:\n  web:\n    build: ./app\n    init: true\n    expose: [80]\n    volumes: ['data:/data']\n    healthcheck: {test: [CMD, 'true'], interval: 1s}\nvolumes: {data: }\n",
+    );
+    Some(project)
+}
+
 #[track_caller]
-fn killed(project: &Project, call: Call<'_>, at: &str) {
-    let mut running = call.checkpoint(at).spawn();
+fn killed(project: &Project, command: &str, at: &str) {
+    let mut running = project.call(&[command, "a"]).checkpoint(at).spawn();
     project.moat.wait_checkpoint(at);
     running.kill();
     project.moat.release_checkpoint(at);
@@ -379,16 +389,24 @@ fn killed(project: &Project, call: Call<'_>, at: &str) {
 }
 
 #[test]
-fn an_up_that_was_killed_is_taken_down_or_recovered() {
+fn an_up_that_was_killed_is_taken_down() {
     for at in UP {
-        let Some(project) = project() else { return };
-        killed(&project, project.moat.args(["up", "a"]), at);
+        let Some(project) = small() else { return };
+        killed(&project, "up", at);
         project.ok(&["down", "a"]);
         assert_nothing(&project);
-        killed(&project, project.moat.args(["up", "a"]), at);
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_is_recovered() {
+    for at in UP {
+        let Some(project) = small() else { return };
+        killed(&project, "up", at);
         project.ok(&["wt", "recover"]);
         if let Some(session) = project.list().first() {
-            assert_eq!(session["healthy"], true, "{at}: {session}");
+            let fine = (&session["healthy"], at);
+            assert_eq!(fine, (&true.into(), "session-compose-ready"));
             project.ok(&["down", "a"]);
         }
         assert_nothing(&project);
@@ -398,8 +416,8 @@ fn an_up_that_was_killed_is_taken_down_or_recovered() {
 #[test]
 fn an_up_that_was_killed_goes_on() {
     for at in UP {
-        let Some(project) = project() else { return };
-        killed(&project, project.moat.args(["up", "a"]), at);
+        let Some(project) = small() else { return };
+        killed(&project, "up", at);
         let up = project.up("a");
         assert_eq!(up["healthy"], true, "{at}");
         assert_eq!(get(port(&up, "web"), "/page"), "main");
@@ -411,9 +429,27 @@ fn an_up_that_was_killed_goes_on() {
 #[test]
 fn a_down_that_was_killed_is_carried_to_its_end() {
     for at in DOWN {
-        let Some(project) = project() else { return };
+        let Some(project) = small() else { return };
         project.up("a");
-        killed(&project, project.moat.args(["down", "a"]), at);
+        killed(&project, "down", at);
+        project.ok(&["wt", "recover"]);
+        assert_nothing(&project);
+    }
+}
+
+/// Taking back is as safe to kill as making.
+#[test]
+fn taking_back_can_be_killed_too() {
+    for at in ["session-undo-processes", "session-undo-compose"] {
+        let Some(project) = small() else { return };
+        project.commit("app/page", "main\n# again\n");
+        let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+        fs::write(
+            project.repo.join("moat.yaml"),
+            text + "  hooks: {post_up: 'false'}\n",
+        )
+        .unwrap();
+        killed(&project, "up", at);
         project.ok(&["wt", "recover"]);
         assert_nothing(&project);
     }
@@ -742,5 +778,34 @@ fn data_survives_an_up_that_fails() {
     let again = project.up("a");
     assert_eq!(get(port(&again, "db"), "/who"), "precious");
     project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// The example, with the images that are here.
+#[test]
+fn the_example_serves_each_branch_its_own_page() {
+    let Some(moat) = place() else { return };
+    let moat = moat
+        .env("DB_IMAGE", "moat-test/redis:7")
+        .env("WEB_IMAGE", "moat-test/servers:1");
+    let project = Project::at(moat, "  slots: 5");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sessions-compose");
+    let copied = Command::new("cp")
+        .arg("-R")
+        .arg(example.join("."))
+        .arg(&project.repo)
+        .status();
+    assert!(copied.unwrap().success());
+    // Ports that no other test has.
+    let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+    let (web, db) = (project.base.to_string(), (project.base + 25).to_string());
+    let text = text.replace("port: 4100", &format!("port: {web}"));
+    let text = text.replace("port: 4200", &format!("port: {db}"));
+    project.commit("moat.yaml", &text);
+    let (a, b) = (project.up("a"), project.up("b"));
+    assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 1");
+    assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 2");
+    assert_eq!(get(port(&b, "web"), "/"), "hello from b: visit 1");
+    project.ok(&["down", "--all"]);
     assert_nothing(&project);
 }
