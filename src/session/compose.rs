@@ -356,7 +356,9 @@ pub(super) fn start(
     let Some(compose) = &session.compose else {
         return Ok(());
     };
-    if started(decisions).next().is_none() {
+    let processes = &request.settings.processes;
+    let is_process = |name: &str| processes.iter().any(|process| process.name == name);
+    if started(decisions).all(is_process) {
         return Ok(());
     }
     context.check()?;
@@ -374,13 +376,27 @@ pub(super) fn start(
     let dir = context.home.prepare_compose(&session.key)?;
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
     let rewritten = resolve(context, &tool, &session, settings, &env)?;
+    let is_member = |name: &str| rewritten.members.iter().any(|member| member.name == name);
+    if let Some(member) = rewritten
+        .members
+        .iter()
+        .find(|member| is_process(&member.name))
+    {
+        let name = &member.name;
+        let message =
+            format!("'{name}' is a process of the session, and a service that others depend on");
+        return Err(Error::new(Kind::Config, message)
+            .hint("give the process another name: session.processes in moat.yaml"));
+    }
     let file = context.home.compose_file(&session.key);
     write_atomically(&file, rewritten.text.as_bytes())
         .map_err(|error| Error::io(Kind::Store, "write", &file, &error))?;
     checkpoint("session-compose-resolved");
     add_needed(context, &session, request, &rewritten.members, decisions)?;
+    // What the file does not have any more is not made.
+    decisions.retain(|decision| is_process(&decision.process) || is_member(&decision.process));
     let starting: Vec<String> = started(decisions)
-        .filter(|name| rewritten.members.iter().any(|member| member.name == *name))
+        .filter(|name| is_member(name))
         .map(str::to_owned)
         .collect();
     let operation = claim.id().to_owned();
@@ -388,11 +404,9 @@ pub(super) fn start(
         let Some(compose) = &mut session.compose else {
             return;
         };
-        // What the file does not have any more is not made.
-        let is_there = |name: &str| rewritten.members.iter().any(|member| member.name == name);
         compose
             .services
-            .retain(|service| service.operation != operation || is_there(&service.name));
+            .retain(|service| service.operation != operation || is_member(&service.name));
         for member in rewritten
             .members
             .iter()
@@ -409,19 +423,12 @@ pub(super) fn start(
         files: vec![&file],
         env: &env,
     };
-    let made = make(
-        context,
-        &tool,
-        &project,
-        &rewritten.members,
-        &starting,
-        request.force,
-    );
+    let made = make(context, &tool, &project, &rewritten.members, &starting);
     checkpoint("session-compose-up");
     claim.update(&mut |session| {
         if let Some(compose) = &mut session.compose {
-            // One that was interrupted has not answered.
-            compose.asked = made.is_err() && context.check().is_err();
+            // One that failed may have been killed, and so not be answered yet.
+            compose.asked = made.is_err();
             let stage = if made.is_ok() {
                 Stage::Made
             } else {
@@ -585,7 +592,6 @@ fn make(
     project: &ComposeProject<'_>,
     members: &[Member],
     starting: &[String],
-    force: bool,
 ) -> Result<()> {
     let is_starting = |member: &&Member| starting.contains(&member.name);
     let borrows = members
@@ -616,9 +622,9 @@ fn make(
         run(&["build", "--force-rm"], &built)?;
         checkpoint("session-compose-built");
     }
-    // Others run, and stay as they are whatever has become of the file.
-    let mut words = vec!["up", "-d", "--no-build", "--no-deps"];
-    words.extend(force.then_some("--force-recreate"));
+    // Others run, and stay as they are whatever has become of the file. These are made of it as it is now, and see the
+    // worktree that is there now.
+    let words = ["up", "-d", "--no-build", "--no-deps", "--force-recreate"];
     let names: Vec<&str> = starting.iter().map(String::as_str).collect();
     run(&words, &names)
 }

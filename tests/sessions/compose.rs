@@ -809,3 +809,32 @@ fn the_example_serves_each_branch_its_own_page() {
     project.ok(&["down", "--all"]);
     assert_nothing(&project);
 }
+
+/// A worktree that was removed by hand is made again, and its services see the new one.
+#[test]
+fn services_of_a_worktree_that_was_gone_see_the_new_one() {
+    let Some(project) = project() else { return };
+    let first = project.up("a");
+    fs::remove_dir_all(tree(&first)).unwrap();
+    let again = project.up("a");
+    assert_eq!(action(&again, "web"), "started");
+    fs::write(tree(&again).join("mounted"), "new\n").unwrap();
+    assert_eq!(get(port(&again, "web"), "/mounted"), "new");
+    project.ok(&["down", "a", "--force"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_process_and_a_service_of_one_name_are_refused() {
+    let session = "  processes: {db: {command: sleep 1000}}\n  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    let done = project.call(&["up", "a"]).status(1);
+    let said = done.stderr_text();
+    assert!(
+        said.contains("'db' is a process of the session, and a service"),
+        "{said}"
+    );
+    assert_nothing(&project);
+}
