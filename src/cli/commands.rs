@@ -244,7 +244,7 @@ const UP: Command = Command {
     summary: "Give a branch its own worktree, ports and processes",
     about: "\
 Brings up the session of BRANCH, by default of the branch that is checked out here: a worktree, a slot \
-with its ports, and the processes under 'session' in the moat.yaml of the main checkout. A branch that is \
+with its ports, and the processes and services under 'session' in the moat.yaml of the main checkout. A branch that is \
 checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, \
 from that of a remote, or from a new one.\n\
 It can be repeated: what runs is kept, and what does not is started. If something fails, or on Ctrl-C, \
@@ -278,7 +278,7 @@ const DOWN: Command = Command {
     usage: "[BRANCH]",
     summary: "Take a session away",
     about: "\
-Ends the processes of the session of BRANCH, by default of the branch that is checked out here, frees its \
+Ends the processes and services of the session of BRANCH, by default of the branch that is checked out here, frees its \
 slot and ports, and removes the worktree if moat made it. A worktree with work that is not committed stays, \
 and the branch always does. An 'up' that is under way is ended first.",
     examples: &[
@@ -312,8 +312,8 @@ const WT: Command = Command {
 'moat wt BRANCH -- CMD' brings the session of BRANCH up, and runs CMD in an isolated container whose \
 workspace is the worktree, as 'moat run' does, with the variables of the session.\n\
 'list' prints all sessions. 'status [BRANCH]' prints how one is, and exits with 1 if something of it is not \
-as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] PROCESS' what a process of it \
-printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \
+as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] NAME' what a process or a \
+service of it printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \
 of the session. 'recover [BRANCH]' settles what a killed command has left. 'clean' removes worktrees that belong \
 to no session any more.",
     examples: &[

@@ -52,11 +52,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Prints what a process of a session has printed.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
-    let known: Vec<&str> = session
-        .processes
-        .iter()
-        .map(|process| process.name.as_str())
-        .collect();
+    let services = session.compose.iter().flat_map(|all| &all.services);
+    let services = services.map(|service| service.name.as_str());
+    let processes = session.processes.iter().map(|process| &*process.name);
+    let known: Vec<&str> = processes.chain(services).collect();
+    if let Some(streams) = crate::session::service_log(home, session, process)? {
+        return of_service(args, streams);
+    }
     let path = home.process_log(&session.key, process);
     if process.contains('/') || !path.exists() {
         return Err(Error::new(
@@ -67,6 +69,36 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     let mut printer = Printer::new(args)?;
     let mut reader = open(args, &path, &mut printer)?;
     printer.print_all(&mut reader, &path)?;
+    printer.flush()?;
+    Ok(0)
+}
+
+/// Prints what a service of a session has printed, as its engine has kept it.
+fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
+    let entries = |text: &str, stream| -> Vec<Entry> {
+        let lines = text.split_inclusive('\n');
+        lines
+            .filter_map(|line| {
+                let (ts, data) = line.split_once(' ')?;
+                let text = data.strip_suffix('\n');
+                Some(Entry {
+                    ts: ts.to_owned(),
+                    stream,
+                    data: text.unwrap_or(data).as_bytes().to_vec(),
+                    eol: text.is_some(),
+                    lost: None,
+                })
+            })
+            .collect()
+    };
+    let mut all = entries(&stdout, Stream::Stdout);
+    all.extend(entries(&stderr, Stream::Stderr));
+    // Both have the same form of time.
+    all.sort_by(|one, other| one.ts.cmp(&other.ts));
+    let mut printer = Printer::new(args)?;
+    for entry in &all {
+        printer.print(entry)?;
+    }
     printer.flush()?;
     Ok(0)
 }

@@ -139,6 +139,9 @@ struct ProcessDocument<'a> {
     name: &'a str,
     running: bool,
     pid: Option<u32>,
+    /// Of a service that comes from a compose file.
+    container: Option<&'a str>,
+    trouble: Option<&'a str>,
     exit_code: Option<u8>,
     ports: Vec<PortDocument>,
 }
@@ -165,6 +168,8 @@ impl<'a> Document<'a> {
             name: &health.name,
             running: health.running,
             pid: health.pid,
+            container: health.container.as_deref(),
+            trouble: health.trouble.as_deref(),
             exit_code: health.exit_code,
             ports: health
                 .ports
@@ -223,11 +228,17 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
             .iter()
             .map(|port| port.port.to_string())
             .collect();
-        let state = match (health.pid, health.exit_code) {
-            (Some(pid), _) => format!("runs as process {pid}"),
-            (None, Some(code)) => format!("ended with code {code}"),
-            (None, None) => "does not run".to_owned(),
+        let mut state = match (health.pid, health.exit_code, &health.container) {
+            (Some(pid), ..) => format!("runs as process {pid}"),
+            (None, Some(code), _) => format!("ended with code {code}"),
+            (None, None, Some(container)) if health.running => {
+                format!("runs as container {}", crate::term::harmless(container))
+            }
+            _ => "does not run".to_owned(),
         };
+        if let Some(trouble) = &health.trouble {
+            state.push_str(&format!(" ({trouble})"));
+        }
         text.push_str(&format!("  {} [{}]: {state}", health.name, ports.join(" ")));
         if let Some(decision) = decisions
             .iter()

@@ -30,6 +30,11 @@ use std::time::Duration;
 pub(crate) use choose::{
     Ability, Name, SUPPORTED, WORDS, choose, engine_settings, in_context, open, remote,
 };
+pub(crate) use docker::compose::{
+    ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
+    last_lines as last_container_lines, log_of as container_log, remove_session,
+    session_containers, session_labels,
+};
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
 
@@ -41,6 +46,9 @@ pub(crate) use crate::config::WORKSPACE;
 
 /// The workload's home directory, where the image's own cannot be used. Gone with the container.
 pub(crate) const HOME: &str = "/home/moat";
+
+/// The runtime whose engine the compose tool talks to.
+pub(crate) const COMPOSES: Name = Name::Docker;
 
 /// What package managers need, and servers that begin as root to become somebody else; everything else
 /// is dropped.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{files, hook, process, worktree};
+use super::{compose, files, hook, process, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
@@ -137,6 +137,15 @@ fn take_away(
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
     claim.update(&mut |session| session.processes.clear())?;
+    compose::take_away(session, keep)?;
+    checkpoint("session-down-compose");
+    claim.update(&mut |session| match &mut session.compose {
+        Some(compose) if keep => {
+            compose.services.clear();
+            compose.asked = false;
+        }
+        compose => *compose = None,
+    })?;
     if keep {
         return Ok(());
     }

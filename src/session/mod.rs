@@ -5,6 +5,8 @@
 //! after a failure and after a crash is the same: the journal, backwards. Nothing is looked for by name: a
 //! process is ours by the incarnation in its environment, a worktree by its place.
 
+mod compose;
+mod compose_file;
 mod down;
 mod files;
 mod hook;
@@ -23,6 +25,7 @@ mod variables;
 mod whose;
 mod worktree;
 
+pub(crate) use compose::service_log;
 pub(crate) use down::{Down, down};
 pub(crate) use keeper::{KEEPER, keep};
 pub(crate) use operation::Context;

@@ -5,7 +5,7 @@
 //! on changes nothing in it, and a process that runs keeps its ports.
 
 use super::probe;
-use crate::config::{HostProcess, SessionSettings};
+use crate::config::{PortHolder, SessionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Session, SessionPort};
 
@@ -67,27 +67,27 @@ impl Chooser<'_> {
     pub(super) fn choose(&self) -> Result<Vec<SessionPort>> {
         self.check_pins()?;
         let mut chosen: Vec<SessionPort> = Vec::new();
-        for process in &self.settings.processes {
-            if (self.runs)(&process.name) {
-                self.check_running(process)?;
+        for holder in &self.settings.port_holders() {
+            if (self.runs)(holder.name) {
+                self.check_running(holder.name)?;
                 let own = self
                     .earlier
                     .iter()
-                    .filter(|port| port.process == process.name);
+                    .filter(|port| port.process == holder.name);
                 chosen.extend(own.cloned());
                 continue;
             }
-            if let Some(base) = &process.port {
-                let port = self.primary(process, base.value, &chosen)?;
+            if let Some(base) = holder.port {
+                let port = self.primary(holder, base.value, &chosen)?;
                 chosen.push(port);
             }
-            for extra in &process.extra_ports {
-                let port = self.nominal(&process.name, extra.port.value)?;
-                self.check_extra(&process.name, port, &chosen)?;
+            for (base, port_env) in &holder.extra_ports {
+                let port = self.nominal(holder.name, base.value)?;
+                self.check_extra(holder.name, port, &chosen)?;
                 chosen.push(SessionPort {
-                    process: process.name.clone(),
-                    variables: extra.port_env.clone(),
-                    base: extra.port.value,
+                    process: holder.name.to_owned(),
+                    variables: port_env.to_vec(),
+                    base: base.value,
                     port,
                     primary: false,
                     published: true,
@@ -99,27 +99,18 @@ impl Chooser<'_> {
     }
 
     fn check_pins(&self) -> Result<()> {
+        let holders = self.settings.port_holders();
         for pin in self.pins {
-            let process = self
-                .settings
-                .processes
-                .iter()
-                .find(|process| process.name == pin.process);
             let name = crate::yaml::shown(&pin.process);
-            match process {
-                Some(process) if process.port.is_some() => {}
+            match holders.iter().find(|holder| holder.name == pin.process) {
+                Some(holder) if holder.port.is_some() => {}
                 Some(_) => {
                     return Err(Error::usage(format!(
                         "'{name}' has no port that could be chosen"
                     )));
                 }
                 None => {
-                    let known: Vec<&str> = self
-                        .settings
-                        .processes
-                        .iter()
-                        .map(|process| process.name.as_str())
-                        .collect();
+                    let known: Vec<&str> = holders.iter().map(|holder| holder.name).collect();
                     return Err(Error::usage(crate::yaml::unknown(
                         "process",
                         &pin.process,
@@ -142,11 +133,11 @@ impl Chooser<'_> {
         self.earlier.iter().find(is_it)
     }
 
-    fn check_running(&self, process: &HostProcess) -> Result<()> {
-        let has = self.earlier(&process.name).map(|port| port.port);
-        match self.pin(&process.name) {
+    fn check_running(&self, process: &str) -> Result<()> {
+        let has = self.earlier(process).map(|port| port.port);
+        match self.pin(process) {
             Some(pin) if has != Some(pin) => {
-                let message = format!("'{}' runs with another port already", process.name);
+                let message = format!("'{process}' runs with another port already");
                 Err(Error::new(Kind::Failed, message).hint("add --force to start it again"))
             }
             _ => Ok(()),
@@ -155,20 +146,20 @@ impl Chooser<'_> {
 
     fn primary(
         &self,
-        process: &HostProcess,
+        holder: &PortHolder<'_>,
         base: u16,
         chosen: &[SessionPort],
     ) -> Result<SessionPort> {
-        let name = process.name.as_str();
-        let mut variables = vec![process.variable()];
-        variables.extend(process.port_env.iter().cloned());
+        let name = holder.name;
+        let mut variables = vec![holder.variable()];
+        variables.extend(holder.port_env.iter().cloned());
         let made = |port: u16, pinned: bool| SessionPort {
             process: name.to_owned(),
             variables: variables.clone(),
             base,
             port,
             primary: true,
-            published: process.publish_primary,
+            published: holder.published,
             pinned,
         };
         if let Some(port) = self.pin(name) {

@@ -2,7 +2,7 @@
 //! crash, which is the same.
 
 use super::operation::Context;
-use super::{files, process, worktree};
+use super::{compose, files, process, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
@@ -35,7 +35,7 @@ pub(super) fn undo(context: &Context<'_>, mut claim: Claim, operation: &str) -> 
     };
     claim.update(&mut |session| {
         session.status = match before {
-            SessionStatus::Active if session.processes.is_empty() => SessionStatus::Stopped,
+            SessionStatus::Active if session.is_empty() => SessionStatus::Stopped,
             SessionStatus::Provisioning | SessionStatus::Stopping => SessionStatus::Stopped,
             before => before,
         };
@@ -58,7 +58,7 @@ fn take_back(
         .iter()
         .filter(|process| process.operation == operation);
     let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
-    names.extend(["git", "pre_up", "pre_start", "post_up"]);
+    names.extend(["git", "pre_up", "pre_start", "post_up", compose::NAME]);
     if is_new {
         process::stop_all(context.home, session)?;
     } else {
@@ -70,6 +70,9 @@ fn take_back(
             .processes
             .retain(|process| process.operation != operation)
     })?;
+    compose::take_back(session, operation)?;
+    checkpoint("session-undo-compose");
+    claim.update(&mut |session| compose::forget(session, operation))?;
     let mine: Vec<&MadeFile> = session
         .files
         .iter()
@@ -96,6 +99,7 @@ fn take_back(
 /// Removes what is ours by incarnation, and the worktree, unless another session has it now.
 fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
+    let _ = compose::take_back(session, operation);
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
     if is_free && tree.ours && tree.operation.as_deref() == Some(operation) {
@@ -137,5 +141,6 @@ fn is_complete(context: &Context<'_>, session: &Session) -> bool {
     let variables = session.worktree.path.join(files::VARIABLES);
     session.worktree.stage == Stage::Made
         && variables.is_file()
+        && compose::is_complete(context.home, session)
         && session.processes.iter().all(runs)
 }

@@ -3,7 +3,7 @@
 use super::operation::Context;
 use super::ports::{Chooser, Pin, free_slot};
 use super::repository::Repository;
-use super::{files, hook, process, status, undo, worktree};
+use super::{compose, files, hook, process, status, undo, worktree};
 use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -58,7 +58,15 @@ pub(crate) fn up(
     check_names(request)?;
     let key = repository.key(request.branch).text();
     let mut claim = context.claim(&key, OpKind::Up)?;
-    let decisions = decide(context, claim.session(), request);
+    let mut decisions = decide(context, claim.session(), request);
+    let settled = compose::settle(claim.session());
+    match settled.and_then(|()| compose::decide(context, claim.session(), request)) {
+        Ok(more) => decisions.extend(more),
+        Err(error) => {
+            claim.release();
+            return Err(error);
+        }
+    }
     if let Some(session) = claim.session()
         && is_settled(session, request, &decisions)
     {
@@ -70,7 +78,7 @@ pub(crate) fn up(
         return Err(error);
     }
     checkpoint("session-reserved");
-    match carry_out(context, &mut claim, repository, request, &decisions) {
+    match carry_out(context, &mut claim, repository, request, &mut decisions) {
         Ok(session) => Ok((session, decisions)),
         Err(error) => {
             let operation = claim.id().to_owned();
@@ -92,12 +100,8 @@ pub(crate) fn up(
 }
 
 fn check_names(request: &Up<'_>) -> Result<()> {
-    let known: Vec<&str> = request
-        .settings
-        .processes
-        .iter()
-        .map(|process| process.name.as_str())
-        .collect();
+    let holders = request.settings.port_holders();
+    let known: Vec<&str> = holders.iter().map(|holder| holder.name).collect();
     let asked = request.only.unwrap_or_default().iter().chain(request.skip);
     for name in asked {
         if !known.contains(&name.as_str()) {
@@ -171,6 +175,14 @@ fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decision]) -> bo
             .all(|decision| decision.action != Action::Started)
 }
 
+/// The processes that are to be started.
+fn starting<'a>(request: &Up<'_>, decisions: &'a [Decision]) -> Vec<&'a str> {
+    let mut names = names(decisions, Action::Started);
+    let processes = &request.settings.processes;
+    names.retain(|name| processes.iter().any(|process| process.name == *name));
+    names
+}
+
 fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
     let chosen = decisions
         .iter()
@@ -186,7 +198,7 @@ fn reserve(
     request: &Up<'_>,
     decisions: &[Decision],
 ) -> Result<()> {
-    let starting = names(decisions, Action::Started);
+    let starting = starting(request, decisions);
     if let Some(session) = claim.session() {
         // What is left of those that are started again would hold their ports.
         process::stop(session, &starting)?;
@@ -269,6 +281,11 @@ fn reserve(
             // What an earlier one said of itself must not be taken for this one's word.
             home.prepare_process(&session.key, name)?;
         }
+        compose::intend(
+            &mut session,
+            operation,
+            &decisions[request.settings.processes.len()..],
+        );
         Ok(session)
     })
 }
@@ -296,6 +313,7 @@ fn blank(key: &str, slot: u16, worktree: crate::store::Worktree) -> Result<Sessi
         files: Vec::new(),
         ports: Vec::new(),
         processes: Vec::new(),
+        compose: None,
         hooks: SessionHooks::default(),
     })
 }
@@ -306,7 +324,7 @@ fn carry_out(
     claim: &mut Claim,
     repository: &Repository,
     request: &Up<'_>,
-    decisions: &[Decision],
+    decisions: &mut Vec<Decision>,
 ) -> Result<Session> {
     let hooks = &request.settings.hooks;
     let run_hook = |claim: &Claim, name: &str, script: &Option<String>, in_worktree: bool| {
@@ -329,8 +347,9 @@ fn carry_out(
     run_hook(claim, "pre_up", &hooks.pre_up, false)?;
     worktree::make(context, claim, repository)?;
     files::make(context, claim, repository, &request.settings.inherit)?;
+    compose::start(context, claim, request, decisions)?;
     run_hook(claim, "pre_start", &hooks.pre_start, true)?;
-    let starting = names(decisions, Action::Started);
+    let starting = starting(request, decisions);
     let processes: Vec<&HostProcess> = request
         .settings
         .processes

@@ -107,6 +107,12 @@ fn of_port(home: &Home, port: u16) -> Result<Owner> {
             .find(|own| own.port == port)
             .map(|own| own.process.clone());
         let name = name.unwrap_or_default();
+        // A service's port is held by its engine.
+        match super::compose::runs(home, session, &name) {
+            Some(Ok(true)) => return Ok(Owner::Session(Box::new(session.clone()), Some(name))),
+            Some(Err(problem)) => return Ok(Owner::Unknown(problem.message().to_owned())),
+            _ => {}
+        }
         // That it is assigned does not make who listens there ours.
         let stranger = listeners.iter().find(|listener| {
             !listener

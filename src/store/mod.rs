@@ -17,6 +17,7 @@ mod record;
 mod resolve;
 mod run_dir;
 mod session;
+mod session_compose;
 mod session_dir;
 mod time;
 mod tree;
@@ -40,6 +41,7 @@ pub(crate) use session::{
     MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess, SessionStatus,
     Worktree,
 };
+pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{Claim, ProcessState, SessionKey, key_of};
 pub(crate) use time::Timestamp;
 pub(crate) use tree::{Packing, extract, leave_out, pack};

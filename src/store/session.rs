@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::identity::Process;
 use super::record::Stage;
+use super::session_compose::SessionCompose;
 use super::time::Timestamp;
 use crate::json::{reads, words};
 
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) files: Vec<MadeFile>,
     pub(crate) ports: Vec<SessionPort>,
     pub(crate) processes: Vec<SessionProcess>,
+    /// Not set: it has no services from a compose file.
+    pub(crate) compose: Option<SessionCompose>,
     pub(crate) hooks: SessionHooks,
 }
 
@@ -60,6 +63,7 @@ reads!(Session {
     files,
     ports,
     processes,
+    compose,
     hooks,
 });
 
@@ -251,6 +255,16 @@ impl Session {
     pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
         let is_it = |port: &&SessionPort| port.primary && port.process == process;
         self.ports.iter().find(is_it)
+    }
+
+    /// Whether nothing of it is meant to run.
+    pub(crate) fn is_empty(&self) -> bool {
+        let compose = self.compose.iter();
+        self.processes.is_empty()
+            && compose
+                .flat_map(|compose| &compose.services)
+                .next()
+                .is_none()
     }
 
     pub(crate) fn process(&self, name: &str) -> Option<&SessionProcess> {

@@ -103,6 +103,18 @@ impl Home {
         self.sessions_dir().join(key)
     }
 
+    /// The compose file as it was rewritten for the session. It may hold secrets.
+    pub(crate) fn compose_file(&self, key: &str) -> PathBuf {
+        self.session_dir(key).join("compose.yaml")
+    }
+
+    /// Makes the directory where the compose file is, and whatever its tool may leave.
+    pub(crate) fn prepare_compose(&self, key: &str) -> Result<PathBuf> {
+        let dir = self.session_dir(key);
+        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        Ok(dir)
+    }
+
     pub(crate) fn process_log(&self, key: &str, process: &str) -> PathBuf {
         self.session_dir(key).join(format!("{process}.jsonl"))
     }

@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod compose;
 mod crash;
 mod life;
 mod odd;

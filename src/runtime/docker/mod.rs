@@ -8,6 +8,7 @@
 mod arguments;
 mod build;
 mod classify;
+pub(super) mod compose;
 mod copy;
 mod create;
 mod dialect;
