@@ -9,8 +9,9 @@ use super::playing::Playing;
 use super::{flags, output, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
+use crate::session::service_log;
 use crate::store::{
-    Entry, Home, LogReader, Record, RunDir, Session, Stream, Timestamp, last_lines,
+    Entry, Home, LogReader, Record, RunDir, Session, SessionService, Stream, Timestamp, last_lines,
 };
 
 /// How often a follower looks for more.
@@ -52,10 +53,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Prints what a process of a session has printed.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
+    if let Some(service) = session.service(process) {
+        return of_service(args, session, service);
+    }
+    let services = session.services.list.iter();
     let known: Vec<&str> = session
         .processes
         .iter()
         .map(|process| process.name.as_str())
+        .chain(services.map(|service| service.name.as_str()))
         .collect();
     let path = home.process_log(&session.key, process);
     if process.contains('/') || !path.exists() {
@@ -67,6 +73,28 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     let mut printer = Printer::new(args)?;
     let mut reader = open(args, &path, &mut printer)?;
     printer.print_all(&mut reader, &path)?;
+    printer.flush()?;
+    Ok(0)
+}
+
+/// What a service of a session has printed: its engine keeps that.
+fn of_service(args: &Args, session: &Session, service: &SessionService) -> Result<u8> {
+    let mut printer = Printer::new(args)?;
+    let mut printed = Ok(());
+    service_log(session, service, &mut |line| {
+        let entry = Entry {
+            // When it was said is not known here.
+            ts: String::new(),
+            stream: Stream::Stdout,
+            data: line.as_bytes().to_owned(),
+            eol: true,
+            lost: None,
+        };
+        if printed.is_ok() {
+            printed = printer.print(&entry);
+        }
+    })?;
+    printed?;
     printer.flush()?;
     Ok(0)
 }

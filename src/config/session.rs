@@ -6,6 +6,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::service::Service;
 use super::settings::{checked, variable_name};
 use super::value;
 use crate::yaml::{Node, Placed, Section, Source, Value, shown};
@@ -22,6 +23,8 @@ pub(crate) struct SessionSettings {
     /// How often a port gives way before that is an error.
     pub(crate) search_range: u16,
     pub(crate) processes: Vec<HostProcess>,
+    /// The services whose port is given, and the port of slot 0.
+    pub(crate) services: Vec<(String, Placed<u16>)>,
     pub(crate) inherit: Vec<Inherit>,
     pub(crate) hooks: SessionScripts,
 }
@@ -112,6 +115,7 @@ impl Default for SessionSettings {
             strict_ports: false,
             search_range: 10,
             processes: Vec::new(),
+            services: Vec::new(),
             inherit: [".env", ".env.local"].map(inherited).into(),
             hooks: SessionScripts::default(),
         }
@@ -171,7 +175,6 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
         }
         settings.processes.push(process);
     }
-    settings.prove(source);
     settings
 }
 
@@ -218,7 +221,7 @@ fn process(source: &Source, name: &str, node: &Node) -> HostProcess {
     process
 }
 
-fn port(source: &Source, node: &Node) -> Option<Placed<u16>> {
+pub(super) fn port(source: &Source, node: &Node) -> Option<Placed<u16>> {
     let found = source.whole(node, 1, 65535)?;
     let value = u16::try_from(found.value).ok()?;
     Some(Placed {
@@ -315,9 +318,13 @@ fn hooks(source: &Source, node: &Node) -> SessionScripts {
 impl HostProcess {
     /// The variable that tells its port.
     pub(crate) fn variable(&self) -> String {
-        let name = self.name.to_ascii_uppercase().replace('-', "_");
-        format!("MOAT_{name}_PORT")
+        variable(&self.name)
     }
+}
+
+fn variable(name: &str) -> String {
+    let name = name.to_ascii_uppercase().replace('-', "_");
+    format!("MOAT_{name}_PORT")
 }
 
 /// All ports that one key of the file can ever lead to: `base + stride`, `base + 2 * stride`, and so on.
@@ -341,6 +348,13 @@ impl SessionSettings {
 
     fn territories(&self) -> Vec<Territory<'_>> {
         let mut all = Vec::new();
+        for (name, base) in &self.services {
+            all.push(Territory {
+                process: name,
+                base,
+                last: self.last(base.value, true),
+            });
+        }
         for process in &self.processes {
             let extra = process.extra_ports.iter().map(|extra| (&extra.port, false));
             let primary = process.port.iter().map(|port| (port, true));
@@ -356,7 +370,26 @@ impl SessionSettings {
         all
     }
 
-    /// Reports ports that could meet, and those that do not exist.
+    /// Takes in the services. Reports names and ports that could meet, and ports that do not exist.
+    pub(super) fn with_services(mut self, source: &Source, services: &[Placed<Service>]) -> Self {
+        for service in services {
+            let variable = variable(&service.value.name);
+            if let Some(other) = self
+                .processes
+                .iter()
+                .find(|other| other.variable() == variable)
+            {
+                let why = format!("the process '{}' has the variable {variable}", other.name);
+                source.report(service.at, why);
+            }
+            let port = service.value.port.clone();
+            self.services
+                .extend(port.map(|port| (service.value.name.clone(), port)));
+        }
+        self.prove(source);
+        self
+    }
+
     fn prove(&self, source: &Source) {
         let all = self.territories();
         for (place, one) in all.iter().enumerate() {

@@ -5,6 +5,7 @@ use super::problem::Problem;
 /// The labels of all that is made in an engine.
 pub(super) const HOME_LABEL: &str = "moat.home";
 pub(super) const RUN_LABEL: &str = "moat.run";
+pub(super) const SESSION_LABEL: &str = "moat.session";
 pub(super) const ROLE_LABEL: &str = "moat.role";
 pub(super) const SERVICE_LABEL: &str = "moat.service";
 

@@ -2,8 +2,9 @@
 
 use super::probe::{self, Listener};
 use super::process::belongs;
+use super::services::{self, ServiceHealth};
 use crate::error::Result;
-use crate::store::{Home, Process, Session, SessionProcess};
+use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
 
 /// A session and the health of its processes.
 pub(crate) struct SessionView {
@@ -11,6 +12,7 @@ pub(crate) struct SessionView {
     /// Whether the operation in the record is no more: its process was killed.
     pub(crate) abandoned: bool,
     pub(crate) processes: Vec<Health>,
+    pub(crate) services: Vec<ServiceHealth>,
 }
 
 /// How a process is.
@@ -43,6 +45,8 @@ impl SessionView {
                 .processes
                 .iter()
                 .all(|health| health.running && !stolen(health))
+            && (self.session.status == SessionStatus::Stopped
+                || self.services.iter().all(ServiceHealth::is_running))
     }
 }
 
@@ -68,7 +72,8 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
         .collect();
     let listeners = probe::listeners(&ports);
     let mut views = Vec::new();
-    for session in sessions {
+    let services = services::views(&sessions);
+    for (session, services) in sessions.into_iter().zip(services) {
         let abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
         let processes = session
             .processes
@@ -77,6 +82,7 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
         views.push(SessionView {
             abandoned,
             processes: processes.collect(),
+            services,
             session,
         });
     }
