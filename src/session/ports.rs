@@ -236,7 +236,11 @@ impl Chooser<'_> {
         match self.pin(name) {
             Some(pin) if has != Some(pin) => {
                 let message = format!("'{name}' runs with another port already");
-                Err(Error::new(Kind::Failed, message).hint("add --force to start it again"))
+                let is_service = self.services.iter().any(|service| service.name == name);
+                Err(Error::new(Kind::Failed, message).hint(match is_service {
+                    true => "add --force to make it anew, without its data",
+                    false => "add --force to start it again",
+                }))
             }
             _ => Ok(()),
         }

@@ -12,3 +12,4 @@ mod processes;
 mod project;
 mod races;
 mod running;
+mod services;

@@ -338,14 +338,19 @@ impl Runtime for Docker {
 
     fn log(&self, handle: &str, last: Option<usize>, tell: &mut dyn FnMut(&str)) -> Result<()> {
         // podman's --tail leaves out pieces of lines.
-        let tail = last.filter(|_| self.dialect == Dialect::Docker);
-        let tail = tail.map_or_else(|| "all".to_owned(), |count| count.to_string());
         let mut client = self.command();
-        client.args(["logs", "--tail", &tail, handle]);
-        let status = child::stream(&mut client, PATIENCE, &|| true, tell);
-        status
-            .map(|_| ())
-            .map_err(|error| self.dialect.failed(&error))
+        client.arg("logs");
+        if let Some(count) = last.filter(|_| self.dialect == Dialect::Docker) {
+            client.args(["--tail", &count.to_string()]);
+        }
+        let status = child::stream(client.arg(handle), PATIENCE, &|| true, tell);
+        match status
+            .map_err(|error| self.dialect.failed(&error))?
+            .success()
+        {
+            true => Ok(()),
+            false => Err(Problem::Refused(format!("there is no log of {handle}"))),
+        }
     }
 
     fn exec(

@@ -140,8 +140,8 @@ impl<'a> Services<'a> {
             super::stop(context, session, &again)?;
         }
         for name in chosen(How::Start).chain(chosen(How::Restart)) {
-            let own = session.ports.iter().filter(|port| port.process == name);
-            for port in own.filter(|port| probe::is_taken(port.port)) {
+            let mut own = session.ports.iter().filter(|port| port.process == name);
+            if let Some(port) = own.find(|port| probe::is_taken(port.port)) {
                 return Err(held(name, port.port));
             }
         }

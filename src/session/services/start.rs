@@ -223,6 +223,7 @@ impl Starting<'_> {
         if let Some(wanted) = &self.plan.provision {
             provide(self, &self.plan.service, wanted, &goes_on)?;
         }
+        checkpoint("session-service-ready");
         self.tell(Event::Ready(self.plan.name.clone()));
         Ok(())
     }
