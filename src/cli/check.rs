@@ -87,6 +87,15 @@ fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
             });
         }
     }
+    for (name, base) in &settings.services {
+        let ports = (1..=settings.slots).map_while(|slot| settings.nominal(base.value, slot));
+        rows.push(PortRow {
+            process: name.clone(),
+            base: base.value,
+            primary: true,
+            slots: ports.collect(),
+        });
+    }
     rows
 }
 

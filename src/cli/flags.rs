@@ -332,12 +332,16 @@ pub(crate) static UP_SKIP: Flag = Flag {
     )
 };
 
-pub(crate) static UP_FORCE: Flag = Flag::switch("force", None, "Start again what runs.");
+pub(crate) static UP_FORCE: Flag = Flag::switch(
+    "force",
+    None,
+    "Start again what runs. A service whose settings have changed is made anew, without its data.",
+);
 
 pub(crate) static DOWN_KEEP: Flag = Flag::switch(
     "keep",
     None,
-    "Keep the slot, the ports and the worktree for the next 'up'.",
+    "Keep the slot, the ports, the worktree and the data of services for the next 'up'.",
 );
 
 pub(crate) static DELETE_WORKTREE: Flag = Flag::switch(

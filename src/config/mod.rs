@@ -21,7 +21,7 @@ pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{Defaults, File, defaults, project};
 pub(crate) use secret::{Secret, Vault};
 pub(crate) use service::{SERVICE_KEYS, Service};
-pub(crate) use session::{HostProcess, Inherit, PortHolder, SessionSettings};
+pub(crate) use session::{HostProcess, Inherit, SessionSettings};
 pub(crate) use settings::{Base, Hooks, Port};
 pub(crate) use storage::{Volume, VolumeKind};
 pub(crate) use value::WORKSPACE;

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::compose::{self, ComposeSettings};
+use super::service::Service;
 use super::settings::{checked, variable_name};
 use super::value;
 use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
@@ -24,6 +25,8 @@ pub(crate) struct SessionSettings {
     pub(crate) search_range: u16,
     pub(crate) processes: Vec<HostProcess>,
     pub(crate) compose: Option<ComposeSettings>,
+    /// The services whose port is given, and the port of slot 0.
+    pub(crate) services: Vec<(String, Placed<u16>)>,
     pub(crate) inherit: Vec<Inherit>,
     pub(crate) hooks: SessionScripts,
 }
@@ -116,6 +119,7 @@ impl Default for SessionSettings {
             search_range: 10,
             processes: Vec::new(),
             compose: None,
+            services: Vec::new(),
             inherit: [".env", ".env.local"].map(inherited).into(),
             hooks: SessionScripts::default(),
         }
@@ -180,7 +184,6 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
         }
         settings.compose = Some(compose);
     }
-    settings.prove(source);
     settings
 }
 
@@ -363,7 +366,7 @@ impl SessionSettings {
         u64::from(base) + steps * u64::from(self.stride)
     }
 
-    /// All that has ports: the processes, then the services of the compose file.
+    /// All of 'session' that has ports: the processes, then the services of the compose file.
     pub(crate) fn port_holders(&self) -> Vec<PortHolder<'_>> {
         let processes = self.processes.iter().map(|process| PortHolder {
             name: &process.name,
@@ -414,11 +417,27 @@ impl SessionSettings {
                 });
             }
         }
+        all.extend(self.services.iter().map(|(name, base)| Territory {
+            process: name,
+            base,
+            last: self.last(base.value, true),
+        }));
         all.sort_by_key(|territory| territory.base.value);
         all
     }
 
-    /// Reports ports that could meet, and those that do not exist.
+    /// Takes in the services. Reports names and ports that could meet, and ports that do not exist.
+    pub(super) fn with_services(mut self, source: &Source, services: &[Placed<Service>]) -> Self {
+        for service in services {
+            self.check_variable(source, &service.value.name, service.at);
+            let port = service.value.port.clone();
+            self.services
+                .extend(port.map(|port| (service.value.name.clone(), port)));
+        }
+        self.prove(source);
+        self
+    }
+
     fn prove(&self, source: &Source) {
         let all = self.territories();
         for (place, one) in all.iter().enumerate() {

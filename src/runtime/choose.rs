@@ -114,6 +114,8 @@ pub(crate) enum Ability {
     PartsOfCpus,
     /// Less memory than a small machine has.
     LittleMemory,
+    /// Services that outlive the command that started them, for a session.
+    SessionServices,
 }
 
 impl fmt::Display for Name {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{compose, files, hook, process, worktree};
+use super::{compose, files, hook, process, services, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
@@ -147,8 +147,19 @@ fn take_away(
         compose => *compose = None,
     })?;
     if keep {
-        return Ok(());
+        let list = session.services.list.iter();
+        let names: Vec<&str> = list.map(|service| service.name.as_str()).collect();
+        services::stop(context, session, &names)?;
+        checkpoint("session-down-services");
+        return claim.update(&mut |session| {
+            for service in &mut session.services.list {
+                service.ready_at = None;
+            }
+        });
     }
+    services::remove(context, session, None)?;
+    checkpoint("session-down-services");
+    claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
     let made: Vec<&MadeFile> = session.files.iter().collect();
     files::remove(&tree.path, &made)?;

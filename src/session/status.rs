@@ -3,8 +3,9 @@
 use super::compose::Seen;
 use super::probe::{self, Listener};
 use super::process::belongs;
+use super::services::{self, ServiceHealth};
 use crate::error::Result;
-use crate::store::{Home, Process, Session, SessionProcess};
+use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
 
 /// A session and the health of its processes and services.
 pub(crate) struct SessionView {
@@ -12,6 +13,7 @@ pub(crate) struct SessionView {
     /// Whether the operation in the record is no more: its process was killed.
     pub(crate) abandoned: bool,
     pub(crate) processes: Vec<Health>,
+    pub(crate) services: Vec<ServiceHealth>,
 }
 
 /// How a process is.
@@ -48,6 +50,8 @@ impl SessionView {
                 .processes
                 .iter()
                 .all(|health| health.running && health.trouble.is_none() && !stolen(health))
+            && (self.session.status == SessionStatus::Stopped
+                || self.services.iter().all(ServiceHealth::is_running))
     }
 }
 
@@ -74,7 +78,8 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
     let listeners = probe::listeners(&ports);
     let seen = Seen::look(home, &sessions);
     let mut views = Vec::new();
-    for session in sessions {
+    let services = services::views(&sessions);
+    for (session, services) in sessions.into_iter().zip(services) {
         let abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
         let processes = session
             .processes
@@ -83,6 +88,7 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
         views.push(SessionView {
             abandoned,
             processes: processes.chain(seen.health(&session)).collect(),
+            services,
             session,
         });
     }

@@ -33,10 +33,10 @@ use std::time::Duration;
 
 use super::child::{self, Output};
 use super::problem::{Problem, Result};
-use super::request::RUN_LABEL;
+use super::request::{RUN_LABEL, SESSION_LABEL};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, attach, steps, tty,
+    Network, Refusal, Runtime, ServiceSpec, Whose, attach, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes};
 
@@ -352,6 +352,27 @@ impl Runtime for Docker {
         self.carry(command.arg(handle), StreamBytes::default())
     }
 
+    fn launch(&self, handle: &str) -> Result<()> {
+        self.call(&["start", handle]).map(|_| ())
+    }
+
+    fn log(&self, handle: &str, last: Option<usize>, tell: &mut dyn FnMut(&str)) -> Result<()> {
+        // podman's --tail leaves out pieces of lines.
+        let mut client = self.command();
+        client.arg("logs");
+        if let Some(count) = last.filter(|_| self.dialect == Dialect::Docker) {
+            client.args(["--tail", &count.to_string()]);
+        }
+        let status = child::stream(client.arg(handle), PATIENCE, &|| true, tell);
+        match status
+            .map_err(|error| self.dialect.failed(&error))?
+            .success()
+        {
+            true => Ok(()),
+            false => Err(Problem::Refused(format!("there is no log of {handle}"))),
+        }
+    }
+
     fn exec(
         &self,
         handle: &str,
@@ -531,7 +552,8 @@ impl Runtime for Docker {
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
         let filter = format!("label={}={home}", arguments::HOME_LABEL);
-        let label = self.dialect.label(RUN_LABEL);
+        let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label(name));
+        let label = label.join("\t");
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
         let format = format!("{{{{.Names}}}}\t{label}");
         let containers = [&list[..], &[of_label, "--format", &format]].concat();
@@ -540,11 +562,14 @@ impl Runtime for Docker {
         let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
         let found = |kind, output: Output| {
             let lines = output.stdout.lines().filter_map(|line| {
-                let (handle, run) = line.split_once('\t')?;
+                let mut parts = line.split('\t');
+                let handle = parts.next()?.to_owned();
+                let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
+                let whose = Whose::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
                 Some(Labelled {
                     kind,
-                    handle: handle.to_owned(),
-                    run: self.dialect.label_in(run, RUN_LABEL),
+                    handle,
+                    whose,
                 })
             });
             lines.collect::<Vec<_>>()
