@@ -481,6 +481,12 @@ fn taking_back_can_be_killed_too() {
         .unwrap();
         killed(&project, "up", at);
         ok(&project, &["wt", "recover"]);
+        // Nothing was gone yet: all of it still runs.
+        if let Some(session) = project.list().first() {
+            let fine = (&session["healthy"], at);
+            assert_eq!(fine, (&true.into(), "session-undo-processes"));
+            ok(&project, &["down", "a"]);
+        }
         assert_nothing(&project);
     }
 }
