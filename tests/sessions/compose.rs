@@ -6,10 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Moat, Runtime, Signal, skip, until};
+use crate::harness::{Call, Moat, Runtime, Signal, skip, until};
 use crate::project::{Project, tree};
 
 /// A database whose content is a file, and a page that is built from the worktree and mounted from it.
@@ -77,6 +78,30 @@ fn configured(session: &str) -> Option<Project> {
 
 fn project() -> Option<Project> {
     configured(SESSION)
+}
+
+/// Builds and containers take their time on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn call<'a>(project: &'a Project, args: &[&str]) -> Call<'a> {
+    project.call(args).deadline(PATIENCE)
+}
+
+#[track_caller]
+fn ok(project: &Project, args: &[&str]) {
+    call(project, args).success();
+}
+
+/// One JSON document, and nothing else.
+#[track_caller]
+fn json(project: &Project, args: &[&str]) -> Value {
+    let call = call(project, args).arg("--json");
+    call.stderr("").success().json()
+}
+
+#[track_caller]
+fn up(project: &Project, branch: &str) -> Value {
+    json(project, &["up", branch])
 }
 
 /// What a server says.
@@ -168,12 +193,12 @@ fn action<'a>(document: &'a Value, name: &str) -> &'a str {
 #[test]
 fn two_sessions_have_their_own_ports_code_and_data() {
     let Some(project) = project() else { return };
-    let a = project.up("a");
+    let a = up(&project, "a");
     project.git(&["worktree", "add", "--quiet", "-b", "b", "../b"]);
     let tree_b = project.repo.parent().unwrap().join("b");
     fs::write(tree_b.join("app/page"), "built on b\n").unwrap();
     fs::write(tree_b.join("mounted"), "mounted on b\n").unwrap();
-    let b = project.up("b");
+    let b = up(&project, "b");
     assert_eq!(tree(&b), tree_b);
     for (document, built, mounted) in [(&a, "main", "main"), (&b, "built on b", "mounted on b")] {
         assert_eq!(document["healthy"], true, "{document}");
@@ -193,7 +218,7 @@ fn two_sessions_have_their_own_ports_code_and_data() {
     }
     for (document, name) in [(&a, "a"), (&b, "b")] {
         assert_eq!(get(port(document, "db"), "/who"), name);
-        let answer = project.json(&["whose", &format!(":{}", port(document, "db"))]);
+        let answer = json(&project, &["whose", &format!(":{}", port(document, "db"))]);
         assert_eq!(
             (&answer["branch"], &answer["process"]),
             (&name.into(), &"db".into())
@@ -215,10 +240,10 @@ fn two_sessions_have_their_own_ports_code_and_data() {
         0o600
     );
 
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_eq!(get(port(&b, "db"), "/who"), "b");
-    assert_eq!(project.json(&["wt", "status", "b"])["healthy"], true);
-    project.ok(&["down", "b"]);
+    assert_eq!(json(&project, &["wt", "status", "b"])["healthy"], true);
+    ok(&project, &["down", "b"]);
     project.git(&["worktree", "remove", "--force", "../b"]);
     assert_nothing(&project);
 }
@@ -226,9 +251,9 @@ fn two_sessions_have_their_own_ports_code_and_data() {
 #[test]
 fn what_is_stopped_keeps_its_ports_and_data() {
     let Some(project) = project() else { return };
-    let first = project.up("a");
+    let first = up(&project, "a");
     write_data(&project, &container(&first, "db"), "kept");
-    project.ok(&["down", "a", "--keep"]);
+    ok(&project, &["down", "a", "--keep"]);
     let list = project.list();
     assert_eq!(list[0]["session"]["status"], "stopped");
     assert!(
@@ -236,29 +261,29 @@ fn what_is_stopped_keeps_its_ports_and_data() {
             .iter()
             .all(|one| !one.starts_with("container"))
     );
-    let again = project.up("a");
+    let again = up(&project, "a");
     assert_eq!(port(&again, "db"), port(&first, "db"));
     assert_eq!(get(port(&again, "db"), "/who"), "kept");
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
 #[test]
 fn what_runs_is_kept_and_what_died_is_started() {
     let Some(project) = project() else { return };
-    let first = project.json(&["up", "a", "--services", "db"]);
+    let first = json(&project, &["up", "a", "--services", "db"]);
     assert_eq!(
         (action(&first, "db"), action(&first, "web")),
         ("started", "skipped")
     );
     let db = id(&project, &container(&first, "db"));
-    let second = project.up("a");
+    let second = up(&project, "a");
     assert_eq!(
         (action(&second, "db"), action(&second, "web")),
         ("kept", "started")
     );
     let web = id(&project, &container(&second, "web"));
-    let third = project.up("a");
+    let third = up(&project, "a");
     assert_eq!(
         (action(&third, "db"), action(&third, "web")),
         ("kept", "kept")
@@ -270,7 +295,7 @@ fn what_runs_is_kept_and_what_died_is_started() {
         .status(1)
         .json();
     assert_eq!(service(&status, "db")["running"], false);
-    let fourth = project.up("a");
+    let fourth = up(&project, "a");
     assert_eq!(
         (action(&fourth, "db"), action(&fourth, "web")),
         ("started", "kept")
@@ -278,13 +303,13 @@ fn what_runs_is_kept_and_what_died_is_started() {
     assert_eq!(id(&project, &container(&fourth, "web")), web);
     assert_ne!(id(&project, &container(&fourth, "db")), db);
 
-    let forced = project.json(&["up", "a", "--force", "--skip", "db"]);
+    let forced = json(&project, &["up", "a", "--force", "--skip", "db"]);
     assert_eq!(
         (action(&forced, "db"), action(&forced, "web")),
         ("kept", "started")
     );
     assert_ne!(id(&project, &container(&forced, "web")), web);
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -296,12 +321,12 @@ fn what_is_depended_on_comes_along() {
     else {
         return;
     };
-    let up = project.up("a");
-    assert_eq!(service(&up, "db")["running"], true);
-    assert_eq!(up["processes"].as_array().unwrap().len(), 2);
-    let ports = docker(&project, &["port", &container(&up, "db")]);
+    let made = up(&project, "a");
+    assert_eq!(service(&made, "db")["running"], true);
+    assert_eq!(made["processes"].as_array().unwrap().len(), 2);
+    let ports = docker(&project, &["port", &container(&made, "db")]);
     assert_eq!(ports, "");
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -316,10 +341,10 @@ fn one_that_is_to_end_has_done_its_work() {
         "docker-compose.yml",
         "services:\n  migrate: {image: 'moat-test/busybox:1', command: 'true'}\n  web:\n    image: moat-test/busybox:1\n    init: true\n    command: httpd -f -p 80\n    expose: ['80']\n    depends_on: {migrate: {condition: service_completed_successfully}}\n",
     );
-    let up = project.up("a");
-    assert_eq!(up["healthy"], true, "{up}");
-    assert_eq!(action(&project.up("a"), "migrate"), "kept");
-    project.ok(&["down", "a"]);
+    let made = up(&project, "a");
+    assert_eq!(made["healthy"], true, "{made}");
+    assert_eq!(action(&up(&project, "a"), "migrate"), "kept");
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -333,8 +358,8 @@ fn logs_are_those_of_the_service() {
         "docker-compose.yml",
         "services:\n  talk: {image: 'moat-test/busybox:1', init: true, command: \"sh -c 'echo one; echo two >&2; exec sleep 1000'\"}\n",
     );
-    project.up("a");
-    let done = project.call(&["wt", "logs", "a", "talk"]).success();
+    up(&project, "a");
+    let done = call(&project, &["wt", "logs", "a", "talk"]).success();
     assert_eq!(
         (done.stdout_text(), done.stderr_text()),
         ("one\n".into(), "two\n".into())
@@ -348,13 +373,13 @@ fn logs_are_those_of_the_service() {
         "{}",
         done.stdout_text()
     );
-    let done = project.call(&["wt", "logs", "a", "tall"]).status(1);
+    let done = call(&project, &["wt", "logs", "a", "tall"]).status(1);
     assert!(
         done.stderr_text().contains("did you mean 'talk'"),
         "{}",
         done.stderr_text()
     );
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -382,6 +407,11 @@ fn small() -> Option<Project> {
 #[track_caller]
 fn killed(project: &Project, command: &str, at: &str) {
     let mut running = project.call(&[command, "a"]).checkpoint(at).spawn();
+    let reached = project.moat.root().join("checkpoints").join(at);
+    let deadline = Instant::now() + PATIENCE;
+    while !reached.exists() && running.is_running() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     project.moat.wait_checkpoint(at);
     running.kill();
     project.moat.release_checkpoint(at);
@@ -393,7 +423,7 @@ fn an_up_that_was_killed_is_taken_down() {
     for at in UP {
         let Some(project) = small() else { return };
         killed(&project, "up", at);
-        project.ok(&["down", "a"]);
+        ok(&project, &["down", "a"]);
         assert_nothing(&project);
     }
 }
@@ -403,11 +433,11 @@ fn an_up_that_was_killed_is_recovered() {
     for at in UP {
         let Some(project) = small() else { return };
         killed(&project, "up", at);
-        project.ok(&["wt", "recover"]);
+        ok(&project, &["wt", "recover"]);
         if let Some(session) = project.list().first() {
             let fine = (&session["healthy"], at);
             assert_eq!(fine, (&true.into(), "session-compose-ready"));
-            project.ok(&["down", "a"]);
+            ok(&project, &["down", "a"]);
         }
         assert_nothing(&project);
     }
@@ -418,10 +448,10 @@ fn an_up_that_was_killed_goes_on() {
     for at in UP {
         let Some(project) = small() else { return };
         killed(&project, "up", at);
-        let up = project.up("a");
-        assert_eq!(up["healthy"], true, "{at}");
-        assert_eq!(get(port(&up, "web"), "/page"), "main");
-        project.ok(&["down", "a"]);
+        let made = up(&project, "a");
+        assert_eq!(made["healthy"], true, "{at}");
+        assert_eq!(get(port(&made, "web"), "/page"), "main");
+        ok(&project, &["down", "a"]);
         assert_nothing(&project);
     }
 }
@@ -430,9 +460,9 @@ fn an_up_that_was_killed_goes_on() {
 fn a_down_that_was_killed_is_carried_to_its_end() {
     for at in DOWN {
         let Some(project) = small() else { return };
-        project.up("a");
+        up(&project, "a");
         killed(&project, "down", at);
-        project.ok(&["wt", "recover"]);
+        ok(&project, &["wt", "recover"]);
         assert_nothing(&project);
     }
 }
@@ -450,7 +480,13 @@ fn taking_back_can_be_killed_too() {
         )
         .unwrap();
         killed(&project, "up", at);
-        project.ok(&["wt", "recover"]);
+        ok(&project, &["wt", "recover"]);
+        // Nothing was gone yet: all of it still runs.
+        if let Some(session) = project.list().first() {
+            let fine = (&session["healthy"], at);
+            assert_eq!(fine, (&true.into(), "session-undo-processes"));
+            ok(&project, &["down", "a"]);
+        }
         assert_nothing(&project);
     }
 }
@@ -474,10 +510,10 @@ fn is_running(command: &str) -> bool {
 fn a_tool_that_outlives_moat_makes_nothing_more() {
     let Some(project) = project() else { return };
     let build = slow_build(&project);
-    let mut running = project.call(&["up", "a"]).spawn();
+    let mut running = call(&project, &["up", "a"]).spawn();
     until("a build", || is_running(&build));
     running.kill();
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
     until("the end of the build", || !is_running(&build));
 }
@@ -486,7 +522,7 @@ fn a_tool_that_outlives_moat_makes_nothing_more() {
 fn an_up_that_is_interrupted_takes_it_back() {
     let Some(project) = project() else { return };
     let build = slow_build(&project);
-    let running = project.call(&["up", "a"]).spawn();
+    let running = call(&project, &["up", "a"]).spawn();
     until("a build", || is_running(&build));
     running.signal(Signal::INT);
     assert_eq!(running.wait().code, Some(130));
@@ -510,10 +546,10 @@ fn programs(project: &Project, names: &[&str]) -> PathBuf {
 #[test]
 fn down_needs_neither_the_file_nor_the_tool() {
     let Some(project) = project() else { return };
-    let up = project.up("a");
-    fs::remove_file(tree(&up).join("docker-compose.yml")).unwrap();
+    let made = up(&project, "a");
+    fs::remove_file(tree(&made).join("docker-compose.yml")).unwrap();
     project.configure("  slots: 8");
-    let key = up["session"]["key"].as_str().unwrap();
+    let key = made["session"]["key"].as_str().unwrap();
     let dir = project.moat.home().join("sessions").join(key);
     fs::remove_file(dir.join("compose.yaml")).unwrap();
     let path = programs(&project, &["git", "docker", "sh"]);
@@ -533,7 +569,7 @@ fn without_a_tool_nothing_is_made() {
         skip("the compose tool is part of docker here");
         return;
     }
-    let done = project.call(&["up", "a"]).env("PATH", &path).status(1);
+    let done = call(&project, &["up", "a"]).env("PATH", &path).status(1);
     assert!(
         done.stderr_text().contains("there is no compose tool"),
         "{}",
@@ -565,7 +601,7 @@ fn ports_that_are_taken_give_way_or_are_refused() {
     let above = (project.base + 25).to_string();
     let stranger = TcpListener::bind(("127.0.0.1", project.base + 1)).unwrap();
     project.configure(&strict.replace("BASE1", &above));
-    let done = project.call(&["up", "a"]).status(1);
+    let done = call(&project, &["up", "a"]).status(1);
     let why = format!(
         "port {} of 'db' is held by process {}",
         project.base + 1,
@@ -575,17 +611,17 @@ fn ports_that_are_taken_give_way_or_are_refused() {
     assert_nothing(&project);
 
     let pin = u64::from(project.base + 49);
-    let up = project.json(&["up", "a", "--port", &format!("db={pin}")]);
-    assert_eq!(port(&up, "db"), pin);
+    let made = json(&project, &["up", "a", "--port", &format!("db={pin}")]);
+    assert_eq!(port(&made, "db"), pin);
     get(pin, "/");
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
 
     project.configure(&SESSION.replace("BASE1", &above));
-    let up = project.up("a");
-    assert_eq!(port(&up, "db"), u64::from(project.base + 9));
-    get(port(&up, "db"), "/");
+    let made = up(&project, "a");
+    assert_eq!(port(&made, "db"), u64::from(project.base + 9));
+    get(port(&made, "db"), "/");
     drop(stranger);
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -606,7 +642,7 @@ fn one_that_dies_fails_with_its_last_words() {
             "docker-compose.yml",
             &format!("services:\n  db:\n    image: moat-test/busybox:1\n    init: true\n    expose: [80]\n    {change}\n  web: {{build: ./app, init: true, expose: [80]}}\n"),
         );
-        let done = project.call(&["up", "a"]).status(1);
+        let done = call(&project, &["up", "a"]).status(1);
         let said = done.stderr_text();
         for part in expected {
             assert!(said.contains(part), "{said}");
@@ -626,7 +662,7 @@ fn a_service_that_is_never_ready_is_given_up() {
         "docker-compose.yml",
         "services:\n  slow: {image: 'moat-test/busybox:1', init: true, command: \"sh -c 'echo warming up; sleep 1000'\", healthcheck: {test: [CMD, 'false'], interval: 60s}}\n",
     );
-    let done = project.call(&["up", "a"]).status(1);
+    let done = call(&project, &["up", "a"]).status(1);
     let said = done.stderr_text();
     assert!(
         said.contains("'slow' is not ready after 2 s") && said.contains("warming up"),
@@ -678,7 +714,7 @@ fn a_file_that_no_two_sessions_can_have_is_refused() {
         (String::new(), "cannot read docker-compose.yml"),
     ] {
         project.commit("docker-compose.yml", &(file.clone() + "\n"));
-        let done = project.call(&["up", "a"]).status(1);
+        let done = call(&project, &["up", "a"]).status(1);
         let said = done.stderr_text();
         assert!(
             said.contains(expected) && said.contains("hint: "),
@@ -688,7 +724,7 @@ fn a_file_that_no_two_sessions_can_have_is_refused() {
     }
     project.git(&["rm", "--quiet", "docker-compose.yml"]);
     project.git(&["commit", "--quiet", "--message", "none"]);
-    let done = project.call(&["up", "a"]).status(1);
+    let done = call(&project, &["up", "a"]).status(1);
     assert!(
         done.stderr_text()
             .contains("there is no 'docker-compose.yml' in"),
@@ -715,14 +751,14 @@ fn names_and_ports_that_are_not_there_are_refused() {
             "'web' has no port that could be chosen",
         ),
     ] {
-        let done = project.call(args).status(2);
+        let done = call(&project, args).status(2);
         assert!(
             done.stderr_text().contains(expected),
             "{}",
             done.stderr_text()
         );
     }
-    let done = project.call(&["up", "a"]).status(1);
+    let done = call(&project, &["up", "a"]).status(1);
     assert!(
         done.stderr_text()
             .contains("'db' has no port 81 (it has 80)"),
@@ -736,8 +772,8 @@ fn names_and_ports_that_are_not_there_are_refused() {
 #[test]
 fn a_project_of_the_same_name_survives() {
     let Some(project) = project() else { return };
-    let up = project.up("a");
-    let name = up["session"]["compose"]["project"].as_str().unwrap();
+    let made = up(&project, "a");
+    let name = made["session"]["compose"]["project"].as_str().unwrap();
     let label = format!("com.docker.compose.project={name}");
     let foreign = docker(
         &project,
@@ -755,7 +791,7 @@ fn a_project_of_the_same_name_survives() {
         ],
     );
     assert!(!foreign.is_empty());
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     let state = docker(
         &project,
         &["inspect", "--format", "{{.State.Status}}", &foreign],
@@ -768,16 +804,16 @@ fn a_project_of_the_same_name_survives() {
 #[test]
 fn data_survives_an_up_that_fails() {
     let Some(project) = project() else { return };
-    let first = project.up("a");
+    let first = up(&project, "a");
     write_data(&project, &container(&first, "db"), "precious");
-    project.ok(&["down", "a", "--keep"]);
+    ok(&project, &["down", "a", "--keep"]);
     let file = tree(&first).join("docker-compose.yml");
     fs::write(&file, FILE.replace("httpd -f -p 80 -h /data", "'false'")).unwrap();
-    project.call(&["up", "a"]).status(1);
+    call(&project, &["up", "a"]).status(1);
     fs::write(&file, FILE).unwrap();
-    let again = project.up("a");
+    let again = up(&project, "a");
     assert_eq!(get(port(&again, "db"), "/who"), "precious");
-    project.ok(&["down", "a"]);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -801,12 +837,13 @@ fn the_example_serves_each_branch_its_own_page() {
     let (web, db) = (project.base.to_string(), (project.base + 25).to_string());
     let text = text.replace("port: 4100", &format!("port: {web}"));
     let text = text.replace("port: 4200", &format!("port: {db}"));
+    let text = text.replace("slots: 5", "slots: 5\n  search_range: 1");
     project.commit("moat.yaml", &text);
-    let (a, b) = (project.up("a"), project.up("b"));
+    let (a, b) = (up(&project, "a"), up(&project, "b"));
     assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 1");
     assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 2");
     assert_eq!(get(port(&b, "web"), "/"), "hello from b: visit 1");
-    project.ok(&["down", "--all"]);
+    ok(&project, &["down", "--all"]);
     assert_nothing(&project);
 }
 
@@ -814,13 +851,13 @@ fn the_example_serves_each_branch_its_own_page() {
 #[test]
 fn services_of_a_worktree_that_was_gone_see_the_new_one() {
     let Some(project) = project() else { return };
-    let first = project.up("a");
+    let first = up(&project, "a");
     fs::remove_dir_all(tree(&first)).unwrap();
-    let again = project.up("a");
+    let again = up(&project, "a");
     assert_eq!(action(&again, "web"), "started");
     fs::write(tree(&again).join("mounted"), "new\n").unwrap();
     assert_eq!(get(port(&again, "web"), "/mounted"), "new");
-    project.ok(&["down", "a", "--force"]);
+    ok(&project, &["down", "a", "--force"]);
     assert_nothing(&project);
 }
 
@@ -830,7 +867,7 @@ fn a_process_and_a_service_of_one_name_are_refused() {
     let Some(project) = configured(session) else {
         return;
     };
-    let done = project.call(&["up", "a"]).status(1);
+    let done = call(&project, &["up", "a"]).status(1);
     let said = done.stderr_text();
     assert!(
         said.contains("'db' is a process of the session, and a service"),
