@@ -7,6 +7,7 @@
 
 mod down;
 mod files;
+mod git_inside;
 mod hook;
 mod keeper;
 mod members;
@@ -24,6 +25,7 @@ mod whose;
 mod worktree;
 
 pub(crate) use down::{Down, down};
+pub(crate) use git_inside::git_inside;
 pub(crate) use keeper::{KEEPER, keep};
 pub(crate) use operation::Context;
 pub(crate) use ports::Pin;

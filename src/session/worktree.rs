@@ -151,14 +151,19 @@ pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
     if git(path, &["symbolic-ref", "--quiet", "HEAD"]).is_err() {
         return Ok(false);
     }
+    // In a submodule git would obey that one's configuration, which a workload may have written.
     let args = [
         "status",
         "--porcelain",
         "-z",
         "--untracked-files=all",
         "--no-renames",
+        "--ignore-submodules=dirty",
     ];
     let status = git(path, &args)?;
+    if has_submodules(path)? {
+        return Ok(false);
+    }
     let files = session.map_or(&[][..], |session| &session.files);
     let ours = |entry: &str| {
         let name = entry.get(3..).unwrap_or_default();
@@ -169,6 +174,18 @@ pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
                 .any(|file| file.path == Path::new(name) && super::files::is_as_made(path, file))
     };
     Ok(status.split_terminator('\0').all(ours))
+}
+
+/// Whether there is a submodule that is checked out: nobody has looked whether it has work in it.
+fn has_submodules(path: &Path) -> Result<bool> {
+    let index = git(path, &["ls-files", "--stage", "-z"])?;
+    let names = index.split_terminator('\0').filter_map(|entry| {
+        let (about, name) = entry.split_once('\t')?;
+        about.starts_with("160000 ").then_some(name)
+    });
+    Ok(names
+        .into_iter()
+        .any(|name| path.join(name).join(".git").symlink_metadata().is_ok()))
 }
 
 /// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.

@@ -98,8 +98,8 @@ impl Home {
         self.sessions_dir().join(format!("{key}.lock"))
     }
 
-    /// The logs and the states of its processes.
-    fn session_dir(&self, key: &str) -> PathBuf {
+    /// The logs and the states of its processes, and what its containers see of git.
+    pub(crate) fn session_dir(&self, key: &str) -> PathBuf {
         self.sessions_dir().join(key)
     }
 

@@ -5,6 +5,7 @@
 mod harness;
 
 mod crash;
+mod git;
 mod life;
 mod odd;
 mod ports;
