@@ -550,6 +550,7 @@ fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
     ours.map(|one| Labelled {
         kind,
         handle: model::id(one).into_owned(),
+        id: model::id(one).into_owned(),
         run: model::label(one, RUN_LABEL)
             .unwrap_or_default()
             .into_owned(),

@@ -513,17 +513,19 @@ impl Runtime for Docker {
         let filter = format!("label={}={home}", arguments::HOME_LABEL);
         let label = self.dialect.label(RUN_LABEL);
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
-        let format = format!("{{{{.Names}}}}\t{label}");
+        let format = format!("{{{{.Names}}}}\t{{{{.ID}}}}\t{label}");
         let containers = [&list[..], &[of_label, "--format", &format]].concat();
         let output = self.call(&containers)?;
-        let format = format!("{{{{.Name}}}}\t{label}");
+        let format = format!("{{{{.Name}}}}\t{{{{.ID}}}}\t{label}");
         let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
         let found = |kind, output: Output| {
             let lines = output.stdout.lines().filter_map(|line| {
-                let (handle, run) = line.split_once('\t')?;
+                let (handle, rest) = line.split_once('\t')?;
+                let (id, run) = rest.split_once('\t')?;
                 Some(Labelled {
                     kind,
                     handle: handle.to_owned(),
+                    id: id.to_owned(),
                     run: self.dialect.label_in(run, RUN_LABEL),
                 })
             });
