@@ -24,6 +24,8 @@ pub(crate) struct SessionSettings {
     pub(crate) processes: Vec<HostProcess>,
     pub(crate) inherit: Vec<Inherit>,
     pub(crate) hooks: SessionScripts,
+    /// Whether each process has a window of tmux.
+    pub(crate) tmux: bool,
 }
 
 /// A process of the host.
@@ -68,7 +70,7 @@ pub(crate) struct SessionScripts {
     pub(crate) timeout: Duration,
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "hooks",
     "inherit",
     "processes",
@@ -76,6 +78,7 @@ const KEYS: [&str; 7] = [
     "slots",
     "stride",
     "strict_ports",
+    "tmux",
 ];
 
 const PROCESS_KEYS: [&str; 7] = [
@@ -114,6 +117,7 @@ impl Default for SessionSettings {
             processes: Vec::new(),
             inherit: [".env", ".env.local"].map(inherited).into(),
             hooks: SessionScripts::default(),
+            tmux: false,
         }
     }
 }
@@ -142,6 +146,7 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
     settings.stride = number("stride", 1, 1000).unwrap_or(settings.stride);
     settings.search_range = number("search_range", 0, 1000).unwrap_or(settings.search_range);
     settings.strict_ports = section.boolean("strict_ports").unwrap_or_default();
+    settings.tmux = section.boolean("tmux").unwrap_or_default();
     if let Some(node) = section.get("inherit") {
         let items = source.list(node).iter();
         settings.inherit = items.filter_map(|item| inherit(source, item)).collect();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{files, hook, process, worktree};
+use super::{files, hook, process, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
@@ -136,7 +136,12 @@ fn take_away(
 ) -> Result<()> {
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
-    claim.update(&mut |session| session.processes.clear())?;
+    tmux::end(session)?;
+    checkpoint("session-down-tmux");
+    claim.update(&mut |session| {
+        session.processes.clear();
+        session.tmux = None;
+    })?;
     if keep {
         return Ok(());
     }

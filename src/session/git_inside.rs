@@ -126,8 +126,10 @@ fn identity(common: &Path) -> Vec<(String, String)> {
     let found = found.unwrap_or_default();
     // The last one counts.
     let value = |key: &str| {
-        let values = found.lines().filter_map(|line| line.strip_prefix(key));
-        values.last().map(|value| value.trim_start().to_owned())
+        let mut values = found.lines().filter_map(|line| line.strip_prefix(key));
+        values
+            .next_back()
+            .map(|value| value.trim_start().to_owned())
     };
     let mut variables = Vec::new();
     for (key, what) in [("user.name", "NAME"), ("user.email", "EMAIL")] {

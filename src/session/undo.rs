@@ -2,10 +2,10 @@
 //! crash, which is the same.
 
 use super::operation::Context;
-use super::{files, process, worktree};
+use super::{files, process, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
+use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage, Tmux};
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
 /// What cannot be taken back leaves it broken.
@@ -65,10 +65,19 @@ fn take_back(
         process::stop(session, &names)?;
     }
     checkpoint("session-undo-processes");
+    let made_tmux = |tmux: &Tmux| is_new || tmux.operation == operation;
+    let ends_tmux = session.tmux.as_ref().is_some_and(made_tmux);
+    match ends_tmux {
+        true => tmux::end(session)?,
+        false => tmux::forget(session, &names)?,
+    }
     claim.update(&mut |session| {
         session
             .processes
-            .retain(|process| process.operation != operation)
+            .retain(|process| process.operation != operation);
+        if ends_tmux {
+            session.tmux = None;
+        }
     })?;
     let mine: Vec<&MadeFile> = session
         .files
@@ -96,6 +105,7 @@ fn take_back(
 /// Removes what is ours by incarnation, and the worktree, unless another session has it now.
 fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
+    let _ = tmux::end(session);
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
     if is_free && tree.ours && tree.operation.as_deref() == Some(operation) {

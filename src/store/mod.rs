@@ -38,7 +38,7 @@ pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use session::{
     MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess, SessionStatus,
-    Worktree,
+    Tmux, Worktree,
 };
 pub(crate) use session_dir::{Claim, ProcessState, SessionKey, key_of};
 pub(crate) use time::Timestamp;

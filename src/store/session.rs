@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) ports: Vec<SessionPort>,
     pub(crate) processes: Vec<SessionProcess>,
     pub(crate) hooks: SessionHooks,
+    /// Where the windows of its processes are, if they have some.
+    pub(crate) tmux: Option<Tmux>,
 }
 
 reads!(Session {
@@ -61,6 +63,7 @@ reads!(Session {
     ports,
     processes,
     hooks,
+    tmux,
 });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +228,20 @@ reads!(SessionProcess {
     keeper,
     process,
     started_at,
+});
+
+/// A session of tmux that was made, or was to be made. Which one it is tells the incarnation, which is an option of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Tmux {
+    pub(crate) name: String,
+    pub(crate) socket: PathBuf,
+    pub(crate) operation: String,
+}
+
+reads!(Tmux {
+    name,
+    socket,
+    operation,
 });
 
 /// The scripts that a `down` needs, as they were at `up`: a file that was edited meanwhile changes nothing.

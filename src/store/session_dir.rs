@@ -111,6 +111,16 @@ impl Home {
         self.session_dir(key).join(format!("{process}.state"))
     }
 
+    /// What tells the keeper of a process in a window to begin: the environment of the process.
+    pub(crate) fn process_go_file(&self, key: &str, process: &str) -> PathBuf {
+        self.session_dir(key).join(format!("{process}.go"))
+    }
+
+    /// What there was in the log of a process before it was begun anew.
+    pub(crate) fn older_log(log: &Path) -> PathBuf {
+        log.with_extension("jsonl.1")
+    }
+
     /// What the keeper of a process last said of it; nothing, if that was another session's.
     pub(crate) fn process_state(&self, session: &Session, process: &str) -> Option<ProcessState> {
         let bytes = fs::read(self.process_state_file(&session.key, process)).ok()?;
@@ -122,8 +132,10 @@ impl Home {
     pub(crate) fn prepare_process(&self, key: &str, process: &str) -> Result<()> {
         let dir = self.session_dir(key);
         let state = self.process_state_file(key, process);
+        let go = self.process_go_file(key, process);
         file::make_dir(&dir)
             .and_then(|()| file::remove_if_there(&state))
+            .and_then(|()| file::remove_if_there(&go))
             .map_err(|error| Error::io(Kind::Store, "prepare", &dir, &error))
     }
 

@@ -13,3 +13,4 @@ mod processes;
 mod project;
 mod races;
 mod running;
+mod tmux;
