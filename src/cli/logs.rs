@@ -65,7 +65,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
         ));
     }
     let mut printer = Printer::new(args)?;
-    // Opened before the older one: what becomes older meanwhile is in here, and not lost.
+    // Opened before the older one: what becomes older meanwhile is in here, and at worst printed twice.
     let mut reader = open(args, &path, &mut printer)?;
     let older = Home::older_log(&path);
     if older.exists() {

@@ -27,7 +27,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let workspace = workspace(args);
     let files = Files::read(&workspace, &home)?;
     let mut request = request(args, files.background())?;
-    request.git = crate::session::git_inside(&home, &workspace)?;
+    request.git = crate::session::git_inside(&home, &workspace).unwrap_or_else(|error| {
+        output::warning(&format!("git will not work inside: {}", error.message));
+        Git::default()
+    });
     let export_to = export_target(args, &request)?;
     let host = chosen_host(args, &files, &home)?;
     let mut plan = plan::plan(&request, &files.all(), &host)?;

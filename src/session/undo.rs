@@ -87,7 +87,16 @@ fn take_back(
     files::remove(&session.worktree.path, &mine)?;
     claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
     let tree = &session.worktree;
-    if tree.operation.as_deref() == Some(operation) && tree.ours {
+    let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;
+    if goes && claim.was_abandoned() && tree.stage == Stage::Made && tree.path.is_dir() {
+        // Since it was killed somebody may have worked there.
+        goes = worktree::is_clean(&tree.path, Some(session)).unwrap_or_default();
+        if !goes {
+            let shown = crate::term::harmless(&tree.path.display().to_string());
+            (context.say)(&format!("note: {shown} stays: there is work in it"));
+        }
+    }
+    if goes {
         worktree::remove(context.home, &session.repository, &tree.path)?;
         checkpoint("session-undo-worktree");
         if let Some(commit) = &tree.new_branch {
@@ -125,8 +134,10 @@ pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> 
         return Ok("nothing to recover");
     };
     if operation.kind == OpKind::Down {
-        super::down::finish(context, claim)?;
-        return Ok("taken down");
+        return Ok(match super::down::finish(context, claim)? {
+            None => "taken down",
+            Some(_) => "taken down; its worktree stays, as there is work in it",
+        });
     }
     if is_complete(context, &session) {
         claim.update(&mut |session| {

@@ -94,8 +94,14 @@ pub(super) fn make(
     if let Some(parent) = path.parent() {
         make_dir(parent).map_err(|error| Error::io(Kind::Store, "make", parent, &error))?;
     }
-    // One whose directory was removed by hand is in git's list still.
-    git(&repository.main, &["worktree", "prune"])?;
+    // One whose directory was removed by hand is in git's list still. Only this one: others may be on a disk that is
+    // not there just now.
+    for gone in repository.trees.iter().filter(|tree| {
+        (tree.path == path || tree.branch.as_deref() == Some(branch)) && !tree.path.exists()
+    }) {
+        let gone = gone.path.to_string_lossy();
+        let _ = git(&repository.main, &["worktree", "remove", "--force", &gone]);
+    }
     let place = path
         .to_str()
         .ok_or_else(|| Error::new(Kind::Workspace, "the path of the worktree is not UTF-8"))?;
@@ -201,7 +207,11 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
         remove_tree(path).map_err(|error| Error::io(Kind::Workspace, "remove", path, &error))?;
     }
     if removed.is_err() {
-        let _ = git(common, &["worktree", "prune"]);
+        // Now that the directory is gone, git forgets it, whatever was wrong with it.
+        let _ = git(
+            common,
+            &["worktree", "remove", "--force", "--force", &shown],
+        );
     }
     if let Some(parent) = path.parent() {
         // Goes with the last worktree in it.

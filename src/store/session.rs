@@ -100,8 +100,10 @@ pub(crate) struct Operation {
     pub(crate) before: Option<SessionStatus>,
     /// Of a `down`: whether slot, ports and worktree are kept.
     pub(crate) keep: bool,
-    /// Of a `down`: whether the worktree is removed, whatever is in it.
+    /// Of a `down`: whether the worktree is removed, if there is no work in it.
     pub(crate) remove_worktree: bool,
+    /// Of a `down`: whether it is removed whatever is in it.
+    pub(crate) force: bool,
 }
 
 reads!(Operation {
@@ -112,6 +114,7 @@ reads!(Operation {
     before,
     keep,
     remove_worktree,
+    force: default,
 });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

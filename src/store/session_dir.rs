@@ -220,6 +220,9 @@ impl Home {
                 id,
                 kind,
                 known: session.as_ref().map(identity),
+                abandoned: session
+                    .as_ref()
+                    .is_some_and(|found| found.operation.is_some()),
                 session,
                 _lock: lock,
             }));
@@ -245,6 +248,8 @@ pub(crate) struct Claim {
     kind: OpKind,
     /// What is on disk, unless somebody meddled.
     known: Option<(String, Option<String>)>,
+    /// Whether it was found with the operation of somebody who is no more.
+    abandoned: bool,
     session: Option<Session>,
     _lock: Lock,
 }
@@ -253,6 +258,11 @@ impl Claim {
     /// The operation that holds it.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether the operation in the record is, or was, that of a command that was killed.
+    pub(crate) fn was_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// As it is on disk; `None` if there is no such session.
@@ -297,6 +307,7 @@ impl Claim {
             before,
             keep: false,
             remove_worktree: false,
+            force: false,
         });
         self.write(session)
     }
