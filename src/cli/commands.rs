@@ -351,7 +351,8 @@ const SHELL: Command = Command {
     summary: "Open a shell in the worktree of a session",
     about: "\
 Becomes the shell that SHELL names, in the worktree of the session of BRANCH, by default of the branch that \
-is checked out here, with the variables of the session. The shell is on the host, not in a container.",
+is checked out here, with the variables of the session. The shell is on the host, not in a container. Where the \
+session has windows of tmux (session.tmux), and stdout is a terminal, those are shown.",
     examples: &[("moat shell feat-a", "Work in the worktree of a branch.")],
     flags: &[],
     positional: optional("BRANCH", Complete::Nothing),

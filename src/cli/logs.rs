@@ -76,7 +76,13 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
         ));
     }
     let mut printer = Printer::new(args)?;
+    // Opened before the older one: what becomes older meanwhile is in here, and at worst printed twice.
     let mut reader = open(args, &path, &mut printer)?;
+    let older = Home::older_log(&path);
+    if older.exists() {
+        let mut reader = open(args, &older, &mut printer)?;
+        printer.print_all(&mut reader, &older)?;
+    }
     printer.print_all(&mut reader, &path)?;
     printer.flush()?;
     Ok(0)

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, Host, Plan, Request, Variable};
+use crate::plan::{self, Git, Host, Plan, Request, Variable};
 use crate::run::{self, Connection, FromClient, Link, Output, Streams, ToClient};
 use crate::runtime;
 use crate::store::{Ended, Home, Name, Reason, RunId, WorkspaceMode};
@@ -26,7 +26,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let workspace = workspace(args);
     let files = Files::read(&workspace, &home)?;
-    let request = request(args, files.background())?;
+    let mut request = request(args, files.background())?;
+    request.git = crate::session::git_inside(&home, &workspace).unwrap_or_else(|error| {
+        output::warning(&format!("git will not work inside: {}", error.message));
+        Git::default()
+    });
     let export_to = export_target(args, &request)?;
     let host = chosen_host(args, &files, &home)?;
     let mut plan = plan::plan(&request, &files.all(), &host)?;
@@ -195,6 +199,7 @@ fn request(args: &Args, background: bool) -> Result<Request> {
             || (background && !args.has(&flags::FOLLOW) && !args.has(&flags::INTERACTIVE)),
         keep: args.has(&flags::KEEP),
         rebuild: args.has(&flags::REBUILD),
+        git: Git::default(),
     })
 }
 

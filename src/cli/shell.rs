@@ -1,12 +1,13 @@
 //! `moat shell`: a shell in the worktree of a session.
 
+use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::args::Args;
 use super::session;
 use crate::error::{Error, Kind, Result};
-use crate::session::variables;
+use crate::session::{attach, variables};
 use crate::store::{Home, SessionStatus};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -18,6 +19,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return Err(
             Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {branch}"))
         );
+    }
+    if std::io::stdout().is_terminal()
+        && let Some(mut windows) = attach(&found)?
+    {
+        let reason = crate::error::reason(&windows.exec());
+        return Err(Error::new(
+            Kind::Failed,
+            format!("cannot run tmux: {reason}"),
+        ));
     }
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| "/bin/sh".into());

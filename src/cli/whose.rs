@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::Args;
-use super::{flags, output, session};
+use super::{flags, output, select, session};
 use crate::error::{Error, Result};
 use crate::session::{Owner, Question, whose};
 use crate::store::{Home, Process};
@@ -27,6 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let word = args.positional().first().and_then(|word| word.to_str());
     let word = word.ok_or_else(|| Error::usage("that is not UTF-8"))?;
     let question = question(word)?;
+    // Runs that cannot be read were made with some engine, be it one of these.
+    let engines = || select::engines(&select::all(&home).unwrap_or_default());
     let mut answer = Answer {
         kind: match question {
             Question::Pid(_) => "pid",
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         },
         ..Answer::default()
     };
-    let (code, text) = match whose(&home, &question)? {
+    let (code, text) = match whose(&home, &question, &engines)? {
         Owner::Session(session, process) => {
             let branch = crate::term::harmless(&session.branch);
             let name = process

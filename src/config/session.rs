@@ -29,6 +29,8 @@ pub(crate) struct SessionSettings {
     pub(crate) services: Vec<(String, Placed<u16>)>,
     pub(crate) inherit: Vec<Inherit>,
     pub(crate) hooks: SessionScripts,
+    /// Whether each process has a window of tmux.
+    pub(crate) tmux: bool,
 }
 
 /// A process of the host.
@@ -73,7 +75,7 @@ pub(crate) struct SessionScripts {
     pub(crate) timeout: Duration,
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "compose",
     "hooks",
     "inherit",
@@ -82,6 +84,7 @@ const KEYS: [&str; 8] = [
     "slots",
     "stride",
     "strict_ports",
+    "tmux",
 ];
 
 const PROCESS_KEYS: [&str; 7] = [
@@ -122,6 +125,7 @@ impl Default for SessionSettings {
             services: Vec::new(),
             inherit: [".env", ".env.local"].map(inherited).into(),
             hooks: SessionScripts::default(),
+            tmux: false,
         }
     }
 }
@@ -150,6 +154,7 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
     settings.stride = number("stride", 1, 1000).unwrap_or(settings.stride);
     settings.search_range = number("search_range", 0, 1000).unwrap_or(settings.search_range);
     settings.strict_ports = section.boolean("strict_ports").unwrap_or_default();
+    settings.tmux = section.boolean("tmux").unwrap_or_default();
     if let Some(node) = section.get("inherit") {
         let items = source.list(node).iter();
         settings.inherit = items.filter_map(|item| inherit(source, item)).collect();

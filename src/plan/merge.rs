@@ -1,9 +1,11 @@
 //! Lists of flags and files, added up.
 
-use crate::config::{self, Ulimit, parse_env_file};
+use std::path::Path;
+
+use crate::config::{self, Ulimit, parse_env_file, value};
 use crate::error::{Problem, Result};
 use crate::image::CA_VARIABLES;
-use crate::runtime;
+use crate::runtime::{self, Ability};
 use crate::store::{Mount, Name};
 use crate::yaml::{Placed, read_file};
 
@@ -198,6 +200,40 @@ pub(super) fn certificates(
     mounts.push(mount);
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     Ok(())
+}
+
+/// Shows the repository of a workspace that is a worktree of it. All of it or nothing, as a part would not do: what
+/// else is mounted there, and where nothing can be mounted, is left as it is.
+pub(super) fn git(
+    mounts: &mut Vec<Mount>,
+    env: &mut Vec<Variable>,
+    git: &super::Git,
+    host: &Host,
+    rootfs: Option<&Path>,
+) {
+    let has_place = |mount: &Mount| {
+        let taken = mounts.iter().any(|other| other.target == mount.target);
+        !taken && value::mount_target(&mount.target).is_ok_and(|same| same == mount.target)
+    };
+    let possible = host.runtime.can(Ability::FileMounts)
+        && git.mounts.iter().all(has_place)
+        && git
+            .mounts
+            .first()
+            .is_some_and(|first| host.runtime.has_place(rootfs, &first.target));
+    if !possible {
+        return;
+    }
+    mounts.extend(git.mounts.iter().cloned());
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    for (name, value) in &git.env {
+        if !env.iter().any(|variable| variable.name == *name) {
+            env.push(Variable {
+                name: name.clone(),
+                value: value.clone(),
+            });
+        }
+    }
 }
 
 fn target_of(volume: &Placed<config::Volume>) -> &str {

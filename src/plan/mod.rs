@@ -50,6 +50,14 @@ pub(crate) struct Request {
     pub(crate) background: bool,
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
+    pub(crate) git: Git,
+}
+
+/// What is added so that git works in a workspace whose repository is elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Git {
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// The configuration files that count, the strongest first.
@@ -297,6 +305,9 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     );
     let workspace_mode = mode.unwrap_or_default();
     refuse::check_remote(request, files, host, workspace_mode, &mut notes)?;
+    if workspace_mode == WorkspaceMode::Bind {
+        merge::git(&mut mounts.mounts, &mut env, &request.git, host, rootfs);
+    }
     finish(files, problems)?;
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);

@@ -108,6 +108,8 @@ impl Name {
 pub(crate) enum Ability {
     /// Volumes that are the user's, and that several containers may have.
     Volumes,
+    /// Mounts of single files.
+    FileMounts,
     /// A limit of processes and threads.
     PidsLimit,
     /// Parts of a processor.

@@ -27,6 +27,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use bwrap::foreground;
+pub(crate) use choose::on_path;
 pub(crate) use choose::{
     Ability, Name, SUPPORTED, WORDS, choose, engine_settings, in_context, open, remote,
 };
@@ -502,6 +504,8 @@ pub(crate) struct Exit {
 pub(crate) struct Labelled {
     pub(crate) kind: ResourceKind,
     pub(crate) handle: String,
+    /// The engine's own name for it.
+    pub(crate) id: String,
     pub(crate) whose: Whose,
 }
 

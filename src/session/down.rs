@@ -1,10 +1,11 @@
 //! `moat down`: takes a session away, or, with `keep`, what runs of it. It goes by the record alone: a file that
 //! was edited since `up` changes nothing.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{compose, files, hook, process, services, worktree};
+use super::{compose, files, hook, process, services, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
@@ -21,11 +22,7 @@ pub(crate) struct Down {
 }
 
 /// Takes a session down. Gives the worktree that stays although it was moat's, as there is work in it.
-pub(crate) fn down(
-    context: &Context<'_>,
-    key: &str,
-    request: Down,
-) -> Result<Option<std::path::PathBuf>> {
+pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Option<PathBuf>> {
     let there = context.home.session(key)?.is_some();
     let mut claim = context.take_over(key, OpKind::Down)?;
     let Some(session) = claim.session().cloned() else {
@@ -65,13 +62,13 @@ pub(crate) fn down(
         if let Some(operation) = &mut session.operation {
             operation.keep = request.keep;
             operation.remove_worktree = remove_worktree;
+            operation.force = request.force;
         }
     })?;
     checkpoint("session-down-begun");
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
     let kept = dirty.then(|| tree.path.clone());
-    finish(context, claim)?;
-    Ok(kept)
+    Ok(finish(context, claim)?.or(kept))
 }
 
 /// Hooks of a `down` only warn: it goes on.
@@ -93,23 +90,27 @@ fn run_hook(
 }
 
 /// Carries a `down` that is in the record to its end. Where something cannot be removed, the session is broken,
-/// and keeps its slot.
-pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<()> {
+/// and keeps its slot. Gives the worktree if it stays because of work that has come to be since it was begun.
+pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Option<PathBuf>> {
     let Some(session) = claim.session().cloned() else {
-        return Ok(());
+        return Ok(None);
     };
-    let operation = session.operation.clone();
-    let keep = operation.as_ref().is_some_and(|operation| operation.keep);
-    let remove_worktree = operation.is_some_and(|operation| operation.remove_worktree);
-    if let Err(error) = take_away(context, &mut claim, &session, keep, remove_worktree) {
-        let why = error.message.clone();
-        claim.update(&mut |session| {
-            session.status = SessionStatus::Broken;
-            session.error = Some(why.clone());
-            session.operation = None;
-        })?;
-        return Err(error.hint("try again: moat down"));
-    }
+    let keep = session
+        .operation
+        .as_ref()
+        .is_some_and(|operation| operation.keep);
+    let kept = match take_away(context, &mut claim, &session, keep) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let why = error.message.clone();
+            claim.update(&mut |session| {
+                session.status = SessionStatus::Broken;
+                session.error = Some(why.clone());
+                session.operation = None;
+            })?;
+            return Err(error.hint("try again: moat down"));
+        }
+    };
     run_hook(
         context,
         &session,
@@ -119,12 +120,14 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<()> {
     );
     checkpoint("session-down-before-end");
     if !keep {
-        return claim.remove();
+        claim.remove()?;
+        return Ok(kept);
     }
     claim.update(&mut |session| {
         session.status = SessionStatus::Stopped;
         session.operation = None;
-    })
+    })?;
+    Ok(None)
 }
 
 fn take_away(
@@ -132,11 +135,15 @@ fn take_away(
     claim: &mut Claim,
     session: &Session,
     keep: bool,
-    remove_worktree: bool,
-) -> Result<()> {
+) -> Result<Option<PathBuf>> {
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
-    claim.update(&mut |session| session.processes.clear())?;
+    tmux::end(session)?;
+    checkpoint("session-down-tmux");
+    claim.update(&mut |session| {
+        session.processes.clear();
+        session.tmux = None;
+    })?;
     compose::take_away(session, keep)?;
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
@@ -151,11 +158,12 @@ fn take_away(
         let names: Vec<&str> = list.map(|service| service.name.as_str()).collect();
         services::stop(context, session, &names)?;
         checkpoint("session-down-services");
-        return claim.update(&mut |session| {
+        claim.update(&mut |session| {
             for service in &mut session.services.list {
                 service.ready_at = None;
             }
-        });
+        })?;
+        return Ok(None);
     }
     services::remove(context, session, None)?;
     checkpoint("session-down-services");
@@ -165,7 +173,13 @@ fn take_away(
     files::remove(&tree.path, &made)?;
     claim.update(&mut |session| session.files.clear())?;
     checkpoint("session-down-files");
-    if remove_worktree {
+    let operation = session.operation.as_ref();
+    if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
+        // Again, now that nothing of the session runs any more that could make some.
+        let whole = tree.stage == Stage::Made && tree.path.join(".git").exists();
+        if whole && !operation.force && !worktree::is_clean(&tree.path, None).unwrap_or_default() {
+            return Ok(Some(tree.path.clone()));
+        }
         worktree::remove(context.home, &session.repository, &tree.path)?;
         if tree.path.exists() {
             let message = format!("{} is still there", tree.path.display());
@@ -173,5 +187,5 @@ fn take_away(
         }
         checkpoint("session-down-worktree");
     }
-    Ok(())
+    Ok(None)
 }

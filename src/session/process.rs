@@ -2,23 +2,28 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::keeper::{KEEPER, STARTED};
 use super::members::{MARK, Targets};
 use super::operation::Context;
-use super::{probe, variables};
+use super::{probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, Kind, Result, reason};
 use crate::failpoint::checkpoint;
 use crate::store::{
     Claim, Home, Process, Session, SessionProcess, Stage, Stream, Timestamp, last_lines,
+    write_atomically,
 };
 
 /// How long a process has to live before it counts as running, unless it listens on its port before.
 const EARLY: Duration = Duration::from_millis(1500);
+
+/// How long the keeper in a window may take to start a process.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How often to look at those that have just been started.
 const LOOK: Duration = Duration::from_millis(20);
@@ -27,20 +32,36 @@ const LOOK: Duration = Duration::from_millis(20);
 const LINES: usize = 10;
 
 /// Starts a process: first in the journal, then told to begin.
-pub(super) fn start(context: &Context<'_>, claim: &mut Claim, process: &HostProcess) -> Result<()> {
+pub(super) fn start(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    process: &HostProcess,
+    in_window: bool,
+) -> Result<()> {
     let Some(session) = claim.session().cloned() else {
         return Ok(());
     };
     let name = process.name.as_str();
     context.check()?;
     context.home.prepare_process(&session.key, name)?;
-    let mut keeper = spawn(context.home, &session, process)?;
+    let dir = directory(&session, process)?;
+    let (mut child, keeper) = match in_window {
+        true => {
+            let keeper = tmux::window(context.home, claim, name, &dir, &process.command)?;
+            (None, Some(keeper))
+        }
+        false => {
+            let child = spawn(context.home, &session, process, &dir)?;
+            let keeper = Process::of(child.id());
+            (Some(child), keeper)
+        }
+    };
     let entry = SessionProcess {
         name: name.to_owned(),
         command: process.command.clone(),
         stage: Stage::Intent,
         operation: claim.id().to_owned(),
-        keeper: Process::of(keeper.id()),
+        keeper: keeper.clone(),
         process: None,
         started_at: Some(Timestamp::now()),
     };
@@ -51,7 +72,11 @@ pub(super) fn start(context: &Context<'_>, claim: &mut Claim, process: &HostProc
         session.processes.push(entry.clone());
     })?;
     checkpoint("session-process-intent");
-    begin(&mut keeper).map_err(|why| failed(name, &why))?;
+    let begun = match &mut child {
+        Some(child) => begin(child),
+        None => begin_in_window(context.home, &session, process, keeper.as_ref()),
+    };
+    begun.map_err(|why| failed(name, &why))?;
     checkpoint("session-process-started");
     let state = context.home.process_state(&session, name);
     claim.update(&mut |session| {
@@ -67,18 +92,32 @@ pub(super) fn start(context: &Context<'_>, claim: &mut Claim, process: &HostProc
     })
 }
 
-fn spawn(home: &Home, session: &Session, process: &HostProcess) -> Result<Child> {
-    let name = process.name.as_str();
-    let cwd = match &process.cwd {
+/// Where a process begins.
+fn directory(session: &Session, process: &HostProcess) -> Result<PathBuf> {
+    let dir = match &process.cwd {
         Some(dir) => session.worktree.path.join(dir),
         None => session.worktree.path.clone(),
     };
-    if !cwd.is_dir() {
-        return Err(failed(
-            name,
-            &format!("there is no directory {}", cwd.display()),
-        ));
+    match dir.is_dir() {
+        true => Ok(dir),
+        false => {
+            let why = format!("there is no directory {}", dir.display());
+            Err(failed(&process.name, &why))
+        }
     }
+}
+
+/// What a process gets beside the environment that we have.
+fn environment(session: &Session, process: &HostProcess) -> Vec<(String, String)> {
+    let mut variables = variables::shared(session);
+    variables.extend(variables::own(session, &process.name));
+    variables.extend(process.env.iter().cloned());
+    variables.push((MARK.to_owned(), session.mark(&process.name)));
+    variables
+}
+
+fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> Result<Child> {
+    let name = process.name.as_str();
     // Neither the lock nor anything else of ours is for it.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(crate::run::program()?);
@@ -87,11 +126,8 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess) -> Result<Child>
         .arg(home.process_log(&session.key, name))
         .arg(home.process_state_file(&session.key, name))
         .arg(&process.command)
-        .current_dir(cwd)
-        .envs(variables::shared(session))
-        .envs(variables::own(session, name))
-        .envs(process.env.iter().map(|(name, value)| (name, value)))
-        .env(MARK, session.mark(name))
+        .current_dir(dir)
+        .envs(environment(session, process))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -115,6 +151,38 @@ fn begin(keeper: &mut Child) -> std::result::Result<(), String> {
     {
         Some(Ok(1)) if answer[0] == STARTED => Ok(()),
         _ => Err("its keeper could not start it".to_owned()),
+    }
+}
+
+/// The same for a keeper in a window. The environment goes through a file, as arguments can be seen by all.
+fn begin_in_window(
+    home: &Home,
+    session: &Session,
+    process: &HostProcess,
+    keeper: Option<&Process>,
+) -> std::result::Result<(), String> {
+    let mut text = Vec::new();
+    let ours = environment(session, process);
+    let inherited = std::env::vars_os().filter(|(name, _)| ours.iter().all(|own| *own.0 != **name));
+    let own = ours.iter().map(|(name, value)| (name.into(), value.into()));
+    for (name, value) in inherited.chain(own) {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'=');
+        text.extend_from_slice(value.as_bytes());
+        text.push(0);
+    }
+    let go = home.process_go_file(&session.key, &process.name);
+    write_atomically(&go, &text).map_err(|error| reason(&error))?;
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        let lives = keeper.is_some_and(Process::is_alive) && Instant::now() < deadline;
+        if home.process_state(session, &process.name).is_some() {
+            return Ok(());
+        }
+        if !lives {
+            return Err("its keeper could not start it".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -184,14 +252,19 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
         std::thread::sleep(LOOK);
     }
     let path = home.process_log(&session.key, name);
-    let last = last_output(&path);
+    let mut last = last_output(&path);
+    // From a window they come through tmux, which may be slower.
+    while last.is_empty() && session.tmux.is_some() && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+        last = last_output(&path);
+    }
     let mut message = format!("'{name}' ended at once, with code {code}");
     if last.is_empty() {
         message.push_str(", and said nothing");
     }
     for line in last {
         message.push_str("\n  ");
-        message.push_str(&crate::term::harmless(&line));
+        message.push_str(&crate::term::harmless(line.trim_end()));
     }
     Error::new(Kind::Failed, message).hint(
         "a process of a session is to go on until it is ended: see session.processes in moat.yaml",

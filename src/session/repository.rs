@@ -149,6 +149,8 @@ pub(super) fn git(dir: &Path, args: &[&str]) -> Result<String> {
 pub(super) fn git_marked(dir: &Path, args: &[&str], mark: Option<&str>) -> Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
+    // To look must not change anything: what is in a worktree may be a link to somewhere else.
+    command.env("GIT_OPTIONAL_LOCKS", "0");
     for name in STRAY {
         command.env_remove(name);
     }

@@ -79,8 +79,14 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
     let seen = Seen::look(home, &sessions);
     let mut views = Vec::new();
     let services = services::views(&sessions);
-    for (session, services) in sessions.into_iter().zip(services) {
-        let abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
+    for (mut session, services) in sessions.into_iter().zip(services) {
+        let mut abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
+        if abandoned && let Some(now) = home.session(&session.key)? {
+            // It may have come to its end between the two looks. The record is written before the lock is let go.
+            let id = |session: &Session| session.operation.as_ref().map(|op| op.id.clone());
+            abandoned = id(&now) == id(&session);
+            session = now;
+        }
         let processes = session
             .processes
             .iter()

@@ -2,10 +2,10 @@
 //! crash, which is the same.
 
 use super::operation::Context;
-use super::{compose, files, process, services, worktree};
+use super::{compose, files, process, services, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, MadeFile, OpKind, Session, SessionService, SessionStatus, Stage};
+use crate::store::{Claim, MadeFile, OpKind, Session, SessionService, SessionStatus, Stage, Tmux};
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
 /// What cannot be taken back leaves it broken.
@@ -67,10 +67,19 @@ fn take_back(
         process::stop(session, &names)?;
     }
     checkpoint("session-undo-processes");
+    let made_tmux = |tmux: &Tmux| is_new || tmux.operation == operation;
+    let ends_tmux = session.tmux.as_ref().is_some_and(made_tmux);
+    match ends_tmux {
+        true => tmux::end(session)?,
+        false => tmux::forget(session, &names)?,
+    }
     claim.update(&mut |session| {
         session
             .processes
-            .retain(|process| process.operation != operation)
+            .retain(|process| process.operation != operation);
+        if ends_tmux {
+            session.tmux = None;
+        }
     })?;
     compose::take_back(session, operation)?;
     checkpoint("session-undo-compose");
@@ -84,7 +93,16 @@ fn take_back(
     files::remove(&session.worktree.path, &mine)?;
     claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
     let tree = &session.worktree;
-    if tree.operation.as_deref() == Some(operation) && tree.ours {
+    let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;
+    if goes && claim.was_abandoned() && tree.stage == Stage::Made && tree.path.is_dir() {
+        // Since it was killed somebody may have worked there.
+        goes = worktree::is_clean(&tree.path, Some(session)).unwrap_or_default();
+        if !goes {
+            let shown = crate::term::harmless(&tree.path.display().to_string());
+            (context.say)(&format!("note: {shown} stays: there is work in it"));
+        }
+    }
+    if goes {
         worktree::remove(context.home, &session.repository, &tree.path)?;
         checkpoint("session-undo-worktree");
         if let Some(commit) = &tree.new_branch {
@@ -134,6 +152,7 @@ fn take_back_services(
 /// Removes what is ours by incarnation, and the worktree, unless another session has it now.
 fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
+    let _ = tmux::end(session);
     let _ = compose::take_back(session, operation);
     let _ = services::remove(context, session, None);
     let tree = &session.worktree;
@@ -155,8 +174,10 @@ pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> 
         return Ok("nothing to recover");
     };
     if operation.kind == OpKind::Down {
-        super::down::finish(context, claim)?;
-        return Ok("taken down");
+        return Ok(match super::down::finish(context, claim)? {
+            None => "taken down",
+            Some(_) => "taken down; its worktree stays, as there is work in it",
+        });
     }
     if is_complete(context, &session) {
         claim.update(&mut |session| {

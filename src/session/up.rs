@@ -4,7 +4,7 @@ use super::operation::Context;
 use super::ports::{Chooser, Pin, free_slot};
 use super::repository::Repository;
 use super::services::{How, Services};
-use super::{compose, files, hook, process, status, undo, worktree};
+use super::{compose, files, hook, process, status, tmux, undo, worktree};
 use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -69,6 +69,9 @@ pub(crate) fn up(
     request: &Up<'_>,
 ) -> Result<(Session, Vec<Decision>)> {
     check_names(request)?;
+    if request.settings.tmux {
+        tmux::require()?;
+    }
     let key = repository.key(request.branch).text();
     let mut claim = context.claim(&key, OpKind::Up)?;
     let mut decisions = decide(context, claim.session(), request);
@@ -368,6 +371,7 @@ fn blank(key: &str, slot: u16, worktree: crate::store::Worktree) -> Result<Sessi
         compose: None,
         services: Default::default(),
         hooks: SessionHooks::default(),
+        tmux: None,
     })
 }
 
@@ -411,7 +415,7 @@ fn carry_out(
         .filter(|process| starting.contains(&process.name.as_str()))
         .collect();
     for process in &processes {
-        process::start(context, claim, process)?;
+        process::start(context, claim, process, request.settings.tmux)?;
     }
     if let Some(session) = claim.session() {
         process::watch(context, session, &processes)?;

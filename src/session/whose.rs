@@ -6,16 +6,19 @@
 use super::members::{family, mark_of};
 use super::probe;
 use crate::error::Result;
-use crate::runtime::Inspected;
+use crate::runtime::{self, Inspected, Labelled, Whose};
 use crate::store::{Home, ResourceKind, Session};
 
 /// What somebody asks about.
 pub(crate) enum Question<'a> {
     Pid(u32),
     Port(u16),
-    /// A run or the name of its container.
+    /// A run, the name of its container, or what the engine calls that: its id, or how it begins.
     Container(&'a str),
 }
+
+/// The engines that may have something of ours, with their settings.
+pub(crate) type Engines<'a> = &'a dyn Fn() -> Vec<(runtime::Name, Vec<(String, String)>)>;
 
 /// The answer.
 pub(crate) enum Owner {
@@ -30,11 +33,11 @@ pub(crate) enum Owner {
 /// How far up the parents are looked at.
 const GENERATIONS: usize = 64;
 
-pub(crate) fn whose(home: &Home, question: &Question<'_>) -> Result<Owner> {
+pub(crate) fn whose(home: &Home, question: &Question<'_>, engines: Engines<'_>) -> Result<Owner> {
     match question {
         Question::Pid(pid) => of_process(home, *pid),
         Question::Port(port) => of_port(home, *port),
-        Question::Container(name) => of_container(home, name),
+        Question::Container(name) => of_container(home, name, engines),
     }
 }
 
@@ -156,7 +159,10 @@ fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
     }
 }
 
-fn of_container(home: &Home, name: &str) -> Result<Owner> {
+/// The shortest beginning of an engine's id that is taken for one.
+const SHORTEST_ID: usize = 4;
+
+fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> {
     for session in home.sessions()? {
         let mut services = session.services.list.iter();
         if let Some(service) = services.find(|service| service.handle == name) {
@@ -176,10 +182,41 @@ fn of_container(home: &Home, name: &str) -> Result<Owner> {
             return Ok(Owner::Run(id.to_string()));
         }
     }
-    // An engine's own id is in no record.
-    let is_id = name.len() >= 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Ok(match is_id {
-        true => Owner::Unknown("records have the names of containers, not their ids".to_owned()),
-        false => Owner::Nobody,
+    // An engine's own id is in no record, and neither is what has lost its record.
+    let is_id = name.len() >= SHORTEST_ID && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_it = |found: &Labelled| {
+        let called = found.handle == name || is_id && found.id.starts_with(name);
+        found.kind == ResourceKind::Container && called
+    };
+    let mut silent = None;
+    for (engine, settings) in engines() {
+        match runtime::open(engine, &settings, None).find_labelled(&home.hash()) {
+            Ok(found) => {
+                if let Some(found) = found.into_iter().find(is_it) {
+                    return Ok(by_label(home.sessions()?, found.whose));
+                }
+            }
+            Err(problem) => silent = Some(format!("{engine}: {}", problem.message())),
+        }
+    }
+    // Names are in records.
+    Ok(match silent.filter(|_| is_id) {
+        Some(why) => Owner::Unknown(why),
+        None => Owner::Nobody,
     })
+}
+
+/// What the label of a container says: the run or the session that made it.
+fn by_label(sessions: Vec<Session>, whose: Whose) -> Owner {
+    match whose {
+        Whose::Run(id) => Owner::Run(id),
+        Whose::Session(incarnation) => {
+            let mut sessions = sessions.into_iter();
+            match sessions.find(|session| session.incarnation == incarnation) {
+                Some(session) => Owner::Session(Box::new(session), None),
+                // It has lost its record; moat clean removes it.
+                None => Owner::Run(incarnation),
+            }
+        }
+    }
 }

@@ -94,8 +94,14 @@ pub(super) fn make(
     if let Some(parent) = path.parent() {
         make_dir(parent).map_err(|error| Error::io(Kind::Store, "make", parent, &error))?;
     }
-    // One whose directory was removed by hand is in git's list still.
-    git(&repository.main, &["worktree", "prune"])?;
+    // One whose directory was removed by hand is in git's list still. Only this one: others may be on a disk that is
+    // not there just now.
+    for gone in repository.trees.iter().filter(|tree| {
+        (tree.path == path || tree.branch.as_deref() == Some(branch)) && !tree.path.exists()
+    }) {
+        let gone = gone.path.to_string_lossy();
+        let _ = git(&repository.main, &["worktree", "remove", "--force", &gone]);
+    }
     let place = path
         .to_str()
         .ok_or_else(|| Error::new(Kind::Workspace, "the path of the worktree is not UTF-8"))?;
@@ -151,14 +157,19 @@ pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
     if git(path, &["symbolic-ref", "--quiet", "HEAD"]).is_err() {
         return Ok(false);
     }
+    // In a submodule git would obey that one's configuration, which a workload may have written.
     let args = [
         "status",
         "--porcelain",
         "-z",
         "--untracked-files=all",
         "--no-renames",
+        "--ignore-submodules=dirty",
     ];
     let status = git(path, &args)?;
+    if has_submodules(path)? {
+        return Ok(false);
+    }
     let files = session.map_or(&[][..], |session| &session.files);
     let ours = |entry: &str| {
         let name = entry.get(3..).unwrap_or_default();
@@ -169,6 +180,18 @@ pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
                 .any(|file| file.path == Path::new(name) && super::files::is_as_made(path, file))
     };
     Ok(status.split_terminator('\0').all(ours))
+}
+
+/// Whether there is a submodule that is checked out: nobody has looked whether it has work in it.
+fn has_submodules(path: &Path) -> Result<bool> {
+    let index = git(path, &["ls-files", "--stage", "-z"])?;
+    let names = index.split_terminator('\0').filter_map(|entry| {
+        let (about, name) = entry.split_once('\t')?;
+        about.starts_with("160000 ").then_some(name)
+    });
+    Ok(names
+        .into_iter()
+        .any(|name| path.join(name).join(".git").symlink_metadata().is_ok()))
 }
 
 /// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.
@@ -184,7 +207,11 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
         remove_tree(path).map_err(|error| Error::io(Kind::Workspace, "remove", path, &error))?;
     }
     if removed.is_err() {
-        let _ = git(common, &["worktree", "prune"]);
+        // Now that the directory is gone, git forgets it, whatever was wrong with it.
+        let _ = git(
+            common,
+            &["worktree", "remove", "--force", "--force", &shown],
+        );
     }
     if let Some(parent) = path.parent() {
         // Goes with the last worktree in it.

@@ -20,7 +20,9 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = create(path)?;
+    // What is there is of a writer that was killed, or, in a directory that others write to, not ours to follow.
+    remove_if_there(path)?;
+    let mut file = create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

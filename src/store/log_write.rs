@@ -144,6 +144,21 @@ impl LogWriter {
         self.flush();
     }
 
+    /// Begins anew if the log has become longer than this. What there is becomes `older`, in the place of what was that.
+    /// Lines that have not ended go on in the new one. If it cannot be done, the log goes on as it is.
+    pub(crate) fn begin_anew_above(&mut self, limit: u64, older: &Path) {
+        if self.length <= limit || std::fs::rename(&self.path, older).is_err() {
+            return;
+        }
+        match super::file::create(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                self.length = 0;
+            }
+            Err(_) => drop(std::fs::rename(older, &self.path)),
+        }
+    }
+
     /// Puts everything on the disk.
     pub(crate) fn close(&mut self) {
         self.end_stream(Stream::Stdout);

@@ -39,7 +39,7 @@ pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use session::{
     MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess, SessionService,
-    SessionStatus, Worktree,
+    SessionStatus, Tmux, Worktree,
 };
 pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{Claim, ProcessState, SessionKey, key_of};

@@ -46,6 +46,8 @@ pub(crate) struct Session {
     /// Not set: it has no services from a compose file.
     pub(crate) compose: Option<SessionCompose>,
     pub(crate) hooks: SessionHooks,
+    /// Where the windows of its processes are, if they have some.
+    pub(crate) tmux: Option<Tmux>,
 }
 
 reads!(Session {
@@ -67,6 +69,7 @@ reads!(Session {
     services: default,
     compose,
     hooks,
+    tmux,
 });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +106,10 @@ pub(crate) struct Operation {
     pub(crate) before: Option<SessionStatus>,
     /// Of a `down`: whether slot, ports and worktree are kept.
     pub(crate) keep: bool,
-    /// Of a `down`: whether the worktree is removed, whatever is in it.
+    /// Of a `down`: whether the worktree is removed, if there is no work in it.
     pub(crate) remove_worktree: bool,
+    /// Of a `down`: whether it is removed whatever is in it.
+    pub(crate) force: bool,
 }
 
 reads!(Operation {
@@ -115,6 +120,7 @@ reads!(Operation {
     before,
     keep,
     remove_worktree,
+    force: default,
 });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,6 +295,20 @@ reads!(
     },
     variables
 );
+
+/// A session of tmux that was made, or was to be made. Which one it is tells the incarnation, which is an option of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Tmux {
+    pub(crate) name: String,
+    pub(crate) socket: PathBuf,
+    pub(crate) operation: String,
+}
+
+reads!(Tmux {
+    name,
+    socket,
+    operation,
+});
 
 /// The scripts that a `down` needs, as they were at `up`: a file that was edited meanwhile changes nothing.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -108,8 +108,8 @@ impl Home {
         self.sessions_dir().join(format!("{key}.lock"))
     }
 
-    /// The logs and the states of its processes.
-    fn session_dir(&self, key: &str) -> PathBuf {
+    /// The logs and the states of its processes, and what its containers see of git.
+    pub(crate) fn session_dir(&self, key: &str) -> PathBuf {
         self.sessions_dir().join(key)
     }
 
@@ -133,6 +133,16 @@ impl Home {
         self.session_dir(key).join(format!("{process}.state"))
     }
 
+    /// What tells the keeper of a process in a window to begin: the environment of the process.
+    pub(crate) fn process_go_file(&self, key: &str, process: &str) -> PathBuf {
+        self.session_dir(key).join(format!("{process}.go"))
+    }
+
+    /// What there was in the log of a process before it was begun anew.
+    pub(crate) fn older_log(log: &Path) -> PathBuf {
+        log.with_extension("jsonl.1")
+    }
+
     /// What the keeper of a process last said of it; nothing, if that was another session's.
     pub(crate) fn process_state(&self, session: &Session, process: &str) -> Option<ProcessState> {
         let bytes = fs::read(self.process_state_file(&session.key, process)).ok()?;
@@ -144,8 +154,10 @@ impl Home {
     pub(crate) fn prepare_process(&self, key: &str, process: &str) -> Result<()> {
         let dir = self.session_dir(key);
         let state = self.process_state_file(key, process);
+        let go = self.process_go_file(key, process);
         file::make_dir(&dir)
             .and_then(|()| file::remove_if_there(&state))
+            .and_then(|()| file::remove_if_there(&go))
             .map_err(|error| Error::io(Kind::Store, "prepare", &dir, &error))
     }
 
@@ -258,6 +270,9 @@ impl Home {
                 id,
                 kind,
                 known: session.as_ref().map(identity),
+                abandoned: session
+                    .as_ref()
+                    .is_some_and(|found| found.operation.is_some()),
                 session,
                 _lock: lock,
             }));
@@ -283,6 +298,8 @@ pub(crate) struct Claim {
     kind: OpKind,
     /// What is on disk, unless somebody meddled.
     known: Option<(String, Option<String>)>,
+    /// Whether it was found with the operation of somebody who is no more.
+    abandoned: bool,
     session: Option<Session>,
     _lock: Lock,
 }
@@ -291,6 +308,11 @@ impl Claim {
     /// The operation that holds it.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether the operation in the record is, or was, that of a command that was killed.
+    pub(crate) fn was_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// As it is on disk; `None` if there is no such session.
@@ -335,6 +357,7 @@ impl Claim {
             before,
             keep: false,
             remove_worktree: false,
+            force: false,
         });
         self.write(session)
     }

@@ -128,3 +128,28 @@ fn taking_back_can_be_killed_too() {
         project.assert_nothing();
     }
 }
+
+/// What was killed looks as if it were there: somebody may have worked in it since.
+#[test]
+fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
+    for how in [&["wt", "recover"][..], &["up", "a"]] {
+        let project = project();
+        let call = project.moat.args(["up", "a"]);
+        killed(&project, call, "session-process-started");
+        let tree = crate::project::tree(&project.list()[0]);
+        std::fs::write(tree.join("work"), "hours").unwrap();
+        // The next try fails.
+        project.configure("  processes: {bad: {command: exit 1}}");
+        let done = project.call(how).run();
+        assert!(
+            done.stderr_text().contains("stays: there is work in it"),
+            "{done}"
+        );
+        assert_eq!(std::fs::read_to_string(tree.join("work")).unwrap(), "hours");
+        assert!(project.list().is_empty());
+        project.configure(&format!("  processes: {{one: {{command: {IDLE}}}}}"));
+        assert_eq!(crate::project::tree(&project.up("a")), tree);
+        project.ok(&["down", "a", "--force"]);
+        project.assert_nothing();
+    }
+}

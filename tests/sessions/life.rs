@@ -288,6 +288,86 @@ fn json_is_one_document_always() {
     assert!(done.stderr_text().starts_with("{\"error\":"), "{done}");
 }
 
+/// What scripts rely on. More members may come; none of these goes.
+#[test]
+fn documents_have_these_members() {
+    let project = Project::new(&server());
+    let made = project.up("a");
+    let has = |document: &serde_json::Value, paths: &[&str]| {
+        for path in paths {
+            let found = document.pointer(path);
+            assert!(found.is_some(), "{path} is missing in {document:#}");
+        }
+    };
+    let session = [
+        "/session/key",
+        "/session/branch",
+        "/session/status",
+        "/session/slot",
+        "/session/worktree/path",
+        "/session/worktree/ours",
+        "/session/ports/0/process",
+        "/session/ports/0/port",
+        "/session/ports/0/primary",
+        "/session/operation",
+        "/session/error",
+        "/healthy",
+        "/abandoned",
+        "/env/MOAT_SLOT",
+        "/processes/0/name",
+        "/processes/0/running",
+        "/processes/0/pid",
+        "/processes/0/exit_code",
+        "/processes/0/ports/0/listening",
+        "/processes/0/ports/0/stranger",
+    ];
+    has(&made, &session);
+    has(
+        &made,
+        &[
+            "/decisions/0/process",
+            "/decisions/0/action",
+            "/decisions/0/why",
+        ],
+    );
+    has(&project.json(&["wt", "status", "a"]), &session);
+    has(&project.json(&["wt", "list"])[0], &session);
+    let env = [
+        "/MOAT_BRANCH",
+        "/MOAT_SESSION",
+        "/MOAT_WEB_PORT",
+        "/MOAT_WORKTREE",
+        "/PORT",
+    ];
+    has(&project.json(&["wt", "env", "a"]), &env);
+    let answer = [
+        "/kind", "/owned", "/branch", "/session", "/slot", "/process", "/run", "/note",
+    ];
+    has(
+        &project.json(&["whose", &format!(":{}", web(&made))]),
+        &answer,
+    );
+    let taken = ["/branch", "/key", "/kept_worktree", "/error"];
+    has(&project.json(&["down", "a"]), &taken);
+}
+
+/// W18: also what a process makes while it is ended.
+#[test]
+fn work_that_is_made_last_is_not_lost() {
+    let script = "trap 'echo late >late; exit 0' TERM; while :; do sleep 0.05; done";
+    let text = serde_json::to_string(script).unwrap();
+    let project = Project::new(&format!("  processes: {{one: {{command: {text}}}}}"));
+    let tree = tree(&project.up("a"));
+    project
+        .call(&["down", "a"])
+        .stderr_contains("stays: there is work in it")
+        .success();
+    assert!(tree.join("late").exists() && project.list().is_empty());
+    project.up("a");
+    project.ok(&["down", "a", "--force"]);
+    project.assert_nothing();
+}
+
 #[test]
 fn where_there_is_no_repository_that_is_said() {
     let moat = Moat::new();

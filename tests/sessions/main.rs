@@ -6,6 +6,7 @@ mod harness;
 
 mod compose;
 mod crash;
+mod git;
 mod life;
 mod odd;
 mod ports;
@@ -14,3 +15,4 @@ mod project;
 mod races;
 mod running;
 mod services;
+mod tmux;

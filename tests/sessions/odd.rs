@@ -125,3 +125,21 @@ fn variables_of_git_lead_nowhere_else() {
     project.ok(&["down", "a"]);
     project.assert_nothing();
 }
+
+/// A worktree of somebody's on a disk that is not there just now is not forgotten.
+#[test]
+fn other_worktrees_are_left_alone() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let place = project.moat.root().join("elsewhere");
+    let away = project.moat.root().join("away");
+    let shown = place.to_str().unwrap();
+    project.git(&["worktree", "add", "--quiet", "-b", "mine", shown]);
+    fs::rename(&place, &away).unwrap();
+    project.up("a");
+    project.ok(&["down", "a"]);
+    fs::rename(&away, &place).unwrap();
+    let branch = crate::project::git(&project.moat, &place, &["branch", "--show-current"]);
+    assert_eq!(branch, "mine\n");
+    project.git(&["worktree", "remove", shown]);
+    project.assert_nothing();
+}

@@ -290,3 +290,33 @@ fn what_was_started_by_hand_is_taken_in() {
     server.wait().unwrap();
     project.assert_nothing();
 }
+
+/// W19: what speaks without end does not fill the disk, and what it said last is there.
+#[test]
+fn logs_begin_anew_before_they_are_too_long() {
+    let project = Project::new(
+        "  processes:\n    talk: {command: \"yes 0123456789012345678901234567890123456789 | head -n 400000; echo end; exec sleep 1000\"}\n",
+    );
+    let made = project.up("a");
+    let key = made["session"]["key"].as_str().unwrap();
+    let dir = project.moat.home().join("sessions").join(key);
+    let lines = || project.ok(&["wt", "logs", "a", "talk"]).stdout_text();
+    let log = dir.join("talk.jsonl");
+    until("it has said all", || {
+        fs::read_to_string(&log)
+            .is_ok_and(|text| text.ends_with("\"end\\n\"}\n") || text.contains("end"))
+    });
+    let size = |name: &str| fs::metadata(dir.join(name)).map_or(0, |found| found.len());
+    let most = 17 * 1024 * 1024;
+    assert!(size("talk.jsonl") < most && (1..most).contains(&size("talk.jsonl.1")));
+    let text = lines();
+    assert!(text.ends_with("0123456789\nend\n"));
+    let bad = text
+        .lines()
+        .filter(|line| *line != "end" && line.len() != 40)
+        .count();
+    assert_eq!(bad, 0, "no line is cut where one file ends");
+    assert!(text.lines().count() > 100_000, "both files are read");
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}

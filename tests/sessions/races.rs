@@ -127,6 +127,42 @@ fn down_and_up_again_at_once() {
     project.assert_nothing();
 }
 
+/// Names that begin alike, and the same one in two repositories, at once.
+#[test]
+fn what_looks_alike_is_kept_apart() {
+    let project = Project::new(&server());
+    let other = project.moat.root().join("other");
+    project.git(&["clone", "--quiet", ".", other.to_str().unwrap()]);
+    let up = |branch: &str, dir: &std::path::Path| {
+        project.moat.args(["up", branch, "--json"]).cwd(dir).spawn()
+    };
+    let ups = [
+        up("feat-a", &project.repo),
+        up("feat-ab", &project.repo),
+        up("feat-a", &other),
+    ];
+    let made: Vec<_> = ups
+        .into_iter()
+        .map(|up| {
+            let done = up.wait();
+            assert_eq!(done.code, Some(0), "{done}");
+            done.json()
+        })
+        .collect();
+    let down = project.moat.args(["down", "feat-a"]).any_stderr().spawn();
+    let again = up("feat-ab", &project.repo);
+    assert_eq!((down.wait().code, again.wait().code), (Some(0), Some(0)));
+    for document in &made[1..] {
+        assert_eq!(page(web(document)), "main");
+        assert!(tree(document).join("page").exists());
+    }
+    assert!(!tree(&made[0]).exists());
+    project.call(&["down", "--all"]).cwd(&other).success();
+    assert_eq!(page(web(&made[1])), "main");
+    project.ok(&["down", "--all"]);
+    project.assert_nothing();
+}
+
 #[test]
 fn a_pipe_that_nobody_reads_costs_nothing() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));

@@ -552,6 +552,7 @@ fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
     ours.map(|one| Labelled {
         kind,
         handle: model::id(one).into_owned(),
+        id: model::id(one).into_owned(),
         whose: Whose::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
     })
     .collect()

@@ -31,8 +31,14 @@ pub(crate) fn job(args: &[OsString]) -> u8 {
             return 125;
         }
     };
-    let pid = Pid::from_child(&child);
+    foreground(Pid::from_child(&child))
+}
+
+/// Gives our terminal to a process group that a child of ours leads, and waits for that child. Its exit code.
+pub(crate) fn foreground(pid: Pid) -> u8 {
     let _ = tcsetpgrp(stdin(), pid);
+    // It may have been faster, and stopped for reading from a terminal that was not its own.
+    let _ = kill_process_group(pid, Signal::CONT);
     wait(pid)
 }
 

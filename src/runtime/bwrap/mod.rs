@@ -26,7 +26,7 @@ mod tail;
 
 pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use init::{COMMAND as INIT, init};
-pub(crate) use job::{COMMAND as JOB, job};
+pub(crate) use job::{COMMAND as JOB, foreground, job};
 pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 

@@ -555,20 +555,21 @@ impl Runtime for Docker {
         let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label(name));
         let label = label.join("\t");
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
-        let format = format!("{{{{.Names}}}}\t{label}");
+        let format = format!("{{{{.Names}}}}\t{{{{.ID}}}}\t{label}");
         let containers = [&list[..], &[of_label, "--format", &format]].concat();
         let output = self.call(&containers)?;
-        let format = format!("{{{{.Name}}}}\t{label}");
+        let format = format!("{{{{.Name}}}}\t{{{{.ID}}}}\t{label}");
         let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
         let found = |kind, output: Output| {
             let lines = output.stdout.lines().filter_map(|line| {
                 let mut parts = line.split('\t');
-                let handle = parts.next()?.to_owned();
+                let (handle, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
                 let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
                 let whose = Whose::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
                 Some(Labelled {
                     kind,
                     handle,
+                    id,
                     whose,
                 })
             });

@@ -1,0 +1,321 @@
+//! The tmux session of a session (`session.tmux`): window 0 is a shell in the worktree, and each process has a
+//! window of its own, which stays when the process has ended.
+//!
+//! The server is the user's. What is ours there is known by options that we set: `@moat` of the tmux session is the
+//! incarnation, `@moat_window` of a window the process. Targets are the ids that tmux gives, as it takes any beginning
+//! of a name for the name. The socket stands in the record, so that `down` asks the server that `up` asked.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::keeper::KEEPER;
+use super::members::MARK;
+use super::variables;
+use crate::error::{Error, Kind, Result, reason};
+use crate::failpoint::checkpoint;
+use crate::runtime::child;
+use crate::store::{Claim, Home, Process, Session, Tmux};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fails if there is no tmux.
+pub(super) fn require() -> Result<()> {
+    match crate::runtime::on_path("tmux") {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Failed,
+            "session.tmux is set, and there is no tmux on PATH",
+        )
+        .hint("install tmux, or set session.tmux to false in moat.yaml")),
+    }
+}
+
+/// The socket that tmux would use: that of the tmux we are in, or the user's default.
+fn default_socket() -> Result<PathBuf> {
+    let inside = std::env::var("TMUX").ok();
+    if let Some(socket) = inside.as_deref().and_then(|value| value.split(',').next())
+        && !socket.is_empty()
+    {
+        return Ok(PathBuf::from(socket));
+    }
+    let base = std::env::var_os("TMUX_TMPDIR").filter(|dir| !dir.is_empty());
+    let base = base.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    let dir = base.join(format!("tmux-{}", rustix::process::getuid().as_raw()));
+    // With -S tmux does not make it.
+    match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io(Kind::Failed, "make", &dir, &error))
+        }
+        _ => Ok(dir.join("default")),
+    }
+}
+
+/// What tmux printed; `Err`: what it complained of.
+fn ask(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
+    // The server that it may start is to have nothing of ours, least of all the lock.
+    close_fds::set_fds_cloexec(3, &[]);
+    let mut command = Command::new("tmux");
+    command.arg("-S").arg(socket).args(args).env_remove(MARK);
+    match child::run(&mut command, b"", PATIENCE, &|| true) {
+        Ok(output) if output.success => Ok(output.stdout),
+        Ok(output) => Err(output.stderr.trim().to_owned()),
+        Err(error) => Err(reason(&error)),
+    }
+}
+
+fn failed(why: &str) -> Error {
+    let why = crate::term::harmless(why);
+    Error::new(Kind::Failed, format!("tmux: {why}"))
+}
+
+/// Text that tmux takes for a format.
+fn plain(text: &str) -> String {
+    text.replace('#', "##")
+}
+
+/// The id of our tmux session, if it is there.
+fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
+    let sessions = match ask(socket, &["list-sessions", "-F", "#{session_id} #{@moat}"]) {
+        Ok(sessions) => sessions,
+        Err(why) => {
+            let silent = [
+                "no server running",
+                "No such file or directory",
+                "Connection refused",
+            ];
+            return match silent.iter().any(|words| why.contains(words)) {
+                true => Ok(None),
+                false => Err(failed(&why)),
+            };
+        }
+    };
+    let mut lines = sessions.lines().filter_map(|line| line.split_once(' '));
+    let ours = lines.find(|(_, mark)| *mark == incarnation);
+    Ok(ours.map(|(id, _)| id.to_owned()))
+}
+
+/// The server and our session on it, which is made if it is not there.
+fn ensure(claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
+    let socket = match &session.tmux {
+        Some(tmux) => tmux.socket.clone(),
+        None => default_socket()?,
+    };
+    if session.tmux.is_some()
+        && let Some(id) = find(&socket, &session.incarnation)?
+    {
+        return Ok((socket, id));
+    }
+    let made = Tmux {
+        name: format!("moat-{}", session.key),
+        socket: socket.clone(),
+        operation: claim.id().to_owned(),
+    };
+    claim.update(&mut |session| session.tmux = Some(made.clone()))?;
+    checkpoint("session-tmux-intent");
+    let dir = plain(&session.worktree.path.to_string_lossy());
+    let shell = std::env::var("SHELL")
+        .ok()
+        .filter(|shell| !shell.is_empty());
+    let shell = shell.unwrap_or_else(|| "/bin/sh".to_owned());
+    let mut args = vec!["new-session", "-d", "-x", "220", "-y", "50", "-n", "shell"];
+    args.extend([
+        "-s",
+        &made.name,
+        "-c",
+        &dir,
+        "-P",
+        "-F",
+        "#{session_id}",
+        "env",
+    ]);
+    let variables: Vec<String> = variables::shared(session)
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    args.extend(variables.iter().map(String::as_str));
+    let target = format!("={}:", made.name);
+    // In one call: nobody sees it without its mark.
+    args.extend([
+        &shell,
+        ";",
+        "set-option",
+        "-t",
+        &target,
+        "@moat",
+        &session.incarnation,
+        // A shell that ends, or is none, must not end the session.
+        ";",
+        "set-option",
+        "-w",
+        "-t",
+        &target,
+        "remain-on-exit",
+        "on",
+    ]);
+    let id = ask(&socket, &args).map_err(|why| {
+        let error = failed(&why);
+        match why.starts_with("duplicate session") {
+            true => {
+                error.hint("that one is not moat's: end it, or rename it with tmux rename-session")
+            }
+            false => error,
+        }
+    })?;
+    checkpoint("session-tmux-made");
+    Ok((socket, id.trim().to_owned()))
+}
+
+/// Makes the window of a process, with a keeper in it that waits for its word.
+pub(super) fn window(
+    home: &Home,
+    claim: &mut Claim,
+    name: &str,
+    dir: &Path,
+    command: &str,
+) -> Result<Process> {
+    let gone = || failed("the window is gone at once");
+    let Some(session) = claim.session().cloned() else {
+        return Err(gone());
+    };
+    let (socket, id) = ensure(claim, &session)?;
+    end_windows(&socket, &id, &[name])?;
+    let owner = Process::this().ok_or_else(gone)?;
+    let pid = owner.pid.to_string();
+    // It is tmux that starts it, whose own "self" is another; we are there until it has begun.
+    let program = crate::run::program()?
+        .to_string_lossy()
+        .replace("/self/", &format!("/{pid}/"));
+    let dir = plain(&dir.to_string_lossy());
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    let log = path(home.process_log(&session.key, name));
+    let state = path(home.process_state_file(&session.key, name));
+    let go = path(home.process_go_file(&session.key, name));
+    let mark = format!("{MARK}={}", session.mark(name));
+    let target = format!("{id}:");
+    let made = ask(
+        &socket,
+        &[
+            "new-window",
+            "-d",
+            "-t",
+            &target,
+            "-n",
+            name,
+            "-c",
+            &dir,
+            "-P",
+            "-F",
+            "#{pane_id} #{pane_pid}",
+            "env",
+            &mark,
+            &program,
+            KEEPER,
+            &state,
+            command,
+            &go,
+            &pid,
+            &owner.token,
+        ],
+    )
+    .map_err(|why| failed(&why))?;
+    checkpoint("session-window-made");
+    let (pane, pid) = made.trim().split_once(' ').ok_or_else(gone)?;
+    // It waits, so no word of the process comes before its log, and none is lost with its window.
+    let quote = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
+    let copy = format!("exec {} {KEEPER} {}", quote(&program), quote(&log));
+    // Here a '%' begins a time.
+    let copy = plain(&copy).replace('%', "%%");
+    ask(
+        &socket,
+        &[
+            "set-option",
+            "-w",
+            "-t",
+            pane,
+            "@moat_window",
+            name,
+            ";",
+            "set-option",
+            "-w",
+            "-t",
+            pane,
+            "remain-on-exit",
+            "on",
+            ";",
+            "pipe-pane",
+            "-t",
+            pane,
+            &copy,
+        ],
+    )
+    .map_err(|why| failed(&why))?;
+    pid.parse().ok().and_then(Process::of).ok_or_else(gone)
+}
+
+/// Removes windows of processes that have ended.
+fn end_windows(socket: &Path, id: &str, names: &[&str]) -> Result<()> {
+    let target = format!("{id}:");
+    let windows = ask(
+        socket,
+        &[
+            "list-windows",
+            "-t",
+            &target,
+            "-F",
+            "#{window_id} #{@moat_window}",
+        ],
+    )
+    .map_err(|why| failed(&why))?;
+    let windows = windows.lines().filter_map(|line| line.split_once(' '));
+    for (window, _) in windows.filter(|(_, name)| names.contains(name)) {
+        // Somebody may have closed it meanwhile.
+        let _ = ask(socket, &["kill-window", "-t", window]);
+    }
+    Ok(())
+}
+
+/// Removes the windows of some processes, which have ended.
+pub(super) fn forget(session: &Session, names: &[&str]) -> Result<()> {
+    let Some(tmux) = &session.tmux else {
+        return Ok(());
+    };
+    match find(&tmux.socket, &session.incarnation)? {
+        Some(id) => end_windows(&tmux.socket, &id, names),
+        None => Ok(()),
+    }
+}
+
+/// Removes the tmux session of a session, whose processes have ended; what else is in it is hung up.
+pub(super) fn end(session: &Session) -> Result<()> {
+    let Some(tmux) = &session.tmux else {
+        return Ok(());
+    };
+    let Some(id) = find(&tmux.socket, &session.incarnation)? else {
+        return Ok(());
+    };
+    match ask(&tmux.socket, &["kill-session", "-t", &id]) {
+        Err(why) if find(&tmux.socket, &session.incarnation)?.is_some() => Err(failed(&why)),
+        _ => Ok(()),
+    }
+}
+
+/// What shows a session's windows on this terminal; `None`: it has none.
+pub(crate) fn attach(session: &Session) -> Result<Option<Command>> {
+    let Some(tmux) = &session.tmux else {
+        return Ok(None);
+    };
+    let id = find(&tmux.socket, &session.incarnation)?;
+    let inside = std::env::var_os("TMUX").is_some_and(|value| !value.is_empty());
+    let how = if inside {
+        "switch-client"
+    } else {
+        "attach-session"
+    };
+    Ok(id.map(|id| {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(&tmux.socket).args([how, "-t", &id]);
+        command
+    }))
+}

@@ -1,0 +1,129 @@
+//! git in a container whose workspace is a session's worktree.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Moat, Runtime, skip};
+use crate::project::{IDLE, Project, tree};
+
+/// Has what this host's git needs.
+const DEBIAN: &str = "moat-test/debian:12";
+
+/// A project whose containers have git: this host's own.
+fn on(runtime: Runtime) -> Option<Project> {
+    let moat = Moat::on(runtime)?;
+    let project = Project::at(moat, &format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    if runtime.has_images() {
+        let found = Command::new("sh").args(["-c", "command -v git"]).output();
+        let git = String::from_utf8(found.unwrap().stdout).unwrap();
+        let git = git.trim();
+        let mount = format!("{git}:/usr/local/bin/git:ro");
+        let mut client = runtime.client();
+        client.args(["run", "--rm", "-v", &mount, DEBIAN, "git", "version"]);
+        if !client.output().unwrap().status.success() {
+            skip(&format!("{git} does not run in {DEBIAN}"));
+            return None;
+        }
+        let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+        let more = format!("base_image: {DEBIAN}\nmounts: [\"{mount}\"]\n");
+        project.commit("moat.yaml", &(text + &more));
+    }
+    Some(project)
+}
+
+fn everywhere(test: impl Fn(&Project)) {
+    for runtime in [Runtime::Bwrap, Runtime::Docker] {
+        if let Some(project) = on(runtime) {
+            test(&project);
+            project.ok(&["down", "a", "--force"]);
+            project.assert_nothing();
+        }
+    }
+}
+
+#[test]
+fn a_commit_inside_is_one_outside() {
+    everywhere(|project| {
+        let script = "git status --short && echo made >new && git add new && git diff --cached --stat >/dev/null \
+            && git commit --quiet --message inside && git log -1 --format='%an %s' && git stash list && git branch --show-current";
+        let done = project.ok(&["wt", "a", "--", "sh", "-c", script]);
+        assert_eq!(done.stdout_text(), "test inside\na\n");
+        assert_eq!(project.git(&["log", "-1", "--format=%s", "a"]), "inside\n");
+        // For git outside the worktree is where it was.
+        let made = &project.list()[0];
+        let trees = project.git(&["worktree", "list", "--porcelain"]);
+        assert!(trees.contains(tree(made).to_str().unwrap()), "{trees}");
+        assert!(!trees.contains("prunable"), "{trees}");
+        let status = crate::project::git(&project.moat, &tree(made), &["status", "--porcelain"]);
+        assert_eq!(status, "");
+    });
+}
+
+/// What git on the host obeys is not the workload's to write.
+#[test]
+fn a_workload_cannot_leave_commands_for_git() {
+    everywhere(|project| {
+        let script = "common=$(git rev-parse --git-common-dir); own=$(git rev-parse --absolute-git-dir); \
+            for file in .git $common/config $common/hooks/post-checkout $common/HEAD $common/info/attributes \
+              $own/config.worktree $own/commondir $own/gitdir $common/worktrees/other; do \
+              (echo bad >>$file) 2>/dev/null && echo wrote $file; rm -f $file 2>/dev/null && test ! -e $file -a -n \"$(ls -d $file 2>/dev/null)\" && echo removed $file; \
+              mv $file /tmp/x 2>/dev/null && echo moved $file; done; mv $own $own.x 2>/dev/null && echo moved own; \
+              mv $common/hooks $common/gone 2>/dev/null && echo moved hooks; git config a.b c 2>/dev/null && echo configured; true";
+        let before = fs::read(project.repo.join(".git/config")).unwrap();
+        let done = project.ok(&["wt", "a", "--", "sh", "-c", script]);
+        assert_eq!(done.stdout_text(), "");
+        assert_eq!(fs::read(project.repo.join(".git/config")).unwrap(), before);
+        let tree = tree(&project.list()[0]);
+        assert!(tree.join(".git").is_file());
+        assert_eq!(
+            crate::project::git(&project.moat, &tree, &["status", "--porcelain"]),
+            ""
+        );
+    });
+}
+
+/// `down` looks for work with git, which runs what the configuration of a submodule says.
+#[test]
+fn a_repository_that_a_workload_makes_is_not_obeyed() {
+    let Some(project) = on(Runtime::Bwrap) else {
+        return;
+    };
+    let mark = project.moat.user_home().join("obeyed");
+    let script = format!(
+        "git init --quiet sub && git -C sub commit --quiet --allow-empty --message x && \
+         git -C sub config core.fsmonitor 'touch {}; false' && git add sub 2>/dev/null && git commit --quiet --message sub",
+        mark.display()
+    );
+    project.ok(&["wt", "a", "--", "sh", "-c", &script]);
+    let tree = tree(&project.list()[0]);
+    project
+        .call(&["down", "a"])
+        .stderr_contains("stays: there is work in it")
+        .success();
+    assert!(
+        !mark.exists(),
+        "moat ran a command of the workload's on the host"
+    );
+    assert!(tree.exists());
+    project.up("a");
+    project.ok(&["down", "a", "--delete-worktree", "--force"]);
+    project.assert_nothing();
+}
+
+/// What a workload puts in the way of the file of variables is replaced, not followed.
+#[test]
+fn links_in_the_worktree_are_not_followed() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let tree = tree(&project.up("a"));
+    let precious = project.moat.user_home().join("precious");
+    fs::write(&precious, "mine").unwrap();
+    for name in [".env.moat", ".env.tmp"] {
+        let _ = fs::remove_file(tree.join(name));
+        std::os::unix::fs::symlink(&precious, tree.join(name)).unwrap();
+    }
+    project.up("a");
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "mine");
+    assert!(!tree.join(".env.moat").is_symlink());
+    project.ok(&["down", "a", "--force"]);
+    project.assert_nothing();
+}

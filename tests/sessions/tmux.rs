@@ -1,0 +1,387 @@
+//! Sessions whose processes have windows of tmux, on a server of the test's own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::{Call, skip, until};
+use crate::project::{IDLE, Project, page, pid, tree, two, web};
+
+struct Windows {
+    project: Project,
+}
+
+impl Windows {
+    fn new(session: &str) -> Option<Windows> {
+        let found = Command::new("tmux").arg("-V").output();
+        if !found.is_ok_and(|output| output.status.success()) {
+            skip("there is no tmux");
+            return None;
+        }
+        let project = Project::new(&format!("  tmux: true\n{session}"));
+        let windows = Windows { project };
+        fs::create_dir(windows.dir()).unwrap();
+        Some(windows)
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.project.moat.root().join("tmux")
+    }
+
+    fn tmux(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("tmux");
+        command.args(args).env("TMUX_TMPDIR", self.dir());
+        command.env_remove("TMUX").output().unwrap()
+    }
+
+    #[track_caller]
+    fn shown(&self, args: &[&str]) -> String {
+        let output = self.tmux(args);
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {why}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn call(&self, args: &[&str]) -> Call<'_> {
+        self.project.call(args).env("TMUX_TMPDIR", self.dir())
+    }
+
+    #[track_caller]
+    fn up(&self, branch: &str) -> Value {
+        self.call(&["up", branch, "--json"]).success().json()
+    }
+
+    /// `NAME DEAD STATUS` of each window of a session, in order.
+    fn windows(&self, made: &Value) -> Vec<String> {
+        let target = format!("={}:", name(made));
+        let format = "#{window_name} #{pane_dead}";
+        let text = self.shown(&["list-panes", "-s", "-t", &target, "-F", format]);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The names of the sessions on the server.
+    fn sessions(&self) -> Vec<String> {
+        let output = self.tmux(&["list-sessions", "-F", "#{session_name}"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+fn name(made: &Value) -> String {
+    made["session"]["tmux"]["name"].as_str().unwrap().to_owned()
+}
+
+fn idle() -> String {
+    format!("  processes: {{one: {{command: {IDLE}}}, two: {{command: {IDLE}}}}}")
+}
+
+fn kill(pid: u64) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn each_process_has_a_window_and_a_log() {
+    let Some(windows) = Windows::new(&two()) else {
+        return;
+    };
+    let made = windows.up("a");
+    assert_eq!(windows.windows(&made), ["shell 0", "web 0", "idle 0"]);
+    assert_eq!(page(web(&made)), "main");
+    // The terminal of the window is the process's, and its output is in the log as well.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid(&made, "web"))).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    assert_ne!(fields[4], "0", "it has a terminal");
+    assert_eq!(
+        fields[2], fields[5],
+        "its group is the one in the foreground"
+    );
+    let logs = || windows.project.call(&["wt", "logs", "a", "web"]).success();
+    until("its output is in the log", || {
+        logs().stdout_text().contains("listening")
+    });
+    let target = format!("={}:=web", name(&made));
+    until("its output is in the window", || {
+        windows
+            .shown(&["capture-pane", "-p", "-t", &target])
+            .contains("listening")
+    });
+    // Window 0 is a shell in the worktree, with the variables.
+    let target = format!("={}:=shell", name(&made));
+    let shell = windows.shown(&["display-message", "-p", "-t", &target, "#{pane_pid}"]);
+    let shell = shell.trim();
+    assert_eq!(
+        fs::read_link(format!("/proc/{shell}/cwd")).unwrap(),
+        tree(&made)
+    );
+    let environ = fs::read(format!("/proc/{shell}/environ")).unwrap();
+    let environ = String::from_utf8_lossy(&environ);
+    assert!(
+        environ.contains(&format!("MOAT_WEB_PORT={}\0", web(&made))),
+        "{environ}"
+    );
+    // Whose it is, is told by marks.
+    let answer = windows
+        .project
+        .json(&["whose", &pid(&made, "web").to_string()]);
+    assert_eq!(
+        (&answer["branch"], &answer["process"]),
+        (&"a".into(), &"web".into())
+    );
+    let again = windows.up("a");
+    assert_eq!(pid(&again, "web"), pid(&made, "web"));
+    // From elsewhere, too: the socket is in the record.
+    windows.project.ok(&["down", "a"]);
+    assert_eq!(windows.sessions(), Vec::<String>::new());
+    windows.project.assert_nothing();
+}
+
+#[test]
+fn the_window_of_one_that_ended_stays_until_it_is_started_again() {
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let made = windows.up("a");
+    kill(pid(&made, "two"));
+    until("its window shows it", || {
+        windows.windows(&made) == ["shell 0", "one 0", "two 1"]
+    });
+    let status = windows
+        .call(&["wt", "status", "a", "--json"])
+        .status(1)
+        .json();
+    assert_eq!(status["processes"][1]["exit_code"], 137);
+    let again = windows.up("a");
+    assert_eq!(windows.windows(&made), ["shell 0", "one 0", "two 0"]);
+    assert_eq!(pid(&again, "one"), pid(&made, "one"));
+    // Somebody closes all of it: it comes back.
+    windows.shown(&["kill-session", "-t", &format!("={}", name(&made))]);
+    until("they have been hung up", || {
+        windows.project.call(&["wt", "status", "a"]).run().code == Some(1)
+    });
+    until("both", || {
+        windows.project.list()[0]["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["running"] == false)
+    });
+    let back = windows.up("a");
+    assert_eq!(windows.windows(&back), ["shell 0", "one 0", "two 0"]);
+    windows.call(&["down", "a", "--keep"]).success();
+    assert_eq!(windows.sessions(), Vec::<String>::new());
+    windows.up("a");
+    windows.call(&["down", "a"]).success();
+    windows.project.assert_nothing();
+}
+
+/// W8: also in a window of 50 lines, of which the banner of a dead pane takes some.
+#[test]
+fn last_words_come_from_the_log_and_nothing_is_left() {
+    let Some(windows) =
+        Windows::new("  processes: {bad: {command: \"seq 200; echo the port is wrong; exit 7\"}}")
+    else {
+        return;
+    };
+    let done = windows
+        .call(&["up", "a"])
+        .stderr_contains("'bad' ended at once, with code 7")
+        .stderr_contains("  200\n  the port is wrong\n")
+        .status(1);
+    assert!(!done.stderr_text().contains("Pane is dead"), "{done}");
+    assert_eq!(windows.sessions(), Vec::<String>::new());
+    windows.project.assert_nothing();
+}
+
+/// W6: names of which one begins with the other, and what is the user's own.
+#[test]
+fn down_ends_its_own_session_of_tmux_and_no_other() {
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let (one, other) = (windows.up("a"), windows.up("ab"));
+    let beginning = &name(&one)[..name(&one).len() - 1];
+    windows.shown(&["new-session", "-d", "-s", beginning, "sleep 1000"]);
+    windows.shown(&[
+        "new-session",
+        "-d",
+        "-s",
+        &format!("{}x", name(&one)),
+        "sleep 1000",
+    ]);
+    // W7: what is in the user's own windows is nobody's.
+    let target = format!("={beginning}:");
+    let theirs = windows.shown(&["display-message", "-p", "-t", &target, "#{pane_pid}"]);
+    windows
+        .project
+        .call(&["whose", theirs.trim()])
+        .stdout("not moat's\n")
+        .status(1);
+    // Renamed: it is ours all the same.
+    windows.shown(&[
+        "rename-session",
+        "-t",
+        &format!("={}", name(&one)),
+        "renamed",
+    ]);
+    windows.call(&["down", "a"]).success();
+    let mut left = windows.sessions();
+    left.sort();
+    let mut expected = vec![
+        beginning.to_owned(),
+        format!("{}x", name(&one)),
+        name(&other),
+    ];
+    expected.sort();
+    assert_eq!(left, expected);
+    assert_eq!(windows.windows(&other), ["shell 0", "one 0", "two 0"]);
+    windows.call(&["down", "ab"]).success();
+    assert_eq!(windows.sessions().len(), 2);
+    windows.shown(&["kill-server"]);
+    windows.project.assert_nothing();
+}
+
+#[test]
+fn a_session_of_tmux_with_our_name_is_not_taken() {
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let name = name(&windows.up("a"));
+    windows.call(&["down", "a"]).success();
+    windows.shown(&["new-session", "-d", "-s", &name, "sleep 1000"]);
+    windows
+        .call(&["up", "a"])
+        .stderr_contains("that one is not moat's")
+        .status(1);
+    assert_eq!(windows.sessions(), [name]);
+    windows.shown(&["kill-server"]);
+    windows.project.assert_nothing();
+}
+
+/// W9: a command is for sh, whatever shell the user has; places have any letters.
+#[test]
+fn an_odd_shell_and_odd_places() {
+    let Some(windows) = Windows::new(
+        "  processes: {one: {command: 'test \"$A\" = \"x y#{pid}%H\" && exec sleep 1000', env: {A: 'x y#{pid}%H'}, cwd: '#d %H'}}",
+    ) else {
+        return;
+    };
+    windows.project.commit("keep", "");
+    fs::create_dir(windows.project.repo.join("#d %H")).unwrap();
+    windows.project.commit("#d %H/file", "x");
+    let made = windows
+        .call(&["up", "a", "--json"])
+        .env("SHELL", "/bin/false")
+        .success()
+        .json();
+    assert_eq!(windows.windows(&made), ["shell 1", "one 0"]);
+    let cwd = fs::read_link(format!("/proc/{}/cwd", pid(&made, "one"))).unwrap();
+    assert_eq!(cwd, tree(&made).join("#d %H"));
+    windows.call(&["down", "a"]).success();
+    windows.project.assert_nothing();
+}
+
+#[test]
+fn without_tmux_nothing_is_made() {
+    let project = Project::new(&format!("  tmux: true\n{}", idle()));
+    let bin = project.moat.root().join("bin-without");
+    fs::create_dir(&bin).unwrap();
+    for program in ["git", "sh"] {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output()
+            .unwrap();
+        symlink(
+            String::from_utf8(found.stdout).unwrap().trim(),
+            bin.join(program),
+        )
+        .unwrap();
+    }
+    project
+        .call(&["up", "a"])
+        .env("PATH", &bin)
+        .stderr_contains("there is no tmux on PATH")
+        .stderr_contains("install tmux")
+        .status(1);
+    project.assert_nothing();
+    project.configure("  tmux: yes please\n  processes: {}");
+    project.call(&["up", "a"]).status(1);
+}
+
+const UP: [&str; 5] = [
+    "session-tmux-intent",
+    "session-tmux-made",
+    "session-window-made",
+    "session-process-intent",
+    "session-process-started",
+];
+
+fn killed(windows: &Windows, args: &[&str], at: &str) {
+    let mut running = windows.call(args).checkpoint(at).spawn();
+    windows.project.moat.wait_checkpoint(at);
+    running.kill();
+    windows.project.moat.release_checkpoint(at);
+}
+
+#[test]
+fn an_up_that_was_killed_leaves_nothing() {
+    for at in UP {
+        for how in [&["down", "a"][..], &["wt", "recover"]] {
+            let Some(windows) = Windows::new(&idle()) else {
+                return;
+            };
+            killed(&windows, &["up", "a"], at);
+            windows.call(how).success();
+            assert_eq!(windows.sessions(), Vec::<String>::new(), "{at}");
+            windows.project.assert_nothing();
+        }
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_goes_on() {
+    for at in UP {
+        let Some(windows) = Windows::new(&idle()) else {
+            return;
+        };
+        killed(&windows, &["up", "a"], at);
+        let made = windows.up("a");
+        assert_eq!(made["healthy"], true, "{at}");
+        assert_eq!(
+            windows.windows(&made),
+            ["shell 0", "one 0", "two 0"],
+            "{at}"
+        );
+        windows.call(&["down", "a"]).success();
+        assert_eq!(windows.sessions(), Vec::<String>::new(), "{at}");
+        windows.project.assert_nothing();
+    }
+}
+
+#[test]
+fn a_down_that_was_killed_is_carried_to_its_end() {
+    for at in ["session-down-processes", "session-down-tmux"] {
+        let Some(windows) = Windows::new(&idle()) else {
+            return;
+        };
+        windows.up("a");
+        killed(&windows, &["down", "a"], at);
+        windows.project.ok(&["wt", "recover"]);
+        assert_eq!(windows.sessions(), Vec::<String>::new(), "{at}");
+        windows.project.assert_nothing();
+    }
+}
