@@ -4,7 +4,7 @@ use super::probe::{self, Listener};
 use super::process::belongs;
 use super::services::{self, ServiceHealth};
 use crate::error::Result;
-use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
+use crate::store::{Home, Process, Session, SessionProcess};
 
 /// A session and the health of its processes.
 pub(crate) struct SessionView {
@@ -45,8 +45,7 @@ impl SessionView {
                 .processes
                 .iter()
                 .all(|health| health.running && !stolen(health))
-            && (self.session.status == SessionStatus::Stopped
-                || self.services.iter().all(ServiceHealth::is_running))
+            && self.services.iter().all(ServiceHealth::is_well)
     }
 }
 
