@@ -241,12 +241,10 @@ const UP: Command = Command {
     name: "up",
     aliases: &[],
     usage: "[BRANCH]",
-    summary: "Give a branch its own worktree, ports, services and processes",
+    summary: "Give a branch its own worktree, ports and services",
     about: "\
 Brings up the session of BRANCH, by default of the branch that is checked out here: a worktree, a slot \
-with its ports, the services among the dependencies, and the processes and services under 'session' in the moat.yaml of \
-the main checkout. A branch that is checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, \
-from that of a remote, or from a new one.\n\
+with its ports, the services among the dependencies, and the processes and services under 'session' in the moat.yaml of the main checkout. A branch that is checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, from that of a remote, or from a new one.\n\
 It can be repeated: what runs is kept, and what does not is started. If something fails, or on Ctrl-C, \
 all that was made is taken back.",
     examples: &[

@@ -335,7 +335,7 @@ pub(crate) static UP_SKIP: Flag = Flag {
 pub(crate) static UP_FORCE: Flag = Flag::switch(
     "force",
     None,
-    "Start again what runs. A service whose settings have changed is made anew, without its data.",
+    "Start again what runs; a service whose settings have changed is made anew, without its data.",
 );
 
 pub(crate) static DOWN_KEEP: Flag = Flag::switch(

@@ -1,4 +1,4 @@
-//! `moat up`: a branch gets its own worktree, ports and processes.
+//! `moat up`: a branch gets its own worktree, ports, services and processes.
 
 use super::args::Args;
 use super::session::{self, Document};

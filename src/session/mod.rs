@@ -1,4 +1,4 @@
-//! Sessions: worktrees that run side by side, each with its own slot, ports and processes.
+//! Sessions: worktrees that run side by side, each with its own slot, ports, services and processes.
 //!
 //! An operation ([`up`], [`down`], [`recover`]) holds the session's lock for its whole length and writes down
 //! what it is about to make before it makes it. So what a killed one has left is known, and what is undone

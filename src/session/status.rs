@@ -5,7 +5,7 @@ use super::probe::{self, Listener};
 use super::process::belongs;
 use super::services::{self, ServiceHealth};
 use crate::error::Result;
-use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
+use crate::store::{Home, Process, Session, SessionProcess};
 
 /// A session and the health of its processes and services.
 pub(crate) struct SessionView {
@@ -50,8 +50,7 @@ impl SessionView {
                 .processes
                 .iter()
                 .all(|health| health.running && health.trouble.is_none() && !stolen(health))
-            && (self.session.status == SessionStatus::Stopped
-                || self.services.iter().all(ServiceHealth::is_running))
+            && self.services.iter().all(ServiceHealth::is_well)
     }
 }
 

@@ -15,6 +15,8 @@ use crate::store::{Session, SessionService, SessionStatus, Stage, fnv1a};
 pub(in crate::session) enum How {
     /// It is not asked for, and does not run.
     Skip,
+    /// The same, and its container stays, with its data.
+    Leave,
     /// It runs.
     Keep,
     /// It runs, and nobody has seen it ready.
@@ -49,7 +51,7 @@ pub(super) struct Engine {
 impl How {
     fn action(self) -> Action {
         match self {
-            How::Skip => Action::Skipped,
+            How::Skip | How::Leave => Action::Skipped,
             How::Keep => Action::Kept,
             How::Wait | How::Start | How::Restart | How::Make => Action::Started,
         }
@@ -236,7 +238,8 @@ fn decide(
     let (how, mut why) = match state {
         Inspected::Missing if wanted => return (How::Make, "its container was gone".to_owned()),
         Inspected::Running { .. } if !wanted => return (How::Keep, "it runs".to_owned()),
-        _ if !wanted => return (How::Skip, "not asked for".to_owned()),
+        Inspected::Missing => return (How::Skip, "not asked for".to_owned()),
+        _ if !wanted => return (How::Leave, "not asked for".to_owned()),
         _ if anew => return (How::Make, "--force: made anew".to_owned()),
         Inspected::Running { .. } if request.force => (How::Restart, "--force".to_owned()),
         Inspected::Running { .. } if entry.ready_at.is_none() => {

@@ -3,7 +3,7 @@
 use super::engine_of;
 use crate::error::Result;
 use crate::runtime::{self, Exit, Inspected, Problem, Runtime};
-use crate::store::{Session, SessionPort, SessionService, SessionStatus, Stage};
+use crate::store::{Session, SessionPort, SessionService, Stage};
 
 /// How a service is.
 pub(crate) struct ServiceHealth {
@@ -20,6 +20,11 @@ pub(crate) struct ServiceHealth {
 impl ServiceHealth {
     pub(crate) fn is_running(&self) -> bool {
         self.state == "running"
+    }
+
+    /// Whether it runs, or was stopped by 'down --keep' and is not wanted since.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(self.state, "running" | "stopped")
     }
 }
 
@@ -94,7 +99,8 @@ fn health(
         Some(Ok(Inspected::Missing)) => ("missing", None),
         Some(Ok(Inspected::Running { .. })) if entry.ready_at.is_none() => ("starting", None),
         Some(Ok(Inspected::Running { .. })) => ("running", None),
-        Some(Ok(_)) if session.status == SessionStatus::Stopped => ("stopped", None),
+        // Nobody has started it since.
+        Some(Ok(_)) if entry.ready_at.is_none() => ("stopped", None),
         Some(Ok(Inspected::Exited(exit))) => ("ended", exit.code),
         Some(Ok(Inspected::Created | Inspected::Ending { .. })) => ("stopped", None),
     };
