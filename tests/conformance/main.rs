@@ -119,7 +119,7 @@ scenarios! {
     }
     environment {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
-        a_newline_in_a_value_of_any_name our_environment_stays_outside
+        a_newline_in_a_value_of_any_name names_that_the_engine_obeys our_environment_stays_outside
     }
     secrets {
         secrets_are_nowhere secrets_of_all_kinds_are_nowhere
@@ -196,8 +196,6 @@ mod not_on_apple {
         isolation { no_new_privileges }
         // No option takes a path with both ':' and ','.
         files { odd_paths }
-        // The stand-in obeys DOCKER_HOST, which Apple's client does not know.
-        environment { names_that_the_engine_obeys }
     }
 }
 
