@@ -32,12 +32,13 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<Request> {
 }
 
 /// Describes the network of a run.
-pub(super) fn network(network: &Network) -> Vec<String> {
+pub(super) fn network(dialect: Dialect, network: &Network) -> Vec<String> {
     let home = format!("{HOME_LABEL}={}", network.home_label);
     let run = format!("moat.run={}", network.run_label);
     let words = ["network", "create", "--label", &home, "--label", &run];
-    let words = words.iter().copied().chain([network.handle.as_str()]);
-    words.map(str::to_owned).collect()
+    let options = dialect.network_options();
+    let words = [&words, options, &[network.handle.as_str()]].concat();
+    words.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
