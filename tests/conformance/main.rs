@@ -251,7 +251,7 @@ mod apple_only_tests {
                     a_build_with_a_large_dockerfile a_builder_that_goes_away
                 }
                 faults {
-                    flaky_xpc removed_behind_back removed_and_said_in_two_ways
+                    flaky_xpc removed_behind_back removed_between_two_looks removed_and_said_in_two_ways
                     stop_timeout_but_stopped create_timeout_but_created create_that_already_exists
                     a_network_that_lets_go_late an_address_that_comes_late daemon_restart
                     answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
@@ -266,6 +266,12 @@ mod apple_only_tests {
     mod once {
         use super::{Runtime, on};
         on_apple! { apple_1_2 "1.2.2" faults { a_start_that_hangs } }
+    }
+    // They wait for a deadline, with the oldest dialect and the newest.
+    mod hangs {
+        use super::{Runtime, on};
+        on_apple! { apple_0_9 "0.9.0" faults { a_stop_that_hangs a_delete_that_hangs } }
+        on_apple! { apple_1_2 "1.2.2" faults { a_stop_that_hangs a_delete_that_hangs } }
     }
     in_version! { apple_0_9 "0.9.0" }
     in_version! { apple_0_10 "0.10.0" }
