@@ -201,7 +201,7 @@ pub(crate) fn a_start_that_hangs(moat: &Moat) {
     assert!(record["cleaned_at"].is_string());
 }
 
-/// A request that nobody answers is made again, once its deadline has passed.
+/// A request that nobody answers is made again by the next command, once its deadline has passed.
 pub(crate) fn a_delete_that_hangs(moat: &Moat) {
     moat.apple_fault(r#"{"match":["delete"],"count":1,"do":"hang"}"#);
     moat.sh("echo out; exit 3")
@@ -214,7 +214,9 @@ pub(crate) fn a_delete_that_hangs(moat: &Moat) {
     let ended = Instant::now();
     while !moat.record(&id)["cleaned_at"].is_string() {
         assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_secs(3));
+        // The next command looks again at what could not be removed.
+        moat.args(["list"]).any_stdout().any_stderr().success();
     }
 }
 
