@@ -54,7 +54,7 @@ Without -i the stdin of the workload is empty, and that of moat is left alone. W
 workload gets the bytes of the pipe or file on stdin, then end of file. If stdin is a terminal, \
 the workload has it until it ends: Ctrl-/ and then k stops the run, K kills it, and ? tells of that; \
 Ctrl-/ twice sends it, and before any other key it passes. If the terminal goes away, the run is \
-stopped. Terminals work on docker, not on bwrap yet.\n\
+stopped.\n\
 Give a secret as '-e NAME': its value is taken from the environment and appears on no command \
 line and in no record.",
     examples: &[

@@ -2,18 +2,23 @@
 //!
 //! No child outlives its deadline, and no thread waits for one: both pipes are read by `poll`.
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The most output that is kept of each stream, in bytes.
 const LIMIT: usize = 16 * 1024 * 1024;
 
 /// How often to ask whether to go on.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a command has to end itself once what it has started was asked to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
@@ -75,10 +80,35 @@ pub(super) fn stream(
     let result = read_lines(reader, deadline, going_on, on_line)
         .and_then(|()| wait_until(&mut child, deadline));
     if result.is_err() {
+        end(&mut child);
+    }
+    result
+}
+
+/// Kills it. What it has started is asked to end first: podman's client runs the steps of a build itself, and would
+/// leave the one that it is at, with its files.
+fn end(child: &mut Child) {
+    let asked = children(child.id());
+    for pid in &asked {
+        let _ = kill_process(*pid, Signal::TERM);
+    }
+    if asked.is_empty() || wait_until(child, Instant::now() + GRACE).is_err() {
         let _ = child.kill();
         let _ = child.wait();
     }
-    result
+}
+
+/// The processes that one has started; none where that cannot be known.
+fn children(pid: u32) -> Vec<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for task in tasks {
+        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        found.extend(pids.filter_map(Pid::from_raw));
+    }
+    found
 }
 
 /// Runs a command between two streams that we do not look at. `Some`: it failed, and said this.

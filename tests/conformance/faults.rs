@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::apple_only::ready;
-use crate::harness::{Moat, until};
+use crate::harness::{Moat, Running, until};
 
 /// Half a minute is more than any deadline of a question, and a loaded machine is slow.
 const SOON: Duration = Duration::from_secs(60);
@@ -40,9 +40,22 @@ pub(crate) fn removed_behind_back(moat: &Moat) {
     let id = ready(moat);
     let waiter = moat.args(["wait", &id]).spawn();
     moat.apple(&["delete", "--force", &id]);
+    assert_is_gone(moat, &id, waiter);
+}
+
+/// The same, and the answer is an empty list and no error.
+pub(crate) fn removed_between_two_looks(moat: &Moat) {
+    let id = ready(moat);
+    let waiter = moat.args(["wait", &id]).spawn();
+    moat.apple(&["__fake", "preset", "removed-behind-back", "after=0"]);
+    assert_is_gone(moat, &id, waiter);
+}
+
+#[track_caller]
+fn assert_is_gone(moat: &Moat, id: &str, waiter: Running) {
     let done = waiter.wait();
     assert!(done.took < SOON, "{done}");
-    let record = moat.record(&id);
+    let record = moat.record(id);
     assert_eq!(record["state"], "failed");
     // It was killed before it was removed: the client heard that, or did not.
     match record["reason"].as_str() {
@@ -55,7 +68,7 @@ pub(crate) fn removed_behind_back(moat: &Moat) {
             );
         }
     }
-    moat.args(["logs", &id])
+    moat.args(["logs", id])
         .any_stderr()
         .stdout("ready\n")
         .success();
@@ -186,6 +199,25 @@ pub(crate) fn a_start_that_hangs(moat: &Moat) {
     let record = moat.record(&moat.only_id());
     assert_eq!(record["reason"], "start-error", "{record:#}");
     assert!(record["cleaned_at"].is_string());
+}
+
+/// A request that nobody answers is made again by the next command, once its deadline has passed.
+pub(crate) fn a_delete_that_hangs(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["delete"],"count":1,"do":"hang"}"#);
+    moat.sh("echo out; exit 3")
+        .stdout("out\n")
+        .any_stderr()
+        .deadline(Duration::from_secs(120))
+        .status(3);
+    let id = moat.only_id();
+    assert_eq!(moat.record(&id)["reason"], "exited");
+    let ended = Instant::now();
+    while !moat.record(&id)["cleaned_at"].is_string() {
+        assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
+        std::thread::sleep(Duration::from_secs(3));
+        // The next command looks again at what could not be removed.
+        moat.args(["list"]).any_stdout().any_stderr().success();
+    }
 }
 
 pub(crate) fn a_delete_that_is_refused_at_first(moat: &Moat) {

@@ -119,7 +119,7 @@ scenarios! {
     }
     environment {
         variables_by_value variables_by_name a_newline_in_a_value the_last_of_a_name_counts
-        a_newline_in_a_value_of_any_name our_environment_stays_outside
+        a_newline_in_a_value_of_any_name names_that_the_engine_obeys our_environment_stays_outside
     }
     secrets {
         secrets_are_nowhere secrets_of_all_kinds_are_nowhere
@@ -196,8 +196,6 @@ mod not_on_apple {
         isolation { no_new_privileges }
         // No option takes a path with both ':' and ','.
         files { odd_paths }
-        // The stand-in obeys DOCKER_HOST, which Apple's client does not know.
-        environment { names_that_the_engine_obeys }
     }
 }
 
@@ -253,7 +251,7 @@ mod apple_only_tests {
                     a_build_with_a_large_dockerfile a_builder_that_goes_away
                 }
                 faults {
-                    flaky_xpc removed_behind_back removed_and_said_in_two_ways
+                    flaky_xpc removed_behind_back removed_between_two_looks removed_and_said_in_two_ways
                     stop_timeout_but_stopped create_timeout_but_created create_that_already_exists
                     a_network_that_lets_go_late an_address_that_comes_late daemon_restart
                     answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
@@ -268,6 +266,12 @@ mod apple_only_tests {
     mod once {
         use super::{Runtime, on};
         on_apple! { apple_1_2 "1.2.2" faults { a_start_that_hangs } }
+    }
+    // It waits for a deadline, with the oldest dialect and the newest.
+    mod hangs {
+        use super::{Runtime, on};
+        on_apple! { apple_0_9 "0.9.0" faults { a_delete_that_hangs } }
+        on_apple! { apple_1_2 "1.2.2" faults { a_delete_that_hangs } }
     }
     in_version! { apple_0_9 "0.9.0" }
     in_version! { apple_0_10 "0.10.0" }

@@ -7,16 +7,18 @@ use crate::support::through;
 
 const WAIT: &str = "echo ready; until [ -e /workspace/go ]; do sleep 0.05; done; exit 5";
 
-/// A place with a run on each runtime that is there, of docker, podman and bwrap; at least two.
+const APPLE: Runtime = Runtime::Apple("1.2.2");
+
+/// A place with a run on each runtime, of docker, podman, bwrap and apple.
 fn place() -> Option<(Moat, Vec<(Runtime, String)>)> {
-    let all = [Runtime::Docker, Runtime::Podman, Runtime::Bwrap];
+    let all = [Runtime::Docker, Runtime::Podman, Runtime::Bwrap, APPLE];
     for runtime in all {
         if let Err(why) = runtime.available() {
             skip(&format!("{}: {why}", runtime.name()));
             return None;
         }
     }
-    let moat = Moat::new();
+    let moat = Moat::new().runtime(APPLE);
     let start = |runtime: Runtime| {
         let mut call = moat.args(["run", "-q", "-b", "--runtime", runtime.name()]);
         if runtime.has_images() {
@@ -48,9 +50,9 @@ fn assert_ended(moat: &Moat, runs: &[(Runtime, String)]) {
         assert_eq!(record["runtime"], runtime.name());
         moat.args(["logs", id]).stdout("ready\n").success();
         until("it is clean", || moat.record(id)["cleaned_at"].is_string());
-        if runtime.has_images() {
-            assert_eq!(left(moat, *runtime), "");
-        }
+    }
+    for (runtime, _) in runs.iter().filter(|(runtime, _)| runtime.has_images()) {
+        assert_eq!(left(moat, *runtime), "");
     }
 }
 
@@ -67,7 +69,11 @@ fn each_run_keeps_its_own() {
         .any_stdout()
         .success()
         .json();
-    assert_eq!(status["active"].as_array().unwrap().len(), 3, "{status:#}");
+    assert_eq!(
+        status["active"].as_array().unwrap().len(),
+        runs.len(),
+        "{status:#}"
+    );
     for (runtime, id) in &runs {
         assert_eq!(of(id), runtime.name());
         if !runtime.has_images() {
@@ -89,54 +95,64 @@ fn each_run_keeps_its_own() {
     assert_ended(&moat, &runs);
 }
 
-/// Whether it is docker or podman that does not answer: all else works, and it is said.
-#[test]
-fn one_that_is_down_hides_nothing_of_the_others() {
+/// A run of another runtime than the one that does not answer, in which commands can run.
+fn another(runs: &[(Runtime, String)], down: Runtime) -> &(Runtime, String) {
+    let mut others = runs.iter().filter(|(runtime, _)| *runtime != down);
+    others.find(|(runtime, _)| runtime.has_images()).unwrap()
+}
+
+/// All else works, and it is said who does not answer.
+fn one_is_down(down: Runtime, words: &str) {
     let Some((moat, runs)) = place() else { return };
-    let (down, words) = (
-        moat.root().join("down"),
-        "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
-    );
-    let script = format!(
-        "[ ! -e '{}' ] || {{ echo '{words}' >&2; exit 1; }}\nexec docker \"$@\"\n",
-        down.display()
-    );
-    let moat = through(moat, "docker", &script);
-    std::fs::write(&down, "").unwrap();
+    let mark = moat.root().join("down");
+    let name = down.name();
+    let moat = match down {
+        APPLE => moat,
+        _ => {
+            let script = format!(
+                "[ ! -e '{}' ] || {{ echo '{words}' >&2; exit 1; }}\nexec {name} \"$@\"\n",
+                mark.display()
+            );
+            through(moat, name, &script)
+        }
+    };
+    let system = |state: &str| match down {
+        APPLE => drop(moat.apple(&["__fake", "system", state])),
+        _ if state == "stopped" => std::fs::write(&mark, "").unwrap(),
+        _ => std::fs::remove_file(&mark).unwrap(),
+    };
+    system("stopped");
     let listed = moat.args(["list", "--json"]).any_stdout().success().json();
-    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed:#}");
+    assert_eq!(listed.as_array().unwrap().len(), runs.len(), "{listed:#}");
     let status = moat
         .args(["status", "--json"])
         .any_stdout()
         .success()
         .json();
-    let works = |name: &str| {
-        let all = status["runtimes"].as_array().unwrap();
-        let found = all.iter().find(|runtime| runtime["runtime"] == name);
-        found.unwrap()["version"].is_string()
-    };
-    assert!(
-        !works("docker") && works("podman") && works("bwrap"),
-        "{status:#}"
-    );
+    let all = status["runtimes"].as_array().unwrap();
+    for (runtime, _) in &runs {
+        let found = all.iter().find(|one| one["runtime"] == runtime.name());
+        let works = found.is_some_and(|one| one["version"].is_string());
+        assert_eq!(works, *runtime != down, "{}: {status:#}", runtime.name());
+    }
     let found = moat
         .args(["clean", "--dry-run", "--json"])
         .any_stdout()
         .success()
         .json();
     let unknown = found["unknown"].to_string();
-    assert!(
-        unknown.contains("docker") && !unknown.contains("podman"),
-        "{found:#}"
-    );
-    let (_, podmans) = &runs[1];
-    moat.args(["exec", podmans, "--", "echo", "inside"])
+    for (runtime, _) in &runs {
+        let said = unknown.contains(runtime.name());
+        assert_eq!(said, *runtime == down, "{}: {found:#}", runtime.name());
+    }
+    let (other, id) = another(&runs, down);
+    moat.args(["exec", id, "--", "echo", "inside"])
         .stdout("inside\n")
         .success();
     // What is nobody's is found where it can be looked for.
-    let stray = format!("moat-test-stray-{}", std::process::id());
+    let stray = format!("moat-test-stray-{name}-{}", std::process::id());
     let home = format!("moat.home={}", moat.label());
-    let made = Runtime::Podman
+    let made = other
         .client()
         .args(["create", "--name", &stray, "--label", &home])
         .args(["--label", "moat.run=run_00000000dead", IMAGE, "true"])
@@ -152,7 +168,24 @@ fn one_that_is_down_hides_nothing_of_the_others() {
         serde_json::json!([stray]),
         "{cleaned:#}"
     );
-    std::fs::remove_file(down).unwrap();
+    system("running");
     moat.write("go", "");
     assert_ended(&moat, &runs);
+}
+
+#[test]
+fn docker_that_is_down_hides_nothing_of_the_others() {
+    let words = "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?";
+    one_is_down(Runtime::Docker, words);
+}
+
+#[test]
+fn podman_that_is_down_hides_nothing_of_the_others() {
+    let words = "Cannot connect to Podman. Please verify your connection to the Linux system";
+    one_is_down(Runtime::Podman, words);
+}
+
+#[test]
+fn apple_that_is_down_hides_nothing_of_the_others() {
+    one_is_down(APPLE, "");
 }

@@ -3,12 +3,11 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::harness::until_some;
-use crate::place::{Place, docker, docker_may_fail, inspect};
+use crate::harness::{Runtime, until_some};
+use crate::place::Place;
 
-#[test]
-fn ports_are_published_on_the_loopback_alone() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn ports_are_published_on_the_loopback_alone(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     // A port that is free now; nobody else here asks for a fixed one.
@@ -42,7 +41,7 @@ fn ports_are_published_on_the_loopback_alone() {
     assert_eq!(listed[0]["ports"], record["ports"]);
     let table = place.args(["list"]).any_stdout().success().stdout_text();
     assert!(table.contains(&port("web").to_string()), "{table}");
-    let bindings = inspect(&id)["NetworkSettings"]["Ports"].clone();
+    let bindings = place.inspect_container(&id)["NetworkSettings"]["Ports"].clone();
     for inside in ["8000/tcp", "9000/tcp"] {
         let addresses = bindings[inside].as_array().expect("published");
         assert!(!addresses.is_empty());
@@ -68,9 +67,8 @@ fn get(port: u16) -> Option<String> {
 }
 
 /// Without an answer from the workload, and in the foreground: the run still starts.
-#[test]
-fn a_run_with_ports_that_ends_at_once() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_run_with_ports_that_ends_at_once(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nports: {web: 8000}\n");
@@ -78,9 +76,8 @@ fn a_run_with_ports_that_ends_at_once() {
 }
 
 /// A port that somebody else has is an error that names it, and nothing stays.
-#[test]
-fn a_port_that_is_taken() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_port_that_is_taken(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -99,9 +96,8 @@ fn a_port_that_is_taken() {
     );
 }
 
-#[test]
-fn limits_are_set() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn limits_are_set(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(
@@ -113,7 +109,7 @@ fn limits_are_set() {
                   until [ -e /workspace/go ]; do sleep 0.05; done";
     let id = place.go(&["-q", "-b"], script).any_stdout().success();
     let id = id.stdout_text().trim().to_owned();
-    let host = inspect(&id)["HostConfig"].clone();
+    let host = place.inspect_container(&id)["HostConfig"].clone();
     assert_eq!(host["Memory"], 64 << 20);
     assert_eq!(host["MemorySwap"], 64 << 20);
     assert_eq!(host["NanoCpus"], 500_000_000);
@@ -131,7 +127,7 @@ fn limits_are_set() {
         .any_stdout()
         .success();
     let id = id.stdout_text().trim().to_owned();
-    let host = inspect(&id)["HostConfig"].clone();
+    let host = place.inspect_container(&id)["HostConfig"].clone();
     assert_eq!(
         (&host["Memory"], &host["NanoCpus"]),
         (&(32 << 20).into(), &1_000_000_000.into())
@@ -140,9 +136,8 @@ fn limits_are_set() {
     place.args(["wait", &id]).success();
 }
 
-#[test]
-fn volumes_outlive_runs() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn volumes_outlive_runs(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     std::os::unix::fs::chown(place.workspace(), Some(1234), Some(1235)).expect("root");
@@ -205,19 +200,18 @@ fn volumes_outlive_runs() {
         .args(["volumes", "rm", "-f", "shop/db", "shop/none"])
         .stderr_contains("no such volume: 'shop/none'")
         .status(1);
-    assert!(docker_may_fail(&["volume", "inspect", &handle]).is_ok());
+    assert!(place.try_engine(&["volume", "inspect", &handle]).is_ok());
     place
         .args(["volumes", "rm", "-f", "shop/db", "shop/cache"])
         .stdout("shop/db\nshop/cache\n")
         .success();
-    assert!(docker_may_fail(&["volume", "inspect", &handle]).is_err() && !bind.exists());
+    assert!(place.try_engine(&["volume", "inspect", &handle]).is_err() && !bind.exists());
     place.args(["volumes", "--json"]).stdout("[]\n").success();
 }
 
 /// What a workload makes of the root of its volume is not undone by the next run.
-#[test]
-fn the_root_of_a_volume_stays_as_it_was_left() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn the_root_of_a_volume_stays_as_it_was_left(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(
@@ -239,9 +233,8 @@ fn the_root_of_a_volume_stays_as_it_was_left() {
 }
 
 /// What cannot be asked is said, and what a run has mounted is not removed.
-#[test]
-fn volumes_in_use_and_volumes_unknown() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn volumes_in_use_and_volumes_unknown(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(
@@ -287,9 +280,8 @@ fn volumes_in_use_and_volumes_unknown() {
 }
 
 /// Two projects whose names and volumes read the same with a dash between them do not share one.
-#[test]
-fn volumes_of_projects_are_apart() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn volumes_of_projects_are_apart(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     let run = |project: &str, volume: &str, script: &str, expected: &str| {
@@ -311,9 +303,8 @@ fn volumes_of_projects_are_apart() {
 }
 
 /// What the image has at /workspace is no part of a copy of the directory.
-#[test]
-fn a_copy_is_of_the_directory_alone() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_copy_is_of_the_directory_alone(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     for mode in ["bind", "volume"] {
@@ -325,30 +316,28 @@ fn a_copy_is_of_the_directory_alone() {
 }
 
 /// The anonymous volume of a workspace that is a copy goes with the run.
-#[test]
-fn the_volume_of_a_workspace_goes_with_the_run() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn the_volume_of_a_workspace_goes_with_the_run(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nworkspace: {mode: volume}\n");
     let script = "touch made; until [ -e /tmp/go ]; do sleep 0.05; done";
     let id = place.go(&["-q", "-b"], script).any_stdout().success();
     let id = id.stdout_text().trim().to_owned();
-    let mounts = inspect(&id)["Mounts"].clone();
+    let mounts = place.inspect_container(&id)["Mounts"].clone();
     let volume = mounts[0]["Name"].as_str().expect("a volume").to_owned();
     assert_eq!(mounts[0]["Destination"], "/workspace");
-    docker(&["exec", &id, "touch", "/tmp/go"]);
+    place.engine(&["exec", &id, "touch", "/tmp/go"]);
     place.args(["wait", &id]).success();
     assert!(
-        docker_may_fail(&["volume", "inspect", &volume]).is_err(),
+        place.try_engine(&["volume", "inspect", &volume]).is_err(),
         "it is left"
     );
 }
 
 /// A kept container, and what was in its copy of the workspace.
-#[test]
-fn a_kept_container_with_a_copy() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_kept_container_with_a_copy(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nworkspace: {mode: volume}\nhooks: {pre_run: echo hook}\n");
@@ -357,8 +346,8 @@ fn a_kept_container_with_a_copy() {
         .stdout("hook\n")
         .status(3);
     let id = place.only_id();
-    assert_eq!(inspect(&id)["State"]["ExitCode"], 3);
-    let volume = inspect(&id)["Mounts"][0]["Name"]
+    assert_eq!(place.inspect_container(&id)["State"]["ExitCode"], 3);
+    let volume = place.inspect_container(&id)["Mounts"][0]["Name"]
         .as_str()
         .expect("a volume")
         .to_owned();
@@ -370,6 +359,6 @@ fn a_kept_container_with_a_copy() {
         ["container", "inspect", &id],
         ["volume", "inspect", &volume],
     ] {
-        assert!(docker_may_fail(&gone).is_err(), "{gone:?}");
+        assert!(place.try_engine(&gone).is_err(), "{gone:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Moat, Runtime, skip, until_some};
-use crate::place::{Place, docker, docker_may_fail, has_no_network};
+use crate::place::{Place, has_no_network};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -164,7 +164,9 @@ fn example(place: &Place, name: &str) {
 
 #[test]
 fn the_tools_run() {
-    let Some(place) = Place::debian() else { return };
+    let Some(place) = Place::debian(Runtime::Docker) else {
+        return;
+    };
     example(&place, "tools");
     let call = place.args(["run", "-q"]).any_stdout().any_stderr();
     let done = call.deadline(std::time::Duration::from_secs(300)).run();
@@ -181,7 +183,7 @@ fn the_tools_run() {
 
 #[test]
 fn the_isolated_one_runs() {
-    let Some(place) = Place::busybox() else {
+    let Some(place) = Place::busybox(Runtime::Docker) else {
         return;
     };
     example(&place, "isolated");
@@ -222,12 +224,16 @@ fn the_isolated_one_runs() {
         .args(["volumes", "rm", "-f", "isolated-example/state"])
         .any_stdout()
         .success();
-    assert!(!docker(&["volume", "ls", "-q"]).contains(&place.label()));
+    assert!(
+        !place
+            .engine(&["volume", "ls", "-q"])
+            .contains(&place.label())
+    );
 }
 
 #[test]
 fn the_one_with_secrets_runs() {
-    let Some(place) = Place::busybox() else {
+    let Some(place) = Place::busybox(Runtime::Docker) else {
         return;
     };
     example(&place, "secrets");
@@ -249,8 +255,9 @@ fn the_one_with_services_runs() {
     };
     let images = ["servers:1", "postgres:15", "redis:7"];
     for image in images.map(|name| format!("moat-test/{name}")) {
-        if let Err(why) = docker_may_fail(&["image", "inspect", &image]) {
-            return skip(&format!("no image {image} (tests/setup images): {why}"));
+        let found = moat.client().args(["image", "inspect", &image]).output();
+        if !found.expect("the client").status.success() {
+            return skip(&format!("no image {image} (tests/setup images)"));
         }
     }
     let example = repository().join("examples/services");

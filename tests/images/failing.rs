@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use crate::harness::Running;
+use crate::harness::{Running, Runtime};
 use crate::place::Place;
 
-#[test]
-fn a_failing_step_is_shown_with_its_last_lines() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_failing_step_is_shown_with_its_last_lines(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(
@@ -28,7 +27,11 @@ fn a_failing_step_is_shown_with_its_last_lines() {
         step.ends_with("RUN sh -e /usr/local/share/moat/hooks/post_build.sh"),
         "{step}"
     );
-    for shown in ["line 30", "line 50", "returned a non-zero code: 3"] {
+    let code = match runtime.is_podman() {
+        true => "exit status 3",
+        false => "returned a non-zero code: 3",
+    };
+    for shown in ["line 30", "line 50", code] {
         assert!(said.contains(shown), "{shown} in {said}");
     }
     assert!(!said.contains("line 15\n"), "the last thirty alone: {said}");
@@ -59,9 +62,8 @@ fn a_failing_step_is_shown_with_its_last_lines() {
     place.args(["wait", &id]).status(125);
 }
 
-#[test]
-fn a_base_without_apt_is_said() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_base_without_apt_is_said(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\ndependencies: [jq]\n");
@@ -73,9 +75,8 @@ fn a_base_without_apt_is_said() {
     place.assert_no_traces();
 }
 
-#[test]
-fn a_base_that_does_not_exist_is_said() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_base_that_does_not_exist_is_said(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     for hooks in ["", "hooks: {post_build: 'true'}\n"] {
@@ -88,9 +89,8 @@ fn a_base_that_does_not_exist_is_said() {
     place.assert_no_traces();
 }
 
-#[test]
-fn in_the_background_the_failure_is_the_clients() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn in_the_background_the_failure_is_the_clients(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo no; exit 4'}\n");
@@ -103,9 +103,8 @@ fn in_the_background_the_failure_is_the_clients() {
 }
 
 /// Plain lines on stderr without a terminal; with -q and --json nothing; stdout is the workload's.
-#[test]
-fn the_output_of_a_build() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn the_output_of_a_build(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     let hook = |word: &str| {
@@ -147,9 +146,8 @@ fn the_output_of_a_build() {
 }
 
 /// An error is one line of JSON, also where it has many lines.
-#[test]
-fn a_failure_as_json() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_failure_as_json(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo no; exit 4'}\n");
@@ -163,9 +161,8 @@ fn a_failure_as_json() {
 }
 
 /// On a terminal a build is one line that changes, and goes before the workload speaks.
-#[test]
-fn on_a_terminal_a_build_is_one_line() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn on_a_terminal_a_build_is_one_line(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo one; echo two'}\n");

@@ -1,5 +1,8 @@
-//! Images that moat builds, built for real: what is in them, when they are built and when not, who
-//! builds for whom, and that a build which fails or is stopped leaves nothing.
+//! Images that moat builds, built for real (on apple by its stand-in): what is in them, when they are built and
+//! when not, who builds for whom, and that a build which fails or is stopped leaves nothing.
+//!
+//! A failure is named after both, e.g. `podman::twenty_first_runs_build_once`; what one engine is enough for is in
+//! its own module.
 //!
 //! No registry answers here, so builds begin with `moat-test/busybox:1` or `moat-test/debian:12`, each
 //! test with a tag and a label of its own on top: so no test finds another one's builder cache, and
@@ -18,3 +21,93 @@ mod project;
 mod runtimes;
 mod secrets;
 mod sharing;
+
+use harness::Runtime;
+
+macro_rules! tests_on {
+    ($module:ident $runtime:expr; $($theme:ident { $($name:ident)* })*) => {
+        mod $module {
+            use super::Runtime;
+            $($(
+                #[test]
+                fn $name() {
+                    crate::$theme::$name($runtime);
+                }
+            )*)*
+        }
+    };
+}
+
+/// The engines that are here for real.
+macro_rules! on_engines {
+    ($($list:tt)*) => {
+        tests_on! { docker Runtime::Docker; $($list)* }
+        tests_on! { podman Runtime::Podman; $($list)* }
+    };
+}
+
+/// These, and apple in its newest version alone, as nothing in it depends on the version.
+macro_rules! everywhere {
+    ($($list:tt)*) => {
+        on_engines! { $($list)* }
+        tests_on! { apple_1_2 Runtime::Apple("1.2.2"); $($list)* }
+    };
+}
+
+everywhere! {
+    container { a_copy_is_of_the_directory_alone }
+    failing { a_base_that_does_not_exist_is_said a_failure_as_json }
+    owner { files_are_the_workspace_owners a_copy_is_the_users a_hook_before_the_command_is_the_users }
+    project { rebuild_builds_anew a_base_image_alone_is_used_as_it_is }
+    runtimes { another_base_gets_a_copy }
+    secrets { nothing_is_built_without_its_secrets }
+    sharing { a_killed_builder_is_replaced a_client_killed_during_a_build_changes_nothing }
+}
+
+/// In these apple differs in nothing but that its builder is docker's, in the stand-in; and it has no volumes.
+mod with_their_builders {
+    use super::Runtime;
+    on_engines! {
+        container {
+            a_run_with_ports_that_ends_at_once a_port_that_is_taken
+            ports_are_published_on_the_loopback_alone volumes_outlive_runs
+            the_root_of_a_volume_stays_as_it_was_left volumes_of_projects_are_apart
+        }
+        failing {
+            a_failing_step_is_shown_with_its_last_lines a_base_without_apt_is_said
+            in_the_background_the_failure_is_the_clients the_output_of_a_build
+            on_a_terminal_a_build_is_one_line
+        }
+        owner {
+            without_a_build_too users_of_the_base_do_not_get_in_the_way root_stays_root
+            another_owner_gets_another_image excluded_directories_are_the_users
+            directories_around_mounts_are_the_owners places_to_mount_on_are_the_owners
+        }
+        project {
+            every_input_counts the_build_is_kept_with_its_run
+            the_entry_point_of_the_base_does_not_get_in_the_way
+        }
+        runtimes {
+            the_first_runtime_is_the_base a_runtime_that_does_not_work_on_the_base_fails_the_build
+            versions_are_those_of_the_registry
+        }
+        secrets { no_secret_is_in_an_image }
+        sharing {
+            twenty_first_runs_build_once a_builder_killed_in_mid_build_leaves_nothing stop_during_a_build
+            kill_during_a_build stop_while_waiting_for_another_build interrupting_a_build
+            a_failure_is_shared_by_those_who_wait
+        }
+    }
+}
+
+/// Limits as docker shows them; where it keeps a copy of the workspace; packages, whose steps are the same
+/// everywhere.
+mod on_docker {
+    use super::Runtime;
+    tests_on! { docker Runtime::Docker;
+        container {
+            limits_are_set volumes_in_use_and_volumes_unknown the_volume_of_a_workspace_goes_with_the_run a_kept_container_with_a_copy
+        }
+        project { tools_of_all_kinds_and_hooks }
+    }
+}

@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::{MetadataExt, chown};
 
+use crate::harness::Runtime;
 use crate::place::Place;
 
 const OWNED: &str = "id -u; id -g; whoami; echo $HOME; cat ~/from-the-hook; echo more >>~/from-the-hook; \
     mkdir made made/deep; echo x >made/deep/file; stat -c '%U %u:%g' ~";
 
-#[test]
-fn files_are_the_workspace_owners() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn files_are_the_workspace_owners(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     chown(place.workspace(), Some(1234), Some(1235)).expect("root");
@@ -29,9 +29,8 @@ fn files_are_the_workspace_owners() {
         .success();
 }
 
-#[test]
-fn without_a_build_too() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn without_a_build_too(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     chown(place.workspace(), Some(1234), Some(1235)).expect("root");
@@ -48,9 +47,8 @@ fn without_a_build_too() {
 }
 
 /// A user of the base image with the same number, or the name `moat`, is no obstacle.
-#[test]
-fn users_of_the_base_do_not_get_in_the_way() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn users_of_the_base_do_not_get_in_the_way(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     let base = place.image(
@@ -73,9 +71,8 @@ fn users_of_the_base_do_not_get_in_the_way() {
 }
 
 /// Root's workspace is root's, with the home that the image has for it.
-#[test]
-fn root_stays_root() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn root_stays_root(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo hook >~/here'}\n");
@@ -86,9 +83,8 @@ fn root_stays_root() {
 }
 
 /// The image's tag knows the owner: nobody gets an image made for somebody else.
-#[test]
-fn another_owner_gets_another_image() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn another_owner_gets_another_image(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'id -u >/tmp/who'}\n");
@@ -103,9 +99,8 @@ fn another_owner_gets_another_image() {
 }
 
 /// A copy of the workspace is the user's to work on, and keeps whose the files are.
-#[test]
-fn a_copy_is_the_users() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_copy_is_the_users(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nworkspace: {mode: volume}\nhooks: {post_build: 'true'}\n");
@@ -135,9 +130,8 @@ fn a_copy_is_the_users() {
 }
 
 /// What is excluded from a mount is the user's own, too, and made as the source's owner.
-#[test]
-fn excluded_directories_are_the_users() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn excluded_directories_are_the_users(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     chown(place.workspace(), Some(1234), Some(1235)).expect("root");
@@ -165,9 +159,8 @@ fn excluded_directories_are_the_users() {
 }
 
 /// A hook before the command is the user's, in the workspace, whatever the image puts in front of it.
-#[test]
-fn a_hook_before_the_command_is_the_users() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_hook_before_the_command_is_the_users(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     chown(place.workspace(), Some(1234), Some(1235)).expect("root");
@@ -188,9 +181,8 @@ fn a_hook_before_the_command_is_the_users() {
 }
 
 /// What is mounted below the workspace needs a place there: it is the owner's, and not root's.
-#[test]
-fn places_to_mount_on_are_the_owners() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn places_to_mount_on_are_the_owners(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     chown(place.workspace(), Some(1234), Some(1235)).expect("root");
@@ -240,9 +232,8 @@ fn places_to_mount_on_are_the_owners() {
 }
 
 /// So are the directories between the home, or a copy of the workspace, and what is mounted in it.
-#[test]
-fn directories_around_mounts_are_the_owners() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn directories_around_mounts_are_the_owners(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     chown(place.workspace(), Some(1234), Some(1235)).expect("root");

@@ -1,11 +1,11 @@
-//! A place with docker whose images can be told from all others, and go with it.
+//! A place with an engine whose images can be told from all others, and go with it.
 
 use std::fs;
 use std::io::Write;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -22,36 +22,38 @@ pub(crate) struct Place {
 
 impl Place {
     /// With busybox to build on: for what needs no packages. `None`: skipped, loudly.
-    pub(crate) fn busybox() -> Option<Place> {
-        Place::on(IMAGE)
+    pub(crate) fn busybox(runtime: Runtime) -> Option<Place> {
+        Place::on(runtime, IMAGE)
     }
 
     /// With Debian to build on.
-    pub(crate) fn debian() -> Option<Place> {
-        Place::on(DEBIAN)
+    pub(crate) fn debian(runtime: Runtime) -> Option<Place> {
+        Place::on(runtime, DEBIAN)
     }
 
-    fn on(image: &str) -> Option<Place> {
-        let moat = Moat::on(Runtime::Docker)?;
-        if docker_may_fail(&["image", "inspect", image]).is_err() {
-            skip(&format!("no image {image} (tests/setup images)"));
-            return None;
-        }
+    fn on(runtime: Runtime, image: &str) -> Option<Place> {
+        let moat = Moat::on(runtime)?;
         let mark = moat.root().file_name()?.to_str()?.to_owned();
         let images = Images {
+            runtime,
             mark,
             home_label: moat.label(),
         };
-        image_from(
-            &images.base(),
-            &format!("FROM {image}\nLABEL moat-test.place={}\n", images.mark),
-        );
-        let bin = moat.root().join("bin");
-        count_calls(&bin, &moat.root().join("calls"));
-        Some(Place {
-            moat: moat.path_prepend(bin),
-            images,
-        })
+        if images.client(&["image", "inspect", image]).is_err() {
+            skip(&format!("no image {image} (tests/setup images, podman)"));
+            return None;
+        }
+        images.make(&images.base(), &format!("FROM {image}\n"));
+        // The stand-in for apple notes its calls itself.
+        let moat = match moat.is_on_apple() {
+            true => moat,
+            false => {
+                let bin = moat.root().join("bin");
+                count_calls(&bin, runtime.name(), &moat.root().join("calls"));
+                moat.path_prepend(bin)
+            }
+        };
+        Some(Place { moat, images })
     }
 
     /// The image that builds begin with.
@@ -62,8 +64,7 @@ impl Place {
     /// Another image that goes with this place.
     pub(crate) fn image(&self, name: &str, dockerfile: &str) -> String {
         let tag = format!("moat-test/{name}-{}:1", self.images.mark);
-        let label = format!("{}LABEL moat-test.place={}\n", dockerfile, self.images.mark);
-        image_from(&tag, &label);
+        self.images.make(&tag, dockerfile);
         tag
     }
 
@@ -90,11 +91,42 @@ impl Place {
         self.go(&["--quiet"], script)
     }
 
-    /// How often docker was called with this word so far.
+    /// How often the client was called with this word so far.
     pub(crate) fn calls(&self, word: &str) -> usize {
-        let calls = fs::read_to_string(self.root().join("calls")).unwrap_or_default();
+        let calls = self.all_calls();
         let is_it = |line: &&str| line.split(' ').next() == Some(word);
         calls.lines().filter(is_it).count()
+    }
+
+    /// What the client was called with, a call on a line.
+    pub(crate) fn all_calls(&self) -> String {
+        if self.is_on_apple() {
+            return self.apple_calls().join("\n");
+        }
+        fs::read_to_string(self.root().join("calls")).unwrap_or_default()
+    }
+
+    /// What the engine's own command line prints, or why it does not succeed. On apple that is docker's: it
+    /// keeps the images of the stand-in.
+    pub(crate) fn try_engine(&self, args: &[&str]) -> Result<String, String> {
+        self.images.client(args)
+    }
+
+    /// What the engine's own command line prints; it must succeed.
+    #[track_caller]
+    pub(crate) fn engine(&self, args: &[&str]) -> String {
+        match self.try_engine(args) {
+            Ok(text) => text,
+            Err(text) => panic!("{args:?}: {text}"),
+        }
+    }
+
+    /// What the engine knows of a container.
+    #[track_caller]
+    pub(crate) fn inspect_container(&self, id: &str) -> Value {
+        let all = self.engine(&["inspect", id]);
+        let all: Value = serde_json::from_str(&all).expect("JSON");
+        all[0].clone()
     }
 
     /// How many images were built, or begun.
@@ -102,17 +134,23 @@ impl Place {
         self.calls("build")
     }
 
-    /// The images that moat has built for this place.
+    /// The images that moat has built for this place, without what podman keeps of steps.
     pub(crate) fn built(&self) -> Vec<String> {
         let filter = format!("label=moat.home={}", self.label());
-        let listed = docker(&["image", "ls", "--quiet", "--filter", &filter]);
+        let tagged = ["--filter", "dangling=false"];
+        let list = [
+            &["image", "ls", "--quiet", "--filter", &filter],
+            &tagged[..],
+        ]
+        .concat();
+        let listed = self.engine(&list);
         listed.lines().map(str::to_owned).collect()
     }
 
     /// The containers of builds and runs on images of this place.
     pub(crate) fn all_containers(&self) -> Vec<String> {
         let filter = format!("label=moat-test.place={}", self.images.mark);
-        let listed = docker(&["ps", "--all", "--quiet", "--filter", &filter]);
+        let listed = self.engine(&["ps", "--all", "--quiet", "--filter", &filter]);
         listed.lines().map(str::to_owned).collect()
     }
 
@@ -157,6 +195,7 @@ impl Deref for Place {
 /// Removes, when dropped, all images that carry the label of the place: those begun with its base
 /// inherit it; and its volumes. Dropped after the place itself, whose containers are gone by then.
 struct Images {
+    runtime: Runtime,
     mark: String,
     home_label: String,
 }
@@ -165,23 +204,70 @@ impl Images {
     fn base(&self) -> String {
         format!("moat-test/base-{}:1", self.mark)
     }
+
+    fn client(&self, args: &[&str]) -> Result<String, String> {
+        let done = self.runtime.client().args(args).output();
+        let done = done.expect("the client");
+        match done.status.success() {
+            true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+        }
+    }
+
+    /// Makes an image that goes with the place.
+    fn make(&self, tag: &str, dockerfile: &str) {
+        let mut client = self.runtime.client();
+        client.args(["build", "--quiet", "--tag", tag]);
+        if self.runtime.is_podman() {
+            // It would raise them over what the tests may have.
+            client.args([
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1000:1000",
+            ]);
+        }
+        let mut build = client
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the client");
+        let mut stdin = build.stdin.take().expect("its input");
+        let text = format!("{dockerfile}LABEL moat-test.place={}\n", self.mark);
+        stdin.write_all(text.as_bytes()).expect("it reads");
+        drop(stdin);
+        let done = build.wait_with_output().expect("its end");
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{dockerfile}: {stderr}");
+    }
 }
 
 impl Drop for Images {
     fn drop(&mut self) {
         let home = format!("label=moat.home={}", self.home_label);
-        for volume in docker(&["volume", "ls", "--quiet", "--filter", &home]).lines() {
-            let _ = docker_may_fail(&["volume", "rm", "--force", volume]);
+        let list = |args: &[&str]| -> Vec<String> {
+            let listed = self.client(args).unwrap_or_default();
+            listed.lines().map(str::to_owned).collect()
+        };
+        for volume in list(&["volume", "ls", "--quiet", "--filter", &home]) {
+            let _ = self.client(&["volume", "rm", "--force", &volume]);
         }
         let label = format!("label=moat-test.place={}", self.mark);
         // Those on which others are built go once these are gone.
         for _ in 0..10 {
-            let listed = docker(&["image", "ls", "--all", "--quiet", "--filter", &label]);
-            let ids: Vec<&str> = listed.lines().collect();
+            let ids = list(&["image", "ls", "--all", "--quiet", "--filter", &label]);
             if ids.is_empty() {
                 return;
             }
-            let _ = docker_may_fail(&[&["rmi", "--force"], &ids[..]].concat());
+            let ids = ids.iter().map(String::as_str);
+            let _ = self.client(
+                &["rmi", "--force"]
+                    .into_iter()
+                    .chain(ids)
+                    .collect::<Vec<_>>(),
+            );
         }
         eprintln!("images of {} could not be removed", self.mark);
     }
@@ -211,19 +297,19 @@ pub(crate) fn has_no_network(done: &Done) -> bool {
     }
 }
 
-/// A stand-in for docker that notes its calls, and is docker in all else.
-fn count_calls(bin: &Path, calls: &Path) {
+/// A stand-in for the client that notes its calls, and is the client in all else.
+fn count_calls(bin: &Path, client: &str, calls: &Path) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let real = std::env::split_paths(&path)
-        .map(|dir| dir.join("docker"))
+        .map(|dir| dir.join(client))
         .find(|path| path.is_file())
-        .expect("docker is there");
+        .expect("the client is there");
     let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$*\" >>'{}'\nexec '{}' \"$@\"\n",
+        "#!/bin/sh\nwords=\"$*\"\nprintf '%s\\n' \"${{words#--log-level error }}\" >>'{}'\nexec '{}' \"$@\"\n",
         calls.display(),
         real.display()
     );
-    program(bin, "docker", &script);
+    program(bin, client, &script);
 }
 
 /// Writes a program.
@@ -232,44 +318,4 @@ pub(crate) fn program(bin: &Path, name: &str, script: &str) {
     let path = bin.join(name);
     fs::write(&path, script).expect("a program");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
-}
-
-fn image_from(tag: &str, dockerfile: &str) {
-    let mut build = Command::new("docker")
-        .args(["build", "--quiet", "--tag", tag, "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("docker");
-    let mut stdin = build.stdin.take().expect("its input");
-    stdin.write_all(dockerfile.as_bytes()).expect("it reads");
-    drop(stdin);
-    let done = build.wait_with_output().expect("docker ends");
-    let stderr = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{dockerfile}: {stderr}");
-}
-
-/// What docker prints; it must succeed.
-#[track_caller]
-pub(crate) fn docker(args: &[&str]) -> String {
-    match docker_may_fail(args) {
-        Ok(text) => text,
-        Err(text) => panic!("docker {args:?}: {text}"),
-    }
-}
-
-pub(crate) fn docker_may_fail(args: &[&str]) -> Result<String, String> {
-    let done = Command::new("docker").args(args).output().expect("docker");
-    match done.status.success() {
-        true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
-        false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
-    }
-}
-
-/// What docker knows of a container.
-#[track_caller]
-pub(crate) fn inspect(id: &str) -> Value {
-    let all: Value = serde_json::from_str(&docker(&["inspect", id])).expect("JSON");
-    all[0].clone()
 }

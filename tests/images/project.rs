@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::place::{Place, docker, has_no_network};
+use crate::harness::Runtime;
+use crate::place::{Place, has_no_network};
 
 /// Packages come over the network.
 const LONG: Duration = Duration::from_secs(400);
@@ -25,9 +26,10 @@ command: [sh, -c, "cat /etc/made-by-root ~/made-by-user; echo '{\"a\": 7}' | jq 
 "#;
 
 /// Packages of apt, npm and pip, and three hooks: built once, and run.
-#[test]
-fn tools_of_all_kinds_and_hooks() {
-    let Some(place) = Place::debian() else { return };
+pub(crate) fn tools_of_all_kinds_and_hooks(runtime: Runtime) {
+    let Some(place) = Place::debian(runtime) else {
+        return;
+    };
     place.moat_yaml(EVERYTHING);
     std::os::unix::fs::chown(place.workspace(), Some(1234), Some(1235)).expect("root");
     let expected = "pre_run in /workspace\n0\n/usr/bin/jq\n1234\n/workspace\n7\n";
@@ -95,9 +97,10 @@ const CA_1: &str = "-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----
 const CA_2: &str = "-----BEGIN CERTIFICATE-----\ndHdv\n-----END CERTIFICATE-----\n";
 
 /// Whichever input changes, another image is built; and with the old input the old one is used again.
-#[test]
-fn every_input_counts() {
-    let Some(place) = Place::debian() else { return };
+pub(crate) fn every_input_counts(runtime: Runtime) {
+    let Some(place) = Place::debian(runtime) else {
+        return;
+    };
     // The tools that packages are installed with, without a network and in no time.
     let fake = "#!/bin/sh\nexit 0\n";
     let base = place.image(
@@ -182,9 +185,8 @@ fn every_input_counts() {
     assert_eq!(place.builds(), builds);
 }
 
-#[test]
-fn rebuild_builds_anew() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn rebuild_builds_anew(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(
@@ -212,9 +214,8 @@ fn rebuild_builds_anew() {
 }
 
 /// Where nothing has to be built, nothing is.
-#[test]
-fn a_base_image_alone_is_used_as_it_is() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_base_image_alone_is_used_as_it_is(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\ncommand: [echo, from the file]\n");
@@ -238,9 +239,8 @@ fn a_base_image_alone_is_used_as_it_is() {
 }
 
 /// What the build was made of is with the run that made it, and nowhere else.
-#[test]
-fn the_build_is_kept_with_its_run() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn the_build_is_kept_with_its_run(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml("base_image: BASE\nhooks: {post_build: echo from the hook}\n");
@@ -262,7 +262,7 @@ fn the_build_is_kept_with_its_run() {
     for name in ["Dockerfile", "build.log"] {
         assert!(!place.run_dir(&other).join(name).exists());
     }
-    let labels = docker(&[
+    let labels = place.engine(&[
         "image",
         "inspect",
         "--format",
@@ -278,9 +278,8 @@ fn the_build_is_kept_with_its_run() {
 }
 
 /// Whatever the base image says of its own start, the command of the run is what runs.
-#[test]
-fn the_entry_point_of_the_base_does_not_get_in_the_way() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn the_entry_point_of_the_base_does_not_get_in_the_way(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     let base = place.image(

@@ -1,6 +1,7 @@
 //! Runtimes out of their own images, for real: as the base, and copied onto another one. Small images
 //! stand for the official ones, through the registry of the test's own home.
 
+use crate::harness::Runtime;
 use crate::place::Place;
 
 fn registry(place: &Place) {
@@ -31,9 +32,8 @@ const SHOW: &str =
 const PATHS: &str =
     "/usr/local/tool/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-#[test]
-fn the_first_runtime_is_the_base() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn the_first_runtime_is_the_base(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     registry(&place);
@@ -46,9 +46,8 @@ fn the_first_runtime_is_the_base() {
         .success();
 }
 
-#[test]
-fn another_base_gets_a_copy() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn another_base_gets_a_copy(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     registry(&place);
@@ -60,9 +59,8 @@ fn another_base_gets_a_copy() {
 }
 
 /// A copied runtime is tried out in the build, not in the first run.
-#[test]
-fn a_runtime_that_does_not_work_on_the_base_fails_the_build() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_runtime_that_does_not_work_on_the_base_fails_the_build(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     registry(&place);
@@ -78,9 +76,8 @@ fn a_runtime_that_does_not_work_on_the_base_fails_the_build() {
     place.assert_no_traces();
 }
 
-#[test]
-fn versions_are_those_of_the_registry() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn versions_are_those_of_the_registry(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     registry(&place);

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use crate::place::{Place, docker};
+use crate::harness::Runtime;
+use crate::place::Place;
 
 const VALUE: &str = "s3cr3t-5be1f90a";
 
-#[test]
-fn no_secret_is_in_an_image() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn no_secret_is_in_an_image(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.write("token", format!("{VALUE}\n"));
@@ -28,12 +28,12 @@ fn no_secret_is_in_an_image() {
         .success();
     let id = place.only_id();
     let image = place.planned_image();
-    let history = docker(&["history", "--no-trunc", &image]);
+    let history = place.engine(&["history", "--no-trunc", &image]);
     assert!(
         history.contains("post_build.sh") && !history.contains(VALUE),
         "{history}"
     );
-    let image = docker(&["image", "inspect", &image]);
+    let image = place.engine(&["image", "inspect", &image]);
     assert!(
         !image.contains(VALUE) && !image.contains("TOKEN"),
         "{image}"
@@ -47,14 +47,13 @@ fn no_secret_is_in_an_image() {
             .expect("it")
             .contains("in-the-hook")
     );
-    let calls = fs::read_to_string(place.root().join("calls")).expect("calls");
+    let calls = place.all_calls();
     assert!(calls.contains("TOKEN") && !calls.contains(VALUE), "{calls}");
 }
 
 /// A secret that cannot be had ends it before anything is built.
-#[test]
-fn nothing_is_built_without_its_secrets() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn nothing_is_built_without_its_secrets(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Running, until, until_some};
+use crate::harness::{Running, Runtime, until, until_some};
 use crate::place::Place;
 
 const TINY: &str = "name: crowd\nbase_image: BASE\nhooks: {post_build: echo built >/tmp/made}\n";
 const SLOW: &str =
     "name: crowd\nbase_image: BASE\nhooks: {post_build_root: 'echo in-the-hook; sleep 60'}\n";
 
-#[test]
-fn twenty_first_runs_build_once() {
+pub(crate) fn twenty_first_runs_build_once(runtime: Runtime) {
     const RUNS: usize = 20;
-    let Some(place) = Place::busybox() else {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(TINY);
@@ -63,10 +62,9 @@ fn twenty_first_runs_build_once() {
 }
 
 /// The builder is killed while others wait for it: one of those builds.
-#[test]
-fn a_killed_builder_is_replaced() {
+pub(crate) fn a_killed_builder_is_replaced(runtime: Runtime) {
     const RUNS: usize = 4;
-    let Some(place) = Place::busybox() else {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(TINY);
@@ -105,9 +103,8 @@ fn a_killed_builder_is_replaced() {
 }
 
 /// Killed in the middle of its build, and of the builder's work.
-#[test]
-fn a_builder_killed_in_mid_build_leaves_nothing() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_builder_killed_in_mid_build_leaves_nothing(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(&SLOW.replace("sleep 60", "sleep 2"));
@@ -144,18 +141,16 @@ fn a_builder_killed_in_mid_build_leaves_nothing() {
     place.assert_no_traces();
 }
 
-#[test]
-fn stop_during_a_build() {
-    ended_during_a_build("stop", "user-stop", 143);
+pub(crate) fn stop_during_a_build(runtime: Runtime) {
+    ended_during_a_build(runtime, "stop", "user-stop", 143);
 }
 
-#[test]
-fn kill_during_a_build() {
-    ended_during_a_build("kill", "killed", 137);
+pub(crate) fn kill_during_a_build(runtime: Runtime) {
+    ended_during_a_build(runtime, "kill", "killed", 137);
 }
 
-fn ended_during_a_build(command: &str, reason: &str, code: i32) {
-    let Some(place) = Place::busybox() else {
+fn ended_during_a_build(runtime: Runtime, command: &str, reason: &str, code: i32) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(SLOW);
@@ -185,9 +180,8 @@ fn ended_during_a_build(command: &str, reason: &str, code: i32) {
 }
 
 /// One who waits for another's build can be stopped, too; the builder does not mind.
-#[test]
-fn stop_while_waiting_for_another_build() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn stop_while_waiting_for_another_build(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(TINY);
@@ -221,9 +215,8 @@ fn stop_while_waiting_for_another_build() {
 }
 
 /// Ctrl-C in the foreground.
-#[test]
-fn interrupting_a_build() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn interrupting_a_build(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(SLOW);
@@ -243,9 +236,8 @@ fn interrupting_a_build() {
 }
 
 /// Whoever asked for it may be gone: the run in the background builds, and runs.
-#[test]
-fn a_client_killed_during_a_build_changes_nothing() {
-    let Some(place) = Place::busybox() else {
+pub(crate) fn a_client_killed_during_a_build_changes_nothing(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(TINY);
@@ -263,10 +255,9 @@ fn a_client_killed_during_a_build_changes_nothing() {
 }
 
 /// Who waits for a build is told so, and has its failure; who comes later tries again.
-#[test]
-fn a_failure_is_shared_by_those_who_wait() {
+pub(crate) fn a_failure_is_shared_by_those_who_wait(runtime: Runtime) {
     const RUNS: usize = 4;
-    let Some(place) = Place::busybox() else {
+    let Some(place) = Place::busybox(runtime) else {
         return;
     };
     place.moat_yaml(

@@ -86,7 +86,8 @@ fn on(runtime: Runtime, scenario: fn(&Moat)) {
 
 scenarios! {
     keys {
-        a_shell_feels_as_if_it_ran_here a_paste_of_a_megabyte_is_whole jobs_of_a_shell
+        a_shell_feels_as_if_it_ran_here end_of_input_and_bytes_of_all_kinds bytes_that_come_one_by_one
+        a_paste_of_a_megabyte_is_whole jobs_of_a_shell
         a_size_is_seen_soon as_moat_yaml_wants_it what_a_file_wants_gives_way
         keys_from_another_descriptor a_terminal_that_does_not_know_its_size
     }
@@ -107,25 +108,6 @@ scenarios! {
     tools {
         a_pager_and_an_editor inside_tmux
     }
-}
-
-// The stand-in for apple is attached by docker, two of whose keys end that: Ctrl-P Ctrl-Q. Apple's command
-// line has none.
-mod not_on_apple {
-    use super::{Runtime, on};
-    macro_rules! list {
-        ($module:ident $runtime:expr) => {
-            mod $module {
-                use super::Runtime;
-                tests_on!($runtime; keys {
-                    end_of_input_and_bytes_of_all_kinds bytes_that_come_one_by_one
-                });
-            }
-        };
-    }
-    list! { docker Runtime::Docker }
-    list! { podman Runtime::Podman }
-    list! { bwrap Runtime::Bwrap }
 }
 
 /// `moat run -i -- COMMAND`.

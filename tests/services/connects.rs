@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::Moat;
+use crate::harness::{Moat, Runtime};
 use crate::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
 
 const ALL: [&str; 4] = [SERVERS, POSTGRES, REDIS, MARIADB];
@@ -31,9 +31,8 @@ maria() { # URL STATEMENT
 "#;
 
 /// Writes by URL, reads by parts; and who has a wrong password reads nothing.
-#[test]
-fn by_url_and_by_parts() {
-    let Some(place) = Place::with(&ALL) else {
+pub(crate) fn by_url_and_by_parts(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &ALL) else {
         return;
     };
     place.moat_yaml(THREE);
@@ -67,9 +66,8 @@ mariadb -BN -h mariadb -u root -e 'select 1' 2>&1 | grep -o 'Access denied'
 const AWKWARD: &str = r#"a"b\c'd $HOME `id` #%x"#;
 
 /// Instances of their own, with the user's own names, and passwords that have to be quoted.
-#[test]
-fn aliases_and_own_values() {
-    let Some(place) = Place::with(&ALL) else {
+pub(crate) fn aliases_and_own_values(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &ALL) else {
         return;
     };
     place.write("password", AWKWARD);
@@ -120,9 +118,8 @@ MYSQL_PWD=$(cat password) mariadb -BN -h "$MOAT_MARIADB_HOST" -u root "$MOAT_MAR
 }
 
 /// Values of a service that are looked up elsewhere, by the client, when the run starts.
-#[test]
-fn secrets_of_services() {
-    let Some(place) = Place::with(&[SERVERS, REDIS]) else {
+pub(crate) fn secrets_of_services(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[SERVERS, REDIS]) else {
         return;
     };
     fs::write(place.user_home().join("password"), "from-a-file\n").expect("a file");
@@ -163,9 +160,8 @@ services:
 }
 
 /// Exactly the variables that are documented, and what somebody sets himself stays as it is.
-#[test]
-fn the_variables_of_a_workload() {
-    let Some(place) = Place::with(&[SERVERS, POSTGRES, REDIS]) else {
+pub(crate) fn the_variables_of_a_workload(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[SERVERS, POSTGRES, REDIS]) else {
         return;
     };
     place.moat_yaml(

@@ -6,13 +6,13 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Done, IMAGE, until};
-use crate::place::{Place, REDIS, beside, docker};
+use crate::harness::{Done, IMAGE, Runtime, until};
+use crate::place::{Place, REDIS, beside};
 use crate::support::wait_for;
 
 /// A run in busybox that goes on until it is told.
-fn place() -> Option<(Place, String)> {
-    let place = Place::with(&[])?;
+fn place(runtime: Runtime) -> Option<(Place, String)> {
+    let place = Place::with(runtime, &[])?;
     place.moat_yaml(&format!("base_image: {IMAGE}\nenv: {{COLOUR: red}}\n"));
     let id = place.behind(&wait_for("go"));
     Some((place, id))
@@ -30,9 +30,10 @@ fn exec(place: &Place, id: &str, script: &str) -> Done {
     call.any_stdout().any_stderr().run()
 }
 
-#[test]
-fn streams_and_codes() {
-    let Some((place, id)) = place() else { return };
+pub(crate) fn streams_and_codes(runtime: Runtime) {
+    let Some((place, id)) = place(runtime) else {
+        return;
+    };
     let done = exec(&place, &id, "echo out; echo err >&2; exit 7");
     assert_eq!(
         (done.code, done.stdout_text(), done.stderr_text()),
@@ -80,9 +81,10 @@ fn streams_and_codes() {
     end(&place, &id);
 }
 
-#[test]
-fn what_it_printed_is_kept() {
-    let Some((place, id)) = place() else { return };
+pub(crate) fn what_it_printed_is_kept(runtime: Runtime) {
+    let Some((place, id)) = place(runtime) else {
+        return;
+    };
     let done = place
         .args(["exec", &id, "-v", "--", "sh", "-c", "echo one; printf two"])
         .stdout("one\ntwo")
@@ -123,9 +125,10 @@ fn what_it_printed_is_kept() {
     end(&place, &id);
 }
 
-#[test]
-fn input_is_streamed() {
-    let Some((place, id)) = place() else { return };
+pub(crate) fn input_is_streamed(runtime: Runtime) {
+    let Some((place, id)) = place(runtime) else {
+        return;
+    };
     let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     let done = place.args(["exec", &id, "-i", "--", "cat"]).stdin(&bytes);
     assert!(done.any_stdout().success().stdout == bytes);
@@ -157,13 +160,14 @@ fn input_is_streamed() {
 }
 
 /// Whether a command runs in the container.
-fn runs(id: &str, command: &str) -> bool {
-    docker(&["exec", id, "ps"]).contains(command)
+fn runs(place: &Place, id: &str, command: &str) -> bool {
+    place.engine(&["exec", id, "ps"]).contains(command)
 }
 
-#[test]
-fn it_ends_with_all_that_it_started() {
-    let Some((place, id)) = place() else { return };
+pub(crate) fn it_ends_with_all_that_it_started(runtime: Runtime) {
+    let Some((place, id)) = place(runtime) else {
+        return;
+    };
     let script = "sleep 1001 & sleep 1002 & echo up; wait";
     let running = place.args(["exec", &id, "--", "sh", "-c", script]);
     let running = running.any_stdout().any_stderr().spawn();
@@ -171,7 +175,7 @@ fn it_ends_with_all_that_it_started() {
     running.signal(Signal::INT);
     let done = running.wait();
     assert_eq!(done.code, Some(130), "{done}");
-    until("it is gone", || !runs(&id, "sleep 100"));
+    until("it is gone", || !runs(&place, &id, "sleep 100"));
     // A second one kills what does not listen.
     let script = "trap '' TERM; echo up; while :; do sleep 1; done";
     let running = place.args(["exec", &id, "--", "sh", "-c", script]);
@@ -182,7 +186,7 @@ fn it_ends_with_all_that_it_started() {
     // Which of the two comes first is the kernel's to say.
     let done = running.wait();
     assert!(matches!(done.code, Some(130 | 143)), "{done}");
-    until("it is gone", || !runs(&id, "trap"));
+    until("it is gone", || !runs(&place, &id, "trap"));
     // Nobody reads on.
     let mut shell = place
         .args(["exec", &id, "--", "yes"])
@@ -193,17 +197,18 @@ fn it_ends_with_all_that_it_started() {
     drop(shell);
     drop(reader);
     assert_eq!(child.wait().expect("its end").code(), Some(0));
-    until("it is gone", || !runs(&id, "yes"));
+    until("it is gone", || !runs(&place, &id, "yes"));
     end(&place, &id);
 }
 
 /// It has nothing to be found by: then it is left alone, and that is said.
-#[test]
-fn what_cannot_be_found_is_left_alone() {
-    let Some((place, id)) = place() else { return };
+pub(crate) fn what_cannot_be_found_is_left_alone(runtime: Runtime) {
+    let Some((place, id)) = place(runtime) else {
+        return;
+    };
     let running = place.args(["exec", &id, "--", "env", "-i", "/bin/sleep", "1003"]);
     let running = running.any_stderr().spawn();
-    until("it runs", || runs(&id, "sleep 1003"));
+    until("it runs", || runs(&place, &id, "sleep 1003"));
     running.signal(Signal::INT);
     running.signal(Signal::INT);
     let done = running.wait();
@@ -216,9 +221,10 @@ fn what_cannot_be_found_is_left_alone() {
     end(&place, &id);
 }
 
-#[test]
-fn where_it_cannot_run() {
-    let Some((place, id)) = place() else { return };
+pub(crate) fn where_it_cannot_run(runtime: Runtime) {
+    let Some((place, id)) = place(runtime) else {
+        return;
+    };
     let none = place.args(["exec", "nosuch", "--", "true"]).any_stderr();
     none.status(3);
     for args in [&["exec", &id][..], &["exec", &id, "-w", "tmp", "--", "pwd"]] {
@@ -244,9 +250,8 @@ fn where_it_cannot_run() {
     );
 }
 
-#[test]
-fn five_at_once_in_a_service() {
-    let Some(place) = Place::with(&[REDIS]) else {
+pub(crate) fn five_at_once_in_a_service(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[REDIS]) else {
         return;
     };
     place.moat_yaml(&beside("redis@7", &format!("redis: {{image: '{REDIS}'}}")));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{IMAGE, until};
+use crate::harness::{IMAGE, Runtime, until};
 use crate::place::Place;
 use crate::support::wait_for;
 
@@ -22,8 +22,8 @@ talker:
   ready: test -e /told/lines
 ";
 
-fn talker() -> Option<Place> {
-    let place = Place::with(&[])?;
+fn talker(runtime: Runtime) -> Option<Place> {
+    let place = Place::with(runtime, &[])?;
     place.registry(TALKER);
     place.moat_yaml(&format!("base_image: {IMAGE}\ndependencies: [talker]\n"));
     Some(place)
@@ -37,9 +37,8 @@ fn tell(place: &Place, text: &str) {
     std::fs::write(path, all).expect("its lines");
 }
 
-#[test]
-fn what_a_service_says() {
-    let Some(place) = talker() else { return };
+pub(crate) fn what_a_service_says(runtime: Runtime) {
+    let Some(place) = talker(runtime) else { return };
     let id = place.behind(&format!("{} exit 7", wait_for("go")));
     let logs = |flags: &[&str]| place.args(["logs", &id, "--service", "talker"]).args(flags);
     let follower = logs(&["-f", "--stdout"]).spawn();
@@ -82,9 +81,8 @@ fn what_a_service_says() {
 }
 
 /// A service that is not there: which there are.
-#[test]
-fn unknown_services() {
-    let Some(place) = talker() else { return };
+pub(crate) fn unknown_services(runtime: Runtime) {
+    let Some(place) = talker(runtime) else { return };
     place.quiet("true").success();
     let id = place.only_id();
     place

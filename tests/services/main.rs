@@ -1,5 +1,8 @@
-//! Services beside a run, on the real engine with real servers: that a workload reaches them and
-//! nobody else does, that a service which fails says why, and that nothing is ever left of them.
+//! Services beside a run, on real engines with real servers, and on apple through its stand-in: that a
+//! workload reaches them and nobody else does, that a service which fails says why, and that nothing is ever
+//! left of them.
+//!
+//! A failure is named after both, e.g. `podman::by_url_and_by_parts`; what needs no engine is in its own module.
 //!
 //! No registry answers here: the images are those that tests/setup makes of packages, and a stand-in
 //! for Ollama.
@@ -23,3 +26,86 @@ mod private;
 mod provisioning;
 mod stopping;
 mod timing;
+
+use harness::Runtime;
+
+macro_rules! tests_on {
+    ($module:ident $runtime:expr; $($theme:ident { $($name:ident)* })*) => {
+        mod $module {
+            use super::Runtime;
+            $($(
+                #[test]
+                fn $name() {
+                    crate::$theme::$name($runtime);
+                }
+            )*)*
+        }
+    };
+}
+
+/// The engines that are here for real.
+macro_rules! on_engines {
+    ($($list:tt)*) => {
+        tests_on! { docker Runtime::Docker; $($list)* }
+        tests_on! { podman Runtime::Podman; $($list)* }
+    };
+}
+
+/// These, and apple in its newest version alone, as nothing in it depends on the version.
+macro_rules! everywhere {
+    ($($list:tt)*) => {
+        on_engines! { $($list)* }
+        tests_on! { apple_1_2 Runtime::Apple("1.2.2"); $($list)* }
+    };
+}
+
+everywhere! {
+    connects { aliases_and_own_values }
+    death { nobody_waits_for_it a_run_without_services }
+    exec { input_is_streamed it_ends_with_all_that_it_started }
+    failing {
+        an_image_that_cannot_be_had a_command_that_is_not_there one_that_ends_at_once
+        one_that_nothing_can_ask one_that_dies_while_another_starts one_of_several
+    }
+    private { no_other_run_reaches_them }
+    provisioning { got_once_and_kept nothing_to_get one_that_does_not_exist killed }
+}
+
+/// Apple is without these: its stand-in is too slow for what has a time, and the rest differs in nothing that is
+/// apple's. What is apple's own is in tests/conformance/apple_only.rs.
+mod at_its_time {
+    use super::Runtime;
+    on_engines! {
+        connects { by_url_and_by_parts secrets_of_services the_variables_of_a_workload }
+        death {
+            the_run_goes_on_without_it started_again started_again_by_a_slow_engine
+            started_again_and_again
+        }
+        exec {
+            streams_and_codes what_it_printed_is_kept what_cannot_be_found_is_left_alone
+            where_it_cannot_run five_at_once_in_a_service
+        }
+        failing {
+            one_that_ends_well_before_it_is_ready one_that_is_never_ready
+            what_the_readiness_command_says long_lines_are_cut the_image_of_the_workload
+        }
+        logs { what_a_service_says unknown_services }
+        passwords { nobody_sees_them }
+        provisioning {
+            two_runs_that_want_the_same two_runs_that_want_different_ones interrupted
+            stopped_while_another_one_gets_it
+        }
+        stopping { by_ctrl_c by_stop by_kill }
+    }
+}
+
+/// What docker says of its containers; memory, of which podman knows on version 2 of control groups alone; and
+/// times, which are moat's own.
+mod on_docker {
+    use super::Runtime;
+    tests_on! { docker Runtime::Docker;
+        failing { one_that_needs_more_memory }
+        private { containers_and_networks_of_services }
+        timing { real_servers servers_that_sleep }
+    }
+}

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Moat, until};
+use crate::harness::{Moat, Runtime, until};
 use crate::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
 use crate::support::wait_for;
 
@@ -78,9 +78,8 @@ fn watch_arguments<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
     })
 }
 
-#[test]
-fn nobody_sees_them() {
-    let Some(place) = Place::with(&[SERVERS, POSTGRES, REDIS, MARIADB]) else {
+pub(crate) fn nobody_sees_them(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[SERVERS, POSTGRES, REDIS, MARIADB]) else {
         return;
     };
     place.moat_yaml(FOUR);

@@ -1,16 +1,16 @@
-//! A place with docker, the images of servers, and an eye on what their containers leave in the
+//! A place with an engine, the images of servers, and an eye on what their containers leave in the
 //! engine.
 
 use std::fs;
 use std::io::Write;
 use std::ops::Deref;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 
 use crate::harness::{Call, IMAGE, Moat, Runtime, skip};
-use crate::support::docker_through;
+use crate::support::through;
 
 /// What workloads run in that talk to servers.
 pub(crate) const SERVERS: &str = "moat-test/servers:1";
@@ -42,38 +42,32 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// `None`: docker or one of the images is missing, and the test is skipped, loudly.
-    pub(crate) fn with(images: &[&str]) -> Option<Place> {
+    /// `None`: the runtime or one of the images is missing, and the test is skipped, loudly.
+    pub(crate) fn with(runtime: Runtime, images: &[&str]) -> Option<Place> {
         let guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        Place::sharing(images, Share::Shared { _guard: guard })
+        Place::sharing(runtime, images, Share::Shared { _guard: guard })
     }
 
     /// The same without anybody beside it.
-    pub(crate) fn alone(images: &[&str]) -> Option<Place> {
+    pub(crate) fn alone(runtime: Runtime, images: &[&str]) -> Option<Place> {
         let guard = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-        Place::sharing(images, Share::Alone { _guard: guard })
+        Place::sharing(runtime, images, Share::Alone { _guard: guard })
     }
 
-    fn sharing(images: &[&str], share: Share) -> Option<Place> {
-        let moat = Moat::on(Runtime::Docker)?;
+    fn sharing(runtime: Runtime, images: &[&str], share: Share) -> Option<Place> {
+        let moat = Moat::on(runtime)?;
         let all = [&["image", "inspect", "--format", "there"], images].concat();
-        if let (false, Err(why)) = (images.is_empty(), docker_may_fail(&all)) {
-            skip(&format!("{why} (tests/setup images)"));
+        if let (false, Err(why)) = (images.is_empty(), client(&moat, &all)) {
+            skip(&format!("{why} (tests/setup images, podman)"));
             return None;
         }
-        // Every call is noted, and which volumes a new container has.
-        let script = format!(
-            "printf '%s\\n' \"$*\" >>'{root}/calls'\n\
-             [ \"$1\" != start ] || [ ! -e '{root}/slow' ] || sleep 1\n\
-             [ \"$1\" = create ] || exec docker \"$@\"\n\
-             docker \"$@\" || exit\n\
-             docker inspect --format \
-             '{{{{range .Mounts}}}}{{{{if eq .Type \"volume\"}}}}{{{{println .Name}}}}{{{{end}}}}{{{{end}}}}' \
-             \"$3\" >>'{root}/volumes'\n",
-            root = moat.root().display()
-        );
+        let moat = match moat.is_on_apple() {
+            // The stand-in notes its calls itself.
+            true => moat,
+            false => noting(moat),
+        };
         Some(Place {
-            moat: docker_through(moat, &script),
+            moat,
             images: Vec::new(),
             _share: share,
         })
@@ -87,16 +81,17 @@ impl Place {
             mark.to_string_lossy(),
             self.images.len()
         );
-        let mut build = Command::new("docker")
+        let mut build = self
+            .client()
             .args(["build", "--quiet", "--force-rm", "--tag", &tag, "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("docker");
+            .expect("the client");
         let mut stdin = build.stdin.take().expect("its input");
         stdin.write_all(dockerfile.as_bytes()).expect("it reads");
         drop(stdin);
-        let done = build.wait_with_output().expect("docker ends");
+        let done = build.wait_with_output().expect("its end");
         assert!(done.status.success(), "{dockerfile}");
         self.images.push(tag.clone());
         tag
@@ -134,12 +129,36 @@ impl Place {
 
     /// From now on the engine takes a second longer to start a container.
     pub(crate) fn slow_down(&self) {
+        if self.is_on_apple() {
+            self.apple_fault(r#"{"match":["start"],"count":-1,"do":"delay","ms":1000}"#);
+        }
         fs::write(self.root().join("slow"), "").expect("a file");
     }
 
-    /// All arguments that docker was called with so far, a call on a line.
+    /// All arguments that the client was called with so far, a call on a line.
     pub(crate) fn calls(&self) -> String {
+        if self.is_on_apple() {
+            return self.apple_calls().join("\n");
+        }
         fs::read_to_string(self.root().join("calls")).unwrap_or_default()
+    }
+
+    /// What the engine's own command line prints of a container, which moat has not asked for.
+    #[track_caller]
+    pub(crate) fn engine(&self, args: &[&str]) -> String {
+        if self.is_on_apple() {
+            return self.apple(args);
+        }
+        match client(self, args) {
+            Ok(text) => text,
+            Err(text) => panic!("{args:?}: {text}"),
+        }
+    }
+
+    /// A service dies, and moat has not asked for it.
+    #[track_caller]
+    pub(crate) fn kill_service(&self, id: &str, name: &str) {
+        self.engine(&["kill", &self.container(id, name)]);
     }
 
     /// What is recorded of a service.
@@ -171,10 +190,12 @@ impl Place {
         let left = self.leftovers();
         assert!(left.is_empty(), "left behind: {left:?}");
         let volumes = fs::read_to_string(self.root().join("volumes")).unwrap_or_default();
-        let there = docker(&["volume", "ls", "--quiet"]);
-        let mut there = there.lines();
-        let left = there.find(|name| volumes.lines().any(|volume| volume == *name));
-        assert_eq!(left, None, "a volume is left");
+        if !volumes.is_empty() {
+            let there = self.engine(&["volume", "ls", "--quiet"]);
+            let mut there = there.lines();
+            let left = there.find(|name| volumes.lines().any(|volume| volume == *name));
+            assert_eq!(left, None, "a volume is left");
+        }
         let locks: Vec<_> = fs::read_dir(self.home().join("locks"))
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
@@ -196,22 +217,32 @@ impl Drop for Place {
             self.assert_nothing_left();
         }
         for image in &self.images {
-            let _ = docker_may_fail(&["rmi", "--force", image]);
+            let _ = client(self, &["rmi", "--force", image]);
         }
     }
 }
 
-/// What docker prints; it must succeed.
-#[track_caller]
-pub(crate) fn docker(args: &[&str]) -> String {
-    match docker_may_fail(args) {
-        Ok(text) => text,
-        Err(text) => panic!("docker {args:?}: {text}"),
-    }
+/// Notes every call of the client, and which volumes a new container has.
+fn noting(moat: Moat) -> Moat {
+    let program = moat.runtime_name();
+    let script = format!(
+        "words=\"$*\"; words=${{words#--log-level error }}\n\
+         printf '%s\\n' \"$words\" >>'{root}/calls'\n\
+         [ \"${{words%% *}}\" != start ] || [ ! -e '{root}/slow' ] || sleep 1\n\
+         [ \"${{words%% *}}\" = create ] || exec {program} \"$@\"\n\
+         {program} \"$@\" || exit\n\
+         name=${{words#create --name }}\n\
+         {program} inspect --format \
+         '{{{{range .Mounts}}}}{{{{if eq .Type \"volume\"}}}}{{{{println .Name}}}}{{{{end}}}}{{{{end}}}}' \
+         \"${{name%% *}}\" >>'{root}/volumes'\n",
+        root = moat.root().display()
+    );
+    through(moat, program, &script)
 }
 
-pub(crate) fn docker_may_fail(args: &[&str]) -> Result<String, String> {
-    let done = Command::new("docker").args(args).output().expect("docker");
+/// What the client of the engine prints, or why it did not succeed.
+fn client(moat: &Moat, args: &[&str]) -> Result<String, String> {
+    let done = moat.client().args(args).output().expect("the client");
     match done.status.success() {
         true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
         false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
@@ -220,8 +251,8 @@ pub(crate) fn docker_may_fail(args: &[&str]) -> Result<String, String> {
 
 /// What docker knows of a container.
 #[track_caller]
-pub(crate) fn inspect(id: &str) -> Value {
-    let all: Value = serde_json::from_str(&docker(&["inspect", id])).expect("JSON");
+pub(crate) fn inspect(place: &Place, id: &str) -> Value {
+    let all: Value = serde_json::from_str(&place.engine(&["inspect", id])).expect("JSON");
     all[0].clone()
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::until;
-use crate::place::{Place, REDIS, SERVERS, docker, inspect};
+use crate::harness::{Runtime, until, until_some};
+use crate::place::{Place, REDIS, SERVERS, inspect};
 use crate::support::wait_for;
 
 const YAML: &str = "\
@@ -15,6 +15,14 @@ base_image: moat-test/servers:1
 dependencies: [redis@7]
 services:
   redis: {image: moat-test/redis:7, memory: 64, cpus: 0.5}
+  only-here: {service: redis, image: moat-test/redis:7}
+";
+
+const BOTH: &str = "\
+base_image: moat-test/servers:1
+dependencies: [redis@7]
+services:
+  redis: {image: moat-test/redis:7}
   only-here: {service: redis, image: moat-test/redis:7}
 ";
 
@@ -36,9 +44,8 @@ fn answers(port: u16) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
-#[test]
-fn containers_and_networks_of_services() {
-    let Some(place) = Place::with(&[SERVERS, REDIS]) else {
+pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[SERVERS, REDIS]) else {
         return;
     };
     let was_open = answers(6379);
@@ -47,9 +54,9 @@ fn containers_and_networks_of_services() {
     until("the workload is up", || {
         place.workspace().join("is-up").exists()
     });
-    let service = inspect(&place.container(&id, "redis"));
-    let other = inspect(&place.container(&id, "only-here"));
-    let main = inspect(&id);
+    let service = inspect(&place, &place.container(&id, "redis"));
+    let other = inspect(&place, &place.container(&id, "only-here"));
+    let main = inspect(&place, &id);
 
     // No way in from the host.
     for container in [&service, &other] {
@@ -106,7 +113,7 @@ fn containers_and_networks_of_services() {
     assert_eq!(main["HostConfig"]["Privileged"], false);
 
     // One network of their own, with nobody else on it.
-    let network = docker(&["network", "inspect", &id]);
+    let network = place.engine(&["network", "inspect", &id]);
     let network: Value = serde_json::from_str(&network).expect("JSON");
     assert_eq!(
         network[0]["Labels"],
@@ -120,13 +127,31 @@ fn containers_and_networks_of_services() {
         assert_eq!(networks, [&id]);
     }
 
-    // Nor from another run, which has a server of the same name itself.
-    place.moat_yaml(&YAML.replace(
+    place.write("go", "");
+    place.args(["wait", &id]).success();
+    place.assert_nothing_left();
+}
+
+/// Nobody reaches it from another run, which has a server of the same name itself.
+pub(crate) fn no_other_run_reaches_them(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[SERVERS, REDIS]) else {
+        return;
+    };
+    place.moat_yaml(BOTH);
+    // Where it is, its own workload knows.
+    let id = place.behind(&format!(
+        "getent hosts only-here | cut -d ' ' -f 1 >at; mv at address; {}",
+        wait_for("go")
+    ));
+    let address = until_some("the workload tells", || {
+        std::fs::read_to_string(place.workspace().join("address")).ok()
+    });
+    let address = address.trim();
+    assert!(address.contains('.'), "{address}");
+    place.moat_yaml(&BOTH.replace(
         "  only-here: {service: redis, image: moat-test/redis:7}\n",
         "",
     ));
-    let address = service["NetworkSettings"]["Networks"][&id]["IPAddress"].as_str();
-    let address = address.expect("an address");
     let probe = "getent hosts only-here >/dev/null && echo found; \
                  timeout 2 redis-cli -h ADDRESS ping 2>&1 | grep -q NOAUTH && echo reached; \
                  redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null";

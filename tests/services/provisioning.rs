@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{IMAGE, Signal, until};
+use crate::harness::{IMAGE, Runtime, Signal, until};
 use crate::place::{OLLAMA, Place, between};
 use crate::support::{NEVER_STARTED, assert_ended, kill_supervisor, list, settled};
 
@@ -42,9 +42,8 @@ fn time_of(place: &Place, id: &str, end: &str) -> String {
     found["ts"].as_str().expect("a time").to_owned()
 }
 
-#[test]
-fn got_once_and_kept() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn got_once_and_kept(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("tiny-a, 'lib/b:1b'", "0.2"));
@@ -102,9 +101,8 @@ fn got_once_and_kept() {
     assert_eq!(pulls(&place)[2..], ["tiny-a:2", "tiny"]);
 }
 
-#[test]
-fn nothing_to_get() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn nothing_to_get(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("", "1"));
@@ -119,9 +117,8 @@ fn beside_waiting() -> String {
     models("", "1") + "    wait: false\n"
 }
 
-#[test]
-fn two_runs_that_want_the_same() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn two_runs_that_want_the_same(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("same", "1"));
@@ -138,9 +135,8 @@ fn two_runs_that_want_the_same() {
     place.assert_nothing_left();
 }
 
-#[test]
-fn two_runs_that_want_different_ones() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn two_runs_that_want_different_ones(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     let runs = ["one", "two"].map(|name| {
@@ -170,9 +166,8 @@ fn two_runs_that_want_different_ones() {
     assert_eq!(pulls(&place).len(), 2);
 }
 
-#[test]
-fn one_that_does_not_exist() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn one_that_does_not_exist(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("there, missing-x", "0.1"));
@@ -207,9 +202,8 @@ fn one_that_does_not_exist() {
 }
 
 /// After Ctrl-C in the middle of a download, the next run goes on with it.
-#[test]
-fn interrupted() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn interrupted(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("big", "30"));
@@ -235,9 +229,8 @@ fn interrupted() {
 }
 
 /// The same after the supervisor was killed: one command is enough to put everything right.
-#[test]
-fn killed() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn killed(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("big", "30"));
@@ -264,9 +257,8 @@ fn usable(place: &Place) {
 }
 
 /// A run that waits for another one's download can be stopped, too; and that one does not mind.
-#[test]
-fn stopped_while_another_one_gets_it() {
-    let Some(place) = Place::with(&[OLLAMA]) else {
+pub(crate) fn stopped_while_another_one_gets_it(runtime: Runtime) {
+    let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
     };
     place.moat_yaml(&models("same", "0.3"));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{IMAGE, Running, Signal};
+use crate::harness::{IMAGE, Running, Runtime, Signal};
 use crate::place::{Place, REDIS};
 use crate::support::settled;
 
@@ -10,8 +10,8 @@ use crate::support::settled;
 const SOON: Duration = Duration::from_secs(2);
 
 /// A run whose service is never ready, and which waits for it.
-fn waiting(flags: &[&str]) -> Option<(Place, Running)> {
-    let place = Place::with(&[REDIS])?;
+fn waiting(runtime: Runtime, flags: &[&str]) -> Option<(Place, Running)> {
+    let place = Place::with(runtime, &[REDIS])?;
     place.moat_yaml(&format!(
         "base_image: {IMAGE}\ndependencies: [postgres@15]\nservices:\n  \
          postgres: {{image: '{REDIS}'}}\n"
@@ -47,9 +47,8 @@ fn assert_stopped(place: &Place, client: Running, began: Instant, code: i32, rea
     place.assert_nothing_left();
 }
 
-#[test]
-fn by_ctrl_c() {
-    let Some((place, client)) = waiting(&[]) else {
+pub(crate) fn by_ctrl_c(runtime: Runtime) {
+    let Some((place, client)) = waiting(runtime, &[]) else {
         return;
     };
     let began = Instant::now();
@@ -58,9 +57,8 @@ fn by_ctrl_c() {
 }
 
 /// In the background, too.
-#[test]
-fn by_stop() {
-    let Some((place, client)) = waiting(&["-b"]) else {
+pub(crate) fn by_stop(runtime: Runtime) {
+    let Some((place, client)) = waiting(runtime, &["-b"]) else {
         return;
     };
     let id = place.only_id();
@@ -74,9 +72,8 @@ fn by_stop() {
     place.args(["wait", &id]).status(143);
 }
 
-#[test]
-fn by_kill() {
-    let Some((place, client)) = waiting(&[]) else {
+pub(crate) fn by_kill(runtime: Runtime) {
+    let Some((place, client)) = waiting(runtime, &[]) else {
         return;
     };
     let id = place.only_id();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::IMAGE;
+use crate::harness::{IMAGE, Runtime};
 use crate::place::{MARIADB, POSTGRES, Place, REDIS, between};
 
 /// What is measured on a busy machine is measured so often at most, until it is good enough.
@@ -59,9 +59,8 @@ fn delay(place: &Place, record: &Value, name: &str, words: &str) -> f64 {
 }
 
 /// Together they take as long as the slowest of them, and readiness is noticed at once.
-#[test]
-fn real_servers() {
-    let Some(place) = Place::alone(&[POSTGRES, REDIS, MARIADB]) else {
+pub(crate) fn real_servers(runtime: Runtime) {
+    let Some(place) = Place::alone(runtime, &[POSTGRES, REDIS, MARIADB]) else {
         return;
     };
     let mut found = Vec::new();
@@ -88,10 +87,9 @@ fn real_servers() {
 }
 
 /// The same where the time that a start takes is known, and costs nothing else.
-#[test]
-fn servers_that_sleep() {
+pub(crate) fn servers_that_sleep(runtime: Runtime) {
     const SECONDS: f64 = 2.0;
-    let Some(place) = Place::alone(&[]) else {
+    let Some(place) = Place::alone(runtime, &[]) else {
         return;
     };
     place.registry(&format!(

@@ -168,3 +168,30 @@ fn a_builder_that_does_not_fit_is_made_again_since_1_2_1() {
         );
     }
 }
+
+/// Variables of docker's are those of a container, or of a test: the engine is chosen by the stand-in's own.
+#[test]
+fn what_docker_obeys_is_no_setting() {
+    let Some(it) = StandIn::new("1.2.2") else {
+        return;
+    };
+    let it = it
+        .env("DOCKER_HOST", "tcp://127.0.0.1:1")
+        .env("DOCKER_CONTEXT", "nowhere")
+        .env("DOCKER_CONFIG", "/nowhere");
+    let seen = it.ok(&[
+        "run",
+        "--rm",
+        "-e",
+        "DOCKER_HOST",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo $DOCKER_HOST",
+    ]);
+    assert_eq!(seen, "tcp://127.0.0.1:1\n");
+    // A build is docker's own command.
+    let context = it.place("context");
+    fs::write(context.join("Dockerfile"), format!("FROM {IMAGE}\n")).unwrap();
+    it.ok(&["build", "-t", "moat/run:y", context.to_str().unwrap()]);
+}

@@ -105,7 +105,6 @@ impl StandIn {
             .env("FAKE_APPLE_DIR", self.path(""))
             .env("FAKE_APPLE_VERSION", self.version)
             .env("FAKE_APPLE_OFFLINE", "1")
-            .env_remove("DOCKER_HOST")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(stdin)
             .stdout(File::create(&files[0]).unwrap())

@@ -115,6 +115,11 @@ pub(super) fn refusal(text: &str) -> Option<u8> {
     }
 }
 
+/// The same where a shell was to run it, which says so itself.
+pub(super) fn refusal_of_shell(code: u8, text: &str) -> Option<u8> {
+    (code == 127 && text.contains("not found")).then_some(127)
+}
+
 /// The client's own words: without its prefix, its lines of log, and its advice.
 pub(super) fn message(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim);

@@ -77,13 +77,13 @@ fn is_shells(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// What is said where a command could not be started.
-pub(super) fn refusal(words: &[u8]) -> Refusal {
+/// What is said where a command could not be started, by the client or by the shell that was to start it.
+pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = classify::message(&String::from_utf8_lossy(words));
     let name = text.split("failed to find target executable ").nth(1);
     let name = name.and_then(|rest| rest.split(['"', ' ', ')', ';']).next());
     Refusal {
-        code: classify::refusal(&text),
+        code: classify::refusal(&text).or(classify::refusal_of_shell(code, &text)),
         why: name.map_or(text.clone(), |name| {
             format!("'{name}' is not found, or is no program")
         }),
@@ -124,8 +124,12 @@ mod tests {
     #[test]
     fn a_refusal_says_what_could_not_be_run() {
         let words = b"Error: failed to start process (cause: \"internalError: \"failed to find target executable nosuch\"\")\n";
-        let refusal = refusal(words);
-        assert_eq!(refusal.why, "'nosuch' is not found, or is no program");
-        assert_eq!(refusal.code, Some(127));
+        let said = refusal(1, words);
+        assert_eq!(said.why, "'nosuch' is not found, or is no program");
+        assert_eq!(said.code, Some(127));
+        let said = refusal(127, b"sh: exec: line 1: nosuch: not found\n");
+        assert_eq!(said.why, "sh: exec: line 1: nosuch: not found");
+        assert_eq!(said.code, Some(127));
+        assert_eq!(refusal(1, b"the role is not found\n").code, None);
     }
 }

@@ -413,8 +413,8 @@ impl Runtime for Apple {
         call::run(&mut exec::kill(handle, marker, signal), b"", CHANGE).map(drop)
     }
 
-    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
-        exec::refusal(words)
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        exec::refusal(code, words)
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {

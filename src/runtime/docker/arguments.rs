@@ -119,7 +119,8 @@ pub(super) fn obeyed_by_client(name: &str) -> bool {
 /// One `--mount`.
 pub(super) fn mount(kind: &str, source: &str, target: &str, readonly: bool) -> String {
     let (source, target) = (field("source", source), field("target", target));
-    let mode = if readonly { ",readonly" } else { "" };
+    // podman knows the long word for directories alone.
+    let mode = if readonly { ",ro" } else { "" };
     format!("type={kind},{source},{target}{mode}")
 }
 

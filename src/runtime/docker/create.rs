@@ -173,7 +173,7 @@ mod tests {
             "--memory 67108864 --memory-swap 67108864",
             "--cpus 1.5",
             "--mount type=bind,source=/w,target=/workspace",
-            "--mount type=bind,\"source=/a,b\",target=/t,readonly",
+            "--mount type=bind,\"source=/a,b\",target=/t,ro",
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }

@@ -106,6 +106,15 @@ impl Dialect {
         }
     }
 
+    /// A network like docker's: podman's let each other's containers in, unless both say that they do not
+    /// (4.2 and newer).
+    pub(super) fn network_options(self) -> &'static [&'static str] {
+        match self {
+            Dialect::Docker => &[],
+            Dialect::Podman => &["--opt", "isolate=true"],
+        }
+    }
+
     /// A container like docker's: podman gives it our proxies otherwise, and a variable of its own.
     pub(super) fn create_options(self) -> &'static [&'static str] {
         match self {

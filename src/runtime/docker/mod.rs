@@ -322,7 +322,7 @@ impl Runtime for Docker {
     }
 
     fn make_network(&self, network: &Network) -> Result<()> {
-        let args = sidecar::network(network);
+        let args = sidecar::network(self.dialect, network);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         self.call(&args).map(|_| ())
     }

@@ -33,13 +33,14 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<Request> {
 }
 
 /// Describes the network of a run or of a session.
-pub(super) fn network(network: &Network) -> Vec<String> {
+pub(super) fn network(dialect: Dialect, network: &Network) -> Vec<String> {
     let home = format!("{HOME_LABEL}={}", network.home_label);
     let (name, value) = network.whose.label();
     let whose = format!("{name}={value}");
     let words = ["network", "create", "--label", &home, "--label", &whose];
-    let words = words.iter().copied().chain([network.handle.as_str()]);
-    words.map(str::to_owned).collect()
+    let options = dialect.network_options();
+    let words = [&words, options, &[network.handle.as_str()]].concat();
+    words.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,12 @@ import struct
 import sys
 from urllib.parse import quote, urlencode
 
+# The keys that end docker's part in a terminal, which cannot be switched off, and Apple's command line has none: bytes
+# that are in no text and no key. Where they have to be ASCII, it is what nobody types; the first of them is held back
+# until the next key.
+NO_KEYS = b"\xff,\xff,\xff,\xff"
+NO_KEYS_AS_TEXT = ",".join(["ctrl-_"] * 8)
+
 
 class EngineError(Exception):
     def __init__(self, status, message):
@@ -25,6 +31,9 @@ class Engine:
             sys.exit("container (stand-in): it needs a docker engine on a unix socket, not " + host)
         self.socket = host[len("unix://"):]
         self.program = settings.docker
+        self.settings_of_docker = {
+            "DOCKER_HOST": host, "DOCKER_CONFIG": os.path.join(settings.dir, "docker-config"), "DOCKER_BUILDKIT": "0",
+        }
 
     def ask(self, method, path, query=None, body=None):
         """The answer as JSON. Raises EngineError for all that is not a success."""
@@ -102,7 +111,8 @@ class Engine:
     def spawn(self, *words, **options):
         import subprocess  # of some weight, and most calls need none
 
-        environment = dict(os.environ, DOCKER_BUILDKIT="0")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
+        environment.update(self.settings_of_docker)
         return subprocess.Popen([self.program, *words], env=environment, preexec_fn=dies_with_us, **options)
 
 

@@ -38,6 +38,7 @@ def make(session, seen, options):
         "AttachStdout": not options.detach,
         "AttachStderr": not options.detach,
         "Tty": options.tty,
+        "DetachKeys": engine.NO_KEYS_AS_TEXT,
         "User": user,
         "WorkingDir": options.workdir or "",
         "Env": added_environment(session, seen, options),

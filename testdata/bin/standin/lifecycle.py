@@ -5,7 +5,7 @@ import os
 import socket
 import time
 
-from standin import attach, create, mounts
+from standin import attach, create, engine, mounts
 from standin.engine import EngineError
 from standin.errors import Failure, Interrupted, Plain, Several
 
@@ -128,7 +128,8 @@ def start_attached(session, seen, interactive, word):
     begin(session, seen, attached=True)
     connection = session.engine.stream(
         session.docker_path(seen, "attach"),
-        {"stream": "1", "stdin": "1" if interactive or not tty else "0", "stdout": "1", "stderr": "1"},
+        {"stream": "1", "stdin": "1" if interactive or not tty else "0", "stdout": "1", "stderr": "1",
+         "detachKeys": engine.NO_KEYS},
     )
     log = attach.Log(session.state.path("containers", seen.id + ".log"))
     attach.Signals(session, interactive, tty, lambda name: session.engine.raw(

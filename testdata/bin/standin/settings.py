@@ -31,7 +31,8 @@ class Settings:
         # A preset has written it: that is closer than the environment.
         self.version = Version(first_line(directory, "version") or environment.get("FAKE_APPLE_VERSION") or "1.2.2")
         self.docker = environment.get("FAKE_APPLE_DOCKER", "docker")
-        self.docker_host = environment.get("DOCKER_HOST", "")
+        # Not DOCKER_HOST, which Apple's command line does not know: it is the caller's, or a container's variable.
+        self.docker_host = environment.get("FAKE_APPLE_DOCKER_HOST", "")
         self.system = environment.get("FAKE_APPLE_SYSTEM", "running")
         self.faults = [path for path in (environment.get("FAKE_APPLE_FAULTS"), os.path.join(directory, "faults")) if path]
         self.macos = int(environment.get("FAKE_APPLE_MACOS", "26"))
