@@ -319,3 +319,28 @@ pub(crate) fn noise_is_no_output(moat: &Moat) {
     }
     assert_runs_well(moat);
 }
+
+/// The request was heard, and then nobody answered any more: what was made is in the journal, and goes as
+/// soon as somebody answers.
+pub(crate) fn create_timeout_and_then_nobody(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["create"],"count":1,"when":"after","do":"xpc-timeout"}"#);
+    moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"die-daemon"}"#);
+    moat.run(["true"])
+        .any_stderr()
+        .deadline(Duration::from_secs(120))
+        .status(125);
+    let id = moat.only_id();
+    let record = moat.record(&id);
+    assert_eq!(record["reason"], "start-error", "{record:#}");
+    assert!(record["cleaned_at"].is_null(), "{record:#}");
+    moat.apple(&["__fake", "system", "running"]);
+    assert_eq!(moat.apple(&["list", "--all", "--quiet"]), format!("{id}\n"));
+    until("it is removed", || {
+        moat.args(["list", "-a"])
+            .any_stdout()
+            .any_stderr()
+            .success();
+        moat.record(&id)["cleaned_at"].is_string()
+    });
+    assert_eq!(moat.apple(&["list", "--all", "--quiet"]), "");
+}

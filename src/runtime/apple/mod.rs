@@ -100,7 +100,7 @@ impl Apple {
         patience: Duration,
         exists: &dyn Fn() -> Result<bool>,
     ) -> Result<()> {
-        let mut left = TRIES;
+        let (mut left, mut was_silent) = (TRIES, false);
         loop {
             left -= 1;
             let mut client = call::client();
@@ -114,12 +114,19 @@ impl Apple {
             let Err(problem) = call::run(&mut client, &request.input, patience) else {
                 return Ok(());
             };
+            was_silent |= problem.is_silence();
             let is_doubtful = problem.may_pass() || classify::is_taken(problem.message());
             if is_doubtful && exists().is_ok_and(|exists| exists) {
                 return Ok(());
             }
             if left == 0 || !problem.may_pass() || began.elapsed() >= patience {
-                return Err(problem);
+                return Err(match problem {
+                    // This time nobody heard it. An earlier one may have been heard.
+                    Problem::Unreachable(text, hint) if was_silent => {
+                        Problem::Transient(format!("{text}; {hint}"))
+                    }
+                    problem => problem,
+                });
             }
             std::thread::sleep(PAUSE);
         }
