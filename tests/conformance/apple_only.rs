@@ -509,3 +509,26 @@ pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
     let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
     assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
 }
+
+/// The image is there only at the second attempt: the copy of the workspace is made then, and has nothing
+/// of an earlier one.
+pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    moat.write("early", "");
+    moat.apple(&["image", "delete", IMAGE]);
+    moat.apple_fault(r#"{"match":["image","pull"],"count":1,"do":"delay","ms":2000}"#);
+    let running = moat.run(["ls"]).any_stderr().stdout("moat.yaml\n").spawn();
+    until("the image is got", || {
+        let calls = moat.apple_calls();
+        let pulls = calls.iter().filter(|call| call.starts_with("image pull"));
+        // The first is the harness's own.
+        pulls.count() == 2
+    });
+    std::fs::remove_file(moat.workspace().join("early")).expect("it was there");
+    let done = running.wait();
+    assert_eq!(
+        (done.code, done.stdout_text()),
+        (Some(0), "moat.yaml\n".to_owned()),
+        "{done}"
+    );
+}

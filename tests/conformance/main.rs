@@ -166,6 +166,7 @@ scenarios! {
         a_copy_comes_back_as_it_was_left the_copy_is_the_users
         an_export_never_writes_over_anything the_only_copy_is_not_removed_lightly
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
+        a_link_of_the_workspace_makes_nothing_outside
         the_home_of_moat_is_not_copied a_larger_copy
         a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
     }
@@ -251,6 +252,7 @@ mod apple_only_tests {
                     a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label
                     its_own_words_are_no_output what_a_workload_says_is_its_own
                     a_build_with_a_large_dockerfile a_builder_that_goes_away
+                    a_copy_that_is_made_twice
                 }
                 faults {
                     flaky_xpc removed_behind_back removed_and_said_in_two_ways

@@ -181,15 +181,14 @@ impl Apple {
             // The workload's user is not ours; the run's directory protects it.
             fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).map_err(failed)?;
         }
-        if spec.workspace_mode == WorkspaceMode::Volume {
-            copy::make(dir, spec)?;
-        }
+        // First: without it this is asked for once more, when it is there.
+        let image = self.image(spec.image.as_deref().unwrap_or_default())?;
         let workspace = copy::workspace(dir, spec);
         if spec.workspace_mode == WorkspaceMode::Volume {
+            copy::make(dir, spec)?;
+            copy::check_links(spec, &workspace)?;
             make_places(spec, &workspace).map_err(failed)?;
         }
-        let image = spec.image.as_deref().unwrap_or_default();
-        let image = self.image(image)?;
         let around = create::Surroundings {
             workspace: &workspace,
             notes: &notes,
