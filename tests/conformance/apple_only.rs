@@ -532,3 +532,39 @@ pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
         "{done}"
     );
 }
+
+/// Older releases mount in the order in which they are told.
+pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
+    if rustix::process::geteuid().is_root() {
+        // Who is not root has a home in memory, in which something may be mounted.
+        std::os::unix::fs::chown(moat.workspace(), Some(1234), Some(1235)).expect("root");
+    }
+    for name in ["config", "config/inner", "odd,name"] {
+        std::fs::create_dir(moat.root().join(name)).expect("a directory");
+    }
+    for (name, text) in [
+        ("config/f", "f\n"),
+        ("config/inner/g", "g\n"),
+        ("odd,name/o", "o\n"),
+    ] {
+        std::fs::write(moat.root().join(name), text).expect("a file");
+    }
+    let config = moat.root().join("config");
+    let (inside, deeper) = (
+        format!("{}:/home/moat/.config", config.display()),
+        format!("{}/inner:/home/moat/.config/inner:ro", config.display()),
+    );
+    let script = "cd && touch own && cat .config/f .config/inner/g";
+    moat.run_with(["-m", &deeper, "-m", &inside], ["sh", "-c", script])
+        .stdout("f\ng\n")
+        .success();
+    // This one can be told by an option alone that comes before.
+    let odd = format!("{}/odd,name:/home/moat/.odd", moat.root().display());
+    let call = moat.run_with(["-m", &odd], ["cat", "/home/moat/.odd/o"]);
+    match before_0_12(moat) {
+        true => call
+            .stderr_contains("cannot mount /home/moat/.odd inside /home/moat")
+            .status(125),
+        false => call.stdout("o\n").success(),
+    };
+}
