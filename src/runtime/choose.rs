@@ -114,6 +114,8 @@ pub(crate) enum Ability {
     PartsOfCpus,
     /// Less memory than a small machine has.
     LittleMemory,
+    /// A file mounted inside a mounted directory, which stays what it is.
+    FilesInDirectories,
 }
 
 impl fmt::Display for Name {

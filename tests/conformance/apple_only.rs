@@ -568,3 +568,30 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
         false => call.stdout("o\n").success(),
     };
 }
+
+/// There the file would be all that is left of the directory (reported of 1.2.2).
+pub(crate) fn files_inside_directories_are_refused(moat: &Moat) {
+    let file = moat.write("one", "one\n");
+    let dir = moat.root().join("dir");
+    std::fs::create_dir(&dir).expect("a directory");
+    let (file, dir) = (file.display(), dir.display());
+    for mounts in [
+        vec![format!("{file}:/workspace/sub/one:ro")],
+        vec![format!("{dir}:/data"), format!("{file}:/data/one")],
+    ] {
+        let flags = mounts.iter().flat_map(|mount| ["-m", mount]);
+        let said = moat.run_with(flags, ["true"]).any_stderr().status(125);
+        let said = said.stderr_text();
+        assert!(said.contains("a file cannot be mounted at /"), "{said}");
+        assert!(
+            said.contains("mount the directory that the file is in"),
+            "{said}"
+        );
+    }
+    let yaml = format!("mounts: [\"{file}:/workspace/one:ro\"]\n");
+    moat.write("moat.yaml", yaml);
+    moat.run(["true"])
+        .stderr_contains("moat.yaml:1:10: a file cannot be mounted at /workspace/one on apple")
+        .status(125);
+    assert!(moat.ids().is_empty(), "nothing was made");
+}

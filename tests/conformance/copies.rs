@@ -378,17 +378,25 @@ pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
     moat.write("rw/own", "mine");
     moat.write("deep/file", "f");
     moat.write("rw2", "r");
+    // apple has no files inside directories.
+    let (one, path) = match moat.is_on_apple() {
+        true => ("creds", "deep/one/token"),
+        false => ("one", "deep/one"),
+    };
     let yaml = format!(
         "name: p\nworkspace: {{mode: volume}}\nvolumes: [{{name: v, target: /workspace/vol}}]\n\
-         mounts:\n- {0}/creds:/workspace/.creds:ro\n- {0}/rw:/workspace/rw\n- {0}/one:/workspace/deep/one:ro\n\
+         mounts:\n- {0}/creds:/workspace/.creds:ro\n- {0}/rw:/workspace/rw\n- {0}/{one}:/workspace/deep/one:ro\n\
          - {{source: {0}/src, target: /workspace/src, exclude: [left-out]}}\n",
         outside.display()
     );
     moat.write("moat.yaml", yaml);
     let out = moat.root().join("out");
+    let script = format!(
+        "cat .creds/token {path}; ls rw; echo d >rw/d; echo v >vol/v; echo l >src/left-out/l; echo n >new"
+    );
     moat.run_with(
         ["--export", out.to_str().expect("text")],
-        ["sh", "-c", "cat .creds/token deep/one; ls rw; echo d >rw/d; echo v >vol/v; echo l >src/left-out/l; echo n >new"],
+        ["sh", "-c", &script],
     )
     .stdout("TOPSECRETTOPSECRET")
     .success();

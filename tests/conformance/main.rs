@@ -253,7 +253,7 @@ mod apple_only_tests {
                     its_own_words_are_no_output what_a_workload_says_is_its_own
                     a_build_with_a_large_dockerfile a_builder_that_goes_away
                     a_copy_that_is_made_twice
-                    what_is_inside_comes_after_what_is_outside
+                    what_is_inside_comes_after_what_is_outside files_inside_directories_are_refused
                 }
                 faults {
                     flaky_xpc removed_behind_back removed_and_said_in_two_ways
