@@ -258,7 +258,8 @@ mod apple_only_tests {
                 faults {
                     flaky_xpc removed_behind_back removed_and_said_in_two_ways
                     stop_timeout_but_stopped create_timeout_but_created create_that_already_exists
-                    create_timeout_and_then_nobody
+                    create_timeout_and_then_nobody a_system_without_networks
+                    a_network_of_another_system
                     a_network_that_lets_go_late an_address_that_comes_late daemon_restart
                     answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
                     an_inspect_that_hangs a_delete_that_is_refused_at_first a_delete_that_says_nothing

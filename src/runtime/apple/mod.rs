@@ -26,6 +26,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
+use super::choose::Name;
 use super::problem::{Problem, Result};
 use super::request::{HOME_LABEL, RUN_LABEL, Request};
 use super::script::FAILED;
@@ -45,6 +46,9 @@ const PULL: Duration = Duration::from_secs(3600);
 /// How long to wait before a request is made again.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What is said where there are no networks.
+const NO_SERVICES: &str = "services need macOS 26 or newer on apple, which has no networks before";
+
 /// So many tries has a request that may not have been heard.
 const TRIES: u32 = 3;
 
@@ -63,11 +67,13 @@ impl Apple {
         Apple { dir }
     }
 
-    /// Whether this is a Mac that can run it, and its services answer.
+    /// Whether this is a Mac that can run it with all that moat may ask for, and its services answer.
     pub(super) fn answers() -> bool {
+        let apple = Apple::new(None);
         cfg!(all(target_os = "macos", target_arch = "aarch64"))
             && is_here()
-            && Apple::new(None).probe().is_ok()
+            && apple.probe().is_ok()
+            && apple.lacks().is_none()
     }
 
     fn dir(&self) -> Result<&Path> {
@@ -262,6 +268,12 @@ impl Runtime for Apple {
         }
     }
 
+    fn lacks(&self) -> Option<&'static str> {
+        let networks = Self::list(ResourceKind::Network);
+        let none = networks.is_err_and(|problem| classify::has_no_networks(&problem));
+        none.then_some(NO_SERVICES)
+    }
+
     fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
         let mut client = call::client();
         client.args(["image", "pull", image]);
@@ -329,6 +341,10 @@ impl Runtime for Apple {
         request.add(&[&network.handle]);
         let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
         made.map_err(|problem| match problem {
+            problem if classify::has_no_networks(&problem) => Problem::unreachable(
+                NO_SERVICES,
+                format!("leave them out, or use --runtime {}", Name::Docker),
+            ),
             Problem::Transient(text) => Problem::Transient(format!(
                 "{text}; there may be too many networks: container network list"
             )),
@@ -339,6 +355,7 @@ impl Runtime for Apple {
     fn has_network(&self, handle: &str) -> Result<bool> {
         match call::ask_json(&["network", "inspect", handle]) {
             Err(Problem::NotFound(_)) => Ok(false),
+            Err(problem) if classify::has_no_networks(&problem) => Ok(false),
             answer => Ok(model::elements(&answer?).any(|one| model::id(one) == handle)),
         }
     }
@@ -542,8 +559,7 @@ impl Runtime for Apple {
             home,
         );
         match Self::list(ResourceKind::Network) {
-            // Before macOS 26 there are none.
-            Err(Problem::Refused(_)) => {}
+            Err(problem) if classify::has_no_networks(&problem) => {}
             networks => all.extend(labelled(ResourceKind::Network, &networks?, home)),
         }
         Ok(all)
