@@ -510,6 +510,38 @@ pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
     assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
 }
 
+/// A builder that runs already, for whomever, asks whom it is told to ask.
+pub(crate) fn a_builder_that_runs_has_the_name_servers(moat: &Moat) {
+    moat.apple(&["builder", "start"]);
+    let names = |moat: &Moat| moat.apple(&["exec", "buildkit", "cat", "/etc/resolv.conf"]);
+    assert!(!names(moat).contains("192.0.2.53"), "not yet");
+    let yaml = "container: {dns: [192.0.2.53, 192.0.2.54]}\nhooks: {post_build_root: 'echo built >/built'}\n";
+    moat.write("moat.yaml", format!("base_image: {IMAGE}\n{yaml}"));
+    moat.args(["run", "--quiet", "--", "cat", "/built"])
+        .deadline(Duration::from_secs(120))
+        .stdout("built\n")
+        .success();
+    let found = names(moat);
+    for server in ["nameserver 192.0.2.53\n", "nameserver 192.0.2.54\n"] {
+        assert!(found.contains(server), "{found}");
+    }
+    let calls = moat.apple_calls();
+    let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
+    // Only the test's own: somebody else may be building.
+    assert_eq!(
+        (of("builder start"), of("builder delete")),
+        (1, 0),
+        "{calls:?}"
+    );
+    // And one that does not run.
+    moat.apple(&["builder", "delete", "--force"]);
+    moat.args(["run", "--quiet", "--rebuild", "--", "cat", "/built"])
+        .deadline(Duration::from_secs(120))
+        .stdout("built\n")
+        .success();
+    assert!(names(moat).contains("nameserver 192.0.2.53"));
+}
+
 /// The image is there only at the second attempt: the copy of the workspace is made then, and has nothing
 /// of an earlier one.
 pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {

@@ -252,7 +252,7 @@ mod apple_only_tests {
                     a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label
                     its_own_words_are_no_output what_a_workload_says_is_its_own
                     a_build_with_a_large_dockerfile a_builder_that_goes_away
-                    a_copy_that_is_made_twice
+                    a_builder_that_runs_has_the_name_servers a_copy_that_is_made_twice
                     what_is_inside_comes_after_what_is_outside files_inside_directories_are_refused
                 }
                 faults {

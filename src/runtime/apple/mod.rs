@@ -298,11 +298,21 @@ impl Runtime for Apple {
         tell: &mut dyn FnMut(BuildEvent<'_>),
         going_on: &dyn Fn() -> bool,
     ) -> Result<()> {
+        let builds_with_dns = call::version()?.builds_with_dns();
         let staging = self.staging()?;
         let failed = |error: io::Error| copy::failed(&staging, &error);
         remove_tree(&staging).map_err(failed)?;
         let staged = build::stage(build, &staging).map_err(failed)?;
         let args = build::args(build, &staged);
+        if !build.dns.is_empty()
+            && !builds_with_dns
+            && let Err(problem) = build::set_name_servers(build)
+        {
+            let why = problem.message();
+            tell(BuildEvent::Line(&format!(
+                "the builder asks its own name servers: {why}"
+            )));
+        }
         let built = build::attempt(&args, tell, going_on).and_then(|last| match last {
             Some(last) if classify::is_builders(&last) => {
                 tell(BuildEvent::Line(
