@@ -39,11 +39,11 @@ fn runtimes() -> Vec<Check> {
         what: format!("runtime {}", runtime.runtime),
         ok: runtime.version.is_some(),
         optional: true,
-        found: runtime
-            .version
-            .map(|version| format!("version {version}"))
-            .or(runtime.problem)
-            .unwrap_or_default(),
+        found: {
+            let version = runtime.version.map(|version| format!("version {version}"));
+            let found: Vec<String> = version.into_iter().chain(runtime.problem).collect();
+            found.join("; ")
+        },
         hint: runtime.hint,
     };
     status::runtimes().into_iter().map(check).collect()

@@ -27,7 +27,7 @@ struct Status {
 pub(super) struct RuntimeStatus {
     pub(super) runtime: &'static str,
     pub(super) version: Option<String>,
-    /// Why it cannot be used, and what to do.
+    /// Why it cannot be used, or with a version what of it cannot, and what to do.
     pub(super) problem: Option<String>,
     pub(super) hint: Option<String>,
 }
@@ -67,16 +67,19 @@ fn default_runtime() -> Option<runtime::Name> {
 /// Asks every runtime.
 pub(super) fn runtimes() -> Vec<RuntimeStatus> {
     let ask = |name: runtime::Name| {
-        let probed = runtime::open(name, &runtime::engine_settings(name), None).probe();
-        let (version, error) = match probed {
-            Ok(version) => (Some(version), None),
-            Err(problem) => (None, Some(crate::error::Error::from(problem))),
+        let runtime = runtime::open(name, &runtime::engine_settings(name), None);
+        let (version, problem, hint) = match runtime.probe() {
+            Ok(version) => (Some(version), runtime.lacks().map(str::to_owned), None),
+            Err(problem) => {
+                let error = crate::error::Error::from(problem).into_parts();
+                (None, Some(error.message), error.hint)
+            }
         };
         RuntimeStatus {
             runtime: name.as_str(),
             version,
-            problem: error.as_ref().map(|error| error.message.clone()),
-            hint: error.and_then(|error| error.into_parts().hint),
+            problem,
+            hint,
         }
     };
     // Which one is for another system is nobody's concern here, unless somebody has put it here.
@@ -99,7 +102,8 @@ fn describe(status: &Status) -> String {
     );
     for runtime in &status.runtimes {
         let state = match (&runtime.version, &runtime.problem) {
-            (Some(version), _) => format!("works, version {version}"),
+            (Some(version), Some(lack)) => format!("works, version {version}; {lack}"),
+            (Some(version), None) => format!("works, version {version}"),
             (None, Some(problem)) => problem.clone(),
             (None, None) => "unknown".to_owned(),
         };

@@ -295,6 +295,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     let image = image::plan(request, files, host, &tools, (workspace.uid, workspace.gid))?;
     let rootfs = image.rootfs.as_deref();
     refuse::check_places(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
+    refuse::check_files(&mut mounts.mounts, files, host, &mut notes)?;
     if !host.runtime.has_images() && rootfs.is_none() {
         merge::certificates(&mut mounts.mounts, &mut env, files, host)?;
     }

@@ -154,20 +154,65 @@ pub(super) fn check_places(
             "nothing can be mounted at {target}: it does not exist, and {} shows what it is in read-only",
             host.runtime
         );
-        let found = files.iter().find_map(|file| {
-            let (mounts, volumes) = (&file.settings.mounts, &file.settings.volumes);
-            let mounts = mounts.iter().map(|mount| (mount.at, &mount.value.target));
-            let volumes = volumes
-                .iter()
-                .map(|volume| (volume.at, &volume.value.target));
-            let (at, _) = mounts.chain(volumes).find(|(_, other)| *other == target)?;
-            Some((*file, at))
-        });
-        match found {
-            Some((file, at)) => report(file, at, why, notes),
-            None => return Err(Error::new(Kind::Workspace, why).hint("choose another target")),
+        refuse_target(target, why, mounts, files, notes)?;
+    }
+    Ok(())
+}
+
+/// Refuses a target where it is named; one of a flag at once.
+fn refuse_target(
+    target: &str,
+    why: String,
+    mounts: &mut Vec<Mount>,
+    files: Files<'_>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let found = files.iter().find_map(|file| {
+        let (mounts, volumes) = (&file.settings.mounts, &file.settings.volumes);
+        let mounts = mounts.iter().map(|mount| (mount.at, &mount.value.target));
+        let volumes = volumes
+            .iter()
+            .map(|volume| (volume.at, &volume.value.target));
+        let (at, _) = mounts.chain(volumes).find(|(_, other)| *other == target)?;
+        Some((*file, at))
+    });
+    match found {
+        Some((file, at)) => report(file, at, why, notes),
+        None => return Err(Error::new(Kind::Workspace, why).hint("choose another target")),
+    }
+    mounts.retain(|mount| mount.target != target);
+    Ok(())
+}
+
+/// Refuses files inside mounted directories where those would be gone for it.
+pub(super) fn check_files(
+    mounts: &mut Vec<Mount>,
+    files: Files<'_>,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    if host.runtime.can(Ability::FilesInDirectories) {
+        return Ok(());
+    }
+    let volumes = files.iter().flat_map(|file| &file.settings.volumes);
+    let (single, shared): (Vec<Mount>, Vec<Mount>) = mounts
+        .iter()
+        .cloned()
+        .partition(|mount| mount.source.is_file());
+    let shared = shared.into_iter().map(|mount| mount.target);
+    let shared: Vec<String> = shared
+        .chain(volumes.map(|volume| volume.value.target.clone()))
+        .chain([runtime::WORKSPACE.to_owned()])
+        .collect();
+    for Mount { target, .. } in &single {
+        if let Some(dir) = shared.iter().find(|dir| runtime::is_below(target, dir)) {
+            let why = format!(
+                "a file cannot be mounted at {target} on {}, which would show it in the place of all of {dir}; \
+                 mount the directory that the file is in, or put a copy there",
+                host.runtime
+            );
+            refuse_target(target, why, mounts, files, notes)?;
         }
-        mounts.retain(|mount| mount.target != *target);
     }
     Ok(())
 }

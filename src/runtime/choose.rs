@@ -106,6 +106,8 @@ impl Name {
 /// What not every runtime with images can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ability {
+    /// A file mounted inside a mounted directory, which stays what it is.
+    FilesInDirectories,
     /// Volumes that are the user's, and that several containers may have.
     Volumes,
     /// Mounts of single files.

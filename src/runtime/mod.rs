@@ -69,6 +69,11 @@ pub(crate) trait Runtime: Send + Sync {
     /// Asks for the version of what runs the containers. Fails with what a person can do about it.
     fn probe(&self) -> Result<String>;
 
+    /// What that cannot do here, though others of its kind can.
+    fn lacks(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Gets an image from its registry. Gives up when `going_on` says no.
     fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()>;
 

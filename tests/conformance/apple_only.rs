@@ -509,3 +509,121 @@ pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
     let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
     assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
 }
+
+/// A builder that runs already, for whomever, asks whom it is told to ask.
+pub(crate) fn a_builder_that_runs_has_the_name_servers(moat: &Moat) {
+    moat.apple(&["builder", "start"]);
+    let names = |moat: &Moat| moat.apple(&["exec", "buildkit", "cat", "/etc/resolv.conf"]);
+    assert!(!names(moat).contains("192.0.2.53"), "not yet");
+    let yaml = "container: {dns: [192.0.2.53, 192.0.2.54]}\nhooks: {post_build_root: 'echo built >/built'}\n";
+    moat.write("moat.yaml", format!("base_image: {IMAGE}\n{yaml}"));
+    moat.args(["run", "--quiet", "--", "cat", "/built"])
+        .deadline(Duration::from_secs(120))
+        .stdout("built\n")
+        .success();
+    let found = names(moat);
+    for server in ["nameserver 192.0.2.53\n", "nameserver 192.0.2.54\n"] {
+        assert!(found.contains(server), "{found}");
+    }
+    let calls = moat.apple_calls();
+    let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
+    // Only the test's own: somebody else may be building.
+    assert_eq!(
+        (of("builder start"), of("builder delete")),
+        (1, 0),
+        "{calls:?}"
+    );
+    // And one that does not run.
+    moat.apple(&["builder", "delete", "--force"]);
+    moat.args(["run", "--quiet", "--rebuild", "--", "cat", "/built"])
+        .deadline(Duration::from_secs(120))
+        .stdout("built\n")
+        .success();
+    assert!(names(moat).contains("nameserver 192.0.2.53"));
+}
+
+/// The image is there only at the second attempt: the copy of the workspace is made then, and has nothing
+/// of an earlier one.
+pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
+    moat.write("moat.yaml", "workspace: {mode: volume}\n");
+    moat.write("early", "");
+    moat.apple(&["image", "delete", IMAGE]);
+    moat.apple_fault(r#"{"match":["image","pull"],"count":1,"do":"delay","ms":2000}"#);
+    let running = moat.run(["ls"]).any_stderr().stdout("moat.yaml\n").spawn();
+    until("the image is got", || {
+        let calls = moat.apple_calls();
+        let pulls = calls.iter().filter(|call| call.starts_with("image pull"));
+        // The first is the harness's own.
+        pulls.count() == 2
+    });
+    std::fs::remove_file(moat.workspace().join("early")).expect("it was there");
+    let done = running.wait();
+    assert_eq!(
+        (done.code, done.stdout_text()),
+        (Some(0), "moat.yaml\n".to_owned()),
+        "{done}"
+    );
+}
+
+/// Older releases mount in the order in which they are told.
+pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
+    if rustix::process::geteuid().is_root() {
+        // Who is not root has a home in memory, in which something may be mounted.
+        std::os::unix::fs::chown(moat.workspace(), Some(1234), Some(1235)).expect("root");
+    }
+    for name in ["config", "config/inner", "odd,name"] {
+        std::fs::create_dir(moat.root().join(name)).expect("a directory");
+    }
+    for (name, text) in [
+        ("config/f", "f\n"),
+        ("config/inner/g", "g\n"),
+        ("odd,name/o", "o\n"),
+    ] {
+        std::fs::write(moat.root().join(name), text).expect("a file");
+    }
+    let config = moat.root().join("config");
+    let (inside, deeper) = (
+        format!("{}:/home/moat/.config", config.display()),
+        format!("{}/inner:/home/moat/.config/inner:ro", config.display()),
+    );
+    let script = "cd && touch own && cat .config/f .config/inner/g";
+    moat.run_with(["-m", &deeper, "-m", &inside], ["sh", "-c", script])
+        .stdout("f\ng\n")
+        .success();
+    // This one can be told by an option alone that comes before.
+    let odd = format!("{}/odd,name:/home/moat/.odd", moat.root().display());
+    let call = moat.run_with(["-m", &odd], ["cat", "/home/moat/.odd/o"]);
+    match before_0_12(moat) {
+        true => call
+            .stderr_contains("cannot mount /home/moat/.odd inside /home/moat")
+            .status(125),
+        false => call.stdout("o\n").success(),
+    };
+}
+
+/// There the file would be all that is left of the directory (reported of 1.2.2).
+pub(crate) fn files_inside_directories_are_refused(moat: &Moat) {
+    let file = moat.write("one", "one\n");
+    let dir = moat.root().join("dir");
+    std::fs::create_dir(&dir).expect("a directory");
+    let (file, dir) = (file.display(), dir.display());
+    for mounts in [
+        vec![format!("{file}:/workspace/sub/one:ro")],
+        vec![format!("{dir}:/data"), format!("{file}:/data/one")],
+    ] {
+        let flags = mounts.iter().flat_map(|mount| ["-m", mount]);
+        let said = moat.run_with(flags, ["true"]).any_stderr().status(125);
+        let said = said.stderr_text();
+        assert!(said.contains("a file cannot be mounted at /"), "{said}");
+        assert!(
+            said.contains("mount the directory that the file is in"),
+            "{said}"
+        );
+    }
+    let yaml = format!("mounts: [\"{file}:/workspace/one:ro\"]\n");
+    moat.write("moat.yaml", yaml);
+    moat.run(["true"])
+        .stderr_contains("moat.yaml:1:10: a file cannot be mounted at /workspace/one on apple")
+        .status(125);
+    assert!(moat.ids().is_empty(), "nothing was made");
+}

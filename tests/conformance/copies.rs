@@ -378,17 +378,25 @@ pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
     moat.write("rw/own", "mine");
     moat.write("deep/file", "f");
     moat.write("rw2", "r");
+    // apple has no files inside directories.
+    let (one, path) = match moat.is_on_apple() {
+        true => ("creds", "deep/one/token"),
+        false => ("one", "deep/one"),
+    };
     let yaml = format!(
         "name: p\nworkspace: {{mode: volume}}\nvolumes: [{{name: v, target: /workspace/vol}}]\n\
-         mounts:\n- {0}/creds:/workspace/.creds:ro\n- {0}/rw:/workspace/rw\n- {0}/one:/workspace/deep/one:ro\n\
+         mounts:\n- {0}/creds:/workspace/.creds:ro\n- {0}/rw:/workspace/rw\n- {0}/{one}:/workspace/deep/one:ro\n\
          - {{source: {0}/src, target: /workspace/src, exclude: [left-out]}}\n",
         outside.display()
     );
     moat.write("moat.yaml", yaml);
     let out = moat.root().join("out");
+    let script = format!(
+        "cat .creds/token {path}; ls rw; echo d >rw/d; echo v >vol/v; echo l >src/left-out/l; echo n >new"
+    );
     moat.run_with(
         ["--export", out.to_str().expect("text")],
-        ["sh", "-c", "cat .creds/token deep/one; ls rw; echo d >rw/d; echo v >vol/v; echo l >src/left-out/l; echo n >new"],
+        ["sh", "-c", &script],
     )
     .stdout("TOPSECRETTOPSECRET")
     .success();
@@ -402,4 +410,52 @@ pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
         fs::read(moat.workspace().join("rw/own")).expect("it is there"),
         b"mine"
     );
+}
+
+/// A repository may have links to anywhere. What is mounted behind one makes nothing on this host.
+pub(crate) fn a_link_of_the_workspace_makes_nothing_outside(moat: &Moat) {
+    let outside = moat.root().join("outside");
+    let source = moat.root().join("source");
+    for dir in [&outside, &source] {
+        fs::create_dir(dir).expect("a directory");
+    }
+    symlink(&outside, moat.workspace().join("link")).expect("a link");
+    let up = Path::new("../..").join(outside.strip_prefix("/").expect("absolute"));
+    symlink(up, moat.workspace().join("up")).expect("a link");
+    // Where bwrap has this host's root while it makes a sandbox.
+    let old = Path::new("/oldroot").join(outside.strip_prefix("/").expect("absolute"));
+    symlink(old, moat.workspace().join("old")).expect("a link");
+    let source = source.display();
+    for mode in ["bind", "volume"] {
+        for link in ["link", "up", "old"] {
+            moat.write(
+                "moat.yaml",
+                format!("workspace: {{mode: {mode}}}\nmounts: [\"{source}:/workspace/{link}/in/side\"]\n"),
+            );
+            let done = moat.run(["true"]).any_stderr().run();
+            let made: Vec<_> = fs::read_dir(&outside).expect("a directory").collect();
+            assert!(made.is_empty(), "{mode} {link}: {made:?} {done}");
+            let refuses = match moat.is_on_apple() {
+                true => mode == "volume",
+                false => !moat.has_images(),
+            };
+            if refuses {
+                assert_eq!(done.code, Some(125), "{done}");
+                let why = format!("nothing can be mounted at /workspace/{link}/in/side");
+                assert!(done.stderr_text().contains(&why), "{done}");
+            }
+        }
+    }
+    if moat.has_images() && !moat.is_on_apple() {
+        return;
+    }
+    // One that stays inside is a place like any other, where the copy is a directory of this host.
+    symlink("sub", moat.workspace().join("within")).expect("a link");
+    fs::create_dir_all(moat.workspace().join("sub/place")).expect("a directory");
+    fs::write(moat.root().join("source/f"), "f\n").expect("a file");
+    moat.write(
+        "moat.yaml",
+        format!("workspace: {{mode: volume}}\nmounts: [\"{source}:/workspace/within/place\"]\n"),
+    );
+    moat.sh("cat sub/place/f").stdout("f\n").success();
 }

@@ -351,3 +351,78 @@ pub(crate) fn noise_is_no_output(moat: &Moat) {
     }
     assert_runs_well(moat);
 }
+
+/// The request was heard, and then nobody answered any more: what was made is in the journal, and goes as
+/// soon as somebody answers.
+pub(crate) fn create_timeout_and_then_nobody(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["create"],"count":1,"when":"after","do":"xpc-timeout"}"#);
+    moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"die-daemon"}"#);
+    moat.run(["true"])
+        .any_stderr()
+        .deadline(Duration::from_secs(120))
+        .status(125);
+    let id = moat.only_id();
+    let record = moat.record(&id);
+    assert_eq!(record["reason"], "start-error", "{record:#}");
+    assert!(record["cleaned_at"].is_null(), "{record:#}");
+    moat.apple(&["__fake", "system", "running"]);
+    assert_eq!(moat.apple(&["list", "--all", "--quiet"]), format!("{id}\n"));
+    until("it is removed", || {
+        moat.args(["list", "-a"])
+            .any_stdout()
+            .any_stderr()
+            .success();
+        moat.record(&id)["cleaned_at"].is_string()
+    });
+    assert_eq!(moat.apple(&["list", "--all", "--quiet"]), "");
+}
+
+/// Before macOS 26 there are no networks, and so no services; all else works.
+pub(crate) fn a_system_without_networks(moat: &Moat) {
+    let old = ("FAKE_APPLE_MACOS", "15");
+    moat.write("moat.yaml", SERVICE);
+    let done = moat.run(["true"]).env(old.0, old.1).any_stderr();
+    let said = done.status(125).stderr_text();
+    assert!(said.contains("services need macOS 26 or newer"), "{said}");
+    assert!(
+        said.contains("hint: leave them out, or use --runtime docker"),
+        "{said}"
+    );
+    assert!(!said.contains("Plugin"), "{said}");
+    let record = moat.record(&moat.only_id());
+    assert_eq!(record["reason"], "start-error", "{record:#}");
+    assert!(record["cleaned_at"].is_string(), "{record:#}");
+    let doctor = moat.args(["doctor"]).env(old.0, old.1);
+    let said = doctor.any_stdout().any_stderr().run().stdout_text();
+    assert!(said.contains("; services need macOS 26"), "{said}");
+    std::fs::remove_file(moat.workspace().join("moat.yaml")).expect("it was there");
+    moat.run(["true"]).env(old.0, old.1).success();
+    moat.args(["clean", "--force"])
+        .env(old.0, old.1)
+        .any_stdout()
+        .success();
+}
+
+/// Where there are no networks, one that was asked for is not there either.
+pub(crate) fn a_network_of_another_system(moat: &Moat) {
+    moat.apple_fault(r#"{"match":["network","create"],"count":-1,"do":"xpc-timeout"}"#);
+    let gone = r#""count":-1,"do":"exit","rc":64,"stderr":"Error: Plugin 'container-network' not found."}"#;
+    for word in ["inspect", "delete", "list"] {
+        moat.apple_fault(&format!(r#"{{"match":["network","{word}"],{gone}"#));
+    }
+    moat.write("moat.yaml", SERVICE);
+    moat.run(["true"])
+        .stderr_contains("XPC timeout")
+        .deadline(Duration::from_secs(120))
+        .status(125);
+    let id = moat.only_id();
+    let is_clean = || moat.record(&id)["cleaned_at"].is_string();
+    assert!(!is_clean(), "it may still come");
+    // As after the time that something asked for may take.
+    std::fs::remove_file(moat.run_dir(&id).join("making")).expect("what was asked for");
+    moat.args(["clean", "--force"])
+        .any_stdout()
+        .any_stderr()
+        .run();
+    until("it is clean", is_clean);
+}

@@ -166,6 +166,7 @@ scenarios! {
         a_copy_comes_back_as_it_was_left the_copy_is_the_users
         an_export_never_writes_over_anything the_only_copy_is_not_removed_lightly
         the_copy_of_a_failed_run_is_kept a_run_without_a_copy_has_nothing_to_export
+        a_link_of_the_workspace_makes_nothing_outside
         the_home_of_moat_is_not_copied a_larger_copy
         a_failed_export_leaves_the_runs_code a_socket_in_the_workspace
     }
@@ -249,10 +250,14 @@ mod apple_only_tests {
                     a_run_that_lost_its_supervisor an_orphan_is_found_by_its_label
                     its_own_words_are_no_output what_a_workload_says_is_its_own
                     a_build_with_a_large_dockerfile a_builder_that_goes_away
+                    a_builder_that_runs_has_the_name_servers a_copy_that_is_made_twice
+                    what_is_inside_comes_after_what_is_outside files_inside_directories_are_refused
                 }
                 faults {
                     flaky_xpc removed_behind_back removed_between_two_looks removed_and_said_in_two_ways
                     stop_timeout_but_stopped create_timeout_but_created create_that_already_exists
+                    create_timeout_and_then_nobody a_system_without_networks
+                    a_network_of_another_system
                     a_network_that_lets_go_late an_address_that_comes_late daemon_restart
                     answers_that_cannot_be_read answers_of_another_shape states_that_nobody_knows
                     an_inspect_that_hangs a_delete_that_is_refused_at_first a_delete_that_says_nothing

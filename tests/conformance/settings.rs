@@ -129,15 +129,20 @@ pub(crate) fn a_place_to_mount_on_is_the_owners(moat: &Moat) {
     let outside = directory(moat.root().join("outside"));
     fs::write(outside.join("file"), "outside\n").expect("a file");
     let outside = outside.display();
+    // apple has no files inside directories.
+    let (source, path) = match moat.is_on_apple() {
+        true => (format!("{outside}"), "c/file/file"),
+        false => (format!("{outside}/file"), "c/file"),
+    };
     moat.write(
         "moat.yaml",
-        format!(
-            "mounts: [\"{outside}:/workspace/a/b:ro\", \"{outside}/file:/workspace/c/file\"]\n"
-        ),
+        format!("mounts: [\"{outside}:/workspace/a/b:ro\", \"{source}:/workspace/c/file\"]\n"),
     );
-    moat.sh("cat a/b/file c/file; touch a/mine c/mine && echo fine")
-        .stdout("outside\noutside\nfine\n")
-        .success();
+    moat.sh(&format!(
+        "cat a/b/file {path}; touch a/mine c/mine && echo fine"
+    ))
+    .stdout("outside\noutside\nfine\n")
+    .success();
     for name in ["a", "a/b", "a/mine", "c", "c/file"] {
         let made = fs::metadata(moat.workspace().join(name)).expect(name);
         assert_eq!((made.uid(), made.gid()), (1234, 1235), "{name}");
@@ -511,14 +516,23 @@ pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
         directory(moat.workspace().join(dir));
     }
     moat.write("keep/f", "kept\n");
-    moat.write("one", "one\n");
     moat.write(
         "moat.yaml",
         "mounts: [{source: src, target: /data, exclude: [cache]}, \"keep:/data/cache/keep\", \"one:/data/cache/one\"]\n",
     );
-    moat.sh("ls /data/cache; cat /data/cache/keep/f /data/cache/one; touch /data/cache/mine")
-        .stdout("keep\none\nkept\none\n")
-        .success();
+    // apple has no files inside directories.
+    let path = match moat.is_on_apple() {
+        true => "one/one",
+        false => "one",
+    };
+    let one = moat.workspace().join(path);
+    fs::create_dir_all(one.parent().expect("a parent")).expect("a directory");
+    fs::write(&one, "one\n").expect("a file");
+    moat.sh(&format!(
+        "ls /data/cache; cat /data/cache/keep/f /data/cache/{path}; touch /data/cache/mine"
+    ))
+    .stdout("keep\none\nkept\none\n")
+    .success();
     let left = fs::read_dir(moat.workspace().join("src/cache")).expect("a directory");
     let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["old"]);

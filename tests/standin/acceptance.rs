@@ -416,3 +416,37 @@ fn an_older_macos_has_no_networks() {
     );
     it.ok(&["create", "--network", "default", IMAGE]);
 }
+
+#[test]
+fn what_is_mounted_inside_something_else() {
+    let Some(mut it) = StandIn::new("0.10.0") else {
+        return;
+    };
+    let dir = it.place("dir");
+    std::fs::write(dir.join("kept"), "").unwrap();
+    let file = it.place("files").join("one");
+    std::fs::write(&file, "").unwrap();
+    let inside = format!("type=bind,source={},target=/m/in", dir.display());
+    let outside = "type=tmpfs,destination=/m";
+    let seen = |it: &StandIn, options: [&str; 4], path: &str| {
+        let mut args = vec!["run", "--rm"];
+        args.extend(options);
+        args.extend([IMAGE, "ls", path]);
+        it.call(&args).stdout
+    };
+    let late = ["--mount", &inside, "--mount", outside];
+    let early = ["--mount", outside, "--mount", &inside];
+    assert_eq!(seen(&it, late, "/m"), "", "what comes later hides it");
+    assert_eq!(seen(&it, early, "/m/in"), "kept\n");
+    // All of one option come before the other.
+    let volume = format!("{}:/m/in", dir.display());
+    let volume = ["--mount", outside, "--volume", &volume];
+    assert_eq!(seen(&it, volume, "/m"), "");
+    it.speak("1.2.2");
+    for options in [late, early, volume] {
+        assert_eq!(seen(&it, options, "/m/in"), "kept\n");
+    }
+    let file = format!("{}:/m/in/one", file.display());
+    let options = ["--mount", &inside, "--volume", &file];
+    assert_eq!(seen(&it, options, "/m/in"), "one\n", "nothing else is left");
+}

@@ -30,6 +30,9 @@ const CPUS: &str = "4";
 const BUILD: Duration = Duration::from_secs(4 * 3600);
 const BUILDER: Duration = Duration::from_secs(300);
 
+/// Makes its arguments the name servers of a builder.
+const NAME_SERVERS: &str = r#"printf 'nameserver %s\n' "$@" >/etc/resolv.conf"#;
+
 /// So much of a failed build is looked at for its reason.
 const LAST_LINES: usize = 40;
 
@@ -155,6 +158,23 @@ pub(super) fn attempt(
     });
     let ended = ended.map_err(|error| call::failed(&error))?;
     Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
+}
+
+/// Tells the builder whom to ask for names, as a release does not that has one running already. It is not
+/// made anew for that: somebody else may be building.
+pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
+    let set = || {
+        let mut client = call::client();
+        client.args(["exec", "buildkit", "sh", "-c", NAME_SERVERS, "moat"]);
+        client.args(build.dns.iter().map(IpAddr::to_string));
+        call::run(&mut client, b"", CHANGE)
+    };
+    if set().is_err() {
+        // It does not run yet.
+        call::run(call::client().args(start(&build.dns)), b"", BUILDER)?;
+        set()?;
+    }
+    Ok(())
 }
 
 /// Starts the builder anew, after its connection broke.

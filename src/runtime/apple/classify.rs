@@ -91,6 +91,12 @@ fn is_missing(lower: &str) -> bool {
     missing("container ") || missing("network ") || missing("with id ")
 }
 
+/// Whether it has no networks but its own, as before macOS 26.
+pub(super) fn has_no_networks(problem: &Problem) -> bool {
+    let lower = problem.message().to_ascii_lowercase();
+    lower.contains("plugin 'container-network' not found") || lower.contains("requires macos 26")
+}
+
 /// Whether something of that name was made before.
 pub(super) fn is_taken(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
@@ -206,6 +212,7 @@ mod tests {
             "transient",
         ),
         ("Error: cannot delete a builtin network: default", "refused"),
+        ("Error: Plugin 'container-network' not found.", "refused"),
         (
             "Error: default kernel not configured for architecture arm64, please use the `container system kernel set` command to configure it",
             "unreachable",

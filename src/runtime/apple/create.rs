@@ -126,17 +126,16 @@ fn mounts(
     }
     binds.extend(spec.mounts.iter().cloned());
     check_files(&binds)?;
+    let mut options: Vec<(&str, [String; 2])> = Vec::new();
     for mount in &binds {
-        request.args.extend(bind(mount, version)?);
+        options.push((&mount.target, bind(mount, version)?));
     }
-    let mut in_memory = |path: &str, options: &str| {
-        if path.contains([',', '=']) {
+    let mut in_memory = |path, how: &str| {
+        if str::contains(path, [',', '=']) {
             return Err(unmountable(path));
         }
-        request.add(&[
-            "--mount",
-            &format!("type=tmpfs,destination={path},{options}"),
-        ]);
+        let value = format!("type=tmpfs,destination={path},{how}");
+        options.push((path, ["--mount".to_owned(), value]));
         Ok(())
     };
     // An owner cannot be given, so everybody may write.
@@ -151,6 +150,31 @@ fn mounts(
     for path in spec.covers() {
         in_memory(path, "mode=0555,readonly")?;
     }
+    add_in_order(request, options, version)
+}
+
+/// What is inside something else comes after that: older releases mount in the order in which they are
+/// told. They hear all `--volume` before the first `--mount`.
+fn add_in_order(
+    request: &mut Request,
+    mut options: Vec<(&str, [String; 2])>,
+    version: Version,
+) -> Result<()> {
+    options.sort_by_key(|(target, _)| *target);
+    let is_volume = |option: &[String; 2]| option[0] == "--volume";
+    let volumes = options.iter().filter(|(_, option)| is_volume(option));
+    for (target, _) in volumes.filter(|_| !version.orders_mounts()) {
+        let hides = |(dir, option): &&(&str, _)| !is_volume(option) && is_below(target, dir);
+        if let Some((dir, _)) = options.iter().find(hides) {
+            return Err(Problem::Refused(format!(
+                "container {version} cannot mount {target} inside {dir}, 0.12 and newer can: what has ',' or '=' \
+                 in its path is mounted first; rename it"
+            )));
+        }
+    }
+    request
+        .args
+        .extend(options.into_iter().flat_map(|(_, option)| option));
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
+use super::choose::Name;
 use super::problem::{Problem, Result};
 use super::request::{HOME_LABEL, RUN_LABEL, Request, SESSION_LABEL};
 use super::script::FAILED;
@@ -45,6 +46,9 @@ const PULL: Duration = Duration::from_secs(3600);
 /// How long to wait before a request is made again.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What is said where there are no networks.
+const NO_SERVICES: &str = "services need macOS 26 or newer on apple, which has no networks before";
+
 /// So many tries has a request that may not have been heard.
 const TRIES: u32 = 3;
 
@@ -63,11 +67,13 @@ impl Apple {
         Apple { dir }
     }
 
-    /// Whether this is a Mac that can run it, and its services answer.
+    /// Whether this is a Mac that can run it with all that moat may ask for, and its services answer.
     pub(super) fn answers() -> bool {
+        let apple = Apple::new(None);
         cfg!(all(target_os = "macos", target_arch = "aarch64"))
             && is_here()
-            && Apple::new(None).probe().is_ok()
+            && apple.probe().is_ok()
+            && apple.lacks().is_none()
     }
 
     fn dir(&self) -> Result<&Path> {
@@ -100,7 +106,7 @@ impl Apple {
         patience: Duration,
         exists: &dyn Fn() -> Result<bool>,
     ) -> Result<()> {
-        let mut left = TRIES;
+        let (mut left, mut was_silent) = (TRIES, false);
         loop {
             left -= 1;
             let mut client = call::client();
@@ -114,12 +120,19 @@ impl Apple {
             let Err(problem) = call::run(&mut client, &request.input, patience) else {
                 return Ok(());
             };
+            was_silent |= problem.is_silence();
             let is_doubtful = problem.may_pass() || classify::is_taken(problem.message());
             if is_doubtful && exists().is_ok_and(|exists| exists) {
                 return Ok(());
             }
             if left == 0 || !problem.may_pass() || began.elapsed() >= patience {
-                return Err(problem);
+                return Err(match problem {
+                    // This time nobody heard it. An earlier one may have been heard.
+                    Problem::Unreachable(text, hint) if was_silent => {
+                        Problem::Transient(format!("{text}; {hint}"))
+                    }
+                    problem => problem,
+                });
             }
             std::thread::sleep(PAUSE);
         }
@@ -174,15 +187,14 @@ impl Apple {
             // The workload's user is not ours; the run's directory protects it.
             fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).map_err(failed)?;
         }
-        if spec.workspace_mode == WorkspaceMode::Volume {
-            copy::make(dir, spec)?;
-        }
+        // First: without it this is asked for once more, when it is there.
+        let image = self.image(spec.image.as_deref().unwrap_or_default())?;
         let workspace = copy::workspace(dir, spec);
         if spec.workspace_mode == WorkspaceMode::Volume {
+            copy::make(dir, spec)?;
+            copy::check_links(spec, &workspace)?;
             make_places(spec, &workspace).map_err(failed)?;
         }
-        let image = spec.image.as_deref().unwrap_or_default();
-        let image = self.image(image)?;
         let around = create::Surroundings {
             workspace: &workspace,
             notes: &notes,
@@ -256,6 +268,12 @@ impl Runtime for Apple {
         }
     }
 
+    fn lacks(&self) -> Option<&'static str> {
+        let networks = Self::list(ResourceKind::Network);
+        let none = networks.is_err_and(|problem| classify::has_no_networks(&problem));
+        none.then_some(NO_SERVICES)
+    }
+
     fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
         let mut client = call::client();
         client.args(["image", "pull", image]);
@@ -280,11 +298,21 @@ impl Runtime for Apple {
         tell: &mut dyn FnMut(BuildEvent<'_>),
         going_on: &dyn Fn() -> bool,
     ) -> Result<()> {
+        let builds_with_dns = call::version()?.builds_with_dns();
         let staging = self.staging()?;
         let failed = |error: io::Error| copy::failed(&staging, &error);
         remove_tree(&staging).map_err(failed)?;
         let staged = build::stage(build, &staging).map_err(failed)?;
         let args = build::args(build, &staged);
+        if !build.dns.is_empty()
+            && !builds_with_dns
+            && let Err(problem) = build::set_name_servers(build)
+        {
+            let why = problem.message();
+            tell(BuildEvent::Line(&format!(
+                "the builder asks its own name servers: {why}"
+            )));
+        }
         let built = build::attempt(&args, tell, going_on).and_then(|last| match last {
             Some(last) if classify::is_builders(&last) => {
                 tell(BuildEvent::Line(
@@ -324,6 +352,10 @@ impl Runtime for Apple {
         request.add(&[&network.handle]);
         let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
         made.map_err(|problem| match problem {
+            problem if classify::has_no_networks(&problem) => Problem::unreachable(
+                NO_SERVICES,
+                format!("leave them out, or use --runtime {}", Name::Docker),
+            ),
             Problem::Transient(text) => Problem::Transient(format!(
                 "{text}; there may be too many networks: container network list"
             )),
@@ -334,6 +366,7 @@ impl Runtime for Apple {
     fn has_network(&self, handle: &str) -> Result<bool> {
         match call::ask_json(&["network", "inspect", handle]) {
             Err(Problem::NotFound(_)) => Ok(false),
+            Err(problem) if classify::has_no_networks(&problem) => Ok(false),
             answer => Ok(model::elements(&answer?).any(|one| model::id(one) == handle)),
         }
     }
@@ -537,8 +570,7 @@ impl Runtime for Apple {
             home,
         );
         match Self::list(ResourceKind::Network) {
-            // Before macOS 26 there are none.
-            Err(Problem::Refused(_)) => {}
+            Err(problem) if classify::has_no_networks(&problem) => {}
             networks => all.extend(labelled(ResourceKind::Network, &networks?, home)),
         }
         Ok(all)

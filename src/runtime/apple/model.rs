@@ -88,15 +88,14 @@ fn ports(container: &str) -> Vec<(u16, u16)> {
 
 /// What a container's own entry point is, in the description of its image.
 pub(super) fn entrypoint(image: &str) -> Vec<String> {
-    let variants = json::at(image, &["variants"])
+    let mut variants = json::at(image, &["variants"])
         .into_iter()
         .flat_map(elements);
-    // There may be variants that are no images, such as attestations.
-    let linux =
-        |variant: &&str| text(variant, &["platform", "os"]).is_some_and(|system| system == "linux");
-    let words = variants
-        .filter(linux)
-        .find_map(|variant| json::at(variant, &["config", "config", "Entrypoint"]));
+    // There are those of other processors, and some that are no images, such as attestations.
+    let is =
+        |variant: &str, key, word| text(variant, &["platform", key]).is_some_and(|it| it == word);
+    let own = variants.find(|one| is(one, "os", "linux") && is(one, "architecture", "arm64"));
+    let words = own.and_then(|own| json::at(own, &["config", "config", "Entrypoint"]));
     let words = words.into_iter().flat_map(elements);
     let words = words.filter_map(|word| json::text(word).ok());
     words.map(Cow::into_owned).collect()
@@ -203,9 +202,16 @@ mod tests {
             );
         }
         let image = one(
-            r#"[{"name":"x","variants":[{"platform":{"os":"unknown"},"config":{}},{"platform":{"os":"linux"},
-            "config":{"config":{"Entrypoint":["/bin/x","-y"]}}}]}]"#,
+            r#"[{"name":"x","variants":[{"platform":{"os":"unknown","architecture":"unknown"},"config":{}},
+            {"platform":{"os":"linux","architecture":"amd64"},"config":{"config":{"Entrypoint":["/amd64"]}}},
+            {"platform":{"os":"linux","architecture":"arm64"},"config":{"config":{"Entrypoint":["/bin/x","-y"]}}}]}]"#,
         );
         assert_eq!(entrypoint(&image), ["/bin/x", "-y"]);
+        // One that has none of its own does not get another's.
+        let image = one(
+            r#"[{"variants":[{"platform":{"os":"linux","architecture":"arm64"},"config":{"config":{}}},
+            {"platform":{"os":"linux","architecture":"arm"},"config":{"config":{"Entrypoint":["/arm"]}}}]}]"#,
+        );
+        assert!(entrypoint(&image).is_empty());
     }
 }

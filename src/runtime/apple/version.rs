@@ -48,6 +48,16 @@ impl Version {
         self >= Version(0, 12, 0)
     }
 
+    /// What is mounted inside something else is mounted after it, in whatever order they are told.
+    pub(super) fn orders_mounts(self) -> bool {
+        self >= Version(0, 12, 0)
+    }
+
+    /// A build looks whether the builder that runs has the name servers that it wants.
+    pub(super) fn builds_with_dns(self) -> bool {
+        self >= Version(1, 2, 1)
+    }
+
     /// A file can be mounted into a container that is made first and started later.
     pub(super) fn mounts_files(self) -> bool {
         self >= Version(0, 12, 0)

@@ -219,10 +219,11 @@ impl Runtime for Bwrap {
             let reason = crate::error::reason(&error);
             Problem::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
         })?;
-        match spec.workspace_mode {
-            WorkspaceMode::Bind => Ok(()),
-            WorkspaceMode::Volume => copy::make(dir, spec),
+        if spec.workspace_mode == WorkspaceMode::Volume {
+            copy::make(dir, spec)?;
         }
+        // bwrap makes the places while it still sees all of this host.
+        copy::check_links(spec, &copy::workspace(dir, spec))
     }
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {

@@ -125,7 +125,7 @@ def describe(session, options, name, reference, image):
 
 
 def for_docker(session, options, record, mounted, limits):
-    host = mounts.for_docker(mounted, session.docker_name)
+    host = mounts.for_docker(mounts.visible(session.version, mounted), session.docker_name)
     host["Ulimits"] = [{"Name": kind, "Soft": soft, "Hard": hard} for kind, (soft, hard) in limits.items()]
     host["NanoCpus"] = min(record["cpus"], os.cpu_count() or 1) * 10**9
     if session.settings.limit_memory:

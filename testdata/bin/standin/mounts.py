@@ -109,6 +109,25 @@ def check_again(version, record):
             raise invalid("path '%s' is not a directory" % path)
 
 
+def visible(version, mounts):
+    """What can be seen of all that is mounted, in the order given. Docker has an order of its own."""
+    seen = []
+    # Later releases begin with what is outside.
+    for mount in mounts if version.before("0.12") else sorted(mounts, key=lambda mount: mount.target):
+        if version.before("0.12"):
+            # In the order given: what comes later hides what is below.
+            seen = [other for other in seen if not is_below(other.target, mount.target)]
+        elif mount.kind == "bind" and os.path.isfile(mount.source):
+            # A file takes the place of the shared directory that it is in.
+            seen = [other for other in seen if other.kind != "bind" or not is_below(mount.target, other.target)]
+        seen.append(mount)
+    return seen
+
+
+def is_below(path, directory):
+    return path.startswith(directory.rstrip("/") + "/")
+
+
 def for_docker(mounts, volume_name):
     """The parts of docker's HostConfig."""
     listed, tmpfs = [], {}
