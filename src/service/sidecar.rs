@@ -8,7 +8,7 @@ use crate::container::{Capture, Event, Listener, Pace, Watch, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
-use crate::runtime::{Exit, Problem, Runtime, ServiceSpec};
+use crate::runtime::{self, Attached, Exit, Problem, Runtime, ServiceSpec};
 use crate::store::{self, LogWriter, Mount, ServiceState, Timestamp, make_dir};
 
 /// How long to wait before a service is started again, and how long at most.
@@ -128,7 +128,10 @@ impl Sidecar {
         match self.ask_for(&spec, goes_on)? {
             Err(Problem::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
-                let pulled = self.runtime().pull_image(&spec.image, goes_on);
+                let note = |why: &str| self.diary(&format!("{}: {why}", spec.image));
+                let pulled = runtime::again(goes_on, &note, &mut || {
+                    self.runtime().pull_image(&spec.image, goes_on)
+                });
                 pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
                 let made = self.ask_for(&spec, goes_on)?;
                 made.map_err(|problem| failure::start(self, problem))
@@ -472,6 +475,13 @@ impl Watched for Sidecar {
                 service.state = ServiceState::Starting;
             }
         });
+    }
+
+    fn start_again(&self) -> runtime::Result<Option<Attached>> {
+        match self.goes_on() {
+            true => self.runtime().start_again(&self.handle, false),
+            false => Ok(None),
+        }
     }
 
     fn is_known(&self, end: &Exit) -> bool {
