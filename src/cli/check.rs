@@ -71,21 +71,30 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
     let mut rows = Vec::new();
-    for process in &settings.processes {
-        let primary = process.port.iter().map(|port| (port.value, true));
-        let extra = process
+    for holder in settings.port_holders() {
+        let primary = holder.port.iter().map(|port| (port.value, true));
+        let extra = holder
             .extra_ports
             .iter()
-            .map(|extra| (extra.port.value, false));
+            .map(|(port, _)| (port.value, false));
         for (base, primary) in primary.chain(extra) {
             let ports = (1..=settings.slots).map_while(|slot| settings.nominal(base, slot));
             rows.push(PortRow {
-                process: process.name.clone(),
+                process: holder.name.to_owned(),
                 base,
                 primary,
                 slots: ports.collect(),
             });
         }
+    }
+    for (name, base) in &settings.services {
+        let ports = (1..=settings.slots).map_while(|slot| settings.nominal(base.value, slot));
+        rows.push(PortRow {
+            process: name.clone(),
+            base: base.value,
+            primary: true,
+            slots: ports.collect(),
+        });
     }
     rows
 }

@@ -13,8 +13,8 @@ use super::{destroy, flags, output};
 use crate::config::value;
 use crate::error::Result;
 use crate::run;
-use crate::runtime::{self, Labelled};
-use crate::store::{Home, Loaded, ResourceKind, RunId};
+use crate::runtime::{self, Labelled, Whose};
+use crate::store::{Home, Loaded, ResourceKind, RunId, Session};
 
 /// What there is to remove.
 #[derive(Default, Serialize)]
@@ -70,11 +70,14 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
     }
     for (name, engine) in select::engines(&runs) {
         let driver = runtime::open(name, &engine, None);
-        match driver.find_labelled(&home.hash()) {
+        let labelled = driver.find_labelled(&home.hash());
+        // Afterwards: a session is there before its containers. One that cannot be read may have any.
+        let sessions = home.sessions()?;
+        match labelled {
             Ok(labelled) => found.orphans.extend(
                 labelled
                     .into_iter()
-                    .filter(|container| is_orphan(home, container))
+                    .filter(|container| is_orphan(home, &sessions, container))
                     .map(|container| (name, engine.clone(), container)),
             ),
             Err(problem) => found.unknown.push(format!("{name}: {}", problem.message())),
@@ -102,10 +105,17 @@ fn finished_before(run: &Listed, older: Duration) -> Option<RunId> {
     (finished.age() >= older).then(|| record.id.clone())
 }
 
-/// A container or a network whose run does not exist, or believes that it left none. Any other is its
-/// supervisor's, or kept.
-fn is_orphan(home: &Home, container: &Labelled) -> bool {
-    let Some(id) = RunId::parse(&container.run) else {
+/// A container or a network whose session or run does not exist, or whose run believes that it left none. Any
+/// other is its supervisor's, or kept.
+fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
+    let id = match &container.whose {
+        Whose::Run(id) => RunId::parse(id),
+        Whose::Session(incarnation) => {
+            let mut known = sessions.iter().map(|session| &session.incarnation);
+            return known.all(|known| known != incarnation);
+        }
+    };
+    let Some(id) = id else {
         return false;
     };
     match home.run(&id).load() {

@@ -241,11 +241,11 @@ const UP: Command = Command {
     name: "up",
     aliases: &[],
     usage: "[BRANCH]",
-    summary: "Give a branch its own worktree, ports and processes",
+    summary: "Give a branch its own worktree, ports, services and processes",
     about: "\
 Brings up the session of BRANCH, by default of the branch that is checked out here: a worktree, a slot \
-with its ports, and the processes under 'session' in the moat.yaml of the main checkout. A branch that is \
-checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, \
+with its ports, the services among the dependencies, and the processes and services under 'session' in the moat.yaml of \
+the main checkout. A branch that is checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, \
 from that of a remote, or from a new one.\n\
 It can be repeated: what runs is kept, and what does not is started. If something fails, or on Ctrl-C, \
 all that was made is taken back.",
@@ -258,7 +258,7 @@ all that was made is taken back.",
         ("moat up feat-a --port web=4001", "Choose a port."),
         (
             "moat up feat-a --services web --force",
-            "Start one process again.",
+            "Start one process or service again.",
         ),
     ],
     flags: &[
@@ -278,14 +278,14 @@ const DOWN: Command = Command {
     usage: "[BRANCH]",
     summary: "Take a session away",
     about: "\
-Ends the processes of the session of BRANCH, by default of the branch that is checked out here, frees its \
-slot and ports, and removes the worktree if moat made it. A worktree with work that is not committed stays, \
+Ends the processes of the session of BRANCH, by default of the branch that is checked out here, removes its \
+services with their data, frees its slot and ports, and removes the worktree if moat made it. A worktree with work that is not committed stays, \
 and the branch always does. An 'up' that is under way is ended first.",
     examples: &[
         ("moat down feat-a", "Take a session away."),
         (
             "moat down feat-a --keep",
-            "End its processes, and keep its slot, ports and worktree.",
+            "Stop all of it, and keep its slot, ports, worktree and data.",
         ),
         (
             "moat down --all",
@@ -312,8 +312,8 @@ const WT: Command = Command {
 'moat wt BRANCH -- CMD' brings the session of BRANCH up, and runs CMD in an isolated container whose \
 workspace is the worktree, as 'moat run' does, with the variables of the session.\n\
 'list' prints all sessions. 'status [BRANCH]' prints how one is, and exits with 1 if something of it is not \
-as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] PROCESS' what a process of it \
-printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \
+as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] NAME' what a process or a \
+service of it printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \
 of the session. 'recover [BRANCH]' settles what a killed command has left. 'clean' removes worktrees that belong \
 to no session any more.",
     examples: &[
@@ -365,8 +365,8 @@ const WHOSE: Command = Command {
     usage: "PID|PORT|CONTAINER",
     summary: "Say whose a process, a port or a container is",
     about: "\
-For those who are about to end something. Prints the session and the process, or the run, that it belongs \
-to. The exit code is 0 if it is one of moat, 1 if not, and 2 if that cannot be told.\n\
+For those who are about to end something. Prints the session and the process or service, or the run, that it \
+belongs to. The exit code is 0 if it is one of moat, 1 if not, and 2 if that cannot be told.\n\
 A number is a process if there is one with that pid, else a port; write :PORT for a port.",
     examples: &[
         ("moat whose 4711", "Ask about a process."),

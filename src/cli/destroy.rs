@@ -5,7 +5,7 @@ use super::confirm::confirm;
 use super::{flags, output, select};
 use crate::error::{Error, Kind, Result};
 use crate::run;
-use crate::runtime;
+use crate::runtime::{self, Whose};
 use crate::store::{self, EndRequest, Home, Loaded, Record, ResourceKind, RunId};
 
 /// How long a forced end waits for a workload that does not listen.
@@ -91,8 +91,9 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
         _ => dir.require()?,
     };
     if !record.state.is_terminal() {
-        run::ask(home, id, EndRequest::Stop(GRACE))?;
-        run::wait(home, id)?;
+        let how = EndRequest::Stop(GRACE);
+        run::ask(home, id, how)?;
+        run::see_through(home, id, how)?;
     }
     let record = match dir.load() {
         Loaded::Record(record) => *record,
@@ -131,7 +132,8 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
 /// Removes what carries the label of a run.
 fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> runtime::Result<()> {
     let mut labelled = driver.find_labelled(&home.hash())?;
-    labelled.retain(|labelled| labelled.run == id.as_str());
+    let whose = Whose::Run(id.as_str().to_owned());
+    labelled.retain(|labelled| labelled.whose == whose);
     for labelled in &labelled {
         remove_one(driver, labelled.kind, &labelled.handle)?;
     }

@@ -25,7 +25,7 @@ pub(super) fn end(args: &Args, how: EndRequest) -> Result<u8> {
     for id in &ids {
         // Also one that had ended: its supervisor may still be cleaning up.
         if first_error.is_none() {
-            run::wait(&home, id)?;
+            run::see_through(&home, id, how)?;
         }
     }
     for id in told {

@@ -35,6 +35,14 @@ impl Files {
         self.project.is_some()
     }
 
+    /// Whether there may be services.
+    pub(super) fn has_dependencies(&self) -> bool {
+        self.project.as_ref().is_some_and(|file| {
+            let settings = &file.settings;
+            !settings.dependencies.is_empty() || !settings.services.is_empty()
+        })
+    }
+
     /// How sessions are made.
     pub(super) fn session(&self) -> config::SessionSettings {
         let project = self.project.as_ref();

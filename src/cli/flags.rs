@@ -308,7 +308,7 @@ pub(crate) static PORT: Flag = Flag {
         "port",
         Some('p'),
         "NAME=PORT",
-        "Give the process NAME this port, instead of that of the slot (repeatable).",
+        "Give the process or service NAME this port, instead of that of the slot (repeatable).",
     )
 };
 
@@ -318,7 +318,7 @@ pub(crate) static UP_SERVICES: Flag = Flag {
         "services",
         None,
         "NAME,...",
-        "Start these processes alone (repeatable).",
+        "Start these processes and services alone (repeatable).",
     )
 };
 
@@ -328,16 +328,20 @@ pub(crate) static UP_SKIP: Flag = Flag {
         "skip",
         None,
         "NAME,...",
-        "Do not start these processes (repeatable).",
+        "Do not start these processes and services (repeatable).",
     )
 };
 
-pub(crate) static UP_FORCE: Flag = Flag::switch("force", None, "Start processes again that run.");
+pub(crate) static UP_FORCE: Flag = Flag::switch(
+    "force",
+    None,
+    "Start again what runs. A service whose settings have changed is made anew, without its data.",
+);
 
 pub(crate) static DOWN_KEEP: Flag = Flag::switch(
     "keep",
     None,
-    "Keep the slot, the ports and the worktree for the next 'up'.",
+    "Keep the slot, the ports, the worktree and the data of services for the next 'up'.",
 );
 
 pub(crate) static DELETE_WORKTREE: Flag = Flag::switch(

@@ -9,8 +9,9 @@ use super::playing::Playing;
 use super::{flags, output, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
+use crate::session::service_log;
 use crate::store::{
-    Entry, Home, LogReader, Record, RunDir, Session, Stream, Timestamp, last_lines,
+    Entry, Home, LogReader, Record, RunDir, Session, SessionService, Stream, Timestamp, last_lines,
 };
 
 /// How often a follower looks for more.
@@ -52,10 +53,20 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Prints what a process of a session has printed.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
+    if let Some(service) = session.service(process) {
+        return of_service(args, session, service);
+    }
+    if let Some(streams) = crate::session::compose_log(home, session, process)? {
+        return of_compose(args, streams);
+    }
+    let services = session.services.list.iter();
+    let compose = session.compose.iter().flat_map(|all| &all.services);
     let known: Vec<&str> = session
         .processes
         .iter()
         .map(|process| process.name.as_str())
+        .chain(services.map(|service| service.name.as_str()))
+        .chain(compose.map(|service| service.name.as_str()))
         .collect();
     let path = home.process_log(&session.key, process);
     if process.contains('/') || !path.exists() {
@@ -67,6 +78,58 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     let mut printer = Printer::new(args)?;
     let mut reader = open(args, &path, &mut printer)?;
     printer.print_all(&mut reader, &path)?;
+    printer.flush()?;
+    Ok(0)
+}
+
+/// Prints what a service of a compose file has printed, as its engine has kept it.
+fn of_compose(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
+    let entries = |text: &str, stream| -> Vec<Entry> {
+        let lines = text.split_inclusive('\n');
+        lines
+            .filter_map(|line| {
+                let (ts, data) = line.split_once(' ')?;
+                let text = data.strip_suffix('\n');
+                Some(Entry {
+                    ts: ts.to_owned(),
+                    stream,
+                    data: text.unwrap_or(data).as_bytes().to_vec(),
+                    eol: text.is_some(),
+                    lost: None,
+                })
+            })
+            .collect()
+    };
+    let mut all = entries(&stdout, Stream::Stdout);
+    all.extend(entries(&stderr, Stream::Stderr));
+    // Both have the same form of time.
+    all.sort_by(|one, other| one.ts.cmp(&other.ts));
+    let mut printer = Printer::new(args)?;
+    for entry in &all {
+        printer.print(entry)?;
+    }
+    printer.flush()?;
+    Ok(0)
+}
+
+/// What a service of a session has printed: its engine keeps that.
+fn of_service(args: &Args, session: &Session, service: &SessionService) -> Result<u8> {
+    let mut printer = Printer::new(args)?;
+    let mut printed = Ok(());
+    service_log(session, service, &mut |line| {
+        let entry = Entry {
+            // When it was said is not known here.
+            ts: String::new(),
+            stream: Stream::Stdout,
+            data: line.as_bytes().to_owned(),
+            eol: true,
+            lost: None,
+        };
+        if printed.is_ok() {
+            printed = printer.print(&entry);
+        }
+    })?;
+    printed?;
     printer.flush()?;
     Ok(0)
 }

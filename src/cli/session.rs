@@ -9,10 +9,13 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::Args;
+use super::files::{Files, host};
 use super::output;
 use crate::config::{self, SessionSettings};
 use crate::error::{Error, Kind, Result};
-use crate::session::{self, Context, Decision, Repository, SessionView};
+use crate::plan::{self, Host, Service};
+use crate::runtime;
+use crate::session::{self, Context, Decision, Repository, ServiceHealth, SessionView};
 use crate::store::{Home, Session};
 
 /// The signal that wants a command to end; 0: none yet.
@@ -122,6 +125,32 @@ pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
     Ok(file.settings.session)
 }
 
+/// The services that the file asks for.
+pub(super) struct Wished {
+    pub(super) services: Vec<Service>,
+    files: Files,
+}
+
+impl Wished {
+    /// No engine is asked: there may be no services.
+    pub(super) fn read(home: &Home, repository: &Repository) -> Result<Wished> {
+        let files = Files::read(repository.config_dir(), home)?;
+        let services = match files.has_dependencies() {
+            true => {
+                let host = host(None, &files, home, || Ok(runtime::Name::Docker))?;
+                plan::services(&files.all(), &host)?
+            }
+            false => Vec::new(),
+        };
+        Ok(Wished { services, files })
+    }
+
+    /// The host, with the runtime that is settled, or else the one that runs would use.
+    pub(super) fn host(&self, home: &Home, settled: Option<&str>) -> Result<Host> {
+        host(settled, &self.files, home, runtime::choose)
+    }
+}
+
 /// A session as JSON.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
@@ -130,6 +159,7 @@ pub(super) struct Document<'a> {
     abandoned: bool,
     env: BTreeMap<String, String>,
     processes: Vec<ProcessDocument<'a>>,
+    services: Vec<ServiceDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decisions: Option<Vec<DecisionDocument<'a>>>,
 }
@@ -139,8 +169,22 @@ struct ProcessDocument<'a> {
     name: &'a str,
     running: bool,
     pid: Option<u32>,
+    /// Of a service that comes from a compose file.
+    container: Option<&'a str>,
+    trouble: Option<&'a str>,
     exit_code: Option<u8>,
     ports: Vec<PortDocument>,
+}
+
+#[derive(Serialize)]
+struct ServiceDocument<'a> {
+    name: &'a str,
+    state: &'a str,
+    container: &'a str,
+    exit_code: Option<u8>,
+    /// On 127.0.0.1.
+    ports: &'a [u16],
+    error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -165,6 +209,8 @@ impl<'a> Document<'a> {
             name: &health.name,
             running: health.running,
             pid: health.pid,
+            container: health.container.as_deref(),
+            trouble: health.trouble.as_deref(),
             exit_code: health.exit_code,
             ports: health
                 .ports
@@ -177,6 +223,14 @@ impl<'a> Document<'a> {
                 })
                 .collect(),
         });
+        let service = |health: &'a ServiceHealth| ServiceDocument {
+            name: &health.name,
+            state: health.state,
+            container: &health.handle,
+            exit_code: health.exit_code,
+            ports: &health.ports,
+            error: health.error.as_deref(),
+        };
         let decision = |decision: &'a Decision| DecisionDocument {
             process: &decision.process,
             action: decision.action.as_str(),
@@ -188,6 +242,7 @@ impl<'a> Document<'a> {
             abandoned: view.abandoned,
             env: session::variables(&view.session).into_iter().collect(),
             processes: processes.collect(),
+            services: view.services.iter().map(service).collect(),
             decisions: decisions.map(|all| all.iter().map(decision).collect()),
         }
     }
@@ -223,11 +278,17 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
             .iter()
             .map(|port| port.port.to_string())
             .collect();
-        let state = match (health.pid, health.exit_code) {
-            (Some(pid), _) => format!("runs as process {pid}"),
-            (None, Some(code)) => format!("ended with code {code}"),
-            (None, None) => "does not run".to_owned(),
+        let mut state = match (health.pid, health.exit_code, &health.container) {
+            (Some(pid), ..) => format!("runs as process {pid}"),
+            (None, Some(code), _) => format!("ended with code {code}"),
+            (None, None, Some(container)) if health.running => {
+                format!("runs as container {}", crate::term::harmless(container))
+            }
+            _ => "does not run".to_owned(),
         };
+        if let Some(trouble) = &health.trouble {
+            state.push_str(&format!(" ({trouble})"));
+        }
         text.push_str(&format!("  {} [{}]: {state}", health.name, ports.join(" ")));
         if let Some(decision) = decisions
             .iter()
@@ -246,10 +307,29 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
             }
         }
     }
+    for health in &view.services {
+        let ports: Vec<String> = health.ports.iter().map(u16::to_string).collect();
+        text.push_str(&format!("  {} [{}]: ", health.name, ports.join(" ")));
+        match (health.state, health.exit_code) {
+            ("running", _) => text.push_str("runs as"),
+            (_, Some(code)) => text.push_str(&format!("ended with code {code},")),
+            (state, None) => text.push_str(state),
+        }
+        text.push_str(&format!(" container {}", health.handle));
+        if let Some(error) = &health.error {
+            text.push_str(&format!("; {}", crate::term::harmless(error)));
+        }
+        let mut decisions = decisions.iter();
+        if let Some(decision) = decisions.find(|decision| decision.process == health.name) {
+            text.push_str(&format!("; {}: {}", decision.action.as_str(), decision.why));
+        }
+        text.push('\n');
+    }
     let skipped = decisions.iter().filter(|decision| {
-        view.processes
-            .iter()
-            .all(|health| health.name != decision.process)
+        let mut processes = view.processes.iter().map(|health| &health.name);
+        let mut services = view.services.iter().map(|health| &health.name);
+        let name = &decision.process;
+        processes.all(|other| other != name) && services.all(|other| other != name)
     });
     for decision in skipped {
         text.push_str(&format!(

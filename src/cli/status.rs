@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut status = Status {
         home: home.root().display().to_string(),
         runtimes: runtimes(),
-        default_runtime: runtime::choose().ok().map(runtime::Name::as_str),
+        default_runtime: default_runtime().map(runtime::Name::as_str),
         stopped: count(Some(State::Stopped)),
         failed: count(Some(State::Failed)),
         unreadable: count(None),
@@ -54,6 +54,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         false => output::result(&describe(&status))?,
     }
     Ok(0)
+}
+
+/// The runtime of a run that names none.
+fn default_runtime() -> Option<runtime::Name> {
+    match std::env::var("MOAT_RUNTIME") {
+        Ok(word) if !word.is_empty() => runtime::Name::parse(&word),
+        _ => runtime::choose().ok(),
+    }
 }
 
 /// Asks every runtime.

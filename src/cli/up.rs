@@ -32,6 +32,7 @@ pub(super) fn bring_up(
     let repository = session::repository()?;
     let branch = repository.branch(branch)?;
     let settings = session::settings(&repository)?;
+    let wished = session::Wished::read(context.home, &repository)?;
     let pins = super::run::all_text(args.values(&flags::PORT), "--port")?;
     let pins = pins
         .iter()
@@ -41,6 +42,8 @@ pub(super) fn bring_up(
     let request = Up {
         branch: &branch,
         settings: &settings,
+        services: &wished.services,
+        host: &|runtime| wished.host(context.home, runtime),
         pins: &pins,
         only: args.has(&flags::UP_SERVICES).then_some(&only),
         skip: &names(args, &flags::UP_SKIP)?,

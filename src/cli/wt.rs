@@ -96,7 +96,7 @@ fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
     if let Some(name) = args.value(&flags::NAME) {
         words.extend([flags::NAME.spelled().into(), name.to_owned()]);
     }
-    for (name, value) in variables(session) {
+    for (name, value) in sessions::run_variables(session) {
         words.extend([
             flags::ENV.spelled().into(),
             format!("{name}={value}").into(),
@@ -127,13 +127,7 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
     } else {
         let rows: Vec<Vec<String>> = views.iter().map(row).collect();
         let header = [
-            "BRANCH",
-            "SLOT",
-            "STATUS",
-            "PROCESSES",
-            "PORTS",
-            "CREATED",
-            "WORKTREE",
+            "BRANCH", "SLOT", "STATUS", "RUNNING", "PORTS", "CREATED", "WORKTREE",
         ];
         output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
@@ -152,11 +146,9 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
 
 fn row(view: &SessionView) -> Vec<String> {
     let session = &view.session;
-    let running = view
-        .processes
-        .iter()
-        .filter(|health| health.running)
-        .count();
+    let running = view.processes.iter().filter(|health| health.running);
+    let services = view.services.iter().filter(|health| health.is_running());
+    let running = running.count() + services.count();
     let ports = session.ports.iter().filter(|port| port.published);
     let ports: Vec<String> = ports
         .map(|port| format!("{}:{}", port.process, port.port))
@@ -165,7 +157,7 @@ fn row(view: &SessionView) -> Vec<String> {
         term::harmless(&session.branch),
         session.slot.to_string(),
         session::status(view),
-        format!("{running}/{}", view.processes.len()),
+        format!("{running}/{}", view.processes.len() + view.services.len()),
         ports.join(" "),
         term::age(session.created_at.age()),
         term::harmless(&session.worktree.path.display().to_string()),

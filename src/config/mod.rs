@@ -4,6 +4,7 @@
 //! whether a file makes sense by itself; what depends on the registry, the runtime or the host is for
 //! the plan to check, which reports to the same [`crate::yaml::Source`].
 
+mod compose;
 mod container;
 mod env_file;
 mod file;
@@ -14,6 +15,7 @@ mod settings;
 mod storage;
 pub(crate) mod value;
 
+pub(crate) use compose::{ComposeEntry, ComposeSettings};
 pub(crate) use container::Ulimit;
 pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{Defaults, File, defaults, project};

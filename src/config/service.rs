@@ -22,13 +22,15 @@ pub(crate) struct Service {
     pub(crate) wait: Option<Placed<bool>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) restart: bool,
+    /// The port of slot 0, in a session.
+    pub(crate) port: Option<Placed<u16>>,
     /// Keys that only some services have, which the registry knows.
     pub(crate) rest: Vec<(String, Place, Node)>,
 }
 
 /// The keys that every service has.
-pub(crate) const SERVICE_KEYS: [&str; 8] = [
-    "cpus", "env", "image", "memory", "restart", "service", "timeout", "wait",
+pub(crate) const SERVICE_KEYS: [&str; 9] = [
+    "cpus", "env", "image", "memory", "port", "restart", "service", "timeout", "wait",
 ];
 
 /// The longest name, which is that of a host on the run's network.
@@ -73,6 +75,7 @@ fn service(source: &Source, name: &str, node: &Node) -> Service {
         wait: None,
         timeout: None,
         restart: false,
+        port: None,
         rest: Vec::new(),
     };
     for (key, at, node) in source.entries(node) {
@@ -98,6 +101,7 @@ fn service(source: &Source, name: &str, node: &Node) -> Service {
                 let timeout = text.and_then(|text| checked(source, &text, value::duration));
                 service.timeout = timeout.map(|timeout| timeout.value);
             }
+            "port" => service.port = super::session::port(source, node),
             "restart" => service.restart = source.boolean(node).unwrap_or_default(),
             _ => service.rest.push((key.to_owned(), at, node.clone())),
         }

@@ -6,9 +6,11 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::compose::{self, ComposeSettings};
+use super::service::Service;
 use super::settings::{checked, variable_name};
 use super::value;
-use crate::yaml::{Node, Placed, Section, Source, Value, shown};
+use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
 
 /// How a project's sessions are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,9 @@ pub(crate) struct SessionSettings {
     /// How often a port gives way before that is an error.
     pub(crate) search_range: u16,
     pub(crate) processes: Vec<HostProcess>,
+    pub(crate) compose: Option<ComposeSettings>,
+    /// The services whose port is given, and the port of slot 0.
+    pub(crate) services: Vec<(String, Placed<u16>)>,
     pub(crate) inherit: Vec<Inherit>,
     pub(crate) hooks: SessionScripts,
 }
@@ -68,7 +73,8 @@ pub(crate) struct SessionScripts {
     pub(crate) timeout: Duration,
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
+    "compose",
     "hooks",
     "inherit",
     "processes",
@@ -97,8 +103,8 @@ const HOOK_KEYS: [&str; 6] = [
     "timeout",
 ];
 
-/// The longest name of a process, which is part of file names and variables.
-const LONGEST: usize = 40;
+/// The longest name of a process or a service, which is part of file names and variables.
+pub(super) const LONGEST: usize = 40;
 
 impl Default for SessionSettings {
     fn default() -> SessionSettings {
@@ -112,6 +118,8 @@ impl Default for SessionSettings {
             strict_ports: false,
             search_range: 10,
             processes: Vec::new(),
+            compose: None,
+            services: Vec::new(),
             inherit: [".env", ".env.local"].map(inherited).into(),
             hooks: SessionScripts::default(),
         }
@@ -159,19 +167,23 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
             source.report(at, why);
             continue;
         }
-        let process = process(source, name, node);
-        let variable = process.variable();
-        if let Some(other) = settings
-            .processes
-            .iter()
-            .find(|other| other.variable() == variable)
-        {
-            let why = format!("'{}' has the variable {variable} already", other.name);
-            source.report(at, why);
-        }
-        settings.processes.push(process);
+        settings.check_variable(source, name, at);
+        settings.processes.push(process(source, name, node));
     }
-    settings.prove(source);
+    if let Some(node) = section.get("compose") {
+        let compose = compose::read(source, node);
+        for (place, service) in compose.services.iter().enumerate() {
+            settings.check_variable(source, &service.name, service.at);
+            let earlier = &compose.services[..place];
+            let same =
+                |other: &&compose::ComposeEntry| variable(&other.name) == variable(&service.name);
+            if let Some(other) = earlier.iter().find(same) {
+                let why = format!("'{}' has the same variable", other.name);
+                source.report(service.at, why);
+            }
+        }
+        settings.compose = Some(compose);
+    }
     settings
 }
 
@@ -218,7 +230,7 @@ fn process(source: &Source, name: &str, node: &Node) -> HostProcess {
     process
 }
 
-fn port(source: &Source, node: &Node) -> Option<Placed<u16>> {
+pub(super) fn port(source: &Source, node: &Node) -> Option<Placed<u16>> {
     let found = source.whole(node, 1, 65535)?;
     let value = u16::try_from(found.value).ok()?;
     Some(Placed {
@@ -237,7 +249,7 @@ fn extra_port(source: &Source, node: &Node) -> Option<ExtraPort> {
 }
 
 /// The names of variables: one, or a list.
-fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
+pub(super) fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
     let Some(node) = section.get(key) else {
         return Vec::new();
     };
@@ -281,7 +293,7 @@ fn inherit(source: &Source, node: &Node) -> Option<Inherit> {
 }
 
 /// A path that stays in the worktree.
-fn inner_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
+pub(super) fn inner_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
     let path = Path::new(&text.value);
     let stays = path
         .components()
@@ -312,11 +324,26 @@ fn hooks(source: &Source, node: &Node) -> SessionScripts {
     }
 }
 
-impl HostProcess {
+/// The variable that tells the port of a process or a service.
+fn variable(name: &str) -> String {
+    let name = name.to_ascii_uppercase().replace(['-', '.'], "_");
+    format!("MOAT_{name}_PORT")
+}
+
+/// What of a session has ports of the host, whatever it is.
+pub(crate) struct PortHolder<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) port: Option<&'a Placed<u16>>,
+    pub(crate) port_env: &'a [String],
+    pub(crate) extra_ports: Vec<(&'a Placed<u16>, &'a [String])>,
+    /// Whether others are told of its port.
+    pub(crate) published: bool,
+}
+
+impl PortHolder<'_> {
     /// The variable that tells its port.
     pub(crate) fn variable(&self) -> String {
-        let name = self.name.to_ascii_uppercase().replace('-', "_");
-        format!("MOAT_{name}_PORT")
+        variable(self.name)
     }
 }
 
@@ -339,24 +366,78 @@ impl SessionSettings {
         u64::from(base) + steps * u64::from(self.stride)
     }
 
+    /// All of 'session' that has ports: the processes, then the services of the compose file.
+    pub(crate) fn port_holders(&self) -> Vec<PortHolder<'_>> {
+        let processes = self.processes.iter().map(|process| PortHolder {
+            name: &process.name,
+            port: process.port.as_ref(),
+            port_env: &process.port_env,
+            extra_ports: process
+                .extra_ports
+                .iter()
+                .map(|extra| (&extra.port, &*extra.port_env))
+                .collect(),
+            published: process.publish_primary,
+        });
+        let compose = self.compose.iter().flat_map(|compose| &compose.services);
+        let services = compose.map(|service| PortHolder {
+            name: &service.name,
+            port: service.port.as_ref(),
+            port_env: &service.port_env,
+            extra_ports: service
+                .extra_ports
+                .iter()
+                .map(|extra| (&extra.port, &*extra.port_env))
+                .collect(),
+            published: true,
+        });
+        processes.chain(services).collect()
+    }
+
+    /// Reports a name whose variable another one has.
+    fn check_variable(&self, source: &Source, name: &str, at: Place) {
+        let variable = variable(name);
+        let holders = self.port_holders();
+        if let Some(other) = holders.iter().find(|other| other.variable() == variable) {
+            let why = format!("'{}' has the variable {variable} already", other.name);
+            source.report(at, why);
+        }
+    }
+
     fn territories(&self) -> Vec<Territory<'_>> {
         let mut all = Vec::new();
-        for process in &self.processes {
-            let extra = process.extra_ports.iter().map(|extra| (&extra.port, false));
-            let primary = process.port.iter().map(|port| (port, true));
+        for holder in self.port_holders() {
+            let extra = holder.extra_ports.iter().map(|(port, _)| (*port, false));
+            let primary = holder.port.into_iter().map(|port| (port, true));
             for (base, gives_way) in primary.chain(extra) {
                 all.push(Territory {
-                    process: &process.name,
+                    process: holder.name,
                     base,
                     last: self.last(base.value, gives_way),
                 });
             }
         }
+        all.extend(self.services.iter().map(|(name, base)| Territory {
+            process: name,
+            base,
+            last: self.last(base.value, true),
+        }));
         all.sort_by_key(|territory| territory.base.value);
         all
     }
 
-    /// Reports ports that could meet, and those that do not exist.
+    /// Takes in the services. Reports names and ports that could meet, and ports that do not exist.
+    pub(super) fn with_services(mut self, source: &Source, services: &[Placed<Service>]) -> Self {
+        for service in services {
+            self.check_variable(source, &service.value.name, service.at);
+            let port = service.value.port.clone();
+            self.services
+                .extend(port.map(|port| (service.value.name.clone(), port)));
+        }
+        self.prove(source);
+        self
+    }
+
     fn prove(&self, source: &Source) {
         let all = self.territories();
         for (place, one) in all.iter().enumerate() {

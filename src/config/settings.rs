@@ -99,6 +99,13 @@ pub(crate) struct Settings {
 impl Settings {
     /// Takes what is there, and reports what is wrong with it.
     pub(super) fn read(source: &Source, section: &Section<'_>) -> Settings {
+        let services = section
+            .get("services")
+            .map_or_else(Vec::new, |node| service::read(source, node));
+        let session = section
+            .get("session")
+            .map_or_else(SessionSettings::default, |node| session::read(source, node))
+            .with_services(source, &services);
         let settings = Settings {
             name: section.text("name").and_then(|text| name(source, text)),
             runtime: section.text("runtime"),
@@ -140,12 +147,8 @@ impl Settings {
             timeout: section
                 .text("timeout")
                 .and_then(|text| checked(source, &text, value::duration)),
-            services: section
-                .get("services")
-                .map_or_else(Vec::new, |node| service::read(source, node)),
-            session: section
-                .get("session")
-                .map_or_else(SessionSettings::default, |node| session::read(source, node)),
+            services,
+            session,
         };
         settings.check_conflicts(source);
         settings

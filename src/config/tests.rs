@@ -1008,3 +1008,95 @@ fn the_largest_files_are_read_in_a_moment() {
         assert!(start.elapsed() < Duration::from_secs(2), "{}", &text[..40]);
     }
 }
+
+#[test]
+fn services_of_a_compose_file() {
+    let file = good(
+        "session:\n  compose:\n    file: [a.yml, dev/b.yml]\n    timeout: 5s\n    services:\n      db: {port: 5500, port_env: PG}\n      my.mail: {port: 5600, container_port: 1025, extra_ports: [{port: 5700, container_port: 8025, port_env: UI}]}\n      worker:\n",
+    );
+    let session = &file.settings.session;
+    let compose = session.compose.as_ref().unwrap();
+    assert_eq!(compose.files, [Path::new("a.yml"), Path::new("dev/b.yml")]);
+    assert_eq!(compose.timeout, Duration::from_secs(5));
+    let holders = session.port_holders();
+    let names: Vec<(String, bool)> = holders
+        .iter()
+        .map(|holder| (holder.variable(), holder.port.is_some()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("MOAT_DB_PORT".to_owned(), true),
+            ("MOAT_MY_MAIL_PORT".to_owned(), true),
+            ("MOAT_WORKER_PORT".to_owned(), false),
+        ]
+    );
+    assert_eq!(session.slot_of(5703), Some((3, "my.mail")));
+    assert_eq!(compose.services[1].extra_ports[0].container_port, 8025);
+}
+
+#[test]
+fn what_is_wrong_with_services_of_a_compose_file() {
+    for (text, expected) in [
+        ("{}", "2:12: the key 'file' is missing"),
+        (
+            "{file: a, services: {}}",
+            "2:32: name at least one service of the compose file",
+        ),
+        (
+            "{file: [], services: {a: }}",
+            "2:19: expected at least one file, found a list",
+        ),
+        (
+            "{file: ../a, services: {a: }}",
+            "2:19: '../a' is not a path inside the worktree",
+        ),
+        (
+            "{file: a, service: {}, services: {a: }}",
+            "2:22: unknown key 'service' (did you mean 'services'?)",
+        ),
+        (
+            "{file: a, services: [a]}",
+            "2:32: expected keys and values, found a list",
+        ),
+        (
+            "{file: a, services: {-a: }}",
+            "2:33: bad name of a service '-a'",
+        ),
+        (
+            "{file: a, services: {a: {ports: 1}}}",
+            "2:37: unknown key 'ports' (did you mean 'port'?)",
+        ),
+        (
+            "{file: a, services: {a: {port: 0}}}",
+            "2:43: expected a whole number from 1 to 65535, found the number 0",
+        ),
+        (
+            "{file: a, services: {a: {container_port: 1}}}",
+            "2:37: 'container_port' says something of 'port', which is not there",
+        ),
+        (
+            "{file: a, services: {a.b: , a-b: }}",
+            "2:40: 'a.b' has the same variable",
+        ),
+        (
+            "{file: a, services: {a: {extra_ports: [{port: 1, port_env: X}]}}}",
+            "2:51: the key 'container_port' is missing",
+        ),
+        ("{file: a, timeout: soon, services: {a: }}", "2:31: "),
+        (
+            "{file: a, services: {a: {port: 4000}, b: {port: 4004}}}",
+            "2:60: its ports begin at 4005, but those of 'a' (4000) can reach 4088",
+        ),
+    ] {
+        let found = problems(&format!("session:\n  compose: {text}\n"));
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{text}: {found:#?}"
+        );
+    }
+    let found = problems(
+        "session:\n  processes: {db: {command: x}}\n  compose: {file: a, services: {DB: }}\n",
+    );
+    assert_eq!(found, ["3:33: 'db' has the variable MOAT_DB_PORT already"]);
+}

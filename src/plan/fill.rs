@@ -10,37 +10,46 @@ use crate::registry;
 pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
     plan.env.extend(secret::resolve(&plan.secrets, host)?);
     for service in &mut plan.services {
-        let found = secret::resolve(&service.secrets, host)?;
-        service.env.extend(found);
-        let Some(template) = service.template.take() else {
-            continue;
-        };
-        let values = Values::of(service, &template)?;
-        for variable in &mut service.env {
-            let own = template
-                .variables
-                .iter()
-                .any(|(name, value)| *name == variable.name && *value == variable.value);
-            if own {
-                variable.value = values.put(&variable.value, str::to_owned);
-            }
-        }
-        for export in &service.exports {
-            let is_url = export.name.ends_with("_URL");
-            let value = match is_url {
-                true => values.put(&export.value, encoded),
-                false => values.put(&export.value, str::to_owned),
-            };
+        for export in fill_service(service, host, None)? {
             // What somebody set himself is what he wants.
             if !plan.env.iter().any(|set| set.name == export.name) {
-                plan.env.push(Variable {
-                    name: export.name.clone(),
-                    value,
-                });
+                plan.env.push(export);
             }
         }
     }
     Ok(())
+}
+
+/// The same for one service. Gives what it tells others. `published`: its port on this host's loopback, if it is
+/// not reached by its name.
+pub(crate) fn fill_service(
+    service: &mut Service,
+    host: &Host,
+    published: Option<u16>,
+) -> Result<Vec<Variable>> {
+    let found = secret::resolve(&service.secrets, host)?;
+    service.env.extend(found);
+    let Some(template) = service.template.take() else {
+        return Ok(Vec::new());
+    };
+    let values = Values::of(service, &template, published)?;
+    for variable in &mut service.env {
+        let own = template
+            .variables
+            .iter()
+            .any(|(name, value)| *name == variable.name && *value == variable.value);
+        if own {
+            variable.value = values.put(&variable.value, str::to_owned);
+        }
+    }
+    let export = |export: &Variable| Variable {
+        name: export.name.clone(),
+        value: match export.name.ends_with("_URL") {
+            true => values.put(&export.value, encoded),
+            false => values.put(&export.value, str::to_owned),
+        },
+    };
+    Ok(service.exports.iter().map(export).collect())
 }
 
 /// What the placeholders of one service stand for.
@@ -49,7 +58,11 @@ struct Values {
 }
 
 impl Values {
-    fn of(service: &Service, template: &registry::Service) -> Result<Values> {
+    fn of(
+        service: &Service,
+        template: &registry::Service,
+        published: Option<u16>,
+    ) -> Result<Values> {
         let given = |placeholder: &str| {
             let carrier = template.carrier(placeholder)?;
             let variable = service.env.iter().find(|variable| variable.name == carrier);
@@ -71,8 +84,14 @@ impl Values {
                 ("{user}", known("{user}", &template.user)),
                 ("{password}", password),
                 ("{database}", known("{database}", &template.database)),
-                ("{host}", service.name.clone()),
-                ("{port}", template.port().to_string()),
+                (
+                    "{host}",
+                    published.map_or_else(|| service.name.clone(), |_| "127.0.0.1".to_owned()),
+                ),
+                (
+                    "{port}",
+                    published.unwrap_or_else(|| template.port()).to_string(),
+                ),
             ],
         })
     }

@@ -12,10 +12,10 @@ mod refuse;
 mod secret;
 mod service;
 
-pub(crate) use fill::fill;
+pub(crate) use fill::{fill, fill_service};
 pub(crate) use host::Host;
 pub(crate) use secret::SecretRef;
-pub(crate) use service::{Provision, Service};
+pub(crate) use service::{Provision, Service, port_variable};
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -256,6 +256,15 @@ pub(crate) fn check_files(
     plan(&request, files, host).map(|plan| plan.notes)
 }
 
+/// The services alone, on whichever runtime.
+pub(crate) fn services(files: Files<'_>, host: &Host) -> Result<Vec<Service>> {
+    let mut chosen = image::choose(files, host)?;
+    chosen.retain(|chosen| chosen.entry.service().is_some());
+    let services = service::plan(&chosen, files, host);
+    finish(files, Vec::new())?;
+    Ok(services)
+}
+
 /// Makes the plan of a run, or says what is wrong: first with the command line, then, all at once,
 /// with the files.
 pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<Plan> {
@@ -273,7 +282,8 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     let (services, tools) = chosen
         .into_iter()
         .partition::<Vec<_>, _>(|chosen| chosen.entry.service().is_some());
-    let services = service::plan(&services, files, host);
+    let mut services = service::plan(&services, files, host);
+    services.retain(|_| host.runtime.has_images());
     let image = image::plan(request, files, host, &tools, (workspace.uid, workspace.gid))?;
     let rootfs = image.rootfs.as_deref();
     refuse::check_places(&mut mounts.mounts, files, host, rootfs, &mut notes)?;

@@ -273,7 +273,6 @@ fn instance(
         provision: provision.filter(|provision| !provision.items.is_empty()),
         template: Some(Box::new(template.clone())),
     })
-    .filter(|_| host.runtime.has_images())
 }
 
 /// The variables of its container; the values of the registry's own are filled in when the run starts.
@@ -296,29 +295,35 @@ fn variables(template: &registry::Service, config: Option<&config::Service>) -> 
     .collect()
 }
 
+fn word(text: &str) -> String {
+    let letter = |letter: char| match letter.is_ascii_alphanumeric() {
+        true => letter.to_ascii_uppercase(),
+        false => '_',
+    };
+    text.chars().map(letter).collect()
+}
+
+/// The variable that tells a port of a service.
+pub(crate) fn port_variable(service: &str, port: &str) -> String {
+    match port {
+        DEFAULT_PORT => format!("MOAT_{}_PORT", word(service)),
+        port => format!("MOAT_{}_{}_PORT", word(service), word(port)),
+    }
+}
+
 /// What the workload is told, with what is not known yet as placeholders.
 fn exports(name: &str, template: &registry::Service) -> Vec<Variable> {
-    let word = |text: &str| {
-        let letter = |letter: char| match letter.is_ascii_alphanumeric() {
-            true => letter.to_ascii_uppercase(),
-            false => '_',
-        };
-        text.chars().map(letter).collect::<String>()
-    };
     let mut exports = Vec::new();
-    let mut add = |what: &str, value: &str| {
-        exports.push(Variable {
-            name: format!("MOAT_{}_{what}", word(name)),
-            value: value.to_owned(),
-        });
+    let variable = |name: String, value: &str| Variable {
+        name,
+        value: value.to_owned(),
     };
-    add("HOST", "{host}");
+    let own = |what: &str| format!("MOAT_{}_{what}", word(name));
+    exports.push(variable(own("HOST"), "{host}"));
     for (port, number) in &template.ports {
-        match port.as_str() {
-            DEFAULT_PORT => add("PORT", &number.to_string()),
-            port => add(&format!("{}_PORT", word(port)), &number.to_string()),
-        }
+        exports.push(variable(port_variable(name, port), &number.to_string()));
     }
+    let mut add = |what: &str, value: &str| exports.push(variable(own(what), value));
     if template.user.is_some() {
         add("USER", "{user}");
     }

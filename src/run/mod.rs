@@ -31,6 +31,6 @@ pub(crate) use adopt::{adopt, take_over};
 pub(crate) use client::{Connection, Handle, Link, Output, Streams, connect};
 pub(crate) use exec::{Ender, Exec, exec};
 pub(crate) use protocol::{FromClient, ToClient};
-pub(crate) use request::{Answer, ask, settle, wait};
+pub(crate) use request::{Answer, ask, see_through, settle, wait};
 pub(crate) use spawn::{ADOPT, SUPERVISE, program};
 pub(crate) use start::supervise;

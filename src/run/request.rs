@@ -20,10 +20,16 @@ pub(crate) enum Answer {
 /// How long a request looks for a supervisor, starting one if need be.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A supervisor that lived so long was able to look after its run.
+const ABLE: Duration = Duration::from_secs(5);
+
 /// Tells the supervisor of a run. Where there is none, one adopts the run first.
 pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<Answer> {
+    ask_until(home, id, how, Instant::now() + PATIENCE)
+}
+
+fn ask_until(home: &Home, id: &RunId, how: EndRequest, deadline: Instant) -> Result<Answer> {
     let dir = home.run(id);
-    let deadline = Instant::now() + PATIENCE;
     let signal = match how {
         EndRequest::Stop(_) => Signal::TERM,
         EndRequest::Kill => Signal::QUIT,
@@ -50,16 +56,42 @@ pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<Answer> {
     Err(Error::new(Kind::Runtime, message).hint("its runtime may not answer; see: moat doctor"))
 }
 
+/// Waits for the end that was asked for. Where the supervisor that was told went away before that, another
+/// one is told. Those that cannot even begin (their engine cannot be asked) are not tried for ever.
+pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<Ended> {
+    let mut deadline = Instant::now() + PATIENCE;
+    loop {
+        let since = Instant::now();
+        if let Some(ended) = ended(home, id)? {
+            return Ok(ended);
+        }
+        if since.elapsed() >= ABLE {
+            deadline = Instant::now() + PATIENCE;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        ask_until(home, id, how, deadline)?;
+    }
+}
+
+/// The end of a run, once nobody owns it.
+fn ended(home: &Home, id: &RunId) -> Result<Option<Ended>> {
+    let dir = home.run(id);
+    let ended = dir.wait_unowned()?;
+    if ended.is_some()
+        && let Some(record) = dir.load().record()
+    {
+        // Nobody waits for what may be left to be removed.
+        adopt(home, &record);
+    }
+    Ok(ended)
+}
+
 /// Waits until a run has ended and nobody owns it, adopting it if need be.
 pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
     let dir = home.run(id);
     let mut pause = Duration::from_millis(10);
     loop {
-        if let Some(ended) = dir.wait_unowned()? {
-            if let Some(record) = dir.load().record() {
-                // Nobody waits for what may be left to be removed.
-                adopt(home, &record);
-            }
+        if let Some(ended) = ended(home, id)? {
             return Ok(ended);
         }
         match dir.load() {

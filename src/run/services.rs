@@ -8,7 +8,7 @@ use crate::container::Watched;
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
-use crate::runtime::{Network, Problem, Runtime};
+use crate::runtime::{Network, Problem, Runtime, Whose};
 use crate::service::{self, Owner, Services};
 use crate::store::{self, Home, Record, Resource, ResourceKind, RunDir, Stage};
 
@@ -41,7 +41,7 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     let network = Network {
         handle: supervisor.handle(),
         home_label,
-        run_label: supervisor.handle(),
+        whose: Whose::Run(supervisor.handle()),
     };
     supervisor.asks_for(ResourceKind::Network, &network.handle);
     let made = supervisor.runtime.make_network(&network);

@@ -1,6 +1,7 @@
 //! The state of a supervisor, and what its threads do to it: record, tell, stop.
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(super) struct Supervisor {
     /// How many things the engine has been asked for, and has not answered yet.
     making: Mutex<i32>,
     intent: Mutex<Option<Intent>>,
+    /// Whether a stop is being carried out.
+    stopping: AtomicBool,
     client: Option<UnixStream>,
     started: Once,
     pub(super) cleanup: Once,
@@ -59,6 +62,7 @@ impl Supervisor {
             typing: OnceLock::new(),
             making: Mutex::new(0),
             intent: Mutex::new(None),
+            stopping: AtomicBool::new(false),
             client,
             started: Once::new(),
             cleanup: Once::new(),
@@ -202,21 +206,56 @@ impl Supervisor {
     /// Ends the run: gracefully, or at once for [`Reason::Killed`]. `asked`: when that was decided;
     /// a workload that ended before ended by itself. Returns at once.
     pub(super) fn end(self: &Arc<Self>, reason: Reason, asked: Asked) {
-        {
-            let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
-            // The first reason counts, except that a kill overrules a stop.
-            if intent.is_none() || reason == Reason::Killed {
-                let asked = intent.map_or(asked, |intent| intent.asked);
-                *intent = Some(Intent { reason, asked });
-            }
-        }
+        let (grace, shorter) = self.intend(reason, asked);
         let supervisor = Arc::clone(self);
-        std::thread::spawn(move || supervisor.carry_out(reason));
+        std::thread::spawn(move || {
+            supervisor.carry_out(reason, grace, shorter);
+        });
     }
 
-    fn carry_out(&self, reason: Reason) {
+    /// Remembers why the run is to end. How long that may take, and whether that is less than before.
+    fn intend(&self, reason: Reason, asked: Asked) -> (Duration, bool) {
+        let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
+        // It stays until the record says the same: whoever adopts the run has to know.
+        let word = match reason {
+            Reason::UserStop | Reason::Killed => self.run().dir().end_request(),
+            _ => None,
+        };
+        let said = match word {
+            Some(EndRequest::Stop(seconds)) => Some(Duration::from_secs(u64::from(seconds))),
+            _ => None,
+        };
+        let new = match *intent {
+            None => Intent {
+                reason,
+                asked,
+                grace: said,
+            },
+            // The first reason counts, except that a kill overrules a stop.
+            Some(before) => Intent {
+                reason: match reason {
+                    Reason::Killed => reason,
+                    _ => before.reason,
+                },
+                grace: said.or(before.grace),
+                ..before
+            },
+        };
+        let before = intent.map(|before| before.grace.unwrap_or(GRACE));
+        *intent = Some(new);
+        let grace = new.grace.unwrap_or(GRACE);
+        (grace, before.is_some_and(|before| grace < before))
+    }
+
+    /// `shorter`: somebody has just said that it may not take so long.
+    fn carry_out(&self, reason: Reason, grace: Duration, shorter: bool) {
         if !self.is_started() && !self.is_starting() {
             // Nothing runs yet: the start looks at the intent before each step.
+            return;
+        }
+        // A stop that is under way is not begun again: that would cut its time short.
+        let is_under_way = self.stopping.swap(true, Ordering::SeqCst);
+        if is_under_way && !shorter && reason != Reason::Killed {
             return;
         }
         self.update(|record| {
@@ -225,16 +264,9 @@ impl Supervisor {
                 record.reason = Some(reason);
             }
         });
+        self.run().dir().take_end_request();
         // What it says at its end must not wait for a client that does not read.
         self.capture.let_go();
-        let word = match reason {
-            Reason::UserStop | Reason::Killed => self.run().dir().take_end_request(),
-            _ => None,
-        };
-        let grace = match word {
-            Some(EndRequest::Stop(seconds)) => Duration::from_secs(u64::from(seconds)),
-            _ => GRACE,
-        };
         let handle = self.handle();
         let mut pause = Duration::from_millis(100);
         while !self.exit.wait(Some(Instant::now())) {

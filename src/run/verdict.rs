@@ -10,6 +10,8 @@ use crate::store::{Reason, State};
 pub(super) struct Intent {
     pub(super) reason: Reason,
     pub(super) asked: Asked,
+    /// How long the workload has to end by itself, if that was said.
+    pub(super) grace: Option<Duration>,
 }
 
 /// When the end of a run was asked for, as far as that matters: what had ended before ended by itself.
@@ -96,6 +98,7 @@ mod tests {
         let stop = Intent {
             reason: Reason::UserStop,
             asked: Asked::At(now),
+            grace: None,
         };
         let mut exit = exit(Some(7));
         exit.finished_at = Some(Timestamp(now + Duration::from_millis(5)));
@@ -108,6 +111,7 @@ mod tests {
         let timeout = Intent {
             reason: Reason::Timeout,
             asked: Asked::At(now),
+            grace: None,
         };
         let seen = Intent {
             asked: Asked::BeforeTheEnd,

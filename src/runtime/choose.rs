@@ -114,6 +114,8 @@ pub(crate) enum Ability {
     PartsOfCpus,
     /// Less memory than a small machine has.
     LittleMemory,
+    /// Services that outlive the command that started them, for a session.
+    SessionServices,
 }
 
 impl fmt::Display for Name {
@@ -185,6 +187,7 @@ pub(crate) fn engine_settings(name: Name) -> Vec<(String, String)> {
         .collect();
     if dialect == Dialect::Docker {
         docker::name_context(&mut settings);
+        docker::name_config(&mut settings);
     }
     settings
 }
@@ -195,6 +198,7 @@ pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
     // This one goes before a context.
     settings.retain(|(name, _)| !matches!(name.as_str(), "DOCKER_HOST" | "DOCKER_CONTEXT"));
     settings.push(("DOCKER_CONTEXT".to_owned(), context.to_owned()));
+    docker::name_config(&mut settings);
     match docker::has_context(&settings, context) {
         true => Ok(settings),
         false => Err(Problem::unreachable(
@@ -209,12 +213,10 @@ pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
 pub(crate) fn remote(name: Name, engine: &[(String, String)]) -> Option<String> {
     let address = match name {
         Name::Docker => docker::address(engine)?,
-        Name::Podman => docker::setting(engine, "CONTAINER_HOST")?.to_owned(),
+        Name::Podman => docker::podmans_address(engine)?,
         Name::Apple | Name::Bwrap => return None,
     };
-    let local = ["unix://", "npipe://", "fd://"];
-    let is_local = local.iter().any(|scheme| address.starts_with(scheme));
-    (!is_local).then_some(address)
+    (!docker::is_local(&address)).then_some(address)
 }
 
 /// Supervisors do not run in the directory that a relative path is relative to.

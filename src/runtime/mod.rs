@@ -32,6 +32,11 @@ pub(crate) use again::again;
 pub(crate) use choose::{
     Ability, Name, SUPPORTED, WORDS, choose, engine_settings, in_context, open, remote,
 };
+pub(crate) use docker::compose::{
+    ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
+    last_lines as last_container_lines, log_of as container_log, remove_session,
+    session_containers, session_labels,
+};
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
 
@@ -43,6 +48,9 @@ pub(crate) use crate::config::WORKSPACE;
 
 /// The workload's home directory, where the image's own cannot be used. Gone with the container.
 pub(crate) const HOME: &str = "/home/moat";
+
+/// The runtime whose engine the compose tool talks to.
+pub(crate) const COMPOSES: Name = Name::Docker;
 
 /// What package managers need, and servers that begin as root to become somebody else; everything else
 /// is dropped.
@@ -99,6 +107,16 @@ pub(crate) trait Runtime: Send + Sync {
     /// Starts the container of a service, for the first time or again, and gives its output from
     /// there on.
     fn start_service(&self, handle: &str) -> Result<Attached>;
+
+    /// Starts the container of a service to which nobody listens: what it prints is in the engine's log.
+    fn launch(&self, _handle: &str) -> Result<()> {
+        Err(not_in_sessions())
+    }
+
+    /// Tells of every line that a container has printed so far: of all, or of the last ones.
+    fn log(&self, _handle: &str, _last: Option<usize>, _tell: &mut dyn FnMut(&str)) -> Result<()> {
+        Err(not_in_sessions())
+    }
 
     /// Runs a command in a running container to its end, and tells of every line that it prints on
     /// either stream. Gives up when `going_on` says no, or time is up: [`Problem::Transient`]. Its
@@ -269,10 +287,12 @@ fn in_workspace(paths: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
 pub(crate) struct ServiceSpec {
     pub(crate) handle: String,
     pub(crate) home_label: String,
-    pub(crate) run_label: String,
+    pub(crate) whose: Whose,
     /// Its host name on the network.
     pub(crate) name: String,
     pub(crate) network: String,
+    /// Published on 127.0.0.1.
+    pub(crate) ports: Vec<Port>,
     pub(crate) image: String,
     /// What follows the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
@@ -306,12 +326,39 @@ pub(crate) struct Refusal {
     pub(crate) code: Option<u8>,
 }
 
-/// The network of a run.
+/// The network of a run or of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub(crate) handle: String,
     pub(crate) home_label: String,
-    pub(crate) run_label: String,
+    pub(crate) whose: Whose,
+}
+
+/// Whose a container or a network is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Its id.
+    Run(String),
+    /// Its incarnation.
+    Session(String),
+}
+
+impl Whose {
+    /// The label that says it, and its value.
+    fn label(&self) -> (&'static str, &str) {
+        match self {
+            Whose::Run(id) => (request::RUN_LABEL, id),
+            Whose::Session(incarnation) => (request::SESSION_LABEL, incarnation),
+        }
+    }
+
+    /// From the values of both labels.
+    fn of(run: String, session: String) -> Whose {
+        match session.is_empty() {
+            true => Whose::Run(run),
+            false => Whose::Session(session),
+        }
+    }
 }
 
 /// A volume of the engine, mounted.
@@ -468,7 +515,11 @@ pub(crate) struct Exit {
 pub(crate) struct Labelled {
     pub(crate) kind: ResourceKind,
     pub(crate) handle: String,
-    pub(crate) run: String,
+    pub(crate) whose: Whose,
+}
+
+fn not_in_sessions() -> Problem {
+    Problem::Refused("this runtime has no services of sessions".to_owned())
 }
 
 /// What this program does when a driver starts it in one of its own roles; its exit code.
@@ -482,17 +533,25 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
     }
 }
 
+/// The runtime that has the services of a session.
+pub(crate) fn of_session(name: &str, engine: &[(String, String)]) -> Result<Box<dyn Runtime>> {
+    Ok(open(named(name)?, engine, None))
+}
+
 /// The runtime that a run was made with.
 pub(crate) fn of_run(
     dir: &RunDir,
     name: &str,
     engine: &[(String, String)],
 ) -> Result<Box<dyn Runtime>> {
-    let name = Name::parse(name).ok_or_else(|| {
+    Ok(open(named(name)?, engine, Some(dir)))
+}
+
+fn named(name: &str) -> Result<Name> {
+    Name::parse(name).ok_or_else(|| {
         Problem::unreachable(
             format!("this moat has no runtime '{name}'"),
-            "use the version that made the run",
+            "use the version that made it",
         )
-    })?;
-    Ok(open(name, engine, Some(dir)))
+    })
 }

@@ -7,6 +7,8 @@ pub(super) const HOME_LABEL: &str = "moat.home";
 pub(super) const RUN_LABEL: &str = "moat.run";
 pub(super) const ROLE_LABEL: &str = "moat.role";
 pub(super) const SERVICE_LABEL: &str = "moat.service";
+/// The incarnation of a session.
+pub(super) const SESSION_LABEL: &str = "moat.session";
 
 /// How to call the client: values travel in its environment or its input, never in its arguments.
 #[derive(Debug, Default)]

@@ -2,8 +2,9 @@
 //! to do.
 
 use std::fs::File;
+use std::path::Path;
 
-use super::sidecar::Sidecar;
+use super::Subject;
 use crate::error::{Error, Kind};
 use crate::plan::Provision;
 use crate::runtime::{Exit, Problem};
@@ -20,13 +21,13 @@ const LINE: usize = 400;
 pub(super) const ITS_LOG: &str = "; the end of its log:";
 
 /// The run was stopped, or another part of it failed: nobody reads this.
-pub(super) fn not_wanted(sidecar: &Sidecar) -> Error {
-    let message = format!("the service {} is not wanted any more", sidecar.name);
+pub(crate) fn not_wanted(subject: &dyn Subject) -> Error {
+    let message = format!("the service {} is not wanted any more", subject.name());
     Error::new(Kind::Failed, message)
 }
 
-pub(super) fn image(sidecar: &Sidecar, image: &str, problem: Problem) -> Error {
-    let name = &sidecar.name;
+pub(crate) fn image(subject: &dyn Subject, image: &str, problem: Problem) -> Error {
+    let name = subject.name();
     let error = Error::from(problem);
     let message = format!(
         "service {name}: cannot get the image '{image}': {}",
@@ -39,16 +40,16 @@ pub(super) fn image(sidecar: &Sidecar, image: &str, problem: Problem) -> Error {
 }
 
 /// The runtime would not make or start it.
-pub(super) fn start(sidecar: &Sidecar, problem: Problem) -> Error {
+pub(crate) fn start(subject: &dyn Subject, problem: Problem) -> Error {
     let error = Error::from(problem);
-    let message = format!("service {}: {}", sidecar.name, error.message);
+    let message = format!("service {}: {}", subject.name(), error.message);
     error.with_message(message)
 }
 
 /// How it ended, for people.
-pub(super) fn how(sidecar: &Sidecar, exit: &Exit) -> String {
+pub(super) fn how(subject: &dyn Subject, exit: &Exit) -> String {
     match exit {
-        exit if exit.oom_killed => match sidecar.memory_bytes {
+        exit if exit.oom_killed => match subject.memory_bytes() {
             Some(bytes) => format!(
                 "killed by the kernel, as it needs more than its memory limit of {} MB",
                 bytes >> 20
@@ -66,20 +67,20 @@ pub(super) fn how(sidecar: &Sidecar, exit: &Exit) -> String {
 }
 
 /// It ended before it could be used.
-pub(super) fn ended(sidecar: &Sidecar, exit: &Exit, when: &str) -> Error {
-    let name = &sidecar.name;
-    let how = how(sidecar, exit);
+pub(crate) fn ended(subject: &dyn Subject, exit: &Exit, when: &str) -> Error {
+    let name = subject.name();
+    let how = how(subject, exit);
     let message = format!("service {name}: {how}, {when}");
     let hint = match exit.oom_killed {
         true => format!("give it more with 'memory' under services.{name} in moat.yaml"),
         false => format!("check what services.{name} in moat.yaml sets, such as env and image"),
     };
-    with_log(sidecar, message, hint)
+    with_log(subject, message, hint)
 }
 
 /// Nothing in it can say that it is ready.
-pub(super) fn no_command(sidecar: &Sidecar, words: &str) -> Error {
-    let name = &sidecar.name;
+pub(super) fn no_command(subject: &dyn Subject, words: &str) -> Error {
+    let name = subject.name();
     let message = format!("service {name}: its readiness command cannot be run: {words}");
     Error::new(Kind::Runtime, message).hint(format!(
         "check 'image' under services.{name} in moat.yaml; 'wait: false' there starts the run without asking"
@@ -87,9 +88,9 @@ pub(super) fn no_command(sidecar: &Sidecar, words: &str) -> Error {
 }
 
 /// It never succeeded in saying that it is ready.
-pub(super) fn too_late(sidecar: &Sidecar, words: &str) -> Error {
-    let name = &sidecar.name;
-    let seconds = sidecar.ready_limit.as_secs_f64();
+pub(super) fn too_late(subject: &dyn Subject, words: &str) -> Error {
+    let name = subject.name();
+    let seconds = subject.ready().1.as_secs_f64();
     let mut message = format!("service {name}: not ready after {seconds:.0} s");
     if !words.is_empty() {
         message.push_str(&format!("; its readiness command said last: {words}"));
@@ -98,42 +99,47 @@ pub(super) fn too_late(sidecar: &Sidecar, words: &str) -> Error {
         "if it only needs longer, set 'timeout' under services.{name} in moat.yaml; \
          'wait: false' there starts the run without waiting for it"
     );
-    with_log(sidecar, message, hint)
+    with_log(subject, message, hint)
 }
 
 pub(super) fn provision(
-    sidecar: &Sidecar,
+    subject: &dyn Subject,
     wanted: &Provision,
     (item, command): (&str, &[String]),
     code: Option<u8>,
     last: &str,
 ) -> Error {
-    let (name, key) = (&sidecar.name, &wanted.key);
+    let (name, key) = (subject.name(), &wanted.key);
     let how = match code {
         Some(code) => format!("'{}' ended with exit code {code}", command.join(" ")),
         None => "it did not come to an end".to_owned(),
     };
     let message = format!("service {name}: cannot get {item}: {how}: {last}");
     with_log(
-        sidecar,
+        subject,
         message,
         format!("check the name under services.{name}.{key} in moat.yaml"),
     )
 }
 
-fn with_log(sidecar: &Sidecar, mut message: String, hint: String) -> Error {
-    let path = sidecar.owner.dir().service_log(&sidecar.name);
-    let of_service = |entry: &crate::store::Entry| entry.stream != Stream::Moat;
-    let lines = File::open(&path)
-        .and_then(|mut file| last_lines(&mut file, LAST_LINES, of_service))
-        .map_or_else(|_| Vec::new(), |(entries, _)| entries);
+fn with_log(subject: &dyn Subject, mut message: String, hint: String) -> Error {
+    let lines = subject.last_lines(LAST_LINES);
     if !lines.is_empty() {
         message.push_str(ITS_LOG);
     }
-    for entry in lines {
-        let line = String::from_utf8_lossy(&entry.data);
+    for line in lines {
         let line: String = harmless(&plain(&line)).chars().take(LINE).collect();
         message.push_str(&format!("\n  {line}"));
     }
     Error::new(Kind::Runtime, message).hint(hint)
+}
+
+/// The last lines that a service has printed, in a log of ours.
+pub(super) fn lines_of(path: &Path, count: usize) -> Vec<String> {
+    let of_service = |entry: &crate::store::Entry| entry.stream != Stream::Moat;
+    let lines = File::open(path)
+        .and_then(|mut file| last_lines(&mut file, count, of_service))
+        .map_or_else(|_| Vec::new(), |(entries, _)| entries);
+    let text = |entry: &crate::store::Entry| String::from_utf8_lossy(&entry.data).into_owned();
+    lines.iter().map(text).collect()
 }

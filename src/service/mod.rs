@@ -4,22 +4,100 @@
 //! It knows its run by the trait [`Owner`] alone. What is made is in the run's journal before it is
 //! made, so that removing it needs none of this.
 
-mod failure;
+pub(crate) mod failure;
 mod provision;
-mod ready;
+pub(crate) mod ready;
 mod sidecar;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan;
-use crate::runtime::{Inspected, Runtime};
-use crate::store::{self, Home, Record, RunDir, ServiceState, State, Timestamp};
+use crate::runtime::{Exit, Inspected, Runtime, ServiceSpec, Whose};
+use crate::store::{self, Home, Mount, Record, RunDir, ServiceState, State, Timestamp, make_dir};
+pub(crate) use provision::provide;
 use sidecar::Sidecar;
 
 /// How long the end of a service may take to arrive when its run is over.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A service that is being brought up, be it of a run or of a session, as far as waiting for it, providing it
+/// with something and telling why it failed are concerned.
+pub(crate) trait Subject {
+    fn name(&self) -> &str;
+
+    /// What the runtime calls its container.
+    fn handle(&self) -> String;
+
+    fn runtime(&self) -> &dyn Runtime;
+
+    fn home(&self) -> Home;
+
+    /// What succeeds inside when it can be used, and how long that may take.
+    fn ready(&self) -> (&[String], Duration);
+
+    fn memory_bytes(&self) -> Option<u64>;
+
+    fn has_started(&self) -> bool;
+
+    /// Waits a moment, or until it has ended: then says how.
+    fn pause(&self, until: Instant) -> Option<Exit>;
+
+    /// How it ended, if somebody has seen that.
+    fn exit(&self) -> Option<Exit>;
+
+    /// Tells what is being done. `step`: something else begins.
+    fn say(&self, text: &str, step: bool);
+
+    /// Keeps what was said while it was provided with something.
+    fn keep_words(&self, _line: &str) {}
+
+    /// Something that only who looks into a run wants to know.
+    fn keep_note(&self, _text: &str) {}
+
+    /// The end of its log.
+    fn last_lines(&self, count: usize) -> Vec<String>;
+}
+
+/// What its container is made from. `plan` has all values.
+pub(crate) fn specify(
+    home: &Home,
+    plan: &plan::Service,
+    handle: String,
+    network: String,
+    whose: Whose,
+) -> Result<ServiceSpec> {
+    let cache = match &plan.cache {
+        None => None,
+        Some(target) => {
+            let source = home.cache(&plan.service);
+            make_dir(&source).map_err(|error| Error::io(Kind::Store, "make", &source, &error))?;
+            Some(Mount {
+                source: std::fs::canonicalize(&source).unwrap_or(source),
+                target: target.clone(),
+                readonly: false,
+            })
+        }
+    };
+    let variables = plan.env.iter();
+    Ok(ServiceSpec {
+        handle,
+        home_label: home.hash(),
+        network,
+        whose,
+        name: plan.name.clone(),
+        image: plan.image.clone(),
+        command: plan.command.clone(),
+        env: variables
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect(),
+        ports: Vec::new(),
+        memory_bytes: plan.memory_bytes,
+        cpus: plan.cpus,
+        cache,
+    })
+}
 
 /// The supervisor of the run that the services belong to.
 pub(crate) trait Owner: Send + Sync {
@@ -165,7 +243,7 @@ impl Services {
                 if is_up {
                     sidecar.keep(&|exit| {
                         outcome.one_has_ended(|| {
-                            failure::ended(&sidecar, exit, "before the run began")
+                            failure::ended(sidecar.as_ref(), exit, "before the run began")
                         })
                     });
                 }

@@ -6,9 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::failure;
-use super::sidecar::Sidecar;
-use crate::container::Watched;
+use super::{Subject, failure};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::plan::Provision;
@@ -22,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How long the question what is there may take.
 const QUESTION: Duration = Duration::from_secs(30);
 
-pub(super) fn provide(
-    sidecar: &Sidecar,
+pub(crate) fn provide(
+    subject: &dyn Subject,
     service: &str,
     wanted: &Provision,
     goes_on: &dyn Fn() -> bool,
@@ -32,38 +30,43 @@ pub(super) fn provide(
     let lock_name = |item: &str| format!("{service}-{}", item.replace('/', ","));
     let count = wanted.items.len();
     for (at, item) in wanted.items.iter().enumerate() {
-        let goes_on = || goes_on() && sidecar.exit().is_none();
-        sidecar.say(&format!("getting {item} ({} of {count})", at + 1), true);
-        let home = sidecar.owner.home();
+        let goes_on = || goes_on() && subject.exit().is_none();
+        subject.say(&format!("getting {item} ({} of {count})", at + 1), true);
+        let home = subject.home();
         let lock = home.making(&lock_name(item), &goes_on)?;
-        if lock.is_some() && !is_there(sidecar, wanted, item, &goes_on) {
+        if lock.is_some() && !is_there(subject, wanted, item, &goes_on) {
             checkpoint("provisioning");
-            get(sidecar, wanted, item, &goes_on)?;
+            get(subject, wanted, item, &goes_on)?;
         }
-        if let Some(exit) = sidecar.exit() {
+        if let Some(exit) = subject.exit() {
             return Err(failure::ended(
-                sidecar,
+                subject,
                 &exit,
                 "before it had what it is to come with",
             ));
         }
         if !goes_on() {
-            return Err(failure::not_wanted(sidecar));
+            return Err(failure::not_wanted(subject));
         }
-        sidecar.say(&format!("{item} is there"), true);
+        subject.say(&format!("{item} is there"), true);
     }
     Ok(())
 }
 
 /// Whether somebody has got it already. As with images, a name without a tag means `latest`.
-fn is_there(sidecar: &Sidecar, wanted: &Provision, item: &str, goes_on: &dyn Fn() -> bool) -> bool {
+fn is_there(
+    subject: &dyn Subject,
+    wanted: &Provision,
+    item: &str,
+    goes_on: &dyn Fn() -> bool,
+) -> bool {
     if wanted.list.is_empty() {
         return false;
     }
     let tagged = format!("{item}:latest");
     let mut found = false;
-    let listed = sidecar.runtime().exec(
-        &sidecar.handle(),
+    let listed = subject.runtime().exec(
+        &subject.handle(),
         &wanted.list,
         QUESTION,
         goes_on,
@@ -76,7 +79,7 @@ fn is_there(sidecar: &Sidecar, wanted: &Provision, item: &str, goes_on: &dyn Fn(
 }
 
 fn get(
-    sidecar: &Sidecar,
+    subject: &dyn Subject,
     wanted: &Provision,
     item: &str,
     goes_on: &dyn Fn() -> bool,
@@ -87,15 +90,15 @@ fn get(
         .collect();
     let mut talk = Talk::default();
     let mut code = None;
-    let note = |why: &str| sidecar.diary(&format!("{item}: {why}"));
+    let note = |why: &str| subject.keep_note(&format!("{item}: {why}"));
     let ended = runtime::again(goes_on, &note, &mut || {
         talk = Talk::default();
-        code = sidecar.runtime().exec(
-            &sidecar.handle(),
+        code = subject.runtime().exec(
+            &subject.handle(),
             &command,
             PATIENCE,
             goes_on,
-            &mut |line| talk.pass_on(sidecar, line),
+            &mut |line| talk.pass_on(subject, line),
         )?;
         Ok(())
     });
@@ -103,7 +106,7 @@ fn get(
         Ok(()) if code == Some(0) => Ok(()),
         _ if !goes_on() => Ok(()),
         Ok(()) => Err(failure::provision(
-            sidecar,
+            subject,
             wanted,
             (item, &command),
             code,
@@ -112,7 +115,7 @@ fn get(
         Err(problem) => {
             let why = problem.message();
             let what = (item, command.as_slice());
-            Err(failure::provision(sidecar, wanted, what, None, why))
+            Err(failure::provision(subject, wanted, what, None, why))
         }
     }
 }
@@ -128,17 +131,16 @@ struct Talk {
 }
 
 impl Talk {
-    fn pass_on(&mut self, sidecar: &Sidecar, line: &str) {
+    fn pass_on(&mut self, subject: &dyn Subject, line: &str) {
         // A carriage return begins the line anew.
         let line = line.rsplit('\r').find(|part| !part.is_empty());
         let line = harmless(&plain(line.unwrap_or_default()));
         if line.is_empty() {
             return;
         }
-        sidecar.say(&line, false);
+        subject.say(&line, false);
         if self.sparse.passes(&line) {
-            sidecar.owner.log(&format!("{}: {line}", sidecar.name));
-            sidecar.capture.note(&line);
+            subject.keep_words(&line);
         } else {
             // The same with another number.
             self.last.pop_back();

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::failure;
-use super::sidecar::Sidecar;
-use crate::container::Watched;
+use super::{Subject, failure};
 use crate::error::Error;
 use crate::runtime::Exit;
 use crate::term::{harmless, plain};
@@ -18,7 +16,7 @@ const LONGEST: Duration = Duration::from_millis(400);
 const TRY: Duration = Duration::from_secs(10);
 
 /// Why a service cannot be used.
-pub(super) enum NotReady {
+pub(crate) enum NotReady {
     Ended(Exit),
     /// The time was up; what the last try said.
     TooLate(String),
@@ -28,38 +26,42 @@ pub(super) enum NotReady {
 }
 
 impl NotReady {
-    pub(super) fn into_error(self, sidecar: &Sidecar) -> Error {
+    pub(crate) fn into_error(self, subject: &dyn Subject) -> Error {
         match self {
-            NotReady::Ended(exit) => failure::ended(sidecar, &exit, "before it was ready"),
-            NotReady::TooLate(words) => failure::too_late(sidecar, &words),
-            NotReady::NoCommand(words) => failure::no_command(sidecar, &words),
-            NotReady::NotWanted => failure::not_wanted(sidecar),
+            NotReady::Ended(exit) => failure::ended(subject, &exit, "before it was ready"),
+            NotReady::TooLate(words) => failure::too_late(subject, &words),
+            NotReady::NoCommand(words) => failure::no_command(subject, &words),
+            NotReady::NotWanted => failure::not_wanted(subject),
         }
     }
 }
 
 /// Waits until the command succeeds; where there is none, until the container runs.
-pub(super) fn wait(sidecar: &Sidecar, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
+pub(crate) fn wait(subject: &dyn Subject, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
     let mut words = String::new();
-    let deadline = Instant::now() + sidecar.ready_limit;
-    let probe = |words: &mut String| match sidecar.ready.is_empty() {
-        true => Ok(sidecar.has_started()),
-        false => is_ready(sidecar, goes_on, deadline, words),
+    let (ready, limit) = subject.ready();
+    let deadline = Instant::now() + limit;
+    let probe = |words: &mut String| match ready.is_empty() {
+        true => Ok(subject.has_started()),
+        false => is_ready(subject, ready, goes_on, deadline, words),
     };
-    until(sidecar, goes_on, deadline, || probe(&mut words)).map_err(|why| match why {
+    until(subject, goes_on, deadline, || probe(&mut words)).map_err(|why| match why {
         NotReady::TooLate(_) => NotReady::TooLate(std::mem::take(&mut words)),
         why => why,
     })
 }
 
 /// Waits until the container runs.
-pub(super) fn wait_running(sidecar: &Sidecar, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
-    let deadline = Instant::now() + sidecar.ready_limit;
-    until(sidecar, goes_on, deadline, || Ok(sidecar.has_started()))
+pub(crate) fn wait_running(
+    subject: &dyn Subject,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), NotReady> {
+    let deadline = Instant::now() + subject.ready().1;
+    until(subject, goes_on, deadline, || Ok(subject.has_started()))
 }
 
 fn until(
-    sidecar: &Sidecar,
+    subject: &dyn Subject,
     goes_on: &dyn Fn() -> bool,
     deadline: Instant,
     mut probe: impl FnMut() -> Result<bool, NotReady>,
@@ -76,7 +78,7 @@ fn until(
         let now = Instant::now();
         let interval = (began.elapsed() / 4).clamp(SHORTEST, LONGEST);
         let next = (tried + interval).max(now + SHORTEST / 2).min(deadline);
-        if let Some(exit) = sidecar.pause(next) {
+        if let Some(exit) = subject.pause(next) {
             return Err(NotReady::Ended(exit));
         }
         if Instant::now() >= deadline {
@@ -86,21 +88,22 @@ fn until(
 }
 
 fn is_ready(
-    sidecar: &Sidecar,
+    subject: &dyn Subject,
+    ready: &[String],
     goes_on: &dyn Fn() -> bool,
     deadline: Instant,
     words: &mut String,
 ) -> Result<bool, NotReady> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let goes_on = || goes_on() && sidecar.exit().is_none();
+    let goes_on = || goes_on() && subject.exit().is_none();
     // Before it runs, the engine alone has something to say.
-    let runs = sidecar.has_started();
+    let runs = subject.has_started();
     let mut said = String::new();
-    let runtime = sidecar.runtime();
+    let runtime = subject.runtime();
     let cannot_run = |code, said: &str| runtime.refusal(code, said.as_bytes()).code.is_some();
     let tried = runtime.exec(
-        &sidecar.handle(),
-        &sidecar.ready,
+        &subject.handle(),
+        ready,
         left.min(TRY),
         &goes_on,
         &mut |line| {

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Owner, ended, failure, provision, ready};
+use super::{Owner, Subject, ended, failure, provision, ready, specify};
 use crate::container::{Capture, Event, Listener, Pace, Watch, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
-use crate::runtime::{self, Attached, Exit, Problem, Runtime, ServiceSpec};
-use crate::store::{self, LogWriter, Mount, ServiceState, Timestamp, make_dir};
+use crate::runtime::{self, Attached, Exit, Problem, Runtime, ServiceSpec, Whose};
+use crate::store::{self, Home, LogWriter, ServiceState, Timestamp, make_dir};
 
 /// How long to wait before a service is started again, and how long at most.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -25,11 +25,11 @@ pub(super) struct Sidecar {
     pub(super) name: String,
     handle: String,
     restart: bool,
-    pub(super) ready: Vec<String>,
-    pub(super) ready_limit: Duration,
-    pub(super) memory_bytes: Option<u64>,
-    pub(super) owner: Arc<dyn Owner>,
-    pub(super) capture: Arc<Capture>,
+    ready: Vec<String>,
+    ready_limit: Duration,
+    memory_bytes: Option<u64>,
+    owner: Arc<dyn Owner>,
+    capture: Arc<Capture>,
     life: Mutex<Life>,
     changed: Condvar,
 }
@@ -104,33 +104,41 @@ impl Sidecar {
         checkpoint("service-created");
         self.say(&format!("starting {}", plan.image), true);
         self.start()
-            .map_err(|problem| failure::start(self, problem))?;
+            .map_err(|problem| failure::start(self.as_ref(), problem))?;
         checkpoint("service-started");
         match plan.wait {
             true => {
-                ready::wait(self, goes_on).map_err(|why| why.into_error(self))?;
+                ready::wait(self.as_ref(), goes_on).map_err(|why| why.into_error(self.as_ref()))?;
                 self.is_ready(began.elapsed());
             }
             false => {
-                ready::wait_running(self, goes_on).map_err(|why| why.into_error(self))?;
+                ready::wait_running(self.as_ref(), goes_on)
+                    .map_err(|why| why.into_error(self.as_ref()))?;
                 self.say("started; the run does not wait until it is ready", true);
             }
         }
         checkpoint("service-ready");
         if let Some(wanted) = &plan.provision {
-            provision::provide(self, &plan.service, wanted, goes_on)?;
+            provision::provide(self.as_ref(), &plan.service, wanted, goes_on)?;
         }
         Ok(())
     }
 
     fn create(&self, plan: &plan::Service, goes_on: &dyn Fn() -> bool) -> Result<()> {
-        let spec = self.specify(plan)?;
+        let run = self.owner.run_handle();
+        let spec = specify(
+            &self.owner.home(),
+            plan,
+            self.handle.clone(),
+            run.clone(),
+            Whose::Run(run),
+        )?;
         match self.ask_for(&spec, goes_on)? {
             Err(Problem::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
                 let note = |why: &str| self.diary(&format!("{}: {why}", spec.image));
                 let pulled = runtime::again(goes_on, &note, &mut || {
-                    self.runtime().pull_image(&spec.image, goes_on)
+                    self.owner.runtime().pull_image(&spec.image, goes_on)
                 });
                 pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
                 let made = self.ask_for(&spec, goes_on)?;
@@ -150,7 +158,7 @@ impl Sidecar {
             return Err(failure::not_wanted(self));
         }
         self.owner.asks(&self.handle);
-        let made = self.runtime().create_service(spec);
+        let made = self.owner.runtime().create_service(spec);
         match &made {
             Ok(()) => self.owner.has_answer(Some(&self.handle)),
             Err(problem) if !problem.is_silence() => self.owner.has_answer(None),
@@ -159,42 +167,9 @@ impl Sidecar {
         Ok(made)
     }
 
-    fn specify(&self, plan: &plan::Service) -> Result<ServiceSpec> {
-        let (home, run) = (self.owner.home(), self.owner.run_handle());
-        let cache = match &plan.cache {
-            None => None,
-            Some(target) => {
-                let source = home.cache(&plan.service);
-                make_dir(&source)
-                    .map_err(|error| Error::io(Kind::Store, "make", &source, &error))?;
-                Some(Mount {
-                    source: std::fs::canonicalize(&source).unwrap_or(source),
-                    target: target.clone(),
-                    readonly: false,
-                })
-            }
-        };
-        let variables = plan.env.iter();
-        Ok(ServiceSpec {
-            handle: self.handle.clone(),
-            home_label: home.hash(),
-            network: run.clone(),
-            run_label: run,
-            name: self.name.clone(),
-            image: plan.image.clone(),
-            command: plan.command.clone(),
-            env: variables
-                .map(|variable| (variable.name.clone(), variable.value.clone()))
-                .collect(),
-            memory_bytes: plan.memory_bytes,
-            cpus: plan.cpus,
-            cache,
-        })
-    }
-
     /// Starts it, for the first time or again, and watches it from there on.
     fn start(self: &Arc<Self>) -> std::result::Result<(), Problem> {
-        let attached = self.runtime().start_service(&self.handle)?;
+        let attached = self.owner.runtime().start_service(&self.handle)?;
         {
             let mut life = self.life();
             life.started_at = None;
@@ -211,7 +186,7 @@ impl Sidecar {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
-            let pace = Pace::starting(true, sidecar.runtime().looks_are_cheap());
+            let pace = Pace::starting(true, sidecar.owner.runtime().looks_are_cheap());
             let mut watch = Watch::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
             let mut exit = watch.until_exit();
             let missing = watch.drain(&mut exit);
@@ -364,7 +339,7 @@ impl Sidecar {
     pub(super) fn end(&self, deadline: Instant) {
         self.capture.let_go();
         if self.life().is_watched {
-            if let Err(problem) = self.runtime().kill(&self.handle) {
+            if let Err(problem) = self.owner.runtime().kill(&self.handle) {
                 self.owner
                     .diary(&format!("{}: {}", self.name, problem.message()));
             }
@@ -398,30 +373,8 @@ impl Sidecar {
         true
     }
 
-    /// Waits a moment, or until it has ended: then says how.
-    pub(super) fn pause(&self, until: Instant) -> Option<Exit> {
-        self.wait(|life| life.exit.is_some(), until);
-        self.exit()
-    }
-
-    pub(super) fn exit(&self) -> Option<Exit> {
-        self.life().exit.clone()
-    }
-
-    pub(super) fn has_started(&self) -> bool {
-        self.life().started_at.is_some()
-    }
-
     pub(super) fn goes_on(&self) -> bool {
         self.owner.goes_on() && !self.life().is_to_end
-    }
-
-    /// Tells what is being done: the person, and the log of the run.
-    pub(super) fn say(&self, text: &str, step: bool) {
-        self.owner.progress(&self.name, text, step);
-        if step {
-            self.owner.log(&format!("{}: {text}", self.name));
-        }
     }
 
     pub(super) fn update(&self, change: &mut dyn FnMut(&mut store::Service)) {
@@ -430,6 +383,65 @@ impl Sidecar {
 
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subject for Sidecar {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn handle(&self) -> String {
+        self.handle.clone()
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        self.owner.runtime()
+    }
+
+    fn home(&self) -> Home {
+        self.owner.home()
+    }
+
+    fn ready(&self) -> (&[String], Duration) {
+        (&self.ready, self.ready_limit)
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        self.memory_bytes
+    }
+
+    fn has_started(&self) -> bool {
+        self.life().started_at.is_some()
+    }
+
+    fn pause(&self, until: Instant) -> Option<Exit> {
+        self.wait(|life| life.exit.is_some(), until);
+        self.exit()
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        self.life().exit.clone()
+    }
+
+    fn say(&self, text: &str, step: bool) {
+        self.owner.progress(&self.name, text, step);
+        if step {
+            self.owner.log(&format!("{}: {text}", self.name));
+        }
+    }
+
+    fn keep_words(&self, line: &str) {
+        self.owner.log(&format!("{}: {line}", self.name));
+        self.capture.note(line);
+    }
+
+    fn keep_note(&self, text: &str) {
+        self.diary(text);
+    }
+
+    fn last_lines(&self, count: usize) -> Vec<String> {
+        failure::lines_of(&self.owner.dir().service_log(&self.name), count)
     }
 }
 
@@ -479,7 +491,7 @@ impl Watched for Sidecar {
 
     fn start_again(&self) -> runtime::Result<Option<Attached>> {
         match self.goes_on() {
-            true => self.runtime().start_again(&self.handle, false),
+            true => self.owner.runtime().start_again(&self.handle, false),
             false => Ok(None),
         }
     }

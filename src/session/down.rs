@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{files, hook, process, worktree};
+use super::{compose, files, hook, process, services, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
@@ -137,9 +137,29 @@ fn take_away(
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
     claim.update(&mut |session| session.processes.clear())?;
+    compose::take_away(session, keep)?;
+    checkpoint("session-down-compose");
+    claim.update(&mut |session| match &mut session.compose {
+        Some(compose) if keep => {
+            compose.services.clear();
+            compose.asked = false;
+        }
+        compose => *compose = None,
+    })?;
     if keep {
-        return Ok(());
+        let list = session.services.list.iter();
+        let names: Vec<&str> = list.map(|service| service.name.as_str()).collect();
+        services::stop(context, session, &names)?;
+        checkpoint("session-down-services");
+        return claim.update(&mut |session| {
+            for service in &mut session.services.list {
+                service.ready_at = None;
+            }
+        });
     }
+    services::remove(context, session, None)?;
+    checkpoint("session-down-services");
+    claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
     let made: Vec<&MadeFile> = session.files.iter().collect();
     files::remove(&tree.path, &made)?;

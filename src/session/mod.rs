@@ -5,6 +5,8 @@
 //! after a failure and after a crash is the same: the journal, backwards. Nothing is looked for by name: a
 //! process is ours by the incarnation in its environment, a worktree by its place.
 
+mod compose;
+mod compose_file;
 mod down;
 mod files;
 mod hook;
@@ -15,6 +17,7 @@ mod ports;
 mod probe;
 mod process;
 mod repository;
+mod services;
 mod status;
 mod sync;
 mod undo;
@@ -23,16 +26,18 @@ mod variables;
 mod whose;
 mod worktree;
 
+pub(crate) use compose::service_log as compose_log;
 pub(crate) use down::{Down, down};
 pub(crate) use keeper::{KEEPER, keep};
 pub(crate) use operation::Context;
 pub(crate) use ports::Pin;
 pub(crate) use repository::Repository;
+pub(crate) use services::{ServiceHealth, log as service_log};
 pub(crate) use status::{SessionView, view};
 pub(crate) use sync::sync;
 pub(crate) use undo::recover;
 pub(crate) use up::{Decision, Up, up};
-pub(crate) use variables::shared as variables;
+pub(crate) use variables::{of_run as run_variables, shared as variables};
 pub(crate) use whose::{Owner, Question, whose};
 pub(crate) use worktree::unused as unused_worktrees;
 pub(crate) use worktree::{is_clean, remove as remove_worktree};

@@ -5,8 +5,9 @@
 //! on changes nothing in it, and a process that runs keeps its ports.
 
 use super::probe;
-use crate::config::{HostProcess, SessionSettings};
+use crate::config::SessionSettings;
 use crate::error::{Error, Kind, Result};
+use crate::plan::{self, port_variable};
 use crate::store::{Session, SessionPort};
 
 /// A port that `--port NAME=PORT` asks for.
@@ -52,74 +53,155 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
 /// What the ports of a session are chosen from.
 pub(super) struct Chooser<'a> {
     pub(super) settings: &'a SessionSettings,
+    pub(super) services: &'a [plan::Service],
     pub(super) slot: u16,
     pub(super) others: &'a [Session],
     pub(super) pins: &'a [Pin],
     /// The ports that it has so far.
     pub(super) earlier: &'a [SessionPort],
-    /// Whether a process runs, and so has its ports.
+    /// Whether a process runs, or a service has a container, and so has its ports.
     pub(super) runs: &'a dyn Fn(&str) -> bool,
     pub(super) warn: &'a dyn Fn(&str),
 }
 
+/// The port that a process or a service listens on first of all, before there is a number.
+struct Primary<'a> {
+    name: &'a str,
+    /// Not set: any that is free.
+    base: Option<u16>,
+    variables: Vec<String>,
+    published: bool,
+    container: Option<u16>,
+}
+
+/// How often the kernel is asked for a port: one that it gives may be promised to another session.
+const TRIES: usize = 50;
+
 impl Chooser<'_> {
-    /// The ports of all processes.
+    /// The ports of all processes and services.
     pub(super) fn choose(&self) -> Result<Vec<SessionPort>> {
         self.check_pins()?;
         let mut chosen: Vec<SessionPort> = Vec::new();
-        for process in &self.settings.processes {
-            if (self.runs)(&process.name) {
-                self.check_running(process)?;
-                let own = self
-                    .earlier
-                    .iter()
-                    .filter(|port| port.process == process.name);
-                chosen.extend(own.cloned());
+        for holder in &self.settings.port_holders() {
+            if (self.runs)(holder.name) {
+                self.keep(holder.name, &mut chosen)?;
                 continue;
             }
-            if let Some(base) = &process.port {
-                let port = self.primary(process, base.value, &chosen)?;
+            if let Some(base) = holder.port {
+                let mut variables = vec![holder.variable()];
+                variables.extend(holder.port_env.iter().cloned());
+                let wanted = Primary {
+                    name: holder.name,
+                    base: Some(base.value),
+                    variables,
+                    published: holder.published,
+                    container: None,
+                };
+                let port = self.primary(wanted, &chosen)?;
                 chosen.push(port);
             }
-            for extra in &process.extra_ports {
-                let port = self.nominal(&process.name, extra.port.value)?;
-                self.check_extra(&process.name, port, &chosen)?;
+            for (base, port_env) in &holder.extra_ports {
+                let port = self.nominal(holder.name, base.value)?;
+                self.check_extra(holder.name, port, &chosen)?;
                 chosen.push(SessionPort {
-                    process: process.name.clone(),
-                    variables: extra.port_env.clone(),
-                    base: extra.port.value,
+                    process: holder.name.to_owned(),
+                    variables: port_env.to_vec(),
+                    base: base.value,
                     port,
+                    container: None,
                     primary: false,
                     published: true,
                     pinned: false,
                 });
             }
         }
+        for service in self.services {
+            self.of_service(service, &mut chosen)?;
+        }
         Ok(chosen)
     }
 
+    /// Its first port is the one that can be asked for. Others are any that are free.
+    fn of_service(&self, service: &plan::Service, chosen: &mut Vec<SessionPort>) -> Result<()> {
+        let name = service.name.as_str();
+        if (self.runs)(name) {
+            return self.keep(name, chosen);
+        }
+        let mut given = self.settings.services.iter();
+        let base = given.find(|(given, _)| given == name);
+        for (place, port) in service.ports.iter().enumerate() {
+            let wanted = Primary {
+                name,
+                base: base.map(|(_, base)| base.value),
+                variables: vec![port_variable(name, &port.name)],
+                published: true,
+                container: Some(port.port),
+            };
+            let port = match place {
+                0 => self.primary(wanted, chosen)?,
+                _ => self.any(&wanted, false, chosen)?,
+            };
+            chosen.push(port);
+        }
+        Ok(())
+    }
+
+    fn keep(&self, name: &str, chosen: &mut Vec<SessionPort>) -> Result<()> {
+        self.check_running(name)?;
+        let own = self.earlier.iter().filter(|port| port.process == name);
+        chosen.extend(own.cloned());
+        Ok(())
+    }
+
+    /// A port that is free: that of before, if that is.
+    fn any(
+        &self,
+        wanted: &Primary<'_>,
+        primary: bool,
+        chosen: &[SessionPort],
+    ) -> Result<SessionPort> {
+        let same = |port: &&SessionPort| {
+            port.process == wanted.name && port.base == 0 && port.variables == wanted.variables
+        };
+        let earlier = self.earlier.iter().find(same).map(|port| port.port);
+        let tries = std::iter::from_fn(probe::any).take(TRIES);
+        let free = earlier
+            .into_iter()
+            .chain(tries)
+            .find(|port| self.taken(*port, chosen).is_none());
+        let port = free.ok_or_else(|| {
+            let message = format!("there is no free port for '{}'", wanted.name);
+            Error::new(Kind::Failed, message).hint("choose one: --port NAME=PORT")
+        })?;
+        Ok(SessionPort {
+            process: wanted.name.to_owned(),
+            variables: wanted.variables.clone(),
+            base: 0,
+            port,
+            container: wanted.container,
+            primary,
+            published: wanted.published,
+            pinned: false,
+        })
+    }
+
     fn check_pins(&self) -> Result<()> {
+        let holders = self.settings.port_holders();
         for pin in self.pins {
-            let process = self
-                .settings
-                .processes
-                .iter()
-                .find(|process| process.name == pin.process);
             let name = crate::yaml::shown(&pin.process);
-            match process {
-                Some(process) if process.port.is_some() => {}
+            let has_container = |service: &plan::Service| service.name == pin.process;
+            match holders.iter().find(|holder| holder.name == pin.process) {
+                _ if self.services.iter().any(has_container) => {}
+                Some(holder) if holder.port.is_some() => {}
                 Some(_) => {
                     return Err(Error::usage(format!(
                         "'{name}' has no port that could be chosen"
                     )));
                 }
                 None => {
-                    let known: Vec<&str> = self
-                        .settings
-                        .processes
-                        .iter()
-                        .map(|process| process.name.as_str())
-                        .collect();
+                    let holders = holders.iter().map(|holder| holder.name);
+                    let services = self.services.iter().map(|service| service.name.as_str());
+                    let known: Vec<&str> = holders.chain(services).collect();
                     return Err(Error::usage(crate::yaml::unknown(
                         "process",
                         &pin.process,
@@ -142,33 +224,31 @@ impl Chooser<'_> {
         self.earlier.iter().find(is_it)
     }
 
-    fn check_running(&self, process: &HostProcess) -> Result<()> {
-        let has = self.earlier(&process.name).map(|port| port.port);
-        match self.pin(&process.name) {
+    fn check_running(&self, name: &str) -> Result<()> {
+        let has = self.earlier(name).map(|port| port.port);
+        match self.pin(name) {
             Some(pin) if has != Some(pin) => {
-                let message = format!("'{}' runs with another port already", process.name);
-                Err(Error::new(Kind::Failed, message).hint("add --force to start it again"))
+                let message = format!("'{name}' runs with another port already");
+                let is_service = self.services.iter().any(|service| service.name == name);
+                Err(Error::new(Kind::Failed, message).hint(match is_service {
+                    true => "add --force to make it anew, without its data",
+                    false => "add --force to start it again",
+                }))
             }
             _ => Ok(()),
         }
     }
 
-    fn primary(
-        &self,
-        process: &HostProcess,
-        base: u16,
-        chosen: &[SessionPort],
-    ) -> Result<SessionPort> {
-        let name = process.name.as_str();
-        let mut variables = vec![process.variable()];
-        variables.extend(process.port_env.iter().cloned());
+    fn primary(&self, wanted: Primary<'_>, chosen: &[SessionPort]) -> Result<SessionPort> {
+        let name = wanted.name;
         let made = |port: u16, pinned: bool| SessionPort {
             process: name.to_owned(),
-            variables: variables.clone(),
-            base,
+            variables: wanted.variables.clone(),
+            base: wanted.base.unwrap_or_default(),
             port,
+            container: wanted.container,
             primary: true,
-            published: process.publish_primary,
+            published: wanted.published,
             pinned,
         };
         if let Some(port) = self.pin(name) {
@@ -179,6 +259,9 @@ impl Chooser<'_> {
                 }
             };
         }
+        let Some(base) = wanted.base else {
+            return self.any(&wanted, true, chosen);
+        };
         // A session that was stopped comes back where it was.
         if let Some(earlier) = self.earlier(name).filter(|port| port.base == base)
             && self.taken(earlier.port, chosen).is_none()

@@ -3,7 +3,7 @@
 //! Free means that it can be bound on 127.0.0.1, 0.0.0.0 and ::1. Nothing ever listens for that. Who listens
 //! is in /proc/net/tcp and the descriptors of processes on Linux (proc(5)); elsewhere lsof is asked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -52,6 +52,14 @@ fn open(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 fn open(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     rustix::net::socket(family, SocketType::STREAM, None)
+}
+
+/// Some port that nobody has on 127.0.0.1, as the kernel gives it.
+pub(super) fn any() -> Option<u16> {
+    let socket = open(AddressFamily::INET).ok()?;
+    bind(&socket, &SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).ok()?;
+    let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket).ok()?).ok()?;
+    Some(address.port())
 }
 
 /// Who has a port, for messages: `process 12 (node)`.

@@ -1,16 +1,19 @@
 //! How a session is. The record says what is expected; what is observed is only compared with it.
 
+use super::compose::Seen;
 use super::probe::{self, Listener};
 use super::process::belongs;
+use super::services::{self, ServiceHealth};
 use crate::error::Result;
-use crate::store::{Home, Process, Session, SessionProcess};
+use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
 
-/// A session and the health of its processes.
+/// A session and the health of its processes and services.
 pub(crate) struct SessionView {
     pub(crate) session: Session,
     /// Whether the operation in the record is no more: its process was killed.
     pub(crate) abandoned: bool,
     pub(crate) processes: Vec<Health>,
+    pub(crate) services: Vec<ServiceHealth>,
 }
 
 /// How a process is.
@@ -18,6 +21,10 @@ pub(crate) struct Health {
     pub(crate) name: String,
     pub(crate) running: bool,
     pub(crate) pid: Option<u32>,
+    /// The name of its container, if it is a service.
+    pub(crate) container: Option<String>,
+    /// What is wrong with it although it may run.
+    pub(crate) trouble: Option<String>,
     /// If it is over, and somebody saw it end.
     pub(crate) exit_code: Option<u8>,
     pub(crate) ports: Vec<PortView>,
@@ -42,7 +49,9 @@ impl SessionView {
             && self
                 .processes
                 .iter()
-                .all(|health| health.running && !stolen(health))
+                .all(|health| health.running && health.trouble.is_none() && !stolen(health))
+            && (self.session.status == SessionStatus::Stopped
+                || self.services.iter().all(ServiceHealth::is_running))
     }
 }
 
@@ -67,8 +76,10 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
         .map(|port| port.port)
         .collect();
     let listeners = probe::listeners(&ports);
+    let seen = Seen::look(home, &sessions);
     let mut views = Vec::new();
-    for session in sessions {
+    let services = services::views(&sessions);
+    for (session, services) in sessions.into_iter().zip(services) {
         let abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
         let processes = session
             .processes
@@ -76,7 +87,8 @@ pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionVie
             .map(|process| health(home, &session, process, &listeners));
         views.push(SessionView {
             abandoned,
-            processes: processes.collect(),
+            processes: processes.chain(seen.health(&session)).collect(),
+            services,
             session,
         });
     }
@@ -118,6 +130,8 @@ fn health(
         name: process.name.clone(),
         running,
         pid: leader.filter(|_| running).map(|leader| leader.pid),
+        container: None,
+        trouble: None,
         exit_code: state.filter(|_| !running).and_then(|state| state.exit_code),
         ports: ports.collect(),
     }

@@ -45,7 +45,7 @@ fn found(context: &Context<'_>, session: &Session) -> Vec<SessionProcess> {
     let primary = session
         .ports
         .iter()
-        .filter(|port| port.primary && !runs(&port.process));
+        .filter(|port| port.primary && port.container.is_none() && !runs(&port.process));
     let ports: Vec<_> = primary.collect();
     let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
     let listeners = probe::listeners(&numbers);

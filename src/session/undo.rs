@@ -2,10 +2,10 @@
 //! crash, which is the same.
 
 use super::operation::Context;
-use super::{files, process, worktree};
+use super::{compose, files, process, services, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
+use crate::store::{Claim, MadeFile, OpKind, Session, SessionService, SessionStatus, Stage};
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
 /// What cannot be taken back leaves it broken.
@@ -35,7 +35,7 @@ pub(super) fn undo(context: &Context<'_>, mut claim: Claim, operation: &str) -> 
     };
     claim.update(&mut |session| {
         session.status = match before {
-            SessionStatus::Active if session.processes.is_empty() => SessionStatus::Stopped,
+            SessionStatus::Active if session.is_empty() => SessionStatus::Stopped,
             SessionStatus::Provisioning | SessionStatus::Stopping => SessionStatus::Stopped,
             before => before,
         };
@@ -58,7 +58,9 @@ fn take_back(
         .iter()
         .filter(|process| process.operation == operation);
     let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
-    names.extend(["git", "pre_up", "pre_start", "post_up"]);
+    names.extend(["git", "pre_up", "pre_start", "post_up", compose::NAME]);
+    let service_names = session.services.list.iter();
+    names.extend(service_names.map(|service| service.name.as_str()));
     if is_new {
         process::stop_all(context.home, session)?;
     } else {
@@ -70,6 +72,10 @@ fn take_back(
             .processes
             .retain(|process| process.operation != operation)
     })?;
+    compose::take_back(session, operation)?;
+    checkpoint("session-undo-compose");
+    claim.update(&mut |session| compose::forget(session, operation))?;
+    take_back_services(context, claim, session, operation)?;
     let mine: Vec<&MadeFile> = session
         .files
         .iter()
@@ -93,9 +99,43 @@ fn take_back(
     Ok(())
 }
 
+/// Containers that the operation made go, and those that it started are stopped.
+fn take_back_services(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    session: &Session,
+    operation: &str,
+) -> Result<()> {
+    let list = &session.services.list;
+    let is_made = |service: &SessionService| service.operation == operation;
+    if list.iter().all(is_made) {
+        services::remove(context, session, None)?;
+    } else {
+        let names = |chosen: &dyn Fn(&SessionService) -> bool| -> Vec<&str> {
+            let chosen = list.iter().filter(|service| chosen(service));
+            chosen.map(|service| service.name.as_str()).collect()
+        };
+        let made = names(&is_made);
+        if !made.is_empty() {
+            services::remove(context, session, Some(&made))?;
+        }
+        let started = names(&|service| service.started_by == operation && !is_made(service));
+        services::stop(context, session, &started)?;
+    }
+    checkpoint("session-undo-services");
+    claim.update(&mut |session| {
+        session.services.list.retain(|service| !is_made(service));
+        if session.services.list.is_empty() {
+            session.services = Default::default();
+        }
+    })
+}
+
 /// Removes what is ours by incarnation, and the worktree, unless another session has it now.
 fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
+    let _ = compose::take_back(session, operation);
+    let _ = services::remove(context, session, None);
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
     if is_free && tree.ours && tree.operation.as_deref() == Some(operation) {
@@ -135,7 +175,10 @@ fn is_complete(context: &Context<'_>, session: &Session) -> bool {
         super::status::runs(context.home, session, process)
     };
     let variables = session.worktree.path.join(files::VARIABLES);
+    let health = services::views(std::slice::from_ref(session));
     session.worktree.stage == Stage::Made
         && variables.is_file()
+        && compose::is_complete(context.home, session)
         && session.processes.iter().all(runs)
+        && health.iter().flatten().all(|health| health.is_running())
 }

@@ -3,10 +3,13 @@
 use super::operation::Context;
 use super::ports::{Chooser, Pin, free_slot};
 use super::repository::Repository;
-use super::{files, hook, process, status, undo, worktree};
+use super::services::{How, Services};
+use super::{compose, files, hook, process, status, undo, worktree};
 use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
+use crate::plan;
+use crate::registry::DEFAULT_PORT;
 use crate::store::{
     Claim, OpKind, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,
     random_word,
@@ -16,16 +19,26 @@ use crate::store::{
 pub(crate) struct Up<'a> {
     pub(crate) branch: &'a str,
     pub(crate) settings: &'a SessionSettings,
+    pub(crate) services: &'a [plan::Service],
+    /// What is to know of the host for services; given the runtime, if that is settled.
+    pub(crate) host: &'a dyn Fn(Option<&str>) -> Result<plan::Host>,
     pub(crate) pins: &'a [Pin],
-    /// These processes alone; not set: all.
+    /// These processes and services alone; not set: all.
     pub(crate) only: Option<&'a [String]>,
     /// Not these.
     pub(crate) skip: &'a [String],
-    /// Whether processes that run are started again.
+    /// Whether what runs is started again.
     pub(crate) force: bool,
 }
 
-/// What became of a process, and why.
+impl Up<'_> {
+    pub(super) fn wants(&self, name: &str) -> bool {
+        let named = |names: &[String]| names.iter().any(|other| other == name);
+        self.only.is_none_or(named) && !named(self.skip)
+    }
+}
+
+/// What became of a process or a service, and why.
 pub(crate) struct Decision {
     pub(crate) process: String,
     pub(crate) action: Action,
@@ -58,20 +71,46 @@ pub(crate) fn up(
     check_names(request)?;
     let key = repository.key(request.branch).text();
     let mut claim = context.claim(&key, OpKind::Up)?;
-    let decisions = decide(context, claim.session(), request);
+    let mut decisions = decide(context, claim.session(), request);
+    let settled = compose::settle(claim.session());
+    let decided = settled
+        .and_then(|()| compose::decide(context, claim.session(), request))
+        .and_then(|more| {
+            decisions.extend(more);
+            Services::decide(context, claim.session(), request)
+        });
+    let services = match decided {
+        Ok(services) => services,
+        Err(error) => {
+            claim.release();
+            return Err(error);
+        }
+    };
     if let Some(session) = claim.session()
         && is_settled(session, request, &decisions)
+        && services.is_idle()
     {
         files::write_variables(session)?;
+        decisions.extend(services.decisions());
         return Ok((session.clone(), decisions));
     }
-    if let Err(error) = reserve(context, &mut claim, repository, request, &decisions) {
+    let work = (&*decisions, &services);
+    if let Err(error) = reserve(context, &mut claim, repository, request, work) {
         claim.release();
         return Err(error);
     }
     checkpoint("session-reserved");
-    match carry_out(context, &mut claim, repository, request, &decisions) {
-        Ok(session) => Ok((session, decisions)),
+    match carry_out(
+        context,
+        &mut claim,
+        repository,
+        request,
+        (&mut decisions, &services),
+    ) {
+        Ok(session) => {
+            decisions.extend(services.decisions());
+            Ok((session, decisions))
+        }
         Err(error) => {
             let operation = claim.id().to_owned();
             match undo::undo(context, claim, &operation) {
@@ -92,12 +131,23 @@ pub(crate) fn up(
 }
 
 fn check_names(request: &Up<'_>) -> Result<()> {
-    let known: Vec<&str> = request
-        .settings
-        .processes
+    let holders = request.settings.port_holders();
+    let services = request.services.iter();
+    let known: Vec<&str> = holders
         .iter()
-        .map(|process| process.name.as_str())
+        .map(|holder| holder.name)
+        .chain(services.clone().map(|service| service.name.as_str()))
         .collect();
+    for service in services {
+        let variable = plan::port_variable(&service.name, DEFAULT_PORT);
+        if let Some(holder) = holders.iter().find(|it| it.variable() == variable) {
+            let message = format!(
+                "'{}' of the session and the service '{}' would both set {variable}",
+                holder.name, service.name
+            );
+            return Err(Error::new(Kind::Config, message).hint("give one another name"));
+        }
+    }
     let asked = request.only.unwrap_or_default().iter().chain(request.skip);
     for name in asked {
         if !known.contains(&name.as_str()) {
@@ -108,9 +158,6 @@ fn check_names(request: &Up<'_>) -> Result<()> {
 }
 
 fn decide(context: &Context<'_>, session: Option<&Session>, request: &Up<'_>) -> Vec<Decision> {
-    let wanted = |name: &String| {
-        request.only.is_none_or(|only| only.contains(name)) && !request.skip.contains(name)
-    };
     // Who works in a directory that is gone cannot go on.
     let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
     let decide = |process: &HostProcess| {
@@ -119,7 +166,7 @@ fn decide(context: &Context<'_>, session: Option<&Session>, request: &Up<'_>) ->
             .zip(entry)
             .filter(|(session, entry)| status::runs(context.home, session, entry))
             .map(|(_, entry)| entry);
-        let (action, why) = match (running, wanted(&process.name)) {
+        let (action, why) = match (running, request.wants(&process.name)) {
             (None, false) => (Action::Skipped, "not asked for".to_owned()),
             (Some(_), true) if homeless => (Action::Started, "its worktree was gone".to_owned()),
             (Some(_), true) if request.force => (Action::Started, "--force".to_owned()),
@@ -171,6 +218,14 @@ fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decision]) -> bo
             .all(|decision| decision.action != Action::Started)
 }
 
+/// The processes that are to be started.
+fn starting<'a>(request: &Up<'_>, decisions: &'a [Decision]) -> Vec<&'a str> {
+    let mut names = names(decisions, Action::Started);
+    let processes = &request.settings.processes;
+    names.retain(|name| processes.iter().any(|process| process.name == *name));
+    names
+}
+
 fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
     let chosen = decisions
         .iter()
@@ -184,12 +239,15 @@ fn reserve(
     claim: &mut Claim,
     repository: &Repository,
     request: &Up<'_>,
-    decisions: &[Decision],
+    (decisions, services): (&[Decision], &Services<'_>),
 ) -> Result<()> {
-    let starting = names(decisions, Action::Started);
+    let starting = starting(request, decisions);
     if let Some(session) = claim.session() {
         // What is left of those that are started again would hold their ports.
-        process::stop(session, &starting)?;
+        let clients = services.working();
+        let ending: Vec<&str> = starting.iter().copied().chain(clients).collect();
+        process::stop(session, &ending)?;
+        services.clear(context, session)?;
     }
     let kept = names(decisions, Action::Kept);
     let main = repository.config_dir();
@@ -214,11 +272,16 @@ fn reserve(
         let earlier = session.as_ref().map_or(&[][..], |session| &session.ports);
         let chooser = Chooser {
             settings: request.settings,
+            services: request.services,
             slot,
             others,
             pins: request.pins,
             earlier,
-            runs: &|name| kept.contains(&name),
+            runs: &|name| {
+                services
+                    .how(name)
+                    .map_or(kept.contains(&name), How::has_ports)
+            },
             warn: context.say,
         };
         let ports = chooser.choose()?;
@@ -248,6 +311,7 @@ fn reserve(
             post_down: hooks.post_down.clone(),
             timeout_seconds: hooks.timeout.as_secs().max(1),
         };
+        services.reserve(&mut session, operation);
         for name in &starting {
             let process = request
                 .settings
@@ -269,6 +333,11 @@ fn reserve(
             // What an earlier one said of itself must not be taken for this one's word.
             home.prepare_process(&session.key, name)?;
         }
+        compose::intend(
+            &mut session,
+            operation,
+            &decisions[request.settings.processes.len()..],
+        );
         Ok(session)
     })
 }
@@ -296,6 +365,8 @@ fn blank(key: &str, slot: u16, worktree: crate::store::Worktree) -> Result<Sessi
         files: Vec::new(),
         ports: Vec::new(),
         processes: Vec::new(),
+        compose: None,
+        services: Default::default(),
         hooks: SessionHooks::default(),
     })
 }
@@ -306,7 +377,7 @@ fn carry_out(
     claim: &mut Claim,
     repository: &Repository,
     request: &Up<'_>,
-    decisions: &[Decision],
+    (decisions, services): (&mut Vec<Decision>, &Services<'_>),
 ) -> Result<Session> {
     let hooks = &request.settings.hooks;
     let run_hook = |claim: &Claim, name: &str, script: &Option<String>, in_worktree: bool| {
@@ -328,9 +399,11 @@ fn carry_out(
     };
     run_hook(claim, "pre_up", &hooks.pre_up, false)?;
     worktree::make(context, claim, repository)?;
+    services.start(context, claim)?;
     files::make(context, claim, repository, &request.settings.inherit)?;
+    compose::start(context, claim, request, decisions)?;
     run_hook(claim, "pre_start", &hooks.pre_start, true)?;
-    let starting = names(decisions, Action::Started);
+    let starting = starting(request, decisions);
     let processes: Vec<&HostProcess> = request
         .settings
         .processes

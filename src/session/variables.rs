@@ -14,14 +14,35 @@ pub(crate) fn shared(session: &Session) -> Vec<(String, String)> {
             session.worktree.path.to_string_lossy().into_owned(),
         ),
     ];
+    let mut add = |name: &String, value: String| {
+        if !variables.iter().any(|(earlier, _)| earlier == name) {
+            variables.push((name.clone(), value));
+        }
+    };
     for port in session.ports.iter().filter(|port| port.published) {
         for name in &port.variables {
-            if !variables.iter().any(|(earlier, _)| earlier == name) {
-                variables.push((name.clone(), port.port.to_string()));
-            }
+            add(name, port.port.to_string());
+        }
+    }
+    // What they say of ports is what these are inside.
+    for service in &session.services.list {
+        for (name, value) in &service.variables {
+            add(name, value.clone());
         }
     }
     variables.sort();
+    variables
+}
+
+/// The same for a run, without what is said of services: it has its own, and does not reach those of the session.
+pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
+    let mut variables = shared(session);
+    variables.retain(|(name, _)| {
+        let of_service = |service: &crate::store::SessionService| {
+            service.variables.iter().any(|(own, _)| own == name)
+        };
+        !session.services.list.iter().any(of_service)
+    });
     variables
 }
 

@@ -6,6 +6,7 @@
 use super::members::{family, mark_of};
 use super::probe;
 use crate::error::Result;
+use crate::runtime::Inspected;
 use crate::store::{Home, ResourceKind, Session};
 
 /// What somebody asks about.
@@ -107,6 +108,15 @@ fn of_port(home: &Home, port: u16) -> Result<Owner> {
             .find(|own| own.port == port)
             .map(|own| own.process.clone());
         let name = name.unwrap_or_default();
+        // A service's port is held by its engine.
+        match super::compose::runs(home, session, &name) {
+            Some(Ok(true)) => return Ok(Owner::Session(Box::new(session.clone()), Some(name))),
+            Some(Err(problem)) => return Ok(Owner::Unknown(problem.message().to_owned())),
+            _ => {}
+        }
+        if let Some(owner) = of_service(session, &name, port) {
+            return Ok(owner);
+        }
         // That it is assigned does not make who listens there ours.
         let stranger = listeners.iter().find(|listener| {
             !listener
@@ -131,7 +141,29 @@ fn of_port(home: &Home, port: u16) -> Result<Owner> {
     }
 }
 
+/// Whose the port of a service is, as far as its container tells: who listens is a process of the engine's.
+fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
+    session.service(name)?;
+    match super::services::look(session) {
+        Err(error) => Some(Owner::Unknown(error.message.clone())),
+        Ok(states) => states.into_iter().find_map(|(of, state)| match state {
+            Inspected::Running { ports, .. } if of == name => {
+                let is_its = ports.iter().any(|(_, host)| *host == port);
+                is_its.then(|| Owner::Session(Box::new(session.clone()), Some(of)))
+            }
+            _ => None,
+        }),
+    }
+}
+
 fn of_container(home: &Home, name: &str) -> Result<Owner> {
+    for session in home.sessions()? {
+        let mut services = session.services.list.iter();
+        if let Some(service) = services.find(|service| service.handle == name) {
+            let service = service.name.clone();
+            return Ok(Owner::Session(Box::new(session), Some(service)));
+        }
+    }
     for id in home.run_ids()? {
         let Some(record) = home.run(&id).load().record() else {
             continue;

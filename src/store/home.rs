@@ -209,7 +209,7 @@ impl Home {
 }
 
 /// FNV-1a, 64 bits: tells names apart, and keeps nobody from making two that collide.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -17,12 +17,13 @@ mod record;
 mod resolve;
 mod run_dir;
 mod session;
+mod session_compose;
 mod session_dir;
 mod time;
 mod tree;
 
 pub(crate) use file::{create, make_dir, remove_tree, write_atomically};
-pub(crate) use home::{Home, Making};
+pub(crate) use home::{Home, Making, fnv1a};
 pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
 pub(crate) use identity::Process;
 pub(crate) use lock::{exclusive, is_held};
@@ -37,9 +38,10 @@ pub(crate) use record::{
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use session::{
-    MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess, SessionStatus,
-    Worktree,
+    MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess, SessionService,
+    SessionStatus, Worktree,
 };
+pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{Claim, ProcessState, SessionKey, key_of};
 pub(crate) use time::Timestamp;
 pub(crate) use tree::{Packing, extract, leave_out, pack};

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::identity::Process;
 use super::record::Stage;
+use super::session_compose::SessionCompose;
 use super::time::Timestamp;
 use crate::json::{reads, words};
 
@@ -41,6 +42,9 @@ pub(crate) struct Session {
     pub(crate) files: Vec<MadeFile>,
     pub(crate) ports: Vec<SessionPort>,
     pub(crate) processes: Vec<SessionProcess>,
+    pub(crate) services: SessionServices,
+    /// Not set: it has no services from a compose file.
+    pub(crate) compose: Option<SessionCompose>,
     pub(crate) hooks: SessionHooks,
 }
 
@@ -60,6 +64,8 @@ reads!(Session {
     files,
     ports,
     processes,
+    services: default,
+    compose,
     hooks,
 });
 
@@ -185,6 +191,8 @@ pub(crate) struct SessionPort {
     /// The port of slot 0, as configured.
     pub(crate) base: u16,
     pub(crate) port: u16,
+    /// The port of the container that it leads to, if it is a service's.
+    pub(crate) container: Option<u16>,
     pub(crate) primary: bool,
     /// Whether others than the process are told of it.
     pub(crate) published: bool,
@@ -197,6 +205,7 @@ reads!(SessionPort {
     variables,
     base,
     port,
+    container: default,
     primary,
     published,
     pinned,
@@ -227,6 +236,60 @@ reads!(SessionProcess {
     started_at,
 });
 
+/// The services of a session, and where they run. That something may have been made there is known before it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct SessionServices {
+    /// Empty: it has none.
+    pub(crate) runtime: String,
+    /// The settings that choose the engine, as environment variables.
+    pub(crate) engine: Vec<(String, String)>,
+    pub(crate) list: Vec<SessionService>,
+}
+
+reads!(SessionServices {
+    runtime,
+    engine,
+    list
+});
+
+/// A container that belongs to the session.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SessionService {
+    pub(crate) name: String,
+    /// What it is called in the registry.
+    pub(crate) service: String,
+    pub(crate) version: String,
+    pub(crate) image: String,
+    pub(crate) handle: String,
+    /// What tells whether it would be made the same way now.
+    pub(crate) settings: String,
+    pub(crate) stage: Stage,
+    /// The operation that made it, and the one that started it last.
+    pub(crate) operation: String,
+    pub(crate) started_by: String,
+    /// Not set: it has not been ready since it was started last.
+    pub(crate) ready_at: Option<Timestamp>,
+    /// What others are told of it. There are passwords among this, so the record does not have it.
+    #[serde(skip)]
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+reads!(
+    SessionService {
+        name,
+        service,
+        version,
+        image,
+        handle,
+        settings,
+        stage,
+        operation,
+        started_by,
+        ready_at,
+    },
+    variables
+);
+
 /// The scripts that a `down` needs, as they were at `up`: a file that was edited meanwhile changes nothing.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct SessionHooks {
@@ -251,6 +314,22 @@ impl Session {
     pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
         let is_it = |port: &&SessionPort| port.primary && port.process == process;
         self.ports.iter().find(is_it)
+    }
+
+    /// Whether nothing of it is meant to run.
+    pub(crate) fn is_empty(&self) -> bool {
+        let compose = self.compose.iter();
+        self.processes.is_empty()
+            && self.services.list.is_empty()
+            && compose
+                .flat_map(|compose| &compose.services)
+                .next()
+                .is_none()
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Option<&SessionService> {
+        let mut services = self.services.list.iter();
+        services.find(|service| service.name == name)
     }
 
     pub(crate) fn process(&self, name: &str) -> Option<&SessionProcess> {

@@ -16,7 +16,7 @@ use super::home::{Home, fnv1a};
 use super::id::random_word;
 use super::identity::Process;
 use super::lock::{self, Lock};
-use super::session::{OpKind, Operation, SCHEMA, Session, SessionStatus};
+use super::session::{OpKind, Operation, SCHEMA, Session, SessionService, SessionStatus};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::json::reads;
@@ -65,6 +65,16 @@ impl SessionKey {
     }
 }
 
+/// What others are told of a service.
+#[derive(Clone, Debug, Serialize)]
+struct ServiceVariables {
+    /// A later session of the same branch has the same files.
+    handle: String,
+    variables: Vec<(String, String)>,
+}
+
+reads!(ServiceVariables { handle, variables });
+
 /// What the keeper of a process knows of it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ProcessState {
@@ -103,6 +113,18 @@ impl Home {
         self.sessions_dir().join(key)
     }
 
+    /// The compose file as it was rewritten for the session. It may hold secrets.
+    pub(crate) fn compose_file(&self, key: &str) -> PathBuf {
+        self.session_dir(key).join("compose.yaml")
+    }
+
+    /// Makes the directory where the compose file is, and whatever its tool may leave.
+    pub(crate) fn prepare_compose(&self, key: &str) -> Result<PathBuf> {
+        let dir = self.session_dir(key);
+        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        Ok(dir)
+    }
+
     pub(crate) fn process_log(&self, key: &str, process: &str) -> PathBuf {
         self.session_dir(key).join(format!("{process}.jsonl"))
     }
@@ -125,6 +147,31 @@ impl Home {
         file::make_dir(&dir)
             .and_then(|()| file::remove_if_there(&state))
             .map_err(|error| Error::io(Kind::Store, "prepare", &dir, &error))
+    }
+
+    fn service_variables(&self, key: &str, service: &str) -> PathBuf {
+        self.session_dir(key).join(format!("{service}.vars"))
+    }
+
+    /// Keeps what others are told of a service: nobody else may read that.
+    pub(crate) fn keep_variables(&self, key: &str, service: &SessionService) -> Result<()> {
+        let path = self.service_variables(key, &service.name);
+        let document = ServiceVariables {
+            handle: service.handle.clone(),
+            variables: service.variables.clone(),
+        };
+        let text = crate::json::pretty(&document).unwrap_or_default();
+        file::make_dir(&self.session_dir(key))
+            .and_then(|()| file::write_atomically(&path, text.as_bytes()))
+            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    }
+
+    /// What was kept of it, for this very container.
+    fn kept_variables(&self, key: &str, service: &SessionService) -> Vec<(String, String)> {
+        let bytes = fs::read(self.service_variables(key, &service.name)).unwrap_or_default();
+        let kept = crate::json::parse::<ServiceVariables>(&bytes).ok();
+        let kept = kept.filter(|kept| kept.handle == service.handle);
+        kept.map(|kept| kept.variables).unwrap_or_default()
     }
 
     /// Where the worktrees are that moat makes for one repository.
@@ -161,13 +208,16 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(Kind::Store, "read", &path, &error)),
         };
-        let session: Session = crate::json::parse(&bytes).map_err(|error| {
+        let mut session: Session = crate::json::parse(&bytes).map_err(|error| {
             let message = format!("cannot understand {}: {error}", path.display());
             Error::new(Kind::Store, message).hint("move that file away, if nothing of it is needed")
         })?;
         if session.schema > SCHEMA {
             let message = format!("{} was written by a newer moat", path.display());
             return Err(Error::new(Kind::Store, message).hint("update moat"));
+        }
+        for service in &mut session.services.list {
+            service.variables = self.kept_variables(key, service);
         }
         Ok(Some(session))
     }

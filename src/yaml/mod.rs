@@ -9,6 +9,7 @@
 mod parse;
 mod read;
 mod source;
+mod write;
 
 pub(crate) use parse::{Node, Place, Value};
 pub(crate) use read::{Section, shown, unknown};

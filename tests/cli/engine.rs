@@ -227,3 +227,56 @@ fn an_image_that_cannot_be_had() {
     assert!(moat.containers().is_empty());
     assert!(moat.record(&moat.only_id())["cleaned_at"].is_string());
 }
+
+/// Settings of an engine that lead nowhere are said with what to do.
+#[test]
+fn settings_that_lead_nowhere() {
+    for (runtime, variable, value, part) in [
+        (
+            Runtime::Docker,
+            "DOCKER_CONTEXT",
+            "nowhere",
+            "docker context ls",
+        ),
+        (
+            Runtime::Podman,
+            "CONTAINER_HOST",
+            "foo://x",
+            "write CONTAINER_HOST as unix://PATH",
+        ),
+        (
+            Runtime::Podman,
+            "CONTAINER_CONNECTION",
+            "nowhere",
+            "set workspace.mode to volume",
+        ),
+    ] {
+        if let Err(why) = runtime.available() {
+            skip(&why);
+            continue;
+        }
+        let moat = Moat::new();
+        let flags = ["--runtime", runtime.name(), "--image", "x"];
+        if value == "foo://x" {
+            moat.write("moat.yaml", "workspace: {mode: volume}\n");
+        }
+        moat.run_with(flags, ["true"])
+            .env(variable, value)
+            .stderr_contains(part)
+            .status(125);
+    }
+}
+
+/// What a run uses that names no runtime.
+#[test]
+fn the_default_is_shown() {
+    let moat = Moat::new();
+    for (word, shown) in [
+        ("bwrap", "bwrap".into()),
+        ("nonsense", serde_json::Value::Null),
+    ] {
+        let status = moat.args(["status", "--json"]).env("MOAT_RUNTIME", word);
+        let status = status.any_stdout().success().json();
+        assert_eq!(status["default_runtime"], shown, "{status}");
+    }
+}

@@ -24,7 +24,11 @@ pub(crate) fn head_ends_the_run_quietly(moat: &Moat) {
     assert_eq!(record["reason"], "user-stop");
     // The log has all that the workload wrote until then, whatever the reader wanted.
     assert_eq!(record["log"]["complete"], true);
-    let kept = moat.args(["logs", "--raw"]).any_stdout().success().stdout_text();
+    let kept = moat
+        .args(["logs", "--raw"])
+        .any_stdout()
+        .success()
+        .stdout_text();
     assert!(kept.starts_with("1\n"), "{kept}");
     // The last line may have been stopped in the middle.
     let (whole, last) = kept.rsplit_once('\n').unwrap_or_default();

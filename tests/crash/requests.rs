@@ -10,6 +10,7 @@ use crate::support::{
 
 on_all!(
     stop,
+    stop_has_the_time_that_was_asked_for,
     kill_at_once,
     destroy,
     wait,
@@ -52,6 +53,47 @@ fn stop(moat: &Moat) {
     moat.args(["stop", &id]).stdout(format!("{id}\n")).success();
     assert_ended(moat, &id, STOPPED);
     assert_log(moat, &id, &lines("line-", 1, 20), &lines("error-", 1, 20));
+}
+
+/// Whoever adopts it finds the word and gets the signal: that is one stop, not two.
+fn stop_has_the_time_that_was_asked_for(moat: &Moat) {
+    let script = print_lines(1, 20) + "trap 'echo term' TERM; while :; do sleep 0.1; done";
+    let id = abandoned(moat, &script);
+    let call = moat.args(["stop", "--time", "2", &id]);
+    let done = call.stdout(format!("{id}\n")).success();
+    assert!(done.took < Duration::from_secs(9), "{done}");
+    let killed = End {
+        code: Some(137),
+        ..STOPPED
+    };
+    assert_ended(moat, &id, killed);
+    let out = lines("line-", 1, 20) + "term\n";
+    assert_log(moat, &id, &out, &lines("error-", 1, 20));
+}
+
+/// Nobody waits for ever for an engine that is away.
+#[test]
+fn who_cannot_be_stopped_is_said() {
+    let Some(moat) = Moat::on(Docker) else { return };
+    let socket = moat.root().join("d.sock");
+    let link = || std::os::unix::fs::symlink("/var/run/docker.sock", &socket);
+    link().unwrap();
+    let moat = moat.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let id = abandoned(&moat, &sleeper());
+    std::fs::remove_file(&socket).unwrap();
+    for args in [&["stop", &id][..], &["destroy", "-f", &id]] {
+        let call = moat.args(args).deadline(Duration::from_secs(60));
+        let done = call
+            .stderr_contains(&format!(
+                "{id} has no supervisor, and none could take it over"
+            ))
+            .stderr_contains("moat doctor")
+            .status(1);
+        assert!(done.took < Duration::from_secs(40), "{done}");
+    }
+    link().unwrap();
+    moat.args(["stop", &id]).any_stdout().success();
+    assert_ended(&moat, &id, STOPPED);
 }
 
 fn kill_at_once(moat: &Moat) {

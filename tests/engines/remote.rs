@@ -209,6 +209,25 @@ fn the_current_context_is_recorded() {
     );
 }
 
+/// Whoever looks after a run later may have another home, with other contexts.
+#[test]
+fn a_context_is_that_of_the_home_that_started_it() {
+    let Some((moat, _port)) = place() else { return };
+    let own = moat.user_home().join(".docker");
+    std::fs::create_dir_all(&own).unwrap();
+    let from = moat.root().join("docker-config/contexts");
+    let copied = Command::new("cp").arg("-r").args([&from, &own]).status();
+    assert!(copied.unwrap().success());
+    let flags = ["-q", "-b", "--context", "here"];
+    let call = moat.run_with(flags, ["sleep", "1000"]);
+    let id = call.env("DOCKER_CONFIG", "").any_stdout().success();
+    let id = id.stdout_text().trim().to_owned();
+    kill_supervisor(&moat, &id);
+    let call = moat.args(["stop", &id]).env("HOME", moat.root());
+    call.env("DOCKER_CONFIG", "").any_stdout().success();
+    assert_eq!(moat.record(&id)["reason"], "user-stop");
+}
+
 /// An image is built over there.
 #[test]
 fn an_image_is_built_elsewhere() {

@@ -65,6 +65,18 @@ fn streams_and_codes() {
         (done.code, done.stdout_text()),
         (Some(3), format!("{words}\n"))
     );
+    // Another client of an engine says the same, inside of a run.
+    for words in [
+        "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.",
+        "Error response from daemon: no such thing",
+        "Error: OCI runtime not really",
+    ] {
+        let done = exec(&place, &id, &format!("echo '{words}' >&2; exit 1"));
+        assert_eq!(
+            (done.code, done.stderr_text()),
+            (Some(1), format!("{words}\n"))
+        );
+    }
     end(&place, &id);
 }
 
@@ -212,6 +224,9 @@ fn where_it_cannot_run() {
     for args in [&["exec", &id][..], &["exec", &id, "-w", "tmp", "--", "pwd"]] {
         place.args(args).any_stderr().status(2);
     }
+    let nowhere = place.args(["exec", &id, "-w", "/nosuch", "--", "true"]);
+    let nowhere = nowhere.any_stderr().status(125);
+    assert!(nowhere.stderr_text().contains("/nosuch"), "{nowhere}");
     let unknown = place.args(["exec", &id, "--service", "redis", "--", "true"]);
     let unknown = unknown.any_stderr().status(125);
     assert!(

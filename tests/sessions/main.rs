@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod compose;
 mod crash;
 mod life;
 mod odd;
@@ -12,3 +13,4 @@ mod processes;
 mod project;
 mod races;
 mod running;
+mod services;

@@ -39,8 +39,8 @@ pub(super) fn main(
     around: &Surroundings<'_>,
     version: Version,
 ) -> Result<Request> {
-    let owner = (spec.home_label.as_str(), spec.run_label.as_str());
-    let mut request = container(&spec.handle, owner, MAIN, version);
+    let whose = (RUN_LABEL, spec.run_label.as_str());
+    let mut request = container(&spec.handle, &spec.home_label, whose, MAIN, version);
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
@@ -60,8 +60,8 @@ pub(super) fn main(
 /// Describes the container of a service. No port of it is published: who is on the run's network reaches
 /// it by its address.
 pub(super) fn service(spec: &ServiceSpec, version: Version) -> Result<Request> {
-    let owner = (spec.home_label.as_str(), spec.run_label.as_str());
-    let mut request = container(&spec.handle, owner, SERVICE, version);
+    let whose = spec.whose.label();
+    let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE, version);
     request.label(SERVICE_LABEL, &spec.name);
     request.add(&["--network", &spec.network]);
     if let Some(cache) = &spec.cache {
@@ -76,11 +76,17 @@ pub(super) fn service(spec: &ServiceSpec, version: Version) -> Result<Request> {
 
 /// A container of somebody's, hardened as far as the release can do that. It is a virtual machine of its
 /// own.
-fn container(handle: &str, (home, run): (&str, &str), role: &str, version: Version) -> Request {
+fn container(
+    handle: &str,
+    home: &str,
+    whose: (&str, &str),
+    role: &str,
+    version: Version,
+) -> Request {
     let mut request = Request::default();
     request.add(&["create", "--name", handle]);
     request.label(HOME_LABEL, home);
-    request.label(RUN_LABEL, run);
+    request.label(whose.0, whose.1);
     request.label(ROLE_LABEL, role);
     if version.has_init() {
         request.add(&["--init"]);

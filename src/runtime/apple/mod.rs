@@ -27,11 +27,11 @@ use std::time::{Duration, Instant};
 
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
 use super::problem::{Problem, Result};
-use super::request::{HOME_LABEL, RUN_LABEL, Request};
+use super::request::{HOME_LABEL, RUN_LABEL, Request, SESSION_LABEL};
 use super::script::FAILED;
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, child, copy, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, Whose, child, copy, tty,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
@@ -320,7 +320,8 @@ impl Runtime for Apple {
         let mut request = Request::default();
         request.add(&["network", "create"]);
         request.label(HOME_LABEL, &network.home_label);
-        request.label(RUN_LABEL, &network.run_label);
+        let (name, value) = network.whose.label();
+        request.label(name, value);
         request.add(&[&network.handle]);
         let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
         made.map_err(|problem| match problem {
@@ -578,12 +579,11 @@ impl Runtime for Apple {
 fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
     let ours = model::elements(all)
         .filter(|one| model::label(one, HOME_LABEL).is_some_and(|label| label == home));
+    let label = |one, name| model::label(one, name).unwrap_or_default().into_owned();
     ours.map(|one| Labelled {
         kind,
         handle: model::id(one).into_owned(),
-        run: model::label(one, RUN_LABEL)
-            .unwrap_or_default()
-            .into_owned(),
+        whose: Whose::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
     })
     .collect()
 }

@@ -6,6 +6,7 @@ use super::super::request::newline;
 pub(super) use super::super::request::{HOME_LABEL, Request};
 use super::Dialect;
 use crate::config::Ulimit;
+use crate::store::Port;
 
 /// Enough for builds and test suites, too few for a fork bomb to take the host along.
 const PIDS: &str = "4096";
@@ -14,7 +15,7 @@ const PIDS: &str = "4096";
 pub(super) struct Identity<'a> {
     pub(super) handle: &'a str,
     pub(super) home: &'a str,
-    pub(super) run: &'a str,
+    pub(super) whose: (&'static str, &'a str),
     pub(super) role: &'a str,
 }
 
@@ -25,7 +26,7 @@ impl Request {
         request.add(&["create", "--name", identity.handle]);
         request.add(&["--pull", "never", "--init"]);
         request.label(HOME_LABEL, identity.home);
-        request.label("moat.run", identity.run);
+        request.label(identity.whose.0, identity.whose.1);
         request.label("moat.role", identity.role);
         // The engine's log serves adoption alone, and goes with the container.
         request.add(dialect.log_options());
@@ -40,6 +41,14 @@ impl Request {
             request.add(&["--pids-limit", &pids]);
         }
         request
+    }
+
+    pub(super) fn publish(&mut self, ports: &[Port]) {
+        for port in ports {
+            // Never on another address: who is allowed in is for a person to decide.
+            let host = port.host.map_or_else(String::new, |host| host.to_string());
+            self.add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
+        }
     }
 
     pub(super) fn limits(&mut self, memory_bytes: Option<u64>, cpus: Option<f64>) {

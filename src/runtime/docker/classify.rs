@@ -23,6 +23,12 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> Problem {
             "add yourself to the group 'docker', set DOCKER_HOST, or use --runtime bwrap",
         );
     }
+    if says(&["unable to resolve docker endpoint"]) {
+        return Problem::unreachable(
+            format!("docker's context cannot be used: {text}"),
+            "see: docker context ls; or set DOCKER_CONTEXT to another one",
+        );
+    }
     // What the engine itself answers, e.g. about a registry that it cannot reach, was reached.
     let answered = lower.contains("error response from daemon");
     // The connection broke; what was asked for may have been heard.
@@ -55,6 +61,12 @@ fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> Problem {
         return Problem::unreachable(
             format!("podman cannot be reached: {text}"),
             "start it ('podman machine start', or what CONTAINER_HOST names), or use --runtime bwrap",
+        );
+    }
+    if says(&["is not a supported schema"]) {
+        return Problem::unreachable(
+            format!("podman's address cannot be used: {text}"),
+            "write CONTAINER_HOST as unix://PATH, ssh://HOST or tcp://HOST:PORT",
         );
     }
     if says(&["image not known", "did not resolve to an alias"]) {

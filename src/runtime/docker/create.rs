@@ -1,6 +1,7 @@
 //! The arguments of `docker create` for a run's own container. Pure.
 
 use super::super::problem::Result;
+use super::super::request::RUN_LABEL;
 use super::super::script::PRE_RUN;
 use super::super::{ContainerSpec, HOME, WORKSPACE};
 use super::Dialect;
@@ -13,7 +14,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<Request>
     let identity = Identity {
         handle: &spec.handle,
         home: &spec.home_label,
-        run: &spec.run_label,
+        whose: (RUN_LABEL, &spec.run_label),
         role: "main",
     };
     let mut request = Request::create(dialect, &identity, spec.pids);
@@ -98,11 +99,7 @@ fn storage(dialect: Dialect, spec: &ContainerSpec) -> Vec<String> {
 }
 
 fn settings(dialect: Dialect, spec: &ContainerSpec, request: &mut Request) {
-    for port in &spec.ports {
-        // Never on another address: who is allowed in is for a person to decide.
-        let host = port.host.map_or_else(String::new, |host| host.to_string());
-        request.add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
-    }
+    request.publish(&spec.ports);
     for server in &spec.dns {
         request.add(&["--dns", &server.to_string()]);
     }

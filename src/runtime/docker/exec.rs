@@ -9,7 +9,6 @@ use std::process::Command;
 use super::super::problem::{Problem, Result};
 use super::super::script::{KILL, MARKER};
 use super::super::{Attached, ExecSpec, Refusal, attach};
-use super::Dialect;
 use super::arguments::obeyed_by_client;
 use super::manner;
 use crate::term::pty::Size;
@@ -79,25 +78,29 @@ fn marker(word: &str) -> String {
 }
 
 /// Starts a client.
-pub(super) fn spawn(dialect: Dialect, client: &mut Command) -> Result<Attached> {
-    attach::spawn_exec(client, Box::new(manner::Exec(dialect)), [ENGINE, CLIENT])
+pub(super) fn spawn(manner: manner::Exec, client: &mut Command) -> Result<Attached> {
+    let dialect = manner.dialect;
+    attach::spawn_exec(client, Box::new(manner), [ENGINE, CLIENT])
         .map_err(|error| dialect.failed(&error))
 }
 
 /// Starts a client on a terminal of its own.
 pub(super) fn spawn_on_terminal(
-    dialect: Dialect,
+    manner: manner::Exec,
     client: &mut Command,
     size: Size,
 ) -> Result<Attached> {
-    let manner = Box::new(manner::Exec(dialect));
-    attach::spawn_exec_on_terminal(client, manner, EITHER, size, attach::as_it_is)
+    let dialect = manner.dialect;
+    attach::spawn_exec_on_terminal(client, Box::new(manner), EITHER, size, attach::as_it_is)
         .map_err(|error| dialect.failed(&error))
 }
 
 /// How the engine and shells say that a command is not there, and that it cannot be run.
 const MISSING: [&str; 2] = ["not found", "no such file"];
 const UNUSABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+
+/// How the engine says that it is the working directory that is not there.
+const NO_DIRECTORY: [&str; 1] = ["chdir to cwd"];
 
 /// What podman adds, which is the same for a directory that is missing.
 const PODMANS: [&str; 2] = [
@@ -120,6 +123,7 @@ pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     // Whichever of the two the engine chose: versions differ.
     let code = match code {
+        126 | 127 if has(&NO_DIRECTORY) => None,
         126 | 127 if has(&MISSING) => Some(127),
         126 | 127 if has(&UNUSABLE) => Some(126),
         _ => None,
@@ -142,6 +146,12 @@ mod tests {
                 format!("{start}\"nosuch\": executable file not found in $PATH: unknown\n"),
                 "exec: \"nosuch\": executable file not found in $PATH",
                 Some(127),
+            ),
+            (
+                127,
+                "OCI runtime exec failed: exec failed: unable to start container process: chdir to cwd (\"/nosuch\") set in config.json failed: no such file or directory: unknown".to_owned(),
+                "chdir to cwd (\"/nosuch\") set in config.json failed: no such file or directory",
+                None,
             ),
             (
                 126,

@@ -72,8 +72,14 @@ reads!(State {
     conmon_pid: "ConmonPid",
 });
 
-/// The state of `handle` in the output; missing if it is not in there.
-pub(super) fn parse(dialect: Dialect, output: &str, handle: &str) -> Result<Inspected> {
+/// The state of `handle` in the output; missing if it is not in there. `is_here`: whether processes of the engine
+/// are ours to look for.
+pub(super) fn parse(
+    output: &str,
+    handle: &str,
+    dialect: Dialect,
+    is_here: bool,
+) -> Result<Inspected> {
     let named = |line: &&str| line.trim_start_matches('/').split(' ').next() == Some(handle);
     let Some(line) = output.lines().find(named) else {
         return Ok(Inspected::Missing);
@@ -88,7 +94,7 @@ pub(super) fn parse(dialect: Dialect, output: &str, handle: &str) -> Result<Insp
     let state = container.state;
     Ok(match state.status.as_str() {
         // Without its monitor a container of podman's stays so for good.
-        "stopping" if !is_alive(state.conmon_pid) => Inspected::Exited(unknown(&state)),
+        "stopping" if is_here && !is_alive(state.conmon_pid) => Inspected::Exited(unknown(&state)),
         "running" | "paused" | "restarting" | "stopping" => Inspected::Running {
             started_at: time(&state.started_at),
             ports: published(container.ports),
@@ -153,26 +159,29 @@ mod tests {
     #[test]
     fn states_are_read() {
         let output = format!("{EXITED}\n{NEVER}\n");
-        let Inspected::Exited(exit) = parse(Dialect::Docker, &output, "run_x").unwrap() else {
+        let Inspected::Exited(exit) = parse(&output, "run_x", Dialect::Docker, true).unwrap()
+        else {
             panic!("not exited")
         };
         assert_eq!((exit.code, exit.oom_killed), (Some(127), false));
         assert!(exit.started_at.is_some() && exit.finished_at.is_some());
-        let Inspected::Exited(exit) = parse(Dialect::Docker, &output, "run_y").unwrap() else {
+        let Inspected::Exited(exit) = parse(&output, "run_y", Dialect::Docker, true).unwrap()
+        else {
             panic!("not exited")
         };
         assert_eq!((exit.code, exit.started_at), (None, None));
         assert_eq!(exit.error.as_deref(), Some("OCI runtime create failed"));
         assert_eq!(
-            parse(Dialect::Docker, &output, "run_").unwrap(),
+            parse(&output, "run_", Dialect::Docker, true).unwrap(),
             Inspected::Missing
         );
-        assert!(parse(Dialect::Docker, "/a {\"Status\":", "a").is_err());
+        assert!(parse("/a {\"Status\":", "a", Dialect::Docker, true).is_err());
         let ports = r#"{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}],"53/udp":null}"#;
         let running = EXITED
             .replace("exited", "running")
             .replace("\"Ports\":{}", &format!("\"Ports\":{ports}"));
-        let Inspected::Running { ports, .. } = parse(Dialect::Docker, &running, "run_x").unwrap()
+        let Inspected::Running { ports, .. } =
+            parse(&running, "run_x", Dialect::Docker, true).unwrap()
         else {
             panic!("not running")
         };

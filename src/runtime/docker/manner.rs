@@ -39,7 +39,11 @@ impl Manner for Attachment {
 }
 
 /// A client that carries the output of another command.
-pub(super) struct Exec(pub(super) Dialect);
+pub(super) struct Exec {
+    pub(super) dialect: Dialect,
+    /// Whether the engine answers, and the container runs.
+    pub(super) is_well: Box<dyn Fn() -> bool + Send + Sync>,
+}
 
 impl Manner for Exec {
     fn is_own(&self, _line: &[u8]) -> bool {
@@ -47,14 +51,18 @@ impl Manner for Exec {
     }
 
     fn judge(&self, _words: &[u8], code: u8) -> Whose {
-        match code {
-            1 | 125..=127 | 255 => Whose::Clients,
+        match (self.dialect, code) {
+            // So ends docker's client where the engine is away, or the container does not run. Of an engine that
+            // is well these are the words of another client, which the command was.
+            (Dialect::Docker, 1) if !(self.is_well)() => Whose::Clients,
+            // podman's never has code 1.
+            (_, 125..=127 | 255) => Whose::Clients,
             _ => Whose::Workloads,
         }
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        self.0.classify(words).may_pass()
+        self.dialect.classify(words).may_pass()
     }
 }
 

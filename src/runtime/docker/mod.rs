@@ -8,6 +8,7 @@
 mod arguments;
 mod build;
 mod classify;
+pub(super) mod compose;
 mod copy;
 mod create;
 mod dialect;
@@ -32,15 +33,15 @@ use std::time::Duration;
 
 use super::child::{self, Output};
 use super::problem::{Problem, Result};
-use super::request::RUN_LABEL;
+use super::request::{RUN_LABEL, SESSION_LABEL};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, attach, steps, tty,
+    Network, Refusal, Runtime, ServiceSpec, Whose, attach, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes};
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
-pub(super) use ping::{address, has_context, name_context, setting};
+pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
 /// How long an ordinary request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +50,7 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const COPY_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The driver, bound to one engine.
+#[derive(Clone)]
 pub(super) struct Docker {
     dialect: Dialect,
     engine: Vec<(String, String)>,
@@ -163,6 +165,23 @@ impl Docker {
         None
     }
 
+    /// Whether podman is on this machine, as far as its settings tell.
+    fn is_here(&self) -> bool {
+        ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
+    }
+
+    fn exec_manner(&self, spec: &ExecSpec) -> manner::Exec {
+        let (driver, handle) = (self.clone(), spec.handle.clone());
+        let is_well = move || {
+            let states = driver.inspect(&[&handle]);
+            states.is_ok_and(|states| matches!(states[..], [Inspected::Running { .. }]))
+        };
+        manner::Exec {
+            dialect: self.dialect,
+            is_well: Box::new(is_well),
+        }
+    }
+
     /// Where podman keeps the log of a container.
     fn log_path(&self, handle: &str) -> Result<PathBuf> {
         let format = "{{.HostConfig.LogConfig.Path}}";
@@ -211,7 +230,8 @@ impl Runtime for Docker {
         let version = output.stdout.trim();
         match self.dialect {
             Dialect::Docker => Ok(version.to_owned()),
-            Dialect::Podman => needs::check(version),
+            Dialect::Podman if self.is_here() => needs::check(version),
+            Dialect::Podman => Ok(format!("{version}, on another machine")),
         }
     }
 
@@ -332,6 +352,27 @@ impl Runtime for Docker {
         self.carry(command.arg(handle), StreamBytes::default())
     }
 
+    fn launch(&self, handle: &str) -> Result<()> {
+        self.call(&["start", handle]).map(|_| ())
+    }
+
+    fn log(&self, handle: &str, last: Option<usize>, tell: &mut dyn FnMut(&str)) -> Result<()> {
+        // podman's --tail leaves out pieces of lines.
+        let mut client = self.command();
+        client.arg("logs");
+        if let Some(count) = last.filter(|_| self.dialect == Dialect::Docker) {
+            client.args(["--tail", &count.to_string()]);
+        }
+        let status = child::stream(client.arg(handle), PATIENCE, &|| true, tell);
+        match status
+            .map_err(|error| self.dialect.failed(&error))?
+            .success()
+        {
+            true => Ok(()),
+            false => Err(Problem::Refused(format!("there is no log of {handle}"))),
+        }
+    }
+
     fn exec(
         &self,
         handle: &str,
@@ -351,7 +392,7 @@ impl Runtime for Docker {
         if let Some(size) = spec.terminal {
             let mut client = self.complete(tty::command(self.dialect.program()));
             exec::command(&mut client, spec)?;
-            return exec::spawn_on_terminal(self.dialect, &mut client, size);
+            return exec::spawn_on_terminal(self.exec_manner(spec), &mut client, size);
         }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
@@ -364,7 +405,7 @@ impl Runtime for Docker {
             }
             None => client.stdin(Stdio::null()),
         };
-        exec::spawn(self.dialect, &mut client)
+        exec::spawn(self.exec_manner(spec), &mut client)
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
@@ -476,7 +517,7 @@ impl Runtime for Docker {
             problem => return Err(problem),
         }
         let states = handles.iter().map(|handle| {
-            let state = inspect::parse(self.dialect, &output.stdout, handle)?;
+            let state = inspect::parse(&output.stdout, handle, self.dialect, self.is_here())?;
             Ok(self.with_exec_failure(handle, state))
         });
         states.collect()
@@ -511,7 +552,8 @@ impl Runtime for Docker {
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
         let filter = format!("label={}={home}", arguments::HOME_LABEL);
-        let label = self.dialect.label(RUN_LABEL);
+        let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label(name));
+        let label = label.join("\t");
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
         let format = format!("{{{{.Names}}}}\t{label}");
         let containers = [&list[..], &[of_label, "--format", &format]].concat();
@@ -520,11 +562,14 @@ impl Runtime for Docker {
         let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
         let found = |kind, output: Output| {
             let lines = output.stdout.lines().filter_map(|line| {
-                let (handle, run) = line.split_once('\t')?;
+                let mut parts = line.split('\t');
+                let handle = parts.next()?.to_owned();
+                let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
+                let whose = Whose::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
                 Some(Labelled {
                     kind,
-                    handle: handle.to_owned(),
-                    run: self.dialect.label_in(run, RUN_LABEL),
+                    handle,
+                    whose,
                 })
             });
             lines.collect::<Vec<_>>()

@@ -21,7 +21,7 @@ pub(super) fn ping(engine: &[(String, String)]) -> Option<bool> {
 }
 
 /// One of the settings.
-pub(in super::super) fn setting<'a>(engine: &'a [(String, String)], name: &str) -> Option<&'a str> {
+fn setting<'a>(engine: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let found = engine.iter().find(|(setting, _)| setting == name);
     let value = found.map(|(_, value)| value.as_str());
     value.filter(|value| !value.is_empty())
@@ -54,6 +54,34 @@ pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     let context = named.filter(|name| !name.is_empty());
     let context = context.unwrap_or_else(|| NO_CONTEXT.to_owned());
     engine.push(("DOCKER_CONTEXT".to_owned(), context));
+}
+
+/// Notes where the context is described, as that may be another home's tomorrow.
+pub(in super::super) fn name_config(engine: &mut Vec<(String, String)>) {
+    let context = setting(engine, "DOCKER_CONTEXT").filter(|context| *context != NO_CONTEXT);
+    let is_named = setting(engine, "DOCKER_CONFIG").is_some();
+    if let (Some(_), false, Some(dir)) = (context, is_named, config(engine))
+        && let Some(dir) = dir.to_str()
+    {
+        let dir = dir.to_owned();
+        engine.push(("DOCKER_CONFIG".to_owned(), dir));
+    }
+}
+
+/// The address that podman's client has been told of. A connection has a name, and its address is podman's to
+/// know; it counts as one of another machine.
+pub(in super::super) fn podmans_address(engine: &[(String, String)]) -> Option<String> {
+    if let Some(address) = setting(engine, "CONTAINER_HOST") {
+        return Some(address.to_owned());
+    }
+    let connection = setting(engine, "CONTAINER_CONNECTION")?;
+    Some(format!("CONTAINER_CONNECTION {connection}"))
+}
+
+/// Whether that is on this machine.
+pub(in super::super) fn is_local(address: &str) -> bool {
+    let local = ["unix://", "npipe://", "fd://"];
+    local.iter().any(|scheme| address.starts_with(scheme))
 }
 
 /// Whether there is a context of that name.

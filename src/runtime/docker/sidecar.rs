@@ -5,19 +5,20 @@ use super::super::{Network, ServiceSpec};
 use super::Dialect;
 use super::arguments::{HOME_LABEL, Identity, Request, mount};
 
-/// Describes the container of a service. No port of it is published: who is on the run's network
-/// reaches it by its name.
+/// Describes the container of a service. Who is on its network reaches it by its name; a run publishes
+/// no port of it.
 pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<Request> {
     let identity = Identity {
         handle: &spec.handle,
         home: &spec.home_label,
-        run: &spec.run_label,
+        whose: spec.whose.label(),
         role: "service",
     };
     let mut request = Request::create(dialect, &identity, None);
     request.label("moat.service", &spec.name);
     request.add(&["--network", &spec.network]);
     request.add(&["--network-alias", &spec.name, "--hostname", &spec.name]);
+    request.publish(&spec.ports);
     if let Some(cache) = &spec.cache {
         let source = cache.source.to_string_lossy();
         let cache = mount("bind", &source, &cache.target, cache.readonly);
@@ -31,17 +32,19 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<Request> {
     Ok(request)
 }
 
-/// Describes the network of a run.
+/// Describes the network of a run or of a session.
 pub(super) fn network(network: &Network) -> Vec<String> {
     let home = format!("{HOME_LABEL}={}", network.home_label);
-    let run = format!("moat.run={}", network.run_label);
-    let words = ["network", "create", "--label", &home, "--label", &run];
+    let (name, value) = network.whose.label();
+    let whose = format!("{name}={value}");
+    let words = ["network", "create", "--label", &home, "--label", &whose];
     let words = words.iter().copied().chain([network.handle.as_str()]);
     words.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Whose;
     use super::*;
 
     #[test]
@@ -49,8 +52,9 @@ mod tests {
         let spec = ServiceSpec {
             handle: "run_0123456789ab-db".into(),
             home_label: "h".into(),
-            run_label: "run_0123456789ab".into(),
+            whose: Whose::Run("run_0123456789ab".into()),
             name: "db".into(),
+            ports: Vec::new(),
             network: "run_0123456789ab".into(),
             image: "postgres:17".into(),
             command: Vec::new(),

@@ -1,0 +1,137 @@
+//! `session.compose`: which services of an existing compose file a session has, and on which ports.
+//!
+//! What the services are is in that file alone, which each worktree has its own version of: whether it has
+//! them is seen when a session is brought up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::session::{LONGEST, inner_path, names, port};
+use super::settings::checked;
+use super::value;
+use crate::yaml::{Node, Place, Placed, Source, Value, shown};
+
+/// What of a compose file belongs to a session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ComposeSettings {
+    /// Relative to the worktree; each is laid over those before it.
+    pub(crate) files: Vec<PathBuf>,
+    /// How long the services may take to become ready.
+    pub(crate) timeout: Duration,
+    pub(crate) services: Vec<ComposeEntry>,
+}
+
+/// A service that is wanted; what it depends on comes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ComposeEntry {
+    pub(crate) name: String,
+    pub(crate) at: Place,
+    /// The port of slot 0. Not set: it has none on the host.
+    pub(crate) port: Option<Placed<u16>>,
+    /// Where it listens inside. Not set: the only port that the file has for it.
+    pub(crate) container_port: Option<u16>,
+    pub(crate) port_env: Vec<String>,
+    pub(crate) extra_ports: Vec<ComposePort>,
+}
+
+/// Another port of a service; it never gives way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ComposePort {
+    pub(crate) port: Placed<u16>,
+    pub(crate) container_port: u16,
+    pub(crate) port_env: Vec<String>,
+}
+
+const KEYS: [&str; 3] = ["file", "services", "timeout"];
+
+const SERVICE_KEYS: [&str; 4] = ["container_port", "extra_ports", "port", "port_env"];
+
+const PORT_KEYS: [&str; 3] = ["container_port", "port", "port_env"];
+
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
+    let section = source.section(node, &KEYS);
+    let timeout = section
+        .text("timeout")
+        .and_then(|text| checked(source, &text, value::duration));
+    ComposeSettings {
+        files: section
+            .require("file")
+            .map_or_else(Vec::new, |node| files(source, node)),
+        timeout: timeout.map_or(TIMEOUT, |text| text.value),
+        services: section
+            .require("services")
+            .map_or_else(Vec::new, |node| services(source, node)),
+    }
+}
+
+fn files(source: &Source, node: &Node) -> Vec<PathBuf> {
+    let texts = match &node.value {
+        Value::List(items) if items.is_empty() => {
+            source.expected(node, "at least one file");
+            return Vec::new();
+        }
+        Value::List(_) => source.texts(node),
+        _ => source.text(node).into_iter().collect(),
+    };
+    let inside = texts.iter().filter_map(|text| inner_path(source, text));
+    inside.collect()
+}
+
+fn services(source: &Source, node: &Node) -> Vec<ComposeEntry> {
+    let entries = source.entries(node);
+    if entries.is_empty() && matches!(node.value, Value::Map(_) | Value::Null) {
+        source.report(node.at, "name at least one service of the compose file");
+    }
+    let mut found = Vec::new();
+    for (name, at, node) in entries {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if !begins || name.len() > LONGEST || !name.bytes().all(allowed) {
+            let name = shown(name);
+            source.report(at, format!("bad name of a service '{name}'"));
+            continue;
+        }
+        found.push(service(source, name, at, node));
+    }
+    found
+}
+
+fn service(source: &Source, name: &str, at: Place, node: &Node) -> ComposeEntry {
+    let section = source.section(node, &SERVICE_KEYS);
+    let inside = section
+        .get("container_port")
+        .and_then(|node| port(source, node));
+    let entry = ComposeEntry {
+        name: name.to_owned(),
+        at,
+        port: section.get("port").and_then(|node| port(source, node)),
+        container_port: inside.map(|port| port.value),
+        port_env: names(source, &section, "port_env"),
+        extra_ports: section.get("extra_ports").map_or_else(Vec::new, |node| {
+            let items = source.list(node).iter();
+            items.filter_map(|item| extra_port(source, item)).collect()
+        }),
+    };
+    if section.get("port").is_none() {
+        for key in ["container_port", "port_env"] {
+            if let Some(at) = section.place(key) {
+                let why = format!("'{key}' says something of 'port', which is not there");
+                source.report(at, why);
+            }
+        }
+    }
+    entry
+}
+
+fn extra_port(source: &Source, node: &Node) -> Option<ComposePort> {
+    let section = source.section(node, &PORT_KEYS);
+    section.require("container_port");
+    section.require("port_env");
+    Some(ComposePort {
+        port: port(source, section.require("port")?)?,
+        container_port: port(source, section.get("container_port")?)?.value,
+        port_env: names(source, &section, "port_env"),
+    })
+}

@@ -1,0 +1,414 @@
+//! Projects of the compose tool: making them by the tool, in either of its generations, and finding and removing
+//! them by label, which needs the engine alone.
+//!
+//! Measured with 1.29.2. The command lines are those that the second generation (`docker compose`) documents, too.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::super::child;
+use super::super::problem::{Problem, Result};
+use super::super::request::{HOME_LABEL, ROLE_LABEL, SERVICE_LABEL, SESSION_LABEL};
+use super::{Dialect, Docker, PULL_PATIENCE, ping};
+
+/// How long the tool may take to read a file.
+const READING: Duration = Duration::from_secs(60);
+
+/// Stopping takes as long as what is stopped wants it to.
+const STOPPING: Duration = Duration::from_secs(900);
+
+/// How often what is in the way of a removal may be so.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// So many of its last lines tell why the tool failed.
+const LAST_LINES: usize = 12;
+
+/// How the tool is called, the newer generation first.
+const TOOLS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
+
+/// The settings of the tool that would lead it elsewhere.
+const OWN_SETTINGS: [&str; 5] = [
+    "COMPOSE_FILE",
+    "COMPOSE_PROJECT_NAME",
+    "COMPOSE_REMOVE_ORPHANS",
+    "COMPOSE_IGNORE_ORPHANS",
+    "COMPOSE_ENV_FILES",
+];
+
+/// The compose tool.
+pub(crate) struct ComposeTool {
+    words: &'static [&'static str],
+    engine: Vec<(String, String)>,
+}
+
+/// A project as the tool is told of it.
+pub(crate) struct ComposeProject<'a> {
+    pub(crate) name: &'a str,
+    /// What paths in its files are relative to.
+    pub(crate) dir: &'a Path,
+    pub(crate) files: Vec<&'a Path>,
+    pub(crate) env: &'a [(String, String)],
+}
+
+/// A container of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionContainer {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The incarnation of the session.
+    pub(crate) session: String,
+    pub(crate) service: String,
+    pub(crate) state: ContainerState,
+}
+
+/// How a container is, as its engine says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContainerState {
+    /// It has no test of its health, or has passed it.
+    Running {
+        tested: bool,
+    },
+    /// Its health is not known yet.
+    Starting,
+    Unhealthy,
+    /// With this code, where it is known.
+    Ended(Option<u8>),
+    /// Neither: made and not started, paused, about to be started again.
+    Other,
+}
+
+/// What of a session is removed.
+#[derive(Clone, Copy)]
+pub(crate) enum Removal<'a> {
+    /// The containers of some services.
+    Services(&'a [&'a str]),
+    /// All but data and images.
+    Containers,
+    Everything,
+}
+
+impl ComposeTool {
+    /// The tool that is installed.
+    pub(crate) fn find(engine: &[(String, String)]) -> Result<ComposeTool> {
+        for words in TOOLS {
+            let mut tool = ComposeTool {
+                words,
+                engine: engine.to_vec(),
+            };
+            // The older generation knows nothing of contexts.
+            if let Some(address) = ping::address(engine).filter(|at| at.starts_with("unix://")) {
+                tool.engine.retain(|(name, _)| name != "DOCKER_CONTEXT");
+                tool.engine.push(("DOCKER_HOST".to_owned(), address));
+            }
+            let answer = child::run(tool.command().arg("version"), b"", READING, &|| true);
+            if answer.is_ok_and(|output| output.success) {
+                return Ok(tool);
+            }
+        }
+        Err(Problem::unreachable(
+            "there is no compose tool: neither 'docker compose' nor 'docker-compose' answers",
+            "install one, e.g. 'apt-get install docker-compose'",
+        ))
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> String {
+        self.words.join(" ")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.words[0]);
+        for name in Dialect::Docker.settings().iter().chain(&OWN_SETTINGS) {
+            command.env_remove(name);
+        }
+        command
+            .args(&self.words[1..])
+            .envs(self.engine.iter().map(|(name, value)| (name, value)))
+            // Which services there are is not a matter of who asks.
+            .env("COMPOSE_PROFILES", "*");
+        command
+    }
+
+    fn for_project(&self, project: &ComposeProject<'_>) -> Command {
+        let mut command = self.command();
+        for file in &project.files {
+            command.arg("-f").arg(file);
+        }
+        command
+            .args(["-p", project.name, "--project-directory"])
+            .arg(project.dir)
+            .current_dir(project.dir)
+            .envs(project.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The files of a project as one, with all variables and relative paths resolved. Makes nothing.
+    pub(crate) fn resolve(
+        &self,
+        project: &ComposeProject<'_>,
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<String> {
+        let mut command = self.for_project(project);
+        let output = child::run(command.arg("config"), b"", READING, going_on)
+            .map_err(|error| self.failed(&error))?;
+        match output.success {
+            true => Ok(output.stdout),
+            false => Err(Problem::Refused(output.stderr.trim().to_owned())),
+        }
+    }
+
+    /// Has the tool do something with a project, and tells of every line that it prints. Where it fails, its last
+    /// lines say why.
+    pub(crate) fn run(
+        &self,
+        project: &ComposeProject<'_>,
+        args: &[&str],
+        going_on: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        let mut last = VecDeque::with_capacity(LAST_LINES);
+        let mut command = self.for_project(project);
+        command.args(args).env("BUILDKIT_PROGRESS", "plain");
+        let status = child::stream(&mut command, PULL_PATIENCE, going_on, &mut |line| {
+            if last.len() == LAST_LINES {
+                last.pop_front();
+            }
+            last.push_back(line.to_owned());
+            tell(line);
+        });
+        match status.map_err(|error| self.failed(&error))?.success() {
+            true => Ok(()),
+            false => Err(Problem::Refused(last.make_contiguous().join("\n"))),
+        }
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Problem {
+        let reason = crate::error::reason(error);
+        Problem::Transient(format!("{}: {reason}", self.name()))
+    }
+}
+
+/// The labels of what a session has in an engine.
+pub(crate) fn session_labels(home: &str, incarnation: &str) -> [(&'static str, String); 3] {
+    [
+        (HOME_LABEL, home.to_owned()),
+        (ROLE_LABEL, ROLE.to_owned()),
+        (SESSION_LABEL, incarnation.to_owned()),
+    ]
+}
+
+/// The label that says which service of a session a container is.
+pub(crate) const SESSION_SERVICE_LABEL: &str = SERVICE_LABEL;
+
+const ROLE: &str = "compose";
+
+/// What all of it carries, and what nothing else does.
+fn is_ours() -> String {
+    format!("label={ROLE_LABEL}={ROLE}")
+}
+
+fn engine_of(engine: &[(String, String)]) -> Docker {
+    Docker::new(Dialect::Docker, engine.to_vec(), None)
+}
+
+/// The containers of all sessions of a home, running or not.
+pub(crate) fn session_containers(
+    engine: &[(String, String)],
+    home: &str,
+) -> Result<Vec<SessionContainer>> {
+    containers(&engine_of(engine), &format!("label={HOME_LABEL}={home}"))
+}
+
+fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
+    let format = format!(
+        "{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label \"{SESSION_LABEL}\"}}}}\t{{{{.Label \"{SERVICE_LABEL}\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}"
+    );
+    let args = ["ps", "--all", "--no-trunc", "--filter", filter];
+    let more = ["--filter", &is_ours(), "--format", &format];
+    let output = docker.call(&[&args[..], &more].concat())?;
+    Ok(output.stdout.lines().filter_map(container).collect())
+}
+
+/// A line of the list, unless it is no session's.
+fn container(line: &str) -> Option<SessionContainer> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [id, name, session, service, state, status] = fields[..] else {
+        return None;
+    };
+    (!session.is_empty()).then(|| SessionContainer {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        session: session.to_owned(),
+        service: service.to_owned(),
+        state: state_of(state, status),
+    })
+}
+
+/// `Up 3 seconds (healthy)`, `Exited (1) 2 minutes ago`
+fn state_of(state: &str, status: &str) -> ContainerState {
+    let inside = status
+        .split_once('(')
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .map(|(inside, _)| inside);
+    match (state, inside) {
+        ("running", Some("healthy")) => ContainerState::Running { tested: true },
+        ("running", Some("unhealthy")) => ContainerState::Unhealthy,
+        ("running", Some("health: starting")) => ContainerState::Starting,
+        ("running", _) => ContainerState::Running { tested: false },
+        ("exited" | "dead", code) => ContainerState::Ended(code.and_then(|code| code.parse().ok())),
+        _ => ContainerState::Other,
+    }
+}
+
+/// What a container said last, both streams in one.
+pub(crate) fn last_lines(engine: &[(String, String)], id: &str, count: usize) -> Vec<String> {
+    let (mut lines, count) = (Vec::new(), count.to_string());
+    let mut command = engine_of(engine).command();
+    command.args(["logs", "--tail", &count, id]);
+    let _ = child::stream(&mut command, READING, &|| true, &mut |line| {
+        lines.push(line.to_owned());
+    });
+    lines
+}
+
+/// All that a container has said, line by line with its time: stdout, and stderr.
+pub(crate) fn log_of(engine: &[(String, String)], id: &str) -> Result<(String, String)> {
+    let output = engine_of(engine).call(&["logs", "--timestamps", id])?;
+    Ok((output.stdout, output.stderr))
+}
+
+/// Removes what carries the label of a session, and says whether there was anything.
+pub(crate) fn remove_session(
+    engine: &[(String, String)],
+    incarnation: &str,
+    what: Removal<'_>,
+) -> Result<bool> {
+    let docker = engine_of(engine);
+    let filter = format!("label={SESSION_LABEL}={incarnation}");
+    let list = |docker: &Docker| {
+        let mut found = containers(docker, &filter)?;
+        if let Removal::Services(names) = what {
+            found.retain(|container| names.contains(&container.service.as_str()));
+        }
+        Ok(found)
+    };
+    let of_kind = |kind: &'static str| {
+        let filter = &filter;
+        move |docker: &Docker| {
+            let output = docker.call(&[
+                kind,
+                "ls",
+                "--quiet",
+                "--filter",
+                filter,
+                "--filter",
+                &is_ours(),
+            ])?;
+            // An image that has several names is there as often.
+            let ids: BTreeSet<String> = output.stdout.lines().map(str::to_owned).collect();
+            Ok(ids.into_iter().collect())
+        }
+    };
+    let ids = |docker: &Docker| {
+        let found: Vec<SessionContainer> = list(docker)?;
+        Ok(found.into_iter().map(|container| container.id).collect())
+    };
+    let running: Vec<String> = list(&docker)?
+        .into_iter()
+        .filter(|container| !matches!(container.state, ContainerState::Ended(_)))
+        .map(|container| container.id)
+        .collect();
+    if !running.is_empty() {
+        let mut command = docker.command();
+        command.arg("stop").args(&running);
+        // What cannot be stopped is killed by its removal.
+        let _ = docker.finish(&mut command, b"", STOPPING, &|| true);
+    }
+    let mut found = clear(&docker, &["rm", "--force", "--volumes"], &ids)?;
+    if matches!(what, Removal::Services(_)) {
+        return Ok(found);
+    }
+    found |= clear(&docker, &["network", "rm"], &of_kind("network"))?;
+    if matches!(what, Removal::Everything) {
+        found |= clear(&docker, &["volume", "rm"], &of_kind("volume"))?;
+        found |= clear(&docker, &["image", "rm", "--force"], &of_kind("image"))?;
+    }
+    Ok(found)
+}
+
+/// Removes what is listed until nothing is. Says whether there was anything.
+fn clear(
+    docker: &Docker,
+    remove: &[&str],
+    list: &dyn Fn(&Docker) -> Result<Vec<String>>,
+) -> Result<bool> {
+    let mut tries = 0;
+    loop {
+        let ids = list(docker)?;
+        if ids.is_empty() {
+            return Ok(tries > 0);
+        }
+        let words: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let removed = docker.call(&[remove, &words].concat());
+        tries += 1;
+        match removed {
+            // One of them may have gone, or be going, by itself: the list tells.
+            Err(problem) if tries >= TRIES => return Err(problem),
+            Err(_) => std::thread::sleep(PAUSE),
+            Ok(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_list_is_understood() {
+        let state = |state, status| {
+            container(&format!("1\tn\ts\tdb\t{state}\t{status}"))
+                .unwrap()
+                .state
+        };
+        let ended = |code| ContainerState::Ended(code);
+        for (word, status, expected) in [
+            (
+                "running",
+                "Up 1 second",
+                ContainerState::Running { tested: false },
+            ),
+            (
+                "running",
+                "Up 1 second (healthy)",
+                ContainerState::Running { tested: true },
+            ),
+            (
+                "running",
+                "Up 1 second (health: starting)",
+                ContainerState::Starting,
+            ),
+            (
+                "running",
+                "Up 1 second (unhealthy)",
+                ContainerState::Unhealthy,
+            ),
+            ("exited", "Exited (137) 1 second ago", ended(Some(137))),
+            ("exited", "Exited (0) 1 second ago", ended(Some(0))),
+            ("dead", "Dead", ended(None)),
+            (
+                "restarting",
+                "Restarting (1) 1 second ago",
+                ContainerState::Other,
+            ),
+            ("created", "Created", ContainerState::Other),
+        ] {
+            assert_eq!(state(word, status), expected, "{status}");
+        }
+        assert!(container("1\tn\t\tdb\trunning\tUp").is_none());
+        assert!(container("").is_none());
+    }
+}

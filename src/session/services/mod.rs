@@ -1,0 +1,35 @@
+//! The services of a session: containers of an engine, published on this host's loopback alone.
+//!
+//! They outlive the command that starts them, and nobody watches them: how they are is asked of the engine, all at
+//! once. That something may have been made stands in the record before it is; what is taken away carries the label
+//! of the session's incarnation, whatever it is called.
+
+mod decide;
+mod start;
+mod take;
+mod view;
+
+pub(super) use decide::{How, Services};
+pub(super) use take::{remove, stop};
+pub(crate) use view::{ServiceHealth, log};
+pub(super) use view::{look, views};
+
+use crate::error::Result;
+use crate::runtime::{self, Runtime};
+use crate::store::Session;
+
+/// What the engine calls the network of a session.
+fn network(session: &Session) -> String {
+    format!("moat-{}", session.incarnation)
+}
+
+/// What the engine calls the container of a service.
+fn handle(session: &Session, service: &str) -> String {
+    format!("moat-{}-{service}", session.incarnation)
+}
+
+/// The engine that has the services of a session.
+fn engine_of(session: &Session) -> Result<Box<dyn Runtime>> {
+    let services = &session.services;
+    Ok(runtime::of_session(&services.runtime, &services.engine)?)
+}

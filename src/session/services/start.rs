@@ -1,0 +1,342 @@
+//! Bringing the services of a session up, all at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::decide::{Engine, How, Services};
+use super::{network, view};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::plan::{self, Host};
+use crate::runtime::{self, Exit, Inspected, Network, Problem, Runtime, ServiceSpec, Whose};
+use crate::service::{Subject, failure, provide, ready, specify};
+use crate::session::members::MARK;
+use crate::session::operation::Context;
+use crate::session::probe;
+use crate::store::{Claim, Home, Port, Session, Stage, Timestamp};
+
+/// How often to look whether somebody wants the operation to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What the thread of a service has to say.
+enum Event {
+    Words(String),
+    /// Its container is there.
+    Made(String),
+    Ready(String),
+}
+
+/// A service that is being brought up.
+struct Starting<'a> {
+    plan: &'a plan::Service,
+    handle: String,
+    /// The port of this host that it is to have.
+    port: u16,
+    runtime: &'a dyn Runtime,
+    home: &'a Home,
+    goes_on: &'a AtomicBool,
+    tell: Sender<Event>,
+    started: AtomicBool,
+    exit: OnceLock<Exit>,
+}
+
+impl Services<'_> {
+    /// Makes and starts what is to be, and waits until all of it can be used.
+    pub(in crate::session) fn start(&self, context: &Context<'_>, claim: &mut Claim) -> Result<()> {
+        let Some((engine, host)) = &self.engine else {
+            return Ok(());
+        };
+        let plans = self.fill(context, claim, host)?;
+        let Some(session) = claim.session().cloned() else {
+            return Ok(());
+        };
+        checkpoint("session-services-intent");
+        if plans.iter().any(|(how, _)| *how == How::Make) {
+            make_network(context, engine, &session)?;
+        }
+        bring_up(context, claim, engine, &session, &plans)?;
+        checkpoint("session-services-up");
+        context.check()
+    }
+
+    /// Values are made and looked up, and what others are told is kept, before there is anything of it.
+    fn fill(
+        &self,
+        context: &Context<'_>,
+        claim: &mut Claim,
+        host: &Host,
+    ) -> Result<Vec<(How, plan::Service)>> {
+        let mut plans = Vec::new();
+        for step in self.steps.iter().filter(|step| step.how.is_work()) {
+            let mut plan = step.plan.clone();
+            if step.how == How::Make {
+                let session = claim.session();
+                let port = session.and_then(|session| session.primary_port(&plan.name));
+                let port = port.map(|port| port.port).unwrap_or_default();
+                let exports = plan::fill_service(&mut plan, host, Some(port))?;
+                let variables: Vec<(String, String)> = exports
+                    .into_iter()
+                    .map(|variable| (variable.name, variable.value))
+                    .collect();
+                claim.update(&mut |session| {
+                    let mut entries = session.services.list.iter_mut();
+                    if let Some(entry) = entries.find(|entry| entry.name == plan.name) {
+                        entry.variables.clone_from(&variables);
+                    }
+                })?;
+                if let Some(session) = claim.session()
+                    && let Some(entry) = session.service(&plan.name)
+                {
+                    context.home.keep_variables(&session.key, entry)?;
+                }
+            }
+            plans.push((step.how, plan));
+        }
+        Ok(plans)
+    }
+}
+
+fn make_network(context: &Context<'_>, engine: &Engine, session: &Session) -> Result<()> {
+    let handle = network(session);
+    if !engine.runtime.has_network(&handle)? {
+        engine.runtime.make_network(&Network {
+            handle,
+            home_label: context.home.hash(),
+            whose: Whose::Session(session.incarnation.clone()),
+        })?;
+    }
+    checkpoint("session-network-made");
+    Ok(())
+}
+
+fn bring_up(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    engine: &Engine,
+    session: &Session,
+    plans: &[(How, plan::Service)],
+) -> Result<()> {
+    let goes_on = AtomicBool::new(true);
+    let first: Mutex<Option<Error>> = Mutex::new(None);
+    let fail = |error: Error| {
+        // Those that end because of it have nothing to add.
+        if goes_on.swap(false, Ordering::AcqRel) {
+            *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    };
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        for (how, plan) in plans {
+            let port = session.primary_port(&plan.name).map(|port| port.port);
+            let starting = Starting {
+                plan,
+                handle: super::handle(session, &plan.name),
+                port: port.unwrap_or_default(),
+                runtime: engine.runtime.as_ref(),
+                home: context.home,
+                goes_on: &goes_on,
+                tell: tell.clone(),
+                started: AtomicBool::new(false),
+                exit: OnceLock::new(),
+            };
+            let fail = &fail;
+            scope.spawn(move || {
+                if let Err(error) = starting.bring_up(engine, session, *how) {
+                    fail(error);
+                }
+            });
+        }
+        drop(tell);
+        loop {
+            let noted = match told.recv_timeout(LOOK) {
+                Ok(Event::Words(words)) => {
+                    (context.say)(&words);
+                    Ok(())
+                }
+                Ok(Event::Made(name)) => note(claim, &name, &|entry| entry.stage = Stage::Made),
+                Ok(Event::Ready(name)) => note(claim, &name, &|entry| {
+                    entry.ready_at = Some(Timestamp::now());
+                }),
+                Err(RecvTimeoutError::Timeout) => context.check(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Err(error) = noted {
+                fail(error);
+            }
+        }
+    });
+    let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+    first.map_or(Ok(()), Err)
+}
+
+fn note(
+    claim: &mut Claim,
+    name: &str,
+    change: &dyn Fn(&mut crate::store::SessionService),
+) -> Result<()> {
+    claim.update(&mut |session| {
+        let mut entries = session.services.list.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.name == name) {
+            change(entry);
+        }
+    })
+}
+
+impl Starting<'_> {
+    fn goes_on(&self) -> bool {
+        self.goes_on.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.tell.send(event);
+    }
+
+    fn bring_up(&self, engine: &Engine, session: &Session, how: How) -> Result<()> {
+        let began = Instant::now();
+        if how == How::Make {
+            self.create(engine, session)?;
+            self.tell(Event::Made(self.plan.name.clone()));
+            checkpoint("session-service-created");
+        }
+        if how != How::Wait {
+            self.say(&format!("starting {}", self.plan.image), true);
+            self.runtime
+                .launch(&self.handle)
+                .map_err(|problem| self.not_started(problem))?;
+        }
+        self.started.store(true, Ordering::Release);
+        checkpoint("session-service-started");
+        let goes_on = || self.goes_on();
+        match self.plan.wait {
+            true => {
+                ready::wait(self, &goes_on).map_err(|why| why.into_error(self))?;
+                let seconds = began.elapsed().as_secs_f64();
+                self.say(&format!("ready after {seconds:.1} s"), true);
+            }
+            false => {
+                ready::wait_running(self, &goes_on).map_err(|why| why.into_error(self))?;
+                self.say("started; nobody waits until it is ready", true);
+            }
+        }
+        if let Some(wanted) = &self.plan.provision {
+            provide(self, &self.plan.service, wanted, &goes_on)?;
+        }
+        checkpoint("session-service-ready");
+        self.tell(Event::Ready(self.plan.name.clone()));
+        Ok(())
+    }
+
+    fn create(&self, engine: &Engine, session: &Session) -> Result<()> {
+        let whose = Whose::Session(session.incarnation.clone());
+        let network = network(session);
+        let mut spec = specify(self.home, self.plan, self.handle.clone(), network, whose)?;
+        let own = session.ports.iter();
+        spec.ports = own
+            .filter(|port| port.process == self.plan.name)
+            .filter_map(|port| {
+                Some(Port {
+                    name: String::new(),
+                    container: port.container?,
+                    host: Some(port.port),
+                })
+            })
+            .collect();
+        // A client that outlives us is found by its mark. Others are not marked: podman's start what is for all.
+        let mut settings = engine.settings.clone();
+        settings.push((MARK.to_owned(), session.mark(&self.plan.name)));
+        let marked = runtime::of_session(&engine.name, &settings)?;
+        match self.ask_for(marked.as_ref(), &spec)? {
+            Err(Problem::ImageMissing(..)) => {
+                self.say(&format!("getting the image {}", spec.image), true);
+                let pulled = marked.pull_image(&spec.image, &|| self.goes_on());
+                pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
+                let made = self.ask_for(marked.as_ref(), &spec)?;
+                made.map_err(|problem| failure::start(self, problem))
+            }
+            made => made.map_err(|problem| failure::start(self, problem)),
+        }
+    }
+
+    /// The outer error: it is not wanted any more.
+    fn ask_for(
+        &self,
+        runtime: &dyn Runtime,
+        spec: &ServiceSpec,
+    ) -> Result<std::result::Result<(), Problem>> {
+        match self.goes_on() {
+            true => Ok(runtime.create_service(spec)),
+            false => Err(failure::not_wanted(self)),
+        }
+    }
+
+    /// The engine finds out last that somebody has the port.
+    fn not_started(&self, problem: Problem) -> Error {
+        let error = failure::start(self, problem);
+        if self.port == 0 || !probe::is_taken(self.port) {
+            return error;
+        }
+        let (name, port) = (&self.plan.name, self.port);
+        let message = format!("{}; port {port} is taken by now", error.message);
+        Error::new(Kind::Failed, message).hint(format!(
+            "end who has it, or choose a port: --port {name}=PORT"
+        ))
+    }
+}
+
+impl Subject for Starting<'_> {
+    fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    fn handle(&self) -> String {
+        self.handle.clone()
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        self.runtime
+    }
+
+    fn home(&self) -> Home {
+        self.home.clone()
+    }
+
+    fn ready(&self) -> (&[String], Duration) {
+        let limit = Duration::try_from_secs_f64(self.plan.ready_seconds);
+        (&self.plan.ready, limit.unwrap_or_default())
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        self.plan.memory_bytes
+    }
+
+    fn has_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    fn pause(&self, until: Instant) -> Option<Exit> {
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        // An engine that cannot be asked is no end.
+        let states = self.runtime.inspect(&[&self.handle]).unwrap_or_default();
+        match states.into_iter().next() {
+            Some(Inspected::Exited(exit)) => Some(self.exit.get_or_init(|| exit).clone()),
+            Some(Inspected::Missing) => Some(self.exit.get_or_init(view::vanished).clone()),
+            _ => None,
+        }
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        self.exit.get().cloned()
+    }
+
+    fn say(&self, text: &str, step: bool) {
+        if step {
+            self.tell(Event::Words(format!("{}: {text}", self.plan.name)));
+        }
+    }
+
+    fn last_lines(&self, count: usize) -> Vec<String> {
+        view::last_lines(self.runtime, &self.handle, count)
+    }
+}

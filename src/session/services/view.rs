@@ -1,0 +1,140 @@
+//! How the services of sessions are: the engine is asked once for all of them.
+
+use super::engine_of;
+use crate::error::Result;
+use crate::runtime::{self, Exit, Inspected, Problem, Runtime};
+use crate::store::{Session, SessionPort, SessionService, SessionStatus, Stage};
+
+/// How a service is.
+pub(crate) struct ServiceHealth {
+    pub(crate) name: String,
+    /// `running`, `starting`, `ended`, `stopped`, `missing` or `unknown`.
+    pub(crate) state: &'static str,
+    pub(crate) handle: String,
+    pub(crate) exit_code: Option<u8>,
+    pub(crate) ports: Vec<u16>,
+    /// Why the engine could not be asked.
+    pub(crate) error: Option<String>,
+}
+
+impl ServiceHealth {
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == "running"
+    }
+}
+
+/// The states of the containers of one session, by the names of its services.
+pub(in crate::session) fn look(session: &Session) -> Result<Vec<(String, Inspected)>> {
+    let list = &session.services.list;
+    let handles: Vec<&str> = list.iter().map(|entry| entry.handle.as_str()).collect();
+    let states = engine_of(session)?.inspect(&handles)?;
+    let names = list.iter().map(|entry| entry.name.clone());
+    Ok(names.zip(states).collect())
+}
+
+/// How the services of all these sessions are, in the order of the sessions.
+pub(in crate::session) fn views(sessions: &[Session]) -> Vec<Vec<ServiceHealth>> {
+    let mut engines: Vec<(&str, &[(String, String)])> = Vec::new();
+    for session in sessions
+        .iter()
+        .filter(|session| !session.services.list.is_empty())
+    {
+        let engine = (
+            session.services.runtime.as_str(),
+            session.services.engine.as_slice(),
+        );
+        if !engines.contains(&engine) {
+            engines.push(engine);
+        }
+    }
+    let mut answers = Vec::new();
+    for (name, settings) in engines {
+        let has = |session: &&Session| {
+            session.services.runtime == name && session.services.engine == settings
+        };
+        let entries = sessions.iter().filter(has);
+        let handles: Vec<&str> = entries
+            .flat_map(|session| &session.services.list)
+            .map(|entry| entry.handle.as_str())
+            .collect();
+        let states = runtime::of_session(name, settings).and_then(|it| it.inspect(&handles));
+        match states {
+            Ok(states) => {
+                let states = states.into_iter().map(Ok);
+                answers.extend(handles.into_iter().zip(states));
+            }
+            Err(problem) => {
+                let unknown = handles
+                    .into_iter()
+                    .map(|handle| (handle, Err(problem.clone())));
+                answers.extend(unknown);
+            }
+        }
+    }
+    let health = |session: &Session| {
+        let entries = session.services.list.iter();
+        let health = entries.map(|entry| {
+            let mut answers = answers.iter();
+            let answer = answers.find(|(handle, _)| *handle == entry.handle);
+            health(session, entry, answer.map(|(_, answer)| answer))
+        });
+        health.collect()
+    };
+    sessions.iter().map(health).collect()
+}
+
+fn health(
+    session: &Session,
+    entry: &SessionService,
+    answer: Option<&std::result::Result<Inspected, Problem>>,
+) -> ServiceHealth {
+    let (state, exit_code) = match answer {
+        None | Some(Err(_)) => ("unknown", None),
+        Some(Ok(_)) if entry.stage == Stage::Intent => ("missing", None),
+        Some(Ok(Inspected::Missing)) => ("missing", None),
+        Some(Ok(Inspected::Running { .. })) if entry.ready_at.is_none() => ("starting", None),
+        Some(Ok(Inspected::Running { .. })) => ("running", None),
+        Some(Ok(_)) if session.status == SessionStatus::Stopped => ("stopped", None),
+        Some(Ok(Inspected::Exited(exit))) => ("ended", exit.code),
+        Some(Ok(Inspected::Created | Inspected::Ending { .. })) => ("stopped", None),
+    };
+    let own = |port: &&SessionPort| port.process == entry.name;
+    let error = answer.and_then(|answer| answer.as_ref().err());
+    ServiceHealth {
+        name: entry.name.clone(),
+        state,
+        handle: entry.handle.clone(),
+        exit_code,
+        ports: session
+            .ports
+            .iter()
+            .filter(own)
+            .map(|port| port.port)
+            .collect(),
+        error: error.map(|problem| problem.message().to_owned()),
+    }
+}
+
+/// Tells of all that a service has printed since it was made.
+pub(crate) fn log(
+    session: &Session,
+    service: &SessionService,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    Ok(engine_of(session)?.log(&service.handle, None, tell)?)
+}
+
+pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let _ = runtime.log(handle, Some(count), &mut |line| lines.push(line.to_owned()));
+    lines.split_off(lines.len().saturating_sub(count))
+}
+
+/// The end of a container that somebody removed.
+pub(super) fn vanished() -> Exit {
+    Exit {
+        vanished: true,
+        error: Some("its container was removed by somebody else".to_owned()),
+        ..Exit::default()
+    }
+}

@@ -1,0 +1,138 @@
+//! A tree as YAML again: in braces, so that whitespace means nothing.
+//!
+//! Whoever reads it may read another version of YAML than we do. So numbers and the like stand as they stood in
+//! the file, and of a text all letters that any version treats specially are escaped.
+
+use super::parse::{Node, Place, Value};
+use super::source::Source;
+
+impl Node {
+    /// A text that is in no file.
+    pub(crate) fn text(text: &str) -> Node {
+        Value::Text(text.to_owned()).alone()
+    }
+
+    /// The value of a key of a map.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let found = entries.iter().find(|(name, _)| name.is(key));
+        found.map(|(_, value)| value)
+    }
+
+    /// Takes a key out of a map.
+    pub(crate) fn remove(&mut self, key: &str) {
+        if let Value::Map(entries) = &mut self.value {
+            entries.retain(|(name, _)| !name.is(key));
+        }
+    }
+
+    /// Sets a key of a map. Nothing becomes one.
+    pub(crate) fn set(&mut self, key: &str, value: Node) {
+        self.remove(key);
+        if self.value == Value::Null {
+            self.value = Value::Map(Vec::new());
+        }
+        if let Value::Map(entries) = &mut self.value {
+            entries.push((Node::text(key), value));
+        }
+    }
+
+    /// Whether it is this text.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        matches!(&self.value, Value::Text(own) if own == text)
+    }
+}
+
+impl Value {
+    /// The value as a node that is in no file.
+    pub(crate) fn alone(self) -> Node {
+        Node {
+            at: Place::TOP,
+            value: self,
+        }
+    }
+}
+
+impl Source {
+    /// A tree of this file as YAML.
+    pub(crate) fn write(&self, node: &Node) -> String {
+        let mut text = String::new();
+        self.write_to(node, &mut text);
+        text.push('\n');
+        text
+    }
+
+    fn write_to(&self, node: &Node, text: &mut String) {
+        match &node.value {
+            Value::Null => text.push_str("null"),
+            Value::Text(value) => quote(value, text),
+            Value::List(items) => {
+                text.push('[');
+                for (place, item) in items.iter().enumerate() {
+                    text.push_str(if place == 0 { "" } else { ", " });
+                    self.write_to(item, text);
+                }
+                text.push(']');
+            }
+            Value::Map(entries) => {
+                text.push('{');
+                for (place, (key, value)) in entries.iter().enumerate() {
+                    // Lines, as no reader likes one of a hundred kilobytes.
+                    text.push_str(if place == 0 { "" } else { ",\n" });
+                    self.write_to(key, text);
+                    text.push_str(": ");
+                    self.write_to(value, text);
+                }
+                text.push('}');
+            }
+            Value::Bool(_) | Value::Whole(_) | Value::Real(_) => {
+                text.push_str(&self.written(node).unwrap_or_default());
+            }
+        }
+    }
+}
+
+fn quote(value: &str, text: &mut String) {
+    text.push('"');
+    for letter in value.chars() {
+        match letter {
+            '"' | '\\' => text.extend(['\\', letter]),
+            ' '..='~' => text.push(letter),
+            // Eight digits: readers differ in how they take halves of a pair.
+            _ => text.push_str(&format!("\\U{:08X}", u32::from(letter))),
+        }
+    }
+    text.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Source;
+
+    fn again(text: &str) -> String {
+        let (source, node) = Source::parse("f", text.to_owned()).unwrap();
+        source.write(&node)
+    }
+
+    #[test]
+    fn what_is_written_means_the_same() {
+        let text = "a: [1, 0o17, 1e3, 1.50, true, ~, 'x: \"y\"\\']\nb: {c: \"\\u00fc\\u2028\\U0001f600\\n\"}\nd:\n";
+        let written = again(text);
+        assert_eq!(
+            written,
+            "{\"a\": [1, 0o17, 1e3, 1.50, true, null, \"x: \\\"y\\\"\\\\\"],\n\"b\": {\"c\": \"\\U000000FC\\U00002028\\U0001F600\\U0000000A\"},\n\"d\": null}\n"
+        );
+        assert_eq!(again(&written), written);
+    }
+
+    #[test]
+    fn keys_are_set_and_taken_out() {
+        let (source, mut node) = Source::parse("f", "a: 1\nb: 2\n".to_owned()).unwrap();
+        node.set("a", super::Node::text("x"));
+        node.remove("b");
+        assert_eq!(source.write(&node), "{\"a\": \"x\"}\n");
+        assert!(node.get("a").unwrap().is("x") && node.get("b").is_none());
+    }
+}

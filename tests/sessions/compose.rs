@@ -1,0 +1,877 @@
+//! Services of a compose file, on a real engine, by the compose tool that is installed.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Call, Moat, Runtime, Signal, skip, until};
+use crate::project::{Project, tree};
+
+/// A database whose content is a file, and a page that is built from the worktree and mounted from it.
+const FILE: &str = r#"
+services:
+  db:
+    image: moat-test/busybox:1
+    container_name: the-only-db
+    init: true
+    command: httpd -f -p 80 -h /data
+    ports: ["5432:80"]
+    volumes: ["data:/data"]
+    healthcheck: {test: [CMD, "true"], interval: 1s}
+  web:
+    build: ./app
+    image: app:dev
+    init: true
+    depends_on: [db]
+    environment: {BRANCH: "${MOAT_BRANCH}", ODD: "1e3", MONEY: "a$$b"}
+    ports: ["127.0.0.1:8080:80", "9000:9000/udp"]
+    volumes: ["./mounted:/www/mounted:ro"]
+  unwanted:
+    image: moat-test/none:1
+volumes:
+  data: {name: the-only-data}
+  unused: {external: true}
+"#;
+
+const DOCKERFILE: &str = "FROM moat-test/busybox:1\nCOPY page /www/page\nRUN true\nCMD [\"httpd\", \"-f\", \"-p\", \"80\", \"-h\", \"/www\"]\n";
+
+const SESSION: &str = "  search_range: 1\n  compose:\n    file: docker-compose.yml\n    services:\n      db: {port: BASE}\n      web: {port: BASE1, port_env: WEB}\n";
+
+/// With the engine and the tool; else the test is skipped.
+fn place() -> Option<Moat> {
+    let moat = Moat::on(Runtime::Docker)?;
+    let answers = |words: &[&str]| {
+        let output = Command::new(words[0])
+            .args(&words[1..])
+            .arg("version")
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !answers(&["docker", "compose"]) && !answers(&["docker-compose"]) {
+        skip("there is no compose tool (tests/setup compose)");
+        return None;
+    }
+    Some(moat)
+}
+
+fn configured(session: &str) -> Option<Project> {
+    let project = Project::at(place()?, "  slots: 8");
+    let above = (project.base + 25).to_string();
+    project.configure(&session.replace("BASE1", &above));
+    fs::create_dir(project.repo.join("app")).unwrap();
+    for (file, text) in [
+        ("docker-compose.yml", FILE),
+        ("app/Dockerfile", DOCKERFILE),
+        ("app/page", "main\n"),
+        ("mounted", "main\n"),
+    ] {
+        project.commit(file, text);
+    }
+    Some(project)
+}
+
+fn project() -> Option<Project> {
+    configured(SESSION)
+}
+
+/// Builds and containers take their time on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn call<'a>(project: &'a Project, args: &[&str]) -> Call<'a> {
+    project.call(args).deadline(PATIENCE)
+}
+
+#[track_caller]
+fn ok(project: &Project, args: &[&str]) {
+    call(project, args).success();
+}
+
+/// One JSON document, and nothing else.
+#[track_caller]
+fn json(project: &Project, args: &[&str]) -> Value {
+    let call = call(project, args).arg("--json");
+    call.stderr("").success().json()
+}
+
+#[track_caller]
+fn up(project: &Project, branch: &str) -> Value {
+    json(project, &["up", branch])
+}
+
+/// What a server says.
+#[track_caller]
+fn get(port: u64, path: &str) -> String {
+    let mut text = String::new();
+    until("a page", || {
+        text.clear();
+        let port = u16::try_from(port).unwrap();
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+            return false;
+        };
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).is_ok()
+            && stream.read_to_string(&mut text).is_ok()
+            && text.contains("\r\n\r\n")
+    });
+    let body = text.split_once("\r\n\r\n").unwrap().1;
+    body.trim().to_owned()
+}
+
+fn port(document: &Value, name: &str) -> u64 {
+    let ports = document["session"]["ports"].as_array().unwrap();
+    let own = ports.iter().find(|port| port["process"] == name);
+    own.unwrap()["port"].as_u64().unwrap()
+}
+
+fn service<'a>(document: &'a Value, name: &str) -> &'a Value {
+    let all = document["processes"].as_array().unwrap();
+    all.iter().find(|one| one["name"] == name).expect(name)
+}
+
+fn container(document: &Value, name: &str) -> String {
+    service(document, name)["container"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn docker(project: &Project, args: &[&str]) -> String {
+    let output = project.moat.client().args(args).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn id(project: &Project, container: &str) -> String {
+    docker(
+        project,
+        &[
+            "inspect",
+            "--format",
+            "{{.Id}} {{.State.StartedAt}}",
+            container,
+        ],
+    )
+}
+
+fn write_data(project: &Project, container: &str, text: &str) {
+    let script = format!("echo {text} > /data/who");
+    docker(project, &["exec", container, "sh", "-c", &script]);
+}
+
+/// What of a home is in the engine, whatever its kind.
+fn left(project: &Project) -> Vec<String> {
+    let filter = format!("label=moat.home={}", project.moat.label());
+    let mut found = Vec::new();
+    for kind in ["container", "network", "volume", "image"] {
+        let list: &[&str] = match kind {
+            "container" => &["container", "ls", "--all", "--quiet"],
+            kind => &[kind, "ls", "--quiet"],
+        };
+        let ids = docker(project, &[list, &["--filter", &filter]].concat());
+        found.extend(ids.lines().map(|id| format!("{kind} {id}")));
+    }
+    found
+}
+
+#[track_caller]
+fn assert_nothing(project: &Project) {
+    assert_eq!(left(project), Vec::<String>::new());
+    project.assert_nothing();
+}
+
+fn action<'a>(document: &'a Value, name: &str) -> &'a str {
+    let all = document["decisions"].as_array().unwrap();
+    let own = all.iter().find(|decision| decision["process"] == name);
+    own.expect(name)["action"].as_str().unwrap()
+}
+
+#[test]
+fn two_sessions_have_their_own_ports_code_and_data() {
+    let Some(project) = project() else { return };
+    let a = up(&project, "a");
+    project.git(&["worktree", "add", "--quiet", "-b", "b", "../b"]);
+    let tree_b = project.repo.parent().unwrap().join("b");
+    fs::write(tree_b.join("app/page"), "built on b\n").unwrap();
+    fs::write(tree_b.join("mounted"), "mounted on b\n").unwrap();
+    let b = up(&project, "b");
+    assert_eq!(tree(&b), tree_b);
+    for (document, built, mounted) in [(&a, "main", "main"), (&b, "built on b", "mounted on b")] {
+        assert_eq!(document["healthy"], true, "{document}");
+        assert_eq!(get(port(document, "web"), "/page"), built);
+        assert_eq!(get(port(document, "web"), "/mounted"), mounted);
+        let web = port(document, "web").to_string();
+        assert_eq!(document["env"]["MOAT_WEB_PORT"], web);
+        assert_eq!(document["env"]["WEB"], web);
+        let name = document["session"]["branch"].as_str().unwrap();
+        write_data(&project, &container(document, "db"), name);
+        let env = docker(&project, &["exec", &container(document, "web"), "env"]);
+        assert!(env.contains(&format!("BRANCH={name}\n")), "{env}");
+        assert!(
+            env.contains("ODD=1e3\n") && env.contains("MONEY=a$b"),
+            "{env}"
+        );
+    }
+    for (document, name) in [(&a, "a"), (&b, "b")] {
+        assert_eq!(get(port(document, "db"), "/who"), name);
+        let answer = json(&project, &["whose", &format!(":{}", port(document, "db"))]);
+        assert_eq!(
+            (&answer["branch"], &answer["process"]),
+            (&name.into(), &"db".into())
+        );
+    }
+    let (base, first) = (u64::from(project.base), port(&a, "db"));
+    assert_eq!((first, port(&b, "db")), (base + 1, base + 2));
+    // The file may hold secrets.
+    let key = a["session"]["key"].as_str().unwrap();
+    let file = project
+        .moat
+        .home()
+        .join("sessions")
+        .join(key)
+        .join("compose.yaml");
+    let mode = fs::metadata(file).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+        0o600
+    );
+
+    ok(&project, &["down", "a"]);
+    assert_eq!(get(port(&b, "db"), "/who"), "b");
+    assert_eq!(json(&project, &["wt", "status", "b"])["healthy"], true);
+    ok(&project, &["down", "b"]);
+    project.git(&["worktree", "remove", "--force", "../b"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn what_is_stopped_keeps_its_ports_and_data() {
+    let Some(project) = project() else { return };
+    let first = up(&project, "a");
+    write_data(&project, &container(&first, "db"), "kept");
+    ok(&project, &["down", "a", "--keep"]);
+    let list = project.list();
+    assert_eq!(list[0]["session"]["status"], "stopped");
+    assert!(
+        left(&project)
+            .iter()
+            .all(|one| !one.starts_with("container"))
+    );
+    let again = up(&project, "a");
+    assert_eq!(port(&again, "db"), port(&first, "db"));
+    assert_eq!(get(port(&again, "db"), "/who"), "kept");
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn what_runs_is_kept_and_what_died_is_started() {
+    let Some(project) = project() else { return };
+    let first = json(&project, &["up", "a", "--services", "db"]);
+    assert_eq!(
+        (action(&first, "db"), action(&first, "web")),
+        ("started", "skipped")
+    );
+    let db = id(&project, &container(&first, "db"));
+    let second = up(&project, "a");
+    assert_eq!(
+        (action(&second, "db"), action(&second, "web")),
+        ("kept", "started")
+    );
+    let web = id(&project, &container(&second, "web"));
+    let third = up(&project, "a");
+    assert_eq!(
+        (action(&third, "db"), action(&third, "web")),
+        ("kept", "kept")
+    );
+
+    docker(&project, &["kill", &container(&first, "db")]);
+    let status = project
+        .call(&["wt", "status", "a", "--json"])
+        .status(1)
+        .json();
+    assert_eq!(service(&status, "db")["running"], false);
+    let fourth = up(&project, "a");
+    assert_eq!(
+        (action(&fourth, "db"), action(&fourth, "web")),
+        ("started", "kept")
+    );
+    assert_eq!(id(&project, &container(&fourth, "web")), web);
+    assert_ne!(id(&project, &container(&fourth, "db")), db);
+
+    let forced = json(&project, &["up", "a", "--force", "--skip", "db"]);
+    assert_eq!(
+        (action(&forced, "db"), action(&forced, "web")),
+        ("kept", "started")
+    );
+    assert_ne!(id(&project, &container(&forced, "web")), web);
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// One that another depends on comes with it, and without a port.
+#[test]
+fn what_is_depended_on_comes_along() {
+    let Some(project) =
+        configured("  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}")
+    else {
+        return;
+    };
+    let made = up(&project, "a");
+    assert_eq!(service(&made, "db")["running"], true);
+    assert_eq!(made["processes"].as_array().unwrap().len(), 2);
+    let ports = docker(&project, &["port", &container(&made, "db")]);
+    assert_eq!(ports, "");
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn one_that_is_to_end_has_done_its_work() {
+    let Some(project) =
+        configured("  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}")
+    else {
+        return;
+    };
+    project.commit(
+        "docker-compose.yml",
+        "services:\n  migrate: {image: 'moat-test/busybox:1', command: 'true'}\n  web:\n    image: moat-test/busybox:1\n    init: true\n    command: httpd -f -p 80\n    expose: ['80']\n    depends_on: {migrate: {condition: service_completed_successfully}}\n",
+    );
+    let made = up(&project, "a");
+    assert_eq!(made["healthy"], true, "{made}");
+    assert_eq!(action(&up(&project, "a"), "migrate"), "kept");
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn logs_are_those_of_the_service() {
+    let Some(project) = configured("  compose: {file: docker-compose.yml, services: {talk: }}")
+    else {
+        return;
+    };
+    project.commit(
+        "docker-compose.yml",
+        "services:\n  talk: {image: 'moat-test/busybox:1', init: true, command: \"sh -c 'echo one; echo two >&2; exec sleep 1000'\"}\n",
+    );
+    up(&project, "a");
+    let done = call(&project, &["wt", "logs", "a", "talk"]).success();
+    assert_eq!(
+        (done.stdout_text(), done.stderr_text()),
+        ("one\n".into(), "two\n".into())
+    );
+    let done = project
+        .call(&["wt", "logs", "a", "talk", "--json"])
+        .success();
+    assert!(
+        done.stdout_text()
+            .contains(r#""stream":"stderr","line":"two""#),
+        "{}",
+        done.stdout_text()
+    );
+    let done = call(&project, &["wt", "logs", "a", "tall"]).status(1);
+    assert!(
+        done.stderr_text().contains("did you mean 'talk'"),
+        "{}",
+        done.stderr_text()
+    );
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// The steps of `up` and `down` at which something of this is made or gone.
+const UP: [&str; 5] = [
+    "session-compose-resolved",
+    "session-compose-intent",
+    "session-compose-built",
+    "session-compose-up",
+    "session-compose-ready",
+];
+const DOWN: [&str; 2] = ["session-down-processes", "session-down-compose"];
+
+/// One that takes no longer than it has to; built, so that all steps are there.
+fn small() -> Option<Project> {
+    let session = "  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
+    let project = configured(session)?;
+    project.commit(
+        "docker-compose.yml",
+        "services:\n  web:\n    build: ./app\n    init: true\n    expose: [80]\n    volumes: ['data:/data']\n    healthcheck: {test: [CMD, 'true'], interval: 1s}\nvolumes: {data: }\n",
+    );
+    Some(project)
+}
+
+#[track_caller]
+fn killed(project: &Project, command: &str, at: &str) {
+    let mut running = project.call(&[command, "a"]).checkpoint(at).spawn();
+    let reached = project.moat.root().join("checkpoints").join(at);
+    let deadline = Instant::now() + PATIENCE;
+    while !reached.exists() && running.is_running() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    project.moat.wait_checkpoint(at);
+    running.kill();
+    project.moat.release_checkpoint(at);
+    assert_eq!(project.list()[0]["abandoned"], true, "{at}");
+}
+
+#[test]
+fn an_up_that_was_killed_is_taken_down() {
+    for at in UP {
+        let Some(project) = small() else { return };
+        killed(&project, "up", at);
+        ok(&project, &["down", "a"]);
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_is_recovered() {
+    for at in UP {
+        let Some(project) = small() else { return };
+        killed(&project, "up", at);
+        ok(&project, &["wt", "recover"]);
+        if let Some(session) = project.list().first() {
+            let fine = (&session["healthy"], at);
+            assert_eq!(fine, (&true.into(), "session-compose-ready"));
+            ok(&project, &["down", "a"]);
+        }
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_goes_on() {
+    for at in UP {
+        let Some(project) = small() else { return };
+        killed(&project, "up", at);
+        let made = up(&project, "a");
+        assert_eq!(made["healthy"], true, "{at}");
+        assert_eq!(get(port(&made, "web"), "/page"), "main");
+        ok(&project, &["down", "a"]);
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn a_down_that_was_killed_is_carried_to_its_end() {
+    for at in DOWN {
+        let Some(project) = small() else { return };
+        up(&project, "a");
+        killed(&project, "down", at);
+        ok(&project, &["wt", "recover"]);
+        assert_nothing(&project);
+    }
+}
+
+/// Taking back is as safe to kill as making.
+#[test]
+fn taking_back_can_be_killed_too() {
+    for at in ["session-undo-processes", "session-undo-compose"] {
+        let Some(project) = small() else { return };
+        project.commit("app/page", "main\n# again\n");
+        let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+        fs::write(
+            project.repo.join("moat.yaml"),
+            text + "  hooks: {post_up: 'false'}\n",
+        )
+        .unwrap();
+        killed(&project, "up", at);
+        ok(&project, &["wt", "recover"]);
+        // Nothing was gone yet: all of it still runs.
+        if let Some(session) = project.list().first() {
+            let fine = (&session["healthy"], at);
+            assert_eq!(fine, (&true.into(), "session-undo-processes"));
+            ok(&project, &["down", "a"]);
+        }
+        assert_nothing(&project);
+    }
+}
+
+/// A build that takes long, and that no other test has.
+fn slow_build(project: &Project) -> String {
+    let sleep = format!("sleep {}", 100_000 + u32::from(project.base));
+    let text = format!("FROM moat-test/busybox:1\nRUN {sleep}\n");
+    project.commit("app/Dockerfile", &text);
+    sleep
+}
+
+fn is_running(command: &str) -> bool {
+    let output = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().any(|line| line.trim() == command)
+}
+
+/// The tool goes on when moat is killed, and is ended by what settles the session.
+#[test]
+fn a_tool_that_outlives_moat_makes_nothing_more() {
+    let Some(project) = project() else { return };
+    let build = slow_build(&project);
+    let mut running = call(&project, &["up", "a"]).spawn();
+    until("a build", || is_running(&build));
+    running.kill();
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+    until("the end of the build", || !is_running(&build));
+}
+
+#[test]
+fn an_up_that_is_interrupted_takes_it_back() {
+    let Some(project) = project() else { return };
+    let build = slow_build(&project);
+    let running = call(&project, &["up", "a"]).spawn();
+    until("a build", || is_running(&build));
+    running.signal(Signal::INT);
+    assert_eq!(running.wait().code, Some(130));
+    assert_nothing(&project);
+    until("the end of the build", || !is_running(&build));
+}
+
+/// A directory with only these programs.
+fn programs(project: &Project, names: &[&str]) -> PathBuf {
+    let dir = project.moat.root().join("bin");
+    fs::create_dir(&dir).unwrap();
+    for name in names {
+        let paths = std::env::var("PATH").unwrap();
+        let mut found = paths.split(':').map(|dir| Path::new(dir).join(name));
+        let found = found.find(|path| path.exists()).expect(name);
+        symlink(found, dir.join(name)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn down_needs_neither_the_file_nor_the_tool() {
+    let Some(project) = project() else { return };
+    let made = up(&project, "a");
+    fs::remove_file(tree(&made).join("docker-compose.yml")).unwrap();
+    project.configure("  slots: 8");
+    let key = made["session"]["key"].as_str().unwrap();
+    let dir = project.moat.home().join("sessions").join(key);
+    fs::remove_file(dir.join("compose.yaml")).unwrap();
+    let path = programs(&project, &["git", "docker", "sh"]);
+    project
+        .call(&["down", "a", "--force"])
+        .env("PATH", &path)
+        .success();
+    assert_nothing(&project);
+}
+
+#[test]
+fn without_a_tool_nothing_is_made() {
+    let Some(project) = project() else { return };
+    let path = programs(&project, &["git", "docker", "sh"]);
+    let plugins = Command::new("docker").args(["compose", "version"]).output();
+    if plugins.is_ok_and(|output| output.status.success()) {
+        skip("the compose tool is part of docker here");
+        return;
+    }
+    let done = call(&project, &["up", "a"]).env("PATH", &path).status(1);
+    assert!(
+        done.stderr_text().contains("there is no compose tool"),
+        "{}",
+        done.stderr_text()
+    );
+    assert_nothing(&project);
+}
+
+#[test]
+fn without_an_engine_nothing_is_made() {
+    let Some(project) = project() else { return };
+    let away = format!("unix://{}", project.moat.root().join("none").display());
+    let done = project
+        .call(&["up", "a"])
+        .env("DOCKER_HOST", away)
+        .status(1);
+    let said = done.stderr_text();
+    assert!(
+        said.contains("cannot be reached") && said.contains("start it"),
+        "{said}"
+    );
+    assert_nothing(&project);
+}
+
+#[test]
+fn ports_that_are_taken_give_way_or_are_refused() {
+    let Some(project) = project() else { return };
+    let strict = SESSION.replace("search_range: 1", "strict_ports: true");
+    let above = (project.base + 25).to_string();
+    let stranger = TcpListener::bind(("127.0.0.1", project.base + 1)).unwrap();
+    project.configure(&strict.replace("BASE1", &above));
+    let done = call(&project, &["up", "a"]).status(1);
+    let why = format!(
+        "port {} of 'db' is held by process {}",
+        project.base + 1,
+        std::process::id()
+    );
+    assert!(done.stderr_text().contains(&why), "{}", done.stderr_text());
+    assert_nothing(&project);
+
+    let pin = u64::from(project.base + 49);
+    let made = json(&project, &["up", "a", "--port", &format!("db={pin}")]);
+    assert_eq!(port(&made, "db"), pin);
+    get(pin, "/");
+    ok(&project, &["down", "a"]);
+
+    project.configure(&SESSION.replace("BASE1", &above));
+    let made = up(&project, "a");
+    assert_eq!(port(&made, "db"), u64::from(project.base + 9));
+    get(port(&made, "db"), "/");
+    drop(stranger);
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn one_that_dies_fails_with_its_last_words() {
+    let Some(project) = project() else { return };
+    for (change, expected) in [
+        (
+            "command: sh -c 'echo out of memory; exit 3'",
+            &["'db' ended with code 3", "out of memory"][..],
+        ),
+        (
+            "command: sh -c 'echo not yet; sleep 1000'\n    healthcheck: {test: [CMD, 'false'], interval: 1s, retries: 1}",
+            &["'db' is unhealthy", "not yet"],
+        ),
+    ] {
+        project.commit(
+            "docker-compose.yml",
+            &format!("services:\n  db:\n    image: moat-test/busybox:1\n    init: true\n    expose: [80]\n    {change}\n  web: {{build: ./app, init: true, expose: [80]}}\n"),
+        );
+        let done = call(&project, &["up", "a"]).status(1);
+        let said = done.stderr_text();
+        for part in expected {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn a_service_that_is_never_ready_is_given_up() {
+    let Some(project) =
+        configured("  compose: {file: docker-compose.yml, timeout: 2s, services: {slow: }}")
+    else {
+        return;
+    };
+    project.commit(
+        "docker-compose.yml",
+        "services:\n  slow: {image: 'moat-test/busybox:1', init: true, command: \"sh -c 'echo warming up; sleep 1000'\", healthcheck: {test: [CMD, 'false'], interval: 60s}}\n",
+    );
+    let done = call(&project, &["up", "a"]).status(1);
+    let said = done.stderr_text();
+    assert!(
+        said.contains("'slow' is not ready after 2 s") && said.contains("warming up"),
+        "{said}"
+    );
+    assert_nothing(&project);
+}
+
+/// What is wrong with a compose file, and what is said of it.
+#[test]
+fn a_file_that_no_two_sessions_can_have_is_refused() {
+    let session = "  compose: {file: docker-compose.yml, services: {db: {port: BASE}}}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    let image = "image: 'moat-test/busybox:1'";
+    for (file, expected) in [
+        (
+            format!("services: {{dbb: {{{image}}}}}"),
+            "unknown service 'db' (did you mean 'dbb'?)",
+        ),
+        (
+            format!("services: {{db: {{{image}}}}}"),
+            "'db' has no port there",
+        ),
+        (
+            format!("services: {{db: {{{image}, ports: [1, 2]}}}}"),
+            "'db' has several ports there: 1, 2",
+        ),
+        (
+            format!("services: {{db: {{{image}, network_mode: host}}}}"),
+            "'network_mode: host'",
+        ),
+        (
+            format!("services: {{db: {{{image}, network_mode: none, expose: [1]}}}}"),
+            "no ports of its own",
+        ),
+        (
+            format!(
+                "services: {{db: {{{image}, expose: [1]}}, web: {{{image}, expose: [1]}}}}\nnetworks: {{default: {{ipam: {{config: [{{subnet: 10.9.0.0/24}}]}}}}}}"
+            ),
+            "a fixed subnet",
+        ),
+        ("services: [".to_owned(), "cannot read docker-compose.yml"),
+        (
+            "services: {db: {what: 1}}".to_owned(),
+            "cannot read docker-compose.yml",
+        ),
+        (String::new(), "cannot read docker-compose.yml"),
+    ] {
+        project.commit("docker-compose.yml", &(file.clone() + "\n"));
+        let done = call(&project, &["up", "a"]).status(1);
+        let said = done.stderr_text();
+        assert!(
+            said.contains(expected) && said.contains("hint: "),
+            "{file}\n{said}"
+        );
+        assert_nothing(&project);
+    }
+    project.git(&["rm", "--quiet", "docker-compose.yml"]);
+    project.git(&["commit", "--quiet", "--message", "none"]);
+    let done = call(&project, &["up", "a"]).status(1);
+    assert!(
+        done.stderr_text()
+            .contains("there is no 'docker-compose.yml' in"),
+        "{}",
+        done.stderr_text()
+    );
+    assert_nothing(&project);
+}
+
+#[test]
+fn names_and_ports_that_are_not_there_are_refused() {
+    let Some(project) = configured(
+        "  compose: {file: docker-compose.yml, services: {db: {port: BASE, container_port: 81}, web: }}",
+    ) else {
+        return;
+    };
+    for (args, expected) in [
+        (
+            &["up", "a", "--services", "bd"][..],
+            "unknown process 'bd' (did you mean 'db'?)",
+        ),
+        (
+            &["up", "a", "--port", "web=4000"],
+            "'web' has no port that could be chosen",
+        ),
+    ] {
+        let done = call(&project, args).status(2);
+        assert!(
+            done.stderr_text().contains(expected),
+            "{}",
+            done.stderr_text()
+        );
+    }
+    let done = call(&project, &["up", "a"]).status(1);
+    assert!(
+        done.stderr_text()
+            .contains("'db' has no port 81 (it has 80)"),
+        "{}",
+        done.stderr_text()
+    );
+    assert_nothing(&project);
+}
+
+/// A project that looks just like the session's, but for the label.
+#[test]
+fn a_project_of_the_same_name_survives() {
+    let Some(project) = project() else { return };
+    let made = up(&project, "a");
+    let name = made["session"]["compose"]["project"].as_str().unwrap();
+    let label = format!("com.docker.compose.project={name}");
+    let foreign = docker(
+        &project,
+        &[
+            "run",
+            "--detach",
+            "--init",
+            "--label",
+            &label,
+            "--label",
+            "com.docker.compose.service=db",
+            "moat-test/busybox:1",
+            "sleep",
+            "1000",
+        ],
+    );
+    assert!(!foreign.is_empty());
+    ok(&project, &["down", "a"]);
+    let state = docker(
+        &project,
+        &["inspect", "--format", "{{.State.Status}}", &foreign],
+    );
+    docker(&project, &["rm", "--force", &foreign]);
+    assert_eq!(state, "running");
+    assert_nothing(&project);
+}
+
+#[test]
+fn data_survives_an_up_that_fails() {
+    let Some(project) = project() else { return };
+    let first = up(&project, "a");
+    write_data(&project, &container(&first, "db"), "precious");
+    ok(&project, &["down", "a", "--keep"]);
+    let file = tree(&first).join("docker-compose.yml");
+    fs::write(&file, FILE.replace("httpd -f -p 80 -h /data", "'false'")).unwrap();
+    call(&project, &["up", "a"]).status(1);
+    fs::write(&file, FILE).unwrap();
+    let again = up(&project, "a");
+    assert_eq!(get(port(&again, "db"), "/who"), "precious");
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// The example, with the images that are here.
+#[test]
+fn the_example_serves_each_branch_its_own_page() {
+    let Some(moat) = place() else { return };
+    let moat = moat
+        .env("DB_IMAGE", "moat-test/redis:7")
+        .env("WEB_IMAGE", "moat-test/servers:1");
+    let project = Project::at(moat, "  slots: 5");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sessions-compose");
+    let copied = Command::new("cp")
+        .arg("-R")
+        .arg(example.join("."))
+        .arg(&project.repo)
+        .status();
+    assert!(copied.unwrap().success());
+    // Ports that no other test has.
+    let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+    let (web, db) = (project.base.to_string(), (project.base + 25).to_string());
+    let text = text.replace("port: 4100", &format!("port: {web}"));
+    let text = text.replace("port: 4200", &format!("port: {db}"));
+    let text = text.replace("slots: 5", "slots: 5\n  search_range: 1");
+    project.commit("moat.yaml", &text);
+    let (a, b) = (up(&project, "a"), up(&project, "b"));
+    assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 1");
+    assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 2");
+    assert_eq!(get(port(&b, "web"), "/"), "hello from b: visit 1");
+    ok(&project, &["down", "--all"]);
+    assert_nothing(&project);
+}
+
+/// A worktree that was removed by hand is made again, and its services see the new one.
+#[test]
+fn services_of_a_worktree_that_was_gone_see_the_new_one() {
+    let Some(project) = project() else { return };
+    let first = up(&project, "a");
+    fs::remove_dir_all(tree(&first)).unwrap();
+    let again = up(&project, "a");
+    assert_eq!(action(&again, "web"), "started");
+    fs::write(tree(&again).join("mounted"), "new\n").unwrap();
+    assert_eq!(get(port(&again, "web"), "/mounted"), "new");
+    ok(&project, &["down", "a", "--force"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_process_and_a_service_of_one_name_are_refused() {
+    let session = "  processes: {db: {command: sleep 1000}}\n  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    let done = call(&project, &["up", "a"]).status(1);
+    let said = done.stderr_text();
+    assert!(
+        said.contains("'db' is a process of the session, and a service"),
+        "{said}"
+    );
+    assert_nothing(&project);
+}

@@ -1,0 +1,749 @@
+//! Container services of sessions, on the real engine: each session has its own, the host reaches them on the
+//! loopback, and nothing of them is left or lost.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Call, IMAGE, Moat, Runtime, Signal, until};
+use crate::project::{IDLE, Project, tree};
+
+const REDIS: &str = "moat-test/redis:7";
+const POSTGRES: &str = "moat-test/postgres:15";
+
+/// A project whose sessions have these services. In the text BASE stands for a port.
+fn project(yaml: &str) -> Option<Project> {
+    on(Runtime::Docker, yaml)
+}
+
+fn on(runtime: Runtime, yaml: &str) -> Option<Project> {
+    let moat = Moat::on(runtime)?;
+    for image in [REDIS, POSTGRES]
+        .into_iter()
+        .filter(|image| yaml.contains(image))
+    {
+        let mut look = moat.client();
+        let there = look
+            .args(["image", "inspect", "--format", "there", image])
+            .output();
+        if !there.is_ok_and(|there| there.status.success()) {
+            crate::harness::skip(&format!("{image} is not there (tests/setup images)"));
+            return None;
+        }
+    }
+    let project = Project::at(moat, "  search_range: 1");
+    write(&project, yaml);
+    project.commit("file", "with moat.yaml\n");
+    Some(project)
+}
+
+fn write(project: &Project, yaml: &str) {
+    let yaml = yaml.replace("BASE", &project.base.to_string());
+    fs::write(project.repo.join("moat.yaml"), yaml).unwrap();
+}
+
+/// A redis, and what else is below `redis:`; `session:` follows.
+fn redis(more: &str, session: &str) -> String {
+    format!(
+        "dependencies: [redis@7]\nservices:\n  redis: {{image: {REDIS}, port: BASE{more}}}\nsession:\n  search_range: 1\n{session}"
+    )
+}
+
+/// A service that begins at once, prints, and lives as long as it is to: an entry of the registry.
+fn lazy(project: &Project, command: &str, ready: &str) {
+    let dir = project.moat.home().join("registry.d");
+    fs::create_dir_all(&dir).unwrap();
+    let entry = format!(
+        "lazy:\n  type: service\n  description: a test\n  versions: [\"1\"]\n  default: \"1\"\n  image: \"moat-test/busybox:{{version}}\"\n  ports: {{default: 80}}\n  command: {command}\n  ready: {ready}\n"
+    );
+    fs::write(dir.join("test.yaml"), entry).unwrap();
+}
+
+fn service<'a>(document: &'a Value, name: &str) -> &'a Value {
+    let services = document["services"].as_array().unwrap();
+    let mut services = services.iter();
+    services.find(|service| service["name"] == name).unwrap()
+}
+
+fn container(document: &Value, name: &str) -> String {
+    service(document, name)["container"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn port(document: &Value, name: &str) -> u16 {
+    u16::try_from(service(document, name)["ports"][0].as_u64().unwrap()).unwrap()
+}
+
+/// What a redis of a session answers to one command.
+#[track_caller]
+fn ask(document: &Value, command: &str) -> String {
+    let env = |name: &str| document["env"][name].as_str().expect(name).to_owned();
+    let address = (
+        env("MOAT_REDIS_HOST"),
+        env("MOAT_REDIS_PORT").parse::<u16>().unwrap(),
+    );
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    write!(
+        stream,
+        "AUTH {}\r\n{command}\r\n",
+        env("MOAT_REDIS_PASSWORD")
+    )
+    .unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "+OK", "the password");
+    let line = lines.next().unwrap().unwrap();
+    match line.starts_with('$') && line != "$-1" {
+        true => lines.next().unwrap().unwrap(),
+        false => line,
+    }
+}
+
+/// Has it remember a word, on its disk, too.
+#[track_caller]
+fn remember(document: &Value, word: &str) {
+    assert_eq!(ask(document, &format!("SET who {word}")), "+OK");
+    assert_eq!(ask(document, "SAVE"), "+OK");
+}
+
+#[track_caller]
+fn engine(project: &Project, args: &[&str]) -> String {
+    let done = project.moat.client().args(args).output().unwrap();
+    let words = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{args:?}: {words}");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+#[track_caller]
+fn assert_nothing(project: &Project) {
+    project.assert_nothing();
+    assert_eq!(project.moat.containers(), Vec::<String>::new());
+    assert_eq!(project.moat.networks(), Vec::<String>::new());
+}
+
+fn life(runtime: Runtime) {
+    let hooks = format!(
+        "  hooks: {{pre_start: 'echo \"$MOAT_REDIS_URL\" >../../../hook'}}\n  processes: {{idle: {{command: 'echo \"$MOAT_REDIS_URL\" >../../../process; {IDLE}'}}}}\n"
+    );
+    let Some(project) = on(runtime, &redis("", &hooks)) else {
+        return;
+    };
+    let base = project.base;
+    let done = project.call(&["up", "a"]).success();
+    assert!(done.stderr_text().contains("redis: ready after"), "{done}");
+    let made = project.list()[0].clone();
+    assert_eq!(made["healthy"], true, "{made:#}");
+    assert_eq!(
+        (
+            service(&made, "redis")["state"].as_str(),
+            port(&made, "redis")
+        ),
+        (Some("running"), base + 1)
+    );
+    // All are told the same: hooks, processes, `wt env`, .env.moat, `shell`.
+    let password = made["env"]["MOAT_REDIS_PASSWORD"].as_str().unwrap();
+    let url = format!("redis://default:{password}@127.0.0.1:{}", base + 1);
+    assert_eq!(made["env"]["MOAT_REDIS_URL"], *url);
+    assert_eq!(project.json(&["wt", "env", "a"])["MOAT_REDIS_URL"], *url);
+    let read = |name: &str| fs::read_to_string(tree(&made).join(name)).unwrap_or_default();
+    assert_eq!(read("../../../hook").trim(), url);
+    until("the process has begun", || {
+        read("../../../process").trim() == url
+    });
+    assert!(
+        read(".env.moat").contains(&format!("MOAT_REDIS_URL={url}\n")),
+        "{}",
+        read(".env.moat")
+    );
+    let shell = project
+        .call(&["shell", "a"])
+        .env("SHELL", "/usr/bin/env")
+        .success();
+    assert!(shell.stdout_text().contains(&url), "{shell}");
+    remember(&made, "a");
+    // It is on the loopback alone, and labelled.
+    let handle = container(&made, "redis");
+    let ports = engine(&project, &["port", &handle]);
+    assert_eq!(ports, format!("6379/tcp -> 127.0.0.1:{}", base + 1));
+    let labels = engine(
+        &project,
+        &["inspect", "--format", "{{json .Config.Labels}}", &handle],
+    );
+    let incarnation = made["session"]["incarnation"].as_str().unwrap();
+    assert!(
+        labels.contains(&format!("\"moat.session\":\"{incarnation}\"")),
+        "{labels}"
+    );
+    // No value is in the record.
+    let key = made["session"]["key"].as_str().unwrap();
+    let record =
+        fs::read_to_string(project.moat.home().join(format!("sessions/{key}.json"))).unwrap();
+    assert!(!record.contains(password), "{record}");
+    // Again: nothing is done, and that is said.
+    let again = project.up("a");
+    assert_eq!(
+        (container(&again, "redis"), &again["decisions"][1]["action"]),
+        (handle.clone(), &"kept".into())
+    );
+    assert_eq!(ask(&again, "GET who"), "a");
+    // Who asks whose it is.
+    for word in [format!(":{}", base + 1), handle.clone()] {
+        let owner = project.json(&["whose", &word]);
+        assert_eq!(
+            (&owner["owned"], &owner["process"]),
+            (&true.into(), &"redis".into()),
+            "{owner}"
+        );
+    }
+    let log = project.ok(&["wt", "logs", "a", "redis"]);
+    assert!(
+        log.stdout_text().contains("Ready to accept connections"),
+        "{log}"
+    );
+    let list = &project.list()[0];
+    assert_eq!(service(list, "redis")["state"], "running");
+    project
+        .call(&["wt", "list"])
+        .stdout_contains(&format!("redis:{}", base + 1))
+        .success();
+    // Stopped, with port and data; and back.
+    project.ok(&["down", "a", "--keep"]);
+    assert_eq!(service(&project.list()[0], "redis")["state"], "stopped");
+    assert!(TcpStream::connect(("127.0.0.1", base + 1)).is_err());
+    let back = project.up("a");
+    assert_eq!(
+        (container(&back, "redis"), port(&back, "redis")),
+        (handle, base + 1)
+    );
+    assert_eq!(ask(&back, "GET who"), "a");
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_service_lives_with_its_session() {
+    life(Runtime::Docker);
+}
+
+#[test]
+fn a_service_lives_with_its_session_on_podman() {
+    life(Runtime::Podman);
+}
+
+#[test]
+fn five_sessions_have_their_own_content_and_one_goes_alone() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    let branches = ["a", "b", "c", "d", "e"];
+    let ups: Vec<_> = branches
+        .iter()
+        .map(|branch| project.moat.args(["up", branch, "--json"]).spawn())
+        .collect();
+    let made: Vec<Value> = ups
+        .into_iter()
+        .map(|up| {
+            let done = up.wait();
+            assert_eq!(done.code, Some(0), "{done}");
+            done.json()
+        })
+        .collect();
+    for (branch, session) in branches.iter().zip(&made) {
+        assert_eq!(ask(session, &format!("SET who {branch}")), "+OK");
+    }
+    project.ok(&["down", "c"]);
+    for (branch, session) in branches
+        .iter()
+        .zip(&made)
+        .filter(|(branch, _)| **branch != "c")
+    {
+        assert_eq!(ask(session, "GET who"), *branch);
+    }
+    assert_eq!(project.moat.containers().len(), 4);
+    project.ok(&["down", "--all"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_database_is_reached_from_a_hook() {
+    let hook = "  hooks: {pre_start: 'command -v psql || exit 0; psql \"$MOAT_POSTGRES_URL\" -c \"create table if not exists t()\"'}\n";
+    let yaml = format!(
+        "dependencies: [postgres@15]\nservices: {{postgres: {{image: {POSTGRES}}}}}\nsession:\n{hook}"
+    );
+    let Some(project) = project(&yaml) else {
+        return;
+    };
+    let made = project.up("a");
+    // Without a port of its own: any that is free, and it stays.
+    let port = port(&made, "postgres");
+    project.ok(&["down", "a", "--keep"]);
+    assert_eq!(self::port(&project.up("a"), "postgres"), port);
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[track_caller]
+fn killed(project: &Project, call: Call<'_>, at: &str) {
+    let mut running = call.checkpoint(at).spawn();
+    project.moat.wait_checkpoint(at);
+    running.kill();
+    project.moat.release_checkpoint(at);
+}
+
+const UP: [&str; 7] = [
+    "session-reserved",
+    "session-services-intent",
+    "session-network-made",
+    "session-service-created",
+    "session-service-started",
+    "session-service-ready",
+    "session-services-up",
+];
+
+#[test]
+fn an_up_that_was_killed_is_taken_down() {
+    for at in UP {
+        let Some(project) = project(&redis("", "")) else {
+            return;
+        };
+        killed(&project, project.moat.args(["up", "a"]), at);
+        project.ok(&["down", "a"]);
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_is_recovered() {
+    for at in UP.into_iter().chain(["session-before-active"]) {
+        let Some(project) = project(&redis("", "")) else {
+            return;
+        };
+        killed(&project, project.moat.args(["up", "a"]), at);
+        project.ok(&["wt", "recover"]);
+        if let Some(session) = project.list().first() {
+            assert_eq!(
+                (&session["healthy"], at),
+                (&true.into(), "session-before-active")
+            );
+            assert_eq!(ask(session, "PING"), "+PONG");
+            project.ok(&["down", "a"]);
+        }
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn an_up_that_was_killed_goes_on() {
+    for at in UP {
+        let Some(project) = project(&redis("", "")) else {
+            return;
+        };
+        killed(&project, project.moat.args(["up", "a"]), at);
+        let made = project.up("a");
+        assert_eq!(made["healthy"], true, "{at}: {made:#}");
+        assert_eq!(ask(&made, "PING"), "+PONG");
+        project.ok(&["down", "a"]);
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn a_down_that_was_killed_comes_to_its_end() {
+    for at in [
+        "session-down-begun",
+        "session-down-processes",
+        "session-down-services",
+    ] {
+        for how in [&["wt", "recover"][..], &["down", "a"]] {
+            let Some(project) = project(&redis("", "")) else {
+                return;
+            };
+            project.up("a");
+            killed(&project, project.moat.args(["down", "a"]), at);
+            project.ok(how);
+            assert_nothing(&project);
+        }
+    }
+}
+
+/// What was there before it stays, with its data.
+#[test]
+fn a_kept_service_outlives_whatever_is_killed() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    let made = project.up("a");
+    remember(&made, "a");
+    for at in ["session-down-processes", "session-down-services"] {
+        killed(&project, project.moat.args(["down", "a", "--keep"]), at);
+        project.ok(&["wt", "recover"]);
+        assert_eq!(project.list()[0]["session"]["status"], "stopped");
+        for at in [
+            "session-services-intent",
+            "session-service-started",
+            "session-service-ready",
+        ] {
+            killed(&project, project.moat.args(["up", "a"]), at);
+            project.ok(&["wt", "recover"]);
+            assert_eq!(
+                service(&project.list()[0], "redis")["state"],
+                "stopped",
+                "{at}"
+            );
+        }
+        let back = project.up("a");
+        assert_eq!(ask(&back, "GET who"), "a");
+    }
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_port_of_a_stranger_gives_way() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    let stranger = TcpListener::bind(("127.0.0.1", project.base + 1)).unwrap();
+    project
+        .call(&["up", "a"])
+        .stderr_contains("is held by process")
+        .success();
+    let made = project.list()[0].clone();
+    assert_eq!(port(&made, "redis"), project.base + 9);
+    remember(&made, "a");
+    project.ok(&["down", "a", "--keep"]);
+    drop(stranger);
+    // It keeps its port; if that is taken meanwhile, its data is not thrown away.
+    let stranger = TcpListener::bind(("127.0.0.1", project.base + 9)).unwrap();
+    let done = project
+        .call(&["up", "a"])
+        .stderr_contains("is held by process")
+        .stderr_contains("without its data")
+        .status(1);
+    assert!(
+        done.stderr_text().contains(&std::process::id().to_string()),
+        "{done}"
+    );
+    drop(stranger);
+    assert_eq!(ask(&project.up("a"), "GET who"), "a");
+    // A port is chosen where nothing is lost, else only with --force.
+    let wanted = format!("redis={}", project.base + 40);
+    project
+        .call(&["up", "a", "--port", &wanted])
+        .stderr_contains("--force")
+        .status(1);
+    let moved = project.json(&["up", "a", "--force", "--port", &wanted]);
+    assert_eq!(
+        (port(&moved, "redis"), ask(&moved, "GET who")),
+        (project.base + 40, "$-1".to_owned())
+    );
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn strict_ports_count_for_services() {
+    let Some(project) = project(&redis("", "  strict_ports: true\n")) else {
+        return;
+    };
+    let _stranger = TcpListener::bind(("127.0.0.1", project.base + 1)).unwrap();
+    project
+        .call(&["up", "a"])
+        .stderr_contains("is held by process")
+        .status(1);
+    assert_nothing(&project);
+}
+
+/// A service that ends, or is never ready, fails `up` with its last words, and all is taken back.
+#[test]
+fn a_service_that_is_not_well_is_taken_back() {
+    let session = "session: {processes: {idle: {command: exec sleep 1000}}}";
+    let yaml = format!(
+        "dependencies: [lazy, redis@7]\nservices:\n  lazy: {{timeout: 2s}}\n  redis: {{image: {REDIS}}}\n{session}\n"
+    );
+    let Some(project) = project(&yaml) else {
+        return;
+    };
+    for (command, ready, why) in [
+        (
+            "[sh, -c, 'echo no room; exit 3']",
+            "[\"true\"]",
+            "ended with exit code 3",
+        ),
+        (
+            "[sh, -c, 'echo no room; exec sleep 1000']",
+            "[\"false\"]",
+            "not ready after 2 s",
+        ),
+    ] {
+        lazy(&project, command, ready);
+        project
+            .call(&["up", "a"])
+            .stderr_contains(why)
+            .stderr_contains("no room")
+            .status(1);
+        assert_nothing(&project);
+    }
+    // What was there before is left alone.
+    write(&project, &redis("", ""));
+    let made = project.up("a");
+    remember(&made, "a");
+    let broken = format!(
+        "dependencies: [lazy, redis@7]\nservices:\n  lazy: {{timeout: 1s}}\n  redis: {{image: {REDIS}, port: BASE}}\nsession: {{search_range: 1}}\n"
+    );
+    write(&project, &broken);
+    project
+        .call(&["up", "a"])
+        .stderr_contains("not ready after 1 s")
+        .status(1);
+    let session = &project.list()[0];
+    assert_eq!(
+        (
+            &session["healthy"],
+            session["services"].as_array().unwrap().len()
+        ),
+        (&true.into(), 1)
+    );
+    assert_eq!(ask(session, "GET who"), "a");
+    // Without it.
+    project.ok(&["up", "a", "--skip", "lazy"]);
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn taking_back_can_be_killed_too() {
+    for at in ["session-undo-processes", "session-undo-services"] {
+        let yaml = "dependencies: [lazy]\nservices: {lazy: {timeout: 1s}}\nsession: {slots: 2}\n";
+        let Some(project) = project(yaml) else {
+            return;
+        };
+        lazy(&project, "[sleep, '1000']", "[\"false\"]");
+        killed(&project, project.moat.args(["up", "a"]), at);
+        project.ok(&["wt", "recover"]);
+        assert_nothing(&project);
+    }
+}
+
+#[test]
+fn an_interrupt_takes_back_what_is_not_ready_yet() {
+    let yaml = "dependencies: [lazy]\nsession: {slots: 2}\n";
+    let Some(project) = project(yaml) else {
+        return;
+    };
+    lazy(&project, "[sleep, '1000']", "[\"false\"]");
+    let up = project.moat.args(["up", "a"]).spawn();
+    up.wait_stderr("lazy: starting");
+    until("it is there", || !project.moat.containers().is_empty());
+    up.signal(Signal::INT);
+    let done = up.wait();
+    assert_eq!(done.code, Some(130), "{done}");
+    assert_nothing(&project);
+}
+
+/// By the label of the incarnation, never by name.
+#[test]
+fn a_container_of_somebody_else_with_the_same_name_survives() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    killed(
+        &project,
+        project.moat.args(["up", "a"]),
+        "session-services-intent",
+    );
+    let session = project.list()[0].clone();
+    let name = container(&session, "redis");
+    engine(
+        &project,
+        &["run", "--detach", "--name", &name, IMAGE, "sleep", "1000"],
+    );
+    let done = project.call(&["up", "a"]).run();
+    assert_eq!(done.code, Some(1), "{done}");
+    project.call(&["down", "a"]).run();
+    let running = engine(
+        &project,
+        &["inspect", "--format", "{{.State.Running}}", &name],
+    );
+    engine(&project, &["rm", "--force", &name]);
+    assert_eq!(running, "true");
+    assert_nothing(&project);
+}
+
+#[test]
+fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    let made = project.up("a");
+    remember(&made, "a");
+    let handle = container(&made, "redis");
+    engine(&project, &["kill", &handle]);
+    let dead = project.list()[0].clone();
+    assert_eq!(
+        (&dead["healthy"], &service(&dead, "redis")["exit_code"]),
+        (&false.into(), &137.into())
+    );
+    project.call(&["wt", "status", "a"]).status(1);
+    let back = project.up("a");
+    assert_eq!(back["decisions"][0]["why"], "it had ended with code 137");
+    assert_eq!(ask(&back, "GET who"), "a");
+    write(&project, &redis(", memory: 200m", ""));
+    let kept = project.up("a");
+    let why = kept["decisions"][0]["why"].as_str().unwrap();
+    assert!(why.contains("settings of before"), "{why}");
+    assert_eq!(ask(&kept, "GET who"), "a");
+    let anew = project.json(&["up", "a", "--force"]);
+    assert_eq!(ask(&anew, "GET who"), "$-1");
+    engine(
+        &project,
+        &["rm", "--force", "--volumes", &container(&anew, "redis")],
+    );
+    let again = project.up("a");
+    assert_eq!(again["decisions"][0]["why"], "its container was gone");
+    assert_eq!(ask(&again, "PING"), "+PONG");
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn without_an_engine_it_is_said_before_anything_is_made() {
+    let moat = Moat::new().env("MOAT_RUNTIME", "bwrap");
+    let project = Project::at(moat, "  search_range: 1");
+    write(&project, &redis("", "  hooks: {pre_up: touch made}\n"));
+    project
+        .call(&["up", "a"])
+        .stderr_contains(
+            "cannot start the services of the session (redis): the runtime here is bwrap",
+        )
+        .stderr_contains("--skip redis")
+        .status(1);
+    assert!(!project.repo.join("made").exists());
+    project.assert_nothing();
+    project.ok(&["up", "a", "--skip", "redis"]);
+    project.ok(&["down", "a"]);
+    let moat = Moat::new()
+        .env("MOAT_RUNTIME", "docker")
+        .env("DOCKER_HOST", "unix:///nowhere.sock");
+    let project = Project::at(moat, "  search_range: 1");
+    write(&project, &redis("", ""));
+    project
+        .call(&["up", "a"])
+        .stderr_contains("cannot start the services")
+        .status(1);
+    project.assert_nothing();
+}
+
+#[test]
+fn names_and_ports_are_checked() {
+    let moat = Moat::new().env("MOAT_RUNTIME", "docker");
+    let project = Project::at(moat, "  search_range: 1");
+    write(&project, &redis("", ""));
+    project
+        .call(&["up", "a", "--skip", "redsi"])
+        .stderr_contains("redis")
+        .status(2);
+    project
+        .call(&["up", "a", "--port", "redsi=4"])
+        .stderr_contains("redis")
+        .status(2);
+    let table = project.json(&["check", "--ports"]);
+    assert_eq!(table["ports"][0]["process"], "redis");
+    assert_eq!(table["ports"][0]["slots"][1], project.base + 2);
+    for (session, why) in [
+        (
+            "  processes: {web: {command: x, port: BASE}}\n",
+            "its ports begin at",
+        ),
+        (
+            "  processes: {redis: {command: x}}\n",
+            "has the variable MOAT_REDIS_PORT",
+        ),
+    ] {
+        write(&project, &redis("", session));
+        project.call(&["check"]).stdout_contains(why).status(1);
+        project.call(&["up", "a"]).stderr_contains(why).run();
+    }
+    // That nobody has configured it changes nothing.
+    write(
+        &project,
+        "dependencies: [redis]\nsession: {processes: {redis: {command: x}}}\n",
+    );
+    let done = project
+        .call(&["up", "a"])
+        .stderr_contains("would both set MOAT_REDIS_PORT")
+        .run();
+    assert_ne!(done.code, Some(0));
+    write(
+        &project,
+        "dependencies: [redis]\nservices: {redis: {port: 0}}\n",
+    );
+    project
+        .call(&["check"])
+        .stdout_contains("1 to 65535")
+        .status(1);
+    let left: Vec<_> = project.list();
+    assert!(left.is_empty());
+}
+
+/// A run has services of its own, and does not meet those of the session.
+#[test]
+fn a_run_in_a_session_has_its_own_services() {
+    let Some(project) = project(&format!("base_image: {IMAGE}\n{}", redis("", ""))) else {
+        return;
+    };
+    let done = project
+        .call(&[
+            "wt",
+            "a",
+            "--",
+            "sh",
+            "-c",
+            "echo $MOAT_SLOT $MOAT_REDIS_HOST $MOAT_REDIS_PORT",
+        ])
+        .success();
+    assert_eq!(done.stdout_text(), "1 redis 6379\n", "{done}");
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// What is left of a session whose record somebody removed.
+#[test]
+fn clean_removes_what_belongs_to_no_session() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    project.up("a");
+    project.up("b");
+    let made = project.list()[0].clone();
+    let key = made["session"]["key"].as_str().unwrap();
+    fs::remove_file(project.moat.home().join(format!("sessions/{key}.json"))).unwrap();
+    let done = project.ok(&["clean", "--force", "--json"]).json();
+    assert_eq!(
+        done["containers"],
+        serde_json::json!([container(&made, "redis")])
+    );
+    assert_eq!(done["networks"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        project.moat.containers().len(),
+        1,
+        "that of the other session"
+    );
+    project.git(&[
+        "worktree",
+        "remove",
+        "--force",
+        tree(&made).to_str().unwrap(),
+    ]);
+    fs::remove_dir_all(project.moat.home().join("sessions").join(key)).unwrap();
+    let _ = fs::remove_file(project.moat.home().join(format!("sessions/{key}.lock")));
+    project.ok(&["down", "b"]);
+    assert_nothing(&project);
+}
