@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) use capture::{Capture, Event};
 pub(crate) use watch::{Pace, Watch};
 
-use crate::runtime::{Exit, Runtime};
+use crate::runtime::{self, Attached, Exit, Runtime};
 use crate::store::Timestamp;
 
 /// Whom the threads that read a container's output tell of it.
@@ -41,6 +41,9 @@ pub(crate) trait Watched: Send + Sync {
     fn is_known(&self, _end: &Exit) -> bool {
         false
     }
+
+    /// Starts it once more, as the engine has not heard that it is to start. `None`: that is not done.
+    fn start_again(&self) -> runtime::Result<Option<Attached>>;
 
     /// Something that people should know.
     fn notice(&self, text: &str);

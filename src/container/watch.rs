@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     /// Whether the container's output no longer comes from its first attachment, so that its very
     /// end has to be looked up.
     detached: bool,
+    /// Whether it was started once more.
+    was_started_again: bool,
     /// Since when nobody listens to a container whose engine keeps nothing for later.
     unheard: Option<Timestamp>,
 }
@@ -46,6 +48,7 @@ impl Watch {
             attach_end: AttachEnd::Whole,
             away: false,
             detached: adopted,
+            was_started_again: false,
             unheard: adopted.then(last).flatten(),
             watched,
         }
@@ -142,6 +145,9 @@ impl Watch {
             return None;
         }
         let end = self.attachment_end();
+        if self.starts_again(&end) {
+            return None;
+        }
         Some(match end.code() {
             // As a shell says of a command that cannot be run. An engine may call that no start.
             Some(code @ (126 | 127)) => Exit {
@@ -156,6 +162,32 @@ impl Watch {
                 ..Exit::default()
             },
         })
+    }
+
+    /// The engine went away when it was asked to start it, and says now that it has not: it is asked
+    /// once more. One that was seen to run is never started again.
+    fn starts_again(&mut self, end: &AttachEnd) -> bool {
+        let interrupted = matches!(end, AttachEnd::Failed(words) if words.interrupted);
+        let has_run = self.watched.started_at().is_some();
+        if !interrupted || has_run || std::mem::replace(&mut self.was_started_again, true) {
+            return false;
+        }
+        match self.watched.start_again() {
+            Ok(Some(attached)) => {
+                let why = end.error().unwrap_or_default();
+                self.watched
+                    .diary(&format!("start: {why}; it is started once more"));
+                (self.began, self.attach_end) = (Instant::now(), AttachEnd::Whole);
+                let tell = Arc::clone(&self.watched).listener();
+                self.capture().attach(attached, tell);
+                true
+            }
+            Ok(None) => false,
+            Err(problem) => {
+                self.watched.diary(&format!("start: {}", problem.message()));
+                false
+            }
+        }
     }
 
     fn attachment_end(&mut self) -> AttachEnd {

@@ -1,7 +1,7 @@
 //! Taking over a run whose supervisor died.
 //!
 //! The journal says what may exist; the runtime says what does. A workload that never started is
-//! not started now: nobody expects that any more. One that runs is watched, one that has ended is
+//! not started now: nobody expects that any more; nor is one let go that was held back. One that runs is watched, one that has ended is
 //! recorded; its output comes from the runtime's own log, behind what is kept already.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -41,7 +41,10 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let record = run.record().clone();
     let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)?;
     // Where the runtime does not answer nothing can be known: the next command tries again.
-    let state = look(runtime.as_ref(), &run)?;
+    let (state, is_held_back) = look(runtime.as_ref(), &run)?;
+    if is_held_back {
+        runtime.kill(record.id.as_str())?;
+    }
     run.diary("adopted");
     checkpoint("adopted");
     let (log, kept) = open_log(&run)?;
@@ -55,32 +58,43 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
         return Ok(());
     }
     match state {
+        _ if is_held_back => give_up(&supervisor),
         Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => {
             resume(&supervisor, &record);
         }
-        Inspected::Created | Inspected::Missing => {
-            let request = supervisor.run().dir().take_end_request();
-            supervisor.capture.close_log();
-            supervisor.conclude(|record| bury(record, request));
-        }
+        Inspected::Created | Inspected::Missing => give_up(&supervisor),
     }
     close(&supervisor);
     Ok(())
 }
 
-/// The state of the container, after all that may still be in flight has arrived.
-fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<Inspected> {
+/// There is no workload to watch.
+fn give_up(supervisor: &Supervisor) {
+    let request = supervisor.run().dir().take_end_request();
+    supervisor.capture.close_log();
+    supervisor.conclude(|record| bury(record, request));
+}
+
+/// The state of the container, after all that may still be in flight has arrived; and whether its
+/// command was never let go.
+fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bool)> {
     let record = run.record();
     let deadline = Instant::now() + IN_FLIGHT;
     loop {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
         let starts = matches!(record.state, State::Starting | State::Stopping);
+        let is_held_back = starts
+            && record.started_at.is_none()
+            && !record.services.is_empty()
+            && matches!(state, Inspected::Running { .. })
+            && runtime.is_held_back(record.id.as_str())?;
         let mut resources = record.resources.iter();
         let pending = (starts && state == Inspected::Created)
+            || is_held_back
             || resources.any(|made| cleanup::may_come(runtime, run.dir(), made));
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
-            return Ok(state);
+            return Ok((state, is_held_back));
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::image::Build;
 use crate::plan::Plan;
-use crate::runtime::{BuildEvent, ImageBuild, Problem};
+use crate::runtime::{self, BuildEvent, ImageBuild, Problem};
 use crate::store::{create, make_dir};
 use crate::term::{harmless, plain};
 
@@ -31,8 +31,7 @@ pub(super) fn make(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 
 fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     supervisor.notice(&format!("getting the image {image}"));
-    let going_on = || supervisor.goes_on_making();
-    let pulled = supervisor.runtime.pull_image(image, &going_on);
+    let pulled = get(supervisor, image);
     supervisor.check_intent()?;
     pulled.map_err(|problem| {
         let error = Error::from(problem);
@@ -43,6 +42,14 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
             }
             _ => error,
         }
+    })
+}
+
+fn get(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
+    let going_on = || supervisor.goes_on_making();
+    let note = |why: &str| supervisor.diary(&format!("{image}: {why}"));
+    runtime::again(&going_on, &note, &mut || {
+        supervisor.runtime.pull_image(image, &going_on)
     })
 }
 
@@ -88,8 +95,7 @@ fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) 
 /// Gets a base image anew; one that is only here will do.
 fn refresh(supervisor: &Supervisor, base: &str) {
     supervisor.notice(&format!("getting the image {base}"));
-    let going_on = || supervisor.goes_on_making();
-    if let Err(problem) = supervisor.runtime.pull_image(base, &going_on) {
+    if let Err(problem) = get(supervisor, base) {
         let why = problem.message();
         supervisor.notice(&format!(
             "it cannot be had, so the one that is here is used: {why}"

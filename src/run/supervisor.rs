@@ -15,7 +15,7 @@ use super::typing::Typing;
 use super::verdict::{Asked, Intent};
 use crate::container::{Capture, Event, Listener, Watched};
 use crate::error::{Error, Result};
-use crate::runtime::{Inspected, Runtime};
+use crate::runtime::{self, Attached, Inspected, Runtime};
 use crate::service::Services;
 use crate::store::{EndRequest, OwnedRun, Reason, Record, ResourceKind, State, Timestamp};
 
@@ -362,6 +362,21 @@ impl Watched for Supervisor {
     fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]) {
         self.has_ports(ports);
         self.has_started(started_at);
+    }
+
+    fn start_again(&self) -> runtime::Result<Option<Attached>> {
+        let (handle, has_input, has_services) = {
+            let run = self.run();
+            let record = run.record();
+            let has_input = record.interactive || record.terminal;
+            let handle = record.id.to_string();
+            (handle, has_input, !record.services.is_empty())
+        };
+        // The first client may have taken some of its input.
+        match has_input || self.intent().is_some() {
+            true => Ok(None),
+            false => self.runtime.start_again(&handle, has_services),
+        }
     }
 
     fn is_detached(self: Arc<Self>) {

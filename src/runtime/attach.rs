@@ -27,6 +27,16 @@ pub(super) trait Manner: Send + Sync {
 
     /// Whether words of its own mean that the engine went away.
     fn is_interruption(&self, words: &str) -> bool;
+
+    /// Where in last words that are its own these begin: the workload's may stand before them.
+    fn begins_at(&self, _words: &[u8]) -> usize {
+        0
+    }
+
+    /// Words of its own without what is of no use to people.
+    fn for_people(&self, words: Vec<u8>) -> Vec<u8> {
+        words
+    }
 }
 
 /// Whose words they are.
@@ -288,7 +298,7 @@ impl Client for Handle {
                     .0
                     .manner
                     .is_interruption(&String::from_utf8_lossy(&bytes)),
-                bytes,
+                bytes: self.0.manner.for_people(bytes),
             }),
         }
     }
@@ -347,10 +357,14 @@ impl WithoutOwnWords {
         if self.held.is_empty() {
             return;
         }
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
         match self.client.judge(&held) {
             Whose::Workloads | Whose::Refusal(_) => self.ready = held,
-            Whose::Clients => self.client.keep(held),
+            Whose::Clients => {
+                let own = held.split_off(self.client.manner.begins_at(&held));
+                self.client.keep(own);
+                self.ready = held;
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
 //! could not be asked, or refused ([`Problem`]).
 
+mod again;
 mod apple;
 mod attach;
 mod bwrap;
@@ -27,6 +28,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use again::again;
 pub(crate) use bwrap::foreground;
 pub(crate) use choose::on_path;
 pub(crate) use choose::{
@@ -160,6 +162,12 @@ pub(crate) trait Runtime: Send + Sync {
     /// Starts a container and gives its output from the first byte on.
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached>;
 
+    /// Starts a container that gets no input once more, after the engine went away before it had heard
+    /// that it is to start. `None`: that does not happen with this engine.
+    fn start_again(&self, _handle: &str, _has_services: bool) -> Result<Option<Attached>> {
+        Ok(None)
+    }
+
     /// Gives the output of a container that was started before, without the bytes already kept.
     /// It may end before the container does (see [`Runtime::inspect`]); then reattach again.
     fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached>;
@@ -176,6 +184,11 @@ pub(crate) trait Runtime: Send + Sync {
     /// them, and [`Runtime::reattach`] gives nothing.
     fn keeps_output(&self) -> bool {
         true
+    }
+
+    /// Whether the command of a running container waits for something that only its supervisor does.
+    fn is_held_back(&self, _handle: &str) -> Result<bool> {
+        Ok(false)
     }
 
     /// How long a client may take to start a container before it is given up. Not set: as long as it likes.

@@ -53,6 +53,9 @@ pub(crate) trait Subject {
     /// Keeps what was said while it was provided with something.
     fn keep_words(&self, _line: &str) {}
 
+    /// Something that only who looks into a run wants to know.
+    fn keep_note(&self, _text: &str) {}
+
     /// The end of its log.
     fn last_lines(&self, count: usize) -> Vec<String>;
 }

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::plan::Provision;
 use crate::registry::ITEM;
+use crate::runtime;
 use crate::term::{Sparse, harmless, plain};
 
 /// How long one item may take.
@@ -88,17 +89,23 @@ fn get(
         .map(|word| if word == ITEM { item } else { word }.to_owned())
         .collect();
     let mut talk = Talk::default();
-    let ended = subject.runtime().exec(
-        &subject.handle(),
-        &command,
-        PATIENCE,
-        goes_on,
-        &mut |line| talk.pass_on(subject, line),
-    );
+    let mut code = None;
+    let note = |why: &str| subject.keep_note(&format!("{item}: {why}"));
+    let ended = runtime::again(goes_on, &note, &mut || {
+        talk = Talk::default();
+        code = subject.runtime().exec(
+            &subject.handle(),
+            &command,
+            PATIENCE,
+            goes_on,
+            &mut |line| talk.pass_on(subject, line),
+        )?;
+        Ok(())
+    });
     match ended {
-        Ok(Some(0)) => Ok(()),
+        Ok(()) if code == Some(0) => Ok(()),
         _ if !goes_on() => Ok(()),
-        Ok(code) => Err(failure::provision(
+        Ok(()) => Err(failure::provision(
             subject,
             wanted,
             (item, &command),

@@ -8,7 +8,7 @@ use crate::container::{Capture, Event, Listener, Pace, Watch, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
-use crate::runtime::{Exit, Problem, Runtime, ServiceSpec, Whose};
+use crate::runtime::{self, Attached, Exit, Problem, Runtime, ServiceSpec, Whose};
 use crate::store::{self, Home, LogWriter, ServiceState, Timestamp, make_dir};
 
 /// How long to wait before a service is started again, and how long at most.
@@ -136,7 +136,10 @@ impl Sidecar {
         match self.ask_for(&spec, goes_on)? {
             Err(Problem::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
-                let pulled = self.owner.runtime().pull_image(&spec.image, goes_on);
+                let note = |why: &str| self.diary(&format!("{}: {why}", spec.image));
+                let pulled = runtime::again(goes_on, &note, &mut || {
+                    self.owner.runtime().pull_image(&spec.image, goes_on)
+                });
                 pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
                 let made = self.ask_for(&spec, goes_on)?;
                 made.map_err(|problem| failure::start(self, problem))
@@ -433,6 +436,10 @@ impl Subject for Sidecar {
         self.capture.note(line);
     }
 
+    fn keep_note(&self, text: &str) {
+        self.diary(text);
+    }
+
     fn last_lines(&self, count: usize) -> Vec<String> {
         failure::lines_of(&self.owner.dir().service_log(&self.name), count)
     }
@@ -480,6 +487,13 @@ impl Watched for Sidecar {
                 service.state = ServiceState::Starting;
             }
         });
+    }
+
+    fn start_again(&self) -> runtime::Result<Option<Attached>> {
+        match self.goes_on() {
+            true => self.owner.runtime().start_again(&self.handle, false),
+            false => Ok(None),
+        }
     }
 
     fn is_known(&self, end: &Exit) -> bool {

@@ -22,6 +22,7 @@ mod hooks;
 mod input;
 mod isolation;
 mod json;
+mod last_words;
 mod log;
 mod logs;
 mod looking;
@@ -30,6 +31,7 @@ mod secrets;
 mod settings;
 mod signals;
 mod streams;
+mod transient;
 
 use harness::{Moat, Runtime};
 
@@ -277,6 +279,30 @@ mod apple_only_tests {
         use super::{Runtime, on};
         on_apple! { apple_0_9 "0.9.0" faults { a_delete_that_hangs } }
         on_apple! { apple_1_2 "1.2.2" faults { a_delete_that_hangs } }
+    }
+    // Of each of its two ways to say what is wrong.
+    mod of_each_dialect {
+        use super::{Runtime, on};
+        macro_rules! in_version {
+            ($module:ident $version:literal) => {
+                on_apple! { $module $version
+                    last_words {
+                        behind_an_open_line with_much_behind_them beside_what_is_no_text
+                        where_the_log_cannot_be_had before_the_clients of_another_command
+                    }
+                    transient {
+                        a_start_that_was_not_heard a_start_that_is_never_heard
+                        a_start_with_input_that_was_not_heard
+                        a_start_with_services_that_was_not_heard
+                        an_image_that_did_not_come_at_once what_a_service_comes_with
+                        a_service_whose_list_fails a_service_whose_list_fails_later
+                        a_supervisor_that_dies_before_the_names a_status_that_hangs
+                    }
+                }
+            };
+        }
+        in_version! { apple_0_9 "0.9.0" }
+        in_version! { apple_1_2 "1.2.2" }
     }
     in_version! { apple_0_9 "0.9.0" }
     in_version! { apple_0_10 "0.10.0" }

@@ -14,6 +14,7 @@ mod clock;
 mod disk;
 mod engine;
 mod engine_restart;
+mod held_back;
 mod idle;
 mod ports;
 mod requests;

@@ -269,7 +269,7 @@ pub(crate) fn docker(args: &[&str]) -> String {
 }
 
 /// What it says on standard output, or else on standard error.
-fn try_docker(args: &[&str]) -> Result<String, String> {
+pub(crate) fn try_docker(args: &[&str]) -> Result<String, String> {
     let output = Command::new("docker").args(args).output().expect("docker");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     match output.status.success() {

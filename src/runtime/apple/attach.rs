@@ -9,11 +9,16 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::super::Inspected;
 use super::super::attach::{Manner, Whose};
 use super::{call, classify};
 
-/// How many of the last lines of a container's log are looked through for what its client said last.
-const LAST_LINES: &str = "100";
+/// How many of the last lines of a container's log are looked through for what was said last on its
+/// standard error: more may have come on the other stream.
+const LAST_LINES: usize = 1000;
+
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a client speaks that carries the output of a container: `Error: …`, which workloads say, too.
 pub(super) struct Attachment {
@@ -40,23 +45,46 @@ impl Manner for Attachment {
     fn is_interruption(&self, words: &str) -> bool {
         classify::classify(words).may_pass()
     }
-}
 
-impl Attachment {
-    /// Whether the container's log has them: the client's own are not in it.
-    fn were_workloads(&self, words: &str) -> bool {
-        let first = words.lines().next().unwrap_or_default().trim_end();
-        let log = call::run(
-            call::client().args(["logs", "-n", LAST_LINES, &self.handle]),
-            b"",
-            Duration::from_secs(10),
-        );
-        log.is_ok_and(|log| log.stdout.lines().any(|line| line.trim_end() == first))
+    /// It says one thing, at its very end.
+    fn begins_at(&self, words: &[u8]) -> usize {
+        let mut starts = (0..words.len()).filter(|at| *at == 0 || words[at - 1] == b'\n');
+        let own = starts.rfind(|at| self.is_own(&words[*at..]));
+        own.unwrap_or_default()
+    }
+
+    fn for_people(&self, words: Vec<u8>) -> Vec<u8> {
+        classify::message(&String::from_utf8_lossy(&words)).into_bytes()
     }
 }
 
-/// How a client speaks that carries another command.
-pub(super) struct Exec;
+impl Attachment {
+    /// Whether the container's log has them: the client's own are not in it. There both streams are one,
+    /// so that other words may be on the same line.
+    fn were_workloads(&self, words: &str) -> bool {
+        let lines = words.lines().map(str::trim);
+        let last = lines.rev().find(|line| !line.is_empty());
+        let Some(last) = last else { return true };
+        let count = LAST_LINES.to_string();
+        let args = ["logs", "-n", &count, &self.handle];
+        let log = call::again(|| call::run(call::client().args(args), b"", PATIENCE));
+        match log {
+            Ok(log) if log.stdout.lines().any(|line| line.contains(last)) => true,
+            Ok(log) if log.stdout.lines().count() < LAST_LINES => false,
+            // It is no text, or nobody answers, or there is more of it.
+            _ => !classify::is_of_a_start(words) && !self.never_started(),
+        }
+    }
+
+    fn never_started(&self) -> bool {
+        super::Apple::look(&self.handle).is_ok_and(|state| state == Inspected::Created)
+    }
+}
+
+/// How a client speaks that carries another command in a container.
+pub(super) struct Exec {
+    pub(super) handle: String,
+}
 
 impl Manner for Exec {
     fn is_own(&self, _line: &[u8]) -> bool {
@@ -68,7 +96,8 @@ impl Manner for Exec {
         match classify::refusal(&words) {
             _ if code != 1 => Whose::Workloads,
             Some(code) => Whose::Refusal(code),
-            None => Whose::Clients,
+            None if classify::is_of_an_exec(&words, &self.handle) => Whose::Clients,
+            None => Whose::Workloads,
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) fn ask_json(args: &[&str]) -> Result<String> {
 }
 
 /// Tries again what may pass. Who did not answer at all within the deadline is not asked again.
-fn again<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub(super) fn again<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let mut left = TRIES;
     loop {
         left -= 1;

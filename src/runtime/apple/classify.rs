@@ -110,6 +110,54 @@ pub(super) fn is_builders(text: &str) -> bool {
     own.iter().any(|part| lower.contains(part)) || lower.contains("xpc timeout")
 }
 
+/// Whether the client lost its connection to the services.
+pub(super) fn is_interruption(text: &str) -> bool {
+    contains(text, CONNECTION)
+}
+
+fn contains(text: &str, sentences: &[&str]) -> bool {
+    let lower = text.to_ascii_lowercase();
+    sentences.iter().any(|sentence| lower.contains(sentence))
+}
+
+const CONNECTION: &[&str] = &["xpc connection error", "xpc timeout"];
+
+/// What a client says that was to start a container and carry its output, and hardly anybody else.
+const OF_A_START: &[&str] = &[
+    "cancellationerror()",
+    "failed to bootstrap container",
+    "failed to run container",
+    "failed to start container",
+    "get failed: container ",
+    "attach is currently unsupported on already running containers",
+    "(errno: 48)",
+    "while binding to host port",
+    "mount source path '",
+    "no network for id",
+];
+
+/// Whether words are those of such a client, as far as they tell.
+pub(super) fn is_of_a_start(text: &str) -> bool {
+    is_interruption(text) || contains(text, OF_A_START)
+}
+
+/// What a client says that was to run a command in a container.
+const OF_AN_EXEC: &[&str] = &[
+    "failed to create process in container",
+    "failed to start process",
+    "failed to exec process",
+    "no runtime client exists",
+    "no sandbox client exists",
+];
+
+/// Whether words are those of such a client: a command may say nearly the same.
+pub(super) fn is_of_an_exec(text: &str, handle: &str) -> bool {
+    is_interruption(text)
+        || contains(text, OF_AN_EXEC)
+        || text.contains(&format!("container {handle} "))
+        || text.contains(&format!("container with ID {handle} "))
+}
+
 /// That a command could not be run because there is none of that name, or it is no program: the code that
 /// a shell has for it.
 pub(super) fn refusal(text: &str) -> Option<u8> {
@@ -126,19 +174,21 @@ pub(super) fn refusal_of_shell(code: u8, text: &str) -> Option<u8> {
     (code == 127 && text.contains("not found")).then_some(127)
 }
 
+/// Whether a line is about what to do next.
+pub(super) fn is_advice(line: &str) -> bool {
+    [
+        "Ensure container system service",
+        "Usage: ",
+        "See 'container",
+        "Help: ",
+    ]
+    .iter()
+    .any(|words| line.starts_with(words))
+}
+
 /// The client's own words: without its prefix, its lines of log, and its advice.
 pub(super) fn message(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim);
-    let is_advice = |line: &str| {
-        [
-            "Ensure container system service",
-            "Usage: ",
-            "See 'container",
-            "Help: ",
-        ]
-        .iter()
-        .any(|words| line.starts_with(words))
-    };
     let lines: Vec<&str> = lines
         .filter(|line| !line.is_empty() && !is_advice(line))
         .collect();

@@ -9,14 +9,18 @@ use super::{call, classify};
 
 /// How the words of a client begin that could not start a command.
 pub(super) const BEGINNINGS: &[&[u8]] = &[
-    b"Error: get failed: ",
-    b"Error: container ",
-    b"Error: failed to ",
-    b"Error: internalError: ",
-    b"Error: interrupted: ",
-    b"Error: invalidArgument: ",
-    b"Error: invalidState: ",
-    b"Error: notFound: ",
+    b"Error: get failed: container ",
+    b"Error: container run_",
+    b"Error: failed to create process",
+    b"Error: failed to exec",
+    b"Error: failed to get container ",
+    b"Error: failed to find target executable ",
+    b"Error: failed to start process",
+    b"Error: internalError: \"",
+    b"Error: interrupted: \"",
+    b"Error: invalidArgument: \"",
+    b"Error: invalidState: \"",
+    b"Error: notFound: \"",
     b"Error: XPC ",
 ];
 

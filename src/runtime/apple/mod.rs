@@ -263,7 +263,8 @@ impl Runtime for Apple {
         );
         match status {
             Ok(_) => Ok(version.to_string()),
-            Err(problem @ Problem::Unreachable(..)) => Err(problem),
+            // Who did not answer may run all the same.
+            Err(problem) if problem.may_pass() => Err(problem),
             Err(_) => Err(classify::down("'container system status' says so")),
         }
     }
@@ -393,15 +394,16 @@ impl Runtime for Apple {
     }
 
     fn start_service(&self, handle: &str) -> Result<Attached> {
-        let mut client = call::client();
-        client
-            .args(["start", "--attach", handle])
-            .stdin(Stdio::null());
-        let attached = carry(&mut client, handle)?;
+        let attached = start_alone(handle)?;
         start::wait_for_address(handle, &attached);
         // One that is started again has another address, and its run goes on.
-        if let Some((run, _)) = handle.split_once('-') {
-            start::publish_names(run, run)?;
+        if let Some((run, _)) = handle.split_once('-')
+            && let Err(problem) = start::publish_anew(run, &attached)
+        {
+            // It can be started once more if it does not run.
+            let _ = self.kill(handle);
+            attached.client.detach();
+            return Err(problem);
         }
         Ok(attached)
     }
@@ -415,22 +417,33 @@ impl Runtime for Apple {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>> {
         let mut refused = None;
+        // What the client said last of itself, if it did.
+        let mut interruption = None;
         let mut client = call::client();
         client.args(["exec", handle]).args(command);
         let status = child::stream(&mut client, patience, going_on, &mut |line| {
             refused = refused.or(classify::refusal(line));
+            if !classify::is_advice(line) {
+                let is_own = line.starts_with("Error: ") && classify::is_interruption(line);
+                interruption = is_own.then(|| classify::message(line));
+            }
             tell(line);
         });
         let status = status.map_err(|error| call::failed(&error))?;
+        if let (Some(text), Some(1)) = (interruption, status.code()) {
+            return Err(Problem::Transient(text));
+        }
         Ok(refused.or(status.code().and_then(|code| u8::try_from(code).ok())))
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
         let failed = |error: io::Error| call::failed(&error);
+        let manner = Box::new(attach::Exec {
+            handle: spec.handle.clone(),
+        });
         if let Some(size) = spec.terminal {
             let mut client = exec::command(on_terminal(), spec)?;
             let prepare = tty::leave_output_alone;
-            let manner = Box::new(attach::Exec);
             return spawn_exec_on_terminal(&mut client, manner, exec::BEGINNINGS, size, prepare)
                 .map_err(failed);
         }
@@ -439,7 +452,7 @@ impl Runtime for Apple {
             Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
             None => Stdio::null(),
         });
-        spawn_exec(&mut client, Box::new(attach::Exec), [&[], exec::BEGINNINGS]).map_err(failed)
+        spawn_exec(&mut client, manner, [&[], exec::BEGINNINGS]).map_err(failed)
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
@@ -491,13 +504,27 @@ impl Runtime for Apple {
                 carry(client.arg(&spec.handle), &spec.handle)?
             }
         };
-        if let Some(network) = &spec.network
-            && let Err(problem) = start::let_go(spec, network, &attached)
-        {
-            attached.client.detach();
-            return Err(problem);
+        match &spec.network {
+            Some(network) => begin(attached, &spec.handle, network),
+            None => Ok(attached),
         }
-        Ok(attached)
+    }
+
+    fn start_again(&self, handle: &str, has_services: bool) -> Result<Option<Attached>> {
+        std::thread::sleep(PAUSE);
+        if handle.contains('-') {
+            return self.start_service(handle).map(Some);
+        }
+        // After a restart of the services its state says nothing of an earlier start; its log does.
+        if !start::never_ran(handle) {
+            return Ok(None);
+        }
+        let attached = start_alone(handle)?;
+        let begun = match has_services {
+            true => begin(attached, handle, handle),
+            false => Ok(attached),
+        };
+        begun.map(Some)
     }
 
     /// There is no output but that of the client that was attached from the start.
@@ -513,6 +540,10 @@ impl Runtime for Apple {
 
     fn keeps_output(&self) -> bool {
         false
+    }
+
+    fn is_held_back(&self, handle: &str) -> Result<bool> {
+        start::is_held_back(handle)
     }
 
     /// The client may hang, whatever becomes of the container.
@@ -592,6 +623,24 @@ fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
 
 fn exists(handle: &str) -> Result<bool> {
     Ok(Apple::look(handle)? != Inspected::Missing)
+}
+
+/// Starts a container that gets no input.
+fn start_alone(handle: &str) -> Result<Attached> {
+    let mut client = call::client();
+    client.args(["start", "--attach", handle]);
+    carry(client.stdin(Stdio::null()), handle)
+}
+
+/// Lets a run's own container begin that has services.
+fn begin(attached: Attached, run: &str, network: &str) -> Result<Attached> {
+    match start::let_go(run, network, &attached) {
+        Ok(()) => Ok(attached),
+        Err(problem) => {
+            attached.client.detach();
+            Err(problem)
+        }
+    }
 }
 
 /// A client that gets a terminal.

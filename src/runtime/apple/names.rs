@@ -17,6 +17,9 @@ done </etc/hosts
 { printf %s \"$kept\"; printf '%s # moat\\n' \"$@\"; } >/etc/hosts &&
 { [ -d /run/moat ] || mkdir -p /run/moat; } && : >/run/moat/go";
 
+/// Says something where [`PUBLISH`] has not let go yet.
+pub(super) const ASK: &str = "[ -e /run/moat/go ] || echo held";
+
 /// A line of `/etc/hosts`.
 pub(super) fn line(address: IpAddr, name: &str) -> String {
     format!("{address} {name}")

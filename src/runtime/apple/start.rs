@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::Attached;
 use super::super::problem::{Problem, Result};
 use super::super::request::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
-use super::super::{Attached, ContainerSpec};
 use super::{CHANGE, call, create, model, names};
+use crate::failpoint::checkpoint;
 use crate::store::ResourceKind;
 
 /// How long a container may take from its start until it has its address.
@@ -30,7 +31,7 @@ pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
 }
 
 /// Tells a run's own container where its services are, and lets its command begin. False: it does not run.
-pub(super) fn publish_names(run: &str, network: &str) -> Result<bool> {
+fn publish_names(run: &str, network: &str) -> Result<bool> {
     let all = super::Apple::list(ResourceKind::Container)?;
     let of_role = |role: &'static str| {
         let running = model::elements(&all).filter(|one| model::is_running(one));
@@ -57,13 +58,55 @@ pub(super) fn publish_names(run: &str, network: &str) -> Result<bool> {
     call::run(&mut client, b"", CHANGE).map(|_| true)
 }
 
-/// Lets the command of a run begin, now that its services have addresses.
-pub(super) fn let_go(spec: &ContainerSpec, network: &str, attached: &Attached) -> Result<()> {
+/// Tells a run's own container where its services are now, unless it has yet to begin: then it is told all
+/// of them at once.
+pub(super) fn publish_anew(run: &str, attached: &Attached) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
-    wait_for_address(&spec.handle, attached);
+    let publish = || match super::Apple::is_running(run)? {
+        true => publish_names(run, run).map(drop),
+        false => Ok(()),
+    };
+    while !attached.client.has_ended() {
+        match publish() {
+            // It may just have ended.
+            Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK * 4),
+            published => return published,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a container surely never ran: its log is made with its first start.
+pub(super) fn never_ran(handle: &str) -> bool {
+    let log = call::again(|| {
+        call::run(
+            call::client().args(["logs", "-n", "1", handle]),
+            b"",
+            CHANGE,
+        )
+    });
+    log.is_err_and(|problem| problem.message().contains("failed to open container logs"))
+}
+
+/// Whether a run's own container, which has services, still waits for their names. One that does not run
+/// waits for nothing.
+pub(super) fn is_held_back(handle: &str) -> Result<bool> {
+    let args = ["exec", "--user", "0:0", handle, "/bin/sh", "-c", names::ASK];
+    match call::again(|| call::run(call::client().args(args), b"", CHANGE)) {
+        Ok(answer) => Ok(!answer.stdout.is_empty()),
+        Err(Problem::Refused(_) | Problem::NotFound(_)) => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Lets the command of a run begin, now that its services have addresses.
+pub(super) fn let_go(run: &str, network: &str, attached: &Attached) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    wait_for_address(run, attached);
+    checkpoint("held-back");
     while !attached.client.has_ended() {
         let late = Instant::now() >= deadline;
-        match publish_names(&spec.run_label, network) {
+        match publish_names(run, network) {
             Ok(true) => return Ok(()),
             Ok(false) if late => {
                 let message = "the container was asked to start, and does not run";
