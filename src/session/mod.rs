@@ -6,7 +6,6 @@
 //! process is ours by the incarnation in its environment, a worktree by its place.
 
 mod compose;
-mod compose_file;
 mod down;
 mod files;
 mod git_inside;

@@ -1,0 +1,108 @@
+//! What is to become of the services, and the note of it in the record.
+
+use super::super::operation::Context;
+use super::super::up::{Action, Decision, Up};
+use super::{failed, intend_one, is_up, started, state_of};
+use crate::error::Result;
+use crate::runtime::{self, ContainerState};
+use crate::store::{Session, SessionCompose, key_of};
+
+/// Long enough for a word of a branch in the name of a project.
+const READABLE: usize = 24;
+
+/// What is to become of the services.
+pub(in crate::session) fn decide(
+    context: &Context<'_>,
+    session: Option<&Session>,
+    request: &Up<'_>,
+) -> Result<Vec<Decision>> {
+    let Some(settings) = &request.settings.compose else {
+        return Ok(Vec::new());
+    };
+    let known = session.and_then(|session| session.compose.as_ref());
+    // Also where there can be none: an engine that does not answer is seen before anything is made.
+    let ours = known
+        .is_none()
+        .then(|| runtime::engine_settings(runtime::COMPOSES));
+    let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
+    let found = runtime::session_containers(engine, &context.home.hash()).map_err(failed)?;
+    let members = known.map_or(&[][..], |compose| &compose.services);
+    let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
+    // Those that came with them.
+    let more = members.iter().map(|member| &*member.name);
+    let more: Vec<&str> = more.filter(|name| !names.contains(name)).collect();
+    names.extend(more);
+    let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
+    let decide = |name: &str| {
+        let is_wanted = request
+            .only
+            .is_none_or(|only| only.iter().any(|own| own == name))
+            && !request.skip.iter().any(|own| own == name);
+        let once = members
+            .iter()
+            .any(|member| member.name == name && member.once);
+        let container = session.and_then(|session| state_of(&found, session, name));
+        let state = container.map(|container| container.state);
+        let (action, why) = match state.filter(|state| is_up(*state, once)) {
+            None if !is_wanted => (Action::Skipped, "not asked for".to_owned()),
+            None => (Action::Started, why_not(state)),
+            Some(_) if is_wanted && homeless => {
+                (Action::Started, "its worktree was gone".to_owned())
+            }
+            Some(_) if is_wanted && request.force => (Action::Started, "--force".to_owned()),
+            Some(ContainerState::Unhealthy) => (
+                Action::Kept,
+                "it runs, and is unhealthy; --force starts it again".to_owned(),
+            ),
+            Some(ContainerState::Ended(_)) => (Action::Kept, "it has done its work".to_owned()),
+            Some(_) => (Action::Kept, "it runs".to_owned()),
+        };
+        Decision {
+            process: name.to_owned(),
+            action,
+            why,
+        }
+    };
+    Ok(names.into_iter().map(decide).collect())
+}
+
+/// Why a service does not run.
+fn why_not(state: Option<ContainerState>) -> String {
+    match state {
+        None => "it did not run".to_owned(),
+        Some(ContainerState::Ended(Some(code))) => format!("it had ended with code {code}"),
+        Some(_) => "it did not run any more".to_owned(),
+    }
+}
+
+/// Notes what an `up` is about to start. Nothing of it is made yet.
+pub(in crate::session) fn intend(session: &mut Session, operation: &str, decisions: &[Decision]) {
+    let starting: Vec<&str> = started(decisions).collect();
+    if starting.is_empty() {
+        return;
+    }
+    let project = project_name(session);
+    let compose = session.compose.get_or_insert_with(|| SessionCompose {
+        project,
+        engine: runtime::engine_settings(runtime::COMPOSES),
+        operation: operation.to_owned(),
+        asked: false,
+        services: Vec::new(),
+    });
+    for name in starting {
+        intend_one(compose, name, operation, false);
+    }
+}
+
+/// A name that tells people whose it is, and that no other project has: the incarnation is in it.
+fn project_name(session: &Session) -> String {
+    let repository = session.main.file_name().unwrap_or_default();
+    let words = format!("{}-{}", repository.to_string_lossy(), session.branch);
+    // As the names of files are made, without the hash.
+    let key = key_of(&session.repository, &words).branch;
+    let readable = key.rsplit_once('-').map_or("", |(readable, _)| readable);
+    let readable = readable[..readable.len().min(READABLE)].trim_end_matches('-');
+    // Names of projects are in lower case.
+    let incarnation = session.incarnation.to_ascii_lowercase();
+    format!("moat-{readable}-{}-{incarnation}", session.slot)
+}

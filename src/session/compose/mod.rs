@@ -1,0 +1,102 @@
+//! The services of a session that come from a compose file of its worktree.
+//!
+//! The tool is asked to read the file and to make what is in it. It is not asked to take anything away: that goes by the
+//! label of the session's incarnation, by the engine alone, and so works without the file and without the tool, and never
+//! meets a project of the same name.
+
+mod decide;
+mod file;
+mod start;
+mod take;
+mod view;
+mod wait;
+
+pub(super) use decide::{decide, intend};
+pub(super) use start::start;
+pub(super) use take::{forget, settle, take_away, take_back};
+pub(crate) use view::service_log;
+pub(super) use view::{Seen, is_complete, runs};
+
+use std::time::Duration;
+
+use super::up::{Action, Decision};
+use crate::error::{Error, Kind};
+use crate::runtime::{self, ContainerState, Problem, SessionContainer};
+use crate::store::{ComposeService, Home, Session, SessionCompose, Stage};
+
+/// What the tool's environment is marked with.
+pub(super) const NAME: &str = "compose";
+
+/// How often to look at those that were started.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A problem with the engine, with advice that fits here.
+fn failed(problem: Problem) -> Error {
+    let error = Error::from(problem);
+    match error.kind {
+        Kind::Runtime if error.hint.as_ref().is_some_and(|hint| hint.contains("--runtime")) => error
+            .hint("the services of session.compose need the engine of docker: start it; see: moat doctor"),
+        _ => error,
+    }
+}
+
+/// The containers of a session's services.
+fn containers(home: &Home, session: &Session) -> runtime::Result<Vec<SessionContainer>> {
+    let Some(compose) = &session.compose else {
+        return Ok(Vec::new());
+    };
+    let mut found = runtime::session_containers(&compose.engine, &home.hash())?;
+    found.retain(|container| container.session == session.incarnation);
+    Ok(found)
+}
+
+/// How a service is: as the worst of its containers.
+fn state_of<'a>(
+    containers: &'a [SessionContainer],
+    session: &Session,
+    name: &str,
+) -> Option<&'a SessionContainer> {
+    let rank = |container: &&SessionContainer| match container.state {
+        ContainerState::Ended(_) => 0,
+        ContainerState::Other => 1,
+        ContainerState::Unhealthy => 2,
+        ContainerState::Starting => 3,
+        ContainerState::Running { .. } => 4,
+    };
+    containers
+        .iter()
+        .filter(|container| container.session == session.incarnation && container.service == name)
+        .min_by_key(rank)
+}
+
+/// Whether it is there, be it that it has done its work.
+fn is_up(state: ContainerState, once: bool) -> bool {
+    match state {
+        ContainerState::Ended(code) => once && code == Some(0),
+        ContainerState::Other => false,
+        _ => true,
+    }
+}
+
+fn started(decisions: &[Decision]) -> impl Iterator<Item = &str> {
+    let started = |decision: &&Decision| decision.action == Action::Started;
+    let started = decisions.iter().filter(started);
+    started.map(|decision| decision.process.as_str())
+}
+
+fn intend_one(compose: &mut SessionCompose, name: &str, operation: &str, once: bool) {
+    compose.services.retain(|service| service.name != name);
+    compose.services.push(ComposeService {
+        name: name.to_owned(),
+        stage: Stage::Intent,
+        operation: operation.to_owned(),
+        once,
+    });
+}
+
+/// Lines below a message.
+fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    lines
+        .map(|line| format!("\n  {}", crate::term::harmless(line.trim_end())))
+        .collect()
+}

@@ -1,0 +1,295 @@
+//! Starting the services: the file is read, rewritten and given to the tool.
+
+use super::super::members::MARK;
+use super::super::operation::Context;
+use super::super::up::{Action, Decision, Up};
+use super::super::variables;
+use super::file::{self, Member, Rewritten, Wanted, WantedPort, WantedService};
+use super::wait::{blame, wait};
+use super::{NAME, containers, failed, indented, intend_one, is_up, started, state_of};
+use crate::config::{ComposeEntry, ComposeSettings};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::runtime::{self, ComposeProject, ComposeTool, SESSION_SERVICE_LABEL};
+use crate::store::{Claim, Session, Stage, write_atomically};
+
+/// Starts what is to be started, and what that depends on, and waits until all of it is ready. Says what was started on
+/// top of what was decided.
+pub(in crate::session) fn start(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    request: &Up<'_>,
+    decisions: &mut Vec<Decision>,
+) -> Result<()> {
+    let (Some(settings), Some(session)) = (&request.settings.compose, claim.session().cloned())
+    else {
+        return Ok(());
+    };
+    let Some(compose) = &session.compose else {
+        return Ok(());
+    };
+    let processes = &request.settings.processes;
+    let is_process = |name: &str| processes.iter().any(|process| process.name == name);
+    if started(decisions).all(is_process) {
+        return Ok(());
+    }
+    context.check()?;
+    let tool = ComposeTool::find(&compose.engine)?;
+    if let Some(address) = runtime::remote(runtime::COMPOSES, &compose.engine) {
+        let address = crate::term::harmless(&address);
+        let message =
+            format!("the engine is on another machine ({address}): its ports are not on this one");
+        return Err(Error::new(Kind::Runtime, message)
+            .hint("session.compose needs an engine on this machine: unset DOCKER_HOST, or choose another context"));
+    }
+    let mut env = variables::shared(&session);
+    env.push((MARK.to_owned(), session.mark(NAME)));
+    // What it leaves there when it is killed goes with the session.
+    let dir = context.home.prepare_compose(&session.key)?;
+    env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
+    let rewritten = resolve(context, &tool, &session, settings, &env)?;
+    let is_member = |name: &str| rewritten.members.iter().any(|member| member.name == name);
+    if let Some(member) = rewritten
+        .members
+        .iter()
+        .find(|member| is_process(&member.name))
+    {
+        let name = &member.name;
+        let message =
+            format!("'{name}' is a process of the session, and a service that others depend on");
+        return Err(Error::new(Kind::Config, message)
+            .hint("give the process another name: session.processes in moat.yaml"));
+    }
+    let file = context.home.compose_file(&session.key);
+    write_atomically(&file, rewritten.text.as_bytes())
+        .map_err(|error| Error::io(Kind::Store, "write", &file, &error))?;
+    checkpoint("session-compose-resolved");
+    add_needed(context, &session, request, &rewritten.members, decisions)?;
+    // What the file does not have any more is not made.
+    decisions.retain(|decision| is_process(&decision.process) || is_member(&decision.process));
+    let starting: Vec<String> = started(decisions)
+        .filter(|name| is_member(name))
+        .map(str::to_owned)
+        .collect();
+    let operation = claim.id().to_owned();
+    claim.update(&mut |session| {
+        let Some(compose) = &mut session.compose else {
+            return;
+        };
+        compose
+            .services
+            .retain(|service| service.operation != operation || is_member(&service.name));
+        for member in rewritten
+            .members
+            .iter()
+            .filter(|member| starting.contains(&member.name))
+        {
+            intend_one(compose, &member.name, &operation, member.once);
+        }
+        compose.asked = true;
+    })?;
+    checkpoint("session-compose-intent");
+    let project = ComposeProject {
+        name: &compose.project,
+        dir: &session.worktree.path,
+        files: vec![&file],
+        env: &env,
+    };
+    let made = make(context, &tool, &project, &rewritten.members, &starting);
+    checkpoint("session-compose-up");
+    claim.update(&mut |session| {
+        if let Some(compose) = &mut session.compose {
+            // One that failed may have been killed, and so not be answered yet.
+            compose.asked = made.is_err();
+            let stage = if made.is_ok() {
+                Stage::Made
+            } else {
+                Stage::Intent
+            };
+            let own = compose
+                .services
+                .iter_mut()
+                .filter(|service| starting.contains(&service.name));
+            own.for_each(|service| service.stage = stage);
+        }
+    })?;
+    made.map_err(|error| blame(context.home, &session, &starting, error))?;
+    wait(
+        context,
+        &session,
+        &rewritten.members,
+        &starting,
+        settings.timeout,
+    )?;
+    checkpoint("session-compose-ready");
+    Ok(())
+}
+
+/// Reads the file of the worktree and rewrites it.
+fn resolve(
+    context: &Context<'_>,
+    tool: &ComposeTool,
+    session: &Session,
+    settings: &ComposeSettings,
+    env: &[(String, String)],
+) -> Result<Rewritten> {
+    let Some(compose) = &session.compose else {
+        return Err(Error::new(Kind::Failed, "there is no project"));
+    };
+    let tree = &session.worktree.path;
+    let paths: Vec<_> = settings.files.iter().map(|file| tree.join(file)).collect();
+    for (path, file) in paths.iter().zip(&settings.files) {
+        if !path.is_file() {
+            let (file, tree) = (file.display(), tree.display());
+            let message = format!("there is no '{file}' in {tree}");
+            return Err(Error::new(Kind::Config, crate::term::harmless(&message))
+                .hint("commit it on that branch, or correct session.compose.file in moat.yaml"));
+        }
+    }
+    let project = ComposeProject {
+        name: &compose.project,
+        dir: tree,
+        files: paths.iter().map(|path| path.as_path()).collect(),
+        env,
+    };
+    let names: Vec<String> = settings
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let file = names.join(", ");
+    let resolved = tool
+        .resolve(&project, context.going_on)
+        .map_err(|problem| {
+            context.check().err().unwrap_or_else(|| {
+                let why = crate::term::plain(problem.message());
+                Error::new(
+                    Kind::Config,
+                    format!(
+                        "{} cannot read {file}:{}",
+                        tool.name(),
+                        indented(why.lines())
+                    ),
+                )
+                .hint(format!(
+                    "see what is wrong with it: {} -f {file} config",
+                    tool.name()
+                ))
+            })
+        })?;
+    let ports = |entry: &ComposeEntry| {
+        let own = session
+            .ports
+            .iter()
+            .filter(|port| port.process == entry.name);
+        own.filter_map(|port| {
+            let extra = entry
+                .extra_ports
+                .iter()
+                .find(|extra| extra.port.value == port.base);
+            let container = match (port.primary, extra) {
+                (true, _) => entry.container_port,
+                (false, Some(extra)) => Some(extra.container_port),
+                (false, None) => return None,
+            };
+            Some(WantedPort {
+                host: port.port,
+                container,
+            })
+        })
+        .collect()
+    };
+    let wanted = Wanted {
+        file: &file,
+        project: &compose.project,
+        labels: &runtime::session_labels(&context.home.hash(), &session.incarnation),
+        service_label: SESSION_SERVICE_LABEL,
+        services: settings
+            .services
+            .iter()
+            .map(|entry| WantedService {
+                name: &entry.name,
+                ports: ports(entry),
+            })
+            .collect(),
+    };
+    file::rewrite(resolved, &wanted)
+}
+
+/// Adds what is depended on by what is started, and does not run.
+fn add_needed(
+    context: &Context<'_>,
+    session: &Session,
+    request: &Up<'_>,
+    members: &[Member],
+    decisions: &mut Vec<Decision>,
+) -> Result<()> {
+    let found = containers(context.home, session).map_err(failed)?;
+    let mut names: Vec<String> = started(decisions).map(str::to_owned).collect();
+    let mut next = 0;
+    while let Some(name) = names.get(next).cloned() {
+        next += 1;
+        let needs = members.iter().filter(|member| member.name == name);
+        for need in needs.flat_map(|member| &member.needs) {
+            let once = members
+                .iter()
+                .any(|member| member.name == *need && member.once);
+            let runs = state_of(&found, session, need).is_some_and(|one| is_up(one.state, once));
+            if names.contains(need) || request.skip.contains(need) || runs {
+                continue;
+            }
+            names.push(need.clone());
+            decisions.retain(|decision| decision.process != *need);
+            decisions.push(Decision {
+                process: need.clone(),
+                action: Action::Started,
+                why: format!("'{name}' depends on it"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Has the tool build and start.
+fn make(
+    context: &Context<'_>,
+    tool: &ComposeTool,
+    project: &ComposeProject<'_>,
+    members: &[Member],
+    starting: &[String],
+) -> Result<()> {
+    let is_starting = |member: &&Member| starting.contains(&member.name);
+    let borrows = members
+        .iter()
+        .filter(is_starting)
+        .any(|member| member.borrows);
+    let built = members
+        .iter()
+        .filter(|member| member.built && (borrows || is_starting(member)));
+    let built: Vec<&str> = built.map(|member| member.name.as_str()).collect();
+    let say = |line: &str| (context.say)(&format!("{NAME}: {line}"));
+    let run = |first: &[&str], names: &[&str]| {
+        let result = tool.run(
+            project,
+            &[first, names].concat(),
+            context.going_on,
+            &mut |line| say(line),
+        );
+        result.map_err(|problem| {
+            context.check().err().unwrap_or_else(|| {
+                let what = format!("'{} {}' failed:", tool.name(), first[0]);
+                Error::new(Kind::Runtime, what + &indented(problem.message().lines()))
+            })
+        })
+    };
+    if !built.is_empty() {
+        // What a build that is killed has begun goes with it.
+        run(&["build", "--force-rm"], &built)?;
+        checkpoint("session-compose-built");
+    }
+    // Others run, and stay as they are whatever has become of the file. These are made of it as it is now, and see the
+    // worktree that is there now.
+    let words = ["up", "-d", "--no-build", "--no-deps", "--force-recreate"];
+    let names: Vec<&str> = starting.iter().map(String::as_str).collect();
+    run(&words, &names)
+}

@@ -1,0 +1,86 @@
+//! Taking the services away, or back: by the label of the session's incarnation.
+
+use std::time::{Duration, Instant};
+
+use super::super::process;
+use super::{LOOK, NAME, failed};
+use crate::error::Result;
+use crate::runtime::{self, Removal};
+use crate::store::{Session, SessionCompose};
+
+/// How long an engine may take over what a tool that was killed had asked it for.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+
+/// Settles what an `up` that was killed has left half made, so that it is made anew.
+pub(in crate::session) fn settle(session: Option<&Session>) -> Result<()> {
+    let unsettled = session.filter(|session| {
+        session
+            .compose
+            .as_ref()
+            .is_some_and(|compose| compose.asked)
+    });
+    let Some(session) = unsettled else {
+        return Ok(());
+    };
+    process::stop(session, &[NAME])?;
+    match &session.operation {
+        Some(operation) => take_back(session, &operation.id),
+        None => Ok(()),
+    }
+}
+
+/// Takes back what an operation has made: the services that it has started, or all of it where there was nothing before.
+/// The tool does not run any more.
+pub(in crate::session) fn take_back(session: &Session, operation: &str) -> Result<()> {
+    let Some(compose) = &session.compose else {
+        return Ok(());
+    };
+    let own = compose
+        .services
+        .iter()
+        .filter(|service| service.operation == operation);
+    let names: Vec<&str> = own.map(|service| service.name.as_str()).collect();
+    let what = match compose.operation == operation {
+        true => Removal::Everything,
+        false if names.is_empty() => return Ok(()),
+        false => Removal::Services(&names),
+    };
+    remove(session, compose, what)
+}
+
+/// The record after [`take_back`].
+pub(in crate::session) fn forget(session: &mut Session, operation: &str) {
+    session.compose = session
+        .compose
+        .take()
+        .filter(|compose| compose.operation != operation);
+    if let Some(compose) = &mut session.compose {
+        compose
+            .services
+            .retain(|service| service.operation != operation);
+    }
+}
+
+/// Removes the services of a session; `keep`: without their data and what was built for them.
+pub(in crate::session) fn take_away(session: &Session, keep: bool) -> Result<()> {
+    let Some(compose) = &session.compose else {
+        return Ok(());
+    };
+    let what = match keep {
+        true => Removal::Containers,
+        false => Removal::Everything,
+    };
+    remove(session, compose, what)
+}
+
+fn remove(session: &Session, compose: &SessionCompose, what: Removal<'_>) -> Result<()> {
+    let remove = || runtime::remove_session(&compose.engine, &session.incarnation, what);
+    remove().map_err(failed)?;
+    // Of a tool that was killed the engine may still have a request.
+    let end = Instant::now() + IN_FLIGHT;
+    while compose.asked && Instant::now() < end {
+        std::thread::sleep(LOOK);
+        remove().map_err(failed)?;
+    }
+    Ok(())
+}

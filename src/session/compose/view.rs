@@ -1,0 +1,150 @@
+//! How the services are, as far as their engine tells.
+
+use super::super::status::{Health, PortView};
+use super::{containers, failed, is_up, state_of};
+use crate::error::{Error, Kind, Result};
+use crate::runtime::{self, ContainerState, SessionContainer};
+use crate::store::{ComposeService, Home, Session, Stage};
+
+/// What the engines say of the services of several sessions, each engine asked once.
+pub(in crate::session) struct Seen {
+    engines: Vec<Engine>,
+}
+
+struct Engine {
+    settings: Vec<(String, String)>,
+    found: runtime::Result<Vec<SessionContainer>>,
+}
+
+impl Seen {
+    pub(in crate::session) fn look(home: &Home, sessions: &[Session]) -> Seen {
+        let mut engines: Vec<Engine> = Vec::new();
+        for compose in sessions
+            .iter()
+            .filter_map(|session| session.compose.as_ref())
+        {
+            let settings = &compose.engine;
+            let is_known = engines.iter().any(|engine| engine.settings == *settings);
+            if !is_known && !compose.services.is_empty() {
+                engines.push(Engine {
+                    settings: settings.clone(),
+                    found: runtime::session_containers(settings, &home.hash()),
+                });
+            }
+        }
+        Seen { engines }
+    }
+
+    /// How the services of a session are.
+    pub(in crate::session) fn health(&self, session: &Session) -> Vec<Health> {
+        let Some(compose) = &session.compose else {
+            return Vec::new();
+        };
+        let is_its = |engine: &&Engine| engine.settings == compose.engine;
+        let found = self.engines.iter().find(is_its).map(|engine| &engine.found);
+        let health = |service: &ComposeService| {
+            let mut health = Health {
+                name: service.name.clone(),
+                running: false,
+                pid: None,
+                container: None,
+                trouble: None,
+                exit_code: None,
+                ports: Vec::new(),
+            };
+            match found {
+                Some(Ok(found)) => {
+                    if let Some(container) = state_of(found, session, &service.name) {
+                        health.container = Some(container.name.clone());
+                        health.running = is_up(container.state, service.once);
+                        (health.trouble, health.exit_code) = match container.state {
+                            ContainerState::Ended(code) => (None, code),
+                            ContainerState::Unhealthy => (Some("unhealthy".to_owned()), None),
+                            ContainerState::Starting => (Some("starting".to_owned()), None),
+                            ContainerState::Other => (Some("not running".to_owned()), None),
+                            ContainerState::Running { .. } => (None, None),
+                        };
+                    }
+                }
+                Some(Err(problem)) => {
+                    let why = crate::term::harmless(problem.message());
+                    health.trouble = Some(format!("cannot tell: {why}"));
+                }
+                None => {}
+            }
+            let own = session
+                .ports
+                .iter()
+                .filter(|port| port.process == service.name);
+            health.ports = own
+                .map(|port| PortView {
+                    port: port.port,
+                    primary: port.primary,
+                    // The engine has them as long as the container runs.
+                    listening: health.running && health.exit_code.is_none(),
+                    stranger: None,
+                })
+                .collect();
+            health
+        };
+        compose.services.iter().map(health).collect()
+    }
+}
+
+/// The container of a service whose log is meant; `None`: the session has no such service.
+pub(crate) fn service_log(
+    home: &Home,
+    session: &Session,
+    name: &str,
+) -> Result<Option<(String, String)>> {
+    let Some(compose) = &session.compose else {
+        return Ok(None);
+    };
+    if !compose.services.iter().any(|service| service.name == name) {
+        return Ok(None);
+    }
+    let found = containers(home, session).map_err(failed)?;
+    let Some(container) = state_of(&found, session, name) else {
+        let message = format!("'{name}' has no container");
+        return Err(Error::new(Kind::Failed, message).hint("start it: moat up"));
+    };
+    let log = runtime::container_log(&compose.engine, &container.id).map_err(failed)?;
+    Ok(Some(log))
+}
+
+/// Whether a service of a session runs; nothing if it has no such service.
+pub(in crate::session) fn runs(
+    home: &Home,
+    session: &Session,
+    name: &str,
+) -> Option<runtime::Result<bool>> {
+    let compose = session.compose.as_ref()?;
+    let service = compose
+        .services
+        .iter()
+        .find(|service| service.name == name)?;
+    let found = containers(home, session);
+    Some(found.map(|found| {
+        let container = state_of(&found, session, name);
+        container.is_some_and(|container| is_up(container.state, service.once))
+    }))
+}
+
+/// Whether all services are up, and none is being made.
+pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
+    let Some(compose) = &session.compose else {
+        return true;
+    };
+    let Ok(found) = containers(home, session) else {
+        return false;
+    };
+    compose.services.iter().all(|service| {
+        let container = state_of(&found, session, &service.name);
+        let state = container.map(|container| container.state);
+        service.stage == Stage::Made
+            && state.is_some_and(|state| {
+                is_up(state, service.once)
+                    && !matches!(state, ContainerState::Unhealthy | ContainerState::Starting)
+            })
+    })
+}
