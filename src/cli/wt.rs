@@ -214,22 +214,29 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
         Some(branch) => vec![session::look(home, session::find(home, Some(branch))?)?],
         None => sessions::view(home, home.sessions()?)?,
     };
-    let mut done = BTreeMap::new();
+    let (mut done, mut failed) = (BTreeMap::new(), None);
     let code = session::interruptible(args, home, &mut |context| {
         for view in views.iter().filter(|view| view.abandoned) {
-            let how = sessions::recover(context, &view.session.key)?;
             let branch = term::harmless(&view.session.branch);
-            output::notice(args, &format!("'{branch}': {how}"));
-            done.insert(view.session.branch.clone(), how);
+            match sessions::recover(context, &view.session.key) {
+                Ok(how) => {
+                    output::notice(args, &format!("'{branch}': {how}"));
+                    done.insert(view.session.branch.clone(), how);
+                }
+                Err(error) => {
+                    output::notice(args, &format!("'{branch}': {}", error.message));
+                    failed.get_or_insert(error);
+                }
+            }
         }
         Ok(0)
     })?;
     if args.has(&flags::JSON) {
         output::json(&done)?;
-    } else if done.is_empty() && code == 0 {
+    } else if done.is_empty() && failed.is_none() && code == 0 {
         output::notice(args, "There is nothing to recover.");
     }
-    Ok(code)
+    failed.map_or(Ok(code), Err)
 }
 
 fn clean(args: &Args, home: &Home) -> Result<u8> {
@@ -237,7 +244,8 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     let force = args.has(&flags::WT_FORCE);
     let (mut going, mut staying): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     for path in sessions::unused_worktrees(home, &repository)? {
-        let clean = force || sessions::is_clean(&path, None).unwrap_or_default();
+        let clean =
+            force || sessions::is_clean(&repository.common, &path, None).unwrap_or_default();
         if clean {
             going.push(path)
         } else {

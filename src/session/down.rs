@@ -39,7 +39,8 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Op
     let dirty = is_there
         && !request.keep
         && !request.force
-        && !worktree::is_clean(&tree.path, Some(&session)).unwrap_or(tree.stage == Stage::Intent);
+        && !worktree::is_clean(&session.repository, &tree.path, Some(&session))
+            .unwrap_or(tree.stage == Stage::Intent);
     let branch = crate::term::harmless(&session.branch);
     if dirty && request.delete_worktree {
         let message = format!("{} has work that is not committed", tree.path.display());
@@ -148,7 +149,6 @@ fn take_away(
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
         Some(compose) if keep => {
-            compose.services.clear();
             compose.asked = false;
         }
         compose => *compose = None,
@@ -176,8 +176,11 @@ fn take_away(
     let operation = session.operation.as_ref();
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
         // Again, now that nothing of the session runs any more that could make some.
-        let whole = tree.stage == Stage::Made && tree.path.join(".git").exists();
-        if whole && !operation.force && !worktree::is_clean(&tree.path, None).unwrap_or_default() {
+        let whole = tree.stage == Stage::Made && tree.path.is_dir();
+        if whole
+            && !operation.force
+            && !worktree::is_clean(&session.repository, &tree.path, None).unwrap_or_default()
+        {
             return Ok(Some(tree.path.clone()));
         }
         worktree::remove(context.home, &session.repository, &tree.path)?;

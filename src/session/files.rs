@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::operation::Context;
-use super::repository::{Repository, git};
+use super::repository::{Repository, git, small_file};
 use super::variables;
 use crate::config::Inherit;
 use crate::error::{Error, Kind, Result};
@@ -62,12 +62,8 @@ pub(super) fn make(
 pub(super) fn write_variables(session: &Session) -> Result<()> {
     let path = session.worktree.path.join(VARIABLES);
     let text = variables::file(session);
-    if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+    if small_file(&path).is_some_and(|there| there == text) {
         return Ok(());
-    }
-    // Not through a link, which may lead anywhere.
-    if path.is_symlink() {
-        let _ = fs::remove_file(&path);
     }
     write_atomically(&path, text.as_bytes())
         .map_err(|error| Error::io(Kind::Workspace, "write", &path, &error))
@@ -100,6 +96,9 @@ fn make_one(root: &Path, file: &MadeFile) -> Result<()> {
     let Some(source) = &file.source else {
         return Ok(());
     };
+    if leads_away(root, &file.path) {
+        return Ok(());
+    }
     let target = root.join(&file.path);
     let made = match target.parent().map_or(Ok(()), fs::create_dir_all) {
         Err(error) => Err(error),
@@ -142,16 +141,36 @@ fn ignore(common: &Path, root: &Path) {
     drop(added);
 }
 
+/// Whether a file is behind a link, which may lead anywhere: a workload can put one in the place of a directory.
+fn leads_away(root: &Path, file: &Path) -> bool {
+    let parents = file.ancestors().skip(1);
+    let mut parents = parents.filter(|parent| !parent.as_os_str().is_empty());
+    parents.any(|parent| root.join(parent).is_symlink())
+}
+
+/// Whether two files are the same. What is no file is none.
+fn is_same(copy: &Path, original: &Path) -> bool {
+    let size = |path: &Path| {
+        let about = path.symlink_metadata().ok()?;
+        about.is_file().then_some(about.len())
+    };
+    let (Some(one), Ok(other)) = (size(copy), fs::metadata(original)) else {
+        return false;
+    };
+    let read = || Some((fs::read(copy).ok()?, fs::read(original).ok()?));
+    other.is_file() && one == other.len() && read().is_some_and(|(one, other)| one == other)
+}
+
 /// Whether a file is still what was put there.
 pub(super) fn is_as_made(root: &Path, file: &MadeFile) -> bool {
     let path = root.join(&file.path);
+    if leads_away(root, &file.path) {
+        return false;
+    }
     match (file.how, &file.source) {
         (MadeHow::Variables, _) => true,
         (MadeHow::Link, Some(source)) => fs::read_link(&path).is_ok_and(|target| target == *source),
-        (MadeHow::Copy, Some(source)) => match (fs::read(&path), fs::read(source)) {
-            (Ok(copy), Ok(original)) => copy == original,
-            _ => false,
-        },
+        (MadeHow::Copy, Some(source)) => is_same(&path, source),
         _ => false,
     }
 }

@@ -19,6 +19,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long what a script has left in the background may hold its output open.
 const LEFT_OPEN: Duration = Duration::from_millis(200);
 
+/// The mark of what is not one of its processes: no name begins like this.
+pub(super) fn own_mark(name: &str) -> String {
+    format!(".{name}")
+}
+
 /// Runs a script of the session, for so long at most. Whatever is left of it after a failure is ended.
 pub(super) fn run(
     context: &Context<'_>,
@@ -34,7 +39,7 @@ pub(super) fn run(
     let copy = writer
         .try_clone()
         .map_err(|error| failed(name, &reason(&error)))?;
-    let mark = session.mark(name);
+    let mark = session.mark(&own_mark(name));
     let mut command = Command::new("sh");
     command
         .args(["-c", script])

@@ -62,11 +62,31 @@ pub(super) fn mark_of(_pid: u32) -> std::io::Result<Option<String>> {
 /// The parent and the process group.
 #[cfg(target_os = "linux")]
 pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
+    let [parent, group, _] = relations(pid)?;
+    Some((parent, group))
+}
+
+#[cfg(target_os = "linux")]
+fn session_of(pid: u32) -> Option<u32> {
+    relations(pid).map(|[_, _, session]| session)
+}
+
+/// Whether it has ended, and its parent has not asked yet.
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+}
+
+/// The parent, the process group and the session.
+#[cfg(target_os = "linux")]
+fn relations(pid: u32) -> Option<[u32; 3]> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command may hold spaces and parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(1);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    let mut next = || fields.next()?.parse().ok();
+    Some([next()?, next()?, next()?])
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -92,12 +112,20 @@ impl Targets {
             .collect();
         let ours = std::process::id();
         let is_keeper = |pid: u32| self.keepers.iter().any(|keeper| keeper.pid == pid);
+        // A keeper leads a session of the kernel's, which only who wants to can leave.
+        let kept: Vec<u32> = self
+            .keepers
+            .iter()
+            .filter(|keeper| keeper.is_alive())
+            .map(|keeper| keeper.pid)
+            .collect();
         let is_member = |pid: u32| {
             let marked = mark_of(pid).ok().flatten();
             marked.is_some_and(|mark| self.means(&mark))
                 // One that was started by hand leads no group.
                 || groups.contains(&pid)
                 || family(pid).is_some_and(|(_, group)| groups.contains(&group))
+                || session_of(pid).is_some_and(|session| kept.contains(&session))
         };
         pids()
             .into_iter()
@@ -124,7 +152,7 @@ impl Targets {
         let mut told: Vec<Process> = Vec::new();
         let grace = Instant::now() + GRACE;
         while Instant::now() < grace {
-            let left = self.members();
+            let left = self.left(&told);
             if left.is_empty() {
                 return self.end_keepers();
             }
@@ -139,7 +167,7 @@ impl Targets {
         }
         let deadline = Instant::now() + KILLING;
         loop {
-            let left = self.members();
+            let left = self.left(&told);
             if left.is_empty() {
                 return self.end_keepers();
             }
@@ -151,6 +179,17 @@ impl Targets {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// The members, and those that were told to end and are still there: without their leader nothing else may say
+    /// whose they are.
+    fn left(&self, told: &[Process]) -> Vec<Process> {
+        let mut left = self.members();
+        let is_there = |process: &&Process| process.is_alive() && !is_zombie(process.pid);
+        let others = told.iter().filter(is_there);
+        let others: Vec<Process> = others.filter(|it| !left.contains(it)).cloned().collect();
+        left.extend(others);
+        left
     }
 
     fn end_keepers(&self) -> Vec<Process> {

@@ -61,6 +61,10 @@ pub(super) struct Chooser<'a> {
     pub(super) earlier: &'a [SessionPort],
     /// Whether a process runs, or a service has a container, and so has its ports.
     pub(super) runs: &'a dyn Fn(&str) -> bool,
+    /// Whether it runs, and is ended before it is started again: then its ports are free.
+    pub(super) frees: &'a dyn Fn(&str) -> bool,
+    /// What the record has, be it in the file or not any more.
+    pub(super) left: &'a [String],
     pub(super) warn: &'a dyn Fn(&str),
 }
 
@@ -82,11 +86,15 @@ impl Chooser<'_> {
     pub(super) fn choose(&self) -> Result<Vec<SessionPort>> {
         self.check_pins()?;
         let mut chosen: Vec<SessionPort> = Vec::new();
-        for holder in &self.settings.port_holders() {
-            if (self.runs)(holder.name) {
-                self.keep(holder.name, &mut chosen)?;
-                continue;
-            }
+        let holders = self.settings.port_holders();
+        let names = holders.iter().map(|holder| holder.name);
+        let services = self.services.iter().map(|service| service.name.as_str());
+        // What runs first: nobody else gets its ports, listens it or not.
+        for name in names.chain(services).filter(|name| (self.runs)(name)) {
+            self.keep(name, &mut chosen)?;
+        }
+        chosen.extend(self.forgotten().cloned());
+        for holder in holders.iter().filter(|holder| !(self.runs)(holder.name)) {
             if let Some(base) = holder.port {
                 let mut variables = vec![holder.variable()];
                 variables.extend(holder.port_env.iter().cloned());
@@ -116,17 +124,30 @@ impl Chooser<'_> {
             }
         }
         for service in self.services {
-            self.of_service(service, &mut chosen)?;
+            if !(self.runs)(&service.name) {
+                self.of_service(service, &mut chosen)?;
+            }
         }
         Ok(chosen)
+    }
+
+    /// The ports of what is not in the file any more, and is still there.
+    fn forgotten(&self) -> impl Iterator<Item = &SessionPort> {
+        let holders = self.settings.port_holders();
+        let known: Vec<&str> = holders.iter().map(|holder| holder.name).collect();
+        let is_known = move |name: &str| {
+            let mut services = self.services.iter();
+            known.contains(&name) || services.any(|service| service.name == name)
+        };
+        let forgotten = move |port: &&SessionPort| {
+            self.left.contains(&port.process) && !is_known(&port.process)
+        };
+        self.earlier.iter().filter(forgotten)
     }
 
     /// Its first port is the one that can be asked for. Others are any that are free.
     fn of_service(&self, service: &plan::Service, chosen: &mut Vec<SessionPort>) -> Result<()> {
         let name = service.name.as_str();
-        if (self.runs)(name) {
-            return self.keep(name, chosen);
-        }
         let mut given = self.settings.services.iter();
         let base = given.find(|(given, _)| given == name);
         for (place, port) in service.ports.iter().enumerate() {
@@ -321,6 +342,10 @@ impl Chooser<'_> {
         if let Some(other) = self.others.iter().find(|other| has(&other.ports)) {
             let branch = crate::term::harmless(&other.branch);
             return Some(format!("the session of '{branch}'"));
+        }
+        let mut earlier = self.earlier.iter();
+        if earlier.any(|own| own.port == port && (self.frees)(&own.process)) {
+            return None;
         }
         probe::is_taken(port).then(|| probe::holder(port))
     }

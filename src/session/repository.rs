@@ -145,7 +145,48 @@ pub(super) fn git(dir: &Path, args: &[&str]) -> Result<String> {
     git_marked(dir, args, None)
 }
 
-/// The same, marked as a process of a session.
+/// Looks into a worktree without obeying what is in there: a workload may have written its `.git`. `None`: it is none
+/// of the repository's.
+pub(super) fn look(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
+    let Some(own) = own_directory(common, tree) else {
+        return Ok(None);
+    };
+    let (own, shown) = (own.to_string_lossy(), tree.to_string_lossy());
+    let dirs = [format!("--git-dir={own}"), format!("--work-tree={shown}")];
+    let quiet = [
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+    ];
+    let first = quiet.into_iter().chain(dirs.iter().map(String::as_str));
+    let all: Vec<&str> = first.chain(args.iter().copied()).collect();
+    git(tree, &all).map(Some)
+}
+
+/// What a repository has of a worktree, found from the repository's side.
+fn own_directory(common: &Path, tree: &Path) -> Option<PathBuf> {
+    let real = std::fs::canonicalize(tree).ok()?;
+    let is_its = |own: &PathBuf| {
+        let text = small_file(&own.join("gitdir")).unwrap_or_default();
+        let parent = Path::new(text.trim_end())
+            .parent()
+            .map(std::fs::canonicalize);
+        parent.is_some_and(|parent| parent.is_ok_and(|parent| parent == real))
+    };
+    let entries = std::fs::read_dir(common.join("worktrees")).ok()?.flatten();
+    entries.map(|entry| entry.path()).find(is_its)
+}
+
+/// The text of a file that may be anything: neither a pipe nor what has no end is waited for.
+pub(super) fn small_file(path: &Path) -> Option<String> {
+    const LARGE: u64 = 1 << 20;
+    let about = path.symlink_metadata().ok()?;
+    let is_fine = about.is_file() && about.len() <= LARGE;
+    is_fine.then(|| std::fs::read_to_string(path).ok())?
+}
+
+/// [`git`], marked as a process of a session.
 pub(super) fn git_marked(dir: &Path, args: &[&str], mark: Option<&str>) -> Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
@@ -169,7 +210,10 @@ pub(super) fn git_marked(dir: &Path, args: &[&str], mark: Option<&str>) -> Resul
             let words: Vec<&str> = lines
                 .map(|line| line.trim_start_matches("fatal: "))
                 .collect();
-            let message = format!("git {}: {}", args[0], words.join("; "));
+            let mut names = args.iter();
+            let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
+            let name = name.copied().unwrap_or_default();
+            let message = format!("git {name}: {}", words.join("; "));
             Err(Error::new(Kind::Workspace, message))
         }
     }

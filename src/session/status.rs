@@ -5,7 +5,7 @@ use super::probe::{self, Listener};
 use super::process::belongs;
 use super::services::{self, ServiceHealth};
 use crate::error::Result;
-use crate::store::{Home, Process, Session, SessionProcess};
+use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
 
 /// A session and the health of its processes and services.
 pub(crate) struct SessionView {
@@ -44,12 +44,12 @@ impl SessionView {
     /// Whether all is as it should be.
     pub(crate) fn is_healthy(&self) -> bool {
         let stolen = |health: &Health| health.ports.iter().any(|port| port.stranger.is_some());
+        let is_stopped = self.session.status == SessionStatus::Stopped;
         self.session.operation.is_none()
             && self.session.worktree.path.is_dir()
-            && self
-                .processes
-                .iter()
-                .all(|health| health.running && health.trouble.is_none() && !stolen(health))
+            && self.processes.iter().all(|health| {
+                is_stopped || health.running && health.trouble.is_none() && !stolen(health)
+            })
             && self.services.iter().all(ServiceHealth::is_well)
     }
 }

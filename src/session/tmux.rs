@@ -16,7 +16,7 @@ use super::variables;
 use crate::error::{Error, Kind, Result, reason};
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
-use crate::store::{Claim, Home, Process, Session, Tmux};
+use crate::store::{Claim, Home, Process, Session, Tmux, write_atomically};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,6 +57,11 @@ fn ask(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
     // The server that it may start is to have nothing of ours, least of all the lock.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("tmux");
+    // It takes a ';' at the end of a word for the end of its command.
+    let args = args.iter().map(|word| match word.strip_suffix(';') {
+        Some(word) if !word.is_empty() => format!("{word}\\;"),
+        _ => (*word).to_owned(),
+    });
     command.arg("-S").arg(socket).args(args).env_remove(MARK);
     match child::run(&mut command, b"", PATIENCE, &|| true) {
         Ok(output) if output.success => Ok(output.stdout),
@@ -96,8 +101,20 @@ fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
     Ok(ours.map(|(id, _)| id.to_owned()))
 }
 
+/// Writes the variables of the session for a shell to read, which nobody else may; where they are.
+fn shell_variables(home: &Home, session: &Session) -> Result<String> {
+    let path = home.shell_variables(&session.key);
+    let quoted = |value: &str| shlex::try_quote(value).unwrap_or_default().into_owned();
+    let lines = variables::shared(session).into_iter();
+    let lines = lines.map(|(name, value)| format!("export {name}={}\n", quoted(&value)));
+    let text: String = lines.collect();
+    write_atomically(&path, text.as_bytes())
+        .map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+    Ok(plain(&path.to_string_lossy()))
+}
+
 /// The server and our session on it, which is made if it is not there.
-fn ensure(claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
+fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
     let socket = match &session.tmux {
         Some(tmux) => tmux.socket.clone(),
         None => default_socket()?,
@@ -128,13 +145,14 @@ fn ensure(claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
         "-P",
         "-F",
         "#{session_id}",
-        "env",
+        "sh",
+        "-c",
+        // Arguments can be seen by all, and there may be passwords among the variables.
+        ". \"$1\"; exec \"$2\"",
+        "sh",
     ]);
-    let variables: Vec<String> = variables::shared(session)
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    args.extend(variables.iter().map(String::as_str));
+    let variables = shell_variables(home, session)?;
+    args.push(&variables);
     let target = format!("={}:", made.name);
     // In one call: nobody sees it without its mark.
     args.extend([
@@ -179,7 +197,7 @@ pub(super) fn window(
     let Some(session) = claim.session().cloned() else {
         return Err(gone());
     };
-    let (socket, id) = ensure(claim, &session)?;
+    let (socket, id) = ensure(home, claim, &session)?;
     end_windows(&socket, &id, &[name])?;
     let owner = Process::this().ok_or_else(gone)?;
     let pid = owner.pid.to_string();

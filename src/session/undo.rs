@@ -58,7 +58,7 @@ fn take_back(
         .iter()
         .filter(|process| process.operation == operation);
     let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
-    names.extend(["git", "pre_up", "pre_start", "post_up", compose::NAME]);
+    names.extend([".git", ".pre_up", ".pre_start", ".post_up", compose::MARKED]);
     let service_names = session.services.list.iter();
     names.extend(service_names.map(|service| service.name.as_str()));
     if is_new {
@@ -94,9 +94,14 @@ fn take_back(
     claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
     let tree = &session.worktree;
     let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;
-    if goes && claim.was_abandoned() && tree.stage == Stage::Made && tree.path.is_dir() {
-        // Since it was killed somebody may have worked there.
-        goes = worktree::is_clean(&tree.path, Some(session)).unwrap_or_default();
+    if goes && claim.was_abandoned() && tree.path.is_dir() {
+        // Since it was killed somebody may have worked there; git may have gone on without us.
+        let whole = tree.stage == Stage::Made;
+        goes = match whole {
+            true => worktree::is_clean(&session.repository, &tree.path, Some(session)),
+            false => worktree::is_untouched(&session.repository, &tree.path),
+        }
+        .unwrap_or_default();
         if !goes {
             let shown = crate::term::harmless(&tree.path.display().to_string());
             (context.say)(&format!("note: {shown} stays: there is work in it"));
@@ -192,8 +197,14 @@ pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> 
 
 /// Whether all that an `up` was to make is there.
 fn is_complete(context: &Context<'_>, session: &Session) -> bool {
+    // Those that it was not asked for are not its to start.
+    let operation = session.operation.as_ref().map(|operation| &operation.id);
     let runs = |process: &crate::store::SessionProcess| {
-        super::status::runs(context.home, session, process)
+        Some(&process.operation) != operation || super::status::runs(context.home, session, process)
+    };
+    let is_its = |name: &str| {
+        let service = session.service(name);
+        service.is_some_and(|service| Some(&service.started_by) == operation)
     };
     let variables = session.worktree.path.join(files::VARIABLES);
     let health = services::views(std::slice::from_ref(session));
@@ -201,5 +212,8 @@ fn is_complete(context: &Context<'_>, session: &Session) -> bool {
         && variables.is_file()
         && compose::is_complete(context.home, session)
         && session.processes.iter().all(runs)
-        && health.iter().flatten().all(|health| health.is_running())
+        && health
+            .iter()
+            .flatten()
+            .all(|health| !is_its(&health.name) || health.is_running())
 }

@@ -1,5 +1,7 @@
 //! `moat up`: brings a session up, or what is missing of it. Safe to repeat: what runs is kept.
 
+use std::cell::RefCell;
+
 use super::operation::Context;
 use super::ports::{Chooser, Pin, free_slot};
 use super::repository::Repository;
@@ -43,6 +45,8 @@ pub(crate) struct Decision {
     pub(crate) process: String,
     pub(crate) action: Action,
     pub(crate) why: String,
+    /// Whether it runs, and is ended before it is started again.
+    pub(super) ends: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,19 +101,24 @@ pub(crate) fn up(
         decisions.extend(services.decisions());
         return Ok((session.clone(), decisions));
     }
+    let before = claim.session().cloned();
     let work = (&*decisions, &services);
     if let Err(error) = reserve(context, &mut claim, repository, request, work) {
         claim.release();
         return Err(error);
     }
     checkpoint("session-reserved");
-    match carry_out(
-        context,
-        &mut claim,
-        repository,
-        request,
-        (&mut decisions, &services),
-    ) {
+    let ended = end(context, before.as_ref(), &decisions, &services);
+    let done = ended.and_then(|()| {
+        carry_out(
+            context,
+            &mut claim,
+            repository,
+            request,
+            (&mut decisions, &services),
+        )
+    });
+    match done {
         Ok(session) => {
             decisions.extend(services.decisions());
             Ok((session, decisions))
@@ -182,6 +191,7 @@ fn decide(context: &Context<'_>, session: Option<&Session>, request: &Up<'_>) ->
         };
         Decision {
             process: process.name.clone(),
+            ends: action == Action::Started && running.is_some(),
             action,
             why,
         }
@@ -236,6 +246,35 @@ fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
     chosen.map(|decision| decision.process.as_str()).collect()
 }
 
+/// All that the record has, by name.
+fn members(session: &Session) -> Vec<String> {
+    let processes = session.processes.iter().map(|process| &process.name);
+    let services = session.services.list.iter().map(|service| &service.name);
+    let compose = session.compose.iter().flat_map(|all| &all.services);
+    let compose = compose.map(|service| &service.name);
+    processes.chain(services).chain(compose).cloned().collect()
+}
+
+/// Ends what runs and is to be started again. There is a journal by now, and it has its ports.
+fn end(
+    context: &Context<'_>,
+    before: Option<&Session>,
+    decisions: &[Decision],
+    services: &Services<'_>,
+) -> Result<()> {
+    let Some(session) = before else {
+        return Ok(());
+    };
+    let ending = decisions.iter().filter(|decision| decision.ends);
+    let ending: Vec<&str> = ending.map(|decision| decision.process.as_str()).collect();
+    process::stop(session, &ending)?;
+    for name in ending {
+        // What it said at its end must not be taken for the word of the next one.
+        context.home.prepare_process(&session.key, name)?;
+    }
+    services.clear(context, session)
+}
+
 /// Slot, ports and the journal's first entry, all at once.
 fn reserve(
     context: &Context<'_>,
@@ -245,18 +284,25 @@ fn reserve(
     (decisions, services): (&[Decision], &Services<'_>),
 ) -> Result<()> {
     let starting = starting(request, decisions);
+    let ends = |name: &str| {
+        let mut decisions = decisions.iter();
+        services.ends(name) || decisions.any(|decision| decision.process == name && decision.ends)
+    };
     if let Some(session) = claim.session() {
-        // What is left of those that are started again would hold their ports.
+        // What is left of those that have ended would hold their ports.
+        let dead = starting.iter().copied().filter(|name| !ends(name));
         let clients = services.working();
-        let ending: Vec<&str> = starting.iter().copied().chain(clients).collect();
-        process::stop(session, &ending)?;
-        services.clear(context, session)?;
+        let left: Vec<&str> = dead.chain(clients).collect();
+        process::stop(session, &left)?;
+        services.check(session)?;
     }
+    // Nobody else waits while somebody is told.
+    let warnings = RefCell::new(Vec::new());
     let kept = names(decisions, Action::Kept);
     let main = repository.config_dir();
     let planned = worktree::plan(context.home, repository, request.branch);
     let home = context.home.clone();
-    claim.begin(&mut |operation, session, others| {
+    let begun = claim.begin(&mut |operation, session, others| {
         if let Some(other) = others
             .iter()
             .find(|other| other.worktree.path == planned.path)
@@ -273,6 +319,7 @@ fn reserve(
             None => free_slot(request.settings, others)?,
         };
         let earlier = session.as_ref().map_or(&[][..], |session| &session.ports);
+        let left = session.as_ref().map(members).unwrap_or_default();
         let chooser = Chooser {
             settings: request.settings,
             services: request.services,
@@ -285,7 +332,9 @@ fn reserve(
                     .how(name)
                     .map_or(kept.contains(&name), How::has_ports)
             },
-            warn: context.say,
+            frees: &ends,
+            left: &left,
+            warn: &|text| warnings.borrow_mut().push(text.to_owned()),
         };
         let ports = chooser.choose()?;
         let mut session = match session {
@@ -342,7 +391,11 @@ fn reserve(
             &decisions[request.settings.processes.len()..],
         );
         Ok(session)
-    })
+    });
+    for warning in warnings.take() {
+        (context.say)(&warning);
+    }
+    begun
 }
 
 fn blank(key: &str, slot: u16, worktree: crate::store::Worktree) -> Result<Session> {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::operation::Context;
-use super::repository::{Repository, alone, git, git_marked};
+use super::repository::{Repository, alone, git, git_marked, look};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, Home, Session, Stage, Worktree, make_dir, remove_tree};
@@ -102,6 +102,7 @@ pub(super) fn make(
         let gone = gone.path.to_string_lossy();
         let _ = git(&repository.main, &["worktree", "remove", "--force", &gone]);
     }
+    refuse_links(&repository.common)?;
     let place = path
         .to_str()
         .ok_or_else(|| Error::new(Kind::Workspace, "the path of the worktree is not UTF-8"))?;
@@ -112,9 +113,36 @@ pub(super) fn make(
         Origin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
     }
     // If we are killed it goes on; so it is marked as well.
-    git_marked(&repository.main, &args, Some(&session.mark("git")))?;
+    git_marked(&repository.main, &args, Some(&session.mark(".git")))?;
     checkpoint("session-worktree-made");
     claim.update(&mut |session| session.worktree.stage = Stage::Made)
+}
+
+/// git follows links where it keeps branches and their history, and a workload may have put some there.
+fn refuse_links(common: &Path) -> Result<()> {
+    let mut dirs: Vec<PathBuf> = ["refs", "logs"].map(|name| common.join(name)).into();
+    while let Some(dir) = dirs.pop() {
+        let is_link = dir.is_symlink();
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        for entry in entries.filter(|_| !is_link) {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
+                Ok(kind) if kind.is_file() => {}
+                _ => return Err(strange(&entry.path())),
+            }
+        }
+        if is_link {
+            return Err(strange(&dir));
+        }
+    }
+    Ok(())
+}
+
+fn strange(path: &Path) -> Error {
+    let shown = crate::term::harmless(&path.display().to_string());
+    let message = format!("{shown} is a link, or no file: git would write where it leads");
+    Error::new(Kind::Workspace, message)
+        .hint("look what it is; a workload may have made it; then remove it")
 }
 
 fn origin(main: &Path, branch: &str) -> Result<Origin> {
@@ -152,9 +180,10 @@ fn commit(main: &Path, name: &str) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// Whether nothing is lost with a worktree: all is committed, on a branch. `made`: files that moat put there.
-pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
-    if git(path, &["symbolic-ref", "--quiet", "HEAD"]).is_err() {
+/// Whether nothing is lost with a worktree: all is committed, on a branch. `session`: whose files are known.
+pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) -> Result<bool> {
+    let head = look(common, path, &["symbolic-ref", "--quiet", "HEAD"]);
+    if !matches!(head, Ok(Some(_))) {
         return Ok(false);
     }
     // In a submodule git would obey that one's configuration, which a workload may have written.
@@ -166,8 +195,9 @@ pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
         "--no-renames",
         "--ignore-submodules=dirty",
     ];
-    let status = git(path, &args)?;
-    if has_submodules(path)? {
+    let status = look(common, path, &args)?.unwrap_or_default();
+    let index = look(common, path, &["ls-files", "--stage", "-v", "-z"])?.unwrap_or_default();
+    if has_submodules(path, &index) || has_hidden(path, &index) {
         return Ok(false);
     }
     let files = session.map_or(&[][..], |session| &session.files);
@@ -182,16 +212,42 @@ pub(crate) fn is_clean(path: &Path, session: Option<&Session>) -> Result<bool> {
     Ok(status.split_terminator('\0').all(ours))
 }
 
+/// Whether a worktree whose making was cut off has nothing but what git has put there, as far as it came.
+pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
+    let args = [
+        "status",
+        "--porcelain",
+        "-z",
+        "--untracked-files=all",
+        "--no-renames",
+    ];
+    let Some(status) = look(common, path, &args)? else {
+        // git does not know it yet.
+        return Ok(true);
+    };
+    let is_missing = |entry: &str| entry.starts_with(" D") || entry.starts_with("D ");
+    Ok(status.split_terminator('\0').all(is_missing))
+}
+
 /// Whether there is a submodule that is checked out: nobody has looked whether it has work in it.
-fn has_submodules(path: &Path) -> Result<bool> {
-    let index = git(path, &["ls-files", "--stage", "-z"])?;
-    let names = index.split_terminator('\0').filter_map(|entry| {
+fn has_submodules(path: &Path, index: &str) -> bool {
+    let mut names = index.split_terminator('\0').filter_map(|entry| {
         let (about, name) = entry.split_once('\t')?;
-        about.starts_with("160000 ").then_some(name)
+        about.contains(" 160000 ").then_some(name)
     });
-    Ok(names
-        .into_iter()
-        .any(|name| path.join(name).join(".git").symlink_metadata().is_ok()))
+    names.any(|name| path.join(name).join(".git").symlink_metadata().is_ok())
+}
+
+/// Whether there are files that git was told not to look at: a small letter says `assume-unchanged`, and an `S`
+/// `skip-worktree`, which is there for files that are not.
+fn has_hidden(path: &Path, index: &str) -> bool {
+    let mut entries = index.split_terminator('\0').filter_map(|entry| {
+        let (about, name) = entry.split_once('\t')?;
+        Some((about.chars().next()?, name))
+    });
+    entries.any(|(tag, name)| {
+        tag.is_ascii_lowercase() || tag == 'S' && path.join(name).symlink_metadata().is_ok()
+    })
 }
 
 /// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.

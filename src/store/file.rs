@@ -2,14 +2,15 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Replaces `path` by `bytes`: temporary file, fsync, rename, fsync of the directory. Mode 0600.
 ///
 /// There must be one writer per path at a time; the temporary file's name is fixed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
+    let temporary = temporary(path);
     let written = write_new(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_parent(path));
@@ -17,6 +18,18 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    match path.file_name() {
+        // All of it is its name: for `.env.moat`, `.env.tmp` would be somebody else's.
+        Some(name) if name.as_bytes().starts_with(b".") => {
+            let mut name = name.to_owned();
+            name.push(".tmp");
+            path.with_file_name(name)
+        }
+        _ => path.with_extension("tmp"),
+    }
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

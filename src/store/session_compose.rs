@@ -40,6 +40,8 @@ pub(crate) struct ComposeService {
     pub(crate) operation: String,
     /// Whether it is to end by itself, as another one waits for that.
     pub(crate) once: bool,
+    /// Whether it was there before that operation, perhaps with data.
+    pub(crate) again: bool,
 }
 
 reads!(ComposeService {
@@ -47,4 +49,5 @@ reads!(ComposeService {
     stage,
     operation,
     once,
+    again: default,
 });

@@ -138,6 +138,11 @@ impl Home {
         self.session_dir(key).join(format!("{process}.go"))
     }
 
+    /// The variables of the session, for the shell in a window.
+    pub(crate) fn shell_variables(&self, key: &str) -> PathBuf {
+        self.session_dir(key).join(".shell")
+    }
+
     /// What there was in the log of a process before it was begun anew.
     pub(crate) fn older_log(log: &Path) -> PathBuf {
         log.with_extension("jsonl.1")

@@ -220,6 +220,17 @@ pub(crate) fn a_delete_that_hangs(moat: &Moat) {
     }
 }
 
+/// It has stopped, and the answer never comes: nobody waits for that, and no client stays behind.
+pub(crate) fn a_stop_that_hangs(moat: &Moat) {
+    let id = moat.background("echo out; exec sleep 1000");
+    moat.wait_log(&id, "out");
+    moat.apple_fault(r#"{"match":["stop"],"count":1,"when":"after","do":"hang"}"#);
+    let done = moat.args(["stop", "--time", "1", &id]).any_stdout();
+    let done = done.success();
+    assert!(done.took < Duration::from_secs(15), "{done}");
+    assert_eq!(moat.record(&id)["reason"], "user-stop");
+}
+
 pub(crate) fn a_delete_that_is_refused_at_first(moat: &Moat) {
     moat.apple_fault(r#"{"match":["delete"],"count":2,"do":"stopping-delete"}"#);
     assert_runs_well(moat);

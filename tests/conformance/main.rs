@@ -277,8 +277,8 @@ mod apple_only_tests {
     // It waits for a deadline, with the oldest dialect and the newest.
     mod hangs {
         use super::{Runtime, on};
-        on_apple! { apple_0_9 "0.9.0" faults { a_delete_that_hangs } }
-        on_apple! { apple_1_2 "1.2.2" faults { a_delete_that_hangs } }
+        on_apple! { apple_0_9 "0.9.0" faults { a_delete_that_hangs a_stop_that_hangs } }
+        on_apple! { apple_1_2 "1.2.2" faults { a_delete_that_hangs a_stop_that_hangs } }
     }
     // Of each of its two ways to say what is wrong.
     mod of_each_dialect {

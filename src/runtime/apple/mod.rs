@@ -17,6 +17,7 @@ mod names;
 mod start;
 mod version;
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -42,6 +43,9 @@ const CREATE: Duration = Duration::from_secs(120);
 const CHANGE: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(20);
 const PULL: Duration = Duration::from_secs(3600);
+
+/// How often to look whether a container that is being stopped has ended.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How long to wait before a request is made again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -556,7 +560,20 @@ impl Runtime for Apple {
         let mut client = call::client();
         client.args(["stop", "--time", &seconds, handle]);
         let began = Instant::now();
-        match call::run(&mut client, b"", grace + STOP) {
+        // A client whose answer was lost would wait for its deadline, longer than anybody needs it.
+        let looked = Cell::new(began);
+        let goes_on = || {
+            if looked.get().elapsed() < LOOK {
+                return true;
+            }
+            let has_ended = matches!(
+                Self::look(handle),
+                Ok(Inspected::Exited(_) | Inspected::Missing)
+            );
+            looked.set(Instant::now());
+            !has_ended
+        };
+        match call::run_while(&mut client, b"", grace + STOP, &goes_on) {
             Ok(_) => Ok(()),
             // It has had its grace, whatever was not answered.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),

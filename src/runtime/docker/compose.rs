@@ -4,6 +4,7 @@
 //! Measured with 1.29.2. The command lines are those that the second generation (`docker compose`) documents, too.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -80,13 +81,17 @@ pub(crate) enum ContainerState {
     Other,
 }
 
-/// What of a session is removed.
+/// What of a session is removed. A container that is stopped keeps its volumes without a name, and the tool hands them
+/// on to the one that takes its place.
 #[derive(Clone, Copy)]
 pub(crate) enum Removal<'a> {
-    /// The containers of some services.
-    Services(&'a [&'a str]),
-    /// All but data and images.
-    Containers,
+    /// The containers of `new` ones; those of `old` ones are stopped, as there may be data in them.
+    Services {
+        new: &'a [&'a str],
+        old: &'a [&'a str],
+    },
+    /// Nothing: all containers are stopped.
+    Nothing,
     Everything,
 }
 
@@ -288,55 +293,89 @@ pub(crate) fn remove_session(
 ) -> Result<bool> {
     let docker = engine_of(engine);
     let filter = format!("label={SESSION_LABEL}={incarnation}");
-    let list = |docker: &Docker| {
-        let mut found = containers(docker, &filter)?;
-        if let Removal::Services(names) = what {
-            found.retain(|container| names.contains(&container.service.as_str()));
-        }
-        Ok(found)
+    stop(&docker, &filter, what)?;
+    if matches!(what, Removal::Nothing) {
+        return Ok(false);
+    }
+    let goes = |container: &SessionContainer| match what {
+        Removal::Services { new, .. } => new.contains(&container.service.as_str()),
+        _ => true,
     };
+    let ids = |docker: &Docker| -> Result<Vec<String>> {
+        let found = containers(docker, &filter)?.into_iter().filter(goes);
+        Ok(found.map(|container| container.id).collect())
+    };
+    let nameless = nameless_volumes(&docker, &ids(&docker)?);
+    let mut found = clear(&docker, &["rm", "--force", "--volumes"], &ids)?;
+    for volume in nameless {
+        // It went with its container, unless another one had it before: then the engine takes it for somebody's.
+        let _ = docker.call(&["volume", "rm", &volume]);
+    }
+    if matches!(what, Removal::Services { .. }) {
+        return Ok(found);
+    }
     let of_kind = |kind: &'static str| {
         let filter = &filter;
         move |docker: &Docker| {
-            let output = docker.call(&[
-                kind,
-                "ls",
-                "--quiet",
-                "--filter",
-                filter,
-                "--filter",
-                &is_ours(),
-            ])?;
+            let (first, last) = ([kind, "ls", "--quiet"], is_ours());
+            let filters = ["--filter", filter, "--filter", &last];
+            let output = docker.call(&[&first[..], &filters].concat())?;
             // An image that has several names is there as often.
             let ids: BTreeSet<String> = output.stdout.lines().map(str::to_owned).collect();
             Ok(ids.into_iter().collect())
         }
     };
-    let ids = |docker: &Docker| {
-        let found: Vec<SessionContainer> = list(docker)?;
-        Ok(found.into_iter().map(|container| container.id).collect())
+    found |= clear(&docker, &["network", "rm"], &of_kind("network"))?;
+    found |= clear(&docker, &["volume", "rm"], &of_kind("volume"))?;
+    found |= clear(&docker, &["image", "rm", "--force"], &of_kind("image"))?;
+    Ok(found)
+}
+
+/// Stops what runs of it, each with the time that it is to have.
+fn stop(docker: &Docker, filter: &str, what: Removal<'_>) -> Result<()> {
+    let is_meant = |container: &SessionContainer| match what {
+        Removal::Services { new, old } => {
+            let name = container.service.as_str();
+            new.contains(&name) || old.contains(&name)
+        }
+        _ => !matches!(container.state, ContainerState::Ended(_)),
     };
-    let running: Vec<String> = list(&docker)?
-        .into_iter()
+    let running = containers(docker, filter)?.into_iter().filter(is_meant);
+    let running: Vec<String> = running
         .filter(|container| !matches!(container.state, ContainerState::Ended(_)))
         .map(|container| container.id)
         .collect();
-    if !running.is_empty() {
-        let mut command = docker.command();
-        command.arg("stop").args(&running);
+    if running.is_empty() {
+        return Ok(());
+    }
+    let mut command = docker.command();
+    // Ctrl-C is ours to hear: it must not cut their time short.
+    command.process_group(0).arg("stop").args(&running);
+    match docker.finish(&mut command, b"", STOPPING, &|| true) {
+        Err(problem) if matches!(what, Removal::Nothing) => Err(problem),
         // What cannot be stopped is killed by its removal.
-        let _ = docker.finish(&mut command, b"", STOPPING, &|| true);
+        _ => Ok(()),
     }
-    let mut found = clear(&docker, &["rm", "--force", "--volumes"], &ids)?;
-    if matches!(what, Removal::Services(_)) {
-        return Ok(found);
+}
+
+/// The volumes without a name that containers have.
+fn nameless_volumes(docker: &Docker, ids: &[String]) -> Vec<String> {
+    const FORMAT: &str = "{{range .Mounts}}{{println .Name}}{{end}}";
+    if ids.is_empty() {
+        return Vec::new();
     }
-    found |= clear(&docker, &["network", "rm"], &of_kind("network"))?;
-    if matches!(what, Removal::Everything) {
-        found |= clear(&docker, &["volume", "rm"], &of_kind("volume"))?;
-        found |= clear(&docker, &["image", "rm", "--force"], &of_kind("image"))?;
-    }
-    Ok(found)
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let first = ["container", "inspect", "--format", FORMAT];
+    // Without those that have gone meanwhile.
+    let output = docker.call(&[&first[..], &ids].concat());
+    let names = output.map(|output| output.stdout).unwrap_or_default();
+    let is_nameless =
+        |name: &&str| name.len() == 64 && name.bytes().all(|it| it.is_ascii_hexdigit());
+    names
+        .lines()
+        .filter(is_nameless)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Removes what is listed until nothing is. Says whether there was anything.

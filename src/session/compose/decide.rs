@@ -25,24 +25,27 @@ pub(in crate::session) fn decide(
         .is_none()
         .then(|| runtime::engine_settings(runtime::COMPOSES));
     let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
-    let found = runtime::session_containers(engine, &context.home.hash()).map_err(failed)?;
     let members = known.map_or(&[][..], |compose| &compose.services);
     let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
     // Those that came with them.
     let more = members.iter().map(|member| &*member.name);
     let more: Vec<&str> = more.filter(|name| !names.contains(name)).collect();
     names.extend(more);
+    let found = match runtime::session_containers(engine, &context.home.hash()) {
+        // Who wants none of them needs no engine.
+        Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
+        found => found.map_err(failed)?,
+    };
     let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
     let decide = |name: &str| {
-        let is_wanted = request
-            .only
-            .is_none_or(|only| only.iter().any(|own| own == name))
-            && !request.skip.iter().any(|own| own == name);
+        let is_wanted = request.wants(name);
         let once = members
             .iter()
             .any(|member| member.name == name && member.once);
         let container = session.and_then(|session| state_of(&found, session, name));
         let state = container.map(|container| container.state);
+        // Also one that is paused, or starts again and again, has its ports.
+        let is_there = state.is_some_and(|state| !matches!(state, ContainerState::Ended(_)));
         let (action, why) = match state.filter(|state| is_up(*state, once)) {
             None if !is_wanted => (Action::Skipped, "not asked for".to_owned()),
             None => (Action::Started, why_not(state)),
@@ -59,11 +62,17 @@ pub(in crate::session) fn decide(
         };
         Decision {
             process: name.to_owned(),
+            ends: action == Action::Started && is_there,
             action,
             why,
         }
     };
-    Ok(names.into_iter().map(decide).collect())
+    let decisions: Vec<Decision> = names.into_iter().map(decide).collect();
+    if started(&decisions).next().is_some() {
+        // What cannot be is seen before anything is made.
+        super::start::tool(engine)?;
+    }
+    Ok(decisions)
 }
 
 /// Why a service does not run.

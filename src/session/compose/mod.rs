@@ -25,7 +25,7 @@ use crate::runtime::{self, ContainerState, Problem, SessionContainer};
 use crate::store::{ComposeService, Home, Session, SessionCompose, Stage};
 
 /// What the tool's environment is marked with.
-pub(super) const NAME: &str = "compose";
+pub(super) const MARKED: &str = ".compose";
 
 /// How often to look at those that were started.
 const LOOK: Duration = Duration::from_millis(200);
@@ -85,12 +85,16 @@ fn started(decisions: &[Decision]) -> impl Iterator<Item = &str> {
 }
 
 fn intend_one(compose: &mut SessionCompose, name: &str, operation: &str, once: bool) {
+    let mut services = compose.services.iter();
+    let before = services.find(|service| service.name == name);
+    let again = before.is_some_and(|before| before.again || before.operation != operation);
     compose.services.retain(|service| service.name != name);
     compose.services.push(ComposeService {
         name: name.to_owned(),
         stage: Stage::Intent,
         operation: operation.to_owned(),
         once,
+        again,
     });
 }
 

@@ -6,11 +6,13 @@ use super::super::up::{Action, Decision, Up};
 use super::super::variables;
 use super::file::{self, Member, Rewritten, Wanted, WantedPort, WantedService};
 use super::wait::{blame, wait};
-use super::{NAME, containers, failed, indented, intend_one, is_up, started, state_of};
+use super::{MARKED, containers, failed, indented, intend_one, is_up, started, state_of};
 use crate::config::{ComposeEntry, ComposeSettings};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, ComposeProject, ComposeTool, SESSION_SERVICE_LABEL};
+use std::path::{Path, PathBuf};
+
 use crate::store::{Claim, Session, Stage, write_atomically};
 
 /// Starts what is to be started, and what that depends on, and waits until all of it is ready. Says what was started on
@@ -34,16 +36,9 @@ pub(in crate::session) fn start(
         return Ok(());
     }
     context.check()?;
-    let tool = ComposeTool::find(&compose.engine)?;
-    if let Some(address) = runtime::remote(runtime::COMPOSES, &compose.engine) {
-        let address = crate::term::harmless(&address);
-        let message =
-            format!("the engine is on another machine ({address}): its ports are not on this one");
-        return Err(Error::new(Kind::Runtime, message)
-            .hint("session.compose needs an engine on this machine: unset DOCKER_HOST, or choose another context"));
-    }
+    let tool = tool(&compose.engine)?;
     let mut env = variables::shared(&session);
-    env.push((MARK.to_owned(), session.mark(NAME)));
+    env.push((MARK.to_owned(), session.mark(MARKED)));
     // What it leaves there when it is killed goes with the session.
     let dir = context.home.prepare_compose(&session.key)?;
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
@@ -91,7 +86,7 @@ pub(in crate::session) fn start(
     checkpoint("session-compose-intent");
     let project = ComposeProject {
         name: &compose.project,
-        dir: &session.worktree.path,
+        dir: &home_of(&session, settings),
         files: vec![&file],
         env: &env,
     };
@@ -125,6 +120,27 @@ pub(in crate::session) fn start(
     Ok(())
 }
 
+/// The tool, if it is here, and what it starts is on this machine.
+pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
+    if let Some(address) = runtime::remote(runtime::COMPOSES, engine) {
+        let address = crate::term::harmless(&address);
+        let message =
+            format!("the engine is on another machine ({address}): its ports are not on this one");
+        return Err(Error::new(Kind::Runtime, message)
+            .hint("session.compose needs an engine on this machine: unset DOCKER_HOST, or choose another context"));
+    }
+    Ok(ComposeTool::find(engine)?)
+}
+
+/// What relative paths in the file are relative to, and where its `.env` is: as the tool has it, the directory of the
+/// first file.
+fn home_of(session: &Session, settings: &ComposeSettings) -> PathBuf {
+    let tree = &session.worktree.path;
+    let first = settings.files.first().map(|file| tree.join(file));
+    let dir = first.as_deref().and_then(Path::parent);
+    dir.unwrap_or(tree).to_owned()
+}
+
 /// Reads the file of the worktree and rewrites it.
 fn resolve(
     context: &Context<'_>,
@@ -148,7 +164,7 @@ fn resolve(
     }
     let project = ComposeProject {
         name: &compose.project,
-        dir: tree,
+        dir: &home_of(session, settings),
         files: paths.iter().map(|path| path.as_path()).collect(),
         env,
     };
@@ -241,6 +257,7 @@ fn add_needed(
             names.push(need.clone());
             decisions.retain(|decision| decision.process != *need);
             decisions.push(Decision {
+                ends: false,
                 process: need.clone(),
                 action: Action::Started,
                 why: format!("'{name}' depends on it"),
@@ -267,7 +284,7 @@ fn make(
         .iter()
         .filter(|member| member.built && (borrows || is_starting(member)));
     let built: Vec<&str> = built.map(|member| member.name.as_str()).collect();
-    let say = |line: &str| (context.say)(&format!("{NAME}: {line}"));
+    let say = |line: &str| (context.say)(&format!("compose: {line}"));
     let run = |first: &[&str], names: &[&str]| {
         let result = tool.run(
             project,
@@ -279,6 +296,7 @@ fn make(
             context.check().err().unwrap_or_else(|| {
                 let what = format!("'{} {}' failed:", tool.name(), first[0]);
                 Error::new(Kind::Runtime, what + &indented(problem.message().lines()))
+                    .hint("what was made is taken back; correct that in the compose file, and bring it up again")
             })
         })
     };

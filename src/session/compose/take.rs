@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::process;
-use super::{LOOK, NAME, failed};
+use super::{LOOK, MARKED, failed};
 use crate::error::Result;
 use crate::runtime::{self, Removal};
 use crate::store::{Session, SessionCompose};
@@ -22,7 +22,7 @@ pub(in crate::session) fn settle(session: Option<&Session>) -> Result<()> {
     let Some(session) = unsettled else {
         return Ok(());
     };
-    process::stop(session, &[NAME])?;
+    process::stop(session, &[MARKED])?;
     match &session.operation {
         Some(operation) => take_back(session, &operation.id),
         None => Ok(()),
@@ -39,11 +39,18 @@ pub(in crate::session) fn take_back(session: &Session, operation: &str) -> Resul
         .services
         .iter()
         .filter(|service| service.operation == operation);
-    let names: Vec<&str> = own.map(|service| service.name.as_str()).collect();
+    let names = |again: bool| -> Vec<&str> {
+        let own = own.clone().filter(|service| service.again == again);
+        own.map(|service| service.name.as_str()).collect()
+    };
+    let (new, old) = (names(false), names(true));
     let what = match compose.operation == operation {
         true => Removal::Everything,
-        false if names.is_empty() => return Ok(()),
-        false => Removal::Services(&names),
+        false if old.is_empty() && new.is_empty() => return Ok(()),
+        false => Removal::Services {
+            new: &new,
+            old: &old,
+        },
     };
     remove(session, compose, what)
 }
@@ -55,19 +62,20 @@ pub(in crate::session) fn forget(session: &mut Session, operation: &str) {
         .take()
         .filter(|compose| compose.operation != operation);
     if let Some(compose) = &mut session.compose {
+        compose.asked = false;
         compose
             .services
-            .retain(|service| service.operation != operation);
+            .retain(|service| service.operation != operation || service.again);
     }
 }
 
-/// Removes the services of a session; `keep`: without their data and what was built for them.
+/// Removes the services of a session; `keep`: stops them.
 pub(in crate::session) fn take_away(session: &Session, keep: bool) -> Result<()> {
     let Some(compose) = &session.compose else {
         return Ok(());
     };
     let what = match keep {
-        true => Removal::Containers,
+        true => Removal::Nothing,
         false => Removal::Everything,
     };
     remove(session, compose, what)

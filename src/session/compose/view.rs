@@ -138,7 +138,11 @@ pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
     let Ok(found) = containers(home, session) else {
         return false;
     };
-    compose.services.iter().all(|service| {
+    // Those that it was not asked for are not its to start.
+    let operation = session.operation.as_ref().map(|operation| &operation.id);
+    let own = compose.services.iter();
+    let mut own = own.filter(|service| Some(&service.operation) == operation);
+    own.all(|service| {
         let container = state_of(&found, session, &service.name);
         let state = container.map(|container| container.state);
         service.stage == Stage::Made

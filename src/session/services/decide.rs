@@ -32,6 +32,8 @@ pub(in crate::session) struct Step<'a> {
     pub(super) plan: &'a plan::Service,
     pub(super) how: How,
     why: String,
+    /// Whether it runs, and is ended before it is started or made again.
+    ends: bool,
 }
 
 /// What is done about all of them.
@@ -73,8 +75,16 @@ impl<'a> Services<'a> {
         session: Option<&Session>,
         request: &Up<'a>,
     ) -> Result<Services<'a>> {
+        let wants_any = request
+            .services
+            .iter()
+            .any(|plan| request.wants(&plan.name));
         let states = match session.filter(|session| !session.services.list.is_empty()) {
-            Some(session) if !request.services.is_empty() => view::look(session)?,
+            Some(session) if !request.services.is_empty() => match view::look(session) {
+                // Who wants none of them needs no engine.
+                Err(_) if !wants_any => Vec::new(),
+                states => states?,
+            },
             _ => Vec::new(),
         };
         let mut steps = Vec::new();
@@ -85,7 +95,14 @@ impl<'a> Services<'a> {
             let mut states = states.iter();
             let state = states.find_map(|(of, state)| (of == name).then_some(state));
             let (how, why) = decide(session, entry.zip(state), plan, request);
-            steps.push(Step { plan, how, why });
+            let runs = matches!(state, Some(Inspected::Running { .. }));
+            let ends = runs && matches!(how, How::Restart | How::Make);
+            steps.push(Step {
+                plan,
+                how,
+                why,
+                ends,
+            });
         }
         let works: Vec<&str> = steps
             .iter()
@@ -102,6 +119,7 @@ impl<'a> Services<'a> {
 
     pub(in crate::session) fn decisions(&self) -> impl Iterator<Item = Decision> {
         self.steps.iter().map(|step| Decision {
+            ends: step.ends,
             process: step.plan.name.clone(),
             action: step.how.action(),
             why: step.why.clone(),
@@ -124,8 +142,29 @@ impl<'a> Services<'a> {
         working.map(|step| step.plan.name.as_str())
     }
 
-    /// Before anything is made: takes away the containers that are made anew, stops those that are started again,
-    /// and sees to it that those that are started have their ports.
+    /// Whether it runs, and is ended before it is started or made again.
+    pub(in crate::session) fn ends(&self, name: &str) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.plan.name == name && step.ends)
+    }
+
+    /// Before anything is ended or made: whether those that are stopped can have their ports again.
+    pub(in crate::session) fn check(&self, session: &Session) -> Result<()> {
+        self.check_ports(session, How::Start)
+    }
+
+    fn check_ports(&self, session: &Session, which: How) -> Result<()> {
+        for step in self.steps.iter().filter(|step| step.how == which) {
+            let name = step.plan.name.as_str();
+            let mut own = session.ports.iter().filter(|port| port.process == name);
+            if let Some(port) = own.find(|port| probe::is_taken(port.port)) {
+                return Err(held(name, port.port));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away the containers that are made anew, and stops those that are started again.
     pub(in crate::session) fn clear(&self, context: &Context<'_>, session: &Session) -> Result<()> {
         let chosen = |how: How| {
             let steps = self.steps.iter().filter(move |step| step.how == how);
@@ -141,13 +180,7 @@ impl<'a> Services<'a> {
         if !again.is_empty() {
             super::stop(context, session, &again)?;
         }
-        for name in chosen(How::Start).chain(chosen(How::Restart)) {
-            let mut own = session.ports.iter().filter(|port| port.process == name);
-            if let Some(port) = own.find(|port| probe::is_taken(port.port)) {
-                return Err(held(name, port.port));
-            }
-        }
-        Ok(())
+        self.check_ports(session, How::Restart)
     }
 
     /// Puts into the record what is about to be made or started.

@@ -69,7 +69,12 @@ fn find(
 ) -> Result<Vec<Labelled>> {
     let whose = Whose::Session(session.incarnation.clone());
     let mut found = runtime.find_labelled(&context.home.hash())?;
+    let (own, network) = (super::handle(session, ""), super::network(session));
     found.retain(|one| {
+        // What comes from a compose file has the same label, and other names.
+        if !one.handle.starts_with(&own) && one.handle != network {
+            return false;
+        }
         let is_meant = |names: &[&str]| {
             let mut handles = names.iter().map(|name| super::handle(session, name));
             one.kind == ResourceKind::Container && handles.any(|handle| handle == one.handle)
