@@ -256,11 +256,9 @@ fn what_is_stopped_keeps_its_ports_and_data() {
     ok(&project, &["down", "a", "--keep"]);
     let list = project.list();
     assert_eq!(list[0]["session"]["status"], "stopped");
-    assert!(
-        left(&project)
-            .iter()
-            .all(|one| !one.starts_with("container"))
-    );
+    let filter = format!("label=moat.home={}", project.moat.label());
+    let running = docker(&project, &["ps", "--quiet", "--filter", &filter]);
+    assert_eq!(running, "");
     let again = up(&project, "a");
     assert_eq!(port(&again, "db"), port(&first, "db"));
     assert_eq!(get(port(&again, "db"), "/who"), "kept");
@@ -814,6 +812,44 @@ fn data_survives_an_up_that_fails() {
     let again = up(&project, "a");
     assert_eq!(get(port(&again, "db"), "/who"), "precious");
     ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// A volume without a name goes from container to container, and away in the end. Relative paths in a file are relative
+/// to that file.
+#[test]
+fn data_without_a_name_is_kept_until_the_end() {
+    let session = "  compose: {file: deploy/compose.yml, services: {web: {port: BASE}}}\n  strict_ports: true\n  hooks: {post_up: 'test ! -e fail'}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    fs::create_dir(project.repo.join("deploy")).unwrap();
+    project.commit("deploy/page", "deployed\n");
+    project.commit(
+        "deploy/compose.yml",
+        "services:\n  web:\n    image: moat-test/busybox:1\n    init: true\n    command: httpd -f -p 80 -h /\n    expose: [80]\n    volumes: ['/data', './page:/page:ro']\n",
+    );
+    let first = up(&project, "a");
+    let name = container(&first, "web");
+    let format = "{{range .Mounts}}{{println .Name}}{{end}}";
+    let volume = docker(&project, &["inspect", "--format", format, &name]);
+    assert_eq!(volume.len(), 64, "{volume}");
+    write_data(&project, &name, "kept");
+    let expect = |document: &Value| {
+        assert_eq!(port(document, "web"), port(&first, "web"));
+        assert_eq!(get(port(document, "web"), "/data/who"), "kept");
+        assert_eq!(get(port(document, "web"), "/page"), "deployed");
+    };
+    expect(&json(&project, &["up", "a", "--force"]));
+    ok(&project, &["down", "a", "--keep"]);
+    expect(&up(&project, "a"));
+    fs::write(tree(&first).join("fail"), "").unwrap();
+    call(&project, &["up", "a", "--force"]).status(1);
+    fs::remove_file(tree(&first).join("fail")).unwrap();
+    expect(&up(&project, "a"));
+    ok(&project, &["down", "a"]);
+    let there = docker(&project, &["volume", "ls", "--quiet"]);
+    assert!(!there.contains(&volume), "{volume} is left");
     assert_nothing(&project);
 }
 

@@ -271,6 +271,52 @@ fn five_sessions_have_their_own_content_and_one_goes_alone() {
     assert_nothing(&project);
 }
 
+/// What an `up` takes back is what it made: services of a compose file, which were there before, stay.
+#[test]
+fn a_failed_up_leaves_what_ran_beside_it() {
+    let session = "  compose: {file: compose.yml, services: {web: {}}}\n  processes: {git: {command: exec sleep 1000}}\n  hooks: {post_up: 'test ! -e fail'}\n";
+    let Some(project) = project(&redis("", session)) else {
+        return;
+    };
+    if std::process::Command::new("docker-compose")
+        .arg("version")
+        .output()
+        .is_err()
+    {
+        crate::harness::skip("there is no compose tool (tests/setup compose)");
+        return;
+    }
+    project.commit(
+        "compose.yml",
+        &format!("services:\n  web: {{image: {IMAGE}, init: true, command: sleep 1000}}\n"),
+    );
+    let up = ["up", "a", "--skip", "redis", "--json"];
+    let first = project.call(&up).success().json();
+    let ids = |project: &Project| {
+        let mark = first["session"]["incarnation"].as_str().unwrap();
+        let filter = format!("label=moat.session={mark}");
+        engine(project, &["ps", "--quiet", "--filter", &filter])
+    };
+    let before = ids(&project);
+    assert!(!before.is_empty());
+    std::fs::write(tree(&first).join("fail"), "").unwrap();
+    project
+        .call(&["up", "a"])
+        .any_stderr()
+        .any_stdout()
+        .status(1);
+    assert_eq!(ids(&project), before);
+    let status = project.call(&["wt", "status", "a", "--json"]).any_stdout();
+    let status = status.run().json();
+    let processes = status["processes"].as_array().unwrap();
+    assert!(
+        processes.iter().all(|one| one["running"] == true),
+        "{status:#}"
+    );
+    project.ok(&["down", "a", "--force"]);
+    assert_nothing(&project);
+}
+
 #[test]
 fn a_database_is_reached_from_a_hook() {
     let hook = "  hooks: {pre_start: 'command -v psql || exit 0; psql \"$MOAT_POSTGRES_URL\" -c \"create table if not exists t()\"'}\n";
