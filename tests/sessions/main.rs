@@ -7,6 +7,7 @@ mod harness;
 mod compose;
 mod crash;
 mod git;
+mod hostile;
 mod life;
 mod odd;
 mod ports;

@@ -1,0 +1,134 @@
+//! What a workload may leave in a worktree, and what must not come of it on the host.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use crate::project::{IDLE, Project, tree};
+
+fn project() -> Project {
+    Project::new(&format!(
+        "  inherit: [config/local.env]\n  processes: {{idle: {{command: {IDLE}}}}}"
+    ))
+}
+
+/// A repository whose configuration has git run a command at every look.
+fn trap(dir: &Path, marker: &Path) {
+    let git = |args: &[&str]| {
+        let done = Command::new("git").arg("-C").arg(dir).args(args).output();
+        assert!(done.unwrap().status.success(), "{args:?}");
+    };
+    fs::create_dir(dir.join("evil")).unwrap();
+    let evil = dir.join("evil");
+    let evil = evil.to_str().unwrap();
+    git(&["init", "--quiet", "--bare", evil]);
+    let command = format!("touch {}; false", marker.display());
+    for (key, value) in [("core.bare", "false"), ("core.fsmonitor", &command)] {
+        git(&["--git-dir", evil, "config", key, value]);
+    }
+    fs::remove_file(dir.join(".git")).unwrap();
+    fs::write(dir.join(".git"), "gitdir: evil\n").unwrap();
+}
+
+#[test]
+fn git_obeys_the_repository_and_not_the_worktree() {
+    let project = project();
+    let made = project.up("a");
+    let marker = project.moat.root().join("marker");
+    trap(&tree(&made), &marker);
+    project.call(&["wt", "status", "a"]).any_stdout().run();
+    // There is something in it that git does not know.
+    project.ok(&["down", "a"]);
+    assert!(tree(&made).is_dir());
+    project.ok(&["wt", "clean", "--json"]);
+    assert!(tree(&made).is_dir() && !marker.exists());
+    project.ok(&["wt", "clean", "--force"]);
+    assert!(!marker.exists());
+    project.assert_nothing();
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_is_not_followed() {
+    let project = project();
+    let config = project.repo.join("config");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("local.env"), "mine\n").unwrap();
+    let made = project.up("a");
+    assert!(tree(&made).join("config/local.env").is_file());
+    fs::rename(tree(&made).join("config"), tree(&made).join("elsewhere")).unwrap();
+    symlink(&config, tree(&made).join("config")).unwrap();
+    project.ok(&["down", "a", "--force"]);
+    let text = fs::read_to_string(config.join("local.env"));
+    assert_eq!(text.expect("it was somebody else's"), "mine\n");
+    project.assert_nothing();
+}
+
+/// git writes where a link leads to that stands for a branch or for its history.
+#[test]
+fn links_among_the_branches_are_refused() {
+    let project = project();
+    let victim = project.moat.root().join("victim");
+    let logs = project.repo.join(".git/logs/refs/heads");
+    symlink(&victim, logs.join("b")).unwrap();
+    let done = project.call(&["up", "b"]).any_stdout().status(1);
+    let said = done.stderr_text();
+    assert!(said.contains("is a link, or no file"), "{said}");
+    assert!(!victim.exists());
+    fs::remove_file(logs.join("b")).unwrap();
+    project.assert_nothing();
+}
+
+/// Pipes are not waited for.
+#[test]
+fn what_is_no_file_is_not_read() {
+    let project = project();
+    let made = project.up("a");
+    project.ok(&["down", "a", "--keep"]);
+    let variables = tree(&made).join(".env.moat");
+    fs::remove_file(&variables).unwrap();
+    let done = Command::new("mkfifo").arg(&variables).status();
+    assert!(done.unwrap().success());
+    project.up("a");
+    assert!(variables.symlink_metadata().unwrap().is_file());
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+/// Files that git was told not to look at count as work.
+#[test]
+fn hidden_changes_are_not_lost() {
+    let project = project();
+    let made = project.up("a");
+    for flag in ["--skip-worktree", "--assume-unchanged"] {
+        let done = Command::new("git")
+            .arg("-C")
+            .arg(tree(&made))
+            .args(["update-index", flag, "page"])
+            .status();
+        assert!(done.unwrap().success());
+        project
+            .call(&["down", "a", "--delete-worktree"])
+            .any_stdout()
+            .any_stderr()
+            .status(1);
+    }
+    project.ok(&["down", "a", "--force"]);
+    project.assert_nothing();
+}
+
+/// Whoever has been told to end is waited for, whatever became of its leader, its group and its environment.
+#[test]
+fn who_hides_is_found() {
+    let odd = format!("9{}", std::process::id());
+    let project = Project::new(&format!(
+        "  processes:\n    a: {{command: \"env -i sh -c 'trap \\\"\\\" TERM; while :; do sleep {odd}; done' & wait\"}}\n"
+    ));
+    project.up("a");
+    project.ok(&["down", "a"]);
+    let found = Command::new("pgrep")
+        .args(["-f", &format!("sleep {odd}")])
+        .output();
+    assert!(found.unwrap().stdout.is_empty(), "it goes on");
+    project.assert_nothing();
+}
