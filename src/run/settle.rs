@@ -37,17 +37,14 @@ fn settle(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp, Str
         reason = Reason::HookFailed;
     }
     supervisor.conclude(|record| {
-        if let Some((since, why)) = &outage {
-            record.log.mark_missing(*since, why);
-        }
-        if let Some((since, why)) = missing {
-            record.log.mark_missing(*since, why);
-        }
         // Engines and files have clocks of their own, some of them coarse.
         record.started_at = exit.started_at.map(|at| at.max(record.created_at));
         let finished = exit.finished_at.unwrap_or_else(Timestamp::now);
         let earliest = record.started_at.unwrap_or(record.created_at);
         record.finished_at = Some(finished.max(earliest));
+        for (since, why) in outage.iter().chain(missing) {
+            record.log.mark_missing((*since).max(earliest), why);
+        }
         record.exit_code = exit.code;
         record.oom_killed = exit.oom_killed;
         record.error = exit.error.clone().map(|text| crate::term::harmless(&text));

@@ -341,6 +341,7 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
         error: record.error,
         left_behind: record.cleaned_at.is_none(),
     });
+    supervisor.join_stops();
 }
 
 /// How long cleaning up tries before it leaves the rest to the next command.

@@ -1,7 +1,7 @@
 //! The state of a supervisor, and what its threads do to it: record, tell, stop.
 
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ use crate::store::{EndRequest, OwnedRun, Reason, Record, ResourceKind, State, Ti
 /// How long a graceful stop waits before it kills, unless asked otherwise.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a request for an end may go on after that has come.
+const LAST_STOP: Duration = Duration::from_secs(5);
+
 /// One run's supervisor.
 pub(super) struct Supervisor {
     run: Mutex<OwnedRun>,
@@ -39,6 +42,8 @@ pub(super) struct Supervisor {
     intent: Mutex<Option<Intent>>,
     /// Whether a stop is being carried out.
     stopping: AtomicBool,
+    /// How many are at it.
+    stops: AtomicUsize,
     client: Option<UnixStream>,
     started: Once,
     pub(super) cleanup: Once,
@@ -63,6 +68,7 @@ impl Supervisor {
             making: Mutex::new(0),
             intent: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            stops: AtomicUsize::new(0),
             client,
             started: Once::new(),
             cleanup: Once::new(),
@@ -208,9 +214,19 @@ impl Supervisor {
     pub(super) fn end(self: &Arc<Self>, reason: Reason, asked: Asked) {
         let (grace, shorter) = self.intend(reason, asked);
         let supervisor = Arc::clone(self);
+        self.stops.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(move || {
             supervisor.carry_out(reason, grace, shorter);
+            supervisor.stops.fetch_sub(1, Ordering::SeqCst);
         });
+    }
+
+    /// Waits for those who still ask the runtime for an end that has come: their clients would be left behind.
+    pub(super) fn join_stops(&self) {
+        let deadline = Instant::now() + LAST_STOP;
+        while self.stops.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Remembers why the run is to end. How long that may take, and whether that is less than before.
