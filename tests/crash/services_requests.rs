@@ -48,7 +48,8 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
     let ask = || moat.args(words).arg(&id).spawn();
     let asking: Vec<Running> = (0..2).map(|_| ask()).collect();
     until("it is asked to end", || {
-        moat.run_dir(&id).join("stop").exists()
+        // The word, until the record says the same.
+        moat.run_dir(&id).join("stop").exists() || moat.record(&id)["state"] == "stopping"
     });
     // As long as one of its threads is held up, both are waiting.
     open_checkpoints(moat);

@@ -58,16 +58,18 @@ everywhere! {
     container { a_copy_is_of_the_directory_alone }
     failing { a_base_that_does_not_exist_is_said a_failure_as_json }
     owner { files_are_the_workspace_owners a_copy_is_the_users a_hook_before_the_command_is_the_users }
-    project { rebuild_builds_anew a_base_image_alone_is_used_as_it_is }
+    project { a_base_image_alone_is_used_as_it_is }
     runtimes { another_base_gets_a_copy }
     secrets { nothing_is_built_without_its_secrets }
-    sharing { a_killed_builder_is_replaced a_client_killed_during_a_build_changes_nothing }
+    sharing { a_client_killed_during_a_build_changes_nothing }
 }
 
 /// In these apple differs in nothing but that its builder is docker's, in the stand-in; and it has no volumes.
 mod with_their_builders {
     use super::Runtime;
     on_engines! {
+        project { rebuild_builds_anew }
+        sharing { a_killed_builder_is_replaced }
         container {
             a_run_with_ports_that_ends_at_once a_port_that_is_taken
             ports_are_published_on_the_loopback_alone volumes_outlive_runs
