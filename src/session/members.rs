@@ -73,18 +73,20 @@ fn session_of(pid: u32) -> Option<u32> {
 
 /// Whether it has ended, and its parent has not asked yet.
 fn is_zombie(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+    fields(pid).is_some_and(|fields| fields.starts_with('Z'))
+}
+
+/// What stands in /proc/PID/stat behind the command, which may hold spaces and parentheses.
+fn fields(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.trim_start().to_owned())
 }
 
 /// The parent, the process group and the session.
 #[cfg(target_os = "linux")]
 fn relations(pid: u32) -> Option<[u32; 3]> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command may hold spaces and parentheses.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace().skip(1);
+    let fields = fields(pid)?;
+    let mut fields = fields.split_ascii_whitespace().skip(1);
     let mut next = || fields.next()?.parse().ok();
     Some([next()?, next()?, next()?])
 }

@@ -100,13 +100,17 @@ fn what_is_no_file_is_not_read() {
 fn hidden_changes_are_not_lost() {
     let project = project();
     let made = project.up("a");
-    for flag in ["--skip-worktree", "--assume-unchanged"] {
-        let done = Command::new("git")
-            .arg("-C")
-            .arg(tree(&made))
-            .args(["update-index", flag, "page"])
-            .status();
-        assert!(done.unwrap().success());
+    for (flag, other) in [
+        ("--skip-worktree", "--no-assume-unchanged"),
+        ("--assume-unchanged", "--no-skip-worktree"),
+    ] {
+        // In one call git obeys the first alone.
+        for word in [other, flag] {
+            let mut git = Command::new("git");
+            git.arg("-C").arg(tree(&made));
+            let done = git.args(["update-index", word, "page"]).status();
+            assert!(done.unwrap().success());
+        }
         project
             .call(&["down", "a", "--delete-worktree"])
             .any_stdout()
