@@ -36,6 +36,7 @@ mod run;
 mod select;
 mod services;
 mod session;
+mod session_text;
 mod shell;
 mod status;
 mod stop;

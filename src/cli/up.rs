@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::session::{self, Document};
 use super::table::Flag;
-use super::{flags, output};
+use super::{flags, output, session_text};
 use crate::error::Result;
 use crate::session::{Context, Decision, Pin, Up, up};
 use crate::store::{Home, Session};
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         if args.has(&flags::JSON) {
             output::json(&Document::of(&view, Some(&decisions)))?;
         } else if !args.has(&flags::QUIET) {
-            output::result(&session::text(&view, &decisions))?;
+            output::result(&session_text::text(&view, &decisions))?;
         }
         Ok(0)
     })

@@ -8,7 +8,7 @@ use super::args::Args;
 use super::confirm::confirm;
 use super::parse::{self, Parsed};
 use super::session::{self, Document};
-use super::{flags, output};
+use super::{flags, output, session_text};
 use crate::error::{Error, Kind, Result};
 use crate::session::{self as sessions, SessionView, variables};
 use crate::store::{Home, Session};
@@ -156,7 +156,7 @@ fn row(view: &SessionView) -> Vec<String> {
     vec![
         term::harmless(&session.branch),
         session.slot.to_string(),
-        session::status(view),
+        session_text::status(view),
         format!("{running}/{}", view.processes.len() + view.services.len()),
         ports.join(" "),
         term::age(session.created_at.age()),
@@ -169,7 +169,7 @@ fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     if args.has(&flags::JSON) {
         output::json(&Document::of(&view, None))?;
     } else {
-        output::result(&session::text(&view, &[]))?;
+        output::result(&session_text::text(&view, &[]))?;
     }
     Ok(u8::from(!view.is_healthy()))
 }

@@ -35,7 +35,7 @@ pub(crate) use operation::Context;
 pub(crate) use ports::Pin;
 pub(crate) use repository::Repository;
 pub(crate) use services::{ServiceHealth, log as service_log};
-pub(crate) use status::{SessionView, view};
+pub(crate) use status::{Health, PortView, SessionView, view};
 pub(crate) use sync::sync;
 pub(crate) use tmux::attach;
 pub(crate) use undo::recover;

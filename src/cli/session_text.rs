@@ -1,0 +1,100 @@
+//! A session, for people.
+
+use crate::session::{Decision, Health, PortView, ServiceHealth, SessionView};
+use crate::term::{age, harmless};
+
+/// The status, and what is odd about it.
+pub(super) fn status(view: &SessionView) -> String {
+    let session = &view.session;
+    let word = session.status.as_str();
+    match &session.operation {
+        Some(operation) if view.abandoned => {
+            let age = age(operation.since.age());
+            format!("{word} (abandoned, {age})")
+        }
+        Some(operation) => format!("{word} (since {})", age(operation.since.age())),
+        None => word.to_owned(),
+    }
+}
+
+/// The lines of one session: itself, and each process and service with what became of it.
+pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
+    let session = &view.session;
+    let mut text = format!(
+        "{}: {}, slot {}, {}\n",
+        harmless(&session.branch),
+        status(view),
+        session.slot,
+        harmless(&session.worktree.path.display().to_string())
+    );
+    let mut others: Vec<&Decision> = decisions.iter().collect();
+    let mut member = |name: &str, ports: &[u16], state: &str| {
+        text.push_str(&format!("  {name}"));
+        if !ports.is_empty() {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            text.push_str(&format!(" [{}]", ports.join(" ")));
+        }
+        text.push_str(&format!(": {}", harmless(state)));
+        if let Some(place) = others.iter().position(|other| other.process == name) {
+            text.push_str(&format!("; {}", decision(others.remove(place))));
+        }
+        text.push('\n');
+    };
+    for health in &view.processes {
+        let ports: Vec<u16> = health.ports.iter().map(|port| port.port).collect();
+        member(&health.name, &ports, &process_state(health));
+    }
+    for health in &view.services {
+        member(&health.name, &health.ports, &service_state(health));
+    }
+    for other in others {
+        text.push_str(&format!("  {}: {}\n", other.process, decision(other)));
+    }
+    for port in view.processes.iter().flat_map(|health| &health.ports) {
+        text.push_str(&stranger(port).unwrap_or_default());
+    }
+    if let Some(error) = &session.error {
+        text.push_str(&format!("  {}\n", harmless(error)));
+    }
+    text
+}
+
+fn decision(decision: &Decision) -> String {
+    format!("{}: {}", decision.action.as_str(), decision.why)
+}
+
+fn process_state(health: &Health) -> String {
+    let state = match (health.pid, health.exit_code, &health.container) {
+        (Some(pid), ..) => format!("runs as process {pid}"),
+        (None, Some(code), _) => format!("ended with code {code}"),
+        (None, None, Some(container)) if health.running => format!("runs as container {container}"),
+        _ => "does not run".to_owned(),
+    };
+    match &health.trouble {
+        Some(trouble) => format!("{state} ({trouble})"),
+        None => state,
+    }
+}
+
+fn service_state(health: &ServiceHealth) -> String {
+    let state = match (health.state, health.exit_code) {
+        ("running", _) => "runs as".to_owned(),
+        (_, Some(code)) => format!("ended with code {code},"),
+        (state, None) => state.to_owned(),
+    };
+    let error = health.error.iter().map(|error| format!("; {error}"));
+    format!(
+        "{state} container {}{}",
+        health.handle,
+        error.collect::<String>()
+    )
+}
+
+/// Who listens on a port of ours and is none of ours.
+fn stranger(port: &PortView) -> Option<String> {
+    let who = match port.stranger? {
+        0 => "somebody else".to_owned(),
+        pid => format!("process {pid}, which is not of this session"),
+    };
+    Some(format!("  port {}: {who} listens there\n", port.port))
+}
