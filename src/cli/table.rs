@@ -30,6 +30,8 @@ pub(crate) enum Complete {
     Run,
     /// The name of a command of moat.
     Command,
+    /// A branch of the repository here, or one of these words.
+    Branch(&'static [&'static str]),
     /// One of these comes first; the command itself looks at it.
     Action(&'static [&'static str]),
     /// Exactly these: the parser refuses anything else.

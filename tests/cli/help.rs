@@ -1,10 +1,11 @@
 //! Help, version, completions and the manual page.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::fixture::assert_nothing_made;
-use crate::harness::{Moat, assert_snapshot, skip};
+use crate::harness::{Moat, TempDir, assert_snapshot, skip};
 
 const COMMANDS: [&str; 26] = [
     "run",
@@ -127,23 +128,76 @@ fn bash_completes_commands_flags_and_words() {
         ("moat run --runtime d", "docker"),
         ("moat completions f", "fish"),
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let test = format!(
-            "{script}\ncompgen_words() {{ printf '%s\\n' \"${{COMPREPLY[@]}}\"; }}\n\
-             COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({line}); COMP_CWORD={}\n\
-             f=$(complete -p moat | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f moat '{}' '{}'\ncompgen_words\n",
-            words.len() - 1,
-            words[words.len() - 1],
-            words[words.len() - 2],
-        );
-        let Some((out, err)) = run("bash", &["--norc"], &test) else {
+        let Some(found) = completed(&script, Path::new("/"), line) else {
             return;
         };
-        assert!(
-            out.lines().any(|word| word.trim() == expected),
-            "{line}: {out}{err}"
-        );
+        assert!(found.contains(&expected.to_owned()), "{line}: {found:?}");
     }
+}
+
+/// The name of a branch is anybody's word: it is offered as it has to be typed, and bash never runs what is in it.
+#[test]
+fn bash_completes_branches() {
+    let script = text(&["completions", "bash"]);
+    let repository = TempDir::new();
+    let hostile = "feat-$(touch${IFS}ran)";
+    for args in [
+        &["init", "-q", "-b", "main", "."][..],
+        &[
+            "-c",
+            "user.name=n",
+            "-c",
+            "user.email=e@e",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "a",
+        ],
+        &["branch", "feat-a"],
+        &["branch", hostile],
+    ] {
+        let git = Command::new("git")
+            .arg("-C")
+            .arg(repository.path())
+            .args(args)
+            .status();
+        assert!(git.is_ok_and(|status| status.success()), "git {args:?}");
+    }
+    for (line, expected) in [
+        (
+            "moat up feat",
+            &[r"feat-\$\(touch\$\{IFS\}ran\)", "feat-a"][..],
+        ),
+        ("moat wt m", &["main"]),
+        ("moat wt l", &["list", "logs"]),
+        ("moat down x", &[]),
+    ] {
+        let Some(found) = completed(&script, repository.path(), line) else {
+            return;
+        };
+        assert_eq!(found, expected, "{line}");
+    }
+    assert!(!repository.path().join("ran").exists());
+}
+
+/// What bash offers for the last word of a line; nothing if there is no bash.
+fn completed(script: &str, dir: &Path, line: &str) -> Option<Vec<String>> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let last = words.len() - 1;
+    let dir = dir.display();
+    let test = format!(
+        "{script}\ncd '{dir}'\nCOMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({line}); COMP_CWORD={last}\n\
+         f=$(complete -p moat | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f moat '{}' '{}'\n\
+         (( ${{#COMPREPLY[@]}} == 0 )) || printf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+        words[last],
+        words[last - 1],
+    );
+    let (out, err) = run("bash", &["--norc"], &test)?;
+    assert_eq!(err, "", "{line}");
+    let mut found: Vec<String> = out.lines().map(|word| word.trim().to_owned()).collect();
+    found.sort();
+    Some(found)
 }
 
 /// What a program has to say against a text; nothing if the program is not there.

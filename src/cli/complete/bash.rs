@@ -27,8 +27,20 @@ _moat_candidates() { # KIND: prints what the word under the cursor may become
         file) compgen -f -- "$cur" ;;
         directory) compgen -d -- "$cur" ;;
         run) compgen -W "$(moat list -a -q 2>/dev/null)" -- "$cur" ;;
+        'branch '*)
+            compgen -W "${1#branch }" -- "$cur"
+            _moat_branches
+            ;;
         'words '*) compgen -W "${1#words }" -- "$cur" ;;
     esac
+}
+
+# compgen would run what stands in the name of a branch, and so would who accepts one that is not quoted.
+_moat_branches() { # prints the branches that begin with the word under the cursor
+    local branch
+    git for-each-ref --format='%(refname:short)' refs/heads 2>/dev/null | while IFS= read -r branch; do
+        [[ $branch != "$cur"* ]] || printf '%q\n' "$branch"
+    done
 }
 
 _moat_reply() { # KIND: completes the word under the cursor
@@ -156,6 +168,7 @@ fn set_kind(out: &mut String, pattern: &str, complete: &Complete) {
         Complete::File => "file".to_owned(),
         Complete::Directory => "directory".to_owned(),
         Complete::Run => "run".to_owned(),
+        Complete::Branch(list) => format!("branch {}", list.join(" ")),
         Complete::Command => words(&COMMANDS.iter().flat_map(Command::names).collect::<Vec<_>>()),
         Complete::Words(list) | Complete::Action(list) => words(list),
     };

@@ -51,6 +51,10 @@ function __moat_runs
     moat list -a -q 2>/dev/null
 end
 
+function __moat_branches
+    git for-each-ref --format='%(refname:short)' refs/heads 2>/dev/null
+end
+
 complete -c moat -f
 ";
 
@@ -91,6 +95,7 @@ fn source(complete: &Complete) -> Option<String> {
         Complete::File => Some("-F".to_owned()),
         Complete::Directory => Some("-a '(__fish_complete_directories)'".to_owned()),
         Complete::Run => Some("-a '(__moat_runs)'".to_owned()),
+        Complete::Branch(words) => Some(format!("-a '{} (__moat_branches)'", words.join(" "))),
         Complete::Command => {
             let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
             Some(format!("-a '{}'", names.join(" ")))

@@ -1,7 +1,8 @@
 //! The completion scripts of the shells, made from the table.
 //!
 //! All three offer commands, flags, values of flags and runs, and nothing after `--`: what follows
-//! it belongs to the workload. Ids of runs come from `moat list -a -q`, at the time of completing.
+//! it belongs to the workload. Ids of runs come from `moat list -a -q`, and branches from git, at the time of
+//! completing.
 
 mod bash;
 mod fish;

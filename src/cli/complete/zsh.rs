@@ -32,6 +32,12 @@ _moat_runs() {
     local -a runs=(${(f)"$(moat list -a -q 2>/dev/null)"})
     compadd -a runs
 }
+
+_moat_branches() { # [OPTION...] [WORD...]: the words, and the branches of the repository
+    local -a branches=(${(f)"$(git for-each-ref --format='%(refname:short)' refs/heads 2>/dev/null)"})
+    compadd "$@"
+    compadd -a branches
+}
 "#;
 
 const ENTRY: &str = r#"
@@ -132,6 +138,7 @@ fn action(complete: &Complete) -> String {
         Complete::File => "_files".to_owned(),
         Complete::Directory => "_files -/".to_owned(),
         Complete::Run => "_moat_runs".to_owned(),
+        Complete::Branch(words) => format!("_moat_branches {}", words.join(" ")),
         Complete::Command => "_moat_commands".to_owned(),
         Complete::Words(words) | Complete::Action(words) => format!("({})", words.join(" ")),
     }
