@@ -96,6 +96,7 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Option<P
     let Some(session) = claim.session().cloned() else {
         return Ok(None);
     };
+    claim.end();
     let keep = session
         .operation
         .as_ref()

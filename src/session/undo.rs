@@ -13,6 +13,7 @@ pub(super) fn undo(context: &Context<'_>, mut claim: Claim, operation: &str) -> 
     let Some(session) = claim.session().cloned() else {
         return Ok(());
     };
+    claim.end();
     if claim.check().is_err() {
         // The record is somebody else's now. What we made is still ours to remove.
         take_back_lost(context, &session, operation);

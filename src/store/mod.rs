@@ -14,6 +14,7 @@ mod log_write;
 mod names;
 mod owned;
 mod record;
+mod reserve;
 mod resolve;
 mod run_dir;
 mod session;

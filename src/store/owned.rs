@@ -11,12 +11,10 @@ use super::id::{Name, RunId};
 use super::identity::Process;
 use super::lock::{self, Lock};
 use super::record::{Record, SCHEMA};
+use super::reserve;
 use super::run_dir::{Ended, Owner, RunDir, newer_version};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
-
-/// Space kept free for the record of a run whose disk fills up, in bytes.
-const RESERVE: usize = 32 * 1024;
 
 /// How long an adopter waits for those who only look whether the lock is held.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -157,21 +155,18 @@ impl OwnedRun {
 
     /// Gives back the space that was kept for the record of a run on a full disk.
     pub(crate) fn drop_reserve(&self) {
-        let _ = file::remove_if_there(&self.dir.reserve());
+        reserve::give_back(&self.dir.reserve());
     }
 
     fn save(&self) -> Result<()> {
         let path = self.dir.record();
         let bytes = encode(&self.record);
-        match file::write_atomically(&path, &bytes) {
-            // The reserve is for the end, which must not be lost.
-            Err(error) if is_full(&error) && self.record.state.is_terminal() => {
-                self.drop_reserve();
-                file::write_atomically(&path, &bytes)
-            }
-            result => result,
-        }
-        .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+        // The reserve is for the end, which must not be lost.
+        let written = match self.record.state.is_terminal() {
+            true => reserve::write(&path, &bytes, &self.dir.reserve()),
+            false => file::write_atomically(&path, &bytes),
+        };
+        written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))
     }
 
     fn write_owner(&self) -> Result<()> {
@@ -240,7 +235,7 @@ impl<'a> Draft<'a> {
         let owner = Process::this().map(|process| Owner::new(process, None));
         write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
         file::create(&self.dir.log())?;
-        file::create(&self.dir.reserve())?.write_all(&[0; RESERVE])?;
+        reserve::take(&self.dir.reserve())?;
         file::write_atomically(&self.dir.record(), &encode(&self.record))
     }
 
@@ -284,13 +279,6 @@ fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
     file.rewind()?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 fn name_taken(name: &Name, holder: &RunId, state: &str) -> Error {

@@ -16,6 +16,7 @@ use super::home::{Home, fnv1a};
 use super::id::random_word;
 use super::identity::Process;
 use super::lock::{self, Lock};
+use super::reserve;
 use super::session::{OpKind, Operation, SCHEMA, Session, SessionService, SessionStatus};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
@@ -141,6 +142,11 @@ impl Home {
     /// The variables of the session, for the shell in a window.
     pub(crate) fn shell_variables(&self, key: &str) -> PathBuf {
         self.session_dir(key).join(".shell")
+    }
+
+    /// Space for its end, should the disk be full by then.
+    fn session_reserve(&self, key: &str) -> PathBuf {
+        self.session_dir(key).join(".reserve")
     }
 
     /// What there was in the log of a process before it was begun anew.
@@ -279,6 +285,7 @@ impl Home {
                     .as_ref()
                     .is_some_and(|found| found.operation.is_some()),
                 session,
+                ends: kind == OpKind::Down,
                 _lock: lock,
             }));
         }
@@ -306,6 +313,8 @@ pub(crate) struct Claim {
     /// Whether it was found with the operation of somebody who is no more.
     abandoned: bool,
     session: Option<Session>,
+    /// Whether what is written from now on is to be written on a full disk, too.
+    ends: bool,
     _lock: Lock,
 }
 
@@ -364,7 +373,19 @@ impl Claim {
             remove_worktree: false,
             force: false,
         });
+        if self.kind == OpKind::Up {
+            let dir = self.home.session_dir(&self.key);
+            let reserve = self.home.session_reserve(&self.key);
+            file::make_dir(&dir)
+                .and_then(|()| reserve::take(&reserve))
+                .map_err(|error| Error::io(Kind::Store, "write", &reserve, &error))?;
+        }
         self.write(session)
+    }
+
+    /// What follows ends what has been begun.
+    pub(crate) fn end(&mut self) {
+        self.ends = true;
     }
 
     /// Changes the record and writes it, if the session still is ours.
@@ -379,9 +400,13 @@ impl Claim {
     fn write(&mut self, session: Session) -> Result<()> {
         self.check()?;
         let path = self.home.session_file(&self.key);
-        let text = crate::json::pretty(&session).unwrap_or_default();
-        file::write_atomically(&path, (text + "\n").as_bytes())
-            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+        let reserve = self.home.session_reserve(&self.key);
+        let text = crate::json::pretty(&session).unwrap_or_default() + "\n";
+        let written = match self.ends {
+            true => reserve::write(&path, text.as_bytes(), &reserve),
+            false => file::write_atomically(&path, text.as_bytes()),
+        };
+        written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
         self.known = Some(identity(&session));
         self.session = Some(session);
         Ok(())
@@ -403,9 +428,10 @@ impl Claim {
         Ok(())
     }
 
-    /// Removes the lock's file where it belongs to no session: somebody asked for one that is not there.
+    /// Removes the lock's file, and what was prepared, where they belong to no session: it is not there, or never began.
     pub(crate) fn release(self) {
         if self.session.is_none() && self.check().is_ok() {
+            let _ = file::remove_tree(&self.home.session_dir(&self.key));
             self.forget_lock();
         }
     }

@@ -1,56 +1,13 @@
 //! A full disk does not end a run: output flows, code and state are kept, and what the log lacks is
 //! accounted for.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Moat, Running, Runtime, TempDir, skip, until};
+use crate::harness::{Disk, Moat, Running, Runtime, until};
 use crate::support::{Bwrap, Docker, EXITED_7, assert_ended, assert_same, lines, wait_for};
-
-/// A small filesystem. Not in the place of a test: its mount is seen by all processes.
-struct Disk(TempDir);
-
-impl Disk {
-    fn new() -> Option<Disk> {
-        let dir = TempDir::new();
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=4m", "moat-test"])
-            .arg(dir.path());
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            skip("a small disk cannot be mounted (it needs root)");
-            return None;
-        }
-        Some(Disk(dir))
-    }
-
-    fn home(&self) -> PathBuf {
-        self.0.path().join("moat")
-    }
-
-    fn fill(&self) {
-        let mut file = File::create(self.0.path().join("fill")).unwrap();
-        for size in [64 * 1024, 4096] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.path().join("fill")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
 
 fn place(runtime: Runtime) -> Option<(Disk, Moat)> {
     let moat = Moat::on(runtime)?;

@@ -18,6 +18,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod call;
+mod disk;
 mod leftovers;
 mod place;
 mod running;
@@ -28,6 +29,7 @@ mod text;
 mod until;
 
 pub(crate) use call::{Call, Done};
+pub(crate) use disk::Disk;
 pub(crate) use place::{Moat, TempDir};
 pub(crate) use running::Running;
 pub(crate) use runtime::Runtime;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::harness::{Disk, Moat};
 use crate::project::{IDLE, Project, page, server, tree, two, web};
 
 /// W16, W17: any branch that git allows.
@@ -141,5 +142,52 @@ fn other_worktrees_are_left_alone() {
     let branch = crate::project::git(&project.moat, &place, &["branch", "--show-current"]);
     assert_eq!(branch, "mine\n");
     project.git(&["worktree", "remove", shown]);
+    project.assert_nothing();
+}
+
+/// What runs can be ended on a full disk, and what cannot begin there leaves nothing.
+#[test]
+fn a_full_disk_holds_nobody() {
+    let Some(disk) = Disk::new() else { return };
+    let project = Project::at(Moat::new().with_home(disk.home()), &server());
+    project.up("kept");
+    let ended = project.up("ended");
+    disk.fill();
+    let call = project.call(&["up", "late"]);
+    call.stderr_contains("no space left on device").status(1);
+    project.ok(&["down", "ended"]);
+    assert!(!tree(&ended).exists());
+    let left: Vec<_> = project
+        .list()
+        .iter()
+        .map(|it| it["session"]["branch"].clone())
+        .collect();
+    assert_eq!(left, ["kept"]);
+    disk.fill();
+    project.ok(&["down", "kept", "--keep"]);
+    disk.free();
+    // The space that was kept back for its end is kept back again.
+    project.up("kept");
+    disk.fill();
+    project.ok(&["down", "kept"]);
+    project.assert_nothing();
+}
+
+/// An `up` whose disk fills up on the way is taken back.
+#[test]
+fn a_disk_that_fills_up_on_the_way() {
+    let Some(disk) = Disk::new() else { return };
+    let fill = disk
+        .home()
+        .parent()
+        .map(|dir| dir.join("fill").display().to_string());
+    let session = format!(
+        "  hooks: {{pre_start: \"cat /dev/zero >'{}' 2>/dev/null; true\"}}\n{}",
+        fill.unwrap_or_default(),
+        server()
+    );
+    let project = Project::at(Moat::new().with_home(disk.home()), &session);
+    let call = project.call(&["up", "a"]);
+    call.stderr_contains("no space left on device").status(1);
     project.assert_nothing();
 }
