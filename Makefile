@@ -7,6 +7,8 @@ DESTDIR ?=
 # The release is a static musl binary wherever Rust has that target; elsewhere (macOS) it is a native one.
 MUSL = $(shell uname -m)-unknown-linux-musl
 TARGET = $(shell test -d "$$(rustc --print target-libdir --target $(MUSL) 2>/dev/null)" && echo $(MUSL))
+# Nothing runs there yet, but all of it compiles.
+MAC = aarch64-apple-darwin
 BIN = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/moat
 
 # The standard library is compiled anew, for size and without the code that resolves the addresses of a backtrace, of
@@ -53,9 +55,13 @@ test: ## set up what the tests need, run them all, and list what could not run
 	echo "could not run: $$(wc -l <$(SKIPS).all | tr -d ' ')"; sed 's/^/  /' $(SKIPS).all; \
 	exit $$code
 
-lint: ## check format, clippy and what must not be in the sources
+lint: ## check format, clippy (for a Mac, too) and what must not be in the sources
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
+	@tests/setup rust-mac || true
+	@if test -d "$$(rustc --print target-libdir --target $(MAC) 2>/dev/null)"; then \
+		echo "cargo clippy --target $(MAC)"; cargo clippy --locked --all-targets --all-features --target $(MAC) -- -D warnings; \
+	else echo "note: not checked for $(MAC)"; fi
 	tests/forbid
 
 bench: build ## measure moat against the bare runtimes

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
@@ -76,8 +75,7 @@ impl Interactive {
     /// Prepares for a run; also the streams that its supervisor gets.
     pub(super) fn of_run(prefix: Option<Prefix>) -> Result<(Interactive, Streams)> {
         let (mut interactive, typed) = Interactive::new(prefix).map_err(|error| failed(&error))?;
-        let pipe = pipe_with(PipeFlags::CLOEXEC);
-        let (output, shown) = pipe.map_err(|error| failed(&error.into()))?;
+        let (output, shown) = pipe().map_err(|error| failed(&error))?;
         interactive.output = Some(output);
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| failed(&error));
         let terminal = &interactive.terminal;
@@ -100,7 +98,7 @@ impl Interactive {
 
     fn new(prefix: Option<Prefix>) -> io::Result<(Interactive, OwnedFd)> {
         let terminal = Terminal::new(rustix::stdio::stdin(), rustix::stdio::stdout())?;
-        let (typed, input) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (typed, input) = pipe()?;
         rustix::io::ioctl_fionbio(&input, true)?;
         let interactive = Interactive {
             terminal,
@@ -160,6 +158,12 @@ impl Session {
 pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
     let names = ["TERM", "COLORTERM"].into_iter();
     names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+}
+
+/// The end to read from, and the one to write to; no child inherits them.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
 }
 
 fn failed(error: &io::Error) -> Error {

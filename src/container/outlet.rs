@@ -83,7 +83,8 @@ impl Sink {
     fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
         match self {
             Sink::Socket(fd) => {
-                rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+                // SIGPIPE is ignored since the start of the program: std does that.
+                rustix::net::send(fd, bytes, SendFlags::DONTWAIT)
             }
             Sink::Shared(fd) if self.is_ready(NOW) => {
                 rustix::io::write(fd, &bytes[..bytes.len().min(STEP)])

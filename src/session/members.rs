@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is to be ended.
 pub(super) struct Targets {
-    /// The mark of its processes, or, with a '/' at the end, how they begin.
+    /// The mark of its processes, or, with a '/' at the end, how they begin. Elsewhere nobody may see marks.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub(super) mark: String,
     /// The leaders of its process groups, as far as they are known.
     pub(super) leaders: Vec<Process>,

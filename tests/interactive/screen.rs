@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
@@ -18,6 +19,14 @@ use crate::harness::until;
 
 /// How long something may take to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// On Linux it is nobody else's from its first moment, so that no other test's child keeps it open.
+#[cfg(target_os = "linux")]
+const OPEN: OpenptFlags = OpenptFlags::RDWR
+    .union(OpenptFlags::NOCTTY)
+    .union(OpenptFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const OPEN: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY);
 
 /// Moat on a terminal. Killed when dropped.
 pub(crate) struct Screen {
@@ -38,8 +47,8 @@ impl Screen {
 
     /// One that takes its time after each piece that it shows.
     pub(crate) fn slow(command: &Command, pause: Duration) -> Screen {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
-        let ours = ours.expect("a pseudo terminal");
+        let ours = openpt(OPEN).expect("a pseudo terminal");
+        fcntl_setfd(&ours, FdFlags::CLOEXEC).expect("ours alone");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
         let name = ptsname(&ours, Vec::new()).expect("its name");

@@ -4,22 +4,28 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::super::Ulimit;
 
-const NAMES: [(&str, Resource); 15] = [
+const NAMES: &[(&str, Resource)] = &[
     ("core", Resource::Core),
     ("cpu", Resource::Cpu),
     ("data", Resource::Data),
     ("fsize", Resource::Fsize),
-    ("locks", Resource::Locks),
     ("memlock", Resource::Memlock),
-    ("msgqueue", Resource::Msgqueue),
-    ("nice", Resource::Nice),
     ("nofile", Resource::Nofile),
     ("nproc", Resource::Nproc),
     ("rss", Resource::Rss),
-    ("rtprio", Resource::Rtprio),
-    ("rttime", Resource::Rttime),
-    ("sigpending", Resource::Sigpending),
     ("stack", Resource::Stack),
+    #[cfg(target_os = "linux")]
+    ("locks", Resource::Locks),
+    #[cfg(target_os = "linux")]
+    ("msgqueue", Resource::Msgqueue),
+    #[cfg(target_os = "linux")]
+    ("nice", Resource::Nice),
+    #[cfg(target_os = "linux")]
+    ("rtprio", Resource::Rtprio),
+    #[cfg(target_os = "linux")]
+    ("rttime", Resource::Rttime),
+    #[cfg(target_os = "linux")]
+    ("sigpending", Resource::Sigpending),
 ];
 
 pub(super) fn encode(limits: &[Ulimit]) -> String {
@@ -53,7 +59,7 @@ pub(super) fn apply(text: &str) -> Result<(), String> {
 fn decode(text: &str) -> Option<(&str, Resource, Rlimit)> {
     let (name, values) = text.split_once('=')?;
     let (soft, hard) = values.split_once(':')?;
-    let (_, resource) = NAMES.into_iter().find(|(known, _)| *known == name)?;
+    let (_, resource) = *NAMES.iter().find(|(known, _)| *known == name)?;
     let limit = |text: &str| match text {
         "-1" => Some(None),
         text => text.parse().ok().map(Some),

@@ -18,6 +18,7 @@
 mod cgroup;
 mod init;
 mod job;
+mod kernel;
 mod limits;
 mod sandbox;
 mod shim;
@@ -31,7 +32,7 @@ pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -237,7 +238,7 @@ impl Runtime for Bwrap {
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
         let dir = self.dir()?;
-        let arguments = in_memory(&(sandbox::args(dir, spec).join("\0") + "\0"));
+        let arguments = kernel::in_memory(&(sandbox::args(dir, spec).join("\0") + "\0"));
         let arguments = arguments.map_err(|error| failed(&error))?;
         // Inherited by the shim, and through it by bwrap, which reads its arguments from there: so
         // no value is on a command line, and whoever is killed, they are whole.
@@ -375,21 +376,6 @@ fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
         rustix::fs::fchown(&theirs, Some(uid), Some(gid))?;
     }
     Ok(ours)
-}
-
-/// A file that is nowhere but in memory, to be read from its beginning.
-#[cfg(target_os = "linux")]
-fn in_memory(text: &str) -> io::Result<File> {
-    let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::memfd_create("moat", flags)?);
-    file.write_all(text.as_bytes())?;
-    file.rewind()?;
-    Ok(file)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn in_memory(_text: &str) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Waits until the shim holds its lock: from then on the lock says whether it lives.

@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, Signal, ioctl_tiocsctty};
 use rustix::stdio::{dup2_stdin, stdin};
 use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{cgroup, init, job, sandbox, status};
+use super::{cgroup, init, job, kernel, sandbox, status};
 use crate::store::{Process, create, exclusive, write_atomically};
 use crate::term::pty;
 
@@ -169,7 +169,7 @@ impl<'a> Request<'a> {
             .mode(0o600)
             .open(self.dir.join(name))?;
         // Space to go on with when the disk is full. Not every filesystem can.
-        let _ = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVE);
+        kernel::reserve(&file, RESERVE);
         Ok(file)
     }
 
@@ -240,7 +240,7 @@ struct Bell<F> {
 
 impl<F: AsFd> Bell<F> {
     fn new(fd: F, over: &Arc<AtomicBool>) -> Bell<F> {
-        let _ = rustix::pipe::fcntl_setpipe_size(&fd, UNHEARD);
+        kernel::limit_pipe(&fd, UNHEARD);
         // The writing end is ours alone.
         let flags = rustix::fs::fcntl_getfl(&fd).unwrap_or(OFlags::WRONLY);
         let _ = rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK);

@@ -1,0 +1,49 @@
+//! What Linux alone has. Sandboxes are there alone, too, but the driver is compiled everywhere, as nothing else in it
+//! depends on where it is.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+pub(super) use this::{in_memory, limit_pipe, reserve};
+
+#[cfg(target_os = "linux")]
+mod this {
+    use std::io::{Seek, Write};
+
+    use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+    use rustix::pipe::fcntl_setpipe_size;
+
+    use super::{AsFd, File, io};
+
+    /// A file that is nowhere but in memory, to be read from its beginning.
+    pub(in super::super) fn in_memory(text: &str) -> io::Result<File> {
+        let mut file = File::from(memfd_create("moat", MemfdFlags::CLOEXEC)?);
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// Space for a file, in bytes, which does not count as its content. Not every filesystem can.
+    pub(in super::super) fn reserve(file: &File, bytes: u64) {
+        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes);
+    }
+
+    /// How many bytes a pipe takes before its writer has to wait; the kernel has a least number.
+    pub(in super::super) fn limit_pipe(pipe: impl AsFd, bytes: usize) {
+        let _ = fcntl_setpipe_size(pipe, bytes);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod this {
+    use super::{AsFd, File, io};
+
+    pub(in super::super) fn in_memory(_text: &str) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in super::super) fn reserve(_file: &File, _bytes: u64) {}
+
+    pub(in super::super) fn limit_pipe(_pipe: impl AsFd, _bytes: usize) {}
+}
