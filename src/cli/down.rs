@@ -12,7 +12,7 @@ use crate::store::{Home, Session};
 struct Taken {
     branch: String,
     key: String,
-    /// A worktree of moat's that stays, as there is work in it.
+    /// A worktree of moat's that stays: there is work in it, or it cannot be removed.
     kept_worktree: Option<String>,
     error: Option<String>,
 }
@@ -95,9 +95,6 @@ fn take_down(
         "taken down"
     };
     output::notice(args, &format!("'{branch}' is {how}"));
-    if let Some(path) = &kept {
-        session::kept(args, path);
-    }
     let left = context.home.session(&session.key)?;
     if left.is_some_and(|left| left.incarnation == session.incarnation) && !request.keep {
         return Err(Error::new(

@@ -21,7 +21,7 @@ pub(crate) struct Down {
     pub(crate) force: bool,
 }
 
-/// Takes a session down. Gives the worktree that stays although it was moat's, as there is work in it.
+/// Takes a session down. Gives the worktree that stays although it was moat's.
 pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Option<PathBuf>> {
     let there = context.home.session(key)?.is_some();
     let mut claim = context.take_over(key, OpKind::Down)?;
@@ -69,6 +69,9 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Op
     checkpoint("session-down-begun");
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
     let kept = dirty.then(|| tree.path.clone());
+    if let Some(path) = &kept {
+        worktree::say_kept(context, path);
+    }
     Ok(finish(context, claim)?.or(kept))
 }
 
@@ -91,7 +94,7 @@ fn run_hook(
 }
 
 /// Carries a `down` that is in the record to its end. Where something cannot be removed, the session is broken,
-/// and keeps its slot. Gives the worktree if it stays because of work that has come to be since it was begun.
+/// and keeps its slot. Gives the worktree if it stays although it was to go.
 pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Option<PathBuf>> {
     let Some(session) = claim.session().cloned() else {
         return Ok(None);
@@ -182,12 +185,11 @@ fn take_away(
             && !operation.force
             && !worktree::is_clean(&session.repository, &tree.path, None).unwrap_or_default()
         {
+            worktree::say_kept(context, &tree.path);
             return Ok(Some(tree.path.clone()));
         }
-        worktree::remove(context.home, &session.repository, &tree.path)?;
-        if tree.path.exists() {
-            let message = format!("{} is still there", tree.path.display());
-            return Err(Error::new(Kind::Workspace, message));
+        if !worktree::remove_or_say(context, session) {
+            return Ok(Some(tree.path.clone()));
         }
         checkpoint("session-down-worktree");
     }

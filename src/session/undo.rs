@@ -104,12 +104,11 @@ fn take_back(
         }
         .unwrap_or_default();
         if !goes {
-            let shown = crate::term::harmless(&tree.path.display().to_string());
-            (context.say)(&format!("note: {shown} stays: there is work in it"));
+            worktree::say_kept(context, &tree.path);
         }
     }
     if goes {
-        worktree::remove(context.home, &session.repository, &tree.path)?;
+        worktree::remove_or_say(context, session);
         checkpoint("session-undo-worktree");
         if let Some(commit) = &tree.new_branch {
             worktree::remove_branch(&session.repository, &session.branch, commit);
@@ -182,7 +181,7 @@ pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> 
     if operation.kind == OpKind::Down {
         return Ok(match super::down::finish(context, claim)? {
             None => "taken down",
-            Some(_) => "taken down; its worktree stays, as there is work in it",
+            Some(_) => "taken down; its worktree stays",
         });
     }
     if is_complete(context, &session) {

@@ -8,6 +8,7 @@ use super::repository::{Repository, alone, git, git_marked, look};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, Home, Session, Stage, Worktree, make_dir, remove_tree};
+use crate::term::harmless;
 
 /// What will be the worktree of a branch; nothing is made yet.
 pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktree {
@@ -139,7 +140,7 @@ fn refuse_links(common: &Path) -> Result<()> {
 }
 
 fn strange(path: &Path) -> Error {
-    let shown = crate::term::harmless(&path.display().to_string());
+    let shown = harmless(&path.display().to_string());
     let message = format!("{shown} is a link, or no file: git would write where it leads");
     Error::new(Kind::Workspace, message)
         .hint("look what it is; a workload may have made it; then remove it")
@@ -250,6 +251,14 @@ fn has_hidden(path: &Path, index: &str) -> bool {
     })
 }
 
+/// Says of a worktree that it is not removed.
+pub(super) fn say_kept(context: &Context<'_>, path: &Path) {
+    let shown = harmless(&path.display().to_string());
+    (context.say)(&format!(
+        "note: {shown} stays: there is work in it that is not committed"
+    ));
+}
+
 /// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.
 pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
     let _alone = alone(home, common, &|| true)?;
@@ -274,6 +283,22 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
         let _ = std::fs::remove_dir(parent);
     }
     Ok(())
+}
+
+/// The same for a session, which must not be held for good by what somebody else has put there, such as a container
+/// whose workload was root: then the directory stays, and that is said. Whether it is gone.
+pub(super) fn remove_or_say(context: &Context<'_>, session: &Session) -> bool {
+    let path = &session.worktree.path;
+    let Err(error) = remove(context.home, &session.repository, path) else {
+        return true;
+    };
+    let shown = path.to_string_lossy();
+    let quoted = shlex::try_quote(&shown).unwrap_or_default();
+    let (why, quoted) = (harmless(&error.message), harmless(&quoted));
+    (context.say)(&format!(
+        "warning: {why}; what is left of it stays\n  hint: sudo rm -rf {quoted}"
+    ));
+    false
 }
 
 /// Removes a branch that an operation made, if nothing was committed to it since.

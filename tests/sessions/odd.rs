@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Disk, Moat};
+use crate::harness::{Disk, Moat, skip};
 use crate::project::{IDLE, Project, page, server, tree, two, web};
 
 /// W16, W17: any branch that git allows.
@@ -189,5 +189,45 @@ fn a_disk_that_fills_up_on_the_way() {
     let project = Project::at(Moat::new().with_home(disk.home()), &session);
     let call = project.call(&["up", "a"]);
     call.stderr_contains("no space left on device").status(1);
+    project.assert_nothing();
+}
+
+/// What only another user can remove, such as root in a container, does not hold a session for good.
+#[test]
+fn directories_of_another_user_stay_and_the_session_goes() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can become somebody else");
+        return;
+    }
+    let project = Project::new(&server());
+    project.commit(".gitignore", "node_modules\n");
+    let give_to = |user: &str| {
+        let mut chown = std::process::Command::new("chown");
+        let done = chown.args(["-R", user]).arg(project.moat.root()).status();
+        assert!(done.unwrap().success());
+    };
+    let nobody = |args: &[&str]| {
+        let done = project.call(args).as_nobody();
+        assert_eq!(done.code, Some(0), "{done}");
+        done
+    };
+    give_to("65534:65534");
+    let made = nobody(&["up", "a", "--json"]).json();
+    let tree = tree(&made);
+    fs::create_dir(tree.join("node_modules")).unwrap();
+    fs::write(tree.join("node_modules/x"), "").unwrap();
+    let said = nobody(&["down", "a", "--delete-worktree"]).stderr_text();
+    let hint = format!("hint: sudo rm -rf {}\n", tree.display());
+    assert!(said.contains("warning: cannot remove"), "{said}");
+    assert!(said.contains(&hint), "{said}");
+    assert_eq!(nobody(&["wt", "list", "--json"]).stdout_text(), "[]\n");
+    assert!(tree.join("node_modules/x").exists());
+    // It is not taken for a worktree.
+    let done = project.call(&["up", "a"]).as_nobody();
+    assert!(done.stderr_text().contains("is in the way"), "{done}");
+    fs::remove_dir_all(&tree).unwrap();
+    nobody(&["up", "a"]);
+    nobody(&["down", "a"]);
+    give_to("0:0");
     project.assert_nothing();
 }
