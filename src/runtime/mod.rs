@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use again::again;
-pub(crate) use bwrap::foreground;
+pub(crate) use bwrap::{foreground, keeper};
 pub(crate) use choose::on_path;
 pub(crate) use choose::{
     Ability, Name, SUPPORTED, WORDS, choose, engine_settings, in_context, open, remote,

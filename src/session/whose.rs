@@ -1,13 +1,13 @@
 //! Whose is this process, this port, this container? For those who are about to end something.
 //!
-//! *Ours* needs a proof: the mark in a process's environment, its place below a process that we know, a port
-//! or a container in a record. What we may not look at is *cannot tell*, not *no*.
+//! *Ours* needs a proof: the mark in a process's environment, its place below a process that we know or in a
+//! container with our label, a port or a container in a record. What we may not look at is *cannot tell*, not *no*.
 
 use super::members::{family, mark_of};
 use super::probe;
 use crate::error::Result;
 use crate::runtime::{self, Inspected, Labelled, Whose};
-use crate::store::{Home, ResourceKind, Session};
+use crate::store::{Home, Process, ResourceKind, RunId, Session};
 
 /// What somebody asks about.
 pub(crate) enum Question<'a> {
@@ -35,20 +35,25 @@ const GENERATIONS: usize = 64;
 
 pub(crate) fn whose(home: &Home, question: &Question<'_>, engines: Engines<'_>) -> Result<Owner> {
     match question {
-        Question::Pid(pid) => of_process(home, *pid),
-        Question::Port(port) => of_port(home, *port),
+        Question::Pid(pid) => of_process(home, *pid, engines),
+        Question::Port(port) => of_port(home, *port, engines),
         Question::Container(name) => of_container(home, name, engines),
     }
 }
 
-fn of_process(home: &Home, pid: u32) -> Result<Owner> {
+fn of_process(home: &Home, pid: u32, engines: Engines<'_>) -> Result<Owner> {
     let sessions = home.sessions()?;
+    let runs = processes_of_runs(home)?;
     let mut unknown = None;
     let mut next = Some(pid);
     for _ in 0..GENERATIONS {
         let Some(pid) = next.filter(|pid| *pid > 1) else {
             break;
         };
+        let is_its = |run: &&(Process, RunId)| run.0.pid == pid && run.0.is_alive();
+        if let Some((_, id)) = runs.iter().find(is_its) {
+            return Ok(Owner::Run(id.to_string()));
+        }
         if let Some(owner) = by_record(&sessions, pid) {
             return Ok(owner);
         }
@@ -64,7 +69,37 @@ fn of_process(home: &Home, pid: u32) -> Result<Owner> {
         }
         next = family(pid).map(|(parent, _)| parent);
     }
+    if let Some(id) = container_of(pid) {
+        let is_it = |found: &Labelled| found.kind == ResourceKind::Container && found.id == id;
+        match by_engine(home, engines, &is_it)? {
+            Owner::Nobody => {}
+            owner => return Ok(owner),
+        }
+    }
     Ok(unknown.map_or(Owner::Nobody, Owner::Unknown))
+}
+
+/// Who looks after runs: all that these start is the runs'.
+fn processes_of_runs(home: &Home) -> Result<Vec<(Process, RunId)>> {
+    let mut found = Vec::new();
+    for id in home.run_ids()? {
+        let dir = home.run(&id);
+        let processes = [dir.owner().ok().flatten(), runtime::keeper(&dir)];
+        let known = processes.into_iter().flatten();
+        found.extend(known.map(|process| (process, id.clone())));
+    }
+    Ok(found)
+}
+
+/// The engine's id of the container that a process is in: it is in the names of its control groups. The one that
+/// we are in ourselves is not meant.
+fn container_of(pid: u32) -> Option<String> {
+    let groups = |pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let ours = groups(std::process::id()).unwrap_or_default();
+    let theirs = groups(pid).ok()?;
+    let mut words = theirs.split(|letter: char| !letter.is_ascii_hexdigit());
+    let found = words.rfind(|word| word.len() == 64 && !ours.contains(word));
+    found.map(str::to_owned)
 }
 
 fn by_record(sessions: &[Session], pid: u32) -> Option<Owner> {
@@ -100,7 +135,7 @@ fn by_mark(sessions: Vec<Session>, mark: &str) -> Owner {
     }
 }
 
-fn of_port(home: &Home, port: u16) -> Result<Owner> {
+fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
     let sessions = home.sessions()?;
     let holds = |session: &&Session| session.ports.iter().any(|own| own.port == port);
     let listeners = probe::listeners(&[port]);
@@ -128,15 +163,12 @@ fn of_port(home: &Home, port: u16) -> Result<Owner> {
         });
         return Ok(match stranger.map(|listener| listener.pid) {
             None => Owner::Session(Box::new(session.clone()), Some(name)),
-            Some(Some(pid)) => match of_process(home, pid)? {
-                Owner::Nobody => Owner::Nobody,
-                owner => owner,
-            },
+            Some(Some(pid)) => of_process(home, pid, engines)?,
             Some(None) => Owner::Unknown("another user's process listens on it".to_owned()),
         });
     }
     match listeners.first().map(|listener| listener.pid) {
-        Some(Some(pid)) => of_process(home, pid),
+        Some(Some(pid)) => of_process(home, pid, engines),
         Some(None) => Ok(Owner::Unknown(
             "another user's process listens on it".to_owned(),
         )),
@@ -188,7 +220,20 @@ fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> 
         let called = found.handle == name || is_id && found.id.starts_with(name);
         found.kind == ResourceKind::Container && called
     };
-    let mut silent = None;
+    Ok(match by_engine(home, engines, &is_it)? {
+        // Names are in records.
+        Owner::Unknown(_) if !is_id => Owner::Nobody,
+        owner => owner,
+    })
+}
+
+/// Asks the engines for what is ours. One that does not answer makes it *cannot tell*.
+fn by_engine(
+    home: &Home,
+    engines: Engines<'_>,
+    is_it: &dyn Fn(&Labelled) -> bool,
+) -> Result<Owner> {
+    let mut owner = Owner::Nobody;
     for (engine, settings) in engines() {
         match runtime::open(engine, &settings, None).find_labelled(&home.hash()) {
             Ok(found) => {
@@ -196,14 +241,10 @@ fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> 
                     return Ok(by_label(home.sessions()?, found.whose));
                 }
             }
-            Err(problem) => silent = Some(format!("{engine}: {}", problem.message())),
+            Err(problem) => owner = Owner::Unknown(format!("{engine}: {}", problem.message())),
         }
     }
-    // Names are in records.
-    Ok(match silent.filter(|_| is_id) {
-        Some(why) => Owner::Unknown(why),
-        None => Owner::Nobody,
-    })
+    Ok(owner)
 }
 
 /// What the label of a container says: the run or the session that made it.

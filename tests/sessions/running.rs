@@ -1,6 +1,7 @@
 //! Runs in the worktree of a session.
 
 use std::fs;
+use std::process::Command;
 
 use crate::harness::{IMAGE, Moat, Runtime, until_some};
 use crate::project::{Project, server, tree, web};
@@ -100,4 +101,58 @@ fn whose_is_a_container() {
         .stdout_contains("cannot tell: docker")
         .status(2);
     project.ok(&["kill", &id]);
+}
+
+/// All that belongs to a run on the host is the run's: its supervisor, and what is in its sandbox or container.
+#[test]
+fn whose_is_a_process_of_a_run() {
+    for runtime in [Runtime::Bwrap, Runtime::Docker] {
+        let Some(moat) = Moat::on(runtime) else {
+            continue;
+        };
+        let odd = format!("sleep 9{}", std::process::id());
+        let id = moat.background(&format!("{odd} & wait"));
+        let found = until_some("the workload runs", || {
+            let found = Command::new("pgrep").args(["-f", &odd]).output().unwrap();
+            let text = String::from_utf8(found.stdout).unwrap();
+            // A process with these words as its own: the last one.
+            (text.lines().count() > 1).then_some(text)
+        });
+        let lock = fs::read(moat.run_dir(&id).join("owner.lock")).unwrap();
+        let owner: serde_json::Value = serde_json::from_slice(&lock).unwrap();
+        let owner = owner["pid"].to_string();
+        let says = format!("the run {id}\n");
+        for pid in found.lines().chain([&*owner]) {
+            moat.args(["whose", pid]).stdout(&says).success();
+        }
+        // Whoever looks after it.
+        let pid = rustix::process::Pid::from_raw(owner.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let last = found.lines().next_back().unwrap();
+        moat.args(["whose", last]).stdout(&says).success();
+        moat.args(["kill", &id]).any_stdout().any_stderr().success();
+    }
+}
+
+/// In a container that is not moat's; which an engine that is silent does not say.
+#[test]
+fn a_process_in_a_container_of_somebody_else_is_not_moats() {
+    let Some(moat) = Moat::on(Runtime::Docker) else {
+        return;
+    };
+    let client = |args: &[&str]| {
+        let output = Runtime::Docker.client().args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let id = client(&["run", "--detach", "--rm", IMAGE, "sleep", "1000"]);
+    let pid = client(&["inspect", "--format", "{{.State.Pid}}", &id]);
+    let theirs = moat.args(["whose", &pid]).any_stdout().run();
+    let silent = moat.args(["whose", &pid]);
+    let silent = silent
+        .env("DOCKER_HOST", "unix:///nonexistent")
+        .any_stdout();
+    let silent = silent.run();
+    client(&["kill", &id]);
+    assert_eq!(theirs.stdout_text(), "not moat's\n", "{theirs}");
+    assert_eq!((theirs.code, silent.code), (Some(1), Some(2)), "{silent}");
 }

@@ -50,13 +50,23 @@ use super::{
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Process, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
+    Process, RunDir, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };
 use crate::term::pty::{self, Size};
 use tail::Tail;
 
 /// How long the shim may take to act on a signal.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The process that keeps the workload of a run, where the driver has one; it may be no more.
+pub(crate) fn keeper(run: &RunDir) -> Option<Process> {
+    shim_in(&run.sandbox())
+}
+
+fn shim_in(dir: &Path) -> Option<Process> {
+    let bytes = fs::read(dir.join("shim")).ok()?;
+    crate::json::parse(&bytes).ok()
+}
 
 /// The driver, bound to the directory of one run.
 pub(super) struct Bwrap {
@@ -79,8 +89,7 @@ impl Bwrap {
     }
 
     fn shim(&self) -> Option<Process> {
-        let bytes = fs::read(self.dir.as_deref()?.join("shim")).ok()?;
-        crate::json::parse(&bytes).ok()
+        shim_in(self.dir.as_deref()?)
     }
 
     /// Waits until the shim is gone. False: it was not within `patience`.
