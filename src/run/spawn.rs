@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
-use crate::store::{Home, RunId};
+use crate::store::{Home, MARK, RunId};
 
 /// The hidden commands.
 pub(crate) const SUPERVISE: &str = "__supervise";
@@ -18,6 +18,8 @@ pub(super) fn ourselves(home: &Home) -> Result<Command> {
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(program()?);
     command.env("MOAT_HOME", home.root()).current_dir("/");
+    // A run is no process of the session that one of ours was started in, and outlives it.
+    command.env_remove(MARK);
     Ok(command)
 }
 

@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+pub(super) use crate::store::MARK;
 use crate::store::Process;
-
-/// The variable that marks the processes of sessions.
-pub(crate) const MARK: &str = "MOAT_PROCESS";
 
 /// How long a process has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);

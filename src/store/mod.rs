@@ -39,8 +39,8 @@ pub(crate) use record::{
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use session::{
-    MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess, SessionService,
-    SessionStatus, Tmux, Worktree,
+    MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
+    SessionService, SessionStatus, Tmux, Worktree,
 };
 pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{Claim, ProcessState, SessionKey, key_of};

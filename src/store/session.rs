@@ -14,6 +14,9 @@ use super::session_compose::SessionCompose;
 use super::time::Timestamp;
 use crate::json::{reads, words};
 
+/// The variable that marks the processes of sessions.
+pub(crate) const MARK: &str = "MOAT_PROCESS";
+
 /// The version that this program writes.
 pub(super) const SCHEMA: u32 = 1;
 
@@ -325,7 +328,7 @@ reads!(SessionHooks {
 });
 
 impl Session {
-    /// What the environment of each of its processes carries: `MOAT_PROCESS=INCARNATION/NAME`.
+    /// What the environment of each of its processes carries as its [`MARK`]: INCARNATION/NAME.
     pub(crate) fn mark(&self, process: &str) -> String {
         format!("{}/{process}", self.incarnation)
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{IMAGE, Moat, Runtime, until_some};
+use crate::harness::{IMAGE, Moat, Runtime, until, until_some};
 use crate::project::{Project, server, tree, web};
 
 fn on(runtime: Runtime) -> Option<Project> {
@@ -155,4 +155,29 @@ fn a_process_in_a_container_of_somebody_else_is_not_moats() {
     client(&["kill", &id]);
     assert_eq!(theirs.stdout_text(), "not moat's\n", "{theirs}");
     assert_eq!((theirs.code, silent.code), (Some(1), Some(2)), "{silent}");
+}
+
+/// A run in the background is nobody's but its own: it outlives the session that one of its processes was of.
+#[test]
+fn a_run_in_the_background_outlives_the_session_that_began_it() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    let script = format!(
+        "'{}' run --quiet --background '{}' -- sleep 1000; exec sleep 1000",
+        env!("CARGO_BIN_EXE_moat"),
+        moat.tmp().display()
+    );
+    let command = serde_json::to_string(&script).unwrap();
+    let project = Project::at(
+        moat,
+        &format!("  processes: {{one: {{command: {command}}}}}"),
+    );
+    project.up("a");
+    let runs = || project.json(&["list", "--quiet", "--all", "--json"]);
+    until("it runs", || runs()[0]["state"] == "running");
+    project.ok(&["down", "a"]);
+    assert_eq!(runs()[0]["state"], "running");
+    project.ok(&["kill", &project.moat.only_id()]);
+    project.assert_nothing();
 }
