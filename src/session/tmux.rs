@@ -33,22 +33,27 @@ pub(super) fn require() -> Result<()> {
 }
 
 /// The socket that tmux would use: that of the tmux we are in, or the user's default.
-fn default_socket() -> Result<PathBuf> {
+fn default_socket() -> PathBuf {
     let inside = std::env::var("TMUX").ok();
     if let Some(socket) = inside.as_deref().and_then(|value| value.split(',').next())
         && !socket.is_empty()
     {
-        return Ok(PathBuf::from(socket));
+        return PathBuf::from(socket);
     }
     let base = std::env::var_os("TMUX_TMPDIR").filter(|dir| !dir.is_empty());
     let base = base.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    let dir = base.join(format!("tmux-{}", rustix::process::getuid().as_raw()));
-    // With -S tmux does not make it.
-    match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+    let dir = format!("tmux-{}", rustix::process::getuid().as_raw());
+    base.join(dir).join("default")
+}
+
+/// Makes the directory of a socket, which tmux does not with -S: after a boot it is gone.
+fn make_place(socket: &Path) -> Result<()> {
+    let dir = socket.parent().unwrap_or(socket);
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::io(Kind::Failed, "make", &dir, &error))
+            Err(Error::io(Kind::Failed, "make", dir, &error))
         }
-        _ => Ok(dir.join("default")),
+        _ => Ok(()),
     }
 }
 
@@ -117,7 +122,7 @@ fn shell_variables(home: &Home, session: &Session) -> Result<String> {
 fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
     let socket = match &session.tmux {
         Some(tmux) => tmux.socket.clone(),
-        None => default_socket()?,
+        None => default_socket(),
     };
     if session.tmux.is_some()
         && let Some(id) = find(&socket, &session.incarnation)?
@@ -129,6 +134,7 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         socket: socket.clone(),
         operation: claim.id().to_owned(),
     };
+    make_place(&socket)?;
     claim.update(&mut |session| session.tmux = Some(made.clone()))?;
     checkpoint("session-tmux-intent");
     let dir = plain(&session.worktree.path.to_string_lossy());

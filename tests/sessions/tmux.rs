@@ -385,3 +385,24 @@ fn a_down_that_was_killed_is_carried_to_its_end() {
         windows.project.assert_nothing();
     }
 }
+
+/// After a boot there is neither the server nor the directory of its socket.
+#[test]
+fn a_socket_whose_directory_is_gone_is_made_again() {
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let made = windows.up("a");
+    let socket = made["session"]["tmux"]["socket"].as_str().unwrap();
+    let place = PathBuf::from(socket).parent().unwrap().to_owned();
+    windows.tmux(&["kill-server"]);
+    fs::remove_dir_all(place).unwrap();
+    until("its processes have ended", || {
+        windows.project.list()[0]["healthy"] == false
+    });
+    let again = windows.up("a");
+    assert_eq!(again["healthy"], true);
+    assert_eq!(windows.windows(&again), ["shell 0", "one 0", "two 0"]);
+    windows.call(&["down", "a"]).success();
+    windows.project.assert_nothing();
+}
