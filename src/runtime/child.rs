@@ -36,6 +36,32 @@ pub(crate) fn run(
     patience: Duration,
     going_on: &dyn Fn() -> bool,
 ) -> io::Result<Output> {
+    run_and(command, input, patience, going_on, &|child| {
+        let _ = child.kill();
+        let _ = child.wait();
+    })
+}
+
+/// The same for a command that takes back what it has made when it is asked to end, and is so before it is killed.
+pub(crate) fn run_gently(
+    command: &mut Command,
+    patience: Duration,
+    going_on: &dyn Fn() -> bool,
+) -> io::Result<Output> {
+    run_and(command, b"", patience, going_on, &|child| {
+        let mut asked = children(child.id());
+        asked.push(Pid::from_child(child));
+        ask_to_end(child, &asked);
+    })
+}
+
+fn run_and(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    going_on: &dyn Fn() -> bool,
+    end: &dyn Fn(&mut Child),
+) -> io::Result<Output> {
     let deadline = Instant::now() + patience;
     let stdin = if input.is_empty() {
         Stdio::null()
@@ -49,8 +75,7 @@ pub(crate) fn run(
         .spawn()?;
     let result = converse(&mut child, input, deadline, going_on);
     if result.is_err() {
-        let _ = child.kill();
-        let _ = child.wait();
+        end(&mut child);
     }
     let (stdout, stderr, status) = result?;
     Ok(Output {
@@ -88,8 +113,12 @@ pub(super) fn stream(
 /// Kills it. What it has started is asked to end first: podman's client runs the steps of a build itself, and would
 /// leave the one that it is at, with its files.
 fn end(child: &mut Child) {
-    let asked = children(child.id());
-    for pid in &asked {
+    ask_to_end(child, &children(child.id()));
+}
+
+/// Asks these to end, and kills the child if it does not end with them.
+fn ask_to_end(child: &mut Child, asked: &[Pid]) {
+    for pid in asked {
         let _ = kill_process(*pid, Signal::TERM);
     }
     if asked.is_empty() || wait_until(child, Instant::now() + GRACE).is_err() {

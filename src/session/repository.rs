@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::members::MARK;
+use super::operation::Context;
 use crate::error::{Error, Kind, Result};
 use crate::runtime::child;
 use crate::store::{Home, Making, SessionKey, key_of};
@@ -142,7 +143,19 @@ pub(super) fn alone(
 
 /// Runs git in a directory; what it printed to stdout.
 pub(super) fn git(dir: &Path, args: &[&str]) -> Result<String> {
-    git_marked(dir, args, None)
+    call(dir, args, None, &|| true)
+}
+
+/// The same, marked as a process of a session, and asked to end when the operation is.
+pub(super) fn git_marked(
+    context: &Context<'_>,
+    dir: &Path,
+    args: &[&str],
+    mark: &str,
+) -> Result<String> {
+    let done = call(dir, args, Some(mark), context.going_on);
+    // It is not why it failed that counts then.
+    done.or_else(|error| context.check().and(Err(error)))
 }
 
 /// Looks into a worktree without obeying what is in there: a workload may have written its `.git`. `None`: it is none
@@ -186,8 +199,12 @@ pub(super) fn small_file(path: &Path) -> Option<String> {
     is_fine.then(|| std::fs::read_to_string(path).ok())?
 }
 
-/// [`git`], marked as a process of a session.
-pub(super) fn git_marked(dir: &Path, args: &[&str], mark: Option<&str>) -> Result<String> {
+fn call(
+    dir: &Path,
+    args: &[&str],
+    mark: Option<&str>,
+    going_on: &dyn Fn() -> bool,
+) -> Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
     // To look must not change anything: what is in a worktree may be a link to somewhere else.
@@ -196,7 +213,7 @@ pub(super) fn git_marked(dir: &Path, args: &[&str], mark: Option<&str>) -> Resul
         command.env_remove(name);
     }
     command.envs(mark.map(|mark| (MARK, mark)));
-    let output = child::run(&mut command, b"", PATIENCE, &|| true).map_err(|error| {
+    let output = child::run_gently(&mut command, PATIENCE, going_on).map_err(|error| {
         let message = format!("cannot run git: {}", crate::error::reason(&error));
         Error::new(Kind::Workspace, message).hint("install git, 2.31 or newer")
     })?;

@@ -114,7 +114,7 @@ pub(super) fn make(
         Origin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
     }
     // If we are killed it goes on; so it is marked as well.
-    git_marked(&repository.main, &args, Some(&session.mark(".git")))?;
+    git_marked(context, &repository.main, &args, &session.mark(".git"))?;
     checkpoint("session-worktree-made");
     claim.update(&mut |session| session.worktree.stage = Stage::Made)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Running, Signal, until};
@@ -181,4 +182,43 @@ fn a_pipe_that_nobody_reads_costs_nothing() {
     );
     project.ok(&["down", "a"]);
     let _ = Signal::TERM;
+}
+
+/// git may take long to check out, or to run its hook; a signal ends it, and what it has made is taken back.
+#[test]
+fn a_signal_ends_a_slow_checkout() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let begun = project.moat.user_home().join("begun");
+    let slow = format!("echo >{}; sleep 1000", begun.display());
+    let hook = project.repo.join(".git/hooks/post-checkout");
+    for (in_hook, signal, code) in [
+        (true, Signal::TERM, 143),
+        (true, Signal::INT, 130),
+        (false, Signal::TERM, 143),
+        (false, Signal::HUP, 129),
+    ] {
+        if in_hook {
+            fs::create_dir_all(hook.parent().unwrap()).unwrap();
+            fs::write(&hook, format!("#!/bin/sh\n{slow}\n")).unwrap();
+            fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
+        } else {
+            let _ = fs::remove_file(&hook);
+            project.git(&["config", "filter.slow.smudge", &format!("{slow}; cat")]);
+            fs::write(
+                project.repo.join(".git/info/attributes"),
+                "page filter=slow",
+            )
+            .unwrap();
+        }
+        let running = project.call(&["up", "a"]).spawn();
+        until("git is at it", || begun.exists());
+        running.signal(signal);
+        let done = running.wait();
+        fs::remove_file(&begun).unwrap();
+        assert_eq!(done.code, Some(code), "{done}");
+        assert!(done.stderr_text().contains("interrupted"), "{done}");
+        assert!(done.took.as_secs() < 20, "{done}");
+        assert_eq!(project.git(&["branch", "--list", "a"]), "");
+        project.assert_nothing();
+    }
 }
