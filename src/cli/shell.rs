@@ -7,7 +7,7 @@ use std::process::Command;
 use super::args::Args;
 use super::session;
 use crate::error::{Error, Kind, Result};
-use crate::session::{attach, variables};
+use crate::session::{attach, forget_caller, variables};
 use crate::store::{Home, SessionStatus};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-    let error = Command::new(&shell)
+    let error = forget_caller(&mut Command::new(&shell))
         .current_dir(&found.worktree.path)
         .envs(variables(&found))
         .exec();

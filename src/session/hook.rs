@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::members::{MARK, Targets};
 use super::operation::Context;
+use super::repository::forget_caller;
 use super::variables;
 use crate::error::{Error, Kind, Result, reason};
 use crate::store::{Process, Session};
@@ -41,7 +42,7 @@ pub(super) fn run(
         .map_err(|error| failed(name, &reason(&error)))?;
     let mark = session.mark(&own_mark(name));
     let mut command = Command::new("sh");
-    command
+    forget_caller(&mut command)
         .args(["-c", script])
         .current_dir(dir)
         .envs(variables::shared(session))

@@ -33,7 +33,7 @@ pub(crate) use git_inside::git_inside;
 pub(crate) use keeper::{KEEPER, keep};
 pub(crate) use operation::Context;
 pub(crate) use ports::Pin;
-pub(crate) use repository::Repository;
+pub(crate) use repository::{Repository, forget_caller};
 pub(crate) use services::{ServiceHealth, log as service_log};
 pub(crate) use status::{Health, PortView, SessionView, view};
 pub(crate) use sync::sync;

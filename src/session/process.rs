@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::keeper::{KEEPER, STARTED};
 use super::members::{MARK, Targets};
 use super::operation::Context;
+use super::repository::{STRAY, forget_caller};
 use super::{probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, Kind, Result, reason};
@@ -121,7 +122,7 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
     // Neither the lock nor anything else of ours is for it.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(crate::run::program()?);
-    command
+    forget_caller(&mut command)
         .arg(KEEPER)
         .arg(home.process_log(&session.key, name))
         .arg(home.process_state_file(&session.key, name))
@@ -163,7 +164,9 @@ fn begin_in_window(
 ) -> std::result::Result<(), String> {
     let mut text = Vec::new();
     let ours = environment(session, process);
-    let inherited = std::env::vars_os().filter(|(name, _)| ours.iter().all(|own| *own.0 != **name));
+    let names = ours.iter().map(|(name, _)| name.as_str());
+    let other: Vec<&str> = names.chain(STRAY).collect();
+    let inherited = std::env::vars_os().filter(|(name, _)| other.iter().all(|own| *own != name));
     let own = ours.iter().map(|(name, value)| (name.into(), value.into()));
     for (name, value) in inherited.chain(own) {
         text.extend_from_slice(name.as_bytes());

@@ -13,15 +13,35 @@ use crate::store::{Home, Making, SessionKey, key_of};
 /// How long git may take. A checkout of a large repository takes minutes, all else much less.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// Variables by which a caller that is itself called by git would send us to another repository.
-const STRAY: [&str; 6] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
+/// Variables by which a caller that is itself called by git, e.g. as a hook, would send us and what we start to another
+/// repository: `git rev-parse --local-env-vars`, but for `GIT_CONFIG_COUNT`, which people set; and what git tells a
+/// server's hooks.
+pub(super) const STRAY: [&str; 16] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
 ];
+
+/// Takes those from the environment of a command. What is set for it goes in afterwards.
+pub(crate) fn forget_caller(command: &mut Command) -> &mut Command {
+    for name in STRAY {
+        command.env_remove(name);
+    }
+    command
+}
 
 /// A repository, and where its branches are checked out.
 #[derive(Clone, Debug)]
@@ -209,9 +229,7 @@ fn call(
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
     // To look must not change anything: what is in a worktree may be a link to somewhere else.
     command.env("GIT_OPTIONAL_LOCKS", "0");
-    for name in STRAY {
-        command.env_remove(name);
-    }
+    forget_caller(&mut command);
     command.envs(mark.map(|mark| (MARK, mark)));
     let output = child::run_gently(&mut command, PATIENCE, going_on).map_err(|error| {
         let message = format!("cannot run git: {}", crate::error::reason(&error));
@@ -267,6 +285,16 @@ fn parse(text: &str) -> Vec<Tree> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_git_calls_local_is_not_handed_on() {
+        let mut git = Command::new("git");
+        let output = git.args(["rev-parse", "--local-env-vars"]).output();
+        let names = String::from_utf8(output.unwrap().stdout).unwrap();
+        let names = names.lines().filter(|name| *name != "GIT_CONFIG_COUNT");
+        let missing: Vec<&str> = names.filter(|name| !STRAY.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 
     #[test]
     fn the_list_of_worktrees() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::keeper::KEEPER;
 use super::members::MARK;
+use super::repository::forget_caller;
 use super::variables;
 use crate::error::{Error, Kind, Result, reason};
 use crate::failpoint::checkpoint;
@@ -67,7 +68,8 @@ fn ask(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
         Some(word) if !word.is_empty() => format!("{word}\\;"),
         _ => (*word).to_owned(),
     });
-    command.arg("-S").arg(socket).args(args).env_remove(MARK);
+    forget_caller(&mut command).env_remove(MARK);
+    command.arg("-S").arg(socket).args(args);
     match child::run(&mut command, b"", PATIENCE, &|| true) {
         Ok(output) if output.success => Ok(output.stdout),
         Ok(output) => Err(output.stderr.trim().to_owned()),

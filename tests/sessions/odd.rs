@@ -1,9 +1,10 @@
 //! Names, places and files as nobody expects them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Disk, Moat, skip};
-use crate::project::{IDLE, Project, page, server, tree, two, web};
+use crate::harness::{Call, Disk, Moat, Running, skip};
+use crate::project::{IDLE, Project, git, page, server, tree, two, web};
 
 /// W16, W17: any branch that git allows.
 #[test]
@@ -114,15 +115,58 @@ fn a_bare_repository_has_sessions_too() {
     assert!(project.list().is_empty());
 }
 
-/// A caller that is itself called by git.
+/// A caller that is itself called by git: neither we nor what we start take its repository for theirs.
 #[test]
 fn variables_of_git_lead_nowhere_else() {
-    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
-    project
-        .call(&["up", "a"])
-        .env("GIT_DIR", "/nonexistent")
-        .env("GIT_INDEX_FILE", "/nonexistent")
-        .success();
+    let project = Project::new(
+        "  processes: {one: {command: 'env >$HOME/env-process; exec sleep 1000', env: {GIT_PREFIX: own}}}\n  hooks: {pre_start: 'env >$HOME/env-hook'}",
+    );
+    let names = git(
+        &project.moat,
+        &project.repo,
+        &["rev-parse", "--local-env-vars"],
+    );
+    let names: Vec<&str> = names
+        .lines()
+        .filter(|name| *name != "GIT_CONFIG_COUNT")
+        .collect();
+    fn of_git<'a>(names: &[&str], call: Call<'a>) -> Call<'a> {
+        let names = names.iter();
+        names.fold(call, |call, name| call.env(name, "/nonexistent"))
+    }
+    of_git(&names, project.call(&["up", "a"])).success();
+    let shell = project.call(&["shell", "a"]).env("SHELL", "env");
+    let shell = of_git(&names, shell).success().stdout_text();
+    let home = project.moat.user_home();
+    let of_process = fs::read_to_string(home.join("env-process")).unwrap();
+    assert!(of_process.contains("\nGIT_PREFIX=own\n"), "{of_process}");
+    let of_process = of_process.replace("GIT_PREFIX", "");
+    let of_hook = fs::read_to_string(home.join("env-hook")).unwrap();
+    for env in [&of_process, &of_hook, &shell] {
+        assert!(env.contains("MOAT_BRANCH=a\n"), "{env}");
+        for name in &names {
+            assert!(!env.contains(&format!("\n{name}=")), "{name}: {env}");
+        }
+    }
+    of_git(&names, project.call(&["down", "a"])).success();
+    project.assert_nothing();
+}
+
+/// The hook of a commit in the main checkout, in which git says where that is.
+#[test]
+fn a_hook_of_git_can_bring_a_session_up() {
+    let project =
+        Project::new("  processes: {one: {command: 'git status --branch --porcelain; exec sleep 1000'}}");
+    let script = "#!/bin/sh\nexec $MOAT up a\n";
+    let hook = project.repo.join(".git/hooks/post-commit");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, script).unwrap();
+    fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
+    let commit = "MOAT=$0; export MOAT; exec git commit --quiet --allow-empty --message hooked";
+    let done = Running::of(project.call(&[]).wrapped(&["sh", "-c", commit])).wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    let log = project.ok(&["wt", "logs", "a", "one"]).stdout_text();
+    assert!(log.contains("## a\n"), "{log}");
     project.ok(&["down", "a"]);
     project.assert_nothing();
 }

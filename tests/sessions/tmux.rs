@@ -406,3 +406,23 @@ fn a_socket_whose_directory_is_gone_is_made_again() {
     windows.call(&["down", "a"]).success();
     windows.project.assert_nothing();
 }
+
+/// A caller that is itself called by git.
+#[test]
+fn variables_of_git_reach_no_window() {
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let call = windows.call(&["up", "a", "--json"]);
+    let made = call.env("GIT_DIR", "/nonexistent").success().json();
+    let target = format!("={}:", name(&made));
+    let panes = windows.shown(&["list-panes", "-s", "-t", &target, "-F", "#{pane_pid}"]);
+    let one = pid(&made, "one").to_string();
+    for pid in panes.lines().chain([&*one]) {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let environ = String::from_utf8_lossy(&environ);
+        assert!(!environ.contains("GIT_DIR"), "{pid}: {environ}");
+    }
+    windows.call(&["down", "a"]).success();
+    windows.project.assert_nothing();
+}
