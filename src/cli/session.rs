@@ -107,6 +107,7 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     let repository = repository()?;
     let branch = repository.branch(given)?;
     home.session(&repository.key(&branch).text())?
+        .filter(|session| session.is_of(&repository.common, &branch))
         .ok_or_else(|| {
             let shown = crate::term::harmless(&branch);
             Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(

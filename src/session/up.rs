@@ -16,6 +16,7 @@ use crate::store::{
     Claim, OpKind, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,
     random_word,
 };
+use crate::term::harmless;
 
 /// What is asked for.
 pub(crate) struct Up<'a> {
@@ -78,6 +79,12 @@ pub(crate) fn up(
     }
     let key = repository.key(request.branch).text();
     let mut claim = context.claim(&key, OpKind::Up)?;
+    let is_its = |session: &&Session| session.is_of(&repository.common, request.branch);
+    if let Some(other) = claim.session().filter(|session| !is_its(session)) {
+        let (branch, place) = (harmless(&other.branch), other.repository.display());
+        let message = format!("the session of '{branch}' in {place} happens to have the same key");
+        return Err(Error::new(Kind::Failed, message).hint("give this branch another name"));
+    }
     let mut decisions = decide(context, claim.session(), request);
     let settled = compose::settle(claim.session());
     let decided = settled
@@ -132,7 +139,7 @@ pub(crate) fn up(
                         "{}\nnot all of it could be taken back: {}",
                         error.message, left.message
                     );
-                    let branch = crate::term::harmless(request.branch);
+                    let branch = harmless(request.branch);
                     Err(error
                         .with_message(message)
                         .hint(format!("see: moat wt status {branch}")))
@@ -307,7 +314,7 @@ fn reserve(
             .iter()
             .find(|other| other.worktree.path == planned.path)
         {
-            let branch = crate::term::harmless(&other.branch);
+            let branch = harmless(&other.branch);
             let message = format!(
                 "{} belongs to the session of '{branch}'",
                 planned.path.display()

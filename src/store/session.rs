@@ -4,7 +4,7 @@
 //! journal: what is to be made stands in it before it is made, together with the operation that makes it, so
 //! that a crash at any point leaves a list of all that may have to be removed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -331,6 +331,11 @@ impl Session {
     /// What the environment of each of its processes carries as its [`MARK`]: INCARNATION/NAME.
     pub(crate) fn mark(&self, process: &str) -> String {
         format!("{}/{process}", self.incarnation)
+    }
+
+    /// Whether it is this branch's: another one may have the same key, which has 32 bits of each.
+    pub(crate) fn is_of(&self, repository: &Path, branch: &str) -> bool {
+        self.repository == repository && self.branch == branch
     }
 
     /// The port that a process listens on first of all.

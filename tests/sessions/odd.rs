@@ -1,9 +1,10 @@
 //! Names, places and files as nobody expects them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Call, Disk, Moat, Running, skip};
+use crate::harness::{Call, Disk, Moat, Running, fnv1a, skip};
 use crate::project::{IDLE, Project, git, page, server, tree, two, web};
 
 /// W16, W17: any branch that git allows.
@@ -261,7 +262,7 @@ fn directories_of_another_user_stay_and_the_session_goes() {
     fs::create_dir(tree.join("node_modules")).unwrap();
     fs::write(tree.join("node_modules/x"), "").unwrap();
     let said = nobody(&["down", "a", "--delete-worktree"]).stderr_text();
-    let hint = format!("hint: sudo rm -rf {}\n", tree.display());
+    let hint = format!("  hint: sudo rm -rf {}\n", tree.display());
     assert!(said.contains("warning: cannot remove"), "{said}");
     assert!(said.contains(&hint), "{said}");
     assert_eq!(nobody(&["wt", "list", "--json"]).stdout_text(), "[]\n");
@@ -273,5 +274,35 @@ fn directories_of_another_user_stay_and_the_session_goes() {
     nobody(&["up", "a"]);
     nobody(&["down", "a"]);
     give_to("0:0");
+    project.assert_nothing();
+}
+
+/// The names of files have 32 bits of a branch's name; two branches with the same are told apart all the same.
+#[test]
+fn a_branch_does_not_take_the_session_of_one_with_the_same_key() {
+    let mut seen = HashMap::new();
+    let (one, other) = (0..)
+        .find_map(|number| {
+            let branch = format!("{}{number}", "x".repeat(40));
+            let hash = fnv1a(branch.as_bytes())[..8].to_owned();
+            let earlier = seen.insert(hash, branch.clone())?;
+            Some((earlier, branch))
+        })
+        .unwrap();
+    let project = Project::new(&server());
+    let made = project.up(&one);
+    project
+        .call(&["up", &other])
+        .stderr_contains(&format!("the session of '{one}'"))
+        .stderr_contains("happens to have the same key")
+        .status(1);
+    for args in [&["down", &other][..], &["wt", "status", &other]] {
+        let why = format!("there is no session of '{other}'");
+        project.call(args).stderr_contains(&why).status(1);
+    }
+    assert_eq!(page(web(&made)), "main");
+    project.ok(&["down", &one]);
+    project.up(&other);
+    project.ok(&["down", &other]);
     project.assert_nothing();
 }
