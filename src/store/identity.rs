@@ -3,6 +3,7 @@
 //! Linux: the boot id and field 22 (start time) of `/proc/PID/stat`, see proc(5). Elsewhere
 //! (macOS): `ps -o lstart=` under a fixed locale and time zone. A recycled pid has another token.
 
+use rustix::process::{self, Pid, Signal};
 use serde::Serialize;
 
 use crate::json::reads;
@@ -32,14 +33,24 @@ impl Process {
     }
 
     /// Sends a signal if this very process still exists; says whether it did.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> bool {
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        match pid {
-            Some(pid) if self.is_alive() => rustix::process::kill_process(pid, signal).is_ok(),
-            _ => false,
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| self.send(pid, signal))
+    }
+
+    /// What is opened stays this process, whoever has its pid by the time of the signal. Linux before 5.3, and what
+    /// some containers allow, has no such thing.
+    #[cfg(target_os = "linux")]
+    fn send(&self, pid: Pid, signal: Signal) -> bool {
+        match process::pidfd_open(pid, process::PidfdFlags::empty()) {
+            Ok(opened) => self.is_alive() && process::pidfd_send_signal(opened, signal).is_ok(),
+            Err(_) => self.is_alive() && process::kill_process(pid, signal).is_ok(),
         }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn send(&self, pid: Pid, signal: Signal) -> bool {
+        self.is_alive() && process::kill_process(pid, signal).is_ok()
     }
 }
 
@@ -88,7 +99,24 @@ mod tests {
             ..this
         };
         assert!(!other.is_alive());
-        assert!(!other.signal(rustix::process::Signal::TERM));
+        assert!(!other.signal(Signal::TERM));
+    }
+
+    #[test]
+    fn a_signal_reaches_the_process_and_nobody_after_it() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let process = Process::of(child.id()).unwrap();
+        let stranger = Process {
+            token: "someone else".into(),
+            ..process.clone()
+        };
+        assert!(!stranger.signal(Signal::KILL) && process.is_alive());
+        assert!(process.signal(Signal::KILL));
+        child.wait().unwrap();
+        assert!(!process.signal(Signal::KILL));
     }
 
     #[cfg(target_os = "linux")]
