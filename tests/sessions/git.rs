@@ -59,6 +59,48 @@ fn a_commit_inside_is_one_outside() {
     });
 }
 
+/// Where git removes a ref it wants a lock in a directory that is read-only, and mostly goes on without.
+#[test]
+fn what_removes_a_ref_by_the_way_works_inside() {
+    everywhere(|project| {
+        project.git(&["checkout", "--quiet", "-b", "other"]);
+        let author = "--author=Other <other@localhost>";
+        fs::write(project.repo.join("other"), "other\n").unwrap();
+        project.git(&["add", "other"]);
+        project.git(&["commit", "--quiet", author, "--message", "other"]);
+        project.git(&["checkout", "--quiet", "main"]);
+        project.git(&["tag", "loose"]);
+        project.git(&["tag", "packed"]);
+        project.git(&["pack-refs", "--all"]);
+        let script = "set -e; exec 2>/dev/null; clean() { test -z \"$(git status --porcelain)\"; }; \
+            echo x >page; git stash -q; clean; git stash pop -q; test \"$(cat page)\" = x; test -z \"$(git stash list)\"; \
+            git commit -qam one; git commit -q --amend -m amended; clean; \
+            git merge -q --no-edit other; clean; test -e other; git reset -q --hard HEAD~1; \
+            git revert --no-edit HEAD >/dev/null; clean; git reset -q --hard HEAD~1; \
+            git cherry-pick other >/dev/null; clean; test -e other; \
+            rm \"$(git rev-parse --git-dir)/CHERRY_PICK_HEAD\"; \
+            echo y >y; git add y; git commit -qm next; git commit -q --amend -m last; git log -3 --format='%an %s'; \
+            git switch -qc new; git tag mine; git switch -q a; git rebase -q other; clean; test -e y; git show -s --format=%s HEAD; \
+            for name in loose packed mine; do ! git tag -d $name || exit 7; done; ! git branch -d new || exit 8";
+        let done = project.ok(&["wt", "a", "--", "sh", "-c", script]);
+        let log = "test last\nOther other\ntest amended\nlast\n";
+        assert_eq!(done.stdout_text(), log);
+        assert_eq!(project.git(&["tag"]), "loose\nmine\npacked\n");
+        let log = project.git(&["log", "-2", "--format=%s", "a"]);
+        assert_eq!(log, "last\namended\n");
+        // Once outside it is as if nothing had been.
+        let tree = tree(&project.list()[0]);
+        project.git(&["tag", "-d", "mine"]);
+        project.git(&["branch", "-D", "new"]);
+        let git = |args: &[&str]| crate::project::git(&project.moat, &tree, args);
+        assert_eq!(git(&["stash", "list"]), "");
+        fs::write(tree.join("page"), "z\n").unwrap();
+        git(&["stash", "--quiet"]);
+        git(&["stash", "pop", "--quiet"]);
+        assert_eq!(git(&["status", "--porcelain"]), " M page\n");
+    });
+}
+
 /// What git on the host obeys is not the workload's to write.
 #[test]
 fn a_workload_cannot_leave_commands_for_git() {
