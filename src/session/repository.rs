@@ -173,7 +173,7 @@ pub(super) fn git_marked(
     args: &[&str],
     mark: &str,
 ) -> Result<String> {
-    let done = call(dir, args, Some(mark), context.going_on);
+    let done = call(dir, args, Some((MARK, mark)), context.going_on);
     // It is not why it failed that counts then.
     done.or_else(|error| context.check().and(Err(error)))
 }
@@ -181,6 +181,30 @@ pub(super) fn git_marked(
 /// Looks into a worktree without obeying what is in there: a workload may have written its `.git`. `None`: it is none
 /// of the repository's.
 pub(super) fn look(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
+    look_by(common, tree, None, args)
+}
+
+/// The same for a worktree in which git may have been killed before it wrote the index, which comes last: by one that
+/// is made for this from HEAD.
+pub(super) fn look_at_torn(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
+    let own = own_directory(common, tree).filter(|own| !own.join("index").exists());
+    let Some(own) = own else {
+        return look(common, tree, args);
+    };
+    let index = own.join("moat-index");
+    let named = index.to_str();
+    let seen = look_by(common, tree, named, &["read-tree", "HEAD"])
+        .and_then(|_| look_by(common, tree, named, args));
+    let _ = std::fs::remove_file(&index);
+    seen
+}
+
+fn look_by(
+    common: &Path,
+    tree: &Path,
+    index: Option<&str>,
+    args: &[&str],
+) -> Result<Option<String>> {
     let Some(own) = own_directory(common, tree) else {
         return Ok(None);
     };
@@ -194,7 +218,8 @@ pub(super) fn look(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<S
     ];
     let first = quiet.into_iter().chain(dirs.iter().map(String::as_str));
     let all: Vec<&str> = first.chain(args.iter().copied()).collect();
-    git(tree, &all).map(Some)
+    let index = index.map(|index| ("GIT_INDEX_FILE", index));
+    call(tree, &all, index, &|| true).map(Some)
 }
 
 /// What a repository has of a worktree, found from the repository's side.
@@ -222,7 +247,7 @@ pub(super) fn small_file(path: &Path) -> Option<String> {
 fn call(
     dir: &Path,
     args: &[&str],
-    mark: Option<&str>,
+    variable: Option<(&str, &str)>,
     going_on: &dyn Fn() -> bool,
 ) -> Result<String> {
     let mut command = Command::new("git");
@@ -230,7 +255,7 @@ fn call(
     // To look must not change anything: what is in a worktree may be a link to somewhere else.
     command.env("GIT_OPTIONAL_LOCKS", "0");
     forget_caller(&mut command);
-    command.envs(mark.map(|mark| (MARK, mark)));
+    command.envs(variable);
     let output = child::run_gently(&mut command, PATIENCE, going_on).map_err(|error| {
         let message = format!("cannot run git: {}", crate::error::reason(&error));
         Error::new(Kind::Workspace, message).hint("install git, 2.31 or newer")

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::operation::Context;
-use super::repository::{Repository, alone, git, git_marked, look};
+use super::repository::{Repository, alone, git, git_marked, look, look_at_torn};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, Home, Session, Stage, Worktree, make_dir, remove_tree};
@@ -65,7 +65,8 @@ pub(super) fn make(
     let branch = session.branch.as_str();
     let operation = claim.id().to_owned();
     context.check()?;
-    if path.exists() && session.worktree.operation.as_deref() == Some(claim.id()) {
+    let is_left = session.worktree.operation.as_deref() == Some(claim.id());
+    if path.exists() && is_left && is_untouched(&repository.common, &path).unwrap_or_default() {
         // What a killed one has left of it may lack files.
         remove(context.home, &repository.common, &path)?;
     }
@@ -222,9 +223,10 @@ pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
         "--untracked-files=all",
         "--no-renames",
     ];
-    let Some(status) = look(common, path, &args)? else {
-        // git does not know it yet.
-        return Ok(true);
+    let Some(status) = look_at_torn(common, path, &args)? else {
+        // git does not know it: not yet, or not any more.
+        let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        return Ok(entries.all(|entry| entry.file_name() == ".git"));
     };
     let is_missing = |entry: &str| entry.starts_with(" D") || entry.starts_with("D ");
     Ok(status.split_terminator('\0').all(is_missing))

@@ -153,3 +153,43 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
         project.assert_nothing();
     }
 }
+
+/// git writes the index last: without one, what it has put there is still nobody's work. It is killed from above, as who
+/// sees its child die takes all back.
+#[test]
+fn a_checkout_that_was_killed_half_way_is_taken_back() {
+    let recover = &["wt", "recover"][..];
+    for (work, known, how) in [
+        (false, true, recover),
+        (true, true, recover),
+        (true, false, recover),
+        (true, true, &["up", "a"]),
+    ] {
+        let project = project();
+        let filter = "p=$PPID; for i in 1 2; do q=$(awk '/^PPid:/ {print $2}' /proc/$p/status); all=\"$p $all\"; p=$q; done; kill -9 $p $all";
+        project.git(&["config", "filter.deadly.smudge", filter]);
+        let attributes = project.repo.join(".git/info/attributes");
+        std::fs::write(&attributes, "page filter=deadly").unwrap();
+        let done = project.call(&["up", "a"]).run();
+        assert_eq!(done.signal, Some(9), "{done}");
+        let tree = crate::project::tree(&project.list()[0]);
+        assert!(tree.join("moat.yaml").exists() && !tree.join("page").exists());
+        std::fs::remove_file(attributes).unwrap();
+        if work {
+            std::fs::write(tree.join("work"), "hours").unwrap();
+        }
+        if !known {
+            std::fs::remove_dir_all(project.repo.join(".git/worktrees")).unwrap();
+        }
+        let done = project.call(how).run();
+        assert_eq!(tree.exists(), work, "{done}");
+        let said = done.stderr_text();
+        assert_eq!(said.contains("stays: there is work in it"), work, "{done}");
+        assert!(project.list().is_empty());
+        if work {
+            std::fs::remove_dir_all(tree.parent().unwrap()).unwrap();
+            let _ = std::fs::remove_dir_all(project.repo.join(".git/worktrees"));
+        }
+        project.assert_nothing();
+    }
+}

@@ -156,8 +156,9 @@ fn variables_of_git_lead_nowhere_else() {
 /// The hook of a commit in the main checkout, in which git says where that is.
 #[test]
 fn a_hook_of_git_can_bring_a_session_up() {
-    let project =
-        Project::new("  processes: {one: {command: 'git status --branch --porcelain; exec sleep 1000'}}");
+    let project = Project::new(
+        "  processes: {one: {command: 'git status --branch --porcelain; exec sleep 1000'}}",
+    );
     let script = "#!/bin/sh\nexec $MOAT up a\n";
     let hook = project.repo.join(".git/hooks/post-commit");
     fs::create_dir_all(hook.parent().unwrap()).unwrap();
