@@ -73,7 +73,8 @@ pub(crate) fn up(
     repository: &Repository,
     request: &Up<'_>,
 ) -> Result<(Session, Vec<Decision>)> {
-    check_names(request)?;
+    let along = compose::along(context, repository, request)?;
+    check_names(request, &along)?;
     if request.settings.tmux {
         tmux::require()?;
     }
@@ -88,7 +89,7 @@ pub(crate) fn up(
     let mut decisions = decide(context, claim.session(), request);
     let settled = compose::settle(claim.session());
     let decided = settled
-        .and_then(|()| compose::decide(context, claim.session(), request))
+        .and_then(|()| compose::decide(context, claim.session(), request, &along))
         .and_then(|more| {
             decisions.extend(more);
             Services::decide(context, claim.session(), request)
@@ -149,13 +150,14 @@ pub(crate) fn up(
     }
 }
 
-fn check_names(request: &Up<'_>) -> Result<()> {
+fn check_names(request: &Up<'_>, along: &[String]) -> Result<()> {
     let holders = request.settings.port_holders();
     let services = request.services.iter();
     let known: Vec<&str> = holders
         .iter()
         .map(|holder| holder.name)
         .chain(services.clone().map(|service| service.name.as_str()))
+        .chain(along.iter().map(String::as_str))
         .collect();
     for service in services {
         let variable = plan::port_variable(&service.name, DEFAULT_PORT);

@@ -1,7 +1,7 @@
 //! The directory where the branch of a session is checked out: made from a local, a remote or a new branch, or
 //! adopted where it is. What moat did not make is never removed, and neither is work that is not committed.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::operation::Context;
 use super::repository::{Repository, alone, git, git_marked, look, look_at_torn};
@@ -47,6 +47,26 @@ enum Origin {
     Remote(String),
     /// A new branch that begins at this commit.
     New(String),
+}
+
+/// A file of the worktree of a branch as it is, or, where there is no worktree yet, as it would be.
+pub(super) fn read(
+    home: &Home,
+    repository: &Repository,
+    branch: &str,
+    file: &Path,
+) -> Option<String> {
+    let tree = plan(home, repository, branch).path;
+    if tree.is_dir() {
+        return crate::yaml::read_file(&tree.join(file), "").ok()?;
+    }
+    let commit = match origin(&repository.main, branch).ok()? {
+        Origin::Local => format!("refs/heads/{branch}"),
+        Origin::Remote(name) | Origin::New(name) => name,
+    };
+    let parts = file.components().filter(|part| *part != Component::CurDir);
+    let name = format!("{commit}:{}", parts.collect::<PathBuf>().display());
+    git(&repository.main, &["cat-file", "blob", &name]).ok()
 }
 
 /// Makes the worktree if there is none.

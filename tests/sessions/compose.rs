@@ -328,6 +328,34 @@ fn what_is_depended_on_comes_along() {
     assert_nothing(&project);
 }
 
+/// It can be chosen by its name like one that moat.yaml lists.
+#[test]
+fn what_is_depended_on_can_be_left_out_and_asked_for() {
+    let session = "  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    for flag in ["--services", "--skip"] {
+        let done = call(&project, &["up", "a", flag, "unwanted"]).status(2);
+        let said = done.stderr_text();
+        assert!(said.contains("unknown process 'unwanted'"), "{said}");
+        assert_nothing(&project);
+    }
+    let made = json(&project, &["up", "a", "--services", "db"]);
+    assert_eq!(
+        (action(&made, "db"), action(&made, "web")),
+        ("started", "skipped")
+    );
+    ok(&project, &["down", "a"]);
+    let made = json(&project, &["up", "a", "--skip", "db"]);
+    assert_eq!(action(&made, "web"), "started");
+    assert_eq!(made["processes"].as_array().unwrap().len(), 1, "{made}");
+    let both = json(&project, &["up", "a", "--services", "db"]);
+    assert_eq!(service(&both, "db")["running"], true);
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
 #[test]
 fn one_that_is_to_end_has_done_its_work() {
     let Some(project) =

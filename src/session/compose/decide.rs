@@ -1,7 +1,10 @@
 //! What is to become of the services, and the note of it in the record.
 
 use super::super::operation::Context;
+use super::super::repository::Repository;
 use super::super::up::{Action, Decision, Up};
+use super::super::worktree;
+use super::file;
 use super::{failed, intend_one, is_up, started, state_of};
 use crate::error::Result;
 use crate::runtime::{self, ContainerState};
@@ -10,11 +13,37 @@ use crate::store::{Session, SessionCompose, key_of};
 /// Long enough for a word of a branch in the name of a project.
 const READABLE: usize = 24;
 
+/// The services that come with those of moat.yaml: what the record has, and what the file says that is there now.
+pub(in crate::session) fn along(
+    context: &Context<'_>,
+    repository: &Repository,
+    request: &Up<'_>,
+) -> Result<Vec<String>> {
+    let Some(settings) = &request.settings.compose else {
+        return Ok(Vec::new());
+    };
+    let branch = request.branch;
+    let files = settings.files.iter();
+    let files = files.filter_map(|file| worktree::read(context.home, repository, branch, file));
+    let listed = settings.services.iter().map(|entry| &*entry.name);
+    let mut names = file::along(files, listed);
+    let session = context.home.session(&repository.key(branch).text())?;
+    let known = session.and_then(|session| session.compose);
+    names.extend(
+        known
+            .into_iter()
+            .flat_map(|it| it.services)
+            .map(|it| it.name),
+    );
+    Ok(names)
+}
+
 /// What is to become of the services.
 pub(in crate::session) fn decide(
     context: &Context<'_>,
     session: Option<&Session>,
     request: &Up<'_>,
+    along: &[String],
 ) -> Result<Vec<Decision>> {
     let Some(settings) = &request.settings.compose else {
         return Ok(Vec::new());
@@ -27,10 +56,18 @@ pub(in crate::session) fn decide(
     let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
     let members = known.map_or(&[][..], |compose| &compose.services);
     let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
-    // Those that came with them.
-    let more = members.iter().map(|member| &*member.name);
-    let more: Vec<&str> = more.filter(|name| !names.contains(name)).collect();
-    names.extend(more);
+    // Those that came with them, and those that would and are asked for.
+    let asked = |name: &&str| {
+        request
+            .only
+            .is_some_and(|only| only.iter().any(|it| it == name))
+    };
+    let known = members.iter().map(|member| &*member.name);
+    for name in known.chain(along.iter().map(String::as_str).filter(asked)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let found = match runtime::session_containers(engine, &context.home.hash()) {
         // Who wants none of them needs no engine.
         Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),

@@ -96,34 +96,60 @@ fn refuse(wanted: &Wanted<'_>, why: &str) -> Error {
     Error::new(Kind::Config, format!("{}: {why}", wanted.file))
 }
 
+/// The services of files, as they are written, that come with those listed. What the tool would make of the files is not
+/// known yet; one that we cannot read has none.
+pub(super) fn along<'a>(
+    files: impl Iterator<Item = String>,
+    listed: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<String> {
+    let files: Vec<Node> = files
+        .filter_map(|text| {
+            let (_, root) = Source::parse("", text).ok()?;
+            root.get("services").cloned()
+        })
+        .collect();
+    let files: Vec<&Node> = files.iter().collect();
+    let mut names = with_needed(&files, listed.clone());
+    names.drain(..listed.count());
+    names
+}
+
+/// Names of services, and those of all that they depend on.
+fn with_needed<'a>(files: &[&Node], listed: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = listed.map(str::to_owned).collect();
+    let mut next = 0;
+    while let Some(name) = names.get(next).cloned() {
+        next += 1;
+        for other in files
+            .iter()
+            .filter_map(|all| all.get(&name))
+            .flat_map(needs)
+        {
+            if !names.contains(&other) {
+                names.push(other);
+            }
+        }
+    }
+    names
+}
+
 /// The services that are wanted, and those they depend on.
 fn members(wanted: &Wanted<'_>, all: &Node) -> Result<Vec<Member>> {
     let known: Vec<&str> = entries(all).map(|(name, _)| name).collect();
     let mut members: Vec<Member> = Vec::new();
-    let mut names: Vec<String> = wanted
-        .services
-        .iter()
-        .map(|service| service.name.to_owned())
-        .collect();
-    let mut next = 0;
-    while let Some(name) = names.get(next).cloned() {
-        next += 1;
-        let Some(service) = all.get(&name) else {
-            return Err(refuse(wanted, &unknown("service", &name, &known))
+    let listed = wanted.services.iter().map(|service| service.name);
+    let names = with_needed(&[all], listed);
+    for name in &names {
+        let Some(service) = all.get(name) else {
+            return Err(refuse(wanted, &unknown("service", name, &known))
                 .hint("see session.compose.services in moat.yaml"));
         };
-        let needs = needs(service);
-        for other in &needs {
-            if !names.contains(other) {
-                names.push(other.clone());
-            }
-        }
         members.push(Member {
             once: false,
             built: service.get("build").is_some(),
             borrows: false,
-            name,
-            needs,
+            name: name.clone(),
+            needs: needs(service),
         });
     }
     for member in &mut members {

@@ -11,7 +11,7 @@ mod take;
 mod view;
 mod wait;
 
-pub(super) use decide::{decide, intend};
+pub(super) use decide::{along, decide, intend};
 pub(super) use start::start;
 pub(super) use take::{forget, settle, take_away, take_back};
 pub(crate) use view::service_log;
