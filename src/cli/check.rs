@@ -11,6 +11,7 @@ use crate::config::SessionSettings;
 use crate::error::{Error, Kind, Problem, Result};
 use crate::plan;
 use crate::runtime;
+use crate::session;
 use crate::store::Home;
 
 #[derive(Serialize)]
@@ -139,5 +140,9 @@ fn check(args: &Args) -> Result<SessionSettings> {
     for note in plan::check_files(workspace, &files.all(), &host)? {
         output::notice(args, &format!("note: {note}"));
     }
-    Ok(files.session())
+    let settings = files.session();
+    if files.has_dependencies() {
+        session::check_services(&settings, &plan::services(&files.all(), &host)?)?;
+    }
+    Ok(settings)
 }

@@ -39,7 +39,7 @@ pub(crate) use status::{Health, PortView, SessionView, view};
 pub(crate) use sync::sync;
 pub(crate) use tmux::attach;
 pub(crate) use undo::recover;
-pub(crate) use up::{Decision, Up, up};
+pub(crate) use up::{Decision, Up, check_services, up};
 pub(crate) use variables::{of_run as run_variables, shared as variables};
 pub(crate) use whose::{Owner, Question, whose};
 pub(crate) use worktree::unused as unused_worktrees;

@@ -8,7 +8,7 @@ use super::repository::Repository;
 use super::services::{How, Services};
 use super::{compose, files, hook, process, status, tmux, undo, worktree};
 use crate::config::{HostProcess, SessionSettings};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Problem, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
 use crate::registry::DEFAULT_PORT;
@@ -38,6 +38,28 @@ impl Up<'_> {
     pub(super) fn wants(&self, name: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|other| other == name);
         self.only.is_none_or(named) && !named(self.skip)
+    }
+
+    /// Whether services that come with those of the compose file have names of their own.
+    pub(super) fn check_along<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<()> {
+        for name in names {
+            let mut processes = self.settings.processes.iter();
+            let mut services = self.services.iter();
+            let what = if processes.any(|process| process.name == name) {
+                "process"
+            } else if services.any(|service| service.name == name) {
+                "service"
+            } else {
+                continue;
+            };
+            let message = format!(
+                "'{name}' is a {what} of the session, and a service of the compose file that others depend on"
+            );
+            return Err(Error::new(Kind::Config, message).hint(
+                "give one of them another name, in moat.yaml or in that file; if the file has it no more: moat down",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -156,23 +178,36 @@ fn check_names(request: &Up<'_>, along: &[String]) -> Result<()> {
     let known: Vec<&str> = holders
         .iter()
         .map(|holder| holder.name)
-        .chain(services.clone().map(|service| service.name.as_str()))
+        .chain(services.map(|service| service.name.as_str()))
         .chain(along.iter().map(String::as_str))
         .collect();
-    for service in services {
-        let variable = plan::port_variable(&service.name, DEFAULT_PORT);
-        if let Some(holder) = holders.iter().find(|it| it.variable() == variable) {
-            let message = format!(
-                "'{}' of the session and the service '{}' would both set {variable}",
-                holder.name, service.name
-            );
-            return Err(Error::new(Kind::Config, message).hint("give one another name"));
-        }
-    }
+    check_services(request.settings, request.services)?;
+    request.check_along(along.iter().map(String::as_str))?;
     let asked = request.only.unwrap_or_default().iter().chain(request.skip);
     for name in asked {
         if !known.contains(&name.as_str()) {
             return Err(Error::usage(crate::yaml::unknown("process", name, &known)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a service of the dependencies would be told of as a process or a service of the compose file is.
+pub(crate) fn check_services(settings: &SessionSettings, services: &[plan::Service]) -> Result<()> {
+    let holders = settings.port_holders();
+    for service in services {
+        let variable = plan::port_variable(&service.name, DEFAULT_PORT);
+        if let Some(holder) = holders.iter().find(|it| it.variable() == variable) {
+            let problem = Problem {
+                file: "moat.yaml".to_owned(),
+                line: None,
+                column: None,
+                message: format!(
+                    "'{}' of the session and the service '{}' would both set {variable}",
+                    holder.name, service.name
+                ),
+            };
+            return Err(Error::problems(vec![problem]).hint("give one another name"));
         }
     }
     Ok(())

@@ -927,15 +927,32 @@ fn services_of_a_worktree_that_was_gone_see_the_new_one() {
 
 #[test]
 fn a_process_and_a_service_of_one_name_are_refused() {
-    let session = "  processes: {db: {command: sleep 1000}}\n  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
+    let session = "  hooks: {pre_up: 'touch ../began'}\n  processes: {db: {command: sleep 1000}}\n  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
     let Some(project) = configured(session) else {
         return;
     };
-    let done = call(&project, &["up", "a"]).status(1);
-    let said = done.stderr_text();
-    assert!(
-        said.contains("'db' is a process of the session, and a service"),
-        "{said}"
-    );
-    assert_nothing(&project);
+    let refused = |what: &str| {
+        let done = call(&project, &["up", "a"]).status(1);
+        let why = format!("'db' is a {what} of the session, and a service of the compose file");
+        assert!(done.stderr_text().contains(&why), "{done}");
+        assert!(!project.repo.join("../began").exists(), "{done}");
+        assert_nothing(&project);
+    };
+    refused("process");
+    // The same with a service that comes with the dependencies.
+    let dir = project.moat.home().join("registry.d");
+    fs::create_dir_all(&dir).unwrap();
+    let entry = "db:\n  type: service\n  description: a test\n  versions: ['1']\n  default: '1'\n  image: 'moat-test/busybox:{version}'\n  ports: {default: 80}\n  command: httpd -f\n  ready: 'true'\n";
+    fs::write(dir.join("test.yaml"), entry).unwrap();
+    let file = project.repo.join("moat.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace("  processes: {db: {command: sleep 1000}}\n", "");
+    fs::write(&file, "dependencies: [db]\n".to_owned() + &text).unwrap();
+    refused("service");
+    // One that is listed is seen by 'check'.
+    let listed = text.replace("{web: ", "{db: , web: ");
+    fs::write(&file, "dependencies: [db]\n".to_owned() + &listed).unwrap();
+    let done = project.call(&["check"]).status(1);
+    let said = done.stdout_text();
+    assert!(said.contains("would both set MOAT_DB_PORT"), "{said}");
 }

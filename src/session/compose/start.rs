@@ -44,17 +44,8 @@ pub(in crate::session) fn start(
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
     let rewritten = resolve(context, &tool, &session, settings, &env)?;
     let is_member = |name: &str| rewritten.members.iter().any(|member| member.name == name);
-    if let Some(member) = rewritten
-        .members
-        .iter()
-        .find(|member| is_process(&member.name))
-    {
-        let name = &member.name;
-        let message =
-            format!("'{name}' is a process of the session, and a service that others depend on");
-        return Err(Error::new(Kind::Config, message)
-            .hint("give the process another name: session.processes in moat.yaml"));
-    }
+    let names = rewritten.members.iter().map(|member| member.name.as_str());
+    request.check_along(names)?;
     let file = context.home.compose_file(&session.key);
     write_atomically(&file, rewritten.text.as_bytes())
         .map_err(|error| Error::io(Kind::Store, "write", &file, &error))?;
