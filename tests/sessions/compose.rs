@@ -732,6 +732,14 @@ fn a_file_that_no_two_sessions_can_have_is_refused() {
             ),
             "a fixed subnet",
         ),
+        (
+            format!("services: {{db: {{{image}, expose: [1], scale: 2}}}}"),
+            "'db' has several containers",
+        ),
+        (
+            format!("services: {{db: {{{image}, expose: [1], deploy: {{replicas: 2}}}}}}"),
+            "'db' has several containers",
+        ),
         ("services: [".to_owned(), "cannot read docker-compose.yml"),
         (
             "services: {db: {what: 1}}".to_owned(),

@@ -261,6 +261,12 @@ fn rewrite_service(
             refuse(wanted, &why).hint("take its 'port' out of session.compose in moat.yaml")
         );
     }
+    if !ports.is_empty() && copies(&service) > 1 {
+        let why = format!("'{name}' has several containers, and two cannot have one port");
+        return Err(refuse(wanted, &why).hint(
+            "take 'scale' and 'deploy.replicas' out of it, or its 'port' out of session.compose in moat.yaml",
+        ));
+    }
     let mut published = Vec::new();
     for port in ports {
         let inside = container_port(wanted, name, &service, port.container)?;
@@ -298,6 +304,19 @@ fn rewrite_service(
     label(&mut service, wanted.labels);
     label(&mut service, &[(wanted.service_label, name.to_owned())]);
     Ok(service)
+}
+
+/// How many containers a service has. Which of the two words counts depends on the tool.
+fn copies(service: &Node) -> i64 {
+    let replicas = service
+        .get("deploy")
+        .and_then(|deploy| deploy.get("replicas"));
+    let counts = service.get("scale").into_iter().chain(replicas);
+    let counts = counts.map(|count| match count.value {
+        Value::Whole(count) => count,
+        _ => 1,
+    });
+    counts.max().unwrap_or(1)
 }
 
 /// Adds labels, whichever form they have.
@@ -575,6 +594,14 @@ mod tests {
             (
                 "services: {a: {network_mode: 'container:x'}}",
                 "f: 'a' has 'network_mode: container:x'",
+            ),
+            (
+                "services: {a: {expose: [1], scale: 2}}",
+                "f: 'a' has several containers",
+            ),
+            (
+                "services: {a: {expose: [1], scale: 1, deploy: {replicas: 3}}}",
+                "f: 'a' has several containers",
             ),
             ("services: {a: {}}", "f: 'a' has no port there"),
             (
