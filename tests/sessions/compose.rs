@@ -802,6 +802,35 @@ fn names_and_ports_that_are_not_there_are_refused() {
     assert_nothing(&project);
 }
 
+/// Its base has another tag in a session, and whatever has the tag of the file would be taken instead.
+#[test]
+fn one_that_is_built_from_another_is_refused() {
+    let session = "  compose: {file: docker-compose.yml, services: {base: , web: }}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    project.commit(
+        "docker-compose.yml",
+        "services:\n  base: {build: ./app, image: 'app:latest'}\n  web: {build: {context: ., dockerfile: Web}}\n",
+    );
+    project.commit("Web", "FROM app\nRUN true\n");
+    let done = call(&project, &["up", "a"]).status(1);
+    let said = done.stderr_text();
+    assert!(
+        said.contains("'web' is built from 'app', which 'base' builds")
+            && said.contains("'target'"),
+        "{said}"
+    );
+    assert_nothing(&project);
+    project.commit(
+        "Web",
+        "FROM moat-test/busybox:1 AS app\nFROM app\nCMD [\"sleep\", \"1000\"]\n",
+    );
+    ok(&project, &["up", "a"]);
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
 /// A project that looks just like the session's, but for the label.
 #[test]
 fn a_project_of_the_same_name_survives() {

@@ -5,6 +5,9 @@
 //! not have both: names, ports of the host, tags of what is built. All of it carries labels. The older generation of
 //! the tool cannot take back a port in an overlay, so this takes the place of the file, and lies over nothing.
 
+use std::path::Path;
+
+use super::from::Build;
 use crate::error::{Error, Kind, Result};
 use crate::yaml::{Node, Source, Value, shown, unknown};
 
@@ -35,6 +38,7 @@ pub(super) struct WantedPort {
 pub(super) struct Rewritten {
     pub(super) text: String,
     pub(super) members: Vec<Member>,
+    pub(super) builds: Vec<Build>,
 }
 
 /// A service that is in the rewritten file.
@@ -88,6 +92,7 @@ pub(super) fn rewrite(resolved: String, wanted: &Wanted<'_>) -> Result<Rewritten
     document.set("services", services);
     Ok(Rewritten {
         text: source.write(&document),
+        builds: builds(all, &members),
         members,
     })
 }
@@ -223,6 +228,23 @@ fn built_images(wanted: &Wanted<'_>, all: &Node, members: &[Member]) -> Vec<(Str
             Some((image.to_owned(), own_image(wanted, &member.name)))
         })
         .collect()
+}
+
+/// What is built, and from which file.
+fn builds(all: &Node, members: &[Member]) -> Vec<Build> {
+    let build = |member: &Member| {
+        let service = all.get(&member.name)?;
+        let build = service.get("build")?;
+        let word = |key: &str| build.get(key).and_then(text);
+        let context = Path::new(text(build).or(word("context")).unwrap_or("."));
+        Some(Build {
+            service: member.name.clone(),
+            image: service.get("image").and_then(text).map(str::to_owned),
+            dockerfile: context.join(word("dockerfile").unwrap_or("Dockerfile")),
+            inline: word("dockerfile_inline").map(str::to_owned),
+        })
+    };
+    members.iter().filter_map(build).collect()
 }
 
 /// Names of images are in lower case.

@@ -6,6 +6,7 @@
 
 mod decide;
 mod file;
+mod from;
 mod start;
 mod take;
 mod view;

@@ -5,6 +5,7 @@ use super::super::operation::Context;
 use super::super::up::{Action, Decision, Up};
 use super::super::variables;
 use super::file::{self, Member, Rewritten, Wanted, WantedPort, WantedService};
+use super::from;
 use super::wait::{blame, wait};
 use super::{MARKED, containers, failed, indented, intend_one, is_up, started, state_of};
 use crate::config::{ComposeEntry, ComposeSettings};
@@ -46,6 +47,7 @@ pub(in crate::session) fn start(
     let is_member = |name: &str| rewritten.members.iter().any(|member| member.name == name);
     let names = rewritten.members.iter().map(|member| member.name.as_str());
     request.check_along(names)?;
+    from::check(&shown(settings), &rewritten.builds)?;
     let file = context.home.compose_file(&session.key);
     write_atomically(&file, rewritten.text.as_bytes())
         .map_err(|error| Error::io(Kind::Store, "write", &file, &error))?;
@@ -132,6 +134,12 @@ fn home_of(session: &Session, settings: &ComposeSettings) -> PathBuf {
     dir.unwrap_or(tree).to_owned()
 }
 
+/// What people call the files.
+fn shown(settings: &ComposeSettings) -> String {
+    let names = settings.files.iter().map(|file| file.display().to_string());
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// Reads the file of the worktree and rewrites it.
 fn resolve(
     context: &Context<'_>,
@@ -159,12 +167,7 @@ fn resolve(
         files: paths.iter().map(|path| path.as_path()).collect(),
         env,
     };
-    let names: Vec<String> = settings
-        .files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect();
-    let file = names.join(", ");
+    let file = shown(settings);
     let resolved = tool
         .resolve(&project, context.going_on)
         .map_err(|problem| {
