@@ -13,7 +13,7 @@ use super::{destroy, flags, output};
 use crate::config::value;
 use crate::error::Result;
 use crate::run;
-use crate::runtime::{self, Labelled, Whose};
+use crate::runtime::{self, Labelled, SessionStored, Whose};
 use crate::store::{Home, Loaded, ResourceKind, RunId, Session};
 
 /// What there is to remove.
@@ -21,6 +21,10 @@ use crate::store::{Home, Loaded, ResourceKind, RunId, Session};
 struct Found {
     containers: Vec<String>,
     networks: Vec<String>,
+    /// Built for services of compose files.
+    images: Vec<String>,
+    /// Of sessions that are no more. They may hold data, so they stay.
+    volumes: Vec<String>,
     directories: Vec<PathBuf>,
     runs: Vec<RunId>,
     /// Runs that are old enough, but hold the only copy of their workspace.
@@ -31,6 +35,8 @@ struct Found {
     removed: bool,
     #[serde(skip)]
     orphans: Vec<(runtime::Name, Engine, Labelled)>,
+    #[serde(skip)]
+    built: Vec<(Engine, SessionStored)>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -40,7 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .map(value::duration)
         .transpose()?;
     let mut found = find(&home, older)?;
-    let nothing = found.orphans.is_empty() && found.directories.is_empty() && found.runs.is_empty();
+    let nothing = found.orphans.is_empty()
+        && found.built.is_empty()
+        && found.directories.is_empty()
+        && found.runs.is_empty();
     if !args.has(&flags::JSON) {
         output::result(&describe(&found, nothing))?;
     }
@@ -68,21 +77,48 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
         let old = runs.iter().filter_map(|run| finished_before(run, older));
         (found.kept, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
-    for (name, engine) in select::engines(&runs) {
+    for (name, engine) in select::engines(&runs, &home.sessions()?) {
         let driver = runtime::open(name, &engine, None);
-        let labelled = driver.find_labelled(&home.hash());
+        let labelled = driver.find_labelled(&home.hash()).and_then(|labelled| {
+            let of_compose = match name == runtime::COMPOSES {
+                true => runtime::session_storage(&engine, &home.hash())?,
+                false => Default::default(),
+            };
+            Ok((labelled, of_compose))
+        });
         // Afterwards: a session is there before its containers. One that cannot be read may have any.
         let sessions = home.sessions()?;
-        match labelled {
-            Ok(labelled) => found.orphans.extend(
-                labelled
-                    .into_iter()
-                    .filter(|container| is_orphan(home, &sessions, container))
-                    .map(|container| (name, engine.clone(), container)),
-            ),
-            Err(problem) => found.unknown.push(format!("{name}: {}", problem.message())),
+        let (labelled, (images, volumes)) = match labelled {
+            Ok(labelled) => labelled,
+            Err(problem) => {
+                found.unknown.push(format!("{name}: {}", problem.message()));
+                continue;
+            }
+        };
+        // Two settings may lead to one engine.
+        for one in labelled {
+            let is_new = found.orphans.iter().all(|(.., known)| *known != one);
+            if is_new && is_orphan(home, &sessions, &one) {
+                found.orphans.push((name, engine.clone(), one));
+            }
+        }
+        let is_lost = |stored: &SessionStored| {
+            let mut known = sessions.iter().map(|session| &session.incarnation);
+            known.all(|known| *known != stored.session)
+        };
+        for image in images.into_iter().filter(is_lost) {
+            if found.built.iter().all(|(_, known)| known.id != image.id) {
+                found.built.push((engine.clone(), image));
+            }
+        }
+        for volume in volumes.into_iter().filter(is_lost) {
+            if !found.volumes.contains(&volume.name) {
+                found.volumes.push(volume.name);
+            }
         }
     }
+    let images = found.built.iter().map(|(_, image)| image.name.clone());
+    found.images = images.collect();
     let handles = |kind| {
         let orphans = found
             .orphans
@@ -137,6 +173,9 @@ fn describe(found: &Found, nothing: bool) -> String {
         };
         add(what, &format!("{} ({name})", orphan.handle));
     }
+    for image in &found.images {
+        add("image", image);
+    }
     for directory in &found.directories {
         add("directory", &directory.display().to_string());
     }
@@ -147,6 +186,12 @@ fn describe(found: &Found, nothing: bool) -> String {
         add(
             "kept",
             &format!("{id}, which holds the only copy of its workspace: moat export {id} DIR"),
+        );
+    }
+    for name in &found.volumes {
+        add(
+            "kept",
+            &format!("the volume {name}, in which there may be data: moat volumes rm {name}"),
         );
     }
     for unknown in &found.unknown {
@@ -162,6 +207,9 @@ fn remove(home: &Home, found: &Found) -> Result<()> {
     for (name, engine, orphan) in &found.orphans {
         let driver = runtime::open(*name, engine, None);
         destroy::remove_one(driver.as_ref(), orphan.kind, &orphan.handle)?;
+    }
+    for (engine, image) in &found.built {
+        runtime::remove_session_image(engine, &image.id)?;
     }
     for directory in &found.directories {
         home.remove_debris(directory)?;

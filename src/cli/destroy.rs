@@ -116,7 +116,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
 
 /// Removes a run of which nobody can say what it made, and with what: whatever goes by its name.
 fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
-    for (name, engine) in select::engines(&[]) {
+    for (name, engine) in select::engines(&[], &[]) {
         let driver = runtime::open(name, &engine, Some(&home.run(id)));
         let removed = remove_by_label(driver.as_ref(), home, id);
         if let Err(problem) = removed.and_then(|()| driver.remove(id.as_str())) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::Args;
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
-use crate::store::{Home, Loaded, Record, RunId, Service, State, resolve};
+use crate::store::{Home, Loaded, Record, RunId, Service, Session, State, resolve};
 
 /// How many abandoned runs one command has adopted; more wait for the next command.
 const ADOPTIONS: usize = 32;
@@ -160,24 +160,31 @@ fn listed(home: &Home, id: &RunId) -> Option<Listed> {
 /// The settings of an engine.
 pub(super) type Engine = Vec<(String, String)>;
 
-/// The engines that may have something of ours: those that answer to our own settings, and those of runs.
-pub(super) fn engines(runs: &[Listed]) -> Vec<(runtime::Name, Engine)> {
+/// The engines that may have something of ours: those that answer to our own settings, and those of runs and
+/// sessions.
+pub(super) fn engines(runs: &[Listed], sessions: &[Session]) -> Vec<(runtime::Name, Engine)> {
     let here = runtime::SUPPORTED.into_iter().filter(|name| name.is_here());
     let mut engines: Vec<(runtime::Name, Engine)> = here
         .map(|name| (name, runtime::engine_settings(name)))
         .collect();
-    for run in runs {
-        let Listed::Record(record) = run else {
-            continue;
-        };
-        let Some(name) = runtime::Name::parse(&record.runtime) else {
-            continue;
-        };
+    let runs = runs.iter().filter_map(|run| match run {
+        Listed::Record(record) => Some((runtime::Name::parse(&record.runtime)?, &record.engine)),
+        Listed::Unreadable(_) => None,
+    });
+    let services = sessions.iter().filter_map(|session| {
+        let services = &session.services;
+        Some((runtime::Name::parse(&services.runtime)?, &services.engine))
+    });
+    let compose = sessions
+        .iter()
+        .filter_map(|session| session.compose.as_ref());
+    let compose = compose.map(|compose| (runtime::COMPOSES, &compose.engine));
+    for (name, settings) in runs.chain(services).chain(compose) {
         let is_known = engines
             .iter()
-            .any(|(known, engine)| *known == name && *engine == record.engine);
+            .any(|(known, engine)| *known == name && engine == settings);
         if !is_known && name.has_images() && name.is_here() {
-            engines.push((name, record.engine.clone()));
+            engines.push((name, settings.clone()));
         }
     }
     engines

@@ -108,8 +108,10 @@ fn find(home: &Home) -> (Vec<Volume>, bool) {
 }
 
 fn engines(home: &Home) -> Vec<Box<dyn Runtime>> {
-    let engines = select::engines(&select::all(home).unwrap_or_default()).into_iter();
+    let runs = select::all(home).unwrap_or_default();
+    let engines = select::engines(&runs, &home.sessions().unwrap_or_default());
     engines
+        .into_iter()
         .filter(|(name, _)| name.has_images())
         .map(|(name, engine)| runtime::open(name, &engine, None))
         .collect()

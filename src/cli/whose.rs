@@ -28,7 +28,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let word = word.ok_or_else(|| Error::usage("that is not UTF-8"))?;
     let question = question(word)?;
     // Runs that cannot be read were made with some engine, be it one of these.
-    let engines = || select::engines(&select::all(&home).unwrap_or_default());
+    let engines = || {
+        let runs = select::all(&home).unwrap_or_default();
+        select::engines(&runs, &home.sessions().unwrap_or_default())
+    };
     let mut answer = Answer {
         kind: match question {
             Question::Pid(_) => "pid",

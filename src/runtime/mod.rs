@@ -36,8 +36,9 @@ pub(crate) use choose::{
 };
 pub(crate) use docker::compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
-    last_lines as last_container_lines, log_of as container_log, remove_session,
-    session_containers, session_labels,
+    SessionStored, last_lines as last_container_lines, log_of as container_log,
+    remove_image as remove_session_image, remove_session, session_containers, session_labels,
+    session_storage,
 };
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;

@@ -195,11 +195,12 @@ fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
 const SHORTEST_ID: usize = 4;
 
 fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> {
-    for session in home.sessions()? {
+    let sessions = home.sessions()?;
+    for session in &sessions {
         let mut services = session.services.list.iter();
         if let Some(service) = services.find(|service| service.handle == name) {
             let service = service.name.clone();
-            return Ok(Owner::Session(Box::new(session), Some(service)));
+            return Ok(Owner::Session(Box::new(session.clone()), Some(service)));
         }
     }
     for id in home.run_ids()? {
@@ -220,9 +221,10 @@ fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> 
         let called = found.handle == name || is_id && found.id.starts_with(name);
         found.kind == ResourceKind::Container && called
     };
+    // Names are in records, but for those that the compose tool gives.
+    let has_compose = sessions.iter().any(|session| session.compose.is_some());
     Ok(match by_engine(home, engines, &is_it)? {
-        // Names are in records.
-        Owner::Unknown(_) if !is_id => Owner::Nobody,
+        Owner::Unknown(_) if !is_id && !has_compose => Owner::Nobody,
         owner => owner,
     })
 }

@@ -831,6 +831,90 @@ fn one_that_is_built_from_another_is_refused() {
     assert_nothing(&project);
 }
 
+/// Changes the record of a session behind moat's back.
+fn edit(project: &Project, document: &Value, change: impl FnOnce(&mut Value)) {
+    let key = document["session"]["key"].as_str().unwrap();
+    let path = project.moat.home().join(format!("sessions/{key}.json"));
+    let mut record = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut record);
+    fs::write(&path, record.to_string()).unwrap();
+}
+
+/// What has lost its record goes, but not what may be data; the engine is one that another session alone has named.
+#[test]
+fn clean_finds_what_a_lost_session_had() {
+    let Some(project) = project() else { return };
+    let (a, b) = (up(&project, "a"), up(&project, "b"));
+    write_data(&project, &container(&a, "db"), "precious");
+    let away = format!("unix://{}", project.moat.root().join("none").display());
+    let db = docker(
+        &project,
+        &["inspect", "--format", "{{.Id}}", &container(&b, "db")],
+    );
+    for word in [&db, &container(&b, "db")] {
+        let whose = project.call(&["whose", word, "--json"]);
+        let owner = whose.env("DOCKER_HOST", &away).success().json();
+        assert_eq!(owner["branch"], "b", "{owner}");
+    }
+    let key = a["session"]["key"].as_str().unwrap();
+    fs::remove_file(project.moat.home().join(format!("sessions/{key}.json"))).unwrap();
+    let clean = |args: &[&str]| {
+        let call = call(&project, &[&["clean"], args].concat());
+        call.env("DOCKER_HOST", &away).success().stdout_text()
+    };
+    let shown = clean(&["--dry-run"]);
+    let incarnation = a["session"]["incarnation"].as_str().unwrap().to_lowercase();
+    for kind in ["container", "network", "image", "kept"] {
+        let is_its = |line: &str| line.starts_with(kind) && line.contains(&incarnation);
+        assert!(shown.lines().any(is_its), "{kind}: {shown}");
+    }
+    // An engine that goes by two names is not looked through twice.
+    let socket = "/var/run/docker.sock";
+    if Path::new(socket).exists() {
+        edit(&project, &b, |record| {
+            let host = format!("unix://{socket}");
+            record["compose"]["engine"] = serde_json::json!([["DOCKER_HOST", host]]);
+        });
+        let done = call(&project, &["clean", "--dry-run"]).success();
+        let text = done.stdout_text();
+        let lines = text.lines().filter(|line| line.contains(&incarnation));
+        assert_eq!(lines.count(), 5, "{text}");
+    }
+    clean(&["--force"]);
+    let project_a = a["session"]["compose"]["project"].as_str().unwrap();
+    let volume = format!("{project_a}_data");
+    let filter = format!(
+        "label=moat.session={}",
+        a["session"]["incarnation"].as_str().unwrap()
+    );
+    for kind in ["ps", "network", "image"] {
+        let list: &[&str] = if kind == "ps" {
+            &["ps", "--all"]
+        } else {
+            &[kind, "ls"]
+        };
+        let left = docker(
+            &project,
+            &[list, &["--quiet", "--filter", &filter]].concat(),
+        );
+        assert_eq!(left, "", "{kind}");
+    }
+    assert!(left(&project).contains(&format!("volume {volume}")));
+    assert_eq!(json(&project, &["wt", "status", "b"])["healthy"], true);
+    let volumes = json(&project, &["volumes"]);
+    let names: Vec<&Value> = volumes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["name"])
+        .collect();
+    assert!(names.contains(&&Value::from(volume.as_str())), "{volumes}");
+    ok(&project, &["volumes", "rm", "--force", &volume]);
+    ok(&project, &["down", "b"]);
+    project.git(&["worktree", "remove", "--force", tree(&a).to_str().unwrap()]);
+    assert_eq!(left(&project), Vec::<String>::new());
+}
+
 /// A project that looks just like the session's, but for the label.
 #[test]
 fn a_project_of_the_same_name_survives() {

@@ -227,6 +227,69 @@ pub(crate) fn session_containers(
     containers(&engine_of(engine), &format!("label={HOME_LABEL}={home}"))
 }
 
+/// An image that was built for a session, or a volume with a name.
+pub(crate) struct SessionStored {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The incarnation of the session.
+    pub(crate) session: String,
+}
+
+/// The images of all sessions of a home, and the volumes.
+pub(crate) fn session_storage(
+    engine: &[(String, String)],
+    home: &str,
+) -> Result<(Vec<SessionStored>, Vec<SessionStored>)> {
+    let docker = engine_of(engine);
+    let (filter, ours) = (format!("label={HOME_LABEL}={home}"), is_ours());
+    let filters = ["--filter", &filter, "--filter", &ours];
+    let format = format!("{{{{.Name}}}}\t{{{{.Label \"{SESSION_LABEL}\"}}}}");
+    let list = ["volume", "ls", "--format", &format];
+    let volumes = docker.call(&[&list[..], &filters].concat())?.stdout;
+    let volumes = volumes
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, session)| SessionStored {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            session: session.to_owned(),
+        });
+    let list = ["image", "ls", "--quiet", "--no-trunc"];
+    let ids = docker.call(&[&list[..], &filters].concat())?.stdout;
+    let ids: BTreeSet<&str> = ids.lines().collect();
+    if ids.is_empty() {
+        return Ok((Vec::new(), volumes.collect()));
+    }
+    let format = format!(
+        "{{{{.Id}}}}\t{{{{index .Config.Labels \"{SESSION_LABEL}\"}}}}\t{{{{range .RepoTags}}}}{{{{.}}}} {{{{end}}}}"
+    );
+    let mut inspect = vec!["image", "inspect", "--format", &format];
+    inspect.extend(ids);
+    let images = docker.call(&inspect)?.stdout;
+    let image = |line: &str| {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let (id, session) = (fields.next()?, fields.next()?);
+        let tags = fields.next().unwrap_or_default();
+        Some(SessionStored {
+            name: match tags.trim() {
+                "" => id.clone(),
+                tags => tags.to_owned(),
+            },
+            id,
+            session,
+        })
+    };
+    Ok((
+        images.lines().filter_map(image).collect(),
+        volumes.collect(),
+    ))
+}
+
+/// Removes an image with all its names. Fine if it is gone.
+pub(crate) fn remove_image(engine: &[(String, String)], id: &str) -> Result<()> {
+    super::gone_is_fine(engine_of(engine).call(&["image", "rm", "--force", id]))
+}
+
 fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
     let format = format!(
         "{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label \"{SESSION_LABEL}\"}}}}\t{{{{.Label \"{SERVICE_LABEL}\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}"

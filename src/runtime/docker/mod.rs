@@ -305,10 +305,15 @@ impl Runtime for Docker {
         let output = self.call(&["volume", "ls", "--filter", &filter, "--format", &format])?;
         let found = output.stdout.lines().filter_map(|line| {
             let (handle, name) = line.split_once('\t')?;
+            let mut name = self.dialect.label_in(name, VOLUME_LABEL);
+            if name.is_empty() {
+                // One of a session, which no project has named.
+                handle.clone_into(&mut name);
+            }
             Some(EngineVolume {
                 handle: handle.to_owned(),
                 home_label: home.to_owned(),
-                name: self.dialect.label_in(name, VOLUME_LABEL),
+                name,
             })
         });
         Ok(found.collect())
