@@ -218,7 +218,8 @@ const VOLUMES: Command = Command {
     summary: "List the volumes of projects, or remove some",
     about: "\
 Volumes are declared in moat.yaml, belong to a project, and outlive its runs. This lists them, as \
-PROJECT/NAME; 'rm' removes them with what is in them.",
+PROJECT/NAME, and those of the compose files of sessions by the names that the engine has for them. 'rm' removes \
+them with what is in them.",
     examples: &[
         ("moat volumes", "List the volumes."),
         (

@@ -353,7 +353,7 @@ pub(crate) static DELETE_WORKTREE: Flag = Flag::switch(
 pub(crate) static DOWN_FORCE: Flag = Flag::switch(
     "force",
     None,
-    "Remove the worktree even with work in it that is not committed.",
+    "Remove the worktree even with work in it that is not committed, and give up what an engine has that does not answer.",
 );
 
 pub(crate) static DOWN_ALL: Flag =

@@ -196,6 +196,19 @@ pub(crate) fn engine_settings(name: Name) -> Vec<(String, String)> {
     settings
 }
 
+/// An engine as people call it: its name, and the settings that say which one it is.
+pub(crate) fn engine_shown(name: &str, engine: &[(String, String)]) -> String {
+    let says = |name: &str| name.ends_with("_HOST") || name.ends_with("_CONTEXT");
+    let settings = engine.iter().filter(|(name, _)| says(name));
+    let settings: Vec<String> = settings
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    match settings.is_empty() {
+        true => name.to_owned(),
+        false => crate::term::harmless(&format!("{name} ({})", settings.join(", "))),
+    }
+}
+
 /// The settings of docker's engine in a context.
 pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
     let mut settings = engine_settings(Name::Docker);

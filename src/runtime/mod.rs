@@ -32,7 +32,8 @@ pub(crate) use again::again;
 pub(crate) use bwrap::{foreground, keeper};
 pub(crate) use choose::on_path;
 pub(crate) use choose::{
-    Ability, Name, SUPPORTED, WORDS, choose, engine_settings, in_context, open, remote,
+    Ability, Name, SUPPORTED, WORDS, choose, engine_settings, engine_shown, in_context, open,
+    remote,
 };
 pub(crate) use docker::compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,

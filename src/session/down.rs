@@ -8,6 +8,7 @@ use super::operation::Context;
 use super::{compose, files, hook, process, services, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
+use crate::runtime;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
 
 /// What is asked for.
@@ -17,7 +18,7 @@ pub(crate) struct Down {
     pub(crate) keep: bool,
     /// Refuse, rather than keep a worktree with work in it.
     pub(crate) delete_worktree: bool,
-    /// Remove the worktree even with work in it.
+    /// Remove the worktree even with work in it, and do not mind an engine that cannot be asked.
     pub(crate) force: bool,
 }
 
@@ -107,13 +108,20 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Option<P
     let kept = match take_away(context, &mut claim, &session, keep) {
         Ok(kept) => kept,
         Err(error) => {
-            let why = error.message.clone();
+            let (why, kind) = (error.message.clone(), error.kind);
             claim.update(&mut |session| {
                 session.status = SessionStatus::Broken;
                 session.error = Some(why.clone());
                 session.operation = None;
             })?;
-            return Err(error.hint("try again: moat down"));
+            let branch = crate::term::harmless(&session.branch);
+            let again = format!("try again: moat down {branch}");
+            return Err(error.hint(match kind {
+                Kind::Runtime if !keep => format!(
+                    "start that engine, and {again}; if it is gone for good, give up what it has, and a worktree with work in it: moat down {branch} --force"
+                ),
+                _ => again,
+            }));
         }
     };
     run_hook(
@@ -141,6 +149,7 @@ fn take_away(
     session: &Session,
     keep: bool,
 ) -> Result<Option<PathBuf>> {
+    let operation = session.operation.as_ref();
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
     tmux::end(session)?;
@@ -149,7 +158,21 @@ fn take_away(
         session.processes.clear();
         session.tmux = None;
     })?;
-    compose::take_away(session, keep)?;
+    let force = operation.is_some_and(|operation| operation.force && !keep);
+    let give_up = |engine: &str, result: Result<()>| match result {
+        Err(error) if force && error.kind == Kind::Runtime => {
+            (context.say)(&format!(
+                "warning: {}; what the session has in {engine} stays, and is shown by 'moat clean' when that is chosen and answers",
+                error.message
+            ));
+            Ok(())
+        }
+        result => result,
+    };
+    if let Some(compose) = &session.compose {
+        let engine = runtime::engine_shown(runtime::COMPOSES.as_str(), &compose.engine);
+        give_up(&engine, compose::take_away(session, keep))?;
+    }
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
         Some(compose) if keep => {
@@ -169,7 +192,9 @@ fn take_away(
         })?;
         return Ok(None);
     }
-    services::remove(context, session, None)?;
+    let engine = &session.services;
+    let engine = runtime::engine_shown(&engine.runtime, &engine.engine);
+    give_up(&engine, services::remove(context, session, None))?;
     checkpoint("session-down-services");
     claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
@@ -177,7 +202,6 @@ fn take_away(
     files::remove(&tree.path, &made)?;
     claim.update(&mut |session| session.files.clear())?;
     checkpoint("session-down-files");
-    let operation = session.operation.as_ref();
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
         // Again, now that nothing of the session runs any more that could make some.
         let whole = tree.stage == Stage::Made && tree.path.is_dir();

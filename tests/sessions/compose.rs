@@ -915,6 +915,31 @@ fn clean_finds_what_a_lost_session_had() {
     assert_eq!(left(&project), Vec::<String>::new());
 }
 
+/// An engine that is gone for good holds nobody up who says so.
+#[test]
+fn a_session_whose_engine_is_gone_can_be_given_up() {
+    let Some(project) = project() else { return };
+    let made = up(&project, "a");
+    let away = format!("unix://{}", project.moat.root().join("none").display());
+    edit(&project, &made, |record| {
+        record["compose"]["engine"] = serde_json::json!([["DOCKER_HOST", away]]);
+    });
+    let done = call(&project, &["down", "a"]).status(1);
+    assert!(done.stderr_text().contains("moat down a --force"), "{done}");
+    assert_eq!(project.list()[0]["session"]["status"], "broken");
+    let done = call(&project, &["down", "a", "--force"]).success();
+    let left_there = format!("what the session has in docker (DOCKER_HOST={away}) stays");
+    assert!(done.stderr_text().contains(&left_there), "{done}");
+    assert_eq!(project.list(), Vec::<Value>::new());
+    ok(&project, &["clean", "--force"]);
+    let volume = format!(
+        "{}_data",
+        made["session"]["compose"]["project"].as_str().unwrap()
+    );
+    ok(&project, &["volumes", "rm", "--force", &volume]);
+    assert_nothing(&project);
+}
+
 /// A project that looks just like the session's, but for the label.
 #[test]
 fn a_project_of_the_same_name_survives() {
