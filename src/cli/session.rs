@@ -168,7 +168,8 @@ pub(super) struct Document<'a> {
 #[derive(Serialize)]
 struct ProcessDocument<'a> {
     name: &'a str,
-    running: bool,
+    /// Not set: it is unknown, and `trouble` says why.
+    running: Option<bool>,
     pid: Option<u32>,
     /// Of a service that comes from a compose file.
     container: Option<&'a str>,
@@ -251,7 +252,7 @@ impl<'a> Document<'a> {
 
 /// Looks at one session.
 pub(super) fn look(home: &Home, session: Session) -> Result<SessionView> {
-    let views = session::view(home, vec![session])?;
+    let views = session::view(home, vec![session], runtime::PATIENCE)?;
     let gone = || Error::new(Kind::Failed, "the session is gone");
     views.into_iter().next().ok_or_else(gone)
 }

@@ -64,10 +64,16 @@ fn decision(decision: &Decision) -> String {
 }
 
 fn process_state(health: &Health) -> String {
-    let state = match (health.pid, health.exit_code, &health.container) {
-        (Some(pid), ..) => format!("runs as process {pid}"),
-        (None, Some(code), _) => format!("ended with code {code}"),
-        (None, None, Some(container)) if health.running => format!("runs as container {container}"),
+    let state = match (
+        health.running,
+        health.pid,
+        health.exit_code,
+        &health.container,
+    ) {
+        (None, ..) => "unknown".to_owned(),
+        (_, Some(pid), ..) => format!("runs as process {pid}"),
+        (_, None, Some(code), _) => format!("ended with code {code}"),
+        (Some(true), None, None, Some(container)) => format!("runs as container {container}"),
         _ => "does not run".to_owned(),
     };
     match &health.trouble {

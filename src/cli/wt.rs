@@ -10,6 +10,7 @@ use super::parse::{self, Parsed};
 use super::session::{self, Document};
 use super::{flags, output, session_text};
 use crate::error::{Error, Kind, Result};
+use crate::runtime;
 use crate::session::{self as sessions, SessionView, variables};
 use crate::store::{Home, Session};
 use crate::term;
@@ -111,7 +112,7 @@ fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
 }
 
 fn list(args: &Args, home: &Home) -> Result<u8> {
-    let views = sessions::view(home, home.sessions()?)?;
+    let views = sessions::view(home, home.sessions()?, runtime::GLANCE)?;
     if args.has(&flags::JSON) {
         let documents: Vec<Document<'_>> =
             views.iter().map(|view| Document::of(view, None)).collect();
@@ -131,6 +132,11 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
         ];
         output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
+    let silent: BTreeMap<String, &str> = views.iter().flat_map(SessionView::silent).collect();
+    for (engine, why) in silent {
+        let why = term::harmless(why);
+        output::warning(&format!("how services are in {engine} is unknown: {why}"));
+    }
     let abandoned = views.iter().filter(|view| view.abandoned);
     for view in abandoned {
         let branch = term::harmless(&view.session.branch);
@@ -146,9 +152,17 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
 
 fn row(view: &SessionView) -> Vec<String> {
     let session = &view.session;
-    let running = view.processes.iter().filter(|health| health.running);
-    let services = view.services.iter().filter(|health| health.is_running());
-    let running = running.count() + services.count();
+    let processes = view.processes.iter().map(|health| health.running);
+    let services = view.services.iter().map(|health| match health.state {
+        "unknown" => None,
+        _ => Some(health.is_running()),
+    });
+    let known: Vec<Option<bool>> = processes.chain(services).collect();
+    let count = |which| known.iter().filter(|known| **known == which).count();
+    let mut running = format!("{}/{}", count(Some(true)), known.len());
+    if count(None) > 0 {
+        running.push_str(&format!(" ({} unknown)", count(None)));
+    }
     let ports = session.ports.iter().filter(|port| port.published);
     let ports: Vec<String> = ports
         .map(|port| format!("{}:{}", port.process, port.port))
@@ -157,7 +171,7 @@ fn row(view: &SessionView) -> Vec<String> {
         term::harmless(&session.branch),
         session.slot.to_string(),
         session_text::status(view),
-        format!("{running}/{}", view.processes.len() + view.services.len()),
+        running,
         ports.join(" "),
         term::age(session.created_at.age()),
         term::harmless(&session.worktree.path.display().to_string()),
@@ -212,7 +226,7 @@ fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let views = match branch {
         Some(branch) => vec![session::look(home, session::find(home, Some(branch))?)?],
-        None => sessions::view(home, home.sessions()?)?,
+        None => sessions::view(home, home.sessions()?, runtime::PATIENCE)?,
     };
     let (mut done, mut failed) = (BTreeMap::new(), None);
     let code = session::interruptible(args, home, &mut |context| {

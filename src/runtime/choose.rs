@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Runtime;
 use super::apple::{self, Apple};
@@ -144,6 +145,20 @@ pub(crate) fn open(
         )),
         Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
     }
+}
+
+/// Opens a driver that gives up requests after this long.
+pub(crate) fn open_within(
+    name: Name,
+    engine: &[(String, String)],
+    patience: Duration,
+) -> Box<dyn Runtime> {
+    let dialect = match name {
+        Name::Docker => Dialect::Docker,
+        Name::Podman => Dialect::Podman,
+        Name::Apple | Name::Bwrap => return open(name, engine, None),
+    };
+    Box::new(Docker::new(dialect, engine.to_vec(), None).within(patience))
 }
 
 /// The first runtime that answers here.

@@ -33,7 +33,7 @@ pub(crate) use bwrap::{foreground, keeper};
 pub(crate) use choose::on_path;
 pub(crate) use choose::{
     Ability, Name, SUPPORTED, WORDS, choose, engine_settings, engine_shown, in_context, open,
-    remote,
+    open_within, remote,
 };
 pub(crate) use docker::compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
@@ -67,6 +67,12 @@ const CAPABILITIES: [&str; 7] = [
     "SETGID",
     "SETUID",
 ];
+
+/// How long an ordinary request may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one may take whose answer somebody waits for who can do without.
+pub(crate) const GLANCE: Duration = Duration::from_secs(3);
 
 /// A driver for one container command line.
 pub(crate) trait Runtime: Send + Sync {
@@ -545,8 +551,12 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
 }
 
 /// The runtime that has the services of a session.
-pub(crate) fn of_session(name: &str, engine: &[(String, String)]) -> Result<Box<dyn Runtime>> {
-    Ok(open(named(name)?, engine, None))
+pub(crate) fn of_session(
+    name: &str,
+    engine: &[(String, String)],
+    patience: Duration,
+) -> Result<Box<dyn Runtime>> {
+    Ok(open_within(named(name)?, engine, patience))
 }
 
 /// The runtime that a run was made with.

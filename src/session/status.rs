@@ -1,10 +1,13 @@
 //! How a session is. The record says what is expected; what is observed is only compared with it.
 
+use std::time::Duration;
+
 use super::compose::Seen;
 use super::probe::{self, Listener};
 use super::process::belongs;
 use super::services::{self, ServiceHealth};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::runtime;
 use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
 
 /// A session and the health of its processes and services.
@@ -19,7 +22,8 @@ pub(crate) struct SessionView {
 /// How a process is.
 pub(crate) struct Health {
     pub(crate) name: String,
-    pub(crate) running: bool,
+    /// Not set: its engine does not tell.
+    pub(crate) running: Option<bool>,
     pub(crate) pid: Option<u32>,
     /// The name of its container, if it is a service.
     pub(crate) container: Option<String>,
@@ -41,6 +45,29 @@ pub(crate) struct PortView {
 }
 
 impl SessionView {
+    /// The engines that do not tell how its services are, and why.
+    pub(crate) fn silent(&self) -> Vec<(String, &str)> {
+        let own = &self.session.services;
+        let of_services = self
+            .services
+            .iter()
+            .find_map(|health| health.error.as_deref());
+        let of_services =
+            of_services.map(|why| (runtime::engine_shown(&own.runtime, &own.engine), why));
+        let mut unknown = self.processes.iter();
+        let unknown = unknown.find(|health| health.running.is_none());
+        let compose = self
+            .session
+            .compose
+            .as_ref()
+            .zip(unknown)
+            .map(|(own, health)| {
+                let engine = runtime::engine_shown(runtime::COMPOSES.as_str(), &own.engine);
+                (engine, health.trouble.as_deref().unwrap_or_default())
+            });
+        of_services.into_iter().chain(compose).collect()
+    }
+
     /// Whether all is as it should be.
     pub(crate) fn is_healthy(&self) -> bool {
         let stolen = |health: &Health| health.ports.iter().any(|port| port.stranger.is_some());
@@ -48,7 +75,8 @@ impl SessionView {
         self.session.operation.is_none()
             && self.session.worktree.path.is_dir()
             && self.processes.iter().all(|health| {
-                is_stopped || health.running && health.trouble.is_none() && !stolen(health)
+                let runs = health.running == Some(true);
+                is_stopped || runs && health.trouble.is_none() && !stolen(health)
             })
             && self.services.iter().all(ServiceHealth::is_well)
     }
@@ -67,17 +95,25 @@ fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<Pr
     }
 }
 
-/// Looks at sessions, all at once.
-pub(crate) fn view(home: &Home, sessions: Vec<Session>) -> Result<Vec<SessionView>> {
+/// Looks at sessions, all at once. What an engine has is unknown if it does not answer that soon.
+pub(crate) fn view(
+    home: &Home,
+    sessions: Vec<Session>,
+    patience: Duration,
+) -> Result<Vec<SessionView>> {
     let ports: Vec<u16> = sessions
         .iter()
         .flat_map(|session| &session.ports)
         .map(|port| port.port)
         .collect();
     let listeners = probe::listeners(&ports);
-    let seen = Seen::look(home, &sessions);
+    let (seen, services) = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| Seen::look(home, &sessions, patience));
+        let services = services::views(&sessions, patience);
+        (seen.join(), services)
+    });
+    let seen = seen.map_err(|_| Error::new(Kind::Failed, "panic"))?;
     let mut views = Vec::new();
-    let services = services::views(&sessions);
     for (mut session, services) in sessions.into_iter().zip(services) {
         let mut abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
         if abandoned && let Some(now) = home.session(&session.key)? {
@@ -133,7 +169,7 @@ fn health(
     });
     Health {
         name: process.name.clone(),
-        running,
+        running: Some(running),
         pid: leader.filter(|_| running).map(|leader| leader.pid),
         container: None,
         trouble: None,

@@ -5,6 +5,7 @@ use super::operation::Context;
 use super::{compose, files, process, services, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
+use crate::runtime::PATIENCE;
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionService, SessionStatus, Stage, Tmux};
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
@@ -207,7 +208,7 @@ fn is_complete(context: &Context<'_>, session: &Session) -> bool {
         service.is_some_and(|service| Some(&service.started_by) == operation)
     };
     let variables = session.worktree.path.join(files::VARIABLES);
-    let health = services::views(std::slice::from_ref(session));
+    let health = services::views(std::slice::from_ref(session), PATIENCE);
     session.worktree.stage == Stage::Made
         && variables.is_file()
         && compose::is_complete(context.home, session)

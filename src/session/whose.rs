@@ -179,7 +179,7 @@ fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
 /// Whose the port of a service is, as far as its container tells: who listens is a process of the engine's.
 fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
     session.service(name)?;
-    match super::services::look(session) {
+    match super::services::look(session, runtime::GLANCE) {
         Err(error) => Some(Owner::Unknown(error.message.clone())),
         Ok(states) => states.into_iter().find_map(|(of, state)| match state {
             Inspected::Running { ports, .. } if of == name => {
@@ -237,7 +237,8 @@ fn by_engine(
 ) -> Result<Owner> {
     let mut owner = Owner::Nobody;
     for (engine, settings) in engines() {
-        match runtime::open(engine, &settings, None).find_labelled(&home.hash()) {
+        let runtime = runtime::open_within(engine, &settings, runtime::GLANCE);
+        match runtime.find_labelled(&home.hash()) {
             Ok(found) => {
                 if let Some(found) = found.into_iter().find(is_it) {
                     return Ok(by_label(home.sessions()?, found.whose));

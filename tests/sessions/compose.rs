@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -102,6 +103,16 @@ fn json(project: &Project, args: &[&str]) -> Value {
 #[track_caller]
 fn up(project: &Project, branch: &str) -> Value {
     json(project, &["up", branch])
+}
+
+/// An entry of the registry: a service that is ready at once.
+fn dependency(project: &Project, name: &str) {
+    let dir = project.moat.home().join("registry.d");
+    fs::create_dir_all(&dir).unwrap();
+    let entry = format!(
+        "{name}:\n  type: service\n  description: a test\n  versions: ['1']\n  default: '1'\n  image: 'moat-test/busybox:{{version}}'\n  ports: {{default: 80}}\n  command: httpd -f\n  ready: 'true'\n"
+    );
+    fs::write(dir.join("test.yaml"), entry).unwrap();
 }
 
 /// What a server says.
@@ -926,7 +937,8 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
     });
     let done = call(&project, &["down", "a"]).status(1);
     assert!(done.stderr_text().contains("moat down a --force"), "{done}");
-    assert_eq!(project.list()[0]["session"]["status"], "broken");
+    let status = project.call(&["wt", "status", "a", "--json"]).status(1);
+    assert_eq!(status.json()["session"]["status"], "broken");
     let done = call(&project, &["down", "a", "--force"]).success();
     let left_there = format!("what the session has in docker (DOCKER_HOST={away}) stays");
     assert!(done.stderr_text().contains(&left_there), "{done}");
@@ -937,6 +949,61 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
         made["session"]["compose"]["project"].as_str().unwrap()
     );
     ok(&project, &["volumes", "rm", "--force", &volume]);
+    assert_nothing(&project);
+}
+
+/// Who hangs holds up neither the list nor who asks whose a port is; what is not known is called that.
+#[test]
+fn an_engine_that_hangs_makes_it_unknown() {
+    let Some(project) =
+        configured("  compose: {file: docker-compose.yml, services: {db: {port: BASE}}}")
+    else {
+        return;
+    };
+    dependency(&project, "lazy");
+    let file = project.repo.join("moat.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, "dependencies: [lazy]\n".to_owned() + &text).unwrap();
+    let made = call(&project, &["up", "a", "--json"]).success().json();
+    let socket = project.moat.root().join("hangs");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let hangs = format!("unix://{}", socket.display());
+    let session = &made["session"];
+    let real = (
+        session["compose"]["engine"].clone(),
+        session["services"]["engine"].clone(),
+    );
+    edit(&project, &made, |record| {
+        record["compose"]["engine"] = serde_json::json!([["DOCKER_HOST", hangs]]);
+        record["services"]["engine"] = record["compose"]["engine"].clone();
+    });
+    let began = Instant::now();
+    let why = format!("in docker (DOCKER_HOST={hangs}) is unknown: docker did not answer in time");
+    let list = call(&project, &["wt", "list"]).success();
+    assert!(list.stdout_text().contains("0/2 (2 unknown)"), "{list}");
+    assert_eq!(list.stderr_text().matches(&why).count(), 1, "{list}");
+    let list = call(&project, &["wt", "list", "--json"]).success();
+    assert!(list.stderr_text().contains(&why), "{list}");
+    let seen = &list.json()[0];
+    assert_eq!(
+        (
+            &service(seen, "db")["running"],
+            &seen["services"][0]["state"]
+        ),
+        (&Value::Null, &"unknown".into())
+    );
+    call(&project, &["whose", &format!(":{}", port(&made, "db"))]).status(2);
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+    edit(&project, &made, |record| {
+        record["compose"]["engine"] = real.0;
+        record["services"]["engine"] = real.1;
+    });
+    assert_eq!(project.list()[0]["healthy"], true);
+    ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -1086,10 +1153,7 @@ fn a_process_and_a_service_of_one_name_are_refused() {
     };
     refused("process");
     // The same with a service that comes with the dependencies.
-    let dir = project.moat.home().join("registry.d");
-    fs::create_dir_all(&dir).unwrap();
-    let entry = "db:\n  type: service\n  description: a test\n  versions: ['1']\n  default: '1'\n  image: 'moat-test/busybox:{version}'\n  ports: {default: 80}\n  command: httpd -f\n  ready: 'true'\n";
-    fs::write(dir.join("test.yaml"), entry).unwrap();
+    dependency(&project, "db");
     let file = project.repo.join("moat.yaml");
     let text = fs::read_to_string(&file).unwrap();
     let text = text.replace("  processes: {db: {command: sleep 1000}}\n", "");

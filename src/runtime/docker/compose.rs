@@ -223,8 +223,10 @@ fn engine_of(engine: &[(String, String)]) -> Docker {
 pub(crate) fn session_containers(
     engine: &[(String, String)],
     home: &str,
+    patience: Duration,
 ) -> Result<Vec<SessionContainer>> {
-    containers(&engine_of(engine), &format!("label={HOME_LABEL}={home}"))
+    let docker = engine_of(engine).within(patience);
+    containers(&docker, &format!("label={HOME_LABEL}={home}"))
 }
 
 /// An image that was built for a session, or a volume with a name.

@@ -36,15 +36,13 @@ use super::problem::{Problem, Result};
 use super::request::{RUN_LABEL, SESSION_LABEL};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, Whose, attach, steps, tty,
+    Network, PATIENCE, Refusal, Runtime, ServiceSpec, Whose, attach, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes};
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
 pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
-/// How long an ordinary request may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 const PULL_PATIENCE: Duration = Duration::from_secs(3600);
 const BUILD_PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const COPY_PATIENCE: Duration = Duration::from_secs(3600);
@@ -54,6 +52,8 @@ const COPY_PATIENCE: Duration = Duration::from_secs(3600);
 pub(super) struct Docker {
     dialect: Dialect,
     engine: Vec<(String, String)>,
+    /// How long an ordinary request may take.
+    patience: Duration,
     /// Where podman may leave what it reads from its input; it belongs to a run.
     scratch: Option<PathBuf>,
 }
@@ -68,8 +68,14 @@ impl Docker {
         Docker {
             dialect,
             engine,
+            patience: PATIENCE,
             scratch,
         }
+    }
+
+    /// The same, for who cannot wait long.
+    pub(super) fn within(self, patience: Duration) -> Docker {
+        Docker { patience, ..self }
     }
 
     /// Whether the engine answers. Asks its socket where that is a local one, which takes a
@@ -98,7 +104,7 @@ impl Docker {
     }
 
     fn call(&self, args: &[&str]) -> Result<Output> {
-        self.finish(self.command().args(args), b"", PATIENCE, &|| true)
+        self.finish(self.command().args(args), b"", self.patience, &|| true)
     }
 
     fn finish(
@@ -513,7 +519,7 @@ impl Runtime for Docker {
                 "--",
             ])
             .args(handles);
-        let output = child::run(&mut command, b"", PATIENCE, &|| true)
+        let output = child::run(&mut command, b"", self.patience, &|| true)
             .map_err(|error| self.dialect.failed(&error))?;
         // With several containers, a missing one is an error beside the output of the others.
         match self.dialect.classify(&output.stderr) {

@@ -7,7 +7,7 @@ use super::super::worktree;
 use super::file;
 use super::{failed, intend_one, is_up, started, state_of};
 use crate::error::Result;
-use crate::runtime::{self, ContainerState};
+use crate::runtime::{self, ContainerState, PATIENCE};
 use crate::store::{Session, SessionCompose, key_of};
 
 /// Long enough for a word of a branch in the name of a project.
@@ -68,7 +68,7 @@ pub(in crate::session) fn decide(
             names.push(name);
         }
     }
-    let found = match runtime::session_containers(engine, &context.home.hash()) {
+    let found = match runtime::session_containers(engine, &context.home.hash(), PATIENCE) {
         // Who wants none of them needs no engine.
         Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
         found => found.map_err(failed)?,

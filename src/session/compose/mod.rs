@@ -43,10 +43,18 @@ fn failed(problem: Problem) -> Error {
 
 /// The containers of a session's services.
 fn containers(home: &Home, session: &Session) -> runtime::Result<Vec<SessionContainer>> {
+    containers_within(home, session, runtime::PATIENCE)
+}
+
+fn containers_within(
+    home: &Home,
+    session: &Session,
+    patience: Duration,
+) -> runtime::Result<Vec<SessionContainer>> {
     let Some(compose) = &session.compose else {
         return Ok(Vec::new());
     };
-    let mut found = runtime::session_containers(&compose.engine, &home.hash())?;
+    let mut found = runtime::session_containers(&compose.engine, &home.hash(), patience)?;
     found.retain(|container| container.session == session.incarnation);
     Ok(found)
 }

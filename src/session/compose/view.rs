@@ -1,7 +1,9 @@
 //! How the services are, as far as their engine tells.
 
+use std::time::Duration;
+
 use super::super::status::{Health, PortView};
-use super::{containers, failed, is_up, state_of};
+use super::{containers, containers_within, failed, is_up, state_of};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::{self, ContainerState, SessionContainer};
 use crate::store::{ComposeService, Home, Session, Stage};
@@ -17,7 +19,7 @@ struct Engine {
 }
 
 impl Seen {
-    pub(in crate::session) fn look(home: &Home, sessions: &[Session]) -> Seen {
+    pub(in crate::session) fn look(home: &Home, sessions: &[Session], patience: Duration) -> Seen {
         let mut engines: Vec<Engine> = Vec::new();
         for compose in sessions
             .iter()
@@ -28,7 +30,7 @@ impl Seen {
             if !is_known && !compose.services.is_empty() {
                 engines.push(Engine {
                     settings: settings.clone(),
-                    found: runtime::session_containers(settings, &home.hash()),
+                    found: runtime::session_containers(settings, &home.hash(), patience),
                 });
             }
         }
@@ -45,7 +47,7 @@ impl Seen {
         let health = |service: &ComposeService| {
             let mut health = Health {
                 name: service.name.clone(),
-                running: false,
+                running: Some(false),
                 pid: None,
                 container: None,
                 trouble: None,
@@ -56,7 +58,7 @@ impl Seen {
                 Some(Ok(found)) => {
                     if let Some(container) = state_of(found, session, &service.name) {
                         health.container = Some(container.name.clone());
-                        health.running = is_up(container.state, service.once);
+                        health.running = Some(is_up(container.state, service.once));
                         (health.trouble, health.exit_code) = match container.state {
                             ContainerState::Ended(code) => (None, code),
                             ContainerState::Unhealthy => (Some("unhealthy".to_owned()), None),
@@ -67,8 +69,8 @@ impl Seen {
                     }
                 }
                 Some(Err(problem)) => {
-                    let why = crate::term::harmless(problem.message());
-                    health.trouble = Some(format!("cannot tell: {why}"));
+                    health.running = None;
+                    health.trouble = Some(crate::term::harmless(problem.message()));
                 }
                 None => {}
             }
@@ -81,7 +83,7 @@ impl Seen {
                     port: port.port,
                     primary: port.primary,
                     // The engine has them as long as the container runs.
-                    listening: health.running && health.exit_code.is_none(),
+                    listening: health.running == Some(true) && health.exit_code.is_none(),
                     stranger: None,
                 })
                 .collect();
@@ -112,7 +114,7 @@ pub(crate) fn service_log(
     Ok(Some(log))
 }
 
-/// Whether a service of a session runs; nothing if it has no such service.
+/// Whether a service of a session runs, for who asks in passing; nothing if it has no such service.
 pub(in crate::session) fn runs(
     home: &Home,
     session: &Session,
@@ -123,7 +125,7 @@ pub(in crate::session) fn runs(
         .services
         .iter()
         .find(|service| service.name == name)?;
-    let found = containers(home, session);
+    let found = containers_within(home, session, runtime::GLANCE);
     Some(found.map(|found| {
         let container = state_of(&found, session, name);
         container.is_some_and(|container| is_up(container.state, service.once))

@@ -3,7 +3,7 @@
 use super::{engine_of, handle, view};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Host};
-use crate::runtime::{Ability, Inspected, Runtime};
+use crate::runtime::{Ability, Inspected, PATIENCE, Runtime};
 use crate::session::operation::Context;
 use crate::session::ports::Pin;
 use crate::session::probe;
@@ -80,7 +80,7 @@ impl<'a> Services<'a> {
             .iter()
             .any(|plan| request.wants(&plan.name));
         let states = match session.filter(|session| !session.services.list.is_empty()) {
-            Some(session) if !request.services.is_empty() => match view::look(session) {
+            Some(session) if !request.services.is_empty() => match view::look(session, PATIENCE) {
                 // Who wants none of them needs no engine.
                 Err(_) if !wants_any => Vec::new(),
                 states => states?,

@@ -31,5 +31,6 @@ fn handle(session: &Session, service: &str) -> String {
 /// The engine that has the services of a session.
 fn engine_of(session: &Session) -> Result<Box<dyn Runtime>> {
     let services = &session.services;
-    Ok(runtime::of_session(&services.runtime, &services.engine)?)
+    let (name, settings) = (&services.runtime, &services.engine);
+    Ok(runtime::of_session(name, settings, runtime::PATIENCE)?)
 }

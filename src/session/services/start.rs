@@ -246,7 +246,7 @@ impl Starting<'_> {
         // A client that outlives us is found by its mark. Others are not marked: podman's start what is for all.
         let mut settings = engine.settings.clone();
         settings.push((MARK.to_owned(), session.mark(&self.plan.name)));
-        let marked = runtime::of_session(&engine.name, &settings)?;
+        let marked = runtime::of_session(&engine.name, &settings, runtime::PATIENCE)?;
         match self.ask_for(marked.as_ref(), &spec)? {
             Err(Problem::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);

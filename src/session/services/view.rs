@@ -1,5 +1,7 @@
 //! How the services of sessions are: the engine is asked once for all of them.
 
+use std::time::Duration;
+
 use super::engine_of;
 use crate::error::Result;
 use crate::runtime::{self, Exit, Inspected, Problem, Runtime};
@@ -29,16 +31,24 @@ impl ServiceHealth {
 }
 
 /// The states of the containers of one session, by the names of its services.
-pub(in crate::session) fn look(session: &Session) -> Result<Vec<(String, Inspected)>> {
+pub(in crate::session) fn look(
+    session: &Session,
+    patience: Duration,
+) -> Result<Vec<(String, Inspected)>> {
     let list = &session.services.list;
     let handles: Vec<&str> = list.iter().map(|entry| entry.handle.as_str()).collect();
-    let states = engine_of(session)?.inspect(&handles)?;
+    let services = &session.services;
+    let runtime = runtime::of_session(&services.runtime, &services.engine, patience)?;
+    let states = runtime.inspect(&handles)?;
     let names = list.iter().map(|entry| entry.name.clone());
     Ok(names.zip(states).collect())
 }
 
 /// How the services of all these sessions are, in the order of the sessions.
-pub(in crate::session) fn views(sessions: &[Session]) -> Vec<Vec<ServiceHealth>> {
+pub(in crate::session) fn views(
+    sessions: &[Session],
+    patience: Duration,
+) -> Vec<Vec<ServiceHealth>> {
     let mut engines: Vec<(&str, &[(String, String)])> = Vec::new();
     for session in sessions
         .iter()
@@ -62,7 +72,8 @@ pub(in crate::session) fn views(sessions: &[Session]) -> Vec<Vec<ServiceHealth>>
             .flat_map(|session| &session.services.list)
             .map(|entry| entry.handle.as_str())
             .collect();
-        let states = runtime::of_session(name, settings).and_then(|it| it.inspect(&handles));
+        let runtime = runtime::of_session(name, settings, patience);
+        let states = runtime.and_then(|runtime| runtime.inspect(&handles));
         match states {
             Ok(states) => {
                 let states = states.into_iter().map(Ok);
