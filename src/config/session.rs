@@ -343,6 +343,8 @@ pub(crate) struct PortHolder<'a> {
     pub(crate) extra_ports: Vec<(&'a Placed<u16>, &'a [String])>,
     /// Whether others are told of its port.
     pub(crate) published: bool,
+    /// Whether it is a service of the compose file.
+    pub(crate) of_compose: bool,
 }
 
 impl PortHolder<'_> {
@@ -383,6 +385,7 @@ impl SessionSettings {
                 .map(|extra| (&extra.port, &*extra.port_env))
                 .collect(),
             published: process.publish_primary,
+            of_compose: false,
         });
         let compose = self.compose.iter().flat_map(|compose| &compose.services);
         let services = compose.map(|service| PortHolder {
@@ -395,6 +398,7 @@ impl SessionSettings {
                 .map(|extra| (&extra.port, &*extra.port_env))
                 .collect(),
             published: true,
+            of_compose: true,
         });
         processes.chain(services).collect()
     }

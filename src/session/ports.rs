@@ -76,6 +76,7 @@ struct Primary<'a> {
     variables: Vec<String>,
     published: bool,
     container: Option<u16>,
+    of_compose: bool,
 }
 
 /// How often the kernel is asked for a port: one that it gives may be promised to another session.
@@ -104,6 +105,7 @@ impl Chooser<'_> {
                     variables,
                     published: holder.published,
                     container: None,
+                    of_compose: holder.of_compose,
                 };
                 let port = self.primary(wanted, &chosen)?;
                 chosen.push(port);
@@ -117,6 +119,7 @@ impl Chooser<'_> {
                     base: base.value,
                     port,
                     container: None,
+                    of_compose: holder.of_compose,
                     primary: false,
                     published: true,
                     pinned: false,
@@ -157,6 +160,7 @@ impl Chooser<'_> {
                 variables: vec![port_variable(name, &port.name)],
                 published: true,
                 container: Some(port.port),
+                of_compose: false,
             };
             let port = match place {
                 0 => self.primary(wanted, chosen)?,
@@ -200,6 +204,7 @@ impl Chooser<'_> {
             base: 0,
             port,
             container: wanted.container,
+            of_compose: wanted.of_compose,
             primary,
             published: wanted.published,
             pinned: false,
@@ -268,6 +273,7 @@ impl Chooser<'_> {
             base: wanted.base.unwrap_or_default(),
             port,
             container: wanted.container,
+            of_compose: wanted.of_compose,
             primary: true,
             published: wanted.published,
             pinned,

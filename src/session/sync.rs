@@ -24,7 +24,7 @@ pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
             Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {branch}"))
         );
     }
-    let found = found(context, &session);
+    let found = found(context, &session)?;
     if !found.is_empty() {
         claim.update(&mut |session| {
             for process in &found {
@@ -37,7 +37,7 @@ pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|process| process.name).collect())
 }
 
-fn found(context: &Context<'_>, session: &Session) -> Vec<SessionProcess> {
+fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>> {
     let runs = |name: &str| {
         let process = session.process(name);
         process.is_some_and(|process| status::runs(context.home, session, process))
@@ -63,6 +63,17 @@ fn found(context: &Context<'_>, session: &Session) -> Vec<SessionProcess> {
         let Some(process) = candidate else {
             continue;
         };
+        if port.of_compose {
+            let (pid, name) = (process.pid, &port.process);
+            let message = format!(
+                "process {pid} listens on port {} of '{name}', which is a service of the compose file",
+                port.port
+            );
+            let branch = crate::term::harmless(&session.branch);
+            return Err(Error::new(Kind::Failed, message).hint(format!(
+                "end it, and start the service: moat up {branch} --services {name}"
+            )));
+        }
         // No process has two names.
         if taken
             .iter()
@@ -80,7 +91,7 @@ fn found(context: &Context<'_>, session: &Session) -> Vec<SessionProcess> {
             started_at: Some(Timestamp::now()),
         });
     }
-    taken
+    Ok(taken)
 }
 
 /// Where a process works.

@@ -202,6 +202,8 @@ pub(crate) struct SessionPort {
     pub(crate) port: u16,
     /// The port of the container that it leads to, if it is a service's.
     pub(crate) container: Option<u16>,
+    /// Whether it is that of a service of a compose file.
+    pub(crate) of_compose: bool,
     pub(crate) primary: bool,
     /// Whether others than the process are told of it.
     pub(crate) published: bool,
@@ -215,6 +217,7 @@ reads!(SessionPort {
     base,
     port,
     container: default,
+    of_compose: default,
     primary,
     published,
     pinned,

@@ -1007,6 +1007,30 @@ fn an_engine_that_hangs_makes_it_unknown() {
     assert_nothing(&project);
 }
 
+/// What listens on the port of a service is no process of the session, whoever has started it.
+#[test]
+fn sync_takes_no_process_for_a_service() {
+    let Some(project) = project() else { return };
+    let made = json(&project, &["up", "a", "--skip", "db,web"]);
+    let mut stranger = Command::new("sh")
+        .args(["-c", crate::project::SERVER])
+        .current_dir(tree(&made))
+        .env("PORT", port(&made, "db").to_string())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let address = ("127.0.0.1", u16::try_from(port(&made, "db")).unwrap());
+    until("it listens", || TcpStream::connect(address).is_ok());
+    let done = project.call(&["wt", "sync", "a"]).status(1);
+    let why = "of 'db', which is a service of the compose file";
+    assert!(done.stderr_text().contains(why), "{done}");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!(project.list()[0]["processes"], serde_json::json!([]));
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
 /// A project that looks just like the session's, but for the label.
 #[test]
 fn a_project_of_the_same_name_survives() {
