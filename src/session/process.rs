@@ -16,8 +16,7 @@ use crate::config::HostProcess;
 use crate::error::{Error, Kind, Result, reason};
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Claim, Home, Process, Session, SessionProcess, Stage, Stream, Timestamp, last_lines,
-    write_atomically,
+    Claim, Home, Process, Session, Stage, Stream, Timestamp, last_lines, write_atomically,
 };
 
 /// How long a process has to live before it counts as running, unless it listens on its port before.
@@ -57,20 +56,13 @@ pub(super) fn start(
             (Some(child), keeper)
         }
     };
-    let entry = SessionProcess {
-        name: name.to_owned(),
-        command: process.command.clone(),
-        stage: Stage::Intent,
-        operation: claim.id().to_owned(),
-        keeper: keeper.clone(),
-        process: None,
-        started_at: Some(Timestamp::now()),
-    };
+    let begun_at = Timestamp::now();
     claim.update(&mut |session| {
-        session
-            .processes
-            .retain(|process| process.name != entry.name);
-        session.processes.push(entry.clone());
+        let mut entries = session.processes.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.name == name) {
+            entry.keeper.clone_from(&keeper);
+            entry.started_at = Some(begun_at);
+        }
     })?;
     checkpoint("session-process-intent");
     let begun = match &mut child {

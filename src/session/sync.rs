@@ -86,6 +86,7 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
             command: String::new(),
             stage: Stage::Made,
             operation: "sync".to_owned(),
+            again: false,
             keeper: None,
             process: Some(process),
             started_at: Some(Timestamp::now()),

@@ -78,7 +78,12 @@ fn take_back(
     claim.update(&mut |session| {
         session
             .processes
-            .retain(|process| process.operation != operation);
+            .retain(|process| process.operation != operation || process.again);
+        // What was there before is in the record still, and does not run.
+        let mut stopped = session.processes.iter_mut();
+        for process in stopped.by_ref().filter(|it| it.operation == operation) {
+            (process.process, process.keeper) = (None, None);
+        }
         if ends_tmux {
             session.tmux = None;
         }
@@ -148,7 +153,13 @@ fn take_back_services(
     }
     checkpoint("session-undo-services");
     claim.update(&mut |session| {
-        session.services.list.retain(|service| !is_made(service));
+        let list = &mut session.services.list;
+        list.retain(|service| !is_made(service) || service.again);
+        for service in list.iter_mut().filter(|service| is_made(service)) {
+            // It was, and its container is gone.
+            service.stage = Stage::Made;
+            service.ready_at = None;
+        }
         if session.services.list.is_empty() {
             session.services = Default::default();
         }

@@ -138,6 +138,9 @@ pub(crate) fn up(
         return Err(error);
     }
     checkpoint("session-reserved");
+    let ending = decisions.iter().filter(|decision| decision.ends);
+    let ending = ending.map(|decision| decision.process.clone());
+    let ending: Vec<String> = ending.chain(services.ending()).collect();
     let ended = end(context, before.as_ref(), &decisions, &services);
     let done = ended.and_then(|()| {
         carry_out(
@@ -156,7 +159,7 @@ pub(crate) fn up(
         Err(error) => {
             let operation = claim.id().to_owned();
             match undo::undo(context, claim, &operation) {
-                Ok(()) => Err(error),
+                Ok(()) => Err(with_stopped(error, request.branch, &ending)),
                 Err(left) => {
                     let message = format!(
                         "{}\nnot all of it could be taken back: {}",
@@ -170,6 +173,21 @@ pub(crate) fn up(
             }
         }
     }
+}
+
+/// The error of an `up` that is taken back, with what ran before: it was ended to be started again, and stays so.
+fn with_stopped(error: Error, branch: &str, stopped: &[String]) -> Error {
+    if stopped.is_empty() {
+        return error;
+    }
+    let message = format!("{}\nstopped now: {}", error.message, stopped.join(", "));
+    let (branch, names) = (crate::term::harmless(branch), stopped.join(","));
+    let again = format!("start again what ran before: moat up {branch} --services {names}");
+    let hint = match &error.hint {
+        Some(hint) => format!("{hint}; {again}"),
+        None => again,
+    };
+    error.with_message(message).hint(hint)
 }
 
 fn check_names(request: &Up<'_>, along: &[String]) -> Result<()> {
@@ -414,6 +432,8 @@ fn reserve(
                 .processes
                 .iter()
                 .find(|process| process.name == *name);
+            let before = session.process(name);
+            let again = before.is_some_and(|before| before.again || before.operation != operation);
             session.processes.retain(|process| process.name != *name);
             session.processes.push(SessionProcess {
                 name: (*name).to_owned(),
@@ -422,6 +442,7 @@ fn reserve(
                     .unwrap_or_default(),
                 stage: Stage::Intent,
                 operation: operation.to_owned(),
+                again,
                 keeper: None,
                 process: None,
                 started_at: None,

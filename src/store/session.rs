@@ -231,6 +231,8 @@ pub(crate) struct SessionProcess {
     pub(crate) command: String,
     pub(crate) stage: Stage,
     pub(crate) operation: String,
+    /// Whether there was one of its name before that operation.
+    pub(crate) again: bool,
     /// Who holds its pipes and writes its log.
     pub(crate) keeper: Option<Process>,
     /// The leader of its process group, which has the command's pid.
@@ -243,6 +245,7 @@ reads!(SessionProcess {
     command,
     stage,
     operation,
+    again: default,
     keeper,
     process,
     started_at,
@@ -278,6 +281,8 @@ pub(crate) struct SessionService {
     pub(crate) stage: Stage,
     /// The operation that made it, and the one that started it last.
     pub(crate) operation: String,
+    /// Whether there was one of its name before it was made.
+    pub(crate) again: bool,
     pub(crate) started_by: String,
     /// Not set: it has not been ready since it was started last.
     pub(crate) ready_at: Option<Timestamp>,
@@ -296,6 +301,7 @@ reads!(
         settings,
         stage,
         operation,
+        again: default,
         started_by,
         ready_at,
     },

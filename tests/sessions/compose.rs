@@ -1109,7 +1109,11 @@ fn data_without_a_name_is_kept_until_the_end() {
     ok(&project, &["down", "a", "--keep"]);
     expect(&up(&project, "a"));
     fs::write(tree(&first).join("fail"), "").unwrap();
-    call(&project, &["up", "a", "--force"]).status(1);
+    let done = call(&project, &["up", "a", "--force"]).status(1);
+    let said = done.stderr_text();
+    assert!(said.contains("stopped now: web\n"), "{said}");
+    let status = project.call(&["wt", "status", "a", "--json"]).status(1);
+    assert_eq!(service(&status.json(), "web")["running"], false);
     fs::remove_file(tree(&first).join("fail")).unwrap();
     expect(&up(&project, "a"));
     ok(&project, &["down", "a"]);

@@ -47,6 +47,32 @@ fn a_failed_up_again_leaves_what_ran() {
     project.assert_nothing();
 }
 
+/// What an 'up' has ended to start it again is not running after that has failed, and nobody says it were.
+#[test]
+fn a_failed_up_with_force_tells_what_is_stopped() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let first = project.up("a");
+    project.configure(&format!(
+        "  processes: {{idle: {{command: {IDLE}}}, bad: {{command: exit 1}}}}"
+    ));
+    let done = project.call(&["up", "a", "--force"]).status(1);
+    let said = done.stderr_text();
+    let again = "moat up a --services idle";
+    assert!(
+        said.contains("stopped now: idle\n") && said.contains(again),
+        "{said}"
+    );
+    assert!(!exists(pid(&first, "idle")));
+    let status = project.call(&["wt", "status", "a", "--json"]).status(1);
+    let status = status.json();
+    assert_eq!(status["processes"][0]["name"], "idle", "{status}");
+    assert_eq!(status["processes"][0]["running"], false, "{status}");
+    let again = project.json(&["up", "a", "--services", "idle"]);
+    assert_eq!(again["healthy"], true, "{again}");
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
 /// All that a process has started goes with it, also what left its group, and what does not listen to SIGTERM.
 #[test]
 fn whole_families_end() {

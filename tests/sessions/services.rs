@@ -564,6 +564,31 @@ fn a_service_that_is_not_well_is_taken_back() {
     assert_nothing(&project);
 }
 
+/// One that was to be made anew, and could not be, is told of as it is.
+#[test]
+fn one_that_ran_before_a_failed_up_is_missing_then() {
+    let Some(project) = project("dependencies: [lazy]\n") else {
+        return;
+    };
+    lazy(&project, "sleep 1000", "'true'");
+    let first = project.ok(&["up", "a", "--json"]).json();
+    assert_eq!(first["healthy"], true);
+    lazy(&project, "exit 3", "'true'");
+    let done = project.call(&["up", "a", "--force"]).status(1);
+    let said = done.stderr_text();
+    assert!(
+        said.contains("stopped now: lazy\n") && said.contains("moat up a --services lazy"),
+        "{said}"
+    );
+    let status = project.call(&["wt", "status", "a", "--json"]).status(1);
+    assert_eq!(service(&status.json(), "lazy")["state"], "missing");
+    lazy(&project, "sleep 1000", "'true'");
+    let again = project.ok(&["up", "a", "--json"]).json();
+    assert_eq!(again["healthy"], true, "{again}");
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
 #[test]
 fn taking_back_can_be_killed_too() {
     for at in ["session-undo-processes", "session-undo-services"] {

@@ -142,6 +142,12 @@ impl<'a> Services<'a> {
         working.map(|step| step.plan.name.as_str())
     }
 
+    /// Those that run, and are ended before they are started or made again.
+    pub(in crate::session) fn ending(&self) -> impl Iterator<Item = String> {
+        let ending = self.steps.iter().filter(|step| step.ends);
+        ending.map(|step| step.plan.name.clone())
+    }
+
     /// Whether it runs, and is ended before it is started or made again.
     pub(in crate::session) fn ends(&self, name: &str) -> bool {
         let mut steps = self.steps.iter();
@@ -217,6 +223,7 @@ fn held(name: &str, port: u16) -> Error {
 }
 
 fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionService {
+    let before = session.service(&plan.name);
     SessionService {
         name: plan.name.clone(),
         service: plan.service.clone(),
@@ -226,6 +233,7 @@ fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionSer
         settings: settings(plan),
         stage: Stage::Intent,
         operation: operation.to_owned(),
+        again: before.is_some_and(|before| before.again || before.operation != operation),
         started_by: operation.to_owned(),
         ready_at: None,
         variables: Vec::new(),
