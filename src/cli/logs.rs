@@ -11,7 +11,7 @@ use crate::config::value;
 use crate::error::{Error, Kind, Result};
 use crate::session::service_log;
 use crate::store::{
-    Entry, Home, LogReader, Record, RunDir, Session, SessionService, Stream, Timestamp, last_lines,
+    Entry, Home, LogReader, Record, RunDir, Session, Stream, Timestamp, last_lines,
 };
 
 /// How often a follower looks for more.
@@ -53,11 +53,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Prints what a process of a session has printed.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
-    if let Some(service) = session.service(process) {
-        return of_service(args, session, service);
-    }
-    if let Some(streams) = crate::session::compose_log(home, session, process)? {
-        return of_compose(args, streams);
+    if let Some(streams) = service_log(home, session, process)? {
+        return of_service(args, streams);
     }
     let services = session.services.list.iter();
     let compose = session.compose.iter().flat_map(|all| &all.services);
@@ -88,8 +85,8 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     Ok(0)
 }
 
-/// Prints what a service of a compose file has printed, as its engine has kept it.
-fn of_compose(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
+/// Prints what a service of a session has printed, as its engine has kept it.
+fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
     let entries = |text: &str, stream| -> Vec<Entry> {
         let lines = text.split_inclusive('\n');
         lines
@@ -114,28 +111,6 @@ fn of_compose(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
     for entry in &all {
         printer.print(entry)?;
     }
-    printer.flush()?;
-    Ok(0)
-}
-
-/// What a service of a session has printed: its engine keeps that.
-fn of_service(args: &Args, session: &Session, service: &SessionService) -> Result<u8> {
-    let mut printer = Printer::new(args)?;
-    let mut printed = Ok(());
-    service_log(session, service, &mut |line| {
-        let entry = Entry {
-            // When it was said is not known here.
-            ts: String::new(),
-            stream: Stream::Stdout,
-            data: line.as_bytes().to_owned(),
-            eol: true,
-            lost: None,
-        };
-        if printed.is_ok() {
-            printed = printer.print(&entry);
-        }
-    })?;
-    printed?;
     printer.flush()?;
     Ok(0)
 }

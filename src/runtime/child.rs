@@ -36,10 +36,12 @@ pub(crate) fn run(
     patience: Duration,
     going_on: &dyn Fn() -> bool,
 ) -> io::Result<Output> {
-    run_and(command, input, patience, going_on, &|child| {
-        let _ = child.kill();
-        let _ = child.wait();
-    })
+    run_and(LIMIT, command, input, patience, going_on, &kill)
+}
+
+/// The same without input, and with all output, however much it is.
+pub(super) fn whole(command: &mut Command, patience: Duration) -> io::Result<Output> {
+    run_and(usize::MAX, command, b"", patience, &|| true, &kill)
 }
 
 /// The same for a command that takes back what it has made when it is asked to end, and is so before it is killed.
@@ -48,14 +50,20 @@ pub(crate) fn run_gently(
     patience: Duration,
     going_on: &dyn Fn() -> bool,
 ) -> io::Result<Output> {
-    run_and(command, b"", patience, going_on, &|child| {
+    run_and(LIMIT, command, b"", patience, going_on, &|child| {
         let mut asked = children(child.id());
         asked.push(Pid::from_child(child));
         ask_to_end(child, &asked);
     })
 }
 
+fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 fn run_and(
+    limit: usize,
     command: &mut Command,
     input: &[u8],
     patience: Duration,
@@ -73,7 +81,7 @@ fn run_and(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = converse(&mut child, input, deadline, going_on);
+    let result = converse(&mut child, input, deadline, limit, going_on);
     if result.is_err() {
         end(&mut child);
     }
@@ -154,7 +162,7 @@ pub(super) fn transfer(
         .spawn()?;
     // Our copies of the streams are in the command, and would keep them open.
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let result = converse(&mut child, b"", Instant::now() + patience, &|| true);
+    let result = converse(&mut child, b"", Instant::now() + patience, LIMIT, &|| true);
     if result.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -175,7 +183,7 @@ pub(super) fn head(command: &mut Command, count: usize, patience: Duration) -> i
     let mut read = Ok(());
     while read.is_ok() && stdout.is_some() && bytes.len() < count {
         read = wait_readable(&stdout, &None::<io::PipeReader>, deadline)
-            .and_then(|()| read_ready(&mut stdout, &mut bytes));
+            .and_then(|()| read_ready(&mut stdout, &mut bytes, LIMIT));
     }
     let _ = child.kill();
     let _ = child.wait();
@@ -193,7 +201,7 @@ fn read_lines(
     while stream.is_some() {
         wait_readable(&stream, &None::<io::PipeReader>, deadline)?;
         let mut bytes = Vec::new();
-        read_ready(&mut stream, &mut bytes)?;
+        read_ready(&mut stream, &mut bytes, LIMIT)?;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(piece);
             if piece.ends_with(b"\n") || line.len() > LONGEST_LINE {
@@ -218,6 +226,7 @@ fn converse(
     child: &mut Child,
     input: &[u8],
     deadline: Instant,
+    limit: usize,
     going_on: &dyn Fn() -> bool,
 ) -> io::Result<(String, String, ExitStatus)> {
     if let Some(mut stdin) = child.stdin.take() {
@@ -231,8 +240,8 @@ fn converse(
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     while stdout.is_some() || stderr.is_some() {
         wait_readable(&stdout, &stderr, deadline)?;
-        read_ready(&mut stdout, &mut out)?;
-        read_ready(&mut stderr, &mut err)?;
+        read_ready(&mut stdout, &mut out, limit)?;
+        read_ready(&mut stderr, &mut err, limit)?;
         if !going_on() {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -262,7 +271,11 @@ fn wait_readable(
 }
 
 /// Reads once if there is something to read; at the end of the stream, drops it.
-fn read_ready<R: Read + AsFd>(stream: &mut Option<R>, into: &mut Vec<u8>) -> io::Result<()> {
+fn read_ready<R: Read + AsFd>(
+    stream: &mut Option<R>,
+    into: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<()> {
     let Some(reader) = stream else { return Ok(()) };
     let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
     let none = Timespec {
@@ -275,7 +288,7 @@ fn read_ready<R: Read + AsFd>(stream: &mut Option<R>, into: &mut Vec<u8>) -> io:
     let mut buffer = [0; 8192];
     match reader.read(&mut buffer) {
         Ok(0) => *stream = None,
-        Ok(count) if into.len() < LIMIT => into.extend_from_slice(&buffer[..count]),
+        Ok(count) if into.len() < limit => into.extend_from_slice(&buffer[..count]),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
         Err(error) => return Err(error),

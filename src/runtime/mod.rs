@@ -37,9 +37,8 @@ pub(crate) use choose::{
 };
 pub(crate) use docker::compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
-    SessionStored, last_lines as last_container_lines, log_of as container_log,
-    remove_image as remove_session_image, remove_session, session_containers, session_labels,
-    session_storage,
+    SessionStored, last_lines as last_container_lines, remove_image as remove_session_image,
+    remove_session, session_containers, session_labels, session_storage,
 };
 pub(crate) use problem::{Problem, Result};
 pub(crate) use tool::ask_tool;
@@ -128,8 +127,13 @@ pub(crate) trait Runtime: Send + Sync {
         Err(not_in_sessions())
     }
 
-    /// Tells of every line that a container has printed so far: of all, or of the last ones.
-    fn log(&self, _handle: &str, _last: Option<usize>, _tell: &mut dyn FnMut(&str)) -> Result<()> {
+    /// Tells of every line that a container has printed so far, of so many at least.
+    fn log(&self, _handle: &str, _last: usize, _tell: &mut dyn FnMut(&str)) -> Result<()> {
+        Err(not_in_sessions())
+    }
+
+    /// All that a container has printed so far, each line with its time: stdout, and stderr.
+    fn whole_log(&self, _handle: &str) -> Result<(String, String)> {
         Err(not_in_sessions())
     }
 

@@ -564,6 +564,52 @@ fn a_service_that_is_not_well_is_taken_back() {
     assert_nothing(&project);
 }
 
+fn logs(runtime: Runtime) {
+    let Some(project) = on(runtime, "dependencies: [lazy]\n") else {
+        return;
+    };
+    lazy(
+        &project,
+        "[sh, -c, 'echo one; sleep 0.1; echo two >&2; exec sleep 1000']",
+        "[\"true\"]",
+    );
+    project.up("a");
+    let (mut log, mut lines) = (String::new(), Vec::new());
+    until("both lines", || {
+        log = project
+            .ok(&["wt", "logs", "a", "lazy", "--json"])
+            .stdout_text();
+        let entries = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines = entries.collect::<Vec<Value>>();
+        lines.len() == 2
+    });
+    for (line, stream, text) in [(&lines[0], "stdout", "one"), (&lines[1], "stderr", "two")] {
+        assert_eq!(
+            (&line["stream"], &line["line"]),
+            (&stream.into(), &text.into()),
+            "{log}"
+        );
+        assert!(line["ts"].as_str().unwrap().starts_with("20"), "{log}");
+    }
+    let done = project.ok(&["wt", "logs", "a", "lazy"]);
+    assert_eq!(
+        (done.stdout_text(), done.stderr_text()),
+        ("one\n".into(), "two\n".into())
+    );
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn logs_have_streams_and_times() {
+    logs(Runtime::Docker);
+}
+
+#[test]
+fn logs_have_streams_and_times_on_podman() {
+    logs(Runtime::Podman);
+}
+
 /// One that was to be made anew, and could not be, is told of as it is.
 #[test]
 fn one_that_ran_before_a_failed_up_is_missing_then() {

@@ -344,12 +344,6 @@ pub(crate) fn last_lines(engine: &[(String, String)], id: &str, count: usize) ->
     lines
 }
 
-/// All that a container has said, line by line with its time: stdout, and stderr.
-pub(crate) fn log_of(engine: &[(String, String)], id: &str) -> Result<(String, String)> {
-    let output = engine_of(engine).call(&["logs", "--timestamps", id])?;
-    Ok((output.stdout, output.stderr))
-}
-
 /// Removes what carries the label of a session, and says whether there was anything.
 pub(crate) fn remove_session(
     engine: &[(String, String)],

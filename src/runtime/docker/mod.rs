@@ -367,12 +367,23 @@ impl Runtime for Docker {
         self.call(&["start", handle]).map(|_| ())
     }
 
-    fn log(&self, handle: &str, last: Option<usize>, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    fn whole_log(&self, handle: &str) -> Result<(String, String)> {
+        let mut client = self.command();
+        client.args(["logs", "--timestamps", handle]);
+        let output =
+            child::whole(&mut client, PATIENCE).map_err(|error| self.dialect.failed(&error))?;
+        match output.success {
+            true => Ok((output.stdout, output.stderr)),
+            false => Err(self.dialect.classify(&output.stderr)),
+        }
+    }
+
+    fn log(&self, handle: &str, last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
         // podman's --tail leaves out pieces of lines.
         let mut client = self.command();
         client.arg("logs");
-        if let Some(count) = last.filter(|_| self.dialect == Dialect::Docker) {
-            client.args(["--tail", &count.to_string()]);
+        if self.dialect == Dialect::Docker {
+            client.args(["--tail", &last.to_string()]);
         }
         let status = child::stream(client.arg(handle), PATIENCE, &|| true, tell);
         match status

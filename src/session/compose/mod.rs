@@ -15,8 +15,7 @@ mod wait;
 pub(super) use decide::{along, decide, intend};
 pub(super) use start::start;
 pub(super) use take::{forget, settle, take_away, take_back};
-pub(crate) use view::service_log;
-pub(super) use view::{Seen, is_complete, runs};
+pub(super) use view::{Seen, is_complete, log, runs};
 
 use std::time::Duration;
 

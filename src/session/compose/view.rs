@@ -93,8 +93,8 @@ impl Seen {
     }
 }
 
-/// The container of a service whose log is meant; `None`: the session has no such service.
-pub(crate) fn service_log(
+/// All that the container of a service has printed; `None`: the session has no such service.
+pub(in crate::session) fn log(
     home: &Home,
     session: &Session,
     name: &str,
@@ -110,8 +110,8 @@ pub(crate) fn service_log(
         let message = format!("'{name}' has no container");
         return Err(Error::new(Kind::Failed, message).hint("start it: moat up"));
     };
-    let log = runtime::container_log(&compose.engine, &container.id).map_err(failed)?;
-    Ok(Some(log))
+    let engine = runtime::open(runtime::COMPOSES, &compose.engine, None);
+    Ok(Some(engine.whole_log(&container.id).map_err(failed)?))
 }
 
 /// Whether a service of a session runs, for who asks in passing; nothing if it has no such service.

@@ -11,8 +11,8 @@ mod view;
 
 pub(super) use decide::{How, Services};
 pub(super) use take::{remove, stop};
-pub(crate) use view::{ServiceHealth, log};
-pub(super) use view::{look, views};
+pub(crate) use view::ServiceHealth;
+pub(super) use view::{log, look, views};
 
 use crate::error::Result;
 use crate::runtime::{self, Runtime};

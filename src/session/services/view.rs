@@ -132,18 +132,17 @@ fn health(
     }
 }
 
-/// Tells of all that a service has printed since it was made.
-pub(crate) fn log(
-    session: &Session,
-    service: &SessionService,
-    tell: &mut dyn FnMut(&str),
-) -> Result<()> {
-    Ok(engine_of(session)?.log(&service.handle, None, tell)?)
+/// All that a service has printed since it was made; `None`: there is no such service.
+pub(in crate::session) fn log(session: &Session, name: &str) -> Result<Option<(String, String)>> {
+    let Some(service) = session.service(name) else {
+        return Ok(None);
+    };
+    Ok(Some(engine_of(session)?.whole_log(&service.handle)?))
 }
 
 pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    let _ = runtime.log(handle, Some(count), &mut |line| lines.push(line.to_owned()));
+    let _ = runtime.log(handle, count, &mut |line| lines.push(line.to_owned()));
     lines.split_off(lines.len().saturating_sub(count))
 }
 
