@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::operation::Context;
-use super::{files, probe, status};
+use super::{files, probe, process, status};
 use crate::error::{Error, Kind, Result};
 use crate::store::{OpKind, Process, Session, SessionProcess, SessionStatus, Stage, Timestamp};
 
@@ -49,8 +49,10 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
     let ports: Vec<_> = primary.collect();
     let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
     let listeners = probe::listeners(&numbers);
+    let mut known = session.clone();
     let mut taken: Vec<SessionProcess> = Vec::new();
     for port in ports {
+        let name = port.process.as_str();
         let pids = listeners
             .iter()
             .filter(|listener| listener.port == port.port);
@@ -58,6 +60,11 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
             .filter_map(|listener| listener.pid)
             .filter(|pid| {
                 directory(*pid).is_some_and(|dir| dir.starts_with(&session.worktree.path))
+            })
+            // No process has two names.
+            .filter(|pid| {
+                let mut others = known.processes.iter().filter(|other| other.name != name);
+                !others.any(|other| process::belongs(&known, &other.name, *pid))
             })
             .find_map(Process::of);
         let Some(process) = candidate else {
@@ -74,15 +81,8 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
                 "end it, and start the service: moat up {branch} --services {name}"
             )));
         }
-        // No process has two names.
-        if taken
-            .iter()
-            .any(|other| other.process.as_ref() == Some(&process))
-        {
-            continue;
-        }
-        taken.push(SessionProcess {
-            name: port.process.clone(),
+        let entry = SessionProcess {
+            name: name.to_owned(),
             command: String::new(),
             stage: Stage::Made,
             operation: "sync".to_owned(),
@@ -90,7 +90,10 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
             keeper: None,
             process: Some(process),
             started_at: Some(Timestamp::now()),
-        });
+        };
+        known.processes.retain(|other| other.name != name);
+        known.processes.push(entry.clone());
+        taken.push(entry);
     }
     Ok(taken)
 }

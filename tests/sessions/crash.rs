@@ -193,3 +193,38 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         project.assert_nothing();
     }
 }
+
+/// One that cannot be settled holds up no other, and is told.
+#[test]
+fn recovering_goes_on_after_a_failure() {
+    let project = project();
+    for branch in ["a", "b", "c"] {
+        let call = project.moat.args(["up", branch]);
+        killed(&project, call, "session-process-started");
+    }
+    let bad = project.list()[1].clone();
+    assert_eq!(bad["session"]["branch"], "b");
+    let before = project.record(&bad);
+    let socket = project.moat.root().join("socket");
+    project.edit(&bad, |record| {
+        record["tmux"] =
+            serde_json::json!({"name": "none", "socket": socket, "operation": "another"});
+    });
+    let path = project.stand_in("tmux", "echo out of order >&2; exit 1");
+    let done = project
+        .call(&["wt", "recover"])
+        .env("PATH", path)
+        .stderr_contains("'a': what was begun is taken back")
+        .stderr_contains("'b': tmux: out of order")
+        .stderr_contains("'c': what was begun is taken back")
+        .status(1);
+    let left = project.list();
+    assert_eq!(left.len(), 1, "{done}");
+    assert_eq!(
+        (&left[0]["session"]["branch"], &left[0]["session"]["status"]),
+        (&"b".into(), &"broken".into())
+    );
+    project.edit(&bad, |record| record["tmux"] = before["tmux"].clone());
+    project.ok(&["down", "b"]);
+    project.assert_nothing();
+}

@@ -63,18 +63,19 @@ fn up_again_keeps_what_runs_and_is_quick() {
     project.ok(&["down", "a"]);
 }
 
+/// One of three: the other two are not touched, and all three are known from then on.
 #[test]
 fn what_has_died_is_started_and_the_rest_is_kept() {
-    let project = Project::new(&two());
+    let project = Project::new(&format!("{}    more: {{command: {IDLE}}}\n", two()));
     let first = project.up("a");
-    let process =
-        rustix::process::Pid::from_raw(i32::try_from(pid(&first, "idle")).unwrap()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    kill(pid(&first, "idle"));
     until("it is seen", || {
         project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
     let again = project.up("a");
-    assert_eq!(pid(&first, "web"), pid(&again, "web"));
+    for name in ["web", "more"] {
+        assert_eq!(pid(&first, name), pid(&again, name));
+    }
     assert_ne!(pid(&first, "idle"), pid(&again, "idle"));
     let idle = &again["decisions"][1];
     assert_eq!(
@@ -83,9 +84,17 @@ fn what_has_died_is_started_and_the_rest_is_kept() {
     );
     let forced = project.json(&["up", "a", "--force", "--services", "web"]);
     assert_ne!(pid(&forced, "web"), pid(&again, "web"));
-    assert_eq!(pid(&forced, "idle"), pid(&again, "idle"));
+    for name in ["idle", "more"] {
+        assert_eq!(pid(&forced, name), pid(&again, name));
+    }
+    assert_eq!(project.list()[0]["processes"].as_array().unwrap().len(), 3);
     project.ok(&["down", "a"]);
     project.assert_nothing();
+}
+
+fn kill(pid: u64) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 #[test]

@@ -3,6 +3,9 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../interactive/screen.rs"]
+#[allow(dead_code)]
+mod screen;
 
 mod compose;
 mod crash;

@@ -30,8 +30,10 @@ fn a_port_of_a_stranger_gives_way_by_whole_slots_and_the_stranger_lives() {
         "slot 1, one round of 8 further"
     );
     assert_eq!(page(web(session)), "main");
-    // It is the truth from now on, whoever goes.
+    // It is the truth from now on, whoever goes, and also after a stop.
     drop(stranger);
+    assert_eq!(web(&project.up("a")), u64::from(project.base) + 9);
+    project.ok(&["down", "a", "--keep"]);
     assert_eq!(web(&project.up("a")), u64::from(project.base) + 9);
     project.ok(&["down", "a"]);
 }
@@ -78,6 +80,48 @@ fn a_port_can_be_chosen() {
     }
     project.ok(&["down", "a", "--keep"]);
     assert_eq!(web(&project.up("a")), u64::from(wanted));
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+/// What runs has its ports, whether it listens there or not, and whatever the file says by now.
+#[test]
+fn ports_of_what_runs_are_nobody_elses() {
+    let project = Project::new(&format!(
+        "  search_range: 1\n  processes: {{idle: {{command: {IDLE}, port: BASE}}}}"
+    ));
+    let wanted = project.base + 21;
+    let port = |document: &serde_json::Value, name: &str| {
+        let ports = document["session"]["ports"].as_array().unwrap();
+        let own = ports.iter().find(|port| port["process"] == name);
+        own.unwrap()["port"].as_u64().unwrap()
+    };
+    project.json(&["up", "a", "--port", &format!("idle={wanted}")]);
+    // Before it in the file, and after it was taken out of that.
+    let new = |name: &str| {
+        format!(
+            "{name}: {{command: {IDLE}, port: {}}}",
+            u32::from(wanted) - 1
+        )
+    };
+    let old = format!("idle: {{command: {IDLE}, port: BASE}}");
+    project.configure(&format!(
+        "  search_range: 1\n  processes: {{{}, {old}}}",
+        new("first")
+    ));
+    let made = project.up("a");
+    assert_eq!(port(&made, "idle"), u64::from(wanted));
+    assert_eq!(port(&made, "first"), u64::from(wanted) + 8);
+    project.ok(&["down", "a"]);
+    project.configure(&format!("  search_range: 1\n  processes: {{{old}}}"));
+    project.json(&["up", "a", "--port", &format!("idle={wanted}")]);
+    project.configure(&format!(
+        "  search_range: 1\n  processes: {{{}}}",
+        new("other")
+    ));
+    let made = project.up("a");
+    assert_eq!(port(&made, "idle"), u64::from(wanted));
+    assert_eq!(port(&made, "other"), u64::from(wanted) + 8);
     project.ok(&["down", "a"]);
     project.assert_nothing();
 }

@@ -1,14 +1,19 @@
 //! The processes of a session: their beginning, their identity, their end.
 
 use std::fs;
-use std::process::Command;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 
-use crate::harness::{Moat, Running, until};
-use crate::project::{IDLE, Project, page, pid, server, tree, web};
+use crate::harness::{Moat, Running, Signal, until};
+use crate::project::{IDLE, Project, SERVER, page, pid, server, tree, web};
+use crate::screen::Screen;
 
 fn exists(pid: u64) -> bool {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
@@ -25,6 +30,13 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
         .call(&["up", "a"])
         .stderr_contains("'bad' ended at once, with code 7")
         .stderr_contains("the port is wrong")
+        .status(1);
+    project.assert_nothing();
+    // At once is for some time.
+    project.configure("  processes: {late: {command: sleep 0.8; exit 7}}");
+    project
+        .call(&["up", "a"])
+        .stderr_contains("'late' ended at once, with code 7, and said nothing")
         .status(1);
     project.assert_nothing();
 }
@@ -87,6 +99,70 @@ fn whole_families_end() {
     project.assert_nothing();
 }
 
+/// W12: at the same time. Who does not listen to SIGTERM has one grace, however many there are.
+#[test]
+fn those_who_do_not_listen_are_ended_side_by_side() {
+    let deaf = "{command: \"trap '' TERM; while :; do sleep 1; done\"}";
+    let project = Project::new(&format!("  processes: {{a: {deaf}, b: {deaf}, c: {deaf}}}"));
+    project.up("a");
+    // One grace is 5 s; to this one comes what a beginning takes.
+    for args in [&["up", "a", "--force"][..], &["down", "a"]] {
+        let took = project.ok(args).took;
+        assert!(took > Duration::from_secs(5), "{args:?}: {took:?}");
+        assert!(took < Duration::from_secs(9), "{args:?}: {took:?}");
+    }
+    project.assert_nothing();
+}
+
+/// W12: neither the input, nor the session, nor an open file of who called `up`.
+#[test]
+fn nothing_of_the_caller_is_theirs() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let (mut input, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"not theirs").unwrap();
+    drop(writer);
+    let call = project.call(&["up", "a", "--json"]);
+    let made = call.stdin_from(input.try_clone().unwrap()).success().json();
+    let mut rest = String::new();
+    input.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "not theirs");
+    let process = pid(&made, "idle");
+    let keeper = project.record(&made)["processes"][0]["keeper"]["pid"].clone();
+    let keeper = keeper.as_u64().unwrap();
+    let place = |fd: &str| fs::read_link(format!("/proc/{process}/fd/{fd}")).unwrap();
+    assert_eq!(place("0").to_str(), Some("/dev/null"));
+    let mut open: Vec<_> = fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    open.sort();
+    assert_eq!(open, ["0", "1", "2"]);
+    // The keeper has the log open, and not the locks.
+    for entry in fs::read_dir(format!("/proc/{keeper}/fd")).unwrap() {
+        let open = fs::read_link(entry.unwrap().path()).unwrap();
+        assert!(
+            !open.to_str().unwrap().contains("lock"),
+            "{}",
+            open.display()
+        );
+    }
+    let [_, _, group, session] = relations(process);
+    assert_eq!((group, session), (process, keeper));
+    let [_, _, group, session] = relations(keeper);
+    assert_eq!((group, session), (keeper, keeper));
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
+/// The state as a letter's number, the parent, the group and the session of a process (proc(5)).
+fn relations(pid: u64) -> [u64; 4] {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    let number = |field: &str| field.parse().unwrap_or_else(|_| field.as_bytes()[0].into());
+    let fields: Vec<u64> = fields.take(4).map(number).collect();
+    fields.try_into().unwrap()
+}
+
 /// W10, W12: by the start token. A recycled pid is neither ended nor taken for ours.
 #[test]
 fn a_recycled_pid_is_not_ours() {
@@ -95,7 +171,7 @@ fn a_recycled_pid_is_not_ours() {
     let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
     let stranger_pid = u64::from(stranger.id());
     let old = pid(&made, "idle");
-    edit(&project, &made, |record| {
+    project.edit(&made, |record| {
         record["processes"][0]["process"]["pid"] = stranger_pid.into();
     });
     let seen = &project.list()[0];
@@ -119,7 +195,7 @@ fn another_boot_is_no_process_of_ours() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
     let made = project.up("a");
     let slot = made["session"]["slot"].clone();
-    edit(&project, &made, |record| {
+    project.edit(&made, |record| {
         for who in ["process", "keeper"] {
             let token = record["processes"][0][who]["token"]
                 .as_str()
@@ -235,32 +311,63 @@ fn a_shell_has_the_variables() {
     project.ok(&["down", "a"]);
 }
 
-/// Ctrl-C and its like: all that was made goes.
+/// Ctrl-C and its like, as a terminal sends it: all that was made goes, and all that was there before stays.
 #[test]
 fn signals_take_back_what_was_made() {
-    for (signal, code) in [
-        (rustix::process::Signal::INT, 130),
-        (rustix::process::Signal::TERM, 143),
-        (rustix::process::Signal::HUP, 129),
-    ] {
+    let hanging = "  hooks: {pre_start: \"echo waiting; sleep 1000\"}";
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let project = Project::new(&format!(
             "  processes: {{idle: {{command: {IDLE}}}}}\n  hooks: {{post_up: \"echo waiting; sleep 1000\"}}"
         ));
-        let up: Running = project.moat.args(["up", "a"]).spawn();
-        up.wait_stderr("post_up: waiting");
-        up.signal(signal);
-        let done = up.wait();
-        assert_eq!(done.code, Some(code), "{done}");
+        let interrupt = |up: Running, said: &str| {
+            up.wait_stderr(said);
+            up.signal_group(signal);
+            let done = up.wait();
+            assert_eq!(done.code, Some(code), "{done}");
+        };
+        let up = || project.moat.args(["up", "a"]).spawn();
+        interrupt(up(), "post_up: waiting");
+        project.assert_nothing();
+        // One that runs goes on, and one that is stopped stays that.
+        project.configure(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+        let made = project.up("a");
+        project.configure(&format!(
+            "  processes: {{idle: {{command: {IDLE}}}, more: {{command: {IDLE}}}}}\n{hanging}"
+        ));
+        interrupt(up(), "pre_start: waiting");
+        let list = project.list();
+        assert_eq!(list[0]["session"]["status"], "active");
+        assert_eq!(pid(&list[0], "idle"), pid(&made, "idle"));
+        assert_eq!(list[0]["session"]["operation"], Value::Null);
+        project.ok(&["down", "a", "--keep"]);
+        interrupt(up(), "pre_start: waiting");
+        assert_eq!(project.list()[0]["session"]["status"], "stopped");
+        project.ok(&["down", "a"]);
         project.assert_nothing();
     }
 }
 
-fn edit(project: &Project, made: &Value, change: impl FnOnce(&mut Value)) {
-    let key = made["session"]["key"].as_str().unwrap();
-    let path = project.moat.home().join(format!("sessions/{key}.json"));
-    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    change(&mut record);
-    fs::write(&path, record.to_string()).unwrap();
+/// Ctrl-C at the only question that there is of sessions.
+#[test]
+fn an_interrupt_at_a_question_changes_nothing() {
+    let project = Project::new(&server());
+    let tree = tree(&project.up("a"));
+    fs::write(tree.join("work"), "").unwrap();
+    project.ok(&["down", "a"]);
+    fs::remove_file(tree.join("work")).unwrap();
+    let command = project.call(&["wt", "clean"]).command();
+    let mut screen = Screen::start(&command);
+    screen.wait("[y/N]");
+    screen.press(b"\x03");
+    let status = screen.end();
+    // What a shell calls 130.
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{status}");
+    screen.assert_sane();
+    assert!(tree.exists());
+    // Nobody holds anything.
+    project.up("a");
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
 }
 
 #[test]
@@ -271,6 +378,23 @@ fn without_a_session_there_is_nothing_to_look_at() {
         .success();
 }
 
+/// A server of [`SERVER`] that nobody but the test has started.
+fn by_hand(dir: &Path, port: u64) -> Child {
+    let mut server = Command::new("sh");
+    server.args(["-c", SERVER]).current_dir(dir);
+    let server = server.env("PORT", port.to_string()).stdout(Stdio::null());
+    let server = server.spawn().unwrap();
+    wait_for_listener(port);
+    server
+}
+
+fn wait_for_listener(port: u64) {
+    let port = u16::try_from(port).unwrap();
+    until("it listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+}
+
 /// W4, W5: by the port and the directory, not by looks.
 #[test]
 fn what_was_started_by_hand_is_taken_in() {
@@ -279,21 +403,7 @@ fn what_was_started_by_hand_is_taken_in() {
     let deep = tree(&made).join("one/two");
     fs::create_dir_all(&deep).unwrap();
     assert_eq!(project.json(&["wt", "sync", "a"]), serde_json::json!([]));
-    let start = |dir: &std::path::Path| {
-        let mut server = Command::new("sh");
-        server.args(["-c", crate::project::SERVER]).current_dir(dir);
-        let server = server
-            .env("PORT", web(&made).to_string())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let port = u16::try_from(web(&made)).unwrap();
-        until("it listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        server
-    };
-    let mut stranger = start(&project.repo);
+    let mut stranger = by_hand(&project.repo, web(&made));
     assert_eq!(
         project.json(&["wt", "sync", "a"]),
         serde_json::json!([]),
@@ -301,7 +411,7 @@ fn what_was_started_by_hand_is_taken_in() {
     );
     stranger.kill().unwrap();
     stranger.wait().unwrap();
-    let mut server = start(&deep);
+    let mut server = by_hand(&deep, web(&made));
     assert_eq!(
         project.json(&["wt", "sync", "a"]),
         serde_json::json!(["web"])
@@ -312,6 +422,67 @@ fn what_was_started_by_hand_is_taken_in() {
         (u64::from(server.id()), &"it runs".into())
     );
     project.json(&["whose", &server.id().to_string()]);
+    // Nobody but us reaps it: that is not waited for.
+    let took = project.ok(&["down", "a"]).took;
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    server.wait().unwrap();
+    project.assert_nothing();
+}
+
+/// W12: who has ended, and is not reaped, does not run.
+#[test]
+fn a_zombie_does_not_run() {
+    let project = Project::new(&server());
+    let made = project.json(&["up", "a", "--skip", "web"]);
+    let mut server = by_hand(&tree(&made), web(&made));
+    project.ok(&["wt", "sync", "a"]);
+    assert_eq!(project.list()[0]["processes"][0]["running"], true);
+    server.kill().unwrap();
+    let zombie = u64::from(server.id());
+    until("it has ended", || relations(zombie)[0] == u64::from(b'Z'));
+    assert_eq!(project.list()[0]["processes"][0]["running"], false);
+    let again = project.up("a");
+    assert_eq!(again["decisions"][0]["why"], "it had gone");
+    assert_ne!(pid(&again, "web"), zombie);
+    project.ok(&["down", "a"]);
+    server.wait().unwrap();
+    project.assert_nothing();
+}
+
+/// One that listens on the ports of two names has one of them, be it started by hand or by `up`.
+#[test]
+fn no_process_has_two_names() {
+    // The port that it is told, and the one twenty above.
+    let open = "$t=IO::Socket::INET->new(LocalAddr=>\"127.0.0.1\",LocalPort=>$ENV{PORT}+20,Listen=>9,ReuseAddr=>1) or die";
+    let both = SERVER.replace("print \"listening", &format!("{open}; print \"listening"));
+    let text = serde_json::to_string(&both).unwrap();
+    let project = Project::new("  slots: 1");
+    let above = project.base + 20;
+    project.configure(&format!(
+        "  search_range: 1\n  processes:\n    api: {{command: {IDLE}, port: {above}}}\n    web: {{command: {text}, port: BASE, port_env: PORT}}\n"
+    ));
+    let made = project.json(&["up", "a", "--services", "web"]);
+    let found = |name: &str| {
+        let list = project.list();
+        let all = list[0]["processes"].as_array().unwrap();
+        let own = all.iter().find(|process| process["name"] == name);
+        own.is_some_and(|process| process["running"] == true)
+    };
+    wait_for_listener(u64::from(above) + 1);
+    assert_eq!(project.json(&["wt", "sync", "a"]), serde_json::json!([]));
+    assert!(found("web") && !found("api"));
+    project.ok(&["down", "a", "--keep"]);
+    project.json(&["up", "a", "--skip", "web,api"]);
+    let mut server = Command::new("sh");
+    server.args(["-c", &both]).current_dir(tree(&made));
+    server.env("PORT", web(&made).to_string());
+    let mut server = server.stdout(Stdio::null()).spawn().unwrap();
+    wait_for_listener(web(&made));
+    let first = project.json(&["wt", "sync", "a"]);
+    assert_eq!(first.as_array().unwrap().len(), 1, "{first}");
+    // That one is its own for good.
+    assert_eq!(project.json(&["wt", "sync", "a"]), serde_json::json!([]));
+    assert!(found("web") != found("api"));
     project.ok(&["down", "a"]);
     server.wait().unwrap();
     project.assert_nothing();

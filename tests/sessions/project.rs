@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::{Call, Done, Moat};
+use crate::harness::{Call, Done, Moat, Running};
 
 /// A server that says what is in the file `page` of its directory.
 pub(crate) const SERVER: &str = r#"exec perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalAddr=>"127.0.0.1",LocalPort=>$ENV{PORT},Listen=>9,ReuseAddr=>1) or die "no port $ENV{PORT}\n"; print "listening\n"; while($c=$s->accept){<$c>; open(F,"page"); print $c <F>; close F; close $c}'"#;
@@ -87,6 +87,59 @@ impl Project {
     #[track_caller]
     pub(crate) fn up(&self, branch: &str) -> Value {
         self.json(&["up", branch])
+    }
+
+    /// Brings several sessions up side by side; does something over and over until all have ended.
+    #[track_caller]
+    pub(crate) fn up_at_once(&self, branches: &[&str], mut meanwhile: impl FnMut()) -> Vec<Value> {
+        let start = |branch: &&str| self.moat.args(["up", branch, "--json"]).spawn();
+        let mut ups: Vec<Running> = branches.iter().map(start).collect();
+        while ups.iter_mut().any(Running::is_running) {
+            meanwhile();
+        }
+        let end = |up: Running| {
+            let done = up.wait();
+            assert_eq!(done.code, Some(0), "{done}");
+            done.json()
+        };
+        ups.into_iter().map(end).collect()
+    }
+
+    /// The record of a session, as it is on the disk.
+    pub(crate) fn record(&self, made: &Value) -> Value {
+        serde_json::from_slice(&fs::read(self.record_path(made)).unwrap()).unwrap()
+    }
+
+    pub(crate) fn edit(&self, made: &Value, change: impl FnOnce(&mut Value)) {
+        let mut record = self.record(made);
+        change(&mut record);
+        fs::write(self.record_path(made), record.to_string()).unwrap();
+    }
+
+    fn record_path(&self, made: &Value) -> PathBuf {
+        let key = made["session"]["key"].as_str().unwrap();
+        self.moat.home().join(format!("sessions/{key}.json"))
+    }
+
+    /// What nobody can do with moat, as the lock is there: its record and lock are gone while an operation is under way.
+    pub(crate) fn lose(&self, made: &Value) {
+        let path = self.record_path(made);
+        fs::remove_file(path.with_extension("lock")).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    /// Puts a script in the place of a program; in it REAL stands for the program. Gives the PATH on which it is first.
+    pub(crate) fn stand_in(&self, program: &str, script: &str) -> String {
+        let path = self.moat.path_text();
+        let mut found = std::env::split_paths(&path).map(|dir| dir.join(program));
+        let real = found.find(|file| file.exists()).expect(program);
+        let dir = self.moat.root().join("stand-ins");
+        fs::create_dir_all(&dir).unwrap();
+        let script = script.replace("REAL", real.to_str().unwrap());
+        fs::write(dir.join(program), format!("#!/bin/sh\n{script}\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(dir.join(program), mode).unwrap();
+        format!("{}:{path}", dir.display())
     }
 
     pub(crate) fn list(&self) -> Vec<Value> {
@@ -168,6 +221,13 @@ pub(crate) fn pid(document: &Value, name: &str) -> u64 {
     let processes = document["processes"].as_array().unwrap();
     let process = processes.iter().find(|process| process["name"] == name);
     process.unwrap()["pid"].as_u64().expect("it runs")
+}
+
+/// Whether others keep the machine so busy that times say little.
+pub(crate) fn is_busy() -> bool {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse().ok());
+    load.unwrap_or(0.0) > std::thread::available_parallelism().map_or(1.0, |all| all.get() as f64)
 }
 
 /// The `session:` of a server and a process without a port.

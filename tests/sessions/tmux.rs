@@ -276,7 +276,7 @@ fn a_session_of_tmux_with_our_name_is_not_taken() {
 #[test]
 fn an_odd_shell_and_odd_places() {
     let Some(windows) = Windows::new(
-        "  processes: {one: {command: 'test \"$A\" = \"x y#{pid}%H\" && exec sleep 1000', env: {A: 'x y#{pid}%H'}, cwd: '#d %H'}}",
+        "  processes: {one: {command: 'test \"$A\" = \"x y#{pid}%H\" && exec sleep 1000', env: {A: 'x y#{pid}%H'}, cwd: '#d %H'}, two: {command: 'exec sleep 1000;'}, three: {command: 'exec sleep 1000 #\\;'}}",
     ) else {
         return;
     };
@@ -288,9 +288,48 @@ fn an_odd_shell_and_odd_places() {
         .env("SHELL", "/bin/false")
         .success()
         .json();
-    assert_eq!(windows.windows(&made), ["shell 1", "one 0"]);
+    assert_eq!(
+        windows.windows(&made),
+        ["shell 1", "one 0", "two 0", "three 0"]
+    );
+    // A ';' at the end is a part of the command, and not the end of tmux's.
+    let record = windows.project.record(&made);
+    assert_eq!(record["processes"][1]["command"], "exec sleep 1000;");
+    for name in ["two", "three"] {
+        let words = fs::read(format!("/proc/{}/cmdline", pid(&made, name))).unwrap();
+        assert_eq!(words, b"sleep\x001000\0", "{name}");
+    }
     let cwd = fs::read_link(format!("/proc/{}/cwd", pid(&made, "one"))).unwrap();
     assert_eq!(cwd, tree(&made).join("#d %H"));
+    windows.call(&["down", "a"]).success();
+    windows.project.assert_nothing();
+}
+
+/// Arguments can be seen by all who are on the machine.
+#[test]
+fn no_variable_is_in_an_argument_of_tmux() {
+    let Some(windows) = Windows::new(&two().replace(
+        "port_env: PORT}",
+        "port_env: PORT, env: {TOKEN: 'not for all'}}",
+    )) else {
+        return;
+    };
+    let calls = windows.project.moat.root().join("calls");
+    let script = format!(
+        "printf '%s\\n' \"$@\" >>{}; exec REAL \"$@\"",
+        calls.display()
+    );
+    let path = windows.project.stand_in("tmux", &script);
+    let call = windows.call(&["up", "a", "--json"]).env("PATH", path);
+    let made = call.success().json();
+    let environ = fs::read(format!("/proc/{}/environ", pid(&made, "web"))).unwrap();
+    assert!(String::from_utf8_lossy(&environ).contains("TOKEN=not for all\0"));
+    let calls = fs::read_to_string(calls).unwrap();
+    assert!(calls.contains("new-session\n") && calls.contains("new-window\n"));
+    assert!(!calls.contains("not for all"), "{calls}");
+    for name in made["env"].as_object().unwrap().keys() {
+        assert!(!calls.contains(&format!("{name}=")), "{name}: {calls}");
+    }
     windows.call(&["down", "a"]).success();
     windows.project.assert_nothing();
 }
