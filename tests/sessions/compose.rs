@@ -322,6 +322,43 @@ fn what_runs_is_kept_and_what_died_is_started() {
     assert_nothing(&project);
 }
 
+/// One of three has died: the containers of the other two go on, and all three are known from then on.
+#[test]
+fn one_of_three_is_started_and_the_rest_is_kept() {
+    let Some(project) =
+        configured("  compose: {file: docker-compose.yml, services: {one: , two: , three: }}")
+    else {
+        return;
+    };
+    let one = "{image: 'moat-test/busybox:1', init: true, command: sleep 1000}";
+    project.commit(
+        "docker-compose.yml",
+        &format!("services:\n  one: {one}\n  two: {one}\n  three: {one}\n"),
+    );
+    let first = up(&project, "a");
+    let names = ["one", "two", "three"];
+    let before = names.map(|name| id(&project, &container(&first, name)));
+    docker(&project, &["kill", &container(&first, "two")]);
+    let again = up(&project, "a");
+    let after = names.map(|name| id(&project, &container(&again, name)));
+    assert_eq!((&before[0], &before[2]), (&after[0], &after[2]));
+    assert_ne!(before[1], after[1]);
+    assert_eq!(
+        names.map(|name| action(&again, name)),
+        ["kept", "started", "kept"]
+    );
+    // Also of those that the last `up` has not touched.
+    ok(&project, &["down", "a", "--keep"]);
+    let filter = format!("label=moat.home={}", project.moat.label());
+    let running = docker(&project, &["ps", "--quiet", "--filter", &filter]);
+    assert_eq!(running, "");
+    up(&project, "a");
+    docker(&project, &["kill", &container(&first, "one")]);
+    up(&project, "a");
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
 /// One that another depends on comes with it, and without a port.
 #[test]
 fn what_is_depended_on_comes_along() {
@@ -561,10 +598,45 @@ fn an_up_that_is_interrupted_takes_it_back() {
     let build = slow_build(&project);
     let running = call(&project, &["up", "a"]).spawn();
     until("a build", || is_running(&build));
-    running.signal(Signal::INT);
+    // As a terminal does.
+    running.signal_group(Signal::INT);
     assert_eq!(running.wait().code, Some(130));
     assert_nothing(&project);
     until("the end of the build", || !is_running(&build));
+}
+
+/// Ctrl-C during `down`: they have the time that they are to have all the same.
+#[test]
+fn an_interrupt_cuts_no_end_short() {
+    let session = "  compose: {file: docker-compose.yml, services: {slow: }}";
+    let Some(project) = configured(session) else {
+        return;
+    };
+    let out = project.moat.root().join("out");
+    fs::create_dir(&out).unwrap();
+    let script = "trap 'echo >/out/begun; sleep 3; echo >/out/done; exit 0' TERM; while :; do sleep 0.1; done";
+    project.commit(
+        "docker-compose.yml",
+        &format!("services:\n  slow:\n    image: moat-test/busybox:1\n    init: true\n    command: [sh, -c, \"{script}\"]\n    volumes: ['{}:/out']\n", out.display()),
+    );
+    up(&project, "a");
+    let down = call(&project, &["down", "a"]).spawn();
+    until("it is told to end", || out.join("begun").exists());
+    down.signal_group(Signal::INT);
+    let done = down.wait();
+    assert!(out.join("done").exists(), "{done}");
+    project.call(&["down", "--all"]).run();
+    assert_nothing(&project);
+}
+
+#[test]
+fn the_loser_removes_its_own_and_fails() {
+    let Some(project) = small() else { return };
+    let (first, second) = crate::races::overtaken(&project, "session-compose-ready");
+    assert_ne!(container(&first, "web"), container(&second, "web"));
+    assert_eq!(get(port(&second, "web"), "/page"), "main");
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
 }
 
 /// A directory with only these programs.

@@ -54,12 +54,20 @@ fn redis(more: &str, session: &str) -> String {
 
 /// A service that begins at once, prints, and lives as long as it is to: an entry of the registry.
 fn lazy(project: &Project, command: &str, ready: &str) {
+    lazies(project, &["lazy"], command, ready);
+}
+
+/// Several of them.
+fn lazies(project: &Project, names: &[&str], command: &str, ready: &str) {
     let dir = project.moat.home().join("registry.d");
     fs::create_dir_all(&dir).unwrap();
-    let entry = format!(
-        "lazy:\n  type: service\n  description: a test\n  versions: [\"1\"]\n  default: \"1\"\n  image: \"moat-test/busybox:{{version}}\"\n  ports: {{default: 80}}\n  command: {command}\n  ready: {ready}\n"
-    );
-    fs::write(dir.join("test.yaml"), entry).unwrap();
+    let entry = |name: &&str| {
+        format!(
+            "{name}:\n  type: service\n  description: a test\n  versions: [\"1\"]\n  default: \"1\"\n  image: \"moat-test/busybox:{{version}}\"\n  ports: {{default: 80}}\n  command: {command}\n  ready: {ready}\n"
+        )
+    };
+    let entries: String = names.iter().map(entry).collect();
+    fs::write(dir.join("test.yaml"), entries).unwrap();
 }
 
 fn service<'a>(document: &'a Value, name: &str) -> &'a Value {
@@ -243,18 +251,7 @@ fn five_sessions_have_their_own_content_and_one_goes_alone() {
         return;
     };
     let branches = ["a", "b", "c", "d", "e"];
-    let ups: Vec<_> = branches
-        .iter()
-        .map(|branch| project.moat.args(["up", branch, "--json"]).spawn())
-        .collect();
-    let made: Vec<Value> = ups
-        .into_iter()
-        .map(|up| {
-            let done = up.wait();
-            assert_eq!(done.code, Some(0), "{done}");
-            done.json()
-        })
-        .collect();
+    let made = project.up_at_once(&branches, || ());
     for (branch, session) in branches.iter().zip(&made) {
         assert_eq!(ask(session, &format!("SET who {branch}")), "+OK");
     }
@@ -268,6 +265,60 @@ fn five_sessions_have_their_own_content_and_one_goes_alone() {
     }
     assert_eq!(project.moat.containers().len(), 4);
     project.ok(&["down", "--all"]);
+    assert_nothing(&project);
+}
+
+/// As many as there are slots, with a service that takes 5 s until it is ready.
+#[test]
+fn eight_at_once() {
+    let Some(project) = project(
+        "dependencies: [lazy]\nservices: {lazy: {port: BASE}}\nsession: {search_range: 1}\n",
+    ) else {
+        return;
+    };
+    let command = "[sh, -c, 'sleep 5; touch /tmp/ready; exec sleep 1000']";
+    lazy(&project, command, "[test, -e, /tmp/ready]");
+    // Here the list waits for an engine that makes eight containers.
+    let (took, answer) = (Duration::from_secs(15), Duration::from_secs(1));
+    crate::races::eight(&project, took, answer, |made| port(made, "lazy").into());
+    project.ok(&["down", "--all"]);
+    assert_nothing(&project);
+}
+
+/// One of three has died: the containers of the other two go on, and all three are known from then on.
+#[test]
+fn one_of_three_is_started_and_the_rest_is_kept() {
+    let Some(project) = project("dependencies: [one, two, three]\nsession: {search_range: 1}\n")
+    else {
+        return;
+    };
+    let names = ["one", "two", "three"];
+    lazies(&project, &names, "[sleep, '1000']", "[\"true\"]");
+    let first = project.up("a");
+    let lives = |document: &Value, name: &str| {
+        let format = "{{.Id}} {{.State.StartedAt}} {{.State.Running}}";
+        let handle = container(document, name);
+        engine(&project, &["inspect", "--format", format, &handle])
+    };
+    let before = names.map(|name| lives(&first, name));
+    engine(&project, &["kill", &container(&first, "two")]);
+    let again = project.up("a");
+    let after = names.map(|name| lives(&again, name));
+    assert_eq!((&before[0], &before[2]), (&after[0], &after[2]));
+    assert_ne!(before[1], after[1]);
+    assert!(after.iter().all(|one| one.ends_with(" true")), "{after:?}");
+    let actions = again["decisions"].as_array().unwrap().iter();
+    let actions: Vec<_> = actions.map(|one| one["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["kept", "started", "kept"]);
+    // Also of those that the last `up` has not touched.
+    project.ok(&["down", "a", "--keep"]);
+    for name in names {
+        assert!(lives(&again, name).ends_with(" false"), "{name}");
+    }
+    project.up("a");
+    engine(&project, &["kill", &container(&first, "one")]);
+    project.up("a");
+    project.ok(&["down", "a"]);
     assert_nothing(&project);
 }
 
@@ -659,9 +710,84 @@ fn an_interrupt_takes_back_what_is_not_ready_yet() {
     let up = project.moat.args(["up", "a"]).spawn();
     up.wait_stderr("lazy: starting");
     until("it is there", || !project.moat.containers().is_empty());
-    up.signal(Signal::INT);
+    // As a terminal does.
+    up.signal_group(Signal::INT);
     let done = up.wait();
     assert_eq!(done.code, Some(130), "{done}");
+    assert_nothing(&project);
+}
+
+#[test]
+fn an_interrupt_ends_a_pull() {
+    let yaml = "dependencies: [lazy]\nservices: {lazy: {image: 'moat-test/never:1'}}\n";
+    let Some(project) = project(yaml) else {
+        return;
+    };
+    lazy(&project, "[sleep, '1000']", "[\"true\"]");
+    // No registry is asked; it would answer at some time.
+    let pulls = project.moat.root().join("pulls");
+    let script = format!(
+        "case \" $* \" in *' pull '*) touch {}; exec sleep 1000;; esac; exec REAL \"$@\"",
+        pulls.display()
+    );
+    let path = project.stand_in("docker", &script);
+    let up = project.moat.args(["up", "a"]).env("PATH", path).spawn();
+    until("it is got", || pulls.exists());
+    up.signal_group(Signal::INT);
+    let done = up.wait();
+    assert_eq!(done.code, Some(130), "{done}");
+    assert_nothing(&project);
+}
+
+/// The same with containers as with processes.
+#[test]
+fn an_up_begins_when_the_one_before_has_ended() {
+    let hook = "  hooks: {post_up: 'test -e $HOME/second || { echo waiting; sleep 1000; }'}\n";
+    let Some(project) = project(&redis("", hook)) else {
+        return;
+    };
+    let made = crate::races::again_while_one_ends(&project);
+    assert_eq!(ask(&made, "PING"), "+PONG");
+    assert_eq!(project.moat.containers().len(), 1);
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// W1: who lost its session takes back its containers, and not those of its successor.
+#[test]
+fn the_loser_removes_its_own_and_fails() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    let (first, second) = crate::races::overtaken(&project, "session-services-up");
+    assert_ne!(container(&first, "redis"), container(&second, "redis"));
+    assert_eq!(ask(&second, "PING"), "+PONG");
+    assert_eq!(project.moat.containers().len(), 1);
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// The ports of one that left the file stay its own as long as it is there.
+#[test]
+fn ports_of_a_service_that_left_the_file_are_not_given_away() {
+    let Some(project) = project(&redis("", "")) else {
+        return;
+    };
+    remember(&project.up("a"), "a");
+    project.ok(&["down", "a", "--keep"]);
+    write(
+        &project,
+        "dependencies: [lazy]\nservices: {lazy: {port: BASE}}\nsession: {search_range: 1}\n",
+    );
+    lazy(&project, "[sleep, '1000']", "[\"true\"]");
+    let other = project.up("a");
+    assert_eq!(port(&other, "lazy"), project.base + 9);
+    project.ok(&["down", "a", "--keep"]);
+    write(&project, &redis("", ""));
+    let back = project.up("a");
+    assert_eq!(port(&back, "redis"), project.base + 1);
+    assert_eq!(ask(&back, "GET who"), "a");
+    project.ok(&["down", "a"]);
     assert_nothing(&project);
 }
 
