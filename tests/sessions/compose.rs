@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Call, Moat, Runtime, Signal, skip, until};
+use crate::harness::{Call, Moat, Running, Runtime, Signal, skip, until};
 use crate::project::{Project, tree};
 
 /// A database whose content is a file, and a page that is built from the worktree and mounted from it.
@@ -596,13 +596,15 @@ fn a_tool_that_outlives_moat_makes_nothing_more() {
 fn an_up_that_is_interrupted_takes_it_back() {
     let Some(project) = project() else { return };
     let build = slow_build(&project);
-    let running = call(&project, &["up", "a"]).spawn();
-    until("a build", || is_running(&build));
-    // As a terminal does.
-    running.signal_group(Signal::INT);
-    assert_eq!(running.wait().code, Some(130));
-    assert_nothing(&project);
-    until("the end of the build", || !is_running(&build));
+    // By Ctrl-C on its terminal, which the tool hears, too, and alone.
+    for interrupt in [Running::signal_group, Running::signal] {
+        let running = call(&project, &["up", "a"]).spawn();
+        until("a build", || is_running(&build));
+        interrupt(&running, Signal::INT);
+        assert_eq!(running.wait().code, Some(130));
+        assert_nothing(&project);
+        until("the end of the build", || !is_running(&build));
+    }
 }
 
 /// Ctrl-C during `down`: they have the time that they are to have all the same.

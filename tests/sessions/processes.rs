@@ -122,7 +122,9 @@ fn nothing_of_the_caller_is_theirs() {
     writer.write_all(b"not theirs").unwrap();
     drop(writer);
     let call = project.call(&["up", "a", "--json"]);
-    let made = call.stdin_from(input.try_clone().unwrap()).success().json();
+    let mut command = call.wrapped(&["sh", "-c", "exec 9</dev/null; exec \"$@\"", "sh"]);
+    command.stdin(input.try_clone().unwrap());
+    let made = Running::with_input(command).wait().json();
     let mut rest = String::new();
     input.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "not theirs");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Call, IMAGE, Moat, Runtime, Signal, until};
+use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, until};
 use crate::project::{IDLE, Project, tree};
 
 const REDIS: &str = "moat-test/redis:7";
@@ -707,14 +707,30 @@ fn an_interrupt_takes_back_what_is_not_ready_yet() {
         return;
     };
     lazy(&project, "[sleep, '1000']", "[\"false\"]");
-    let up = project.moat.args(["up", "a"]).spawn();
-    up.wait_stderr("lazy: starting");
-    until("it is there", || !project.moat.containers().is_empty());
-    // As a terminal does.
-    up.signal_group(Signal::INT);
-    let done = up.wait();
-    assert_eq!(done.code, Some(130), "{done}");
-    assert_nothing(&project);
+    interrupted_at_each(
+        &project,
+        || project.moat.args(["up", "a"]),
+        |up| {
+            up.wait_stderr("lazy: starting");
+            until("it is there", || !project.moat.containers().is_empty());
+        },
+    );
+}
+
+/// Interrupts it when it is so far: by Ctrl-C on its terminal, which all that it has started hear, and alone.
+fn interrupted_at_each<'a>(
+    project: &'a Project,
+    call: impl Fn() -> Call<'a>,
+    wait: impl Fn(&Running),
+) {
+    for interrupt in [Running::signal_group, Running::signal] {
+        let up = call().spawn();
+        wait(&up);
+        interrupt(&up, Signal::INT);
+        let done = up.wait();
+        assert_eq!(done.code, Some(130), "{done}");
+        assert_nothing(project);
+    }
 }
 
 #[test]
@@ -731,12 +747,14 @@ fn an_interrupt_ends_a_pull() {
         pulls.display()
     );
     let path = project.stand_in("docker", &script);
-    let up = project.moat.args(["up", "a"]).env("PATH", path).spawn();
-    until("it is got", || pulls.exists());
-    up.signal_group(Signal::INT);
-    let done = up.wait();
-    assert_eq!(done.code, Some(130), "{done}");
-    assert_nothing(&project);
+    interrupted_at_each(
+        &project,
+        || project.moat.args(["up", "a"]).env("PATH", &path),
+        |_| {
+            until("it is got", || pulls.exists());
+            fs::remove_file(&pulls).unwrap();
+        },
+    );
 }
 
 /// The same with containers as with processes.
