@@ -3,12 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::place::Moat;
 use super::running::Running;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A command line, and what is expected of it. What is not expected must be empty.
 #[must_use]
@@ -116,6 +117,20 @@ impl<'a> Call<'a> {
         let dir = self.moat.checkpoints();
         self.env("MOAT_CHECKPOINT", name)
             .env("MOAT_CHECKPOINT_DIR", dir)
+    }
+
+    /// Runs it as far as this checkpoint, and kills it there. Nobody waits at it from then on.
+    #[track_caller]
+    pub(crate) fn killed_at(self, name: &str) {
+        let (moat, deadline) = (self.moat, Instant::now() + self.deadline);
+        let reached = moat.checkpoints().join(name);
+        let mut running = self.checkpoint(name).spawn();
+        while !reached.exists() && running.is_running() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        assert!(reached.exists(), "checkpoint {name} is not reached");
+        running.kill();
+        moat.release_checkpoint(name);
     }
 
     /// Exactly this, with or without placeholders (see [`Moat::normal`]).

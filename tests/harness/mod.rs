@@ -15,10 +15,12 @@
 //!   of the output.
 //!
 //! Included by each test binary with `#[path = "../harness/mod.rs"] mod harness;`, hence:
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 mod call;
 mod disk;
+#[macro_use]
+mod engines;
 mod leftovers;
 mod place;
 mod running;

@@ -296,6 +296,13 @@ impl Moat {
         fs::write(self.home().join("config.yaml"), text).expect("config.yaml");
     }
 
+    /// Writes a file of the registry.
+    pub(crate) fn registry(&self, text: &str) {
+        let dir = self.home().join("registry.d");
+        fs::create_dir_all(&dir).expect("registry.d");
+        fs::write(dir.join("test.yaml"), text).expect("an entry");
+    }
+
     /// The word that occurs in the arguments, environment or mounts of every process of this place.
     pub(super) fn mark(&self) -> String {
         let name = self.root().file_name().expect("it has a name");

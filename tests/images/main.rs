@@ -9,6 +9,7 @@
 //! all that came of a test is removed with it.
 #![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
 
+#[macro_use]
 #[path = "../harness/mod.rs"]
 mod harness;
 
@@ -23,36 +24,6 @@ mod secrets;
 mod sharing;
 
 use harness::Runtime;
-
-macro_rules! tests_on {
-    ($module:ident $runtime:expr; $($theme:ident { $($name:ident)* })*) => {
-        mod $module {
-            use super::Runtime;
-            $($(
-                #[test]
-                fn $name() {
-                    crate::$theme::$name($runtime);
-                }
-            )*)*
-        }
-    };
-}
-
-/// The engines that are here for real.
-macro_rules! on_engines {
-    ($($list:tt)*) => {
-        tests_on! { docker Runtime::Docker; $($list)* }
-        tests_on! { podman Runtime::Podman; $($list)* }
-    };
-}
-
-/// These, and apple in its newest version alone, as nothing in it depends on the version.
-macro_rules! everywhere {
-    ($($list:tt)*) => {
-        on_engines! { $($list)* }
-        tests_on! { apple_1_2 Runtime::Apple("1.2.2"); $($list)* }
-    };
-}
 
 everywhere! {
     container { a_copy_is_of_the_directory_alone }

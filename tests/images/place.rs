@@ -73,13 +73,6 @@ impl Place {
         self.write("moat.yaml", text.replace("BASE", &self.base()));
     }
 
-    /// Writes a file of the registry.
-    pub(crate) fn registry(&self, text: &str) {
-        let dir = self.home().join("registry.d");
-        fs::create_dir_all(&dir).expect("registry.d");
-        fs::write(dir.join("test.yaml"), text).expect("an entry");
-    }
-
     /// A call of `moat run FLAGS -- sh -c SCRIPT`, which takes the image from moat.yaml.
     pub(crate) fn go(&self, flags: &[&str], script: &str) -> Call<'_> {
         let call = self.args(["run"]).args(flags);

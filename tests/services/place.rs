@@ -102,13 +102,6 @@ impl Place {
         self.write("moat.yaml", text);
     }
 
-    /// Writes a file of the registry.
-    pub(crate) fn registry(&self, text: &str) {
-        let dir = self.home().join("registry.d");
-        fs::create_dir_all(&dir).expect("registry.d");
-        fs::write(dir.join("test.yaml"), text).expect("an entry");
-    }
-
     /// A call of `moat run FLAGS -- bash -c SCRIPT` or, on busybox, `sh -c SCRIPT`.
     pub(crate) fn go(&self, flags: &[&str], script: &str) -> Call<'_> {
         let call = self.args(["run"]).args(flags);

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -480,15 +480,7 @@ fn small() -> Option<Project> {
 
 #[track_caller]
 fn killed(project: &Project, command: &str, at: &str) {
-    let mut running = project.call(&[command, "a"]).checkpoint(at).spawn();
-    let reached = project.moat.root().join("checkpoints").join(at);
-    let deadline = Instant::now() + PATIENCE;
-    while !reached.exists() && running.is_running() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    project.moat.wait_checkpoint(at);
-    running.kill();
-    project.moat.release_checkpoint(at);
+    call(project, &[command, "a"]).killed_at(at);
     assert_eq!(project.list()[0]["abandoned"], true, "{at}");
 }
 

@@ -30,11 +30,7 @@ fn project() -> Project {
 
 #[track_caller]
 fn killed(project: &Project, call: Call<'_>, at: &str) {
-    let mut running = call.checkpoint(at).spawn();
-    project.moat.wait_checkpoint(at);
-    running.kill();
-    // For the next time.
-    project.moat.release_checkpoint(at);
+    call.killed_at(at);
     let list = project.list();
     if let Some(session) = list.first() {
         assert_eq!(session["abandoned"], true, "{at}");

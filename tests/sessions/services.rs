@@ -59,15 +59,13 @@ fn lazy(project: &Project, command: &str, ready: &str) {
 
 /// Several of them.
 fn lazies(project: &Project, names: &[&str], command: &str, ready: &str) {
-    let dir = project.moat.home().join("registry.d");
-    fs::create_dir_all(&dir).unwrap();
     let entry = |name: &&str| {
         format!(
             "{name}:\n  type: service\n  description: a test\n  versions: [\"1\"]\n  default: \"1\"\n  image: \"moat-test/busybox:{{version}}\"\n  ports: {{default: 80}}\n  command: {command}\n  ready: {ready}\n"
         )
     };
     let entries: String = names.iter().map(entry).collect();
-    fs::write(dir.join("test.yaml"), entries).unwrap();
+    project.moat.registry(&entries);
 }
 
 fn service<'a>(document: &'a Value, name: &str) -> &'a Value {
@@ -386,14 +384,6 @@ fn a_database_is_reached_from_a_hook() {
     assert_nothing(&project);
 }
 
-#[track_caller]
-fn killed(project: &Project, call: Call<'_>, at: &str) {
-    let mut running = call.checkpoint(at).spawn();
-    project.moat.wait_checkpoint(at);
-    running.kill();
-    project.moat.release_checkpoint(at);
-}
-
 const UP: [&str; 7] = [
     "session-reserved",
     "session-services-intent",
@@ -410,7 +400,7 @@ fn an_up_that_was_killed_is_taken_down() {
         let Some(project) = project(&redis("", "")) else {
             return;
         };
-        killed(&project, project.moat.args(["up", "a"]), at);
+        project.moat.args(["up", "a"]).killed_at(at);
         project.ok(&["down", "a"]);
         assert_nothing(&project);
     }
@@ -422,7 +412,7 @@ fn an_up_that_was_killed_is_recovered() {
         let Some(project) = project(&redis("", "")) else {
             return;
         };
-        killed(&project, project.moat.args(["up", "a"]), at);
+        project.moat.args(["up", "a"]).killed_at(at);
         project.ok(&["wt", "recover"]);
         if let Some(session) = project.list().first() {
             assert_eq!(
@@ -442,7 +432,7 @@ fn an_up_that_was_killed_goes_on() {
         let Some(project) = project(&redis("", "")) else {
             return;
         };
-        killed(&project, project.moat.args(["up", "a"]), at);
+        project.moat.args(["up", "a"]).killed_at(at);
         let made = project.up("a");
         assert_eq!(made["healthy"], true, "{at}: {made:#}");
         assert_eq!(ask(&made, "PING"), "+PONG");
@@ -463,7 +453,7 @@ fn a_down_that_was_killed_comes_to_its_end() {
                 return;
             };
             project.up("a");
-            killed(&project, project.moat.args(["down", "a"]), at);
+            project.moat.args(["down", "a"]).killed_at(at);
             project.ok(how);
             assert_nothing(&project);
         }
@@ -479,7 +469,7 @@ fn a_kept_service_outlives_whatever_is_killed() {
     let made = project.up("a");
     remember(&made, "a");
     for at in ["session-down-processes", "session-down-services"] {
-        killed(&project, project.moat.args(["down", "a", "--keep"]), at);
+        project.moat.args(["down", "a", "--keep"]).killed_at(at);
         project.ok(&["wt", "recover"]);
         assert_eq!(project.list()[0]["session"]["status"], "stopped");
         for at in [
@@ -487,7 +477,7 @@ fn a_kept_service_outlives_whatever_is_killed() {
             "session-service-started",
             "session-service-ready",
         ] {
-            killed(&project, project.moat.args(["up", "a"]), at);
+            project.moat.args(["up", "a"]).killed_at(at);
             project.ok(&["wt", "recover"]);
             assert_eq!(
                 service(&project.list()[0], "redis")["state"],
@@ -694,7 +684,7 @@ fn taking_back_can_be_killed_too() {
             return;
         };
         lazy(&project, "[sleep, '1000']", "[\"false\"]");
-        killed(&project, project.moat.args(["up", "a"]), at);
+        project.moat.args(["up", "a"]).killed_at(at);
         project.ok(&["wt", "recover"]);
         assert_nothing(&project);
     }
@@ -815,11 +805,10 @@ fn a_container_of_somebody_else_with_the_same_name_survives() {
     let Some(project) = project(&redis("", "")) else {
         return;
     };
-    killed(
-        &project,
-        project.moat.args(["up", "a"]),
-        "session-services-intent",
-    );
+    project
+        .moat
+        .args(["up", "a"])
+        .killed_at("session-services-intent");
     let session = project.list()[0].clone();
     let name = container(&session, "redis");
     engine(

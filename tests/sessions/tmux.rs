@@ -369,13 +369,6 @@ const UP: [&str; 5] = [
     "session-process-started",
 ];
 
-fn killed(windows: &Windows, args: &[&str], at: &str) {
-    let mut running = windows.call(args).checkpoint(at).spawn();
-    windows.project.moat.wait_checkpoint(at);
-    running.kill();
-    windows.project.moat.release_checkpoint(at);
-}
-
 #[test]
 fn an_up_that_was_killed_leaves_nothing() {
     for at in UP {
@@ -383,7 +376,7 @@ fn an_up_that_was_killed_leaves_nothing() {
             let Some(windows) = Windows::new(&idle()) else {
                 return;
             };
-            killed(&windows, &["up", "a"], at);
+            windows.call(&["up", "a"]).killed_at(at);
             windows.call(how).success();
             assert_eq!(windows.sessions(), Vec::<String>::new(), "{at}");
             windows.project.assert_nothing();
@@ -397,7 +390,7 @@ fn an_up_that_was_killed_goes_on() {
         let Some(windows) = Windows::new(&idle()) else {
             return;
         };
-        killed(&windows, &["up", "a"], at);
+        windows.call(&["up", "a"]).killed_at(at);
         let made = windows.up("a");
         assert_eq!(made["healthy"], true, "{at}");
         assert_eq!(
@@ -418,7 +411,7 @@ fn a_down_that_was_killed_is_carried_to_its_end() {
             return;
         };
         windows.up("a");
-        killed(&windows, &["down", "a"], at);
+        windows.call(&["down", "a"]).killed_at(at);
         windows.project.ok(&["wt", "recover"]);
         assert_eq!(windows.sessions(), Vec::<String>::new(), "{at}");
         windows.project.assert_nothing();
