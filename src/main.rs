@@ -17,6 +17,7 @@ mod service;
 mod session;
 mod store;
 mod term;
+mod thread;
 mod yaml;
 
 use std::process::ExitCode;

@@ -114,7 +114,7 @@ impl Ender {
         };
         if let Some(target) = self.0.target.get().cloned() {
             let asked = Arc::clone(&self.0);
-            std::thread::spawn(move || target.end(&asked, at_once));
+            crate::thread::begin(move || target.end(&asked, at_once));
         }
     }
 }

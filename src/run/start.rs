@@ -175,7 +175,7 @@ fn listen(
     terminal: Option<Arc<Terminal>>,
 ) {
     let supervisor = Arc::clone(supervisor);
-    std::thread::spawn(move || {
+    crate::thread::begin(move || {
         let mut is_restored = true;
         while let Some(message) = FromClient::read(&mut reader) {
             match message {
@@ -288,7 +288,7 @@ fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> 
 pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
     let waiter = {
         let supervisor = Arc::clone(supervisor);
-        std::thread::spawn(move || settle::watch(&supervisor))
+        crate::thread::begin(move || settle::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
         supervisor.end(Reason::Timeout, Asked::now());

@@ -103,7 +103,7 @@ fn failed(name: &str, why: &str) -> Error {
 
 fn lines(reader: std::io::PipeReader) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    crate::thread::begin(move || {
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
         while reader

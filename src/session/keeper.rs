@@ -95,7 +95,7 @@ fn in_window(
     let mut known = state_of(child.id());
     write(state, &known)?;
     // The window is closed: that is said to us alone.
-    std::thread::spawn(move || {
+    crate::thread::begin(move || {
         for _ in hangups.forever() {
             let _ = kill_process_group(pid, Signal::HUP);
         }
@@ -165,8 +165,12 @@ fn run(path: &Path, state: &Path, command: &OsString) -> io::Result<()> {
     let (out, err) = (child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         let log = &log;
-        scope.spawn(move || out.map(|pipe| copy(pipe, Stream::Stdout, path, log)));
-        scope.spawn(move || err.map(|pipe| copy(pipe, Stream::Stderr, path, log)));
+        if let Some(pipe) = out {
+            crate::thread::begin_in(scope, move || copy(pipe, Stream::Stdout, path, log));
+        }
+        if let Some(pipe) = err {
+            crate::thread::begin_in(scope, move || copy(pipe, Stream::Stderr, path, log));
+        }
         let status = child.wait()?;
         known.ended_at = Some(Timestamp::now());
         known.exit_code = Some(code(status));

@@ -142,7 +142,7 @@ fn bring_up(
                 exit: OnceLock::new(),
             };
             let fail = &fail;
-            scope.spawn(move || {
+            crate::thread::begin_in(scope, move || {
                 if let Err(error) = starting.bring_up(engine, session, *how) {
                     fail(error);
                 }
