@@ -1,8 +1,6 @@
 //! The single steps of a build. Everything that comes from a registry was checked to be a plain word,
 //! so nothing here needs quoting but scripts, which come as files.
 
-use std::collections::BTreeSet;
-
 use super::Wish;
 use super::dockerfile::SHARE;
 use crate::registry::{Chosen, GithubBinary, Kind};
@@ -34,8 +32,8 @@ pub(super) fn image_of(chosen: &Chosen) -> Option<String> {
 }
 
 /// The packages of the distribution that the image needs, in order.
-pub(super) fn packages(wish: &Wish<'_>, copied: &[&Chosen]) -> BTreeSet<String> {
-    let mut packages = BTreeSet::new();
+pub(super) fn packages(wish: &Wish<'_>, copied: &[&Chosen]) -> Vec<String> {
+    let mut packages = Vec::new();
     let mut add = |names: &[&str]| packages.extend(names.iter().map(|name| (*name).to_owned()));
     if wish.host_ca.is_some() {
         add(&["ca-certificates"]);
@@ -64,11 +62,12 @@ pub(super) fn packages(wish: &Wish<'_>, copied: &[&Chosen]) -> BTreeSet<String> 
             add(&entry.apt.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
+    packages.sort();
+    packages.dedup();
     packages
 }
 
-pub(super) fn apt(packages: &BTreeSet<String>) -> Vec<String> {
-    let list: Vec<&str> = packages.iter().map(String::as_str).collect();
+pub(super) fn apt(packages: &[String]) -> Vec<String> {
     vec![
         "if ! command -v apt-get >/dev/null; then \
          echo 'moat: the base image has no apt-get: it must be Debian-like' >&2; exit 1; fi"
@@ -76,7 +75,7 @@ pub(super) fn apt(packages: &BTreeSet<String>) -> Vec<String> {
         "apt-get update".to_owned(),
         format!(
             "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \\\n    {}",
-            list.join(" \\\n    ")
+            packages.join(" \\\n    ")
         ),
         "rm -rf /var/lib/apt/lists/*".to_owned(),
     ]

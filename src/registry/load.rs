@@ -1,6 +1,5 @@
 //! From YAML to entries: the registry that is built in, then the files of `$MOAT_HOME/registry.d`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Origin};
@@ -10,10 +9,10 @@ use crate::yaml::{Source, read_file, unknown};
 
 const BUILT_IN: &str = include_str!("../../registry.yaml");
 
-/// All entries, by name.
+/// All entries, in the order of their names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
-    entries: BTreeMap<String, Entry>,
+    entries: Vec<Entry>,
 }
 
 /// Reads the registry that is built in and then, in the order of their names, the files ending in
@@ -61,12 +60,18 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 impl Registry {
     pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(name)
+        Some(&self.entries[self.place(name).ok()?])
+    }
+
+    /// Where an entry is, or would be.
+    fn place(&self, name: &str) -> std::result::Result<usize, usize> {
+        self.entries
+            .binary_search_by(|entry| entry.name.as_str().cmp(name))
     }
 
     /// In the order of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.iter()
     }
 
     pub(super) fn add(&mut self, name: &str, text: String, origin: &Origin) -> Result<()> {
@@ -75,9 +80,14 @@ impl Registry {
             let Some(entry) = read::entry(&source, name, at, node, origin) else {
                 continue;
             };
-            let earlier = self.entries.insert(name.to_owned(), entry);
-            if let Some(Origin::File(file)) = earlier.map(|earlier| earlier.origin) {
-                source.report(at, format!("'{name}' is in {file}, too"));
+            match self.place(name) {
+                Ok(place) => {
+                    let earlier = std::mem::replace(&mut self.entries[place], entry);
+                    if let Origin::File(file) = earlier.origin {
+                        source.report(at, format!("'{name}' is in {file}, too"));
+                    }
+                }
+                Err(place) => self.entries.insert(place, entry),
             }
         }
         source.finish()
@@ -86,12 +96,13 @@ impl Registry {
     /// Every requirement names an entry; found only when all files are read.
     fn check_requirements(&self) -> Result<()> {
         let mut problems = Vec::new();
-        for entry in self.entries.values() {
+        for entry in &self.entries {
             for name in &entry.requires {
-                if self.entries.contains_key(name) {
+                if self.get(name).is_some() {
                     continue;
                 }
-                let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
+                let known = self.entries.iter().map(|entry| entry.name.as_str());
+                let known: Vec<&str> = known.collect();
                 let file = match &entry.origin {
                     Origin::File(file) => file.clone(),
                     Origin::BuiltIn | Origin::Dynamic => "registry.yaml".to_owned(),

@@ -3,8 +3,6 @@
 //! Pure: bytes in, a sequence out. Sources: the control sequences of xterm (invisible-island.net/xterm),
 //! and the kitty keyboard protocol, whose stack of flags each of the two screens has for itself.
 
-use std::collections::BTreeSet;
-
 /// Modes that are off in a sane terminal.
 const OFF: [u16; 20] = [
     1, 6, 9, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1036, 2004, 2026, 2031,
@@ -28,7 +26,7 @@ const LONGEST: usize = 64;
 pub(crate) struct Modes {
     sequence: Vec<u8>,
     /// Of [`OFF`], those that are on; of [`ON`], those that are off.
-    changed: BTreeSet<u16>,
+    changed: Vec<u16>,
     /// Which of [`SCREENS`] is on.
     alternate: Option<u16>,
     /// The flags of the keyboard, on the main and on the alternate screen.
@@ -172,9 +170,10 @@ impl Modes {
             if SCREENS.contains(&mode) {
                 self.alternate = on.then_some(mode);
             } else if ON.contains(&mode) == on {
-                self.changed.remove(&mode);
-            } else if ON.contains(&mode) || OFF.contains(&mode) {
-                self.changed.insert(mode);
+                self.changed.retain(|changed| *changed != mode);
+            } else if (ON.contains(&mode) || OFF.contains(&mode)) && !self.changed.contains(&mode) {
+                self.changed.push(mode);
+                self.changed.sort_unstable();
             }
         }
     }

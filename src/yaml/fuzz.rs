@@ -267,7 +267,7 @@ fn complaint(text: &str, dir: &config::tests::TempDir) -> Option<String> {
 /// The tree alone: every node has a place.
 fn tree(text: &str) -> Result<(), Error> {
     let (source, root) = Source::parse("x", text.to_owned())?;
-    let mut places = std::collections::BTreeSet::new();
+    let mut places = Vec::new();
     parse::scalars_below(&root, &mut places);
     let last = places.last().copied().unwrap_or(root.at);
     source.report(root.at, "the first");

@@ -5,7 +5,6 @@
 //! can fail without harm to those behind it: one more reading finds the places of all of them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{
@@ -77,12 +76,13 @@ pub(super) fn locate(text: &str, at: Place) -> Option<Spot> {
 /// A scalar as it is written, `1.10` where its value is 1.1, and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scalar {
+    pub(super) at: Place,
     pub(super) text: String,
     pub(super) spot: Spot,
 }
 
-/// Those nodes below one that are scalars.
-pub(super) fn scalars_below(node: &Node, found: &mut BTreeSet<Place>) {
+/// Those nodes below one that are scalars, in their order.
+pub(super) fn scalars_below(node: &Node, found: &mut Vec<Place>) {
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| scalars_below(item, found)),
         Value::Map(entries) => {
@@ -92,13 +92,13 @@ pub(super) fn scalars_below(node: &Node, found: &mut BTreeSet<Place>) {
             }
         }
         _ => {
-            found.insert(node.at);
+            found.push(node.at);
         }
     }
 }
 
-/// What is known of these scalars of a document.
-pub(super) fn scalars(text: &str, wanted: BTreeSet<Place>) -> BTreeMap<Place, Scalar> {
+/// What is known of these scalars of a document, in their order.
+pub(super) fn scalars(text: &str, wanted: Vec<Place>) -> Vec<Scalar> {
     let walk = Walk::new(Goal::Scalars(wanted));
     let _ = walk.through(text);
     walk.found.into_inner()
@@ -142,14 +142,14 @@ fn spot_of(message: &str) -> Spot {
 enum Goal {
     Tree,
     Spot(Place),
-    Scalars(BTreeSet<Place>),
+    Scalars(Vec<Place>),
 }
 
 struct Walk {
     goal: Goal,
     next: Cell<u32>,
     bytes: Cell<usize>,
-    found: RefCell<BTreeMap<Place, Scalar>>,
+    found: RefCell<Vec<Scalar>>,
 }
 
 impl Walk {
@@ -213,12 +213,12 @@ impl<'de> DeserializeSeed<'de> for Step<'_> {
         let at = self.0.number()?;
         match &self.0.goal {
             Goal::Spot(wanted) if *wanted == at => deserializer.deserialize_any(Stop),
-            Goal::Scalars(wanted) if wanted.contains(&at) => {
+            Goal::Scalars(wanted) if wanted.binary_search(&at).is_ok() => {
                 let mut text = String::new();
                 if let Err(error) = deserializer.deserialize_str(Written(&mut text)) {
                     let spot = spot_of(&error.to_string());
                     let mut found = self.0.found.borrow_mut();
-                    found.insert(at, Scalar { text, spot });
+                    found.push(Scalar { at, text, spot });
                 }
                 let value = Value::Null;
                 Ok(Node { at, value })
@@ -369,12 +369,13 @@ mod tests {
     fn nodes_know_their_place() {
         let text = "a:\n  - x: 1.10\n    y: [p, q]\n# c\nb: {k: !!str v}\n";
         let entries = map(text);
-        let mut places = BTreeSet::new();
+        let mut places = Vec::new();
         scalars_below(&parse(text).unwrap(), &mut places);
         let found = scalars(text, places);
         let spot = |node: &Node| {
             let spot = locate(text, node.at).unwrap();
-            let known = found.get(&node.at).map(|scalar| scalar.spot);
+            let known = found.iter().find(|scalar| scalar.at == node.at);
+            let known = known.map(|scalar| scalar.spot);
             assert!(known.is_none() || known == Some(spot), "{node:?}");
             spot
         };
@@ -387,7 +388,12 @@ mod tests {
             panic!()
         };
         assert_eq!(spot(&inner[0].1), (2, 8));
-        assert_eq!(found[&inner[0].1.at].text, "1.10");
+        let at = inner[0].1.at;
+        assert!(
+            found
+                .iter()
+                .any(|scalar| scalar.at == at && scalar.text == "1.10")
+        );
         let Value::List(words) = &inner[1].1.value else {
             panic!()
         };

@@ -1,7 +1,6 @@
 //! A file, and the problems that were found in it.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -20,9 +19,9 @@ pub(crate) struct Source {
     name: String,
     text: String,
     problems: RefCell<Vec<(Place, String)>>,
-    places: BTreeSet<Place>,
+    places: Vec<Place>,
     /// Found when something is asked of one.
-    scalars: OnceCell<BTreeMap<Place, Scalar>>,
+    scalars: OnceCell<Vec<Scalar>>,
 }
 
 /// Reads the bytes of a configuration file as text; `None` if there is none.
@@ -70,7 +69,7 @@ impl Source {
             name: name.to_owned(),
             text,
             problems: RefCell::default(),
-            places: BTreeSet::new(),
+            places: Vec::new(),
             scalars: OnceCell::new(),
         };
         match parse::parse(&source.text) {
@@ -118,7 +117,9 @@ impl Source {
 
     fn scalar_at(&self, at: Place) -> Option<&Scalar> {
         let find = || parse::scalars(&self.text, self.places.clone());
-        self.scalars.get_or_init(find).get(&at)
+        let scalars = self.scalars.get_or_init(find);
+        let place = scalars.binary_search_by_key(&at, |scalar| scalar.at);
+        scalars.get(place.ok()?)
     }
 
     fn spot(&self, at: Place) -> Option<parse::Spot> {

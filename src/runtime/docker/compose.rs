@@ -3,7 +3,7 @@
 //!
 //! Measured with 1.29.2. The command lines are those that the second generation (`docker compose`) documents, too.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -258,7 +258,7 @@ pub(crate) fn session_storage(
         });
     let list = ["image", "ls", "--quiet", "--no-trunc"];
     let ids = docker.call(&[&list[..], &filters].concat())?.stdout;
-    let ids: BTreeSet<&str> = ids.lines().collect();
+    let ids = unique(&ids);
     if ids.is_empty() {
         return Ok((Vec::new(), volumes.collect()));
     }
@@ -266,7 +266,7 @@ pub(crate) fn session_storage(
         "{{{{.Id}}}}\t{{{{index .Config.Labels \"{SESSION_LABEL}\"}}}}\t{{{{range .RepoTags}}}}{{{{.}}}} {{{{end}}}}"
     );
     let mut inspect = vec!["image", "inspect", "--format", &format];
-    inspect.extend(ids);
+    inspect.extend(ids.iter().map(String::as_str));
     let images = docker.call(&inspect)?.stdout;
     let image = |line: &str| {
         let mut fields = line.split('\t').map(str::to_owned);
@@ -285,6 +285,14 @@ pub(crate) fn session_storage(
         images.lines().filter_map(image).collect(),
         volumes.collect(),
     ))
+}
+
+/// Each line once: an image that has several names is listed as often.
+fn unique(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines.dedup();
+    lines
 }
 
 /// Removes an image with all its names. Fine if it is gone.
@@ -379,9 +387,7 @@ pub(crate) fn remove_session(
             let (first, last) = ([kind, "ls", "--quiet"], is_ours());
             let filters = ["--filter", filter, "--filter", &last];
             let output = docker.call(&[&first[..], &filters].concat())?;
-            // An image that has several names is there as often.
-            let ids: BTreeSet<String> = output.stdout.lines().map(str::to_owned).collect();
-            Ok(ids.into_iter().collect())
+            Ok(unique(&output.stdout))
         }
     };
     found |= clear(&docker, &["network", "rm"], &of_kind("network"))?;
