@@ -72,11 +72,11 @@ impl Repository {
             &["rev-parse", "--path-format=absolute", "--git-common-dir"],
         );
         let common = found.map_err(|error| {
-            let message = format!(
-                "'{}' is in no git repository: {}",
-                dir.display(),
-                error.message
-            );
+            // git may be missing, or refuse for a reason of its own.
+            if !error.message.contains("not a git repository") {
+                return error;
+            }
+            let message = format!("'{}' is in no git repository", dir.display());
             Error::new(Kind::Workspace, message)
                 .hint("a session belongs to a branch of a repository: go to one")
         })?;
@@ -263,10 +263,8 @@ fn call(
     match output.success {
         true => Ok(output.stdout),
         false => {
-            let lines = output
-                .stderr
-                .lines()
-                .filter(|line| !line.starts_with("hint: "));
+            let lines = output.stderr.lines().map(str::trim);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("hint: "));
             let words: Vec<&str> = lines
                 .map(|line| line.trim_start_matches("fatal: "))
                 .collect();

@@ -18,6 +18,7 @@ mod reserve;
 mod resolve;
 mod run_dir;
 mod session;
+mod session_claim;
 mod session_compose;
 mod session_dir;
 mod time;
@@ -42,7 +43,8 @@ pub(crate) use session::{
     MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
     SessionService, SessionStatus, Tmux, Worktree,
 };
+pub(crate) use session_claim::Claim;
 pub(crate) use session_compose::{ComposeService, SessionCompose};
-pub(crate) use session_dir::{Claim, ProcessState, SessionKey, key_of};
+pub(crate) use session_dir::{ProcessState, SessionKey, key_of};
 pub(crate) use time::Timestamp;
 pub(crate) use tree::{Packing, extract, leave_out, pack};

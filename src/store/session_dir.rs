@@ -1,29 +1,20 @@
-//! Where sessions are on disk, and the right to change one.
-//!
-//! `sessions/KEY.lock` is held by an operation for its whole length, so *live* and *abandoned* are facts.
-//! Slots and ports are given out under the home's global lock, which is held for milliseconds.
+//! Where sessions are on disk. Who may write there is in `session_claim.rs`.
 
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::file;
 use super::home::{Home, fnv1a};
-use super::id::random_word;
 use super::identity::Process;
-use super::lock::{self, Lock};
-use super::reserve;
-use super::session::{OpKind, Operation, SCHEMA, Session, SessionService, SessionStatus};
+use super::lock;
+use super::session::{SCHEMA, Session, SessionService};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::json::reads;
-
-/// How long a claim waits for those who only look whether the lock is held.
-const MOMENT: Duration = Duration::from_millis(500);
 
 /// How many letters of a branch are in the names of its files.
 const READABLE: usize = 40;
@@ -97,15 +88,15 @@ reads!(ProcessState {
 });
 
 impl Home {
-    fn sessions_dir(&self) -> PathBuf {
+    pub(super) fn sessions_dir(&self) -> PathBuf {
         self.root().join("sessions")
     }
 
-    fn session_file(&self, key: &str) -> PathBuf {
+    pub(super) fn session_file(&self, key: &str) -> PathBuf {
         self.sessions_dir().join(format!("{key}.json"))
     }
 
-    fn session_lock(&self, key: &str) -> PathBuf {
+    pub(super) fn session_lock(&self, key: &str) -> PathBuf {
         self.sessions_dir().join(format!("{key}.lock"))
     }
 
@@ -145,7 +136,7 @@ impl Home {
     }
 
     /// Space for its end, should the disk be full by then.
-    fn session_reserve(&self, key: &str) -> PathBuf {
+    pub(super) fn session_reserve(&self, key: &str) -> PathBuf {
         self.session_dir(key).join(".reserve")
     }
 
@@ -256,202 +247,6 @@ impl Home {
         Ok(sessions
             .into_iter()
             .find(|session| session.worktree.path == path))
-    }
-
-    /// Takes the right to change a session, which need not exist. `None`: an operation is under way.
-    pub(crate) fn claim_session(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
-        self.prepare()?;
-        let dir = self.sessions_dir();
-        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
-        let path = self.session_lock(key);
-        loop {
-            let Some(lock) = lock::exclusive(&path, MOMENT)? else {
-                return Ok(None);
-            };
-            // The one before us may have removed the session, and the file with it.
-            if !lock::is_current(&lock, &path) {
-                continue;
-            }
-            let id =
-                random_word(12).map_err(|error| Error::io(Kind::Store, "use", &dir, &error))?;
-            let session = self.session(key)?;
-            return Ok(Some(Claim {
-                home: self.clone(),
-                key: key.to_owned(),
-                id,
-                kind,
-                known: session.as_ref().map(identity),
-                abandoned: session
-                    .as_ref()
-                    .is_some_and(|found| found.operation.is_some()),
-                session,
-                ends: kind == OpKind::Down,
-                _lock: lock,
-            }));
-        }
-    }
-}
-
-/// Makes the record of an operation from its id, the session so far, and all others.
-pub(crate) type Make<'a> = &'a mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>;
-
-/// What tells whether a record on disk is the one that was read or written last.
-fn identity(session: &Session) -> (String, Option<String>) {
-    let operation = session.operation.as_ref();
-    let id = operation.map(|operation| operation.id.clone());
-    (session.incarnation.clone(), id)
-}
-
-/// The right to change a session, for the length of one operation.
-pub(crate) struct Claim {
-    home: Home,
-    key: String,
-    id: String,
-    kind: OpKind,
-    /// What is on disk, unless somebody meddled.
-    known: Option<(String, Option<String>)>,
-    /// Whether it was found with the operation of somebody who is no more.
-    abandoned: bool,
-    session: Option<Session>,
-    /// Whether what is written from now on is to be written on a full disk, too.
-    ends: bool,
-    _lock: Lock,
-}
-
-impl Claim {
-    /// The operation that holds it.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Whether the operation in the record is, or was, that of a command that was killed.
-    pub(crate) fn was_abandoned(&self) -> bool {
-        self.abandoned
-    }
-
-    /// As it is on disk; `None` if there is no such session.
-    pub(crate) fn session(&self) -> Option<&Session> {
-        self.session.as_ref()
-    }
-
-    /// Begins an operation: `make` gets its id, the session and all others, and gives the record; nobody else gives out slots
-    /// or ports meanwhile. The operation's status is the session's from now on.
-    pub(crate) fn begin(&mut self, make: Make<'_>) -> Result<()> {
-        let _global = self.home.lock()?;
-        let others: Vec<Session> = self
-            .home
-            .sessions()?
-            .into_iter()
-            .filter(|session| session.key != self.key)
-            .collect();
-        let found = self.session.as_ref();
-        // One that was abandoned goes on where it was.
-        let earlier = found.and_then(|session| session.operation.clone());
-        let status = found.map(|session| session.status);
-        let status_now = match self.kind {
-            OpKind::Up => SessionStatus::Provisioning,
-            OpKind::Down => SessionStatus::Stopping,
-        };
-        let before = match earlier {
-            // What it has made is ours now: its end is known, as the lock is.
-            Some(earlier) if earlier.kind == self.kind => {
-                self.id = earlier.id;
-                earlier.before
-            }
-            Some(_) => Some(SessionStatus::Stopped),
-            None => status,
-        };
-        let mut session = make(&self.id, self.session.clone(), &others)?;
-        session.status = status_now;
-        session.operation = Some(Operation {
-            id: self.id.clone(),
-            kind: self.kind,
-            since: Timestamp::now(),
-            owner: Process::this(),
-            before,
-            keep: false,
-            remove_worktree: false,
-            force: false,
-        });
-        if self.kind == OpKind::Up {
-            let dir = self.home.session_dir(&self.key);
-            let reserve = self.home.session_reserve(&self.key);
-            file::make_dir(&dir)
-                .and_then(|()| reserve::take(&reserve))
-                .map_err(|error| Error::io(Kind::Store, "write", &reserve, &error))?;
-        }
-        self.write(session)
-    }
-
-    /// What follows ends what has been begun.
-    pub(crate) fn end(&mut self) {
-        self.ends = true;
-    }
-
-    /// Changes the record and writes it, if the session still is ours.
-    pub(crate) fn update(&mut self, change: &mut dyn FnMut(&mut Session)) -> Result<()> {
-        let Some(mut session) = self.session.clone() else {
-            return Err(self.lost());
-        };
-        change(&mut session);
-        self.write(session)
-    }
-
-    fn write(&mut self, session: Session) -> Result<()> {
-        self.check()?;
-        let path = self.home.session_file(&self.key);
-        let reserve = self.home.session_reserve(&self.key);
-        let text = crate::json::pretty(&session).unwrap_or_default() + "\n";
-        let written = match self.ends {
-            true => reserve::write(&path, text.as_bytes(), &reserve),
-            false => file::write_atomically(&path, text.as_bytes()),
-        };
-        written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
-        self.known = Some(identity(&session));
-        self.session = Some(session);
-        Ok(())
-    }
-
-    /// Removes the session with all that is kept of it. What it made is gone already.
-    pub(crate) fn remove(mut self) -> Result<()> {
-        self.check()?;
-        let (file, dir) = (
-            self.home.session_file(&self.key),
-            self.home.session_dir(&self.key),
-        );
-        self.session = None;
-        file::remove_tree(&dir)
-            .and_then(|()| file::remove_if_there(&file))
-            .map_err(|error| Error::io(Kind::Store, "remove", &file, &error))?;
-        self.known = None;
-        self.forget_lock();
-        Ok(())
-    }
-
-    /// Removes the lock's file, and what was prepared, where they belong to no session: it is not there, or never began.
-    pub(crate) fn release(self) {
-        if self.session.is_none() && self.check().is_ok() {
-            let _ = file::remove_tree(&self.home.session_dir(&self.key));
-            self.forget_lock();
-        }
-    }
-
-    fn forget_lock(&self) {
-        // While the lock is held: who waits for this file sees that it is gone, and makes another.
-        let _ = file::remove_if_there(&self.home.session_lock(&self.key));
-    }
-
-    /// Whether the record on disk is still the one that this operation wrote or found.
-    pub(crate) fn check(&self) -> Result<()> {
-        match self.home.session(&self.key)?.as_ref().map(identity) == self.known {
-            true => Ok(()),
-            false => Err(self.lost()),
-        }
-    }
-
-    fn lost(&self) -> Error {
-        let message = "somebody else changed the session meanwhile";
-        Error::new(Kind::Failed, message).hint("see what there is: moat wt list")
     }
 }
 

@@ -1,0 +1,115 @@
+//! What is to become of each process, and why.
+
+use super::super::operation::Context;
+use super::super::ports::Pin;
+use super::super::status;
+use super::Up;
+use crate::config::HostProcess;
+use crate::store::{Session, SessionProcess, SessionStatus};
+
+/// What became of a process or a service, and why.
+pub(crate) struct Decision {
+    pub(crate) process: String,
+    pub(crate) action: Action,
+    pub(crate) why: String,
+    /// Whether it runs, and is ended before it is started again.
+    pub(in crate::session) ends: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Kept,
+    Started,
+    Skipped,
+}
+
+impl Action {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Action::Kept => "kept",
+            Action::Started => "started",
+            Action::Skipped => "skipped",
+        }
+    }
+}
+
+pub(super) fn decide(
+    context: &Context<'_>,
+    session: Option<&Session>,
+    request: &Up<'_>,
+) -> Vec<Decision> {
+    // Who works in a directory that is gone cannot go on.
+    let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
+    let decide = |process: &HostProcess| {
+        let entry = session.and_then(|session| session.process(&process.name));
+        let running = session
+            .zip(entry)
+            .filter(|(session, entry)| status::runs(context.home, session, entry))
+            .map(|(_, entry)| entry);
+        let (action, why) = match (running, request.wants(&process.name)) {
+            (None, false) => (Action::Skipped, "not asked for".to_owned()),
+            (Some(_), true) if homeless => (Action::Started, "its worktree was gone".to_owned()),
+            (Some(_), true) if request.force => (Action::Started, "--force".to_owned()),
+            (Some(entry), _) if !entry.command.is_empty() && entry.command != process.command => (
+                Action::Kept,
+                "it runs, with the command of before; --force starts it again".to_owned(),
+            ),
+            (Some(_), _) => (Action::Kept, "it runs".to_owned()),
+            (None, true) => (Action::Started, why_not(context, session, entry)),
+        };
+        Decision {
+            process: process.name.clone(),
+            ends: action == Action::Started && running.is_some(),
+            action,
+            why,
+        }
+    };
+    request.settings.processes.iter().map(decide).collect()
+}
+
+/// Why a process does not run.
+fn why_not(
+    context: &Context<'_>,
+    session: Option<&Session>,
+    entry: Option<&SessionProcess>,
+) -> String {
+    let (Some(session), Some(entry)) = (session, entry) else {
+        return "it did not run".to_owned();
+    };
+    let state = context.home.process_state(session, &entry.name);
+    match state.and_then(|state| state.exit_code) {
+        Some(code) => format!("it had ended with code {code}"),
+        None => "it had gone".to_owned(),
+    }
+}
+
+/// Whether there is nothing to do.
+pub(super) fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decision]) -> bool {
+    let pinned = |pin: &Pin| {
+        session
+            .primary_port(&pin.process)
+            .is_some_and(|port| port.port == pin.port)
+    };
+    session.status == SessionStatus::Active
+        && session.operation.is_none()
+        && session.worktree.path.is_dir()
+        && request.pins.iter().all(pinned)
+        && decisions
+            .iter()
+            .all(|decision| decision.action != Action::Started)
+}
+
+/// The processes that are to be started.
+pub(super) fn starting<'a>(request: &Up<'_>, decisions: &'a [Decision]) -> Vec<&'a str> {
+    let mut names = names(decisions, Action::Started);
+    let processes = &request.settings.processes;
+    names.retain(|name| processes.iter().any(|process| process.name == *name));
+    names
+}
+
+pub(super) fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
+    let chosen = decisions
+        .iter()
+        .filter(|decision| decision.action == action);
+    chosen.map(|decision| decision.process.as_str()).collect()
+}

@@ -1,0 +1,227 @@
+//! `moat up`: brings a session up, or what is missing of it. Safe to repeat: what runs is kept.
+
+mod decide;
+mod names;
+mod reserve;
+
+use super::operation::Context;
+use super::ports::Pin;
+use super::repository::Repository;
+use super::services::Services;
+use super::{compose, files, hook, process, tmux, undo, worktree};
+use crate::config::{HostProcess, SessionSettings};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::plan;
+use crate::store::{Claim, OpKind, Session, SessionStatus};
+use crate::term::harmless;
+
+pub(crate) use decide::{Action, Decision};
+pub(crate) use names::check_services;
+
+use decide::{decide, is_settled, starting};
+use names::check_names;
+use reserve::reserve;
+
+/// What is asked for.
+pub(crate) struct Up<'a> {
+    pub(crate) branch: &'a str,
+    pub(crate) settings: &'a SessionSettings,
+    pub(crate) services: &'a [plan::Service],
+    /// What is to know of the host for services; given the runtime, if that is settled.
+    pub(crate) host: &'a dyn Fn(Option<&str>) -> Result<plan::Host>,
+    pub(crate) pins: &'a [Pin],
+    /// These processes and services alone; not set: all.
+    pub(crate) only: Option<&'a [String]>,
+    /// Not these.
+    pub(crate) skip: &'a [String],
+    /// Whether what runs is started again.
+    pub(crate) force: bool,
+}
+
+impl Up<'_> {
+    pub(super) fn wants(&self, name: &str) -> bool {
+        let named = |names: &[String]| names.iter().any(|other| other == name);
+        self.only.is_none_or(named) && !named(self.skip)
+    }
+}
+
+/// Brings the session of a branch up. A failure leaves what was there before, and nothing else.
+pub(crate) fn up(
+    context: &Context<'_>,
+    repository: &Repository,
+    request: &Up<'_>,
+) -> Result<(Session, Vec<Decision>)> {
+    let along = compose::along(context, repository, request)?;
+    check_names(request, &along)?;
+    if request.settings.tmux {
+        tmux::require()?;
+    }
+    let key = repository.key(request.branch).text();
+    let mut claim = context.claim(&key, OpKind::Up)?;
+    let is_its = |session: &&Session| session.is_of(&repository.common, request.branch);
+    if let Some(other) = claim.session().filter(|session| !is_its(session)) {
+        let (branch, place) = (harmless(&other.branch), other.repository.display());
+        let message = format!("the session of '{branch}' in {place} happens to have the same key");
+        return Err(Error::new(Kind::Failed, message).hint("give this branch another name"));
+    }
+    let mut decisions = decide(context, claim.session(), request);
+    let settled = compose::settle(claim.session());
+    let decided = settled
+        .and_then(|()| compose::decide(context, claim.session(), request, &along))
+        .and_then(|more| {
+            decisions.extend(more);
+            Services::decide(context, claim.session(), request)
+        });
+    let services = match decided {
+        Ok(services) => services,
+        Err(error) => {
+            claim.release();
+            return Err(error);
+        }
+    };
+    if let Some(session) = claim.session()
+        && is_settled(session, request, &decisions)
+        && services.is_idle()
+    {
+        files::write_variables(session)?;
+        decisions.extend(services.decisions());
+        return Ok((session.clone(), decisions));
+    }
+    let before = claim.session().cloned();
+    let work = (&*decisions, &services);
+    if let Err(error) = reserve(context, &mut claim, repository, request, work) {
+        claim.release();
+        return Err(error);
+    }
+    checkpoint("session-reserved");
+    let ending = decisions.iter().filter(|decision| decision.ends);
+    let ending = ending.map(|decision| decision.process.clone());
+    let ending: Vec<String> = ending.chain(services.ending()).collect();
+    let ended = end(context, before.as_ref(), &decisions, &services);
+    let done = ended.and_then(|()| {
+        carry_out(
+            context,
+            &mut claim,
+            repository,
+            request,
+            (&mut decisions, &services),
+        )
+    });
+    match done {
+        Ok(session) => {
+            decisions.extend(services.decisions());
+            Ok((session, decisions))
+        }
+        Err(error) => {
+            let operation = claim.id().to_owned();
+            match undo::undo(context, claim, &operation) {
+                Ok(()) => Err(with_stopped(error, request.branch, &ending)),
+                Err(left) => {
+                    let message = format!(
+                        "{}\nnot all of it could be taken back: {}",
+                        error.message, left.message
+                    );
+                    let branch = harmless(request.branch);
+                    Err(error
+                        .with_message(message)
+                        .hint(format!("see: moat wt status {branch}")))
+                }
+            }
+        }
+    }
+}
+
+/// The error of an `up` that is taken back, with what ran before: it was ended to be started again, and stays so.
+fn with_stopped(error: Error, branch: &str, stopped: &[String]) -> Error {
+    if stopped.is_empty() {
+        return error;
+    }
+    let message = format!("{}\nstopped now: {}", error.message, stopped.join(", "));
+    let (branch, names) = (harmless(branch), stopped.join(","));
+    let again = format!("start again what ran before: moat up {branch} --services {names}");
+    let hint = match &error.hint {
+        Some(hint) => format!("{hint}; {again}"),
+        None => again,
+    };
+    error.with_message(message).hint(hint)
+}
+
+/// Ends what runs and is to be started again. There is a journal by now, and it has its ports.
+fn end(
+    context: &Context<'_>,
+    before: Option<&Session>,
+    decisions: &[Decision],
+    services: &Services<'_>,
+) -> Result<()> {
+    let Some(session) = before else {
+        return Ok(());
+    };
+    let ending = decisions.iter().filter(|decision| decision.ends);
+    let ending: Vec<&str> = ending.map(|decision| decision.process.as_str()).collect();
+    process::stop(session, &ending)?;
+    for name in ending {
+        // What it said at its end must not be taken for the word of the next one.
+        context.home.prepare_process(&session.key, name)?;
+    }
+    services.clear(context, session)
+}
+
+/// The slow part: nobody waits for us meanwhile but those who want this very session.
+fn carry_out(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    repository: &Repository,
+    request: &Up<'_>,
+    (decisions, services): (&mut Vec<Decision>, &Services<'_>),
+) -> Result<Session> {
+    let hooks = &request.settings.hooks;
+    let run_hook = |claim: &Claim, name: &str, script: &Option<String>, in_worktree: bool| {
+        let Some(session) = claim.session() else {
+            return Ok(());
+        };
+        let dir = if in_worktree {
+            &session.worktree.path
+        } else {
+            &session.main
+        };
+        hook::run(
+            context,
+            session,
+            (name, script.as_deref()),
+            dir,
+            hooks.timeout,
+        )
+    };
+    run_hook(claim, "pre_up", &hooks.pre_up, false)?;
+    worktree::make(context, claim, repository)?;
+    services.start(context, claim)?;
+    files::make(context, claim, repository, &request.settings.inherit)?;
+    compose::start(context, claim, request, decisions)?;
+    run_hook(claim, "pre_start", &hooks.pre_start, true)?;
+    let starting = starting(request, decisions);
+    let processes: Vec<&HostProcess> = request
+        .settings
+        .processes
+        .iter()
+        .filter(|process| starting.contains(&process.name.as_str()))
+        .collect();
+    for process in &processes {
+        process::start(context, claim, process, request.settings.tmux)?;
+    }
+    if let Some(session) = claim.session() {
+        process::watch(context, session, &processes)?;
+    }
+    checkpoint("session-processes-up");
+    run_hook(claim, "post_up", &hooks.post_up, true)?;
+    context.check()?;
+    checkpoint("session-before-active");
+    claim.update(&mut |session| {
+        session.status = SessionStatus::Active;
+        session.operation = None;
+    })?;
+    claim
+        .session()
+        .cloned()
+        .ok_or_else(|| Error::new(Kind::Failed, "the session is gone"))
+}

@@ -1,0 +1,78 @@
+//! The names of what is asked for: they are there, and nobody has another's.
+
+use super::Up;
+use crate::config::SessionSettings;
+use crate::error::{Error, Kind, Problem, Result};
+use crate::plan;
+use crate::registry::DEFAULT_PORT;
+
+/// Fails before anything is made if a name means nobody, or two. `along`: the services that come with those of the
+/// compose file.
+pub(super) fn check_names(request: &Up<'_>, along: &[String]) -> Result<()> {
+    let holders = request.settings.port_holders();
+    let services = request.services.iter();
+    let known: Vec<&str> = holders
+        .iter()
+        .map(|holder| holder.name)
+        .chain(services.map(|service| service.name.as_str()))
+        .chain(along.iter().map(String::as_str))
+        .collect();
+    check_services(request.settings, request.services)?;
+    request.check_along(along.iter().map(String::as_str))?;
+    let asked = request.only.unwrap_or_default().iter().chain(request.skip);
+    for name in asked {
+        if !known.contains(&name.as_str()) {
+            let message = crate::yaml::unknown("process or service", name, &known);
+            return Err(Error::usage(message).hint(format!("there are: {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a service of the dependencies would be told of as a process or a service of the compose file is.
+pub(crate) fn check_services(settings: &SessionSettings, services: &[plan::Service]) -> Result<()> {
+    let holders = settings.port_holders();
+    for service in services {
+        let variable = plan::port_variable(&service.name, DEFAULT_PORT);
+        if let Some(holder) = holders.iter().find(|it| it.variable() == variable) {
+            let problem = Problem {
+                file: "moat.yaml".to_owned(),
+                line: None,
+                column: None,
+                message: format!(
+                    "'{}' of the session and the service '{}' would both set {variable}",
+                    holder.name, service.name
+                ),
+            };
+            return Err(Error::problems(vec![problem]).hint("give one another name"));
+        }
+    }
+    Ok(())
+}
+
+impl Up<'_> {
+    /// Whether services that come with those of the compose file have names of their own.
+    pub(in crate::session) fn check_along<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<()> {
+        for name in names {
+            let mut processes = self.settings.processes.iter();
+            let mut services = self.services.iter();
+            let what = if processes.any(|process| process.name == name) {
+                "process"
+            } else if services.any(|service| service.name == name) {
+                "service"
+            } else {
+                continue;
+            };
+            let message = format!(
+                "'{name}' is a {what} of the session, and a service of the compose file that others depend on"
+            );
+            return Err(Error::new(Kind::Config, message).hint(
+                "give one of them another name, in moat.yaml or in that file; if the file has it no more: moat down",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Slot, ports and the journal's first entry, all at once.
+
+use std::cell::RefCell;
+
+use super::super::operation::Context;
+use super::super::ports::{Chooser, free_slot};
+use super::super::repository::Repository;
+use super::super::services::{How, Services};
+use super::super::{compose, process, worktree};
+use super::Up;
+use super::decide::{Action, Decision, names, starting};
+use crate::error::{Error, Kind, Result};
+use crate::store::{
+    Claim, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp, Worktree,
+    random_word,
+};
+use crate::term::harmless;
+
+pub(super) fn reserve(
+    context: &Context<'_>,
+    claim: &mut Claim,
+    repository: &Repository,
+    request: &Up<'_>,
+    (decisions, services): (&[Decision], &Services<'_>),
+) -> Result<()> {
+    let starting = starting(request, decisions);
+    let ends = |name: &str| {
+        let mut decisions = decisions.iter();
+        services.ends(name) || decisions.any(|decision| decision.process == name && decision.ends)
+    };
+    if let Some(session) = claim.session() {
+        // What is left of those that have ended would hold their ports.
+        let dead = starting.iter().copied().filter(|name| !ends(name));
+        let clients = services.working();
+        let left: Vec<&str> = dead.chain(clients).collect();
+        process::stop(session, &left)?;
+        services.check(session)?;
+    }
+    // Nobody else waits while somebody is told.
+    let warnings = RefCell::new(Vec::new());
+    let kept = names(decisions, Action::Kept);
+    let planned = worktree::plan(context.home, repository, request.branch);
+    let home = context.home.clone();
+    let begun = claim.begin(&mut |operation, session, others| {
+        check_place(&planned, others)?;
+        let slot = match &session {
+            Some(session) => session.slot,
+            None => free_slot(request.settings, others)?,
+        };
+        let chooser = Chooser {
+            settings: request.settings,
+            services: request.services,
+            slot,
+            others,
+            pins: request.pins,
+            earlier: session.as_ref().map_or(&[][..], |session| &session.ports),
+            runs: &|name| {
+                services
+                    .how(name)
+                    .map_or(kept.contains(&name), How::has_ports)
+            },
+            frees: &ends,
+            left: &session.as_ref().map(members).unwrap_or_default(),
+            warn: &|text| warnings.borrow_mut().push(text.to_owned()),
+        };
+        let ports = chooser.choose()?;
+        let mut session = match session {
+            Some(session) => session,
+            None => blank(
+                &repository.key(request.branch).text(),
+                slot,
+                planned.clone(),
+            )?,
+        };
+        session.ports = ports;
+        settle(&mut session, repository, request, &planned);
+        services.reserve(&mut session, operation);
+        for name in &starting {
+            intend(&mut session, request, name, operation);
+            // What an earlier one said of itself must not be taken for this one's word.
+            home.prepare_process(&session.key, name)?;
+        }
+        let of_compose = &decisions[request.settings.processes.len()..];
+        compose::intend(&mut session, operation, of_compose);
+        Ok(session)
+    });
+    for warning in warnings.take() {
+        (context.say)(&warning);
+    }
+    begun
+}
+
+/// Two sessions never have one worktree.
+fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
+    let mut others = others.iter();
+    let Some(other) = others.find(|other| other.worktree.path == planned.path) else {
+        return Ok(());
+    };
+    let (path, branch) = (planned.path.display(), harmless(&other.branch));
+    let message = format!("{path} belongs to the session of '{branch}'");
+    Err(Error::new(Kind::Failed, message).hint("take that down first: moat down"))
+}
+
+/// What the record says of the session as a whole is of this `up` from now on.
+fn settle(session: &mut Session, repository: &Repository, request: &Up<'_>, planned: &Worktree) {
+    session.schema = 1;
+    session.repository = repository.common.clone();
+    session.main = repository.config_dir().to_owned();
+    session.branch = request.branch.to_owned();
+    session.error = None;
+    let tree = &session.worktree;
+    let half_made = tree.stage == Stage::Intent && tree.operation.is_some();
+    if !half_made && !tree.path.is_dir() {
+        session.worktree = planned.clone();
+        session.files.clear();
+    }
+    let hooks = &request.settings.hooks;
+    session.hooks = SessionHooks {
+        pre_down: hooks.pre_down.clone(),
+        post_down: hooks.post_down.clone(),
+        timeout_seconds: hooks.timeout.as_secs().max(1),
+    };
+}
+
+/// Notes in the journal that a process is to be started.
+fn intend(session: &mut Session, request: &Up<'_>, name: &str, operation: &str) {
+    let mut processes = request.settings.processes.iter();
+    let process = processes.find(|process| process.name == name);
+    let before = session.process(name);
+    let again = before.is_some_and(|before| before.again || before.operation != operation);
+    session.processes.retain(|process| process.name != name);
+    session.processes.push(SessionProcess {
+        name: name.to_owned(),
+        command: process
+            .map(|process| process.command.clone())
+            .unwrap_or_default(),
+        stage: Stage::Intent,
+        operation: operation.to_owned(),
+        again,
+        keeper: None,
+        process: None,
+        started_at: None,
+    });
+}
+
+fn blank(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
+    let incarnation = random_word(16).map_err(|error| {
+        Error::new(
+            Kind::Failed,
+            format!("cannot read random bytes: {}", crate::error::reason(&error)),
+        )
+    })?;
+    Ok(Session {
+        schema: 1,
+        key: key.to_owned(),
+        incarnation,
+        repository: Default::default(),
+        main: Default::default(),
+        branch: String::new(),
+        status: SessionStatus::Provisioning,
+        slot,
+        operation: None,
+        error: None,
+        created_at: Timestamp::now(),
+        worktree,
+        files: Vec::new(),
+        ports: Vec::new(),
+        processes: Vec::new(),
+        compose: None,
+        services: Default::default(),
+        hooks: SessionHooks::default(),
+        tmux: None,
+    })
+}
+
+/// All that the record has, by name.
+fn members(session: &Session) -> Vec<String> {
+    let processes = session.processes.iter().map(|process| &process.name);
+    let services = session.services.list.iter().map(|service| &service.name);
+    let compose = session.compose.iter().flat_map(|all| &all.services);
+    let compose = compose.map(|service| &service.name);
+    processes.chain(services).chain(compose).cloned().collect()
+}
