@@ -11,6 +11,9 @@ use super::from::Build;
 use crate::error::{Error, Kind, Result};
 use crate::yaml::{Node, Source, Value, shown, unknown};
 
+/// More is read by the tool alone, in bytes.
+const LONGEST: usize = 256 * 1024;
+
 /// What the session wants of the file.
 pub(super) struct Wanted<'a> {
     /// What people call the file.
@@ -108,6 +111,7 @@ pub(super) fn along<'a>(
     listed: impl Iterator<Item = &'a str> + Clone,
 ) -> Vec<String> {
     let files: Vec<Node> = files
+        .filter(|text| text.len() <= LONGEST)
         .filter_map(|text| {
             let (_, root) = Source::parse("", text).ok()?;
             root.get("services").cloned()
@@ -601,6 +605,17 @@ mod tests {
             names,
             [("a", false), ("b", true), ("c", false), ("d", false)]
         );
+    }
+
+    #[test]
+    fn what_comes_along_is_told_of_files_as_they_are_written() {
+        let one = "services: {a: {depends_on: [b]}, x: {depends_on: [y]}}".to_owned();
+        let more = "services: {b: {links: ['c:d']}}".to_owned();
+        let names = |files: [&String; 2]| along(files.into_iter().cloned(), ["a"].into_iter());
+        assert_eq!(names([&one, &more]), ["b", "c"]);
+        assert_eq!(names([&one, &"]".to_owned()]), ["b"]);
+        let large = more + &"#".repeat(LONGEST);
+        assert_eq!(names([&one, &large]), ["b"]);
     }
 
     #[test]
