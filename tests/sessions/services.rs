@@ -208,6 +208,10 @@ fn life(runtime: Runtime) {
             "{owner}"
         );
     }
+    let mut client = project.moat.client();
+    client.args(["inspect", "--format", "{{.State.Pid}}", &handle]);
+    let pid = String::from_utf8(client.output().unwrap().stdout).unwrap();
+    assert_eq!(project.json(&["whose", pid.trim()])["branch"], "a");
     let log = project.ok(&["wt", "logs", "a", "redis"]);
     assert!(
         log.stdout_text().contains("Ready to accept connections"),
