@@ -8,7 +8,7 @@ use super::process::belongs;
 use super::services::{self, ServiceHealth};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
-use crate::store::{Home, Process, Session, SessionProcess, SessionStatus};
+use crate::store::{Home, OpKind, Process, Session, SessionProcess, SessionStatus};
 
 /// A session and the health of its processes and services.
 pub(crate) struct SessionView {
@@ -107,9 +107,16 @@ pub(crate) fn view(
         .map(|port| port.port)
         .collect();
     let listeners = probe::listeners(&ports);
+    let is_made = |session: &Session| {
+        let operation = session.operation.as_ref();
+        operation.is_some_and(|operation| operation.kind == OpKind::Up)
+            && home.session_is_busy(&session.key).unwrap_or_default()
+    };
+    let made: Vec<&Session> = sessions.iter().filter(|session| is_made(session)).collect();
+    let is_made = |session: &Session| made.iter().any(|other| other.key == session.key);
     let (seen, services) = std::thread::scope(|scope| {
         let seen = scope.spawn(|| Seen::look(home, &sessions, patience));
-        let services = services::views(&sessions, patience);
+        let services = services::views(&sessions, &is_made, patience);
         (seen.join(), services)
     });
     let seen = seen.map_err(|_| Error::new(Kind::Failed, "panic"))?;

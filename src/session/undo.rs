@@ -219,7 +219,7 @@ fn is_complete(context: &Context<'_>, session: &Session) -> bool {
         service.is_some_and(|service| Some(&service.started_by) == operation)
     };
     let variables = session.worktree.path.join(files::VARIABLES);
-    let health = services::views(std::slice::from_ref(session), PATIENCE);
+    let health = services::views(std::slice::from_ref(session), &|_| false, PATIENCE);
     session.worktree.stage == Stage::Made
         && variables.is_file()
         && compose::is_complete(context.home, session)

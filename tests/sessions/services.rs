@@ -280,8 +280,7 @@ fn eight_at_once() {
     };
     let command = "[sh, -c, 'sleep 5; touch /tmp/ready; exec sleep 1000']";
     lazy(&project, command, "[test, -e, /tmp/ready]");
-    // Here the list waits for an engine that makes eight containers.
-    let (took, answer) = (Duration::from_secs(15), Duration::from_secs(1));
+    let (took, answer) = (Duration::from_secs(15), Duration::from_millis(200));
     crate::races::eight(&project, took, answer, |made| port(made, "lazy").into());
     project.ok(&["down", "--all"]);
     assert_nothing(&project);

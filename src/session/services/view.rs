@@ -44,15 +44,17 @@ pub(in crate::session) fn look(
     Ok(names.zip(states).collect())
 }
 
-/// How the services of all these sessions are, in the order of the sessions.
+/// How the services of all these sessions are, in the order of the sessions. Of those that `is_made` somebody else is
+/// just making what there is: the engine, which has its hands full then, is not asked, and the record says how far that is.
 pub(in crate::session) fn views(
     sessions: &[Session],
+    is_made: &dyn Fn(&Session) -> bool,
     patience: Duration,
 ) -> Vec<Vec<ServiceHealth>> {
     let mut engines: Vec<(&str, &[(String, String)])> = Vec::new();
     for session in sessions
         .iter()
-        .filter(|session| !session.services.list.is_empty())
+        .filter(|session| !session.services.list.is_empty() && !is_made(session))
     {
         let engine = (
             session.services.runtime.as_str(),
@@ -65,7 +67,9 @@ pub(in crate::session) fn views(
     let mut answers = Vec::new();
     for (name, settings) in engines {
         let has = |session: &&Session| {
-            session.services.runtime == name && session.services.engine == settings
+            session.services.runtime == name
+                && session.services.engine == settings
+                && !is_made(session)
         };
         let entries = sessions.iter().filter(has);
         let handles: Vec<&str> = entries
@@ -105,7 +109,9 @@ fn health(
     answer: Option<&std::result::Result<Inspected, Problem>>,
 ) -> ServiceHealth {
     let (state, exit_code) = match answer {
-        None | Some(Err(_)) => ("unknown", None),
+        None if entry.ready_at.is_none() => ("starting", None),
+        None => ("running", None),
+        Some(Err(_)) => ("unknown", None),
         Some(Ok(_)) if entry.stage == Stage::Intent => ("missing", None),
         Some(Ok(Inspected::Missing)) => ("missing", None),
         Some(Ok(Inspected::Running { .. })) if entry.ready_at.is_none() => ("starting", None),
