@@ -80,6 +80,13 @@ impl Repository {
             Error::new(Kind::Workspace, message)
                 .hint("a session belongs to a branch of a repository: go to one")
         })?;
+        // So it is where a byte was none.
+        if common.contains(char::REPLACEMENT_CHARACTER) {
+            let message = "the path of the repository is not UTF-8";
+            return Err(
+                Error::new(Kind::Workspace, message).hint("give its directory another name")
+            );
+        }
         let common = PathBuf::from(common.trim_end_matches('\n'));
         let common = std::fs::canonicalize(&common).unwrap_or(common);
         let trees = parse(&git(dir, &["worktree", "list", "--porcelain"])?);

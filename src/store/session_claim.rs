@@ -29,6 +29,10 @@ fn identity(session: &Session) -> (String, Option<String>) {
 impl Home {
     /// Takes the right to change a session, which need not exist. `None`: an operation is under way.
     pub(crate) fn claim_session(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
+        if self.root().to_str().is_none() {
+            let message = "the path of MOAT_HOME is not UTF-8";
+            return Err(Error::new(Kind::Store, message).hint("set it to another directory"));
+        }
         self.prepare()?;
         let dir = self.sessions_dir();
         file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;

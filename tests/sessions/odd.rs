@@ -1,7 +1,9 @@
 //! Names, places and files as nobody expects them.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Call, Disk, Moat, Running, fnv1a, skip};
@@ -305,5 +307,23 @@ fn a_branch_does_not_take_the_session_of_one_with_the_same_key() {
     project.ok(&["down", &one]);
     project.up(&other);
     project.ok(&["down", &other]);
+    project.assert_nothing();
+}
+
+/// What is in a record has to be text.
+#[test]
+fn paths_that_are_not_text_are_refused() {
+    let project = Project::new(&server());
+    let odd = project.moat.root().join(OsStr::from_bytes(b"odd \xff"));
+    let home = project.moat.args(["up", "a"]).env("MOAT_HOME", &odd);
+    home.stderr_contains("the path of MOAT_HOME is not UTF-8")
+        .status(1);
+    assert!(!odd.exists());
+    fs::create_dir(&odd).unwrap();
+    crate::project::init(&project.moat, &odd.join("repo"));
+    let repository = project.moat.args(["up", "a"]).cwd(odd.join("repo"));
+    repository
+        .stderr_contains("the path of the repository is not UTF-8")
+        .status(1);
     project.assert_nothing();
 }
