@@ -139,7 +139,7 @@ impl Capture {
 
     fn read(&self, stream: Stream, mut source: Box<dyn Read + Send>, tell: &dyn Fn(Event)) {
         let channel = self.channel(stream);
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         loop {
             let count = match source.read(&mut buffer) {
                 Ok(0) => break,

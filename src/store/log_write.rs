@@ -17,7 +17,7 @@ use super::time::Timestamp;
 const RETRY: Duration = Duration::from_millis(250);
 
 /// How much is encoded before it is written, in bytes. Short lines grow a lot in JSON.
-const BATCH: usize = 128 * 1024;
+const BATCH: usize = 32 * 1024;
 
 /// How much space there must be before a log that ran out of it goes on, in bytes: else it would
 /// take the little that the runtime needs to keep output flowing.
