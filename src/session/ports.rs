@@ -193,7 +193,7 @@ impl Chooser<'_> {
         let free = earlier
             .into_iter()
             .chain(tries)
-            .find(|port| self.taken(*port, chosen).is_none());
+            .find(|port| self.taken(wanted.name, *port, chosen).is_none());
         let port = free.ok_or_else(|| {
             let message = format!("there is no free port for '{}'", wanted.name);
             Error::new(Kind::Failed, message).hint("choose one: --port NAME=PORT")
@@ -279,7 +279,7 @@ impl Chooser<'_> {
             pinned,
         };
         if let Some(port) = self.pin(name) {
-            return match self.taken(port, chosen) {
+            return match self.taken(name, port, chosen) {
                 None => Ok(made(port, true)),
                 Some(holder) => {
                     Err(self.refuse(name, port, &holder, "choose another one with --port"))
@@ -291,12 +291,12 @@ impl Chooser<'_> {
         };
         // A session that was stopped comes back where it was.
         if let Some(earlier) = self.earlier(name).filter(|port| port.base == base)
-            && self.taken(earlier.port, chosen).is_none()
+            && self.taken(name, earlier.port, chosen).is_none()
         {
             return Ok(made(earlier.port, earlier.pinned));
         }
         let nominal = self.nominal(name, base)?;
-        let Some(holder) = self.taken(nominal, chosen) else {
+        let Some(holder) = self.taken(name, nominal, chosen) else {
             return Ok(made(nominal, false));
         };
         if self.settings.strict_ports {
@@ -307,7 +307,7 @@ impl Chooser<'_> {
         let ways = (1..=self.settings.search_range)
             .map_while(|count| nominal.checked_add(step.checked_mul(count)?));
         for port in ways {
-            if self.taken(port, chosen).is_none() {
+            if self.taken(name, port, chosen).is_none() {
                 (self.warn)(&format!(
                     "port {nominal} of '{name}' is held by {holder}; it gets {port}"
                 ));
@@ -329,7 +329,7 @@ impl Chooser<'_> {
     }
 
     fn check_extra(&self, process: &str, port: u16, chosen: &[SessionPort]) -> Result<()> {
-        let Some(holder) = self.taken(port, chosen) else {
+        let Some(holder) = self.taken(process, port, chosen) else {
             return Ok(());
         };
         if self.settings.strict_ports {
@@ -340,10 +340,13 @@ impl Chooser<'_> {
     }
 
     /// Who has a port: another session, another process of this one, or whoever listens there.
-    fn taken(&self, port: u16, chosen: &[SessionPort]) -> Option<String> {
+    fn taken(&self, name: &str, port: u16, chosen: &[SessionPort]) -> Option<String> {
         let has = |ports: &[SessionPort]| ports.iter().any(|other| other.port == port);
         if has(chosen) {
             return Some("another process of this session".to_owned());
+        }
+        if let Some(other) = self.kept_for(name, port) {
+            return Some(format!("'{other}' of this session, which keeps it"));
         }
         if let Some(other) = self.others.iter().find(|other| has(&other.ports)) {
             let branch = crate::term::harmless(&other.branch);
@@ -354,6 +357,25 @@ impl Chooser<'_> {
             return None;
         }
         probe::is_taken(port).then(|| probe::holder(port))
+    }
+
+    /// Who of this session had a port, and comes back to it, although its turn is later.
+    fn kept_for(&self, name: &str, port: u16) -> Option<&str> {
+        let holders = self.settings.port_holders();
+        let stays = |own: &&SessionPort| {
+            let mut holders = holders.iter();
+            let mut services = self.services.iter();
+            let has_base = holders.any(|holder| {
+                let base = holder.port.as_ref().map(|base| base.value);
+                holder.name == own.process && base == Some(own.base)
+            });
+            own.port == port
+                && own.process != name
+                && self.pin(&own.process).is_none()
+                && (has_base || services.any(|service| service.name == own.process))
+        };
+        let found = self.earlier.iter().filter(|own| own.primary).find(stays);
+        found.map(|own| own.process.as_str())
     }
 
     fn refuse(&self, process: &str, port: u16, holder: &str, hint: &str) -> Error {

@@ -96,7 +96,6 @@ fn ports_of_what_runs_are_nobody_elses() {
         let own = ports.iter().find(|port| port["process"] == name);
         own.unwrap()["port"].as_u64().unwrap()
     };
-    project.json(&["up", "a", "--port", &format!("idle={wanted}")]);
     // Before it in the file, and after it was taken out of that.
     let new = |name: &str| {
         format!(
@@ -105,14 +104,21 @@ fn ports_of_what_runs_are_nobody_elses() {
         )
     };
     let old = format!("idle: {{command: {IDLE}, port: BASE}}");
-    project.configure(&format!(
-        "  search_range: 1\n  processes: {{{}, {old}}}",
-        new("first")
-    ));
-    let made = project.up("a");
-    assert_eq!(port(&made, "idle"), u64::from(wanted));
-    assert_eq!(port(&made, "first"), u64::from(wanted) + 8);
-    project.ok(&["down", "a"]);
+    for stopped in [false, true] {
+        project.configure(&format!("  search_range: 1\n  processes: {{{old}}}"));
+        project.json(&["up", "a", "--port", &format!("idle={wanted}")]);
+        if stopped {
+            project.ok(&["down", "a", "--keep"]);
+        }
+        project.configure(&format!(
+            "  search_range: 1\n  processes: {{{}, {old}}}",
+            new("first")
+        ));
+        let made = project.up("a");
+        assert_eq!(port(&made, "idle"), u64::from(wanted));
+        assert_eq!(port(&made, "first"), u64::from(wanted) + 8);
+        project.ok(&["down", "a"]);
+    }
     project.configure(&format!("  search_range: 1\n  processes: {{{old}}}"));
     project.json(&["up", "a", "--port", &format!("idle={wanted}")]);
     project.configure(&format!(
