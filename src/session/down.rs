@@ -9,7 +9,7 @@ use super::{compose, files, hook, process, services, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime;
-use crate::store::{Claim, MadeFile, OpKind, Session, SessionStatus, Stage};
+use crate::store::{Claim, Ending, MadeFile, OpKind, Session, SessionStatus};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,24 +24,25 @@ pub(crate) struct Down {
 
 /// Takes a session down. Gives the worktree that stays although it was moat's.
 pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Option<PathBuf>> {
-    let there = context.home.session(key)?.is_some();
+    let before = context.home.session(key)?;
     let mut claim = context.take_over(key, OpKind::Down)?;
     let Some(session) = claim.session().cloned() else {
         claim.release();
-        return match there {
-            // The `up` that we asked to end has taken it back itself.
-            true => Ok(None),
-            false => Err(Error::new(Kind::Failed, "there is no such session")
-                .hint("see what there is: moat wt list")),
+        let Some(before) = before else {
+            return Err(Error::new(Kind::Failed, "there is no such session")
+                .hint("see what there is: moat wt list"));
         };
+        // The `up` that we asked to end has taken it back itself, but for what somebody has worked on.
+        let tree = before.worktree;
+        let stays = tree.ours && tree.path.is_dir();
+        if stays {
+            worktree::say_kept(context, &tree.path);
+        }
+        return Ok(stays.then_some(tree.path));
     };
     let tree = &session.worktree;
     let is_there = tree.ours && tree.path.is_dir();
-    let dirty = is_there
-        && !request.keep
-        && !request.force
-        && !worktree::is_clean(&session.repository, &tree.path, Some(&session))
-            .unwrap_or(tree.stage == Stage::Intent);
+    let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
     let branch = crate::term::harmless(&session.branch);
     if dirty && request.delete_worktree {
         let message = format!("{} has work that is not committed", tree.path.display());
@@ -57,15 +58,13 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Op
         return Err(Error::usage(message).hint(format!("leave it out: moat down {branch}")));
     }
     let remove_worktree = tree.ours && !request.keep && !dirty;
-    claim.begin(&mut |_, session, _| {
+    let ending = Ending {
+        keep: request.keep,
+        remove_worktree,
+        force: request.force,
+    };
+    claim.begin(ending, &mut |_, session, _| {
         session.ok_or_else(|| Error::new(Kind::Failed, "there is no such session"))
-    })?;
-    claim.update(&mut |session| {
-        if let Some(operation) = &mut session.operation {
-            operation.keep = request.keep;
-            operation.remove_worktree = remove_worktree;
-            operation.force = request.force;
-        }
     })?;
     checkpoint("session-down-begun");
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
@@ -204,11 +203,7 @@ fn take_away(
     checkpoint("session-down-files");
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
         // Again, now that nothing of the session runs any more that could make some.
-        let whole = tree.stage == Stage::Made && tree.path.is_dir();
-        if whole
-            && !operation.force
-            && !worktree::is_clean(&session.repository, &tree.path, None).unwrap_or_default()
-        {
+        if tree.path.is_dir() && !operation.force && !worktree::has_no_work(session) {
             worktree::say_kept(context, &tree.path);
             return Ok(Some(tree.path.clone()));
         }

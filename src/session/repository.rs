@@ -62,6 +62,8 @@ pub(crate) struct Tree {
     /// Not set: none is checked out.
     pub(crate) branch: Option<String>,
     pub(crate) bare: bool,
+    /// git is at making it, or was ended before it was done.
+    pub(crate) torn: bool,
 }
 
 impl Repository {
@@ -298,12 +300,15 @@ fn parse(text: &str) -> Vec<Tree> {
                         path: std::fs::canonicalize(&path).unwrap_or(path),
                         branch: None,
                         bare: false,
+                        torn: false,
                     });
                 }
                 ("branch", Some(tree)) => {
                     tree.branch = rest.strip_prefix("refs/heads/").map(str::to_owned);
                 }
                 ("bare", Some(tree)) => tree.bare = true,
+                // The lock that it puts there meanwhile ('worktree add' of git 2.39).
+                ("locked", Some(tree)) => tree.torn = rest == "initializing",
                 _ => {}
             }
         }
@@ -328,12 +333,12 @@ mod tests {
 
     #[test]
     fn the_list_of_worktrees() {
-        let text = "worktree /a b\nHEAD 1\nbranch refs/heads/x/y\n\nworktree /c\nHEAD 1\ndetached\n\nworktree /d\nbare\n\n";
+        let text = "worktree /a b\nHEAD 1\nbranch refs/heads/x/y\n\nworktree /c\nHEAD 1\ndetached\n\nworktree /d\nbare\n\nworktree /e\nHEAD 0\ndetached\nlocked initializing\n\n";
         let trees = parse(text);
-        assert_eq!(trees.len(), 3);
+        assert_eq!(trees.len(), 4);
         assert_eq!(trees[0].path, Path::new("/a b"));
         assert_eq!(trees[0].branch.as_deref(), Some("x/y"));
         assert_eq!((trees[1].branch.clone(), trees[1].bare), (None, false));
-        assert!(trees[2].bare);
+        assert!(trees[2].bare && trees[3].torn && !trees[1].torn);
     }
 }

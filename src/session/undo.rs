@@ -101,14 +101,9 @@ fn take_back(
     claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
     let tree = &session.worktree;
     let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;
-    if goes && claim.was_abandoned() && tree.path.is_dir() {
-        // Since it was killed somebody may have worked there; git may have gone on without us.
-        let whole = tree.stage == Stage::Made;
-        goes = match whole {
-            true => worktree::is_clean(&session.repository, &tree.path, Some(session)),
-            false => worktree::is_untouched(&session.repository, &tree.path),
-        }
-        .unwrap_or_default();
+    if goes && tree.path.is_dir() {
+        // Somebody may have worked there as soon as it was made; if we were killed, git may have gone on without us.
+        goes = worktree::has_no_work(session);
         if !goes {
             worktree::say_kept(context, &tree.path);
         }
@@ -174,7 +169,8 @@ fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
     let _ = services::remove(context, session, None);
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
-    if is_free && tree.ours && tree.operation.as_deref() == Some(operation) {
+    let is_mine = tree.ours && tree.operation.as_deref() == Some(operation);
+    if is_free && is_mine && worktree::has_no_work(session) {
         let _ = worktree::remove(context.home, &session.repository, &tree.path);
     }
 }

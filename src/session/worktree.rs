@@ -15,7 +15,7 @@ pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktr
     let place = repository.place(home, branch);
     let ours = real(&place);
     match repository.tree_of(branch) {
-        Some(tree) if tree.path.is_dir() => Worktree {
+        Some(tree) if tree.path.is_dir() && !(tree.torn && tree.path == ours) => Worktree {
             ours: tree.path == ours,
             path: tree.path.clone(),
             stage: Stage::Made,
@@ -86,7 +86,10 @@ pub(super) fn make(
     let operation = claim.id().to_owned();
     context.check()?;
     let is_left = session.worktree.operation.as_deref() == Some(claim.id());
-    if path.exists() && is_left && is_untouched(&repository.common, &path).unwrap_or_default() {
+    let mut trees = repository.trees.iter();
+    let is_torn = trees.any(|tree| tree.torn && tree.path == path);
+    let has_parts = path.exists() && (is_left || is_torn);
+    if has_parts && is_untouched(&repository.common, &path).unwrap_or_default() {
         // What a killed one has left of it may lack files.
         remove(context.home, &repository.common, &path)?;
     }
@@ -94,10 +97,11 @@ pub(super) fn make(
         return context.check();
     };
     if path.exists() && std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-        let message = format!(
-            "{} is in the way: it is not the worktree of '{branch}'",
-            path.display()
-        );
+        let what = match is_torn {
+            true => "git was ended while it made it, and somebody has worked in it since",
+            false => "it is not the worktree of that branch",
+        };
+        let message = format!("{} is in the way of '{branch}': {what}", path.display());
         return Err(Error::new(Kind::Workspace, message).hint("move it away"));
     }
     let origin = origin(&repository.main, branch)?;
@@ -200,6 +204,16 @@ fn commit(main: &Path, name: &str) -> Result<String> {
         .hint("make a first commit")
     })?;
     Ok(text.trim_end().to_owned())
+}
+
+/// Whether nothing is lost with the worktree of a session, as far as that was made. If it cannot be told, something is.
+pub(super) fn has_no_work(session: &Session) -> bool {
+    let (common, tree) = (&session.repository, &session.worktree);
+    let found = match tree.stage {
+        Stage::Made => is_clean(common, &tree.path, Some(session)),
+        _ => is_untouched(common, &tree.path),
+    };
+    found.unwrap_or_default()
 }
 
 /// Whether nothing is lost with a worktree: all is committed, on a branch. `session`: whose files are known.

@@ -40,7 +40,7 @@ pub(crate) use record::{
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
 pub(crate) use session::{
-    MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
+    Ending, MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
     SessionService, SessionStatus, Tmux, Worktree,
 };
 pub(crate) use session_claim::Claim;

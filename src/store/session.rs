@@ -126,6 +126,14 @@ reads!(Operation {
     force: default,
 });
 
+/// What a `down` is to do, which has to be in the record with its first word.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    pub(crate) keep: bool,
+    pub(crate) remove_worktree: bool,
+    pub(crate) force: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpKind {
     Up,

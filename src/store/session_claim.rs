@@ -9,7 +9,7 @@ use super::id::random_word;
 use super::identity::Process;
 use super::lock::{self, Lock};
 use super::reserve;
-use super::session::{OpKind, Operation, Session, SessionStatus};
+use super::session::{Ending, OpKind, Operation, Session, SessionStatus};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
 
@@ -54,9 +54,6 @@ impl Home {
                 id,
                 kind,
                 known: session.as_ref().map(identity),
-                abandoned: session
-                    .as_ref()
-                    .is_some_and(|found| found.operation.is_some()),
                 session,
                 ends: kind == OpKind::Down,
                 _lock: lock,
@@ -73,8 +70,6 @@ pub(crate) struct Claim {
     kind: OpKind,
     /// What is on disk, unless somebody meddled.
     known: Option<(String, Option<String>)>,
-    /// Whether it was found with the operation of somebody who is no more.
-    abandoned: bool,
     session: Option<Session>,
     /// Whether what is written from now on is to be written on a full disk, too.
     ends: bool,
@@ -87,11 +82,6 @@ impl Claim {
         &self.id
     }
 
-    /// Whether the operation in the record is, or was, that of a command that was killed.
-    pub(crate) fn was_abandoned(&self) -> bool {
-        self.abandoned
-    }
-
     /// As it is on disk; `None` if there is no such session.
     pub(crate) fn session(&self) -> Option<&Session> {
         self.session.as_ref()
@@ -99,7 +89,7 @@ impl Claim {
 
     /// Begins an operation: `make` gets its id, the session and all others, and gives the record; nobody else gives out slots
     /// or ports meanwhile. The operation's status is the session's from now on.
-    pub(crate) fn begin(&mut self, make: Make<'_>) -> Result<()> {
+    pub(crate) fn begin(&mut self, ending: Ending, make: Make<'_>) -> Result<()> {
         let _global = self.home.lock()?;
         let others: Vec<Session> = self
             .home
@@ -132,9 +122,9 @@ impl Claim {
             since: Timestamp::now(),
             owner: Process::this(),
             before,
-            keep: false,
-            remove_worktree: false,
-            force: false,
+            keep: ending.keep,
+            remove_worktree: ending.remove_worktree,
+            force: ending.force,
         });
         if self.kind == OpKind::Up {
             let dir = self.home.session_dir(&self.key);

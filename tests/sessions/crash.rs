@@ -160,6 +160,8 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         (true, true, recover),
         (true, false, recover),
         (true, true, &["up", "a"]),
+        (false, true, &["down", "a"]),
+        (true, true, &["down", "a"]),
     ] {
         let project = project();
         let filter = "p=$PPID; for i in 1 2; do q=$(awk '/^PPid:/ {print $2}' /proc/$p/status); all=\"$p $all\"; p=$q; done; kill -9 $p $all";
@@ -182,6 +184,13 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         let said = done.stderr_text();
         assert_eq!(said.contains("stays: there is work in it"), work, "{done}");
         assert!(project.list().is_empty());
+        if work && known {
+            // It lacks files, and is not taken for whole.
+            project
+                .call(&["up", "a"])
+                .stderr_contains("somebody has worked in it since")
+                .status(1);
+        }
         if work {
             std::fs::remove_dir_all(tree.parent().unwrap()).unwrap();
             let _ = std::fs::remove_dir_all(project.repo.join(".git/worktrees"));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::harness::{Moat, until};
+use crate::harness::{Moat, Running, Signal, until, until_some};
 use crate::project::{IDLE, Project, git, page, pid, server, tree, two, web};
 
 #[test]
@@ -393,4 +393,50 @@ fn where_there_is_no_repository_that_is_said() {
         .call(&["up"])
         .stderr_contains("no branch is checked out here")
         .status(2);
+}
+
+/// Whoever works in a worktree as soon as it is there loses nothing, however the `up` ends.
+#[test]
+fn work_that_is_made_before_up_is_done_is_not_lost() {
+    let project = Project::new(
+        "  hooks: {post_up: \"touch begun; until test -e go; do sleep 0.1; done; rm go; exit 1\"}",
+    );
+    let change = |branch: &str| {
+        let tree =
+            || Some(tree(project.list().first()?)).filter(|tree| tree.join("begun").exists());
+        let tree = until_some("its hook runs", tree);
+        fs::write(tree.join("page"), "hours").unwrap();
+        // What a hook leaves is work as well, as nobody can tell.
+        fs::remove_file(tree.join("begun")).unwrap();
+        assert_eq!(
+            project.git(&["branch", "--list", branch]).trim(),
+            format!("+ {branch}")
+        );
+        tree
+    };
+    let ends: [(&str, &dyn Fn(&Running, &std::path::Path)); 3] = [
+        ("failed", &|_, tree| fs::write(tree.join("go"), "").unwrap()),
+        ("interrupted", &|up, _| up.signal(Signal::INT)),
+        ("ended", &|_, _| {
+            project
+                .call(&["down", "ended"])
+                .stderr_contains("stays: there is work in it")
+                .success();
+        }),
+    ];
+    for (branch, end) in ends {
+        let up = project.moat.args(["up", branch]).spawn();
+        let tree = change(branch);
+        end(&up, &tree);
+        let done = up.wait();
+        assert!(
+            done.stderr_text().contains("stays: there is work in it"),
+            "{done}"
+        );
+        assert_eq!(fs::read_to_string(tree.join("page")).unwrap(), "hours");
+        assert!(project.list().is_empty());
+        project.git(&["worktree", "remove", "--force", &tree.display().to_string()]);
+    }
+    let _ = fs::remove_dir_all(project.moat.home().join("worktrees"));
+    project.assert_nothing();
 }

@@ -44,18 +44,16 @@ pub(in crate::session) fn look(
     Ok(names.zip(states).collect())
 }
 
-/// How the services of all these sessions are, in the order of the sessions. Of those that `is_made` somebody else is
-/// just making what there is: the engine, which has its hands full then, is not asked, and the record says how far that is.
+/// How the services of all these sessions are, in the order of the sessions. In those that `is_made` an `up` is under way:
+/// the engine, which has its hands full then, is not asked for what that starts, as the record says how far it is.
 pub(in crate::session) fn views(
     sessions: &[Session],
     is_made: &dyn Fn(&Session) -> bool,
     patience: Duration,
 ) -> Vec<Vec<ServiceHealth>> {
+    let asked = |session: &&Session| !asked_for(session, is_made(session)).is_empty();
     let mut engines: Vec<(&str, &[(String, String)])> = Vec::new();
-    for session in sessions
-        .iter()
-        .filter(|session| !session.services.list.is_empty() && !is_made(session))
-    {
+    for session in sessions.iter().filter(asked) {
         let engine = (
             session.services.runtime.as_str(),
             session.services.engine.as_slice(),
@@ -67,13 +65,11 @@ pub(in crate::session) fn views(
     let mut answers = Vec::new();
     for (name, settings) in engines {
         let has = |session: &&Session| {
-            session.services.runtime == name
-                && session.services.engine == settings
-                && !is_made(session)
+            session.services.runtime == name && session.services.engine == settings
         };
         let entries = sessions.iter().filter(has);
         let handles: Vec<&str> = entries
-            .flat_map(|session| &session.services.list)
+            .flat_map(|session| asked_for(session, is_made(session)))
             .map(|entry| entry.handle.as_str())
             .collect();
         let runtime = runtime::of_session(name, settings, patience);
@@ -101,6 +97,14 @@ pub(in crate::session) fn views(
         health.collect()
     };
     sessions.iter().map(health).collect()
+}
+
+/// Those services that the engine is asked for; in a session that is just being brought up, what that does not start.
+fn asked_for(session: &Session, is_made: bool) -> Vec<&SessionService> {
+    let operation = session.operation.as_ref().filter(|_| is_made);
+    let services = session.services.list.iter();
+    let is_its = |entry: &&SessionService| operation.is_some_and(|own| own.id == entry.started_by);
+    services.filter(|entry| !is_its(entry)).collect()
 }
 
 fn health(

@@ -11,8 +11,8 @@ use super::Up;
 use super::decide::{Action, Decision, names, starting};
 use crate::error::{Error, Kind, Result};
 use crate::store::{
-    Claim, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp, Worktree,
-    random_word,
+    Claim, Ending, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,
+    Worktree, random_word,
 };
 use crate::term::harmless;
 
@@ -41,7 +41,7 @@ pub(super) fn reserve(
     let kept = names(decisions, Action::Kept);
     let planned = worktree::plan(context.home, repository, request.branch);
     let home = context.home.clone();
-    let begun = claim.begin(&mut |operation, session, others| {
+    let begun = claim.begin(Ending::default(), &mut |operation, session, others| {
         check_place(&planned, others)?;
         let slot = match &session {
             Some(session) => session.slot,
