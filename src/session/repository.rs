@@ -91,13 +91,17 @@ impl Repository {
         }
         let common = PathBuf::from(common.trim_end_matches('\n'));
         let common = std::fs::canonicalize(&common).unwrap_or(common);
-        let trees = parse(&git(dir, &["worktree", "list", "--porcelain"])?);
-        let Some(first) = trees.first() else {
+        let mut trees = parse(&git(dir, &["worktree", "list", "--porcelain"])?);
+        let Some(first) = trees.first_mut() else {
             return Err(Error::new(
                 Kind::Workspace,
                 "git lists no worktree of this repository",
             ));
         };
+        if !first.bare && first.path == common {
+            first.path = main_checkout(dir, &common)?;
+        }
+        let main = first.path.clone();
         let here = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let inside = |tree: &&(usize, &Tree)| !tree.1.bare && here.starts_with(&tree.1.path);
         let here = trees
@@ -106,7 +110,7 @@ impl Repository {
             .filter(|tree| inside(&tree))
             .max_by_key(|(_, tree)| tree.path.components().count());
         Ok(Repository {
-            main: first.path.clone(),
+            main,
             here: here.map(|(place, _)| place),
             common,
             trees,
@@ -158,6 +162,22 @@ impl Repository {
             _ => &self.main,
         }
     }
+}
+
+/// The main checkout of a repository that is elsewhere, as that of a submodule is: git lists the repository in its place.
+fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
+    let own = git(dir, &["rev-parse", "--absolute-git-dir"])?;
+    let is_here = std::fs::canonicalize(own.trim_end_matches('\n')).is_ok_and(|own| own == common);
+    let from = if is_here { dir } else { common };
+    let top = git(from, &["rev-parse", "--show-toplevel"]).map_err(|_| {
+        Error::new(
+            Kind::Workspace,
+            "git does not tell where the main checkout of this repository is",
+        )
+        .hint("go there")
+    })?;
+    let top = PathBuf::from(top.trim_end_matches('\n'));
+    Ok(std::fs::canonicalize(&top).unwrap_or(top))
 }
 
 /// One at a time changes the worktrees of a repository: git's own locks make it fail instead of wait.

@@ -327,3 +327,38 @@ fn paths_that_are_not_text_are_refused() {
         .status(1);
     project.assert_nothing();
 }
+
+/// The repository of a submodule, and one that was put elsewhere, is not where the main checkout is.
+#[test]
+fn a_repository_that_is_elsewhere_has_sessions_too() {
+    let project = Project::new(&server());
+    let git = |dir: &std::path::Path, args: &[&str]| crate::project::git(&project.moat, dir, args);
+    let outer = project.moat.root().join("outer");
+    crate::project::init(&project.moat, &outer);
+    let source = project.repo.display().to_string();
+    let allow = ["-c", "protocol.file.allow=always"];
+    git(
+        &outer,
+        &[&allow[..], &["submodule", "add", "-q", &source, "sub"]].concat(),
+    );
+    let apart = project.moat.root().join("apart");
+    let (dir, store) = (
+        apart.display().to_string(),
+        project.moat.root().join("store"),
+    );
+    let store = format!("--separate-git-dir={}", store.display());
+    git(&project.repo, &["clone", "-q", &store, ".", &dir]);
+    for (place, knows) in [(outer.join("sub"), true), (apart, false)] {
+        let up = |dir: &std::path::Path| project.call(&["up", "--json", "a"]).cwd(dir);
+        let made = up(&place).success().json();
+        assert_eq!(page(web(&made)), "main");
+        assert_eq!(made["session"]["main"], place.display().to_string());
+        let again = up(&tree(&made)).run();
+        match knows {
+            true => assert_eq!(web(&again.json()), web(&made)),
+            false => assert!(again.stderr_text().contains("go there"), "{again}"),
+        }
+        project.call(&["down", "a"]).cwd(&place).success();
+    }
+    project.assert_nothing();
+}
