@@ -290,17 +290,26 @@ impl Chooser<'_> {
             return self.any(&wanted, true, chosen);
         };
         // A session that was stopped comes back where it was.
-        if let Some(earlier) = self.earlier(name).filter(|port| port.base == base)
-            && self.taken(name, earlier.port, chosen).is_none()
+        let earlier = self.earlier(name).filter(|port| port.base == base);
+        let lost = match earlier.map(|earlier| (earlier, self.taken(name, earlier.port, chosen))) {
+            None => None,
+            Some((earlier, None)) => return Ok(made(earlier.port, earlier.pinned)),
+            Some((earlier, Some(holder))) => Some((earlier, holder)),
+        };
+        let hint = "end that, or choose a port: --port NAME=PORT";
+        if let Some((earlier, holder)) = &lost
+            && (earlier.pinned || self.settings.strict_ports)
         {
-            return Ok(made(earlier.port, earlier.pinned));
+            return Err(self.refuse(name, earlier.port, holder, hint));
         }
         let nominal = self.nominal(name, base)?;
         let Some(holder) = self.taken(name, nominal, chosen) else {
+            if let Some((earlier, holder)) = lost {
+                self.gives_way(name, earlier.port, &holder, nominal);
+            }
             return Ok(made(nominal, false));
         };
         if self.settings.strict_ports {
-            let hint = "end that, or choose a port: --port NAME=PORT";
             return Err(self.refuse(name, nominal, &holder, hint));
         }
         let step = self.settings.slots.saturating_mul(self.settings.stride);
@@ -308,9 +317,7 @@ impl Chooser<'_> {
             .map_while(|count| nominal.checked_add(step.checked_mul(count)?));
         for port in ways {
             if self.taken(name, port, chosen).is_none() {
-                (self.warn)(&format!(
-                    "port {nominal} of '{name}' is held by {holder}; it gets {port}"
-                ));
+                self.gives_way(name, nominal, &holder, port);
                 return Ok(made(port, false));
             }
         }
@@ -376,6 +383,12 @@ impl Chooser<'_> {
         };
         let found = self.earlier.iter().filter(|own| own.primary).find(stays);
         found.map(|own| own.process.as_str())
+    }
+
+    fn gives_way(&self, process: &str, port: u16, holder: &str, other: u16) {
+        (self.warn)(&format!(
+            "port {port} of '{process}' is held by {holder}; it gets {other}"
+        ));
     }
 
     fn refuse(&self, process: &str, port: u16, holder: &str, hint: &str) -> Error {

@@ -56,6 +56,35 @@ fn strict_ports_are_an_error_that_names_the_holder() {
     project.ok(&["down", "a"]);
 }
 
+/// Neither a port that was chosen nor one that was kept is given up without a word.
+#[test]
+fn a_port_that_is_lost_is_told() {
+    let project = Project::new(&server());
+    let (chosen, kept) = (project.base + 45, project.base + 9);
+    project.json(&["up", "a", "--port", &format!("web={chosen}")]);
+    project.ok(&["down", "a", "--keep"]);
+    let stranger = listen(chosen);
+    let call = project.call(&["up", "a"]);
+    let told = format!("port {chosen} of 'web' is held by process");
+    call.stderr_contains(&told).status(1);
+    assert_eq!(project.list()[0]["session"]["status"], "stopped");
+    drop(stranger);
+    assert_eq!(web(&project.up("a")), u64::from(chosen));
+    project.ok(&["down", "a"]);
+    let stranger = listen(project.base + 1);
+    let call = project.call(&["up", "a"]);
+    call.stderr_contains("is held by process").success();
+    project.ok(&["down", "a", "--keep"]);
+    drop(stranger);
+    let _stranger = listen(kept);
+    let call = project.call(&["up", "a"]);
+    let told = format!("port {kept} of 'web' is held by process");
+    call.stderr_contains(&told).success();
+    assert_eq!(web(&project.list()[0]), u64::from(project.base) + 1);
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
 #[test]
 fn a_port_can_be_chosen() {
     let project = Project::new(&server());
