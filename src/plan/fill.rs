@@ -20,12 +20,19 @@ pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The same for one service. Gives what it tells others. `published`: its port on this host's loopback, if it is
-/// not reached by its name.
+/// How this host reaches a service, which is not by its name.
+pub(crate) struct Published<'a> {
+    /// On the loopback.
+    pub(crate) port: u16,
+    /// What others were told of the container before this one: they still have its password.
+    pub(crate) told: &'a [(String, String)],
+}
+
+/// The same for one service. Gives what it tells others.
 pub(crate) fn fill_service(
     service: &mut Service,
     host: &Host,
-    published: Option<u16>,
+    published: Option<&Published<'_>>,
 ) -> Result<Vec<Variable>> {
     let found = secret::resolve(&service.secrets, host)?;
     service.env.extend(found);
@@ -61,7 +68,7 @@ impl Values {
     fn of(
         service: &Service,
         template: &registry::Service,
-        published: Option<u16>,
+        published: Option<&Published<'_>>,
     ) -> Result<Values> {
         let given = |placeholder: &str| {
             let carrier = template.carrier(placeholder)?;
@@ -69,7 +76,13 @@ impl Values {
             let value = &variable?.value;
             (value != placeholder).then(|| value.clone())
         };
-        let password = match given("{password}") {
+        let mut exports = service.exports.iter();
+        let told = exports.find(|export| export.value == "{password}");
+        let told = told.zip(published).and_then(|(export, published)| {
+            let mut told = published.told.iter();
+            told.find(|(name, _)| *name == export.name)
+        });
+        let password = match given("{password}").or(told.map(|(_, value)| value.clone())) {
             Some(password) => password,
             None if template.has_password() => password()?,
             None => String::new(),
@@ -90,7 +103,9 @@ impl Values {
                 ),
                 (
                     "{port}",
-                    published.unwrap_or_else(|| template.port()).to_string(),
+                    published
+                        .map_or_else(|| template.port(), |published| published.port)
+                        .to_string(),
                 ),
             ],
         })

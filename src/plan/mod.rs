@@ -12,7 +12,7 @@ mod refuse;
 mod secret;
 mod service;
 
-pub(crate) use fill::{fill, fill_service};
+pub(crate) use fill::{Published, fill, fill_service};
 pub(crate) use host::Host;
 pub(crate) use secret::SecretRef;
 pub(crate) use service::{Provision, Service, port_variable};

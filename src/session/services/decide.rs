@@ -236,7 +236,7 @@ fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionSer
         again: before.is_some_and(|before| before.again || before.operation != operation),
         started_by: operation.to_owned(),
         ready_at: None,
-        variables: Vec::new(),
+        variables: before.map_or_else(Vec::new, |before| before.variables.clone()),
     }
 }
 

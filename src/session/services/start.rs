@@ -74,8 +74,12 @@ impl Services<'_> {
             if step.how == How::Make {
                 let session = claim.session();
                 let port = session.and_then(|session| session.primary_port(&plan.name));
-                let port = port.map(|port| port.port).unwrap_or_default();
-                let exports = plan::fill_service(&mut plan, host, Some(port))?;
+                let entry = session.and_then(|session| session.service(&plan.name));
+                let published = plan::Published {
+                    port: port.map(|port| port.port).unwrap_or_default(),
+                    told: entry.map_or(&[], |entry| &entry.variables),
+                };
+                let exports = plan::fill_service(&mut plan, host, Some(&published))?;
                 let variables: Vec<(String, String)> = exports
                     .into_iter()
                     .map(|variable| (variable.name, variable.value))
