@@ -864,7 +864,10 @@ fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
     assert_eq!(ask(&again, "PING"), "+PONG");
     // What runs beside it has been told the password of the first one.
     for later in [&anew, &again] {
-        assert_eq!(later["env"]["MOAT_REDIS_URL"], made["env"]["MOAT_REDIS_URL"]);
+        assert_eq!(
+            later["env"]["MOAT_REDIS_URL"],
+            made["env"]["MOAT_REDIS_URL"]
+        );
     }
     project.ok(&["down", "a"]);
     assert_nothing(&project);

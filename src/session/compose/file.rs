@@ -479,6 +479,7 @@ fn shared(wanted: &Wanted<'_>, kind: &str, declared: &Node, used: &[String]) -> 
         let is_external = !matches!(external, None | Some(Value::Null | Value::Bool(false)));
         if !is_external {
             check_subnet(wanted, kind, name, &entry)?;
+            check_options(wanted, kind, name, &entry)?;
             entry.remove("name");
             entry.remove("external");
             label(&mut entry, wanted.labels);
@@ -513,6 +514,31 @@ fn check_subnet(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Re
     );
     Err(refuse(wanted, &why)
         .hint("leave the choice of addresses to the engine, and use the names of services"))
+}
+
+/// A driver may be told of something that there is once on this machine: a directory, an interface.
+fn check_options(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
+    let has = |option: &str| {
+        let options = entry.get("driver_opts");
+        options.and_then(|options| options.get(option)).is_some()
+    };
+    let (why, hint) = if kind == "volumes" && has("device") {
+        let why = format!(
+            "the volume '{name}' is a place of its own (driver_opts: device), which two sessions would share"
+        );
+        (
+            why,
+            "leave that to the engine; or make it 'external', if they are to share it",
+        )
+    } else if kind == "networks" && has("com.docker.network.bridge.name") {
+        let why = format!(
+            "the network '{name}' has a fixed interface (driver_opts), which two sessions cannot have both"
+        );
+        (why, "leave the choice of its name to the engine")
+    } else {
+        return Ok(());
+    };
+    Err(refuse(wanted, &why).hint(hint))
 }
 
 #[cfg(test)]
@@ -656,6 +682,14 @@ mod tests {
             (
                 "services: {a: {expose: [1]}}\nnetworks: {default: {ipam: {config: [{subnet: 10.0.0.0/8}]}}}",
                 "f: the network 'default' has a fixed subnet",
+            ),
+            (
+                "services: {a: {expose: [1]}}\nnetworks: {default: {driver_opts: {com.docker.network.bridge.name: b0}}}",
+                "f: the network 'default' has a fixed interface",
+            ),
+            (
+                "services: {a: {expose: [1], volumes: ['d:/d']}}\nvolumes: {d: {driver_opts: {type: none, o: bind, device: /d}}}",
+                "f: the volume 'd' is a place of its own",
             ),
             (
                 "services: {a: {depends_on: [gone], expose: [1]}}",
