@@ -1216,10 +1216,19 @@ fn the_example_serves_each_branch_its_own_page() {
     let text = text.replace("port: 4200", &format!("port: {db}"));
     let text = text.replace("slots: 5", "slots: 5\n  search_range: 1");
     project.commit("moat.yaml", &text);
-    let (a, b) = (up(&project, "a"), up(&project, "b"));
-    assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 1");
-    assert_eq!(get(port(&a, "web"), "/"), "hello from a: visit 2");
-    assert_eq!(get(port(&b, "web"), "/"), "hello from b: visit 1");
+    let branches = ["a", "b", "c", "d", "e"];
+    let made = branches.map(|branch| up(&project, branch));
+    for visit in [1, 2] {
+        for (branch, session) in branches.iter().zip(&made) {
+            let page = get(port(session, "web"), "/");
+            assert_eq!(page, format!("hello from {branch}: visit {visit}"));
+        }
+    }
+    ok(&project, &["down", "c"]);
+    for (branch, session) in branches.iter().zip(&made).filter(|it| *it.0 != "c") {
+        let page = get(port(session, "web"), "/");
+        assert_eq!(page, format!("hello from {branch}: visit 3"));
+    }
     ok(&project, &["down", "--all"]);
     assert_nothing(&project);
 }
