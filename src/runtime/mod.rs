@@ -563,6 +563,12 @@ pub(crate) fn of_session(
     Ok(open_within(named(name)?, engine, patience))
 }
 
+/// Whether the engine of a session answers at all.
+pub(crate) fn is_reachable(name: &str, engine: &[(String, String)]) -> bool {
+    let probed = of_session(name, engine, PATIENCE).and_then(|runtime| runtime.probe());
+    probed.is_ok()
+}
+
 /// The runtime that a run was made with.
 pub(crate) fn of_run(
     dir: &RunDir,

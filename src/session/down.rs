@@ -158,8 +158,10 @@ fn take_away(
         session.tmux = None;
     })?;
     let force = operation.is_some_and(|operation| operation.force && !keep);
-    let give_up = |engine: &str, result: Result<()>| match result {
-        Err(error) if force && error.kind == Kind::Runtime => {
+    // What an engine that answers has refused, or could not do just now, is no reason to leave it there.
+    let give_up = |name: &str, engine: &[(String, String)], result: Result<()>| match result {
+        Err(error) if force && !runtime::is_reachable(name, engine) => {
+            let engine = runtime::engine_shown(name, engine);
             (context.say)(&format!(
                 "warning: {}; what the session has in {engine} stays, and is shown by 'moat clean' when that is chosen and answers",
                 error.message
@@ -169,8 +171,8 @@ fn take_away(
         result => result,
     };
     if let Some(compose) = &session.compose {
-        let engine = runtime::engine_shown(runtime::COMPOSES.as_str(), &compose.engine);
-        give_up(&engine, compose::take_away(session, keep))?;
+        let taken = compose::take_away(session, keep);
+        give_up(runtime::COMPOSES.as_str(), &compose.engine, taken)?;
     }
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
@@ -191,9 +193,8 @@ fn take_away(
         })?;
         return Ok(None);
     }
-    let engine = &session.services;
-    let engine = runtime::engine_shown(&engine.runtime, &engine.engine);
-    give_up(&engine, services::remove(context, session, None))?;
+    let taken = services::remove(context, session, None);
+    give_up(&session.services.runtime, &session.services.engine, taken)?;
     checkpoint("session-down-services");
     claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;

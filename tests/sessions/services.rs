@@ -1007,3 +1007,22 @@ fn clean_removes_what_belongs_to_no_session() {
     project.ok(&["down", "b"]);
     assert_nothing(&project);
 }
+
+/// Only what cannot be asked is given up: what an engine could not do just now, it can do later.
+#[test]
+fn force_gives_up_nothing_that_an_engine_refuses() {
+    let Some(project) = project("dependencies: [lazy]\n") else {
+        return;
+    };
+    lazy(&project, "sleep 1000", "[\"true\"]");
+    project.up("a");
+    let path = project.stand_in(
+        "docker",
+        "if [ \"$1\" = rm ]; then echo 'Error response from daemon: removal of container x is already in progress' >&2; exit 1; fi; exec REAL \"$@\"",
+    );
+    let down = project.call(&["down", "a", "--force"]).env("PATH", &path);
+    down.stderr_contains("already in progress").status(1);
+    assert_eq!(project.list()[0]["session"]["status"], "broken");
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
