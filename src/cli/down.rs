@@ -14,6 +14,8 @@ struct Taken {
     key: String,
     /// A worktree of moat's that stays: there is work in it, or it cannot be removed.
     kept_worktree: Option<String>,
+    /// The engines that could not be asked, and were given up with what they have of it.
+    left: Vec<String>,
     error: Option<String>,
 }
 
@@ -77,6 +79,7 @@ fn taken(session: &Session) -> Taken {
         branch: session.branch.clone(),
         key: session.key.clone(),
         kept_worktree: None,
+        left: Vec::new(),
         error: None,
     }
 }
@@ -87,7 +90,7 @@ fn take_down(
     session: &Session,
     request: Down,
 ) -> Result<Taken> {
-    let kept = down(context, &session.key, request)?;
+    let left = down(context, &session.key, request)?;
     let branch = crate::term::harmless(&session.branch);
     let how = if request.keep {
         "stopped; its slot and ports are kept"
@@ -95,15 +98,16 @@ fn take_down(
         "taken down"
     };
     output::notice(args, &format!("'{branch}' is {how}"));
-    let left = context.home.session(&session.key)?;
-    if left.is_some_and(|left| left.incarnation == session.incarnation) && !request.keep {
+    let still = context.home.session(&session.key)?;
+    if still.is_some_and(|still| still.incarnation == session.incarnation) && !request.keep {
         return Err(Error::new(
             Kind::Failed,
             format!("'{branch}' is still there"),
         ));
     }
     Ok(Taken {
-        kept_worktree: kept.map(|path| path.display().to_string()),
+        kept_worktree: left.worktree.map(|path| path.display().to_string()),
+        left: left.engines,
         ..taken(session)
     })
 }

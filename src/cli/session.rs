@@ -63,6 +63,7 @@ pub(super) fn interruptible(
         home,
         going_on: &|| signals.going_on(),
         say: &|text| output::notice(args, text),
+        warn: &output::warning,
     };
     let result = work(&context);
     match (result, signals.code()) {

@@ -22,8 +22,17 @@ pub(crate) struct Down {
     pub(crate) force: bool,
 }
 
-/// Takes a session down. Gives the worktree that stays although it was moat's.
-pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Option<PathBuf>> {
+/// What stays of a session that is taken down.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// A worktree that was moat's.
+    pub(crate) worktree: Option<PathBuf>,
+    /// The engines that could not be asked, and keep what they have of it.
+    pub(crate) engines: Vec<String>,
+}
+
+/// Takes a session down.
+pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Left> {
     let before = context.home.session(key)?;
     let mut claim = context.take_over(key, OpKind::Down)?;
     let Some(session) = claim.session().cloned() else {
@@ -38,7 +47,10 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Op
         if stays {
             worktree::say_kept(context, &tree.path);
         }
-        return Ok(stays.then_some(tree.path));
+        return Ok(Left {
+            worktree: stays.then_some(tree.path),
+            ..Left::default()
+        });
     };
     let tree = &session.worktree;
     let is_there = tree.ours && tree.path.is_dir();
@@ -72,7 +84,9 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Op
     if let Some(path) = &kept {
         worktree::say_kept(context, path);
     }
-    Ok(finish(context, claim)?.or(kept))
+    let mut left = finish(context, claim)?;
+    left.worktree = left.worktree.or(kept);
+    Ok(left)
 }
 
 /// Hooks of a `down` only warn: it goes on.
@@ -89,23 +103,23 @@ fn run_hook(
     };
     let timeout = Duration::from_secs(session.hooks.timeout_seconds);
     if let Err(error) = hook::run(context, session, (name, script.as_deref()), dir, timeout) {
-        (context.say)(&format!("warning: {}", error.message));
+        (context.warn)(&error.message);
     }
 }
 
 /// Carries a `down` that is in the record to its end. Where something cannot be removed, the session is broken,
-/// and keeps its slot. Gives the worktree if it stays although it was to go.
-pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Option<PathBuf>> {
+/// and keeps its slot. Gives the worktree only if it stays although it was to go.
+pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Left> {
     let Some(session) = claim.session().cloned() else {
-        return Ok(None);
+        return Ok(Left::default());
     };
     claim.end();
     let keep = session
         .operation
         .as_ref()
         .is_some_and(|operation| operation.keep);
-    let kept = match take_away(context, &mut claim, &session, keep) {
-        Ok(kept) => kept,
+    let left = match take_away(context, &mut claim, &session, keep) {
+        Ok(left) => left,
         Err(error) => {
             let (why, kind) = (error.message.clone(), error.kind);
             claim.update(&mut |session| {
@@ -133,13 +147,13 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Option<P
     checkpoint("session-down-before-end");
     if !keep {
         claim.remove()?;
-        return Ok(kept);
+        return Ok(left);
     }
     claim.update(&mut |session| {
         session.status = SessionStatus::Stopped;
         session.operation = None;
     })?;
-    Ok(None)
+    Ok(left)
 }
 
 fn take_away(
@@ -147,7 +161,8 @@ fn take_away(
     claim: &mut Claim,
     session: &Session,
     keep: bool,
-) -> Result<Option<PathBuf>> {
+) -> Result<Left> {
+    let mut left = Left::default();
     let operation = session.operation.as_ref();
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
@@ -162,17 +177,18 @@ fn take_away(
     let give_up = |name: &str, engine: &[(String, String)], result: Result<()>| match result {
         Err(error) if force && !runtime::is_reachable(name, engine) => {
             let engine = runtime::engine_shown(name, engine);
-            (context.say)(&format!(
-                "warning: {}; what the session has in {engine} stays, and is shown by 'moat clean' when that is chosen and answers",
+            (context.warn)(&format!(
+                "{}; what the session has in {engine} stays, and is shown by 'moat clean' when that is chosen and answers",
                 error.message
             ));
-            Ok(())
+            Ok(Some(engine))
         }
-        result => result,
+        result => result.map(|()| None),
     };
     if let Some(compose) = &session.compose {
         let taken = compose::take_away(session, keep);
-        give_up(runtime::COMPOSES.as_str(), &compose.engine, taken)?;
+        let engine = give_up(runtime::COMPOSES.as_str(), &compose.engine, taken)?;
+        left.engines.extend(engine);
     }
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
@@ -191,10 +207,12 @@ fn take_away(
                 service.ready_at = None;
             }
         })?;
-        return Ok(None);
+        return Ok(left);
     }
     let taken = services::remove(context, session, None);
-    give_up(&session.services.runtime, &session.services.engine, taken)?;
+    let engine = give_up(&session.services.runtime, &session.services.engine, taken)?;
+    left.engines.extend(engine);
+    left.engines.dedup();
     checkpoint("session-down-services");
     claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
@@ -206,12 +224,14 @@ fn take_away(
         // Again, now that nothing of the session runs any more that could make some.
         if tree.path.is_dir() && !operation.force && !worktree::has_no_work(session) {
             worktree::say_kept(context, &tree.path);
-            return Ok(Some(tree.path.clone()));
+            left.worktree = Some(tree.path.clone());
+            return Ok(left);
         }
         if !worktree::remove_or_say(context, session) {
-            return Ok(Some(tree.path.clone()));
+            left.worktree = Some(tree.path.clone());
+            return Ok(left);
         }
         checkpoint("session-down-worktree");
     }
-    Ok(None)
+    Ok(left)
 }

@@ -16,6 +16,8 @@ pub(crate) struct Context<'a> {
     pub(crate) going_on: &'a dyn Fn() -> bool,
     /// Says something to a person; what hooks print, too.
     pub(crate) say: &'a dyn Fn(&str),
+    /// Says what must be known, whoever asks not to be told of all.
+    pub(crate) warn: &'a dyn Fn(&str),
 }
 
 impl Context<'_> {

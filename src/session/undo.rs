@@ -187,7 +187,7 @@ pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> 
         return Ok("nothing to recover");
     };
     if operation.kind == OpKind::Down {
-        return Ok(match super::down::finish(context, claim)? {
+        return Ok(match super::down::finish(context, claim)?.worktree {
             None => "taken down",
             Some(_) => "taken down; its worktree stays",
         });

@@ -331,8 +331,8 @@ pub(super) fn remove_or_say(context: &Context<'_>, session: &Session) -> bool {
     let shown = path.to_string_lossy();
     let quoted = shlex::try_quote(&shown).unwrap_or_default();
     let (why, quoted) = (harmless(&error.message), harmless(&quoted));
-    (context.say)(&format!(
-        "warning: {why}; what is left of it stays\n  hint: sudo rm -rf {quoted}"
+    (context.warn)(&format!(
+        "{why}; what is left of it stays\n  hint: sudo rm -rf {quoted}"
     ));
     false
 }

@@ -356,8 +356,10 @@ fn documents_have_these_members() {
         &project.json(&["whose", &format!(":{}", web(&made))]),
         &answer,
     );
-    let taken = ["/branch", "/key", "/kept_worktree", "/error"];
-    has(&project.json(&["down", "a"]), &taken);
+    let taken = ["/branch", "/key", "/kept_worktree", "/left", "/error"];
+    let down = project.json(&["down", "a"]);
+    has(&down, &taken);
+    assert_eq!(down["left"], serde_json::json!([]));
 }
 
 /// W18: also what a process makes while it is ended.
