@@ -9,6 +9,7 @@ use super::playing::Playing;
 use super::{flags, output, select};
 use crate::config::value;
 use crate::error::{Error, Kind, Result};
+use crate::runtime::Runtime;
 use crate::session::service_log;
 use crate::store::{
     Entry, Home, LogReader, Record, RunDir, Session, Stream, Timestamp, last_lines,
@@ -53,8 +54,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Prints what a process of a session has printed.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
-    if let Some(streams) = service_log(home, session, process)? {
-        return of_service(args, streams);
+    if let Some((runtime, container)) = service_log(home, session, process)? {
+        match args.has(&flags::JSON) {
+            true => of_service(args, runtime.whole_log(&container)?)?,
+            false => pass_on(runtime.as_ref(), &container)?,
+        }
+        return Ok(0);
     }
     let services = session.services.list.iter();
     let compose = session.compose.iter().flat_map(|all| &all.services);
@@ -85,8 +90,22 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     Ok(0)
 }
 
-/// Prints what a service of a session has printed, as its engine has kept it.
-fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
+/// Prints what a service of a session has printed, to the byte.
+fn pass_on(runtime: &dyn Runtime, container: &str) -> Result<()> {
+    let playing = Playing::begin();
+    let mut show = playing.as_ref().map(|playing| {
+        move |bytes: &[u8]| {
+            playing.watch(bytes);
+            // A terminal that has gone takes us with it.
+            let _ = output::bytes(bytes);
+        }
+    });
+    let show = show.as_mut().map(|show| show as &mut dyn FnMut(&[u8]));
+    Ok(runtime.pass_log(container, show)?)
+}
+
+/// Prints it line by line, with times.
+fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<()> {
     let entries = |text: &str, stream| -> Vec<Entry> {
         let lines = text.split_inclusive('\n');
         lines
@@ -111,8 +130,7 @@ fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<u8> {
     for entry in &all {
         printer.print(entry)?;
     }
-    printer.flush()?;
-    Ok(0)
+    printer.flush()
 }
 
 /// The command in the run that is meant.

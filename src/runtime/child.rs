@@ -3,13 +3,16 @@
 //! No child outlives its deadline, and no thread waits for one: both pipes are read by `poll`.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::Show;
 
 /// The most output that is kept of each stream, in bytes.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -146,6 +149,30 @@ fn children(pid: u32) -> Vec<Pid> {
         found.extend(pids.filter_map(Pid::from_raw));
     }
     found
+}
+
+/// Runs a command on our stdout and stderr, however long their readers take. With `show` its stdout goes there,
+/// and so does its stderr if ours is a terminal. Whether it succeeded, or nobody reads any more.
+pub(super) fn pass(command: &mut Command, show: Option<Show<'_>>) -> io::Result<bool> {
+    command.stdin(Stdio::null());
+    let Some(show) = show else {
+        let status = command.status()?;
+        return Ok(status.success() || status.signal() == Some(Signal::PIPE.as_raw()));
+    };
+    let (mut reader, writer) = io::pipe()?;
+    if io::stderr().is_terminal() {
+        command.stderr(writer.try_clone()?);
+    }
+    let mut child = command.stdout(writer).spawn()?;
+    // Our copies of the writing end are in the command, and would keep the pipe open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut buffer = [0; 8192];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(child.wait()?.success()),
+            count => show(&buffer[..count]),
+        }
+    }
 }
 
 /// Runs a command between two streams that we do not look at. `Some`: it failed, and said this.

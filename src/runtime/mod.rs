@@ -52,6 +52,9 @@ pub(crate) use crate::config::WORKSPACE;
 /// The workload's home directory, where the image's own cannot be used. Gone with the container.
 pub(crate) const HOME: &str = "/home/moat";
 
+/// Shows output on a terminal.
+pub(crate) type Show<'a> = &'a mut dyn FnMut(&[u8]);
+
 /// The runtime whose engine the compose tool talks to.
 pub(crate) const COMPOSES: Name = Name::Docker;
 
@@ -132,7 +135,14 @@ pub(crate) trait Runtime: Send + Sync {
         Err(not_in_sessions())
     }
 
-    /// All that a container has printed so far, each line with its time: stdout, and stderr.
+    /// Passes all that a container has printed so far on to our stdout and stderr, as it is and in its order. With
+    /// `show`, which is for a terminal, stdout goes there; and stderr, where that is a terminal, too.
+    fn pass_log(&self, _handle: &str, _show: Option<Show<'_>>) -> Result<()> {
+        Err(not_in_sessions())
+    }
+
+    /// All that a container has printed so far, each line with its time, as is each piece of 16 KiB of a longer one:
+    /// stdout, and stderr.
     fn whole_log(&self, _handle: &str) -> Result<(String, String)> {
         Err(not_in_sessions())
     }

@@ -1,17 +1,22 @@
 //! What services have printed: their engine keeps that.
 
 use super::{compose, services};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::runtime::Runtime;
 use crate::store::{Home, Session};
 
-/// All that a service has printed, each line with its time: stdout, and stderr. `None`: the session has no such service.
+/// The container of a service, and the engine that keeps what it has printed. `None`: the session has no such service.
 pub(crate) fn service_log(
     home: &Home,
     session: &Session,
     name: &str,
-) -> Result<Option<(String, String)>> {
-    match services::log(session, name)? {
-        None => compose::log(home, session, name),
-        log => Ok(log),
+) -> Result<Option<(Box<dyn Runtime>, String)>> {
+    match services::container(session, name)? {
+        None => compose::container(home, session, name),
+        found => Ok(found),
     }
+}
+
+pub(super) fn no_container(name: &str) -> Error {
+    Error::new(Kind::Failed, format!("'{name}' has no container")).hint("start it: moat up")
 }

@@ -36,7 +36,7 @@ use super::problem::{Problem, Result};
 use super::request::{RUN_LABEL, SESSION_LABEL};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, PATIENCE, Refusal, Runtime, ServiceSpec, Whose, attach, steps, tty,
+    Network, PATIENCE, Refusal, Runtime, ServiceSpec, Show, Whose, attach, steps, tty,
 };
 use crate::store::{ResourceKind, StreamBytes};
 
@@ -365,6 +365,15 @@ impl Runtime for Docker {
 
     fn launch(&self, handle: &str) -> Result<()> {
         self.call(&["start", handle]).map(|_| ())
+    }
+
+    fn pass_log(&self, handle: &str, show: Option<Show<'_>>) -> Result<()> {
+        let mut client = self.command();
+        client.args(["logs", handle]);
+        match child::pass(&mut client, show).map_err(|error| self.dialect.failed(&error))? {
+            true => Ok(()),
+            false => Err(Problem::Refused(format!("there is no log of {handle}"))),
+        }
     }
 
     fn whole_log(&self, handle: &str) -> Result<(String, String)> {

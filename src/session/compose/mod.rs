@@ -15,7 +15,7 @@ mod wait;
 pub(super) use decide::{along, decide, intend};
 pub(super) use start::start;
 pub(super) use take::{forget, settle, take_away, take_back};
-pub(super) use view::{Seen, is_complete, log, runs};
+pub(super) use view::{Seen, container, is_complete, runs};
 
 use std::time::Duration;
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::super::logs::no_container;
 use super::super::status::{Health, PortView};
 use super::{containers, containers_within, failed, is_up, state_of};
-use crate::error::{Error, Kind, Result};
-use crate::runtime::{self, ContainerState, SessionContainer};
+use crate::error::Result;
+use crate::runtime::{self, ContainerState, Runtime, SessionContainer};
 use crate::store::{ComposeService, Home, Session, Stage};
 
 /// What the engines say of the services of several sessions, each engine asked once.
@@ -93,12 +94,12 @@ impl Seen {
     }
 }
 
-/// All that the container of a service has printed; `None`: the session has no such service.
-pub(in crate::session) fn log(
+/// The container of a service, and its engine; `None`: the session has no such service.
+pub(in crate::session) fn container(
     home: &Home,
     session: &Session,
     name: &str,
-) -> Result<Option<(String, String)>> {
+) -> Result<Option<(Box<dyn Runtime>, String)>> {
     let Some(compose) = &session.compose else {
         return Ok(None);
     };
@@ -107,11 +108,10 @@ pub(in crate::session) fn log(
     }
     let found = containers(home, session).map_err(failed)?;
     let Some(container) = state_of(&found, session, name) else {
-        let message = format!("'{name}' has no container");
-        return Err(Error::new(Kind::Failed, message).hint("start it: moat up"));
+        return Err(no_container(name));
     };
     let engine = runtime::open(runtime::COMPOSES, &compose.engine, None);
-    Ok(Some(engine.whole_log(&container.id).map_err(failed)?))
+    Ok(Some((engine, container.id.clone())))
 }
 
 /// Whether a service of a session runs, for who asks in passing; nothing if it has no such service.

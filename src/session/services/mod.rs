@@ -12,7 +12,7 @@ mod view;
 pub(super) use decide::{How, Services};
 pub(super) use take::{remove, stop};
 pub(crate) use view::ServiceHealth;
-pub(super) use view::{log, look, views};
+pub(super) use view::{container, look, views};
 
 use crate::error::Result;
 use crate::runtime::{self, Runtime};

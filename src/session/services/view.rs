@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::logs::no_container;
 use super::engine_of;
 use crate::error::Result;
 use crate::runtime::{self, Exit, Inspected, Problem, Runtime};
@@ -142,12 +143,19 @@ fn health(
     }
 }
 
-/// All that a service has printed since it was made; `None`: there is no such service.
-pub(in crate::session) fn log(session: &Session, name: &str) -> Result<Option<(String, String)>> {
+/// The container of a service, and its engine; `None`: there is no such service.
+pub(in crate::session) fn container(
+    session: &Session,
+    name: &str,
+) -> Result<Option<(Box<dyn Runtime>, String)>> {
     let Some(service) = session.service(name) else {
         return Ok(None);
     };
-    Ok(Some(engine_of(session)?.whole_log(&service.handle)?))
+    let runtime = engine_of(session)?;
+    match runtime.inspect(&[&service.handle])?[..] {
+        [Inspected::Missing] => Err(no_container(name)),
+        _ => Ok(Some((runtime, service.handle.clone()))),
+    }
 }
 
 pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> Vec<String> {
