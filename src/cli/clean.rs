@@ -107,7 +107,11 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
             known.all(|known| *known != stored.session)
         };
         for image in images.into_iter().filter(is_lost) {
-            if found.built.iter().all(|(_, known)| known.id != image.id) {
+            if found
+                .built
+                .iter()
+                .all(|(_, known)| known.name != image.name)
+            {
                 found.built.push((engine.clone(), image));
             }
         }
@@ -209,7 +213,7 @@ fn remove(home: &Home, found: &Found) -> Result<()> {
         destroy::remove_one(driver.as_ref(), orphan.kind, &orphan.handle)?;
     }
     for (engine, image) in &found.built {
-        runtime::remove_session_image(engine, &image.id)?;
+        runtime::remove_session_image(engine, &image.name)?;
     }
     for directory in &found.directories {
         home.remove_debris(directory)?;

@@ -1001,6 +1001,46 @@ fn clean_finds_what_a_lost_session_had() {
     assert_eq!(left(&project), Vec::<String>::new());
 }
 
+/// What somebody has made of a container has its labels, and an image may have several names.
+#[test]
+fn images_that_somebody_has_named_stay() {
+    let Some(project) = configured("  compose: {file: docker-compose.yml, services: {web: }}")
+    else {
+        return;
+    };
+    for lost in [false, true] {
+        let made = up(&project, "a");
+        let incarnation = made["session"]["incarnation"].as_str().unwrap();
+        let own = made["session"]["compose"]["project"].as_str().unwrap();
+        let mine = ["snapshot", "tagged"].map(|name| format!("{own}-{name}:mine"));
+        let built = format!("{own}/web");
+        docker(&project, &["commit", &container(&made, "web"), &mine[0]]);
+        docker(&project, &["tag", &built, &mine[1]]);
+        if lost {
+            let key = made["session"]["key"].as_str().unwrap();
+            fs::remove_file(project.moat.home().join(format!("sessions/{key}.json"))).unwrap();
+            ok(&project, &["clean", "--force"]);
+            let tree = tree(&made);
+            project.git(&["worktree", "remove", "--force", tree.to_str().unwrap()]);
+        } else {
+            ok(&project, &["down", "a"]);
+        }
+        let filter = format!("label=moat.session={incarnation}");
+        let format = "{{.Repository}}:{{.Tag}}";
+        let list = ["image", "ls", "--format", format, "--filter", &filter];
+        let text = docker(&project, &list);
+        let mut names: Vec<&str> = text.lines().collect();
+        names.sort_unstable();
+        docker(&project, &["image", "rm", &mine[0], &mine[1]]);
+        assert_eq!(names, mine);
+        let volume = format!("{own}_data");
+        if lost {
+            ok(&project, &["volumes", "rm", "--force", &volume]);
+        }
+        assert_eq!(left(&project), Vec::<String>::new());
+    }
+}
+
 /// An engine that is gone for good holds nobody up who says so.
 #[test]
 fn a_session_whose_engine_is_gone_can_be_given_up() {

@@ -231,7 +231,6 @@ pub(crate) fn session_containers(
 
 /// An image that was built for a session, or a volume with a name.
 pub(crate) struct SessionStored {
-    pub(crate) id: String,
     pub(crate) name: String,
     /// The incarnation of the session.
     pub(crate) session: String,
@@ -252,15 +251,21 @@ pub(crate) fn session_storage(
         .lines()
         .filter_map(|line| line.split_once('\t'))
         .map(|(name, session)| SessionStored {
-            id: name.to_owned(),
             name: name.to_owned(),
             session: session.to_owned(),
         });
-    let list = ["image", "ls", "--quiet", "--no-trunc"];
-    let ids = docker.call(&[&list[..], &filters].concat())?.stdout;
-    let ids = unique(&ids);
+    Ok((own_images(&docker, &filter)?, volumes.collect()))
+}
+
+/// The names of images that carry the label of a session and are called after it; those that have no name at all, by
+/// their id. What somebody has made of one carries its labels, too, and is called as that one likes.
+fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStored>> {
+    let ours = is_ours();
+    let list = ["image", "ls", "--quiet", "--no-trunc", "--filter", filter];
+    let ids = docker.call(&[&list[..], &["--filter", &ours]].concat())?;
+    let ids = unique(&ids.stdout);
     if ids.is_empty() {
-        return Ok((Vec::new(), volumes.collect()));
+        return Ok(Vec::new());
     }
     let format = format!(
         "{{{{.Id}}}}\t{{{{index .Config.Labels \"{SESSION_LABEL}\"}}}}\t{{{{range .RepoTags}}}}{{{{.}}}} {{{{end}}}}"
@@ -268,23 +273,29 @@ pub(crate) fn session_storage(
     let mut inspect = vec!["image", "inspect", "--format", &format];
     inspect.extend(ids.iter().map(String::as_str));
     let images = docker.call(&inspect)?.stdout;
-    let image = |line: &str| {
-        let mut fields = line.split('\t').map(str::to_owned);
-        let (id, session) = (fields.next()?, fields.next()?);
-        let tags = fields.next().unwrap_or_default();
-        Some(SessionStored {
-            name: match tags.trim() {
-                "" => id.clone(),
-                tags => tags.to_owned(),
-            },
-            id,
-            session,
-        })
+    Ok(images.lines().flat_map(own_names).collect())
+}
+
+fn own_names(line: &str) -> Vec<SessionStored> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [id, session, tags] = fields[..] else {
+        return Vec::new();
     };
-    Ok((
-        images.lines().filter_map(image).collect(),
-        volumes.collect(),
-    ))
+    // As the project is called.
+    let end = format!("-{}", session.to_ascii_lowercase());
+    let is_own = |tag: &&str| {
+        let project = tag.split_once('/').map(|(project, _)| project);
+        project.is_some_and(|project| project.starts_with("moat-") && project.ends_with(&end))
+    };
+    let names: Vec<&str> = match tags.is_empty() {
+        true => vec![id],
+        false => tags.split_whitespace().filter(is_own).collect(),
+    };
+    let stored = |name: &str| SessionStored {
+        name: name.to_owned(),
+        session: session.to_owned(),
+    };
+    names.into_iter().map(stored).collect()
 }
 
 /// Each line once: an image that has several names is listed as often.
@@ -295,9 +306,9 @@ fn unique(text: &str) -> Vec<String> {
     lines
 }
 
-/// Removes an image with all its names. Fine if it is gone.
-pub(crate) fn remove_image(engine: &[(String, String)], id: &str) -> Result<()> {
-    super::gone_is_fine(engine_of(engine).call(&["image", "rm", "--force", id]))
+/// Takes the name from an image, which goes with its last one. Fine if it is gone.
+pub(crate) fn remove_image(engine: &[(String, String)], name: &str) -> Result<()> {
+    super::gone_is_fine(engine_of(engine).call(&["image", "rm", "--force", name]))
 }
 
 fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
@@ -392,7 +403,11 @@ pub(crate) fn remove_session(
     };
     found |= clear(&docker, &["network", "rm"], &of_kind("network"))?;
     found |= clear(&docker, &["volume", "rm"], &of_kind("volume"))?;
-    found |= clear(&docker, &["image", "rm", "--force"], &of_kind("image"))?;
+    let images = |docker: &Docker| {
+        let own = own_images(docker, &filter)?.into_iter();
+        Ok(own.map(|image| image.name).collect())
+    };
+    found |= clear(&docker, &["image", "rm", "--force"], &images)?;
     Ok(found)
 }
 
