@@ -416,7 +416,8 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
         );
         tree
     };
-    let ends: [(&str, &dyn Fn(&Running, &std::path::Path)); 3] = [
+    type End<'a> = &'a dyn Fn(&Running, &std::path::Path);
+    let ends: [(&str, End<'_>); 3] = [
         ("failed", &|_, tree| fs::write(tree.join("go"), "").unwrap()),
         ("interrupted", &|up, _| up.signal(Signal::INT)),
         ("ended", &|_, _| {
