@@ -112,7 +112,8 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
         .ok_or_else(|| {
             let shown = crate::term::harmless(&branch);
             Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(
-                "bring it up: moat up {shown}; see all: moat wt list"
+                "bring it up: moat up {}; see all: moat wt list",
+                crate::term::word(&branch)
             ))
         })
 }

@@ -9,16 +9,16 @@ use super::session;
 use crate::error::{Error, Kind, Result};
 use crate::session::{attach, forget_caller, variables};
 use crate::store::{Home, SessionStatus};
+use crate::term::{harmless, word};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let found = session::find(&home, session::branch_argument(args, 0)?)?;
-    let branch = crate::term::harmless(&found.branch);
+    let branch = harmless(&found.branch);
     if found.status != SessionStatus::Active {
         let message = format!("the session of '{branch}' is {}", found.status.as_str());
-        return Err(
-            Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {branch}"))
-        );
+        return Err(Error::new(Kind::Failed, message)
+            .hint(format!("bring it up: moat up {}", word(&found.branch))));
     }
     if std::io::stdout().is_terminal()
         && let Some(mut windows) = attach(&found)?
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .envs(variables(&found))
         .exec();
     let reason = crate::error::reason(&error);
-    let shown = crate::term::harmless(&shell.to_string_lossy());
+    let shown = harmless(&shell.to_string_lossy());
     Err(
         Error::new(Kind::Failed, format!("cannot run '{shown}': {reason}"))
             .hint("see the variable SHELL"),

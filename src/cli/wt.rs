@@ -143,7 +143,8 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
         output::notice(
             args,
             &format!(
-                "note: the command that changed '{branch}' was killed: moat wt recover {branch}"
+                "note: the command that changed '{branch}' was killed: moat wt recover {}",
+                term::word(&view.session.branch)
             ),
         );
     }

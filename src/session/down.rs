@@ -55,7 +55,7 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
     let tree = &session.worktree;
     let is_there = tree.ours && tree.path.is_dir();
     let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
-    let branch = crate::term::harmless(&session.branch);
+    let branch = crate::term::word(&session.branch);
     if dirty && request.delete_worktree {
         let message = format!("{} has work that is not committed", tree.path.display());
         return Err(Error::new(Kind::NotConfirmed, message).hint(format!(
@@ -127,7 +127,7 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Left> {
                 session.error = Some(why.clone());
                 session.operation = None;
             })?;
-            let branch = crate::term::harmless(&session.branch);
+            let branch = crate::term::word(&session.branch);
             let again = format!("try again: moat down {branch}");
             return Err(error.hint(match kind {
                 Kind::Runtime if !keep => format!(

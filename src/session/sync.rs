@@ -9,6 +9,7 @@ use super::operation::Context;
 use super::{files, probe, process, status};
 use crate::error::{Error, Kind, Result};
 use crate::store::{OpKind, Process, Session, SessionProcess, SessionStatus, Stage, Timestamp};
+use crate::term::{harmless, word};
 
 /// Takes in what runs by hand. Gives the names that were taken in.
 pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
@@ -18,11 +19,10 @@ pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
         return Err(Error::new(Kind::Failed, "there is no such session"));
     };
     if session.status != SessionStatus::Active {
-        let branch = crate::term::harmless(&session.branch);
+        let branch = harmless(&session.branch);
         let message = format!("the session of '{branch}' is {}", session.status.as_str());
-        return Err(
-            Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {branch}"))
-        );
+        return Err(Error::new(Kind::Failed, message)
+            .hint(format!("bring it up: moat up {}", word(&session.branch))));
     }
     let found = found(context, &session)?;
     if !found.is_empty() {
@@ -76,7 +76,7 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
                 "process {pid} listens on port {} of '{name}', which is a service of the compose file",
                 port.port
             );
-            let branch = crate::term::harmless(&session.branch);
+            let branch = word(&session.branch);
             return Err(Error::new(Kind::Failed, message).hint(format!(
                 "end it, and start the service: moat up {branch} --services {name}"
             )));

@@ -8,7 +8,7 @@ use super::repository::{Repository, alone, git, git_marked, look, look_at_torn};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, Home, Session, Stage, Worktree, make_dir, remove_tree};
-use crate::term::harmless;
+use crate::term::{harmless, word};
 
 /// What will be the worktree of a branch; nothing is made yet.
 pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktree {
@@ -328,9 +328,7 @@ pub(super) fn remove_or_say(context: &Context<'_>, session: &Session) -> bool {
     let Err(error) = remove(context.home, &session.repository, path) else {
         return true;
     };
-    let shown = path.to_string_lossy();
-    let quoted = shlex::try_quote(&shown).unwrap_or_default();
-    let (why, quoted) = (harmless(&error.message), harmless(&quoted));
+    let (why, quoted) = (harmless(&error.message), word(&path.to_string_lossy()));
     (context.warn)(&format!(
         "{why}; what is left of it stays\n  hint: sudo rm -rf {quoted}"
     ));

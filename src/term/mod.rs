@@ -16,7 +16,7 @@ pub(crate) use sparse::Sparse;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;
-pub(crate) use text::{age, harmless, harmless_json, plain};
+pub(crate) use text::{age, harmless, harmless_json, plain, word};
 
 use std::io;
 use std::os::fd::AsFd;

@@ -37,6 +37,11 @@ pub(crate) fn harmless_json(text: &str) -> String {
     out
 }
 
+/// A word of a command line that is shown for somebody to copy, who may not look at it.
+pub(crate) fn word(text: &str) -> String {
+    harmless(&shlex::try_quote(text).unwrap_or_default())
+}
+
 fn is_harmful(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -104,6 +109,25 @@ mod tests {
             "\n",
         ] {
             assert!(!harmless(bad).chars().any(is_harmful), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_one_word() {
+        assert_eq!(word("feature/a-b_1.2"), "feature/a-b_1.2");
+        for text in [
+            "x$(touch${IFS}y)",
+            "it's",
+            "a b",
+            "`x`",
+            "a;b",
+            "!x",
+            "$x'\"\\",
+        ] {
+            assert_eq!(
+                shlex::split(&format!("moat up {}", word(text))).unwrap()[2],
+                text
+            );
         }
     }
 

@@ -13,6 +13,40 @@ fn project() -> Project {
     ))
 }
 
+/// Hints are pasted, and whoever pushes a branch gives it its name.
+#[test]
+fn a_branch_is_one_word_of_a_hint() {
+    let project = project();
+    let (branch, word) = ("x$(touch${IFS}y)", "'x$(touch${IFS}y)'");
+    let hints = |words: &[&str], command: &str, rest: &str| {
+        for (branch, word) in [(branch, word), ("feature/a.b", "feature/a.b")] {
+            let call: Vec<&str> = [words, &[branch]].concat();
+            let done = project.call(&call).run();
+            let hint = format!("moat {command} {word}{rest}\n");
+            let all = done.stderr_text() + "\n";
+            assert!(all.contains(&hint), "{hint}: {done}");
+        }
+    };
+    hints(&["down"], "up", "; see all: moat wt list");
+    for branch in [branch, "feature/a.b"] {
+        let made = project.up(branch);
+        fs::write(tree(&made).join("work"), "").unwrap();
+    }
+    let lost = " --delete-worktree --force";
+    hints(&["down", "--delete-worktree"], "down", lost);
+    for branch in [branch, "feature/a.b"] {
+        project.ok(&["down", branch, "--keep"]);
+    }
+    hints(&["shell"], "up", "");
+    hints(&["wt", "sync"], "up", "");
+    project.call(&["up", branch]).killed_at("session-reserved");
+    let list = project.ok(&["wt", "list"]);
+    let hint = format!("moat wt recover {word}\n");
+    assert!(list.stderr_text().contains(&hint), "{list}");
+    project.ok(&["down", "--all", "--force"]);
+    project.assert_nothing();
+}
+
 /// A repository whose configuration has git run a command at every look.
 fn trap(dir: &Path, marker: &Path) {
     let git = |args: &[&str]| {

@@ -182,8 +182,9 @@ fn resolve(
                     ),
                 )
                 .hint(format!(
-                    "see what is wrong with it: {} -f {file} config",
-                    tool.name()
+                    "see what is wrong with it: {} -f {} config",
+                    tool.name(),
+                    crate::term::word(&file)
                 ))
             })
         })?;

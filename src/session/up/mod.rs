@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
 use crate::store::{Claim, OpKind, Session, SessionStatus};
-use crate::term::harmless;
+use crate::term::{harmless, word};
 
 pub(crate) use decide::{Action, Decision};
 pub(crate) use names::check_services;
@@ -122,7 +122,7 @@ pub(crate) fn up(
                         "{}\nnot all of it could be taken back: {}",
                         error.message, left.message
                     );
-                    let branch = harmless(request.branch);
+                    let branch = word(request.branch);
                     Err(error
                         .with_message(message)
                         .hint(format!("see: moat wt status {branch}")))
@@ -138,7 +138,7 @@ fn with_stopped(error: Error, branch: &str, stopped: &[String]) -> Error {
         return error;
     }
     let message = format!("{}\nstopped now: {}", error.message, stopped.join(", "));
-    let (branch, names) = (harmless(branch), stopped.join(","));
+    let (branch, names) = (word(branch), stopped.join(","));
     let again = format!("start again what ran before: moat up {branch} --services {names}");
     let hint = match &error.hint {
         Some(hint) => format!("{hint}; {again}"),
