@@ -5,7 +5,7 @@
 //! incarnation, `@moat_window` of a window the process. Targets are the ids that tmux gives, as it takes any beginning
 //! of a name for the name. The socket stands in the record, so that `down` asks the server that `up` asked.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -33,18 +33,25 @@ pub(super) fn require() -> Result<()> {
     }
 }
 
+/// The socket of the tmux that we are in.
+fn inside() -> Option<PathBuf> {
+    let inside = std::env::var("TMUX").ok()?;
+    let socket = inside.split(',').next()?;
+    (!socket.is_empty()).then(|| PathBuf::from(socket))
+}
+
+/// How tmux calls the directory of its sockets.
+fn directory() -> String {
+    format!("tmux-{}", rustix::process::getuid().as_raw())
+}
+
 /// The socket that tmux would use: that of the tmux we are in, or the user's default.
 fn default_socket() -> PathBuf {
-    let inside = std::env::var("TMUX").ok();
-    if let Some(socket) = inside.as_deref().and_then(|value| value.split(',').next())
-        && !socket.is_empty()
-    {
-        return PathBuf::from(socket);
-    }
-    let base = std::env::var_os("TMUX_TMPDIR").filter(|dir| !dir.is_empty());
-    let base = base.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    let dir = format!("tmux-{}", rustix::process::getuid().as_raw());
-    base.join(dir).join("default")
+    inside().unwrap_or_else(|| {
+        let base = std::env::var_os("TMUX_TMPDIR").filter(|dir| !dir.is_empty());
+        let base = base.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        base.join(directory()).join("default")
+    })
 }
 
 /// Makes the directory of a socket, which tmux does not with -S: after a boot it is gone.
@@ -52,10 +59,42 @@ fn make_place(socket: &Path) -> Result<()> {
     let dir = socket.parent().unwrap_or(socket);
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::io(Kind::Failed, "make", dir, &error))
+            return Err(Error::io(Kind::Failed, "make", dir, &error));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    match stranger(socket)? {
+        Some(uid) => Err(distrusted(dir, &format!("belongs to user {uid}"))),
+        None => Ok(()),
+    }
+}
+
+/// The other user who has the directory of a socket: it may be theirs who listens there, and who would be sent our
+/// whole environment. tmux looks at its own directory in the same way, but not with -S.
+fn stranger(socket: &Path) -> Result<Option<u32>> {
+    let dir = socket.parent().unwrap_or(socket);
+    let is_tmuxs = dir.ends_with(directory()) && inside().is_none_or(|inside| inside != socket);
+    let Some(about) = is_tmuxs.then(|| dir.symlink_metadata().ok()).flatten() else {
+        return Ok(None);
+    };
+    if about.uid() != rustix::process::getuid().as_raw() {
+        return Ok(Some(about.uid()));
+    }
+    match about.is_dir() && about.mode() & 0o007 == 0 {
+        true => Ok(None),
+        false => Err(distrusted(
+            dir,
+            "is not a directory that is closed to others",
+        )),
+    }
+}
+
+fn distrusted(dir: &Path, why: &str) -> Error {
+    failed(&format!(
+        "{} {why}: another user may listen there",
+        dir.display()
+    ))
+    .hint("set TMUX_TMPDIR to a directory of your own, or put that one right")
 }
 
 /// What tmux printed; `Err`: what it complained of.
@@ -89,6 +128,10 @@ fn plain(text: &str) -> String {
 
 /// The id of our tmux session, if it is there.
 fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
+    // Nothing of ours is where another user lets in whom they like.
+    if stranger(socket)?.is_some() {
+        return Ok(None);
+    }
     let sessions = match ask(socket, &["list-sessions", "-F", "#{session_id} #{@moat}"]) {
         Ok(sessions) => sessions,
         Err(why) => {
@@ -122,15 +165,16 @@ fn shell_variables(home: &Home, session: &Session) -> Result<String> {
 
 /// The server and our session on it, which is made if it is not there.
 fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
-    let socket = match &session.tmux {
-        Some(tmux) => tmux.socket.clone(),
-        None => default_socket(),
-    };
-    if session.tmux.is_some()
-        && let Some(id) = find(&socket, &session.incarnation)?
+    let recorded = session.tmux.as_ref().map(|tmux| tmux.socket.clone());
+    if let Some(socket) = &recorded
+        && let Some(id) = find(socket, &session.incarnation)?
     {
-        return Ok((socket, id));
+        return Ok((socket.clone(), id));
     }
+    let socket = match recorded {
+        Some(socket) if stranger(&socket)?.is_none() => socket,
+        _ => default_socket(),
+    };
     let made = Tmux {
         name: format!("moat-{}", session.key),
         socket: socket.clone(),

@@ -1,8 +1,10 @@
 //! Sessions whose processes have windows of tmux, on a server of the test's own.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -436,6 +438,70 @@ fn a_socket_whose_directory_is_gone_is_made_again() {
     assert_eq!(again["healthy"], true);
     assert_eq!(windows.windows(&again), ["shell 0", "one 0", "two 0"]);
     windows.call(&["down", "a"]).success();
+    windows.project.assert_nothing();
+}
+
+/// tmux itself refuses such a directory; whoever has it would be sent all our variables.
+#[test]
+fn a_server_of_another_user_is_not_talked_to() {
+    if !rustix::process::getuid().is_root() {
+        return skip("only root gives a directory away");
+    }
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let give = |path: &Path, uid| chown(path, Some(uid), Some(uid)).unwrap();
+    let place = windows.dir().join("tmux-0");
+    fs::create_dir(&place).unwrap();
+    let theirs = UnixListener::bind(place.join("default")).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    give(&place, 65534);
+    let refused = windows.call(&["up", "a"]).status(1);
+    let why = "tmux-0 belongs to user 65534: another user may listen there";
+    assert!(refused.stderr_text().contains(why), "{refused}");
+    assert!(refused.stderr_text().contains("TMUX_TMPDIR"), "{refused}");
+    // Ours, and open to all.
+    give(&place, 0);
+    let mode = |mode| fs::set_permissions(&place, PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o707);
+    let refused = windows.call(&["up", "a"]).status(1);
+    let why = "tmux-0 is not a directory that is closed to others";
+    assert!(refused.stderr_text().contains(why), "{refused}");
+    windows.project.assert_nothing();
+    // That of a session that is there already: nothing of it is on that server.
+    mode(0o700);
+    fs::remove_file(place.join("default")).unwrap();
+    let made = windows.up("a");
+    windows.tmux(&["kill-server"]);
+    fs::remove_file(place.join("default")).unwrap();
+    let later = UnixListener::bind(place.join("default")).unwrap();
+    later.set_nonblocking(true).unwrap();
+    give(&place, 65534);
+    until("its processes have ended", || {
+        windows.project.list()[0]["healthy"] == false
+    });
+    windows.call(&["up", "a"]).status(1);
+    let elsewhere = windows.project.moat.root().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let again = windows.call(&["up", "a", "--json"]);
+    let again = again.env("TMUX_TMPDIR", &elsewhere).success().json();
+    assert_ne!(again["session"]["tmux"], made["session"]["tmux"]);
+    let socket = again["session"]["tmux"]["socket"].clone();
+    windows.project.edit(&again, |record| {
+        record["tmux"]["socket"] = made["session"]["tmux"]["socket"].clone();
+    });
+    windows
+        .call(&["shell", "a"])
+        .env("SHELL", "/bin/true")
+        .success();
+    windows.call(&["down", "a"]).success();
+    for listener in [theirs, later] {
+        let called = listener.accept().map(|_| ());
+        assert_eq!(called.unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+    let mut end = Command::new("tmux");
+    end.args(["-S", socket.as_str().unwrap(), "kill-server"]);
+    assert!(end.status().unwrap().success());
     windows.project.assert_nothing();
 }
 
