@@ -4,10 +4,10 @@
 //! container with our label, a port or a container in a record. What we may not look at is *cannot tell*, not *no*.
 
 use super::members::{family, mark_of};
-use super::probe;
+use super::probe::{self, Listener};
 use crate::error::Result;
 use crate::runtime::{self, Inspected, Labelled, Whose};
-use crate::store::{Home, Process, ResourceKind, RunId, Session};
+use crate::store::{Home, Process, Record, ResourceKind, RunId, Session};
 
 /// What somebody asks about.
 pub(crate) enum Question<'a> {
@@ -68,6 +68,9 @@ fn of_process(home: &Home, pid: u32, engines: Engines<'_>) -> Result<Owner> {
             _ => {}
         }
         next = family(pid).map(|(parent, _)| parent);
+    }
+    if let Some(owner) = by_listening(home, &sessions, pid)? {
+        return Ok(owner);
     }
     if let Some(id) = container_of(pid) {
         let is_it = |found: &Labelled| found.kind == ResourceKind::Container && found.id == id;
@@ -137,37 +140,28 @@ fn by_mark(sessions: Vec<Session>, mark: &str) -> Owner {
 
 fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
     let sessions = home.sessions()?;
-    let holds = |session: &&Session| session.ports.iter().any(|own| own.port == port);
+    if let Some(owner) = by_publication(home, &sessions, port)? {
+        return Ok(owner);
+    }
     let listeners = probe::listeners(&[port]);
-    if let Some(session) = sessions.iter().find(holds) {
-        let name = session
-            .ports
-            .iter()
-            .find(|own| own.port == port)
-            .map(|own| own.process.clone());
-        let name = name.unwrap_or_default();
-        // A service's port is held by its engine.
-        match super::compose::runs(home, session, &name) {
-            Some(Ok(true)) => return Ok(Owner::Session(Box::new(session.clone()), Some(name))),
-            Some(Err(problem)) => return Ok(Owner::Unknown(problem.message().to_owned())),
-            _ => {}
-        }
-        if let Some(owner) = of_service(session, &name, port) {
-            return Ok(owner);
-        }
+    if let Some((session, name)) = holders(&sessions, port).next() {
         // That it is assigned does not make who listens there ours.
         let stranger = listeners.iter().find(|listener| {
             !listener
                 .pid
-                .is_some_and(|pid| super::process::belongs(session, &name, pid))
+                .is_some_and(|pid| super::process::belongs(session, name, pid))
         });
-        return Ok(match stranger.map(|listener| listener.pid) {
-            None => Owner::Session(Box::new(session.clone()), Some(name)),
-            Some(Some(pid)) => of_process(home, pid, engines)?,
-            Some(None) => Owner::Unknown("another user's process listens on it".to_owned()),
-        });
+        if stranger.is_none() {
+            let name = Some(name.to_owned());
+            return Ok(Owner::Session(Box::new(session.clone()), name));
+        }
+        return of_listener(home, stranger, engines);
     }
-    match listeners.first().map(|listener| listener.pid) {
+    of_listener(home, listeners.first(), engines)
+}
+
+fn of_listener(home: &Home, listener: Option<&Listener>, engines: Engines<'_>) -> Result<Owner> {
+    match listener.map(|listener| listener.pid) {
         Some(Some(pid)) => of_process(home, pid, engines),
         Some(None) => Ok(Owner::Unknown(
             "another user's process listens on it".to_owned(),
@@ -176,18 +170,99 @@ fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
     }
 }
 
-/// Whose the port of a service is, as far as its container tells: who listens is a process of the engine's.
+/// The sessions that have a port, and for which process or service.
+fn holders(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &str)> {
+    sessions.iter().filter_map(move |session| {
+        let mut ports = session.ports.iter();
+        let own = ports.find(|own| own.port == port)?;
+        Some((session, own.process.as_str()))
+    })
+}
+
+/// Whose a port is that a container publishes, as its engine tells: who listens there is a process of the engine's.
+fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Owner>> {
+    for (session, name) in holders(sessions, port) {
+        match super::compose::runs(home, session, name) {
+            Some(Ok(true)) => {
+                let name = Some(name.to_owned());
+                return Ok(Some(Owner::Session(Box::new(session.clone()), name)));
+            }
+            Some(Err(problem)) => return Ok(Some(Owner::Unknown(problem.message().to_owned()))),
+            _ => {}
+        }
+        if let Some(owner) = of_service(session, name, port) {
+            return Ok(Some(owner));
+        }
+    }
+    for record in publishing(home)? {
+        if record
+            .ports
+            .iter()
+            .any(|own| own.host.is_none_or(|host| host == port))
+            && let Some(owner) = of_run(&record, port)
+        {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
+/// The runs that may have ports of this host.
+fn publishing(home: &Home) -> Result<Vec<Record>> {
+    let ids = home.run_ids()?.into_iter();
+    let records = ids.filter_map(|id| home.run(&id).load().record());
+    let has_some = |record: &Record| !record.ports.is_empty() && !record.is_clean();
+    Ok(records.filter(has_some).collect())
+}
+
+/// Whether a process listens on a port that a container of ours publishes.
+fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Owner>> {
+    let of_sessions = sessions.iter().flat_map(|session| &session.ports);
+    let mut ports: Vec<u16> = of_sessions.map(|own| own.port).collect();
+    for record in publishing(home)? {
+        ports.extend(record.ports.iter().filter_map(|own| own.host));
+    }
+    for listener in probe::listeners(&ports) {
+        if listener.pid == Some(pid)
+            && let Some(owner) = by_publication(home, sessions, listener.port)?
+        {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
+/// Whose the port of a service is, as far as its container tells.
 fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
     session.service(name)?;
     match super::services::look(session, runtime::GLANCE) {
         Err(error) => Some(Owner::Unknown(error.message.clone())),
-        Ok(states) => states.into_iter().find_map(|(of, state)| match state {
-            Inspected::Running { ports, .. } if of == name => {
-                let is_its = ports.iter().any(|(_, host)| *host == port);
-                is_its.then(|| Owner::Session(Box::new(session.clone()), Some(of)))
-            }
-            _ => None,
+        Ok(states) => states.into_iter().find_map(|(of, state)| {
+            let is_its = of == name && publishes(&state, port);
+            is_its.then(|| Owner::Session(Box::new(session.clone()), Some(of)))
         }),
+    }
+}
+
+/// The same for the port of a run.
+fn of_run(record: &Record, port: u16) -> Option<Owner> {
+    let containers = record.resources.iter();
+    let containers = containers.filter(|resource| resource.kind == ResourceKind::Container);
+    let handles: Vec<&str> = containers.map(|own| own.handle.as_str()).collect();
+    let engine = runtime::of_session(&record.runtime, &record.engine, runtime::GLANCE);
+    match engine.and_then(|engine| engine.inspect(&handles)) {
+        Err(problem) => Some(Owner::Unknown(problem.message().to_owned())),
+        Ok(states) => {
+            let is_its = states.iter().any(|state| publishes(state, port));
+            is_its.then(|| Owner::Run(record.id.to_string()))
+        }
+    }
+}
+
+fn publishes(state: &Inspected, port: u16) -> bool {
+    match state {
+        Inspected::Running { ports, .. } => ports.iter().any(|(_, host)| *host == port),
+        _ => false,
     }
 }
 

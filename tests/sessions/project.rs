@@ -223,6 +223,17 @@ pub(crate) fn pid(document: &Value, name: &str) -> u64 {
     process.unwrap()["pid"].as_u64().expect("it runs")
 }
 
+/// The processes of docker's that listen on a port for a container; none where moat may not see that.
+pub(crate) fn proxies(port: u64) -> Vec<String> {
+    let pattern = format!("docker-proxy .*-host-port {port} ");
+    let found = Command::new("pgrep").args(["-f", &pattern]).output();
+    let text = String::from_utf8(found.unwrap().stdout).unwrap();
+    match rustix::process::getuid().is_root() {
+        true => text.lines().map(str::to_owned).collect(),
+        false => Vec::new(),
+    }
+}
+
 /// Whether others keep the machine so busy that times say little.
 pub(crate) fn is_busy() -> bool {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

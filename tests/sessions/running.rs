@@ -1,10 +1,11 @@
 //! Runs in the worktree of a session.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 
-use crate::harness::{IMAGE, Moat, Runtime, until, until_some};
-use crate::project::{Project, server, tree, web};
+use crate::harness::{IMAGE, Moat, Runtime, skip, until, until_some};
+use crate::project::{Project, proxies, server, tree, web};
 
 fn on(runtime: Runtime) -> Option<Project> {
     let moat = Moat::on(runtime)?;
@@ -132,6 +133,33 @@ fn whose_is_a_process_of_a_run() {
         moat.args(["whose", last]).stdout(&says).success();
         moat.args(["kill", &id]).any_stdout().any_stderr().success();
     }
+}
+
+/// What a run publishes is its own as long as its container has it, whoever listens there for the engine.
+#[test]
+fn whose_is_the_port_of_a_run() {
+    let Some(moat) = Moat::on(Runtime::Docker) else {
+        return;
+    };
+    moat.write("moat.yaml", "ports: {web: 80}\n");
+    let id = moat.background("sleep 1000");
+    let port = until_some("its port is known", || {
+        moat.record(&id)["ports"][0]["host"].as_u64()
+    });
+    let word = format!(":{port}");
+    let proxies = proxies(port);
+    if proxies.is_empty() {
+        skip("docker has no process for a port, or not one that we may see");
+    }
+    for word in proxies.iter().chain([&word]) {
+        let says = format!("the run {id}\n");
+        moat.args(["whose", word]).stdout(says).success();
+    }
+    moat.args(["kill", &id]).any_stdout().any_stderr().success();
+    let _stranger = until_some("the port is free", || {
+        TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).ok()
+    });
+    moat.args(["whose", &word]).stdout("not moat's\n").status(1);
 }
 
 /// In a container that is not moat's; which an engine that is silent does not say.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, until};
-use crate::project::{IDLE, Project, tree};
+use crate::project::{IDLE, Project, proxies, tree};
 
 const REDIS: &str = "moat-test/redis:7";
 const POSTGRES: &str = "moat-test/postgres:15";
@@ -212,6 +212,9 @@ fn life(runtime: Runtime) {
     client.args(["inspect", "--format", "{{.State.Pid}}", &handle]);
     let pid = String::from_utf8(client.output().unwrap().stdout).unwrap();
     assert_eq!(project.json(&["whose", pid.trim()])["branch"], "a");
+    for proxy in proxies((base + 1).into()) {
+        assert_eq!(project.json(&["whose", &proxy])["process"], "redis");
+    }
     let log = project.ok(&["wt", "logs", "a", "redis"]);
     assert!(
         log.stdout_text().contains("Ready to accept connections"),
