@@ -1,5 +1,6 @@
 //! What git says of a repository and its worktrees. git's own output never reaches our stdout.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -285,10 +286,11 @@ fn call(
     command.env("GIT_OPTIONAL_LOCKS", "0");
     forget_caller(&mut command);
     command.envs(variable);
-    let output = child::run_gently(&mut command, PATIENCE, going_on).map_err(|error| {
-        let message = format!("cannot run git: {}", crate::error::reason(&error));
-        Error::new(Kind::Workspace, message).hint("install git, 2.31 or newer")
-    })?;
+    let mut names = args.iter();
+    let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
+    let name = name.copied().unwrap_or_default();
+    let output = child::run_gently(&mut command, PATIENCE, going_on)
+        .map_err(|error| no_output(dir, name, &error))?;
     match output.success {
         true => Ok(output.stdout),
         false => {
@@ -297,12 +299,26 @@ fn call(
             let words: Vec<&str> = lines
                 .map(|line| line.trim_start_matches("fatal: "))
                 .collect();
-            let mut names = args.iter();
-            let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
-            let name = name.copied().unwrap_or_default();
             let message = format!("git {name}: {}", words.join("; "));
             Err(Error::new(Kind::Workspace, message))
         }
+    }
+}
+
+/// Why git did not come to its own end.
+fn no_output(dir: &Path, name: &str, error: &std::io::Error) -> Error {
+    let failed = |message: String| Error::new(Kind::Workspace, message);
+    let cannot_run = || failed(format!("cannot run git: {}", crate::error::reason(error)));
+    match error.kind() {
+        ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
+        ErrorKind::TimedOut => {
+            let minutes = PATIENCE.as_secs() / 60;
+            failed(format!("git {name} did not end within {minutes} minutes")).hint(format!(
+                "look what it waits for: a hook or a filter, a lock, or the file system; try: git -C {} status",
+                crate::term::word(&dir.to_string_lossy())
+            ))
+        }
+        _ => cannot_run(),
     }
 }
 
@@ -340,6 +356,21 @@ fn parse(text: &str) -> Vec<Tree> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_git_waits_for_is_no_reason_to_install_it() {
+        let told = |kind: ErrorKind| {
+            let error = no_output(Path::new("/a b"), "worktree", &kind.into()).into_parts();
+            (error.message, error.hint.unwrap_or_default())
+        };
+        let (message, hint) = told(ErrorKind::TimedOut);
+        assert_eq!(message, "git worktree did not end within 15 minutes");
+        assert!(hint.ends_with("git -C '/a b' status"), "{hint}");
+        assert!(told(ErrorKind::NotFound).1.contains("install git"));
+        for other in [ErrorKind::PermissionDenied, ErrorKind::Interrupted] {
+            assert_eq!(told(other).1, "");
+        }
+    }
 
     #[test]
     fn what_git_calls_local_is_not_handed_on() {
