@@ -1,7 +1,6 @@
 //! What the commands about sessions have in common: which one is meant, who interrupts, and how one is shown.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -257,13 +256,4 @@ pub(super) fn look(home: &Home, session: Session) -> Result<SessionView> {
     let views = session::view(home, vec![session], runtime::PATIENCE)?;
     let gone = || Error::new(Kind::Failed, "the session is gone");
     views.into_iter().next().ok_or_else(gone)
-}
-
-/// Says of each worktree that it stays.
-pub(super) fn kept(args: &Args, path: &Path) {
-    let shown = crate::term::harmless(&path.display().to_string());
-    output::notice(
-        args,
-        &format!("note: {shown} stays: there is work in it that is not committed"),
-    );
 }

@@ -268,7 +268,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         }
     }
     for path in &staying {
-        session::kept(args, path);
+        output::notice(args, &sessions::kept(path));
     }
     let shown: String = going
         .iter()

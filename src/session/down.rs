@@ -45,7 +45,7 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
         let tree = before.worktree;
         let stays = tree.ours && tree.path.is_dir();
         if stays {
-            worktree::say_kept(context, &tree.path);
+            (context.say)(&worktree::kept(&tree.path));
         }
         return Ok(Left {
             worktree: stays.then_some(tree.path),
@@ -82,7 +82,7 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
     let kept = dirty.then(|| tree.path.clone());
     if let Some(path) = &kept {
-        worktree::say_kept(context, path);
+        (context.say)(&worktree::kept(path));
     }
     let mut left = finish(context, claim)?;
     left.worktree = left.worktree.or(kept);
@@ -223,7 +223,7 @@ fn take_away(
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
         // Again, now that nothing of the session runs any more that could make some.
         if tree.path.is_dir() && !operation.force && !worktree::has_no_work(session) {
-            worktree::say_kept(context, &tree.path);
+            (context.say)(&worktree::kept(&tree.path));
             left.worktree = Some(tree.path.clone());
             return Ok(left);
         }

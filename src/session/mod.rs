@@ -44,4 +44,4 @@ pub(crate) use up::{Decision, Up, check_services, up};
 pub(crate) use variables::{of_run as run_variables, shared as variables};
 pub(crate) use whose::{Owner, Question, whose};
 pub(crate) use worktree::unused as unused_worktrees;
-pub(crate) use worktree::{is_clean, remove as remove_worktree};
+pub(crate) use worktree::{is_clean, kept, remove as remove_worktree};

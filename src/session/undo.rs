@@ -105,7 +105,7 @@ fn take_back(
         // Somebody may have worked there as soon as it was made; if we were killed, git may have gone on without us.
         goes = worktree::has_no_work(session);
         if !goes {
-            worktree::say_kept(context, &tree.path);
+            (context.say)(&worktree::kept(&tree.path));
         }
     }
     if goes {

@@ -287,12 +287,10 @@ fn has_hidden(path: &Path, index: &str) -> bool {
     })
 }
 
-/// Says of a worktree that it is not removed.
-pub(super) fn say_kept(context: &Context<'_>, path: &Path) {
+/// What is said of a worktree that is not removed.
+pub(crate) fn kept(path: &Path) -> String {
     let shown = harmless(&path.display().to_string());
-    (context.say)(&format!(
-        "note: {shown} stays: there is work in it that is not committed"
-    ));
+    format!("note: {shown} stays: there is work in it that is not committed")
 }
 
 /// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.
