@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -252,8 +253,8 @@ impl<'a> Document<'a> {
 }
 
 /// Looks at one session.
-pub(super) fn look(home: &Home, session: Session) -> Result<SessionView> {
-    let views = session::view(home, vec![session], runtime::PATIENCE)?;
+pub(super) fn look(home: &Home, session: Session, patience: Duration) -> Result<SessionView> {
+    let views = session::view(home, vec![session], patience)?;
     let gone = || Error::new(Kind::Failed, "the session is gone");
     views.into_iter().next().ok_or_else(gone)
 }

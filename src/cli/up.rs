@@ -5,6 +5,7 @@ use super::session::{self, Document};
 use super::table::Flag;
 use super::{flags, output, session_text};
 use crate::error::Result;
+use crate::runtime;
 use crate::session::{Context, Decision, Pin, Up, up};
 use crate::store::{Home, Session};
 
@@ -13,7 +14,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let branch = session::branch_argument(args, 0)?;
     session::interruptible(args, &home, &mut |context| {
         let (session, decisions) = bring_up(args, context, branch)?;
-        let view = session::look(&home, session)?;
+        let view = session::look(&home, session, runtime::PATIENCE)?;
         if args.has(&flags::JSON) {
             output::json(&Document::of(&view, Some(&decisions)))?;
         } else if !args.has(&flags::QUIET) {

@@ -180,7 +180,7 @@ fn row(view: &SessionView) -> Vec<String> {
 }
 
 fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
-    let view = session::look(home, session::find(home, branch)?)?;
+    let view = session::look(home, session::find(home, branch)?, runtime::GLANCE)?;
     if args.has(&flags::JSON) {
         output::json(&Document::of(&view, None))?;
     } else {
@@ -225,10 +225,11 @@ fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 }
 
 fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
-    let views = match branch {
-        Some(branch) => vec![session::look(home, session::find(home, Some(branch))?)?],
-        None => sessions::view(home, home.sessions()?, runtime::PATIENCE)?,
+    let found = match branch {
+        Some(branch) => vec![session::find(home, Some(branch))?],
+        None => home.sessions()?,
     };
+    let views = sessions::view(home, found, runtime::GLANCE)?;
     let (mut done, mut failed) = (BTreeMap::new(), None);
     let code = session::interruptible(args, home, &mut |context| {
         for view in views.iter().filter(|view| view.abandoned) {

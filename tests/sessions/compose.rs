@@ -1075,7 +1075,7 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
     assert_nothing(&project);
 }
 
-/// Who hangs holds up neither the list nor who asks whose a port is; what is not known is called that.
+/// Who hangs holds up neither who looks at sessions nor who asks whose a port is; what is not known is called that.
 #[test]
 fn an_engine_that_hangs_makes_it_unknown() {
     let Some(project) =
@@ -1116,6 +1116,17 @@ fn an_engine_that_hangs_makes_it_unknown() {
         (&Value::Null, &"unknown".into())
     );
     call(&project, &["whose", &format!(":{}", port(&made, "db"))]).status(2);
+    let status = call(&project, &["wt", "status", "a"]).status(1);
+    assert_eq!(
+        status.stdout_text().matches(": unknown").count(),
+        2,
+        "{status}"
+    );
+    let recovered = call(&project, &["wt", "recover"]).success();
+    assert!(
+        recovered.stderr_text().contains("nothing to recover"),
+        "{recovered}"
+    );
     assert!(
         began.elapsed() < Duration::from_secs(30),
         "{:?}",
