@@ -1,6 +1,6 @@
 //! The scripts of a project around a session. Their output goes to stderr, never to our stdout.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,6 +19,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How long what a script has left in the background may hold its output open.
 const LEFT_OPEN: Duration = Duration::from_millis(200);
+
+/// How many lines are said before it is asked again whether to go on, and wait to be said.
+const AT_ONCE: usize = 100;
+
+/// What is longer is passed on in pieces, in bytes.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// The mark of what is not one of its processes: no name begins like this.
 pub(super) fn own_mark(name: &str) -> String {
@@ -60,8 +66,10 @@ pub(super) fn run(
     let lines = lines(reader);
     let deadline = Instant::now() + timeout;
     let ended = loop {
-        while let Ok(line) = lines.try_recv() {
+        let mut said = 0;
+        for line in lines.try_iter().take(AT_ONCE) {
             (context.say)(&format!("{name}: {line}"));
+            said += 1;
         }
         match child.try_wait() {
             Ok(Some(status)) => break Ok(status),
@@ -76,10 +84,15 @@ pub(super) fn run(
         if let Err(error) = context.check() {
             break Err(error);
         }
-        std::thread::sleep(LOOK);
+        if said < AT_ONCE {
+            std::thread::sleep(LOOK);
+        }
     };
     let rest = Instant::now() + LEFT_OPEN;
-    while let Ok(line) = lines.recv_timeout(rest.saturating_duration_since(Instant::now())) {
+    // What is there is received even without any time.
+    while let Some(left) = rest.checked_duration_since(Instant::now())
+        && let Ok(line) = lines.recv_timeout(left)
+    {
         (context.say)(&format!("{name}: {line}"));
     }
     let ended = match ended {
@@ -102,11 +115,12 @@ fn failed(name: &str, why: &str) -> Error {
 }
 
 fn lines(reader: std::io::PipeReader) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(AT_ONCE);
     crate::thread::begin(move || {
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
-        while reader
+        while (&mut reader)
+            .take(LONGEST_LINE)
             .read_until(b'\n', &mut line)
             .is_ok_and(|count| count > 0)
         {

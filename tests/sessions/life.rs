@@ -1,7 +1,7 @@
 //! A session from its beginning to its end.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Moat, Running, Signal, until, until_some};
 use crate::project::{IDLE, Project, git, page, pid, server, tree, two, web};
@@ -441,5 +441,51 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
         project.git(&["worktree", "remove", "--force", &tree.display().to_string()]);
     }
     let _ = fs::remove_dir_all(project.moat.home().join("worktrees"));
+    project.assert_nothing();
+}
+
+/// The most memory that a process has had, in KiB.
+fn peak(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    number.map_or(0, |number| number.parse().unwrap())
+}
+
+/// What it says is passed on, but holds up neither its end nor ours, and is not kept.
+#[test]
+fn a_hook_that_never_stops_talking_ends_all_the_same() {
+    let hook = |hook: &str| format!("  hooks: {{{hook}, timeout: 2s}}\n{}", server());
+    let project = Project::new(&hook("pre_start: \"yes\""));
+    for says in ["\"yes\"", "cat /dev/zero"] {
+        project.configure(&hook(&format!("pre_start: {says}")));
+        let mut up = project
+            .call(&["up", "a"])
+            .stderr_to(fs::File::create("/dev/null").unwrap())
+            .spawn();
+        let begun = Instant::now();
+        while up.is_running() {
+            let most = peak(up.pid().as_raw_nonzero().get());
+            assert!(most < 128 * 1024, "{says}: {most} KiB");
+            assert!(begun.elapsed().as_secs() < 15, "{says}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(up.wait().code, Some(1), "{says}");
+        project.assert_nothing();
+    }
+    // Without its time being over.
+    project.configure("  hooks: {pre_start: \"yes\"}");
+    let up = project.call(&["up", "a"]).spawn();
+    up.wait_stderr("pre_start: y");
+    up.signal(Signal::INT);
+    let done = up.wait();
+    assert_eq!(done.code, Some(130));
+    assert!(done.took.as_secs() < 15);
+    project.assert_nothing();
+    // It has ended, and left one that talks.
+    project.configure(&hook("post_up: \"yes &\""));
+    let done = project.ok(&["up", "a"]);
+    assert!(done.took.as_secs() < 15);
+    project.ok(&["down", "a"]);
     project.assert_nothing();
 }
