@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::process;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Claim, Home, OpKind, Session};
 use rustix::process::Signal;
@@ -31,18 +32,28 @@ impl Context<'_> {
 
     /// Takes the right to change a session, or says who has it.
     pub(super) fn claim(&self, key: &str, kind: OpKind) -> Result<Claim> {
-        self.home.claim_session(key, kind)?.ok_or_else(|| {
+        self.try_claim(key, kind)?.ok_or_else(|| {
             let session = self.home.session(key).ok().flatten();
             busy(session.as_ref())
         })
     }
 
-    /// The same, but asks the operation that is under way to end, and waits for that.
+    /// Takes the right, unless somebody has it. What was killed may have left a hook, or git: nothing that follows runs beside it.
+    fn try_claim(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
+        let claim = self.home.claim_session(key, kind)?;
+        let session = claim.as_ref().and_then(Claim::session);
+        if let Some(session) = session.filter(|session| session.operation.is_some()) {
+            process::stop(session, &process::HELPERS)?;
+        }
+        Ok(claim)
+    }
+
+    /// Takes the right to change a session, but asks the operation that is under way to end, and waits for that.
     pub(super) fn take_over(&self, key: &str, kind: OpKind) -> Result<Claim> {
         let deadline = Instant::now() + PATIENCE;
         let mut asked = None;
         loop {
-            if let Some(claim) = self.home.claim_session(key, kind)? {
+            if let Some(claim) = self.try_claim(key, kind)? {
                 return Ok(claim);
             }
             let session = self.home.session(key)?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::compose::MARKED;
 use super::keeper::{KEEPER, STARTED};
 use super::members::{MARK, Targets};
 use super::operation::Context;
@@ -281,6 +282,17 @@ fn last_output(path: &Path) -> Vec<String> {
     let text = |entry: &crate::store::Entry| String::from_utf8_lossy(&entry.data).into_owned();
     since.iter().map(text).collect()
 }
+
+/// The names behind the marks of what an operation itself runs: git, the hooks, and the tool of compose files.
+pub(super) const HELPERS: [&str; 7] = [
+    ".git",
+    ".pre_up",
+    ".pre_start",
+    ".post_up",
+    ".pre_down",
+    ".post_down",
+    MARKED,
+];
 
 /// Ends some of the processes of a session, all at once. Fails with those that are left.
 pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {

@@ -60,7 +60,7 @@ fn take_back(
         .iter()
         .filter(|process| process.operation == operation);
     let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
-    names.extend([".git", ".pre_up", ".pre_start", ".post_up", compose::MARKED]);
+    names.extend(process::HELPERS);
     let service_names = session.services.list.iter();
     names.extend(service_names.map(|service| service.name.as_str()));
     if is_new {

@@ -1,9 +1,11 @@
 //! SIGKILL at every journaled step, then recover, down or up: nothing is left, or all of it is healthy.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::harness::{Call, until};
 use crate::project::{IDLE, Project};
 
-const UP: [&str; 8] = [
+const UP: [&str; 9] = [
     "session-reserved",
     "session-worktree-intent",
     "session-worktree-made",
@@ -11,6 +13,7 @@ const UP: [&str; 8] = [
     "session-files-made",
     "session-process-intent",
     "session-process-started",
+    "session-processes-up",
     "session-before-active",
 ];
 
@@ -56,10 +59,8 @@ fn an_up_that_was_killed_is_recovered() {
         match project.list().first() {
             // All of it was there already.
             Some(session) => {
-                assert_eq!(
-                    (&session["healthy"], at),
-                    (&true.into(), "session-before-active")
-                );
+                assert_eq!(session["healthy"], true, "{at}");
+                assert!(["session-processes-up", "session-before-active"].contains(&at));
                 project.ok(&["down", "a"]);
             }
             None => assert_eq!(project.git(&["branch"]), "* main\n", "{at}"),
@@ -232,4 +233,54 @@ fn recovering_goes_on_after_a_failure() {
     project.edit(&bad, |record| record["tmux"] = before["tmux"].clone());
     project.ok(&["down", "b"]);
     project.assert_nothing();
+}
+
+const OF_GIT: &str = "post-checkout";
+
+/// What is killed leaves its hook, or git, which goes on: the next one ends that before it does the same.
+#[test]
+fn no_hook_runs_beside_one_of_before() {
+    let slow = "echo begin $$ >>$HOME/log; sleep 2; echo end $$ >>$HOME/log";
+    for (hook, first, next) in [
+        (OF_GIT, "up", &["up", "a"][..]),
+        ("pre_up", "up", &["up", "a"]),
+        ("pre_start", "up", &["up", "a"]),
+        ("pre_start", "up", &["down", "a"]),
+        ("post_up", "up", &["up", "a"]),
+        ("post_up", "up", &["wt", "recover"]),
+        ("pre_down", "down", &["down", "a"]),
+        ("pre_down", "down", &["up", "a"]),
+        ("post_down", "down", &["down", "a"]),
+    ] {
+        let idle = format!("  processes: {{one: {{command: {IDLE}}}}}");
+        let project = Project::new(&match hook {
+            OF_GIT => idle.clone(),
+            hook => format!("  hooks: {{{hook}: {slow:?}}}\n{idle}"),
+        });
+        if hook == OF_GIT {
+            let file = project.repo.join(".git/hooks").join(hook);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, format!("#!/bin/sh\n{slow}\n")).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        if first == "down" {
+            project.up("a");
+        }
+        let log = project.moat.user_home().join("log");
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        let mut killed = project.call(&[first, "a"]).spawn();
+        until("the hook runs", || said().ends_with('\n'));
+        killed.kill();
+        project.ok(next);
+        let before = said();
+        let lines: Vec<&str> = before.lines().skip(1).collect();
+        // Each that begins comes to its end before another one does.
+        let pid = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
+        for pair in lines.chunks(2) {
+            assert!(pair.len() == 2 && pid(pair[0]) == pid(pair[1]), "{hook}, {next:?}: {before}");
+        }
+        project.ok(&["down", "--all"]);
+        assert!(!said().contains(&format!("end {}\n", pid(before.lines().next().unwrap()))));
+        project.assert_nothing();
+    }
 }
