@@ -41,16 +41,20 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         if !all {
             let session = session::find(&home, branch)?;
             let taken = take_down(args, context, &session, request)?;
-            return match args.has(&flags::JSON) {
-                true => output::json(&taken).map(|()| 0),
-                false => Ok(0),
-            };
+            if args.has(&flags::JSON) {
+                output::json(&taken)?;
+            }
+            // It has come to its end; the code says that a signal came.
+            return context.check().map(|()| 0);
         }
         let repository = session::repository()?;
         let mut sessions = home.sessions()?;
         sessions.retain(|session| session.repository == repository.common);
         let (mut done, mut failed) = (Vec::new(), 0);
         for session in &sessions {
+            if context.check().is_err() {
+                break;
+            }
             // Past failures: each is on its own.
             done.push(
                 take_down(args, context, session, request).unwrap_or_else(|error| {
@@ -70,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         } else if done.is_empty() {
             output::notice(args, "There are no sessions of this repository.");
         }
+        context.check()?;
         Ok(u8::from(failed > 0))
     })
 }

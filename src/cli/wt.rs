@@ -233,6 +233,7 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let (mut done, mut failed) = (BTreeMap::new(), None);
     let code = session::interruptible(args, home, &mut |context| {
         for view in views.iter().filter(|view| view.abandoned) {
+            context.check()?;
             let branch = term::harmless(&view.session.branch);
             match sessions::recover(context, &view.session.key) {
                 Ok(how) => {

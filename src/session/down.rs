@@ -89,7 +89,8 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
     Ok(left)
 }
 
-/// Hooks of a `down` only warn: it goes on.
+/// Hooks of a `down` only warn: it goes on. A signal does not cut them short, as it does nothing else of the end of a
+/// session: they have their time.
 fn run_hook(
     context: &Context<'_>,
     session: &Session,
@@ -102,7 +103,17 @@ fn run_hook(
         false => &session.main,
     };
     let timeout = Duration::from_secs(session.hooks.timeout_seconds);
-    if let Err(error) = hook::run(context, session, (name, script.as_deref()), dir, timeout) {
+    let to_its_end = Context {
+        going_on: &|| true,
+        ..*context
+    };
+    if let Err(error) = hook::run(
+        &to_its_end,
+        session,
+        (name, script.as_deref()),
+        dir,
+        timeout,
+    ) {
         (context.warn)(&error.message);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// Fails if it is to end.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match (self.going_on)() {
             true => Ok(()),
             false => Err(Error::new(Kind::Failed, "interrupted")),

@@ -349,6 +349,37 @@ fn signals_take_back_what_was_made() {
     }
 }
 
+/// What has begun to end comes to its end, with its hooks, and nothing more begins to.
+#[test]
+fn a_down_that_is_interrupted_ends_what_it_has_begun() {
+    let hook = |name: &str| format!("{name}: 'echo waiting; sleep 1; echo {name} >>$HOME/log'");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let project = Project::new(&format!(
+            "  processes: {{idle: {{command: {IDLE}}}}}\n  hooks: {{{}, {}}}",
+            hook("pre_down"),
+            hook("post_down")
+        ));
+        project.up("a");
+        project.up("b");
+        let log = project.moat.user_home().join("log");
+        for (args, left, name) in [
+            (&["down", "--all"][..], 1, "pre_down"),
+            (&["down", "b"], 0, "post_down"),
+        ] {
+            let down = project.call(args).spawn();
+            down.wait_stderr(&format!("{name}: waiting"));
+            down.signal_group(signal);
+            let done = down.wait();
+            assert_eq!(done.code, Some(code), "{done}");
+            assert!(!done.stderr_text().contains("warning"), "{done}");
+            assert_eq!(fs::read_to_string(&log).unwrap(), "pre_down\npost_down\n");
+            fs::remove_file(&log).unwrap();
+            assert_eq!(project.list().len(), left, "{done}");
+        }
+        project.assert_nothing();
+    }
+}
+
 /// Ctrl-C at the only question that there is of sessions.
 #[test]
 fn an_interrupt_at_a_question_changes_nothing() {
