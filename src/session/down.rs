@@ -228,7 +228,11 @@ fn take_away(
     claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
     let made: Vec<&MadeFile> = session.files.iter().collect();
-    files::remove(&tree.path, &made)?;
+    let removed = files::remove(context, &tree.path, &made);
+    // With the worktree they go anyway, or that is told.
+    if !operation.is_some_and(|operation| operation.force && operation.remove_worktree) {
+        removed?;
+    }
     claim.update(&mut |session| session.files.clear())?;
     checkpoint("session-down-files");
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {

@@ -13,6 +13,7 @@ use crate::config::Inherit;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, MadeFile, MadeHow, Session, write_atomically};
+use crate::term::harmless;
 
 /// The variables, for tools that read such a file.
 pub(crate) const VARIABLES: &str = ".env.moat";
@@ -168,7 +169,8 @@ pub(super) fn is_as_made(root: &Path, file: &MadeFile) -> bool {
         return false;
     }
     match (file.how, &file.source) {
-        (MadeHow::Variables, _) => true,
+        // A directory in its place is somebody else's.
+        (MadeHow::Variables, _) => path.is_symlink() || !path.is_dir(),
         (MadeHow::Link, Some(source)) => fs::read_link(&path).is_ok_and(|target| target == *source),
         (MadeHow::Copy, Some(source)) => is_same(&path, source),
         _ => false,
@@ -176,10 +178,16 @@ pub(super) fn is_as_made(root: &Path, file: &MadeFile) -> bool {
 }
 
 /// Removes files, unless somebody changed them.
-pub(super) fn remove(root: &Path, files: &[&MadeFile]) -> Result<()> {
+pub(super) fn remove(context: &Context<'_>, root: &Path, files: &[&MadeFile]) -> Result<()> {
     for file in files {
         let path = root.join(&file.path);
         if !is_as_made(root, file) {
+            if file.how == MadeHow::Variables {
+                let shown = harmless(&path.display().to_string());
+                (context.say)(&format!(
+                    "warning: {shown} is a directory, and not the file that moat made"
+                ));
+            }
             continue;
         }
         match fs::remove_file(&path) {

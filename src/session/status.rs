@@ -73,6 +73,7 @@ impl SessionView {
         let stolen = |health: &Health| health.ports.iter().any(|port| port.stranger.is_some());
         let is_stopped = self.session.status == SessionStatus::Stopped;
         self.session.operation.is_none()
+            && self.session.status != SessionStatus::Broken
             && self.session.worktree.path.is_dir()
             && self.processes.iter().all(|health| {
                 let runs = health.running == Some(true);

@@ -97,7 +97,7 @@ fn take_back(
         .iter()
         .filter(|file| file.operation == operation)
         .collect();
-    files::remove(&session.worktree.path, &mine)?;
+    files::remove(context, &session.worktree.path, &mine)?;
     claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
     let tree = &session.worktree;
     let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;

@@ -7,7 +7,7 @@ use super::operation::Context;
 use super::repository::{Repository, alone, git, git_marked, look, look_at_torn};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, Home, Session, Stage, Worktree, make_dir, remove_tree};
+use crate::store::{Claim, Home, MadeHow, Session, Stage, Worktree, make_dir, remove_tree};
 use crate::term::{harmless, word};
 
 /// What will be the worktree of a branch; nothing is made yet.
@@ -237,6 +237,11 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
         return Ok(false);
     }
     let files = session.map_or(&[][..], |session| &session.files);
+    // git is told not to look at these, whatever is in their place.
+    let mut unseen = files.iter().filter(|file| file.how == MadeHow::Variables);
+    if !unseen.all(|file| super::files::is_as_made(path, file)) {
+        return Ok(false);
+    }
     let ours = |entry: &str| {
         let name = entry.get(3..).unwrap_or_default();
         let unknown = entry.starts_with("??");

@@ -280,6 +280,70 @@ fn directories_of_another_user_stay_and_the_session_goes() {
     project.assert_nothing();
 }
 
+/// Where the worktree cannot be written any more, the session is broken, and no other word is said of it; `--force` gives
+/// up what goes with the worktree.
+#[test]
+fn a_file_that_cannot_be_removed_holds_a_session_until_it_is_forced() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can become somebody else");
+        return;
+    }
+    let project = Project::new(&server());
+    let give_to = |user: &str| {
+        let mut chown = std::process::Command::new("chown");
+        let done = chown.args(["-R", user]).arg(project.moat.root()).status();
+        assert!(done.unwrap().success());
+    };
+    give_to("65534:65534");
+    let nobody = |args: &[&str], code: i32| {
+        let done = project.call(args).as_nobody();
+        assert_eq!(done.code, Some(code), "{done}");
+        done
+    };
+    let tree = tree(&nobody(&["up", "a", "--json"], 0).json());
+    let mode = |mode| fs::set_permissions(&tree, PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o555);
+    let said = nobody(&["down", "a"], 1).stderr_text();
+    assert!(said.contains(".env.moat"), "{said}");
+    let status = nobody(&["wt", "status", "a", "--json"], 1).json();
+    assert_eq!(status["session"]["status"], "broken");
+    assert_eq!(status["healthy"], false);
+    nobody(&["down", "a", "--force"], 0);
+    assert_eq!(nobody(&["wt", "list", "--json"], 0).stdout_text(), "[]\n");
+    if tree.exists() {
+        mode(0o755);
+        fs::remove_dir_all(tree.parent().unwrap()).unwrap();
+    }
+    give_to("0:0");
+    project.git(&["worktree", "prune"]);
+    project.assert_nothing();
+}
+
+/// It is not moat's, and git is told not to look there.
+#[test]
+fn a_directory_in_the_place_of_the_variables_is_work() {
+    let project = Project::new(&server());
+    let replaced = || {
+        let tree = tree(&project.up("a"));
+        fs::remove_file(tree.join(".env.moat")).unwrap();
+        fs::create_dir(tree.join(".env.moat")).unwrap();
+        fs::write(tree.join(".env.moat/work"), "hours").unwrap();
+        tree
+    };
+    let tree = replaced();
+    project
+        .call(&["down", "a"])
+        .stderr_contains(".env.moat is a directory")
+        .stderr_contains("stays: there is work in it")
+        .success();
+    assert!(project.list().is_empty());
+    assert!(tree.join(".env.moat/work").exists());
+    fs::remove_dir_all(tree.join(".env.moat")).unwrap();
+    replaced();
+    project.ok(&["down", "a", "--force"]);
+    project.assert_nothing();
+}
+
 /// The names of files have 32 bits of a branch's name; two branches with the same are told apart all the same.
 #[test]
 fn a_branch_does_not_take_the_session_of_one_with_the_same_key() {
