@@ -277,7 +277,10 @@ fn no_hook_runs_beside_one_of_before() {
         // Each that begins comes to its end before another one does.
         let pid = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
         for pair in lines.chunks(2) {
-            assert!(pair.len() == 2 && pid(pair[0]) == pid(pair[1]), "{hook}, {next:?}: {before}");
+            assert!(
+                pair.len() == 2 && pid(pair[0]) == pid(pair[1]),
+                "{hook}, {next:?}: {before}"
+            );
         }
         project.ok(&["down", "--all"]);
         assert!(!said().contains(&format!("end {}\n", pid(before.lines().next().unwrap()))));

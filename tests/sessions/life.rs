@@ -92,6 +92,35 @@ fn what_has_died_is_started_and_the_rest_is_kept() {
     project.assert_nothing();
 }
 
+/// It is told while it runs, and forgotten when it has ended.
+#[test]
+fn what_has_left_the_file_is_told_and_then_forgotten() {
+    let project = Project::new(&two());
+    let made = project.up("a");
+    project.configure(&server());
+    let kept = project.up("a");
+    let idle = &kept["decisions"][1];
+    assert_eq!(
+        (&idle["process"], &idle["action"]),
+        (&"idle".into(), &"kept".into())
+    );
+    let why = "it runs, and is not in moat.yaml any more; moat down ends it";
+    assert_eq!(idle["why"], why);
+    assert_eq!(pid(&kept, "idle"), pid(&made, "idle"));
+    kill(pid(&made, "idle"));
+    until("it is seen", || {
+        project.call(&["wt", "status", "a"]).run().code == Some(1)
+    });
+    let again = project.up("a");
+    assert_eq!(again["healthy"], true);
+    assert_eq!(again["processes"].as_array().unwrap().len(), 1);
+    assert_eq!(again["decisions"].as_array().unwrap().len(), 1);
+    assert_eq!(pid(&again, "web"), pid(&made, "web"));
+    project.ok(&["wt", "status", "a"]);
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
 fn kill(pid: u64) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

@@ -67,6 +67,33 @@ pub(super) fn decide(
     request.settings.processes.iter().map(decide).collect()
 }
 
+/// The processes that the record has and nothing decided so far is about: the file has them no more. They run, as those
+/// that have ended are forgotten.
+pub(super) fn left_over(
+    context: &Context<'_>,
+    session: &Session,
+    decisions: &[Decision],
+) -> Vec<Decision> {
+    let left = forgotten(session, decisions).filter(|it| status::runs(context.home, session, it));
+    left.map(|entry| Decision {
+        process: entry.name.clone(),
+        action: Action::Kept,
+        why: "it runs, and is not in moat.yaml any more; moat down ends it".to_owned(),
+        ends: false,
+    })
+    .collect()
+}
+
+/// Those of which nothing is decided.
+pub(super) fn forgotten<'a>(
+    session: &'a Session,
+    decisions: &[Decision],
+) -> impl Iterator<Item = &'a SessionProcess> {
+    let is_decided = |name: &str| decisions.iter().any(|decision| decision.process == name);
+    let processes = session.processes.iter();
+    processes.filter(move |process| !is_decided(&process.name))
+}
+
 /// Why a process does not run.
 fn why_not(
     context: &Context<'_>,
@@ -94,6 +121,7 @@ pub(super) fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decis
         && session.operation.is_none()
         && session.worktree.path.is_dir()
         && request.pins.iter().all(pinned)
+        && forgotten(session, decisions).next().is_none()
         && decisions
             .iter()
             .all(|decision| decision.action != Action::Started)

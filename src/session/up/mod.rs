@@ -19,7 +19,7 @@ use crate::term::{harmless, word};
 pub(crate) use decide::{Action, Decision};
 pub(crate) use names::check_services;
 
-use decide::{decide, is_settled, starting};
+use decide::{decide, is_settled, left_over, starting};
 use names::check_names;
 use reserve::reserve;
 
@@ -80,6 +80,9 @@ pub(crate) fn up(
             return Err(error);
         }
     };
+    if let Some(session) = claim.session() {
+        decisions.extend(left_over(context, session, &decisions));
+    }
     if let Some(session) = claim.session()
         && is_settled(session, request, &decisions)
         && services.is_idle()

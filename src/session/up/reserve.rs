@@ -8,7 +8,7 @@ use super::super::repository::Repository;
 use super::super::services::{How, Services};
 use super::super::{compose, process, worktree};
 use super::Up;
-use super::decide::{Action, Decision, names, starting};
+use super::decide::{Action, Decision, forgotten, names, starting};
 use crate::error::{Error, Kind, Result};
 use crate::store::{
     Claim, Ending, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,
@@ -32,7 +32,8 @@ pub(super) fn reserve(
         // What is left of those that have ended would hold their ports.
         let dead = starting.iter().copied().filter(|name| !ends(name));
         let clients = services.working();
-        let left: Vec<&str> = dead.chain(clients).collect();
+        let forgotten = forgotten(session, decisions).map(|process| process.name.as_str());
+        let left: Vec<&str> = dead.chain(clients).chain(forgotten).collect();
         process::stop(session, &left)?;
         services.check(session)?;
     }
@@ -41,8 +42,16 @@ pub(super) fn reserve(
     let kept = names(decisions, Action::Kept);
     let planned = worktree::plan(context.home, repository, request.branch);
     let home = context.home.clone();
-    let begun = claim.begin(Ending::default(), &mut |operation, session, others| {
+    let begun = claim.begin(Ending::default(), &mut |operation, mut session, others| {
         check_place(&planned, others)?;
+        if let Some(session) = &mut session {
+            let over: Vec<String> = forgotten(session, decisions)
+                .map(|it| it.name.clone())
+                .collect();
+            session
+                .processes
+                .retain(|process| !over.contains(&process.name));
+        }
         let slot = match &session {
             Some(session) => session.slot,
             None => free_slot(request.settings, others)?,
