@@ -98,11 +98,15 @@ pub(super) fn repository() -> Result<Repository> {
     Repository::of(&here)
 }
 
+/// The session with this key, which is no name of a file elsewhere.
+pub(super) fn with_key(home: &Home, given: Option<&str>) -> Result<Option<Session>> {
+    let key = given.filter(|key| !key.contains(['/', '\0']));
+    key.map_or(Ok(None), |key| home.session(key))
+}
+
 /// The session that is meant: that of a branch of this repository, or the one with this key.
 pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
-    if let Some(key) = given.filter(|key| !key.contains(['/', '\0']))
-        && let Some(session) = home.session(key)?
-    {
+    if let Some(session) = with_key(home, given)? {
         return Ok(session);
     }
     let repository = repository()?;

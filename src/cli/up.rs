@@ -6,7 +6,7 @@ use super::table::Flag;
 use super::{flags, output, session_text};
 use crate::error::Result;
 use crate::runtime;
-use crate::session::{Context, Decision, Pin, Up, up};
+use crate::session::{Context, Decision, Pin, Repository, Up, up};
 use crate::store::{Home, Session};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -30,8 +30,14 @@ pub(super) fn bring_up(
     context: &Context<'_>,
     branch: Option<&str>,
 ) -> Result<(Session, Vec<Decision>)> {
-    let repository = session::repository()?;
-    let branch = repository.branch(branch)?;
+    let (repository, branch) = match session::with_key(context.home, branch)? {
+        Some(found) => (Repository::of(&found.main)?, found.branch),
+        None => {
+            let repository = session::repository()?;
+            let branch = repository.branch(branch)?;
+            (repository, branch)
+        }
+    };
     let settings = session::settings(&repository)?;
     let wished = session::Wished::read(context.home, &repository)?;
     let pins = super::run::all_text(args.values(&flags::PORT), "--port")?;

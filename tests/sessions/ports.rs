@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::harness::Moat;
-use crate::project::{IDLE, Project, init, page, server, tree, web};
+use crate::project::{IDLE, Project, another, page, server, tree, web};
 
 fn listen(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).expect("the port is free")
@@ -210,16 +210,7 @@ fn a_port_that_is_not_published_is_known_to_its_process_alone() {
 #[test]
 fn two_repositories_have_nothing_in_common() {
     let project = Project::new(&server());
-    let other = project.moat.root().join("other");
-    init(&project.moat, &other);
-    std::fs::copy(project.repo.join("moat.yaml"), other.join("moat.yaml")).unwrap();
-    std::fs::write(other.join("page"), "other\n").unwrap();
-    crate::project::git(&project.moat, &other, &["add", "--all"]);
-    crate::project::git(
-        &project.moat,
-        &other,
-        &["commit", "--quiet", "--message", "other"],
-    );
+    let other = another(&project, "other");
     let first = project.up("same");
     let second = project
         .call(&["up", "same", "--json"])
@@ -239,6 +230,28 @@ fn two_repositories_have_nothing_in_common() {
         "that of the other repository goes on"
     );
     project.call(&["down", "same"]).cwd(&other).success();
+    project.assert_nothing();
+}
+
+/// What has a key is no branch to be made: not here, not in another repository, not outside of all.
+#[test]
+fn a_key_works_from_anywhere() {
+    let project = Project::new(&server());
+    let made = project.up("a");
+    let key = made["session"]["key"].as_str().unwrap().to_owned();
+    let elsewhere = another(&project, "other");
+    for dir in [&project.repo, &elsewhere, &project.moat.root().to_owned()] {
+        let call = |args: &[&str]| project.call(args).cwd(dir).success();
+        call(&["down", &key, "--keep"]);
+        let again = call(&["up", &key, "--json"]).json();
+        assert_eq!(again["session"]["branch"], "a", "in {}", dir.display());
+        assert_eq!(
+            (again["session"]["key"].as_str(), web(&again)),
+            (Some(key.as_str()), web(&made))
+        );
+    }
+    assert_eq!(project.list().len(), 1);
+    project.ok(&["down", "a"]);
     project.assert_nothing();
 }
 

@@ -176,6 +176,17 @@ pub(crate) fn init(moat: &Moat, repo: &Path) {
     git(moat, repo, &["config", "user.email", "test@localhost"]);
 }
 
+/// Another repository in the same place, with the same moat.yaml and a page of its own.
+pub(crate) fn another(project: &Project, name: &str) -> PathBuf {
+    let (moat, repo) = (&project.moat, project.moat.root().join(name));
+    init(moat, &repo);
+    fs::copy(project.repo.join("moat.yaml"), repo.join("moat.yaml")).unwrap();
+    fs::write(repo.join("page"), format!("{name}\n")).unwrap();
+    git(moat, &repo, &["add", "--all"]);
+    git(moat, &repo, &["commit", "--quiet", "--message", name]);
+    repo
+}
+
 #[track_caller]
 pub(crate) fn git(moat: &Moat, dir: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
