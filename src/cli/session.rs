@@ -98,7 +98,7 @@ pub(super) fn repository() -> Result<Repository> {
     Repository::of(&here)
 }
 
-/// The session with this key, which is no name of a file elsewhere.
+/// The session with this key. What would lead to another directory is none.
 pub(super) fn with_key(home: &Home, given: Option<&str>) -> Result<Option<Session>> {
     let key = given.filter(|key| !key.contains(['/', '\0']));
     key.map_or(Ok(None), |key| home.session(key))

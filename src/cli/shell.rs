@@ -17,8 +17,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let branch = harmless(&found.branch);
     if found.status != SessionStatus::Active {
         let message = format!("the session of '{branch}' is {}", found.status.as_str());
-        return Err(Error::new(Kind::Failed, message)
-            .hint(format!("bring it up: moat up {}", word(&found.branch))));
+        return Err(
+            Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {}", found.key))
+        );
     }
     if std::io::stdout().is_terminal()
         && let Some(mut windows) = attach(&found)?

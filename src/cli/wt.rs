@@ -139,13 +139,10 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
     }
     let abandoned = views.iter().filter(|view| view.abandoned);
     for view in abandoned {
-        let branch = term::harmless(&view.session.branch);
+        let (branch, key) = (term::harmless(&view.session.branch), &view.session.key);
         output::notice(
             args,
-            &format!(
-                "note: the command that changed '{branch}' was killed: moat wt recover {}",
-                term::word(&view.session.branch)
-            ),
+            &format!("note: the command that changed '{branch}' was killed: moat wt recover {key}"),
         );
     }
     Ok(0)

@@ -98,5 +98,6 @@ fn busy(session: Option<&Session>) -> Error {
         "'{branch}' is busy: moat {kind}{who} since {}",
         operation.since
     );
-    Error::new(Kind::Failed, message).hint("wait for it, or end it: moat down does that")
+    Error::new(Kind::Failed, message)
+        .hint(format!("wait for it, or end it: moat down {}", session.key))
 }

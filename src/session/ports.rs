@@ -45,8 +45,15 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
             .collect();
         let count = settings.slots;
         let message = format!("all {count} slots are taken: {}", holders.join(", "));
-        Error::new(Kind::Failed, message)
-            .hint("take one down: moat down BRANCH; or raise session.slots in moat.yaml")
+        // They may be of other repositories, where their branches say nothing here.
+        let ways: Vec<String> = others
+            .iter()
+            .map(|other| format!("moat down {}", other.key))
+            .collect();
+        let ways = ways.join(", or ");
+        Error::new(Kind::Failed, message).hint(format!(
+            "take one down: {ways}; or raise session.slots in moat.yaml"
+        ))
     })
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Call, until};
-use crate::project::{IDLE, Project};
+use crate::project::{IDLE, Project, another};
 
 const UP: [&str; 9] = [
     "session-reserved",
@@ -198,6 +198,32 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         }
         project.assert_nothing();
     }
+}
+
+/// Two of one name, in two repositories: what is advised works for both, from anywhere.
+#[test]
+fn what_was_killed_is_recovered_from_anywhere() {
+    let project = project();
+    let other = another(&project, "other");
+    for dir in [&project.repo, &other] {
+        let call = project.moat.args(["up", "a"]).cwd(dir);
+        killed(&project, call, "session-process-started");
+    }
+    let list = project.list();
+    let keys = list
+        .iter()
+        .map(|one| one["session"]["key"].as_str().unwrap());
+    let keys: Vec<&str> = keys.collect();
+    assert_eq!(keys.len(), 2);
+    let done = project.ok(&["wt", "list"]);
+    for key in &keys {
+        let advice = format!("moat wt recover {key}\n");
+        assert!(done.stderr_text().contains(&advice), "{done}");
+    }
+    project.ok(&["wt", "recover", keys[0]]);
+    assert_eq!(project.list().len(), 1);
+    project.ok(&["wt", "recover", keys[1]]);
+    project.assert_nothing();
 }
 
 /// One that cannot be settled holds up no other, and is told.

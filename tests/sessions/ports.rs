@@ -255,6 +255,32 @@ fn a_key_works_from_anywhere() {
     project.assert_nothing();
 }
 
+/// What is advised of a session of another repository can be typed as it is.
+#[test]
+fn advice_works_from_another_repository() {
+    let project = Project::new(&format!(
+        "  slots: 1\n  processes: {{idle: {{command: {IDLE}}}}}"
+    ));
+    let other = another(&project, "other");
+    let made = project.up("a");
+    let down = format!("moat down {}", made["session"]["key"].as_str().unwrap());
+    project
+        .call(&["up", "b"])
+        .cwd(&other)
+        .stderr_contains(&format!("take one down: {down};"))
+        .status(1);
+    // Its worktree has another branch now, which so cannot have a session of its own.
+    let tree = tree(&made);
+    crate::project::git(&project.moat, &tree, &["checkout", "--quiet", "-b", "c"]);
+    project
+        .call(&["up", "c"])
+        .stderr_contains(&format!("take that down first: {down}\n"))
+        .status(1);
+    let words: Vec<&str> = down.split(' ').skip(1).collect();
+    project.call(&words).cwd(&other).success();
+    assert_eq!(project.list(), Vec::<serde_json::Value>::new());
+}
+
 #[test]
 fn five_sessions_serve_five_pages_and_one_leaves_without_the_others() {
     let project = Project::new(&server());

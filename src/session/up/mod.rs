@@ -125,10 +125,9 @@ pub(crate) fn up(
                         "{}\nnot all of it could be taken back: {}",
                         error.message, left.message
                     );
-                    let branch = word(request.branch);
                     Err(error
                         .with_message(message)
-                        .hint(format!("see: moat wt status {branch}")))
+                        .hint(format!("see: moat wt status {key}")))
                 }
             }
         }

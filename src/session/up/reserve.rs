@@ -107,7 +107,8 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
     };
     let (path, branch) = (planned.path.display(), harmless(&other.branch));
     let message = format!("{path} belongs to the session of '{branch}'");
-    Err(Error::new(Kind::Failed, message).hint("take that down first: moat down"))
+    Err(Error::new(Kind::Failed, message)
+        .hint(format!("take that down first: moat down {}", other.key)))
 }
 
 /// What the record says of the session as a whole is of this `up` from now on.
