@@ -235,7 +235,8 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
             match sessions::recover(context, &view.session.key) {
                 Ok(how) => {
                     output::notice(args, &format!("'{branch}': {how}"));
-                    done.insert(view.session.branch.clone(), how);
+                    // Two repositories may have the same branch.
+                    done.insert(view.session.key.clone(), how);
                 }
                 Err(error) => {
                     output::notice(args, &format!("'{branch}': {}", error.message));

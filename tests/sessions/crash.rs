@@ -226,6 +226,24 @@ fn what_was_killed_is_recovered_from_anywhere() {
     project.assert_nothing();
 }
 
+#[test]
+fn recovering_tells_of_each_session() {
+    let project = project();
+    let other = another(&project, "other");
+    for dir in [&project.repo, &other] {
+        let call = project.moat.args(["up", "a"]).cwd(dir);
+        killed(&project, call, "session-process-started");
+    }
+    let list = project.list();
+    let done = project.json(&["wt", "recover"]);
+    assert_eq!(done.as_object().unwrap().len(), 2, "{done:#}");
+    for one in &list {
+        let key = one["session"]["key"].as_str().unwrap();
+        assert_eq!(done[key], "what was begun is taken back");
+    }
+    project.assert_nothing();
+}
+
 /// One that cannot be settled holds up no other, and is told.
 #[test]
 fn recovering_goes_on_after_a_failure() {
