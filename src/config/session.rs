@@ -253,7 +253,7 @@ fn extra_port(source: &Source, node: &Node) -> Option<ExtraPort> {
     })
 }
 
-/// The names of variables: one, or a list.
+/// The names of variables for a port: one, or a list. What has a meaning already cannot be one.
 pub(super) fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
     let Some(node) = section.get(key) else {
         return Vec::new();
@@ -262,9 +262,17 @@ pub(super) fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<St
         Value::List(_) => source.texts(node),
         _ => source.text(node).into_iter().collect(),
     };
-    let good = found
-        .into_iter()
-        .filter(|name| variable_name(source, &name.value, name.at));
+    let good = found.into_iter().filter(|name| {
+        let word = name.value.as_str();
+        let has_meaning = word.starts_with("MOAT_") || ["PATH", "HOME"].contains(&word);
+        if has_meaning {
+            source.report(
+                name.at,
+                format!("'{}' has a meaning of its own", shown(word)),
+            );
+        }
+        !has_meaning && variable_name(source, word, name.at)
+    });
     good.map(|name| name.value).collect()
 }
 

@@ -402,6 +402,18 @@ fn the_proof_is_in_check() {
             "    a: {command: x, port: 1, port_env: 1A}\n",
             "bad variable name '1A'",
         ),
+        (
+            "    web: {command: x, port: 8500, port_env: MOAT_DB_PORT}\n    db: {command: x, port: 8600}\n",
+            "'MOAT_DB_PORT' has a meaning of its own",
+        ),
+        (
+            "    a: {command: x, port: 1, port_env: [PORT, PATH]}\n",
+            "'PATH' has a meaning of its own",
+        ),
+        (
+            "    a: {command: x, extra_ports: [{port: 1, port_env: HOME}]}\n",
+            "'HOME' has a meaning of its own",
+        ),
     ] {
         let bad = check(text);
         assert_eq!(bad.code, Some(1), "{text}: {bad}");
