@@ -26,11 +26,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         delete_worktree: args.has(&flags::DELETE_WORKTREE),
         force: args.has(&flags::DOWN_FORCE),
     };
-    if request.keep && request.delete_worktree {
-        return Err(
-            Error::usage("--keep and --delete-worktree exclude each other")
-                .hint("leave out one of them"),
-        );
+    let without_keep = match (request.delete_worktree, request.force) {
+        (true, _) => Some(&flags::DELETE_WORKTREE),
+        (_, true) => Some(&flags::DOWN_FORCE),
+        _ => None,
+    };
+    if let Some(flag) = without_keep.filter(|_| request.keep) {
+        let message = format!("--keep and {} exclude each other", flag.spelled());
+        return Err(Error::usage(message).hint("leave out one of them"));
     }
     let branch = session::branch_argument(args, 0)?;
     let all = args.has(&flags::DOWN_ALL);

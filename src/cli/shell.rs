@@ -5,13 +5,16 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::args::Args;
-use super::session;
+use super::{flags, session};
 use crate::error::{Error, Kind, Result};
 use crate::session::{attach, forget_caller, variables};
 use crate::store::{Home, SessionStatus};
 use crate::term::{harmless, word};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    if args.has(&flags::JSON) {
+        return Err(Error::usage("'shell' has nothing to print as JSON").hint("leave out --json"));
+    }
     let home = Home::locate()?;
     let found = session::find(&home, session::branch_argument(args, 0)?)?;
     let branch = harmless(&found.branch);

@@ -54,8 +54,7 @@ pub(super) fn bring_up(
         pins: &pins,
         only: args.has(&flags::UP_SERVICES).then_some(&only),
         skip: &names(args, &flags::UP_SKIP)?,
-        // Of 'wt' it is for 'clean'.
-        force: args.command.name == "up" && args.has(&flags::UP_FORCE),
+        force: args.has(&flags::UP_FORCE),
     };
     up(context, &repository, &request)
 }

@@ -27,7 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 .ok_or_else(|| Error::usage("an argument is not UTF-8"))
         })
         .collect::<Result<_>>()?;
-    if args.rest().is_some() && words.len() == 1 {
+    check_flags(args, &words)?;
+    if args.rest().is_some() {
         return run_in(args, &home, words[0]);
     }
     match (words[0], &words[1..]) {
@@ -50,6 +51,28 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (branch, []) => run_in(args, &home, branch),
         _ => Err(Error::usage("'wt' takes one branch, or an action").hint("see: moat help wt")),
     }
+}
+
+/// Nothing that was asked for is left out without a word.
+fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
+    if args.rest().is_some() && words.len() > 1 {
+        let message = "a command after '--' is for one branch";
+        return Err(Error::usage(message).hint("write: moat wt BRANCH -- CMD..."));
+    }
+    let is_action = args.rest().is_none() && ACTIONS.contains(&words[0]);
+    let of_run = [&flags::BACKGROUND, &flags::INTERACTIVE, &flags::NAME];
+    let needless = match is_action {
+        true => of_run.into_iter().find(|flag| args.has(flag)),
+        false => None,
+    };
+    let is_clean = is_action && words[0] == "clean";
+    let force = (!is_clean && args.has(&flags::WT_FORCE)).then_some(&flags::WT_FORCE);
+    let Some(flag) = needless.or(force) else {
+        return Ok(());
+    };
+    let what = if is_action { words[0] } else { "BRANCH" };
+    let message = format!("'wt {what}' takes no {}", flag.spelled());
+    Err(Error::usage(message).hint("see: moat help wt"))
 }
 
 /// Brings the session up, and runs a command in its worktree.

@@ -408,6 +408,34 @@ fn work_that_is_made_last_is_not_lost() {
     project.assert_nothing();
 }
 
+/// Each would do nothing.
+#[test]
+fn flags_that_say_nothing_are_refused() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    project.up("a");
+    for (line, why) in [
+        ("wt list --force", "'wt list' takes no --force"),
+        ("wt list -b", "'wt list' takes no --background"),
+        ("wt status a --name q", "'wt status' takes no --name"),
+        ("wt env a -i", "'wt env' takes no --interactive"),
+        ("wt clean -b --force", "'wt clean' takes no --background"),
+        ("wt a --force -- true", "'wt BRANCH' takes no --force"),
+        ("wt a --force", "'wt BRANCH' takes no --force"),
+        ("wt env a -- true", "a command after '--' is for one branch"),
+        ("down a --keep --force", "--keep and --force exclude"),
+        ("shell a --json", "nothing to print as JSON"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let done = project.call(&words).run();
+        assert_eq!(done.code, Some(2), "{line}: {done}");
+        assert!(done.stderr_text().contains(why), "{line}: {done}");
+    }
+    assert_eq!(project.list()[0]["healthy"], true, "nothing was touched");
+    project.ok(&["wt", "clean", "--force"]);
+    project.ok(&["down", "a", "--force"]);
+    project.assert_nothing();
+}
+
 #[test]
 fn where_there_is_no_repository_that_is_said() {
     let moat = Moat::new();
