@@ -125,9 +125,20 @@ fn port_table(rows: &[PortRow]) -> String {
 
 fn check(args: &Args) -> Result<SessionSettings> {
     let home = Home::locate()?;
-    let workspace = args.positional().first();
-    let workspace = workspace.map_or_else(|| ".".into(), PathBuf::from);
-    let files = Files::read(&workspace, &home)?;
+    let given = args.positional().first();
+    let mut workspace = given.map_or_else(|| ".".into(), PathBuf::from);
+    let mut files = Files::read(&workspace, &home)?;
+    // Where sessions have it.
+    if given.is_none()
+        && !files.has_project()
+        && let Ok(repository) = super::session::repository()
+    {
+        let there = Files::read(repository.config_dir(), &home)?;
+        if there.has_project() {
+            workspace = repository.config_dir().to_owned();
+            files = there;
+        }
+    }
     if !files.has_project() {
         let shown = crate::term::harmless(&workspace.display().to_string());
         let message = format!("there is no moat.yaml in '{shown}'");

@@ -106,9 +106,9 @@ const CHECK: Command = Command {
     usage: "[PATH]",
     summary: "Check moat.yaml without running anything",
     about: "\
-Reads moat.yaml (or agent.yaml) in the directory PATH, by default the current one, together with \
-config.yaml and the registry, and prints everything that is wrong with them, each problem with its \
-line and column. No runtime is asked. The exit code is 0 if nothing is wrong, and 1 if something is.",
+Reads moat.yaml (or agent.yaml) in the directory PATH, by default the current one, or, if there is none in that, \
+in the main checkout of its repository, as 'moat up' does; together with config.yaml and the registry. Prints \
+everything that is wrong with them, each problem with its line and column. No runtime is asked. The exit code is 0 if nothing is wrong, and 1 if something is.",
     examples: &[
         ("moat check", "Check the project in this directory."),
         ("moat check --json", "Print the problems for a script."),

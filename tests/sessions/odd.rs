@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use crate::harness::{Call, Disk, Moat, Running, fnv1a, skip};
 use crate::project::{IDLE, Project, git, page, server, tree, two, web};
@@ -97,6 +98,40 @@ fn the_main_checkout_has_the_file_and_the_worktree_the_code() {
 }
 
 /// Bare repositories with worktrees beside them.
+/// In a directory without a file, `check` reads the one that `up` reads.
+#[test]
+fn check_looks_where_up_looks() {
+    let project = Project::new("  slots: 3\n  processes: {web: {command: x, port: BASE}}");
+    let below = project.repo.join("src/deep");
+    fs::create_dir_all(&below).unwrap();
+    let linked = project.moat.root().join("linked");
+    let path = linked.to_str().unwrap();
+    project.git(&["worktree", "add", "--quiet", "-b", "l", path]);
+    fs::remove_file(linked.join("moat.yaml")).unwrap();
+    let check = |dir: &Path| {
+        let call = project.call(&["check", "--ports", "--json"]).cwd(dir);
+        call.run().json()
+    };
+    for dir in [&below, &linked] {
+        let last = u64::from(project.base) + 3;
+        assert_eq!(check(dir)["ports"][0]["slots"][2], last);
+    }
+    // A directory that is named, or has a file, counts as it is.
+    let named = project.call(&["check", "."]).cwd(&below);
+    named.stderr_contains("there is no moat.yaml").run();
+    fs::write(below.join("moat.yaml"), "session: {slots: 1}\n").unwrap();
+    assert_eq!(check(&below)["ports"], serde_json::json!([]));
+    let outside = project.call(&["check"]).cwd(project.moat.root());
+    outside
+        .stderr_contains("there is no moat.yaml in '.'")
+        .run();
+    // A mistake is told with its place.
+    project.configure("  slots: 0");
+    let told = check(&linked);
+    let file = project.repo.join("moat.yaml");
+    assert_eq!(told["problems"][0]["file"], file.to_str().unwrap());
+}
+
 #[test]
 fn a_bare_repository_has_sessions_too() {
     let project = Project::new(&server());
