@@ -1,6 +1,7 @@
 //! A session, for people.
 
 use crate::session::{Decision, Health, PortView, ServiceHealth, SessionView};
+use crate::store::Stage;
 use crate::term::{age, harmless};
 
 /// The status, and what is odd about it.
@@ -52,6 +53,12 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
     }
     for port in view.processes.iter().flat_map(|health| &health.ports) {
         text.push_str(&stranger(port).unwrap_or_default());
+    }
+    if session.worktree.stage == Stage::Made && !session.worktree.path.is_dir() {
+        let key = &session.key;
+        text.push_str(&format!(
+            "  its worktree is gone: moat up {key} makes it again\n"
+        ));
     }
     if let Some(error) = &session.error {
         text.push_str(&format!("  {}\n", harmless(error)));

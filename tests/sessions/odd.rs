@@ -51,7 +51,10 @@ fn a_worktree_that_was_removed_by_hand_is_made_again() {
     let project = Project::new(&server());
     let made = project.up("a");
     fs::remove_dir_all(tree(&made)).unwrap();
-    project.call(&["wt", "status", "a"]).status(1);
+    let key = made["session"]["key"].as_str().unwrap();
+    let why = format!("its worktree is gone: moat up {key} makes it again\n");
+    let done = project.call(&["wt", "status", "a"]).status(1);
+    assert!(done.stdout_text().contains(&why), "{done}");
     let again = project.up("a");
     assert_eq!(tree(&again), tree(&made));
     assert_eq!(again["decisions"][0]["why"], "its worktree was gone");
