@@ -18,10 +18,17 @@ everything after '--' belongs to the workload.";
 const EXIT_CODES: &[(&str, &str)] = &[
     (
         "0",
-        "Fine. For run and wait, 0 to 255 is the workload's own code.",
+        "Fine. For run and wait, 0 to 255 is the workload's own code; for whose, it is one of moat.",
     ),
-    ("1", "Something failed."),
-    ("2", "The command line is wrong."),
+    (
+        "1",
+        "Something failed; for check, something is wrong; for 'wt status', something is not as it should be; for \
+         whose, it is not one of moat.",
+    ),
+    (
+        "2",
+        "The command line is wrong; for whose, it cannot be told.",
+    ),
     ("3", "No run matches the argument, or several do."),
     ("124", "The --timeout of the run expired."),
     (
@@ -30,6 +37,7 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ),
     ("126", "The command of the workload is not executable."),
     ("127", "The command of the workload was not found."),
+    ("129", "Hung up (SIGHUP)."),
     ("130", "Interrupted (SIGINT)."),
     ("143", "Terminated (SIGTERM)."),
 ];
@@ -53,6 +61,15 @@ const FILES: &[(&str, &str)] = &[
     (
         "$MOAT_HOME/runs/ID/logs.jsonl",
         "The output of a run, one JSON document per line.",
+    ),
+    ("$MOAT_HOME/sessions/KEY.json", "The record of a session."),
+    (
+        "$MOAT_HOME/sessions/KEY/NAME.jsonl",
+        "The output of a process of a session.",
+    ),
+    (
+        "$MOAT_HOME/worktrees/",
+        "The worktrees that moat makes for sessions.",
     ),
     (
         "moat.yaml",
