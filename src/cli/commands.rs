@@ -613,8 +613,9 @@ const DOCTOR: Command = Command {
     usage: "",
     summary: "Check this host, and say how to fix what does not work",
     about: "\
-Checks the runtimes, the home of moat and what else a run needs, and says for each problem what \
-to do about it.",
+Checks the runtimes, the home of moat and what else a run needs, and what sessions need (git, and where \
+they use them tmux and a compose tool), and says for each problem what to do about it. The exit code is 1 \
+if no run can work here.",
     examples: &[("moat doctor", "Check this host.")],
     flags: &[],
     positional: NONE,

@@ -1,13 +1,20 @@
 //! `moat doctor`: what works on this host, and how to fix what does not.
 
+use std::process::Command;
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::args::Args;
 use super::{flags, output, status};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::registry;
+use crate::runtime::{self, child};
 use crate::store::Home;
 use crate::{config, term};
+
+/// How long a program may take to say its version.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -22,10 +29,11 @@ struct Check {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut checks = runtimes();
+    // One runtime is enough.
+    let runtime = checks.iter().any(|check| check.ok);
     checks.push(home());
     checks.push(configuration());
-    // One runtime is enough.
-    let runtime = checks.iter().any(|check| check.optional && check.ok);
+    checks.extend(tools());
     let rest = checks.iter().all(|check| check.optional || check.ok);
     match args.has(&flags::JSON) {
         true => output::json(&checks)?,
@@ -82,6 +90,46 @@ fn configuration() -> Check {
         optional: false,
         found,
         hint,
+    }
+}
+
+/// What sessions need; runs do without.
+fn tools() -> [Check; 3] {
+    let git = "install git, 2.31 or newer: sessions need it";
+    let tmux = "install tmux: sessions with session.tmux need it";
+    let engine = runtime::engine_settings(runtime::COMPOSES);
+    let (compose, hint) = match runtime::ComposeTool::find(&engine) {
+        Ok(tool) => (Ok(tool.name()), None),
+        Err(problem) => {
+            let error = Error::from(problem).into_parts();
+            (Err(error.message), error.hint)
+        }
+    };
+    [
+        tool("git", version("git", "--version"), Some(git.to_owned())),
+        tool("tmux", version("tmux", "-V"), Some(tmux.to_owned())),
+        tool("compose tool", compose, hint),
+    ]
+}
+
+/// What a program says of itself, or what is wrong with it.
+fn version(program: &str, flag: &str) -> std::result::Result<String, String> {
+    let asked = child::run(Command::new(program).arg(flag), b"", PATIENCE, &|| true);
+    match asked {
+        Ok(answer) if answer.success => Ok(answer.stdout.trim_end().to_owned()),
+        Ok(_) => Err(format!("{program} does not work")),
+        Err(_) => Err(format!("{program} is not installed")),
+    }
+}
+
+fn tool(what: &str, found: std::result::Result<String, String>, hint: Option<String>) -> Check {
+    let ok = found.is_ok();
+    Check {
+        what: what.to_owned(),
+        ok,
+        optional: true,
+        found: found.unwrap_or_else(|problem| problem),
+        hint: hint.filter(|_| !ok),
     }
 }
 

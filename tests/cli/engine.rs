@@ -42,9 +42,53 @@ fn no_runtime_at_all() {
         "docker is not installed",
         "podman is not installed",
         "bwrap is not installed",
+        "git is not installed",
+        "tmux is not installed",
+        "neither 'docker compose' nor 'docker-compose' answers",
+        "hint: install git, 2.31 or newer",
+        "No runtime works here",
     ] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// Runs work without: it is told, and is no failure; nor does having it make up for a runtime.
+#[test]
+fn what_sessions_need_is_told() {
+    let moat = Moat::new();
+    let bin = moat.root().join("programs");
+    std::fs::create_dir(&bin).expect("a directory");
+    let program = |name: &str, said: &str| {
+        let path = bin.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\necho '{said}'\n")).expect("a program");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("it can be run");
+    };
+    let doctor = |code: i32| {
+        let call = moat.args(["doctor", "--json"]).env("PATH", &bin);
+        let checks = call.any_stdout().status(code).json();
+        ["git", "tmux", "compose tool"].map(|what| {
+            let checks = checks.as_array().expect("an array");
+            let check = checks.iter().find(|check| check["what"] == what);
+            let check = check.unwrap_or_else(|| panic!("{what} is missing in {checks:#?}"));
+            assert_eq!(
+                (&check["optional"], check["hint"].is_null()),
+                (&true.into(), check["ok"] == true)
+            );
+            check["found"].as_str().expect("a text").to_owned()
+        })
+    };
+    program("git", "git version 2.39.5");
+    program("docker-compose", "1.29.2");
+    let found = [
+        "git version 2.39.5",
+        "tmux is not installed",
+        "docker-compose",
+    ];
+    assert_eq!(doctor(1), found);
+    program("docker", "20.10.1");
+    program("tmux", "tmux 3.3a");
+    assert_eq!(doctor(0)[1..], ["tmux 3.3a", "docker compose"]);
 }
 
 /// A run that could not be started is recorded as such, clean, and says where to look.
