@@ -169,6 +169,8 @@ pub(super) struct Document<'a> {
     services: Vec<ServiceDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decisions: Option<Vec<DecisionDocument<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<&'a [String]>,
 }
 
 #[derive(Serialize)]
@@ -212,7 +214,11 @@ struct DecisionDocument<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn of(view: &'a SessionView, decisions: Option<&'a [Decision]>) -> Document<'a> {
+    /// `told`: what an `up` has to say of itself, its decisions and its warnings.
+    pub(super) fn of(
+        view: &'a SessionView,
+        told: Option<(&'a [Decision], &'a [String])>,
+    ) -> Document<'a> {
         let processes = view.processes.iter().map(|health| ProcessDocument {
             name: &health.name,
             running: health.running,
@@ -251,7 +257,8 @@ impl<'a> Document<'a> {
             env: session::variables(&view.session).into_iter().collect(),
             processes: processes.collect(),
             services: view.services.iter().map(service).collect(),
-            decisions: decisions.map(|all| all.iter().map(decision).collect()),
+            decisions: told.map(|(all, _)| all.iter().map(decision).collect()),
+            warnings: told.map(|(_, warnings)| warnings),
         }
     }
 }

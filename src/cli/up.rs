@@ -1,5 +1,7 @@
 //! `moat up`: a branch gets its own worktree, ports, services and processes.
 
+use std::cell::RefCell;
+
 use super::args::Args;
 use super::session::{self, Document};
 use super::table::Flag;
@@ -13,10 +15,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let branch = session::branch_argument(args, 0)?;
     session::interruptible(args, &home, &mut |context| {
-        let (session, decisions) = bring_up(args, context, branch)?;
+        let warnings = RefCell::new(Vec::new());
+        let warn = |text: String| {
+            (context.say)(&text);
+            warnings.borrow_mut().push(text);
+        };
+        let (session, decisions) = bring_up(args, context, branch, &warn)?;
         let view = session::look(&home, session, runtime::PATIENCE)?;
         if args.has(&flags::JSON) {
-            output::json(&Document::of(&view, Some(&decisions)))?;
+            let told = (&*decisions, &**warnings.borrow());
+            output::json(&Document::of(&view, Some(told)))?;
         } else if !args.has(&flags::QUIET) {
             output::result(&session_text::text(&view, &decisions))?;
         }
@@ -29,6 +37,7 @@ pub(super) fn bring_up(
     args: &Args,
     context: &Context<'_>,
     branch: Option<&str>,
+    warn: &dyn Fn(String),
 ) -> Result<(Session, Vec<Decision>)> {
     let (repository, branch) = match session::with_key(context.home, branch)? {
         Some(found) => (Repository::of(&found.main)?, found.branch),
@@ -55,6 +64,7 @@ pub(super) fn bring_up(
         only: args.has(&flags::UP_SERVICES).then_some(&only),
         skip: &names(args, &flags::UP_SKIP)?,
         force: args.has(&flags::UP_FORCE),
+        warn,
     };
     up(context, &repository, &request)
 }

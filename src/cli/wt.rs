@@ -79,7 +79,8 @@ fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
 fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     let mut found: Option<Session> = None;
     let brought = session::interruptible(args, home, &mut |context| {
-        found = Some(super::up::bring_up(args, context, Some(branch))?.0);
+        let warn = |text: String| (context.say)(&text);
+        found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.0);
         Ok(0)
     });
     let session = match (brought, found) {

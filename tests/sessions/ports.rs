@@ -38,6 +38,28 @@ fn a_port_of_a_stranger_gives_way_by_whole_slots_and_the_stranger_lives() {
     project.ok(&["down", "a"]);
 }
 
+/// A script is told, too.
+#[test]
+fn a_port_that_gave_way_is_in_the_document() {
+    let project = Project::new(&server());
+    let stranger = listen(project.base + 1);
+    let made = project.up("a");
+    let warnings = made["warnings"].as_array().unwrap();
+    let warning = warnings[0].as_str().unwrap();
+    let us = format!("process {}", std::process::id());
+    assert!(warning.contains(&us) && warnings.len() == 1, "{warning}");
+    assert!(warning.ends_with(&format!("it gets {}", web(&made))));
+    drop(stranger);
+    assert_eq!(project.up("a")["warnings"], serde_json::json!([]));
+    assert!(
+        project
+            .json(&["wt", "status", "a"])
+            .get("warnings")
+            .is_none()
+    );
+    project.ok(&["down", "a"]);
+}
+
 #[test]
 fn strict_ports_are_an_error_that_names_the_holder() {
     let project = Project::new(&format!("  strict_ports: true\n{}", server()));

@@ -37,6 +37,8 @@ pub(crate) struct Up<'a> {
     pub(crate) skip: &'a [String],
     /// Whether what runs is started again.
     pub(crate) force: bool,
+    /// Told of each port that is not what the file says.
+    pub(crate) warn: &'a dyn Fn(String),
 }
 
 impl Up<'_> {

@@ -93,9 +93,7 @@ pub(super) fn reserve(
         compose::intend(&mut session, operation, of_compose);
         Ok(session)
     });
-    for warning in warnings.take() {
-        (context.say)(&warning);
-    }
+    warnings.take().into_iter().for_each(request.warn);
     begun
 }
 
