@@ -9,7 +9,7 @@ use super::{flags, session};
 use crate::error::{Error, Kind, Result};
 use crate::session::{attach, forget_caller, variables};
 use crate::store::{Home, SessionStatus};
-use crate::term::{harmless, word};
+use crate::term::harmless;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::JSON) {

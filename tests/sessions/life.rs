@@ -1,9 +1,13 @@
 //! A session from its beginning to its end.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Moat, Running, Signal, until, until_some};
+use crate::harness::{Moat, Running, Signal, skip, until, until_some};
 use crate::project::{IDLE, Project, git, page, pid, server, tree, two, web};
 
 #[test]
@@ -406,6 +410,49 @@ fn work_that_is_made_last_is_not_lost() {
     project.up("a");
     project.ok(&["down", "a", "--force"]);
     project.assert_nothing();
+}
+
+/// The example of a web app with a database, without containers.
+#[test]
+fn the_example_counts_for_each_branch() {
+    if !Command::new("python3")
+        .arg("-V")
+        .output()
+        .is_ok_and(|done| done.status.success())
+    {
+        return skip("there is no python3");
+    }
+    let project = Project::new("  slots: 8");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sessions");
+    let copied = Command::new("cp")
+        .arg("-R")
+        .arg(example.join("."))
+        .arg(&project.repo)
+        .status();
+    assert!(copied.unwrap().success());
+    let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+    let text = text.replace("port: 4100", &format!("port: {}", project.base));
+    project.commit(
+        "moat.yaml",
+        &text.replace("session:", "session:\n  search_range: 1"),
+    );
+    let (a, b) = (project.up("a"), project.up("b"));
+    let ask = |made| until_some("it listens", || page_of(web(made)));
+    assert!(ask(&a).ends_with("a: visit 1"));
+    assert!(ask(&a).ends_with("a: visit 2"));
+    assert!(ask(&b).ends_with("b: visit 1"));
+    project.ok(&["down", "--all"]);
+    project.assert_nothing();
+}
+
+/// What a web server says, if one is there.
+fn page_of(port: u64) -> Option<String> {
+    let port = u16::try_from(port).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// Each would do nothing.

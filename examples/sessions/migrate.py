@@ -1,0 +1,5 @@
+"""Makes what is missing in the database of this worktree. It may be run again."""
+import sqlite3
+
+with sqlite3.connect("visits.db") as database:
+    database.execute("create table if not exists visit (at text default current_timestamp)")
