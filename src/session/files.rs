@@ -184,8 +184,8 @@ pub(super) fn remove(context: &Context<'_>, root: &Path, files: &[&MadeFile]) ->
         if !is_as_made(root, file) {
             if file.how == MadeHow::Variables {
                 let shown = harmless(&path.display().to_string());
-                (context.say)(&format!(
-                    "warning: {shown} is a directory, and not the file that moat made"
+                (context.warn)(&format!(
+                    "{shown} is a directory, and not the file that moat made"
                 ));
             }
             continue;
