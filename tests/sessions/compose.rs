@@ -386,7 +386,10 @@ fn what_is_depended_on_can_be_left_out_and_asked_for() {
     for flag in ["--services", "--skip"] {
         let done = call(&project, &["up", "a", flag, "unwanted"]).status(2);
         let said = done.stderr_text();
-        assert!(said.contains("unknown process 'unwanted'"), "{said}");
+        assert!(
+            said.contains("unknown process or service 'unwanted'"),
+            "{said}"
+        );
         assert_nothing(&project);
     }
     let made = json(&project, &["up", "a", "--services", "db"]);
@@ -864,7 +867,7 @@ fn names_and_ports_that_are_not_there_are_refused() {
     for (args, expected) in [
         (
             &["up", "a", "--services", "bd"][..],
-            "unknown process 'bd' (did you mean 'db'?)",
+            "unknown process or service 'bd' (did you mean 'db'?)",
         ),
         (
             &["up", "a", "--port", "web=4000"],

@@ -37,12 +37,19 @@ fn a_branch_is_one_word_of_a_hint() {
     for branch in [branch, "feature/a.b"] {
         project.ok(&["down", branch, "--keep"]);
     }
-    hints(&["shell"], "up", "");
     hints(&["wt", "sync"], "up", "");
+    // Some name the session by its key, in which nothing has to be quoted.
+    for session in project.list() {
+        let (branch, key) = (&session["session"]["branch"], &session["session"]["key"]);
+        let key = key.as_str().unwrap();
+        let done = project.call(&["shell", branch.as_str().unwrap()]).run();
+        let hint = format!("moat up {key}\n");
+        assert!((done.stderr_text() + "\n").contains(&hint), "{done}");
+    }
     project.call(&["up", branch]).killed_at("session-reserved");
     let list = project.ok(&["wt", "list"]);
-    let hint = format!("moat wt recover {word}\n");
-    assert!(list.stderr_text().contains(&hint), "{list}");
+    assert!(list.stderr_text().contains(": moat wt recover "), "{list}");
+    assert!(!list.stderr_text().contains("recover x$"), "{list}");
     project.ok(&["down", "--all", "--force"]);
     project.assert_nothing();
 }
