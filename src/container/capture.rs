@@ -212,8 +212,14 @@ impl Capture {
     /// the lock: nobody who has more for the client waits for its reader.
     fn deliver(&self, channel: &Channel, must_wait: &dyn Fn() -> bool, tell: &dyn Fn(Event)) {
         let awaits = || lock(&channel.outlet).as_ref().and_then(Outlet::awaits);
+        let is_cut = || lock(&channel.outlet).as_ref().is_some_and(Outlet::is_cut);
         while let Some(sink) = awaits() {
-            if sink.wait() {
+            // Who gets the rest from the log anyhow is worth no moment of those who have more to say.
+            let is_ready = match must_wait() || !is_cut() {
+                true => sink.wait(),
+                false => sink.takes_some(),
+            };
+            if is_ready {
                 if let Some(outlet) = lock(&channel.outlet).as_mut() {
                     report(channel.stream, outlet.push(), tell);
                 }

@@ -99,6 +99,11 @@ impl Sink {
         self.is_ready(LOOK)
     }
 
+    /// Whether a write would not block now.
+    pub(super) fn takes_some(&self) -> bool {
+        self.is_ready(NOW)
+    }
+
     fn is_ready(&self, patience: Timespec) -> bool {
         let fd = self.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
