@@ -10,6 +10,15 @@ use crate::failpoint::checkpoint;
 use crate::store::{Claim, Home, MadeHow, Session, Stage, Worktree, make_dir, remove_tree};
 use crate::term::{harmless, word};
 
+/// Asks git what is not committed, one entry for each file.
+const STATUS: [&str; 5] = [
+    "status",
+    "--porcelain",
+    "-z",
+    "--untracked-files=all",
+    "--no-renames",
+];
+
 /// What will be the worktree of a branch; nothing is made yet.
 pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktree {
     let place = repository.place(home, branch);
@@ -223,14 +232,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
         return Ok(false);
     }
     // In a submodule git would obey that one's configuration, which a workload may have written.
-    let args = [
-        "status",
-        "--porcelain",
-        "-z",
-        "--untracked-files=all",
-        "--no-renames",
-        "--ignore-submodules=dirty",
-    ];
+    let args = [&STATUS[..], &["--ignore-submodules=dirty"]].concat();
     let status = look(common, path, &args)?.unwrap_or_default();
     let index = look(common, path, &["ls-files", "--stage", "-v", "-z"])?.unwrap_or_default();
     if has_submodules(path, &index) || has_hidden(path, &index) {
@@ -255,14 +257,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
 
 /// Whether a worktree whose making was cut off has nothing but what git has put there, as far as it came.
 pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
-    let args = [
-        "status",
-        "--porcelain",
-        "-z",
-        "--untracked-files=all",
-        "--no-renames",
-    ];
-    let Some(status) = look_at_torn(common, path, &args)? else {
+    let Some(status) = look_at_torn(common, path, &STATUS)? else {
         // git does not know it: not yet, or not any more.
         let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         return Ok(entries.all(|entry| entry.file_name() == ".git"));

@@ -200,9 +200,8 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
     }
 }
 
-/// Two of one name, in two repositories: what is advised works for both, from anywhere.
-#[test]
-fn what_was_killed_is_recovered_from_anywhere() {
+/// A branch of one name in two repositories, each with an `up` that was killed.
+fn killed_in_two() -> (Project, Vec<serde_json::Value>) {
     let project = project();
     let other = another(&project, "other");
     for dir in [&project.repo, &other] {
@@ -210,6 +209,13 @@ fn what_was_killed_is_recovered_from_anywhere() {
         killed(&project, call, "session-process-started");
     }
     let list = project.list();
+    (project, list)
+}
+
+/// Two of one name, in two repositories: what is advised works for both, from anywhere.
+#[test]
+fn what_was_killed_is_recovered_from_anywhere() {
+    let (project, list) = killed_in_two();
     let keys = list
         .iter()
         .map(|one| one["session"]["key"].as_str().unwrap());
@@ -228,13 +234,7 @@ fn what_was_killed_is_recovered_from_anywhere() {
 
 #[test]
 fn recovering_tells_of_each_session() {
-    let project = project();
-    let other = another(&project, "other");
-    for dir in [&project.repo, &other] {
-        let call = project.moat.args(["up", "a"]).cwd(dir);
-        killed(&project, call, "session-process-started");
-    }
-    let list = project.list();
+    let (project, list) = killed_in_two();
     let done = project.json(&["wt", "recover"]);
     assert_eq!(done.as_object().unwrap().len(), 2, "{done:#}");
     for one in &list {
