@@ -10,12 +10,22 @@ use std::path::{Path, PathBuf};
 ///
 /// There must be one writer per path at a time; the temporary file's name is fixed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary(path);
-    let written = write_new(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path))
+    write_by_way_of(&temporary(path), path, bytes)
+}
+
+/// The same for a path that several processes write at a time: the last one counts. Where one is killed at it, its
+/// temporary file stays, beside `path`.
+pub(super) fn write_atomically_among_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(std::process::id().to_string());
+    write_by_way_of(&temporary, path, bytes)
+}
+
+fn write_by_way_of(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let written = write_new(temporary, bytes)
+        .and_then(|()| fs::rename(temporary, path))
         .and_then(|()| sync_parent(path));
     if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_file(temporary);
     }
     written
 }

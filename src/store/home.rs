@@ -66,7 +66,7 @@ impl Home {
     pub(crate) fn trial(&self) -> Result<()> {
         self.prepare()?;
         let path = self.root.join("trial");
-        let tried = file::write_atomically(&path, b"trial\n");
+        let tried = file::write_atomically_among_others(&path, b"trial\n");
         let _ = file::remove_if_there(&path);
         tried.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
         self.lock().map(|_| ())

@@ -358,7 +358,7 @@ impl RunDir {
             EndRequest::Stop(seconds) => seconds.to_string(),
             EndRequest::Kill => KILL.to_owned(),
         };
-        let _ = file::write_atomically(&self.stop_request(), text.as_bytes());
+        let _ = file::write_atomically_among_others(&self.stop_request(), text.as_bytes());
     }
 
     /// The word, if there is one.
