@@ -55,6 +55,8 @@ workload gets the bytes of the pipe or file on stdin, then end of file. If stdin
 the workload has it until it ends: Ctrl-/ and then k stops the run, K kills it, and ? tells of that; \
 Ctrl-/ twice sends it, and before any other key it passes. If the terminal goes away, the run is \
 stopped.\n\
+With --session the run is in a session ('moat help up'): its workspace is the worktree, it reaches the services of the session \
+instead of having its own, it has the session's variables, and 'moat down' stops it.\n\
 Give a secret as '-e NAME': its value is taken from the environment and appears on no command \
 line and in no record.",
     examples: &[
@@ -82,6 +84,7 @@ line and in no record.",
         &flags::FOLLOW,
         &flags::INTERACTIVE,
         &flags::NAME,
+        &flags::SESSION,
         &flags::ENV,
         &flags::MOUNT,
         &flags::IMAGE,
@@ -309,7 +312,7 @@ const WT: Command = Command {
     summary: "Run a command in a session, or look at sessions",
     about: "\
 'moat wt BRANCH -- CMD' brings the session of BRANCH up, and runs CMD in an isolated container whose \
-workspace is the worktree, as 'moat run' does, with the variables of the session.\n\
+workspace is the worktree, as 'moat run --session BRANCH' does.\n\
 'list' prints all sessions. 'status [BRANCH]' prints how one is, and exits with 1 if something of it is not \
 as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] NAME' what a process or a \
 service of it printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \

@@ -53,6 +53,14 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
     for service in &plan.services {
         lines.push(("service", described(service)));
     }
+    if let Some(session) = &plan.session {
+        let services = session.services.join(", ");
+        let with = match services.is_empty() {
+            true => String::new(),
+            false => format!(", with its {services}"),
+        };
+        lines.push(("session", format!("{}{with}", session.key)));
+    }
     lines.extend([
         ("workspace", format!("{}{copy}", plan.workspace.display())),
         ("user", format!("{}:{}", plan.uid, plan.gid)),

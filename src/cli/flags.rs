@@ -115,6 +115,16 @@ pub(crate) static EXPORT: Flag = Flag {
     )
 };
 
+pub(crate) static SESSION: Flag = Flag {
+    complete: Complete::Branch(&[]),
+    ..Flag::value(
+        "session",
+        None,
+        "BRANCH",
+        "Run in the worktree of this session, which must be up, and beside its services.",
+    )
+};
+
 pub(crate) static KEEP: Flag = Flag::switch("keep", None, "Keep the container after the run.");
 
 pub(crate) static TIMEOUT: Flag = Flag::value(

@@ -15,19 +15,28 @@ use super::progress::Progress;
 use super::table::Flag;
 use super::{dry_run, flags, output};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
 use crate::plan::{self, Git, Host, Plan, Request, Variable};
 use crate::run::{self, Connection, FromClient, Link, Output, Streams, ToClient};
 use crate::runtime;
-use crate::store::{Ended, Home, Name, Reason, RunId, WorkspaceMode};
+use crate::session as sessions;
+use crate::store::{self, Ended, Home, Name, Reason, RunId, WorkspaceMode};
 use crate::term::Prefix;
 use crate::term::pty::Size;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let workspace = workspace(args);
+    let session = session(args, &home)?;
+    let workspace = match &session {
+        Some(session) => session.worktree.path.clone(),
+        None => workspace(args),
+    };
     let files = Files::read(&workspace, &home)?;
     let mut request = request(args, files.background())?;
-    request.git = crate::session::git_inside(&home, &workspace).unwrap_or_else(|error| {
+    if let Some(session) = &session {
+        request.enter(workspace.clone(), sessions::run_variables(session));
+    }
+    request.git = sessions::git_inside(&home, &workspace).unwrap_or_else(|error| {
         output::warning(&format!("git will not work inside: {}", error.message));
         Git::default()
     });
@@ -37,6 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if export_to.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
         let message = "--export needs a workspace that is a copy";
         return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
+    }
+    if let Some(session) = &session {
+        sessions::join(session, &mut plan)?;
+        checkpoint("session-joined");
     }
     if args.has(&flags::DRY_RUN) {
         return dry_run::print(args, &plan);
@@ -172,6 +185,19 @@ fn export(args: &Args, home: &Home, id: &RunId, dir: &Path, code: u8) -> u8 {
             code.max(1)
         }
     }
+}
+
+/// The session that the run is to be in.
+fn session(args: &Args, home: &Home) -> Result<Option<store::Session>> {
+    let Some(branch) = args.text(&flags::SESSION)? else {
+        return Ok(None);
+    };
+    if !args.positional().is_empty() {
+        let message =
+            "--session and PATH exclude each other: the workspace is the session's worktree";
+        return Err(Error::usage(message).hint("leave out one of them"));
+    }
+    super::session::find(home, Some(branch)).map(Some)
 }
 
 fn workspace(args: &Args) -> PathBuf {

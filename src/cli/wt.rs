@@ -121,13 +121,7 @@ fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
     if let Some(name) = args.value(&flags::NAME) {
         words.extend([flags::NAME.spelled().into(), name.to_owned()]);
     }
-    for (name, value) in sessions::run_variables(session) {
-        words.extend([
-            flags::ENV.spelled().into(),
-            format!("{name}={value}").into(),
-        ]);
-    }
-    words.push(session.worktree.path.clone().into());
+    words.extend([flags::SESSION.spelled().into(), session.key.clone().into()]);
     if let Some(rest) = args.rest() {
         words.push("--".into());
         words.extend(rest.iter().cloned());

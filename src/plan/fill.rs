@@ -20,6 +20,9 @@ pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Where this host reaches what is published.
+pub(crate) const LOOPBACK: &str = "127.0.0.1";
+
 /// How this host reaches a service, which is not by its name.
 pub(crate) struct Published<'a> {
     /// On the loopback.
@@ -99,7 +102,7 @@ impl Values {
                 ("{database}", known("{database}", &template.database)),
                 (
                     "{host}",
-                    published.map_or_else(|| service.name.clone(), |_| "127.0.0.1".to_owned()),
+                    published.map_or_else(|| service.name.clone(), |_| LOOPBACK.to_owned()),
                 ),
                 (
                     "{port}",

@@ -12,7 +12,7 @@ mod refuse;
 mod secret;
 mod service;
 
-pub(crate) use fill::{Published, fill, fill_service};
+pub(crate) use fill::{LOOPBACK, Published, fill, fill_service};
 pub(crate) use host::Host;
 pub(crate) use secret::SecretRef;
 pub(crate) use service::{Provision, Service, port_variable};
@@ -27,7 +27,7 @@ use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, value};
 use crate::error::{Error, Problem, Result};
 use crate::image::Build;
 use crate::json::{self, reads};
-use crate::store::{Mount, NAME_RULE, Name, Port, WorkspaceMode};
+use crate::store::{Mount, NAME_RULE, Name, Port, RunSession, WorkspaceMode};
 use crate::term::pty::Size;
 use crate::yaml::shown;
 
@@ -51,6 +51,16 @@ pub(crate) struct Request {
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
     pub(crate) git: Git,
+}
+
+impl Request {
+    /// The same in a session: in its worktree, and with its variables, of which each can be set otherwise.
+    pub(crate) fn enter(&mut self, worktree: PathBuf, variables: Vec<(String, String)>) {
+        self.workspace = worktree;
+        let variables = variables.into_iter();
+        let variables = variables.map(|(name, value)| format!("{name}={value}"));
+        self.env.splice(0..0, variables);
+    }
 }
 
 /// What is added so that git works in a workspace whose repository is elsewhere.
@@ -77,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) build: Option<Build>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) services: Vec<Service>,
+    /// The session that it is in.
+    pub(crate) session: Option<RunSession>,
     /// The directory that a sandbox shows instead of this system.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
@@ -123,6 +135,7 @@ reads!(
         build,
         dependencies,
         services,
+        session,
         rootfs,
         workspace,
         workspace_mode,
@@ -329,6 +342,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
         build: image.build,
         dependencies: image.dependencies,
         services,
+        session: None,
         rootfs: image.rootfs,
         workspace: workspace.path,
         workspace_mode,

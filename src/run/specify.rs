@@ -39,7 +39,7 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
         home_label,
         run_label: id.clone(),
         image: plan.image.clone(),
-        network: (!plan.services.is_empty()).then(|| id.clone()),
+        network: network(plan, &id),
         rootfs: plan.rootfs.clone(),
         workspace: plan.workspace.clone(),
         workspace_mode: plan.workspace_mode,
@@ -66,6 +66,14 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
         stdin: plan.interactive,
         terminal: plan.terminal,
     })
+}
+
+/// That of its own services, or that of the session's.
+fn network(plan: &Plan, id: &str) -> Option<String> {
+    match plan.services.is_empty() {
+        true => plan.session.as_ref()?.network.clone(),
+        false => Some(id.to_owned()),
+    }
 }
 
 /// The directory of a volume, made if it is missing, with the workload's user as its owner.

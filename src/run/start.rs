@@ -85,6 +85,7 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
         engine: plan.engine.clone(),
         image: plan.image.clone(),
         workspace: plan.workspace.clone(),
+        session: plan.session.clone(),
         command: plan.command.clone(),
         env: plan
             .env
@@ -211,6 +212,7 @@ fn start(
     stdin: Option<OwnedFd>,
     terminal: Option<Arc<Terminal>>,
 ) -> Result<()> {
+    check_session(supervisor, plan)?;
     let spec = specify::specify(supervisor, plan)?;
     checkpoint("before-create");
     services::start(supervisor, plan)?;
@@ -250,6 +252,23 @@ fn start(
     supervisor.capture.attach(attached, listener);
     checkpoint("attached");
     Ok(())
+}
+
+/// Whether its session still takes runs. One that does not any more has seen this one, or is seen here: it looks for
+/// runs when that is in its record, and this is after the run is in ours.
+fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
+    let Some(place) = &plan.session else {
+        return Ok(());
+    };
+    let session = supervisor.run().home().session(&place.key)?;
+    let session = session.filter(|session| session.incarnation == place.incarnation);
+    match session.is_some_and(|session| session.takes_runs()) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Failed,
+            "its session was taken down before the run began",
+        )),
+    }
 }
 
 /// Creates the container; makes the image first where it is missing, or is wanted anew.

@@ -118,6 +118,11 @@ pub(crate) trait Runtime: Send + Sync {
     /// Removes a network that nobody is on any more. Fine if it is gone.
     fn remove_network(&self, handle: &str) -> Result<()>;
 
+    /// Takes a container off a network. Fine if it is not on it.
+    fn leave_network(&self, _network: &str, _container: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the container of a service, which is not started. Image and network must be there.
     fn create_service(&self, spec: &ServiceSpec) -> Result<()>;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{compose, files, hook, process, services, tmux, worktree};
+use super::{compose, files, hook, process, runs, services, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime;
@@ -175,6 +175,12 @@ fn take_away(
 ) -> Result<Left> {
     let mut left = Left::default();
     let operation = session.operation.as_ref();
+    let force = operation.is_some_and(|operation| operation.force && !keep);
+    match runs::end(context, session) {
+        Err(error) if force => (context.warn)(&error.message),
+        ended => ended?,
+    }
+    checkpoint("session-down-runs");
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
     tmux::end(session)?;
@@ -183,7 +189,6 @@ fn take_away(
         session.processes.clear();
         session.tmux = None;
     })?;
-    let force = operation.is_some_and(|operation| operation.force && !keep);
     // What an engine that answers has refused, or could not do just now, is no reason to leave it there.
     let give_up = |name: &str, engine: &[(String, String)], result: Result<()>| match result {
         Err(error) if force && !runtime::is_reachable(name, engine) => {

@@ -1,6 +1,7 @@
 //! The variables of a session: one map, for processes, hooks, runs and `.env.moat`.
 
-use crate::store::Session;
+use crate::plan::LOOPBACK;
+use crate::store::{Session, SessionService};
 
 /// The map, sorted by names. Where two processes give the same name to their ports, the first counts; each
 /// process itself gets its own.
@@ -34,16 +35,38 @@ pub(crate) fn shared(session: &Session) -> Vec<(String, String)> {
     variables
 }
 
-/// The same for a run, without what is said of services: it has its own, and does not reach those of the session.
+/// The same for a run, without what is said of services: where it reaches them, that is [`inside`].
 pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
     let mut variables = shared(session);
     variables.retain(|(name, _)| {
-        let of_service = |service: &crate::store::SessionService| {
-            service.variables.iter().any(|(own, _)| own == name)
-        };
+        let of_service =
+            |service: &SessionService| service.variables.iter().any(|(own, _)| own == name);
         !session.services.list.iter().any(of_service)
     });
     variables
+}
+
+/// What a run on the network of a session is told of a service: its name there, and its own ports.
+pub(super) fn inside(session: &Session, service: &SessionService) -> Vec<(String, String)> {
+    let port = session.primary_port(&service.name);
+    let ports = port.and_then(|port| Some((port.port, port.container?)));
+    let host = LOOPBACK.to_owned();
+    let told = |(name, value): &(String, String)| {
+        let value = match (name, ports) {
+            (name, _) if name.ends_with("_HOST") && *value == host => service.name.clone(),
+            (name, Some((outside, inside))) if name.ends_with("_URL") => {
+                // A colon that is part of anything else in a URL is encoded.
+                let (outside, inside) = (
+                    format!("{LOOPBACK}:{outside}"),
+                    format!("{}:{inside}", service.name),
+                );
+                value.replace(&outside, &inside)
+            }
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    };
+    service.variables.iter().map(told).collect()
 }
 
 /// What is set for one process on top of that.

@@ -34,8 +34,8 @@ pub(crate) use log_read::{LogReader, StreamReader, last_lines};
 pub(crate) use log_write::LogWriter;
 pub(crate) use owned::{NewRun, OwnedRun, remove};
 pub(crate) use record::{
-    LogState, Mount, Port, Reason, Record, Resource, ResourceKind, Service, ServicePort,
-    ServiceState, Stage, State, WorkspaceMode,
+    LogState, Mount, Port, Reason, Record, Resource, ResourceKind, RunSession, Service,
+    ServicePort, ServiceState, Stage, State, WorkspaceMode,
 };
 pub(crate) use resolve::resolve;
 pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};

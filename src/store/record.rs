@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) engine: Vec<(String, String)>,
     pub(crate) image: Option<String>,
     pub(crate) workspace: PathBuf,
+    /// The session that it is in: that takes it along when it is taken down.
+    pub(crate) session: Option<RunSession>,
     pub(crate) command: Vec<String>,
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
@@ -71,6 +73,7 @@ reads!(Record {
     engine,
     image,
     workspace,
+    session: default,
     command,
     env,
     mounts,
@@ -96,6 +99,24 @@ reads!(Record {
     log,
     services: default,
     resources
+});
+
+/// A run's place in a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct RunSession {
+    pub(crate) key: String,
+    pub(crate) incarnation: String,
+    /// The network of its services, if the run is on it.
+    pub(crate) network: Option<String>,
+    /// Those that the run is told of.
+    pub(crate) services: Vec<String>,
+}
+
+reads!(RunSession {
+    key,
+    incarnation,
+    network,
+    services
 });
 
 impl Record {

@@ -355,6 +355,16 @@ impl Session {
         self.repository == repository && self.branch == branch
     }
 
+    /// Whether a run can begin in it. Not while it is made, as that may be taken back, or taken down.
+    pub(crate) fn takes_runs(&self) -> bool {
+        let was_up = |operation: &Operation| operation.before == Some(SessionStatus::Active);
+        match self.status {
+            SessionStatus::Active => true,
+            SessionStatus::Provisioning => self.operation.as_ref().is_some_and(was_up),
+            _ => false,
+        }
+    }
+
     /// The port that a process listens on first of all.
     pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
         let is_it = |port: &&SessionPort| port.primary && port.process == process;

@@ -11,6 +11,7 @@ mod compose;
 mod crash;
 mod git;
 mod hostile;
+mod joined;
 mod life;
 mod odd;
 mod ports;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, until};
 use crate::project::{IDLE, Project, proxies, tree};
 
-const REDIS: &str = "moat-test/redis:7";
+pub(crate) const REDIS: &str = "moat-test/redis:7";
 const POSTGRES: &str = "moat-test/postgres:15";
 
 /// A project whose sessions have these services. In the text BASE stands for a port.
@@ -19,7 +19,7 @@ fn project(yaml: &str) -> Option<Project> {
     on(Runtime::Docker, yaml)
 }
 
-fn on(runtime: Runtime, yaml: &str) -> Option<Project> {
+pub(crate) fn on(runtime: Runtime, yaml: &str) -> Option<Project> {
     let moat = Moat::on(runtime)?;
     for image in [REDIS, POSTGRES]
         .into_iter()
@@ -40,13 +40,13 @@ fn on(runtime: Runtime, yaml: &str) -> Option<Project> {
     Some(project)
 }
 
-fn write(project: &Project, yaml: &str) {
+pub(crate) fn write(project: &Project, yaml: &str) {
     let yaml = yaml.replace("BASE", &project.base.to_string());
     fs::write(project.repo.join("moat.yaml"), yaml).unwrap();
 }
 
 /// A redis, and what else is below `redis:`; `session:` follows.
-fn redis(more: &str, session: &str) -> String {
+pub(crate) fn redis(more: &str, session: &str) -> String {
     format!(
         "dependencies: [redis@7]\nservices:\n  redis: {{image: {REDIS}, port: BASE{more}}}\nsession:\n  search_range: 1\n{session}"
     )
@@ -58,7 +58,7 @@ fn lazy(project: &Project, command: &str, ready: &str) {
 }
 
 /// Several of them.
-fn lazies(project: &Project, names: &[&str], command: &str, ready: &str) {
+pub(crate) fn lazies(project: &Project, names: &[&str], command: &str, ready: &str) {
     let entry = |name: &&str| {
         format!(
             "{name}:\n  type: service\n  description: a test\n  versions: [\"1\"]\n  default: \"1\"\n  image: \"moat-test/busybox:{{version}}\"\n  ports: {{default: 80}}\n  command: {command}\n  ready: {ready}\n"
@@ -74,7 +74,7 @@ fn service<'a>(document: &'a Value, name: &str) -> &'a Value {
     services.find(|service| service["name"] == name).unwrap()
 }
 
-fn container(document: &Value, name: &str) -> String {
+pub(crate) fn container(document: &Value, name: &str) -> String {
     service(document, name)["container"]
         .as_str()
         .unwrap()
@@ -87,7 +87,7 @@ fn port(document: &Value, name: &str) -> u16 {
 
 /// What a redis of a session answers to one command.
 #[track_caller]
-fn ask(document: &Value, command: &str) -> String {
+pub(crate) fn ask(document: &Value, command: &str) -> String {
     let env = |name: &str| document["env"][name].as_str().expect(name).to_owned();
     let address = (
         env("MOAT_REDIS_HOST"),
@@ -114,13 +114,13 @@ fn ask(document: &Value, command: &str) -> String {
 
 /// Has it remember a word, on its disk, too.
 #[track_caller]
-fn remember(document: &Value, word: &str) {
+pub(crate) fn remember(document: &Value, word: &str) {
     assert_eq!(ask(document, &format!("SET who {word}")), "+OK");
     assert_eq!(ask(document, "SAVE"), "+OK");
 }
 
 #[track_caller]
-fn engine(project: &Project, args: &[&str]) -> String {
+pub(crate) fn engine(project: &Project, args: &[&str]) -> String {
     let done = project.moat.client().args(args).output().unwrap();
     let words = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{args:?}: {words}");
@@ -128,7 +128,7 @@ fn engine(project: &Project, args: &[&str]) -> String {
 }
 
 #[track_caller]
-fn assert_nothing(project: &Project) {
+pub(crate) fn assert_nothing(project: &Project) {
     project.assert_nothing();
     assert_eq!(project.moat.containers(), Vec::<String>::new());
     assert_eq!(project.moat.networks(), Vec::<String>::new());
@@ -954,27 +954,6 @@ fn names_and_ports_are_checked() {
         .status(1);
     let left: Vec<_> = project.list();
     assert!(left.is_empty());
-}
-
-/// A run has services of its own, and does not meet those of the session.
-#[test]
-fn a_run_in_a_session_has_its_own_services() {
-    let Some(project) = project(&format!("base_image: {IMAGE}\n{}", redis("", ""))) else {
-        return;
-    };
-    let done = project
-        .call(&[
-            "wt",
-            "a",
-            "--",
-            "sh",
-            "-c",
-            "echo $MOAT_SLOT $MOAT_REDIS_HOST $MOAT_REDIS_PORT",
-        ])
-        .success();
-    assert_eq!(done.stdout_text(), "1 redis 6379\n", "{done}");
-    project.ok(&["down", "a"]);
-    assert_nothing(&project);
 }
 
 /// What is left of a session whose record somebody removed.

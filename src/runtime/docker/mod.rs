@@ -349,6 +349,14 @@ impl Runtime for Docker {
         gone_is_fine(self.call(&["network", "rm", handle]))
     }
 
+    fn leave_network(&self, network: &str, container: &str) -> Result<()> {
+        let words = ["network", "disconnect", "--force", network, container];
+        match self.call(&words) {
+            Err(Problem::Refused(text)) if text.contains("is not connected") => Ok(()),
+            result => gone_is_fine(result),
+        }
+    }
+
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
         self.make(sidecar::request(self.dialect, spec)?)
     }

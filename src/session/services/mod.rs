@@ -19,7 +19,7 @@ use crate::runtime::{self, Runtime};
 use crate::store::Session;
 
 /// What the engine calls the network of a session.
-fn network(session: &Session) -> String {
+pub(super) fn network(session: &Session) -> String {
     format!("moat-{}", session.incarnation)
 }
 

@@ -1,0 +1,196 @@
+//! Runs in a session: they reach its services, and end when it is taken down.
+//!
+//! A run that is in the record looks whether its session takes runs; a `down` looks for runs when the session's record
+//! says that it takes none. So no run is missed, whatever the order.
+
+use std::time::{Duration, Instant};
+
+use super::operation::Context;
+use super::{services, variables};
+use crate::error::{Error, Kind, Result};
+use crate::plan::Plan;
+use crate::run;
+use crate::runtime::{self, Inspected};
+use crate::store::{EndRequest, Home, Record, RunSession, Session, SessionService};
+use crate::term::word;
+
+/// The seconds that a workload has after SIGTERM.
+const GRACE: u32 = 10;
+
+/// How long a run may take to end; then it is killed, and has as long again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Puts a run into a session. Where all services that it wants run there, it is on their network and has none of its
+/// own; else it has its own, and a note says why.
+pub(crate) fn join(session: &Session, plan: &mut Plan) -> Result<()> {
+    if !session.takes_runs() {
+        let status = session.status.as_str();
+        let message = format!("the session of '{}' is {status}", shown(session));
+        return Err(Error::new(Kind::Failed, message).hint(bring_up(session)));
+    }
+    let mut place = RunSession {
+        key: session.key.clone(),
+        incarnation: session.incarnation.clone(),
+        network: None,
+        services: Vec::new(),
+    };
+    match why_not(session, plan) {
+        Some(why) => plan.notes.push(why),
+        None if session.services.list.is_empty() => {}
+        None => {
+            let running = running(session, plan)?;
+            place.network = Some(services::network(session));
+            for service in running {
+                place.services.push(service.name.clone());
+                tell(plan, variables::inside(session, service));
+            }
+            plan.services.clear();
+        }
+    }
+    plan.session = Some(place);
+    Ok(())
+}
+
+/// That a run cannot have the services of a session, and why.
+fn why_not(session: &Session, plan: &Plan) -> Option<String> {
+    let why = obstacle(session, plan)?;
+    let own = match plan.services.is_empty() {
+        true => "",
+        false => ", and has its own",
+    };
+    let branch = shown(session);
+    Some(format!(
+        "the run does not reach the services of '{branch}'{own}: {why}"
+    ))
+}
+
+fn obstacle(session: &Session, plan: &Plan) -> Option<String> {
+    let there = &session.services;
+    let is_same_engine = there.runtime == plan.runtime && there.engine == plan.engine;
+    if !there.list.is_empty() && !is_same_engine {
+        let theirs = runtime::engine_shown(&there.runtime, &there.engine);
+        let ours = runtime::engine_shown(&plan.runtime, &plan.engine);
+        return Some(format!("they are in {theirs}, and it is in {ours}"));
+    }
+    plan.services.iter().find_map(|wanted| {
+        let name = &wanted.name;
+        let Some(found) = session.service(name) else {
+            return Some(format!("there is no {name}"));
+        };
+        let (there, here) = (
+            format!("{} {}", found.service, found.version),
+            format!("{} {}", wanted.service, wanted.version),
+        );
+        (there != here).then(|| format!("{name} is {there} there, and is to be {here}"))
+    })
+}
+
+/// The services that can be used; those that the run wants must be among them.
+fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionService>> {
+    let states = services::look(session, runtime::PATIENCE)?;
+    let is_up = |service: &&SessionService| {
+        let mut states = states.iter();
+        let state = states.find_map(|(name, state)| (*name == service.name).then_some(state));
+        service.ready_at.is_some() && matches!(state, Some(Inspected::Running { .. }))
+    };
+    let running: Vec<&SessionService> = session.services.list.iter().filter(is_up).collect();
+    let is_missing = |name: &str| !running.iter().any(|service| service.name == name);
+    let mut wanted = plan.services.iter();
+    match wanted.find(|wanted| is_missing(&wanted.name)) {
+        None => Ok(running),
+        Some(missing) => {
+            let message = format!("{} of '{}' does not run", missing.name, shown(session));
+            Err(Error::new(Kind::Failed, message).hint(bring_up(session)))
+        }
+    }
+}
+
+/// What somebody set himself is what he wants.
+fn tell(plan: &mut Plan, variables: Vec<(String, String)>) {
+    for (name, value) in variables {
+        let is_set = plan.env.iter().any(|set| set.name == name)
+            || plan.secrets.iter().any(|secret| secret.name == name);
+        if !is_set {
+            plan.env.push(crate::plan::Variable { name, value });
+        }
+    }
+}
+
+fn shown(session: &Session) -> String {
+    crate::term::harmless(&session.branch)
+}
+
+fn bring_up(session: &Session) -> String {
+    format!("bring it up: moat up {}", word(&session.branch))
+}
+
+/// Ends the runs in a session, all at once.
+pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
+    let runs = of(context.home, session)?;
+    let goes_on = |record: &&Record| !has_ended(context.home, record);
+    let going: Vec<&Record> = runs.iter().filter(goes_on).collect();
+    for record in &going {
+        (context.say)(&format!("stopping {} ({})", record.name, record.id));
+        run::ask(context.home, &record.id, EndRequest::Stop(GRACE))?;
+    }
+    if !wait(context.home, &going) {
+        for record in going.iter().filter(|record| goes_on(record)) {
+            run::ask(context.home, &record.id, EndRequest::Kill)?;
+        }
+        wait(context.home, &going);
+    }
+    if let Some(record) = going.iter().find(|record| goes_on(record)) {
+        let message = format!("{} does not end", record.id);
+        return Err(Error::new(Kind::Runtime, message));
+    }
+    runs.iter().try_for_each(let_go_of_network)
+}
+
+/// The runs in this incarnation of a session, those that have ended included.
+fn of(home: &Home, session: &Session) -> Result<Vec<Record>> {
+    let records = home.run_ids()?.into_iter();
+    let records = records.filter_map(|id| home.run(&id).load().record());
+    let is_in = |record: &Record| {
+        let place = record.session.as_ref();
+        place.is_some_and(|place| place.incarnation == session.incarnation)
+    };
+    Ok(records.filter(is_in).collect())
+}
+
+/// Whether a run has ended, and nobody is at it any more.
+fn has_ended(home: &Home, record: &Record) -> bool {
+    let dir = home.run(&record.id);
+    match dir.load().record() {
+        Some(now) => now.state.is_terminal() && !dir.is_owned().unwrap_or(true),
+        None => !dir.path().exists(),
+    }
+}
+
+/// Whether all have ended in time.
+fn wait(home: &Home, runs: &[&Record]) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if runs.iter().all(|record| has_ended(home, record)) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// podman removes no network that a container is on, be it one that has ended and is kept.
+fn let_go_of_network(record: &Record) -> Result<()> {
+    let place = record.session.as_ref();
+    let Some(network) = place.and_then(|place| place.network.as_deref()) else {
+        return Ok(());
+    };
+    if !record.keep || record.is_clean() {
+        return Ok(());
+    }
+    let runtime = runtime::of_session(&record.runtime, &record.engine, runtime::PATIENCE)?;
+    Ok(runtime.leave_network(network, record.id.as_str())?)
+}

@@ -1,0 +1,315 @@
+//! Runs in a session: they share its services, which no other session has, and end with it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::{Done, IMAGE, Runtime, until};
+use crate::project::{Project, tree};
+use crate::services::{
+    REDIS, ask, assert_nothing, container, engine, lazies, on, redis, remember, write,
+};
+
+/// A project with a redis, whose client the image has.
+fn project(runtime: Runtime) -> Option<Project> {
+    on(runtime, &format!("base_image: {REDIS}\n{}", redis("", "")))
+}
+
+fn client(command: &str) -> String {
+    format!("redis-cli --no-auth-warning -u $MOAT_REDIS_URL {command}")
+}
+
+#[track_caller]
+fn shell(project: &Project, words: &[&str], script: &str) -> Done {
+    let call = [words, &["--", "sh", "-c", script]].concat();
+    project.ok(&call)
+}
+
+fn shared(runtime: Runtime) {
+    let Some(project) = project(runtime) else {
+        return;
+    };
+    let (a, b) = (project.up("a"), project.up("b"));
+    remember(&a, "a");
+    remember(&b, "b");
+    for branch in ["a", "b"] {
+        let done = shell(&project, &["wt", branch], &client("GET who"));
+        assert_eq!(done.stdout_text(), format!("{branch}\n"), "{done}");
+    }
+    // What one run writes, the next one finds, and so does the host.
+    shell(
+        &project,
+        &["run", "--session", "a"],
+        &client("SET word from-inside"),
+    );
+    assert_eq!(ask(&a, "GET word"), "from-inside");
+    let told =
+        "echo $MOAT_SLOT $MOAT_BRANCH $MOAT_REDIS_HOST $MOAT_REDIS_PORT $MOAT_REDIS_PASSWORD";
+    let done = shell(&project, &["wt", "a"], told);
+    let password = a["env"]["MOAT_REDIS_PASSWORD"].as_str().unwrap();
+    assert_eq!(done.stdout_text(), format!("1 a redis 6379 {password}\n"));
+    // What somebody sets himself counts.
+    let set = [
+        "run",
+        "--session",
+        "a",
+        "-n",
+        "named",
+        "-e",
+        "MOAT_REDIS_HOST=mine",
+        "-e",
+        "MOAT_SLOT=9",
+    ];
+    let done = shell(&project, &set, "echo $MOAT_REDIS_HOST $MOAT_SLOT");
+    assert_eq!(done.stdout_text(), "mine 9\n");
+    let record = project.json(&["inspect", "named"]);
+    let session = &record["session"];
+    assert_eq!(
+        (&session["key"], &session["services"], &record["services"]),
+        (
+            &a["session"]["key"],
+            &serde_json::json!(["redis"]),
+            &serde_json::json!([])
+        )
+    );
+    assert!(!record.to_string().contains(password), "{record}");
+    // Without a session it has its own.
+    let path = tree(&a);
+    let fresh = shell(
+        &project,
+        &["run", path.to_str().unwrap()],
+        &client("GET who"),
+    );
+    assert_eq!(fresh.stdout_text(), "\n", "{fresh}");
+    project.ok(&["down", "--all"]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn runs_share_the_services_of_their_session() {
+    shared(Runtime::Docker);
+}
+
+#[test]
+fn runs_share_the_services_of_their_session_on_podman() {
+    shared(Runtime::Podman);
+}
+
+/// Those that run are stopped, and what is kept of those that have ended is in nobody's way.
+fn ended(runtime: Runtime, down: &[&str]) {
+    let Some(project) = project(runtime) else {
+        return;
+    };
+    let made = project.up("a");
+    shell(
+        &project,
+        &["run", "--session", "a", "--keep", "-n", "kept"],
+        "true",
+    );
+    let run = ["run", "--session", "a", "-b", "-n"];
+    for (name, script) in [
+        (
+            "one",
+            "trap 'echo last words; exit' TERM; while :; do sleep 0.1; done",
+        ),
+        ("two", "exec sleep 1000"),
+    ] {
+        shell(&project, &[&run[..], &[name]].concat(), script);
+    }
+    let path = tree(&made);
+    let other = [&["run", path.to_str().unwrap(), "-b", "-n", "other"][..]].concat();
+    shell(&project, &other, "exec sleep 1000");
+    project.ok(down);
+    for name in ["one", "two"] {
+        let record = project.json(&["inspect", name]);
+        assert_eq!(
+            (
+                &record["state"],
+                &record["reason"],
+                record["cleaned_at"].is_string()
+            ),
+            (&"stopped".into(), &"user-stop".into(), true),
+            "{record}"
+        );
+    }
+    project
+        .call(&["logs", "one"])
+        .stdout("last words\n")
+        .success();
+    // It is in the worktree, and not in the session.
+    assert_eq!(project.json(&["inspect", "other"])["state"], "running");
+    project.ok(&["destroy", "-f", "kept", "one", "two", "other"]);
+    if down.contains(&"--keep") {
+        project.up("a");
+        shell(&project, &["wt", "a"], &client("GET who"));
+        project.ok(&["down", "a"]);
+    }
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_down_takes_runs_along() {
+    ended(Runtime::Docker, &["down", "a"]);
+}
+
+#[test]
+fn a_down_takes_runs_along_on_podman() {
+    ended(Runtime::Podman, &["down", "a"]);
+}
+
+#[test]
+fn a_down_that_keeps_takes_runs_along() {
+    ended(Runtime::Docker, &["down", "a", "--keep"]);
+}
+
+/// Its session goes when a run is reserved, and nothing else of it is there.
+#[test]
+fn a_run_that_is_about_to_begin_is_taken_along() {
+    let Some(project) = project(Runtime::Docker) else {
+        return;
+    };
+    project.up("a");
+    let words = ["run", "--session", "a", "--", "true"];
+    let run = project.moat.args(words).checkpoint("reserved");
+    let run = run.any_stderr().spawn();
+    project.moat.wait_checkpoint("reserved");
+    let down = project.moat.args(["down", "a"]).any_stderr().spawn();
+    until("it says that it goes", || {
+        let mut sessions = project.list().into_iter();
+        sessions.all(|one| one["session"]["status"] == "stopping")
+    });
+    project.moat.release_checkpoint("reserved");
+    // Whoever comes first: it is stopped, or finds that it may not begin.
+    let done = run.wait();
+    assert!(matches!(done.code, Some(125 | 143)), "{done}");
+    assert_eq!(down.wait().code, Some(0));
+    project.ok(&["destroy", &project.moat.only_id()]);
+    assert_nothing(&project);
+}
+
+/// It has seen that the session takes runs, and is reserved when that has gone.
+#[test]
+fn a_run_that_comes_too_late_does_not_begin() {
+    let Some(project) = project(Runtime::Docker) else {
+        return;
+    };
+    project.up("a");
+    let words = ["run", "--session", "a", "--", "true"];
+    let run = project.moat.args(words).checkpoint("session-joined");
+    let run = run.any_stderr().spawn();
+    project.moat.wait_checkpoint("session-joined");
+    project.ok(&["down", "a", "--keep"]);
+    project.moat.release_checkpoint("session-joined");
+    let done = run.wait();
+    assert!(
+        done.code == Some(125)
+            && done
+                .stderr_text()
+                .contains("its session was taken down before the run began"),
+        "{done}"
+    );
+    project.ok(&["down", "a"]);
+    project.ok(&["destroy", &project.moat.only_id()]);
+    assert_nothing(&project);
+}
+
+/// A supervisor that was killed leaves nobody to be told: the run is ended all the same.
+#[test]
+fn a_run_without_a_supervisor_is_taken_along() {
+    let Some(project) = project(Runtime::Docker) else {
+        return;
+    };
+    project.up("a");
+    shell(
+        &project,
+        &["run", "--session", "a", "-b"],
+        "exec sleep 1000",
+    );
+    let id = project.moat.only_id();
+    let owner = fs::read_to_string(project.moat.run_dir(&id).join("owner.lock")).unwrap();
+    let owner: Value = serde_json::from_str(&owner).unwrap();
+    let pid = rustix::process::Pid::from_raw(owner["pid"].as_i64().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    project.ok(&["down", "a"]);
+    assert_eq!(project.json(&["inspect", &id])["state"], "stopped");
+    project.ok(&["destroy", &id]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn what_a_run_cannot_have_of_a_session_is_said() {
+    let Some(project) = project(Runtime::Docker) else {
+        return;
+    };
+    let run = |flags: &[&str]| {
+        let words = [&["run", "--session", "a"], flags, &["--", "true"]].concat();
+        project.call(&words)
+    };
+    let none = "there is no session of 'a'";
+    run(&[]).stderr_contains(none).status(125);
+    let made = project.up("a");
+    run(&["."]).stderr_contains("exclude each other").status(2);
+    // Its service has died.
+    engine(&project, &["kill", &container(&made, "redis")]);
+    let done = run(&[]).status(125);
+    assert!(
+        done.stderr_text()
+            .contains("redis of 'a' does not run\n  hint: bring it up: moat up a"),
+        "{done}"
+    );
+    project.up("a");
+    // The branch wants another one, or more.
+    let yaml = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+    lazies(&project, &["lazy"], "[sleep, '1000']", "[\"true\"]");
+    for (change, why) in [
+        (
+            ("redis@7]", "redis@6]"),
+            "redis is redis 7 there, and is to be redis 6",
+        ),
+        (("redis@7]", "redis@7, lazy]"), "there is no lazy"),
+    ] {
+        fs::write(
+            tree(&made).join("moat.yaml"),
+            yaml.replace(change.0, change.1),
+        )
+        .unwrap();
+        run(&[])
+            .stderr_contains(&format!(
+                "note: the run does not reach the services of 'a', and has its own: {why}\n"
+            ))
+            .success();
+    }
+    fs::write(
+        tree(&made).join("moat.yaml"),
+        format!("base_image: {IMAGE}\n"),
+    )
+    .unwrap();
+    // It asks for none, and reaches all.
+    let done = run(&["--dry-run"]).success();
+    let key = made["session"]["key"].as_str().unwrap();
+    assert!(
+        done.stdout_text()
+            .contains(&format!("session      {key}, with its redis\n")),
+        "{done}"
+    );
+    shell(
+        &project,
+        &["wt", "a"],
+        "echo PING | nc redis 6379 | grep NOAUTH",
+    );
+    fs::write(tree(&made).join("moat.yaml"), "").unwrap();
+    // Of another engine.
+    run(&["--runtime", "bwrap"])
+        .stderr_contains("does not reach the services of 'a': they are in ")
+        .success();
+    write(&project, "base_image: [\n");
+    project.ok(&["down", "a", "--keep"]);
+    let done = run(&[]).status(125);
+    assert!(
+        done.stderr_text()
+            .contains("the session of 'a' is stopped\n  hint: bring it up: moat up a"),
+        "{done}"
+    );
+    project.ok(&["down", "a", "--force"]);
+    assert_nothing(&project);
+}
