@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
     }
     if let Some(session) = &session {
-        sessions::join(session, &mut plan)?;
+        sessions::join(&home, session, &mut plan)?;
         checkpoint("session-joined");
     }
     if args.has(&flags::DRY_RUN) {

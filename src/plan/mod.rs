@@ -15,7 +15,7 @@ mod service;
 pub(crate) use fill::{LOOPBACK, Published, fill, fill_service};
 pub(crate) use host::Host;
 pub(crate) use secret::SecretRef;
-pub(crate) use service::{Provision, Service, port_variable};
+pub(crate) use service::{Provision, Service, host_variable, port_variable};
 
 use std::net::IpAddr;
 use std::path::PathBuf;

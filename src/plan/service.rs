@@ -311,6 +311,11 @@ pub(crate) fn port_variable(service: &str, port: &str) -> String {
     }
 }
 
+/// The variable that tells where a service is.
+pub(crate) fn host_variable(service: &str) -> String {
+    format!("MOAT_{}_HOST", word(service))
+}
+
 /// What the workload is told, with what is not known yet as placeholders.
 fn exports(name: &str, template: &registry::Service) -> Vec<Variable> {
     let mut exports = Vec::new();
@@ -319,7 +324,7 @@ fn exports(name: &str, template: &registry::Service) -> Vec<Variable> {
         value: value.to_owned(),
     };
     let own = |what: &str| format!("MOAT_{}_{what}", word(name));
-    exports.push(variable(own("HOST"), "{host}"));
+    exports.push(variable(host_variable(name), "{host}"));
     for (port, number) in &template.ports {
         exports.push(variable(port_variable(name, port), &number.to_string()));
     }

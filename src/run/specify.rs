@@ -34,12 +34,14 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     places::make(plan, &mounts, &volumes)?;
     let variables = plan.env.iter();
+    let mut networks = networks(plan, &id);
     Ok(ContainerSpec {
         handle: id.clone(),
         home_label,
         run_label: id.clone(),
         image: plan.image.clone(),
-        network: network(plan, &id),
+        network: networks.next(),
+        more_networks: networks.collect(),
         rootfs: plan.rootfs.clone(),
         workspace: plan.workspace.clone(),
         workspace_mode: plan.workspace_mode,
@@ -68,12 +70,12 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     })
 }
 
-/// That of its own services, or that of the session's.
-fn network(plan: &Plan, id: &str) -> Option<String> {
-    match plan.services.is_empty() {
-        true => plan.session.as_ref()?.network.clone(),
-        false => Some(id.to_owned()),
-    }
+/// That of its own services, and those of the session's.
+fn networks(plan: &Plan, id: &str) -> impl Iterator<Item = String> {
+    let own = (!plan.services.is_empty()).then(|| id.to_owned());
+    let session = plan.session.iter();
+    own.into_iter()
+        .chain(session.flat_map(|session| session.networks.clone()))
 }
 
 /// The directory of a volume, made if it is missing, with the workload's user as its owner.

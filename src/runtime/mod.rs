@@ -246,6 +246,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) image: Option<String>,
     /// The network that it is on, beside its services. Not set: the engine's own.
     pub(crate) network: Option<String>,
+    /// Those of a session that it is on besides, where the engine can have services of sessions.
+    pub(crate) more_networks: Vec<String>,
     /// The directory that is shown as the root, where there are no images.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::operation::Context;
-use super::{services, variables};
+use super::{compose, services, variables};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::run;
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Puts a run into a session. Where all services that it wants run there, it is on their network and has none of its
-/// own; else it has its own, and a note says why.
-pub(crate) fn join(session: &Session, plan: &mut Plan) -> Result<()> {
+/// own; else it has its own, and a note says why. It is on the networks of those of a compose file, too.
+pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()> {
     if !session.takes_runs() {
         let status = session.status.as_str();
         let message = format!("the session of '{}' is {status}", shown(session));
@@ -33,7 +33,7 @@ pub(crate) fn join(session: &Session, plan: &mut Plan) -> Result<()> {
     let mut place = RunSession {
         key: session.key.clone(),
         incarnation: session.incarnation.clone(),
-        network: None,
+        networks: Vec::new(),
         services: Vec::new(),
     };
     match why_not(session, plan) {
@@ -41,7 +41,7 @@ pub(crate) fn join(session: &Session, plan: &mut Plan) -> Result<()> {
         None if session.services.list.is_empty() => {}
         None => {
             let running = running(session, plan)?;
-            place.network = Some(services::network(session));
+            place.networks.push(services::network(session));
             for service in running {
                 place.services.push(service.name.clone());
                 tell(plan, variables::inside(session, service));
@@ -49,8 +49,46 @@ pub(crate) fn join(session: &Session, plan: &mut Plan) -> Result<()> {
             plan.services.clear();
         }
     }
+    join_compose(home, session, plan, &mut place)?;
     plan.session = Some(place);
     Ok(())
+}
+
+fn join_compose(
+    home: &Home,
+    session: &Session,
+    plan: &mut Plan,
+    place: &mut RunSession,
+) -> Result<()> {
+    let Some(compose) = session
+        .compose
+        .as_ref()
+        .filter(|it| !it.services.is_empty())
+    else {
+        return Ok(());
+    };
+    let name = runtime::COMPOSES.as_str();
+    if let Some(why) = elsewhere((name, &compose.engine), plan) {
+        plan.notes.push(format!(
+            "the run does not reach the services of the compose file: {why}"
+        ));
+        return Ok(());
+    }
+    let reach = compose::reach(home, session)?;
+    place.networks.extend(reach.networks);
+    place.services.extend(reach.services);
+    tell(plan, reach.variables);
+    Ok(())
+}
+
+/// That services and run are in two engines, and which.
+fn elsewhere((name, settings): (&str, &[(String, String)]), plan: &Plan) -> Option<String> {
+    if name == plan.runtime && settings == plan.engine {
+        return None;
+    }
+    let theirs = runtime::engine_shown(name, settings);
+    let ours = runtime::engine_shown(&plan.runtime, &plan.engine);
+    Some(format!("they are in {theirs}, and it is in {ours}"))
 }
 
 /// That a run cannot have the services of a session, and why.
@@ -68,11 +106,10 @@ fn why_not(session: &Session, plan: &Plan) -> Option<String> {
 
 fn obstacle(session: &Session, plan: &Plan) -> Option<String> {
     let there = &session.services;
-    let is_same_engine = there.runtime == plan.runtime && there.engine == plan.engine;
-    if !there.list.is_empty() && !is_same_engine {
-        let theirs = runtime::engine_shown(&there.runtime, &there.engine);
-        let ours = runtime::engine_shown(&plan.runtime, &plan.engine);
-        return Some(format!("they are in {theirs}, and it is in {ours}"));
+    if !there.list.is_empty()
+        && let Some(why) = elsewhere((&there.runtime, &there.engine), plan)
+    {
+        return Some(why);
     }
     plan.services.iter().find_map(|wanted| {
         let name = &wanted.name;
@@ -145,7 +182,7 @@ pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
         let message = format!("{} does not end", record.id);
         return Err(Error::new(Kind::Runtime, message));
     }
-    runs.iter().try_for_each(let_go_of_network)
+    runs.iter().try_for_each(let_go_of_networks)
 }
 
 /// The runs in this incarnation of a session, those that have ended included.
@@ -183,14 +220,15 @@ fn wait(home: &Home, runs: &[&Record]) -> bool {
 }
 
 /// podman removes no network that a container is on, be it one that has ended and is kept.
-fn let_go_of_network(record: &Record) -> Result<()> {
-    let place = record.session.as_ref();
-    let Some(network) = place.and_then(|place| place.network.as_deref()) else {
+fn let_go_of_networks(record: &Record) -> Result<()> {
+    let Some(place) = record.session.as_ref().filter(|_| record.keep) else {
         return Ok(());
     };
-    if !record.keep || record.is_clean() {
+    if place.networks.is_empty() || record.is_clean() {
         return Ok(());
     }
     let runtime = runtime::of_session(&record.runtime, &record.engine, runtime::PATIENCE)?;
-    Ok(runtime.leave_network(network, record.id.as_str())?)
+    let mut networks = place.networks.iter();
+    let leave = |network: &String| runtime.leave_network(network, record.id.as_str());
+    Ok(networks.try_for_each(leave)?)
 }

@@ -41,7 +41,9 @@ pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
     variables.retain(|(name, _)| {
         let of_service =
             |service: &SessionService| service.variables.iter().any(|(own, _)| own == name);
+        let mut compose = session.ports.iter().filter(|port| port.of_compose);
         !session.services.list.iter().any(of_service)
+            && !compose.any(|port| port.variables.contains(name))
     });
     variables
 }

@@ -106,8 +106,8 @@ reads!(Record {
 pub(crate) struct RunSession {
     pub(crate) key: String,
     pub(crate) incarnation: String,
-    /// The network of its services, if the run is on it.
-    pub(crate) network: Option<String>,
+    /// Those of its services that the run is on.
+    pub(crate) networks: Vec<String>,
     /// Those that the run is told of.
     pub(crate) services: Vec<String>,
 }
@@ -115,7 +115,7 @@ pub(crate) struct RunSession {
 reads!(RunSession {
     key,
     incarnation,
-    network,
+    networks,
     services
 });
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Call, Moat, Running, Runtime, Signal, skip, until};
+use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, skip, until};
 use crate::project::{Project, tree};
 
 /// A database whose content is a file, and a page that is built from the worktree and mounted from it.
@@ -1339,4 +1339,55 @@ fn a_process_and_a_service_of_one_name_are_refused() {
     let done = project.call(&["check"]).status(1);
     let said = done.stdout_text();
     assert!(said.contains("would both set MOAT_DB_PORT"), "{said}");
+}
+
+/// A run in the session is on their networks, and on that of the services of the dependencies.
+#[test]
+fn a_run_reaches_them_by_their_names() {
+    let Some(project) = project() else {
+        return;
+    };
+    dependency(&project, "lazy");
+    let yaml = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+    let more = format!("base_image: {IMAGE}\ndependencies: [lazy]\n");
+    project.commit("moat.yaml", &(more + &yaml));
+    let made = up(&project, "a");
+    up(&project, "b");
+    let shell = |branch: &str, script: &str| {
+        let call = call(&project, &["wt", branch, "--", "sh", "-c", script]);
+        call.success().stdout_text()
+    };
+    let told = "echo $MOAT_DB_HOST $MOAT_DB_PORT $MOAT_WEB_PORT $WEB $MOAT_LAZY_HOST";
+    assert_eq!(shell("a", told), "db 80 80 80 lazy\n");
+    fs::write(tree(&made).join("app/page"), "of a\n").unwrap();
+    ok(&project, &["up", "a", "--force", "--services", "web"]);
+    let page = "wget -qO- http://$MOAT_WEB_HOST:$MOAT_WEB_PORT/page";
+    assert_eq!(
+        (shell("a", page), shell("b", page)),
+        ("of a\n".into(), "main\n".into())
+    );
+    shell("a", "wget -qO- http://lazy/ 2>&1 | grep 404");
+    let run = [
+        "run",
+        "--session",
+        "a",
+        "-b",
+        "-n",
+        "one",
+        "--",
+        "sleep",
+        "1000",
+    ];
+    project.ok(&run);
+    let record = project.json(&["inspect", "one"]);
+    let session = &record["session"];
+    assert_eq!(
+        session["networks"].as_array().unwrap().len(),
+        2,
+        "{session}"
+    );
+    ok(&project, &["down", "--all", "--force"]);
+    assert_eq!(project.json(&["inspect", "one"])["state"], "stopped");
+    project.ok(&["destroy", "one"]);
+    assert_nothing(&project);
 }

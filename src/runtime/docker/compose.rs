@@ -63,6 +63,9 @@ pub(crate) struct SessionContainer {
     pub(crate) session: String,
     pub(crate) service: String,
     pub(crate) state: ContainerState,
+    pub(crate) networks: Vec<String>,
+    /// The ports that are published: those of the host, and where they lead to.
+    pub(crate) ports: Vec<(u16, u16)>,
 }
 
 /// How a container is, as its engine says it.
@@ -313,7 +316,7 @@ pub(crate) fn remove_image(engine: &[(String, String)], name: &str) -> Result<()
 
 fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
     let format = format!(
-        "{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label \"{SESSION_LABEL}\"}}}}\t{{{{.Label \"{SERVICE_LABEL}\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}"
+        "{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label \"{SESSION_LABEL}\"}}}}\t{{{{.Label \"{SERVICE_LABEL}\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}\t{{{{.Networks}}}}\t{{{{.Ports}}}}"
     );
     let args = ["ps", "--all", "--no-trunc", "--filter", filter];
     let more = ["--filter", &is_ours(), "--format", &format];
@@ -324,7 +327,7 @@ fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
 /// A line of the list, unless it is no session's.
 fn container(line: &str) -> Option<SessionContainer> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [id, name, session, service, state, status] = fields[..] else {
+    let [id, name, session, service, state, status, networks, ports] = fields[..] else {
         return None;
     };
     (!session.is_empty()).then(|| SessionContainer {
@@ -333,7 +336,23 @@ fn container(line: &str) -> Option<SessionContainer> {
         session: session.to_owned(),
         service: service.to_owned(),
         state: state_of(state, status),
+        networks: networks.split(',').map(str::to_owned).collect(),
+        ports: ports.split(", ").flat_map(published).collect(),
     })
+}
+
+/// `127.0.0.1:5512->5432/tcp`; neighbours stand together, `127.0.0.1:5512-5513->5432-5433/tcp`; `80/tcp` is not published.
+fn published(text: &str) -> Vec<(u16, u16)> {
+    let range = |text: &str| -> Option<(u16, u16)> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    };
+    let ranges = || {
+        let (host, inside) = text.strip_suffix("/tcp")?.split_once("->")?;
+        Some((range(host.rsplit(':').next()?)?, range(inside)?))
+    };
+    let pairs = ranges().map(|(host, inside)| (host.0..=host.1).zip(inside.0..=inside.1));
+    pairs.into_iter().flatten().collect()
 }
 
 /// `Up 3 seconds (healthy)`, `Exited (1) 2 minutes ago`
@@ -489,7 +508,7 @@ mod tests {
     #[test]
     fn a_line_of_the_list_is_understood() {
         let state = |state, status| {
-            container(&format!("1\tn\ts\tdb\t{state}\t{status}"))
+            container(&format!("1\tn\ts\tdb\t{state}\t{status}\t\t"))
                 .unwrap()
                 .state
         };
@@ -527,7 +546,15 @@ mod tests {
         ] {
             assert_eq!(state(word, status), expected, "{status}");
         }
-        assert!(container("1\tn\t\tdb\trunning\tUp").is_none());
+        assert!(container("1\tn\t\tdb\trunning\tUp\t\t").is_none());
         assert!(container("").is_none());
+    }
+
+    #[test]
+    fn networks_and_ports_are_understood() {
+        let line = "1\tn\ts\tdb\trunning\tUp\tp_default,other\t127.0.0.1:5512-5513->5432-5433/tcp, [::1]:80->81/tcp, 9/tcp, 0.0.0.0:7->7/udp";
+        let found = container(line).unwrap();
+        assert_eq!(found.networks, ["p_default", "other"]);
+        assert_eq!(found.ports, [(5512, 5432), (5513, 5433), (80, 81)]);
     }
 }

@@ -119,6 +119,7 @@ mod tests {
             run_label: "run_0123456789ab".into(),
             image: Some("img:1".into()),
             network: None,
+            more_networks: Vec::new(),
             rootfs: None,
             workspace: "/w".into(),
             workspace_mode: WorkspaceMode::Bind,

@@ -460,7 +460,13 @@ impl Runtime for Docker {
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.make(create::request(self.dialect, spec)?)?;
-        let filled = self.fill(spec);
+        // Engines before 25 take one network when they make a container.
+        let connect = |network: &String| {
+            let words = ["network", "connect", network, &spec.handle];
+            self.call(&words).map(|_| ())
+        };
+        let connected = spec.more_networks.iter().try_for_each(connect);
+        let filled = connected.and_then(|()| self.fill(spec));
         self.tidy();
         filled.map_err(|problem| match problem {
             // There is a container by now.

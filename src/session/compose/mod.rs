@@ -7,12 +7,14 @@
 mod decide;
 mod file;
 mod from;
+mod reach;
 mod start;
 mod take;
 mod view;
 mod wait;
 
 pub(super) use decide::{along, decide, intend};
+pub(super) use reach::reach;
 pub(super) use start::start;
 pub(super) use take::{forget, settle, take_away, take_back};
 pub(super) use view::{Seen, container, is_complete, runs};
