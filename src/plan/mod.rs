@@ -57,9 +57,11 @@ impl Request {
     /// The same in a session: in its worktree, and with its variables, of which each can be set otherwise.
     pub(crate) fn enter(&mut self, worktree: PathBuf, variables: Vec<(String, String)>) {
         self.workspace = worktree;
-        let variables = variables.into_iter();
-        let variables = variables.map(|(name, value)| format!("{name}={value}"));
-        self.env.splice(0..0, variables);
+        let own = std::mem::take(&mut self.env);
+        for (name, value) in variables {
+            self.env.push(format!("{name}={value}"));
+        }
+        self.env.extend(own);
     }
 }
 

@@ -34,14 +34,12 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     places::make(plan, &mounts, &volumes)?;
     let variables = plan.env.iter();
-    let mut networks = networks(plan, &id);
     Ok(ContainerSpec {
         handle: id.clone(),
         home_label,
         run_label: id.clone(),
         image: plan.image.clone(),
-        network: networks.next(),
-        more_networks: networks.collect(),
+        networks: networks(plan, &id),
         rootfs: plan.rootfs.clone(),
         workspace: plan.workspace.clone(),
         workspace_mode: plan.workspace_mode,
@@ -70,12 +68,16 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     })
 }
 
-/// That of its own services, and those of the session's.
-fn networks(plan: &Plan, id: &str) -> impl Iterator<Item = String> {
-    let own = (!plan.services.is_empty()).then(|| id.to_owned());
-    let session = plan.session.iter();
-    own.into_iter()
-        .chain(session.flat_map(|session| session.networks.clone()))
+/// That of its own services, if it has some, and those of the session's.
+fn networks(plan: &Plan, id: &str) -> Vec<String> {
+    let mut networks = Vec::new();
+    if !plan.services.is_empty() {
+        networks.push(id.to_owned());
+    }
+    if let Some(session) = &plan.session {
+        networks.extend_from_slice(&session.networks);
+    }
+    networks
 }
 
 /// The directory of a volume, made if it is missing, with the workload's user as its owner.

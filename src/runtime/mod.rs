@@ -244,10 +244,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) home_label: String,
     pub(crate) run_label: String,
     pub(crate) image: Option<String>,
-    /// The network that it is on, beside its services. Not set: the engine's own.
-    pub(crate) network: Option<String>,
-    /// Those of a session that it is on besides, where the engine can have services of sessions.
-    pub(crate) more_networks: Vec<String>,
+    /// The networks that it is on, beside its services and those of its session. None: the engine's own. Several only
+    /// where the engine can have services of sessions.
+    pub(crate) networks: Vec<String>,
     /// The directory that is shown as the root, where there are no images.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,

@@ -508,7 +508,7 @@ impl Runtime for Apple {
                 carry(client.arg(&spec.handle), &spec.handle)?
             }
         };
-        match &spec.network {
+        match spec.networks.first() {
             Some(network) => begin(attached, &spec.handle, network),
             None => Ok(attached),
         }

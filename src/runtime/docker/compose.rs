@@ -343,16 +343,22 @@ fn container(line: &str) -> Option<SessionContainer> {
 
 /// `127.0.0.1:5512->5432/tcp`; neighbours stand together, `127.0.0.1:5512-5513->5432-5433/tcp`; `80/tcp` is not published.
 fn published(text: &str) -> Vec<(u16, u16)> {
-    let range = |text: &str| -> Option<(u16, u16)> {
+    let first_and_last = |text: &str| -> Option<(u16, u16)> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         Some((first.parse().ok()?, last.parse().ok()?))
     };
     let ranges = || {
         let (host, inside) = text.strip_suffix("/tcp")?.split_once("->")?;
-        Some((range(host.rsplit(':').next()?)?, range(inside)?))
+        let host = host.rsplit(':').next()?;
+        Some((first_and_last(host)?, first_and_last(inside)?))
     };
-    let pairs = ranges().map(|(host, inside)| (host.0..=host.1).zip(inside.0..=inside.1));
-    pairs.into_iter().flatten().collect()
+    let mut pairs = Vec::new();
+    if let Some(((first, last), (inside, _))) = ranges() {
+        for port in first..=last {
+            pairs.push((port, inside.saturating_add(port - first)));
+        }
+    }
+    pairs
 }
 
 /// `Up 3 seconds (healthy)`, `Exited (1) 2 minutes ago`
