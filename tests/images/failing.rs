@@ -62,6 +62,50 @@ pub(crate) fn a_failing_step_is_shown_with_its_last_lines(runtime: Runtime) {
     place.args(["wait", &id]).status(125);
 }
 
+/// A connection that a step does not get is not the engine's.
+pub(crate) fn what_a_step_says_is_no_verdict_on_the_engine(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
+        return;
+    };
+    place.moat_yaml(
+        "base_image: BASE\nhooks: {post_build: 'echo Connection refused; echo try again: layer not known; exit 3'}\n",
+    );
+    place
+        .quiet("true")
+        .stderr_contains("could not be built; this step failed: ")
+        .stderr_contains("\n  Connection refused\n  try again: layer not known\n")
+        .stderr_contains("hint: the whole output of the builder is in ")
+        .status(125);
+    assert_eq!(place.builds(), 1);
+    place.assert_no_traces();
+}
+
+/// podman looks at all images when it builds, and fails where somebody else's podman removes one of them.
+pub(crate) fn a_build_that_others_got_in_the_way_of_is_tried_again(runtime: Runtime) {
+    const SAID: &str = "Error: checking if cached image exists from a previous build: getting top layer info: layer not known";
+    let Some(place) = Place::busybox(runtime) else {
+        return;
+    };
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo built >/tmp/made'}\n");
+    place.fail_builds(2, SAID);
+    place.quiet("cat /tmp/made").stdout("built\n").success();
+    assert_eq!(place.calls("build"), 3);
+    let log = fs::read_to_string(place.run_dir(&place.only_id()).join("build.log"));
+    let log = log.expect("build.log");
+    assert!(log.contains("the build is tried again\n"), "{log}");
+    // That has an end. It is said as it was, and no verdict on the image.
+    place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo again >/tmp/made'}\n");
+    place.fail_builds(1000, SAID);
+    let done = place.quiet("true").any_stderr().status(125);
+    let said = done.stderr_text();
+    assert!(
+        said.starts_with(&SAID.replace("Error: ", "error: ")),
+        "{said}"
+    );
+    assert_eq!(place.calls("build"), 3 + 5);
+    place.assert_no_traces();
+}
+
 pub(crate) fn a_base_without_apt_is_said(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;

@@ -48,6 +48,7 @@ mod with_their_builders {
         }
         failing {
             a_failing_step_is_shown_with_its_last_lines a_base_without_apt_is_said
+            what_a_step_says_is_no_verdict_on_the_engine
             in_the_background_the_failure_is_the_clients the_output_of_a_build
             on_a_terminal_a_build_is_one_line
         }
@@ -82,5 +83,13 @@ mod on_docker {
             limits_are_set volumes_in_use_and_volumes_unknown the_volume_of_a_workspace_goes_with_the_run a_kept_container_with_a_copy
         }
         project { tools_of_all_kinds_and_hooks }
+    }
+}
+
+/// What is podman's alone.
+mod on_podman {
+    use super::Runtime;
+    tests_on! { podman Runtime::Podman;
+        failing { a_build_that_others_got_in_the_way_of_is_tried_again }
     }
 }

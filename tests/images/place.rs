@@ -49,7 +49,7 @@ impl Place {
             true => moat,
             false => {
                 let bin = moat.root().join("bin");
-                count_calls(&bin, runtime.name(), &moat.root().join("calls"));
+                count_calls(&bin, runtime.name(), moat.root());
                 moat.path_prepend(bin)
             }
         };
@@ -122,9 +122,20 @@ impl Place {
         all[0].clone()
     }
 
-    /// How many images were built, or begun.
+    /// How many images were built, or begun. What podman was asked again for is one.
     pub(crate) fn builds(&self) -> usize {
-        self.calls("build")
+        let logs = self.ids().into_iter().map(|id| {
+            let log = self.run_dir(&id).join("build.log");
+            let log = fs::read_to_string(log).unwrap_or_default();
+            log.matches("the build is tried again\n").count()
+        });
+        self.calls("build") - logs.sum::<usize>()
+    }
+
+    /// The next calls that build fail with these words, and do nothing.
+    pub(crate) fn fail_builds(&self, count: usize, words: &str) {
+        fs::write(self.root().join("build-fails"), words).expect("the words");
+        fs::write(self.root().join("build-failures"), "x\n".repeat(count)).expect("the failures");
     }
 
     /// The images that moat has built for this place, without what podman keeps of steps.
@@ -207,8 +218,20 @@ impl Images {
         }
     }
 
-    /// Makes an image that goes with the place.
+    /// Makes an image that goes with the place. podman fails where another one removes an image at that moment, as
+    /// the other tests do all the time: then it is asked again.
     fn make(&self, tag: &str, dockerfile: &str) {
+        for _ in 0..10 {
+            match self.try_to_make(tag, dockerfile) {
+                Ok(()) => return,
+                Err(said) if said.trim_end().ends_with("layer not known") => {}
+                Err(said) => panic!("{dockerfile}: {said}"),
+            }
+        }
+        panic!("{dockerfile}: others get in the way, each time");
+    }
+
+    fn try_to_make(&self, tag: &str, dockerfile: &str) -> Result<(), String> {
         let mut client = self.runtime.client();
         client.args(["build", "--quiet", "--tag", tag]);
         if self.runtime.is_podman() {
@@ -229,11 +252,14 @@ impl Images {
             .expect("the client");
         let mut stdin = build.stdin.take().expect("its input");
         let text = format!("{dockerfile}LABEL moat-test.place={}\n", self.mark);
-        stdin.write_all(text.as_bytes()).expect("it reads");
+        // One that fails need not have read it.
+        let written = stdin.write_all(text.as_bytes());
         drop(stdin);
         let done = build.wait_with_output().expect("its end");
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{dockerfile}: {stderr}");
+        match done.status.success() {
+            true => written.map_err(|error| error.to_string()),
+            false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        }
     }
 }
 
@@ -290,17 +316,32 @@ pub(crate) fn has_no_network(done: &Done) -> bool {
     }
 }
 
-/// A stand-in for the client that notes its calls, and is the client in all else.
-fn count_calls(bin: &Path, client: &str, calls: &Path) {
+/// A stand-in for the client that notes its calls, fails if it is to fail, and is the client in all else.
+fn count_calls(bin: &Path, client: &str, root: &Path) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let real = std::env::split_paths(&path)
         .map(|dir| dir.join(client))
         .find(|path| path.is_file())
         .expect("the client is there");
     let script = format!(
-        "#!/bin/sh\nwords=\"$*\"\nprintf '%s\\n' \"${{words#--log-level error }}\" >>'{}'\nexec '{}' \"$@\"\n",
-        calls.display(),
-        real.display()
+        r#"#!/bin/sh
+words="$*"
+words="${{words#--log-level error }}"
+place='{root}'
+printf '%s\n' "$words" >>"$place/calls"
+case "$words" in
+build\ *)
+    if [ -s "$place/build-failures" ]; then
+        sed -i 1d "$place/build-failures"
+        cat "$place/build-fails" >&2
+        exit 125
+    fi
+    ;;
+esac
+exec '{real}' "$@"
+"#,
+        root = root.display(),
+        real = real.display()
     );
     program(bin, client, &script);
 }

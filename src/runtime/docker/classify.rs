@@ -90,7 +90,32 @@ fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> Problem {
     Problem::Refused(text)
 }
 
+/// What a failed build means, whose last lines these are. The steps speak in the same lines, of connections and of
+/// trying again as well: what the builder says itself comes last.
+pub(super) fn build(dialect: Dialect, lines: &[String]) -> Problem {
+    let last = lines.last().map(String::as_str).unwrap_or_default();
+    // What podman lacks is in the words of what it has called.
+    if dialect == Dialect::Podman
+        && let lacks @ Problem::Unreachable(..) = classify(dialect, &lines.join("\n"))
+    {
+        return lacks;
+    }
+    match classify(dialect, last) {
+        problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
+        _ => Problem::Refused(last.to_owned()),
+    }
+}
+
+/// Whether another podman has removed an image that this one was about to look at, as one that builds looks at all that
+/// there are (github.com/containers/buildah, issue 5674; seen with 4.3.1).
+pub(super) fn is_race(text: &str) -> bool {
+    text.ends_with(RACE)
+}
+
+const RACE: &str = "layer not known";
+
 const PODMANS_TRANSIENT: &[&str] = &[
+    RACE,
     "network is being used",
     "database is locked",
     "timed out waiting for",
@@ -264,6 +289,10 @@ mod tests {
             "transient",
         ),
         (
+            "Error: checking if cached image exists from a previous build: getting top layer info: layer not known",
+            "transient",
+        ),
+        (
             "Error: volume v1 is being used by the following container(s): 1875e532d198: volume is being used",
             "refused",
         ),
@@ -290,6 +319,59 @@ mod tests {
         for (stderr, expected) in PODMANS {
             let kind = kind(&classify(Dialect::Podman, stderr));
             assert_eq!(kind, *expected, "{stderr}");
+        }
+    }
+
+    /// Lines that end a build, word for word but for the hook's own, and what the engine means.
+    const BUILDS: &[(Dialect, &[&str], &str)] = &[
+        (
+            Dialect::Docker,
+            &[
+                "curl: (7) Failed to connect to localhost port 1: Connection refused",
+                "try again: unexpected EOF",
+                "The command '/bin/sh -c sh -e /usr/local/share/moat/hooks/post_build.sh' returned a non-zero code: 7",
+            ],
+            "refused",
+        ),
+        (
+            Dialect::Docker,
+            &["Step 2/9 : ENTRYPOINT []", "unexpected EOF"],
+            "transient",
+        ),
+        (
+            Dialect::Podman,
+            &[
+                "try again: layer not known",
+                "Error: building at STEP \"RUN sh -e /usr/local/share/moat/hooks/post_build.sh\": while running runtime: exit status 7",
+            ],
+            "refused",
+        ),
+        (
+            Dialect::Podman,
+            &[
+                "STEP 6/8: ENTRYPOINT []",
+                "Error: checking if cached image exists from a previous build: getting top layer info: layer not known",
+            ],
+            "transient",
+        ),
+        (
+            Dialect::Podman,
+            &[
+                "error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation not permitted",
+                "Error: building at STEP \"RUN true\": while running runtime: exit status 1",
+            ],
+            "unreachable",
+        ),
+    ];
+
+    #[test]
+    fn what_a_step_says_is_no_verdict_on_the_engine() {
+        for (dialect, lines, expected) in BUILDS {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let problem = build(*dialect, &lines);
+            assert_eq!(kind(&problem), *expected, "{lines:?}");
+            let is_race = lines.last().unwrap().ends_with("layer not known");
+            assert_eq!(is_race, super::is_race(problem.message()), "{lines:?}");
         }
     }
 

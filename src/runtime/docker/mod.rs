@@ -130,6 +130,13 @@ const FIRST_LINES: usize = 4;
 /// So much of a failed build is looked at for its reason.
 const LAST_LINES: usize = 40;
 
+/// How often a build is tried that others of podman's get in the way of.
+const BUILDS: usize = 5;
+
+/// What the output of a build says then.
+const BUILDS_AGAIN: &str =
+    "podman's images changed while it looked at them; the build is tried again";
+
 /// The label of a volume: the project's name for it.
 const VOLUME_LABEL: &str = "moat.volume";
 
@@ -193,6 +200,31 @@ impl Docker {
         let format = "{{.HostConfig.LogConfig.Path}}";
         let output = self.call(&["container", "inspect", "--format", format, handle])?;
         Ok(PathBuf::from(output.stdout.trim_end()))
+    }
+
+    fn build_once(
+        &self,
+        build: &ImageBuild,
+        tell: &mut dyn FnMut(BuildEvent<'_>),
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let mut command = self.command();
+        command
+            .args(build::args(self.dialect, build))
+            // One line after the other, whichever builder it is.
+            .env("BUILDKIT_PROGRESS", "plain");
+        let mut last = VecDeque::with_capacity(LAST_LINES);
+        let built = child::stream(&mut command, BUILD_PATIENCE, going_on, &mut |line| {
+            if last.len() == LAST_LINES {
+                last.pop_front();
+            }
+            last.push_back(line.to_owned());
+            tell(steps::event(line));
+        });
+        match built.map_err(|error| self.dialect.failed(&error))? {
+            status if status.success() => Ok(()),
+            _ => Err(classify::build(self.dialect, last.make_contiguous())),
+        }
     }
 
     /// The first lines of a log, which may be long. `--tail` is of no use: it leaves out pieces of lines (podman
@@ -265,30 +297,15 @@ impl Runtime for Docker {
         tell: &mut dyn FnMut(BuildEvent<'_>),
         going_on: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let mut command = self.command();
-        command
-            .args(build::args(self.dialect, build))
-            // One line after the other, whichever builder it is.
-            .env("BUILDKIT_PROGRESS", "plain");
-        let mut last = VecDeque::with_capacity(LAST_LINES);
-        let built = child::stream(&mut command, BUILD_PATIENCE, going_on, &mut |line| {
-            if last.len() == LAST_LINES {
-                last.pop_front();
+        for _ in 1..BUILDS {
+            match self.build_once(build, tell, going_on) {
+                Err(Problem::Transient(why)) if classify::is_race(&why) && going_on() => {
+                    tell(BuildEvent::Line(BUILDS_AGAIN));
+                }
+                result => return result,
             }
-            last.push_back(line.to_owned());
-            tell(steps::event(line));
-        });
-        if built
-            .map_err(|error| self.dialect.failed(&error))?
-            .success()
-        {
-            return Ok(());
         }
-        let last = last.make_contiguous().join("\n");
-        Err(match self.dialect.classify(&last) {
-            problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
-            _ => Problem::Refused(last.lines().last().unwrap_or_default().to_owned()),
-        })
+        self.build_once(build, tell, going_on)
     }
 
     fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
