@@ -210,25 +210,24 @@ impl Images {
     }
 
     fn client(&self, args: &[&str]) -> Result<String, String> {
-        let done = self.runtime.client().args(args).output();
-        let done = done.expect("the client");
-        match done.status.success() {
-            true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+        let ask = || {
+            let done = self.runtime.client().args(args).output();
+            let done = done.expect("the client");
+            match done.status.success() {
+                true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
+                false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+            }
+        };
+        match args {
+            ["image", "ls", ..] => unless_raced(ask, &["image not known", "layer not known"]),
+            _ => ask(),
         }
     }
 
-    /// Makes an image that goes with the place. podman fails where another one removes an image at that moment, as
-    /// the other tests do all the time: then it is asked again.
+    /// Makes an image that goes with the place.
     fn make(&self, tag: &str, dockerfile: &str) {
-        for _ in 0..10 {
-            match self.try_to_make(tag, dockerfile) {
-                Ok(()) => return,
-                Err(said) if said.trim_end().ends_with("layer not known") => {}
-                Err(said) => panic!("{dockerfile}: {said}"),
-            }
-        }
-        panic!("{dockerfile}: others get in the way, each time");
+        let made = unless_raced(|| self.try_to_make(tag, dockerfile), &["layer not known"]);
+        made.unwrap_or_else(|said| panic!("{dockerfile}: {said}"));
     }
 
     fn try_to_make(&self, tag: &str, dockerfile: &str) -> Result<(), String> {
@@ -289,6 +288,23 @@ impl Drop for Images {
             );
         }
         eprintln!("images of {} could not be removed", self.mark);
+    }
+}
+
+/// podman fails with these words where another one removes an image that it is about to look at, as the other tests
+/// do all the time: then it is asked again.
+fn unless_raced<T>(
+    mut attempt: impl FnMut() -> Result<T, String>,
+    words: &[&str],
+) -> Result<T, String> {
+    let mut tries = 1;
+    loop {
+        match attempt() {
+            Err(said) if tries < 10 && words.iter().any(|end| said.trim_end().ends_with(end)) => {
+                tries += 1;
+            }
+            result => return result,
+        }
     }
 }
 

@@ -161,20 +161,30 @@ pub(crate) fn jobs_of_a_shell(moat: &Moat) {
     ended(moat, "stopped", "exited");
 }
 
+/// How often a size is changed at most until it is seen soon.
+const ROUNDS: u16 = 50;
+
 pub(crate) fn a_size_is_seen_soon(moat: &Moat) {
     let script = "trap 'echo size $(stty size).' WINCH; echo up; while :; do sleep 0.01; done";
     let mut screen = start(moat, &["sh", "-c", script]);
     screen.wait("up");
-    let took: Vec<Duration> = (0..5)
-        .map(|round| {
-            let begun = Instant::now();
-            screen.resize(40 + round, 120);
-            screen.wait(&format!("size {} 120.", 40 + round));
-            begun.elapsed()
-        })
-        .collect();
-    let best = took.iter().min().expect("five");
-    assert!(*best < Duration::from_millis(100), "{took:?}");
+    until("somebody listens for it", || {
+        // Docker's client misses one that comes before it does.
+        screen.resize(39, 119);
+        screen.resize(39, 120);
+        std::thread::sleep(Duration::from_millis(50));
+        screen.text().contains("size 39 120.")
+    });
+    // One that is late on a busy machine is no delay of ours; all of them would be.
+    let mut took = Vec::new();
+    let is_soon = (40..40 + ROUNDS).any(|rows| {
+        let begun = Instant::now();
+        screen.resize(rows, 120);
+        screen.wait(&format!("size {rows} 120."));
+        took.push(begun.elapsed());
+        begun.elapsed() < Duration::from_millis(100)
+    });
+    assert!(is_soon, "{took:?}");
     screen.press(b"\x1fk");
     screen.end();
     ended(moat, "stopped", "user-stop");

@@ -6,7 +6,7 @@ use crate::harness::{IMAGE, Runtime};
 use crate::place::{MARIADB, POSTGRES, Place, REDIS, between};
 
 /// What is measured on a busy machine is measured so often at most, until it is good enough.
-const TRIES: usize = 3;
+const TRIES: usize = 8;
 
 /// The services, and what each says when it can be used.
 const REAL: [(&str, &str, &str, &str); 3] = [
@@ -24,13 +24,10 @@ fn text(time: &Value) -> &str {
     time.as_str().expect("a time")
 }
 
-/// Runs with some of the services; the newest run's record.
-fn run(place: &Place, services: &[(&str, &str, &str, &str)]) -> Value {
-    let dependencies: Vec<&str> = services.iter().map(|service| service.1).collect();
-    let configured: Vec<String> = services
-        .iter()
-        .map(|(name, _, image, _)| format!("  {name}: {{image: '{image}'}}\n"))
-        .collect();
+/// Runs with the services; the run's record.
+fn run(place: &Place) -> Value {
+    let dependencies = REAL.map(|service| service.1);
+    let configured = REAL.map(|(name, _, image, _)| format!("  {name}: {{image: '{image}'}}\n"));
     place.moat_yaml(&format!(
         "base_image: {IMAGE}\ndependencies: [{}]\nservices:\n{}",
         dependencies.join(", "),
@@ -58,32 +55,38 @@ fn delay(place: &Place, record: &Value, name: &str, words: &str) -> f64 {
     if after > 43_200.0 { 0.0 } else { after }
 }
 
-/// Together they take as long as the slowest of them, and readiness is noticed at once.
+/// They start beside each other, readiness is noticed at once, and nothing else is waited for. How long they take is
+/// the machine's.
 pub(crate) fn real_servers(runtime: Runtime) {
     let Some(place) = Place::alone(runtime, &[POSTGRES, REDIS, MARIADB]) else {
         return;
     };
     let mut found = Vec::new();
     for _ in 0..TRIES {
-        let mut alone = Vec::new();
-        let mut late = Vec::new();
-        for service in REAL {
-            let record = run(&place, &[service]);
-            alone.push(start(&record));
-            late.push(delay(&place, &record, service.0, service.3));
-        }
-        let slowest = alone.iter().copied().fold(0.0, f64::max);
-        let together = start(&run(&place, &REAL));
-        let latest = late.iter().copied().fold(0.0, f64::max);
-        let good = together <= slowest * 1.2 + 0.5 && latest <= 0.5;
-        found.push(format!(
-            "alone {alone:.2?} s, together {together:.2} s, noticed after {late:.2?} s"
-        ));
-        if good {
+        let record = run(&place);
+        let after = |time: &Value| between(text(&record["created_at"]), text(time));
+        let of = |name: &str, what: &str| {
+            let service = place.service(text(&record["id"]), name);
+            after(&service[what])
+        };
+        let began = REAL.map(|service| of(service.0, "started_at"));
+        let ready = REAL.map(|service| of(service.0, "ready_at"));
+        let late = REAL.map(|service| delay(&place, &record, service.0, service.3));
+        let runs = after(&record["started_at"]);
+        // redis is ready at once.
+        let together = longest(&began) < ready[0].min(ready[2]);
+        if together && longest(&late) <= 0.5 && runs - longest(&ready) <= 1.0 {
             return;
         }
+        found.push(format!(
+            "began after {began:.2?} s, ready after {ready:.2?} s, the workload after {runs:.2} s, noticed after {late:.2?} s"
+        ));
     }
     panic!("{found:#?}");
+}
+
+fn longest(times: &[f64]) -> f64 {
+    times.iter().copied().fold(0.0, f64::max)
 }
 
 /// The same where the time that a start takes is known, and costs nothing else.
@@ -116,8 +119,7 @@ pub(crate) fn servers_that_sleep(runtime: Runtime) {
         let record = start_with(&["two", "three"]);
         let together = start(&record);
         let late = ["sleeper", "two", "three"].map(|name| delay(&place, &record, name, "ready"));
-        let latest = late.iter().copied().fold(0.0, f64::max);
-        if together <= alone * 1.2 + 0.5 && latest <= 0.5 {
+        if together <= alone * 1.2 + 0.5 && longest(&late) <= 0.5 {
             return;
         }
         found.push(format!(
