@@ -39,8 +39,10 @@ impl Place {
             mark,
             home_label: moat.label(),
         };
-        if images.client(&["image", "inspect", image]).is_err() {
-            skip(&format!("no image {image} (tests/setup images, podman)"));
+        if let Err(why) = images.client(&["image", "inspect", image]) {
+            skip(&format!(
+                "no image {image} (tests/setup images, podman): {why}"
+            ));
             return None;
         }
         images.make(&images.base(), &format!("FROM {image}\n"));
@@ -219,7 +221,9 @@ impl Images {
             }
         };
         match args {
-            ["image", "ls", ..] => unless_raced(ask, &["image not known", "layer not known"]),
+            ["image", "ls" | "inspect", ..] => {
+                unless_raced(ask, &["image not known", "layer not known"])
+            }
             _ => ask(),
         }
     }

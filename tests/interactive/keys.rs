@@ -9,7 +9,7 @@ use crate::{MODES, SIZE, assert_brought_back, call, ended, start};
 pub(crate) fn a_shell_feels_as_if_it_ran_here(moat: &Moat) {
     let mut screen = start(moat, &["sh"]);
     screen.wait("Started ");
-    screen.press(b"echo $((40+2)) $TERM; stty size\r");
+    screen.press(format!("echo $((40+2)) $TERM; {SIZE}\r").as_bytes());
     screen.wait("42 xterm-256color\r\n30 90");
     // Line editing is the terminal's in there.
     screen.press(b"echo wronh\x7fg\r");
