@@ -81,7 +81,8 @@ fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     let brought = session::interruptible(args, home, &mut |context| {
         let warn = |text: String| (context.say)(&text);
         found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.0);
-        Ok(0)
+        // The session stays, as after an 'up' that was faster.
+        context.check().map(|()| 0)
     });
     let session = match (brought, found) {
         (Ok(0), Some(session)) => session,

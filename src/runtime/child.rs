@@ -5,8 +5,9 @@
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +23,34 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a command has to end itself once what it has started was asked to.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Whether what is run now is to be spared what a terminal sends.
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// As long as it is held, what is run here is in process groups of its own: Ctrl-C is for this program to hear, which
+/// would otherwise lose, at its first stroke, those that it takes things away with.
+#[must_use]
+pub(crate) struct Apart(());
+
+impl Apart {
+    pub(crate) fn begin() -> Apart {
+        APART.store(true, Ordering::Relaxed);
+        Apart(())
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        APART.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Spares a command what a terminal sends, if that is wanted now.
+pub(crate) fn set_apart(command: &mut Command) {
+    if APART.load(Ordering::Relaxed) {
+        command.process_group(0);
+    }
+}
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
@@ -39,6 +68,7 @@ pub(crate) fn run(
     patience: Duration,
     going_on: &dyn Fn() -> bool,
 ) -> io::Result<Output> {
+    set_apart(command);
     run_and(LIMIT, command, input, patience, going_on, &kill)
 }
 

@@ -8,7 +8,7 @@ use super::operation::Context;
 use super::{compose, files, hook, process, runs, services, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
-use crate::runtime;
+use crate::runtime::{self, child};
 use crate::store::{Claim, Ending, MadeFile, OpKind, Session, SessionStatus};
 
 /// What is asked for.
@@ -35,6 +35,7 @@ pub(crate) struct Left {
 pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Left> {
     let before = context.home.session(key)?;
     let mut claim = context.take_over(key, OpKind::Down)?;
+    let _apart = child::Apart::begin();
     let Some(session) = claim.session().cloned() else {
         claim.release();
         let Some(before) = before else {

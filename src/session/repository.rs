@@ -286,6 +286,9 @@ fn call(
     command.env("GIT_OPTIONAL_LOCKS", "0");
     forget_caller(&mut command);
     command.envs(variable);
+    if variable.is_none_or(|(name, _)| name != MARK) {
+        child::set_apart(&mut command);
+    }
     let mut names = args.iter();
     let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
     let name = name.copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use super::operation::Context;
 use super::{compose, files, process, services, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
-use crate::runtime::PATIENCE;
+use crate::runtime::{PATIENCE, child};
 use crate::store::{Claim, MadeFile, OpKind, Session, SessionService, SessionStatus, Stage, Tmux};
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
@@ -179,6 +179,7 @@ fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
 /// whatever hooks it had still to run; any other is taken back; a `down` is carried to its end. Says what it did.
 pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> {
     let mut claim = context.claim(key, OpKind::Up)?;
+    let _apart = child::Apart::begin();
     let Some(session) = claim.session().cloned() else {
         claim.release();
         return Ok("there is no such session");

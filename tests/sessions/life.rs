@@ -593,3 +593,22 @@ fn a_hook_that_never_stops_talking_ends_all_the_same() {
     project.ok(&["down", "a"]);
     project.assert_nothing();
 }
+
+/// When all is up by the time of the signal, the session stays; but nothing more begins.
+#[test]
+fn an_interrupt_before_the_run_begins_none() {
+    let project = Project::new(&server());
+    let at = "session-before-active";
+    let running = project.call(&["wt", "a", "--", "true"]).checkpoint(at);
+    let running = running.spawn();
+    project.moat.wait_checkpoint(at);
+    running.signal(Signal::INT);
+    project.moat.release_checkpoint(at);
+    let done = running.wait();
+    assert_eq!(done.code, Some(130), "{done}");
+    assert_eq!(project.list()[0]["healthy"], true);
+    let runs = project.moat.args(["list", "--all", "--quiet"]).any_stdout();
+    assert_eq!(runs.success().stdout_text(), "");
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}

@@ -729,6 +729,42 @@ fn interrupted_at_each<'a>(
     }
 }
 
+/// Ctrl-C on its terminal is not for the clients and for git, by which it takes things away and looks whether there is work.
+#[test]
+fn an_interrupt_leaves_who_takes_away_alone() {
+    let Some(project) = project("dependencies: [lazy]\nsession: {slots: 2}\n") else {
+        return;
+    };
+    lazy(&project, "[sleep, '1000']", "[\"true\"]");
+    let seen = project.moat.root().join("seen");
+    let slow = |program: &str, word: &str| {
+        let script = format!(
+            "case \" $* \" in *' {word} '*) touch {}; sleep 1;; esac; exec REAL \"$@\"",
+            seen.display()
+        );
+        project.stand_in(program, &script)
+    };
+    let interrupted = |args: &[&str], path: &str| {
+        let running = project.moat.args(args).env("PATH", path).spawn();
+        until("it is at it", || seen.exists());
+        running.signal_group(Signal::INT);
+        let done = running.wait();
+        assert_eq!(done.code, Some(130), "{done}");
+        fs::remove_file(&seen).unwrap();
+        done
+    };
+    for (program, word) in [("docker", "rm"), ("git", "status")] {
+        project.up("a");
+        let done = interrupted(&["down", "a"], &slow(program, word));
+        assert!(!done.stderr_text().contains("stays"), "{done}");
+        assert_nothing(&project);
+        fs::remove_file(project.moat.root().join("stand-ins").join(program)).unwrap();
+    }
+    let done = interrupted(&["up", "a"], &slow("docker", "create"));
+    assert!(done.stderr_text().contains("error: interrupted"), "{done}");
+    assert_nothing(&project);
+}
+
 #[test]
 fn an_interrupt_ends_a_pull() {
     let yaml = "dependencies: [lazy]\nservices: {lazy: {image: 'moat-test/never:1'}}\n";

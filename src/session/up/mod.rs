@@ -13,6 +13,7 @@ use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
+use crate::runtime::child;
 use crate::store::{Claim, OpKind, Session, SessionStatus};
 use crate::term::{harmless, word};
 
@@ -79,7 +80,7 @@ pub(crate) fn up(
         Ok(services) => services,
         Err(error) => {
             claim.release();
-            return Err(error);
+            return Err(cause(context, error));
         }
     };
     if let Some(session) = claim.session() {
@@ -97,8 +98,9 @@ pub(crate) fn up(
     let work = (&*decisions, &services);
     if let Err(error) = reserve(context, &mut claim, repository, request, work) {
         claim.release();
-        return Err(error);
+        return Err(cause(context, error));
     }
+    let _apart = child::Apart::begin();
     checkpoint("session-reserved");
     let ending = decisions.iter().filter(|decision| decision.ends);
     let ending = ending.map(|decision| decision.process.clone());
@@ -119,6 +121,7 @@ pub(crate) fn up(
             Ok((session, decisions))
         }
         Err(error) => {
+            let error = cause(context, error);
             let operation = claim.id().to_owned();
             match undo::undo(context, claim, &operation) {
                 Ok(()) => Err(with_stopped(error, request.branch, &ending)),
@@ -134,6 +137,11 @@ pub(crate) fn up(
             }
         }
     }
+}
+
+/// Why it failed: because it was interrupted, if it was. What a terminal sends, others of the process group get as well.
+fn cause(context: &Context<'_>, error: Error) -> Error {
+    context.check().err().unwrap_or(error)
 }
 
 /// The error of an `up` that is taken back, with what ran before: it was ended to be started again, and stays so.
