@@ -277,10 +277,14 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     let repository = session::repository()?;
     let force = args.has(&flags::WT_FORCE);
     let (mut going, mut staying): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+    let is_clean = |path: &PathBuf| {
+        // Of one whose directory is gone only git's entry is left.
+        let is_gone = || path.symlink_metadata().is_err();
+        let is_clean = || sessions::is_clean(&repository.common, path, None).unwrap_or_default();
+        force || is_gone() || is_clean()
+    };
     for path in sessions::unused_worktrees(home, &repository)? {
-        let clean =
-            force || sessions::is_clean(&repository.common, &path, None).unwrap_or_default();
-        if clean {
+        if is_clean(&path) {
             going.push(path)
         } else {
             staying.push(path)
@@ -289,14 +293,25 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     for path in &staying {
         output::notice(args, &sessions::kept(path));
     }
-    let shown: String = going
-        .iter()
-        .map(|path| term::harmless(&path.display().to_string()) + "\n")
-        .collect();
+    let shown = |paths: &[PathBuf]| -> String {
+        let paths = paths.iter();
+        let lines = paths.map(|path| term::harmless(&path.display().to_string()) + "\n");
+        lines.collect::<String>().trim_end().to_owned()
+    };
     if !going.is_empty() && !force {
-        output::say(shown.trim_end());
+        output::say(&shown(&going));
         let hint = "remove them without a question: moat wt clean --force (with work that is not committed)";
         confirm(args, "Remove these worktrees?", hint)?;
+        // An answer may take its time: somebody may have a session there by now, or have begun to work.
+        let unused = sessions::unused_worktrees(home, &repository)?;
+        going.retain(|path| {
+            let stays = !unused.contains(path) || !is_clean(path);
+            if stays {
+                let shown = term::harmless(&path.display().to_string());
+                output::notice(args, &format!("note: {shown} stays: it is in use by now"));
+            }
+            !stays
+        });
     }
     for path in &going {
         sessions::remove_worktree(home, &repository.common, path)?;
@@ -306,7 +321,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         false if going.is_empty() => {
             output::notice(args, "There are no worktrees without a session to remove.")
         }
-        false => output::notice(args, &format!("removed:\n{}", shown.trim_end())),
+        false => output::notice(args, &format!("removed:\n{}", shown(&going))),
     }
     Ok(0)
 }

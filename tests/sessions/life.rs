@@ -594,6 +594,21 @@ fn a_hook_that_never_stops_talking_ends_all_the_same() {
     project.assert_nothing();
 }
 
+/// git's entry of a worktree whose directory is gone is no work.
+#[test]
+fn clean_forgets_a_worktree_that_was_removed_by_hand() {
+    let project = Project::new(&server());
+    let tree = tree(&project.up("a"));
+    fs::write(tree.join("work"), "").unwrap();
+    project.ok(&["down", "a"]);
+    fs::remove_dir_all(&tree).unwrap();
+    let clean = project.call(&["wt", "clean"]).status(1);
+    assert!(!clean.stderr_text().contains("stays"), "{clean}");
+    project.ok(&["wt", "clean", "--force"]);
+    assert!(!project.git(&["worktree", "list"]).contains("worktrees"));
+    project.assert_nothing();
+}
+
 /// When all is up by the time of the signal, the session stays; but nothing more begins.
 #[test]
 fn an_interrupt_before_the_run_begins_none() {

@@ -380,6 +380,26 @@ fn a_down_that_is_interrupted_ends_what_it_has_begun() {
     }
 }
 
+/// What has become a session's while the question stood there stays.
+#[test]
+fn a_late_answer_removes_nothing_that_is_in_use() {
+    let project = Project::new(&server());
+    let tree = tree(&project.up("a"));
+    fs::write(tree.join("work"), "").unwrap();
+    project.ok(&["down", "a"]);
+    fs::remove_file(tree.join("work")).unwrap();
+    let command = project.call(&["wt", "clean"]).command();
+    let mut screen = Screen::start(&command);
+    screen.wait("[y/N]");
+    project.up("a");
+    screen.press(b"y\r");
+    screen.wait("in use by now");
+    assert!(screen.end().success());
+    assert_eq!(project.list()[0]["healthy"], true);
+    project.ok(&["down", "a"]);
+    project.assert_nothing();
+}
+
 /// Ctrl-C at the only question that there is of sessions.
 #[test]
 fn an_interrupt_at_a_question_changes_nothing() {
