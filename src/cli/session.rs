@@ -104,22 +104,38 @@ pub(super) fn with_key(home: &Home, given: Option<&str>) -> Result<Option<Sessio
     key.map_or(Ok(None), |key| home.session(key))
 }
 
-/// The session that is meant: that of a branch of this repository, or the one with this key.
+/// The session that is meant: that of a branch of this repository, the one with this key, or, where nothing is given, the
+/// one in whose worktree we stand, whatever is checked out there by now.
 pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     if let Some(session) = with_key(home, given)? {
         return Ok(session);
     }
     let repository = repository()?;
-    let branch = repository.branch(given)?;
-    home.session(&repository.key(&branch).text())?
-        .filter(|session| session.is_of(&repository.common, &branch))
-        .ok_or_else(|| {
-            let shown = crate::term::harmless(&branch);
-            Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(
-                "bring it up: moat up {}; see all: moat wt list",
-                crate::term::word(&branch)
-            ))
-        })
+    let branch = repository.branch(given);
+    let found = match &branch {
+        Ok(branch) => home
+            .session(&repository.key(branch).text())?
+            .filter(|session| session.is_of(&repository.common, branch)),
+        Err(_) => None,
+    };
+    let found = match found {
+        None if given.is_none() => {
+            let mut all = home.sessions()?.into_iter();
+            all.find(|session| repository.is_in(&session.worktree.path))
+        }
+        found => found,
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let branch = branch?;
+    let shown = crate::term::harmless(&branch);
+    Err(
+        Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(
+            "bring it up: moat up {}; see all: moat wt list",
+            crate::term::word(&branch)
+        )),
+    )
 }
 
 /// How the sessions of a repository are made: the file of the main checkout says it.

@@ -139,6 +139,12 @@ impl Repository {
         }
     }
 
+    /// Whether we stand in this worktree.
+    pub(crate) fn is_in(&self, path: &Path) -> bool {
+        let here = self.here.and_then(|place| self.trees.get(place));
+        here.is_some_and(|tree| tree.path == path)
+    }
+
     pub(crate) fn key(&self, branch: &str) -> SessionKey {
         key_of(&self.common, branch)
     }

@@ -594,6 +594,25 @@ fn a_hook_that_never_stops_talking_ends_all_the_same() {
     project.assert_nothing();
 }
 
+/// A rebase, or another branch, in the worktree: it is the session's all the same.
+#[test]
+fn who_stands_in_a_worktree_means_its_session() {
+    let project = Project::new(&server());
+    let made = project.up("a");
+    let tree = tree(&made);
+    let there = |args: &[&str]| project.call(args).cwd(&tree);
+    for words in [&["checkout", "--detach"][..], &["switch", "-c", "b"]] {
+        git(&project.moat, &tree, words);
+        let status = there(&["wt", "status", "--json"]).success();
+        assert_eq!(status.json()["session"]["branch"], "a", "{status}");
+    }
+    // One that has a session of its own comes first, and elsewhere nothing changes.
+    project.call(&["wt", "status"]).status(1);
+    there(&["wt", "status", "b"]).status(1);
+    there(&["down"]).success();
+    project.assert_nothing();
+}
+
 /// git's entry of a worktree whose directory is gone is no work.
 #[test]
 fn clean_forgets_a_worktree_that_was_removed_by_hand() {
