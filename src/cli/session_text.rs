@@ -78,6 +78,7 @@ fn process_state(health: &Health) -> String {
         &health.container,
     ) {
         (None, ..) => "unknown".to_owned(),
+        _ if health.stopped => "stopped".to_owned(),
         (_, Some(pid), ..) => format!("runs as process {pid}"),
         (_, None, Some(code), _) => format!("ended with code {code}"),
         (Some(true), None, None, Some(container)) => format!("runs as container {container}"),

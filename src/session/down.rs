@@ -211,6 +211,8 @@ fn take_away(
     claim.update(&mut |session| match &mut session.compose {
         Some(compose) if keep => {
             compose.asked = false;
+            let services = compose.services.iter_mut();
+            services.for_each(|service| service.operation.clear());
         }
         compose => *compose = None,
     })?;

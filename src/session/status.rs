@@ -27,6 +27,8 @@ pub(crate) struct Health {
     pub(crate) pid: Option<u32>,
     /// The name of its container, if it is a service.
     pub(crate) container: Option<String>,
+    /// Whether it was stopped by 'down --keep', and is not wanted since.
+    pub(crate) stopped: bool,
     /// What is wrong with it although it may run.
     pub(crate) trouble: Option<String>,
     /// If it is over, and somebody saw it end.
@@ -77,7 +79,7 @@ impl SessionView {
             && self.session.worktree.path.is_dir()
             && self.processes.iter().all(|health| {
                 let runs = health.running == Some(true);
-                is_stopped || runs && health.trouble.is_none() && !stolen(health)
+                is_stopped || health.stopped || runs && health.trouble.is_none() && !stolen(health)
             })
             && self.services.iter().all(ServiceHealth::is_well)
     }
@@ -180,6 +182,7 @@ fn health(
         running: Some(running),
         pid: leader.filter(|_| running).map(|leader| leader.pid),
         container: None,
+        stopped: false,
         trouble: None,
         exit_code: state.filter(|_| !running).and_then(|state| state.exit_code),
         ports: ports.collect(),

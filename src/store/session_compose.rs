@@ -36,7 +36,7 @@ reads!(SessionCompose {
 pub(crate) struct ComposeService {
     pub(crate) name: String,
     pub(crate) stage: Stage,
-    /// The operation that started it last.
+    /// The operation that started it last; empty, if it was stopped by `down --keep` since.
     pub(crate) operation: String,
     /// Whether it is to end by itself, as another one waits for that.
     pub(crate) once: bool,

@@ -1391,3 +1391,31 @@ fn a_run_reaches_them_by_their_names() {
     project.ok(&["destroy", "one"]);
     assert_nothing(&project);
 }
+
+/// What is not wanted after `down --keep` makes the session no less healthy, as with processes and other services; and a
+/// process that has left the file is told of beside what the tool starts.
+#[test]
+fn what_is_stopped_or_left_over_is_told_as_that() {
+    let both = "  processes: {idle: {command: exec sleep 1000}, other: {command: exec sleep 1000}}\n  compose: {file: docker-compose.yml, services: {web: }}";
+    let Some(project) = configured(both) else {
+        return;
+    };
+    let file =
+        "services:\n  web: {image: 'moat-test/busybox:1', init: true, command: sleep 1000}\n";
+    project.commit("docker-compose.yml", file);
+    up(&project, "a");
+    ok(&project, &["down", "a", "--keep"]);
+    let made = json(&project, &["up", "a", "--skip", "web"]);
+    assert_eq!(made["healthy"], true, "{made}");
+    let status = call(&project, &["wt", "status", "a"]).success();
+    assert!(status.stdout_text().contains("web: stopped\n"), "{status}");
+    project.configure(&both.replace(", other: {command: exec sleep 1000}", ""));
+    let made = up(&project, "a");
+    assert_eq!(action(&made, "web"), "started");
+    assert_eq!(action(&made, "other"), "kept", "{made}");
+    // That it ends by itself is another matter.
+    docker(&project, &["kill", &container(&made, "web")]);
+    call(&project, &["wt", "status", "a"]).status(1);
+    ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}

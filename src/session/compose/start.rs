@@ -54,7 +54,8 @@ pub(in crate::session) fn start(
     checkpoint("session-compose-resolved");
     add_needed(context, &session, request, &rewritten.members, decisions)?;
     // What the file does not have any more is not made.
-    decisions.retain(|decision| is_process(&decision.process) || is_member(&decision.process));
+    let is_known = |name: &str| is_process(name) || is_member(name);
+    decisions.retain(|it| it.action != Action::Started || is_known(&it.process));
     let starting: Vec<String> = started(decisions)
         .filter(|name| is_member(name))
         .map(str::to_owned)

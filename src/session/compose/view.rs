@@ -51,6 +51,7 @@ impl Seen {
                 running: Some(false),
                 pid: None,
                 container: None,
+                stopped: false,
                 trouble: None,
                 exit_code: None,
                 ports: Vec::new(),
@@ -60,6 +61,8 @@ impl Seen {
                     if let Some(container) = state_of(found, session, &service.name) {
                         health.container = Some(container.name.clone());
                         health.running = Some(is_up(container.state, service.once));
+                        let is_over = matches!(container.state, ContainerState::Ended(_));
+                        health.stopped = is_over && service.operation.is_empty();
                         (health.trouble, health.exit_code) = match container.state {
                             ContainerState::Ended(code) => (None, code),
                             ContainerState::Unhealthy => (Some("unhealthy".to_owned()), None),
