@@ -48,7 +48,7 @@ impl Context<'_> {
         Ok(claim)
     }
 
-    /// Takes the right to change a session, but asks the operation that is under way to end, and waits for that.
+    /// Takes the right to change a session, but asks an `up` that is under way to end, and waits for whatever is.
     pub(super) fn take_over(&self, key: &str, kind: OpKind) -> Result<Claim> {
         let deadline = Instant::now() + PATIENCE;
         let mut asked = None;
@@ -60,15 +60,16 @@ impl Context<'_> {
             let operation = session
                 .as_ref()
                 .and_then(|session| session.operation.as_ref());
+            // A `down` comes to its end anyhow; of one with --all the signal would be the end before the others' turn.
             if let Some(operation) = operation
+                && operation.kind == OpKind::Up
                 && asked.as_ref() != Some(&operation.id)
                 && let Some(owner) = &operation.owner
             {
                 // Only the process that wrote this: its start token is checked.
                 if owner.signal(Signal::TERM) {
-                    let kind = operation.kind.as_str();
                     (self.say)(&format!(
-                        "asked the running 'moat {kind}' (process {}) to end",
+                        "asked the running 'moat up' (process {}) to end",
                         owner.pid
                     ));
                 }

@@ -294,3 +294,19 @@ fn a_signal_ends_a_slow_checkout() {
         project.assert_nothing();
     }
 }
+
+/// The one that is at it comes to its end, and to the other sessions; the other one waits for it.
+#[test]
+fn two_downs_are_in_nobodys_way() {
+    let project = Project::new(&format!(
+        "  processes: {{idle: {{command: {IDLE}}}}}\n  hooks: {{pre_down: 'echo waiting; sleep 1'}}"
+    ));
+    project.up("a");
+    project.up("b");
+    let all = project.call(&["down", "--all"]).spawn();
+    all.wait_stderr("pre_down: waiting");
+    project.ok(&["down", "a"]);
+    let done = all.wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    project.assert_nothing();
+}
