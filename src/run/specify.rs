@@ -34,12 +34,15 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     places::make(plan, &mounts, &volumes)?;
     let variables = plan.env.iter();
+    let own_network = (!plan.services.is_empty()).then(|| id.clone());
+    let place = plan.session.as_ref();
     Ok(ContainerSpec {
         handle: id.clone(),
         home_label,
         run_label: id.clone(),
         image: plan.image.clone(),
-        networks: networks(plan, &id),
+        network: own_network.or_else(|| place?.network.clone()),
+        more_networks: place.map_or_else(Vec::new, |place| place.compose_networks.clone()),
         rootfs: plan.rootfs.clone(),
         workspace: plan.workspace.clone(),
         workspace_mode: plan.workspace_mode,
@@ -66,18 +69,6 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
         stdin: plan.interactive,
         terminal: plan.terminal,
     })
-}
-
-/// That of its own services, if it has some, and those of the session's.
-fn networks(plan: &Plan, id: &str) -> Vec<String> {
-    let mut networks = Vec::new();
-    if !plan.services.is_empty() {
-        networks.push(id.to_owned());
-    }
-    if let Some(session) = &plan.session {
-        networks.extend_from_slice(&session.networks);
-    }
-    networks
 }
 
 /// The directory of a volume, made if it is missing, with the workload's user as its owner.

@@ -244,9 +244,10 @@ pub(crate) struct ContainerSpec {
     pub(crate) home_label: String,
     pub(crate) run_label: String,
     pub(crate) image: Option<String>,
-    /// The networks that it is on, beside its services and those of its session. None: the engine's own. Several only
-    /// where the engine can have services of sessions.
-    pub(crate) networks: Vec<String>,
+    /// The network that it is on, beside its services or those of its session. Not set: the engine's own.
+    pub(crate) network: Option<String>,
+    /// Those that it is on besides, which may lead nowhere else; only where the engine can have services of sessions.
+    pub(crate) more_networks: Vec<String>,
     /// The directory that is shown as the root, where there are no images.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,

@@ -33,7 +33,8 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
     let mut place = RunSession {
         key: session.key.clone(),
         incarnation: session.incarnation.clone(),
-        networks: Vec::new(),
+        network: None,
+        compose_networks: Vec::new(),
         services: Vec::new(),
     };
     match why_not(session, plan) {
@@ -41,7 +42,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         None if session.services.list.is_empty() => {}
         None => {
             let running = running(session, plan)?;
-            place.networks.push(services::network(session));
+            place.network = Some(services::network(session));
             for service in running {
                 place.services.push(service.name.clone());
                 tell(plan, variables::inside(session, service));
@@ -75,7 +76,7 @@ fn join_compose(
         return Ok(());
     }
     let reach = compose::reach(home, session)?;
-    place.networks.extend(reach.networks);
+    place.compose_networks = reach.networks;
     place.services.extend(reach.services);
     tell(plan, reach.variables);
     Ok(())
@@ -182,7 +183,7 @@ pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
         let message = format!("{} does not end", record.id);
         return Err(Error::new(Kind::Runtime, message));
     }
-    runs.iter().try_for_each(let_go_of_networks)
+    runs.iter().try_for_each(let_go_of_network)
 }
 
 /// The runs in this incarnation of a session, those that have ended included.
@@ -220,15 +221,14 @@ fn wait(home: &Home, runs: &[&Record]) -> bool {
 }
 
 /// podman removes no network that a container is on, be it one that has ended and is kept.
-fn let_go_of_networks(record: &Record) -> Result<()> {
-    let Some(place) = record.session.as_ref().filter(|_| record.keep) else {
+fn let_go_of_network(record: &Record) -> Result<()> {
+    let place = record.session.as_ref().filter(|_| record.keep);
+    let Some(network) = place.and_then(|place| place.network.as_deref()) else {
         return Ok(());
     };
-    if place.networks.is_empty() || record.is_clean() {
+    if record.is_clean() {
         return Ok(());
     }
     let runtime = runtime::of_session(&record.runtime, &record.engine, runtime::PATIENCE)?;
-    let mut networks = place.networks.iter();
-    let leave = |network: &String| runtime.leave_network(network, record.id.as_str());
-    Ok(networks.try_for_each(leave)?)
+    Ok(runtime.leave_network(network, record.id.as_str())?)
 }

@@ -106,8 +106,10 @@ reads!(Record {
 pub(crate) struct RunSession {
     pub(crate) key: String,
     pub(crate) incarnation: String,
-    /// Those of its services that the run is on.
-    pub(crate) networks: Vec<String>,
+    /// That of its services, if the run is on it.
+    pub(crate) network: Option<String>,
+    /// Those of the services of its compose file that the run is on.
+    pub(crate) compose_networks: Vec<String>,
     /// Those that the run is told of.
     pub(crate) services: Vec<String>,
 }
@@ -115,7 +117,8 @@ pub(crate) struct RunSession {
 reads!(RunSession {
     key,
     incarnation,
-    networks,
+    network,
+    compose_networks,
     services
 });
 

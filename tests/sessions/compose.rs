@@ -1381,9 +1381,10 @@ fn a_run_reaches_them_by_their_names() {
     project.ok(&run);
     let record = project.json(&["inspect", "one"]);
     let session = &record["session"];
+    assert!(session["network"].is_string(), "{session}");
     assert_eq!(
-        session["networks"].as_array().unwrap().len(),
-        2,
+        session["compose_networks"].as_array().unwrap().len(),
+        1,
         "{session}"
     );
     ok(&project, &["down", "--all", "--force"]);
@@ -1417,5 +1418,25 @@ fn what_is_stopped_or_left_over_is_told_as_that() {
     docker(&project, &["kill", &container(&made, "web")]);
     call(&project, &["wt", "status", "a"]).status(1);
     ok(&project, &["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// A network of the compose file that leads nowhere else does not take the run's own way out.
+#[test]
+fn a_run_beside_them_has_a_network_of_its_own() {
+    let Some(project) = project() else {
+        return;
+    };
+    let above = "  compose:\n    file: docker-compose.yml\n    services: {db: {}}\n";
+    let file = "services:\n  db: {image: 'moat-test/busybox:1', init: true, command: httpd -f}\nnetworks: {default: {internal: true}}\n";
+    project.configure(above);
+    project.commit("docker-compose.yml", file);
+    let yaml = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
+    project.commit("moat.yaml", &format!("base_image: {IMAGE}\n{yaml}"));
+    up(&project, "a");
+    let script = "ls /sys/class/net | grep -c eth; wget -qO- http://db/ 2>&1 | grep -o 404";
+    let done = call(&project, &["wt", "a", "--", "sh", "-c", script]).success();
+    assert_eq!(done.stdout_text(), "2\n404\n", "{done}");
+    ok(&project, &["down", "--all", "--force"]);
     assert_nothing(&project);
 }

@@ -41,7 +41,7 @@ pub(super) fn main(
 ) -> Result<Request> {
     let whose = (RUN_LABEL, spec.run_label.as_str());
     let mut request = container(&spec.handle, &spec.home_label, whose, MAIN, version);
-    if let Some(network) = spec.networks.first() {
+    if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
     request.add(&["--workdir", WORKSPACE]);
@@ -263,7 +263,7 @@ fn free_port() -> Result<u16> {
 /// The image and what follows it.
 fn command(request: &mut Request, spec: &ContainerSpec, around: &Surroundings<'_>) {
     let image = spec.image.as_deref().unwrap_or_default();
-    let (holds, hook) = (!spec.networks.is_empty(), spec.pre_run.as_deref());
+    let (holds, hook) = (spec.network.is_some(), spec.pre_run.as_deref());
     if holds || hook.is_some() {
         request.add(&["--entrypoint", "/bin/sh"]);
     }

@@ -508,7 +508,7 @@ impl Runtime for Apple {
                 carry(client.arg(&spec.handle), &spec.handle)?
             }
         };
-        match spec.networks.first() {
+        match &spec.network {
             Some(network) => begin(attached, &spec.handle, network),
             None => Ok(attached),
         }

@@ -18,7 +18,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<Request>
         role: "main",
     };
     let mut request = Request::create(dialect, &identity, spec.pids);
-    if let Some(network) = spec.networks.first() {
+    if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
     request.add(&["--workdir", WORKSPACE]);
@@ -118,7 +118,8 @@ mod tests {
             home_label: "h".into(),
             run_label: "run_0123456789ab".into(),
             image: Some("img:1".into()),
-            networks: Vec::new(),
+            network: None,
+            more_networks: Vec::new(),
             rootfs: None,
             workspace: "/w".into(),
             workspace_mode: WorkspaceMode::Bind,

@@ -482,7 +482,7 @@ impl Runtime for Docker {
             let words = ["network", "connect", network, &spec.handle];
             self.call(&words).map(|_| ())
         };
-        let connected = spec.networks.iter().skip(1).try_for_each(connect);
+        let connected = spec.more_networks.iter().try_for_each(connect);
         let filled = connected.and_then(|()| self.fill(spec));
         self.tidy();
         filled.map_err(|problem| match problem {
