@@ -57,12 +57,13 @@ pub(super) fn inside(session: &Session, service: &SessionService) -> Vec<(String
         let value = match (name, ports) {
             (name, _) if name.ends_with("_HOST") && *value == host => service.name.clone(),
             (name, Some((outside, inside))) if name.ends_with("_URL") => {
-                // A colon that is part of anything else in a URL is encoded.
-                let (outside, inside) = (
-                    format!("{LOOPBACK}:{outside}"),
-                    format!("{}:{inside}", service.name),
-                );
-                value.replace(&outside, &inside)
+                // Somebody may be called as the host is; what follows it has no colon that is not encoded.
+                let outside = format!("{LOOPBACK}:{outside}");
+                let (before, after) = value.rsplit_once(&outside).unwrap_or((value, ""));
+                match before.len() == value.len() {
+                    true => value.clone(),
+                    false => format!("{before}{}:{inside}{after}", service.name),
+                }
             }
             _ => value.clone(),
         };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::{Done, IMAGE, Runtime, until};
 use crate::project::{Project, tree};
 use crate::services::{
-    REDIS, ask, assert_nothing, container, engine, lazies, on, redis, remember, write,
+    REDIS, ask, assert_nothing, container, engine, lazies, on, port, redis, remember, write,
 };
 
 /// A project with a redis, whose client the image has.
@@ -213,6 +213,13 @@ fn a_run_that_comes_too_late_does_not_begin() {
     assert_nothing(&project);
 }
 
+fn kill_supervisor(project: &Project, id: &str) {
+    let owner = fs::read_to_string(project.moat.run_dir(id).join("owner.lock")).unwrap();
+    let owner: Value = serde_json::from_str(&owner).unwrap();
+    let pid = rustix::process::Pid::from_raw(owner["pid"].as_i64().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
 /// A supervisor that was killed leaves nobody to be told: the run is ended all the same.
 #[test]
 fn a_run_without_a_supervisor_is_taken_along() {
@@ -226,10 +233,7 @@ fn a_run_without_a_supervisor_is_taken_along() {
         "exec sleep 1000",
     );
     let id = project.moat.only_id();
-    let owner = fs::read_to_string(project.moat.run_dir(&id).join("owner.lock")).unwrap();
-    let owner: Value = serde_json::from_str(&owner).unwrap();
-    let pid = rustix::process::Pid::from_raw(owner["pid"].as_i64().unwrap() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    kill_supervisor(&project, &id);
     project.ok(&["down", "a"]);
     assert_eq!(project.json(&["inspect", &id])["state"], "stopped");
     project.ok(&["destroy", &id]);
@@ -311,5 +315,40 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
         "{done}"
     );
     project.ok(&["down", "a", "--force"]);
+    assert_nothing(&project);
+}
+
+/// What is told of instances, of a second port, and of values that could be taken for an address.
+#[test]
+fn what_a_run_is_told_is_as_it_is_inside() {
+    let Some(project) = on(Runtime::Docker, "") else {
+        return;
+    };
+    let entry = "multi:\n  type: service\n  description: a test\n  versions: ['1']\n  default: '1'\n  image: 'moat-test/busybox:{version}'\n  ports: {default: 80, web: 81}\n  user: root\n  database: moat\n  env: {M_USER: '{user}', M_PW: '{password}', M_DB: '{database}'}\n  command: [httpd, -f]\n  ready: 'true'\n  url: multi://{user}:{password}@{host}:{port}/{database}\n";
+    let dir = project.moat.home().join("registry.d");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("multi.yaml"), entry).unwrap();
+    let outside = project.base + 26;
+    let yaml = format!(
+        "base_image: {IMAGE}\ndependencies: [multi]\nservices:\n  multi: {{port: {}}}\n  cache: {{service: multi, port: {}, env: {{M_USER: 127.0.0.1, M_PW: '{outside}:p@/', M_DB: 'd:b/%'}}}}\nsession: {{search_range: 1}}\n",
+        project.base,
+        outside - 1
+    );
+    project.commit("moat.yaml", &yaml);
+    let made = project.up("a");
+    assert_eq!(port(&made, "cache"), outside);
+    let env = made["env"]["MOAT_CACHE_URL"].as_str().unwrap();
+    let secret = format!("127.0.0.1:{outside}%3Ap%40%2F");
+    assert_eq!(
+        env,
+        format!("multi://{secret}@127.0.0.1:{outside}/d%3Ab%2F%25")
+    );
+    let told = "echo $MOAT_CACHE_URL $MOAT_CACHE_PASSWORD $MOAT_CACHE_HOST:$MOAT_CACHE_PORT:$MOAT_CACHE_WEB_PORT $MOAT_MULTI_HOST:$MOAT_MULTI_PORT; wget -qO- http://$MOAT_CACHE_HOST:$MOAT_CACHE_PORT/ 2>&1 | grep -o 404";
+    let done = shell(&project, &["run", "--session", "a"], told);
+    assert_eq!(
+        done.stdout_text(),
+        format!("multi://{secret}@cache:80/d%3Ab%2F%25 {outside}:p@/ cache:80:81 multi:80\n404\n")
+    );
+    project.ok(&["down", "a"]);
     assert_nothing(&project);
 }

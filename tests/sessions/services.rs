@@ -81,7 +81,7 @@ pub(crate) fn container(document: &Value, name: &str) -> String {
         .to_owned()
 }
 
-fn port(document: &Value, name: &str) -> u16 {
+pub(crate) fn port(document: &Value, name: &str) -> u16 {
     u16::try_from(service(document, name)["ports"][0].as_u64().unwrap()).unwrap()
 }
 
