@@ -42,7 +42,10 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         None if session.services.list.is_empty() => {}
         None => {
             let running = running(session, plan)?;
-            place.network = Some(services::network(session));
+            // Where none runs there may be no network.
+            if !running.is_empty() {
+                place.network = Some(services::network(session));
+            }
             for service in running {
                 place.services.push(service.name.clone());
                 tell(plan, variables::inside(session, service));
@@ -64,7 +67,7 @@ fn join_compose(
     let Some(compose) = session
         .compose
         .as_ref()
-        .filter(|it| !it.services.is_empty())
+        .filter(|it| !it.services.is_empty() && !is_made_by_its_operation(session, &it.operation))
     else {
         return Ok(());
     };
@@ -131,7 +134,9 @@ fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionServi
     let is_up = |service: &&SessionService| {
         let mut states = states.iter();
         let state = states.find_map(|(name, state)| (*name == service.name).then_some(state));
-        service.ready_at.is_some() && matches!(state, Some(Inspected::Running { .. }))
+        // What an operation that goes on has made may be taken back, and its network with it.
+        let is_settled = !is_made_by_its_operation(session, &service.operation);
+        is_settled && service.ready_at.is_some() && matches!(state, Some(Inspected::Running { .. }))
     };
     let running: Vec<&SessionService> = session.services.list.iter().filter(is_up).collect();
     let is_missing = |name: &str| !running.iter().any(|service| service.name == name);
@@ -143,6 +148,11 @@ fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionServi
             Err(Error::new(Kind::Failed, message).hint(bring_up(session)))
         }
     }
+}
+
+fn is_made_by_its_operation(session: &Session, made_by: &str) -> bool {
+    let own = session.operation.as_ref();
+    own.is_some_and(|own| own.id == made_by)
 }
 
 /// What somebody set himself is what he wants.

@@ -132,7 +132,11 @@ fn take_back_services(
 ) -> Result<()> {
     let list = &session.services.list;
     let is_made = |service: &SessionService| service.operation == operation;
-    if list.iter().all(is_made) {
+    // Of the network of a session that had services before there may be runs.
+    if list
+        .iter()
+        .all(|service| is_made(service) && !service.again)
+    {
         services::remove(context, session, None)?;
     } else {
         let names = |chosen: &dyn Fn(&SessionService) -> bool| -> Vec<&str> {

@@ -318,6 +318,34 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     assert_nothing(&project);
 }
 
+/// What a failed `up` had made anew is taken back; the network stays, as runs are on it.
+#[test]
+fn an_up_that_fails_leaves_runs_alone() {
+    let yaml = format!(
+        "base_image: {IMAGE}\ndependencies: [lazy]\nservices: {{lazy: {{timeout: 2s}}}}\nsession: {{search_range: 1}}\n"
+    );
+    let Some(project) = on(Runtime::Docker, "") else {
+        return;
+    };
+    lazies(&project, &["lazy"], "[httpd, -f]", "[\"true\"]");
+    project.commit("moat.yaml", &yaml);
+    project.up("a");
+    let words = ["run", "--session", "a", "-b", "-n", "one"];
+    shell(&project, &words, "exec sleep 1000");
+    lazies(&project, &["lazy"], "[sleep, '1000']", "[\"false\"]");
+    project.call(&["up", "a", "--force"]).status(1);
+    let list = project.list();
+    assert_eq!(list[0]["session"]["status"], "active", "{:#}", list[0]);
+    lazies(&project, &["lazy"], "[httpd, -f]", "[\"true\"]");
+    project.up("a");
+    let get = "wget -qO- http://lazy/ 2>&1 | grep 404";
+    shell(&project, &["exec", "one"], get);
+    project.ok(&["down", "a"]);
+    assert_eq!(project.json(&["inspect", "one"])["state"], "stopped");
+    project.ok(&["destroy", "one"]);
+    assert_nothing(&project);
+}
+
 /// What is told of instances, of a second port, and of values that could be taken for an address.
 #[test]
 fn what_a_run_is_told_is_as_it_is_inside() {
@@ -349,6 +377,32 @@ fn what_a_run_is_told_is_as_it_is_inside() {
         done.stdout_text(),
         format!("multi://{secret}@cache:80/d%3Ab%2F%25 {outside}:p@/ cache:80:81 multi:80\n404\n")
     );
+    project.ok(&["down", "a"]);
+    assert_nothing(&project);
+}
+
+/// Until an `up` is done, what it has made may be taken back: nobody is put beside it.
+#[test]
+fn a_run_does_not_join_what_is_being_made() {
+    let Some(project) = on(Runtime::Docker, "") else {
+        return;
+    };
+    lazies(&project, &["lazy"], "[httpd, -f]", "[\"true\"]");
+    let yaml = format!("base_image: {IMAGE}\ndependencies: [lazy]\nsession: {{search_range: 1}}\n");
+    project.commit("moat.yaml", &yaml);
+    project.ok(&["up", "a", "--skip", "lazy"]);
+    let at = "session-services-up";
+    let up = project.moat.args(["up", "a"]).checkpoint(at);
+    let up = up.any_stdout().any_stderr().spawn();
+    project.moat.wait_checkpoint(at);
+    project
+        .call(&["run", "--session", "a", "--", "true"])
+        .stderr_contains("lazy of 'a' does not run")
+        .status(125);
+    project.moat.release_checkpoint(at);
+    assert_eq!(up.wait().code, Some(0));
+    let done = shell(&project, &["run", "--session", "a"], "echo $MOAT_LAZY_HOST");
+    assert_eq!(done.stdout_text(), "lazy\n");
     project.ok(&["down", "a"]);
     assert_nothing(&project);
 }
