@@ -181,19 +181,46 @@ pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
     let going: Vec<&Record> = runs.iter().filter(goes_on).collect();
     for record in &going {
         (context.say)(&format!("stopping {} ({})", record.name, record.id));
-        run::ask(context.home, &record.id, EndRequest::Stop(GRACE))?;
     }
-    if !wait(context.home, &going) {
-        for record in going.iter().filter(|record| goes_on(record)) {
-            run::ask(context.home, &record.id, EndRequest::Kill)?;
-        }
-        wait(context.home, &going);
+    let (told, failed) = ask(context.home, &going, EndRequest::Stop(GRACE));
+    if !wait(context.home, &told) {
+        let left: Vec<&Record> = told.into_iter().filter(goes_on).collect();
+        let (told, _) = ask(context.home, &left, EndRequest::Kill);
+        wait(context.home, &told);
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     if let Some(record) = going.iter().find(|record| goes_on(record)) {
         let message = format!("{} does not end", record.id);
         return Err(Error::new(Kind::Runtime, message));
     }
     runs.iter().try_for_each(let_go_of_network)
+}
+
+/// Asks all at once, as those without a supervisor take their time. Gives those that were told, and what the first one of
+/// the others had to say. One that somebody removes just now has ended.
+fn ask<'a>(home: &Home, runs: &[&'a Record], how: EndRequest) -> (Vec<&'a Record>, Option<Error>) {
+    let answers = std::thread::scope(|scope| {
+        let ask = |record: &&'a Record| {
+            let record = *record;
+            (record, scope.spawn(move || run::ask(home, &record.id, how)))
+        };
+        let threads: Vec<_> = runs.iter().map(ask).collect();
+        let join = |(record, thread): (_, std::thread::ScopedJoinHandle<'_, Result<_>>)| {
+            let panic = |_| Err(Error::new(Kind::Failed, "panic"));
+            (record, thread.join().unwrap_or_else(panic))
+        };
+        threads.into_iter().map(join).collect::<Vec<_>>()
+    });
+    let (mut told, mut failed) = (Vec::new(), None);
+    for (record, answer) in answers {
+        match answer {
+            Err(error) if error.kind != Kind::NoSuchRun => failed = failed.or(Some(error)),
+            _ => told.push(record),
+        }
+    }
+    (told, failed)
 }
 
 /// The runs in this incarnation of a session, those that have ended included.

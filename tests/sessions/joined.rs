@@ -346,6 +346,66 @@ fn an_up_that_fails_leaves_runs_alone() {
     assert_nothing(&project);
 }
 
+/// One that cannot be asked to end keeps nobody else going.
+#[test]
+fn all_runs_are_asked_to_end() {
+    let Some(project) = project(Runtime::Docker) else {
+        return;
+    };
+    project.up("a");
+    let mut ids: Vec<String> = ["one", "two", "three"]
+        .into_iter()
+        .map(|name| {
+            let words = ["run", "--session", "a", "-b", "-n", name];
+            let done = shell(&project, &words, "exec sleep 1000");
+            done.stdout_text().trim().to_owned()
+        })
+        .collect();
+    ids.sort();
+    // As a newer moat writes it, and nobody is at it.
+    kill_supervisor(&project, &ids[0]);
+    let path = project.moat.run_dir(&ids[0]).join("run.json");
+    let schema = |number: u32| {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut record: Value = serde_json::from_str(&text).unwrap();
+        let before = record["schema"].as_u64().unwrap();
+        record["schema"] = number.into();
+        fs::write(&path, record.to_string()).unwrap();
+        u32::try_from(before).unwrap()
+    };
+    let before = schema(99);
+    project
+        .call(&["down", "a"])
+        .stderr_contains("newer")
+        .status(1);
+    for id in &ids[1..] {
+        assert_eq!(project.json(&["inspect", id])["state"], "stopped");
+    }
+    schema(before);
+    project.ok(&["down", "a"]);
+    project.ok(&["destroy", &ids[0], &ids[1], &ids[2]]);
+    assert_nothing(&project);
+}
+
+#[test]
+fn a_down_that_was_killed_takes_runs_along_at_last() {
+    for at in ["session-down-begun", "session-down-runs"] {
+        for how in [&["wt", "recover"][..], &["down", "a"]] {
+            let Some(project) = project(Runtime::Docker) else {
+                return;
+            };
+            project.up("a");
+            let words = ["run", "--session", "a", "-b", "-n", "one"];
+            shell(&project, &words, "exec sleep 1000");
+            project.moat.args(["down", "a"]).killed_at(at);
+            project.ok(how);
+            assert_eq!(project.json(&["inspect", "one"])["state"], "stopped");
+            project.ok(&["destroy", "one"]);
+            assert_nothing(&project);
+        }
+    }
+}
+
 /// What is told of instances, of a second port, and of values that could be taken for an address.
 #[test]
 fn what_a_run_is_told_is_as_it_is_inside() {
