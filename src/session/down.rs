@@ -177,11 +177,6 @@ fn take_away(
     let mut left = Left::default();
     let operation = session.operation.as_ref();
     let force = operation.is_some_and(|operation| operation.force && !keep);
-    match runs::end(context, session) {
-        Err(error) if force => (context.warn)(&error.message),
-        ended => ended?,
-    }
-    checkpoint("session-down-runs");
     process::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
     tmux::end(session)?;
@@ -190,6 +185,11 @@ fn take_away(
         session.processes.clear();
         session.tmux = None;
     })?;
+    match runs::end(context, session) {
+        Err(error) if force => (context.warn)(&error.message),
+        ended => ended?,
+    }
+    checkpoint("session-down-runs");
     // What an engine that answers has refused, or could not do just now, is no reason to leave it there.
     let give_up = |name: &str, engine: &[(String, String)], result: Result<()>| match result {
         Err(error) if force && !runtime::is_reachable(name, engine) => {

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::run;
 use crate::runtime::{self, Inspected};
-use crate::store::{EndRequest, Home, Record, RunSession, Session, SessionService};
+use crate::store::{EndRequest, Home, Record, RunSession, Session, SessionService, SessionStatus};
 use crate::term::word;
 
 /// The seconds that a workload has after SIGTERM.
@@ -28,7 +28,11 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
     if !session.takes_runs() {
         let status = session.status.as_str();
         let message = format!("the session of '{}' is {status}", shown(session));
-        return Err(Error::new(Kind::Failed, message).hint(bring_up(session)));
+        let hint = match session.status {
+            SessionStatus::Provisioning => "wait for that 'moat up'; see: moat wt list".to_owned(),
+            _ => bring_up(session),
+        };
+        return Err(Error::new(Kind::Failed, message).hint(hint));
     }
     let mut place = RunSession {
         key: session.key.clone(),
@@ -192,32 +196,20 @@ pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
         return Err(error);
     }
     if let Some(record) = going.iter().find(|record| goes_on(record)) {
-        let message = format!("{} does not end", record.id);
+        let message = format!("{} does not end; its engine may not answer", record.id);
         return Err(Error::new(Kind::Runtime, message));
     }
     runs.iter().try_for_each(let_go_of_network)
 }
 
-/// Asks all at once, as those without a supervisor take their time. Gives those that were told, and what the first one of
-/// the others had to say. One that somebody removes just now has ended.
+/// Asks all, whatever comes of one. Gives those that were told, and what the first of the others had to say. One that
+/// somebody removes just now has ended.
 fn ask<'a>(home: &Home, runs: &[&'a Record], how: EndRequest) -> (Vec<&'a Record>, Option<Error>) {
-    let answers = std::thread::scope(|scope| {
-        let ask = |record: &&'a Record| {
-            let record = *record;
-            (record, scope.spawn(move || run::ask(home, &record.id, how)))
-        };
-        let threads: Vec<_> = runs.iter().map(ask).collect();
-        let join = |(record, thread): (_, std::thread::ScopedJoinHandle<'_, Result<_>>)| {
-            let panic = |_| Err(Error::new(Kind::Failed, "panic"));
-            (record, thread.join().unwrap_or_else(panic))
-        };
-        threads.into_iter().map(join).collect::<Vec<_>>()
-    });
     let (mut told, mut failed) = (Vec::new(), None);
-    for (record, answer) in answers {
-        match answer {
+    for record in runs {
+        match run::ask(home, &record.id, how) {
             Err(error) if error.kind != Kind::NoSuchRun => failed = failed.or(Some(error)),
-            _ => told.push(record),
+            _ => told.push(*record),
         }
     }
     (told, failed)
