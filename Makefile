@@ -28,7 +28,7 @@ NOTE_NATIVE = a native build; the budget is that of the static one
 
 # What was promised, and what must not be exceeded without a thought: room that is left is soon filled.
 SIZE_BUDGET = 1048576
-SIZE_LIMIT = 1440000
+SIZE_LIMIT = 1455000
 SKIPS = $(abspath $(CARGO_TARGET_DIR))/skipped.txt
 MISSING = $${XDG_CACHE_HOME:-$$HOME/.cache}/moat-tests/missing
 SHARE = $(DESTDIR)$(PREFIX)/share
