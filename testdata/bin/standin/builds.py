@@ -204,7 +204,7 @@ def build(session, options, context, place, tags):
     told = os.path.join(place, "Dockerfile.docker")
     with open(os.path.join(place, "Dockerfile")) as file, open(told, "w") as out:
         out.write(for_docker(session, file.read()))
-    words = ["build", "--file", told]
+    words = ["build", "--force-rm", "--file", told]
     for tag in tags:
         words += ["--tag", images.own_name(session, tag)]
     for item in options.build_arg:
