@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -380,17 +380,23 @@ fn a_down_that_is_interrupted_ends_what_it_has_begun() {
     }
 }
 
-/// What has become a session's while the question stood there stays.
-#[test]
-fn a_late_answer_removes_nothing_that_is_in_use() {
+/// A worktree that stayed, and 'wt clean' on a terminal, which asks whether that may go.
+fn asked() -> (Project, PathBuf, Screen) {
     let project = Project::new(&server());
     let tree = tree(&project.up("a"));
     fs::write(tree.join("work"), "").unwrap();
     project.ok(&["down", "a"]);
     fs::remove_file(tree.join("work")).unwrap();
     let command = project.call(&["wt", "clean"]).command();
-    let mut screen = Screen::start(&command);
+    let screen = Screen::start(&command);
     screen.wait("[y/N]");
+    (project, tree, screen)
+}
+
+/// What has become a session's while the question stood there stays.
+#[test]
+fn a_late_answer_removes_nothing_that_is_in_use() {
+    let (project, _, mut screen) = asked();
     project.up("a");
     screen.press(b"y\r");
     screen.wait("in use by now");
@@ -403,14 +409,7 @@ fn a_late_answer_removes_nothing_that_is_in_use() {
 /// Ctrl-C at the only question that there is of sessions.
 #[test]
 fn an_interrupt_at_a_question_changes_nothing() {
-    let project = Project::new(&server());
-    let tree = tree(&project.up("a"));
-    fs::write(tree.join("work"), "").unwrap();
-    project.ok(&["down", "a"]);
-    fs::remove_file(tree.join("work")).unwrap();
-    let command = project.call(&["wt", "clean"]).command();
-    let mut screen = Screen::start(&command);
-    screen.wait("[y/N]");
+    let (project, tree, mut screen) = asked();
     screen.press(b"\x03");
     let status = screen.end();
     // What a shell calls 130.
