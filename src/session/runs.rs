@@ -82,7 +82,7 @@ fn join_compose(
         ));
         return Ok(());
     }
-    let reach = compose::reach(home, session)?;
+    let reach = compose::reach(home, session, compose)?;
     place.compose_networks = reach.networks;
     place.services.extend(reach.services);
     tell(plan, reach.variables);

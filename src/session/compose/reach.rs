@@ -4,7 +4,7 @@ use super::{containers, failed};
 use crate::error::Result;
 use crate::plan::host_variable;
 use crate::runtime::ContainerState;
-use crate::store::{Home, Session};
+use crate::store::{Home, Session, SessionCompose};
 
 /// What a run that is to reach them needs.
 #[derive(Default)]
@@ -17,11 +17,12 @@ pub(in crate::session) struct Reach {
 }
 
 /// Those that run now.
-pub(in crate::session) fn reach(home: &Home, session: &Session) -> Result<Reach> {
+pub(in crate::session) fn reach(
+    home: &Home,
+    session: &Session,
+    compose: &SessionCompose,
+) -> Result<Reach> {
     let mut reach = Reach::default();
-    let Some(compose) = &session.compose else {
-        return Ok(reach);
-    };
     let own = format!("{}_", compose.project);
     for container in containers(home, session).map_err(failed)? {
         let mut networks = container.networks;
