@@ -1,0 +1,26 @@
+//! moat as a library: what `src/main.rs` calls, so that tests can call it in process.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod container;
+mod error;
+mod failpoint;
+mod image;
+mod json;
+mod plan;
+mod registry;
+mod run;
+mod runtime;
+mod service;
+mod session;
+mod store;
+mod term;
+mod thread;
+mod yaml;
+
+/// Runs the command that `arguments` (without the name of the program) ask for, and returns the exit code.
+pub fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> u8 {
+    cli::main(arguments)
+}
