@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
 
@@ -76,14 +75,9 @@ impl Kind {
     }
 }
 
-/// One error: what happened, and what to do about it. Its parts are behind a pointer, as each `?` moves it: that
-/// is 40 KB less of code.
+/// One error: what happened, and what to do about it.
 #[derive(Clone, Debug)]
-pub(crate) struct Error(Box<Parts>);
-
-/// What an [`Error`] has.
-#[derive(Clone, Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Error {
     pub(crate) kind: Kind,
     /// One line; of several problems, one line each.
     pub(crate) message: String,
@@ -117,16 +111,12 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error(Box::new(Parts {
+        Error {
             kind,
             message: message.into(),
             hint: None,
             problems: Vec::new(),
-        }))
-    }
-
-    pub(crate) fn into_parts(self) -> Parts {
-        *self.0
+        }
     }
 
     /// The same, said otherwise.
@@ -159,20 +149,6 @@ impl Error {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
         self
-    }
-}
-
-impl Deref for Error {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-impl DerefMut for Error {
-    fn deref_mut(&mut self) -> &mut Parts {
-        &mut self.0
     }
 }
 

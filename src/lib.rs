@@ -8,7 +8,6 @@ mod container;
 mod error;
 mod failpoint;
 mod image;
-mod json;
 mod plan;
 mod registry;
 mod run;
@@ -17,7 +16,6 @@ mod service;
 mod session;
 mod store;
 mod term;
-mod thread;
 mod yaml;
 
 /// Runs the command that `arguments` (without the name of the program) ask for, and returns the exit code.

@@ -101,7 +101,7 @@ fn tools() -> [Check; 3] {
     let (compose, hint) = match runtime::ComposeTool::find(&engine) {
         Ok(tool) => (Ok(tool.name()), None),
         Err(problem) => {
-            let error = Error::from(problem).into_parts();
+            let error = Error::from(problem);
             (Err(error.message), error.hint)
         }
     };

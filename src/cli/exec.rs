@@ -144,7 +144,7 @@ fn obey_signals(ender: &Ender) -> Result<Arc<AtomicI32>> {
     let mut signals = interrupts::signals()?;
     let first = Arc::new(AtomicI32::new(0));
     let (noted, ender) = (Arc::clone(&first), ender.clone());
-    crate::thread::begin(move || {
+    std::thread::spawn(move || {
         for signal in signals.forever() {
             let _ = noted.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire);
             ender.end(false);

@@ -125,7 +125,7 @@ impl Interactive {
         obey(&terminal, &workload);
         let screen = output.map(|output| {
             let terminal = Arc::clone(&terminal);
-            crate::thread::begin(move || show(&output, &terminal))
+            std::thread::spawn(move || show(&output, &terminal))
         });
         let keyboard = Keyboard {
             escapes: Escapes::new(prefix),
@@ -133,7 +133,7 @@ impl Interactive {
             workload: Arc::clone(&workload),
         };
         let typed = Arc::clone(&terminal);
-        crate::thread::begin(move || keyboard.pass_on(&typed, &input));
+        std::thread::spawn(move || keyboard.pass_on(&typed, &input));
         Session {
             terminal,
             screen,
@@ -188,7 +188,7 @@ fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
         return;
     };
     let (terminal, workload) = (Arc::clone(terminal), Arc::clone(workload));
-    crate::thread::begin(move || {
+    std::thread::spawn(move || {
         let mut left_on = None;
         for signal in signals.forever() {
             match signal {
@@ -243,7 +243,7 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
 
 /// Says something that nobody waits for: the terminal may take nothing.
 fn say(text: &'static str) {
-    crate::thread::begin(|| output::say(text));
+    std::thread::spawn(|| output::say(text));
 }
 
 /// What is typed, on its way.

@@ -41,7 +41,7 @@ impl Interrupts {
     /// Passes them on from now on. Returns where the first one is noted.
     pub(super) fn obey(mut self, target: Arc<Mutex<Target>>, quiet: bool) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
-        crate::thread::begin(move || {
+        std::thread::spawn(move || {
             for signal in self.signals.forever() {
                 let again = self.first.load(Ordering::Acquire) != 0;
                 if !again {

@@ -44,7 +44,7 @@ fn write_error(error: &io::Error, stream: &str) -> Error {
 
 /// Writes one JSON document.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
-    let text = crate::json::pretty(value)
+    let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::new(Kind::Failed, format!("cannot write JSON: {error}")))?;
     result(&(harmless_json(&text) + "\n"))
 }

@@ -249,7 +249,6 @@ mod tests {
             Ok(_) => panic!("{line}: no error"),
             Err(error) => {
                 assert_eq!(error.kind, crate::error::Kind::Usage, "{line}");
-                let error = error.into_parts();
                 (error.message, error.hint.unwrap_or_default())
             }
         }

@@ -16,7 +16,7 @@ impl Playing {
         let terminal = Terminal::new(rustix::stdio::stdout(), rustix::stdio::stdout()).ok()?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP]).ok()?;
         let ours = Arc::clone(&terminal);
-        crate::thread::begin(move || {
+        std::thread::spawn(move || {
             for signal in signals.forever() {
                 ours.restore();
                 let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -71,7 +71,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
         let (version, problem, hint) = match runtime.probe() {
             Ok(version) => (Some(version), runtime.lacks().map(str::to_owned), None),
             Err(problem) => {
-                let error = crate::error::Error::from(problem).into_parts();
+                let error = crate::error::Error::from(problem);
                 (None, Some(error.message), error.hint)
             }
         };

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::settings::checked;
 use super::value;
-use crate::json::reads;
 use crate::yaml::{Node, Placed, Source, Value, shown};
 
 /// The names of the limits that engines know.
@@ -43,14 +42,12 @@ pub(crate) struct Container {
 }
 
 /// A limit of each process. Not set: none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Ulimit {
     pub(crate) name: String,
     pub(crate) soft: Option<u64>,
     pub(crate) hard: Option<u64>,
 }
-
-reads!(Ulimit { name, soft, hard });
 
 impl Container {
     pub(super) fn read(source: &Source, node: &Node) -> Container {

@@ -195,7 +195,6 @@ pub(super) fn checked<T>(
     match parse(&text.value) {
         Ok(value) => Some(Placed { at: text.at, value }),
         Err(error) => {
-            let error = error.into_parts();
             let hint = error.hint.map(|hint| format!(" ({hint})"));
             source.report(text.at, error.message + &hint.unwrap_or_default());
             None

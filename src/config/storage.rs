@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::settings::checked;
 use super::value;
-use crate::json::words;
 use crate::store::WorkspaceMode;
 use crate::yaml::{Node, Place, Placed, Source, Value, shown};
 
@@ -29,18 +30,14 @@ pub(crate) struct Volume {
 }
 
 /// Where a volume is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum VolumeKind {
     /// A directory in `$MOAT_HOME`.
     Bind,
     /// A volume of the engine.
     Volume,
 }
-
-words!(VolumeKind {
-    Bind: "bind",
-    Volume: "volume"
-});
 
 pub(super) fn mounts(source: &Source, node: &Node) -> Vec<Placed<FileMount>> {
     let items = source.list(node).iter();

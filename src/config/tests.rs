@@ -923,7 +923,7 @@ fn the_file_is_called_as_people_call_it() {
     let dir = TempDir::new();
     let call = |shown: &str| {
         let file = project(dir.path(), Path::new(shown)).unwrap().unwrap();
-        file.source.finish().unwrap_err().into_parts().message
+        file.source.finish().unwrap_err().message
     };
     dir.write("agent.yaml", "a: 1\n");
     assert_eq!(call("."), "agent.yaml:1:1: unknown key 'a'");
@@ -952,11 +952,7 @@ fn defaults_are_as_strict() {
         let defaults = defaults(&path).unwrap().unwrap();
         (
             defaults.background,
-            defaults
-                .file
-                .source
-                .finish()
-                .map_err(|error| error.into_parts().message),
+            defaults.file.source.finish().map_err(|error| error.message),
         )
     };
     assert!(read("run: {background: true}\n").0);

@@ -128,7 +128,7 @@ impl Capture {
         ];
         for (stream, source) in streams {
             let (capture, tell) = (Arc::clone(self), Arc::clone(&tell));
-            let thread = crate::thread::begin(move || {
+            let thread = std::thread::spawn(move || {
                 capture.read(stream, source, &*tell);
                 capture.ended(number);
                 capture.flush(capture.channel(stream), &*tell);

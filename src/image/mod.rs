@@ -5,9 +5,8 @@ mod dockerfile;
 mod steps;
 
 use hmac_sha256::Hash;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::json::reads;
 use crate::registry::Chosen;
 pub(crate) use dockerfile::CA_VARIABLES;
 
@@ -29,7 +28,7 @@ pub(crate) struct Wish<'a> {
 }
 
 /// An image to be built.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Build {
     /// What it begins with.
     pub(crate) base: String,
@@ -38,22 +37,14 @@ pub(crate) struct Build {
     pub(crate) files: Vec<ContextFile>,
 }
 
-reads!(Build {
-    base,
-    dockerfile,
-    files
-});
-
 /// A file of the build context. Its content is not serialized: it may be large, and travels apart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ContextFile {
     pub(crate) name: String,
     pub(crate) bytes: usize,
     #[serde(skip)]
     pub(crate) content: String,
 }
-
-reads!(ContextFile { name, bytes }, content);
 
 impl ContextFile {
     fn new(name: &str, content: &str) -> ContextFile {

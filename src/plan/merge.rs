@@ -64,7 +64,7 @@ fn env_file(
     let text = match read_file(&real, &name) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(format!("there is no file '{name}'")),
-        Err(error) => return Err(error.into_parts().message),
+        Err(error) => return Err(error.message),
     };
     let (lines, flaws) = parse_env_file(&text);
     let mut note = |line: usize, message: String| {
@@ -134,7 +134,7 @@ pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<M
                     target: value.target.clone(),
                     readonly: value.readonly,
                 }),
-                Err(error) => file.source.report(*at, error.into_parts().message),
+                Err(error) => file.source.report(*at, error.message),
             }
             let excluded = value.exclude.iter();
             scratch.extend(excluded.map(|path| format!("{target}/{path}")));

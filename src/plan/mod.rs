@@ -21,12 +21,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, value};
 use crate::error::{Error, Problem, Result};
 use crate::image::Build;
-use crate::json::{self, reads};
 use crate::store::{Mount, NAME_RULE, Name, Port, RunSession, WorkspaceMode};
 use crate::term::pty::Size;
 use crate::yaml::shown;
@@ -76,7 +75,7 @@ pub(crate) struct Git {
 pub(crate) type Files<'a> = &'a [&'a File];
 
 /// All that a run will do. Serialized, it holds no value of a variable and no secret's place.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Plan {
     pub(crate) name: Option<Name>,
     /// Whether the name comes from a file: then a number is added where it is taken.
@@ -127,46 +126,6 @@ pub(crate) struct Plan {
     pub(crate) notes: Vec<String>,
 }
 
-reads!(
-    Plan {
-        name,
-        name_is_project,
-        runtime,
-        engine,
-        image,
-        build,
-        dependencies,
-        services,
-        session,
-        rootfs,
-        workspace,
-        workspace_mode,
-        uid,
-        gid,
-        pre_run,
-        command,
-        env,
-        secrets,
-        mounts,
-        volumes,
-        scratch,
-        covered,
-        ports,
-        memory_bytes,
-        cpus,
-        pids,
-        dns,
-        ulimits,
-        timeout_seconds,
-        interactive,
-        terminal,
-        background,
-        keep,
-        rebuild
-    },
-    notes
-);
-
 impl Plan {
     /// All variables that have values, in an order that does not change.
     pub(crate) fn variables_mut(&mut self) -> impl Iterator<Item = &mut Variable> {
@@ -179,7 +138,7 @@ impl Plan {
 }
 
 /// Something that the image has because the project depends on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
     /// Not set: the newest, or the distribution's.
@@ -189,13 +148,6 @@ pub(crate) struct Dependency {
     /// What requires it, if nobody asked for it.
     pub(crate) because: Option<String>,
 }
-
-reads!(Dependency {
-    name,
-    version,
-    kind: "type",
-    because
-});
 
 impl std::fmt::Display for Dependency {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -211,7 +163,7 @@ impl std::fmt::Display for Dependency {
 }
 
 /// A directory of the project that outlives the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Volume {
     /// `PROJECT/NAME`.
     pub(crate) name: String,
@@ -219,13 +171,6 @@ pub(crate) struct Volume {
     pub(crate) target: String,
     pub(crate) readonly: bool,
 }
-
-reads!(Volume {
-    name,
-    kind,
-    target,
-    readonly
-});
 
 impl Plan {
     pub(crate) fn timeout(&self) -> Option<Duration> {
@@ -235,8 +180,8 @@ impl Plan {
 }
 
 /// A variable of the workload's environment. Only its name is ever serialized.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
 pub(crate) struct Variable {
     pub(crate) name: String,
     pub(crate) value: String,
@@ -248,14 +193,12 @@ impl std::fmt::Debug for Variable {
     }
 }
 
-impl json::Read for Variable {
-    fn blank() -> Variable {
-        let (name, value) = Default::default();
-        Variable { name, value }
-    }
-
-    fn fill(&mut self, json: &str) -> json::Result<()> {
-        self.name.fill(json)
+impl From<String> for Variable {
+    fn from(name: String) -> Variable {
+        Variable {
+            name,
+            value: String::new(),
+        }
     }
 }
 
@@ -391,7 +334,7 @@ fn finish(files: Files<'_>, more: Vec<Problem>) -> Result<()> {
     let mut problems = Vec::new();
     for file in files {
         if let Err(error) = file.source.finish() {
-            problems.extend(error.into_parts().problems);
+            problems.extend(error.problems);
         }
     }
     problems.extend(more);

@@ -2,36 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Host, Variable};
 use crate::config::{Secret, Vault};
 use crate::error::{Error, Kind, Result};
-use crate::json;
 use crate::runtime;
 
 /// More is no secret but a file, in bytes. The kernel takes no longer variable.
 const LIMIT: usize = 120 * 1024;
 
 /// A secret of a plan. Only its name is ever serialized.
-#[derive(Clone, Debug, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
 pub(crate) struct SecretRef {
     pub(crate) name: String,
     /// Where to look, and what its paths are relative to.
     place: Option<(Vault, PathBuf)>,
 }
 
-impl json::Read for SecretRef {
-    fn blank() -> SecretRef {
-        SecretRef {
-            name: String::new(),
-            place: None,
-        }
-    }
-
-    fn fill(&mut self, json: &str) -> json::Result<()> {
-        self.name.fill(json)
+impl From<String> for SecretRef {
+    fn from(name: String) -> SecretRef {
+        SecretRef { name, place: None }
     }
 }
 

@@ -1,10 +1,9 @@
 //! The sidecars of a run: which there are, how each is run, and what the workload is told of them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Files, Host, SecretRef, Variable};
 use crate::config::{self, SERVICE_KEYS};
-use crate::json::reads;
 use crate::registry::{self, Chosen, DEFAULT_PORT, Entry};
 use crate::store::ServicePort;
 use crate::yaml::{Node, Place, Placed, Source, Value, shown, unknown};
@@ -16,7 +15,7 @@ const READY_SECONDS: f64 = 60.0;
 const LONGEST_ITEM: usize = 200;
 
 /// One sidecar. Serialized, it holds no value of a variable.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Service {
     /// What it is called in this run; its host name, too.
     pub(crate) name: String,
@@ -50,31 +49,8 @@ pub(crate) struct Service {
     pub(super) template: Option<Box<registry::Service>>,
 }
 
-reads!(
-    Service {
-        name,
-        service,
-        version,
-        image,
-        ports,
-        command,
-        ready,
-        wait,
-        ready_seconds,
-        env,
-        secrets,
-        exports,
-        memory_bytes,
-        cpus,
-        restart,
-        cache,
-        provision
-    },
-    template
-);
-
 /// What a service is to come with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Provision {
     /// What the items are called in moat.yaml.
     pub(crate) key: String,
@@ -84,13 +60,6 @@ pub(crate) struct Provision {
     /// What prints those that are there.
     pub(crate) list: Vec<String>,
 }
-
-reads!(Provision {
-    key,
-    items,
-    command,
-    list
-});
 
 /// The services that were chosen, as the files want them.
 pub(super) fn plan(chosen: &[Chosen], files: Files<'_>, host: &Host) -> Vec<Service> {

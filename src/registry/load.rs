@@ -27,7 +27,7 @@ pub(crate) fn load(additions: &Path) -> Result<Registry> {
             continue;
         };
         if let Err(error) = registry.add(&name, text, &Origin::File(name.clone())) {
-            problems.extend(error.into_parts().problems);
+            problems.extend(error.problems);
         }
     }
     if problems.is_empty() {

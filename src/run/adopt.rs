@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn buried(state: State, ran: bool, request: Option<EndRequest>) -> Record {
-        let mut record: Record = crate::json::parse(
+        let mut record: Record = serde_json::from_slice(
             br#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
                 "runtime": "x", "engine": [], "image": null, "workspace": "/", "command": [],
                 "env": [], "mounts": [], "background": false, "interactive": false, "keep": false,

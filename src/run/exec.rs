@@ -13,11 +13,10 @@ use serde::Serialize;
 use super::typing::{Typing, no_terminal};
 use crate::container::{Capture, Event, Listener};
 use crate::error::{Error, Kind, Result};
-use crate::json;
 use crate::runtime::{self, AttachEnd, ExecSpec, Runtime};
 use crate::store::{
     Home, LogState, LogWriter, Record, RunDir, Service, ServiceState, State, StreamBytes,
-    Timestamp, write_atomically,
+    Timestamp, document, write_atomically,
 };
 use crate::term::Terminal;
 use crate::term::pty::Size;
@@ -114,7 +113,7 @@ impl Ender {
         };
         if let Some(target) = self.0.target.get().cloned() {
             let asked = Arc::clone(&self.0);
-            crate::thread::begin(move || target.end(&asked, at_once));
+            std::thread::spawn(move || target.end(&asked, at_once));
         }
     }
 }
@@ -319,6 +318,6 @@ fn verdict(
 
 fn write(dir: &RunDir, record: &ExecRecord) {
     // The output counts; what is known of it beside that can be missing.
-    let text = json::pretty(record).unwrap_or_default();
-    let _ = write_atomically(&dir.exec_record(record.number), (text + "\n").as_bytes());
+    let _ = document(record)
+        .and_then(|bytes| write_atomically(&dir.exec_record(record.number), &bytes));
 }

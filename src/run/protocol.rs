@@ -12,16 +12,16 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
-use crate::json::{self, reads, variants};
 use crate::plan::Plan;
 use crate::store::{Ended, Name, RunId};
 use crate::term::pty::Size;
 
 /// The order to start a run. The values of its variables travel here and nowhere else.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Start {
     plan: Plan,
     values: Vec<String>,
@@ -30,13 +30,6 @@ pub(super) struct Start {
     /// Whether the workload's output goes to the client's stdout and stderr.
     pub(super) stream: bool,
 }
-
-reads!(Start {
-    plan,
-    values,
-    files,
-    stream
-});
 
 impl Start {
     pub(super) fn new(mut plan: Plan, stream: bool) -> Start {
@@ -110,7 +103,7 @@ impl FromClient {
 }
 
 /// What a supervisor tells its client.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ToClient {
     /// The run exists, under this id.
@@ -147,17 +140,6 @@ pub(crate) enum ToClient {
     },
 }
 
-variants!(ToClient {
-    "notice": Notice { text },
-    "reserved": Reserved { id },
-    "progress": Progress { thing, text, step },
-    "started": Started { id, name },
-    "output-closed": OutputClosed { stream },
-    "output-failed": OutputFailed { stream, why },
-    "failed": Failed { kind, message, hint },
-    "finished": Finished { ended, log_missing, error, left_behind },
-});
-
 impl ToClient {
     pub(super) fn failed(error: &Error) -> ToClient {
         ToClient::Failed {
@@ -183,12 +165,14 @@ pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Re
 }
 
 /// Reads one message; `None` when the other side is gone.
-pub(super) fn receive<T: json::Read>(reader: &mut BufReader<UnixStream>) -> io::Result<Option<T>> {
+pub(super) fn receive<T: DeserializeOwned>(
+    reader: &mut BufReader<UnixStream>,
+) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     if reader.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
-    Ok(Some(json::parse(&line)?))
+    Ok(Some(serde_json::from_slice(&line)?))
 }
 
 /// Hands over at most two descriptors.

@@ -176,7 +176,7 @@ fn listen(
     terminal: Option<Arc<Terminal>>,
 ) {
     let supervisor = Arc::clone(supervisor);
-    crate::thread::begin(move || {
+    std::thread::spawn(move || {
         let mut is_restored = true;
         while let Some(message) = FromClient::read(&mut reader) {
             match message {
@@ -307,7 +307,7 @@ fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> 
 pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
     let waiter = {
         let supervisor = Arc::clone(supervisor);
-        crate::thread::begin(move || settle::watch(&supervisor))
+        std::thread::spawn(move || settle::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
         supervisor.end(Reason::Timeout, Asked::now());

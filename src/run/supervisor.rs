@@ -215,7 +215,7 @@ impl Supervisor {
         let (grace, shorter) = self.intend(reason, asked);
         let supervisor = Arc::clone(self);
         self.stops.fetch_add(1, Ordering::SeqCst);
-        crate::thread::begin(move || {
+        std::thread::spawn(move || {
             supervisor.carry_out(reason, grace, shorter);
             supervisor.stops.fetch_sub(1, Ordering::SeqCst);
         });
@@ -423,7 +423,7 @@ pub(super) fn signals() -> std::io::Result<Signals> {
 /// Obeys signals for the rest of the process's life.
 pub(super) fn obey(supervisor: &Arc<Supervisor>, mut signals: Signals) {
     let supervisor = Arc::clone(supervisor);
-    crate::thread::begin(move || {
+    std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
                 SIGTERM => supervisor.end(Reason::UserStop, Asked::now()),

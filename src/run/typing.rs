@@ -34,7 +34,7 @@ impl Typing {
         }
         if let Some(input) = input {
             let workload = workload.try_clone()?;
-            crate::thread::begin(move || pass_on(&input, &workload));
+            std::thread::spawn(move || pass_on(&input, &workload));
         }
         Ok(Some(Typing { workload }))
     }

@@ -229,7 +229,7 @@ impl Services {
         for (sidecar, plan) in sidecars.iter().zip(plans) {
             let (sidecar, plan) = (Arc::clone(sidecar), plan.clone());
             let outcome = Arc::clone(&outcome);
-            crate::thread::begin(move || {
+            std::thread::spawn(move || {
                 let goes_on = || sidecar.goes_on() && !outcome.has_failed();
                 let result = sidecar.bring_up(&plan, &goes_on);
                 // From here on its values are in the runtime's hands alone.
@@ -302,7 +302,7 @@ impl Services {
         }
         std::thread::scope(|scope| {
             for sidecar in &self.sidecars {
-                crate::thread::begin_in(scope, || sidecar.end(Instant::now() + FAREWELL));
+                scope.spawn(|| sidecar.end(Instant::now() + FAREWELL));
             }
         });
     }

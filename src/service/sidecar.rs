@@ -185,7 +185,7 @@ impl Sidecar {
     fn watch(self: &Arc<Self>) {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
-        crate::thread::begin(move || {
+        std::thread::spawn(move || {
             let pace = Pace::starting(true, sidecar.owner.runtime().looks_are_cheap());
             let mut watch = Watch::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
             let mut exit = watch.until_exit();
@@ -229,7 +229,7 @@ impl Sidecar {
             self.watch();
         }
         let sidecar = Arc::clone(self);
-        crate::thread::begin(move || {
+        std::thread::spawn(move || {
             match state {
                 ServiceState::Starting => sidecar.await_readiness(Instant::now()),
                 ServiceState::Failed if sidecar.is_over_after(PAUSE) => return,

@@ -116,7 +116,7 @@ fn failed(name: &str, why: &str) -> Error {
 
 fn lines(reader: std::io::PipeReader) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::sync_channel(AT_ONCE);
-    crate::thread::begin(move || {
+    std::thread::spawn(move || {
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
         while (&mut reader)

@@ -95,7 +95,7 @@ fn in_window(
     let mut known = state_of(child.id());
     write(state, &known)?;
     // The window is closed: that is said to us alone.
-    crate::thread::begin(move || {
+    std::thread::spawn(move || {
         for _ in hangups.forever() {
             let _ = kill_process_group(pid, Signal::HUP);
         }
@@ -166,10 +166,10 @@ fn run(path: &Path, state: &Path, command: &OsString) -> io::Result<()> {
     std::thread::scope(|scope| {
         let log = &log;
         if let Some(pipe) = out {
-            crate::thread::begin_in(scope, move || copy(pipe, Stream::Stdout, path, log));
+            scope.spawn(move || copy(pipe, Stream::Stdout, path, log));
         }
         if let Some(pipe) = err {
-            crate::thread::begin_in(scope, move || copy(pipe, Stream::Stderr, path, log));
+            scope.spawn(move || copy(pipe, Stream::Stderr, path, log));
         }
         let status = child.wait()?;
         known.ended_at = Some(Timestamp::now());

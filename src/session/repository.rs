@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn what_git_waits_for_is_no_reason_to_install_it() {
         let told = |kind: ErrorKind| {
-            let error = no_output(Path::new("/a b"), "worktree", &kind.into()).into_parts();
+            let error = no_output(Path::new("/a b"), "worktree", &kind.into());
             (error.message, error.hint.unwrap_or_default())
         };
         let (message, hint) = told(ErrorKind::TimedOut);

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 /// Replaces `path` by `bytes`: temporary file, fsync, rename, fsync of the directory. Mode 0600.
 ///
 /// There must be one writer per path at a time; the temporary file's name is fixed.
@@ -77,6 +79,14 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory and its parents, mode 0700. An existing directory is fine.
+/// A document as the files of `$MOAT_HOME` hold it: indented JSON and a newline. An error if the value cannot be
+/// serialized: a good file must never be replaced by an empty one.
+pub(crate) fn document<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -4,12 +4,11 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 
-use serde::Serialize;
-
-use crate::json;
+use serde::{Deserialize, Serialize};
 
 /// `run_` and twelve lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String")]
 pub(crate) struct RunId(String);
 
 pub(crate) const ID_PREFIX: &str = "run_";
@@ -41,14 +40,11 @@ impl fmt::Display for RunId {
     }
 }
 
-impl json::Read for RunId {
-    fn blank() -> RunId {
-        RunId(String::new())
-    }
+impl TryFrom<String> for RunId {
+    type Error = &'static str;
 
-    fn fill(&mut self, json: &str) -> json::Result<()> {
-        *self = json::parsed(json, "a run id", RunId::parse)?;
-        Ok(())
+    fn try_from(text: String) -> Result<RunId, &'static str> {
+        RunId::parse(&text).ok_or("not a run id")
     }
 }
 
@@ -56,7 +52,8 @@ impl json::Read for RunId {
 ///
 /// It is a file name in `$MOAT_HOME/names` and part of messages, hence the narrow alphabet. A name
 /// that begins like an id would make every argument ambiguous, so there is none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Name(String);
 
 pub(crate) const NAME_RULE: &str = "a name is 1 to 63 letters, digits, '.', '_' or '-', begins with a letter or a digit, and not with 'run_'";
@@ -101,14 +98,11 @@ impl fmt::Display for Name {
     }
 }
 
-impl json::Read for Name {
-    fn blank() -> Name {
-        Name(String::new())
-    }
+impl TryFrom<String> for Name {
+    type Error = &'static str;
 
-    fn fill(&mut self, json: &str) -> json::Result<()> {
-        *self = json::parsed(json, "a run name", Name::parse)?;
-        Ok(())
+    fn try_from(text: String) -> Result<Name, &'static str> {
+        Name::parse(&text).ok_or("not a run name")
     }
 }
 

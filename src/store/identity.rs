@@ -4,18 +4,14 @@
 //! (macOS): `ps -o lstart=` under a fixed locale and time zone. A recycled pid has another token.
 
 use rustix::process::{self, Pid, Signal};
-use serde::Serialize;
-
-use crate::json::reads;
+use serde::{Deserialize, Serialize};
 
 /// A process that can be told from a later one with the same pid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) token: String,
 }
-
-reads!(Process { pid, token });
 
 impl Process {
     /// The process that has this pid now. `None` if there is none.

@@ -8,34 +8,38 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Timestamp;
-use crate::json::{self, reads, words};
 
 /// The most bytes of a line that one entry holds.
 pub(crate) const PIECE: usize = 64 * 1024;
 
 /// Where a line comes from: the workload's two streams, or moat itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
     Moat,
 }
 
-words!(Stream {
-    Stdout: "stdout",
-    Stderr: "stderr",
-    Moat: "moat"
-});
+impl Stream {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+            Stream::Moat => "moat",
+        }
+    }
+}
 
 /// Bytes of the workload's two streams: kept in a log, lost, or to be skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct StreamBytes {
     pub(crate) stdout: u64,
     pub(crate) stderr: u64,
 }
-
-reads!(StreamBytes { stdout, stderr });
 
 impl StreamBytes {
     pub(crate) fn add(&mut self, stream: Stream, bytes: u64) {
@@ -67,6 +71,7 @@ pub(crate) struct Entry {
     pub(crate) lost: Option<StreamBytes>,
 }
 
+#[derive(Deserialize)]
 struct Json {
     ts: String,
     stream: Stream,
@@ -76,19 +81,10 @@ struct Json {
     lost: Option<StreamBytes>,
 }
 
-reads!(Json {
-    ts,
-    stream,
-    line,
-    b64,
-    eol,
-    lost
-});
-
 impl Entry {
     /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
     pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
-        let json: Json = json::parse(line).ok()?;
+        let json: Json = serde_json::from_slice(line).ok()?;
         let data = match (json.line, json.b64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(encoded)) => BASE64.decode(encoded).ok()?,

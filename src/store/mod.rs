@@ -24,7 +24,7 @@ mod session_dir;
 mod time;
 mod tree;
 
-pub(crate) use file::{create, make_dir, remove_tree, write_atomically};
+pub(crate) use file::{create, document, make_dir, remove_tree, write_atomically};
 pub(crate) use home::{Home, Making, fnv1a};
 pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
 pub(crate) use identity::Process;

@@ -160,23 +160,24 @@ impl OwnedRun {
 
     fn save(&self) -> Result<()> {
         let path = self.dir.record();
-        let bytes = encode(&self.record);
         // The reserve is for the end, which must not be lost.
-        let written = match self.record.state.is_terminal() {
-            true => reserve::write(&path, &bytes, &self.dir.reserve()),
-            false => file::write_atomically(&path, &bytes),
-        };
+        let written =
+            file::document(&self.record).and_then(|bytes| match self.record.state.is_terminal() {
+                true => reserve::write(&path, &bytes, &self.dir.reserve()),
+                false => file::write_atomically(&path, &bytes),
+            });
         written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))
     }
 
     fn write_owner(&self) -> Result<()> {
         let path = self.dir.owner_lock();
         let owner = Process::this().map(|process| Owner::new(process, Ended::of(&self.record)));
-        let bytes = serde_json::to_vec(&owner).unwrap_or_default();
         let Some(lock) = &self.lock else {
             return Ok(());
         };
-        write_over(lock.file(), &bytes)
+        serde_json::to_vec(&owner)
+            .map_err(io::Error::from)
+            .and_then(|bytes| write_over(lock.file(), &bytes))
             .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
     }
 }
@@ -236,7 +237,8 @@ impl<'a> Draft<'a> {
         write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
         file::create(&self.dir.log())?;
         reserve::take(&self.dir.reserve())?;
-        file::write_atomically(&self.dir.record(), &encode(&self.record))
+        file::document(&self.record)
+            .and_then(|bytes| file::write_atomically(&self.dir.record(), &bytes))
     }
 
     /// Makes the run visible under its name, or says who has the name.
@@ -267,12 +269,6 @@ impl<'a> Draft<'a> {
             .map_err(|error| Error::io(Kind::Store, "make", final_dir.path(), &error))?;
         Ok(Ok(()))
     }
-}
-
-fn encode(record: &Record) -> Vec<u8> {
-    // A record holds no map and no bytes that JSON cannot express.
-    let text = crate::json::pretty(record).unwrap_or_default();
-    (text + "\n").into_bytes()
 }
 
 fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {

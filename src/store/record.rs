@@ -5,17 +5,16 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::id::{Name, RunId};
 use super::time::Timestamp;
-use crate::json::{reads, words};
 
 /// The version that this program writes.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// The record of one run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Record {
     pub(crate) schema: u32,
     pub(crate) id: RunId,
@@ -27,21 +26,27 @@ pub(crate) struct Record {
     pub(crate) image: Option<String>,
     pub(crate) workspace: PathBuf,
     /// The session that it is in: that takes it along when it is taken down.
+    #[serde(default)]
     pub(crate) session: Option<RunSession>,
     pub(crate) command: Vec<String>,
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
     pub(crate) mounts: Vec<Mount>,
     /// Those of the project: `PROJECT/NAME`.
+    #[serde(default)]
     pub(crate) volumes: Vec<String>,
     /// As they are known: those of the host when the workload runs.
+    #[serde(default)]
     pub(crate) ports: Vec<Port>,
+    #[serde(default)]
     pub(crate) workspace_mode: WorkspaceMode,
     /// Whether a script runs before the command.
+    #[serde(default)]
     pub(crate) pre_run: bool,
     pub(crate) background: bool,
     pub(crate) interactive: bool,
     /// Whether the workload has a terminal; then its output is one stream.
+    #[serde(default)]
     pub(crate) terminal: bool,
     pub(crate) keep: bool,
     pub(crate) memory_bytes: Option<u64>,
@@ -60,49 +65,13 @@ pub(crate) struct Record {
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
     /// The sidecars.
+    #[serde(default)]
     pub(crate) services: Vec<Service>,
     pub(crate) resources: Vec<Resource>,
 }
 
-reads!(Record {
-    schema,
-    id,
-    name,
-    state,
-    runtime,
-    engine,
-    image,
-    workspace,
-    session: default,
-    command,
-    env,
-    mounts,
-    volumes: default,
-    ports: default,
-    workspace_mode: default,
-    pre_run: default,
-    background,
-    interactive,
-    terminal: default,
-    keep,
-    memory_bytes,
-    cpus,
-    timeout_seconds,
-    created_at,
-    started_at,
-    finished_at,
-    cleaned_at,
-    exit_code,
-    reason,
-    oom_killed,
-    error,
-    log,
-    services: default,
-    resources
-});
-
 /// A run's place in a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct RunSession {
     pub(crate) key: String,
     pub(crate) incarnation: String,
@@ -113,14 +82,6 @@ pub(crate) struct RunSession {
     /// Those that the run is told of.
     pub(crate) services: Vec<String>,
 }
-
-reads!(RunSession {
-    key,
-    incarnation,
-    network,
-    compose_networks,
-    services
-});
 
 impl Record {
     /// Whether nothing is left of what the run made.
@@ -149,7 +110,7 @@ impl Record {
 }
 
 /// What is known of a sidecar.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Service {
     /// What it is called in this run; its host name, too.
     pub(crate) name: String,
@@ -182,41 +143,16 @@ pub(crate) struct Service {
     pub(crate) log: LogState,
 }
 
-reads!(Service {
-    name,
-    service,
-    version,
-    image,
-    handle,
-    ports,
-    env,
-    ready,
-    ready_seconds,
-    memory_bytes,
-    cpus,
-    restart,
-    state,
-    started_at,
-    ready_at,
-    ended_at,
-    exit_code,
-    oom_killed,
-    restarts,
-    error,
-    log
-});
-
 /// A port that a service listens on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ServicePort {
     pub(crate) name: String,
     pub(crate) port: u16,
 }
 
-reads!(ServicePort { name, port });
-
 /// Where a service is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum ServiceState {
     /// It is to be made.
     Created,
@@ -228,21 +164,26 @@ pub(crate) enum ServiceState {
     Failed,
     /// It was ended with its run.
     Stopped,
+    #[serde(other)]
     Unknown,
 }
 
-words!(ServiceState {
-    Created: "created",
-    Starting: "starting",
-    Ready: "ready",
-    Failed: "failed",
-    Stopped: "stopped",
-    Unknown: "unknown",
-    ..Unknown
-});
+impl ServiceState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ServiceState::Created => "created",
+            ServiceState::Starting => "starting",
+            ServiceState::Ready => "ready",
+            ServiceState::Failed => "failed",
+            ServiceState::Stopped => "stopped",
+            ServiceState::Unknown => "unknown",
+        }
+    }
+}
 
 /// Where a run is in its life. The last two are terminal and never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
     Created,
     Starting,
@@ -251,19 +192,23 @@ pub(crate) enum State {
     Stopped,
     Failed,
     /// A state of a newer version.
+    #[serde(other)]
     Unknown,
 }
 
-words!(State {
-    Created: "created",
-    Starting: "starting",
-    Running: "running",
-    Stopping: "stopping",
-    Stopped: "stopped",
-    Failed: "failed",
-    Unknown: "unknown",
-    ..Unknown
-});
+impl State {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            State::Created => "created",
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Stopping => "stopping",
+            State::Stopped => "stopped",
+            State::Failed => "failed",
+            State::Unknown => "unknown",
+        }
+    }
+}
 
 impl State {
     pub(crate) const ALL: [State; 6] = [
@@ -285,7 +230,8 @@ impl State {
 }
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Reason {
     /// The workload ended by itself.
     Exited,
@@ -303,35 +249,33 @@ pub(crate) enum Reason {
     HookFailed,
     /// Its container vanished, or its end cannot be known.
     Lost,
+    #[serde(other)]
     Unknown,
 }
 
-words!(Reason {
-    Exited: "exited",
-    UserStop: "user-stop",
-    Killed: "killed",
-    Timeout: "timeout",
-    Oom: "oom",
-    StartError: "start-error",
-    HookFailed: "hook-failed",
-    Lost: "lost",
-    Unknown: "unknown",
-    ..Unknown
-});
+impl Reason {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Reason::Exited => "exited",
+            Reason::UserStop => "user-stop",
+            Reason::Killed => "killed",
+            Reason::Timeout => "timeout",
+            Reason::Oom => "oom",
+            Reason::StartError => "start-error",
+            Reason::HookFailed => "hook-failed",
+            Reason::Lost => "lost",
+            Reason::Unknown => "unknown",
+        }
+    }
+}
 
 /// Whether the log holds all that the workload wrote, and if not, since when and why not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct LogState {
     pub(crate) complete: bool,
     pub(crate) missing_since: Option<Timestamp>,
     pub(crate) missing_why: Option<String>,
 }
-
-reads!(LogState {
-    complete,
-    missing_since,
-    missing_why
-});
 
 impl LogState {
     pub(crate) fn complete() -> LogState {
@@ -354,7 +298,8 @@ impl LogState {
 }
 
 /// How the workload sees the workspace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum WorkspaceMode {
     /// The directory itself.
     #[default]
@@ -363,13 +308,8 @@ pub(crate) enum WorkspaceMode {
     Volume,
 }
 
-words!(WorkspaceMode {
-    Bind: "bind",
-    Volume: "volume"
-});
-
 /// A port of the container that is published on 127.0.0.1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) container: u16,
@@ -377,28 +317,16 @@ pub(crate) struct Port {
     pub(crate) host: Option<u16>,
 }
 
-reads!(Port {
-    name,
-    container,
-    host
-});
-
 /// One bind mount.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Mount {
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
 }
 
-reads!(Mount {
-    source,
-    target,
-    readonly
-});
-
 /// An entry of the journal: something that a run makes, and must unmake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Resource {
     pub(crate) kind: ResourceKind,
     /// What the runtime calls it. Chosen by moat, so that it is known before it exists.
@@ -406,39 +334,117 @@ pub(crate) struct Resource {
     pub(crate) stage: Stage,
 }
 
-reads!(Resource {
-    kind,
-    handle,
-    stage
-});
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum ResourceKind {
     Container,
     Network,
+    #[serde(other)]
     Unknown,
 }
 
-words!(ResourceKind {
-    Container: "container",
-    Network: "network",
-    Unknown: "unknown",
-    ..Unknown
-});
+impl ResourceKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ResourceKind::Container => "container",
+            ResourceKind::Network => "network",
+            ResourceKind::Unknown => "unknown",
+        }
+    }
+}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Stage {
     /// About to be made: it may or may not exist.
     Intent,
     Made,
     Removed,
+    #[serde(other)]
     Unknown,
 }
 
-words!(Stage {
-    Intent: "intent",
-    Made: "made",
-    Removed: "removed",
-    Unknown: "unknown",
-    ..Unknown
-});
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::store::{OpKind, SessionStatus, Stream};
+
+    /// The derived JSON and `as_str` are written apart, and must name each variant alike.
+    fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, word: &str) {
+        let json = serde_json::to_string(&value).unwrap();
+        assert_eq!(json, format!("{word:?}"));
+        assert_eq!(serde_json::from_str::<T>(&json).unwrap(), value);
+    }
+
+    #[test]
+    fn words_are_the_same_in_json_and_in_text() {
+        for state in State::ALL.into_iter().chain([State::Unknown]) {
+            check(state, state.as_str());
+        }
+        use ServiceState as S;
+        for state in [
+            S::Created,
+            S::Starting,
+            S::Ready,
+            S::Failed,
+            S::Stopped,
+            S::Unknown,
+        ] {
+            check(state, state.as_str());
+        }
+        use Reason as R;
+        for reason in [
+            R::Exited,
+            R::UserStop,
+            R::Killed,
+            R::Timeout,
+            R::Oom,
+            R::StartError,
+            R::HookFailed,
+            R::Lost,
+            R::Unknown,
+        ] {
+            check(reason, reason.as_str());
+        }
+        use ResourceKind as K;
+        for kind in [K::Container, K::Network, K::Unknown] {
+            check(kind, kind.as_str());
+        }
+        use SessionStatus as Status;
+        for status in [
+            Status::Provisioning,
+            Status::Active,
+            Status::Stopping,
+            Status::Stopped,
+            Status::Broken,
+        ] {
+            check(status, status.as_str());
+        }
+        for kind in [OpKind::Up, OpKind::Down] {
+            check(kind, kind.as_str());
+        }
+        for stream in [Stream::Stdout, Stream::Stderr, Stream::Moat] {
+            check(stream, stream.as_str());
+        }
+    }
+
+    #[test]
+    fn a_word_of_a_newer_version_is_unknown() {
+        let word = "\"paused\"";
+        assert_eq!(serde_json::from_str::<State>(word).unwrap(), State::Unknown);
+        assert_eq!(
+            serde_json::from_str::<Reason>(word).unwrap(),
+            Reason::Unknown
+        );
+        assert_eq!(serde_json::from_str::<Stage>(word).unwrap(), Stage::Unknown);
+        let kind: ResourceKind = serde_json::from_str(word).unwrap();
+        assert_eq!(kind, ResourceKind::Unknown);
+        let state: ServiceState = serde_json::from_str(word).unwrap();
+        assert_eq!(state, ServiceState::Unknown);
+        let status: SessionStatus = serde_json::from_str(word).unwrap();
+        assert_eq!(status, SessionStatus::Broken);
+        assert!(serde_json::from_str::<Stream>(word).is_err());
+    }
+}

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::file;
 use super::id::RunId;
@@ -14,7 +14,6 @@ use super::identity::Process;
 use super::lock;
 use super::record::{Reason, Record, ResourceKind, SCHEMA, State};
 use crate::error::{Error, Kind, Result};
-use crate::json::{self, reads};
 
 /// The directory of a run. It may not exist (any more).
 #[derive(Clone, Debug)]
@@ -43,14 +42,12 @@ impl Loaded {
 
 /// Who owns a run; at the end, also how it ended, so that whoever waits for the lock learns it even
 /// if the run is removed in the same moment. The content of `owner.lock`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Owner {
     pid: u32,
     token: String,
     pub(super) ended: Option<Ended>,
 }
-
-reads!(Owner { pid, token, ended });
 
 impl Owner {
     pub(super) fn new(process: Process, ended: Option<Ended>) -> Owner {
@@ -84,19 +81,13 @@ fn line_of(kind: ResourceKind, handle: &str) -> String {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Ended {
     pub(crate) state: State,
     pub(crate) reason: Option<Reason>,
     /// The exit code of `moat run` and `moat wait`.
     pub(crate) exit_status: u8,
 }
-
-reads!(Ended {
-    state,
-    reason,
-    exit_status
-});
 
 impl Ended {
     /// `None` while the run has not ended.
@@ -271,7 +262,7 @@ impl RunDir {
             }
             Err(error) => return Loaded::Unreadable(crate::error::reason(&error)),
         };
-        match json::parse::<Record>(&bytes) {
+        match serde_json::from_slice::<Record>(&bytes) {
             Ok(record) if record.id != self.id => {
                 Loaded::Unreadable(format!("the record is of {}", record.id))
             }
@@ -319,7 +310,7 @@ impl RunDir {
         }
         let owner = fs::read(self.owner_lock())
             .ok()
-            .and_then(|bytes| json::parse::<Owner>(&bytes).ok());
+            .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
         Ok(owner.map(Owner::process))
     }
 
@@ -341,7 +332,7 @@ impl RunDir {
         }
         let mut content = Vec::new();
         let _ = (&held.0).read_to_end(&mut content);
-        let owner = json::parse::<Owner>(&content).ok();
+        let owner = serde_json::from_slice::<Owner>(&content).ok();
         Ok(owner.and_then(|owner| owner.ended))
     }
 

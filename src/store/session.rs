@@ -6,13 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::identity::Process;
 use super::record::Stage;
 use super::session_compose::SessionCompose;
 use super::time::Timestamp;
-use crate::json::{reads, words};
 
 /// The variable that marks the processes of sessions.
 pub(crate) const MARK: &str = "MOAT_PROCESS";
@@ -21,7 +20,7 @@ pub(crate) const MARK: &str = "MOAT_PROCESS";
 pub(super) const SCHEMA: u32 = 1;
 
 /// The record of one session: a branch of a repository.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Session {
     pub(crate) schema: u32,
     /// What its files are called.
@@ -45,6 +44,7 @@ pub(crate) struct Session {
     pub(crate) files: Vec<MadeFile>,
     pub(crate) ports: Vec<SessionPort>,
     pub(crate) processes: Vec<SessionProcess>,
+    #[serde(default)]
     pub(crate) services: SessionServices,
     /// Not set: it has no services from a compose file.
     pub(crate) compose: Option<SessionCompose>,
@@ -53,29 +53,8 @@ pub(crate) struct Session {
     pub(crate) tmux: Option<Tmux>,
 }
 
-reads!(Session {
-    schema,
-    key,
-    incarnation,
-    repository,
-    main,
-    branch,
-    status,
-    slot,
-    operation,
-    error,
-    created_at,
-    worktree,
-    files,
-    ports,
-    processes,
-    services: default,
-    compose,
-    hooks,
-    tmux,
-});
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum SessionStatus {
     /// Being brought up, or abandoned while it was.
     Provisioning,
@@ -85,20 +64,24 @@ pub(crate) enum SessionStatus {
     /// Nothing runs; slot, ports and worktree are kept.
     Stopped,
     /// Something could not be removed.
+    #[serde(other)]
     Broken,
 }
 
-words!(SessionStatus {
-    Provisioning: "provisioning",
-    Active: "active",
-    Stopping: "stopping",
-    Stopped: "stopped",
-    Broken: "broken",
-    ..Broken
-});
+impl SessionStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            SessionStatus::Provisioning => "provisioning",
+            SessionStatus::Active => "active",
+            SessionStatus::Stopping => "stopping",
+            SessionStatus::Stopped => "stopped",
+            SessionStatus::Broken => "broken",
+        }
+    }
+}
 
 /// A command that changes a session, for as long as it takes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Operation {
     /// Unique; what it makes carries it.
     pub(crate) id: String,
@@ -112,19 +95,9 @@ pub(crate) struct Operation {
     /// Of a `down`: whether the worktree is removed, if there is no work in it.
     pub(crate) remove_worktree: bool,
     /// Of a `down`: whether it is removed whatever is in it.
+    #[serde(default)]
     pub(crate) force: bool,
 }
-
-reads!(Operation {
-    id,
-    kind,
-    since,
-    owner,
-    before,
-    keep,
-    remove_worktree,
-    force: default,
-});
 
 /// What a `down` is to do, which has to be in the record with its first word.
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,19 +107,24 @@ pub(crate) struct Ending {
     pub(crate) force: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum OpKind {
     Up,
     Down,
 }
 
-words!(OpKind {
-    Up: "up",
-    Down: "down"
-});
+impl OpKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            OpKind::Up => "up",
+            OpKind::Down => "down",
+        }
+    }
+}
 
 /// The directory where the branch is checked out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Worktree {
     pub(crate) path: PathBuf,
     /// Whether moat made it, now or for an earlier session. What is not ours is never removed.
@@ -158,16 +136,8 @@ pub(crate) struct Worktree {
     pub(crate) new_branch: Option<String>,
 }
 
-reads!(Worktree {
-    path,
-    ours,
-    stage,
-    operation,
-    new_branch,
-});
-
 /// A file that was put into the worktree.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct MadeFile {
     /// Relative to the worktree.
     pub(crate) path: PathBuf,
@@ -177,14 +147,8 @@ pub(crate) struct MadeFile {
     pub(crate) operation: String,
 }
 
-reads!(MadeFile {
-    path,
-    how,
-    source,
-    operation,
-});
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum MadeHow {
     /// The variables of the session, written by moat.
     Variables,
@@ -192,14 +156,8 @@ pub(crate) enum MadeHow {
     Link,
 }
 
-words!(MadeHow {
-    Variables: "variables",
-    Copy: "copy",
-    Link: "link"
-});
-
 /// A port of the host that belongs to the session.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct SessionPort {
     /// The process that listens on it.
     pub(crate) process: String,
@@ -209,8 +167,10 @@ pub(crate) struct SessionPort {
     pub(crate) base: u16,
     pub(crate) port: u16,
     /// The port of the container that it leads to, if it is a service's.
+    #[serde(default)]
     pub(crate) container: Option<u16>,
     /// Whether it is that of a service of a compose file.
+    #[serde(default)]
     pub(crate) of_compose: bool,
     pub(crate) primary: bool,
     /// Whether others than the process are told of it.
@@ -219,20 +179,8 @@ pub(crate) struct SessionPort {
     pub(crate) pinned: bool,
 }
 
-reads!(SessionPort {
-    process,
-    variables,
-    base,
-    port,
-    container: default,
-    of_compose: default,
-    primary,
-    published,
-    pinned,
-});
-
 /// A process of the host that belongs to the session.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct SessionProcess {
     pub(crate) name: String,
     /// Empty for one that was started by hand.
@@ -240,6 +188,7 @@ pub(crate) struct SessionProcess {
     pub(crate) stage: Stage,
     pub(crate) operation: String,
     /// Whether there was one of its name before that operation.
+    #[serde(default)]
     pub(crate) again: bool,
     /// Who holds its pipes and writes its log.
     pub(crate) keeper: Option<Process>,
@@ -248,19 +197,8 @@ pub(crate) struct SessionProcess {
     pub(crate) started_at: Option<Timestamp>,
 }
 
-reads!(SessionProcess {
-    name,
-    command,
-    stage,
-    operation,
-    again: default,
-    keeper,
-    process,
-    started_at,
-});
-
 /// The services of a session, and where they run. That something may have been made there is known before it is.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionServices {
     /// Empty: it has none.
     pub(crate) runtime: String,
@@ -269,14 +207,8 @@ pub(crate) struct SessionServices {
     pub(crate) list: Vec<SessionService>,
 }
 
-reads!(SessionServices {
-    runtime,
-    engine,
-    list
-});
-
 /// A container that belongs to the session.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct SessionService {
     pub(crate) name: String,
     /// What it is called in the registry.
@@ -290,6 +222,7 @@ pub(crate) struct SessionService {
     /// The operation that made it, and the one that started it last.
     pub(crate) operation: String,
     /// Whether there was one of its name before it was made.
+    #[serde(default)]
     pub(crate) again: bool,
     pub(crate) started_by: String,
     /// Not set: it has not been ready since it was started last.
@@ -299,50 +232,21 @@ pub(crate) struct SessionService {
     pub(crate) variables: Vec<(String, String)>,
 }
 
-reads!(
-    SessionService {
-        name,
-        service,
-        version,
-        image,
-        handle,
-        settings,
-        stage,
-        operation,
-        again: default,
-        started_by,
-        ready_at,
-    },
-    variables
-);
-
 /// A session of tmux that was made, or was to be made. Which one it is tells the incarnation, which is an option of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Tmux {
     pub(crate) name: String,
     pub(crate) socket: PathBuf,
     pub(crate) operation: String,
 }
 
-reads!(Tmux {
-    name,
-    socket,
-    operation,
-});
-
 /// The scripts that a `down` needs, as they were at `up`: a file that was edited meanwhile changes nothing.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionHooks {
     pub(crate) pre_down: Option<String>,
     pub(crate) post_down: Option<String>,
     pub(crate) timeout_seconds: u64,
 }
-
-reads!(SessionHooks {
-    pre_down,
-    post_down,
-    timeout_seconds,
-});
 
 impl Session {
     /// What the environment of each of its processes carries as its [`MARK`]: INCARNATION/NAME.

@@ -154,11 +154,10 @@ impl Claim {
         self.check()?;
         let path = self.home.session_file(&self.key);
         let reserve = self.home.session_reserve(&self.key);
-        let text = crate::json::pretty(&session).unwrap_or_default() + "\n";
-        let written = match self.ends {
-            true => reserve::write(&path, text.as_bytes(), &reserve),
-            false => file::write_atomically(&path, text.as_bytes()),
-        };
+        let written = file::document(&session).and_then(|bytes| match self.ends {
+            true => reserve::write(&path, &bytes, &reserve),
+            false => file::write_atomically(&path, &bytes),
+        });
         written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
         self.known = Some(identity(&session));
         self.session = Some(session);

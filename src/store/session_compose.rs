@@ -3,13 +3,12 @@
 //! What is removed is found by the session's label in the engine. This says which of it an operation has
 //! made, and where to look.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::Stage;
-use crate::json::reads;
 
 /// The services of a session that are in a compose file.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionCompose {
     /// Their project, which no other session has or had.
     pub(crate) project: String,
@@ -23,16 +22,8 @@ pub(crate) struct SessionCompose {
     pub(crate) services: Vec<ComposeService>,
 }
 
-reads!(SessionCompose {
-    project,
-    engine,
-    operation,
-    asked,
-    services,
-});
-
 /// A service that was asked for, or that one of these depends on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ComposeService {
     pub(crate) name: String,
     pub(crate) stage: Stage,
@@ -41,13 +32,6 @@ pub(crate) struct ComposeService {
     /// Whether it is to end by itself, as another one waits for that.
     pub(crate) once: bool,
     /// Whether it was there before that operation, perhaps with data.
+    #[serde(default)]
     pub(crate) again: bool,
 }
-
-reads!(ComposeService {
-    name,
-    stage,
-    operation,
-    once,
-    again: default,
-});

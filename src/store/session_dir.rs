@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::file;
 use super::home::{Home, fnv1a};
@@ -14,7 +14,6 @@ use super::lock;
 use super::session::{SCHEMA, Session, SessionService};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
-use crate::json::reads;
 
 /// How many letters of a branch are in the names of its files.
 const READABLE: usize = 40;
@@ -58,17 +57,15 @@ impl SessionKey {
 }
 
 /// What others are told of a service.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct ServiceVariables {
     /// A later session of the same branch has the same files.
     handle: String,
     variables: Vec<(String, String)>,
 }
 
-reads!(ServiceVariables { handle, variables });
-
 /// What the keeper of a process knows of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ProcessState {
     /// [`Session::mark`]: a later session of the same branch has the same files.
     pub(crate) mark: String,
@@ -78,14 +75,6 @@ pub(crate) struct ProcessState {
     /// As a shell says it: 128 and the number, if a signal ended it.
     pub(crate) exit_code: Option<u8>,
 }
-
-reads!(ProcessState {
-    mark,
-    process,
-    started_at,
-    ended_at,
-    exit_code,
-});
 
 impl Home {
     pub(super) fn sessions_dir(&self) -> PathBuf {
@@ -148,7 +137,7 @@ impl Home {
     /// What the keeper of a process last said of it; nothing, if that was another session's.
     pub(crate) fn process_state(&self, session: &Session, process: &str) -> Option<ProcessState> {
         let bytes = fs::read(self.process_state_file(&session.key, process)).ok()?;
-        let state: ProcessState = crate::json::parse(&bytes).ok()?;
+        let state: ProcessState = serde_json::from_slice(&bytes).ok()?;
         Some(state).filter(|state| state.mark == session.mark(process))
     }
 
@@ -174,16 +163,15 @@ impl Home {
             handle: service.handle.clone(),
             variables: service.variables.clone(),
         };
-        let text = crate::json::pretty(&document).unwrap_or_default();
         file::make_dir(&self.session_dir(key))
-            .and_then(|()| file::write_atomically(&path, text.as_bytes()))
+            .and_then(|()| file::write_atomically(&path, &file::document(&document)?))
             .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
     }
 
     /// What was kept of it, for this very container.
     fn kept_variables(&self, key: &str, service: &SessionService) -> Vec<(String, String)> {
         let bytes = fs::read(self.service_variables(key, &service.name)).unwrap_or_default();
-        let kept = crate::json::parse::<ServiceVariables>(&bytes).ok();
+        let kept = serde_json::from_slice::<ServiceVariables>(&bytes).ok();
         let kept = kept.filter(|kept| kept.handle == service.handle);
         kept.map(|kept| kept.variables).unwrap_or_default()
     }
@@ -222,7 +210,7 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(Kind::Store, "read", &path, &error)),
         };
-        let mut session: Session = crate::json::parse(&bytes).map_err(|error| {
+        let mut session: Session = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("cannot understand {}: {error}", path.display());
             Error::new(Kind::Store, message).hint("move that file away, if nothing of it is needed")
         })?;

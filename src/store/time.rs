@@ -1,11 +1,11 @@
 //! Points in time as they stand in records and logs: UTC, RFC 3339, microseconds.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
-
-use crate::json;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment of the system's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,13 +39,9 @@ impl Serialize for Timestamp {
     }
 }
 
-impl json::Read for Timestamp {
-    fn blank() -> Timestamp {
-        Timestamp(SystemTime::UNIX_EPOCH)
-    }
-
-    fn fill(&mut self, json: &str) -> json::Result<()> {
-        *self = json::parsed(json, "an RFC 3339 time", Timestamp::parse)?;
-        Ok(())
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Timestamp::parse(&text).ok_or_else(|| D::Error::custom("not an RFC 3339 time"))
     }
 }

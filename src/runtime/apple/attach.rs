@@ -111,7 +111,7 @@ impl Manner for Exec {
 pub(super) fn feed(input: OwnedFd) -> io::Result<Stdio> {
     let (reader, writer) = io::pipe()?;
     let (input, writer) = (File::from(input), File::from(OwnedFd::from(writer)));
-    crate::thread::begin(move || pass_on(input, writer));
+    std::thread::spawn(move || pass_on(input, writer));
     Ok(Stdio::from(reader))
 }
 

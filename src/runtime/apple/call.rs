@@ -8,12 +8,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::super::child::{self, Output};
 use super::super::choose::on_path;
 use super::super::problem::{Problem, Result};
 use super::classify;
 use super::version::Version;
-use crate::json;
 
 /// How long the client may take to answer a question.
 const QUESTION: Duration = Duration::from_secs(15);
@@ -72,19 +73,15 @@ pub(super) fn run_while(
     }
 }
 
-/// Asks for a JSON document, which changes nothing.
-pub(super) fn ask_json(args: &[&str]) -> Result<String> {
+/// Asks for a JSON document, which changes nothing. All that the client prints are arrays: these are its elements.
+pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
     again(|| {
         let output = run(client().args(args), b"", QUESTION)?;
         // The services answer in pieces when they are about to go.
-        match json::elements(&output.stdout) {
-            Ok(_) => Ok(output.stdout),
-            Err(error) => {
-                let what = args.first().copied().unwrap_or_default();
-                let why = format!("the answer to '{what}' cannot be read: {error}");
-                Err(Problem::Transient(why))
-            }
-        }
+        serde_json::from_str(&output.stdout).map_err(|error| {
+            let what = args.first().copied().unwrap_or_default();
+            Problem::Transient(format!("the answer to '{what}' cannot be read: {error}"))
+        })
     })
 }
 

@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
 use super::choose::Name;
 use super::problem::{Problem, Result};
@@ -143,7 +145,7 @@ impl Apple {
     }
 
     /// All containers, or all networks.
-    fn list(what: ResourceKind) -> Result<String> {
+    fn list(what: ResourceKind) -> Result<Vec<Value>> {
         match what {
             ResourceKind::Network => call::ask_json(&["network", "list", "--format", "json"]),
             _ => call::ask_json(&["list", "--all", "--format", "json"]),
@@ -153,14 +155,14 @@ impl Apple {
     /// The state of one container. That it is missing is believed if the list does not have it either.
     fn look(handle: &str) -> Result<Inspected> {
         let found = match call::ask_json(&["inspect", handle]) {
-            Err(Problem::NotFound(_)) => String::from("[]"),
+            Err(Problem::NotFound(_)) => Vec::new(),
             answer => answer?,
         };
-        if let Some(container) = model::elements(&found).find(|one| model::id(one) == handle) {
+        if let Some(container) = found.iter().find(|one| model::id(one) == handle) {
             return Ok(model::inspected(container));
         }
         let all = Self::list(ResourceKind::Container)?;
-        match model::elements(&all).any(|one| model::id(one) == handle) {
+        match all.iter().any(|one| model::id(one) == handle) {
             true => Err(Problem::Transient(format!(
                 "container says both that {handle} is there and that it is not"
             ))),
@@ -202,25 +204,21 @@ impl Apple {
         let around = create::Surroundings {
             workspace: &workspace,
             notes: &notes,
-            entrypoint: model::elements(&image)
-                .next()
-                .map(model::entrypoint)
-                .unwrap_or_default(),
+            entrypoint: model::entrypoint(&image),
         };
         create::main(spec, &around, call::version()?)
     }
 
     /// The description of an image, which must be there: `create` would get it without a word.
-    fn image(&self, image: &str) -> Result<String> {
-        let found = call::ask_json(&["image", "inspect", image]);
-        match found {
-            Ok(found) if model::elements(&found).next().is_some() => Ok(found),
-            Ok(_) | Err(Problem::NotFound(_)) => {
-                let text = format!("no such image: {image}");
-                Err(Problem::ImageMissing(text, "container"))
-            }
-            problem => problem,
-        }
+    fn image(&self, image: &str) -> Result<Value> {
+        let found = match call::ask_json(&["image", "inspect", image]) {
+            Err(Problem::NotFound(_)) => Vec::new(),
+            answer => answer?,
+        };
+        found
+            .into_iter()
+            .next()
+            .ok_or_else(|| Problem::ImageMissing(format!("no such image: {image}"), "container"))
     }
 }
 
@@ -372,7 +370,7 @@ impl Runtime for Apple {
         match call::ask_json(&["network", "inspect", handle]) {
             Err(Problem::NotFound(_)) => Ok(false),
             Err(problem) if classify::has_no_networks(&problem) => Ok(false),
-            answer => Ok(model::elements(&answer?).any(|one| model::id(one) == handle)),
+            answer => Ok(answer?.iter().any(|one| model::id(one) == handle)),
         }
     }
 
@@ -625,14 +623,15 @@ impl Runtime for Apple {
     }
 }
 
-fn labelled(kind: ResourceKind, all: &str, home: &str) -> Vec<Labelled> {
-    let ours = model::elements(all)
-        .filter(|one| model::label(one, HOME_LABEL).is_some_and(|label| label == home));
-    let label = |one, name| model::label(one, name).unwrap_or_default().into_owned();
+fn labelled(kind: ResourceKind, all: &[Value], home: &str) -> Vec<Labelled> {
+    let ours = all
+        .iter()
+        .filter(|one| model::label(one, HOME_LABEL) == Some(home));
+    let label = |one, name| model::label(one, name).unwrap_or_default().to_owned();
     ours.map(|one| Labelled {
         kind,
-        handle: model::id(one).into_owned(),
-        id: model::id(one).into_owned(),
+        handle: model::id(one).to_owned(),
+        id: model::id(one).to_owned(),
         whose: Whose::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
     })
     .collect()

@@ -1,111 +1,104 @@
 //! What the client prints as JSON, in its three dialects: up to 0.7, 0.8 to 0.12, and from 1.0 on. Every
-//! place where something may be is looked at; what is nowhere is missing. Unknown keys do no harm.
-//!
-//! An element is the text of one: little of it is wanted, so it is not made into anything else.
+//! place where a member may be is looked at; an absent member is missing. Unknown members do no harm.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::super::{Exit, Inspected};
-use crate::json;
 use crate::store::Timestamp;
 
 /// Seconds from 1970 to 2001, from where dates are counted before 1.0.
 const EPOCH: f64 = 978_307_200.0;
 
-/// The elements of an answer: all of them are arrays.
-pub(super) fn elements(answer: &str) -> impl Iterator<Item = &str> {
-    let found = json::elements(answer).unwrap_or_default();
-    found.into_iter().map(|element| element.get())
-}
-
-/// What a container, a network or an image goes by.
-pub(super) fn id(element: &str) -> Cow<'_, str> {
-    let places: [&[&str]; 3] = [&["id"], &["configuration", "id"], &["config", "id"]];
-    let mut found = places.iter().filter_map(|place| text(element, place));
-    found.next().unwrap_or_default()
-}
-
-pub(super) fn label<'a>(element: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let place = ["configuration", "config"].map(|key| [key, "labels", name]);
-    text(element, &place[0]).or_else(|| text(element, &place[1]))
-}
-
-fn state(container: &str) -> Cow<'_, str> {
-    let place = text(container, &["status"]);
-    place
-        .or_else(|| text(container, &["status", "state"]))
+/// The id of a container, a network or an image.
+pub(super) fn id(element: &Value) -> &str {
+    ["/id", "/configuration/id", "/config/id"]
+        .iter()
+        .find_map(|place| text(element, place))
         .unwrap_or_default()
 }
 
-pub(super) fn is_running(container: &str) -> bool {
+pub(super) fn label<'a>(element: &'a Value, name: &str) -> Option<&'a str> {
+    ["/configuration/labels", "/config/labels"]
+        .iter()
+        .find_map(|place| element.pointer(place)?.get(name)?.as_str())
+}
+
+fn state(container: &Value) -> &str {
+    text(container, "/status")
+        .or_else(|| text(container, "/status/state"))
+        .unwrap_or_default()
+}
+
+pub(super) fn is_running(container: &Value) -> bool {
     state(container) == "running"
 }
 
-fn started_at(container: &str) -> Option<Timestamp> {
-    let date = json::at(container, &["status", "startedDate"]);
-    let date = date.or_else(|| json::at(container, &["startedDate"]))?;
-    if let Ok(text) = json::text(date) {
-        return Timestamp::parse(&text);
+fn started_at(container: &Value) -> Option<Timestamp> {
+    let date = container
+        .pointer("/status/startedDate")
+        .or_else(|| container.get("startedDate"))?;
+    if let Some(text) = date.as_str() {
+        return Timestamp::parse(text);
     }
-    let seconds: f64 = date.parse().ok()?;
-    let since = Duration::try_from_secs_f64(seconds + EPOCH).ok()?;
+    let since = Duration::try_from_secs_f64(date.as_f64()? + EPOCH).ok()?;
     Some(Timestamp(SystemTime::UNIX_EPOCH + since))
 }
 
 /// The address that a running container has on a network.
-pub(super) fn address(container: &str, network: &str) -> Option<IpAddr> {
-    let on_network = |one: &&str| text(one, &["network"]).is_some_and(|name| name == network);
-    attachments(container).filter(on_network).find_map(ipv4)
+pub(super) fn address(container: &Value, network: &str) -> Option<IpAddr> {
+    attachments(container)
+        .filter(|one| text(one, "/network") == Some(network))
+        .find_map(ipv4)
 }
 
 /// Whether a running container has an address on any network: it may come a little later than it runs.
-pub(super) fn has_address(container: &str) -> bool {
+pub(super) fn has_address(container: &Value) -> bool {
     attachments(container).any(|one| ipv4(one).is_some())
 }
 
-fn attachments(container: &str) -> impl Iterator<Item = &str> {
-    let attached = json::at(container, &["status", "networks"]);
-    let attached = attached.or_else(|| json::at(container, &["networks"]));
-    attached.into_iter().flat_map(elements)
+fn attachments(container: &Value) -> impl Iterator<Item = &Value> {
+    let attached = container.pointer("/status/networks");
+    items(attached.or_else(|| container.get("networks")))
+}
+
+/// The elements of an array; none of anything else.
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Written with the size of its network: `192.168.64.3/24`.
-fn ipv4(attachment: &str) -> Option<IpAddr> {
-    let address = text(attachment, &["ipv4Address"]).or_else(|| text(attachment, &["address"]))?;
+fn ipv4(attachment: &Value) -> Option<IpAddr> {
+    let address = text(attachment, "/ipv4Address").or_else(|| text(attachment, "/address"))?;
     address.split('/').next()?.parse().ok()
 }
 
-fn ports(container: &str) -> Vec<(u16, u16)> {
-    let published = json::at(container, &["configuration", "publishedPorts"]);
-    let number = |port: &str, key: &str| json::at(port, &[key])?.parse().ok();
-    let ports = published.into_iter().flat_map(elements);
-    ports
+fn ports(container: &Value) -> Vec<(u16, u16)> {
+    let number = |port: &Value, key: &str| u16::try_from(port.get(key)?.as_u64()?).ok();
+    items(container.pointer("/configuration/publishedPorts"))
         .filter_map(|port| Some((number(port, "containerPort")?, number(port, "hostPort")?)))
         .collect()
 }
 
 /// What a container's own entry point is, in the description of its image.
-pub(super) fn entrypoint(image: &str) -> Vec<String> {
-    let mut variants = json::at(image, &["variants"])
-        .into_iter()
-        .flat_map(elements);
+pub(super) fn entrypoint(image: &Value) -> Vec<String> {
     // There are those of other processors, and some that are no images, such as attestations.
-    let is =
-        |variant: &str, key, word| text(variant, &["platform", key]).is_some_and(|it| it == word);
-    let own = variants.find(|one| is(one, "os", "linux") && is(one, "architecture", "arm64"));
-    let words = own.and_then(|own| json::at(own, &["config", "config", "Entrypoint"]));
-    let words = words.into_iter().flat_map(elements);
-    let words = words.filter_map(|word| json::text(word).ok());
-    words.map(Cow::into_owned).collect()
+    let own = items(image.get("variants")).find(|variant| {
+        text(variant, "/platform/os") == Some("linux")
+            && text(variant, "/platform/architecture") == Some("arm64")
+    });
+    items(own.and_then(|own| own.pointer("/config/config/Entrypoint")))
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .collect()
 }
 
 /// The state of a container. How it ended is nowhere in it; and before it was started it is `stopped` as
 /// after its end, but for the date of the start.
-pub(super) fn inspected(container: &str) -> Inspected {
+pub(super) fn inspected(container: &Value) -> Inspected {
     let started_at = started_at(container);
-    match (&*state(container), started_at) {
+    match (state(container), started_at) {
         ("stopped", None) => Inspected::Created,
         ("stopped", Some(_)) => Inspected::Exited(Exit {
             started_at,
@@ -119,16 +112,16 @@ pub(super) fn inspected(container: &str) -> Inspected {
     }
 }
 
-fn text<'a>(element: &'a str, path: &[&str]) -> Option<Cow<'a, str>> {
-    json::text(json::at(element, path)?).ok()
+fn text<'a>(element: &'a Value, pointer: &str) -> Option<&'a str> {
+    element.pointer(pointer)?.as_str()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn one(json: &str) -> String {
-        elements(json).next().unwrap().to_owned()
+    fn one(json: &str) -> Value {
+        serde_json::from_str::<Vec<Value>>(json).unwrap().remove(0)
     }
 
     const OLD: &str = r#"[{"status":"running","networks":[{"network":"n1","address":"192.168.64.3\/24",
@@ -147,7 +140,7 @@ mod tests {
         for json in [OLD, MIDDLE, NEW] {
             let container = one(json);
             assert_eq!(id(&container), "run_1");
-            assert_eq!(label(&container, "moat.run"), Some("run_1".into()));
+            assert_eq!(label(&container, "moat.run"), Some("run_1"));
             assert!(is_running(&container));
             let address = address(&container, "n1").unwrap();
             assert_eq!(address.to_string(), "192.168.64.3");
@@ -198,7 +191,7 @@ mod tests {
             let network = one(json);
             assert_eq!(
                 (id(&network), label(&network, "moat.home")),
-                ("n1".into(), Some("h".into()))
+                ("n1", Some("h"))
             );
         }
         let image = one(

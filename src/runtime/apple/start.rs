@@ -22,7 +22,7 @@ pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline && !attached.client.has_ended() {
         let all = call::ask_json(&["inspect", handle]).unwrap_or_default();
-        let mut running = model::elements(&all).filter(|one| model::is_running(one));
+        let mut running = all.iter().filter(|one| model::is_running(one));
         if running.any(model::has_address) {
             return;
         }
@@ -34,21 +34,20 @@ pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
 fn publish_names(run: &str, network: &str) -> Result<bool> {
     let all = super::Apple::list(ResourceKind::Container)?;
     let of_role = |role: &'static str| {
-        let running = model::elements(&all).filter(|one| model::is_running(one));
-        let of_run =
-            running.filter(|one| model::label(one, RUN_LABEL).is_some_and(|label| label == run));
-        of_run.filter(move |one| model::label(one, ROLE_LABEL).is_some_and(|label| label == role))
+        let running = all.iter().filter(|one| model::is_running(one));
+        let of_run = running.filter(|one| model::label(one, RUN_LABEL) == Some(run));
+        of_run.filter(move |one| model::label(one, ROLE_LABEL) == Some(role))
     };
     let Some(main) = of_role(create::MAIN).next() else {
         return Ok(false);
     };
     let mut client = call::client();
-    client.args(["exec", "--user", "0:0", &model::id(main)]);
+    client.args(["exec", "--user", "0:0", model::id(main)]);
     client.args(["/bin/sh", "-c", names::PUBLISH, "moat"]);
     for service in of_role(create::SERVICE) {
         let name = model::label(service, SERVICE_LABEL).unwrap_or_default();
         match model::address(service, network) {
-            Some(address) => client.arg(names::line(address, &name)),
+            Some(address) => client.arg(names::line(address, name)),
             None => {
                 let message = format!("the service {name} has no address");
                 return Err(Problem::Transient(message));

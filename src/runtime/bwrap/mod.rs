@@ -65,7 +65,7 @@ pub(crate) fn keeper(run: &RunDir) -> Option<Process> {
 
 fn shim_in(dir: &Path) -> Option<Process> {
     let bytes = fs::read(dir.join("shim")).ok()?;
-    crate::json::parse(&bytes).ok()
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// The driver, bound to the directory of one run.
@@ -84,8 +84,7 @@ impl Bwrap {
     }
 
     fn is_alive(&self) -> Result<bool> {
-        is_held(&self.dir()?.join("lock"))
-            .map_err(|error| Problem::Refused(error.into_parts().message))
+        is_held(&self.dir()?.join("lock")).map_err(|error| Problem::Refused(error.message))
     }
 
     fn shim(&self) -> Option<Process> {

@@ -133,15 +133,15 @@ impl<'a> Request<'a> {
             bwrap: child.id(),
             has_terminal: self.has_terminal,
         };
-        crate::thread::begin(move || workload.obey(signals));
+        std::thread::spawn(move || workload.obey(signals));
         let over = Arc::new(AtomicBool::new(false));
         let bells = (
             Bell::new(io::stdout(), &over),
             Bell::new(io::stderr(), &over),
         );
         let copies = [
-            stdout.map(|fd| crate::thread::begin(move || copy(File::from(fd), spools.0, &bells.0))),
-            stderr.map(|pipe| crate::thread::begin(move || copy(pipe, spools.1, &bells.1))),
+            stdout.map(|fd| std::thread::spawn(move || copy(File::from(fd), spools.0, &bells.0))),
+            stderr.map(|pipe| std::thread::spawn(move || copy(pipe, spools.1, &bells.1))),
         ];
         let code = child.wait()?.code();
         over.store(true, Ordering::Release);

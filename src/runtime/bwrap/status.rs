@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use crate::json::{self, reads};
+use serde::Deserialize;
 
 /// What [`super::init`] writes to standard error before it becomes the workload. All before it is
 /// bwrap's own, all behind it is the workload's; without it, the workload never ran.
@@ -36,15 +36,13 @@ fn head(dir: &Path) -> Vec<u8> {
 }
 
 /// A line of `--json-status-fd`. Unknown members are to be ignored (bwrap's manual).
+#[derive(Deserialize)]
 struct Line {
+    #[serde(rename = "child-pid")]
     child_pid: Option<u32>,
+    #[serde(rename = "exit-code")]
     exit_code: Option<i64>,
 }
-
-reads!(Line {
-    child_pid: "child-pid",
-    exit_code: "exit-code"
-});
 
 /// The pid of the sandbox's first process, as seen from outside.
 pub(super) fn child_pid(dir: &Path) -> Option<u32> {
@@ -60,5 +58,7 @@ pub(super) fn exit_code(dir: &Path) -> Option<u8> {
 fn lines(dir: &Path) -> Vec<Line> {
     let bytes = fs::read(dir.join("status")).unwrap_or_default();
     let lines = bytes.split(|byte| *byte == b'\n');
-    lines.map_while(|line| json::parse(line).ok()).collect()
+    lines
+        .map_while(|line| serde_json::from_slice(line).ok())
+        .collect()
 }

@@ -59,7 +59,7 @@ impl Tail {
     fn has_ended(&self) -> io::Result<bool> {
         match is_held(&self.dir.join("lock")) {
             Ok(held) => Ok(!held),
-            Err(error) => Err(io::Error::other(error.into_parts().message)),
+            Err(error) => Err(io::Error::other(error.message)),
         }
     }
 

@@ -1,9 +1,12 @@
 //! What `inspect` says of a container's state.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use super::super::problem::{Problem, Result};
 use super::super::{Exit, Inspected};
 use super::Dialect;
-use crate::json::{self, Named, reads};
 use crate::store::Timestamp;
 
 /// One line per container: its name, and state and ports as JSON.
@@ -30,47 +33,41 @@ pub(super) fn words_of_init(output: &str) -> Option<&str> {
     line.strip_prefix("ERROR (catatonit:")
 }
 
+#[derive(Deserialize)]
 struct Container {
+    #[serde(rename = "State")]
     state: State,
     /// `{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}]}`; null where a port is not published.
+    #[serde(rename = "Ports")]
     ports: Option<Ports>,
 }
 
-type Ports = Named<Option<Vec<Binding>>>;
+type Ports = BTreeMap<String, Option<Vec<Binding>>>;
 
-reads!(Container {
-    state: "State",
-    ports: "Ports"
-});
-
+#[derive(Deserialize)]
 struct Binding {
+    #[serde(rename = "HostPort")]
     host_port: String,
 }
 
-reads!(Binding {
-    host_port: "HostPort"
-});
-
+#[derive(Deserialize)]
 struct State {
+    #[serde(rename = "Status")]
     status: String,
+    #[serde(rename = "ExitCode")]
     exit_code: i64,
+    #[serde(rename = "OOMKilled")]
     oom_killed: bool,
+    #[serde(rename = "Error")]
     error: String,
+    #[serde(rename = "StartedAt")]
     started_at: String,
+    #[serde(rename = "FinishedAt")]
     finished_at: String,
     /// podman's monitor of the container, which alone learns of its end.
+    #[serde(rename = "ConmonPid")]
     conmon_pid: Option<i64>,
 }
-
-reads!(State {
-    status: "Status",
-    exit_code: "ExitCode",
-    oom_killed: "OOMKilled",
-    error: "Error",
-    started_at: "StartedAt",
-    finished_at: "FinishedAt",
-    conmon_pid: "ConmonPid",
-});
 
 /// The state of `handle` in the output; missing if it is not in there. `is_here`: whether processes of the engine
 /// are ours to look for.
@@ -85,7 +82,7 @@ pub(super) fn parse(
         return Ok(Inspected::Missing);
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
-    let container: Container = json::parse(json.as_bytes()).map_err(|error| {
+    let container: Container = serde_json::from_slice(json.as_bytes()).map_err(|error| {
         let program = dialect.program();
         Problem::Refused(format!(
             "{program}'s answer about {handle} cannot be read: {error}"
@@ -106,7 +103,7 @@ pub(super) fn parse(
 }
 
 fn published(ports: Option<Ports>) -> Vec<(u16, u16)> {
-    let ports = ports.into_iter().flat_map(|Named(ports)| ports);
+    let ports = ports.into_iter().flatten();
     let published = ports.filter_map(|(port, bindings)| {
         let container = port.split('/').next()?.parse().ok()?;
         let host = bindings?.first()?.host_port.parse().ok()?;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::json::{self, reads};
+use serde::Deserialize;
 
 const DEFAULT: &str = "unix:///var/run/docker.sock";
 
@@ -49,7 +49,7 @@ pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     }
     // Where the file names none, one may be named tomorrow.
     let text = config(engine).and_then(|dir| fs::read(dir.join("config.json")).ok());
-    let config: Option<Config> = text.and_then(|text| json::parse(&text).ok());
+    let config: Option<Config> = text.and_then(|text| serde_json::from_slice(&text).ok());
     let named = config.and_then(|config| config.context);
     let context = named.filter(|name| !name.is_empty());
     let context = context.unwrap_or_else(|| NO_CONTEXT.to_owned());
@@ -102,38 +102,36 @@ fn address_in(engine: &[(String, String)], context: &str) -> Option<String> {
     let dir = config(engine)?.join("contexts/meta");
     let files = fs::read_dir(dir).ok()?.flatten();
     let texts = files.filter_map(|entry| fs::read(entry.path().join("meta.json")).ok());
-    let mut contexts = texts.filter_map(|text| json::parse::<Context>(&text).ok());
+    let mut contexts = texts.filter_map(|text| serde_json::from_slice::<Context>(&text).ok());
     let found = contexts.find(|found| found.name == context)?;
     found.endpoints.docker?.host
 }
 
 /// What is read of the client's configuration, and of a context.
+#[derive(Deserialize)]
 struct Config {
+    #[serde(rename = "currentContext")]
     context: Option<String>,
 }
 
+#[derive(Deserialize)]
 struct Context {
+    #[serde(rename = "Name")]
     name: String,
+    #[serde(rename = "Endpoints")]
     endpoints: Endpoints,
 }
 
+#[derive(Deserialize)]
 struct Endpoints {
     docker: Option<Endpoint>,
 }
 
+#[derive(Deserialize)]
 struct Endpoint {
+    #[serde(rename = "Host")]
     host: Option<String>,
 }
-
-reads!(Config {
-    context: "currentContext"
-});
-reads!(Context {
-    name: "Name",
-    endpoints: "Endpoints"
-});
-reads!(Endpoints { docker });
-reads!(Endpoint { host: "Host" });
 
 fn ask(path: &str) -> Option<bool> {
     let Ok(mut socket) = UnixStream::connect(path) else {

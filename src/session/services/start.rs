@@ -146,7 +146,7 @@ fn bring_up(
                 exit: OnceLock::new(),
             };
             let fail = &fail;
-            crate::thread::begin_in(scope, move || {
+            scope.spawn(move || {
                 if let Err(error) = starting.bring_up(engine, session, *how) {
                     fail(error);
                 }
