@@ -1,6 +1,6 @@
 //! Command lines that cannot be understood: what, and what was probably meant.
 
-use crate::fixture::{refused, unreached};
+use crate::cli::fixture::{refused, unreached};
 
 /// Each line: the command line, the error, the hint.
 fn assert_usage_errors(cases: &[(&[&str], &str, &str)]) {

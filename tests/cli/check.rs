@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::fixture::{assert_nothing_made, unreached};
+use crate::cli::fixture::{assert_nothing_made, unreached};
 use crate::harness::{Moat, skip};
 
 #[test]
@@ -151,7 +151,7 @@ fn a_file_that_may_not_be_read() {
     let moat = unreached();
     let file = moat.write("moat.yaml", "name: a\n");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).expect("its mode");
-    match crate::home::as_nobody(&moat.args(["check"])) {
+    match crate::cli::home::as_nobody(&moat.args(["check"])) {
         Ok(done) => {
             assert_eq!(done.stderr_text(), "error: moat.yaml: permission denied\n");
             assert_eq!(done.code, Some(1), "{done}");

@@ -1,6 +1,6 @@
 //! `config.yaml`: strict, with the place of what is wrong; what a person's own defaults do.
 
-use crate::fixture::{assert_no_runs, unreached};
+use crate::cli::fixture::{assert_no_runs, unreached};
 
 #[test]
 fn mistakes_have_a_place() {
@@ -86,7 +86,7 @@ fn files_that_are_no_configuration() {
 #[test]
 fn a_mistake_does_not_stop_reading() {
     let moat = unreached();
-    crate::fixture::plant(&moat, crate::fixture::FIRST, "stopped");
+    crate::cli::fixture::plant(&moat, crate::cli::fixture::FIRST, "stopped");
     moat.config("rnu: {}\n");
     moat.args(["list", "-aq"]).stdout("[ID]\n").success();
     moat.args(["logs"]).stdout("hello\n").success();

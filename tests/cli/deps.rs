@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::{assert_nothing_made, refused, unreached};
+use crate::cli::fixture::{assert_nothing_made, refused, unreached};
 
 #[test]
 fn lists_and_searches() {

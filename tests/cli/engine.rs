@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use crate::fixture::refused;
+use crate::cli::fixture::refused;
 use crate::harness::{Moat, Runtime, skip};
 
 #[test]
@@ -234,7 +234,7 @@ fn a_socket_that_may_not_be_used() {
     let call = moat
         .args(["run", "--runtime", "docker", "--", "true"])
         .env("DOCKER_HOST", host);
-    let done = match crate::home::as_nobody(&call) {
+    let done = match crate::cli::home::as_nobody(&call) {
         Ok(done) => done,
         Err(why) => return skip(&why),
     };

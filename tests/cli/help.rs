@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::fixture::assert_nothing_made;
+use crate::cli::fixture::assert_nothing_made;
 use crate::harness::{Moat, TempDir, assert_snapshot, skip};
 
 const COMMANDS: [&str; 26] = [

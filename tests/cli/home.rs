@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::{FIRST, assert_no_runs, assert_nothing_made, plant, unreached};
+use crate::cli::fixture::{FIRST, assert_no_runs, assert_nothing_made, plant, unreached};
 use crate::harness::{Call, Done, Moat, Running, Runtime, skip};
 
 #[test]

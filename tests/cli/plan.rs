@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{assert_nothing_made, refused, unreached};
+use crate::cli::fixture::{assert_nothing_made, refused, unreached};
 use crate::harness::{Moat, assert_snapshot, skip};
 
 /// The plan of `moat run FLAGS -- true`.

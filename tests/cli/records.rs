@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::{FIRST, SECOND, plant, plant_text, unreached};
+use crate::cli::fixture::{FIRST, SECOND, plant, plant_text, unreached};
 use crate::harness::{Moat, Runtime};
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::fixture::{FIRST, plant, plant_text, unreached};
+use crate::cli::fixture::{FIRST, plant, plant_text, unreached};
 use crate::harness::{Call, Done, Moat, Running, skip};
 
 /// Runs a call on a terminal, made by `script` of util-linux. stdout and stderr come as one.

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::fixture::{assert_nothing_made, refused, unreached};
+use crate::cli::fixture::{assert_nothing_made, refused, unreached};
 use crate::harness::{Moat, Runtime, skip};
 
 /// Asserts that `moat run FLAG VALUE -- true` is a usage error with this message and hint.
@@ -198,7 +198,7 @@ fn values_of_other_commands() {
             &format!("error: {error}\n  hint: {hint}"),
         );
     }
-    crate::fixture::plant(&moat, crate::fixture::FIRST, "stopped");
+    crate::cli::fixture::plant(&moat, crate::cli::fixture::FIRST, "stopped");
     let time = "write e.g. 2026-01-31T12:00:00Z, or an age such as 10m";
     for value in [
         "",
@@ -245,7 +245,7 @@ fn a_workspace_that_may_not_be_read() {
     std::fs::create_dir(&closed).expect("a directory");
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).expect("its mode");
     let call = moat.args(["run", "closed", "--", "true"]);
-    let done = match crate::home::as_nobody(&call) {
+    let done = match crate::cli::home::as_nobody(&call) {
         Ok(done) => done,
         Err(why) => return skip(&why),
     };

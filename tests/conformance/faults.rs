@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::apple_only::ready;
+use crate::conformance::apple_only::ready;
 use crate::harness::{Moat, Running, until};
 
 /// Half a minute is more than any deadline of a question, and a loaded machine is slow.
@@ -115,7 +115,7 @@ const SERVICE: &str =
 
 fn assert_service_works(moat: &Moat) {
     moat.write("moat.yaml", SERVICE);
-    if !crate::apple_only::has_image("moat-test/redis:7") {
+    if !crate::conformance::apple_only::has_image("moat-test/redis:7") {
         return;
     }
     let script = "redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null";

@@ -1,7 +1,7 @@
 //! Who said the last words: Apple's client writes its own to the same standard error as the workload, and
 //! both may say `Error: …` and exit with 1.
 
-use crate::apple_only::ready;
+use crate::conformance::apple_only::ready;
 use crate::harness::Moat;
 
 /// A run that prints this, exits with this code, and has lost nothing.

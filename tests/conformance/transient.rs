@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::apple_only::{has_image, kill_supervisor};
+use crate::conformance::apple_only::{has_image, kill_supervisor};
 use crate::harness::{Moat, until, until_some};
 
 const REDIS: &str = "moat-test/redis:7";

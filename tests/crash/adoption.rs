@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use crate::harness::{Moat, until};
-use crate::support::{
+use crate::harness::support::{
     Bwrap, Docker, EXITED_7, adoptions, assert_ended, assert_log, docker_through, kill_supervisor,
     lines, list, on_all, print_lines, settled, wait_for,
 };
+use crate::harness::{Moat, until};
 
 on_all!(
     one_of_many_adopters_wins,
@@ -187,7 +187,7 @@ fn no_adopter_left(moat: &Moat, id: &str) {
         found.count()
     };
     until("the adopter has given up", || adopters() == 0);
-    assert!(!crate::support::is_owned(moat, id));
+    assert!(!crate::harness::support::is_owned(moat, id));
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_a_power_loss_took_is_not_made_up() {
     let id = moat.background(&format!("seq 1 600000; {}", wait_for("never")));
     moat.wait_log(&id, "\"600000\"");
     kill_supervisor(&moat, &id);
-    crate::support::kill(crate::support::shim_of(&moat, &id));
+    crate::harness::support::kill(crate::harness::support::shim_of(&moat, &id));
     let log = moat.run_dir(&id).join("logs.jsonl");
     let length = fs::metadata(&log).unwrap().len();
     OpenOptions::new()

@@ -4,11 +4,11 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Moat, Signal, until};
-use crate::support::{
+use crate::harness::support::{
     Docker, EXITED_7, assert_ended, assert_log, kill, lines, print_lines, signal, supervisor_of,
     wait_for,
 };
+use crate::harness::{Moat, Signal, until};
 
 /// The client that a supervisor started, by its arguments.
 #[track_caller]

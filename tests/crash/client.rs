@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Moat, Running, Signal, until, until_some};
-use crate::support::{
+use crate::harness::support::{
     EXITED_7, assert_ended, assert_log, lines, on_all, print_lines, settled, wait_for,
 };
+use crate::harness::{Moat, Running, Signal, until, until_some};
 
 on_all!(
     just_after_spawn,
@@ -30,7 +30,7 @@ fn assert_untouched(moat: &Moat, id: &str) {
     assert_ended(moat, id, EXITED_7);
     assert_log(moat, id, &lines("line-", 1, 100), &lines("error-", 1, 100));
     assert_eq!(
-        crate::support::adoptions(moat, id),
+        crate::harness::support::adoptions(moat, id),
         0,
         "it kept its supervisor"
     );
@@ -72,7 +72,7 @@ fn before_started(moat: &Moat) {
 /// The run is lost under a client that was told to stop it: it says so.
 #[test]
 fn what_goes_wrong_after_an_interrupt_is_said() {
-    let Some(moat) = Moat::on(crate::support::Bwrap) else {
+    let Some(moat) = Moat::on(crate::harness::support::Bwrap) else {
         return;
     };
     let call = moat.args(["run", "--", "true"]).checkpoint("reserved");
@@ -81,7 +81,7 @@ fn what_goes_wrong_after_an_interrupt_is_said() {
     client.signal(Signal::INT);
     client.wait_stderr("Stopping the run");
     std::fs::remove_dir_all(moat.run_dir(&moat.only_id())).unwrap();
-    crate::support::kill(supervisor);
+    crate::harness::support::kill(supervisor);
     let done = client.wait();
     assert_eq!(done.code, Some(130), "{done}");
     assert!(done.stderr_text().contains("error: "), "{done}");
@@ -133,7 +133,7 @@ fn terminal_closed(moat: &Moat) {
     let id = until_some("a run appears", || moat.ids().pop());
     moat.wait_log(&id, "error-50\"");
     // The terminal's other end dies: everything in it gets SIGHUP, and nobody reads it any more.
-    crate::support::kill(terminal.pid().as_raw_pid());
+    crate::harness::support::kill(terminal.pid().as_raw_pid());
     moat.write("go", "");
     assert_untouched(moat, &id);
 }

@@ -1,7 +1,7 @@
 //! The engine may be on another machine, with a clock of its own.
 
+use crate::harness::support::{docker_through, settled, wait_for};
 use crate::harness::{Moat, Runtime};
-use crate::support::{docker_through, settled, wait_for};
 
 /// An engine whose clock is years behind when a container ends.
 fn place() -> Option<Moat> {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::harness::support::{
+    Bwrap, Docker, EXITED_7, assert_ended, assert_same, lines, wait_for,
+};
 use crate::harness::{Disk, Moat, Running, Runtime, until};
-use crate::support::{Bwrap, Docker, EXITED_7, assert_ended, assert_same, lines, wait_for};
 
 fn place(runtime: Runtime) -> Option<(Disk, Moat)> {
     let moat = Moat::on(runtime)?;

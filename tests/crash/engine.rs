@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use crate::harness::support::{is_gone, kill, signal};
 use crate::harness::{IMAGE, Moat, Signal, TempDir, skip, until};
-use crate::support::{is_gone, kill, signal};
 use rustix::process::{Pid, kill_process};
 
 pub(crate) struct Engine {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::engine::Engine;
+use crate::crash::engine::Engine;
+use crate::harness::support::{assert_tidy, is_terminal, settled};
 use crate::harness::{IMAGE, Moat, Running, skip, until};
-use crate::support::{assert_tidy, is_terminal, settled};
 
 /// Prints a numbered line every 20 ms, and keeps count where an engine cannot lose it: by lines that
 /// are only ever added, as a file that is written anew is empty for a moment.
@@ -219,9 +219,9 @@ fn dockerd_and_the_supervisor_are_killed() {
     let call = moat.run_with(flags, ["sh", "-c", &counter(100_000)]);
     let id = call.any_stdout().success().stdout_text().trim().to_owned();
     moat.wait_log(&id, "line-30\"");
-    crate::support::kill_supervisor(&moat, &id);
+    crate::harness::support::kill_supervisor(&moat, &id);
     engine.kill_dockerd();
-    crate::support::list(&moat);
+    crate::harness::support::list(&moat);
     assert_eq!(moat.record(&id)["state"], "running", "nobody can know more");
     engine.up();
     // The adopter may still be asking the dead engine: the contract is that one more command does.

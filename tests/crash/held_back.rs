@@ -1,9 +1,9 @@
 //! On Apple's `container` a workload with services is held back until it can find them: its supervisor may
 //! die in between.
 
+use crate::crash::sidecars::try_docker;
+use crate::harness::support::{NEVER_STARTED, adoptions, assert_ended, kill, list};
 use crate::harness::{Moat, Runtime, skip};
-use crate::sidecars::try_docker;
-use crate::support::{NEVER_STARTED, adoptions, assert_ended, kill, list};
 
 #[test]
 fn held_back() {

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::harness::Moat;
-use crate::support::{on_all, shim_of, supervisor_of};
+use crate::harness::support::{on_all, shim_of, supervisor_of};
 
 on_all!(an_idle_run_costs_next_to_nothing);
 

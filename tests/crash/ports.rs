@@ -1,7 +1,9 @@
 //! Which ports of the host are published is known after a crash, too.
 
+use crate::harness::support::{
+    Docker, EXITED_7, assert_ended, kill, kill_supervisor, list, wait_for,
+};
 use crate::harness::{Moat, until, until_some};
-use crate::support::{Docker, EXITED_7, assert_ended, kill, kill_supervisor, list, wait_for};
 
 /// The port of the host, as the record has it.
 fn port(moat: &Moat, id: &str) -> Option<u64> {
@@ -40,7 +42,7 @@ fn docker_killed_while_it_runs() {
     kill_supervisor(&moat, &id);
     list(&moat);
     until("another takes over", || {
-        crate::support::adoptions(&moat, &id) == 1
+        crate::harness::support::adoptions(&moat, &id) == 1
     });
     assert_eq!(port(&moat, &id), Some(before));
     moat.write("go", "");

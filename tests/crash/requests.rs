@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::harness::{Moat, Signal, until, until_some};
-use crate::support::{
+use crate::harness::support::{
     Docker, EXITED_7, End, adoptions, assert_ended, assert_log, kill, kill_supervisor, lines, list,
     on_all, print_lines, signal, supervisor_of, wait_for,
 };
+use crate::harness::{Moat, Signal, until, until_some};
 
 on_all!(
     stop,
@@ -209,7 +209,7 @@ fn a_kept_container_stays_kept() {
     kill_supervisor(&moat, &id);
     list(&moat);
     moat.write("go", "");
-    let record = crate::support::settled(&moat, &id);
+    let record = crate::harness::support::settled(&moat, &id);
     assert_eq!(record["exit_code"], 7, "{record:#}");
     assert_eq!(moat.containers().len(), 1, "it was to be kept");
     moat.args(["destroy", &id]).any_stdout().success();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::harness::Moat;
-use crate::support::{EXITED_7, assert_ended, on_all};
+use crate::harness::support::{EXITED_7, assert_ended, on_all};
 
 on_all!(
     values_from_the_environment_stay_there,

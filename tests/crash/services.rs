@@ -1,15 +1,15 @@
 //! SIGKILL of the supervisor of a run with services, at each checkpoint: one plain command puts
 //! everything right, at the first try.
 
-use crate::harness::{Moat, until};
-use crate::sidecars::{
+use crate::crash::sidecars::{
     OLLAMA, POSTGRES, REDIS, TELLER, assert_over, assert_service, assert_told, place, start_until,
     volumes,
 };
-use crate::support::{
+use crate::harness::support::{
     EXITED_7, NEVER_STARTED, adoptions, assert_log, docker_through, kill, lines, list, print_lines,
     supervisor_of,
 };
+use crate::harness::{Moat, until};
 
 const LINES: u32 = 50;
 

@@ -1,16 +1,16 @@
 //! Services outlive the supervisor of their run: who takes over watches the same containers, keeps
 //! the rest of their output, and notices what happened meanwhile.
 
-use crate::harness::{Moat, until};
-use crate::sidecars::{
+use crate::crash::sidecars::{
     CLIENTS, POSTGRES, REDIS, RESTARTED, TELLER, assert_over, assert_service, assert_told,
     children, docker, handle, identity, let_die, place, service, start_until, starts, tell_more,
     volumes, wait_service, wait_told,
 };
-use crate::support::{
+use crate::harness::support::{
     EXITED_7, NEVER_STARTED, adoptions, assert_log, docker_through, kill, kill_supervisor, list,
     supervisor_of, wait_for,
 };
+use crate::harness::{Moat, until};
 
 /// Uses the services before and after the death of the supervisor: over one connection, and over
 /// new ones.

@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use crate::harness::{Moat, Running, until, until_some};
-use crate::sidecars::{
+use crate::crash::sidecars::{
     OLLAMA, POSTGRES, REDIS, TELLER, assert_nothing, assert_over, assert_service, assert_told,
     close_checkpoints, networks, open_checkpoints, place, start_until, volumes, wait_told,
 };
-use crate::support::{
+use crate::harness::support::{
     EXITED_7, End, NEVER_STARTED, adoptions, assert_log, is_owned, kill_supervisor, list, settled,
     wait_for,
 };
+use crate::harness::{Moat, Running, until, until_some};
 
 const NOT_STARTED: End = End {
     state: "stopped",
@@ -233,7 +233,7 @@ fn a_kept_container_keeps_its_network() {
         assert_eq!(record["exit_code"], 7, "{record:#}");
         until("the supervisor is gone", || !is_owned(&moat, &id));
         let format = "{{.Name}}";
-        let kept = crate::sidecars::docker(&["inspect", "--format", format, &id]);
+        let kept = crate::crash::sidecars::docker(&["inspect", "--format", format, &id]);
         assert_eq!(
             (kept.trim(), moat.containers().len()),
             (&*format!("/{id}"), 1)

@@ -1,10 +1,10 @@
 //! SIGKILL of what stands between the supervisor and the sandbox: nothing is left, and the record
 //! does not claim to know what nobody knows.
 
-use crate::harness::{Moat, until};
-use crate::support::{
+use crate::harness::support::{
     Bwrap, End, assert_ended, kill, kill_supervisor, list, print_lines, settled, shim_of, wait_for,
 };
+use crate::harness::{Moat, until};
 
 const LOST: End = End {
     state: "failed",
@@ -21,7 +21,7 @@ fn assert_lost(moat: &Moat, id: &str) {
     let record = assert_ended(moat, id, LOST);
     let kept = moat.args(["logs", "--raw", "--stdout", id]).any_stdout();
     let kept = kept.any_stderr().success().stdout_text();
-    assert_eq!(kept, crate::support::lines("line-", 1, 10));
+    assert_eq!(kept, crate::harness::support::lines("line-", 1, 10));
     // What was in the pipe went with the shim, and nobody can say whether that was anything.
     assert_eq!(record["log"]["complete"], false, "{record:#}");
     assert!(record["log"]["missing_since"].is_string(), "{record:#}");
@@ -98,7 +98,7 @@ fn the_workload_itself() {
     let Some(moat) = Moat::on(Bwrap) else { return };
     let id = moat.background("kill -9 $$");
     until("it has ended", || {
-        crate::support::is_terminal(&moat.record(&id))
+        crate::harness::support::is_terminal(&moat.record(&id))
     });
     let killed = End {
         state: "failed",

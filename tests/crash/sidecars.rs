@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::harness::support::{Docker, End, assert_ended, assert_same, is_gone};
 use crate::harness::{Moat, Running, skip, until, until_some};
-use crate::support::{Docker, End, assert_ended, assert_same, is_gone};
 
 /// The image whose containers talk to the services: it has their clients.
 pub(crate) const CLIENTS: &str = "--image=moat-test/servers:1";
@@ -186,8 +186,8 @@ pub(crate) fn assert_told(moat: &Moat, id: &str, to: u32) {
         told(moat, id, "teller", "stdout"),
         told(moat, id, "teller", "stderr"),
     );
-    assert_same(&crate::support::lines("line-", 1, to), &out);
-    assert_same(&crate::support::lines("error-", 1, to), &err);
+    assert_same(&crate::harness::support::lines("line-", 1, to), &out);
+    assert_same(&crate::harness::support::lines("error-", 1, to), &err);
     let log = &service(moat, id, "teller")["log"];
     assert_eq!(log["complete"], true, "{log}");
 }

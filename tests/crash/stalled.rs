@@ -4,10 +4,10 @@
 use std::io::{PipeReader, Read};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Moat, Running, until};
-use crate::support::{
+use crate::harness::support::{
     Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_all, supervisor_of, wait_for,
 };
+use crate::harness::{Moat, Running, until};
 
 on_all!(
     a_stop_lets_the_workload_say_its_last_words,

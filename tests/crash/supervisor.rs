@@ -1,11 +1,11 @@
 //! SIGKILL of the supervisor, at each checkpoint and in mid-run: the next command adopts, and a
 //! client in the foreground does so itself.
 
-use crate::harness::{Done, Moat, Running};
-use crate::support::{
+use crate::harness::support::{
     Background, Bwrap, Docker, EXITED_7, End, Foreground, Mode, NEVER_STARTED, Podman,
     assert_ended, assert_log, kill, kill_supervisor, lines, list, print_lines, wait_for,
 };
+use crate::harness::{Done, Moat, Running};
 
 const LINES: u32 = 100;
 
@@ -174,7 +174,7 @@ fn adopter_killed(moat: &Moat) {
     kill(moat.wait_checkpoint("adopted"));
     list(moat);
     crate::harness::until("another adopts", || {
-        crate::support::adoptions(moat, &id) == 2
+        crate::harness::support::adoptions(moat, &id) == 2
     });
     kill_supervisor(moat, &id);
     list(moat);
@@ -211,9 +211,9 @@ fn times_do_not_run_backwards(moat: &Moat) {
     }
     for id in moat.ids() {
         let record = moat.record(&id);
-        let times = crate::support::times(&record);
+        let times = crate::harness::support::times(&record);
         assert!(times.len() == 4 && times.is_sorted(), "{times:?}");
     }
 }
 
-crate::support::on_all!(adopter_killed, client_told, times_do_not_run_backwards);
+crate::harness::support::on_all!(adopter_killed, client_told, times_do_not_run_backwards);

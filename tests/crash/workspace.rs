@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use crate::harness::{Moat, until};
-use crate::support::{
+use crate::harness::support::{
     Bwrap, Docker, EXITED_7, Foreground, Mode, assert_ended, assert_log, docker_through, kill,
     kill_supervisor, list, on_all, through,
 };
+use crate::harness::{Moat, until};
 
 /// Makes a test of each runtime and of each point at which the supervisor dies.
 macro_rules! points {
@@ -148,7 +148,7 @@ fn a_failed_hook(moat: &Moat) {
         list(moat);
         let _ = client.wait();
         let id = moat.only_id();
-        let end = crate::support::End {
+        let end = crate::harness::support::End {
             reason: "hook-failed",
             ..EXITED_7
         };
@@ -167,7 +167,10 @@ fn a_failed_hook(moat: &Moat) {
 
 fn while_a_hook_runs(moat: &Moat) {
     for (code, reason) in [(7, "hook-failed"), (0, "exited")] {
-        let hook = format!("{}echo on; exit {code}", crate::support::wait_for("go"));
+        let hook = format!(
+            "{}echo on; exit {code}",
+            crate::harness::support::wait_for("go")
+        );
         let yaml = serde_json::json!({ "hooks": { "pre_run": hook } });
         moat.write("moat.yaml", yaml.to_string());
         let id = moat.background("exit 7");
@@ -175,7 +178,11 @@ fn while_a_hook_runs(moat: &Moat) {
         kill_supervisor(moat, &id);
         list(moat);
         moat.write("go", "");
-        assert_ended(moat, &id, crate::support::End { reason, ..EXITED_7 });
+        assert_ended(
+            moat,
+            &id,
+            crate::harness::support::End { reason, ..EXITED_7 },
+        );
         assert_log(moat, &id, "on\n", "");
         moat.args(["destroy", &id]).any_stdout().success();
         fs::remove_file(moat.workspace().join("go")).expect("the file");
@@ -191,7 +198,7 @@ fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
     let client = call.spawn();
     let supervisor = moat.wait_checkpoint("before-cleanup");
     let id = moat.only_id();
-    assert!(crate::support::is_terminal(&moat.record(&id)));
+    assert!(crate::harness::support::is_terminal(&moat.record(&id)));
     // Who comes now waits for it.
     let out = moat.root().join("early");
     let export = moat.args(["export", "-q", &id]).arg(&out).spawn();
@@ -304,7 +311,7 @@ fn assert_lost(moat: &Moat, id: &str) {
         error.contains("its copy of the workspace is lost"),
         "{error}"
     );
-    assert_eq!(crate::support::adoptions(moat, id), 0);
+    assert_eq!(crate::harness::support::adoptions(moat, id), 0);
     moat.args(["export", id])
         .arg(moat.root().join("out"))
         .stderr_contains("left no workspace")

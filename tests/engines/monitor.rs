@@ -1,7 +1,7 @@
 //! podman's own failures: its monitor of a container dies, or it cannot answer for a while.
 
+use crate::harness::support::{kill, through};
 use crate::harness::{Moat, Runtime};
-use crate::support::{kill, through};
 
 /// Without its monitor nobody learns how a container ends: moat says so, and invents nothing.
 #[test]

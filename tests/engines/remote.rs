@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 
+use crate::harness::support::{kill_supervisor, list};
 use crate::harness::{IMAGE, Moat, Runtime, until};
-use crate::support::{kill_supervisor, list};
 
 const SOCKET: &str = "/var/run/docker.sock";
 

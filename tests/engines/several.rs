@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::harness::support::through;
 use crate::harness::{IMAGE, Moat, Runtime, skip, until};
-use crate::support::through;
 
 const WAIT: &str = "echo ready; until [ -e /workspace/go ]; do sleep 0.05; done; exit 5";
 

@@ -1,14 +1,20 @@
-//! Which engines a list of scenarios runs on: `everywhere! { theme { scenario … } … }` makes a test of each
-//! `crate::theme::scenario(runtime)`, in a module that is called like the engine.
+//! Lists of scenarios, and the runtimes each of them runs on. A scenario is a function
+//! `crate::SUITE::THEME::SCENARIO`; a test of it is in a module named after the runtime, and hands the scenario to
+//! `crate::SUITE::on`, which makes its place.
+//!
+//! ```ignore
+//! everywhere! { services; connects { aliases_and_own_values } death { nobody_waits_for_it } }
+//! ```
 
+/// A test of each scenario in a module of this name, on this runtime.
 macro_rules! tests_on {
-    ($module:ident $runtime:expr; $($theme:ident { $($name:ident)* })*) => {
+    ($suite:ident $module:ident $runtime:expr; $($theme:ident { $($name:ident)* })*) => {
         mod $module {
-            use super::Runtime;
+            use crate::harness::Runtime;
             $($(
                 #[test]
                 fn $name() {
-                    crate::$theme::$name($runtime);
+                    crate::$suite::on($runtime, crate::$suite::$theme::$name);
                 }
             )*)*
         }
@@ -17,16 +23,23 @@ macro_rules! tests_on {
 
 /// The engines that are here for real.
 macro_rules! on_engines {
-    ($($list:tt)*) => {
-        tests_on! { docker Runtime::Docker; $($list)* }
-        tests_on! { podman Runtime::Podman; $($list)* }
+    ($suite:ident; $($list:tt)*) => {
+        tests_on! { $suite docker Runtime::Docker; $($list)* }
+        tests_on! { $suite podman Runtime::Podman; $($list)* }
     };
 }
 
-/// These, and apple in its newest version alone, as nothing in it depends on the version.
+/// Apple's `container` of one version, through the stand-in in testdata/bin.
+macro_rules! on_apple {
+    ($suite:ident $module:ident $version:literal; $($list:tt)*) => {
+        tests_on! { $suite $module Runtime::Apple($version); $($list)* }
+    };
+}
+
+/// The engines, and apple in its newest version alone: nothing in these lists depends on the version.
 macro_rules! everywhere {
-    ($($list:tt)*) => {
-        on_engines! { $($list)* }
-        tests_on! { apple_1_2 Runtime::Apple("1.2.2"); $($list)* }
+    ($suite:ident; $($list:tt)*) => {
+        on_engines! { $suite; $($list)* }
+        on_apple! { $suite apple_1_2 "1.2.2"; $($list)* }
     };
 }

@@ -13,9 +13,6 @@
 //! - [`Call::spawn`] gives a [`Running`] for commands that live while the test does something.
 //! - A text with placeholders, such as `Started [NAME] ([ID])`, matches what [`Moat::normal`] makes
 //!   of the output.
-//!
-//! Included by each test binary with `#[path = "../harness/mod.rs"] mod harness;`, hence:
-#![allow(dead_code, unused_imports, unused_macros)]
 
 mod call;
 mod disk;
@@ -25,8 +22,10 @@ mod leftovers;
 mod place;
 mod running;
 mod runtime;
+pub(crate) mod screen;
 mod skip;
 mod snapshot;
+pub(crate) mod support;
 mod text;
 mod until;
 

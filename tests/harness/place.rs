@@ -46,7 +46,6 @@ pub(crate) struct Moat {
     pub(super) runtime: Option<Runtime>,
     path: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
-    forgiving: bool,
 }
 
 impl Moat {
@@ -62,7 +61,6 @@ impl Moat {
             runtime: None,
             path: Vec::new(),
             env: Vec::new(),
-            forgiving: false,
         }
     }
 
@@ -196,13 +194,6 @@ impl Moat {
     /// Uses another MOAT_HOME.
     pub(crate) fn with_home(mut self, home: impl Into<PathBuf>) -> Moat {
         self.home = home.into();
-        self
-    }
-
-    /// Leaves it to the test to look for what is left behind: dropping asserts nothing, but ends
-    /// what there is.
-    pub(crate) fn forgiving(mut self) -> Moat {
-        self.forgiving = true;
         self
     }
 
@@ -444,7 +435,7 @@ impl Moat {
 
 impl Drop for Moat {
     fn drop(&mut self) {
-        if std::thread::panicking() || self.forgiving {
+        if std::thread::panicking() {
             leftovers::sweep(self);
             return;
         }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use crate::harness::{Runtime, until_some};
-use crate::place::Place;
+use crate::images::place::Place;
 
 pub(crate) fn ports_are_published_on_the_loopback_alone(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Moat, Runtime, skip, until_some};
-use crate::place::{Place, has_no_network};
+use crate::images::place::{Place, has_no_network};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::{Running, Runtime};
-use crate::place::Place;
+use crate::images::place::Place;
 
 pub(crate) fn a_failing_step_is_shown_with_its_last_lines(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, chown};
 
 use crate::harness::Runtime;
-use crate::place::Place;
+use crate::images::place::Place;
 
 const OWNED: &str = "id -u; id -g; whoami; echo $HOME; cat ~/from-the-hook; echo more >>~/from-the-hook; \
     mkdir made made/deep; echo x >made/deep/file; stat -c '%U %u:%g' ~";

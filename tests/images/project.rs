@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::harness::Runtime;
-use crate::place::{Place, has_no_network};
+use crate::images::place::{Place, has_no_network};
 
 /// Packages come over the network.
 const LONG: Duration = Duration::from_secs(400);

@@ -2,7 +2,7 @@
 //! stand for the official ones, through the registry of the test's own home.
 
 use crate::harness::Runtime;
-use crate::place::Place;
+use crate::images::place::Place;
 
 fn registry(place: &Place) {
     // A runtime of two versions, with a file in each of the copied directories.

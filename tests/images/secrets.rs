@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::Runtime;
-use crate::place::Place;
+use crate::images::place::Place;
 
 const VALUE: &str = "s3cr3t-5be1f90a";
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Running, Runtime, until, until_some};
-use crate::place::Place;
+use crate::images::place::Place;
 
 const TINY: &str = "name: crowd\nbase_image: BASE\nhooks: {post_build: echo built >/tmp/made}\n";
 const SLOW: &str =

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::{MODES, SIZE, assert_brought_back, call, ended, start, start_full_screen};
+use crate::harness::screen::Screen;
 use crate::harness::{IMAGE, Moat, until};
-use crate::screen::Screen;
-use crate::{MODES, SIZE, assert_brought_back, call, ended, start, start_full_screen};
 
 fn survives(moat: &Moat, signal: Signal) {
     let mut screen = start_full_screen(moat);

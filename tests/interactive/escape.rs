@@ -1,8 +1,8 @@
 //! The prefix and the keys behind it.
 
+use super::{assert_brought_back, call, ended, start, start_full_screen};
 use crate::harness::Moat;
-use crate::screen::Screen;
-use crate::{assert_brought_back, call, ended, start, start_full_screen};
+use crate::harness::screen::Screen;
 
 fn ends(moat: &Moat, keys: &[u8], reason: &str) {
     let mut screen = start_full_screen(moat);

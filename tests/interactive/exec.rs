@@ -1,8 +1,8 @@
 //! `moat exec -it`: another command in a run, with our terminal.
 
+use super::{MODES, assert_brought_back, ended, start_full_screen};
+use crate::harness::screen::Screen;
 use crate::harness::{Call, Moat, until};
-use crate::screen::Screen;
-use crate::{MODES, assert_brought_back, ended, start_full_screen};
 
 /// A run that goes on until it is told, and its id.
 fn beside(moat: &Moat) -> String {

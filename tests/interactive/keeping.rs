@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::{MODES, assert_brought_back, call, ended, start};
 use crate::harness::Moat;
-use crate::screen::Screen;
-use crate::{MODES, assert_brought_back, call, ended, start};
+use crate::harness::screen::Screen;
 
 pub(crate) fn what_was_shown_is_in_the_log(moat: &Moat) {
     let script =

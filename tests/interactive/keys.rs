@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::{MODES, SIZE, assert_brought_back, call, ended, start};
+use crate::harness::screen::Screen;
 use crate::harness::{IMAGE, Moat, skip, until};
-use crate::screen::Screen;
-use crate::{MODES, SIZE, assert_brought_back, call, ended, start};
 
 pub(crate) fn a_shell_feels_as_if_it_ran_here(moat: &Moat) {
     let mut screen = start(moat, &["sh"]);

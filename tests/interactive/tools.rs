@@ -3,8 +3,8 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use super::{call, ended, start};
 use crate::harness::{Moat, skip, until};
-use crate::{call, ended, start};
 
 /// Full-screen programs draw, take single keys, and leave the screen as it was.
 pub(crate) fn a_pager_and_an_editor(moat: &Moat) {

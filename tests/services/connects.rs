@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::harness::{Moat, Runtime};
-use crate::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
+use crate::services::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
 
 const ALL: [&str; 4] = [SERVERS, POSTGRES, REDIS, MARIADB];
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::support::{settled, wait_for};
 use crate::harness::{IMAGE, Runtime, until, until_some};
-use crate::place::{Place, REDIS, SERVERS, beside};
-use crate::support::{settled, wait_for};
+use crate::services::place::{Place, REDIS, SERVERS, beside};
 
 /// Waits until a service is in a state; what is recorded of it.
 #[track_caller]

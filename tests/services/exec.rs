@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::harness::support::wait_for;
 use crate::harness::{Done, IMAGE, Runtime, until};
-use crate::place::{Place, REDIS, beside};
-use crate::support::wait_for;
+use crate::services::place::{Place, REDIS, beside};
 
 /// A run in busybox that goes on until it is told.
 fn place(runtime: Runtime) -> Option<(Place, String)> {

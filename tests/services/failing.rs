@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::harness::support::{NEVER_STARTED, assert_ended};
 use crate::harness::{Done, IMAGE, Runtime};
-use crate::place::{MARIADB, OLLAMA, POSTGRES, Place, REDIS, beside};
-use crate::support::{NEVER_STARTED, assert_ended};
+use crate::services::place::{MARIADB, OLLAMA, POSTGRES, Place, REDIS, beside};
 
 /// Well below the 60 s that a service has: what is visible is not waited for. The stand-in for apple takes its
 /// time.

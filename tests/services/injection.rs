@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::harness::Moat;
-use crate::support::docker_through;
+use crate::harness::support::docker_through;
 
 /// As YAML has them in double quotes, and as they are shown.
 const HOSTILE: [&str; 46] = [

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use crate::harness::support::wait_for;
 use crate::harness::{IMAGE, Runtime, until};
-use crate::place::Place;
-use crate::support::wait_for;
+use crate::services::place::Place;
 
 /// A service that says what is written to a file of its cache, line by line.
 const TALKER: &str = "\

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::harness::support::wait_for;
 use crate::harness::{Moat, Runtime, until};
-use crate::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
-use crate::support::wait_for;
+use crate::services::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
 
 const FOUR: &str = "\
 base_image: moat-test/servers:1

@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 
+use crate::harness::support::through;
 use crate::harness::{Call, IMAGE, Moat, Runtime, skip};
-use crate::support::through;
 
 /// What workloads run in that talk to servers.
 pub(crate) const SERVERS: &str = "moat-test/servers:1";

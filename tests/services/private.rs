@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::support::wait_for;
 use crate::harness::{Runtime, until, until_some};
-use crate::place::{Place, REDIS, SERVERS, inspect};
-use crate::support::wait_for;
+use crate::services::place::{Place, REDIS, SERVERS, inspect};
 
 const YAML: &str = "\
 base_image: moat-test/servers:1

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::harness::support::{NEVER_STARTED, assert_ended, kill_supervisor, list, settled};
 use crate::harness::{IMAGE, Runtime, Signal, until};
-use crate::place::{OLLAMA, Place, between};
-use crate::support::{NEVER_STARTED, assert_ended, kill_supervisor, list, settled};
+use crate::services::place::{OLLAMA, Place, between};
 
 /// A workload beside models.
 fn models(names: &str, seconds: &str) -> String {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::harness::support::settled;
 use crate::harness::{IMAGE, Running, Runtime, Signal};
-use crate::place::{Place, REDIS};
-use crate::support::settled;
+use crate::services::place::{Place, REDIS};
 
 /// How long it may take from the request to the end of everything: half of the grace of a stop. On a busy machine each
 /// call of podman's client takes most of a second.

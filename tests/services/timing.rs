@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::{IMAGE, Runtime};
-use crate::place::{MARIADB, POSTGRES, Place, REDIS, between};
+use crate::services::place::{MARIADB, POSTGRES, Place, REDIS, between};
 
 /// What is measured on a busy machine is measured so often at most, until it is good enough.
 const TRIES: usize = 8;

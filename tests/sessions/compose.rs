@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, skip, until};
-use crate::project::{Project, tree};
+use crate::sessions::project::{Project, tree};
 
 /// A database whose content is a file, and a page that is built from the worktree and mounted from it.
 const FILE: &str = r#"
@@ -632,7 +632,7 @@ fn an_interrupt_cuts_no_end_short() {
 #[test]
 fn the_loser_removes_its_own_and_fails() {
     let Some(project) = small() else { return };
-    let (first, second) = crate::races::overtaken(&project, "session-compose-ready");
+    let (first, second) = crate::sessions::races::overtaken(&project, "session-compose-ready");
     assert_ne!(container(&first, "web"), container(&second, "web"));
     assert_eq!(get(port(&second, "web"), "/page"), "main");
     ok(&project, &["down", "a"]);
@@ -1150,7 +1150,7 @@ fn sync_takes_no_process_for_a_service() {
     let Some(project) = project() else { return };
     let made = json(&project, &["up", "a", "--skip", "db,web"]);
     let mut stranger = Command::new("sh")
-        .args(["-c", crate::project::SERVER])
+        .args(["-c", crate::sessions::project::SERVER])
         .current_dir(tree(&made))
         .env("PORT", port(&made, "db").to_string())
         .stdout(std::process::Stdio::null())

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Call, until};
-use crate::project::{IDLE, Project, another};
+use crate::sessions::project::{IDLE, Project, another};
 
 const UP: [&str; 9] = [
     "session-reserved",
@@ -133,7 +133,7 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
         let project = project();
         let call = project.moat.args(["up", "a"]);
         killed(&project, call, "session-process-started");
-        let tree = crate::project::tree(&project.list()[0]);
+        let tree = crate::sessions::project::tree(&project.list()[0]);
         std::fs::write(tree.join("work"), "hours").unwrap();
         // The next try fails.
         project.configure("  processes: {bad: {command: exit 1}}");
@@ -145,7 +145,7 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
         assert_eq!(std::fs::read_to_string(tree.join("work")).unwrap(), "hours");
         assert!(project.list().is_empty());
         project.configure(&format!("  processes: {{one: {{command: {IDLE}}}}}"));
-        assert_eq!(crate::project::tree(&project.up("a")), tree);
+        assert_eq!(crate::sessions::project::tree(&project.up("a")), tree);
         project.ok(&["down", "a", "--force"]);
         project.assert_nothing();
     }
@@ -171,7 +171,7 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         std::fs::write(&attributes, "page filter=deadly").unwrap();
         let done = project.call(&["up", "a"]).run();
         assert_eq!(done.signal, Some(9), "{done}");
-        let tree = crate::project::tree(&project.list()[0]);
+        let tree = crate::sessions::project::tree(&project.list()[0]);
         assert!(tree.join("moat.yaml").exists() && !tree.join("page").exists());
         std::fs::remove_file(attributes).unwrap();
         if work {

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::harness::{Moat, Runtime, skip};
-use crate::project::{IDLE, Project, tree};
+use crate::sessions::project::{IDLE, Project, tree};
 
 /// Has what this host's git needs.
 const DEBIAN: &str = "moat-test/debian:12";
@@ -54,7 +54,8 @@ fn a_commit_inside_is_one_outside() {
         let trees = project.git(&["worktree", "list", "--porcelain"]);
         assert!(trees.contains(tree(made).to_str().unwrap()), "{trees}");
         assert!(!trees.contains("prunable"), "{trees}");
-        let status = crate::project::git(&project.moat, &tree(made), &["status", "--porcelain"]);
+        let status =
+            crate::sessions::project::git(&project.moat, &tree(made), &["status", "--porcelain"]);
         assert_eq!(status, "");
     });
 }
@@ -92,7 +93,7 @@ fn what_removes_a_ref_by_the_way_works_inside() {
         let tree = tree(&project.list()[0]);
         project.git(&["tag", "-d", "mine"]);
         project.git(&["branch", "-D", "new"]);
-        let git = |args: &[&str]| crate::project::git(&project.moat, &tree, args);
+        let git = |args: &[&str]| crate::sessions::project::git(&project.moat, &tree, args);
         assert_eq!(git(&["stash", "list"]), "");
         fs::write(tree.join("page"), "z\n").unwrap();
         git(&["stash", "--quiet"]);
@@ -118,7 +119,7 @@ fn a_workload_cannot_leave_commands_for_git() {
         let tree = tree(&project.list()[0]);
         assert!(tree.join(".git").is_file());
         assert_eq!(
-            crate::project::git(&project.moat, &tree, &["status", "--porcelain"]),
+            crate::sessions::project::git(&project.moat, &tree, &["status", "--porcelain"]),
             ""
         );
     });

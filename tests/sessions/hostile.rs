@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::project::{IDLE, Project, tree};
+use crate::sessions::project::{IDLE, Project, tree};
 
 fn project() -> Project {
     Project::new(&format!(

@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::harness::{Done, IMAGE, Runtime, until};
-use crate::project::{Project, tree};
-use crate::services::{
+use crate::sessions::project::{Project, tree};
+use crate::sessions::services::{
     REDIS, ask, assert_nothing, container, engine, lazies, on, port, redis, remember, write,
 };
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Moat, Running, Signal, skip, until, until_some};
-use crate::project::{IDLE, Project, git, page, pid, server, tree, two, web};
+use crate::sessions::project::{IDLE, Project, git, page, pid, server, tree, two, web};
 
 #[test]
 fn up_gives_what_down_takes_away() {
@@ -182,7 +182,7 @@ fn work_that_is_not_committed_is_not_lost() {
         .success();
     assert!(tree.exists(), "{clean}");
     // The next session of the branch has it again.
-    assert_eq!(crate::project::tree(&project.up("a")), tree);
+    assert_eq!(crate::sessions::project::tree(&project.up("a")), tree);
     project.ok(&["down", "a", "--delete-worktree", "--force"]);
     assert!(!tree.exists());
     project.assert_nothing();
@@ -274,7 +274,11 @@ fn files_that_git_does_not_have_are_inherited() {
     );
     // An explicit empty list is one.
     project.configure(&format!("  inherit: []\n{}", server()));
-    assert!(!crate::project::tree(&project.up("b")).join(".env").exists());
+    assert!(
+        !crate::sessions::project::tree(&project.up("b"))
+            .join(".env")
+            .exists()
+    );
     project.ok(&["down", "b"]);
     project.assert_nothing();
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::harness::{Call, Disk, Moat, Running, fnv1a, skip};
-use crate::project::{IDLE, Project, git, page, server, tree, two, web};
+use crate::sessions::project::{IDLE, Project, git, page, server, tree, two, web};
 
 /// W16, W17: any branch that git allows.
 #[test]
@@ -141,7 +141,7 @@ fn a_bare_repository_has_sessions_too() {
     let bare = project.moat.root().join("bare.git");
     let main = project.moat.root().join("bare-main");
     project.git(&["clone", "--quiet", "--bare", ".", bare.to_str().unwrap()]);
-    crate::project::git(
+    crate::sessions::project::git(
         &project.moat,
         &bare,
         &["worktree", "add", "--quiet", main.to_str().unwrap(), "main"],
@@ -225,7 +225,8 @@ fn other_worktrees_are_left_alone() {
     project.up("a");
     project.ok(&["down", "a"]);
     fs::rename(&away, &place).unwrap();
-    let branch = crate::project::git(&project.moat, &place, &["branch", "--show-current"]);
+    let branch =
+        crate::sessions::project::git(&project.moat, &place, &["branch", "--show-current"]);
     assert_eq!(branch, "mine\n");
     project.git(&["worktree", "remove", shown]);
     project.assert_nothing();
@@ -422,7 +423,7 @@ fn paths_that_are_not_text_are_refused() {
         .status(1);
     assert!(!odd.exists());
     fs::create_dir(&odd).unwrap();
-    crate::project::init(&project.moat, &odd.join("repo"));
+    crate::sessions::project::init(&project.moat, &odd.join("repo"));
     let repository = project.moat.args(["up", "a"]).cwd(odd.join("repo"));
     repository
         .stderr_contains("the path of the repository is not UTF-8")
@@ -434,9 +435,11 @@ fn paths_that_are_not_text_are_refused() {
 #[test]
 fn a_repository_that_is_elsewhere_has_sessions_too() {
     let project = Project::new(&server());
-    let git = |dir: &std::path::Path, args: &[&str]| crate::project::git(&project.moat, dir, args);
+    let git = |dir: &std::path::Path, args: &[&str]| {
+        crate::sessions::project::git(&project.moat, dir, args)
+    };
     let outer = project.moat.root().join("outer");
-    crate::project::init(&project.moat, &outer);
+    crate::sessions::project::init(&project.moat, &outer);
     let source = project.repo.display().to_string();
     let allow = ["-c", "protocol.file.allow=always"];
     git(

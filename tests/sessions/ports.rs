@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::harness::Moat;
-use crate::project::{IDLE, Project, another, page, server, tree, web};
+use crate::sessions::project::{IDLE, Project, another, page, server, tree, web};
 
 fn listen(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).expect("the port is free")
@@ -293,7 +293,7 @@ fn advice_works_from_another_repository() {
         .status(1);
     // Its worktree has another branch now, which so cannot have a session of its own.
     let tree = tree(&made);
-    crate::project::git(&project.moat, &tree, &["checkout", "--quiet", "-b", "c"]);
+    crate::sessions::project::git(&project.moat, &tree, &["checkout", "--quiet", "-b", "c"]);
     project
         .call(&["up", "c"])
         .stderr_contains(&format!("take that down first: {down}\n"))
@@ -345,7 +345,7 @@ fn all_slots_can_be_taken() {
 fn whose_is_what() {
     let project = Project::new(&server());
     let made = project.up("a");
-    let pid = crate::project::pid(&made, "web").to_string();
+    let pid = crate::sessions::project::pid(&made, "web").to_string();
     let port = format!(":{}", web(&made));
     for word in [pid.as_str(), &port] {
         let answer = project.json(&["whose", word]);

@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 
+use crate::harness::screen::Screen;
 use crate::harness::{Moat, Running, Signal, until};
-use crate::project::{IDLE, Project, SERVER, page, pid, server, tree, web};
-use crate::screen::Screen;
+use crate::sessions::project::{IDLE, Project, SERVER, page, pid, server, tree, web};
 
 fn exists(pid: u64) -> bool {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use serde_json::Value;
 
 use crate::harness::{Signal, until};
-use crate::project::{IDLE, Project, is_busy, page, server, tree, web};
+use crate::sessions::project::{IDLE, Project, is_busy, page, server, tree, web};
 
 /// Eight at once with a slow hook: side by side, all different, and the list answers throughout.
 #[test]

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use crate::harness::{IMAGE, Moat, Runtime, skip, until, until_some};
-use crate::project::{Project, proxies, server, tree, web};
+use crate::sessions::project::{Project, proxies, server, tree, web};
 
 fn on(runtime: Runtime) -> Option<Project> {
     let moat = Moat::on(runtime)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, until};
-use crate::project::{IDLE, Project, proxies, tree};
+use crate::sessions::project::{IDLE, Project, proxies, tree};
 
 pub(crate) const REDIS: &str = "moat-test/redis:7";
 const POSTGRES: &str = "moat-test/postgres:15";
@@ -284,7 +284,7 @@ fn eight_at_once() {
     let command = "[sh, -c, 'sleep 5; touch /tmp/ready; exec sleep 1000']";
     lazy(&project, command, "[test, -e, /tmp/ready]");
     let (took, answer) = (Duration::from_secs(15), Duration::from_millis(200));
-    crate::races::eight(&project, took, answer, |made| port(made, "lazy").into());
+    crate::sessions::races::eight(&project, took, answer, |made| port(made, "lazy").into());
     project.ok(&["down", "--all"]);
     assert_nothing(&project);
 }
@@ -796,7 +796,7 @@ fn an_up_begins_when_the_one_before_has_ended() {
     let Some(project) = project(&redis("", hook)) else {
         return;
     };
-    let made = crate::races::again_while_one_ends(&project);
+    let made = crate::sessions::races::again_while_one_ends(&project);
     assert_eq!(ask(&made, "PING"), "+PONG");
     assert_eq!(project.moat.containers().len(), 1);
     project.ok(&["down", "a"]);
@@ -809,7 +809,7 @@ fn the_loser_removes_its_own_and_fails() {
     let Some(project) = project(&redis("", "")) else {
         return;
     };
-    let (first, second) = crate::races::overtaken(&project, "session-services-up");
+    let (first, second) = crate::sessions::races::overtaken(&project, "session-services-up");
     assert_ne!(container(&first, "redis"), container(&second, "redis"));
     assert_eq!(ask(&second, "PING"), "+PONG");
     assert_eq!(project.moat.containers().len(), 1);

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::harness::{Call, skip, until};
-use crate::project::{IDLE, Project, page, pid, tree, two, web};
+use crate::sessions::project::{IDLE, Project, page, pid, tree, two, web};
 
 struct Windows {
     project: Project,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::IMAGE;
-use crate::standin::{StandIn, VERSIONS};
+use crate::standin::place::{StandIn, VERSIONS};
 
 #[test]
 fn there_is_no_wait() {
@@ -354,7 +354,7 @@ fn one_of_two_that_create_one_name_succeeds() {
         return;
     };
     let both = [(); 2].map(|()| it.live(&["create", "--name", "one", IMAGE, "true"]));
-    let done = both.map(super::standin::Live::done);
+    let done = both.map(super::place::Live::done);
     let good = done.iter().filter(|done| done.code == 0).count();
     assert_eq!(good, 1, "{}{}", done[0].stderr, done[1].stderr);
     let bad = done.iter().find(|done| done.code != 0).expect("the other");

@@ -1,7 +1,7 @@
 //! Being attached: streams, input, signals, the log, and what `--rm` leaves.
 
 use crate::harness::{IMAGE, Signal, until};
-use crate::standin::StandIn;
+use crate::standin::place::StandIn;
 
 #[test]
 fn streams_come_apart_and_the_log_has_both() {

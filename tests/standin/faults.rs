@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::{IMAGE, Signal, until};
-use crate::standin::StandIn;
+use crate::standin::place::StandIn;
 
 #[test]
 fn a_rule_that_is_not_understood_is_an_error() {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::IMAGE;
-use crate::standin::{StandIn, VERSIONS};
+use crate::standin::place::{StandIn, VERSIONS};
 
 #[test]
 fn an_image_is_unknown_until_it_is_pulled() {

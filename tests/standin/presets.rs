@@ -1,7 +1,7 @@
 //! The scenarios that have names, as a careful caller meets them.
 
 use crate::harness::{IMAGE, until};
-use crate::standin::StandIn;
+use crate::standin::place::StandIn;
 
 fn with_preset(version: &'static str, preset: &[&str]) -> Option<StandIn> {
     let it = StandIn::new(version)?;

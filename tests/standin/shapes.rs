@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::{IMAGE, assert_snapshot};
-use crate::standin::StandIn;
+use crate::standin::place::StandIn;
 
 #[test]
 fn json_of_each_dialect() {

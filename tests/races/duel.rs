@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
+use crate::harness::support::{Bwrap, is_terminal, settled};
 use crate::harness::{Call, Done, Moat};
-use crate::support::{Bwrap, is_terminal, settled};
 
 const ROUNDS: u64 = 300;
 const PATIENCE: Duration = Duration::from_secs(30);

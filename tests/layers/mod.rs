@@ -1,7 +1,5 @@
 //! The invariants of docs/architecture.md that can be seen in the text of the sources.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
+use crate::harness::support::{
+    Bwrap, Docker, assert_log, is_terminal, lines, print_lines, wait_for,
+};
 use crate::harness::{Moat, Runtime, skip, until};
-use crate::support::{Bwrap, Docker, assert_log, is_terminal, lines, print_lines, wait_for};
 
 const LINES: u32 = 20;
 

@@ -2,10 +2,6 @@
 //!
 //! The supervisor, the client, the sandbox's shim and the engine are killed at every step; the disk
 //! is filled; then one plain command must be enough to put everything right.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
 
 mod adoption;
 mod attach;
@@ -26,5 +22,4 @@ mod shim;
 mod sidecars;
 mod stalled;
 mod supervisor;
-mod support;
 mod workspace;

@@ -1,11 +1,5 @@
 //! Engines beside the one that all other tests use: podman, of root and without, with services and builds; docker
 //! in another context, as on another machine; several of them in one home.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
-#[path = "../crash/support.rs"]
-mod support;
 
 mod builds;
 mod monitor;

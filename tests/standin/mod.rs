@@ -2,15 +2,11 @@
 //! a driver that is tested with it is tested as well as it is faithful.
 //!
 //! Nothing here runs moat. It needs docker, the image of a shell, and python3.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
 
 mod acceptance;
 mod attached;
 mod faults;
 mod images;
+mod place;
 mod presets;
 mod shapes;
-mod standin;

@@ -2,77 +2,43 @@
 //! stand-in.
 //!
 //! A failure is named after both, e.g. `bwrap::a_shell_feels_as_if_it_ran_here`.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
 
 mod ending;
 mod escape;
 mod exec;
 mod keeping;
 mod keys;
-mod screen;
 mod tools;
 
 use std::time::{Duration, Instant};
 
-use harness::{Call, IMAGE, Moat, Runtime};
-use screen::Screen;
-
-macro_rules! tests_on {
-    ($runtime:expr; $($theme:ident { $($name:ident)* })*) => {
-        $($(
-            #[test]
-            fn $name() {
-                super::on($runtime, crate::$theme::$name);
-            }
-        )*)*
-    };
-}
+use crate::harness::screen::Screen;
+use crate::harness::{Call, IMAGE, Moat, Runtime};
 
 macro_rules! scenarios {
     ($($list:tt)*) => {
-        mod docker {
-            use super::Runtime;
-            tests_on!(Runtime::Docker; $($list)*);
-        }
-        mod podman {
-            use super::Runtime;
-            tests_on!(Runtime::Podman; $($list)*);
-        }
-        mod bwrap {
-            use super::Runtime;
-            tests_on!(Runtime::Bwrap; $($list)*);
-        }
-        /// The oldest whose containers have an init, without which a workload is deaf to its own signals.
-        mod apple_0_10 {
-            use super::Runtime;
-            tests_on!(Runtime::Apple("0.10.0"); $($list)*);
-        }
-        mod apple_1_2 {
-            use super::Runtime;
-            tests_on!(Runtime::Apple("1.2.2"); $($list)*);
-        }
-        /// Sandboxes of bwrap cannot be entered.
-        mod docker_exec {
-            use super::Runtime;
-            tests_on!(Runtime::Docker; exec {
+        tests_on! { interactive docker Runtime::Docker; $($list)* }
+        tests_on! { interactive podman Runtime::Podman; $($list)* }
+        tests_on! { interactive bwrap Runtime::Bwrap; $($list)* }
+        // The oldest whose containers have an init, without which a workload is deaf to its own signals.
+        tests_on! { interactive apple_0_10 Runtime::Apple("0.10.0"); $($list)* }
+        tests_on! { interactive apple_1_2 Runtime::Apple("1.2.2"); $($list)* }
+        // Sandboxes of bwrap cannot be entered.
+        tests_on! { interactive docker_exec Runtime::Docker;
+            exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
                 what_ignores_its_end the_client_of_the_engine_is_killed
-            });
+            }
         }
-        mod apple_1_2_exec {
-            use super::Runtime;
-            tests_on!(Runtime::Apple("1.2.2"); exec {
+        tests_on! { interactive apple_1_2_exec Runtime::Apple("1.2.2");
+            exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
-            });
+            }
         }
-        mod podman_exec {
-            use super::Runtime;
-            tests_on!(Runtime::Podman; exec {
+        tests_on! { interactive podman_exec Runtime::Podman;
+            exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
-            });
+            }
         }
     };
 }

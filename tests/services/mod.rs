@@ -6,13 +6,6 @@
 //!
 //! No registry answers here: the images are those that tests/setup makes of packages, and a stand-in
 //! for Ollama.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[macro_use]
-#[path = "../harness/mod.rs"]
-mod harness;
-#[path = "../crash/support.rs"]
-mod support;
 
 mod config;
 mod connects;
@@ -28,9 +21,14 @@ mod provisioning;
 mod stopping;
 mod timing;
 
-use harness::Runtime;
+use crate::harness::Runtime;
 
-everywhere! {
+/// A scenario makes its place itself: places differ in their images.
+fn on(runtime: Runtime, scenario: fn(Runtime)) {
+    scenario(runtime);
+}
+
+everywhere! { services;
     connects { aliases_and_own_values }
     death { nobody_waits_for_it a_run_without_services }
     exec { input_is_streamed it_ends_with_all_that_it_started }
@@ -45,8 +43,7 @@ everywhere! {
 /// Apple is without these: its stand-in is too slow for what has a time, and the rest differs in nothing that is
 /// apple's. What is apple's own is in tests/conformance/apple_only.rs.
 mod at_its_time {
-    use super::Runtime;
-    on_engines! {
+    on_engines! { services;
         connects { by_url_and_by_parts secrets_of_services the_variables_of_a_workload }
         death {
             the_run_goes_on_without_it started_again started_again_by_a_slow_engine
@@ -73,8 +70,7 @@ mod at_its_time {
 /// What docker says of its containers; memory, of which podman knows on version 2 of control groups alone; and
 /// times, which are moat's own.
 mod on_docker {
-    use super::Runtime;
-    tests_on! { docker Runtime::Docker;
+    tests_on! { services docker Runtime::Docker;
         failing { one_that_needs_more_memory }
         private { containers_and_networks_of_services }
         timing { real_servers servers_that_sleep }

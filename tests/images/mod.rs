@@ -7,11 +7,6 @@
 //! No registry answers here, so builds begin with `moat-test/busybox:1` or `moat-test/debian:12`, each
 //! test with a tag and a label of its own on top: so no test finds another one's builder cache, and
 //! all that came of a test is removed with it.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[macro_use]
-#[path = "../harness/mod.rs"]
-mod harness;
 
 mod container;
 mod examples;
@@ -23,9 +18,14 @@ mod runtimes;
 mod secrets;
 mod sharing;
 
-use harness::Runtime;
+use crate::harness::Runtime;
 
-everywhere! {
+/// A scenario makes its place itself: places differ in their images.
+fn on(runtime: Runtime, scenario: fn(Runtime)) {
+    scenario(runtime);
+}
+
+everywhere! { images;
     container { a_copy_is_of_the_directory_alone }
     failing { a_base_that_does_not_exist_is_said a_failure_as_json }
     owner { files_are_the_workspace_owners a_copy_is_the_users a_hook_before_the_command_is_the_users }
@@ -37,8 +37,7 @@ everywhere! {
 
 /// In these apple differs in nothing but that its builder is docker's, in the stand-in; and it has no volumes.
 mod with_their_builders {
-    use super::Runtime;
-    on_engines! {
+    on_engines! { images;
         project { rebuild_builds_anew }
         sharing { a_killed_builder_is_replaced }
         container {
@@ -77,8 +76,7 @@ mod with_their_builders {
 /// Limits as docker shows them; where it keeps a copy of the workspace; packages, whose steps are the same
 /// everywhere.
 mod on_docker {
-    use super::Runtime;
-    tests_on! { docker Runtime::Docker;
+    tests_on! { images docker Runtime::Docker;
         container {
             limits_are_set volumes_in_use_and_volumes_unknown the_volume_of_a_workspace_goes_with_the_run a_kept_container_with_a_copy
         }
@@ -88,8 +86,7 @@ mod on_docker {
 
 /// What is podman's alone.
 mod on_podman {
-    use super::Runtime;
-    tests_on! { podman Runtime::Podman;
+    tests_on! { images podman Runtime::Podman;
         failing { a_build_that_others_got_in_the_way_of_is_tried_again }
     }
 }

@@ -1,8 +1,4 @@
 //! The command line: the real binary, exact stdout, stderr and exit code.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
 
 mod arguments;
 mod check;

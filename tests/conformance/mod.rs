@@ -2,10 +2,6 @@
 //! one of them has is in `docker_only` and says so.
 //!
 //! A failure is named after both, e.g. `docker::exit_code_7`.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
 
 mod apple_only;
 mod background;
@@ -33,54 +29,23 @@ mod signals;
 mod streams;
 mod transient;
 
-use harness::{Moat, Runtime};
-
-macro_rules! tests_on {
-    ($runtime:expr; $($theme:ident { $($name:ident)* })*) => {
-        $($(
-            #[test]
-            fn $name() {
-                super::on($runtime, crate::$theme::$name);
-            }
-        )*)*
-    };
-}
+use crate::harness::{Moat, Runtime};
 
 macro_rules! scenarios {
     ($($list:tt)*) => {
-        on_engines! { $($list)* }
-        on_apple! { apple_0_9 "0.9.0" $($list)* }
-        on_apple! { apple_0_10 "0.10.0" $($list)* }
-        on_apple! { apple_0_12 "0.12.3" $($list)* }
-        on_apple! { apple_1_2 "1.2.2" $($list)* }
+        on_machine! { $($list)* }
+        on_apple! { conformance apple_0_9 "0.9.0"; $($list)* }
+        on_apple! { conformance apple_0_10 "0.10.0"; $($list)* }
+        on_apple! { conformance apple_0_12 "0.12.3"; $($list)* }
+        on_apple! { conformance apple_1_2 "1.2.2"; $($list)* }
     };
 }
 
 /// The runtimes that are here for real.
-macro_rules! on_engines {
+macro_rules! on_machine {
     ($($list:tt)*) => {
-        mod docker {
-            use super::Runtime;
-            tests_on!(Runtime::Docker; $($list)*);
-        }
-        mod podman {
-            use super::Runtime;
-            tests_on!(Runtime::Podman; $($list)*);
-        }
-        mod bwrap {
-            use super::Runtime;
-            tests_on!(Runtime::Bwrap; $($list)*);
-        }
-    };
-}
-
-/// Apple's `container` of one version, through the stand-in in testdata/bin.
-macro_rules! on_apple {
-    ($module:ident $version:literal $($list:tt)*) => {
-        mod $module {
-            use super::Runtime;
-            tests_on!(Runtime::Apple($version); $($list)*);
-        }
+        on_engines! { conformance; $($list)* }
+        tests_on! { conformance bwrap Runtime::Bwrap; $($list)* }
     };
 }
 
@@ -193,8 +158,7 @@ scenarios! {
 // What Apple's command line cannot do, and why. That it is refused, or what holds in its place, is in
 // `apple_only`.
 mod not_on_apple {
-    use super::{Runtime, on};
-    on_engines! {
+    on_machine! {
         // It has no option for that; each container is a virtual machine of its own.
         isolation { no_new_privileges }
         // No option takes a path with both ':' and ','.
@@ -206,13 +170,12 @@ mod not_on_apple {
 // the first in its container, is deaf to its own. That a command is no program is not told from that there
 // is none.
 mod since_apple_0_10 {
-    use super::{Runtime, on};
     macro_rules! list {
         ($($list:tt)*) => {
-            on_engines! { $($list)* }
-            on_apple! { apple_0_10 "0.10.0" $($list)* }
-            on_apple! { apple_0_12 "0.12.3" $($list)* }
-            on_apple! { apple_1_2 "1.2.2" $($list)* }
+            on_machine! { $($list)* }
+            on_apple! { conformance apple_0_10 "0.10.0"; $($list)* }
+            on_apple! { conformance apple_0_12 "0.12.3"; $($list)* }
+            on_apple! { conformance apple_1_2 "1.2.2"; $($list)* }
         };
     }
     list! {
@@ -223,12 +186,11 @@ mod since_apple_0_10 {
 // What it can do from 0.12 on: before, a container has all capabilities, and one that has a file mounted
 // can be made and not started.
 mod since_apple_0_12 {
-    use super::{Runtime, on};
     macro_rules! list {
         ($($list:tt)*) => {
-            on_engines! { $($list)* }
-            on_apple! { apple_0_12 "0.12.3" $($list)* }
-            on_apple! { apple_1_2 "1.2.2" $($list)* }
+            on_machine! { $($list)* }
+            on_apple! { conformance apple_0_12 "0.12.3"; $($list)* }
+            on_apple! { conformance apple_1_2 "1.2.2"; $($list)* }
         };
     }
     list! {
@@ -240,10 +202,9 @@ mod since_apple_0_12 {
 }
 
 mod apple_only_tests {
-    use super::{Runtime, on};
     macro_rules! in_version {
         ($module:ident $version:literal) => {
-            on_apple! { $module $version
+            on_apple! { conformance $module $version;
                 apple_only {
                     what_cannot_be_done_is_refused_by_name what_the_client_is_called_with
                     names_that_its_client_obeys
@@ -271,21 +232,18 @@ mod apple_only_tests {
     }
     // It takes a minute, in which nothing depends on the version.
     mod once {
-        use super::{Runtime, on};
-        on_apple! { apple_1_2 "1.2.2" faults { a_start_that_hangs } }
+        on_apple! { conformance apple_1_2 "1.2.2"; faults { a_start_that_hangs } }
     }
     // It waits for a deadline, with the oldest dialect and the newest.
     mod hangs {
-        use super::{Runtime, on};
-        on_apple! { apple_0_9 "0.9.0" faults { a_delete_that_hangs a_stop_that_hangs } }
-        on_apple! { apple_1_2 "1.2.2" faults { a_delete_that_hangs a_stop_that_hangs } }
+        on_apple! { conformance apple_0_9 "0.9.0"; faults { a_delete_that_hangs a_stop_that_hangs } }
+        on_apple! { conformance apple_1_2 "1.2.2"; faults { a_delete_that_hangs a_stop_that_hangs } }
     }
     // Of each of its two ways to say what is wrong.
     mod of_each_dialect {
-        use super::{Runtime, on};
         macro_rules! in_version {
             ($module:ident $version:literal) => {
-                on_apple! { $module $version
+                on_apple! { conformance $module $version;
                     last_words {
                         behind_an_open_line with_much_behind_them beside_what_is_no_text
                         where_the_log_cannot_be_had before_the_clients of_another_command
@@ -310,22 +268,19 @@ mod apple_only_tests {
     in_version! { apple_1_2 "1.2.2" }
 }
 
-/// Without `out_of_memory_is_said`: podman learns of it from version 2 of control groups alone.
-mod podman_only_tests {
-    use super::Runtime;
-    tests_on!(Runtime::Podman; docker_only {
+// Without `out_of_memory_is_said`: podman learns of it from version 2 of control groups alone.
+tests_on! { conformance podman_only_tests Runtime::Podman;
+    docker_only {
         keep_keeps_the_container_until_destroy
         a_container_removed_behind_our_back_is_lost a_paused_container_is_waited_for
         labels_are_exact limits_reach_the_engine
         reading_commands_do_not_call_the_engine kill_by_the_engine_is_an_exit
         foreign_containers_are_left_alone
-    });
+    }
 }
 
-/// What depends on who the user is, or on what podman does otherwise for one.
-mod podman_rootless {
-    use super::Runtime;
-    tests_on!(Runtime::PodmanRootless;
+// What depends on who the user is, or on what podman does otherwise for one.
+tests_on! { conformance podman_rootless Runtime::PodmanRootless;
     codes {
         exit_code_0 exit_code_7 exit_code_127 not_executable_is_126 not_found_is_127
         killed_by_signal_is_137 timeout_is_124
@@ -350,25 +305,23 @@ mod podman_rootless {
     settings { a_mount_inside_the_workspace excluded_directories ulimits_hold_inside }
     docker_only {
         a_container_removed_behind_our_back_is_lost kill_by_the_engine_is_an_exit
-    });
+    }
 }
 
-mod docker_only_tests {
-    use super::Runtime;
-    tests_on!(Runtime::Docker; docker_only {
+tests_on! { conformance docker_only_tests Runtime::Docker;
+    docker_only {
         out_of_memory_is_said keep_keeps_the_container_until_destroy
         a_container_removed_behind_our_back_is_lost a_paused_container_is_waited_for
         labels_are_exact limits_reach_the_engine five_engine_calls_at_most
         reading_commands_do_not_call_the_engine kill_by_the_engine_is_an_exit
         foreign_containers_are_left_alone
-    });
+    }
 }
 
-mod bwrap_only_tests {
-    use super::Runtime;
-    tests_on!(Runtime::Bwrap; settings {
+tests_on! { conformance bwrap_only_tests Runtime::Bwrap;
+    settings {
         another_root_filesystem what_a_sandbox_cannot_honour_is_named
         limits_by_a_control_group a_copy_for_another_owner_is_refused
         read_only_directories_can_be_removed certificates_of_the_host
-    });
+    }
 }

@@ -1,11 +1,4 @@
 //! Sessions, on real git repositories and real processes.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../harness/mod.rs"]
-mod harness;
-#[path = "../interactive/screen.rs"]
-#[allow(dead_code)]
-mod screen;
 
 mod compose;
 mod crash;

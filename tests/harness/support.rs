@@ -1,6 +1,5 @@
-//! What the tests of this directory share: numbered output, killing for sure, and what must be true
+//! What tests of crashes share, and what they and others say of runs: numbered output, killing for sure, and what must be true
 //! of a run that has ended.
-#![allow(dead_code, unused_imports, unused_macros)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
