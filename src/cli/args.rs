@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use crate::error::{Error, Result};
 
-use super::table::{Command, Flag};
+use super::command_table::{Command, Flag};
 
 /// The arguments of one command, as the table allows them.
 pub(crate) struct Args {

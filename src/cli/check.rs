@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::args::Args;
-use super::files::{Files, host};
+use super::config_files::{Files, host};
 use super::{flags, output};
 use crate::config::SessionSettings;
 use crate::error::{Error, Kind, Problem, Result};
@@ -131,7 +131,7 @@ fn check(args: &Args) -> Result<SessionSettings> {
     // Where sessions have it.
     if given.is_none()
         && !files.has_project()
-        && let Ok(repository) = super::session::repository()
+        && let Ok(repository) = super::session_commands::repository()
     {
         let there = Files::read(repository.config_dir(), &home)?;
         if there.has_project() {

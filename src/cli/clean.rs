@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::select::{self, Engine, Listed};
+use super::run_selection::{self, Engine, Listed};
 use super::{destroy, flags, output};
-use crate::config::value;
+use crate::config::scalar_values;
 use crate::error::Result;
 use crate::run;
 use crate::runtime::{self, Labelled, SessionStored, Whose};
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let older = args
         .text(&flags::OLDER_THAN)?
-        .map(value::duration)
+        .map(scalar_values::duration)
         .transpose()?;
     let mut found = find(&home, older)?;
     let nothing = found.orphans.is_empty()
@@ -72,12 +72,12 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
         directories: home.debris()?,
         ..Found::default()
     };
-    let runs = select::all(home)?;
+    let runs = run_selection::all(home)?;
     if let Some(older) = older {
         let old = runs.iter().filter_map(|run| finished_before(run, older));
         (found.kept, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
-    for (name, engine) in select::engines(&runs, &home.sessions()?) {
+    for (name, engine) in run_selection::engines(&runs, &home.sessions()?) {
         let driver = runtime::open(name, &engine, None);
         let labelled = driver.find_labelled(&home.hash()).and_then(|labelled| {
             let of_compose = match name == runtime::COMPOSES {

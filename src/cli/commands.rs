@@ -3,8 +3,8 @@
 use crate::error::Result;
 
 use super::args::Args;
+use super::command_table::{Command, Complete, Positional};
 use super::flags;
-use super::table::{Command, Complete, Positional};
 
 /// The commands, the daily ones first.
 pub(crate) static COMMANDS: &[Command] = &[
@@ -736,8 +736,8 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::cli::command_table::Flag;
     use crate::cli::parse::{Parsed, parse};
-    use crate::cli::table::Flag;
 
     fn all_flags() -> impl Iterator<Item = &'static Flag> {
         let own = COMMANDS.iter().flat_map(Command::all_flags);

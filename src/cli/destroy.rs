@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::{flags, output, select};
+use super::{flags, output, run_selection};
 use crate::error::{Error, Kind, Result};
 use crate::run;
 use crate::runtime::{self, Whose};
@@ -13,7 +13,7 @@ const GRACE: u32 = 10;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let ids = select::named(args, &home)?;
+    let ids = run_selection::named(args, &home)?;
     let force = args.has(&flags::DESTROY_FORCE);
     if !force {
         // All or nothing: found out before anything is touched.
@@ -116,7 +116,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
 
 /// Removes a run of which nobody can say what it made, and with what: whatever goes by its name.
 fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
-    for (name, engine) in select::engines(&[], &[]) {
+    for (name, engine) in run_selection::engines(&[], &[]) {
         let driver = runtime::open(name, &engine, Some(&home.run(id)));
         let removed = remove_by_label(driver.as_ref(), home, id);
         if let Err(problem) = removed.and_then(|()| driver.remove(id.as_str())) {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::Args;
-use super::{flags, output, session};
+use super::{flags, output, session_commands};
 use crate::error::{Error, Kind, Result};
 use crate::session::{Context, Down, down};
 use crate::store::{Home, Session};
@@ -35,14 +35,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let message = format!("--keep and {} exclude each other", flag.spelled());
         return Err(Error::usage(message).hint("leave out one of them"));
     }
-    let branch = session::branch_argument(args, 0)?;
+    let branch = session_commands::branch_argument(args, 0)?;
     let all = args.has(&flags::DOWN_ALL);
     if all && branch.is_some() {
         return Err(Error::usage("--all takes no branch").hint("leave out one of them"));
     }
-    session::interruptible(args, &home, &mut |context| {
+    session_commands::interruptible(args, &home, &mut |context| {
         if !all {
-            let session = session::find(&home, branch)?;
+            let session = session_commands::find(&home, branch)?;
             let taken = take_down(args, context, &session, request)?;
             if args.has(&flags::JSON) {
                 output::json(&taken)?;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             // It has come to its end; the code says that a signal came.
             return context.check().map(|()| 0);
         }
-        let repository = session::repository()?;
+        let repository = session_commands::repository()?;
         let mut sessions = home.sessions()?;
         sessions.retain(|session| session.repository == repository.common);
         let (mut done, mut failed) = (Vec::new(), 0);

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::args::Args;
-use super::interactive::{self, Interactive, Workload};
-use super::{files, flags, interrupts, output, run, select};
-use crate::config::value;
+use super::terminal_session::{self, Interactive, Workload};
+use super::{config_files, flags, output, run, run_selection, signals};
+use crate::config::scalar_values;
 use crate::error::{Error, Kind, Result};
 use crate::run::{Ender, Exec};
 use crate::store::Home;
@@ -16,12 +16,12 @@ use crate::term::pty::Size;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let id = select::one(&args.positional()[0], &home)?;
+    let id = run_selection::one(&args.positional()[0], &home)?;
     let (exec, terminal) = wish(args, &home)?;
     let record = home.run(&id).require()?;
-    select::adopt(&home, std::iter::once(&record));
+    run_selection::adopt(&home, std::iter::once(&record));
     if let Some(name) = &exec.service {
-        select::service(Some(&record), &id, name)?;
+        run_selection::service(Some(&record), &id, name)?;
     }
     let ender = Ender::default();
     let first = obey_signals(&ender)?;
@@ -71,7 +71,7 @@ fn wish(args: &Args, home: &Home) -> Result<(Exec, Option<Interactive>)> {
     }
     let mut env: Vec<(String, String)> = Vec::new();
     for text in run::all_text(args.values(&flags::EXEC_ENV), "--env")? {
-        let (name, value) = value::env(&text, &|name| std::env::var_os(name))?;
+        let (name, value) = scalar_values::env(&text, &|name| std::env::var_os(name))?;
         env.retain(|(earlier, _)| *earlier != name);
         env.push((name, value));
     }
@@ -117,9 +117,9 @@ fn wants_terminal(args: &Args) -> Result<bool> {
 }
 
 fn offer_terminal(exec: &mut Exec, home: &Home) -> Result<Interactive> {
-    let (session, typed, terminal) = Interactive::of_exec(files::escape(home)?)?;
+    let (session, typed, terminal) = Interactive::of_exec(config_files::escape(home)?)?;
     (exec.stdin, exec.terminal) = (Some(typed), Some(terminal));
-    for (name, value) in interactive::variables() {
+    for (name, value) in terminal_session::variables() {
         if !exec.env.iter().any(|(set, _)| *set == name) {
             exec.env.push((name, value));
         }
@@ -141,7 +141,7 @@ impl Workload for Ender {
 
 /// The first signal ends the command, a second one at once. Where the first one is noted.
 fn obey_signals(ender: &Ender) -> Result<Arc<AtomicI32>> {
-    let mut signals = interrupts::signals()?;
+    let mut signals = signals::signals()?;
     let first = Arc::new(AtomicI32::new(0));
     let (noted, ender) = (Arc::clone(&first), ender.clone());
     std::thread::spawn(move || {

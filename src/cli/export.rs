@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
-use super::{output, select};
+use super::{output, run_selection};
 use crate::error::{Error, Kind, Result};
 use crate::store::{self, Home, RunId, WorkspaceMode};
 
@@ -13,7 +13,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let [run, dir] = args.positional() else {
         return Err(Error::usage("'export' needs a run and a directory"));
     };
-    let id = select::one(run, &home)?;
+    let id = run_selection::one(run, &home)?;
     let dir = PathBuf::from(dir);
     check_target(&dir)?;
     export(args, &home, &id, &dir)?;

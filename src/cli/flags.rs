@@ -1,6 +1,6 @@
 //! Every flag there is. A flag that is not here does not exist.
 
-use super::table::{Complete, Flag};
+use super::command_table::{Complete, Flag};
 
 // Accepted by every command, and before it.
 

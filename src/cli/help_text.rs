@@ -1,8 +1,8 @@
 //! The help texts, made from the table.
 
+use super::command_table::{Command, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, VERSION};
-use super::table::{Command, Flag};
 use super::wrap::{columns, paragraphs};
 
 /// How much help is wanted.

@@ -1,10 +1,10 @@
 //! `moat kill`: end runs at once.
 
 use super::args::Args;
-use super::end;
+use super::end_runs;
 use crate::error::Result;
 use crate::store::EndRequest;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    end::end(args, EndRequest::Kill)
+    end_runs::end(args, EndRequest::Kill)
 }

@@ -1,7 +1,7 @@
 //! `moat list`: the runs, the newest first.
 
 use super::args::Args;
-use super::select::{self, Listed};
+use super::run_selection::{self, Listed};
 use super::{flags, output};
 use crate::error::Result;
 use crate::store::{Home, Record, State};
@@ -11,15 +11,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let state = args.text(&flags::STATE)?.and_then(State::parse);
     let all = args.has(&flags::ALL);
-    let (shown, hidden): (Vec<Listed>, Vec<Listed>) =
-        select::all(&home)?
-            .into_iter()
-            .partition(|run| match (state, run.state()) {
-                (Some(wanted), state) => state == Some(wanted),
-                // What cannot be read may be active, and needs attention.
-                (None, None) => true,
-                (None, Some(state)) => all || !state.is_terminal(),
-            });
+    let (shown, hidden): (Vec<Listed>, Vec<Listed>) = run_selection::all(&home)?
+        .into_iter()
+        .partition(|run| match (state, run.state()) {
+            (Some(wanted), state) => state == Some(wanted),
+            // What cannot be read may be active, and needs attention.
+            (None, None) => true,
+            (None, Some(state)) => all || !state.is_terminal(),
+        });
     if args.has(&flags::JSON) {
         output::json(&shown)?;
     } else if args.has(&flags::QUIET) {

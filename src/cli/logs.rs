@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::args::Args;
-use super::playing::Playing;
-use super::{flags, output, select};
-use crate::config::value;
+use super::replay_terminal::Playing;
+use super::{flags, output, run_selection};
+use crate::config::scalar_values;
 use crate::error::{Error, Kind, Result};
 use crate::runtime::Runtime;
 use crate::session::service_log;
@@ -21,16 +21,16 @@ const LONG: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let id = select::named_or_newest(args, &home)?;
+    let id = run_selection::named_or_newest(args, &home)?;
     let dir = home.run(&id);
     let mut path = dir.log();
     let record = dir.load().record();
     if let Some(record) = &record {
-        select::adopt(&home, std::iter::once(record));
+        run_selection::adopt(&home, std::iter::once(record));
     }
     let mut log = record.as_ref().map(|record| &record.log);
     if let Some(name) = args.text(&flags::LOGS_SERVICE)? {
-        let service = select::service(record.as_ref(), &id, name)?;
+        let service = run_selection::service(record.as_ref(), &id, name)?;
         path = dir.service_log(name);
         log = Some(&service.log);
     }
@@ -190,7 +190,7 @@ fn follow(
         if over {
             return Ok(());
         }
-        select::adopt(home, record.iter());
+        run_selection::adopt(home, record.iter());
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONG);
     }
@@ -264,7 +264,7 @@ impl Replay {
         let longest = args.text(&flags::IDLE_LIMIT)?;
         Ok(Replay {
             speed,
-            longest: longest.map(value::duration).transpose()?,
+            longest: longest.map(scalar_values::duration).transpose()?,
             last: None,
         })
     }
@@ -293,7 +293,7 @@ impl Printer {
         let raw = args.has(&flags::RAW) || replay.is_some();
         let since = args.text(&flags::SINCE)?;
         let since = since
-            .map(|text| value::since(text, SystemTime::now()))
+            .map(|text| scalar_values::since(text, SystemTime::now()))
             .transpose()?;
         Ok(Printer {
             choice: Choice {

@@ -1,8 +1,8 @@
 //! The manual page moat(1), made from the table, in roff with the man macros.
 
+use super::command_table::{Command, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, VERSION};
-use super::table::{Command, Flag};
 
 const DESCRIPTION: &str = "\
 moat runs a command, usually a coding agent, in an isolated container, and keeps what matters: \

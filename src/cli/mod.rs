@@ -5,24 +5,23 @@
 mod args;
 mod check;
 mod clean;
+mod command_table;
 mod commands;
 mod complete;
 mod completions;
+mod config_files;
 mod confirm;
 mod deps;
 mod destroy;
 mod doctor;
 mod down;
 mod dry_run;
-mod end;
+mod end_runs;
 mod exec;
 mod export;
-mod files;
 mod flags;
 mod help_text;
 mod inspect;
-mod interactive;
-mod interrupts;
 mod kill;
 mod list;
 mod logs;
@@ -30,17 +29,18 @@ mod man;
 mod man_page;
 mod output;
 mod parse;
-mod playing;
 mod progress;
+mod replay_terminal;
 mod run;
-mod select;
+mod run_selection;
 mod services;
-mod session;
+mod session_commands;
 mod session_text;
 mod shell;
+mod signals;
 mod status;
 mod stop;
-mod table;
+mod terminal_session;
 mod up;
 mod usage_error;
 mod version;
@@ -89,7 +89,7 @@ fn hidden(args: &[OsString]) -> Option<u8> {
     }
 }
 
-fn help(command: Option<&'static table::Command>, size: HelpSize) -> String {
+fn help(command: Option<&'static command_table::Command>, size: HelpSize) -> String {
     match command {
         Some(command) => help_text::command(command, size),
         None => help_text::overview(),

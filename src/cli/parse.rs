@@ -9,10 +9,10 @@ use lexopt::{Arg, Parser};
 use crate::error::{Error, Result};
 
 use super::args::{Args, Given};
+use super::command_table::{Command, Complete, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, HELP, JSON, VERSION};
 use super::help_text::HelpSize;
-use super::table::{Command, Complete, Flag};
 use super::usage_error as wrong;
 
 /// What a command line asks for.

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::args::Args;
-use super::files::{Files, host};
-use super::interactive::{self, Interactive, Session, Workload};
-use super::interrupts::{Interrupts, Target, interrupted, lock};
+use super::command_table::Flag;
+use super::config_files::{Files, host};
 use super::progress::Progress;
-use super::table::Flag;
+use super::signals::{Interrupts, Target, interrupted, lock};
+use super::terminal_session::{self, Interactive, Session, Workload};
 use super::{dry_run, flags, output};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -152,7 +152,7 @@ fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
         }
     }
     plan.terminal = Some(Interactive::size()?);
-    for (name, value) in interactive::variables() {
+    for (name, value) in terminal_session::variables() {
         if !plan.env.iter().any(|set| set.name == name) {
             plan.env.push(Variable { name, value });
         }
@@ -197,7 +197,7 @@ fn session(args: &Args, home: &Home) -> Result<Option<store::Session>> {
             "--session and PATH exclude each other: the workspace is the session's worktree";
         return Err(Error::usage(message).hint("leave out one of them"));
     }
-    super::session::find(home, Some(branch)).map(Some)
+    super::session_commands::find(home, Some(branch)).map(Some)
 }
 
 fn workspace(args: &Args) -> PathBuf {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::Args;
-use super::{flags, output, select};
+use super::{flags, output, run_selection};
 use crate::error::Result;
 use crate::store::{Home, Service, ServiceState, Timestamp};
 use crate::term;
@@ -49,9 +49,9 @@ impl<'a> Document<'a> {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let id = select::named_or_newest(args, &home)?;
+    let id = run_selection::named_or_newest(args, &home)?;
     let record = home.run(&id).require()?;
-    select::adopt(&home, std::iter::once(&record));
+    run_selection::adopt(&home, std::iter::once(&record));
     let services = &record.services;
     if args.has(&flags::JSON) {
         let documents: Vec<Document> = services.iter().map(Document::of).collect();

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::args::Args;
-use super::{flags, session};
+use super::{flags, session_commands};
 use crate::error::{Error, Kind, Result};
 use crate::session::{attach, forget_caller, variables};
 use crate::store::{Home, SessionStatus};
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return Err(Error::usage("'shell' has nothing to print as JSON").hint("leave out --json"));
     }
     let home = Home::locate()?;
-    let found = session::find(&home, session::branch_argument(args, 0)?)?;
+    let found = session_commands::find(&home, session_commands::branch_argument(args, 0)?)?;
     let branch = harmless(&found.branch);
     if found.status != SessionStatus::Active {
         let message = format!("the session of '{branch}' is {}", found.status.as_str());

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::Args;
-use super::select::{self, Listed};
+use super::run_selection::{self, Listed};
 use super::{flags, list, output};
 use crate::error::Result;
 use crate::runtime;
@@ -34,7 +34,7 @@ pub(super) struct RuntimeStatus {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let runs = select::all(&home)?;
+    let runs = run_selection::all(&home)?;
     let count = |state| runs.iter().filter(|run| run.state() == state).count();
     let mut status = Status {
         home: home.root().display().to_string(),

@@ -1,7 +1,7 @@
 //! `moat stop`: end runs gracefully.
 
 use super::args::Args;
-use super::{end, flags};
+use super::{end_runs, flags};
 use crate::error::{Error, Result};
 use crate::store::EndRequest;
 
@@ -20,5 +20,5 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             }
         },
     };
-    end::end(args, EndRequest::Stop(seconds))
+    end_runs::end(args, EndRequest::Stop(seconds))
 }

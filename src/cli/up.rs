@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use super::args::Args;
-use super::session::{self, Document};
-use super::table::Flag;
+use super::command_table::Flag;
+use super::session_commands::{self, Document};
 use super::{flags, output, session_text};
 use crate::error::Result;
 use crate::runtime;
@@ -13,15 +13,15 @@ use crate::store::{Home, Session};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let branch = session::branch_argument(args, 0)?;
-    session::interruptible(args, &home, &mut |context| {
+    let branch = session_commands::branch_argument(args, 0)?;
+    session_commands::interruptible(args, &home, &mut |context| {
         let warnings = RefCell::new(Vec::new());
         let warn = |text: String| {
             (context.say)(&text);
             warnings.borrow_mut().push(text);
         };
         let (session, decisions) = bring_up(args, context, branch, &warn)?;
-        let view = session::look(&home, session, runtime::PATIENCE)?;
+        let view = session_commands::look(&home, session, runtime::PATIENCE)?;
         if args.has(&flags::JSON) {
             let told = (&*decisions, &**warnings.borrow());
             output::json(&Document::of(&view, Some(told)))?;
@@ -39,16 +39,16 @@ pub(super) fn bring_up(
     branch: Option<&str>,
     warn: &dyn Fn(String),
 ) -> Result<(Session, Vec<Decision>)> {
-    let (repository, branch) = match session::with_key(context.home, branch)? {
+    let (repository, branch) = match session_commands::with_key(context.home, branch)? {
         Some(found) => (Repository::of(&found.main)?, found.branch),
         None => {
-            let repository = session::repository()?;
+            let repository = session_commands::repository()?;
             let branch = repository.branch(branch)?;
             (repository, branch)
         }
     };
-    let settings = session::settings(&repository)?;
-    let wished = session::Wished::read(context.home, &repository)?;
+    let settings = session_commands::settings(&repository)?;
+    let wished = session_commands::Wished::read(context.home, &repository)?;
     let pins = super::run::all_text(args.values(&flags::PORT), "--port")?;
     let pins = pins
         .iter()

@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 
 use crate::error::Error;
 
+use super::command_table::{Command, Complete, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, VERSION};
-use super::table::{Command, Complete, Flag};
 use crate::term::nearest;
 
 pub(super) fn no_command() -> Error {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::select::{self, Listed};
+use super::run_selection::{self, Listed};
 use super::{flags, output};
 use crate::config::VolumeKind;
 use crate::error::{Error, Kind, Result};
@@ -108,8 +108,8 @@ fn find(home: &Home) -> (Vec<Volume>, bool) {
 }
 
 fn engines(home: &Home) -> Vec<Box<dyn Runtime>> {
-    let runs = select::all(home).unwrap_or_default();
-    let engines = select::engines(&runs, &home.sessions().unwrap_or_default());
+    let runs = run_selection::all(home).unwrap_or_default();
+    let engines = run_selection::engines(&runs, &home.sessions().unwrap_or_default());
     engines
         .into_iter()
         .filter(|(name, _)| name.has_images())
@@ -171,13 +171,15 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
 
 /// A volume that a run has mounted stays, also that of a kept container.
 fn check_unused(home: &Home, name: &str) -> Result<()> {
-    let user = select::all(home)?.into_iter().find_map(|run| match run {
-        Listed::Record(record) => {
-            let uses = record.volumes.iter().any(|volume| volume == name);
-            (uses && !(record.state.is_terminal() && record.is_clean())).then_some(record.id)
-        }
-        Listed::Unreadable(_) => None,
-    });
+    let user = run_selection::all(home)?
+        .into_iter()
+        .find_map(|run| match run {
+            Listed::Record(record) => {
+                let uses = record.volumes.iter().any(|volume| volume == name);
+                (uses && !(record.state.is_terminal() && record.is_clean())).then_some(record.id)
+            }
+            Listed::Unreadable(_) => None,
+        });
     let Some(id) = user else { return Ok(()) };
     let message = format!("the volume '{name}' is mounted by {id}");
     Err(Error::new(Kind::Failed, message).hint(format!(

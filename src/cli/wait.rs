@@ -1,13 +1,13 @@
 //! `moat wait`: block until runs have ended; exit with their code.
 
 use super::args::Args;
-use super::{end, select};
+use super::{end_runs, run_selection};
 use crate::error::Result;
 use crate::store::Home;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let ids = select::named(args, &home)?;
+    let ids = run_selection::named(args, &home)?;
     let mut code = 0;
     for id in &ids {
         let ended = crate::run::wait(&home, id)?;
@@ -15,6 +15,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             code = ended.exit_status;
         }
     }
-    end::documents(args, &home, &ids)?;
+    end_runs::documents(args, &home, &ids)?;
     Ok(code)
 }

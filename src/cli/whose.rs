@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::Args;
-use super::{flags, output, select, session};
+use super::{flags, output, run_selection, session_commands};
 use crate::error::{Error, Result};
 use crate::session::{Owner, Question, whose};
 use crate::store::{Home, Process};
@@ -29,8 +29,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let question = question(word)?;
     // Runs that cannot be read were made with some engine, be it one of these.
     let engines = || {
-        let runs = select::all(&home).unwrap_or_default();
-        select::engines(&runs, &home.sessions().unwrap_or_default())
+        let runs = run_selection::all(&home).unwrap_or_default();
+        run_selection::engines(&runs, &home.sessions().unwrap_or_default())
     };
     let mut answer = Answer {
         kind: match question {
@@ -102,7 +102,7 @@ fn territory(question: &Question<'_>) -> Option<String> {
     let Question::Port(port) = question else {
         return None;
     };
-    let settings = session::settings(&session::repository().ok()?).ok()?;
+    let settings = session_commands::settings(&session_commands::repository().ok()?).ok()?;
     let (slot, process) = settings.slot_of(*port)?;
     Some(format!(
         "it would be that of '{process}' in slot {slot} of this repository"

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::args::Args;
 use super::confirm::confirm;
 use super::parse::{self, Parsed};
-use super::session::{self, Document};
+use super::session_commands::{self, Document};
 use super::{flags, output, session_text};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
@@ -36,11 +36,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         ("status", [] | [_]) => status(args, &home, words.get(1).copied()),
         ("env", [] | [_]) => env(args, &home, words.get(1).copied()),
         ("logs", [process]) => {
-            super::logs::of_process(args, &home, &session::find(&home, None)?, process)
+            super::logs::of_process(args, &home, &session_commands::find(&home, None)?, process)
         }
-        ("logs", [branch, process]) => {
-            super::logs::of_process(args, &home, &session::find(&home, Some(branch))?, process)
-        }
+        ("logs", [branch, process]) => super::logs::of_process(
+            args,
+            &home,
+            &session_commands::find(&home, Some(branch))?,
+            process,
+        ),
         ("sync", [] | [_]) => sync(args, &home, words.get(1).copied()),
         ("recover", [] | [_]) => recover(args, &home, words.get(1).copied()),
         ("clean", []) => clean(args, &home),
@@ -78,7 +81,7 @@ fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
 /// Brings the session up, and runs a command in its worktree.
 fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     let mut found: Option<Session> = None;
-    let brought = session::interruptible(args, home, &mut |context| {
+    let brought = session_commands::interruptible(args, home, &mut |context| {
         let warn = |text: String| (context.say)(&text);
         found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.0);
         // The session stays, as after an 'up' that was faster.
@@ -196,7 +199,8 @@ fn row(view: &SessionView) -> Vec<String> {
 }
 
 fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
-    let view = session::look(home, session::find(home, branch)?, runtime::GLANCE)?;
+    let view =
+        session_commands::look(home, session_commands::find(home, branch)?, runtime::GLANCE)?;
     if args.has(&flags::JSON) {
         output::json(&Document::of(&view, None))?;
     } else {
@@ -206,7 +210,7 @@ fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 }
 
 fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
-    let session = session::find(home, branch)?;
+    let session = session_commands::find(home, branch)?;
     let variables = variables(&session);
     if args.has(&flags::JSON) {
         let map: BTreeMap<String, String> = variables.into_iter().collect();
@@ -223,8 +227,8 @@ fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 }
 
 fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
-    let found = session::find(home, branch)?;
-    session::interruptible(args, home, &mut |context| {
+    let found = session_commands::find(home, branch)?;
+    session_commands::interruptible(args, home, &mut |context| {
         let taken = sessions::sync(context, &found.key)?;
         if args.has(&flags::JSON) {
             output::json(&taken)?;
@@ -242,12 +246,12 @@ fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 
 fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let found = match branch {
-        Some(branch) => vec![session::find(home, Some(branch))?],
+        Some(branch) => vec![session_commands::find(home, Some(branch))?],
         None => home.sessions()?,
     };
     let views = sessions::view(home, found, runtime::GLANCE)?;
     let (mut done, mut failed) = (BTreeMap::new(), None);
-    let code = session::interruptible(args, home, &mut |context| {
+    let code = session_commands::interruptible(args, home, &mut |context| {
         for view in views.iter().filter(|view| view.abandoned) {
             context.check()?;
             let branch = term::harmless(&view.session.branch);
@@ -274,7 +278,7 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 }
 
 fn clean(args: &Args, home: &Home) -> Result<u8> {
-    let repository = session::repository()?;
+    let repository = session_commands::repository()?;
     let force = args.has(&flags::WT_FORCE);
     let (mut going, mut staying): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     let is_clean = |path: &PathBuf| {

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::scalar_values;
 use super::session::{LONGEST, inner_path, names, port};
 use super::settings::checked;
-use super::value;
 use crate::yaml::{Node, Place, Placed, Source, Value, shown};
 
 /// What of a compose file belongs to a session.
@@ -54,7 +54,7 @@ pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
     let section = source.section(node, &KEYS);
     let timeout = section
         .text("timeout")
-        .and_then(|text| checked(source, &text, value::duration));
+        .and_then(|text| checked(source, &text, scalar_values::duration));
     ComposeSettings {
         files: section
             .require("file")

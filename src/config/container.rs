@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::scalar_values;
 use super::settings::checked;
-use super::value;
 use crate::yaml::{Node, Placed, Source, Value, shown};
 
 /// The names of the limits that engines know.
@@ -58,7 +58,7 @@ impl Container {
             cpus: section
                 .get("cpus")
                 .and_then(|node| source.scalar(node))
-                .and_then(|text| checked(source, &text, value::cpus)),
+                .and_then(|text| checked(source, &text, scalar_values::cpus)),
             pids: section
                 .get("pids")
                 .and_then(|node| source.whole(node, 1, MOST_PIDS))
@@ -90,7 +90,7 @@ pub(super) fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
     if matches!(node.value, Value::Whole(_)) {
         text.value.push('m');
     }
-    checked(source, &text, value::memory)
+    checked(source, &text, scalar_values::memory)
 }
 
 fn dns(source: &Source, node: &Node) -> Vec<Placed<IpAddr>> {

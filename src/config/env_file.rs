@@ -4,7 +4,7 @@
 //! meaning; in single ones nothing has. Nothing is expanded. `NAME` alone takes its value from the
 //! environment. Lines that are empty or begin with `#` say nothing; `export` may stand in front.
 
-use super::value::is_variable_name;
+use super::scalar_values::is_variable_name;
 
 /// One variable of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

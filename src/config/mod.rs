@@ -8,23 +8,23 @@ mod compose;
 mod container;
 mod env_file;
 mod file;
+mod mounts;
+pub(crate) mod scalar_values;
 mod secret;
 mod service;
 mod session;
 mod settings;
-mod storage;
-pub(crate) mod value;
 
 pub(crate) use compose::{ComposeEntry, ComposeSettings};
 pub(crate) use container::Ulimit;
 pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{Defaults, File, defaults, project};
+pub(crate) use mounts::{Volume, VolumeKind};
+pub(crate) use scalar_values::WORKSPACE;
 pub(crate) use secret::{Secret, Vault};
 pub(crate) use service::{SERVICE_KEYS, Service};
 pub(crate) use session::{HostProcess, Inherit, SessionSettings};
 pub(crate) use settings::{Base, Hooks, Port};
-pub(crate) use storage::{Volume, VolumeKind};
-pub(crate) use value::WORKSPACE;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -42,7 +42,9 @@ impl Vault {
             "env" | "file" | "op" | "ssm" if !plain => {
                 Err(format!("'{scheme}://' names nothing ({FORMS})"))
             }
-            "env" if super::value::is_variable_name(rest) => Ok(Vault::Env(rest.to_owned())),
+            "env" if super::scalar_values::is_variable_name(rest) => {
+                Ok(Vault::Env(rest.to_owned()))
+            }
             "env" => Err(format!("bad variable name '{}' ({FORMS})", shown(rest))),
             "file" => Ok(Vault::File(rest.to_owned())),
             "op" if rest.split('/').filter(|part| !part.is_empty()).count() >= 3 => {

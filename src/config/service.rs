@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::container::memory;
+use super::scalar_values;
 use super::secret::{Secret, Vault};
 use super::settings::{checked, variable_name};
-use super::value;
 use crate::yaml::{Node, Place, Placed, Source, Value, shown};
 
 /// One sidecar.
@@ -84,13 +84,14 @@ fn service(source: &Source, name: &str, node: &Node) -> Service {
             "env" => env(source, node, &mut service),
             "image" => {
                 let image = source.text(node);
-                let image = image.filter(|text| checked(source, text, value::image).is_some());
+                let image =
+                    image.filter(|text| checked(source, text, scalar_values::image).is_some());
                 service.image = image.map(|image| image.value);
             }
             "memory" => service.memory_bytes = memory(source, node).map(|size| size.value),
             "cpus" => {
                 let text = source.scalar(node);
-                let cpus = text.and_then(|text| checked(source, &text, value::cpus));
+                let cpus = text.and_then(|text| checked(source, &text, scalar_values::cpus));
                 service.cpus = cpus.map(|cpus| cpus.value);
             }
             "wait" => {
@@ -98,7 +99,7 @@ fn service(source: &Source, name: &str, node: &Node) -> Service {
             }
             "timeout" => {
                 let text = source.text(node);
-                let timeout = text.and_then(|text| checked(source, &text, value::duration));
+                let timeout = text.and_then(|text| checked(source, &text, scalar_values::duration));
                 service.timeout = timeout.map(|timeout| timeout.value);
             }
             "port" => service.port = super::session::port(source, node),

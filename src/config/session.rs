@@ -7,9 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::compose::{self, ComposeSettings};
+use super::scalar_values;
 use super::service::Service;
 use super::settings::{checked, variable_name};
-use super::value;
 use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
 
 /// How a project's sessions are made.
@@ -326,7 +326,7 @@ fn hooks(source: &Source, node: &Node) -> SessionScripts {
     let script = |key: &str| section.text(key).map(|text| text.value);
     let timeout = section
         .text("timeout")
-        .and_then(|text| checked(source, &text, value::duration));
+        .and_then(|text| checked(source, &text, scalar_values::duration));
     SessionScripts {
         pre_up: script("pre_up"),
         pre_start: script("pre_start"),

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::container::Container;
+use super::mounts::{self, FileMount, Volume};
+use super::scalar_values;
 use super::secret::Secret;
 use super::service::{self, Service};
 use super::session::{self, SessionSettings};
-use super::storage::{self, FileMount, Volume};
-use super::value;
 use crate::error::{Error, Result};
 use crate::store::{NAME_RULE, Name, WorkspaceMode};
 use crate::yaml::{Node, Placed, Section, Source, Value, shown};
@@ -124,13 +124,13 @@ impl Settings {
                 .map_or_else(Vec::new, |node| super::secret::read(source, node)),
             mounts: section
                 .get("mounts")
-                .map_or_else(Vec::new, |node| storage::mounts(source, node)),
+                .map_or_else(Vec::new, |node| mounts::mounts(source, node)),
             volumes: section
                 .get("volumes")
-                .map_or_else(Vec::new, |node| storage::volumes(source, node)),
+                .map_or_else(Vec::new, |node| mounts::volumes(source, node)),
             workspace_mode: section
                 .get("workspace")
-                .and_then(|node| storage::workspace_mode(source, node)),
+                .and_then(|node| mounts::workspace_mode(source, node)),
             command: section
                 .get("command")
                 .map_or_else(Vec::new, |node| command(source, node)),
@@ -146,7 +146,7 @@ impl Settings {
                 .map_or_else(Vec::new, |node| ports(source, node)),
             timeout: section
                 .text("timeout")
-                .and_then(|text| checked(source, &text, value::duration)),
+                .and_then(|text| checked(source, &text, scalar_values::duration)),
             services,
             session,
         };
@@ -216,7 +216,7 @@ fn base(text: &str) -> Result<Base> {
         Some(path) if path.starts_with('/') => Ok(Base::Rootfs(PathBuf::from(path))),
         Some(_) => Err(Error::usage(format!("bad base image '{}'", shown(text)))
             .hint("a root filesystem is written rootfs:/absolute/path")),
-        None => value::image(text).map(|()| Base::Image(text.to_owned())),
+        None => scalar_values::image(text).map(|()| Base::Image(text.to_owned())),
     }
 }
 
@@ -236,7 +236,7 @@ fn env(source: &Source, node: &Node) -> Vec<Placed<(String, String)>> {
 
 /// Whether a variable may be called that; reports if not.
 pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::Place) -> bool {
-    let good = value::is_variable_name(name);
+    let good = scalar_values::is_variable_name(name);
     if !good {
         let name = shown(name);
         source.report(

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Listener;
-use super::outlet::{Broken, Outlet};
+use super::client_stream::{Broken, Outlet};
 use crate::runtime::{AttachEnd, Attached, Client};
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 

@@ -4,15 +4,15 @@
 //! A run's own container and those of its services are looked after by the same code. What an end
 //! means is for the one who asked for the container.
 
-mod beginning;
 mod capture;
-mod outlet;
-mod watch;
+mod client_stream;
+mod stderr_prefix;
+mod waiter;
 
 use std::sync::Arc;
 
 pub(crate) use capture::{Capture, Event};
-pub(crate) use watch::{Pace, Watch};
+pub(crate) use waiter::{Pace, Watch};
 
 use crate::runtime::{self, Attached, Exit, Runtime};
 use crate::store::Timestamp;

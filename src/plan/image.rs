@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{DEFAULT_IMAGE, Dependency, Files, Host, Request, first};
-use crate::config::{Base, value};
+use crate::config::{Base, scalar_values};
 use crate::error::Result;
 use crate::image::{self, Build, Wish};
 use crate::registry::{self, Chosen};
@@ -38,7 +38,7 @@ pub(super) fn plan(
     }
     // A flag means exactly this image: nothing is built on it.
     if let Some(image) = &request.image {
-        value::image(image)?;
+        scalar_values::image(image)?;
         return Ok(Image {
             name: Some(image.clone()),
             ..Image::default()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{self, Ulimit, parse_env_file, value};
+use crate::config::{self, Ulimit, parse_env_file, scalar_values};
 use crate::error::{Problem, Result};
 use crate::image::CA_VARIABLES;
 use crate::runtime::{self, Ability};
@@ -213,7 +213,7 @@ pub(super) fn git(
 ) {
     let has_place = |mount: &Mount| {
         let taken = mounts.iter().any(|other| other.target == mount.target);
-        !taken && value::mount_target(&mount.target).is_ok_and(|same| same == mount.target)
+        !taken && scalar_values::mount_target(&mount.target).is_ok_and(|same| same == mount.target)
     };
     let possible = host.runtime.can(Ability::FileMounts)
         && git.mounts.iter().all(has_place)

@@ -4,16 +4,16 @@
 //! Precedence, from strongest to weakest: flags, the project's `moat.yaml`, the person's `config.yaml`,
 //! what is built in. Lists add up; of two elements with the same name or target the stronger counts.
 
-mod fill;
 mod host;
 mod image;
 mod merge;
-mod refuse;
+mod runtime_values;
 mod secret;
 mod service;
+mod unsupported;
 
-pub(crate) use fill::{LOOPBACK, Published, fill, fill_service};
 pub(crate) use host::Host;
+pub(crate) use runtime_values::{LOOPBACK, Published, fill, fill_service};
 pub(crate) use secret::SecretRef;
 pub(crate) use service::{Provision, Service, host_variable, port_variable};
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, value};
+use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, scalar_values};
 use crate::error::{Error, Problem, Result};
 use crate::image::Build;
 use crate::store::{Mount, NAME_RULE, Name, Port, RunSession, WorkspaceMode};
@@ -239,12 +239,12 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     // Problems that have no place in a file of ours.
     let mut problems: Vec<Problem> = Vec::new();
     let mut notes = Vec::new();
-    refuse::check(request, files, host, &mut notes)?;
-    refuse::check_owner(files, host, workspace.uid);
+    unsupported::check(request, files, host, &mut notes)?;
+    unsupported::check_owner(files, host, workspace.uid);
     let mut env = merge::env(&flags.env, files, host, &mut problems);
     let mut mounts = merge::mounts(&flags.mounts, files, host)?;
     let chosen = image::choose(files, host)?;
-    refuse::check_dependencies(files, &chosen, host);
+    unsupported::check_dependencies(files, &chosen, host);
     let (services, tools) = chosen
         .into_iter()
         .partition::<Vec<_>, _>(|chosen| chosen.entry.service().is_some());
@@ -252,8 +252,8 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
     services.retain(|_| host.runtime.has_images());
     let image = image::plan(request, files, host, &tools, (workspace.uid, workspace.gid))?;
     let rootfs = image.rootfs.as_deref();
-    refuse::check_places(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
-    refuse::check_files(&mut mounts.mounts, files, host, &mut notes)?;
+    unsupported::check_places(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
+    unsupported::check_files(&mut mounts.mounts, files, host, &mut notes)?;
     if !host.runtime.has_images() && rootfs.is_none() {
         merge::certificates(&mut mounts.mounts, &mut env, files, host)?;
     }
@@ -263,7 +263,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
             .map(|file| file.settings.workspace_mode.as_ref()),
     );
     let workspace_mode = mode.unwrap_or_default();
-    refuse::check_remote(request, files, host, workspace_mode, &mut notes)?;
+    unsupported::check_remote(request, files, host, workspace_mode, &mut notes)?;
     if workspace_mode == WorkspaceMode::Bind {
         merge::git(&mut mounts.mounts, &mut env, &request.git, host, rootfs);
     }
@@ -380,12 +380,20 @@ impl Flags {
             name: request.name.as_deref().map(parse_name).transpose()?,
             env: variables(request, host)?,
             mounts: mounts(request, host)?,
-            memory_bytes: request.memory.as_deref().map(value::memory).transpose()?,
-            cpus: request.cpus.as_deref().map(value::cpus).transpose()?,
+            memory_bytes: request
+                .memory
+                .as_deref()
+                .map(scalar_values::memory)
+                .transpose()?,
+            cpus: request
+                .cpus
+                .as_deref()
+                .map(scalar_values::cpus)
+                .transpose()?,
             timeout: request
                 .timeout
                 .as_deref()
-                .map(value::duration)
+                .map(scalar_values::duration)
                 .transpose()?,
         })
     }
@@ -416,7 +424,7 @@ fn command(request: &Request, files: Files<'_>) -> Result<Vec<String>> {
 fn variables(request: &Request, host: &Host) -> Result<Vec<Variable>> {
     let mut variables: Vec<Variable> = Vec::new();
     for text in &request.env {
-        let (name, value) = value::env(text, &host.environment)?;
+        let (name, value) = scalar_values::env(text, &host.environment)?;
         variables.retain(|earlier| earlier.name != name);
         variables.push(Variable { name, value });
     }
@@ -426,7 +434,7 @@ fn variables(request: &Request, host: &Host) -> Result<Vec<Variable>> {
 fn mounts(request: &Request, host: &Host) -> Result<Vec<Mount>> {
     let mut mounts: Vec<Mount> = Vec::new();
     for text in &request.mounts {
-        let mut mount = value::mount(text)?;
+        let mut mount = scalar_values::mount(text)?;
         let taken = mounts.iter().any(|earlier| earlier.target == mount.target);
         if taken {
             let message = format!("two mounts have the target {}", mount.target);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Origin};
-use super::read;
+use super::entry_schema;
 use crate::error::{Error, Problem, Result};
 use crate::yaml::{Source, read_file, unknown};
 
@@ -77,7 +77,7 @@ impl Registry {
     pub(super) fn add(&mut self, name: &str, text: String, origin: &Origin) -> Result<()> {
         let (source, root) = Source::parse(name, text)?;
         for (name, at, node) in source.entries(&root) {
-            let Some(entry) = read::entry(&source, name, at, node, origin) else {
+            let Some(entry) = entry_schema::entry(&source, name, at, node, origin) else {
                 continue;
             };
             match self.place(name) {

@@ -1,16 +1,16 @@
 //! What a project can depend on: `registry.yaml`, which is part of the program, and a person's own
 //! additions. All of it is data; a new tool is a new entry.
 
-mod choose;
+mod dependency_name;
 mod entry;
+mod entry_schema;
 mod load;
-mod read;
+mod resolution;
 mod service;
-mod spec;
 
-pub(crate) use choose::{Chosen, check_version, choose};
 pub(crate) use entry::{Entry, GithubBinary, Kind, Origin};
 pub(crate) use load::{Registry, load};
+pub(crate) use resolution::{Chosen, check_version, choose};
 pub(crate) use service::{DEFAULT_PORT, ITEM, Service};
 
 #[cfg(test)]

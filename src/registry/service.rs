@@ -1,7 +1,7 @@
 //! A sidecar as `registry.yaml` describes it. All of it is data: a new service needs no code.
 
 use super::entry::Entry;
-use super::read::{check_word, image, is_word, plain};
+use super::entry_schema::{check_word, image, is_word, plain};
 use crate::yaml::{Node, Placed, Section, Source, Value, shown};
 
 /// How a service is run, and how it is reached.

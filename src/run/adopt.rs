@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::start::{close, open_log, oversee};
+use super::lifecycle::{close, open_log, oversee};
 use super::supervisor::{self, Supervisor};
 use super::verdict::Asked;
-use super::{cleanup, services, spawn};
+use super::{cleanup, respawn, services};
 use crate::container::Capture;
 use crate::error::Result;
 use crate::failpoint::checkpoint;
@@ -24,7 +24,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(2);
 /// Says whether it did.
 pub(crate) fn adopt(home: &Home, record: &Record) -> bool {
     home.run(&record.id).is_abandoned(record).unwrap_or(false)
-        && spawn::adopter(home, &record.id).unwrap_or(false)
+        && respawn::adopter(home, &record.id).unwrap_or(false)
 }
 
 /// The hidden command of an adopting supervisor.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::start::PATIENCE;
+use super::lifecycle::PATIENCE;
+use super::save_workspace;
 use super::supervisor::Supervisor;
-use super::workspace;
 use crate::container::Watched;
 use crate::failpoint::checkpoint;
 use crate::runtime::{Inspected, Runtime};
@@ -32,7 +32,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         let (saved, mut clean) = std::thread::scope(|scope| {
             let any = !services.is_empty();
             let removal = any.then(|| scope.spawn(|| remove_all(supervisor, &services)));
-            let saved = workspace::save(supervisor, &record);
+            let saved = save_workspace::save(supervisor, &record);
             let removed = removal.is_none_or(|removal| removal.join().unwrap_or_default());
             (saved, removed)
         });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal};
 
 use super::protocol::{self, FromClient, Start, ToClient};
-use super::spawn;
+use super::respawn;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::store::Home;
@@ -77,9 +77,9 @@ pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Conne
         Error::new(Kind::Failed, format!("cannot start a supervisor: {reason}"))
     };
     let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
-    let mut command = spawn::ourselves(home)?;
+    let mut command = respawn::ourselves(home)?;
     command
-        .arg(spawn::SUPERVISE)
+        .arg(respawn::SUPERVISE)
         .stdin(Stdio::from(OwnedFd::from(theirs)));
     let stream = !matches!(streams.output, Output::Nowhere);
     match streams.output {

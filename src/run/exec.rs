@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::typing::{Typing, no_terminal};
+use super::terminal::{Typing, no_terminal};
 use crate::container::{Capture, Event, Listener};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::{self, AttachEnd, ExecSpec, Runtime};

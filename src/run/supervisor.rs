@@ -9,9 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::exit::ExitSignal;
+use super::exit_signal::ExitSignal;
 use super::protocol::{self, ToClient};
-use super::typing::Typing;
+use super::terminal::Typing;
 use super::verdict::{Asked, Intent};
 use crate::container::{Capture, Event, Listener, Watched};
 use crate::error::{Error, Result};

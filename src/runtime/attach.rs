@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{AttachEnd, Attached, Client, LastWords, child, tty};
+use super::{AttachEnd, Attached, Client, LastWords, child, client_terminal};
 use crate::store::StreamBytes;
 use crate::term::pty::{self, Size};
 
@@ -164,7 +164,7 @@ pub(super) fn spawn_on_terminal(
     prepare: Prepare,
 ) -> io::Result<Attached> {
     let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
-    let stream = tty::Ours(ours.try_clone()?);
+    let stream = client_terminal::Ours(ours.try_clone()?);
     Ok(on_terminal(Box::new(stream), client, ours))
 }
 
@@ -177,7 +177,7 @@ pub(super) fn spawn_exec_on_terminal(
     prepare: Prepare,
 ) -> io::Result<Attached> {
     let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
-    let stream = tty::Ours(ours.try_clone()?);
+    let stream = client_terminal::Ours(ours.try_clone()?);
     let stream = FirstWords::of(stream, beginnings, &client);
     Ok(on_terminal(stream, client, ours))
 }
@@ -190,7 +190,7 @@ fn spawn_client_on_terminal(
 ) -> io::Result<(OwnedFd, Arc<ChildClient>)> {
     let (ours, theirs) = pty::open(size)?;
     prepare(&theirs)?;
-    tty::give(command, &theirs)?;
+    client_terminal::give(command, &theirs)?;
     let child = command.spawn();
     // Our copies of their end would keep it from ever ending.
     command

@@ -8,7 +8,7 @@ use super::Runtime;
 use super::apple::{self, Apple};
 use super::bwrap::Bwrap;
 use super::docker::{self, Dialect, Docker};
-use super::problem::{Problem, Result};
+use super::error::{Problem, Result};
 use crate::store::RunDir;
 
 /// The runtimes that this program drives.

@@ -5,20 +5,20 @@
 //! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
 //! could not be asked, or refused ([`Problem`]).
 
-mod again;
 mod apple;
 mod attach;
+mod build_output;
 mod bwrap;
 pub(crate) mod child;
 mod choose;
-mod copy;
+mod client_call;
+mod client_terminal;
+mod container_scripts;
 mod docker;
-mod problem;
-mod request;
-mod script;
-mod steps;
-mod tool;
-mod tty;
+mod error;
+mod retry;
+mod secret_tool;
+mod workspace_copy;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,7 +28,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use again::again;
 pub(crate) use bwrap::{foreground, keeper};
 pub(crate) use choose::on_path;
 pub(crate) use choose::{
@@ -40,8 +39,9 @@ pub(crate) use docker::compose::{
     SessionStored, last_lines as last_container_lines, remove_image as remove_session_image,
     remove_session, session_containers, session_labels, session_storage,
 };
-pub(crate) use problem::{Problem, Result};
-pub(crate) use tool::ask_tool;
+pub(crate) use error::{Problem, Result};
+pub(crate) use retry::again;
+pub(crate) use secret_tool::ask_tool;
 
 use crate::config::Ulimit;
 use crate::store::{Mount, Port, ResourceKind, RunDir, StreamBytes, Timestamp, WorkspaceMode};
@@ -383,8 +383,8 @@ impl Whose {
     /// The label that says it, and its value.
     fn label(&self) -> (&'static str, &str) {
         match self {
-            Whose::Run(id) => (request::RUN_LABEL, id),
-            Whose::Session(incarnation) => (request::SESSION_LABEL, incarnation),
+            Whose::Run(id) => (client_call::RUN_LABEL, id),
+            Whose::Session(incarnation) => (client_call::SESSION_LABEL, incarnation),
         }
     }
 
@@ -566,7 +566,7 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
         bwrap::SHIM => Some(bwrap::shim(args)),
         bwrap::INIT => Some(bwrap::init(args)),
         bwrap::JOB => Some(bwrap::job(args)),
-        tty::COMMAND => Some(tty::become_program(args)),
+        client_terminal::COMMAND => Some(client_terminal::become_program(args)),
         _ => None,
     }
 }

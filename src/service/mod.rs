@@ -4,9 +4,9 @@
 //! It knows its run by the trait [`Owner`] alone. What is made is in the run's journal before it is
 //! made, so that removing it needs none of this.
 
-pub(crate) mod failure;
-mod provision;
-pub(crate) mod ready;
+pub(crate) mod errors;
+mod provisioning;
+pub(crate) mod readiness;
 mod sidecar;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan;
 use crate::runtime::{Exit, Inspected, Runtime, ServiceSpec, Whose};
 use crate::store::{self, Home, Mount, Record, RunDir, ServiceState, State, Timestamp, make_dir};
-pub(crate) use provision::provide;
+pub(crate) use provisioning::provide;
 use sidecar::Sidecar;
 
 /// How long the end of a service may take to arrive when its run is over.
@@ -243,7 +243,7 @@ impl Services {
                 if is_up {
                     sidecar.keep(&|exit| {
                         outcome.one_has_ended(|| {
-                            failure::ended(sidecar.as_ref(), exit, "before the run began")
+                            errors::ended(sidecar.as_ref(), exit, "before the run began")
                         })
                     });
                 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Owner, Subject, ended, failure, provision, ready, specify};
+use super::{Owner, Subject, ended, errors, provisioning, readiness, specify};
 use crate::container::{Capture, Event, Listener, Pace, Watch, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -83,7 +83,7 @@ impl Sidecar {
         {
             // The end of its log is in its log.
             let why = error.message.lines().next().unwrap_or_default();
-            let why = why.trim_end_matches(failure::ITS_LOG).to_owned();
+            let why = why.trim_end_matches(errors::ITS_LOG).to_owned();
             let exit = self.exit().unwrap_or_default();
             self.update(&mut |service| {
                 ended(service, ServiceState::Failed);
@@ -104,22 +104,23 @@ impl Sidecar {
         checkpoint("service-created");
         self.say(&format!("starting {}", plan.image), true);
         self.start()
-            .map_err(|problem| failure::start(self.as_ref(), problem))?;
+            .map_err(|problem| errors::start(self.as_ref(), problem))?;
         checkpoint("service-started");
         match plan.wait {
             true => {
-                ready::wait(self.as_ref(), goes_on).map_err(|why| why.into_error(self.as_ref()))?;
+                readiness::wait(self.as_ref(), goes_on)
+                    .map_err(|why| why.into_error(self.as_ref()))?;
                 self.is_ready(began.elapsed());
             }
             false => {
-                ready::wait_running(self.as_ref(), goes_on)
+                readiness::wait_running(self.as_ref(), goes_on)
                     .map_err(|why| why.into_error(self.as_ref()))?;
                 self.say("started; the run does not wait until it is ready", true);
             }
         }
         checkpoint("service-ready");
         if let Some(wanted) = &plan.provision {
-            provision::provide(self.as_ref(), &plan.service, wanted, goes_on)?;
+            provisioning::provide(self.as_ref(), &plan.service, wanted, goes_on)?;
         }
         Ok(())
     }
@@ -140,11 +141,11 @@ impl Sidecar {
                 let pulled = runtime::again(goes_on, &note, &mut || {
                     self.owner.runtime().pull_image(&spec.image, goes_on)
                 });
-                pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
+                pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
                 let made = self.ask_for(&spec, goes_on)?;
-                made.map_err(|problem| failure::start(self, problem))
+                made.map_err(|problem| errors::start(self, problem))
             }
-            made => made.map_err(|problem| failure::start(self, problem)),
+            made => made.map_err(|problem| errors::start(self, problem)),
         }
     }
 
@@ -155,7 +156,7 @@ impl Sidecar {
         goes_on: &dyn Fn() -> bool,
     ) -> Result<std::result::Result<(), Problem>> {
         if !goes_on() {
-            return Err(failure::not_wanted(self));
+            return Err(errors::not_wanted(self));
         }
         self.owner.asks(&self.handle);
         let made = self.owner.runtime().create_service(spec);
@@ -273,7 +274,7 @@ impl Sidecar {
 
     /// Records and tells that it ended; whether it had been ready for a good while.
     fn take_note(&self, exit: &Exit, fails_the_run: bool) -> bool {
-        let how = failure::how(self, exit);
+        let how = errors::how(self, exit);
         let mut was_good = false;
         self.update(&mut |service| {
             let good = service
@@ -319,9 +320,9 @@ impl Sidecar {
     }
 
     pub(super) fn await_readiness(&self, began: Instant) {
-        match ready::wait(self, &|| self.goes_on()) {
+        match readiness::wait(self, &|| self.goes_on()) {
             Ok(()) => self.is_ready(began.elapsed()),
-            Err(ready::NotReady::TooLate(_)) => {
+            Err(readiness::NotReady::TooLate(_)) => {
                 self.say("not ready in time; it is left alone", true)
             }
             // Its end is waiting to be taken note of.
@@ -352,7 +353,7 @@ impl Sidecar {
         self.update(&mut |service| {
             let is_up = matches!(service.state, ServiceState::Starting | ServiceState::Ready);
             match &own {
-                Some(exit) if is_up => died(service, exit, &failure::how(self, exit)),
+                Some(exit) if is_up => died(service, exit, &errors::how(self, exit)),
                 None if is_up => ended(service, ServiceState::Stopped),
                 _ => {}
             }
@@ -441,7 +442,7 @@ impl Subject for Sidecar {
     }
 
     fn last_lines(&self, count: usize) -> Vec<String> {
-        failure::lines_of(&self.owner.dir().service_log(&self.name), count)
+        errors::lines_of(&self.owner.dir().service_log(&self.name), count)
     }
 }
 

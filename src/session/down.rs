@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::operation::Context;
-use super::{compose, files, hook, process, runs, services, tmux, worktree};
+use super::{compose, files, hooks, process, runs, services, tmux, worktree};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, child};
@@ -108,7 +108,7 @@ fn run_hook(
         going_on: &|| true,
         ..*context
     };
-    if let Err(error) = hook::run(
+    if let Err(error) = hooks::run(
         &to_its_end,
         session,
         (name, script.as_deref()),

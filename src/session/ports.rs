@@ -4,7 +4,7 @@
 //! Called while nobody else gives out slots and ports. What a record has is the truth: what somebody else listens
 //! on changes nothing in it, and a process that runs keeps its ports.
 
-use super::probe;
+use super::port_probe;
 use crate::config::SessionSettings;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, port_variable};
@@ -196,7 +196,7 @@ impl Chooser<'_> {
             port.process == wanted.name && port.base == 0 && port.variables == wanted.variables
         };
         let earlier = self.earlier.iter().find(same).map(|port| port.port);
-        let tries = std::iter::from_fn(probe::any).take(TRIES);
+        let tries = std::iter::from_fn(port_probe::any).take(TRIES);
         let free = earlier
             .into_iter()
             .chain(tries)
@@ -370,7 +370,7 @@ impl Chooser<'_> {
         if earlier.any(|own| own.port == port && (self.frees)(&own.process)) {
             return None;
         }
-        probe::is_taken(port).then(|| probe::holder(port))
+        port_probe::is_taken(port).then(|| port_probe::holder(port))
     }
 
     /// Who of this session had a port, and comes back to it, although its turn is later.

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::compose::MARKED;
-use super::keeper::{KEEPER, STARTED};
-use super::members::{MARK, Targets};
+use super::marked_processes::{MARK, Targets};
+use super::monitor::{KEEPER, STARTED};
 use super::operation::Context;
 use super::repository::{STRAY, forget_caller};
-use super::{probe, tmux, variables};
+use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, Kind, Result, reason};
 use crate::failpoint::checkpoint;
@@ -214,7 +214,7 @@ pub(super) fn watch(
 }
 
 fn all_listen(session: &Session, started: &[&HostProcess], ports: &[u16]) -> bool {
-    let listeners = probe::listeners(ports);
+    let listeners = port_probe::listeners(ports);
     started.iter().all(|process| {
         let port = session.primary_port(&process.name).map(|port| port.port);
         let own = listeners
@@ -227,14 +227,14 @@ fn all_listen(session: &Session, started: &[&HostProcess], ports: &[u16]) -> boo
 
 /// Whether a pid is one of the processes behind a name.
 pub(super) fn belongs(session: &Session, name: &str, pid: u32) -> bool {
-    if super::members::mark_of(pid).is_ok_and(|mark| mark == Some(session.mark(name))) {
+    if super::marked_processes::mark_of(pid).is_ok_and(|mark| mark == Some(session.mark(name))) {
         return true;
     }
     let leader = session
         .process(name)
         .and_then(|process| process.process.as_ref());
     leader.is_some_and(|leader| {
-        let group = super::members::family(pid).map(|(_, group)| group);
+        let group = super::marked_processes::family(pid).map(|(_, group)| group);
         (group == Some(leader.pid) || pid == leader.pid) && leader.is_alive()
     })
 }

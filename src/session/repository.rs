@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::members::MARK;
+use super::marked_processes::MARK;
 use super::operation::Context;
 use crate::error::{Error, Kind, Result};
 use crate::runtime::child;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::compose::Seen;
-use super::probe::{self, Listener};
+use super::port_probe::{self, Listener};
 use super::process::belongs;
 use super::services::{self, ServiceHealth};
 use crate::error::{Error, Kind, Result};
@@ -109,7 +109,7 @@ pub(crate) fn view(
         .flat_map(|session| &session.ports)
         .map(|port| port.port)
         .collect();
-    let listeners = probe::listeners(&ports);
+    let listeners = port_probe::listeners(&ports);
     let is_made = |session: &Session| {
         let operation = session.operation.as_ref();
         operation.is_some_and(|operation| operation.kind == OpKind::Up)

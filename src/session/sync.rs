@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::operation::Context;
-use super::{files, probe, process, status};
+use super::{files, port_probe, process, status};
 use crate::error::{Error, Kind, Result};
 use crate::store::{OpKind, Process, Session, SessionProcess, SessionStatus, Stage, Timestamp};
 use crate::term::{harmless, word};
@@ -48,7 +48,7 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
         .filter(|port| port.primary && port.container.is_none() && !runs(&port.process));
     let ports: Vec<_> = primary.collect();
     let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
-    let listeners = probe::listeners(&numbers);
+    let listeners = port_probe::listeners(&numbers);
     let mut known = session.clone();
     let mut taken: Vec<SessionProcess> = Vec::new();
     for port in ports {

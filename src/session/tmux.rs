@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::keeper::KEEPER;
-use super::members::MARK;
+use super::marked_processes::MARK;
+use super::monitor::KEEPER;
 use super::repository::forget_caller;
 use super::variables;
 use crate::error::{Error, Kind, Result, reason};

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file;
+use super::atomic_file;
 use super::id::RunId;
 use super::lock::{self, Lock};
 use super::run_dir::RunDir;
@@ -54,7 +54,7 @@ impl Home {
     /// Makes the directories that a run needs.
     pub(crate) fn prepare(&self) -> Result<()> {
         for dir in [self.root.clone(), self.runs(), self.names()] {
-            file::make_dir(&dir).map_err(|error| {
+            atomic_file::make_dir(&dir).map_err(|error| {
                 Error::io(Kind::Store, "make", &dir, &error)
                     .hint("set MOAT_HOME to a directory that you may write to")
             })?;
@@ -66,8 +66,8 @@ impl Home {
     pub(crate) fn trial(&self) -> Result<()> {
         self.prepare()?;
         let path = self.root.join("trial");
-        let tried = file::write_atomically_among_others(&path, b"trial\n");
-        let _ = file::remove_if_there(&path);
+        let tried = atomic_file::write_atomically_among_others(&path, b"trial\n");
+        let _ = atomic_file::remove_if_there(&path);
         tried.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
         self.lock().map(|_| ())
     }
@@ -105,7 +105,7 @@ impl Home {
             if let Ok(Some(lock)) = lock::exclusive(&path, Duration::ZERO)
                 && lock::is_current(&lock, &path)
             {
-                let _ = file::remove_if_there(&path);
+                let _ = atomic_file::remove_if_there(&path);
             }
         }
     }
@@ -119,7 +119,8 @@ impl Home {
     /// holder failed for good ([`Making::fail`]), so do those who were waiting.
     pub(crate) fn making(&self, what: &str, going_on: &dyn Fn() -> bool) -> Result<Option<Making>> {
         let dir = self.locks();
-        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        atomic_file::make_dir(&dir)
+            .map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
         let path = dir.join(what);
         while going_on() {
             let Some(lock) = lock::exclusive(&path, LOOK)? else {
@@ -179,7 +180,8 @@ impl Home {
         if !is_abandoned(path)? {
             return Ok(());
         }
-        file::remove_tree(path).map_err(|error| Error::io(Kind::Store, "remove", path, &error))
+        atomic_file::remove_tree(path)
+            .map_err(|error| Error::io(Kind::Store, "remove", path, &error))
     }
 
     fn entries(&self) -> Result<Vec<String>> {
@@ -248,7 +250,7 @@ impl Making {
 impl Drop for Making {
     fn drop(&mut self) {
         // While the lock is held: who waits for this file sees that it is gone, and makes another.
-        let _ = file::remove_if_there(&self.path);
+        let _ = atomic_file::remove_if_there(&self.path);
     }
 }
 

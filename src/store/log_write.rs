@@ -150,7 +150,7 @@ impl LogWriter {
         if self.length <= limit || std::fs::rename(&self.path, older).is_err() {
             return;
         }
-        match super::file::create(&self.path) {
+        match super::atomic_file::create(&self.path) {
             Ok(file) => {
                 self.file = file;
                 self.length = 0;

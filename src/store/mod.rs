@@ -3,7 +3,7 @@
 //! It knows nothing of how runs are run. Readers never write and need no runtime; the record and
 //! the log of a run are written by the holder of its owner lock alone ([`OwnedRun`]).
 
-mod file;
+mod atomic_file;
 mod home;
 mod id;
 mod identity;
@@ -11,20 +11,20 @@ mod lock;
 mod log_entry;
 mod log_read;
 mod log_write;
-mod names;
-mod owned;
-mod record;
-mod reserve;
-mod resolve;
+mod owned_run;
+mod reserved_space;
 mod run_dir;
-mod session;
+mod run_lookup;
+mod run_names;
+mod run_record;
 mod session_claim;
 mod session_compose;
 mod session_dir;
+mod session_record;
+mod tar;
 mod time;
-mod tree;
 
-pub(crate) use file::{create, document, make_dir, remove_tree, write_atomically};
+pub(crate) use atomic_file::{create, document, make_dir, remove_tree, write_atomically};
 pub(crate) use home::{Home, Making, fnv1a};
 pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
 pub(crate) use identity::Process;
@@ -32,19 +32,19 @@ pub(crate) use lock::{exclusive, is_held};
 pub(crate) use log_entry::{Entry, Stream, StreamBytes};
 pub(crate) use log_read::{LogReader, StreamReader, last_lines};
 pub(crate) use log_write::LogWriter;
-pub(crate) use owned::{NewRun, OwnedRun, remove};
-pub(crate) use record::{
+pub(crate) use owned_run::{NewRun, OwnedRun, remove};
+pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
+pub(crate) use run_lookup::resolve;
+pub(crate) use run_record::{
     LogState, Mount, Port, Reason, Record, Resource, ResourceKind, RunSession, Service,
     ServicePort, ServiceState, Stage, State, WorkspaceMode,
-};
-pub(crate) use resolve::resolve;
-pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
-pub(crate) use session::{
-    Ending, MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
-    SessionService, SessionStatus, Tmux, Worktree,
 };
 pub(crate) use session_claim::Claim;
 pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{ProcessState, SessionKey, key_of};
+pub(crate) use session_record::{
+    Ending, MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
+    SessionService, SessionStatus, Tmux, Worktree,
+};
+pub(crate) use tar::{Packing, extract, leave_out, pack};
 pub(crate) use time::Timestamp;
-pub(crate) use tree::{Packing, extract, leave_out, pack};

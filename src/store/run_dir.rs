@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::file;
+use super::atomic_file;
 use super::id::RunId;
 use super::identity::Process;
 use super::lock;
-use super::record::{Reason, Record, ResourceKind, SCHEMA, State};
+use super::run_record::{Reason, Record, ResourceKind, SCHEMA, State};
 use crate::error::{Error, Kind, Result};
 
 /// The directory of a run. It may not exist (any more).
@@ -120,9 +120,9 @@ impl RunDir {
 
     /// Makes a place for another command in the run: its number.
     pub(crate) fn new_exec(&self) -> io::Result<u32> {
-        file::make_dir(&self.path.join("exec"))?;
+        atomic_file::make_dir(&self.path.join("exec"))?;
         for number in 1.. {
-            match file::create_new(&self.exec_log(number)) {
+            match atomic_file::create_new(&self.exec_log(number)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result.map(|_| number),
             }
@@ -194,7 +194,7 @@ impl RunDir {
 
     /// Notes that the workspace was given to somebody.
     pub(crate) fn mark_exported(&self) {
-        let _ = file::create(&self.exported());
+        let _ = atomic_file::create(&self.exported());
     }
 
     fn exported(&self) -> PathBuf {
@@ -236,7 +236,7 @@ impl RunDir {
 
     /// Notes that it has answered, whatever it was asked for.
     pub(crate) fn end_making(&self) {
-        let _ = file::remove_if_there(&self.making());
+        let _ = atomic_file::remove_if_there(&self.making());
     }
 
     /// Whether an engine that was asked to make this may still be at it.
@@ -349,7 +349,7 @@ impl RunDir {
             EndRequest::Stop(seconds) => seconds.to_string(),
             EndRequest::Kill => KILL.to_owned(),
         };
-        let _ = file::write_atomically_among_others(&self.stop_request(), text.as_bytes());
+        let _ = atomic_file::write_atomically_among_others(&self.stop_request(), text.as_bytes());
     }
 
     /// The word, if there is one.
@@ -364,7 +364,7 @@ impl RunDir {
     /// Takes the word, if there is one.
     pub(crate) fn take_end_request(&self) -> Option<EndRequest> {
         let request = self.end_request();
-        let _ = file::remove_if_there(&self.stop_request());
+        let _ = atomic_file::remove_if_there(&self.stop_request());
         request
     }
 }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::file;
+use super::atomic_file;
 use super::home::Home;
 use super::id::random_word;
 use super::identity::Process;
 use super::lock::{self, Lock};
-use super::reserve;
-use super::session::{Ending, OpKind, Operation, Session, SessionStatus};
+use super::reserved_space;
+use super::session_record::{Ending, OpKind, Operation, Session, SessionStatus};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
 
@@ -35,7 +35,8 @@ impl Home {
         }
         self.prepare()?;
         let dir = self.sessions_dir();
-        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        atomic_file::make_dir(&dir)
+            .map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
         let path = self.session_lock(key);
         loop {
             let Some(lock) = lock::exclusive(&path, MOMENT)? else {
@@ -129,8 +130,8 @@ impl Claim {
         if self.kind == OpKind::Up {
             let dir = self.home.session_dir(&self.key);
             let reserve = self.home.session_reserve(&self.key);
-            file::make_dir(&dir)
-                .and_then(|()| reserve::take(&reserve))
+            atomic_file::make_dir(&dir)
+                .and_then(|()| reserved_space::take(&reserve))
                 .map_err(|error| Error::io(Kind::Store, "write", &reserve, &error))?;
         }
         self.write(session)
@@ -154,9 +155,9 @@ impl Claim {
         self.check()?;
         let path = self.home.session_file(&self.key);
         let reserve = self.home.session_reserve(&self.key);
-        let written = file::document(&session).and_then(|bytes| match self.ends {
-            true => reserve::write(&path, &bytes, &reserve),
-            false => file::write_atomically(&path, &bytes),
+        let written = atomic_file::document(&session).and_then(|bytes| match self.ends {
+            true => reserved_space::write(&path, &bytes, &reserve),
+            false => atomic_file::write_atomically(&path, &bytes),
         });
         written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
         self.known = Some(identity(&session));
@@ -172,8 +173,8 @@ impl Claim {
             self.home.session_dir(&self.key),
         );
         self.session = None;
-        file::remove_tree(&dir)
-            .and_then(|()| file::remove_if_there(&file))
+        atomic_file::remove_tree(&dir)
+            .and_then(|()| atomic_file::remove_if_there(&file))
             .map_err(|error| Error::io(Kind::Store, "remove", &file, &error))?;
         self.known = None;
         self.forget_lock();
@@ -183,14 +184,14 @@ impl Claim {
     /// Removes the lock's file, and what was prepared, where they belong to no session: it is not there, or never began.
     pub(crate) fn release(self) {
         if self.session.is_none() && self.check().is_ok() {
-            let _ = file::remove_tree(&self.home.session_dir(&self.key));
+            let _ = atomic_file::remove_tree(&self.home.session_dir(&self.key));
             self.forget_lock();
         }
     }
 
     fn forget_lock(&self) {
         // While the lock is held: who waits for this file sees that it is gone, and makes another.
-        let _ = file::remove_if_there(&self.home.session_lock(&self.key));
+        let _ = atomic_file::remove_if_there(&self.home.session_lock(&self.key));
     }
 
     /// Whether the record on disk is still the one that this operation wrote or found.

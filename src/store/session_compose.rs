@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Stage;
+use super::run_record::Stage;
 
 /// The services of a session that are in a compose file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::file;
+use super::atomic_file;
 use super::home::{Home, fnv1a};
 use super::identity::Process;
 use super::lock;
-use super::session::{SCHEMA, Session, SessionService};
+use super::session_record::{SCHEMA, Session, SessionService};
 use super::time::Timestamp;
 use crate::error::{Error, Kind, Result};
 
@@ -102,7 +102,8 @@ impl Home {
     /// Makes the directory where the compose file is, and whatever its tool may leave.
     pub(crate) fn prepare_compose(&self, key: &str) -> Result<PathBuf> {
         let dir = self.session_dir(key);
-        file::make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+        atomic_file::make_dir(&dir)
+            .map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
         Ok(dir)
     }
 
@@ -146,9 +147,9 @@ impl Home {
         let dir = self.session_dir(key);
         let state = self.process_state_file(key, process);
         let go = self.process_go_file(key, process);
-        file::make_dir(&dir)
-            .and_then(|()| file::remove_if_there(&state))
-            .and_then(|()| file::remove_if_there(&go))
+        atomic_file::make_dir(&dir)
+            .and_then(|()| atomic_file::remove_if_there(&state))
+            .and_then(|()| atomic_file::remove_if_there(&go))
             .map_err(|error| Error::io(Kind::Store, "prepare", &dir, &error))
     }
 
@@ -163,8 +164,8 @@ impl Home {
             handle: service.handle.clone(),
             variables: service.variables.clone(),
         };
-        file::make_dir(&self.session_dir(key))
-            .and_then(|()| file::write_atomically(&path, &file::document(&document)?))
+        atomic_file::make_dir(&self.session_dir(key))
+            .and_then(|()| atomic_file::write_atomically(&path, &atomic_file::document(&document)?))
             .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
     }
 

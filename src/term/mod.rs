@@ -2,17 +2,17 @@
 //!
 //! The lowest layer: it knows nothing of moat.
 
-mod escape;
+mod escape_keys;
+mod line_filter;
 mod modes;
 pub(crate) mod pty;
-mod sparse;
 mod suggest;
 mod table;
 mod terminal;
 mod text;
 
-pub(crate) use escape::{Escapes, Prefix, Typed};
-pub(crate) use sparse::Sparse;
+pub(crate) use escape_keys::{Escapes, Prefix, Typed};
+pub(crate) use line_filter::Sparse;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;

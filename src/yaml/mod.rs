@@ -6,13 +6,13 @@
 //!
 //! The only module that knows which crate reads YAML.
 
+mod accessors;
 mod parse;
-mod read;
 mod source;
 mod write;
 
+pub(crate) use accessors::{Section, shown, unknown};
 pub(crate) use parse::{Node, Place, Value};
-pub(crate) use read::{Section, shown, unknown};
 pub(crate) use source::{Source, read_file};
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The completion script of bash. It works from bash 3.2 on, and without the bash-completion
 //! package.
 
+use super::super::command_table::{Command, Complete, Flag};
 use super::super::commands::COMMANDS;
-use super::super::table::{Command, Complete, Flag};
 use super::{head_flags, spellings};
 
 pub(super) fn script() -> String {

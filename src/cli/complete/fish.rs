@@ -1,7 +1,7 @@
 //! The completion script of fish.
 
+use super::super::command_table::{Command, Complete, Flag};
 use super::super::commands::COMMANDS;
-use super::super::table::{Command, Complete, Flag};
 use super::head_flags;
 
 pub(super) fn script() -> String {

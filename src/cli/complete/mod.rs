@@ -8,8 +8,8 @@ mod bash;
 mod fish;
 mod zsh;
 
+use super::command_table::Flag;
 use super::flags::{GLOBALS, VERSION};
-use super::table::Flag;
 
 /// A shell there is a script for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,8 @@ fn spellings(flag: &Flag) -> impl Iterator<Item = String> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::command_table::Complete;
     use crate::cli::commands::COMMANDS;
-    use crate::cli::table::Complete;
 
     const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 

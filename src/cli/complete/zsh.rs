@@ -1,7 +1,7 @@
 //! The completion script of zsh. It works as a file `_moat` in `$fpath`, and when evaluated.
 
+use super::super::command_table::{Command, Complete, Flag, Positional};
 use super::super::commands::COMMANDS;
-use super::super::table::{Command, Complete, Flag, Positional};
 use super::{head_flags, spellings};
 
 pub(super) fn script() -> String {

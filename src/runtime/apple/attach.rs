@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::super::Inspected;
 use super::super::attach::{Manner, Whose};
-use super::{call, classify};
+use super::{classify, client};
 
 /// How many of the last lines of a container's log are looked through for what was said last on its
 /// standard error: more may have come on the other stream.
@@ -67,7 +67,7 @@ impl Attachment {
         let Some(last) = last else { return true };
         let count = LAST_LINES.to_string();
         let args = ["logs", "-n", &count, &self.handle];
-        let log = call::again(|| call::run(call::client().args(args), b"", PATIENCE));
+        let log = client::again(|| client::run(client::client().args(args), b"", PATIENCE));
         match log {
             Ok(log) if log.stdout.lines().any(|line| line.contains(last)) => true,
             Ok(log) if log.stdout.lines().count() < LAST_LINES => false,

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::problem::Result;
-use super::super::request::{HOME_LABEL, ROLE_LABEL};
-use super::super::{BuildEvent, ImageBuild, child, steps};
-use super::{CHANGE, call};
+use super::super::client_call::{HOME_LABEL, ROLE_LABEL};
+use super::super::error::Result;
+use super::super::{BuildEvent, ImageBuild, build_output, child};
+use super::{CHANGE, client};
 use crate::store::make_dir;
 
 /// The size from which on a Dockerfile is made smaller, in bytes. Some of those just below the limit did
@@ -148,15 +148,15 @@ pub(super) fn attempt(
     going_on: &dyn Fn() -> bool,
 ) -> Result<Option<String>> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
-    let mut client = call::client();
+    let mut client = client::client();
     let ended = child::stream(client.args(args), BUILD, going_on, &mut |line| {
         if last.len() == LAST_LINES {
             last.pop_front();
         }
         last.push_back(line.to_owned());
-        tell(steps::event(line));
+        tell(build_output::event(line));
     });
-    let ended = ended.map_err(|error| call::failed(&error))?;
+    let ended = ended.map_err(|error| client::failed(&error))?;
     Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
 }
 
@@ -164,14 +164,14 @@ pub(super) fn attempt(
 /// made anew for that: somebody else may be building.
 pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
     let set = || {
-        let mut client = call::client();
+        let mut client = client::client();
         client.args(["exec", "buildkit", "sh", "-c", NAME_SERVERS, "moat"]);
         client.args(build.dns.iter().map(IpAddr::to_string));
-        call::run(&mut client, b"", CHANGE)
+        client::run(&mut client, b"", CHANGE)
     };
     if set().is_err() {
         // It does not run yet.
-        call::run(call::client().args(start(&build.dns)), b"", BUILDER)?;
+        client::run(client::client().args(start(&build.dns)), b"", BUILDER)?;
         set()?;
     }
     Ok(())
@@ -180,13 +180,13 @@ pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
 /// Starts the builder anew, after its connection broke.
 pub(super) fn restart(build: &ImageBuild) -> Result<()> {
     // Whether it was there does not matter.
-    let _ = call::run(call::client().args(["builder", "stop"]), b"", CHANGE);
-    let _ = call::run(
-        call::client().args(["builder", "delete", "--force"]),
+    let _ = client::run(client::client().args(["builder", "stop"]), b"", CHANGE);
+    let _ = client::run(
+        client::client().args(["builder", "delete", "--force"]),
         b"",
         CHANGE,
     );
-    call::run(call::client().args(start(&build.dns)), b"", BUILDER).map(drop)
+    client::run(client::client().args(start(&build.dns)), b"", BUILDER).map(drop)
 }
 
 fn words(words: &[&str]) -> Vec<String> {

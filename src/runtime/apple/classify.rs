@@ -4,7 +4,7 @@
 //! Whether something is gone is decided by listing what there is and not from here: several messages
 //! about what is missing do not say so.
 
-use super::super::problem::Problem;
+use super::super::error::Problem;
 
 /// The way back to a working system.
 const START: &str = "start it: container system start --enable-kernel-install (the first time it gets a \

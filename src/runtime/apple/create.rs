@@ -7,11 +7,13 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType};
 
-use super::super::problem::{Problem, Result};
-use super::super::request::{HOME_LABEL, ROLE_LABEL, RUN_LABEL, Request, SERVICE_LABEL, newline};
-use super::super::script::{NOTES, PRE_RUN};
+use super::super::client_call::{
+    HOME_LABEL, ROLE_LABEL, RUN_LABEL, Request, SERVICE_LABEL, newline,
+};
+use super::super::container_scripts::{NOTES, PRE_RUN};
+use super::super::error::{Problem, Result};
 use super::super::{CAPABILITIES, ContainerSpec, HOME, ServiceSpec, WORKSPACE, is_below};
-use super::names;
+use super::start_gate;
 use super::version::Version;
 use crate::store::Mount;
 
@@ -269,7 +271,7 @@ fn command(request: &mut Request, spec: &ContainerSpec, around: &Surroundings<'_
     }
     request.add(&[image]);
     if holds {
-        request.add(&["-c", names::HOLD, "moat"]);
+        request.add(&["-c", start_gate::HOLD, "moat"]);
     }
     match hook {
         // The script comes first, so the image's own entry point cannot.

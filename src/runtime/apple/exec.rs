@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use super::super::problem::{Problem, Result};
-use super::super::script::{KILL, MARKER};
+use super::super::container_scripts::{KILL, MARKER};
+use super::super::error::{Problem, Result};
 use super::super::{ExecSpec, Refusal};
-use super::{call, classify};
+use super::{classify, client};
 
 /// How the words of a client begin that could not start a command.
 pub(super) const BEGINNINGS: &[&[u8]] = &[
@@ -62,7 +62,7 @@ pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
 
 /// A client that ends such a command.
 pub(super) fn kill(handle: &str, word: &str, signal: &str) -> Command {
-    let mut client = call::client();
+    let mut client = client::client();
     client.args(["exec", handle, "/bin/sh", "-c", KILL, "moat"]);
     client.args([&marker(word), signal]);
     client
@@ -109,7 +109,7 @@ mod tests {
             stdin: None,
             terminal: None,
         };
-        let client = command(call::client(), &spec).unwrap();
+        let client = command(client::client(), &spec).unwrap();
         let line: Vec<_> = client.get_args().map(|arg| arg.to_string_lossy()).collect();
         let line = line.join(" ");
         assert!(!line.contains("s3cret"), "{line}");
@@ -122,7 +122,7 @@ mod tests {
             env: vec![("a.b".into(), "c".into())],
             ..spec
         };
-        assert!(command(call::client(), &odd).is_err());
+        assert!(command(client::client(), &odd).is_err());
     }
 
     #[test]

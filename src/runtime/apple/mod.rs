@@ -8,13 +8,13 @@
 
 mod attach;
 mod build;
-mod call;
 mod classify;
+mod client;
 mod create;
 mod exec;
 mod model;
-mod names;
 mod start;
+mod start_gate;
 mod version;
 
 use std::cell::Cell;
@@ -30,12 +30,13 @@ use serde_json::Value;
 
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
 use super::choose::Name;
-use super::problem::{Problem, Result};
-use super::request::{HOME_LABEL, RUN_LABEL, Request, SESSION_LABEL};
-use super::script::FAILED;
+use super::client_call::{HOME_LABEL, RUN_LABEL, Request, SESSION_LABEL};
+use super::container_scripts::FAILED;
+use super::error::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, Whose, child, copy, tty,
+    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, Whose, child, client_terminal,
+    workspace_copy,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
@@ -65,7 +66,7 @@ pub(super) struct Apple {
 
 /// Whether the client is here.
 pub(super) fn is_here() -> bool {
-    call::program().is_some()
+    client::program().is_some()
 }
 
 impl Apple {
@@ -115,7 +116,7 @@ impl Apple {
         let (mut left, mut was_silent) = (TRIES, false);
         loop {
             left -= 1;
-            let mut client = call::client();
+            let mut client = client::client();
             client.args(&request.args).envs(
                 request
                     .environment
@@ -123,7 +124,7 @@ impl Apple {
                     .map(|(name, value)| (name, value)),
             );
             let began = Instant::now();
-            let Err(problem) = call::run(&mut client, &request.input, patience) else {
+            let Err(problem) = client::run(&mut client, &request.input, patience) else {
                 return Ok(());
             };
             was_silent |= problem.is_silence();
@@ -147,14 +148,14 @@ impl Apple {
     /// All containers, or all networks.
     fn list(what: ResourceKind) -> Result<Vec<Value>> {
         match what {
-            ResourceKind::Network => call::ask_json(&["network", "list", "--format", "json"]),
-            _ => call::ask_json(&["list", "--all", "--format", "json"]),
+            ResourceKind::Network => client::ask_json(&["network", "list", "--format", "json"]),
+            _ => client::ask_json(&["list", "--all", "--format", "json"]),
         }
     }
 
     /// The state of one container. That it is missing is believed if the list does not have it either.
     fn look(handle: &str) -> Result<Inspected> {
-        let found = match call::ask_json(&["inspect", handle]) {
+        let found = match client::ask_json(&["inspect", handle]) {
             Err(Problem::NotFound(_)) => Vec::new(),
             answer => answer?,
         };
@@ -186,7 +187,7 @@ impl Apple {
     fn arrange(&self, spec: &ContainerSpec) -> Result<Request> {
         let dir = self.dir()?;
         let notes = self.notes()?;
-        let failed = |error: io::Error| copy::failed(dir, &error);
+        let failed = |error: io::Error| workspace_copy::failed(dir, &error);
         make_dir(dir).map_err(failed)?;
         if spec.pre_run.is_some() {
             make_dir(&notes).map_err(failed)?;
@@ -195,10 +196,10 @@ impl Apple {
         }
         // First: without it this is asked for once more, when it is there.
         let image = self.image(spec.image.as_deref().unwrap_or_default())?;
-        let workspace = copy::workspace(dir, spec);
+        let workspace = workspace_copy::workspace(dir, spec);
         if spec.workspace_mode == WorkspaceMode::Volume {
-            copy::make(dir, spec)?;
-            copy::check_links(spec, &workspace)?;
+            workspace_copy::make(dir, spec)?;
+            workspace_copy::check_links(spec, &workspace)?;
             make_places(spec, &workspace).map_err(failed)?;
         }
         let around = create::Surroundings {
@@ -206,12 +207,12 @@ impl Apple {
             notes: &notes,
             entrypoint: model::entrypoint(&image),
         };
-        create::main(spec, &around, call::version()?)
+        create::main(spec, &around, client::version()?)
     }
 
     /// The description of an image, which must be there: `create` would get it without a word.
     fn image(&self, image: &str) -> Result<Value> {
-        let found = match call::ask_json(&["image", "inspect", image]) {
+        let found = match client::ask_json(&["image", "inspect", image]) {
             Err(Problem::NotFound(_)) => Vec::new(),
             answer => answer?,
         };
@@ -256,10 +257,10 @@ fn no_volumes<T>() -> Result<T> {
 
 impl Runtime for Apple {
     fn probe(&self) -> Result<String> {
-        let version = call::version()?;
+        let version = client::version()?;
         // Its words differ from release to release, its exit code does not.
-        let status = call::run(
-            call::client().args(["system", "status"]),
+        let status = client::run(
+            client::client().args(["system", "status"]),
             b"",
             Duration::from_secs(12),
         );
@@ -278,9 +279,9 @@ impl Runtime for Apple {
     }
 
     fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
-        let mut client = call::client();
+        let mut client = client::client();
         client.args(["image", "pull", image]);
-        match call::run_while(&mut client, b"", PULL, going_on) {
+        match client::run_while(&mut client, b"", PULL, going_on) {
             Err(Problem::Refused(text) | Problem::NotFound(text)) => {
                 Err(Problem::ImageMissing(text, "container"))
             }
@@ -301,9 +302,9 @@ impl Runtime for Apple {
         tell: &mut dyn FnMut(BuildEvent<'_>),
         going_on: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let builds_with_dns = call::version()?.builds_with_dns();
+        let builds_with_dns = client::version()?.builds_with_dns();
         let staging = self.staging()?;
-        let failed = |error: io::Error| copy::failed(&staging, &error);
+        let failed = |error: io::Error| workspace_copy::failed(&staging, &error);
         remove_tree(&staging).map_err(failed)?;
         let staged = build::stage(build, &staging).map_err(failed)?;
         let args = build::args(build, &staged);
@@ -367,7 +368,7 @@ impl Runtime for Apple {
     }
 
     fn has_network(&self, handle: &str) -> Result<bool> {
-        match call::ask_json(&["network", "inspect", handle]) {
+        match client::ask_json(&["network", "inspect", handle]) {
             Err(Problem::NotFound(_)) => Ok(false),
             Err(problem) if classify::has_no_networks(&problem) => Ok(false),
             answer => Ok(answer?.iter().any(|one| model::id(one) == handle)),
@@ -375,8 +376,8 @@ impl Runtime for Apple {
     }
 
     fn remove_network(&self, handle: &str) -> Result<()> {
-        let removed = call::run(
-            call::client().args(["network", "delete", handle]),
+        let removed = client::run(
+            client::client().args(["network", "delete", handle]),
             b"",
             CHANGE,
         );
@@ -391,7 +392,7 @@ impl Runtime for Apple {
 
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
         self.image(&spec.image)?;
-        let request = create::service(spec, call::version()?)?;
+        let request = create::service(spec, client::version()?)?;
         Self::make(&request, CREATE, &|| exists(&spec.handle))
     }
 
@@ -421,7 +422,7 @@ impl Runtime for Apple {
         let mut refused = None;
         // What the client said last of itself, if it did.
         let mut interruption = None;
-        let mut client = call::client();
+        let mut client = client::client();
         client.args(["exec", handle]).args(command);
         let status = child::stream(&mut client, patience, going_on, &mut |line| {
             refused = refused.or(classify::refusal(line));
@@ -431,7 +432,7 @@ impl Runtime for Apple {
             }
             tell(line);
         });
-        let status = status.map_err(|error| call::failed(&error))?;
+        let status = status.map_err(|error| client::failed(&error))?;
         if let (Some(text), Some(1)) = (interruption, status.code()) {
             return Err(Problem::Transient(text));
         }
@@ -439,17 +440,17 @@ impl Runtime for Apple {
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
-        let failed = |error: io::Error| call::failed(&error);
+        let failed = |error: io::Error| client::failed(&error);
         let manner = Box::new(attach::Exec {
             handle: spec.handle.clone(),
         });
         if let Some(size) = spec.terminal {
             let mut client = exec::command(on_terminal(), spec)?;
-            let prepare = tty::leave_output_alone;
+            let prepare = client_terminal::leave_output_alone;
             return spawn_exec_on_terminal(&mut client, manner, exec::BEGINNINGS, size, prepare)
                 .map_err(failed);
         }
-        let mut client = exec::command(call::client(), spec)?;
+        let mut client = exec::command(client::client(), spec)?;
         client.stdin(match &spec.stdin {
             Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
             None => Stdio::null(),
@@ -458,7 +459,7 @@ impl Runtime for Apple {
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
-        call::run(&mut exec::kill(handle, marker, signal), b"", CHANGE).map(drop)
+        client::run(&mut exec::kill(handle, marker, signal), b"", CHANGE).map(drop)
     }
 
     fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
@@ -471,13 +472,13 @@ impl Runtime for Apple {
             .and_then(|request| Self::make(&request, CREATE, &|| exists(&spec.handle)));
         if let (Err(Problem::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
             // Nobody was asked for a container, so nobody will remove one.
-            remove_tree(dir).map_err(|error| copy::failed(dir, &error))?;
+            remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         }
         made
     }
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
-        copy::save(self.dir()?, into)
+        workspace_copy::save(self.dir()?, into)
     }
 
     fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
@@ -485,17 +486,22 @@ impl Runtime for Apple {
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
-        let failed = |error: io::Error| call::failed(&error);
+        let failed = |error: io::Error| client::failed(&error);
         let attached = match (spec.terminal, stdin) {
             (Some(size), _) => {
                 let mut client = on_terminal();
                 client.args(["start", "--attach", "--interactive", &spec.handle]);
                 let manner = manner(&spec.handle);
-                spawn_on_terminal(&mut client, manner, size, tty::leave_output_alone)
-                    .map_err(failed)?
+                spawn_on_terminal(
+                    &mut client,
+                    manner,
+                    size,
+                    client_terminal::leave_output_alone,
+                )
+                .map_err(failed)?
             }
             (None, stdin) => {
-                let mut client = call::client();
+                let mut client = client::client();
                 client.args(["start", "--attach"]);
                 match stdin {
                     Some(stdin) => client
@@ -555,7 +561,7 @@ impl Runtime for Apple {
 
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         let seconds = grace.as_secs().to_string();
-        let mut client = call::client();
+        let mut client = client::client();
         client.args(["stop", "--time", &seconds, handle]);
         let began = Instant::now();
         // A client whose answer was lost would wait for its deadline, longer than anybody needs it.
@@ -571,7 +577,7 @@ impl Runtime for Apple {
             looked.set(Instant::now());
             !has_ended
         };
-        match call::run_while(&mut client, b"", grace + STOP, &goes_on) {
+        match client::run_while(&mut client, b"", grace + STOP, &goes_on) {
             Ok(_) => Ok(()),
             // It has had its grace, whatever was not answered.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),
@@ -580,15 +586,15 @@ impl Runtime for Apple {
     }
 
     fn kill(&self, handle: &str) -> Result<()> {
-        match call::run(call::client().args(["kill", handle]), b"", CHANGE) {
+        match client::run(client::client().args(["kill", handle]), b"", CHANGE) {
             Ok(_) => Ok(()),
             Err(problem) => Self::unless_ended(handle, problem),
         }
     }
 
     fn remove(&self, handle: &str) -> Result<()> {
-        let removed = call::run(
-            call::client().args(["delete", "--force", handle]),
+        let removed = client::run(
+            client::client().args(["delete", "--force", handle]),
             b"",
             CHANGE,
         );
@@ -604,9 +610,9 @@ impl Runtime for Apple {
             return Ok(());
         };
         if let Ok(staging) = self.staging() {
-            remove_staging(&staging).map_err(|error| copy::failed(&staging, &error))?;
+            remove_staging(&staging).map_err(|error| workspace_copy::failed(&staging, &error))?;
         }
-        remove_tree(dir).map_err(|error| copy::failed(dir, &error))
+        remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
@@ -643,7 +649,7 @@ fn exists(handle: &str) -> Result<bool> {
 
 /// Starts a container that gets no input.
 fn start_alone(handle: &str) -> Result<Attached> {
-    let mut client = call::client();
+    let mut client = client::client();
     client.args(["start", "--attach", handle]);
     carry(client.stdin(Stdio::null()), handle)
 }
@@ -661,7 +667,7 @@ fn begin(attached: Attached, run: &str, network: &str) -> Result<Attached> {
 
 /// A client that gets a terminal.
 fn on_terminal() -> Command {
-    tty::command(call::program().unwrap_or("container"))
+    client_terminal::command(client::program().unwrap_or("container"))
 }
 
 fn manner(handle: &str) -> Box<attach::Attachment> {
@@ -672,5 +678,5 @@ fn manner(handle: &str) -> Box<attach::Attachment> {
 
 /// Starts a client that carries a container's output.
 fn carry(client: &mut Command, handle: &str) -> Result<Attached> {
-    spawn(client, manner(handle), StreamBytes::default()).map_err(|error| call::failed(&error))
+    spawn(client, manner(handle), StreamBytes::default()).map_err(|error| client::failed(&error))
 }

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::Attached;
-use super::super::problem::{Problem, Result};
-use super::super::request::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
-use super::{CHANGE, call, create, model, names};
+use super::super::client_call::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
+use super::super::error::{Problem, Result};
+use super::{CHANGE, client, create, model, start_gate};
 use crate::failpoint::checkpoint;
 use crate::store::ResourceKind;
 
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline && !attached.client.has_ended() {
-        let all = call::ask_json(&["inspect", handle]).unwrap_or_default();
+        let all = client::ask_json(&["inspect", handle]).unwrap_or_default();
         let mut running = all.iter().filter(|one| model::is_running(one));
         if running.any(model::has_address) {
             return;
@@ -41,20 +41,20 @@ fn publish_names(run: &str, network: &str) -> Result<bool> {
     let Some(main) = of_role(create::MAIN).next() else {
         return Ok(false);
     };
-    let mut client = call::client();
+    let mut client = client::client();
     client.args(["exec", "--user", "0:0", model::id(main)]);
-    client.args(["/bin/sh", "-c", names::PUBLISH, "moat"]);
+    client.args(["/bin/sh", "-c", start_gate::PUBLISH, "moat"]);
     for service in of_role(create::SERVICE) {
         let name = model::label(service, SERVICE_LABEL).unwrap_or_default();
         match model::address(service, network) {
-            Some(address) => client.arg(names::line(address, name)),
+            Some(address) => client.arg(start_gate::line(address, name)),
             None => {
                 let message = format!("the service {name} has no address");
                 return Err(Problem::Transient(message));
             }
         };
     }
-    call::run(&mut client, b"", CHANGE).map(|_| true)
+    client::run(&mut client, b"", CHANGE).map(|_| true)
 }
 
 /// Tells a run's own container where its services are now, unless it has yet to begin: then it is told all
@@ -77,9 +77,9 @@ pub(super) fn publish_anew(run: &str, attached: &Attached) -> Result<()> {
 
 /// Whether a container surely never ran: its log is made with its first start.
 pub(super) fn never_ran(handle: &str) -> bool {
-    let log = call::again(|| {
-        call::run(
-            call::client().args(["logs", "-n", "1", handle]),
+    let log = client::again(|| {
+        client::run(
+            client::client().args(["logs", "-n", "1", handle]),
             b"",
             CHANGE,
         )
@@ -90,8 +90,16 @@ pub(super) fn never_ran(handle: &str) -> bool {
 /// Whether a run's own container, which has services, still waits for their names. One that does not run
 /// waits for nothing.
 pub(super) fn is_held_back(handle: &str) -> Result<bool> {
-    let args = ["exec", "--user", "0:0", handle, "/bin/sh", "-c", names::ASK];
-    match call::again(|| call::run(call::client().args(args), b"", CHANGE)) {
+    let args = [
+        "exec",
+        "--user",
+        "0:0",
+        handle,
+        "/bin/sh",
+        "-c",
+        start_gate::ASK,
+    ];
+    match client::again(|| client::run(client::client().args(args), b"", CHANGE)) {
         Ok(answer) => Ok(!answer.stdout.is_empty()),
         Err(Problem::Refused(_) | Problem::NotFound(_)) => Ok(false),
         Err(problem) => Err(problem),

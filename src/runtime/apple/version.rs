@@ -1,7 +1,7 @@
 //! Which release of the command line this is, and what that can do. The releases in which something came
 //! to be were read in its sources, 0.1.0 to 1.2.2.
 
-use super::super::problem::{Problem, Result};
+use super::super::error::{Problem, Result};
 
 /// What a version is printed behind.
 const BEFORE: &str = "container CLI version ";

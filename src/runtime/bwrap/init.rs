@@ -27,7 +27,7 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
     }
     let has_terminal = rustix::termios::isatty(rustix::stdio::stdin());
     if has_terminal {
-        super::job::await_turn();
+        super::foreground::await_turn();
     }
     if stderr.write_all(super::status::STARTED).is_err() {
         return 126;

@@ -16,8 +16,8 @@
 //! | `status` | what `bwrap --json-status-fd` says: the child's pid, and at the end the exit code |
 
 mod cgroup;
+mod foreground;
 mod init;
-mod job;
 mod kernel;
 mod limits;
 mod sandbox;
@@ -26,8 +26,8 @@ mod status;
 mod tail;
 
 pub(crate) use cgroup::is_possible as can_limit;
+pub(crate) use foreground::{COMMAND as JOB, foreground, job};
 pub(crate) use init::{COMMAND as INIT, init};
-pub(crate) use job::{COMMAND as JOB, foreground, job};
 pub(crate) use sandbox::has_place;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
@@ -43,10 +43,11 @@ use rustix::io::FdFlags;
 use rustix::process::{Gid, Signal, Uid};
 
 use super::choose::on_path;
-use super::problem::{Problem, Result};
+use super::error::{Problem, Result};
 use super::{
     AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child, copy,
+    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child,
+    workspace_copy,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
@@ -223,20 +224,20 @@ impl Runtime for Bwrap {
             return Err(failed(&io::ErrorKind::NotFound.into()));
         }
         let dir = self.dir()?;
-        make_dir(dir).map_err(|error| copy::failed(dir, &error))?;
+        make_dir(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         cgroup::make(dir, spec).map_err(|error| {
             let reason = crate::error::reason(&error);
             Problem::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
         })?;
         if spec.workspace_mode == WorkspaceMode::Volume {
-            copy::make(dir, spec)?;
+            workspace_copy::make(dir, spec)?;
         }
         // bwrap makes the places while it still sees all of this host.
-        copy::check_links(spec, &copy::workspace(dir, spec))
+        workspace_copy::check_links(spec, &workspace_copy::workspace(dir, spec))
     }
 
     fn save_workspace(&self, _handle: &str, into: File) -> Result<()> {
-        copy::save(self.dir()?, into)
+        workspace_copy::save(self.dir()?, into)
     }
 
     fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
@@ -358,7 +359,7 @@ impl Runtime for Bwrap {
             self.kill_shim()?;
         }
         cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
-        remove_tree(dir).map_err(|error| copy::failed(dir, &error))
+        remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
     /// Sandboxes are found through their runs: there is nowhere else to look.

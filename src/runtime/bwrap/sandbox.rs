@@ -76,7 +76,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
         // Root may read what others may not; the workload is one of the others.
         hide_private(Path::new("/etc"), 0, &mut add);
     }
-    let workspace = super::copy::workspace(dir, spec);
+    let workspace = super::workspace_copy::workspace(dir, spec);
     add(&["--bind", &workspace.to_string_lossy(), WORKSPACE]);
     for (_, words) in places(spec) {
         add(&words);

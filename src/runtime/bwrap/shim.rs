@@ -24,7 +24,7 @@ use rustix::stdio::{dup2_stdin, stdin};
 use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{cgroup, init, job, kernel, sandbox, status};
+use super::{cgroup, foreground, init, kernel, sandbox, status};
 use crate::store::{Process, create, exclusive, write_atomically};
 use crate::term::pty;
 
@@ -200,7 +200,7 @@ impl<'a> Request<'a> {
             .args(["--", sandbox::INIT])
             .args(
                 self.has_terminal
-                    .then_some([job::COMMAND, sandbox::INIT])
+                    .then_some([foreground::COMMAND, sandbox::INIT])
                     .into_iter()
                     .flatten(),
             )

@@ -1,8 +1,8 @@
 //! What the client's error output means. The only place that reads it.
 
-use super::super::problem::Problem;
+use super::super::error::Problem;
 use super::Dialect;
-use super::needs;
+use super::podman_requirements;
 
 /// Turns the error output of a failed client into a problem.
 pub(super) fn classify(dialect: Dialect, stderr: &str) -> Problem {
@@ -81,7 +81,7 @@ fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> Problem {
     {
         return Problem::NotFound(text);
     }
-    if let Some(hint) = needs::hint(says) {
+    if let Some(hint) = podman_requirements::hint(says) {
         return Problem::unreachable(format!("podman does not work here: {text}"), hint);
     }
     if says(TRANSIENT) || says(PODMANS_TRANSIENT) {

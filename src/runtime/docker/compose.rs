@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::super::child;
-use super::super::problem::{Problem, Result};
-use super::super::request::{HOME_LABEL, ROLE_LABEL, SERVICE_LABEL, SESSION_LABEL};
+use super::super::client_call::{HOME_LABEL, ROLE_LABEL, SERVICE_LABEL, SESSION_LABEL};
+use super::super::error::{Problem, Result};
 use super::{Dialect, Docker, PULL_PATIENCE, ping};
 
 /// How long the tool may take to read a file.

@@ -1,12 +1,12 @@
 //! The arguments of `docker create` for a run's own container. Pure.
 
-use super::super::problem::Result;
-use super::super::request::RUN_LABEL;
-use super::super::script::PRE_RUN;
+use super::super::client_call::RUN_LABEL;
+use super::super::container_scripts::PRE_RUN;
+use super::super::error::Result;
 use super::super::{ContainerSpec, HOME, WORKSPACE};
 use super::Dialect;
-use super::arguments::{Identity, Request, mount};
-use super::fill;
+use super::create_args::{Identity, Request, mount};
+use super::initial_files;
 use crate::store::WorkspaceMode;
 
 /// Describes the container to `docker create`.
@@ -39,7 +39,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<Request>
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which it may not write to.
-        if fill::home_in_memory(spec) {
+        if initial_files::home_in_memory(spec) {
             request.add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
         }
         if !spec.env.iter().any(|(name, _)| name == "HOME") {

@@ -10,7 +10,7 @@ use std::io;
 use rustix::process::{Resource, getrlimit};
 
 use super::super::User;
-use super::super::problem::Problem;
+use super::super::error::Problem;
 use super::classify::classify;
 
 /// Which command line it is.

@@ -6,11 +6,11 @@
 
 use std::process::Command;
 
-use super::super::problem::{Problem, Result};
-use super::super::script::{KILL, MARKER};
+use super::super::container_scripts::{KILL, MARKER};
+use super::super::error::{Problem, Result};
 use super::super::{Attached, ExecSpec, Refusal, attach};
-use super::arguments::obeyed_by_client;
-use super::manner;
+use super::client_messages;
+use super::create_args::obeyed_by_client;
 use crate::term::pty::Size;
 
 /// How the words of the engine and of the client begin.
@@ -78,7 +78,7 @@ fn marker(word: &str) -> String {
 }
 
 /// Starts a client.
-pub(super) fn spawn(manner: manner::Exec, client: &mut Command) -> Result<Attached> {
+pub(super) fn spawn(manner: client_messages::Exec, client: &mut Command) -> Result<Attached> {
     let dialect = manner.dialect;
     attach::spawn_exec(client, Box::new(manner), [ENGINE, CLIENT])
         .map_err(|error| dialect.failed(&error))
@@ -86,7 +86,7 @@ pub(super) fn spawn(manner: manner::Exec, client: &mut Command) -> Result<Attach
 
 /// Starts a client on a terminal of its own.
 pub(super) fn spawn_on_terminal(
-    manner: manner::Exec,
+    manner: client_messages::Exec,
     client: &mut Command,
     size: Size,
 ) -> Result<Attached> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::problem::{Problem, Result};
+use super::super::error::{Problem, Result};
 use super::super::{Exit, Inspected};
 use super::Dialect;
 use crate::store::Timestamp;

@@ -5,21 +5,21 @@
 //! `inspect` confirms it. Never `--rm` (the engine would drop its log), never `logs --timestamps`
 //! as the source (it writes timestamps into the middle of lines over 16 KiB).
 
-mod arguments;
-mod build;
+mod build_args;
 mod classify;
+mod client_messages;
 pub(super) mod compose;
-mod copy;
 mod create;
+mod create_args;
 mod dialect;
 mod exec;
-mod fill;
+mod initial_files;
 mod inspect;
-mod log_file;
-mod manner;
-mod needs;
 mod ping;
-mod sidecar;
+mod podman_log;
+mod podman_requirements;
+mod service;
+mod tar_copy;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -32,11 +32,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::child::{self, Output};
-use super::problem::{Problem, Result};
-use super::request::{RUN_LABEL, SESSION_LABEL};
+use super::client_call::{RUN_LABEL, SESSION_LABEL};
+use super::error::{Problem, Result};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, PATIENCE, Refusal, Runtime, ServiceSpec, Show, Whose, attach, steps, tty,
+    Network, PATIENCE, Refusal, Runtime, ServiceSpec, Show, Whose, attach, build_output,
+    client_terminal,
 };
 use crate::store::{ResourceKind, StreamBytes};
 
@@ -141,7 +142,7 @@ const BUILDS_AGAIN: &str =
 const VOLUME_LABEL: &str = "moat.volume";
 
 impl Docker {
-    fn make(&self, request: arguments::Request) -> Result<()> {
+    fn make(&self, request: create_args::Request) -> Result<()> {
         let mut command = self.command();
         command.args(&request.args).envs(request.environment);
         self.finish(&mut command, &request.input, PATIENCE, &|| true)
@@ -159,8 +160,12 @@ impl Docker {
 
     /// Starts a client that carries a container's output.
     fn carry(&self, command: &mut Command, kept: StreamBytes) -> Result<Attached> {
-        attach::spawn(command, Box::new(manner::Attachment(self.dialect)), kept)
-            .map_err(|error| self.dialect.failed(&error))
+        attach::spawn(
+            command,
+            Box::new(client_messages::Attachment(self.dialect)),
+            kept,
+        )
+        .map_err(|error| self.dialect.failed(&error))
     }
 
     /// What the log of a container says about a command that could not be run: then it says nothing else. It may
@@ -183,13 +188,13 @@ impl Docker {
         ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
     }
 
-    fn exec_manner(&self, spec: &ExecSpec) -> manner::Exec {
+    fn exec_manner(&self, spec: &ExecSpec) -> client_messages::Exec {
         let (driver, handle) = (self.clone(), spec.handle.clone());
         let is_well = move || {
             let states = driver.inspect(&[&handle]);
             states.is_ok_and(|states| matches!(states[..], [Inspected::Running { .. }]))
         };
-        manner::Exec {
+        client_messages::Exec {
             dialect: self.dialect,
             is_well: Box::new(is_well),
         }
@@ -210,7 +215,7 @@ impl Docker {
     ) -> Result<()> {
         let mut command = self.command();
         command
-            .args(build::args(self.dialect, build))
+            .args(build_args::args(self.dialect, build))
             // One line after the other, whichever builder it is.
             .env("BUILDKIT_PROGRESS", "plain");
         let mut last = VecDeque::with_capacity(LAST_LINES);
@@ -219,7 +224,7 @@ impl Docker {
                 last.pop_front();
             }
             last.push_back(line.to_owned());
-            tell(steps::event(line));
+            tell(build_output::event(line));
         });
         match built.map_err(|error| self.dialect.failed(&error))? {
             status if status.success() => Ok(()),
@@ -268,7 +273,7 @@ impl Runtime for Docker {
         let version = output.stdout.trim();
         match self.dialect {
             Dialect::Docker => Ok(version.to_owned()),
-            Dialect::Podman if self.is_here() => needs::check(version),
+            Dialect::Podman if self.is_here() => podman_requirements::check(version),
             Dialect::Podman => Ok(format!("{version}, on another machine")),
         }
     }
@@ -309,7 +314,7 @@ impl Runtime for Docker {
     }
 
     fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
-        let home = format!("{}={}", arguments::HOME_LABEL, volume.home_label);
+        let home = format!("{}={}", create_args::HOME_LABEL, volume.home_label);
         let name = format!("{}={}", VOLUME_LABEL, volume.name);
         let labels = ["--label", &home, "--label", &name];
         let mut args = vec!["volume", "create"];
@@ -323,7 +328,7 @@ impl Runtime for Docker {
     }
 
     fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
-        let filter = format!("label={}={home}", arguments::HOME_LABEL);
+        let filter = format!("label={}={home}", create_args::HOME_LABEL);
         let format = format!("{{{{.Name}}}}\t{}", self.dialect.label(VOLUME_LABEL));
         let output = self.call(&["volume", "ls", "--filter", &filter, "--format", &format])?;
         let found = output.stdout.lines().filter_map(|line| {
@@ -350,7 +355,7 @@ impl Runtime for Docker {
     }
 
     fn make_network(&self, network: &Network) -> Result<()> {
-        let args = sidecar::network(self.dialect, network);
+        let args = service::network(self.dialect, network);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         self.call(&args).map(|_| ())
     }
@@ -375,7 +380,7 @@ impl Runtime for Docker {
     }
 
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
-        self.make(sidecar::request(self.dialect, spec)?)
+        self.make(service::request(self.dialect, spec)?)
     }
 
     fn start_service(&self, handle: &str) -> Result<Attached> {
@@ -446,7 +451,7 @@ impl Runtime for Docker {
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
         if let Some(size) = spec.terminal {
-            let mut client = self.complete(tty::command(self.dialect.program()));
+            let mut client = self.complete(client_terminal::command(self.dialect.program()));
             exec::command(&mut client, spec)?;
             return exec::spawn_on_terminal(self.exec_manner(spec), &mut client, size);
         }
@@ -498,7 +503,7 @@ impl Runtime for Docker {
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {
         let mut command = self.command();
-        let from = format!("{handle}:{}", fill::pre_run_failed());
+        let from = format!("{handle}:{}", initial_files::pre_run_failed());
         command.args(["cp", &from, "-"]);
         match self.copy(&mut command, Stdio::null(), Stdio::null()) {
             Ok(()) => Ok(true),
@@ -510,14 +515,14 @@ impl Runtime for Docker {
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
         self.ready(&spec.handle)?;
         if let Some(size) = spec.terminal {
-            let mut command = self.complete(tty::command(self.dialect.program()));
+            let mut command = self.complete(client_terminal::command(self.dialect.program()));
             command
                 .args(["start", "--attach"])
                 .args(self.dialect.deaf());
             command.args(["--interactive", "--detach-keys"]);
             let keys = OsStr::from_bytes(self.dialect.no_keys());
             command.arg(keys).arg(&spec.handle);
-            let manner = Box::new(manner::Attachment(self.dialect));
+            let manner = Box::new(client_messages::Attachment(self.dialect));
             return attach::spawn_on_terminal(&mut command, manner, size, attach::as_it_is)
                 .map_err(|error| self.dialect.failed(&error));
         }
@@ -549,7 +554,7 @@ impl Runtime for Docker {
             (true, Dialect::Podman) => {
                 let log = self.log_path(handle)?;
                 command.args(["wait", handle]);
-                return log_file::follow(&mut command, self.dialect, &log, kept)
+                return podman_log::follow(&mut command, self.dialect, &log, kept)
                     .map_err(|error| self.dialect.failed(&error));
             }
             (true, Dialect::Docker) => command.args(["logs", "--follow"]),
@@ -613,7 +618,7 @@ impl Runtime for Docker {
     }
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
-        let filter = format!("label={}={home}", arguments::HOME_LABEL);
+        let filter = format!("label={}={home}", create_args::HOME_LABEL);
         let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label(name));
         let label = label.join("\t");
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);

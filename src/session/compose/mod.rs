@@ -4,20 +4,20 @@
 //! label of the session's incarnation, by the engine alone, and so works without the file and without the tool, and never
 //! meets a project of the same name.
 
-mod decide;
-mod file;
-mod from;
-mod reach;
+mod base_images;
+mod decisions;
+mod health;
+mod networks;
+mod readiness;
+mod remove;
+mod rewrite;
 mod start;
-mod take;
-mod view;
-mod wait;
 
-pub(super) use decide::{along, decide, intend};
-pub(super) use reach::reach;
+pub(super) use decisions::{along, decide, intend};
+pub(super) use health::{Seen, container, is_complete, runs};
+pub(super) use networks::reach;
+pub(super) use remove::{forget, settle, take_away, take_back};
 pub(super) use start::start;
-pub(super) use take::{forget, settle, take_away, take_back};
-pub(super) use view::{Seen, container, is_complete, runs};
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
 //! Starting the services: the file is read, rewritten and given to the tool.
 
-use super::super::members::MARK;
+use super::super::marked_processes::MARK;
 use super::super::operation::Context;
 use super::super::up::{Action, Decision, Up};
 use super::super::variables;
-use super::file::{self, Member, Rewritten, Wanted, WantedPort, WantedService};
-use super::from;
-use super::wait::{blame, wait};
+use super::base_images;
+use super::readiness::{blame, wait};
+use super::rewrite::{self, Member, Rewritten, Wanted, WantedPort, WantedService};
 use super::{MARKED, containers, failed, indented, intend_one, is_up, started, state_of};
 use crate::config::{ComposeEntry, ComposeSettings};
 use crate::error::{Error, Kind, Result};
@@ -47,7 +47,7 @@ pub(in crate::session) fn start(
     let is_member = |name: &str| rewritten.members.iter().any(|member| member.name == name);
     let names = rewritten.members.iter().map(|member| member.name.as_str());
     request.check_along(names)?;
-    from::check(&shown(settings), &rewritten.builds)?;
+    base_images::check(&shown(settings), &rewritten.builds)?;
     let file = context.home.compose_file(&session.key);
     write_atomically(&file, rewritten.text.as_bytes())
         .map_err(|error| Error::io(Kind::Store, "write", &file, &error))?;
@@ -225,7 +225,7 @@ fn resolve(
             })
             .collect(),
     };
-    file::rewrite(resolved, &wanted)
+    rewrite::rewrite(resolved, &wanted)
 }
 
 /// Adds what is depended on by what is started, and does not run.

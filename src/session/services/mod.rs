@@ -4,15 +4,15 @@
 //! once. That something may have been made stands in the record before it is; what is taken away carries the label
 //! of the session's incarnation, whatever it is called.
 
-mod decide;
+mod decisions;
+mod health;
+mod remove;
 mod start;
-mod take;
-mod view;
 
-pub(super) use decide::{How, Services};
-pub(super) use take::{remove, stop};
-pub(crate) use view::ServiceHealth;
-pub(super) use view::{container, look, views};
+pub(super) use decisions::{How, Services};
+pub(crate) use health::ServiceHealth;
+pub(super) use health::{container, look, views};
+pub(super) use remove::{remove, stop};
 
 use crate::error::Result;
 use crate::runtime::{self, Runtime};

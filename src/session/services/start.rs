@@ -5,16 +5,16 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::decide::{Engine, How, Services};
-use super::{network, view};
+use super::decisions::{Engine, How, Services};
+use super::{health, network};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::{self, Host};
 use crate::runtime::{self, Exit, Inspected, Network, Problem, Runtime, ServiceSpec, Whose};
-use crate::service::{Subject, failure, provide, ready, specify};
-use crate::session::members::MARK;
+use crate::service::{Subject, errors, provide, readiness, specify};
+use crate::session::marked_processes::MARK;
 use crate::session::operation::Context;
-use crate::session::probe;
+use crate::session::port_probe;
 use crate::store::{Claim, Home, Port, Session, Stage, Timestamp};
 
 /// How often to look whether somebody wants the operation to end.
@@ -215,12 +215,12 @@ impl Starting<'_> {
         let goes_on = || self.goes_on();
         match self.plan.wait {
             true => {
-                ready::wait(self, &goes_on).map_err(|why| why.into_error(self))?;
+                readiness::wait(self, &goes_on).map_err(|why| why.into_error(self))?;
                 let seconds = began.elapsed().as_secs_f64();
                 self.say(&format!("ready after {seconds:.1} s"), true);
             }
             false => {
-                ready::wait_running(self, &goes_on).map_err(|why| why.into_error(self))?;
+                readiness::wait_running(self, &goes_on).map_err(|why| why.into_error(self))?;
                 self.say("started; nobody waits until it is ready", true);
             }
         }
@@ -255,11 +255,11 @@ impl Starting<'_> {
             Err(Problem::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
                 let pulled = marked.pull_image(&spec.image, &|| self.goes_on());
-                pulled.map_err(|problem| failure::image(self, &spec.image, problem))?;
+                pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
                 let made = self.ask_for(marked.as_ref(), &spec)?;
-                made.map_err(|problem| failure::start(self, problem))
+                made.map_err(|problem| errors::start(self, problem))
             }
-            made => made.map_err(|problem| failure::start(self, problem)),
+            made => made.map_err(|problem| errors::start(self, problem)),
         }
     }
 
@@ -271,14 +271,14 @@ impl Starting<'_> {
     ) -> Result<std::result::Result<(), Problem>> {
         match self.goes_on() {
             true => Ok(runtime.create_service(spec)),
-            false => Err(failure::not_wanted(self)),
+            false => Err(errors::not_wanted(self)),
         }
     }
 
     /// The engine finds out last that somebody has the port.
     fn not_started(&self, problem: Problem) -> Error {
-        let error = failure::start(self, problem);
-        if self.port == 0 || !probe::is_taken(self.port) {
+        let error = errors::start(self, problem);
+        if self.port == 0 || !port_probe::is_taken(self.port) {
             return error;
         }
         let (name, port) = (&self.plan.name, self.port);
@@ -325,7 +325,7 @@ impl Subject for Starting<'_> {
         let states = self.runtime.inspect(&[&self.handle]).unwrap_or_default();
         match states.into_iter().next() {
             Some(Inspected::Exited(exit)) => Some(self.exit.get_or_init(|| exit).clone()),
-            Some(Inspected::Missing) => Some(self.exit.get_or_init(view::vanished).clone()),
+            Some(Inspected::Missing) => Some(self.exit.get_or_init(health::vanished).clone()),
             _ => None,
         }
     }
@@ -341,6 +341,6 @@ impl Subject for Starting<'_> {
     }
 
     fn last_lines(&self, count: usize) -> Vec<String> {
-        view::last_lines(self.runtime, &self.handle, count)
+        health::last_lines(self.runtime, &self.handle, count)
     }
 }

@@ -1,14 +1,14 @@
 //! `moat up`: brings a session up, or what is missing of it. Safe to repeat: what runs is kept.
 
-mod decide;
-mod names;
+mod decisions;
+mod name_check;
 mod reserve;
 
 use super::operation::Context;
 use super::ports::Pin;
 use super::repository::Repository;
 use super::services::Services;
-use super::{compose, files, hook, process, tmux, undo, worktree};
+use super::{compose, files, hooks, process, rollback, tmux, worktree};
 use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::checkpoint;
@@ -17,11 +17,11 @@ use crate::runtime::child;
 use crate::store::{Claim, OpKind, Session, SessionStatus};
 use crate::term::{harmless, word};
 
-pub(crate) use decide::{Action, Decision};
-pub(crate) use names::check_services;
+pub(crate) use decisions::{Action, Decision};
+pub(crate) use name_check::check_services;
 
-use decide::{decide, is_settled, left_over, starting};
-use names::check_names;
+use decisions::{decide, is_settled, left_over, starting};
+use name_check::check_names;
 use reserve::reserve;
 
 /// What is asked for.
@@ -123,7 +123,7 @@ pub(crate) fn up(
         Err(error) => {
             let error = cause(context, error);
             let operation = claim.id().to_owned();
-            match undo::undo(context, claim, &operation) {
+            match rollback::undo(context, claim, &operation) {
                 Ok(()) => Err(with_stopped(error, request.branch, &ending)),
                 Err(left) => {
                     let message = format!(
@@ -197,7 +197,7 @@ fn carry_out(
         } else {
             &session.main
         };
-        hook::run(
+        hooks::run(
             context,
             session,
             (name, script.as_deref()),

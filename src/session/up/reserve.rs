@@ -8,7 +8,7 @@ use super::super::repository::Repository;
 use super::super::services::{How, Services};
 use super::super::{compose, process, worktree};
 use super::Up;
-use super::decide::{Action, Decision, forgotten, names, starting};
+use super::decisions::{Action, Decision, forgotten, names, starting};
 use crate::error::{Error, Kind, Result};
 use crate::store::{
     Claim, Ending, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,

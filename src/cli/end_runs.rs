@@ -1,0 +1,50 @@
+//! What `stop`, `kill` and `wait` share.
+
+use super::args::Args;
+use super::run_selection;
+use super::{flags, output};
+use crate::error::Result;
+use crate::run::{self, Answer};
+use crate::store::{EndRequest, Home, RunId};
+
+/// Ends the runs that the arguments name, all at once, and waits until they have ended.
+pub(super) fn end(args: &Args, how: EndRequest) -> Result<u8> {
+    let home = Home::locate()?;
+    let ids = run_selection::named(args, &home)?;
+    let mut told = Vec::new();
+    let mut first_error = None;
+    for id in &ids {
+        match run::ask(&home, id, how) {
+            Ok(Answer::Told) => told.push(id),
+            Ok(Answer::HadEnded) => {
+                output::notice(args, &format!("{id} had ended already"));
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    for id in &ids {
+        // Also one that had ended: its supervisor may still be cleaning up.
+        if first_error.is_none() {
+            run::see_through(&home, id, how)?;
+        }
+    }
+    for id in told {
+        if !args.has(&flags::JSON) {
+            output::result(&format!("{id}\n"))?;
+        }
+    }
+    documents(args, &home, &ids)?;
+    first_error.map_or(Ok(0), Err)
+}
+
+/// With `--json`, prints the records of runs as one array.
+pub(super) fn documents(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
+    if !args.has(&flags::JSON) {
+        return Ok(());
+    }
+    let records: Vec<_> = ids
+        .iter()
+        .filter_map(|id| home.run(id).load().record())
+        .collect();
+    output::json(&records)
+}

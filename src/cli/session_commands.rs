@@ -1,0 +1,287 @@
+//! What the commands about sessions have in common: which one is meant, who interrupts, and how one is shown.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::args::Args;
+use super::config_files::{Files, host};
+use super::output;
+use crate::config::{self, SessionSettings};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, Host, Service};
+use crate::runtime;
+use crate::session::{self, Context, Decision, Repository, ServiceHealth, SessionView};
+use crate::store::{Home, Session};
+
+/// The signal that wants a command to end; 0: none yet.
+pub(super) struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    pub(super) fn new() -> Result<Signals> {
+        let first = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, Arc::clone(&first), number).map_err(
+                |error| {
+                    let reason = crate::error::reason(&error);
+                    Error::new(
+                        Kind::Failed,
+                        format!("cannot install signal handlers: {reason}"),
+                    )
+                },
+            )?;
+        }
+        Ok(Signals(first))
+    }
+
+    fn going_on(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    /// The exit code, if a signal it was: 130, 143, 129.
+    fn code(&self) -> Option<u8> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            signal => u8::try_from(128 + signal).ok(),
+        }
+    }
+}
+
+/// Runs an operation that signals interrupt. One that was interrupted has taken back what it made.
+pub(super) fn interruptible(
+    args: &Args,
+    home: &Home,
+    work: &mut dyn FnMut(&Context<'_>) -> Result<u8>,
+) -> Result<u8> {
+    let signals = Signals::new()?;
+    let context = Context {
+        home,
+        going_on: &|| signals.going_on(),
+        say: &|text| output::notice(args, text),
+        warn: &output::warning,
+    };
+    let result = work(&context);
+    match (result, signals.code()) {
+        (Err(error), Some(code)) => {
+            output::error(&error, args.has(&super::flags::JSON));
+            Ok(code)
+        }
+        (result, _) => result,
+    }
+}
+
+/// The argument that names a branch, as text.
+pub(super) fn branch_argument(args: &Args, place: usize) -> Result<Option<&str>> {
+    let word = args.positional().get(place);
+    word.map(|word| {
+        word.to_str()
+            .ok_or_else(|| Error::usage("the name of the branch is not UTF-8"))
+    })
+    .transpose()
+}
+
+/// The repository that we are in.
+pub(super) fn repository() -> Result<Repository> {
+    let here = std::env::current_dir().map_err(|error| {
+        let reason = crate::error::reason(&error);
+        Error::new(
+            Kind::Workspace,
+            format!("cannot find the current directory: {reason}"),
+        )
+        .hint("go to another one; it may have been removed")
+    })?;
+    Repository::of(&here)
+}
+
+/// The session with this key. What would lead to another directory is none.
+pub(super) fn with_key(home: &Home, given: Option<&str>) -> Result<Option<Session>> {
+    let key = given.filter(|key| !key.contains(['/', '\0']));
+    key.map_or(Ok(None), |key| home.session(key))
+}
+
+/// The session that is meant: that of a branch of this repository, the one with this key, or, where nothing is given, the
+/// one in whose worktree we stand, whatever is checked out there by now.
+pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
+    if let Some(session) = with_key(home, given)? {
+        return Ok(session);
+    }
+    let repository = repository()?;
+    let branch = repository.branch(given);
+    let found = match &branch {
+        Ok(branch) => home
+            .session(&repository.key(branch).text())?
+            .filter(|session| session.is_of(&repository.common, branch)),
+        Err(_) => None,
+    };
+    let found = match found {
+        None if given.is_none() => {
+            let mut all = home.sessions()?.into_iter();
+            all.find(|session| repository.is_in(&session.worktree.path))
+        }
+        found => found,
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let branch = branch?;
+    let shown = crate::term::harmless(&branch);
+    Err(
+        Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(
+            "bring it up: moat up {}; see all: moat wt list",
+            crate::term::word(&branch)
+        )),
+    )
+}
+
+/// How the sessions of a repository are made: the file of the main checkout says it.
+pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
+    let dir = repository.config_dir();
+    let Some(file) = config::project(dir, dir)? else {
+        return Ok(SessionSettings::default());
+    };
+    file.source.finish()?;
+    Ok(file.settings.session)
+}
+
+/// The services that the file asks for.
+pub(super) struct Wished {
+    pub(super) services: Vec<Service>,
+    files: Files,
+}
+
+impl Wished {
+    /// No engine is asked: there may be no services.
+    pub(super) fn read(home: &Home, repository: &Repository) -> Result<Wished> {
+        let files = Files::read(repository.config_dir(), home)?;
+        let services = match files.has_dependencies() {
+            true => {
+                let host = host(None, &files, home, || Ok(runtime::Name::Docker))?;
+                plan::services(&files.all(), &host)?
+            }
+            false => Vec::new(),
+        };
+        Ok(Wished { services, files })
+    }
+
+    /// The host, with the runtime that is settled, or else the one that runs would use.
+    pub(super) fn host(&self, home: &Home, settled: Option<&str>) -> Result<Host> {
+        host(settled, &self.files, home, runtime::choose)
+    }
+}
+
+/// A session as JSON.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    session: &'a Session,
+    healthy: bool,
+    abandoned: bool,
+    env: BTreeMap<String, String>,
+    processes: Vec<ProcessDocument<'a>>,
+    services: Vec<ServiceDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<Vec<DecisionDocument<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<&'a [String]>,
+}
+
+#[derive(Serialize)]
+struct ProcessDocument<'a> {
+    name: &'a str,
+    /// Not set: it is unknown, and `trouble` says why.
+    running: Option<bool>,
+    pid: Option<u32>,
+    /// Of a service that comes from a compose file.
+    container: Option<&'a str>,
+    trouble: Option<&'a str>,
+    exit_code: Option<u8>,
+    ports: Vec<PortDocument>,
+}
+
+#[derive(Serialize)]
+struct ServiceDocument<'a> {
+    name: &'a str,
+    state: &'a str,
+    container: &'a str,
+    exit_code: Option<u8>,
+    /// On 127.0.0.1.
+    ports: &'a [u16],
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PortDocument {
+    port: u16,
+    primary: bool,
+    listening: bool,
+    /// The pid of somebody else who listens there; 0 if it is not known.
+    stranger: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct DecisionDocument<'a> {
+    process: &'a str,
+    action: &'a str,
+    why: &'a str,
+}
+
+impl<'a> Document<'a> {
+    /// `told`: what an `up` has to say of itself, its decisions and its warnings.
+    pub(super) fn of(
+        view: &'a SessionView,
+        told: Option<(&'a [Decision], &'a [String])>,
+    ) -> Document<'a> {
+        let processes = view.processes.iter().map(|health| ProcessDocument {
+            name: &health.name,
+            running: health.running,
+            pid: health.pid,
+            container: health.container.as_deref(),
+            trouble: health.trouble.as_deref(),
+            exit_code: health.exit_code,
+            ports: health
+                .ports
+                .iter()
+                .map(|port| PortDocument {
+                    port: port.port,
+                    primary: port.primary,
+                    listening: port.listening,
+                    stranger: port.stranger,
+                })
+                .collect(),
+        });
+        let service = |health: &'a ServiceHealth| ServiceDocument {
+            name: &health.name,
+            state: health.state,
+            container: &health.handle,
+            exit_code: health.exit_code,
+            ports: &health.ports,
+            error: health.error.as_deref(),
+        };
+        let decision = |decision: &'a Decision| DecisionDocument {
+            process: &decision.process,
+            action: decision.action.as_str(),
+            why: &decision.why,
+        };
+        Document {
+            session: &view.session,
+            healthy: view.is_healthy(),
+            abandoned: view.abandoned,
+            env: session::variables(&view.session).into_iter().collect(),
+            processes: processes.collect(),
+            services: view.services.iter().map(service).collect(),
+            decisions: told.map(|(all, _)| all.iter().map(decision).collect()),
+            warnings: told.map(|(_, warnings)| warnings),
+        }
+    }
+}
+
+/// Looks at one session.
+pub(super) fn look(home: &Home, session: Session, patience: Duration) -> Result<SessionView> {
+    let views = session::view(home, vec![session], patience)?;
+    let gone = || Error::new(Kind::Failed, "the session is gone");
+    views.into_iter().next().ok_or_else(gone)
+}

@@ -1,0 +1,221 @@
+//! `mounts`, `volumes` and `workspace`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::scalar_values;
+use super::settings::checked;
+use crate::store::WorkspaceMode;
+use crate::yaml::{Node, Place, Placed, Source, Value, shown};
+
+/// A file or directory of the host that the workload sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileMount {
+    /// As it was written: relative to the file, absolute, or from `~/` on.
+    pub(crate) source: PathBuf,
+    pub(crate) target: String,
+    pub(crate) readonly: bool,
+    /// Directories below that are covered with an empty one in memory. Relative paths.
+    pub(crate) exclude: Vec<String>,
+}
+
+/// A directory that outlives the run, and belongs to the project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    pub(crate) target: String,
+    pub(crate) readonly: bool,
+    pub(crate) kind: VolumeKind,
+}
+
+/// Where a volume is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum VolumeKind {
+    /// A directory in `$MOAT_HOME`.
+    Bind,
+    /// A volume of the engine.
+    Volume,
+}
+
+pub(super) fn mounts(source: &Source, node: &Node) -> Vec<Placed<FileMount>> {
+    let items = source.list(node).iter();
+    items.filter_map(|item| mount(source, item)).collect()
+}
+
+fn mount(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
+    match &node.value {
+        Value::Text(text) => {
+            let text = Placed {
+                at: node.at,
+                value: text.clone(),
+            };
+            let mount = checked(source, &text, scalar_values::mount)?;
+            Some(Placed {
+                at: mount.at,
+                value: FileMount {
+                    source: mount.value.source,
+                    target: mount.value.target,
+                    readonly: mount.value.readonly,
+                    exclude: Vec::new(),
+                },
+            })
+        }
+        Value::Map(_) => mount_object(source, node),
+        _ => {
+            source.expected(node, "SOURCE:/target[:ro], or the keys source and target");
+            None
+        }
+    }
+}
+
+fn mount_object(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
+    let section = source.section(node, &["exclude", "mode", "source", "target"]);
+    let from = section.require("source").and_then(|node| source.text(node));
+    let target = section
+        .require("target")
+        .and_then(|node| target(source, node));
+    let mode = section
+        .get("mode")
+        .and_then(|node| source.word(node, &["ro", "rw"]));
+    let exclude = section
+        .get("exclude")
+        .map_or_else(Vec::new, |node| exclude(source, node));
+    Some(Placed {
+        at: node.at,
+        value: FileMount {
+            source: PathBuf::from(from?.value),
+            target: target?,
+            readonly: mode.is_some_and(|mode| mode.value == "ro"),
+            exclude,
+        },
+    })
+}
+
+fn target(source: &Source, node: &Node) -> Option<String> {
+    let text = source.text(node)?;
+    match scalar_values::mount_target(&text.value) {
+        Ok(target) => Some(target),
+        Err(why) => {
+            let target = shown(&text.value);
+            source.report(text.at, format!("the target '{target}' {why}"));
+            None
+        }
+    }
+}
+
+fn exclude(source: &Source, node: &Node) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    for text in source.texts(node) {
+        match excluded(&text.value, &taken) {
+            Ok(path) => taken.push(path),
+            Err(why) => {
+                let path = shown(&text.value);
+                source.report(text.at, format!("bad path to exclude '{path}': {why}"));
+            }
+        }
+    }
+    taken
+}
+
+fn excluded(text: &str, taken: &[String]) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/._@+-".contains(&byte);
+    if !text.bytes().all(allowed) {
+        return Err("only letters, digits and / . _ @ + - may be in it".to_owned());
+    }
+    if text.starts_with('/') {
+        return Err("it is absolute; write it relative to the mount".to_owned());
+    }
+    let parts = text.split('/').filter(|part| !matches!(*part, "" | "."));
+    let parts: Vec<&str> = parts.collect();
+    if parts.is_empty() || parts.contains(&"..") {
+        return Err("it must name something below the mount".to_owned());
+    }
+    let path = parts.join("/");
+    let within = |outer: &str, inner: &str| {
+        inner == outer
+            || inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    match taken
+        .iter()
+        .find(|other| within(other, &path) || within(&path, other))
+    {
+        Some(other) => Err(format!(
+            "'{other}' is excluded, too, and one is in the other"
+        )),
+        None => Ok(path),
+    }
+}
+
+pub(super) fn volumes(source: &Source, node: &Node) -> Vec<Placed<Volume>> {
+    let mut volumes: Vec<Placed<Volume>> = Vec::new();
+    for item in source.list(node) {
+        let Some(volume) = volume(source, item) else {
+            continue;
+        };
+        if volumes.iter().any(|other| other.value.name == volume.name) {
+            let message = format!("there is a volume '{}' already", volume.name);
+            source.report(item.at, message);
+            continue;
+        }
+        volumes.push(Placed {
+            at: item.at,
+            value: volume,
+        });
+    }
+    volumes
+}
+
+fn volume(source: &Source, node: &Node) -> Option<Volume> {
+    let section = source.section(node, &["name", "readonly", "target", "type"]);
+    let name = section.require("name").and_then(|node| source.text(node));
+    let name = name.and_then(|name| volume_name(source, &name.value, name.at));
+    let target = section
+        .require("target")
+        .and_then(|node| target(source, node));
+    let kind = section
+        .get("type")
+        .and_then(|node| source.word(node, &["bind", "volume"]));
+    let readonly = section.boolean("readonly").unwrap_or_default();
+    Some(Volume {
+        name: name?,
+        target: target?,
+        readonly,
+        kind: match kind {
+            Some(kind) if kind.value == "volume" => VolumeKind::Volume,
+            _ => VolumeKind::Bind,
+        },
+    })
+}
+
+fn volume_name(source: &Source, name: &str, at: Place) -> Option<String> {
+    let allowed = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+    };
+    let good = (1..=63).contains(&name.len())
+        && name.bytes().all(allowed)
+        && name.as_bytes()[0].is_ascii_alphanumeric();
+    if !good {
+        let name = shown(name);
+        source.report(
+            at,
+            format!("bad name of a volume '{name}' (1 to 63 of a-z, 0-9, '_', '-')"),
+        );
+    }
+    good.then(|| name.to_owned())
+}
+
+pub(super) fn workspace_mode(source: &Source, node: &Node) -> Option<Placed<WorkspaceMode>> {
+    let section = source.section(node, &["mode"]);
+    let mode = source.word(section.get("mode")?, &["bind", "volume"])?;
+    Some(Placed {
+        at: mode.at,
+        value: match mode.value.as_str() {
+            "volume" => WorkspaceMode::Volume,
+            _ => WorkspaceMode::Bind,
+        },
+    })
+}

@@ -1,0 +1,407 @@
+//! The waiter: the one place that waits for a container.
+//!
+//! It polls `inspect`; the end of the output wakes it at once. An engine that cannot be asked is
+//! asked again, never taken for an exit. What the end means, and what follows, is for its caller.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::capture::Capture;
+use super::{Watched, stderr_prefix};
+use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
+use crate::store::Timestamp;
+
+/// How long reading all of the runtime's own log may take.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
+/// How long the output of an exited container may take to arrive.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Watches one started container to its end.
+pub(crate) struct Watch {
+    watched: Arc<dyn Watched>,
+    pace: Pace,
+    began: Instant,
+    /// Since when output may be missing, and why.
+    broken: Option<(Timestamp, String)>,
+    attach_end: AttachEnd,
+    /// Whether the engine was ever away, so that its own log may have a gap.
+    away: bool,
+    /// Whether the container's output no longer comes from its first attachment, so that its very
+    /// end has to be looked up.
+    detached: bool,
+    /// Whether it was started once more.
+    was_started_again: bool,
+    /// Since when nobody listens to a container whose engine keeps nothing for later.
+    unheard: Option<Timestamp>,
+}
+
+impl Watch {
+    pub(crate) fn new(watched: Arc<dyn Watched>, pace: Pace) -> Watch {
+        // After an adoption nothing is, and the end may be there already.
+        let adopted = !watched.capture().was_attached();
+        let last = || watched.capture().last_kept().or(watched.started_at());
+        Watch {
+            pace,
+            began: Instant::now(),
+            broken: None,
+            attach_end: AttachEnd::Whole,
+            away: false,
+            detached: adopted,
+            was_started_again: false,
+            unheard: adopted.then(last).flatten(),
+            watched,
+        }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn until_exit(&mut self) -> Exit {
+        let mut exit = self.look_until_exit();
+        // An engine that died after the start may not remember it; the output does, or who saw it run.
+        exit.started_at = exit.started_at.or(self.watched.started_at());
+        exit
+    }
+
+    fn capture(&self) -> &Arc<Capture> {
+        self.watched.capture()
+    }
+
+    fn look_until_exit(&mut self) -> Exit {
+        let handle = self.watched.handle();
+        let mut ended_before = false;
+        loop {
+            let patience = self.pace.next();
+            let ended = self.capture().wait(patience);
+            if ended {
+                self.pace.after_stream();
+            }
+            if ended && ended_before {
+                // No stream will wake us.
+                std::thread::sleep(self.pace.next());
+            }
+            ended_before = ended;
+            match self.watched.runtime().inspect(&[&handle]) {
+                Ok(states) => {
+                    let state = states.into_iter().next().unwrap_or(Inspected::Missing);
+                    if let Some(exit) = self.judge(state, ended, &handle) {
+                        return exit;
+                    }
+                }
+                Err(problem) => self.unreachable(&problem, ended),
+            }
+        }
+    }
+
+    /// What a look at the container says; its end, if that is what it says.
+    fn judge(&mut self, state: Inspected, ended: bool, handle: &str) -> Option<Exit> {
+        match state {
+            Inspected::Running { started_at, ports } => {
+                self.watched.runs(started_at, &ports);
+                match ended {
+                    true => self.reattach(handle),
+                    false => self.pace.running(),
+                }
+                None
+            }
+            Inspected::Ending { started_at } => {
+                self.watched.runs(started_at, &[]);
+                self.capture().let_go();
+                if ended {
+                    self.reattach(handle);
+                }
+                None
+            }
+            Inspected::Created => self.not_started(ended),
+            Inspected::Exited(exit) if self.watched.is_known(&exit) => self.not_started(ended),
+            Inspected::Exited(exit) => {
+                if exit.started_at.is_some() {
+                    self.watched.runs(exit.started_at, &[]);
+                }
+                Some(exit)
+            }
+            Inspected::Missing => {
+                let end = self.attachment_end();
+                let started_at = self.watched.started_at();
+                Some(Exit {
+                    started_at: started_at.or_else(|| Some(Timestamp::now())),
+                    // 1 and 125 may be the client's own.
+                    code: end.code().filter(|code| !matches!(code, 0 | 1 | 125)),
+                    vanished: true,
+                    error: Some("its container was removed by somebody else".to_owned()),
+                    ..Exit::default()
+                })
+            }
+        }
+    }
+
+    /// It has yet to start. If the client that is to start it has ended it will not start any more.
+    fn not_started(&mut self, ended: bool) -> Option<Exit> {
+        if !ended {
+            let limit = self.watched.runtime().start_limit();
+            if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+                // That ends the output, and we come here again.
+                self.capture().detach();
+            }
+            return None;
+        }
+        let end = self.attachment_end();
+        if self.starts_again(&end) {
+            return None;
+        }
+        Some(match end.code() {
+            // As a shell says of a command that cannot be run. An engine may call that no start.
+            Some(code @ (126 | 127)) => Exit {
+                started_at: Some(Timestamp::now()),
+                code: Some(code),
+                ..Exit::default()
+            },
+            _ => Exit {
+                error: end
+                    .error()
+                    .or(Some("the container was not started".to_owned())),
+                ..Exit::default()
+            },
+        })
+    }
+
+    /// The engine went away when it was asked to start it, and says now that it has not: it is asked
+    /// once more. One that was seen to run is never started again.
+    fn starts_again(&mut self, end: &AttachEnd) -> bool {
+        let interrupted = matches!(end, AttachEnd::Failed(words) if words.interrupted);
+        let has_run = self.watched.started_at().is_some();
+        if !interrupted || has_run || std::mem::replace(&mut self.was_started_again, true) {
+            return false;
+        }
+        match self.watched.start_again() {
+            Ok(Some(attached)) => {
+                let why = end.error().unwrap_or_default();
+                self.watched
+                    .diary(&format!("start: {why}; it is started once more"));
+                (self.began, self.attach_end) = (Instant::now(), AttachEnd::Whole);
+                let tell = Arc::clone(&self.watched).listener();
+                self.capture().attach(attached, tell);
+                true
+            }
+            Ok(None) => false,
+            Err(problem) => {
+                self.watched.diary(&format!("start: {}", problem.message()));
+                false
+            }
+        }
+    }
+
+    fn attachment_end(&mut self) -> AttachEnd {
+        if let Some(end) = self.capture().attachment_end() {
+            self.attach_end = end;
+        }
+        self.attach_end.clone()
+    }
+
+    /// The output has ended, the container has not: somebody killed the client, or the engine
+    /// restarted under it.
+    fn reattach(&mut self, handle: &str) {
+        let end = self.attachment_end();
+        if !self.watched.runtime().keeps_output() {
+            return self.lose_touch(&end);
+        }
+        self.detached = true;
+        Arc::clone(&self.watched).is_detached();
+        if let Some(why) = end.error() {
+            self.note_break(&why);
+        }
+        let kept = self.capture().kept();
+        match self.watched.runtime().reattach(handle, kept) {
+            Ok(attached) => {
+                let tell = Arc::clone(&self.watched).listener();
+                self.capture().attach(attached, tell);
+            }
+            Err(problem) => self.unreachable(&problem, true),
+        }
+    }
+
+    /// Nobody listens to the container any more, and its engine keeps nothing for later.
+    fn lose_touch(&mut self, end: &AttachEnd) {
+        // What it says of the container may lag behind the end of the client that has waited for that.
+        if self.broken.is_some() || end.code().is_some() {
+            return;
+        }
+        let why = match end.error() {
+            Some(words) => format!("nobody listened to the container any more ({words})"),
+            None => "nobody listened to the container any more".to_owned(),
+        };
+        self.watched.notice(&format!(
+            "{why}, and its engine keeps nothing for later: output is missing from here on, and the exit code will not be known"
+        ));
+        self.broken = Some((self.unheard.unwrap_or_else(Timestamp::now), why));
+    }
+
+    /// The engine cannot be asked. As long as the output flows, nothing is missing.
+    fn unreachable(&mut self, problem: &Problem, ended: bool) {
+        self.pace.after_stream();
+        self.away = true;
+        if !ended {
+            return;
+        }
+        let end = self.attachment_end();
+        // A client that ended well has said all there is. These codes may be its own.
+        let own = end.code().is_none_or(|code| matches!(code, 1 | 125..=127));
+        if self.detached || own {
+            self.detached = true;
+            self.note_break(problem.message());
+        } else {
+            self.watched.diary(problem.message());
+        }
+    }
+
+    /// Says once, while the output is interrupted, that it is.
+    fn note_break(&mut self, why: &str) {
+        if self.broken.is_none() {
+            self.broken = Some((Timestamp::now(), why.to_owned()));
+            self.watched.notice(&format!(
+                "the engine does not answer ({why}); the run goes on, and moat keeps asking"
+            ));
+        }
+    }
+
+    /// Keeps all output that there is, and closes the log. Since when some may be missing, and why.
+    /// Where only the one who listened knows the exit code, `exit` has it from then on.
+    pub(crate) fn drain(&mut self, exit: &mut Exit) -> Option<(Timestamp, String)> {
+        self.keep_all(exit);
+        let broken = self.broken.take();
+        if let Some((since, why)) = &broken {
+            let text = format!("output since {since} may be missing: {why}");
+            self.capture().note(&text);
+        }
+        self.capture().close_log();
+        broken
+    }
+
+    fn keep_all(&mut self, exit: &mut Exit) {
+        let whole = self.capture().drain(DRAIN);
+        let mut end = self.attachment_end();
+        if exit.started_at.is_some() && exit.code.is_none() && !exit.vanished {
+            exit.code = end.code();
+        }
+        if !self.watched.runtime().keeps_output() {
+            return self.note_unheard(&end, exit);
+        }
+        let look = self.detached || !whole || is_doubtful(&end, exit);
+        if look && exit.started_at.is_some() {
+            end = self.catch_up(end);
+        }
+        let interrupted = matches!(&end, AttachEnd::Failed(words) if words.interrupted);
+        let why = if let Some(why) = self.capture().failure() {
+            why
+        } else if interrupted || ((self.detached || is_doubtful(&end, exit)) && self.away) {
+            "the engine was away".to_owned()
+        } else if exit.started_at.is_some() && exit.code.is_none() {
+            "the end of the workload is not known".to_owned()
+        } else {
+            return;
+        };
+        self.broken.get_or_insert((Timestamp::now(), why));
+    }
+
+    /// Without a log of the engine's, what nobody heard is lost.
+    fn note_unheard(&mut self, end: &AttachEnd, exit: &mut Exit) {
+        if exit.started_at.is_none() || exit.code.is_some() {
+            return;
+        }
+        let why = match end {
+            AttachEnd::Cut => "the client that listened to the container was killed".to_owned(),
+            end => end
+                .error()
+                .unwrap_or_else(|| "nobody listened to the container when it ended".to_owned()),
+        };
+        let since = self.unheard.unwrap_or_else(Timestamp::now);
+        let (_, why) = self.broken.get_or_insert((since, why));
+        exit.error
+            .get_or_insert_with(|| format!("its exit code is not known: {why}"));
+    }
+
+    /// Reads the runtime's own log once more, from where ours ends. What the end of the attachment
+    /// was, now that it is known who said its last words.
+    fn catch_up(&mut self, end: AttachEnd) -> AttachEnd {
+        let capture = self.capture();
+        let handle = self.watched.handle();
+        let attached = match self.watched.runtime().reattach(&handle, capture.kept()) {
+            Ok(attached) => attached,
+            Err(problem) => {
+                let why = problem.message().to_owned();
+                self.broken.get_or_insert((Timestamp::now(), why));
+                return end;
+            }
+        };
+        let (attached, beginning) = stderr_prefix::remember(attached, &end);
+        capture.attach(attached, Arc::clone(&self.watched).listener());
+        let drained = capture.drain(CATCH_UP);
+        let why = match capture.attachment_end() {
+            Some(AttachEnd::Whole | AttachEnd::Code(0)) if drained => None,
+            end => Some(end.and_then(|end| end.error()).unwrap_or_else(|| {
+                "the runtime's own log could not be read to its end".to_owned()
+            })),
+        };
+        if let Some(why) = why {
+            self.broken.get_or_insert((Timestamp::now(), why));
+        }
+        match end {
+            AttachEnd::Failed(words) if beginning.is(&words.bytes) => AttachEnd::Code(words.code),
+            end => end,
+        }
+    }
+}
+
+/// Whether an attachment may have ended before the workload's output did.
+fn is_doubtful(end: &AttachEnd, exit: &Exit) -> bool {
+    match end {
+        AttachEnd::Whole => false,
+        AttachEnd::Code(code) => Some(*code) != exit.code,
+        AttachEnd::Cut | AttachEnd::Failed(_) => true,
+    }
+}
+
+/// How long to wait between looks. While the output flows its end wakes the waiter anyway, so looks
+/// are rare: with docker each costs 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of
+/// a core in all.
+pub(crate) struct Pace {
+    next: Duration,
+    most: Duration,
+    cheap: bool,
+}
+
+impl Pace {
+    /// `awaited`: somebody waits for the start, and nothing else would tell of it.
+    pub(crate) fn starting(awaited: bool, cheap: bool) -> Pace {
+        let (next, most) = match (awaited, cheap) {
+            (_, true) => (1, 20),
+            (true, false) => (100, 100),
+            (false, false) => (400, 1000),
+        };
+        Pace {
+            next: Duration::from_millis(next),
+            most: Duration::from_millis(most),
+            cheap,
+        }
+    }
+
+    fn running(&mut self) {
+        // A client that does not read keeps the end of the output from waking us.
+        let most = Duration::from_secs(if self.cheap { 1 } else { 15 });
+        if self.most != most {
+            (self.next, self.most) = (Duration::from_secs(1), most);
+        }
+    }
+
+    fn after_stream(&mut self) {
+        let most = Duration::from_secs(2);
+        if self.most != most {
+            (self.next, self.most) = (Duration::from_millis(20), most);
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        let now = self.next;
+        self.next = (self.next * 2).min(self.most);
+        now
+    }
+}

@@ -1,0 +1,449 @@
+//! What a runtime cannot honour is refused by name, not ignored.
+
+use std::path::Path;
+
+use super::{Files, Host, Request};
+use crate::config::{Base, File, Volume, VolumeKind, scalar_values};
+use crate::error::{Error, Kind, Result};
+use crate::registry::Chosen;
+use crate::runtime::{self, Ability};
+use crate::store::{Mount, WorkspaceMode};
+use crate::yaml::{Place, Placed};
+
+/// Refuses flags at once, and reports keys to their files. A person's defaults are for all runtimes:
+/// what this one cannot honour of them is noted, and does not count.
+pub(super) fn check(
+    request: &Request,
+    files: Files<'_>,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let runtime = host.runtime;
+    for file in files {
+        check_word(file);
+    }
+    if runtime.has_images() {
+        for file in files {
+            if let Some(base) = &file.settings.base
+                && let Base::Rootfs(_) = base.value
+            {
+                let why = format!("rootfs: is for runtimes without images; {runtime} has them");
+                report(file, base.at, why, notes);
+            }
+            for (at, why) in beyond(file, runtime) {
+                report(file, at, why, notes);
+            }
+        }
+        check_amounts(request, runtime)?;
+    }
+    let limits = host.can_limit;
+    check_flags(request, runtime, limits)?;
+    for file in files {
+        for (at, key) in unhonoured(file, runtime, limits) {
+            report(file, at, does_not_work(key, runtime), notes);
+        }
+    }
+    Ok(())
+}
+
+/// The least memory of a runtime whose containers are machines, in bytes.
+const LEAST_MEMORY: u64 = 200 << 20;
+
+/// Why a runtime cannot limit processors in this way.
+fn odd_cpus(cpus: Option<f64>, runtime: runtime::Name) -> Option<String> {
+    let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
+    (odd && !runtime.can(Ability::PartsOfCpus)).then(|| {
+        format!(
+            "'cpus' must be a whole number on {runtime}, whose containers have whole processors"
+        )
+    })
+}
+
+/// Why a runtime cannot limit memory in this way.
+fn little_memory(bytes: Option<u64>, runtime: runtime::Name) -> Option<String> {
+    let little = bytes.is_some_and(|bytes| bytes < LEAST_MEMORY);
+    (little && !runtime.can(Ability::LittleMemory)).then(|| {
+        let least = LEAST_MEMORY >> 20;
+        format!("'memory' must be at least {least} MB on {runtime}, whose containers are machines")
+    })
+}
+
+/// What of a file is beyond a runtime that has images.
+fn beyond(file: &File, runtime: runtime::Name) -> Vec<(Place, String)> {
+    let container = &file.settings.container;
+    let mut found = Vec::new();
+    if let Some(cpus) = &container.cpus {
+        found.extend(odd_cpus(Some(cpus.value), runtime).map(|why| (cpus.at, why)));
+    }
+    if let Some(memory) = &container.memory_bytes {
+        found.extend(little_memory(Some(memory.value), runtime).map(|why| (memory.at, why)));
+    }
+    for service in &file.settings.services {
+        let (name, value) = (&service.value.name, &service.value);
+        let whys = [
+            odd_cpus(value.cpus, runtime),
+            little_memory(value.memory_bytes, runtime),
+        ];
+        let whys = whys.into_iter().flatten();
+        found.extend(whys.map(|why| (service.at, format!("service {name}: {why}"))));
+    }
+    if let Some(pids) = container
+        .pids
+        .as_ref()
+        .filter(|_| !runtime.can(Ability::PidsLimit))
+    {
+        let why = format!(
+            "'pids' does not work on {runtime}, which cannot limit processes; 'ulimits: {{nproc: N}}' is alike"
+        );
+        found.push((pids.at, why));
+    }
+    if !runtime.can(Ability::Volumes) {
+        let volumes = file.settings.volumes.iter();
+        let of_engine = volumes.filter(|volume| volume.value.kind == VolumeKind::Volume);
+        let why = "'type: volume' does not work on";
+        found.extend(of_engine.map(|volume| {
+            let why = format!(
+                "{why} {runtime}, whose volumes are root's and for one container at a time; use 'type: bind'"
+            );
+            (volume.at, why)
+        }));
+    }
+    found
+}
+
+/// The same for flags.
+fn check_amounts(request: &Request, runtime: runtime::Name) -> Result<()> {
+    let cpus = request
+        .cpus
+        .as_deref()
+        .map(scalar_values::cpus)
+        .transpose()?;
+    let memory = request
+        .memory
+        .as_deref()
+        .map(scalar_values::memory)
+        .transpose()?;
+    match odd_cpus(cpus, runtime).or(little_memory(memory, runtime)) {
+        None => Ok(()),
+        Some(why) => Err(Error::new(Kind::Runtime, why).hint(format!(
+            "give more, or use --runtime {}",
+            runtime::Name::Docker
+        ))),
+    }
+}
+
+fn report(file: &File, at: Place, why: String, notes: &mut Vec<String>) {
+    match file.is_default {
+        true => notes.push(format!("a default of config.yaml is left out: {why}")),
+        false => file.source.report(at, why),
+    }
+}
+
+/// Checks that there is a place for whatever is mounted; takes out what of a person's defaults has none.
+pub(super) fn check_places(
+    mounts: &mut Vec<Mount>,
+    files: Files<'_>,
+    host: &Host,
+    rootfs: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let volumes = files.iter().flat_map(|file| &file.settings.volumes);
+    let mounted = mounts.iter().map(|mount| mount.target.clone());
+    let targets: Vec<String> = mounted
+        .chain(volumes.map(|volume| volume.value.target.clone()))
+        .collect();
+    for target in &targets {
+        // What is inside something else is that one's matter.
+        let inside = targets.iter().any(|other| runtime::is_below(target, other));
+        if inside || host.runtime.has_place(rootfs, target) {
+            continue;
+        }
+        let why = format!(
+            "nothing can be mounted at {target}: it does not exist, and {} shows what it is in read-only",
+            host.runtime
+        );
+        refuse_target(target, why, mounts, files, notes)?;
+    }
+    Ok(())
+}
+
+/// Refuses a target where it is named; one of a flag at once.
+fn refuse_target(
+    target: &str,
+    why: String,
+    mounts: &mut Vec<Mount>,
+    files: Files<'_>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let found = files.iter().find_map(|file| {
+        let (mounts, volumes) = (&file.settings.mounts, &file.settings.volumes);
+        let mounts = mounts.iter().map(|mount| (mount.at, &mount.value.target));
+        let volumes = volumes
+            .iter()
+            .map(|volume| (volume.at, &volume.value.target));
+        let (at, _) = mounts.chain(volumes).find(|(_, other)| *other == target)?;
+        Some((*file, at))
+    });
+    match found {
+        Some((file, at)) => report(file, at, why, notes),
+        None => return Err(Error::new(Kind::Workspace, why).hint("choose another target")),
+    }
+    mounts.retain(|mount| mount.target != target);
+    Ok(())
+}
+
+/// Refuses files inside mounted directories where those would be gone for it.
+pub(super) fn check_files(
+    mounts: &mut Vec<Mount>,
+    files: Files<'_>,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    if host.runtime.can(Ability::FilesInDirectories) {
+        return Ok(());
+    }
+    let volumes = files.iter().flat_map(|file| &file.settings.volumes);
+    let (single, shared): (Vec<Mount>, Vec<Mount>) = mounts
+        .iter()
+        .cloned()
+        .partition(|mount| mount.source.is_file());
+    let shared = shared.into_iter().map(|mount| mount.target);
+    let shared: Vec<String> = shared
+        .chain(volumes.map(|volume| volume.value.target.clone()))
+        .chain([runtime::WORKSPACE.to_owned()])
+        .collect();
+    for Mount { target, .. } in &single {
+        if let Some(dir) = shared.iter().find(|dir| runtime::is_below(target, dir)) {
+            let why = format!(
+                "a file cannot be mounted at {target} on {}, which would show it in the place of all of {dir}; \
+                 mount the directory that the file is in, or put a copy there",
+                host.runtime
+            );
+            refuse_target(target, why, mounts, files, notes)?;
+        }
+    }
+    Ok(())
+}
+
+/// On a runtime without images moat's own directory is where copies and volumes are kept. Where root
+/// runs for another owner, that one cannot get there.
+pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
+    if host.runtime.has_images() || uid == 0 || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for file in files {
+        let settings = &file.settings;
+        let copy = settings.workspace_mode.as_ref();
+        let copy = copy.filter(|mode| mode.value == WorkspaceMode::Volume);
+        let places = copy.map(|mode| mode.at).into_iter();
+        for at in places.chain(settings.volumes.iter().map(|volume| volume.at)) {
+            let why = format!(
+                "this does not work on {} as root with a workspace of another owner (uid {uid}); \
+                 run moat as that user",
+                host.runtime
+            );
+            file.source.report(at, why);
+        }
+    }
+}
+
+/// What is here is not on the machine of an engine that is elsewhere: neither the workspace, nor anything
+/// else that would be mounted.
+pub(super) fn check_remote(
+    request: &Request,
+    files: Files<'_>,
+    host: &Host,
+    mode: WorkspaceMode,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let Some(address) = &host.remote else {
+        return Ok(());
+    };
+    let elsewhere = format!(
+        "the engine of {} is on another machine ({})",
+        host.runtime,
+        crate::term::harmless(address)
+    );
+    let refuse = |what: &str, hint: &str| {
+        let message = format!("{what} cannot be mounted: {elsewhere}");
+        Err(Error::new(Kind::Workspace, message).hint(hint))
+    };
+    if mode == WorkspaceMode::Bind {
+        let hint = "set workspace.mode to volume in moat.yaml: then it is copied there, and 'moat export' brings it back";
+        return refuse("the workspace", hint);
+    }
+    if let Some(mount) = request.mounts.first() {
+        let hint = "leave out -m, and put what is needed into the workspace";
+        return refuse(&crate::term::harmless(mount), hint);
+    }
+    for file in files {
+        let settings = &file.settings;
+        let bound = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Bind;
+        let volumes = settings
+            .volumes
+            .iter()
+            .filter(bound)
+            .map(|volume| volume.at);
+        let mounts = settings.mounts.iter().map(|mount| mount.at);
+        for at in mounts.chain(volumes) {
+            report(
+                file,
+                at,
+                format!("this cannot be mounted: {elsewhere}"),
+                notes,
+            );
+        }
+    }
+    if files.iter().any(|file| !file.settings.ports.is_empty()) {
+        notes.push(format!("ports are published over there: {elsewhere}"));
+    }
+    Ok(())
+}
+
+/// What is asked of a runtime that has neither images nor sidecars.
+pub(super) fn check_dependencies(files: Files<'_>, chosen: &[Chosen], host: &Host) {
+    let runtime = host.runtime;
+    if runtime.has_images() {
+        return;
+    }
+    let is_service = |text: &str| {
+        let name = text.split_once('@').map_or(text, |(name, _)| name);
+        let mut services = chosen
+            .iter()
+            .filter(|chosen| chosen.entry.service().is_some());
+        services.any(|service| service.entry.name == name)
+    };
+    for file in files {
+        let (services, tools): (Vec<_>, Vec<_>) = file
+            .settings
+            .dependencies
+            .iter()
+            .partition(|dependency| is_service(&dependency.value));
+        for service in services {
+            let why = format!(
+                "'{}' is a service, and {runtime} runs none; use the runtime {}",
+                service.value,
+                runtime::Name::Docker
+            );
+            file.source.report(service.at, why);
+        }
+        if let Some(tool) = tools.first() {
+            let why = does_not_work("dependencies", runtime);
+            file.source.report(tool.at, why);
+        }
+    }
+}
+
+fn does_not_work(key: &str, runtime: runtime::Name) -> String {
+    format!(
+        "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
+        reason(key),
+        runtime::Name::Docker
+    )
+}
+
+/// The runtime that a file names must be one.
+fn check_word(file: &File) {
+    if let Some(word) = &file.settings.runtime
+        && runtime::Name::parse(&word.value).is_none()
+    {
+        let known = runtime::WORDS.join(", ");
+        let message = crate::yaml::unknown("runtime", &word.value, runtime::WORDS);
+        let why = format!("{message}; this moat drives: {known}");
+        file.source.report(word.at, why);
+    }
+}
+
+fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Result<()> {
+    let images = runtime.has_images();
+    let asked = [
+        ("--image", request.image.is_some() && !images),
+        ("--rebuild", request.rebuild && !images),
+        ("--keep", request.keep && !images),
+        ("--memory", request.memory.is_some() && !limits),
+        ("--cpus", request.cpus.is_some() && !limits),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Error::new(
+            Kind::Runtime,
+            format!(
+                "{flag} does not work on {runtime} here, which has {}",
+                reason(flag)
+            ),
+        )
+        .hint(format!(
+            "leave out {flag}, or use --runtime {}",
+            runtime::Name::Docker
+        ))),
+    }
+}
+
+/// The keys of a file that a runtime cannot honour.
+fn unhonoured(file: &File, runtime: runtime::Name, limits: bool) -> Vec<(Place, &'static str)> {
+    let mut found = match runtime.has_images() {
+        true => Vec::new(),
+        false => of_engines(file),
+    };
+    let (container, services) = (&file.settings.container, &file.settings.services);
+    let limited = services
+        .iter()
+        .find(|service| service.value.memory_bytes.is_some() || service.value.cpus.is_some());
+    if !limits {
+        let (memory, cpus) = (&container.memory_bytes, &container.cpus);
+        found.extend(memory.as_ref().map(|limit| (limit.at, "memory")));
+        found.extend(cpus.as_ref().map(|limit| (limit.at, "cpus")));
+        found.extend(container.pids.as_ref().map(|limit| (limit.at, "pids")));
+        let limited = limited.filter(|_| runtime.has_images());
+        found.extend(limited.map(|service| (service.at, "memory or cpus of a service")));
+    }
+    found
+}
+
+/// The keys of a file that a sandbox cannot honour, whatever limits it can set.
+fn of_engines(file: &File) -> Vec<(Place, &'static str)> {
+    let settings = &file.settings;
+    let (hooks, container) = (&settings.hooks, &settings.container);
+    let base = settings.base.as_ref().map(|base| (base.at, &base.value));
+    let image = base.filter(|(_, base)| matches!(base, Base::Image(_)));
+    let rootfs = base.is_some() && image.is_none();
+    let host_ca = container
+        .host_ca
+        .as_ref()
+        .filter(|wanted| rootfs && wanted.value);
+    let mut found = vec![
+        ("base_image", image.map(|(at, _)| at)),
+        (
+            "post_build_root",
+            hooks.post_build_root.as_ref().map(|hook| hook.at),
+        ),
+        ("post_build", hooks.post_build.as_ref().map(|hook| hook.at)),
+        ("services", first_place(&settings.services)),
+        ("ports", first_place(&settings.ports)),
+        ("dns", first_place(&container.dns)),
+        ("host_ca", host_ca.map(|wanted| wanted.at)),
+    ];
+    let of_engine = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Volume;
+    let volumes = settings.volumes.iter().filter(of_engine);
+    found.extend(volumes.map(|volume| ("type: volume", Some(volume.at))));
+    let placed = |(key, at): (_, Option<Place>)| Some((at?, key));
+    found.into_iter().filter_map(placed).collect()
+}
+
+fn first_place<T>(list: &[Placed<T>]) -> Option<Place> {
+    list.first().map(|first| first.at)
+}
+
+fn reason(key: &str) -> &'static str {
+    match key {
+        "services" => "no sidecars",
+        "ports" | "dns" => "no network",
+        "memory" | "cpus" | "pids" | "--memory" | "--cpus" | "memory or cpus of a service" => {
+            "no control group that this user may write to"
+        }
+        "--keep" => "nothing that could stay",
+        "host_ca" => "the certificates of that root filesystem",
+        "type: volume" => "no volumes of its own",
+        _ => "no images",
+    }
+}

@@ -1,0 +1,345 @@
+//! An entry as YAML has it: which keys each type has, and what their values may be.
+
+use super::entry::{Entry, GithubBinary, Kind, Origin, Runtime};
+use super::{dependency_name, service};
+use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
+
+const COMMON: [&str; 7] = [
+    "apt",
+    "default",
+    "description",
+    "env",
+    "requires",
+    "type",
+    "versions",
+];
+
+/// The types, and the keys that each has beside the common ones.
+const TYPES: [(&str, &[&str]); 11] = [
+    ("runtime", &["check", "copy", "distro", "image", "path"]),
+    ("apt", &["packages"]),
+    ("npm", &["package"]),
+    ("pip", &["package"]),
+    ("uv-tool", &["package"]),
+    ("cargo", &["package"]),
+    ("go-install", &["package"]),
+    (
+        "github-binary",
+        &["asset", "bin", "command", "repo", "tag", "targets"],
+    ),
+    ("custom", &["script"]),
+    ("service", service::KEYS),
+    ("meta", &[]),
+];
+
+/// Reads one entry, and reports what is wrong with it.
+pub(super) fn entry(
+    source: &Source,
+    name: &str,
+    at: Place,
+    node: &Node,
+    origin: &Origin,
+) -> Option<Entry> {
+    if !dependency_name::is_name(name) {
+        let name = shown(name);
+        source.report(
+            at,
+            format!("bad name of an entry '{name}' (a-z, 0-9, '.', '_', '-')"),
+        );
+    }
+    let (type_word, own) = type_of(source, at, node)?;
+    let keys: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+    let section = source.section(node, &keys);
+    let env = section
+        .get("env")
+        .map_or_else(Vec::new, |node| variables(source, node));
+    let entry = Entry {
+        name: name.to_owned(),
+        description: section
+            .require("description")
+            .and_then(|node| source.text(node))
+            .map_or_else(String::new, |text| text.value),
+        default: version(source, &section),
+        versions: versions(source, &section),
+        requires: plain(section.texts("requires")),
+        apt: packages(source, section.texts("apt")),
+        kind: kind(source, &section, type_word, name, &env)?,
+        env,
+        origin: origin.clone(),
+    };
+    check(source, &section, &entry);
+    Some(entry)
+}
+
+/// The word under `type`, and the keys that go with it.
+fn type_of(
+    source: &Source,
+    at: Place,
+    node: &Node,
+) -> Option<(&'static str, &'static [&'static str])> {
+    let Value::Map(_) = node.value else {
+        source.expected(node, "the keys of an entry");
+        return None;
+    };
+    // Problems with the other keys are reported once the type says which there are.
+    let found = match &node.value {
+        Value::Map(entries) => entries
+            .iter()
+            .find(|(key, _)| key.value == Value::Text("type".to_owned())),
+        _ => None,
+    };
+    let Some((_, word)) = found else {
+        source.report(at, "the key 'type' is missing");
+        return None;
+    };
+    let words: Vec<&str> = TYPES.iter().map(|(word, _)| *word).collect();
+    let word = source.word(word, &words)?;
+    TYPES.into_iter().find(|(known, _)| *known == word.value)
+}
+
+pub(super) fn plain(texts: Vec<Placed<String>>) -> Vec<String> {
+    texts.into_iter().map(|text| text.value).collect()
+}
+
+/// What may stand in a shell's line without quotes.
+pub(super) fn is_word(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"@/._+:~-".contains(&byte);
+    !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed)
+}
+
+fn packages(source: &Source, texts: Vec<Placed<String>>) -> Vec<String> {
+    for text in &texts {
+        check_word(source, text);
+    }
+    plain(texts)
+}
+
+pub(super) fn check_word(source: &Source, text: &Placed<String>) {
+    if !is_word(&text.value) {
+        let word = shown(&text.value);
+        source.report(
+            text.at,
+            format!("'{word}' is not a name of a package, a path or a version"),
+        );
+    }
+}
+
+fn version(source: &Source, section: &Section<'_>) -> Option<String> {
+    let text = source.scalar(section.get("default")?)?;
+    if !dependency_name::is_version(&text.value) {
+        let version = shown(&text.value);
+        source.report(text.at, format!("bad version '{version}'"));
+    }
+    Some(text.value)
+}
+
+fn versions(source: &Source, section: &Section<'_>) -> Vec<String> {
+    let Some(node) = section.get("versions") else {
+        return Vec::new();
+    };
+    let mut versions = Vec::new();
+    for text in source
+        .list(node)
+        .iter()
+        .filter_map(|item| source.scalar(item))
+    {
+        if !dependency_name::is_version(&text.value) || versions.contains(&text.value) {
+            let version = shown(&text.value);
+            source.report(
+                text.at,
+                format!("bad version '{version}', or it is there twice"),
+            );
+        }
+        versions.push(text.value);
+    }
+    if versions.is_empty() {
+        source.report(node.at, "an empty list of versions offers none");
+    }
+    versions
+}
+
+fn variables(source: &Source, node: &Node) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    for (name, at, node) in source.entries(node) {
+        let first = name
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit());
+        let good = first
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        match source.value_as_written(node) {
+            _ if !good => source.report(at, format!("bad variable name '{}'", shown(name))),
+            Some(value) if value.contains('\n') => {
+                source.report(node.at, "a variable has one line here");
+            }
+            Some(value) => variables.push((name.to_owned(), value)),
+            None => {}
+        }
+    }
+    variables
+}
+
+fn kind(
+    source: &Source,
+    section: &Section<'_>,
+    word: &str,
+    name: &str,
+    env: &[(String, String)],
+) -> Option<Kind> {
+    let required = |key: &str| {
+        let text = section.require(key).and_then(|node| source.text(node))?;
+        Some(text)
+    };
+    let package = || {
+        let text = section.text("package");
+        if let Some(text) = &text {
+            check_word(source, text);
+        }
+        text.map_or_else(|| name.to_owned(), |text| text.value)
+    };
+    Some(match word {
+        "runtime" => Kind::Runtime(runtime(source, section)?),
+        "apt" => {
+            section.require("packages");
+            Kind::Apt(packages(source, section.texts("packages")))
+        }
+        "npm" => Kind::Npm(package()),
+        "pip" => Kind::Pip(package()),
+        "uv-tool" => Kind::UvTool(package()),
+        "cargo" => Kind::Cargo(package()),
+        "go-install" => Kind::GoInstall(package()),
+        "github-binary" => Kind::GithubBinary(github(source, section, name)?),
+        "custom" => Kind::Custom(required("script")?.value),
+        "service" => {
+            let service = service::read(source, section, env.to_vec())?;
+            Kind::Service(Box::new(service))
+        }
+        _ => Kind::Meta,
+    })
+}
+
+/// The image, which has a version in its name.
+pub(super) fn image(source: &Source, section: &Section<'_>) -> Option<String> {
+    let text = section
+        .require("image")
+        .and_then(|node| source.text(node))?;
+    check_word(
+        source,
+        &Placed {
+            at: text.at,
+            value: text.value.replace("{version}", "1"),
+        },
+    );
+    if !text.value.contains("{version}") {
+        source.report(text.at, "the image must have {version} in it");
+    }
+    Some(text.value)
+}
+
+fn runtime(source: &Source, section: &Section<'_>) -> Option<Runtime> {
+    let directories = |key: &str| {
+        let texts = section.texts(key);
+        for text in &texts {
+            check_word(source, text);
+            if !text.value.starts_with('/') {
+                source.report(text.at, "the path must be absolute");
+            }
+        }
+        plain(texts)
+    };
+    section.require("copy");
+    Some(Runtime {
+        image: image(source, section)?,
+        copy: directories("copy"),
+        distro: packages(source, section.texts("distro")),
+        check: section.text("check").map(|text| {
+            if text.value.contains('\n') {
+                source.report(text.at, "the check must be one line");
+            }
+            text.value
+        }),
+        path: directories("path"),
+    })
+}
+
+fn github(source: &Source, section: &Section<'_>, name: &str) -> Option<GithubBinary> {
+    let template = |text: Placed<String>| {
+        let plain = ["{version}", "{arch}", "{target}"]
+            .iter()
+            .fold(text.value.clone(), |text, part| text.replace(part, "x"));
+        check_word(
+            source,
+            &Placed {
+                at: text.at,
+                value: plain,
+            },
+        );
+        text.value
+    };
+    let repo = section.require("repo").and_then(|node| source.text(node));
+    let asset = section.require("asset").and_then(|node| source.text(node));
+    section.require("default");
+    let (repo, asset) = (repo?, template(asset?));
+    check_word(source, &repo);
+    if repo
+        .value
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .count()
+        != 2
+    {
+        source.report(repo.at, "a repository is written OWNER/NAME");
+    }
+    let targets = section.get("targets").and_then(|node| {
+        let section = source.section(node, &["amd64", "arm64"]);
+        let target = |key| {
+            let text = section.require(key).and_then(|node| source.text(node))?;
+            check_word(source, &text);
+            Some(text.value)
+        };
+        target("amd64").zip(target("arm64"))
+    });
+    if targets.is_none() && asset.contains("{target}") {
+        source.report(section.at, "{target} needs the key 'targets'");
+    }
+    let command = section.text("command");
+    if let Some(command) = &command {
+        check_word(source, command);
+    }
+    Some(GithubBinary {
+        repo: repo.value,
+        tag: section
+            .text("tag")
+            .map_or_else(|| "v{version}".to_owned(), template),
+        asset,
+        targets,
+        bin: section.text("bin").map(template),
+        command: command.map_or_else(|| name.to_owned(), |text| text.value),
+    })
+}
+
+/// What no single key can get wrong.
+fn check(source: &Source, section: &Section<'_>, entry: &Entry) {
+    let at = |key| section.place(key).unwrap_or(section.at);
+    if !entry.has_versions() && (entry.default.is_some() || !entry.versions.is_empty()) {
+        let word = entry.type_word();
+        source.report(
+            at("default"),
+            format!("an entry of type {word} has no versions"),
+        );
+    }
+    match &entry.default {
+        Some(version) if !entry.offers(version) => {
+            source.report(at("default"), format!("{version} is not among 'versions'"));
+        }
+        None if matches!(entry.kind, Kind::Runtime(_) | Kind::Service(_)) => {
+            source.report(section.at, "the key 'default' is missing");
+        }
+        _ => {}
+    }
+    if entry.kind == Kind::Meta && entry.requires.is_empty() {
+        source.report(section.at, "an entry of type meta requires something");
+    }
+}

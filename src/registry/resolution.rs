@@ -1,0 +1,168 @@
+//! From what a project asks for to what it gets: entries with versions, requirements included, each
+//! once, and before what needs it.
+
+use super::dependency_name::{Spec, dynamic_entry};
+use super::entry::Entry;
+use super::load::Registry;
+use crate::yaml::{Place, Placed, shown, unknown};
+
+/// One thing that goes into the image.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Chosen {
+    pub(crate) entry: Entry,
+    /// Not set: the newest, or the distribution's.
+    pub(crate) version: Option<String>,
+    /// What requires it, if nobody asked for it.
+    pub(crate) because: Option<String>,
+}
+
+/// Requirements of requirements, so many times: nobody means that.
+const DEEPEST: usize = 50;
+
+/// What is wrong with a dependency.
+type Flaw = (Place, String);
+
+/// Chooses entries and versions, and adds what they require.
+pub(crate) fn choose(
+    registry: &Registry,
+    asked: &[Placed<String>],
+) -> Result<Vec<Chosen>, Vec<Flaw>> {
+    let mut choice = Choice {
+        registry,
+        asked: Vec::new(),
+        chosen: Vec::new(),
+        flaws: Vec::new(),
+    };
+    for text in asked {
+        choice.ask(text);
+    }
+    for index in 0..choice.asked.len() {
+        let asked = &choice.asked[index];
+        let (at, entry) = (asked.0, asked.2.clone());
+        choice.add(at, entry, None, &mut Vec::new());
+    }
+    match choice.flaws.is_empty() {
+        true => Ok(choice.chosen),
+        false => Err(choice.flaws),
+    }
+}
+
+struct Choice<'a> {
+    registry: &'a Registry,
+    asked: Vec<(Place, Spec, Entry)>,
+    chosen: Vec<Chosen>,
+    flaws: Vec<Flaw>,
+}
+
+impl Choice<'_> {
+    /// Notes what a project asks for, if it can be had.
+    fn ask(&mut self, text: &Placed<String>) {
+        match self.look_up(&text.value) {
+            Err(why) => self.flaws.push((text.at, why)),
+            Ok((spec, entry)) => {
+                let key = spec.key();
+                if let Some((_, earlier, _)) = self.asked_by(&key) {
+                    let why = match earlier.version == spec.version {
+                        true => format!("'{key}' is there twice"),
+                        false => format!(
+                            "'{}' contradicts another version of '{key}'",
+                            shown(&text.value)
+                        ),
+                    };
+                    self.flaws.push((text.at, why));
+                    return;
+                }
+                self.asked.push((text.at, spec, entry));
+            }
+        }
+    }
+
+    /// What the project asked for under a name.
+    fn asked_by(&self, name: &str) -> Option<&(Place, Spec, Entry)> {
+        self.asked.iter().find(|(_, _, entry)| entry.name == name)
+    }
+
+    fn look_up(&self, text: &str) -> Result<(Spec, Entry), String> {
+        let spec =
+            Spec::parse(text).map_err(|why| format!("bad dependency '{}': {why}", shown(text)))?;
+        let entry = match spec.dynamic {
+            Some(dynamic) => dynamic_entry(dynamic, &spec.name),
+            None => self.find(&spec.name)?,
+        };
+        if let Some(version) = &spec.version {
+            check_version(&entry, version)?;
+        }
+        Ok((spec, entry))
+    }
+
+    fn find(&self, name: &str) -> Result<Entry, String> {
+        self.registry.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self
+                .registry
+                .entries()
+                .map(|entry| entry.name.as_str())
+                .collect();
+            format!(
+                "{}; see all: moat deps list",
+                unknown("dependency", name, &known)
+            )
+        })
+    }
+
+    /// Adds an entry behind what it requires. `above`: those that are being added.
+    fn add(&mut self, at: Place, entry: Entry, because: Option<&str>, above: &mut Vec<String>) {
+        if self
+            .chosen
+            .iter()
+            .any(|chosen| chosen.entry.name == entry.name)
+        {
+            return;
+        }
+        if above.contains(&entry.name) || above.len() > DEEPEST {
+            let circle = above.join(" requires ");
+            self.flaws.push((
+                at,
+                format!("{circle} requires {}: that never ends", entry.name),
+            ));
+            return;
+        }
+        above.push(entry.name.clone());
+        for name in &entry.requires {
+            match self.find(name) {
+                Ok(required) => self.add(at, required, Some(&entry.name), above),
+                Err(why) => self.flaws.push((at, why)),
+            }
+        }
+        above.pop();
+        let asked = self.asked_by(&entry.name);
+        let version = asked.and_then(|(_, spec, _)| spec.version.clone());
+        self.chosen.push(Chosen {
+            because: because.filter(|_| asked.is_none()).map(str::to_owned),
+            version: version.or_else(|| entry.default.clone()),
+            entry,
+        });
+    }
+}
+
+/// Whether a version of an entry exists; why not.
+pub(crate) fn check_version(entry: &Entry, version: &str) -> Result<(), String> {
+    let name = &entry.name;
+    if !entry.has_versions() {
+        let word = entry.type_word();
+        return Err(format!(
+            "'{name}' has no versions to choose from: it is of type {word}"
+        ));
+    }
+    if entry.offers(version) {
+        return Ok(());
+    }
+    let mut offered = entry.offered();
+    if entry.versions.is_empty() {
+        offered.insert(0, "numbers");
+    }
+    let offered = offered.join(", ");
+    let default = entry.default.as_deref().unwrap_or("the newest");
+    Err(format!(
+        "there is no {name}@{version}; there are {offered} (default {default})"
+    ))
+}

@@ -1,0 +1,131 @@
+//! What other commands ask of a run's supervisor: stop, kill; and waiting for its end.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{adopt, respawn};
+use crate::error::{Error, Kind, Result};
+use crate::store::{EndRequest, Ended, Home, Loaded, RunId};
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The supervisor has been told.
+    Told,
+    /// There was nothing to do.
+    HadEnded,
+}
+
+/// How long a request looks for a supervisor, starting one if need be.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A supervisor that lived so long was able to look after its run.
+const ABLE: Duration = Duration::from_secs(5);
+
+/// Tells the supervisor of a run. Where there is none, one adopts the run first.
+pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<Answer> {
+    ask_until(home, id, how, Instant::now() + PATIENCE)
+}
+
+fn ask_until(home: &Home, id: &RunId, how: EndRequest, deadline: Instant) -> Result<Answer> {
+    let dir = home.run(id);
+    let signal = match how {
+        EndRequest::Stop(_) => Signal::TERM,
+        EndRequest::Kill => Signal::QUIT,
+    };
+    let mut pause = Duration::from_millis(2);
+    while Instant::now() < deadline {
+        let record = dir.require()?;
+        if record.state.is_terminal() {
+            return Ok(Answer::HadEnded);
+        }
+        dir.check_version(&record)?;
+        dir.request_end(how);
+        if let Some(owner) = dir.owner()? {
+            if owner.signal(signal) {
+                return Ok(Answer::Told);
+            }
+        } else if dir.is_abandoned(&record)? {
+            respawn::adopter(home, id)?;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+    let message = format!("{id} has no supervisor, and none could take it over");
+    Err(Error::new(Kind::Runtime, message).hint("its runtime may not answer; see: moat doctor"))
+}
+
+/// Waits for the end that was asked for. Where the supervisor that was told went away before that, another
+/// one is told. Those that cannot even begin (their engine cannot be asked) are not tried for ever.
+pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<Ended> {
+    let mut deadline = Instant::now() + PATIENCE;
+    loop {
+        let since = Instant::now();
+        if let Some(ended) = ended(home, id)? {
+            return Ok(ended);
+        }
+        if since.elapsed() >= ABLE {
+            deadline = Instant::now() + PATIENCE;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        ask_until(home, id, how, deadline)?;
+    }
+}
+
+/// The end of a run, once nobody owns it.
+fn ended(home: &Home, id: &RunId) -> Result<Option<Ended>> {
+    let dir = home.run(id);
+    let ended = dir.wait_unowned()?;
+    if ended.is_some()
+        && let Some(record) = dir.load().record()
+    {
+        // Nobody waits for what may be left to be removed.
+        adopt(home, &record);
+    }
+    Ok(ended)
+}
+
+/// Waits until a run has ended and nobody owns it, adopting it if need be.
+pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
+    let dir = home.run(id);
+    let mut pause = Duration::from_millis(10);
+    loop {
+        if let Some(ended) = ended(home, id)? {
+            return Ok(ended);
+        }
+        match dir.load() {
+            Loaded::Record(record) => {
+                if let Some(ended) = Ended::of(&record) {
+                    return Ok(ended);
+                }
+                dir.check_version(&record)?;
+                adopt(home, &record);
+            }
+            Loaded::Unreadable(_) => {
+                dir.require()?;
+            }
+            Loaded::Missing => {
+                let message = format!("{id} was removed before it was seen to end");
+                return Err(Error::new(Kind::NoSuchRun, message));
+            }
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// Waits until nobody is at an ended run any more. Where its copy of the workspace is not saved,
+/// another supervisor tries that first.
+pub(crate) fn settle(home: &Home, id: &RunId) -> Result<()> {
+    let dir = home.run(id);
+    dir.wait_unowned()?;
+    if let Some(record) = dir.load().record()
+        && record.has_unsaved_copy()
+        && adopt(home, &record)
+    {
+        respawn::wait_adopter(id);
+        dir.wait_unowned()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! From the end of the run's container to its final record.
+//!
+//! Order: all output kept, log closed, final state recorded, exit signal raised. Cleaning up is for
+//! who waits for the signal.
+
+use std::sync::Arc;
+
+use super::save_workspace;
+use super::supervisor::Supervisor;
+use super::verdict::verdict;
+use crate::container::{Pace, Watch, Watched};
+use crate::failpoint::checkpoint;
+use crate::runtime::Exit;
+use crate::store::{Reason, Timestamp};
+
+/// Watches the started container of a run to its end.
+pub(super) fn watch(supervisor: &Arc<Supervisor>) {
+    let awaited = supervisor.background || supervisor.publishes;
+    let pace = Pace::starting(awaited, supervisor.runtime.looks_are_cheap());
+    let watched: Arc<dyn Watched> = Arc::<Supervisor>::clone(supervisor);
+    let mut watch = Watch::new(watched, pace);
+    let mut exit = watch.until_exit();
+    checkpoint("exited");
+    let missing = watch.drain(&mut exit);
+    checkpoint("log-closed");
+    settle(supervisor, &exit, missing.as_ref());
+    checkpoint("ended");
+    supervisor.exit.raise();
+}
+
+/// Records the end. `missing`: since when output may be missing, and why.
+fn settle(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp, String)>) {
+    let outage = supervisor.capture.outage();
+    let (state, mut reason) = verdict(exit, supervisor.intent());
+    let hook = reason == Reason::Exited && save_workspace::hook_failed(supervisor, exit);
+    if hook {
+        reason = Reason::HookFailed;
+    }
+    supervisor.conclude(|record| {
+        // Engines and files have clocks of their own, some of them coarse.
+        record.started_at = exit.started_at.map(|at| at.max(record.created_at));
+        let finished = exit.finished_at.unwrap_or_else(Timestamp::now);
+        let earliest = record.started_at.unwrap_or(record.created_at);
+        record.finished_at = Some(finished.max(earliest));
+        for (since, why) in outage.iter().chain(missing) {
+            record.log.mark_missing((*since).max(earliest), why);
+        }
+        record.exit_code = exit.code;
+        record.oom_killed = exit.oom_killed;
+        record.error = exit.error.clone().map(|text| crate::term::harmless(&text));
+        if let (true, Some(code)) = (hook, exit.code) {
+            record.error = Some(format!("the hook pre_run failed with exit code {code}"));
+        }
+        (record.state, record.reason) = (state, Some(reason));
+    });
+}

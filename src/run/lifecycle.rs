@@ -1,0 +1,367 @@
+//! A supervisor's life, for a new run: reserve, make, start, watch, clean up.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::protocol::{self, FromClient, Start, ToClient};
+use super::supervisor::{self, Supervisor};
+use super::terminal::{Typing, no_terminal};
+use super::verdict::Asked;
+use super::{cleanup, container_spec, finish, image, services};
+use crate::container::{Capture, Watched};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint::checkpoint;
+use crate::plan::Plan;
+use crate::runtime::{self, ContainerSpec, Problem, Runtime};
+use crate::service;
+use crate::store::{
+    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, ResourceKind, Stage, State,
+    StreamBytes, Timestamp,
+};
+use crate::term::Terminal;
+
+/// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
+/// of the process, which nobody looks at.
+pub(crate) fn supervise() -> u8 {
+    // Own session: what happens to the client's terminal or process group is not our business.
+    let _ = rustix::process::setsid();
+    match serve() {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let signals = supervisor::signals()?;
+    let client = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let mut fds = protocol::receive_fds(&client)?.into_iter();
+    let (stdin, terminal) = (fds.next(), fds.next().zip(fds.next()));
+    // Before the client changes it.
+    let terminal = terminal.and_then(|(keys, screen)| Terminal::new(&keys, &screen).ok());
+    let mut reader = BufReader::new(client.try_clone()?);
+    let Some(order) = protocol::receive::<Start>(&mut reader)? else {
+        return Ok(());
+    };
+    let streaming = order.stream;
+    let plan = order.into_plan();
+    let supervisor = match prepare(&plan, streaming, client.try_clone()?) {
+        Ok(supervisor) => supervisor,
+        Err(error) => return protocol::send(&client, &ToClient::failed(&error)),
+    };
+    drop(client);
+    supervisor::obey(&supervisor, signals);
+    listen(&supervisor, reader, terminal.clone());
+    let started = start(&supervisor, &plan, stdin, terminal);
+    let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
+    // From here on the values are in the runtime's hands alone.
+    drop(plan);
+    match started {
+        Ok(()) => oversee(&supervisor, timeout),
+        Err(error) => give_up(&supervisor, &error),
+    }
+    Ok(())
+}
+
+/// Reserves the run.
+fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Supervisor>> {
+    let home = Home::locate()?;
+    let record = |id: crate::store::RunId, name| Record {
+        schema: 1,
+        resources: services::journal(id.as_str(), plan),
+        services: plan
+            .services
+            .iter()
+            .map(|service| service::record(id.as_str(), service))
+            .collect(),
+        id,
+        name,
+        state: State::Created,
+        runtime: plan.runtime.clone(),
+        engine: plan.engine.clone(),
+        image: plan.image.clone(),
+        workspace: plan.workspace.clone(),
+        session: plan.session.clone(),
+        command: plan.command.clone(),
+        env: plan
+            .env
+            .iter()
+            .map(|variable| variable.name.clone())
+            .collect(),
+        mounts: plan.mounts.clone(),
+        volumes: plan
+            .volumes
+            .iter()
+            .map(|volume| volume.name.clone())
+            .collect(),
+        ports: plan.ports.clone(),
+        workspace_mode: plan.workspace_mode,
+        pre_run: plan.pre_run.is_some(),
+        background: plan.background,
+        interactive: plan.interactive,
+        terminal: plan.terminal.is_some(),
+        keep: plan.keep,
+        memory_bytes: plan.memory_bytes,
+        cpus: plan.cpus,
+        timeout_seconds: plan.timeout_seconds,
+        created_at: Timestamp::now(),
+        started_at: None,
+        finished_at: None,
+        cleaned_at: None,
+        exit_code: None,
+        reason: None,
+        oom_killed: false,
+        error: None,
+        log: LogState::complete(),
+    };
+    let run = OwnedRun::reserve(
+        &home,
+        NewRun {
+            name: plan.name.clone(),
+            or_numbered: plan.name_is_project,
+            record,
+        },
+    )?;
+    let _ = protocol::send(
+        &client,
+        &ToClient::Reserved {
+            id: run.record().id.clone(),
+        },
+    );
+    checkpoint("reserved");
+    match equip(&run, plan) {
+        Ok((runtime, log, kept)) => {
+            let capture = Capture::new(log, kept, streaming);
+            Ok(Supervisor::new(run, runtime, capture, Some(client)))
+        }
+        Err(error) => {
+            let mut run = run;
+            run.update(|record| {
+                (record.state, record.reason) = (State::Failed, Some(Reason::StartError));
+                record.error = Some(error.message.clone());
+                record.resources.clear();
+                record.finished_at = Some(Timestamp::now());
+                record.cleaned_at = record.finished_at;
+            })?;
+            Err(error)
+        }
+    }
+}
+
+/// What a supervisor needs beside the run.
+fn equip(run: &OwnedRun, plan: &Plan) -> Result<(Box<dyn Runtime>, LogWriter, StreamBytes)> {
+    let runtime = runtime::of_run(run.dir(), &plan.runtime, &plan.engine)?;
+    let (log, kept) = open_log(run)?;
+    Ok((runtime, log, kept))
+}
+
+pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
+    let path = run.dir().log();
+    let (mut log, kept) =
+        LogWriter::open(&path).map_err(|error| Error::io(Kind::Store, "open", &path, &error))?;
+    if run.record().terminal {
+        log.keep_pieces();
+    }
+    Ok((log, kept))
+}
+
+/// Hears from the client until it is gone.
+fn listen(
+    supervisor: &Arc<Supervisor>,
+    mut reader: BufReader<UnixStream>,
+    terminal: Option<Arc<Terminal>>,
+) {
+    let supervisor = Arc::clone(supervisor);
+    std::thread::spawn(move || {
+        let mut is_restored = true;
+        while let Some(message) = FromClient::read(&mut reader) {
+            match message {
+                FromClient::Announced => {
+                    is_restored = terminal.is_none();
+                    supervisor.capture.open_gate();
+                }
+                FromClient::Restored => is_restored = true,
+                FromClient::Size(size) => {
+                    if let Some(typing) = supervisor.typing.get() {
+                        typing.resize(size);
+                    }
+                }
+            }
+        }
+        supervisor.capture.close_gate();
+        supervisor.capture.drop_outlets();
+        let Some(terminal) = terminal else { return };
+        // Nobody types any more. That comes first: the terminal may take nothing.
+        if !supervisor.exit.wait(Some(Instant::now())) {
+            supervisor.end(Reason::UserStop, Asked::now());
+        }
+        if !is_restored {
+            terminal.restore_for_another();
+        }
+    });
+}
+
+/// Makes and starts the container.
+fn start(
+    supervisor: &Arc<Supervisor>,
+    plan: &Plan,
+    stdin: Option<OwnedFd>,
+    terminal: Option<Arc<Terminal>>,
+) -> Result<()> {
+    check_session(supervisor, plan)?;
+    let spec = container_spec::specify(supervisor, plan)?;
+    checkpoint("before-create");
+    services::start(supervisor, plan)?;
+    let made = make(supervisor, plan, &spec);
+    if let Some(services) = supervisor.services.get() {
+        if let Err(error) = &made {
+            services.give_up(error);
+        }
+        // If they are why nothing else was made, they say so; else it is the other way round.
+        let up = services.wait();
+        supervisor.check_intent()?;
+        up?;
+        checkpoint("services-ready");
+    }
+    made?;
+    checkpoint("created");
+    supervisor.check_intent()?;
+    supervisor.update(|record| {
+        record.state = State::Starting;
+        for resource in &mut record.resources {
+            resource.stage = Stage::Made;
+        }
+    });
+    checkpoint("before-start");
+    supervisor.check_intent()?;
+    // What is typed goes to its terminal, if it has one; else it reads that itself.
+    let (typed, input) = match plan.terminal {
+        Some(_) => (stdin, None),
+        None => (None, stdin),
+    };
+    let mut attached = supervisor.runtime.start_attached(&spec, input)?;
+    let typing = Typing::begin(&mut attached, typed, terminal);
+    if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
+        let _ = supervisor.typing.set(typing);
+    }
+    let listener = Arc::clone(supervisor).listener();
+    supervisor.capture.attach(attached, listener);
+    checkpoint("attached");
+    Ok(())
+}
+
+/// Whether its session still takes runs. One that does not any more has seen this one, or is seen here: it looks for
+/// runs when that is in its record, and this is after the run is in ours.
+fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
+    let Some(place) = &plan.session else {
+        return Ok(());
+    };
+    let session = supervisor.run().home().session(&place.key)?;
+    let session = session.filter(|session| session.incarnation == place.incarnation);
+    match session.is_some_and(|session| session.takes_runs()) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Failed,
+            "its session was taken down before the run began",
+        )),
+    }
+}
+
+/// Creates the container; makes the image first where it is missing, or is wanted anew.
+fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
+    supervisor.check_intent()?;
+    if plan.rebuild {
+        image::make(supervisor, plan)?;
+    }
+    match create(supervisor, spec) {
+        Err(Problem::ImageMissing(..)) if !plan.rebuild => {
+            image::make(supervisor, plan)?;
+            Ok(create(supervisor, spec)?)
+        }
+        Err(problem @ Problem::Unreachable(..)) => {
+            // It was not asked: then there is nothing to remove either.
+            supervisor.run().stage(|record| {
+                record.resources.pop();
+            });
+            Err(problem.into())
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
+fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
+    supervisor.asks_for(ResourceKind::Container, &spec.handle);
+    let created = supervisor.runtime.create(spec);
+    if !created.as_ref().is_err_and(Problem::is_silence) {
+        supervisor.is_answered();
+    }
+    created
+}
+
+/// Sees a started run to its end.
+pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
+    let waiter = {
+        let supervisor = Arc::clone(supervisor);
+        std::thread::spawn(move || finish::watch(&supervisor))
+    };
+    if !supervisor.exit.wait(timeout) {
+        supervisor.end(Reason::Timeout, Asked::now());
+        supervisor.exit.wait(None);
+    }
+    let _ = waiter.join();
+    close(supervisor);
+}
+
+/// Ends a run that did not come to a workload.
+fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
+    let intent = supervisor.intent();
+    supervisor.capture.close_log();
+    supervisor.conclude(|record| {
+        let (state, reason) = match intent {
+            Some(intent) => (State::Stopped, intent.reason),
+            None => (State::Failed, Reason::StartError),
+        };
+        (record.state, record.reason) = (state, Some(reason));
+        record.error = Some(error.message.clone());
+        record.finished_at = Some(Timestamp::now());
+    });
+    supervisor.exit.raise();
+    if intent.is_some() {
+        close(supervisor);
+        return;
+    }
+    cleanup::clean_up(supervisor);
+    supervisor.tell(&ToClient::failed(error));
+}
+
+/// The last things: clean up, give the client its rest, and say goodbye.
+pub(super) fn close(supervisor: &Arc<Supervisor>) {
+    cleanup::clean_up(supervisor);
+    let record = supervisor.record();
+    // Who waits for the run need not wait for a client that does not read.
+    supervisor.run().release();
+    if !supervisor.is_started() {
+        // Then the client never announces it, and waits for our word.
+        supervisor.capture.close_gate();
+    }
+    let listener = Arc::clone(supervisor).listener();
+    supervisor.capture.join(&*listener);
+    let Some(ended) = Ended::of(&record) else {
+        return;
+    };
+    supervisor.tell(&ToClient::Finished {
+        ended,
+        log_missing: record.log.missing_why,
+        error: record.error,
+        left_behind: record.cleaned_at.is_none(),
+    });
+    supervisor.join_stops();
+}
+
+/// How long cleaning up tries before it leaves the rest to the next command.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);

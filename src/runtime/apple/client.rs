@@ -1,0 +1,120 @@
+//! Calling the client: every call has a deadline, and a question that the services did not answer is asked
+//! again.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::super::child::{self, Output};
+use super::super::choose::on_path;
+use super::super::error::{Problem, Result};
+use super::classify;
+use super::version::Version;
+
+/// How long the client may take to answer a question.
+const QUESTION: Duration = Duration::from_secs(15);
+
+/// How often a question is asked, and how long to wait in between.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the client is installed, for who does not have that on PATH.
+const USUAL: [&str; 2] = ["/usr/local/bin/container", "/opt/homebrew/bin/container"];
+
+/// What the client is called; `None`: it is not here.
+pub(super) fn program() -> Option<&'static str> {
+    let usual = || USUAL.into_iter().find(|path| Path::new(path).is_file());
+    match on_path("container") {
+        true => Some("container"),
+        false => usual(),
+    }
+}
+
+/// A client that is yet to get its arguments. In a process group of its own: what a terminal sends is not
+/// for it.
+pub(super) fn client() -> Command {
+    let mut command = Command::new(program().unwrap_or("container"));
+    command.process_group(0);
+    command
+}
+
+/// The version of the client, asked once.
+pub(super) fn version() -> Result<Version> {
+    static VERSION: OnceLock<Version> = OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(*version);
+    }
+    let output = run(client().arg("--version"), b"", Duration::from_secs(5))?;
+    let version = Version::read(&output.stdout)?;
+    Ok(*VERSION.get_or_init(|| version))
+}
+
+/// Runs a client to its end.
+pub(super) fn run(command: &mut Command, input: &[u8], patience: Duration) -> Result<Output> {
+    run_while(command, input, patience, &|| true)
+}
+
+pub(super) fn run_while(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    going_on: &dyn Fn() -> bool,
+) -> Result<Output> {
+    let output = child::run(command, input, patience, going_on);
+    let output = output.map_err(|error| failed(&error))?;
+    match output.success {
+        true => Ok(output),
+        false => Err(classify::classify(&output.stderr)),
+    }
+}
+
+/// Asks for a JSON document, which changes nothing. All that the client prints are arrays: these are its elements.
+pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
+    again(|| {
+        let output = run(client().args(args), b"", QUESTION)?;
+        // The services answer in pieces when they are about to go.
+        serde_json::from_str(&output.stdout).map_err(|error| {
+            let what = args.first().copied().unwrap_or_default();
+            Problem::Transient(format!("the answer to '{what}' cannot be read: {error}"))
+        })
+    })
+}
+
+/// Tries again what may pass. Who did not answer at all within the deadline is not asked again.
+pub(super) fn again<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        match attempt() {
+            Err(problem) if left > 0 && problem.may_pass() && problem.message() != SILENT => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What is said of who did not answer.
+const SILENT: &str = "container did not answer in time";
+
+/// The client could not be run, or did not answer in time.
+pub(super) fn failed(error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::NotFound => Problem::unreachable(
+            "Apple's container is not installed: there is no 'container' on PATH",
+            "install it from https://github.com/apple/container/releases, or choose another runtime with --runtime",
+        ),
+        io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+            Problem::Transient(SILENT.to_owned())
+        }
+        _ => Problem::unreachable(
+            format!("cannot run container: {}", crate::error::reason(error)),
+            "check the 'container' on your PATH",
+        ),
+    }
+}

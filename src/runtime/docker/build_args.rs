@@ -1,0 +1,33 @@
+//! What `docker build` is called with.
+
+use super::super::ImageBuild;
+use super::Dialect;
+use super::create_args::HOME_LABEL;
+
+/// The arguments. What is not known to one of the two builders is left out.
+pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
+    let mut args: Vec<String> = [
+        "build",
+        "--tag",
+        &build.tag,
+        "--label",
+        &format!("{HOME_LABEL}={}", build.home_label),
+        "--label",
+        "moat.role=build",
+        // Else a failed step leaves its container.
+        "--force-rm",
+        "--file",
+        &build.dockerfile.to_string_lossy(),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if build.fresh {
+        args.push("--no-cache".to_owned());
+    }
+    for limit in dialect.ulimits(&[]) {
+        args.extend(["--ulimit".to_owned(), limit]);
+    }
+    args.push("--".to_owned());
+    args.push(build.context.to_string_lossy().into_owned());
+    args
+}

@@ -1,0 +1,134 @@
+//! What the arguments of every `docker create` have in common. Pure.
+
+use super::super::CAPABILITIES;
+use super::super::client_call::newline;
+pub(super) use super::super::client_call::{HOME_LABEL, Request};
+use super::super::error::Result;
+use super::Dialect;
+use crate::config::Ulimit;
+use crate::store::Port;
+
+/// Enough for builds and test suites, too few for a fork bomb to take the host along.
+const PIDS: &str = "4096";
+
+/// Whose a container is.
+pub(super) struct Identity<'a> {
+    pub(super) handle: &'a str,
+    pub(super) home: &'a str,
+    pub(super) whose: (&'static str, &'a str),
+    pub(super) role: &'a str,
+}
+
+impl Request {
+    /// A container of somebody's, hardened.
+    pub(super) fn create(dialect: Dialect, identity: &Identity<'_>, pids: Option<u32>) -> Request {
+        let mut request = Request::default();
+        request.add(&["create", "--name", identity.handle]);
+        request.add(&["--pull", "never", "--init"]);
+        request.label(HOME_LABEL, identity.home);
+        request.label(identity.whose.0, identity.whose.1);
+        request.label("moat.role", identity.role);
+        // The engine's log serves adoption alone, and goes with the container.
+        request.add(dialect.log_options());
+        request.add(dialect.create_options());
+        request.add(&["--cap-drop", "ALL"]);
+        for capability in CAPABILITIES {
+            request.add(&["--cap-add", capability]);
+        }
+        request.add(&["--security-opt", "no-new-privileges"]);
+        if dialect.can_limit() {
+            let pids = pids.map_or_else(|| PIDS.to_owned(), |pids| pids.to_string());
+            request.add(&["--pids-limit", &pids]);
+        }
+        request
+    }
+
+    pub(super) fn publish(&mut self, ports: &[Port]) {
+        for port in ports {
+            // Never on another address: who is allowed in is for a person to decide.
+            let host = port.host.map_or_else(String::new, |host| host.to_string());
+            self.add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
+        }
+    }
+
+    pub(super) fn limits(&mut self, memory_bytes: Option<u64>, cpus: Option<f64>) {
+        if let Some(bytes) = memory_bytes {
+            let bytes = bytes.to_string();
+            // The same limit with swap: else the kernel swaps as much again.
+            self.add(&["--memory", &bytes, "--memory-swap", &bytes]);
+        }
+        if let Some(cpus) = cpus {
+            self.add(&["--cpus", &cpus.to_string()]);
+        }
+    }
+
+    pub(super) fn ulimits(&mut self, dialect: Dialect, limits: &[Ulimit]) {
+        let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        let named: Vec<&str> = limits.iter().map(|limit| limit.name.as_str()).collect();
+        let mut options = dialect.ulimits(&named);
+        options.extend(limits.iter().map(|limit| {
+            let (soft, hard) = (number(limit.soft), number(limit.hard));
+            format!("{}={soft}:{hard}", limit.name)
+        }));
+        for option in options {
+            self.add(&["--ulimit", &option]);
+        }
+    }
+
+    /// Hands over the values of variables.
+    pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, String)]) -> Result<()> {
+        self.variables(env, obeyed_by_client)
+            .map_err(|name| newline(dialect.program(), name))
+    }
+}
+
+/// Whether a variable means something to the client itself.
+pub(super) fn obeyed_by_client(name: &str) -> bool {
+    let prefixes = [
+        "DOCKER_",
+        "BUILDKIT_",
+        "LD_",
+        "SSL_",
+        "XDG_",
+        "OTEL_",
+        "CONTAINER",
+        "_CONTAINERS_",
+        "STORAGE_",
+        "PODMAN_",
+        "REGISTRY_AUTH_FILE",
+        "LISTEN_",
+        "NOTIFY_SOCKET",
+        "CONMON_",
+    ];
+    let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
+    // Those of the language that it is written in: GOOGLE_CREDENTIALS is not among them.
+    let runtime = [
+        "GOCOVERDIR",
+        "GODEBUG",
+        "GOGC",
+        "GOMAXPROCS",
+        "GOMEMLIMIT",
+        "GOTRACEBACK",
+    ];
+    matches!(name, "HOME" | "PATH" | "TMPDIR" | "LANG" | "NO_COLOR")
+        || runtime.contains(&name)
+        || prefixes.iter().any(|prefix| name.starts_with(prefix))
+        || proxies.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// One `--mount`.
+pub(super) fn mount(kind: &str, source: &str, target: &str, readonly: bool) -> String {
+    let (source, target) = (field("source", source), field("target", target));
+    // podman knows the long word for directories alone.
+    let mode = if readonly { ",ro" } else { "" };
+    format!("type={kind},{source},{target}{mode}")
+}
+
+/// A field of a line of CSV: a comma or a quote in a path needs quoting.
+fn field(key: &str, value: &str) -> String {
+    let field = format!("{key}={value}");
+    match field.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field,
+    }
+}

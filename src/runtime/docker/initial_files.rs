@@ -1,0 +1,197 @@
+//! What is put into a container between its creation and its start: directories that belong to the
+//! workload's user, and its own copy of the workspace. All of it travels as tar archives through the
+//! client's stdin (`docker cp - CONTAINER:PATH`), so it works on any image and with any engine.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::super::container_scripts::{FAILED, NOTES};
+use super::super::error::{Problem, Result};
+use super::super::{ContainerSpec, HOME, WORKSPACE, is_below};
+use crate::store::WorkspaceMode;
+
+/// Where it notes that the script before the command failed.
+pub(super) fn pre_run_failed() -> String {
+    format!("{NOTES}/{FAILED}")
+}
+
+/// The directories that are to be the user's, as an archive of entries below the root; `None` if there
+/// are none. `new`: those of volumes that are not the user's yet.
+pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<Vec<u8>>> {
+    let places = between(spec);
+    let mut paths: Vec<(&str, u32)> = Vec::new();
+    for path in &places {
+        match path == HOME && !spec.has_home {
+            true => paths.push((path, 0o700)),
+            false => paths.push((path, MODE)),
+        }
+    }
+    if spec.pre_run.is_some() {
+        paths.push((NOTES, MODE));
+    }
+    if spec.workspace_mode == WorkspaceMode::Volume {
+        // The engine leaves a directory that it unpacks into as it is.
+        let metadata = fs::metadata(&spec.workspace);
+        let mode = metadata.map_or(MODE, |metadata| metadata.mode() & 0o7777);
+        paths.push((WORKSPACE, mode));
+    }
+    paths.extend(new.iter().map(|path| (*path, MODE)));
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let mut archive = Vec::new();
+    for (path, mode) in paths {
+        archive.extend(directory(path, mode, spec.user.uid, spec.user.gid)?);
+    }
+    // Two empty blocks end an archive.
+    archive.resize(archive.len() + 2 * BLOCK, 0);
+    Ok(Some(archive))
+}
+
+/// Whether the user's home is in memory: the image has none, and nothing is mounted there or in it.
+pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
+    let needs_one = spec.user.uid != 0 && !spec.has_home;
+    needs_one && !targets(spec).any(|target| target == HOME || is_below(target, HOME))
+}
+
+/// The directories between the user's own ones and what is mounted deeper in them, and the home itself
+/// where the image has none. The engine would make them root's.
+fn between(spec: &ContainerSpec) -> Vec<String> {
+    let mut own = Vec::new();
+    if spec.user.uid != 0 {
+        own.push(HOME);
+    }
+    if spec.workspace_mode == WorkspaceMode::Volume {
+        own.push(WORKSPACE);
+    }
+    let mut places: Vec<String> = Vec::new();
+    for target in targets(spec) {
+        for root in own.iter().filter(|root| is_below(target, root)) {
+            if *root == HOME && !spec.has_home {
+                places.push(HOME.to_owned());
+            }
+            let parts = target[root.len() + 1..].match_indices('/');
+            places.extend(parts.map(|(at, _)| target[..root.len() + 1 + at].to_owned()));
+        }
+    }
+    // What is mounted itself is not the container's. A longer path has no place in an archive.
+    let is_mounted =
+        |path: &str| targets(spec).any(|target| target == path || is_below(path, target));
+    places.retain(|path| !is_mounted(path) && path.len() < 100);
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    let mounts = spec.mounts.iter().map(|mount| mount.target.as_str());
+    mounts.chain(spec.volumes.iter().map(|volume| volume.target.as_str()))
+}
+
+/// The size of a header, in bytes.
+pub(super) const BLOCK: usize = 512;
+
+/// Whether the first entry of an archive is root's. (Of who has a number too large for a header, the
+/// first entry says that alone: `x`.)
+pub(super) fn is_roots(header: &[u8]) -> bool {
+    let uid = header.get(108..116).unwrap_or_default();
+    header.get(156) != Some(&b'x') && uid.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
+}
+
+/// The entry of a directory, as that of what an archive is an archive of. (Of who has a number too large
+/// for a header there is none.)
+pub(super) fn as_root(header: &[u8]) -> Option<[u8; BLOCK]> {
+    let mut header: [u8; BLOCK] = header.get(..BLOCK)?.try_into().ok()?;
+    if header[156] != b'5' {
+        return None;
+    }
+    header[..100].fill(0);
+    header[..2].copy_from_slice(b"./");
+    seal(&mut header);
+    Some(header)
+}
+
+/// Writes the sum of a header.
+fn seal(header: &mut [u8; BLOCK]) {
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// The mode of a directory that has none of its own yet.
+const MODE: u32 = 0o755;
+
+/// An entry of a directory, in the format of POSIX.1-1988 ("ustar").
+fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
+    let name = format!("{}/", path.trim_start_matches('/'));
+    let mut header = [0; BLOCK];
+    let mut put = |at: usize, text: &str| {
+        header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    };
+    // The format's own limit, but for a split that no path of a container needs.
+    if name.len() > 100 {
+        return Err(Problem::Refused(format!(
+            "the path {path} is too long for a mount"
+        )));
+    }
+    put(0, &name);
+    put(100, &number(mode));
+    put(108, &number(uid));
+    put(116, &number(gid));
+    put(124, "00000000000\0");
+    put(136, "00000000000\0");
+    put(156, "5");
+    put(257, "ustar\0");
+    put(263, "00");
+    if uid.max(gid) > LARGEST {
+        write_large(&mut header, 108, uid);
+        write_large(&mut header, 116, gid);
+    }
+    seal(&mut header);
+    Ok(header)
+}
+
+/// The largest number that seven octal digits hold.
+const LARGEST: u32 = 0o7_777_777;
+
+fn number(id: u32) -> String {
+    format!("{:07o}\0", id.min(LARGEST))
+}
+
+/// A number in base 256, which the first bit says.
+fn write_large(header: &mut [u8; BLOCK], at: usize, id: u32) {
+    header[at..at + 8].fill(0);
+    header[at] = 0x80;
+    header[at + 4..at + 8].copy_from_slice(&id.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The system's own tar reads it.
+    #[test]
+    fn tar_reads_the_directories() {
+        for uid in [0, 1000, 0o7_777_777, 0o10_000_000, u32::MAX - 1] {
+            let mut archive = directory("/run/moat", MODE, uid, 7).unwrap().to_vec();
+            archive.resize(archive.len() + 2 * BLOCK, 0);
+            let mut tar = std::process::Command::new("tar")
+                .args(["--numeric-owner", "-tvf", "-"])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::Write::write_all(&mut tar.stdin.take().unwrap(), &archive).unwrap();
+            let output = tar.wait_with_output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{text}");
+            assert!(text.starts_with(&format!("drwxr-xr-x {uid}/7 ")), "{text}");
+            assert!(text.trim_end().ends_with(" run/moat/"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_refused() {
+        assert!(directory(&format!("/{}", "x".repeat(100)), MODE, 1, 1).is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! What podman needs of the host, beside itself, and what to do where it is missing. All of it comes with
+//! podman's package, or is recommended by it (Debian 12).
+
+use std::path::Path;
+
+use super::super::choose::on_path;
+use super::super::error::{Problem, Result};
+use super::dialect::{can_limit, is_rootless};
+
+/// Something that podman needs: what it says without it, and what helps.
+struct Need {
+    words: &'static str,
+    hint: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        words: "container-init binary not found",
+        hint: "install the init of podman's containers: apt-get install catatonit",
+    },
+    Need {
+        words: "newuidmap",
+        hint: "install what maps users: apt-get install uidmap",
+    },
+    Need {
+        words: "no subuid ranges found",
+        hint: "give yourself a range of users, as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; then: podman system migrate",
+    },
+    Need {
+        words: "/dev/net/tun",
+        hint: "networks of containers without root need it: as root, modprobe tun, and chmod 0666 /dev/net/tun",
+    },
+    Need {
+        words: "could not find slirp4netns",
+        hint: "install the networks of containers without root: apt-get install slirp4netns",
+    },
+    Need {
+        words: "error setting rlimit type",
+        hint: "podman may not raise limits here, and a limit in moat.yaml (container.ulimits) is above ours: lower it (ulimit -Ha shows ours)",
+    },
+    Need {
+        words: "netavark",
+        hint: "install podman's networks: apt-get install netavark aardvark-dns",
+    },
+];
+
+/// What helps against a failure, if it is for the lack of something that podman needs.
+pub(super) fn hint(says: &dyn Fn(&[&str]) -> bool) -> Option<&'static str> {
+    let found = NEEDS.iter().find(|need| says(&[need.words]));
+    found.map(|need| need.hint)
+}
+
+/// Looks whether podman has all that any container needs. The version, and what it is worth here.
+pub(super) fn check(version: &str) -> Result<String> {
+    let fails = |what: &str, words: &str| {
+        let hint = hint(&|said| said.contains(&words)).unwrap_or_default();
+        Err(Problem::unreachable(
+            format!("podman does not work here: {what}"),
+            hint,
+        ))
+    };
+    let init = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
+    if !on_path("catatonit") && !init.iter().any(|path| Path::new(path).exists()) {
+        return fails("there is no 'catatonit'", "container-init binary not found");
+    }
+    if !is_rootless() {
+        return Ok(format!("{version}, as root"));
+    }
+    if !on_path("newuidmap") {
+        return fails("there is no 'newuidmap'", "newuidmap");
+    }
+    if !on_path("slirp4netns") && !on_path("pasta") {
+        return fails("there is no 'slirp4netns'", "could not find slirp4netns");
+    }
+    let limits = match can_limit() {
+        true => "",
+        false => "; limits of memory, processors and processes do not work (control groups)",
+    };
+    Ok(format!("{version}, rootless{limits}"))
+}

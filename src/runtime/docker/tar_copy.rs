@@ -1,0 +1,158 @@
+//! What is copied into a container and out of it: all of it as tar archives, through the client (`cp`).
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::super::child;
+use super::super::error::{Problem, Result};
+use super::super::{ContainerSpec, WORKSPACE, in_workspace};
+use super::{COPY_PATIENCE, Dialect, Docker, PATIENCE, initial_files, is_rootless};
+use crate::store::{WorkspaceMode, leave_out, make_dir, pack, remove_tree};
+
+impl Docker {
+    /// A client that is to copy what comes through its input. podman writes that to a file first, and
+    /// does not remove it.
+    fn reader(&self) -> Result<Command> {
+        let mut command = self.command();
+        if let Some(dir) = &self.scratch {
+            make_dir(dir).map_err(|error| self.dialect.failed(&error))?;
+            command.env("TMPDIR", dir);
+        }
+        command.arg("cp").args(self.dialect.with_owners());
+        Ok(command)
+    }
+
+    pub(super) fn tidy(&self) {
+        if let Some(dir) = &self.scratch {
+            let _ = remove_tree(dir);
+        }
+    }
+
+    /// Puts into a new container what belongs there.
+    pub(super) fn fill(&self, spec: &ContainerSpec) -> Result<()> {
+        if let Some(archive) = initial_files::directories(spec, &self.new_volumes(spec)?)? {
+            let mut command = self.reader()?;
+            command.args(["-", &format!("{}:/", spec.handle)]);
+            self.finish(&mut command, &archive, PATIENCE, &|| true)?;
+        }
+        if spec.workspace_mode == WorkspaceMode::Bind {
+            return Ok(());
+        }
+        // The engine would write into what is mounted there.
+        let without = spec.not_copied();
+        let mut tar = pack(&spec.workspace, &without, Stdio::piped()).map_err(no_tar)?;
+        let archive = tar.archive();
+        let mut command = self.reader()?;
+        command.args(["-", &format!("{}:{WORKSPACE}", spec.handle)]);
+        let copied = self.copy(&mut command, archive, Stdio::null());
+        let packed = tar.finish().map_err(no_tar)?;
+        copied?;
+        packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+    }
+
+    /// Where volumes are mounted that nobody has given to the workload's user yet. What the user made of
+    /// its own ones stays as it is.
+    fn new_volumes<'a>(&self, spec: &'a ContainerSpec) -> Result<Vec<&'a str>> {
+        let mut found = Vec::new();
+        // Nothing can be put into a read-only one, not even an owner.
+        let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
+        for volume in writable.filter(|_| spec.user.uid != 0) {
+            let from = format!("{}:{}", spec.handle, volume.target);
+            let mut command = self.command();
+            command.args(["cp", &from, "-"]);
+            let header = child::head(&mut command, initial_files::BLOCK, PATIENCE);
+            if initial_files::is_roots(&header.map_err(|error| self.dialect.failed(&error))?) {
+                found.push(volume.target.as_str());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes what is in the container's own copy of the workspace to a file.
+    pub(super) fn save(&self, handle: &str, mut into: File) -> Result<()> {
+        if let Some(dir) = self.volume_here(handle)? {
+            let without = self.mounted_in_workspace(handle)?;
+            let packing = pack(&dir, &without, Stdio::from(into)).map_err(no_tar)?;
+            let packed = packing.finish().map_err(no_tar)?;
+            return packed.map_err(Problem::Refused);
+        }
+        self.save_root(handle, &mut into)?;
+        let mut command = self.command();
+        let from = format!("{handle}:{WORKSPACE}/.");
+        command.args(["cp", &from, "-"]);
+        let without = self.mounted_in_workspace(handle)?;
+        if without.is_empty() {
+            return self.copy(&mut command, Stdio::null(), Stdio::from(into));
+        }
+        // The engine's copy has in it what is mounted there, secrets and caches.
+        let failed = |error: io::Error| Problem::Refused(crate::error::reason(&error));
+        let (archive, out) = io::pipe().map_err(failed)?;
+        let filter = std::thread::spawn(move || leave_out(archive, into, &without));
+        let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
+        match filter.join().unwrap_or(Ok(())) {
+            // The engine's client says why the archive ended too early.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(failed(error)),
+            filtered => copied.and(filtered.map_err(failed)),
+        }
+    }
+
+    /// Begins an archive of the workspace with the directory itself, which podman leaves out.
+    fn save_root(&self, handle: &str, into: &mut File) -> Result<()> {
+        if self.dialect == Dialect::Docker {
+            return Ok(());
+        }
+        let mut command = self.command();
+        command.args(["cp", &format!("{handle}:{WORKSPACE}"), "-"]);
+        let failed = |error: io::Error| self.dialect.failed(&error);
+        let header = child::head(&mut command, initial_files::BLOCK, PATIENCE).map_err(failed)?;
+        match initial_files::as_root(&header) {
+            Some(header) => into.write_all(&header).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Where on this machine the container's copy of the workspace is, if we may read all of it there:
+    /// what podman copies out of a container it gives to the container's user.
+    fn volume_here(&self, handle: &str) -> Result<Option<PathBuf>> {
+        if self.dialect == Dialect::Docker || is_rootless() {
+            return Ok(None);
+        }
+        let format = format!(
+            "{{{{range .Mounts}}}}{{{{if eq .Destination \"{WORKSPACE}\"}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}"
+        );
+        let inspect = [
+            "inspect",
+            "--type",
+            "container",
+            "--format",
+            &format,
+            handle,
+        ];
+        let path = PathBuf::from(self.call(&inspect)?.stdout.trim());
+        Ok(Some(path).filter(|path| path.is_dir()))
+    }
+
+    /// Where in the workspace of a container something else is mounted, relative to it.
+    fn mounted_in_workspace(&self, handle: &str) -> Result<Vec<String>> {
+        let format = "{{range .Mounts}}{{println .Destination}}{{end}}\
+            {{range $path, $_ := .HostConfig.Tmpfs}}{{println $path}}{{end}}";
+        let inspect = ["inspect", "--type", "container", "--format", format, handle];
+        Ok(in_workspace(self.call(&inspect)?.stdout.lines()))
+    }
+
+    /// Runs a client whose input or output is large.
+    pub(super) fn copy(&self, command: &mut Command, input: Stdio, output: Stdio) -> Result<()> {
+        let stderr = child::transfer(command, input, output, COPY_PATIENCE)
+            .map_err(|error| self.dialect.failed(&error))?;
+        match stderr {
+            None => Ok(()),
+            Some(words) => Err(self.dialect.classify(&words)),
+        }
+    }
+}
+
+fn no_tar(error: io::Error) -> Problem {
+    Problem::Refused(format!("cannot run tar: {}", crate::error::reason(&error)))
+}

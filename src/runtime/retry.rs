@@ -1,0 +1,30 @@
+//! Asking an engine once more for what may work later.
+
+use std::time::{Duration, Instant};
+
+use super::error::Result;
+
+/// How long to wait before it is asked again, each time.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+/// Who was silent for that long is not asked again.
+const LONG: Duration = Duration::from_secs(300);
+
+/// Asks again as long as nothing is known against it, and notes why.
+pub(crate) fn again(
+    goes_on: &dyn Fn() -> bool,
+    note: &dyn Fn(&str),
+    attempt: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    for pause in PAUSES {
+        let began = Instant::now();
+        match attempt() {
+            Err(problem) if problem.is_silence() && began.elapsed() < LONG && goes_on() => {
+                note(&format!("{}; it is tried again", problem.message()));
+                std::thread::sleep(pause);
+            }
+            result => return result,
+        }
+    }
+    attempt()
+}

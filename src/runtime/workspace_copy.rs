@@ -1,0 +1,165 @@
+//! The workload's own copy of the workspace, where that is a directory of the run: with runtimes whose
+//! containers see directories of this host.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::process::Stdio;
+
+use super::error::{Problem, Result};
+use super::{ContainerSpec, WORKSPACE, is_below};
+use crate::store::{
+    Packing, WorkspaceMode, extract, make_dir, pack, remove_tree, write_atomically,
+};
+
+/// The workload's own copy of the workspace.
+const COPY: &str = "workspace";
+
+/// Where in that something else is mounted: a path per line, relative to it.
+const MOUNTED: &str = "mounted";
+
+/// What a container sees as its workspace.
+pub(super) fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
+    match spec.workspace_mode {
+        WorkspaceMode::Bind => spec.workspace.clone(),
+        WorkspaceMode::Volume => dir.join(COPY),
+    }
+}
+
+/// Makes the copy, in the place of what an earlier attempt left.
+pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
+    let copy = dir.join(COPY);
+    let failed = |error: io::Error| failed(&copy, &error);
+    remove_tree(&copy).map_err(failed)?;
+    make_dir(&copy).map_err(failed)?;
+    let mounted = spec.mounted_in_workspace().join("\n");
+    write_atomically(&dir.join(MOUNTED), mounted.as_bytes()).map_err(failed)?;
+    let without = spec.not_copied();
+    let mut packing = pack(&spec.workspace, &without, Stdio::piped()).map_err(failed)?;
+    let extracted = extract(packing.archive(), &copy).map_err(failed)?;
+    let packed = packing.finish().map_err(failed)?;
+    let words = packed.err().or((!extracted.status.success())
+        .then(|| String::from_utf8_lossy(&extracted.stderr).trim().to_owned()));
+    match words {
+        None => Ok(()),
+        Some(words) => Err(Problem::Refused(format!(
+            "the workspace cannot be copied: {words}"
+        ))),
+    }
+}
+
+/// Refuses what would be mounted behind a link that leads out of the directory that the link is in. A
+/// place to mount on is made where there is none, by who follows links, and whose root is this host's: a
+/// workspace from elsewhere would choose where on this host something is made.
+pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> {
+    let mounts = spec.mounts.iter();
+    let shown = mounts.map(|mount| (mount.target.as_str(), mount.source.as_path()));
+    let shown = shown.chain([(WORKSPACE, workspace)]);
+    for (dir, source) in shown {
+        let mounts = spec.mounts.iter().map(|mount| &mount.target);
+        let places = mounts.chain(&spec.scratch).chain(spec.covers());
+        for place in places.filter(|place| is_below(place, dir)) {
+            let inside = Path::new(&place[dir.len() + 1..]);
+            if !stays_inside(source, &mut PathBuf::new(), inside, &mut 0) {
+                return Err(Problem::Refused(format!(
+                    "nothing can be mounted at {place}: a symbolic link on the way leads out of {dir}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// So many links are followed. The system follows no more.
+const LINKS: u32 = 40;
+
+/// Whether a path from `at` in a directory, whose links are followed, stays in that directory. What does not
+/// exist is no link.
+fn stays_inside(root: &Path, at: &mut PathBuf, path: &Path, links: &mut u32) -> bool {
+    path.components().all(|part| match part {
+        Component::CurDir => true,
+        Component::ParentDir => at.pop(),
+        Component::Normal(name) => {
+            at.push(name);
+            let Ok(target) = fs::read_link(root.join(&*at)) else {
+                return true;
+            };
+            at.pop();
+            *links += 1;
+            *links <= LINKS && stays_inside(root, at, &target, links)
+        }
+        Component::RootDir | Component::Prefix(_) => false,
+    })
+}
+
+/// Writes what is in the copy to a file, as a tar archive.
+pub(super) fn save(dir: &Path, into: File) -> Result<()> {
+    let copy = dir.join(COPY);
+    if !copy.exists() {
+        let message = format!("{} was removed by somebody else", copy.display());
+        return Err(Problem::NotFound(message));
+    }
+    let mounted = fs::read_to_string(dir.join(MOUNTED)).unwrap_or_default();
+    let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
+    let packing = pack(&copy, &without, Stdio::from(into));
+    let packed = packing.and_then(Packing::finish);
+    packed
+        .map_err(|error| failed(&copy, &error))?
+        .map_err(Problem::Refused)
+}
+
+pub(super) fn failed(path: &Path, error: &io::Error) -> Problem {
+    Problem::Refused(format!(
+        "{}: {}",
+        path.display(),
+        crate::error::reason(error)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_that_lead_out_are_told() {
+        let root = std::env::temp_dir().join(format!("moat-links-{}", std::process::id()));
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        for (target, link) in [
+            ("/etc", "absolute"),
+            ("..", "up"),
+            ("a/../../x", "a-up"),
+            ("absolute/x", "indirect"),
+            ("turn", "turn"),
+            ("a", "in"),
+            ("../in/b", "a/back"),
+            (".", "a/here"),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let stays = |path: &str| stays_inside(&root, &mut PathBuf::new(), Path::new(path), &mut 0);
+        for path in [
+            "x/y",
+            "a/b/c",
+            "in/b",
+            "a/back/f",
+            "in/here/back/x",
+            "a",
+            "in",
+        ] {
+            assert!(stays(path), "{path}");
+        }
+        for path in [
+            "absolute",
+            "absolute/x",
+            "up/x",
+            "a-up",
+            "indirect/y",
+            "turn/x",
+            "a/back/../../../x",
+        ] {
+            assert!(!stays(path), "{path}");
+        }
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

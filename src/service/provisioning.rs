@@ -1,0 +1,159 @@
+//! Getting what a service is to come with, such as models, into the cache that runs share.
+//!
+//! One lock per item: runs that want different ones do not wait for each other, and one that several
+//! want is got once.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Subject, errors};
+use crate::error::Result;
+use crate::failpoint::checkpoint;
+use crate::plan::Provision;
+use crate::registry::ITEM;
+use crate::runtime;
+use crate::term::{Sparse, harmless, plain};
+
+/// How long one item may take.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// How long the question what is there may take.
+const QUESTION: Duration = Duration::from_secs(30);
+
+pub(crate) fn provide(
+    subject: &dyn Subject,
+    service: &str,
+    wanted: &Provision,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<()> {
+    // An item has no comma in it.
+    let lock_name = |item: &str| format!("{service}-{}", item.replace('/', ","));
+    let count = wanted.items.len();
+    for (at, item) in wanted.items.iter().enumerate() {
+        let goes_on = || goes_on() && subject.exit().is_none();
+        subject.say(&format!("getting {item} ({} of {count})", at + 1), true);
+        let home = subject.home();
+        let lock = home.making(&lock_name(item), &goes_on)?;
+        if lock.is_some() && !is_there(subject, wanted, item, &goes_on) {
+            checkpoint("provisioning");
+            get(subject, wanted, item, &goes_on)?;
+        }
+        if let Some(exit) = subject.exit() {
+            return Err(errors::ended(
+                subject,
+                &exit,
+                "before it had what it is to come with",
+            ));
+        }
+        if !goes_on() {
+            return Err(errors::not_wanted(subject));
+        }
+        subject.say(&format!("{item} is there"), true);
+    }
+    Ok(())
+}
+
+/// Whether somebody has got it already. As with images, a name without a tag means `latest`.
+fn is_there(
+    subject: &dyn Subject,
+    wanted: &Provision,
+    item: &str,
+    goes_on: &dyn Fn() -> bool,
+) -> bool {
+    if wanted.list.is_empty() {
+        return false;
+    }
+    let tagged = format!("{item}:latest");
+    let mut found = false;
+    let listed = subject.runtime().exec(
+        &subject.handle(),
+        &wanted.list,
+        QUESTION,
+        goes_on,
+        &mut |line| {
+            let name = line.split_whitespace().next();
+            found |= name == Some(item) || name == Some(&tagged);
+        },
+    );
+    listed.is_ok_and(|code| code == Some(0)) && found
+}
+
+fn get(
+    subject: &dyn Subject,
+    wanted: &Provision,
+    item: &str,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<()> {
+    let words = wanted.command.iter();
+    let command: Vec<String> = words
+        .map(|word| if word == ITEM { item } else { word }.to_owned())
+        .collect();
+    let mut talk = Talk::default();
+    let mut code = None;
+    let note = |why: &str| subject.keep_note(&format!("{item}: {why}"));
+    let ended = runtime::again(goes_on, &note, &mut || {
+        talk = Talk::default();
+        code = subject.runtime().exec(
+            &subject.handle(),
+            &command,
+            PATIENCE,
+            goes_on,
+            &mut |line| talk.pass_on(subject, line),
+        )?;
+        Ok(())
+    });
+    match ended {
+        Ok(()) if code == Some(0) => Ok(()),
+        _ if !goes_on() => Ok(()),
+        Ok(()) => Err(errors::provision(
+            subject,
+            wanted,
+            (item, &command),
+            code,
+            &talk.end(),
+        )),
+        Err(problem) => {
+            let why = problem.message();
+            let what = (item, command.as_slice());
+            Err(errors::provision(subject, wanted, what, None, why))
+        }
+    }
+}
+
+/// So many lines of a command that failed are shown: which of its two streams comes first is chance.
+const LAST_LINES: usize = 3;
+
+/// What the command says.
+#[derive(Default)]
+struct Talk {
+    last: VecDeque<String>,
+    sparse: Sparse,
+}
+
+impl Talk {
+    fn pass_on(&mut self, subject: &dyn Subject, line: &str) {
+        // A carriage return begins the line anew.
+        let line = line.rsplit('\r').find(|part| !part.is_empty());
+        let line = harmless(&plain(line.unwrap_or_default()));
+        if line.is_empty() {
+            return;
+        }
+        subject.say(&line, false);
+        if self.sparse.passes(&line) {
+            subject.keep_words(&line);
+        } else {
+            // The same with another number.
+            self.last.pop_back();
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    /// Its last words, on one line.
+    fn end(&self) -> String {
+        let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
+        lines.join("; ")
+    }
+}

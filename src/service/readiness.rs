@@ -1,0 +1,132 @@
+//! Waiting until a service can be used: its readiness command succeeds inside it.
+
+use std::time::{Duration, Instant};
+
+use super::{Subject, errors};
+use crate::error::Error;
+use crate::runtime::Exit;
+use crate::term::{harmless, plain};
+
+/// The time between the beginnings of two tries: a quarter of what has passed, in these bounds. So it
+/// adds little to a quick start, and costs a slow one little.
+const SHORTEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_millis(400);
+
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(10);
+
+/// Why a service cannot be used.
+pub(crate) enum NotReady {
+    Ended(Exit),
+    /// The time was up; what the last try said.
+    TooLate(String),
+    /// The command is not in its image, or cannot be run there.
+    NoCommand(String),
+    NotWanted,
+}
+
+impl NotReady {
+    pub(crate) fn into_error(self, subject: &dyn Subject) -> Error {
+        match self {
+            NotReady::Ended(exit) => errors::ended(subject, &exit, "before it was ready"),
+            NotReady::TooLate(words) => errors::too_late(subject, &words),
+            NotReady::NoCommand(words) => errors::no_command(subject, &words),
+            NotReady::NotWanted => errors::not_wanted(subject),
+        }
+    }
+}
+
+/// Waits until the command succeeds; where there is none, until the container runs.
+pub(crate) fn wait(subject: &dyn Subject, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
+    let mut words = String::new();
+    let (ready, limit) = subject.ready();
+    let deadline = Instant::now() + limit;
+    let probe = |words: &mut String| match ready.is_empty() {
+        true => Ok(subject.has_started()),
+        false => is_ready(subject, ready, goes_on, deadline, words),
+    };
+    until(subject, goes_on, deadline, || probe(&mut words)).map_err(|why| match why {
+        NotReady::TooLate(_) => NotReady::TooLate(std::mem::take(&mut words)),
+        why => why,
+    })
+}
+
+/// Waits until the container runs.
+pub(crate) fn wait_running(
+    subject: &dyn Subject,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), NotReady> {
+    let deadline = Instant::now() + subject.ready().1;
+    until(subject, goes_on, deadline, || Ok(subject.has_started()))
+}
+
+fn until(
+    subject: &dyn Subject,
+    goes_on: &dyn Fn() -> bool,
+    deadline: Instant,
+    mut probe: impl FnMut() -> Result<bool, NotReady>,
+) -> Result<(), NotReady> {
+    let began = Instant::now();
+    loop {
+        let tried = Instant::now();
+        if probe()? {
+            return Ok(());
+        }
+        if !goes_on() {
+            return Err(NotReady::NotWanted);
+        }
+        let now = Instant::now();
+        let interval = (began.elapsed() / 4).clamp(SHORTEST, LONGEST);
+        let next = (tried + interval).max(now + SHORTEST / 2).min(deadline);
+        if let Some(exit) = subject.pause(next) {
+            return Err(NotReady::Ended(exit));
+        }
+        if Instant::now() >= deadline {
+            return Err(NotReady::TooLate(String::new()));
+        }
+    }
+}
+
+fn is_ready(
+    subject: &dyn Subject,
+    ready: &[String],
+    goes_on: &dyn Fn() -> bool,
+    deadline: Instant,
+    words: &mut String,
+) -> Result<bool, NotReady> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let goes_on = || goes_on() && subject.exit().is_none();
+    // Before it runs, the engine alone has something to say.
+    let runs = subject.has_started();
+    let mut said = String::new();
+    let runtime = subject.runtime();
+    let cannot_run = |code, said: &str| runtime.refusal(code, said.as_bytes()).code.is_some();
+    let tried = runtime.exec(
+        &subject.handle(),
+        ready,
+        left.min(TRY),
+        &goes_on,
+        &mut |line| {
+            let line = harmless(&plain(line));
+            if !line.is_empty() {
+                said = line;
+            }
+        },
+    );
+    match tried {
+        // What is not there will not be there later. A container that has stopped says the same.
+        Ok(Some(code)) if runs && cannot_run(code, &said) => Err(NotReady::NoCommand(said)),
+        Ok(code) => {
+            if runs {
+                *words = said;
+            }
+            Ok(code == Some(0))
+        }
+        // A try that was cut off has not had its say.
+        Err(problem) if problem.is_silence() => Ok(false),
+        Err(problem) => {
+            problem.message().clone_into(words);
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What is to become of the services, and the note of it in the record.
+
+use super::super::operation::Context;
+use super::super::repository::Repository;
+use super::super::up::{Action, Decision, Up};
+use super::super::worktree;
+use super::rewrite;
+use super::{failed, intend_one, is_up, started, state_of};
+use crate::error::Result;
+use crate::runtime::{self, ContainerState, PATIENCE};
+use crate::store::{Session, SessionCompose, key_of};
+
+/// Long enough for a word of a branch in the name of a project.
+const READABLE: usize = 24;
+
+/// The services that come with those of moat.yaml: what the record has, and what the file says that is there now.
+pub(in crate::session) fn along(
+    context: &Context<'_>,
+    repository: &Repository,
+    request: &Up<'_>,
+) -> Result<Vec<String>> {
+    let Some(settings) = &request.settings.compose else {
+        return Ok(Vec::new());
+    };
+    let branch = request.branch;
+    let files = settings.files.iter();
+    let files = files.filter_map(|file| worktree::read(context.home, repository, branch, file));
+    let listed = settings.services.iter().map(|entry| &*entry.name);
+    let mut names = rewrite::along(files, listed);
+    let session = context.home.session(&repository.key(branch).text())?;
+    let known = session.and_then(|session| session.compose);
+    names.extend(
+        known
+            .into_iter()
+            .flat_map(|it| it.services)
+            .map(|it| it.name),
+    );
+    Ok(names)
+}
+
+/// What is to become of the services.
+pub(in crate::session) fn decide(
+    context: &Context<'_>,
+    session: Option<&Session>,
+    request: &Up<'_>,
+    along: &[String],
+) -> Result<Vec<Decision>> {
+    let Some(settings) = &request.settings.compose else {
+        return Ok(Vec::new());
+    };
+    let known = session.and_then(|session| session.compose.as_ref());
+    // Also where there can be none: an engine that does not answer is seen before anything is made.
+    let ours = known
+        .is_none()
+        .then(|| runtime::engine_settings(runtime::COMPOSES));
+    let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
+    let members = known.map_or(&[][..], |compose| &compose.services);
+    let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
+    // Those that came with them, and those that would and are asked for.
+    let asked = |name: &&str| {
+        request
+            .only
+            .is_some_and(|only| only.iter().any(|it| it == name))
+    };
+    let known = members.iter().map(|member| &*member.name);
+    for name in known.chain(along.iter().map(String::as_str).filter(asked)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let found = match runtime::session_containers(engine, &context.home.hash(), PATIENCE) {
+        // Who wants none of them needs no engine.
+        Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
+        found => found.map_err(failed)?,
+    };
+    let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
+    let decide = |name: &str| {
+        let is_wanted = request.wants(name);
+        let once = members
+            .iter()
+            .any(|member| member.name == name && member.once);
+        let container = session.and_then(|session| state_of(&found, session, name));
+        let state = container.map(|container| container.state);
+        // Also one that is paused, or starts again and again, has its ports.
+        let is_there = state.is_some_and(|state| !matches!(state, ContainerState::Ended(_)));
+        let (action, why) = match state.filter(|state| is_up(*state, once)) {
+            None if !is_wanted => (Action::Skipped, "not asked for".to_owned()),
+            None => (Action::Started, why_not(state)),
+            Some(_) if is_wanted && homeless => {
+                (Action::Started, "its worktree was gone".to_owned())
+            }
+            Some(_) if is_wanted && request.force => (Action::Started, "--force".to_owned()),
+            Some(ContainerState::Unhealthy) => (
+                Action::Kept,
+                "it runs, and is unhealthy; --force starts it again".to_owned(),
+            ),
+            Some(ContainerState::Ended(_)) => (Action::Kept, "it has done its work".to_owned()),
+            Some(_) => (Action::Kept, "it runs".to_owned()),
+        };
+        Decision {
+            process: name.to_owned(),
+            ends: action == Action::Started && is_there,
+            action,
+            why,
+        }
+    };
+    let decisions: Vec<Decision> = names.into_iter().map(decide).collect();
+    if started(&decisions).next().is_some() {
+        // What cannot be is seen before anything is made.
+        super::start::tool(engine)?;
+    }
+    Ok(decisions)
+}
+
+/// Why a service does not run.
+fn why_not(state: Option<ContainerState>) -> String {
+    match state {
+        None => "it did not run".to_owned(),
+        Some(ContainerState::Ended(Some(code))) => format!("it had ended with code {code}"),
+        Some(_) => "it did not run any more".to_owned(),
+    }
+}
+
+/// Notes what an `up` is about to start. Nothing of it is made yet.
+pub(in crate::session) fn intend(session: &mut Session, operation: &str, decisions: &[Decision]) {
+    let starting: Vec<&str> = started(decisions).collect();
+    if starting.is_empty() {
+        return;
+    }
+    let project = project_name(session);
+    let compose = session.compose.get_or_insert_with(|| SessionCompose {
+        project,
+        engine: runtime::engine_settings(runtime::COMPOSES),
+        operation: operation.to_owned(),
+        asked: false,
+        services: Vec::new(),
+    });
+    for name in starting {
+        intend_one(compose, name, operation, false);
+    }
+}
+
+/// A name that tells people whose it is, and that no other project has: the incarnation is in it.
+fn project_name(session: &Session) -> String {
+    let repository = session.main.file_name().unwrap_or_default();
+    let words = format!("{}-{}", repository.to_string_lossy(), session.branch);
+    // As the names of files are made, without the hash.
+    let key = key_of(&session.repository, &words).branch;
+    let readable = key.rsplit_once('-').map_or("", |(readable, _)| readable);
+    let readable = readable[..readable.len().min(READABLE)].trim_end_matches('-');
+    // Names of projects are in lower case.
+    let incarnation = session.incarnation.to_ascii_lowercase();
+    format!("moat-{readable}-{}-{incarnation}", session.slot)
+}

@@ -1,0 +1,110 @@
+//! Waiting until what was started is ready, and what is said of what does not get there.
+
+use std::time::{Duration, Instant};
+
+use super::super::operation::Context;
+use super::rewrite::Member;
+use super::{LOOK, containers, failed, indented, state_of};
+use crate::error::{Error, Kind, Result};
+use crate::runtime::{self, ContainerState, SessionContainer};
+use crate::store::{Home, Session};
+
+/// How long a service without a test of its health has to live before it counts as running.
+const EARLY: Duration = Duration::from_millis(1500);
+
+/// How many of its last lines are shown of a service that failed.
+const LINES: usize = 10;
+
+/// Where the tool failed because of a service that died, that one says more.
+pub(super) fn blame(home: &Home, session: &Session, starting: &[String], error: Error) -> Error {
+    let found = containers(home, session).unwrap_or_default();
+    let culprit = starting.iter().find_map(|name| {
+        let container = state_of(&found, session, name)?;
+        let is_bad = match container.state {
+            ContainerState::Ended(code) => code != Some(0),
+            state => state == ContainerState::Unhealthy,
+        };
+        is_bad.then(|| died(session, name, container))
+    });
+    match culprit {
+        Some(culprit) if error.kind == Kind::Runtime => culprit,
+        _ => error,
+    }
+}
+
+/// Waits until all that was started runs, and is healthy where that is tested.
+pub(super) fn wait(
+    context: &Context<'_>,
+    session: &Session,
+    members: &[Member],
+    starting: &[String],
+    timeout: Duration,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    let mut since: Option<Instant> = None;
+    loop {
+        context.check()?;
+        let found = containers(context.home, session).map_err(failed)?;
+        let (mut waiting, mut untested) = (None, false);
+        for name in starting {
+            let once = members
+                .iter()
+                .any(|member| member.name == *name && member.once);
+            let container = state_of(&found, session, name);
+            match container.map(|container| container.state) {
+                Some(ContainerState::Running { tested }) if !once => untested |= !tested,
+                Some(ContainerState::Ended(Some(0))) if once => {}
+                Some(ContainerState::Ended(_) | ContainerState::Unhealthy) => {
+                    if let Some(container) = container {
+                        return Err(died(session, name, container));
+                    }
+                }
+                _ => waiting = Some((name, container)),
+            }
+        }
+        match waiting {
+            None if !untested => return Ok(()),
+            None => {
+                let since = since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= EARLY {
+                    return Ok(());
+                }
+            }
+            Some((name, container)) => {
+                since = None;
+                if Instant::now() >= deadline {
+                    let seconds = timeout.as_secs();
+                    let what = format!("'{name}' is not ready after {seconds} s");
+                    return Err(with_last_words(session, container, what)
+                        .hint("give it more time with session.compose.timeout in moat.yaml"));
+                }
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn died(session: &Session, name: &str, container: &SessionContainer) -> Error {
+    let what = match container.state {
+        ContainerState::Ended(Some(code)) => format!("'{name}' ended with code {code}"),
+        ContainerState::Ended(None) => format!("'{name}' ended"),
+        _ => format!("'{name}' is unhealthy"),
+    };
+    with_last_words(session, Some(container), what)
+        .hint("see what it is: the compose file; see session.compose in moat.yaml")
+}
+
+fn with_last_words(session: &Session, container: Option<&SessionContainer>, what: String) -> Error {
+    let engine = session.compose.as_ref().map(|compose| &compose.engine);
+    let last = match (engine, container) {
+        (Some(engine), Some(container)) => {
+            runtime::last_container_lines(engine, &container.id, LINES)
+        }
+        _ => Vec::new(),
+    };
+    let said = match last.is_empty() {
+        true => ", and said nothing".to_owned(),
+        false => indented(last.iter().map(String::as_str)),
+    };
+    Error::new(Kind::Failed, what + &said)
+}

@@ -1,0 +1,545 @@
+//! A compose file, rewritten for one session. Pure.
+//!
+//! What comes in is what the compose tool has made of the files: one document, variables and relative paths resolved.
+//! What goes out has the services that are wanted and those they depend on, without anything that two sessions could
+//! not have both: names, ports of the host, tags of what is built. All of it carries labels. The older generation of
+//! the tool cannot take back a port in an overlay, so this takes the place of the file, and lies over nothing.
+
+use std::path::Path;
+
+use super::base_images::Build;
+use crate::error::{Error, Kind, Result};
+use crate::yaml::{Node, Source, Value, shown, unknown};
+
+/// More is read by the tool alone, in bytes.
+const LONGEST: usize = 256 * 1024;
+
+/// What the session wants of the file.
+pub(super) struct Wanted<'a> {
+    /// What people call the file.
+    pub(super) file: &'a str,
+    pub(super) project: &'a str,
+    pub(super) labels: &'a [(&'a str, String)],
+    /// The label that says which service a container is.
+    pub(super) service_label: &'a str,
+    pub(super) services: Vec<WantedService<'a>>,
+}
+
+pub(super) struct WantedService<'a> {
+    pub(super) name: &'a str,
+    pub(super) ports: Vec<WantedPort>,
+}
+
+/// A port of the host, and where it leads to.
+pub(super) struct WantedPort {
+    pub(super) host: u16,
+    /// Not set: to the only one that the file has for the service.
+    pub(super) container: Option<u16>,
+}
+
+/// What came of it.
+pub(super) struct Rewritten {
+    pub(super) text: String,
+    pub(super) members: Vec<Member>,
+    pub(super) builds: Vec<Build>,
+}
+
+/// A service that is in the rewritten file.
+pub(super) struct Member {
+    pub(super) name: String,
+    /// Those that it depends on.
+    pub(super) needs: Vec<String>,
+    /// Whether another one waits for its end.
+    pub(super) once: bool,
+    /// Whether its image is built.
+    pub(super) built: bool,
+    /// Whether its image is one that another service builds.
+    pub(super) borrows: bool,
+}
+
+/// Rewrites a resolved file.
+pub(super) fn rewrite(resolved: String, wanted: &Wanted<'_>) -> Result<Rewritten> {
+    let (source, root) = Source::parse(wanted.file, resolved)?;
+    let nothing = Value::Null.alone();
+    let all = root.get("services").unwrap_or(&nothing);
+    let mut members = members(wanted, all)?;
+    let images = built_images(wanted, all, &members);
+    for member in members.iter_mut().filter(|member| !member.built) {
+        let image = all
+            .get(&member.name)
+            .and_then(|service| service.get("image"));
+        member.borrows = image.is_some_and(|image| images.iter().any(|(tag, _)| image.is(tag)));
+    }
+    let mut services = Value::Null.alone();
+    for member in &members {
+        let service = all.get(&member.name).unwrap_or(&nothing).clone();
+        let service = rewrite_service(wanted, &member.name, service, &images)?;
+        services.set(&member.name, service);
+    }
+    let mut document = Value::Null.alone();
+    for (kind, used) in [
+        ("networks", networks(&services)),
+        ("volumes", volumes(&services)),
+    ] {
+        let declared = root.get(kind).unwrap_or(&nothing);
+        let shared = shared(wanted, kind, declared, &used)?;
+        if shared.value != Value::Null {
+            document.set(kind, shared);
+        }
+    }
+    for kind in ["secrets", "configs"] {
+        if let Some(declared) = root.get(kind) {
+            document.set(kind, declared.clone());
+        }
+    }
+    document.set("services", services);
+    Ok(Rewritten {
+        text: source.write(&document),
+        builds: builds(all, &members),
+        members,
+    })
+}
+
+fn refuse(wanted: &Wanted<'_>, why: &str) -> Error {
+    Error::new(Kind::Config, format!("{}: {why}", wanted.file))
+}
+
+/// The services of files, as they are written, that come with those listed. What the tool would make of the files is not
+/// known yet; one that we cannot read has none.
+pub(super) fn along<'a>(
+    files: impl Iterator<Item = String>,
+    listed: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<String> {
+    let files: Vec<Node> = files
+        .filter(|text| text.len() <= LONGEST)
+        .filter_map(|text| {
+            let (_, root) = Source::parse("", text).ok()?;
+            root.get("services").cloned()
+        })
+        .collect();
+    let files: Vec<&Node> = files.iter().collect();
+    let mut names = with_needed(&files, listed.clone());
+    names.drain(..listed.count());
+    names
+}
+
+/// Names of services, and those of all that they depend on.
+fn with_needed<'a>(files: &[&Node], listed: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = listed.map(str::to_owned).collect();
+    let mut next = 0;
+    while let Some(name) = names.get(next).cloned() {
+        next += 1;
+        for other in files
+            .iter()
+            .filter_map(|all| all.get(&name))
+            .flat_map(needs)
+        {
+            if !names.contains(&other) {
+                names.push(other);
+            }
+        }
+    }
+    names
+}
+
+/// The services that are wanted, and those they depend on.
+fn members(wanted: &Wanted<'_>, all: &Node) -> Result<Vec<Member>> {
+    let known: Vec<&str> = entries(all).map(|(name, _)| name).collect();
+    let mut members: Vec<Member> = Vec::new();
+    let listed = wanted.services.iter().map(|service| service.name);
+    let names = with_needed(&[all], listed);
+    for name in &names {
+        let Some(service) = all.get(name) else {
+            return Err(refuse(wanted, &unknown("service", name, &known))
+                .hint("see session.compose.services in moat.yaml"));
+        };
+        members.push(Member {
+            once: false,
+            built: service.get("build").is_some(),
+            borrows: false,
+            name: name.clone(),
+            needs: needs(service),
+        });
+    }
+    for member in &mut members {
+        member.once = names.iter().filter_map(|name| all.get(name)).any(|other| {
+            let condition = other
+                .get("depends_on")
+                .and_then(|needs| needs.get(&member.name)?.get("condition"));
+            condition.is_some_and(|word| word.is("service_completed_successfully"))
+        });
+    }
+    Ok(members)
+}
+
+/// The entries of a map whose keys are texts.
+fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
+    let entries: &[(Node, Node)] = match &node.value {
+        Value::Map(entries) => entries,
+        _ => &[],
+    };
+    entries
+        .iter()
+        .filter_map(|(key, value)| Some((text(key)?, value)))
+}
+
+fn items(node: Option<&Node>) -> &[Node] {
+    match node.map(|node| &node.value) {
+        Some(Value::List(items)) => items,
+        _ => &[],
+    }
+}
+
+fn text(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The texts of a list, or the keys of a map.
+fn names(node: Option<&Node>) -> Vec<String> {
+    let listed = items(node).iter().filter_map(text);
+    let keys = node.into_iter().flat_map(entries).map(|(key, _)| key);
+    listed.chain(keys).map(str::to_owned).collect()
+}
+
+/// The services that one cannot be without.
+fn needs(service: &Node) -> Vec<String> {
+    let mut found = names(service.get("depends_on"));
+    for link in names(service.get("links")) {
+        found.extend(link.split(':').next().map(str::to_owned));
+    }
+    for from in names(service.get("volumes_from")) {
+        // `container:NAME` is no service of the file.
+        let name = from.split(':').next().filter(|name| *name != "container");
+        found.extend(name.map(str::to_owned));
+    }
+    for key in ["network_mode", "ipc", "pid"] {
+        let mode = service.get(key).and_then(text);
+        let name = mode.and_then(|mode| mode.strip_prefix("service:"));
+        found.extend(name.map(str::to_owned));
+    }
+    found
+}
+
+/// The tags of what is built, and what they become: two worktrees build different things.
+fn built_images(wanted: &Wanted<'_>, all: &Node, members: &[Member]) -> Vec<(String, String)> {
+    let built = members.iter().filter(|member| member.built);
+    built
+        .filter_map(|member| {
+            let image = all.get(&member.name)?.get("image").and_then(text)?;
+            Some((image.to_owned(), own_image(wanted, &member.name)))
+        })
+        .collect()
+}
+
+/// What is built, and from which file.
+fn builds(all: &Node, members: &[Member]) -> Vec<Build> {
+    let build = |member: &Member| {
+        let service = all.get(&member.name)?;
+        let build = service.get("build")?;
+        let word = |key: &str| build.get(key).and_then(text);
+        let context = Path::new(text(build).or(word("context")).unwrap_or("."));
+        Some(Build {
+            service: member.name.clone(),
+            image: service.get("image").and_then(text).map(str::to_owned),
+            dockerfile: context.join(word("dockerfile").unwrap_or("Dockerfile")),
+            inline: word("dockerfile_inline").map(str::to_owned),
+        })
+    };
+    members.iter().filter_map(build).collect()
+}
+
+/// Names of images are in lower case.
+fn own_image(wanted: &Wanted<'_>, service: &str) -> String {
+    let service = service.to_ascii_lowercase();
+    format!(
+        "{}/{}",
+        wanted.project,
+        service.trim_matches(['.', '_', '-'])
+    )
+}
+
+fn rewrite_service(
+    wanted: &Wanted<'_>,
+    name: &str,
+    mut service: Node,
+    images: &[(String, String)],
+) -> Result<Node> {
+    let empty = Vec::new();
+    let own = wanted.services.iter().find(|service| service.name == name);
+    let ports = own.map_or(&empty, |service| &service.ports);
+    let mode = service.get("network_mode").and_then(text);
+    if mode == Some("host") {
+        let why = format!(
+            "'{name}' has 'network_mode: host', so its ports are the machine's, and no two sessions can have them"
+        );
+        return Err(refuse(wanted, &why).hint(
+            "take 'network_mode' out of it, or the service out of session.compose.services",
+        ));
+    }
+    let is_elsewhere = mode.is_some_and(|mode| mode.contains(':') || mode == "none");
+    if is_elsewhere && !ports.is_empty() {
+        let mode = shown(mode.unwrap_or_default());
+        let why = format!("'{name}' has 'network_mode: {mode}', and so no ports of its own");
+        return Err(
+            refuse(wanted, &why).hint("take its 'port' out of session.compose in moat.yaml")
+        );
+    }
+    if !ports.is_empty() && copies(&service) > 1 {
+        let why = format!("'{name}' has several containers, and two cannot have one port");
+        return Err(refuse(wanted, &why).hint(
+            "take 'scale' and 'deploy.replicas' out of it, or its 'port' out of session.compose in moat.yaml",
+        ));
+    }
+    let mut published = Vec::new();
+    for port in ports {
+        let inside = container_port(wanted, name, &service, port.container)?;
+        let text = format!("127.0.0.1:{}:{inside}", port.host);
+        published.push(Node::text(&text));
+    }
+    for key in ["container_name", "ports", "profiles"] {
+        service.remove(key);
+    }
+    if !published.is_empty() {
+        service.set("ports", Value::List(published).alone());
+    }
+    let image = service.get("image").and_then(text);
+    let renamed = image.and_then(|image| images.iter().find(|(built, _)| built == image));
+    let mut own = renamed.map(|(_, own)| own.clone());
+    if let Some(build) = service.get("build") {
+        let mut build = match text(build) {
+            // The short form is the context alone.
+            Some(context) => {
+                let mut build = Value::Null.alone();
+                build.set("context", Node::text(context));
+                build
+            }
+            None => build.clone(),
+        };
+        label(&mut build, wanted.labels);
+        // Tags beside that of the service would be those of other sessions.
+        build.remove("tags");
+        service.set("build", build);
+        own = own.or_else(|| Some(own_image(wanted, name)));
+    }
+    if let Some(own) = own {
+        service.set("image", Node::text(&own));
+    }
+    label(&mut service, wanted.labels);
+    label(&mut service, &[(wanted.service_label, name.to_owned())]);
+    Ok(service)
+}
+
+/// How many containers a service has. Which of the two words counts depends on the tool.
+fn copies(service: &Node) -> i64 {
+    let replicas = service
+        .get("deploy")
+        .and_then(|deploy| deploy.get("replicas"));
+    let counts = service.get("scale").into_iter().chain(replicas);
+    let counts = counts.map(|count| match count.value {
+        Value::Whole(count) => count,
+        _ => 1,
+    });
+    counts.max().unwrap_or(1)
+}
+
+/// Adds labels, whichever form they have.
+fn label(node: &mut Node, labels: &[(&str, String)]) {
+    let mut all = node
+        .get("labels")
+        .cloned()
+        .unwrap_or_else(|| Value::Null.alone());
+    for (name, value) in labels {
+        match &mut all.value {
+            Value::List(items) => items.push(Node::text(&format!("{name}={value}"))),
+            _ => all.set(name, Node::text(value)),
+        }
+    }
+    node.set("labels", all);
+}
+
+/// Where a port of the host leads to: to the one that is asked for, if the file has it or has none at all; or to the only one
+/// that the file has.
+fn container_port(
+    wanted: &Wanted<'_>,
+    name: &str,
+    service: &Node,
+    asked: Option<u16>,
+) -> Result<u16> {
+    let published: Vec<u16> = items(service.get("ports"))
+        .iter()
+        .filter_map(target)
+        .collect();
+    let exposed: Vec<u16> = items(service.get("expose"))
+        .iter()
+        .filter_map(target)
+        .collect();
+    let has = |port: &u16| published.contains(port) || exposed.contains(port);
+    let list = |ports: &[u16]| {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        ports.join(", ")
+    };
+    if let Some(port) = asked {
+        if has(&port) || published.is_empty() && exposed.is_empty() {
+            return Ok(port);
+        }
+        let ports = list(&[published, exposed].concat());
+        return Err(refuse(
+            wanted,
+            &format!("'{name}' has no port {port} (it has {ports})"),
+        )
+        .hint("correct its container_port in moat.yaml, or 'expose' it in that file"));
+    }
+    let mut ports = if published.is_empty() {
+        exposed
+    } else {
+        published
+    };
+    ports.sort_unstable();
+    ports.dedup();
+    match ports[..] {
+        [port] => Ok(port),
+        [] => Err(
+            refuse(wanted, &format!("'{name}' has no port there")).hint(format!(
+                "say where it listens: session.compose.services.{name}.container_port in moat.yaml"
+            )),
+        ),
+        _ => Err(refuse(
+            wanted,
+            &format!("'{name}' has several ports there: {}", list(&ports)),
+        )
+        .hint(format!(
+            "choose one: session.compose.services.{name}.container_port in moat.yaml"
+        ))),
+    }
+}
+
+/// The port of the container in an entry of `ports` or `expose`, if it is one of TCP.
+fn target(entry: &Node) -> Option<u16> {
+    match &entry.value {
+        Value::Whole(port) => u16::try_from(*port).ok(),
+        Value::Text(text) => {
+            let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let port = ports.rsplit(':').next()?;
+            port.parse().ok().filter(|_| protocol == "tcp")
+        }
+        Value::Map(_) => {
+            let is_tcp = entry.get("protocol").is_none_or(|word| word.is("tcp"));
+            target(entry.get("target")?).filter(|_| is_tcp)
+        }
+        _ => None,
+    }
+}
+
+/// The networks that services are on.
+fn networks(services: &Node) -> Vec<String> {
+    let mut used: Vec<String> = Vec::new();
+    for (_, service) in entries(services) {
+        let mut own = names(service.get("networks"));
+        if own.is_empty() && service.get("network_mode").is_none() {
+            own.push("default".to_owned());
+        }
+        used.extend(own);
+    }
+    used
+}
+
+/// The volumes with a name that services have.
+fn volumes(services: &Node) -> Vec<String> {
+    let mut used = Vec::new();
+    for (_, service) in entries(services) {
+        for volume in items(service.get("volumes")) {
+            let source = match text(volume) {
+                Some(short) => short.split_once(':').map(|(source, _)| source),
+                None => volume.get("source").and_then(text),
+            };
+            let is_name = |source: &&str| !source.starts_with(['/', '.', '~']);
+            used.extend(source.filter(is_name).map(str::to_owned));
+        }
+    }
+    used
+}
+
+/// Those networks or volumes that are used. External ones are whose they are; the others become the session's.
+fn shared(wanted: &Wanted<'_>, kind: &str, declared: &Node, used: &[String]) -> Result<Node> {
+    let mut kept = Value::Null.alone();
+    for name in used {
+        let is_declared = declared.get(name).is_some();
+        if !is_declared && kind == "volumes" {
+            // Whatever it is: the tool will say so.
+            continue;
+        }
+        let mut entry = declared
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| Value::Null.alone());
+        let external = entry.get("external").map(|external| &external.value);
+        let is_external = !matches!(external, None | Some(Value::Null | Value::Bool(false)));
+        if !is_external {
+            check_subnet(wanted, kind, name, &entry)?;
+            check_options(wanted, kind, name, &entry)?;
+            entry.remove("name");
+            entry.remove("external");
+            label(&mut entry, wanted.labels);
+        } else if kind == "networks" && is_the_hosts(name, &entry) {
+            let why = format!(
+                "the network '{name}' is the machine's own, which two sessions cannot share"
+            );
+            return Err(refuse(wanted, &why).hint("put its services on a network of their own"));
+        }
+        kept.set(name, entry);
+    }
+    Ok(kept)
+}
+
+fn is_the_hosts(name: &str, entry: &Node) -> bool {
+    let named = entry
+        .get("name")
+        .or_else(|| entry.get("external")?.get("name"));
+    named.and_then(text).unwrap_or(name) == "host"
+}
+
+fn check_subnet(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
+    let config = entry.get("ipam").and_then(|ipam| ipam.get("config"));
+    let is_fixed = items(config)
+        .iter()
+        .any(|pool| pool.get("subnet").is_some());
+    if kind != "networks" || !is_fixed {
+        return Ok(());
+    }
+    let why = format!(
+        "the network '{name}' has a fixed subnet (ipam), which two sessions cannot have both"
+    );
+    Err(refuse(wanted, &why)
+        .hint("leave the choice of addresses to the engine, and use the names of services"))
+}
+
+/// A driver may be told of something that there is once on this machine: a directory, an interface.
+fn check_options(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
+    let has = |option: &str| {
+        let options = entry.get("driver_opts");
+        options.and_then(|options| options.get(option)).is_some()
+    };
+    let (why, hint) = if kind == "volumes" && has("device") {
+        let why = format!(
+            "the volume '{name}' is a place of its own (driver_opts: device), which two sessions would share"
+        );
+        (
+            why,
+            "leave that to the engine; or make it 'external', if they are to share it",
+        )
+    } else if kind == "networks" && has("com.docker.network.bridge.name") {
+        let why = format!(
+            "the network '{name}' has a fixed interface (driver_opts), which two sessions cannot have both"
+        );
+        (why, "leave the choice of its name to the engine")
+    } else {
+        return Ok(());
+    };
+    Err(refuse(wanted, &why).hint(hint))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The scripts of a project around a session. Their output goes to stderr, never to our stdout.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::marked_processes::{MARK, Targets};
+use super::operation::Context;
+use super::repository::forget_caller;
+use super::variables;
+use crate::error::{Error, Kind, Result, reason};
+use crate::store::{Process, Session};
+
+/// How often to ask whether to go on.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long what a script has left in the background may hold its output open.
+const LEFT_OPEN: Duration = Duration::from_millis(200);
+
+/// How many lines are said before it is asked again whether to go on, and wait to be said.
+const AT_ONCE: usize = 100;
+
+/// What is longer is passed on in pieces, in bytes.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// The mark of what is not one of its processes: no name begins like this.
+pub(super) fn own_mark(name: &str) -> String {
+    format!(".{name}")
+}
+
+/// Runs a script of the session, for so long at most. Whatever is left of it after a failure is ended.
+pub(super) fn run(
+    context: &Context<'_>,
+    session: &Session,
+    (name, script): (&str, Option<&str>),
+    dir: &Path,
+    timeout: Duration,
+) -> Result<()> {
+    let Some(script) = script else {
+        return Ok(());
+    };
+    let (reader, writer) = std::io::pipe().map_err(|error| failed(name, &reason(&error)))?;
+    let copy = writer
+        .try_clone()
+        .map_err(|error| failed(name, &reason(&error)))?;
+    let mark = session.mark(&own_mark(name));
+    let mut command = Command::new("sh");
+    forget_caller(&mut command)
+        .args(["-c", script])
+        .current_dir(dir)
+        .envs(variables::shared(session))
+        .env(MARK, &mark)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(copy)
+        .stderr(writer);
+    let mut child = command
+        .spawn()
+        .map_err(|error| failed(name, &reason(&error)))?;
+    // With it go our copies of the pipe's end.
+    drop(command);
+    let leader = Process::of(child.id());
+    let lines = lines(reader);
+    let deadline = Instant::now() + timeout;
+    let ended = loop {
+        let mut said = 0;
+        for line in lines.try_iter().take(AT_ONCE) {
+            (context.say)(&format!("{name}: {line}"));
+            said += 1;
+        }
+        match child.try_wait() {
+            Ok(Some(status)) => break Ok(status),
+            Err(error) => break Err(failed(name, &reason(&error))),
+            Ok(None) if Instant::now() >= deadline => {
+                let seconds = timeout.as_secs();
+                break Err(failed(name, &format!("it took longer than {seconds} s"))
+                    .hint("set session.hooks.timeout in moat.yaml"));
+            }
+            Ok(None) => {}
+        }
+        if let Err(error) = context.check() {
+            break Err(error);
+        }
+        if said < AT_ONCE {
+            std::thread::sleep(LOOK);
+        }
+    };
+    let rest = Instant::now() + LEFT_OPEN;
+    // What is there is received even without any time.
+    while let Some(left) = rest.checked_duration_since(Instant::now())
+        && let Ok(line) = lines.recv_timeout(left)
+    {
+        (context.say)(&format!("{name}: {line}"));
+    }
+    let ended = match ended {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => Err(failed(name, &format!("it ended with {status}"))),
+        Err(error) => Err(error),
+    };
+    let rest = Targets {
+        mark,
+        leaders: leader.into_iter().collect(),
+        keepers: Vec::new(),
+    };
+    rest.end();
+    let _ = child.wait();
+    ended
+}
+
+fn failed(name: &str, why: &str) -> Error {
+    Error::new(Kind::Failed, format!("the hook {name} failed: {why}"))
+}
+
+fn lines(reader: std::io::PipeReader) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::sync_channel(AT_ONCE);
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        while (&mut reader)
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|count| count > 0)
+        {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(text).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    receiver
+}

@@ -1,0 +1,208 @@
+//! Who stays with a process of a session: holds its pipes, writes its log, and notes how it ended. This program
+//! in another role, in a session of its own, so that no terminal and no end of `moat up` concerns it.
+//!
+//! It begins only when it is told to, which `moat up` does once the keeper's identity is in the record. If
+//! `moat up` is killed before, its end of the pipe closes, and nothing is ever started.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::marked_processes::MARK;
+use crate::store::{Home, LogWriter, Process, ProcessState, Stream, Timestamp, write_atomically};
+
+/// The hidden command.
+pub(crate) const KEEPER: &str = "__keeper";
+
+/// What the keeper answers once the process has been started.
+pub(super) const STARTED: u8 = b's';
+
+/// How often a keeper in a window looks whether it may begin.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a log may get before it begins anew, in bytes; the one before it is kept.
+const LONGEST: u64 = 16 * 1024 * 1024;
+
+/// Keeps the process described by the arguments: the files of its log and its state, and its command. In a window of
+/// tmux these are two, as tmux has the output: one that waits for the process (its state, its command, the file that
+/// lets it begin, and whose word that is), and one that writes what tmux hands over to the log.
+pub(crate) fn keep(args: &[OsString]) -> u8 {
+    let done = match args {
+        [log, state, command] => run(Path::new(log), Path::new(state), command).map(|()| 0),
+        [log] => write_log(Path::new(log)).map(|()| 0),
+        [state, command, go, pid, token] => {
+            let number = pid.to_str().and_then(|pid| pid.parse().ok());
+            let token = token.to_string_lossy().into_owned();
+            let owner = number.map(|pid| Process { pid, token });
+            in_window(Path::new(state), command, Path::new(go), owner)
+        }
+        _ => return 2,
+    };
+    done.unwrap_or(1)
+}
+
+/// Writes the output of a window to a log.
+fn write_log(path: &Path) -> io::Result<()> {
+    let log = open(path)?;
+    copy(io::stdin(), Stream::Stdout, path, &log);
+    close(&log);
+    Ok(())
+}
+
+/// Begins when the file is there, and not if who is to write it is no more. Gives the exit code of the process, so that
+/// the window shows it.
+fn in_window(
+    state: &Path,
+    command: &OsString,
+    go: &Path,
+    owner: Option<Process>,
+) -> io::Result<u8> {
+    ignore_signals()?;
+    let variables = loop {
+        match std::fs::read(go) {
+            Ok(variables) => break variables,
+            Err(_) if owner.as_ref().is_some_and(Process::is_alive) => std::thread::sleep(LOOK),
+            Err(error) => return Err(error),
+        }
+    };
+    let _ = std::fs::remove_file(go);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).process_group(0).env_clear();
+    for variable in variables.split(|byte| *byte == 0) {
+        if let Some(place) = variable.iter().position(|byte| *byte == b'=') {
+            let (name, value) = (&variable[..place], &variable[place + 1..]);
+            shell.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+        }
+    }
+    // What tmux says of the terminal.
+    for name in ["TERM", "TMUX", "TMUX_PANE"] {
+        shell.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    let mut hangups = Signals::new([SIGHUP])?;
+    let child = shell.spawn()?;
+    let pid = Pid::from_child(&child);
+    let mut known = state_of(child.id());
+    write(state, &known)?;
+    // The window is closed: that is said to us alone.
+    std::thread::spawn(move || {
+        for _ in hangups.forever() {
+            let _ = kill_process_group(pid, Signal::HUP);
+        }
+    });
+    let code = crate::runtime::foreground(pid);
+    known.ended_at = Some(Timestamp::now());
+    known.exit_code = Some(code);
+    write(state, &known)?;
+    Ok(code)
+}
+
+/// Who ends the process group means the process. A handler, as what is ignored is inherited.
+fn ignore_signals() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<Arc<Mutex<LogWriter>>> {
+    let (mut log, _) = LogWriter::open(path)?;
+    log.note("started");
+    Ok(Arc::new(Mutex::new(log)))
+}
+
+fn close(log: &Mutex<LogWriter>) {
+    log.lock().unwrap_or_else(PoisonError::into_inner).close();
+}
+
+fn state_of(pid: u32) -> ProcessState {
+    ProcessState {
+        mark: std::env::var(MARK).unwrap_or_default(),
+        process: Process::of(pid).unwrap_or_else(|| Process {
+            pid,
+            // It has ended already; nobody can take its pid before we have waited for it.
+            token: String::new(),
+        }),
+        started_at: Timestamp::now(),
+        ended_at: None,
+        exit_code: None,
+    }
+}
+
+fn run(path: &Path, state: &Path, command: &OsString) -> io::Result<()> {
+    let _ = rustix::process::setsid();
+    ignore_signals()?;
+    let mut go = [0];
+    if io::stdin().read(&mut go)? == 0 {
+        return Ok(());
+    }
+    let log = open(path)?;
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let mut known = state_of(child.id());
+    write(state, &known)?;
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(&[STARTED]).and_then(|()| stdout.flush());
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        let log = &log;
+        if let Some(pipe) = out {
+            scope.spawn(move || copy(pipe, Stream::Stdout, path, log));
+        }
+        if let Some(pipe) = err {
+            scope.spawn(move || copy(pipe, Stream::Stderr, path, log));
+        }
+        let status = child.wait()?;
+        known.ended_at = Some(Timestamp::now());
+        known.exit_code = Some(code(status));
+        // What it has started may go on to speak.
+        write(state, &known)
+    })?;
+    close(&log);
+    Ok(())
+}
+
+fn copy(mut pipe: impl Read, stream: Stream, path: &Path, log: &Mutex<LogWriter>) {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.append(stream, &buffer[..count]);
+                log.begin_anew_above(LONGEST, &Home::older_log(path));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
+}
+
+fn write(path: &Path, state: &ProcessState) -> io::Result<()> {
+    let text = serde_json::to_string(state)?;
+    write_atomically(path, text.as_bytes())
+}

@@ -1,0 +1,341 @@
+//! Whose is this process, this port, this container? For those who are about to end something.
+//!
+//! *Ours* needs a proof: the mark in a process's environment, its place below a process that we know or in a
+//! container with our label, a port or a container in a record. What we may not look at is *cannot tell*, not *no*.
+
+use super::marked_processes::{family, mark_of};
+use super::port_probe::{self, Listener};
+use crate::error::Result;
+use crate::runtime::{self, Inspected, Labelled, Whose};
+use crate::store::{Home, Process, Record, ResourceKind, RunId, Session};
+
+/// What somebody asks about.
+pub(crate) enum Question<'a> {
+    Pid(u32),
+    Port(u16),
+    /// A run, the name of its container, or what the engine calls that: its id, or how it begins.
+    Container(&'a str),
+}
+
+/// The engines that may have something of ours, with their settings.
+pub(crate) type Engines<'a> = &'a dyn Fn() -> Vec<(runtime::Name, Vec<(String, String)>)>;
+
+/// The answer.
+pub(crate) enum Owner {
+    /// A session, and the process in it, if it is known which.
+    Session(Box<Session>, Option<String>),
+    /// A run.
+    Run(String),
+    Nobody,
+    Unknown(String),
+}
+
+/// How far up the parents are looked at.
+const GENERATIONS: usize = 64;
+
+pub(crate) fn whose(home: &Home, question: &Question<'_>, engines: Engines<'_>) -> Result<Owner> {
+    match question {
+        Question::Pid(pid) => of_process(home, *pid, engines),
+        Question::Port(port) => of_port(home, *port, engines),
+        Question::Container(name) => of_container(home, name, engines),
+    }
+}
+
+fn of_process(home: &Home, pid: u32, engines: Engines<'_>) -> Result<Owner> {
+    let sessions = home.sessions()?;
+    let runs = processes_of_runs(home)?;
+    let mut unknown = None;
+    let mut next = Some(pid);
+    for _ in 0..GENERATIONS {
+        let Some(pid) = next.filter(|pid| *pid > 1) else {
+            break;
+        };
+        let is_its = |run: &&(Process, RunId)| run.0.pid == pid && run.0.is_alive();
+        if let Some((_, id)) = runs.iter().find(is_its) {
+            return Ok(Owner::Run(id.to_string()));
+        }
+        if let Some(owner) = by_record(&sessions, pid) {
+            return Ok(owner);
+        }
+        match mark_of(pid) {
+            Ok(Some(mark)) => return Ok(by_mark(sessions, &mark)),
+            // A process that is gone is nobody's.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                unknown = Some(format!(
+                    "process {pid} is another user's, and does not show its environment"
+                ));
+            }
+            _ => {}
+        }
+        next = family(pid).map(|(parent, _)| parent);
+    }
+    if let Some(owner) = by_listening(home, &sessions, pid)? {
+        return Ok(owner);
+    }
+    if let Some(id) = container_of(pid) {
+        let is_it = |found: &Labelled| found.kind == ResourceKind::Container && found.id == id;
+        match by_engine(home, engines, &is_it)? {
+            Owner::Nobody => {}
+            owner => return Ok(owner),
+        }
+    }
+    Ok(unknown.map_or(Owner::Nobody, Owner::Unknown))
+}
+
+/// Who looks after runs: all that these start is the runs'.
+fn processes_of_runs(home: &Home) -> Result<Vec<(Process, RunId)>> {
+    let mut found = Vec::new();
+    for id in home.run_ids()? {
+        let dir = home.run(&id);
+        let processes = [dir.owner().ok().flatten(), runtime::keeper(&dir)];
+        let known = processes.into_iter().flatten();
+        found.extend(known.map(|process| (process, id.clone())));
+    }
+    Ok(found)
+}
+
+/// The engine's id of the container that a process is in: it is in the names of its control groups. The one that
+/// we are in ourselves is not meant.
+fn container_of(pid: u32) -> Option<String> {
+    let groups = |pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let ours = groups(std::process::id()).unwrap_or_default();
+    let theirs = groups(pid).ok()?;
+    let mut words = theirs.split(|letter: char| !letter.is_ascii_hexdigit());
+    let found = words.rfind(|word| word.len() == 64 && !ours.contains(word));
+    found.map(str::to_owned)
+}
+
+fn by_record(sessions: &[Session], pid: u32) -> Option<Owner> {
+    for session in sessions {
+        for process in &session.processes {
+            let known = process.process.iter().chain(&process.keeper);
+            if known
+                .filter(|known| known.pid == pid)
+                .any(|known| known.is_alive())
+            {
+                return Some(Owner::Session(
+                    Box::new(session.clone()),
+                    Some(process.name.clone()),
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn by_mark(sessions: Vec<Session>, mark: &str) -> Owner {
+    let Some((incarnation, name)) = mark.split_once('/') else {
+        return Owner::Nobody;
+    };
+    let mut found = sessions
+        .into_iter()
+        .filter(|session| session.incarnation == incarnation);
+    match found.next() {
+        Some(session) => Owner::Session(Box::new(session), Some(name.to_owned())),
+        None => Owner::Unknown(
+            "it carries the mark of a session that is not in this MOAT_HOME".to_owned(),
+        ),
+    }
+}
+
+fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
+    let sessions = home.sessions()?;
+    if let Some(owner) = by_publication(home, &sessions, port)? {
+        return Ok(owner);
+    }
+    let listeners = port_probe::listeners(&[port]);
+    if let Some((session, name)) = holders(&sessions, port).next() {
+        // That it is assigned does not make who listens there ours.
+        let stranger = listeners.iter().find(|listener| {
+            !listener
+                .pid
+                .is_some_and(|pid| super::process::belongs(session, name, pid))
+        });
+        if stranger.is_none() {
+            let name = Some(name.to_owned());
+            return Ok(Owner::Session(Box::new(session.clone()), name));
+        }
+        return of_listener(home, stranger, engines);
+    }
+    of_listener(home, listeners.first(), engines)
+}
+
+fn of_listener(home: &Home, listener: Option<&Listener>, engines: Engines<'_>) -> Result<Owner> {
+    match listener.map(|listener| listener.pid) {
+        Some(Some(pid)) => of_process(home, pid, engines),
+        Some(None) => Ok(Owner::Unknown(
+            "another user's process listens on it".to_owned(),
+        )),
+        None => Ok(Owner::Nobody),
+    }
+}
+
+/// The sessions that have a port, and for which process or service.
+fn holders(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &str)> {
+    sessions.iter().filter_map(move |session| {
+        let mut ports = session.ports.iter();
+        let own = ports.find(|own| own.port == port)?;
+        Some((session, own.process.as_str()))
+    })
+}
+
+/// Whose a port is that a container publishes, as its engine tells: who listens there is a process of the engine's.
+fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Owner>> {
+    for (session, name) in holders(sessions, port) {
+        match super::compose::runs(home, session, name) {
+            Some(Ok(true)) => {
+                let name = Some(name.to_owned());
+                return Ok(Some(Owner::Session(Box::new(session.clone()), name)));
+            }
+            Some(Err(problem)) => return Ok(Some(Owner::Unknown(problem.message().to_owned()))),
+            _ => {}
+        }
+        if let Some(owner) = of_service(session, name, port) {
+            return Ok(Some(owner));
+        }
+    }
+    for record in publishing(home)? {
+        if record
+            .ports
+            .iter()
+            .any(|own| own.host.is_none_or(|host| host == port))
+            && let Some(owner) = of_run(&record, port)
+        {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
+/// The runs that may have ports of this host.
+fn publishing(home: &Home) -> Result<Vec<Record>> {
+    let ids = home.run_ids()?.into_iter();
+    let records = ids.filter_map(|id| home.run(&id).load().record());
+    let has_some = |record: &Record| !record.ports.is_empty() && !record.is_clean();
+    Ok(records.filter(has_some).collect())
+}
+
+/// Whether a process listens on a port that a container of ours publishes.
+fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Owner>> {
+    let of_sessions = sessions.iter().flat_map(|session| &session.ports);
+    let mut ports: Vec<u16> = of_sessions.map(|own| own.port).collect();
+    for record in publishing(home)? {
+        ports.extend(record.ports.iter().filter_map(|own| own.host));
+    }
+    for listener in port_probe::listeners(&ports) {
+        if listener.pid == Some(pid)
+            && let Some(owner) = by_publication(home, sessions, listener.port)?
+        {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
+/// Whose the port of a service is, as far as its container tells.
+fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
+    session.service(name)?;
+    match super::services::look(session, runtime::GLANCE) {
+        Err(error) => Some(Owner::Unknown(error.message.clone())),
+        Ok(states) => states.into_iter().find_map(|(of, state)| {
+            let is_its = of == name && publishes(&state, port);
+            is_its.then(|| Owner::Session(Box::new(session.clone()), Some(of)))
+        }),
+    }
+}
+
+/// The same for the port of a run.
+fn of_run(record: &Record, port: u16) -> Option<Owner> {
+    let containers = record.resources.iter();
+    let containers = containers.filter(|resource| resource.kind == ResourceKind::Container);
+    let handles: Vec<&str> = containers.map(|own| own.handle.as_str()).collect();
+    let engine = runtime::of_session(&record.runtime, &record.engine, runtime::GLANCE);
+    match engine.and_then(|engine| engine.inspect(&handles)) {
+        Err(problem) => Some(Owner::Unknown(problem.message().to_owned())),
+        Ok(states) => {
+            let is_its = states.iter().any(|state| publishes(state, port));
+            is_its.then(|| Owner::Run(record.id.to_string()))
+        }
+    }
+}
+
+fn publishes(state: &Inspected, port: u16) -> bool {
+    match state {
+        Inspected::Running { ports, .. } => ports.iter().any(|(_, host)| *host == port),
+        _ => false,
+    }
+}
+
+/// The shortest beginning of an engine's id that is taken for one.
+const SHORTEST_ID: usize = 4;
+
+fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> {
+    let sessions = home.sessions()?;
+    for session in &sessions {
+        let mut services = session.services.list.iter();
+        if let Some(service) = services.find(|service| service.handle == name) {
+            let service = service.name.clone();
+            return Ok(Owner::Session(Box::new(session.clone()), Some(service)));
+        }
+    }
+    for id in home.run_ids()? {
+        let Some(record) = home.run(&id).load().record() else {
+            continue;
+        };
+        let mut containers = record
+            .resources
+            .iter()
+            .filter(|resource| resource.kind == ResourceKind::Container);
+        if id.as_str() == name || containers.any(|resource| resource.handle == name) {
+            return Ok(Owner::Run(id.to_string()));
+        }
+    }
+    // An engine's own id is in no record, and neither is what has lost its record.
+    let is_id = name.len() >= SHORTEST_ID && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_it = |found: &Labelled| {
+        let called = found.handle == name || is_id && found.id.starts_with(name);
+        found.kind == ResourceKind::Container && called
+    };
+    // Names are in records, but for those that the compose tool gives.
+    let has_compose = sessions.iter().any(|session| session.compose.is_some());
+    Ok(match by_engine(home, engines, &is_it)? {
+        Owner::Unknown(_) if !is_id && !has_compose => Owner::Nobody,
+        owner => owner,
+    })
+}
+
+/// Asks the engines for what is ours. One that does not answer makes it *cannot tell*.
+fn by_engine(
+    home: &Home,
+    engines: Engines<'_>,
+    is_it: &dyn Fn(&Labelled) -> bool,
+) -> Result<Owner> {
+    let mut owner = Owner::Nobody;
+    for (engine, settings) in engines() {
+        let runtime = runtime::open_within(engine, &settings, runtime::GLANCE);
+        match runtime.find_labelled(&home.hash()) {
+            Ok(found) => {
+                if let Some(found) = found.into_iter().find(is_it) {
+                    return Ok(by_label(home.sessions()?, found.whose));
+                }
+            }
+            Err(problem) => owner = Owner::Unknown(format!("{engine}: {}", problem.message())),
+        }
+    }
+    Ok(owner)
+}
+
+/// What the label of a container says: the run or the session that made it.
+fn by_label(sessions: Vec<Session>, whose: Whose) -> Owner {
+    match whose {
+        Whose::Run(id) => Owner::Run(id),
+        Whose::Session(incarnation) => {
+            let mut sessions = sessions.into_iter();
+            match sessions.find(|session| session.incarnation == incarnation) {
+                Some(session) => Owner::Session(Box::new(session), None),
+                // It has lost its record; moat clean removes it.
+                None => Owner::Run(incarnation),
+            }
+        }
+    }
+}

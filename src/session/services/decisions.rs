@@ -1,0 +1,355 @@
+//! What an `up` does about each service, and on which engine. Looks only.
+
+use super::{engine_of, handle, health};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, Host};
+use crate::runtime::{Ability, Inspected, PATIENCE, Runtime};
+use crate::session::operation::Context;
+use crate::session::port_probe;
+use crate::session::ports::Pin;
+use crate::session::up::{Action, Decision, Up};
+use crate::store::{Session, SessionService, SessionStatus, Stage, fnv1a};
+
+/// What is done about a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) enum How {
+    /// It is not asked for, and does not run.
+    Skip,
+    /// The same, and its container stays, with its data.
+    Leave,
+    /// It runs.
+    Keep,
+    /// It runs, and nobody has seen it ready.
+    Wait,
+    /// Its container is there, with its data.
+    Start,
+    /// The same, and it runs.
+    Restart,
+    Make,
+}
+
+pub(in crate::session) struct Step<'a> {
+    pub(super) plan: &'a plan::Service,
+    pub(super) how: How,
+    why: String,
+    /// Whether it runs, and is ended before it is started or made again.
+    ends: bool,
+}
+
+/// What is done about all of them.
+pub(in crate::session) struct Services<'a> {
+    pub(super) steps: Vec<Step<'a>>,
+    /// Not set: there is nothing to do.
+    pub(super) engine: Option<(Engine, Host)>,
+}
+
+/// The engine that is to have the services of a session.
+pub(super) struct Engine {
+    pub(super) name: String,
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) runtime: Box<dyn Runtime>,
+}
+
+impl How {
+    fn action(self) -> Action {
+        match self {
+            How::Skip | How::Leave => Action::Skipped,
+            How::Keep => Action::Kept,
+            How::Wait | How::Start | How::Restart | How::Make => Action::Started,
+        }
+    }
+
+    pub(super) fn is_work(self) -> bool {
+        self.action() == Action::Started
+    }
+
+    /// Whether its container stays, and so its ports.
+    pub(in crate::session) fn has_ports(self) -> bool {
+        !matches!(self, How::Skip | How::Make)
+    }
+}
+
+impl<'a> Services<'a> {
+    pub(in crate::session) fn decide(
+        context: &Context<'_>,
+        session: Option<&Session>,
+        request: &Up<'a>,
+    ) -> Result<Services<'a>> {
+        let wants_any = request
+            .services
+            .iter()
+            .any(|plan| request.wants(&plan.name));
+        let states = match session.filter(|session| !session.services.list.is_empty()) {
+            Some(session) if !request.services.is_empty() => {
+                match health::look(session, PATIENCE) {
+                    // Who wants none of them needs no engine.
+                    Err(_) if !wants_any => Vec::new(),
+                    states => states?,
+                }
+            }
+            _ => Vec::new(),
+        };
+        let mut steps = Vec::new();
+        for plan in request.services {
+            let name = &plan.name;
+            let entry = session.and_then(|session| session.service(name));
+            let entry = entry.filter(|entry| entry.stage == Stage::Made);
+            let mut states = states.iter();
+            let state = states.find_map(|(of, state)| (of == name).then_some(state));
+            let (how, why) = decide(session, entry.zip(state), plan, request);
+            let runs = matches!(state, Some(Inspected::Running { .. }));
+            let ends = runs && matches!(how, How::Restart | How::Make);
+            steps.push(Step {
+                plan,
+                how,
+                why,
+                ends,
+            });
+        }
+        let works: Vec<&str> = steps
+            .iter()
+            .filter(|step| step.how.is_work())
+            .map(|step| step.plan.name.as_str())
+            .collect();
+        let engine = match works.is_empty() {
+            true => None,
+            false => Some(Engine::find(session, request, &works)?),
+        };
+        context.check()?;
+        Ok(Services { steps, engine })
+    }
+
+    pub(in crate::session) fn decisions(&self) -> impl Iterator<Item = Decision> {
+        self.steps.iter().map(|step| Decision {
+            ends: step.ends,
+            process: step.plan.name.clone(),
+            action: step.how.action(),
+            why: step.why.clone(),
+        })
+    }
+
+    pub(in crate::session) fn is_idle(&self) -> bool {
+        self.engine.is_none()
+    }
+
+    /// What is done about one; `None`: there is no such service.
+    pub(in crate::session) fn how(&self, name: &str) -> Option<How> {
+        let mut steps = self.steps.iter();
+        steps.find_map(|step| (step.plan.name == name).then_some(step.how))
+    }
+
+    /// Those about which something is done.
+    pub(in crate::session) fn working(&self) -> impl Iterator<Item = &str> {
+        let working = self.steps.iter().filter(|step| step.how.is_work());
+        working.map(|step| step.plan.name.as_str())
+    }
+
+    /// Those that run, and are ended before they are started or made again.
+    pub(in crate::session) fn ending(&self) -> impl Iterator<Item = String> {
+        let ending = self.steps.iter().filter(|step| step.ends);
+        ending.map(|step| step.plan.name.clone())
+    }
+
+    /// Whether it runs, and is ended before it is started or made again.
+    pub(in crate::session) fn ends(&self, name: &str) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.plan.name == name && step.ends)
+    }
+
+    /// Before anything is ended or made: whether those that are stopped can have their ports again.
+    pub(in crate::session) fn check(&self, session: &Session) -> Result<()> {
+        self.check_ports(session, How::Start)
+    }
+
+    fn check_ports(&self, session: &Session, which: How) -> Result<()> {
+        for step in self.steps.iter().filter(|step| step.how == which) {
+            let name = step.plan.name.as_str();
+            let mut own = session.ports.iter().filter(|port| port.process == name);
+            if let Some(port) = own.find(|port| port_probe::is_taken(port.port)) {
+                return Err(held(name, port.port));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away the containers that are made anew, and stops those that are started again.
+    pub(in crate::session) fn clear(&self, context: &Context<'_>, session: &Session) -> Result<()> {
+        let chosen = |how: How| {
+            let steps = self.steps.iter().filter(move |step| step.how == how);
+            steps.map(|step| step.plan.name.as_str())
+        };
+        let anew: Vec<&str> = chosen(How::Make)
+            .filter(|name| session.service(name).is_some())
+            .collect();
+        if !anew.is_empty() {
+            super::remove(context, session, Some(&anew))?;
+        }
+        let again: Vec<&str> = chosen(How::Restart).collect();
+        if !again.is_empty() {
+            super::stop(context, session, &again)?;
+        }
+        self.check_ports(session, How::Restart)
+    }
+
+    /// Puts into the record what is about to be made or started.
+    pub(in crate::session) fn reserve(&self, session: &mut Session, operation: &str) {
+        let Some((engine, _)) = &self.engine else {
+            return;
+        };
+        session.services.runtime.clone_from(&engine.name);
+        session.services.engine.clone_from(&engine.settings);
+        for step in self.steps.iter().filter(|step| step.how.is_work()) {
+            let name = &step.plan.name;
+            if step.how == How::Make {
+                let entry = entry(session, step.plan, operation);
+                session.services.list.retain(|other| other.name != *name);
+                session.services.list.push(entry);
+                continue;
+            }
+            let mut entries = session.services.list.iter_mut();
+            if let Some(entry) = entries.find(|entry| entry.name == *name) {
+                operation.clone_into(&mut entry.started_by);
+                entry.ready_at = None;
+            }
+        }
+    }
+}
+
+/// Who has a port that a container is to have again.
+fn held(name: &str, port: u16) -> Error {
+    let holder = port_probe::holder(port);
+    let message = format!("port {port} of '{name}' is held by {holder}");
+    Error::new(Kind::Failed, message).hint(format!(
+        "end that; or make {name} anew, without its data, on another port: --force --port {name}=PORT"
+    ))
+}
+
+fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionService {
+    let before = session.service(&plan.name);
+    SessionService {
+        name: plan.name.clone(),
+        service: plan.service.clone(),
+        version: plan.version.clone(),
+        image: plan.image.clone(),
+        handle: handle(session, &plan.name),
+        settings: settings(plan),
+        stage: Stage::Intent,
+        operation: operation.to_owned(),
+        again: before.is_some_and(|before| before.again || before.operation != operation),
+        started_by: operation.to_owned(),
+        ready_at: None,
+        variables: before.map_or_else(Vec::new, |before| before.variables.clone()),
+    }
+}
+
+/// What a container is made from, as a word. Of secrets, their names.
+fn settings(plan: &plan::Service) -> String {
+    let mut parts = vec![plan.image.clone()];
+    parts.extend(plan.command.iter().cloned());
+    for variable in &plan.env {
+        parts.push(format!("{}={}", variable.name, variable.value));
+    }
+    parts.extend(plan.secrets.iter().map(|secret| secret.name.clone()));
+    let limits = [
+        plan.memory_bytes.map(|bytes| bytes.to_string()),
+        plan.cpus.map(|cpus| cpus.to_string()),
+    ];
+    parts.extend(limits.map(Option::unwrap_or_default));
+    format!("{:016x}", fnv1a(parts.join("\0").as_bytes()))
+}
+
+fn decide(
+    session: Option<&Session>,
+    known: Option<(&SessionService, &Inspected)>,
+    plan: &plan::Service,
+    request: &Up<'_>,
+) -> (How, String) {
+    let name = &plan.name;
+    let wanted = request.wants(name);
+    let Some((entry, state)) = known else {
+        return match wanted {
+            true => (How::Make, "it did not run".to_owned()),
+            false => (How::Skip, "not asked for".to_owned()),
+        };
+    };
+    let is_same = entry.settings == settings(plan);
+    let moves = |pin: &Pin| {
+        let port = session.and_then(|session| session.primary_port(name));
+        pin.process == *name && port.is_none_or(|port| port.port != pin.port)
+    };
+    let anew = request.force && (!is_same || request.pins.iter().any(moves));
+    let (how, mut why) = match state {
+        Inspected::Missing if wanted => return (How::Make, "its container was gone".to_owned()),
+        Inspected::Running { .. } if !wanted => return (How::Keep, "it runs".to_owned()),
+        Inspected::Missing => return (How::Skip, "not asked for".to_owned()),
+        _ if !wanted => return (How::Leave, "not asked for".to_owned()),
+        _ if anew => return (How::Make, "--force: made anew".to_owned()),
+        Inspected::Running { .. } if request.force => (How::Restart, "--force".to_owned()),
+        Inspected::Running { .. } if entry.ready_at.is_none() => {
+            (How::Wait, "it was not ready yet".to_owned())
+        }
+        Inspected::Running { .. } => (How::Keep, "it runs".to_owned()),
+        _ if session.is_some_and(|session| session.status == SessionStatus::Stopped) => {
+            (How::Start, "it was stopped".to_owned())
+        }
+        Inspected::Exited(exit) => match exit.code {
+            Some(code) => (How::Start, format!("it had ended with code {code}")),
+            None => (How::Start, "it had ended".to_owned()),
+        },
+        _ => (How::Start, "it did not run".to_owned()),
+    };
+    if !is_same {
+        why.push_str(", with the settings of before; --force makes it anew, without its data");
+    }
+    (how, why)
+}
+
+impl Engine {
+    /// The engine that the session has already, or the one that runs would use.
+    fn find(session: Option<&Session>, request: &Up<'_>, works: &[&str]) -> Result<(Engine, Host)> {
+        let has_one = |session: &&Session| !session.services.runtime.is_empty();
+        let recorded = session.filter(has_one);
+        let host = (request.host)(recorded.map(|session| session.services.runtime.as_str()));
+        let unfit = |why: &str| {
+            let names = works.join(", ");
+            let message = format!("cannot start the services of the session ({names}): {why}");
+            let skip = works.join(",");
+            Error::new(Kind::Runtime, message).hint(format!(
+                "start docker or podman here (see: moat doctor), or leave them out: --skip {skip}"
+            ))
+        };
+        let host = host.map_err(|error| match error.kind {
+            Kind::Runtime => unfit(&error.message),
+            _ => error,
+        })?;
+        if let Some(session) = recorded {
+            let engine = Engine {
+                name: session.services.runtime.clone(),
+                settings: session.services.engine.clone(),
+                runtime: engine_of(session)?,
+            };
+            return Ok((engine, host));
+        }
+        let name = host.runtime;
+        if !name.has_images() || !name.can(Ability::SessionServices) {
+            return Err(unfit(&format!(
+                "the runtime here is {name}, which has none"
+            )));
+        }
+        if let Some(elsewhere) = &host.remote {
+            return Err(unfit(&format!(
+                "the engine is on another machine ({elsewhere}), whose ports are not this host's"
+            )));
+        }
+        let runtime = crate::runtime::open(name, &host.engine, None);
+        runtime
+            .probe()
+            .map_err(|problem| unfit(problem.message()))?;
+        let engine = Engine {
+            name: name.to_string(),
+            settings: host.engine.clone(),
+            runtime,
+        };
+        Ok((engine, host))
+    }
+}

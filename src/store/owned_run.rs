@@ -1,0 +1,284 @@
+//! A run that this process owns: the only way to write its record.
+
+use std::fs;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use super::atomic_file;
+use super::home::{GONE_PREFIX, Home, NEW_PREFIX};
+use super::id::{Name, RunId};
+use super::identity::Process;
+use super::lock::{self, Lock};
+use super::reserved_space;
+use super::run_dir::{Ended, Owner, RunDir, newer_version};
+use super::run_record::{Record, SCHEMA};
+use super::time::Timestamp;
+use crate::error::{Error, Kind, Result};
+
+/// How long an adopter waits for those who only look whether the lock is held.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a removal waits for a supervisor that is cleaning up.
+const REMOVAL: Duration = Duration::from_secs(40);
+
+/// A run and its owner lock, which is held as long as this lives.
+#[derive(Debug)]
+pub(crate) struct OwnedRun {
+    home: Home,
+    dir: RunDir,
+    /// Until the run is given up.
+    lock: Option<Lock>,
+    record: Record,
+    /// Whether the end is on disk.
+    ended: bool,
+}
+
+/// What a new run is called, and its record but for id and name.
+pub(crate) struct NewRun<F> {
+    pub(crate) name: Option<Name>,
+    /// Whether a number may be added to the name where it is taken.
+    pub(crate) or_numbered: bool,
+    pub(crate) record: F,
+}
+
+impl OwnedRun {
+    /// Makes a run: a unique name, its directory, its record, its empty log, and the owner lock.
+    pub(crate) fn reserve<F>(home: &Home, new: NewRun<F>) -> Result<OwnedRun>
+    where
+        F: Fn(RunId, Name) -> Record,
+    {
+        home.prepare()?;
+        let failed =
+            |error: &io::Error| Error::io(Kind::Store, "make a run in", home.root(), error);
+        for attempt in 0.. {
+            let id = RunId::random().map_err(|error| failed(&error))?;
+            let name = match &new.name {
+                Some(name) if attempt > 0 => name.numbered(attempt + 1),
+                Some(name) => name.clone(),
+                None => Name::random(attempt).map_err(|error| failed(&error))?,
+            };
+            let draft = Draft::make(home, (new.record)(id, name))?;
+            match (draft.publish()?, &new.name) {
+                (Ok(run), _) => return Ok(run),
+                (Err(_), None) if attempt < 20 => {}
+                (Err(_), Some(_)) if new.or_numbered && attempt < 1000 => {}
+                (Err(taken), _) => return Err(taken),
+            }
+        }
+        Err(Error::new(Kind::Store, "no free name was found"))
+    }
+
+    /// Takes over a run whose owner is gone. `None`: it has one, or it needs none.
+    pub(crate) fn adopt(home: &Home, id: &RunId) -> Result<Option<OwnedRun>> {
+        let dir = home.run(id);
+        let record = dir.require()?;
+        if record.schema > SCHEMA {
+            return Err(newer_version(&record));
+        }
+        if !dir.is_abandoned(&record)? {
+            return Ok(None);
+        }
+        let Some(lock) = lock::exclusive(&dir.owner_lock(), PATIENCE)? else {
+            return Ok(None);
+        };
+        // Between the look and the lock, another adopter may have come and gone.
+        let record = dir.require()?;
+        if record.cleaned_at.is_some() {
+            return Ok(None);
+        }
+        let run = OwnedRun {
+            home: home.clone(),
+            dir,
+            lock: Some(lock),
+            ended: record.state.is_terminal(),
+            record,
+        };
+        run.write_owner()?;
+        Ok(Some(run))
+    }
+
+    pub(crate) fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Changes the record, and writes it. State, code and reason of an ended run stay as they are.
+    /// Where writing fails the change stays in memory, for the next call to write.
+    pub(crate) fn update(&mut self, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let before = Ended::of(&self.record);
+        let code = self.record.exit_code;
+        change(&mut self.record);
+        if let Some(ended) = before {
+            self.record.state = ended.state;
+            self.record.reason = ended.reason;
+            self.record.exit_code = code;
+        }
+        self.save()?;
+        if !self.ended && self.record.state.is_terminal() {
+            self.ended = true;
+            self.write_owner()?;
+            let _lock = self.home.lock()?;
+            self.home.release_name(&self.record.name, &self.record.id);
+        }
+        Ok(())
+    }
+
+    /// Changes the journal without writing it; the next [`OwnedRun::update`] does.
+    pub(crate) fn stage(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
+    }
+
+    /// Writes a line about the supervisor's own doings; for people who look into a run.
+    pub(crate) fn diary(&self, text: &str) {
+        let opened = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.dir.supervisor_log());
+        if let Ok(mut file) = opened {
+            let _ = writeln!(file, "{} {text}", Timestamp::now());
+        }
+    }
+
+    /// Gives the run up: it has ended, and nothing more will be written. Who waits for it goes on.
+    pub(crate) fn release(&mut self) {
+        self.lock = None;
+    }
+
+    /// Gives back the space that was kept for the record of a run on a full disk.
+    pub(crate) fn drop_reserve(&self) {
+        reserved_space::give_back(&self.dir.reserve());
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = self.dir.record();
+        // The reserve is for the end, which must not be lost.
+        let written = atomic_file::document(&self.record).and_then(|bytes| {
+            match self.record.state.is_terminal() {
+                true => reserved_space::write(&path, &bytes, &self.dir.reserve()),
+                false => atomic_file::write_atomically(&path, &bytes),
+            }
+        });
+        written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    }
+
+    fn write_owner(&self) -> Result<()> {
+        let path = self.dir.owner_lock();
+        let owner = Process::this().map(|process| Owner::new(process, Ended::of(&self.record)));
+        let Some(lock) = &self.lock else {
+            return Ok(());
+        };
+        serde_json::to_vec(&owner)
+            .map_err(io::Error::from)
+            .and_then(|bytes| write_over(lock.file(), &bytes))
+            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+    }
+}
+
+/// Removes the directory of an ended run. The caller made sure that nobody needs its resources.
+pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
+    let dir = home.run(id);
+    let failed = |error: &io::Error| Error::io(Kind::Store, "remove", dir.path(), error);
+    let Some(_owner) = lock::exclusive(&dir.owner_lock(), REMOVAL)? else {
+        let message = format!("{id} is owned by a supervisor");
+        return Err(Error::new(Kind::Failed, message));
+    };
+    let gone = home.runs().join(format!("{GONE_PREFIX}{id}"));
+    // Renamed first, so that no reader sees half a run.
+    fs::rename(dir.path(), &gone).map_err(|error| failed(&error))?;
+    atomic_file::remove_tree(&gone).map_err(|error| failed(&error))
+}
+
+/// A run that is not visible yet: a complete directory under another name.
+struct Draft<'a> {
+    home: &'a Home,
+    dir: RunDir,
+    lock: Lock,
+    record: Record,
+}
+
+impl<'a> Draft<'a> {
+    fn make(home: &'a Home, record: Record) -> Result<Draft<'a>> {
+        let path = home.runs().join(format!("{NEW_PREFIX}{}", record.id));
+        let dir = RunDir::new(path, record.id.clone());
+        let failed = |error: &io::Error| {
+            let _ = fs::remove_dir_all(dir.path());
+            Error::io(Kind::Store, "write", dir.path(), error)
+                .hint("free some space, or set MOAT_HOME to another disk")
+        };
+        atomic_file::make_dir(dir.path()).map_err(|error| failed(&error))?;
+        let lock = match lock::exclusive(&dir.owner_lock(), PATIENCE) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(failed(&io::ErrorKind::WouldBlock.into())),
+            Err(error) => {
+                let _ = fs::remove_dir_all(dir.path());
+                return Err(error);
+            }
+        };
+        let draft = Draft {
+            home,
+            dir: dir.clone(),
+            lock,
+            record,
+        };
+        draft.fill().map_err(|error| failed(&error))?;
+        Ok(draft)
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let owner = Process::this().map(|process| Owner::new(process, None));
+        write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
+        atomic_file::create(&self.dir.log())?;
+        reserved_space::take(&self.dir.reserve())?;
+        atomic_file::document(&self.record)
+            .and_then(|bytes| atomic_file::write_atomically(&self.dir.record(), &bytes))
+    }
+
+    /// Makes the run visible under its name, or says who has the name.
+    fn publish(self) -> Result<std::result::Result<OwnedRun, Error>> {
+        let final_dir = self.home.run(&self.record.id);
+        let appeared = self.appear_as(&final_dir);
+        if !matches!(appeared, Ok(Ok(()))) {
+            // Whatever is in the way, the draft is not left behind.
+            let _ = fs::remove_dir_all(self.dir.path());
+        }
+        Ok(appeared?.map(|()| OwnedRun {
+            home: self.home.clone(),
+            dir: final_dir,
+            lock: Some(self.lock),
+            ended: false,
+            record: self.record,
+        }))
+    }
+
+    /// Takes the name, and the place where everybody looks. The inner error: another run has the name.
+    fn appear_as(&self, final_dir: &RunDir) -> Result<std::result::Result<(), Error>> {
+        let _lock = self.home.lock()?;
+        let name = &self.record.name;
+        if let Some((holder, state)) = self.home.claim_name(name, &self.record.id)? {
+            return Ok(Err(name_taken(name, &holder, state.as_str())));
+        }
+        fs::rename(self.dir.path(), final_dir.path())
+            .map_err(|error| Error::io(Kind::Store, "make", final_dir.path(), &error))?;
+        Ok(Ok(()))
+    }
+}
+
+fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
+}
+
+fn name_taken(name: &Name, holder: &RunId, state: &str) -> Error {
+    let message = format!("the name '{name}' belongs to {holder}, which is {state}");
+    Error::new(Kind::Failed, message).hint(format!("choose another --name, or: moat stop {holder}"))
+}

@@ -1,0 +1,100 @@
+//! Which run an argument means: exact id, id prefix, exact name, unique name prefix.
+
+use super::home::Home;
+use super::id::{ID_PREFIX, RunId};
+use super::run_dir::{Loaded, no_such_run};
+use super::run_record::Record;
+use super::time::Timestamp;
+use crate::error::{Error, Kind, Result};
+
+/// Finds the run that `argument` means, or the error that lists what it could mean.
+pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
+    if argument.contains('/') {
+        return Err(Error::new(
+            Kind::NoSuchRun,
+            format!("no such run: '{}'", crate::term::harmless(argument)),
+        )
+        .hint("a run is named by its id or name, not by a path; see: moat list -a"));
+    }
+    if let Some(id) = RunId::parse(argument) {
+        let exists = !matches!(home.run(&id).load(), Loaded::Missing);
+        return exists.then_some(id).ok_or_else(|| no_such_run(argument));
+    }
+    let ids = home.run_ids()?;
+    if argument.starts_with(ID_PREFIX) {
+        let matching = ids
+            .into_iter()
+            .filter(|id| id.as_str().starts_with(argument));
+        return only(argument, candidates(home, matching));
+    }
+    by_name(argument, candidates(home, ids.into_iter()))
+}
+
+/// A run that may be meant; one whose record is unreadable has no more than an id.
+struct Candidate {
+    id: RunId,
+    record: Option<Record>,
+}
+
+impl Candidate {
+    fn name(&self) -> &str {
+        self.record
+            .as_ref()
+            .map_or("", |record| record.name.as_str())
+    }
+
+    fn created(&self) -> Option<Timestamp> {
+        self.record.as_ref().map(|record| record.created_at)
+    }
+
+    fn is_active(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| !record.state.is_terminal())
+    }
+}
+
+fn candidates(home: &Home, ids: impl Iterator<Item = RunId>) -> Vec<Candidate> {
+    ids.map(|id| Candidate {
+        record: home.run(&id).load().record(),
+        id,
+    })
+    .collect()
+}
+
+/// Among several runs of one name, the active one is meant: it alone can be acted on.
+fn by_name(argument: &str, all: Vec<Candidate>) -> Result<RunId> {
+    let (exact, rest): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .filter(|run| !argument.is_empty() && run.name().starts_with(argument))
+        .partition(|run| run.name() == argument);
+    if let Some(active) = exact.iter().find(|run| run.is_active()) {
+        return Ok(active.id.clone());
+    }
+    only(argument, if exact.is_empty() { rest } else { exact })
+}
+
+fn only(argument: &str, mut matching: Vec<Candidate>) -> Result<RunId> {
+    match matching.len() {
+        0 => Err(no_such_run(&crate::term::harmless(argument))),
+        1 => Ok(matching.remove(0).id),
+        _ => {
+            matching.sort_by_key(|run| std::cmp::Reverse(run.created()));
+            let lines: Vec<String> = matching.iter().take(10).map(describe).collect();
+            let message = format!(
+                "'{}' could be {} runs:\n{}",
+                crate::term::harmless(argument),
+                matching.len(),
+                lines.join("\n")
+            );
+            Err(Error::new(Kind::AmbiguousRun, message).hint("give more of the id"))
+        }
+    }
+}
+
+fn describe(run: &Candidate) -> String {
+    match &run.record {
+        Some(record) => format!("  {}  {}  {}", run.id, record.name, record.state.as_str()),
+        None => format!("  {}  (unreadable)", run.id),
+    }
+}
