@@ -17,10 +17,10 @@ SKIPS = $(abspath $(CARGO_TARGET_DIR))/skipped.txt
 MISSING = $${XDG_CACHE_HOME:-$$HOME/.cache}/moat-tests/missing
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help build demo test lint bench size built-size install clean
+.PHONY: help build demo test test-full lint bench size built-size install clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
 
 build: ## build the release binary (static where the musl target is installed)
 	cargo build --locked --release $(if $(TARGET),--target $(TARGET))
@@ -31,13 +31,16 @@ demo: ## build moat and show what it does, with bwrap and with docker where they
 	@tests/demo $(BIN)
 
 # The summary comes last and comes always: a test that could not run must not pass for one that did.
-test: ## set up what the tests need, run them all, and list what could not run
+test: ## set up what the tests need, run them, and list what could not run
 	@tests/setup all
 	@mkdir -p $(dir $(SKIPS)) && : >$(SKIPS)
 	@MOAT_TEST_SKIPS=$(SKIPS) tests/run; code=$$?; \
 	cat "$(MISSING)" $(SKIPS) >$(SKIPS).all; \
 	echo "could not run: $$(wc -l <$(SKIPS).all | tr -d ' ')"; sed 's/^/  /' $(SKIPS).all; \
 	exit $$code
+
+test-full: ## the same with all versions, all rounds and all megabytes (docs/testing.md)
+	@MOAT_TEST_FULL=1 $(MAKE) --no-print-directory test
 
 lint: ## check format, clippy (for a Mac, too) and what must not be in the sources
 	cargo fmt --check

@@ -4,18 +4,21 @@ use std::fs;
 use std::time::Duration;
 
 use super::log::assert_same;
-use crate::harness::Moat;
+use crate::harness::{Moat, amount};
 
 const LONG: Duration = Duration::from_secs(180);
 
-pub(crate) fn fifty_megabytes_of_random_bytes(moat: &Moat) {
+pub(crate) fn megabytes_of_random_bytes(moat: &Moat) {
+    let size = amount(5_000_000, 50_000_000);
     let done = moat
-        .sh("head -c 50000000 /dev/urandom | tee /workspace/copy")
+        .sh(&format!(
+            "head -c {size} /dev/urandom | tee /workspace/copy"
+        ))
         .any_stdout()
         .deadline(LONG)
         .success();
     let written = fs::read(moat.workspace().join("copy")).expect("the copy");
-    assert_eq!(written.len(), 50_000_000);
+    assert_eq!(written.len(), size);
     assert_same("streamed", &done.stdout, &written);
     drop(done);
     let kept = moat
@@ -45,14 +48,15 @@ pub(crate) fn lines_of_a_megabyte_are_whole(moat: &Moat) {
     assert_same("the last two lines", &last.stdout, &two);
 }
 
-pub(crate) fn three_million_lines_are_complete_and_in_order(moat: &Moat) {
+pub(crate) fn many_lines_are_complete_and_in_order(moat: &Moat) {
+    let many: usize = amount(300_000, 3_000_000);
     let done = moat
-        .run(["seq", "1", "3000000"])
+        .run(["seq", "1", &many.to_string()])
         .any_stdout()
         .deadline(LONG)
         .success();
-    let mut expected = Vec::with_capacity(23_000_000);
-    for number in 1..=3_000_000 {
+    let mut expected = Vec::new();
+    for number in 1..=many {
         expected.extend_from_slice(format!("{number}\n").as_bytes());
     }
     assert_same("streamed", &done.stdout, &expected);
@@ -61,5 +65,5 @@ pub(crate) fn three_million_lines_are_complete_and_in_order(moat: &Moat) {
     assert_same("kept", &kept.stdout, &expected);
     let log = fs::read(moat.run_dir(&moat.only_id()).join("logs.jsonl")).expect("the log");
     let count = log.iter().filter(|byte| **byte == b'\n').count();
-    assert_eq!(count, 3_000_000, "one entry for each line");
+    assert_eq!(count, many, "one entry for each line");
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::log::assert_same;
-use crate::harness::{Moat, Running, Signal};
+use crate::harness::{Moat, Running, Signal, amount};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -26,8 +26,8 @@ pub(crate) fn input_from_a_file(moat: &Moat) {
         .success();
 }
 
-pub(crate) fn fifty_megabytes_of_input(moat: &Moat) {
-    let mut bytes = vec![0; 50_000_000];
+pub(crate) fn megabytes_of_input(moat: &Moat) {
+    let mut bytes = vec![0; amount(5_000_000, 50_000_000)];
     let random = File::open("/dev/urandom").expect("random bytes");
     std::io::Read::read_exact(&mut { random }, &mut bytes).expect("random bytes");
     let path = moat.write("input", &bytes);

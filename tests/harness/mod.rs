@@ -19,7 +19,9 @@ mod disk;
 #[macro_use]
 mod engines;
 mod leftovers;
+mod once;
 mod place;
+mod ports;
 mod running;
 mod runtime;
 pub(crate) mod screen;
@@ -27,16 +29,19 @@ mod skip;
 mod snapshot;
 pub(crate) mod support;
 mod text;
+mod tier;
 mod until;
 
 pub(crate) use call::{Call, Done};
 pub(crate) use disk::Disk;
 pub(crate) use place::{Moat, TempDir};
+pub(crate) use ports::Ports;
 pub(crate) use running::Running;
 pub(crate) use runtime::Runtime;
 pub(crate) use skip::skip;
 pub(crate) use snapshot::assert_snapshot;
 pub(crate) use text::fnv1a;
+pub(crate) use tier::{amount, full};
 pub(crate) use until::{until, until_some};
 
 pub(crate) use rustix::process::Signal;

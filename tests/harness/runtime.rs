@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::IMAGE;
+use super::once::once_per_run;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
@@ -42,32 +43,36 @@ impl Runtime {
         matches!(self, Runtime::Podman | Runtime::PodmanRootless)
     }
 
-    /// Why it cannot be used here, if it cannot. Asked once per test binary.
+    /// Why it cannot be used here, if it cannot. Asked once.
     pub(crate) fn available(self) -> Result<(), String> {
         static FOUND: [OnceLock<Result<(), String>>; 5] = [const { OnceLock::new() }; 5];
-        let which = match self {
-            Runtime::Docker => 0,
-            Runtime::Podman => 1,
-            Runtime::PodmanRootless => 2,
-            Runtime::Bwrap => 3,
-            Runtime::Apple(_) => 4,
+        let (which, name) = match self {
+            Runtime::Docker => (0, "docker"),
+            Runtime::Podman => (1, "podman"),
+            Runtime::PodmanRootless => (2, "podman-rootless"),
+            Runtime::Bwrap => (3, "bwrap"),
+            Runtime::Apple(_) => (4, "apple"),
         };
         FOUND[which]
-            .get_or_init(|| match self {
-                Runtime::Bwrap => answers(Command::new("bwrap").args([
-                    "--unshare-all",
-                    "--ro-bind",
-                    "/",
-                    "/",
-                    "/bin/true",
-                ])),
-                Runtime::Apple(_) => {
-                    look_for(Runtime::Docker)?;
-                    answers(Command::new("python3").arg("--version"))
-                }
-                engine => look_for(engine),
-            })
+            .get_or_init(|| once_per_run(name, || self.look()))
             .clone()
+    }
+
+    fn look(self) -> Result<(), String> {
+        match self {
+            Runtime::Bwrap => answers(Command::new("bwrap").args([
+                "--unshare-all",
+                "--ro-bind",
+                "/",
+                "/",
+                "/bin/true",
+            ])),
+            Runtime::Apple(_) => {
+                look_for(Runtime::Docker)?;
+                answers(Command::new("python3").arg("--version"))
+            }
+            engine => look_for(engine),
+        }
     }
 
     /// A call of its client, as who the tests' runs are.

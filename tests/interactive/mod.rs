@@ -20,9 +20,11 @@ macro_rules! scenarios {
         tests_on! { interactive docker Runtime::Docker; $($list)* }
         tests_on! { interactive podman Runtime::Podman; $($list)* }
         tests_on! { interactive bwrap Runtime::Bwrap; $($list)* }
-        // The oldest whose containers have an init, without which a workload is deaf to its own signals.
-        tests_on! { interactive apple_0_10 Runtime::Apple("0.10.0"); $($list)* }
-        tests_on! { interactive apple_1_2 Runtime::Apple("1.2.2"); $($list)* }
+        on_apple! { interactive apple_1_2 "1.2.2"; $($list)* }
+        mod full {
+            // The oldest whose containers have an init, without which a workload is deaf to its own signals.
+            on_apple! { interactive apple_0_10 "0.10.0"; $($list)* }
+        }
         // Sandboxes of bwrap cannot be entered.
         tests_on! { interactive docker_exec Runtime::Docker;
             exec {

@@ -1,4 +1,4 @@
-//! Two at the same run, three hundred times each.
+//! Two at the same run, again and again.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,9 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use crate::harness::support::{Bwrap, is_terminal, settled};
-use crate::harness::{Call, Done, Moat};
+use crate::harness::{Call, Done, Moat, amount};
 
-const ROUNDS: u64 = 300;
+/// How often.
+fn rounds() -> u64 {
+    amount(60, 300)
+}
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pause that is another one in each round, to hit all moments of `span` milliseconds.
@@ -54,7 +58,7 @@ fn stop_against_the_natural_exit() {
     let Some(moat) = Moat::on(Bwrap) else { return };
     let mut seen = Vec::new();
     let mut stopped = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let id = moat.background("sleep 0.02; exit 7");
         pause(round, 40);
         let asked = SystemTime::now();
@@ -83,7 +87,10 @@ fn stop_against_the_natural_exit() {
         );
         seen.push((id, record));
     }
-    eprintln!("{stopped} of {ROUNDS} were stopped, the others had ended");
+    eprintln!(
+        "{stopped} of {} were stopped, the others had ended",
+        rounds()
+    );
     assert_unchanged(&moat, &seen);
 }
 
@@ -109,7 +116,7 @@ fn stop_after_the_natural_exit() {
 fn stop_against_stop() {
     let Some(moat) = Moat::on(Bwrap) else { return };
     let mut seen = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let id = moat.background("exec sleep 600");
         let one = moat.args(["stop", &id]).deadline(PATIENCE).spawn();
         pause(round, 15);
@@ -151,7 +158,7 @@ fn stop_against_kill() {
 fn destroy_against_wait() {
     let Some(moat) = Moat::on(Bwrap) else { return };
     let mut told = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let id = moat.background("exec sleep 600");
         let waiting = moat.args(["wait", &id]).deadline(PATIENCE).spawn();
         pause(round, 15);
@@ -166,8 +173,11 @@ fn destroy_against_wait() {
             _ => panic!("{waited}"),
         }
     }
-    eprintln!("{told} of {ROUNDS} waits learnt the code, the others came too late");
-    assert!(told > ROUNDS / 2, "{told}");
+    eprintln!(
+        "{told} of {} waits learnt the code, the others came too late",
+        rounds()
+    );
+    assert!(told > rounds() / 2, "{told}");
     assert!(moat.ids().is_empty());
 }
 

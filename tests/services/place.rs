@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Write;
 use std::ops::Deref;
 use std::process::Stdio;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 
@@ -19,42 +18,17 @@ pub(crate) const MARIADB: &str = "moat-test/mariadb:10.11";
 pub(crate) const REDIS: &str = "moat-test/redis:7";
 pub(crate) const OLLAMA: &str = "moat-test/ollama-stand-in:1";
 
-/// Whoever measures times has the machine for himself, as far as this program goes.
-static MACHINE: RwLock<()> = RwLock::new(());
-
-/// Held as long as a place is there.
-pub(crate) enum Share {
-    Shared {
-        _guard: RwLockReadGuard<'static, ()>,
-    },
-    Alone {
-        _guard: RwLockWriteGuard<'static, ()>,
-    },
-}
-
 /// The place. What containers of it leave in the engine fails the test: containers, networks, and the
 /// volumes without a name that images of servers bring along.
 pub(crate) struct Place {
     moat: Moat,
     /// Images made for this place, which go with it.
     images: Vec<String>,
-    _share: Share,
 }
 
 impl Place {
     /// `None`: the runtime or one of the images is missing, and the test is skipped, loudly.
     pub(crate) fn with(runtime: Runtime, images: &[&str]) -> Option<Place> {
-        let guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        Place::sharing(runtime, images, Share::Shared { _guard: guard })
-    }
-
-    /// The same without anybody beside it.
-    pub(crate) fn alone(runtime: Runtime, images: &[&str]) -> Option<Place> {
-        let guard = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-        Place::sharing(runtime, images, Share::Alone { _guard: guard })
-    }
-
-    fn sharing(runtime: Runtime, images: &[&str], share: Share) -> Option<Place> {
         let moat = Moat::on(runtime)?;
         let all = [&["image", "inspect", "--format", "there"], images].concat();
         if let (false, Err(why)) = (images.is_empty(), client(&moat, &all)) {
@@ -69,7 +43,6 @@ impl Place {
         Some(Place {
             moat,
             images: Vec::new(),
-            _share: share,
         })
     }
 

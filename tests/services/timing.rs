@@ -58,7 +58,7 @@ fn delay(place: &Place, record: &Value, name: &str, words: &str) -> f64 {
 /// They start beside each other, readiness is noticed at once, and nothing else is waited for. How long they take is
 /// the machine's.
 pub(crate) fn real_servers(runtime: Runtime) {
-    let Some(place) = Place::alone(runtime, &[POSTGRES, REDIS, MARIADB]) else {
+    let Some(place) = Place::with(runtime, &[POSTGRES, REDIS, MARIADB]) else {
         return;
     };
     let mut found = Vec::new();
@@ -92,7 +92,7 @@ fn longest(times: &[f64]) -> f64 {
 /// The same where the time that a start takes is known, and costs nothing else.
 pub(crate) fn servers_that_sleep(runtime: Runtime) {
     const SECONDS: f64 = 2.0;
-    let Some(place) = Place::alone(runtime, &[]) else {
+    let Some(place) = Place::with(runtime, &[]) else {
         return;
     };
     place.registry(&format!(

@@ -5,11 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::{Call, Done, Moat, Running};
+use crate::harness::{Call, Done, Moat, Ports, Running};
 
 /// A server that says what is in the file `page` of its directory.
 pub(crate) const SERVER: &str = r#"exec perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalAddr=>"127.0.0.1",LocalPort=>$ENV{PORT},Listen=>9,ReuseAddr=>1) or die "no port $ENV{PORT}\n"; print "listening\n"; while($c=$s->accept){<$c>; open(F,"page"); print $c <F>; close F; close $c}'"#;
@@ -21,14 +20,10 @@ pub(crate) const IDLE: &str = "exec sleep 1000";
 pub(crate) struct Project {
     pub(crate) moat: Moat,
     pub(crate) repo: PathBuf,
+    /// The first of fifty ports that no other test uses.
     pub(crate) base: u16,
-}
-
-/// Ports that no other test uses: fifty, from the one above this.
-pub(crate) fn base() -> u16 {
-    static COUNT: AtomicU16 = AtomicU16::new(0);
-    let process = u16::try_from(std::process::id() % 9).unwrap();
-    10_000 + process * 2400 + COUNT.fetch_add(1, Ordering::Relaxed) * 50
+    /// Given back after the place is gone.
+    _ports: Ports,
 }
 
 impl Project {
@@ -38,10 +33,12 @@ impl Project {
     }
 
     pub(crate) fn at(moat: Moat, session: &str) -> Project {
+        let ports = Ports::claim();
         let project = Project {
             repo: moat.workspace(),
-            base: base(),
+            base: ports.base(),
             moat,
+            _ports: ports,
         };
         init(&project.moat, &project.repo);
         project.configure(session);

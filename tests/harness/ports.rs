@@ -1,0 +1,40 @@
+//! Ports that no other test uses.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+/// How many ports a range has.
+const SIZE: u16 = 50;
+/// Above what servers use, below what the system gives to connections.
+const FIRST: u16 = 10_000;
+const RANGES: u32 = 440;
+
+/// A range of free ports. Claimed with the UDP port at its beginning, which no test uses: the system gives that to one
+/// process alone and takes it back when the process ends, so that tests in several processes do not meet.
+pub(crate) struct Ports {
+    base: u16,
+    _claim: UdpSocket,
+}
+
+impl Ports {
+    pub(crate) fn claim() -> Ports {
+        let time = std::time::SystemTime::UNIX_EPOCH.elapsed();
+        let begin = time.expect("a clock").subsec_nanos() / 1000;
+        let ranges = (0..RANGES).map(|number| (begin + number) % RANGES);
+        let bases = ranges.map(|range| FIRST + u16::try_from(range).expect("small") * SIZE);
+        let mut claims = bases.filter_map(|base| {
+            let claim = UdpSocket::bind((Ipv4Addr::LOCALHOST, base)).ok()?;
+            let mut ports = base..base + SIZE;
+            let free = ports.all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+            free.then_some(Ports {
+                base,
+                _claim: claim,
+            })
+        });
+        claims.next().expect("fifty free ports beside each other")
+    }
+
+    /// The first of them.
+    pub(crate) fn base(&self) -> u16 {
+        self.base
+    }
+}
