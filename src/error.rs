@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// Which exit code an error leads to, and the `kind` of its JSON form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ErrorKind {
     /// The command line is wrong.
     Usage,
     /// No run matches the argument.
@@ -35,27 +35,27 @@ pub(crate) enum Kind {
     Failed,
 }
 
-impl Kind {
+impl ErrorKind {
     /// The stable word for scripts, in `{"error":{"kind":…}}`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Kind::Usage => "usage",
-            Kind::NoSuchRun => "no-such-run",
-            Kind::AmbiguousRun => "ambiguous-run",
-            Kind::Config => "config",
-            Kind::Workspace => "workspace",
-            Kind::Runtime => "runtime",
-            Kind::Image => "image",
-            Kind::Store => "store",
-            Kind::NotConfirmed => "not-confirmed",
-            Kind::OutputClosed => "output-closed",
-            Kind::Failed => "failed",
+            ErrorKind::Usage => "usage",
+            ErrorKind::NoSuchRun => "no-such-run",
+            ErrorKind::AmbiguousRun => "ambiguous-run",
+            ErrorKind::Config => "config",
+            ErrorKind::Workspace => "workspace",
+            ErrorKind::Runtime => "runtime",
+            ErrorKind::Image => "image",
+            ErrorKind::Store => "store",
+            ErrorKind::NotConfirmed => "not-confirmed",
+            ErrorKind::OutputClosed => "output-closed",
+            ErrorKind::Failed => "failed",
         }
     }
 
     /// The kind that prints as `word`; [`Kind::Failed`] for a word of another version.
-    pub(crate) fn from_word(word: &str) -> Kind {
-        use Kind::{
+    pub(crate) fn from_word(word: &str) -> ErrorKind {
+        use ErrorKind::{
             AmbiguousRun, Config, Image, NoSuchRun, NotConfirmed, Runtime, Store, Usage, Workspace,
         };
         [
@@ -71,24 +71,24 @@ impl Kind {
         ]
         .into_iter()
         .find(|kind| kind.as_str() == word)
-        .unwrap_or(Kind::Failed)
+        .unwrap_or(ErrorKind::Failed)
     }
 }
 
 /// One error: what happened, and what to do about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Error {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ErrorKind,
     /// One line; of several problems, one line each.
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     /// What is wrong in files, each with its place. The message has them, too.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<FileProblem>,
 }
 
 /// Something that is wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Problem {
+pub(crate) struct FileProblem {
     /// As people call it.
     pub(crate) file: String,
     /// Counted from 1; not set where no line is at fault.
@@ -97,7 +97,7 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         for number in [self.line, self.column].into_iter().flatten() {
@@ -110,7 +110,7 @@ impl fmt::Display for Problem {
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error {
             kind,
             message: message.into(),
@@ -126,19 +126,24 @@ impl Error {
     }
 
     /// What is wrong in configuration files, all at once.
-    pub(crate) fn problems(problems: Vec<Problem>) -> Error {
-        let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        let mut error = Error::new(Kind::Config, lines.join("\n"));
+    pub(crate) fn problems(problems: Vec<FileProblem>) -> Error {
+        let lines: Vec<String> = problems.iter().map(FileProblem::to_string).collect();
+        let mut error = Error::new(ErrorKind::Config, lines.join("\n"));
         error.problems = problems;
         error
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Error {
-        Error::new(Kind::Usage, message)
+        Error::new(ErrorKind::Usage, message)
     }
 
     /// An error about a file or directory: `cannot VERB PATH: REASON`.
-    pub(crate) fn io(kind: Kind, verb: &str, path: &std::path::Path, error: &io::Error) -> Error {
+    pub(crate) fn io(
+        kind: ErrorKind,
+        verb: &str,
+        path: &std::path::Path,
+        error: &io::Error,
+    ) -> Error {
         Error::new(
             kind,
             format!("cannot {verb} {}: {}", path.display(), reason(error)),

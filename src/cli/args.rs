@@ -9,7 +9,7 @@ use super::command_table::{Command, Flag};
 /// The arguments of one command, as the table allows them.
 pub(crate) struct Args {
     pub(crate) command: &'static Command,
-    given: Given,
+    given: FlagValues,
     positional: Vec<OsString>,
     rest: Option<Vec<OsString>>,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn new(
         command: &'static Command,
-        given: Given,
+        given: FlagValues,
         positional: Vec<OsString>,
         rest: Option<Vec<OsString>>,
     ) -> Args {
@@ -68,9 +68,9 @@ fn not_text(flag: &Flag) -> Error {
 
 /// The flags given, with their values, in order.
 #[derive(Default)]
-pub(super) struct Given(Vec<(&'static Flag, Option<OsString>)>);
+pub(super) struct FlagValues(Vec<(&'static Flag, Option<OsString>)>);
 
-impl Given {
+impl FlagValues {
     /// Adds a flag. One that does not repeat takes the place of an earlier one.
     pub(super) fn add(&mut self, flag: &'static Flag, value: Option<OsString>) {
         if !flag.repeat {

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::args::Args;
-use super::config_files::{Files, host};
+use super::config_files::{ConfigFiles, host};
 use super::{flags, output};
 use crate::config::SessionSettings;
-use crate::error::{Error, Kind, Problem, Result};
+use crate::error::{Error, ErrorKind, FileProblem, Result};
 use crate::plan;
 use crate::runtime;
 use crate::session;
 use crate::store::Home;
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct CheckDocument<'a> {
     ok: bool,
-    problems: &'a [Problem],
+    problems: &'a [FileProblem],
     /// With --ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<Vec<PortRow>>,
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Err(error) => &error.problems,
     };
     if args.has(&flags::JSON) {
-        output::json(&Report {
+        output::json(&CheckDocument {
             ok: problems.is_empty(),
             problems,
             ports,
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     } else if problems.is_empty() {
         output::notice(args, "nothing is wrong");
     } else {
-        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        let problems: Vec<String> = problems.iter().map(FileProblem::to_string).collect();
         // What a problem shows to be copied has lines of its own.
         let lines = problems.iter().flat_map(|problem| problem.lines());
         let text: String = lines
@@ -127,13 +127,13 @@ fn check(args: &Args) -> Result<SessionSettings> {
     let home = Home::locate()?;
     let given = args.positional().first();
     let mut workspace = given.map_or_else(|| ".".into(), PathBuf::from);
-    let mut files = Files::read(&workspace, &home)?;
+    let mut files = ConfigFiles::read(&workspace, &home)?;
     // Where sessions have it.
     if given.is_none()
         && !files.has_project()
         && let Ok(repository) = super::session_commands::repository()
     {
-        let there = Files::read(repository.config_dir(), &home)?;
+        let there = ConfigFiles::read(repository.config_dir(), &home)?;
         if there.has_project() {
             workspace = repository.config_dir().to_owned();
             files = there;
@@ -142,12 +142,12 @@ fn check(args: &Args) -> Result<SessionSettings> {
     if !files.has_project() {
         let shown = crate::term::harmless(&workspace.display().to_string());
         let message = format!("there is no moat.yaml in '{shown}'");
-        return Err(Error::new(Kind::Config, message)
+        return Err(Error::new(ErrorKind::Config, message)
             .hint("give a directory that has one: moat check PATH"));
     }
     // Where nothing names a runtime, the one that can do most.
     let flag = args.text(&flags::CHECK_RUNTIME)?;
-    let host = host(flag, &files, &home, || Ok(runtime::Name::Docker))?;
+    let host = host(flag, &files, &home, || Ok(runtime::RuntimeName::Docker))?;
     for note in plan::check_files(workspace, &files.all(), &host)? {
         output::notice(args, &format!("note: {note}"));
     }

@@ -8,17 +8,17 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::run_selection::{self, Engine, Listed};
+use super::run_selection::{self, EngineSettings, ListedRun};
 use super::{destroy, flags, output};
 use crate::config::scalar_values;
 use crate::error::Result;
 use crate::run;
-use crate::runtime::{self, Labelled, SessionStored, Whose};
+use crate::runtime::{self, Labelled, ResourceOwner, SessionStorage};
 use crate::store::{Home, Loaded, ResourceKind, RunId, Session};
 
 /// What there is to remove.
 #[derive(Default, Serialize)]
-struct Found {
+struct Leftovers {
     containers: Vec<String>,
     networks: Vec<String>,
     /// Built for services of compose files.
@@ -34,9 +34,9 @@ struct Found {
     /// Whether it was removed.
     removed: bool,
     #[serde(skip)]
-    orphans: Vec<(runtime::Name, Engine, Labelled)>,
+    orphans: Vec<(runtime::RuntimeName, EngineSettings, Labelled)>,
     #[serde(skip)]
-    built: Vec<(Engine, SessionStored)>,
+    built: Vec<(EngineSettings, SessionStorage)>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -67,10 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
-    let mut found = Found {
+fn find(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
+    let mut found = Leftovers {
         directories: home.debris()?,
-        ..Found::default()
+        ..Leftovers::default()
     };
     let runs = run_selection::all(home)?;
     if let Some(older) = older {
@@ -102,7 +102,7 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
                 found.orphans.push((name, engine.clone(), one));
             }
         }
-        let is_lost = |stored: &SessionStored| {
+        let is_lost = |stored: &SessionStorage| {
             let mut known = sessions.iter().map(|session| &session.incarnation);
             known.all(|known| *known != stored.session)
         };
@@ -137,8 +137,8 @@ fn find(home: &Home, older: Option<Duration>) -> Result<Found> {
     Ok(found)
 }
 
-fn finished_before(run: &Listed, older: Duration) -> Option<RunId> {
-    let Listed::Record(record) = run else {
+fn finished_before(run: &ListedRun, older: Duration) -> Option<RunId> {
+    let ListedRun::Record(record) = run else {
         return None;
     };
     let finished = record.finished_at.filter(|_| record.state.is_terminal())?;
@@ -149,8 +149,8 @@ fn finished_before(run: &Listed, older: Duration) -> Option<RunId> {
 /// other is its supervisor's, or kept.
 fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
     let id = match &container.whose {
-        Whose::Run(id) => RunId::parse(id),
-        Whose::Session(incarnation) => {
+        ResourceOwner::Run(id) => RunId::parse(id),
+        ResourceOwner::Session(incarnation) => {
             let mut known = sessions.iter().map(|session| &session.incarnation);
             return known.all(|known| known != incarnation);
         }
@@ -165,7 +165,7 @@ fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
     }
 }
 
-fn describe(found: &Found, nothing: bool) -> String {
+fn describe(found: &Leftovers, nothing: bool) -> String {
     let mut text = String::new();
     let mut add = |what: &str, which: &str| {
         text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(which)));
@@ -207,7 +207,7 @@ fn describe(found: &Found, nothing: bool) -> String {
     text
 }
 
-fn remove(home: &Home, found: &Found) -> Result<()> {
+fn remove(home: &Home, found: &Leftovers) -> Result<()> {
     for (name, engine, orphan) in &found.orphans {
         let driver = runtime::open(*name, engine, None);
         destroy::remove_one(driver.as_ref(), orphan.kind, &orphan.handle)?;

@@ -7,26 +7,26 @@ use crate::error::Result;
 use crate::plan::Host;
 use crate::runtime;
 use crate::store::Home;
-use crate::term::Prefix;
+use crate::term::EscapePrefix;
 
 /// The configuration files of a run.
-pub(super) struct Files {
-    project: Option<config::File>,
-    defaults: Option<config::Defaults>,
+pub(super) struct ConfigFiles {
+    project: Option<config::ConfigFile>,
+    defaults: Option<config::UserDefaults>,
 }
 
-impl Files {
-    pub(super) fn read(workspace: &Path, home: &Home) -> Result<Files> {
+impl ConfigFiles {
+    pub(super) fn read(workspace: &Path, home: &Home) -> Result<ConfigFiles> {
         let defaults = config::defaults(&home.config())?;
         let dir = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
-        Ok(Files {
+        Ok(ConfigFiles {
             project: config::project(&dir, workspace)?,
             defaults,
         })
     }
 
     /// Those that there are, the strongest first.
-    pub(super) fn all(&self) -> Vec<&config::File> {
+    pub(super) fn all(&self) -> Vec<&config::ConfigFile> {
         let defaults = self.defaults.as_ref().map(|defaults| &defaults.file);
         self.project.iter().chain(defaults).collect()
     }
@@ -64,7 +64,7 @@ impl Files {
     }
 
     /// The key that begins an escape in an interactive run, if one does.
-    pub(super) fn escape(&self) -> Option<Prefix> {
+    pub(super) fn escape(&self) -> Option<EscapePrefix> {
         prefix(self.defaults.as_ref())
     }
 
@@ -76,29 +76,31 @@ impl Files {
 }
 
 /// The same for another command in a run, to which no file of a project applies.
-pub(super) fn escape(home: &Home) -> Result<Option<Prefix>> {
+pub(super) fn escape(home: &Home) -> Result<Option<EscapePrefix>> {
     Ok(prefix(config::defaults(&home.config())?.as_ref()))
 }
 
-fn prefix(defaults: Option<&config::Defaults>) -> Option<Prefix> {
+fn prefix(defaults: Option<&config::UserDefaults>) -> Option<EscapePrefix> {
     let own = defaults.and_then(|defaults| defaults.escape);
-    own.unwrap_or(Some(Prefix::default()))
+    own.unwrap_or(Some(EscapePrefix::default()))
 }
 
 /// The host, with the runtime that flag, files or environment name, or else `choose` gives.
 pub(super) fn host(
     flag: Option<&str>,
-    files: &Files,
+    files: &ConfigFiles,
     home: &Home,
-    choose: fn() -> runtime::Result<runtime::Name>,
+    choose: fn() -> runtime::Result<runtime::RuntimeName>,
 ) -> Result<Host> {
     let all = files.all();
     let named = all.iter().find_map(|file| file.settings.runtime.as_ref());
     match (flag, named) {
-        (None, Some(word)) => match runtime::Name::parse(&word.value) {
+        (None, Some(word)) => match runtime::RuntimeName::parse(&word.value) {
             Some(_) => Host::here(Some(&word.value), home, || Ok(choose()?)),
             // The plan reports the word; which runtime it is then does not matter.
-            None => Host::here(Some(runtime::Name::Docker.as_str()), home, || Ok(choose()?)),
+            None => Host::here(Some(runtime::RuntimeName::Docker.as_str()), home, || {
+                Ok(choose()?)
+            }),
         },
         (flag, _) => Host::here(flag, home, || Ok(choose()?)),
     }

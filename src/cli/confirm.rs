@@ -4,11 +4,11 @@ use std::io::{self, BufRead, Write};
 
 use super::args::Args;
 use super::flags;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Asks a question that only "yes" lets pass. `hint`: what to do without a terminal.
 pub(super) fn confirm(args: &Args, question: &str, hint: &str) -> Result<()> {
-    let refused = |message: &str| Error::new(Kind::NotConfirmed, message).hint(hint);
+    let refused = |message: &str| Error::new(ErrorKind::NotConfirmed, message).hint(hint);
     let people = rustix::termios::isatty(rustix::stdio::stdin())
         && rustix::termios::isatty(rustix::stdio::stderr())
         && !args.has(&flags::JSON);

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::{flags, output};
-use crate::error::{Error, Kind, Result};
-use crate::registry::{self, Entry, Kind as EntryKind, Origin, Registry};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::{self, EntryKind, EntryOrigin, Registry, RegistryEntry};
 use crate::store::Home;
 use crate::term;
 
@@ -15,7 +15,7 @@ pub(super) const ACTIONS: &[&str] = &["list", "info", "search"];
 
 /// An entry, for scripts.
 #[derive(Serialize)]
-struct Document<'a> {
+struct DependencyDocument<'a> {
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -23,12 +23,12 @@ struct Document<'a> {
     default: Option<&'a str>,
     versions: Vec<&'a str>,
     requires: &'a [String],
-    origin: &'a Origin,
+    origin: &'a EntryOrigin,
 }
 
-impl<'a> Document<'a> {
-    fn of(entry: &'a Entry) -> Document<'a> {
-        Document {
+impl<'a> DependencyDocument<'a> {
+    fn of(entry: &'a RegistryEntry) -> DependencyDocument<'a> {
+        DependencyDocument {
             name: &entry.name,
             kind: entry.type_word(),
             description: &entry.description,
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (Some("list"), []) => list(args, registry()?.entries().collect()),
         (Some("search"), [word]) => {
             let word = word.to_string_lossy().to_lowercase();
-            let found = |entry: &&Entry| {
+            let found = |entry: &&RegistryEntry| {
                 entry.name.contains(&word) || entry.description.to_lowercase().contains(&word)
             };
             list(args, registry()?.entries().filter(found).collect())
@@ -66,9 +66,10 @@ fn wrong(action: &OsStr) -> Error {
     Error::usage(message).hint("moat deps list, moat deps info NAME..., moat deps search WORD")
 }
 
-fn list(args: &Args, entries: Vec<&Entry>) -> Result<u8> {
+fn list(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
     if args.has(&flags::JSON) {
-        let documents: Vec<Document> = entries.into_iter().map(Document::of).collect();
+        let documents: Vec<DependencyDocument> =
+            entries.into_iter().map(DependencyDocument::of).collect();
         output::json(&documents)?;
     } else if args.has(&flags::QUIET) {
         let names: String = entries
@@ -86,7 +87,7 @@ fn list(args: &Args, entries: Vec<&Entry>) -> Result<u8> {
     Ok(0)
 }
 
-fn row(entry: &Entry) -> Vec<String> {
+fn row(entry: &RegistryEntry) -> Vec<String> {
     vec![
         entry.name.clone(),
         entry.type_word().to_owned(),
@@ -105,11 +106,12 @@ fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
                 .map(|entry| entry.name.as_str())
                 .collect();
             let message = crate::yaml::unknown("dependency", &name, &known);
-            Error::new(Kind::Failed, message).hint("see all: moat deps list")
+            Error::new(ErrorKind::Failed, message).hint("see all: moat deps list")
         })?);
     }
     if args.has(&flags::JSON) {
-        let documents: Vec<Document> = entries.into_iter().map(Document::of).collect();
+        let documents: Vec<DependencyDocument> =
+            entries.into_iter().map(DependencyDocument::of).collect();
         output::json(&documents)?;
         return Ok(0);
     }
@@ -118,15 +120,15 @@ fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
     Ok(0)
 }
 
-fn describe(entry: &Entry) -> String {
+fn describe(entry: &RegistryEntry) -> String {
     let versions = match entry.offered() {
         _ if !entry.has_versions() => String::new(),
         versions if entry.versions.is_empty() => [&["any"][..], &versions].concat().join(", "),
         versions => versions.join(", "),
     };
     let origin = match &entry.origin {
-        Origin::File(file) => file.clone(),
-        Origin::BuiltIn | Origin::Dynamic => "built in".to_owned(),
+        EntryOrigin::File(file) => file.clone(),
+        EntryOrigin::BuiltIn | EntryOrigin::Dynamic => "built in".to_owned(),
     };
     let from = match &entry.kind {
         EntryKind::Runtime(runtime) => runtime.image.clone(),

@@ -3,10 +3,10 @@
 use super::args::Args;
 use super::confirm::confirm;
 use super::{flags, output, run_selection};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::run;
-use crate::runtime::{self, Whose};
-use crate::store::{self, EndRequest, Home, Loaded, Record, ResourceKind, RunId};
+use crate::runtime::{self, ResourceOwner};
+use crate::store::{self, EndRequest, Home, Loaded, ResourceKind, RunId, RunRecord};
 
 /// How long a forced end waits for a workload that does not listen.
 const GRACE: u32 = 10;
@@ -77,7 +77,7 @@ fn check_finished(home: &Home, id: &RunId) -> Result<()> {
         return Ok(());
     }
     let message = format!("{id} has not ended: it is {}", record.state.as_str());
-    Err(Error::new(Kind::Failed, message).hint(format!(
+    Err(Error::new(ErrorKind::Failed, message).hint(format!(
         "stop it first (moat stop {id}), or: moat destroy -f {id}"
     )))
 }
@@ -132,7 +132,7 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
 /// Removes what carries the label of a run.
 fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> runtime::Result<()> {
     let mut labelled = driver.find_labelled(&home.hash())?;
-    let whose = Whose::Run(id.as_str().to_owned());
+    let whose = ResourceOwner::Run(id.as_str().to_owned());
     labelled.retain(|labelled| labelled.whose == whose);
     for labelled in &labelled {
         remove_one(driver, labelled.kind, &labelled.handle)?;
@@ -153,7 +153,7 @@ pub(super) fn remove_one(
 }
 
 /// Removes what the run left: a kept container, or what its supervisor could not remove.
-fn remove_resources(record: &Record, home: &Home) -> Result<()> {
+fn remove_resources(record: &RunRecord, home: &Home) -> Result<()> {
     if record.is_clean() {
         return Ok(());
     }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One thing that was looked at.
 #[derive(Serialize)]
-struct Check {
+struct DoctorCheck {
     what: String,
     ok: bool,
     /// Whether moat can do without.
@@ -42,8 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!(runtime && rest)))
 }
 
-fn runtimes() -> Vec<Check> {
-    let check = |runtime: status::RuntimeStatus| Check {
+fn runtimes() -> Vec<DoctorCheck> {
+    let check = |runtime: status::RuntimeStatus| DoctorCheck {
         what: format!("runtime {}", runtime.runtime),
         ok: runtime.version.is_some(),
         optional: true,
@@ -58,13 +58,13 @@ fn runtimes() -> Vec<Check> {
 }
 
 /// Whether runs can be kept: directory, writing, locks.
-fn home() -> Check {
+fn home() -> DoctorCheck {
     let trial = Home::locate().and_then(|home| home.trial().map(|()| home));
     let (ok, found, hint) = match trial {
         Ok(home) => (true, home.root().display().to_string(), None),
         Err(error) => (false, error.message.clone(), error.hint.clone()),
     };
-    Check {
+    DoctorCheck {
         what: "MOAT_HOME".to_owned(),
         ok,
         optional: false,
@@ -73,7 +73,7 @@ fn home() -> Check {
     }
 }
 
-fn configuration() -> Check {
+fn configuration() -> DoctorCheck {
     let loaded = Home::locate().and_then(|home| {
         if let Some(defaults) = config::defaults(&home.config())? {
             defaults.file.source.finish()?;
@@ -84,7 +84,7 @@ fn configuration() -> Check {
         Ok(_) => (true, "fine".to_owned(), None),
         Err(error) => (false, error.message.clone(), error.hint.clone()),
     };
-    Check {
+    DoctorCheck {
         what: "configuration".to_owned(),
         ok,
         optional: false,
@@ -94,7 +94,7 @@ fn configuration() -> Check {
 }
 
 /// What sessions need; runs do without.
-fn tools() -> [Check; 3] {
+fn tools() -> [DoctorCheck; 3] {
     let git = "install git, 2.31 or newer: sessions need it";
     let tmux = "install tmux: sessions with session.tmux need it";
     let engine = runtime::engine_settings(runtime::COMPOSES);
@@ -122,9 +122,13 @@ fn version(program: &str, flag: &str) -> std::result::Result<String, String> {
     }
 }
 
-fn tool(what: &str, found: std::result::Result<String, String>, hint: Option<String>) -> Check {
+fn tool(
+    what: &str,
+    found: std::result::Result<String, String>,
+    hint: Option<String>,
+) -> DoctorCheck {
     let ok = found.is_ok();
-    Check {
+    DoctorCheck {
         what: what.to_owned(),
         ok,
         optional: true,
@@ -133,7 +137,7 @@ fn tool(what: &str, found: std::result::Result<String, String>, hint: Option<Str
     }
 }
 
-fn describe(checks: &[Check], runtime: bool) -> String {
+fn describe(checks: &[DoctorCheck], runtime: bool) -> String {
     let mut text = String::new();
     for check in checks {
         let mark = if check.ok { "ok" } else { "no" };

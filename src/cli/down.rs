@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::{flags, output, session_commands};
-use crate::error::{Error, Kind, Result};
-use crate::session::{Context, Down, down};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{DownRequest, OperationContext, down};
 use crate::store::{Home, Session};
 
 #[derive(Serialize)]
-struct Taken {
+struct DownResult {
     branch: String,
     key: String,
     /// A worktree of moat's that stays: there is work in it, or it cannot be removed.
@@ -21,7 +21,7 @@ struct Taken {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let request = Down {
+    let request = DownRequest {
         keep: args.has(&flags::DOWN_KEEP),
         delete_worktree: args.has(&flags::DELETE_WORKTREE),
         force: args.has(&flags::DOWN_FORCE),
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                     if !args.has(&flags::JSON) {
                         output::error(&error, false);
                     }
-                    Taken {
+                    DownResult {
                         error: Some(error.message.clone()),
                         ..taken(session)
                     }
@@ -82,8 +82,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     })
 }
 
-fn taken(session: &Session) -> Taken {
-    Taken {
+fn taken(session: &Session) -> DownResult {
+    DownResult {
         branch: session.branch.clone(),
         key: session.key.clone(),
         kept_worktree: None,
@@ -94,10 +94,10 @@ fn taken(session: &Session) -> Taken {
 
 fn take_down(
     args: &Args,
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
-    request: Down,
-) -> Result<Taken> {
+    request: DownRequest,
+) -> Result<DownResult> {
     let left = down(context, &session.key, request)?;
     let branch = crate::term::harmless(&session.branch);
     let how = if request.keep {
@@ -109,11 +109,11 @@ fn take_down(
     let still = context.home.session(&session.key)?;
     if still.is_some_and(|still| still.incarnation == session.incarnation) && !request.keep {
         return Err(Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             format!("'{branch}' is still there"),
         ));
     }
-    Ok(Taken {
+    Ok(DownResult {
         kept_worktree: left.worktree.map(|path| path.display().to_string()),
         left: left.engines,
         ..taken(session)

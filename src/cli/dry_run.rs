@@ -3,8 +3,8 @@
 use super::args::Args;
 use super::{flags, output};
 use crate::error::Result;
-use crate::plan::{Plan, Service};
-use crate::store::{Name, WorkspaceMode};
+use crate::plan::{Plan, PlannedService};
+use crate::store::{RunName, WorkspaceMode};
 
 pub(super) fn print(args: &Args, plan: &Plan) -> Result<u8> {
     if args.has(&flags::JSON) {
@@ -24,7 +24,7 @@ pub(super) fn print(args: &Args, plan: &Plan) -> Result<u8> {
 }
 
 fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
-    let name = plan.name.as_ref().map(Name::to_string);
+    let name = plan.name.as_ref().map(RunName::to_string);
     let image = plan.image.clone().map(|image| match &plan.build {
         Some(build) => format!("{image}, built from {}", build.base),
         None => image,
@@ -164,7 +164,7 @@ fn command(words: &[String]) -> String {
 }
 
 /// What it is, and what the workload is told of it.
-fn described(service: &Service) -> String {
+fn described(service: &PlannedService) -> String {
     let mut text = format!(
         "{} ({}@{}), image {}",
         service.name, service.service, service.version, service.image

@@ -4,7 +4,7 @@ use super::args::Args;
 use super::run_selection;
 use super::{flags, output};
 use crate::error::Result;
-use crate::run::{self, Answer};
+use crate::run::{self, RequestOutcome};
 use crate::store::{EndRequest, Home, RunId};
 
 /// Ends the runs that the arguments name, all at once, and waits until they have ended.
@@ -15,8 +15,8 @@ pub(super) fn end(args: &Args, how: EndRequest) -> Result<u8> {
     let mut first_error = None;
     for id in &ids {
         match run::ask(&home, id, how) {
-            Ok(Answer::Told) => told.push(id),
-            Ok(Answer::HadEnded) => {
+            Ok(RequestOutcome::Signalled) => told.push(id),
+            Ok(RequestOutcome::AlreadyEnded) => {
                 output::notice(args, &format!("{id} had ended already"));
             }
             Err(error) => first_error = first_error.or(Some(error)),

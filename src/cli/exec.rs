@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::args::Args;
-use super::terminal_session::{self, Interactive, Workload};
+use super::terminal_session::{self, PreparedTerminal, Workload};
 use super::{config_files, flags, output, run, run_selection, signals};
 use crate::config::scalar_values;
-use crate::error::{Error, Kind, Result};
-use crate::run::{Ender, Exec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{ExecCanceller, ExecRequest};
 use crate::store::Home;
 use crate::term::pty::Size;
 
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if let Some(name) = &exec.service {
         run_selection::service(Some(&record), &id, name)?;
     }
-    let ender = Ender::default();
+    let ender = ExecCanceller::default();
     let first = obey_signals(&ender)?;
     let session = terminal.map(|terminal| terminal.begin(Arc::new(ender.clone())));
     let done = crate::run::exec(&home, &record, exec, &ender);
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         &format!("its output is kept: moat logs {id} --exec {number}"),
     );
     if let Some(error) = &done.error {
-        let error = Error::new(Kind::Failed, error.clone());
+        let error = Error::new(ErrorKind::Failed, error.clone());
         output::error(&error, args.has(&flags::JSON));
     }
     if args.has(&flags::JSON) {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// What is wanted, and our terminal, if that is to be the command's.
-fn wish(args: &Args, home: &Home) -> Result<(Exec, Option<Interactive>)> {
+fn wish(args: &Args, home: &Home) -> Result<(ExecRequest, Option<PreparedTerminal>)> {
     let text = |flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default().iter().map(AsRef::as_ref);
     let command = run::all_text(command, "the command")?;
@@ -75,7 +75,7 @@ fn wish(args: &Args, home: &Home) -> Result<(Exec, Option<Interactive>)> {
         env.retain(|(earlier, _)| *earlier != name);
         env.push((name, value));
     }
-    let mut exec = Exec {
+    let mut exec = ExecRequest {
         service: text(&flags::EXEC_SERVICE)?,
         command,
         env,
@@ -113,11 +113,11 @@ fn wants_terminal(args: &Args) -> Result<bool> {
         let hint = "leave out one of them, or give -i a pipe or a file";
         return Err(Error::usage(message).hint(hint));
     }
-    Interactive::size().map(|_| true)
+    PreparedTerminal::size().map(|_| true)
 }
 
-fn offer_terminal(exec: &mut Exec, home: &Home) -> Result<Interactive> {
-    let (session, typed, terminal) = Interactive::of_exec(config_files::escape(home)?)?;
+fn offer_terminal(exec: &mut ExecRequest, home: &Home) -> Result<PreparedTerminal> {
+    let (session, typed, terminal) = PreparedTerminal::of_exec(config_files::escape(home)?)?;
     (exec.stdin, exec.terminal) = (Some(typed), Some(terminal));
     for (name, value) in terminal_session::variables() {
         if !exec.env.iter().any(|(set, _)| *set == name) {
@@ -127,20 +127,20 @@ fn offer_terminal(exec: &mut Exec, home: &Home) -> Result<Interactive> {
     Ok(session)
 }
 
-impl Workload for Ender {
+impl Workload for ExecCanceller {
     fn resize(&self, size: Size) {
-        Ender::resize(self, size);
+        ExecCanceller::resize(self, size);
     }
 
     fn has_terminal(&self, _has: bool) {}
 
     fn end(&self, at_once: bool) {
-        Ender::end(self, at_once);
+        ExecCanceller::end(self, at_once);
     }
 }
 
 /// The first signal ends the command, a second one at once. Where the first one is noted.
-fn obey_signals(ender: &Ender) -> Result<Arc<AtomicI32>> {
+fn obey_signals(ender: &ExecCanceller) -> Result<Arc<AtomicI32>> {
     let mut signals = signals::signals()?;
     let first = Arc::new(AtomicI32::new(0));
     let (noted, ender) = (Arc::clone(&first), ender.clone());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use super::{output, run_selection};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Home, RunId, WorkspaceMode};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -25,7 +25,7 @@ pub(super) fn check_target(dir: &Path) -> Result<()> {
     let failed = |why: &str| {
         let shown = crate::term::harmless(&dir.display().to_string());
         Error::new(
-            Kind::Workspace,
+            ErrorKind::Workspace,
             format!("cannot export to '{shown}': {why}"),
         )
         .hint("give a directory that is empty, or does not exist")
@@ -53,27 +53,29 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
     if !path.exists() {
         return Err(match record.workspace_mode {
             WorkspaceMode::Bind => Error::new(
-                Kind::Failed,
+                ErrorKind::Failed,
                 format!("{id} had no copy of its workspace: it worked on the directory itself"),
             )
             .hint("set workspace.mode to volume in moat.yaml"),
             WorkspaceMode::Volume if !record.state.is_terminal() => {
-                Error::new(Kind::Failed, format!("{id} has not ended"))
+                Error::new(ErrorKind::Failed, format!("{id} has not ended"))
                     .hint(format!("wait for it: moat wait {id}"))
             }
             WorkspaceMode::Volume if record.cleaned_at.is_none() => {
                 let message = format!("the workspace of {id} could not be saved yet");
                 let diary = run.supervisor_log();
                 let why = format!("see why, and try again then: {}", diary.display());
-                Error::new(Kind::Failed, message).hint(why)
+                Error::new(ErrorKind::Failed, message).hint(why)
             }
-            WorkspaceMode::Volume => Error::new(Kind::Failed, format!("{id} left no workspace"))
-                .hint(format!("see why: moat inspect {id}")),
+            WorkspaceMode::Volume => {
+                Error::new(ErrorKind::Failed, format!("{id} left no workspace"))
+                    .hint(format!("see why: moat inspect {id}"))
+            }
         });
     }
     let made = !dir.exists();
     let failed = |verb: &str, path: &Path, error: &std::io::Error| {
-        Error::io(Kind::Workspace, verb, path, error)
+        Error::io(ErrorKind::Workspace, verb, path, error)
     };
     fs::create_dir_all(dir).map_err(|error| failed("make", dir, &error))?;
     let archive = File::open(&path).map_err(|error| failed("read", &path, &error))?;
@@ -86,7 +88,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
             let _ = store::remove_tree(dir);
         }
         return Err(Error::new(
-            Kind::Workspace,
+            ErrorKind::Workspace,
             format!("cannot unpack the workspace: {words}"),
         ));
     }

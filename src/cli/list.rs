@@ -1,17 +1,17 @@
 //! `moat list`: the runs, the newest first.
 
 use super::args::Args;
-use super::run_selection::{self, Listed};
+use super::run_selection::{self, ListedRun};
 use super::{flags, output};
 use crate::error::Result;
-use crate::store::{Home, Record, State};
+use crate::store::{Home, RunRecord, RunState};
 use crate::term;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    let state = args.text(&flags::STATE)?.and_then(State::parse);
+    let state = args.text(&flags::STATE)?.and_then(RunState::parse);
     let all = args.has(&flags::ALL);
-    let (shown, hidden): (Vec<Listed>, Vec<Listed>) = run_selection::all(&home)?
+    let (shown, hidden): (Vec<ListedRun>, Vec<ListedRun>) = run_selection::all(&home)?
         .into_iter()
         .partition(|run| match (state, run.state()) {
             (Some(wanted), state) => state == Some(wanted),
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// The runs as a table that fits the terminal.
-pub(super) fn table(runs: &[Listed]) -> String {
+pub(super) fn table(runs: &[ListedRun]) -> String {
     let mut rows: Vec<Vec<String>> = runs.iter().map(row).collect();
     let mut header = vec![
         "NAME", "RUN ID", "RUNTIME", "STATE", "CREATED", "PORTS", "COMMAND",
@@ -54,7 +54,7 @@ pub(super) fn table(runs: &[Listed]) -> String {
 }
 
 /// The ports of the host that lead to the workload, while it runs: `web:32768`.
-fn ports(record: &Record) -> String {
+fn ports(record: &RunRecord) -> String {
     if record.state.is_terminal() {
         return String::new();
     }
@@ -65,9 +65,9 @@ fn ports(record: &Record) -> String {
     published.collect::<Vec<_>>().join(" ")
 }
 
-fn row(run: &Listed) -> Vec<String> {
+fn row(run: &ListedRun) -> Vec<String> {
     match run {
-        Listed::Record(record) => vec![
+        ListedRun::Record(record) => vec![
             record.name.to_string(),
             record.id.to_string(),
             term::harmless(&record.runtime),
@@ -76,7 +76,7 @@ fn row(run: &Listed) -> Vec<String> {
             ports(record),
             command(record),
         ],
-        Listed::Unreadable(run) => vec![
+        ListedRun::Unreadable(run) => vec![
             "-".to_owned(),
             run.id.to_string(),
             "-".to_owned(),
@@ -89,7 +89,7 @@ fn row(run: &Listed) -> Vec<String> {
 }
 
 /// The state, and behind a terminal one how it came about.
-fn state(record: &Record) -> String {
+fn state(record: &RunRecord) -> String {
     let state = record.state.as_str();
     match (record.state.is_terminal(), record.reason, record.exit_code) {
         (true, Some(reason), Some(code)) if reason.as_str() == "exited" => {
@@ -100,7 +100,7 @@ fn state(record: &Record) -> String {
     }
 }
 
-fn command(record: &Record) -> String {
+fn command(record: &RunRecord) -> String {
     let text: String = record.command.join(" ").chars().take(200).collect();
     term::harmless(&text)
 }

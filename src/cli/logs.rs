@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::args::Args;
-use super::replay_terminal::Playing;
+use super::replay_terminal::ReplayTerminal;
 use super::{flags, output, run_selection};
 use crate::config::scalar_values;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::session::service_log;
 use crate::store::{
-    Entry, Home, LogReader, Record, RunDir, Session, Stream, Timestamp, last_lines,
+    Home, LogEntry, LogReader, RunDir, RunRecord, Session, Stream, Timestamp, last_lines,
 };
 
 /// How often a follower looks for more.
@@ -73,7 +73,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     let path = home.process_log(&session.key, process);
     if process.contains('/') || !path.exists() {
         return Err(Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             crate::yaml::unknown("process", process, &known),
         ));
     }
@@ -92,7 +92,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
 
 /// Prints what a service of a session has printed, to the byte.
 fn pass_on(runtime: &dyn Runtime, container: &str) -> Result<()> {
-    let playing = Playing::begin();
+    let playing = ReplayTerminal::begin();
     let mut show = playing.as_ref().map(|playing| {
         move |bytes: &[u8]| {
             playing.watch(bytes);
@@ -106,13 +106,13 @@ fn pass_on(runtime: &dyn Runtime, container: &str) -> Result<()> {
 
 /// Prints it line by line, with times.
 fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<()> {
-    let entries = |text: &str, stream| -> Vec<Entry> {
+    let entries = |text: &str, stream| -> Vec<LogEntry> {
         let lines = text.split_inclusive('\n');
         lines
             .filter_map(|line| {
                 let (ts, data) = line.split_once(' ')?;
                 let text = data.strip_suffix('\n');
-                Some(Entry {
+                Some(LogEntry {
                     ts: ts.to_owned(),
                     stream,
                     data: text.unwrap_or(data).as_bytes().to_vec(),
@@ -144,13 +144,13 @@ fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
             false => format!("there are: {}", known.join(", ")),
         };
         let shown = crate::term::harmless(text);
-        Error::new(Kind::Failed, format!("no such command: '{shown}'")).hint(hint)
+        Error::new(ErrorKind::Failed, format!("no such command: '{shown}'")).hint(hint)
     })
 }
 
 /// Opens the log where it is to be printed from; the last lines are printed on the way.
 fn open(args: &Args, path: &Path, printer: &mut Printer) -> Result<LogReader> {
-    let failed = |error: &std::io::Error| Error::io(Kind::Store, "read", path, error);
+    let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "read", path, error);
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let Some(text) = args.text(&flags::LINES)? else {
         return LogReader::new(file, 0).map_err(|error| failed(&error));
@@ -197,13 +197,13 @@ fn follow(
 }
 
 /// Whether nothing more comes: a service speaks until its run's supervisor has ended it.
-fn is_over(record: &Record, path: &Path, dir: &RunDir) -> bool {
+fn is_over(record: &RunRecord, path: &Path, dir: &RunDir) -> bool {
     record.state.is_terminal() && (path == dir.log() || !dir.is_owned().unwrap_or_default())
 }
 
 /// Which entries are wanted.
 #[derive(Clone, Copy)]
-struct Choice {
+struct LogFilter {
     stdout: bool,
     stderr: bool,
     /// Lines of moat's own; not in a byte-exact copy.
@@ -211,8 +211,8 @@ struct Choice {
     since: Option<Timestamp>,
 }
 
-impl Choice {
-    fn wants(&self, entry: &Entry) -> bool {
+impl LogFilter {
+    fn wants(&self, entry: &LogEntry) -> bool {
         let stream = match entry.stream {
             Stream::Stdout => self.stdout,
             Stream::Stderr => self.stderr,
@@ -226,7 +226,7 @@ impl Choice {
 }
 
 struct Printer {
-    choice: Choice,
+    choice: LogFilter,
     json: bool,
     raw: bool,
     timestamps: bool,
@@ -237,7 +237,7 @@ struct Printer {
     /// What goes to stdout, collected.
     out: Vec<u8>,
     /// Our terminal, if that is where it goes.
-    playing: Option<Playing>,
+    playing: Option<ReplayTerminal>,
 }
 
 /// A session in its own time, or faster.
@@ -270,7 +270,7 @@ impl Replay {
     }
 
     /// How long nothing was printed before this.
-    fn pause_before(&mut self, entry: &Entry) -> Option<Duration> {
+    fn pause_before(&mut self, entry: &LogEntry) -> Option<Duration> {
         let now = entry.time()?;
         let before = self.last.replace(now)?;
         let gap = now.0.duration_since(before.0).ok()?;
@@ -296,7 +296,7 @@ impl Printer {
             .map(|text| scalar_values::since(text, SystemTime::now()))
             .transpose()?;
         Ok(Printer {
-            choice: Choice {
+            choice: LogFilter {
                 stdout: stdout || both,
                 stderr: stderr || both,
                 moat: both && !raw,
@@ -309,7 +309,7 @@ impl Printer {
             open_stdout: false,
             open_stderr: false,
             out: Vec::new(),
-            playing: Playing::begin(),
+            playing: ReplayTerminal::begin(),
         })
     }
 
@@ -319,7 +319,7 @@ impl Printer {
         loop {
             let entry = reader
                 .next_entry()
-                .map_err(|error| Error::io(Kind::Store, "read", path, &error))?;
+                .map_err(|error| Error::io(ErrorKind::Store, "read", path, &error))?;
             let Some(entry) = entry else { return Ok(count) };
             count += 1;
             if self.choice.wants(&entry) {
@@ -328,7 +328,7 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, entry: &Entry) -> Result<()> {
+    fn print(&mut self, entry: &LogEntry) -> Result<()> {
         let pause = self
             .replay
             .as_mut()
@@ -360,7 +360,7 @@ impl Printer {
     }
 
     /// An entry as text. `open`: it continues a line.
-    fn line(&self, entry: &Entry, open: bool) -> Vec<u8> {
+    fn line(&self, entry: &LogEntry, open: bool) -> Vec<u8> {
         let mut line = Vec::with_capacity(entry.data.len() + 40);
         if self.timestamps && !open && !self.raw {
             line.extend_from_slice(entry.ts.as_bytes());

@@ -52,7 +52,7 @@ mod wt;
 
 use std::ffi::OsString;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::store::RunId;
 use help_text::HelpSize;
 use parse::Parsed;
@@ -107,9 +107,9 @@ fn print(text: &str) -> u8 {
 fn fail(error: &Error, json: bool, command: &str) -> u8 {
     output::error(error, json);
     match error.kind {
-        Kind::OutputClosed => 0,
-        Kind::Usage => 2,
-        Kind::NoSuchRun | Kind::AmbiguousRun => 3,
+        ErrorKind::OutputClosed => 0,
+        ErrorKind::Usage => 2,
+        ErrorKind::NoSuchRun | ErrorKind::AmbiguousRun => 3,
         // For a script, "moat could not" must differ from "the workload did not".
         _ if matches!(command, "run" | "exec") => 125,
         _ => 1,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::flags;
-use crate::error::{Error, Kind, Problem, Result};
+use crate::error::{Error, ErrorKind, FileProblem, Result};
 use crate::term::{harmless, harmless_json};
 
 /// Writes a command's result.
@@ -34,10 +34,13 @@ pub(super) fn bytes_to_stderr(bytes: &[u8]) -> Result<()> {
 
 fn write_error(error: &io::Error, stream: &str) -> Error {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => Error::new(Kind::OutputClosed, "nobody reads"),
+        io::ErrorKind::BrokenPipe => Error::new(ErrorKind::OutputClosed, "nobody reads"),
         _ => {
             let reason = crate::error::reason(error);
-            Error::new(Kind::Failed, format!("cannot write to {stream}: {reason}"))
+            Error::new(
+                ErrorKind::Failed,
+                format!("cannot write to {stream}: {reason}"),
+            )
         }
     }
 }
@@ -45,7 +48,7 @@ fn write_error(error: &io::Error, stream: &str) -> Error {
 /// Writes one JSON document.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::new(Kind::Failed, format!("cannot write JSON: {error}")))?;
+        .map_err(|error| Error::new(ErrorKind::Failed, format!("cannot write JSON: {error}")))?;
     result(&(harmless_json(&text) + "\n"))
 }
 
@@ -106,27 +109,27 @@ pub(super) fn is_raw() -> bool {
 
 /// An error as JSON, on one line.
 #[derive(Serialize)]
-struct Document<'a> {
-    error: Failure<'a>,
+struct ErrorDocument<'a> {
+    error: ErrorBody<'a>,
 }
 
 #[derive(Serialize)]
-struct Failure<'a> {
+struct ErrorBody<'a> {
     kind: &'a str,
     message: &'a str,
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    problems: &'a [Problem],
+    problems: &'a [FileProblem],
 }
 
 /// Says what went wrong.
 pub(super) fn error(error: &Error, json: bool) {
-    if error.kind == Kind::OutputClosed {
+    if error.kind == ErrorKind::OutputClosed {
         return;
     }
     if json {
-        let document = Document {
-            error: Failure {
+        let document = ErrorDocument {
+            error: ErrorBody {
                 kind: error.kind.as_str(),
                 message: &error.message,
                 hint: error.hint.as_deref(),
@@ -140,7 +143,7 @@ pub(super) fn error(error: &Error, json: bool) {
     // Of several problems each has a line of its own, which an editor can jump from.
     let messages = match error.problems.len() {
         0 | 1 => vec![error.message.clone()],
-        _ => error.problems.iter().map(Problem::to_string).collect(),
+        _ => error.problems.iter().map(FileProblem::to_string).collect(),
     };
     let mut text = format!("error: {}", messages.join("\nerror: "));
     if let Some(hint) = &error.hint {

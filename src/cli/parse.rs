@@ -8,7 +8,7 @@ use lexopt::{Arg, Parser};
 
 use crate::error::{Error, Result};
 
-use super::args::{Args, Given};
+use super::args::{Args, FlagValues};
 use super::command_table::{Command, Complete, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, HELP, JSON, VERSION};
@@ -28,8 +28,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> 
     let args: Vec<OsString> = args.into_iter().collect();
     let mut parser = Parser::from_args(args);
     match parse_head(&mut parser)? {
-        Head::Done(parsed) => Ok(parsed),
-        Head::Command(command, given) => parse_command(&mut parser, command, given),
+        GlobalArgs::Done(parsed) => Ok(parsed),
+        GlobalArgs::Command(command, given) => parse_command(&mut parser, command, given),
     }
 }
 
@@ -41,13 +41,13 @@ pub(crate) fn wants_json(args: &[OsString]) -> bool {
 }
 
 /// What the words up to the command come to.
-enum Head {
-    Command(&'static Command, Given),
+enum GlobalArgs {
+    Command(&'static Command, FlagValues),
     Done(Parsed),
 }
 
-fn parse_head(parser: &mut Parser) -> Result<Head> {
-    let mut given = Given::default();
+fn parse_head(parser: &mut Parser) -> Result<GlobalArgs> {
+    let mut given = FlagValues::default();
     let mut help = None;
     loop {
         if at_separator(parser) {
@@ -55,22 +55,22 @@ fn parse_head(parser: &mut Parser) -> Result<Head> {
         }
         let Some(arg) = next(parser)? else {
             let size = help.ok_or_else(wrong::no_command)?;
-            return Ok(Head::Done(Parsed::Help(None, size)));
+            return Ok(GlobalArgs::Done(Parsed::Help(None, size)));
         };
         let flags = || GLOBALS.iter().copied().chain([&VERSION]);
         let flag = match &arg {
             Arg::Value(word) => {
                 let command = find_command(word)?;
                 return Ok(match help {
-                    Some(size) => Head::Done(Parsed::Help(Some(command), size)),
-                    None => Head::Command(command, given),
+                    Some(size) => GlobalArgs::Done(Parsed::Help(Some(command), size)),
+                    None => GlobalArgs::Command(command, given),
                 });
             }
             _ => find_flag(&arg, flags())
                 .ok_or_else(|| wrong::unknown_global_flag(&written(&arg)))?,
         };
         if flag.long == VERSION.long {
-            return Ok(Head::Done(Parsed::Version));
+            return Ok(GlobalArgs::Done(Parsed::Version));
         }
         match help_size(&arg, flag) {
             Some(size) => help = Some(size),
@@ -82,7 +82,7 @@ fn parse_head(parser: &mut Parser) -> Result<Head> {
 fn parse_command(
     parser: &mut Parser,
     command: &'static Command,
-    mut given: Given,
+    mut given: FlagValues,
 ) -> Result<Parsed> {
     let mut positional = Vec::new();
     let mut rest = None;
@@ -248,7 +248,7 @@ mod tests {
         match parse(words(line)) {
             Ok(_) => panic!("{line}: no error"),
             Err(error) => {
-                assert_eq!(error.kind, crate::error::Kind::Usage, "{line}");
+                assert_eq!(error.kind, crate::error::ErrorKind::Usage, "{line}");
                 (error.message, error.hint.unwrap_or_default())
             }
         }

@@ -3,41 +3,41 @@
 
 use super::args::Args;
 use super::{flags, output};
-use crate::term::{self, Sparse};
+use crate::term::{self, RepeatFilter};
 
-pub(super) struct Progress {
-    how: How,
+pub(super) struct ProgressDisplay {
+    how: ProgressStyle,
     /// What there is to show, in the order of its appearance.
-    things: Vec<Thing>,
+    things: Vec<ProgressItem>,
     /// How many lines of the terminal are ours.
     shown: usize,
 }
 
 /// A service, or the image, which has no name.
-struct Thing {
+struct ProgressItem {
     name: String,
     step: String,
     /// What was said last in this step.
     line: String,
-    sparse: Sparse,
+    sparse: RepeatFilter,
 }
 
-enum How {
-    Nothing,
+enum ProgressStyle {
+    Silent,
     Lines,
     /// Lines of a terminal, of so many columns.
     Terminal(usize),
 }
 
-impl Progress {
-    pub(super) fn new(args: &Args) -> Progress {
+impl ProgressDisplay {
+    pub(super) fn new(args: &Args) -> ProgressDisplay {
         let quiet = args.has(&flags::QUIET) || args.has(&flags::JSON);
         let width = term::width(std::io::stderr()).filter(|_| !args.has(&flags::VERBOSE));
-        Progress {
+        ProgressDisplay {
             how: match width {
-                _ if quiet => How::Nothing,
-                Some(width) => How::Terminal(width),
-                None => How::Lines,
+                _ if quiet => ProgressStyle::Silent,
+                Some(width) => ProgressStyle::Terminal(width),
+                None => ProgressStyle::Lines,
             },
             things: Vec::new(),
             shown: 0,
@@ -54,13 +54,13 @@ impl Progress {
         // A builder repeats nothing, and what it says is looked for.
         let passes = step || name.is_empty() || thing.sparse.passes(text);
         match (&self.how, name) {
-            (How::Nothing, _) => {}
-            (How::Lines, _) if !passes => {}
-            (How::Lines, "") if step => output::say(&format!("step {text}")),
-            (How::Lines, "") => output::say(&format!("  {text}")),
-            (How::Lines, name) if step => output::say(&format!("{name}: {text}")),
-            (How::Lines, name) => output::say(&format!("  {name}: {text}")),
-            (How::Terminal(width), _) => {
+            (ProgressStyle::Silent, _) => {}
+            (ProgressStyle::Lines, _) if !passes => {}
+            (ProgressStyle::Lines, "") if step => output::say(&format!("step {text}")),
+            (ProgressStyle::Lines, "") => output::say(&format!("  {text}")),
+            (ProgressStyle::Lines, name) if step => output::say(&format!("{name}: {text}")),
+            (ProgressStyle::Lines, name) => output::say(&format!("  {name}: {text}")),
+            (ProgressStyle::Terminal(width), _) => {
                 let lines: Vec<String> = self
                     .things
                     .iter()
@@ -72,15 +72,15 @@ impl Progress {
         }
     }
 
-    fn thing(&mut self, name: &str) -> &mut Thing {
+    fn thing(&mut self, name: &str) -> &mut ProgressItem {
         let known = self.things.iter().position(|thing| thing.name == name);
         let at = known.unwrap_or(self.things.len());
         if known.is_none() {
-            self.things.push(Thing {
+            self.things.push(ProgressItem {
                 name: name.to_owned(),
                 step: String::new(),
                 line: String::new(),
-                sparse: Sparse::default(),
+                sparse: RepeatFilter::default(),
             });
         }
         &mut self.things[at]
@@ -88,8 +88,8 @@ impl Progress {
 
     /// The screen is the workload's from here on: nothing of ours changes on it any more.
     pub(super) fn leave_the_screen(&mut self) {
-        if let How::Terminal(_) = self.how {
-            self.how = How::Lines;
+        if let ProgressStyle::Terminal(_) = self.how {
+            self.how = ProgressStyle::Lines;
         }
     }
 
@@ -102,7 +102,7 @@ impl Progress {
     }
 }
 
-impl Thing {
+impl ProgressItem {
     fn shown(&self, width: usize) -> String {
         let parts = [&self.name, &self.step, &self.line];
         let parts: Vec<&str> = parts

@@ -8,11 +8,11 @@ use signal_hook::iterator::Signals;
 use crate::term::Terminal;
 
 /// Our terminal, which is brought back when this is dropped, and when a signal ends or suspends us.
-pub(super) struct Playing(Arc<Terminal>);
+pub(super) struct ReplayTerminal(Arc<Terminal>);
 
-impl Playing {
+impl ReplayTerminal {
     /// `None`: stdout is no terminal.
-    pub(super) fn begin() -> Option<Playing> {
+    pub(super) fn begin() -> Option<ReplayTerminal> {
         let terminal = Terminal::new(rustix::stdio::stdout(), rustix::stdio::stdout()).ok()?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP]).ok()?;
         let ours = Arc::clone(&terminal);
@@ -22,7 +22,7 @@ impl Playing {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         });
-        Some(Playing(terminal))
+        Some(ReplayTerminal(terminal))
     }
 
     /// Takes note of what is shown.
@@ -31,7 +31,7 @@ impl Playing {
     }
 }
 
-impl Drop for Playing {
+impl Drop for ReplayTerminal {
     fn drop(&mut self) {
         self.0.restore();
     }

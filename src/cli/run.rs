@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::command_table::Flag;
-use super::config_files::{Files, host};
-use super::progress::Progress;
-use super::signals::{Interrupts, Target, interrupted, lock};
-use super::terminal_session::{self, Interactive, Session, Workload};
+use super::config_files::{ConfigFiles, host};
+use super::progress::ProgressDisplay;
+use super::signals::{Interrupts, StopTarget, interrupted, lock};
+use super::terminal_session::{self, PreparedTerminal, TerminalSession, Workload};
 use super::{dry_run, flags, output};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::plan::{self, Git, Host, Plan, Request, Variable};
-use crate::run::{self, Connection, FromClient, Link, Output, Streams, ToClient};
+use crate::plan::{self, GitAccess, Host, Plan, RunRequest, Variable};
+use crate::run::{self, Connection, FromClient, OutputTarget, Streams, SupervisorLink, ToClient};
 use crate::runtime;
 use crate::session as sessions;
-use crate::store::{self, Ended, Home, Name, Reason, RunId, WorkspaceMode};
-use crate::term::Prefix;
+use crate::store::{self, EndReason, Home, RunEnd, RunId, RunName, WorkspaceMode};
+use crate::term::EscapePrefix;
 use crate::term::pty::Size;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -31,14 +31,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Some(session) => session.worktree.path.clone(),
         None => workspace(args),
     };
-    let files = Files::read(&workspace, &home)?;
+    let files = ConfigFiles::read(&workspace, &home)?;
     let mut request = request(args, files.background())?;
     if let Some(session) = &session {
         request.enter(workspace.clone(), sessions::run_variables(session));
     }
     request.git = sessions::git_inside(&home, &workspace).unwrap_or_else(|error| {
         output::warning(&format!("git will not work inside: {}", error.message));
-        Git::default()
+        GitAccess::default()
     });
     let export_to = export_target(args, &request)?;
     let host = chosen_host(args, &files, &home)?;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return dry_run::print(args, &plan);
     }
     offer_terminal(args, &mut plan)?;
-    let named_after = |service: &&plan::Service| service.name == service.service;
+    let named_after = |service: &&plan::PlannedService| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     remarks(args, &plan, host.runtime, builds);
     plan::fill(&mut plan, &host)?;
@@ -67,9 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// The host, with the runtime and the engine that the flags choose.
-fn chosen_host(args: &Args, files: &Files, home: &Home) -> Result<Host> {
+fn chosen_host(args: &Args, files: &ConfigFiles, home: &Home) -> Result<Host> {
     let context = args.text(&flags::CONTEXT)?;
-    let of_context = context.map(|_| runtime::Name::Docker.as_str());
+    let of_context = context.map(|_| runtime::RuntimeName::Docker.as_str());
     let runtime = args.text(&flags::RUNTIME)?.or(of_context);
     let mut host = host(runtime, files, home, runtime::choose)?;
     if let Some(context) = context {
@@ -83,13 +83,13 @@ fn carry_out(
     args: &Args,
     home: &Home,
     plan: Plan,
-    escape: Option<Prefix>,
+    escape: Option<EscapePrefix>,
 ) -> Result<(Option<RunId>, Result<u8>)> {
     let (background, interactive) = (plan.background, plan.interactive);
     let interrupts = Interrupts::new()?;
     let (terminal, streams) = match plan.terminal {
         Some(_) => {
-            let (terminal, streams) = Interactive::of_run(escape)?;
+            let (terminal, streams) = PreparedTerminal::of_run(escape)?;
             (Some(terminal), streams)
         }
         None => (None, streams(args, &plan)?),
@@ -99,7 +99,7 @@ fn carry_out(
         // The input is the workload's: if it stops reading, the writer is to know.
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
-    let target = Arc::new(Mutex::new(Target::Supervisor(connection.handle())));
+    let target = Arc::new(Mutex::new(StopTarget::Supervisor(connection.handle())));
     let mut client = Client::new(args, home, background, Arc::clone(&target));
     client.terminal = terminal;
     let first = interrupts.obey(target, args.has(&flags::QUIET));
@@ -123,8 +123,8 @@ fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
         terminal: None,
         // With --json, stdout is for the one document.
         output: match plan.background || args.has(&flags::JSON) {
-            true => Output::Nowhere,
-            false => Output::Ours,
+            true => OutputTarget::LogOnly,
+            false => OutputTarget::Inherited,
         },
     })
 }
@@ -151,7 +151,7 @@ fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
             );
         }
     }
-    plan.terminal = Some(Interactive::size()?);
+    plan.terminal = Some(PreparedTerminal::size()?);
     for (name, value) in terminal_session::variables() {
         if !plan.env.iter().any(|set| set.name == name) {
             plan.env.push(Variable { name, value });
@@ -161,7 +161,7 @@ fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
 }
 
 /// Where `--export` wants the workspace to go; found out before anything is made.
-fn export_target(args: &Args, request: &Request) -> Result<Option<PathBuf>> {
+fn export_target(args: &Args, request: &RunRequest) -> Result<Option<PathBuf>> {
     let Some(dir) = args.value(&flags::EXPORT) else {
         return Ok(None);
     };
@@ -207,10 +207,10 @@ fn workspace(args: &Args) -> PathBuf {
 }
 
 /// What was asked for, as text.
-fn request(args: &Args, background: bool) -> Result<Request> {
+fn request(args: &Args, background: bool) -> Result<RunRequest> {
     let text = |flag: &Flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default();
-    Ok(Request {
+    Ok(RunRequest {
         workspace: workspace(args),
         name: text(&flags::NAME)?,
         image: text(&flags::IMAGE)?,
@@ -225,7 +225,7 @@ fn request(args: &Args, background: bool) -> Result<Request> {
             || (background && !args.has(&flags::FOLLOW) && !args.has(&flags::INTERACTIVE)),
         keep: args.has(&flags::KEEP),
         rebuild: args.has(&flags::REBUILD),
-        git: Git::default(),
+        git: GitAccess::default(),
     })
 }
 
@@ -247,12 +247,12 @@ pub(super) fn stdin() -> Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     stdin.try_clone_to_owned().map_err(|error| {
         let reason = crate::error::reason(&error);
-        Error::new(Kind::Failed, format!("cannot use stdin: {reason}"))
+        Error::new(ErrorKind::Failed, format!("cannot use stdin: {reason}"))
     })
 }
 
 /// What a person should know before the run.
-fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
+fn remarks(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds: bool) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
     }
@@ -274,8 +274,8 @@ fn remarks(args: &Args, plan: &Plan, runtime: runtime::Name, builds: bool) {
 
 /// A run that has our terminal.
 struct RunOnTerminal {
-    link: Link,
-    target: Arc<Mutex<Target>>,
+    link: SupervisorLink,
+    target: Arc<Mutex<StopTarget>>,
 }
 
 impl Workload for RunOnTerminal {
@@ -300,15 +300,15 @@ struct Client<'a> {
     args: &'a Args,
     home: &'a Home,
     background: bool,
-    target: Arc<Mutex<Target>>,
-    run: Option<(RunId, Option<Name>)>,
-    progress: Progress,
+    target: Arc<Mutex<StopTarget>>,
+    run: Option<(RunId, Option<RunName>)>,
+    progress: ProgressDisplay,
     /// Whether our own stdout could not be written.
     output_failed: bool,
     output_closed: bool,
     /// Our terminal, if the workload is to have it; then, while it has it.
-    terminal: Option<Interactive>,
-    session: Option<Session>,
+    terminal: Option<PreparedTerminal>,
+    session: Option<TerminalSession>,
 }
 
 impl<'a> Client<'a> {
@@ -316,7 +316,7 @@ impl<'a> Client<'a> {
         args: &'a Args,
         home: &'a Home,
         background: bool,
-        target: Arc<Mutex<Target>>,
+        target: Arc<Mutex<StopTarget>>,
     ) -> Client<'a> {
         Client {
             args,
@@ -324,7 +324,7 @@ impl<'a> Client<'a> {
             background,
             target,
             run: None,
-            progress: Progress::new(args),
+            progress: ProgressDisplay::new(args),
             output_failed: false,
             output_closed: false,
             terminal: None,
@@ -365,13 +365,13 @@ impl<'a> Client<'a> {
                     error,
                     left_behind,
                 } => {
-                    self.aim(Target::Nobody);
+                    self.aim(StopTarget::Ended);
                     self.end_session();
                     connection.finish();
                     return self.finished(&ended, log_missing, error, left_behind);
                 }
                 failed @ ToClient::Failed { .. } => {
-                    self.aim(Target::Nobody);
+                    self.aim(StopTarget::Ended);
                     self.end_session();
                     connection.finish();
                     return Err(self.failed(failed));
@@ -381,11 +381,11 @@ impl<'a> Client<'a> {
         self.orphaned()
     }
 
-    fn aim(&self, target: Target) {
+    fn aim(&self, target: StopTarget) {
         *lock(&self.target) = target;
     }
 
-    fn announce(&self, id: &RunId, name: &Name) -> Result<()> {
+    fn announce(&self, id: &RunId, name: &RunName) -> Result<()> {
         if !self.background {
             output::notice(self.args, &format!("Started {name} ({id})"));
             return Ok(());
@@ -414,7 +414,7 @@ impl<'a> Client<'a> {
 
     fn finished(
         &self,
-        ended: &Ended,
+        ended: &RunEnd,
         log_missing: Option<String>,
         error: Option<String>,
         left_behind: bool,
@@ -428,11 +428,13 @@ impl<'a> Client<'a> {
                     "not everything of {id} could be removed; see: moat clean"
                 ));
             }
-            if ended.reason == Some(Reason::StartError) {
+            if ended.reason == Some(EndReason::StartError) {
                 let why = error.unwrap_or_else(|| "the workload could not be started".to_owned());
-                return Err(Error::new(Kind::Runtime, why).hint(format!("see: moat inspect {id}")));
+                return Err(
+                    Error::new(ErrorKind::Runtime, why).hint(format!("see: moat inspect {id}"))
+                );
             }
-            let name = name.as_ref().map_or("the run", Name::as_str);
+            let name = name.as_ref().map_or("the run", RunName::as_str);
             if !self.output_closed {
                 output::notice(self.args, &farewell(ended, name, id, error.as_deref()));
             }
@@ -445,11 +447,11 @@ impl<'a> Client<'a> {
     fn failed(&self, message: ToClient) -> Error {
         message
             .into_error()
-            .unwrap_or_else(|| Error::new(Kind::Failed, "the run could not be started"))
+            .unwrap_or_else(|| Error::new(ErrorKind::Failed, "the run could not be started"))
     }
 
     /// The terminal is the workload's, if it is to have it.
-    fn begin_session(&mut self, link: Link) {
+    fn begin_session(&mut self, link: SupervisorLink) {
         let target = Arc::clone(&self.target);
         let workload = Arc::new(RunOnTerminal { link, target });
         self.session = self
@@ -470,11 +472,11 @@ impl<'a> Client<'a> {
         self.end_session();
         let Some((id, _)) = &self.run else {
             return Err(Error::new(
-                Kind::Failed,
+                ErrorKind::Failed,
                 "the supervisor ended before it made the run",
             ));
         };
-        self.aim(Target::Run(self.home.clone(), id.clone()));
+        self.aim(StopTarget::Run(self.home.clone(), id.clone()));
         output::warning(&format!(
             "the supervisor of {id} was killed; another takes over. \
              Use 'moat logs {id} -f' to follow output."
@@ -512,7 +514,7 @@ impl<'a> Client<'a> {
 }
 
 /// The last line: how it ended, and how to see the output again.
-fn farewell(ended: &Ended, name: &str, id: &RunId, error: Option<&str>) -> String {
+fn farewell(ended: &RunEnd, name: &str, id: &RunId, error: Option<&str>) -> String {
     let reason = ended.reason.map_or("", |reason| reason.as_str());
     let how = match (reason, error) {
         ("exited", _) => format!("exited with code {}", ended.exit_status),

@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use serde::Serialize;
 
 use super::args::Args;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
-use crate::store::{Home, Loaded, Record, RunId, Service, Session, State, resolve};
+use crate::store::{Home, Loaded, RunId, RunRecord, RunState, ServiceRecord, Session, resolve};
 
 /// How many abandoned runs one command has adopted; more wait for the next command.
 const ADOPTIONS: usize = 32;
@@ -35,20 +35,20 @@ pub(super) fn named_or_newest(args: &Args, home: &Home) -> Result<RunId> {
         return resolve(home, text(argument)?);
     }
     let newest = all(home)?.into_iter().find_map(|run| match run {
-        Listed::Record(record) => Some(record.id),
-        Listed::Unreadable(_) => None,
+        ListedRun::Record(record) => Some(record.id),
+        ListedRun::Unreadable(_) => None,
     });
     newest.ok_or_else(|| {
-        Error::new(Kind::NoSuchRun, "there are no runs").hint("start one: moat run -- CMD")
+        Error::new(ErrorKind::NoSuchRun, "there are no runs").hint("start one: moat run -- CMD")
     })
 }
 
 /// The service of a run that goes by a name.
 pub(super) fn service<'a>(
-    record: Option<&'a Record>,
+    record: Option<&'a RunRecord>,
     id: &RunId,
     name: &str,
-) -> Result<&'a Service> {
+) -> Result<&'a ServiceRecord> {
     let services = record.map_or(&[][..], |record| &record.services);
     if let Some(service) = services.iter().find(|service| service.name == name) {
         return Ok(service);
@@ -58,21 +58,21 @@ pub(super) fn service<'a>(
         .map(|service| service.name.as_str())
         .collect();
     let message = format!("{id}: {}", crate::yaml::unknown("service", name, &known));
-    Err(Error::new(Kind::Failed, message).hint(format!("see them all: moat services {id}")))
+    Err(Error::new(ErrorKind::Failed, message).hint(format!("see them all: moat services {id}")))
 }
 
 fn text(argument: &OsStr) -> Result<&str> {
     argument.to_str().ok_or_else(|| {
         let shown = crate::term::harmless(&argument.to_string_lossy());
-        Error::new(Kind::NoSuchRun, format!("no such run: '{shown}'"))
+        Error::new(ErrorKind::NoSuchRun, format!("no such run: '{shown}'"))
     })
 }
 
 /// A run in a list.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Listed {
-    Record(Box<Record>),
+pub(super) enum ListedRun {
+    Record(Box<RunRecord>),
     Unreadable(Unreadable),
 }
 
@@ -85,44 +85,44 @@ pub(super) struct Unreadable {
     pub(super) error: String,
 }
 
-impl Listed {
+impl ListedRun {
     pub(super) fn id(&self) -> &RunId {
         match self {
-            Listed::Record(record) => &record.id,
-            Listed::Unreadable(run) => &run.id,
+            ListedRun::Record(record) => &record.id,
+            ListedRun::Unreadable(run) => &run.id,
         }
     }
 
-    pub(super) fn state(&self) -> Option<State> {
+    pub(super) fn state(&self) -> Option<RunState> {
         match self {
-            Listed::Record(record) => Some(record.state),
-            Listed::Unreadable(_) => None,
+            ListedRun::Record(record) => Some(record.state),
+            ListedRun::Unreadable(_) => None,
         }
     }
 }
 
 /// All runs, the newest first; the unreadable ones before them, as they need attention. Abandoned
 /// ones get a supervisor.
-pub(super) fn all(home: &Home) -> Result<Vec<Listed>> {
+pub(super) fn all(home: &Home) -> Result<Vec<ListedRun>> {
     let ids = home.run_ids()?;
     let mut runs = load(home, &ids);
     runs.sort_by_cached_key(|run| {
         let created = match run {
-            Listed::Record(record) => Some(std::cmp::Reverse(record.created_at)),
-            Listed::Unreadable(_) => None,
+            ListedRun::Record(record) => Some(std::cmp::Reverse(record.created_at)),
+            ListedRun::Unreadable(_) => None,
         };
         (created, run.id().clone())
     });
     let records = runs.iter().filter_map(|run| match run {
-        Listed::Record(record) => Some(&**record),
-        Listed::Unreadable(_) => None,
+        ListedRun::Record(record) => Some(&**record),
+        ListedRun::Unreadable(_) => None,
     });
     adopt(home, records);
     Ok(runs)
 }
 
 /// Gives abandoned runs a supervisor, without waiting for it.
-pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a Record>) {
+pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a RunRecord>) {
     records
         .filter(|record| !record.state.is_terminal() || record.cleaned_at.is_none())
         .filter(|record| crate::run::adopt(home, record))
@@ -131,7 +131,7 @@ pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a Record>) 
 }
 
 /// Reads the records, on two threads where there are many.
-fn load(home: &Home, ids: &[RunId]) -> Vec<Listed> {
+fn load(home: &Home, ids: &[RunId]) -> Vec<ListedRun> {
     let read = |ids: &[RunId]| ids.iter().filter_map(|id| listed(home, id)).collect();
     if ids.len() < 256 {
         return read(ids);
@@ -139,16 +139,16 @@ fn load(home: &Home, ids: &[RunId]) -> Vec<Listed> {
     let (one, other) = ids.split_at(ids.len() / 2);
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| read(one));
-        let mut runs: Vec<Listed> = read(other);
+        let mut runs: Vec<ListedRun> = read(other);
         runs.extend(thread.join().unwrap_or_default());
         runs
     })
 }
 
-fn listed(home: &Home, id: &RunId) -> Option<Listed> {
+fn listed(home: &Home, id: &RunId) -> Option<ListedRun> {
     match home.run(id).load() {
-        Loaded::Record(record) => Some(Listed::Record(record)),
-        Loaded::Unreadable(error) => Some(Listed::Unreadable(Unreadable {
+        Loaded::Record(record) => Some(ListedRun::Record(record)),
+        Loaded::Unreadable(error) => Some(ListedRun::Unreadable(Unreadable {
             id: id.clone(),
             state: "unreadable",
             error,
@@ -158,22 +158,31 @@ fn listed(home: &Home, id: &RunId) -> Option<Listed> {
 }
 
 /// The settings of an engine.
-pub(super) type Engine = Vec<(String, String)>;
+pub(super) type EngineSettings = Vec<(String, String)>;
 
 /// The engines that may have something of ours: those that answer to our own settings, and those of runs and
 /// sessions.
-pub(super) fn engines(runs: &[Listed], sessions: &[Session]) -> Vec<(runtime::Name, Engine)> {
+pub(super) fn engines(
+    runs: &[ListedRun],
+    sessions: &[Session],
+) -> Vec<(runtime::RuntimeName, EngineSettings)> {
     let here = runtime::SUPPORTED.into_iter().filter(|name| name.is_here());
-    let mut engines: Vec<(runtime::Name, Engine)> = here
+    let mut engines: Vec<(runtime::RuntimeName, EngineSettings)> = here
         .map(|name| (name, runtime::engine_settings(name)))
         .collect();
     let runs = runs.iter().filter_map(|run| match run {
-        Listed::Record(record) => Some((runtime::Name::parse(&record.runtime)?, &record.engine)),
-        Listed::Unreadable(_) => None,
+        ListedRun::Record(record) => Some((
+            runtime::RuntimeName::parse(&record.runtime)?,
+            &record.engine,
+        )),
+        ListedRun::Unreadable(_) => None,
     });
     let services = sessions.iter().filter_map(|session| {
         let services = &session.services;
-        Some((runtime::Name::parse(&services.runtime)?, &services.engine))
+        Some((
+            runtime::RuntimeName::parse(&services.runtime)?,
+            &services.engine,
+        ))
     });
     let compose = sessions
         .iter()

@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::args::Args;
 use super::{flags, output, run_selection};
 use crate::error::Result;
-use crate::store::{Home, Service, ServiceState, Timestamp};
+use crate::store::{Home, ServiceRecord, ServiceState, Timestamp};
 use crate::term;
 
 /// One service, for scripts.
 #[derive(Serialize)]
-struct Document<'a> {
+struct ServiceDocument<'a> {
     name: &'a str,
     service: &'a str,
     version: &'a str,
@@ -27,9 +27,9 @@ struct Document<'a> {
     error: Option<&'a str>,
 }
 
-impl<'a> Document<'a> {
-    fn of(service: &'a Service) -> Document<'a> {
-        Document {
+impl<'a> ServiceDocument<'a> {
+    fn of(service: &'a ServiceRecord) -> ServiceDocument<'a> {
+        ServiceDocument {
             name: &service.name,
             service: &service.service,
             version: &service.version,
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     run_selection::adopt(&home, std::iter::once(&record));
     let services = &record.services;
     if args.has(&flags::JSON) {
-        let documents: Vec<Document> = services.iter().map(Document::of).collect();
+        let documents: Vec<ServiceDocument> = services.iter().map(ServiceDocument::of).collect();
         output::json(&documents)?;
     } else if args.has(&flags::QUIET) {
         let names: String = services
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn row(service: &Service) -> Vec<String> {
+fn row(service: &ServiceRecord) -> Vec<String> {
     let ready = match (service.state, service.ready_at) {
         (ServiceState::Ready, Some(since)) => term::age(since.age()),
         _ => "-".to_owned(),
@@ -92,7 +92,7 @@ fn row(service: &Service) -> Vec<String> {
 }
 
 /// Its host name and its first port, on the network of the run.
-fn address(service: &Service) -> String {
+fn address(service: &ServiceRecord) -> String {
     match service.ports.first() {
         Some(port) => format!("{}:{}", service.name, port.port),
         None => service.name.clone(),

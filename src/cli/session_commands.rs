@@ -9,13 +9,13 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::Args;
-use super::config_files::{Files, host};
+use super::config_files::{ConfigFiles, host};
 use super::output;
 use crate::config::{self, SessionSettings};
-use crate::error::{Error, Kind, Result};
-use crate::plan::{self, Host, Service};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{self, Host, PlannedService};
 use crate::runtime;
-use crate::session::{self, Context, Decision, Repository, ServiceHealth, SessionView};
+use crate::session::{self, Decision, OperationContext, Repository, ServiceHealth, SessionView};
 use crate::store::{Home, Session};
 
 /// The signal that wants a command to end; 0: none yet.
@@ -30,7 +30,7 @@ impl Signals {
                 |error| {
                     let reason = crate::error::reason(&error);
                     Error::new(
-                        Kind::Failed,
+                        ErrorKind::Failed,
                         format!("cannot install signal handlers: {reason}"),
                     )
                 },
@@ -56,10 +56,10 @@ impl Signals {
 pub(super) fn interruptible(
     args: &Args,
     home: &Home,
-    work: &mut dyn FnMut(&Context<'_>) -> Result<u8>,
+    work: &mut dyn FnMut(&OperationContext<'_>) -> Result<u8>,
 ) -> Result<u8> {
     let signals = Signals::new()?;
-    let context = Context {
+    let context = OperationContext {
         home,
         going_on: &|| signals.going_on(),
         say: &|text| output::notice(args, text),
@@ -90,7 +90,7 @@ pub(super) fn repository() -> Result<Repository> {
     let here = std::env::current_dir().map_err(|error| {
         let reason = crate::error::reason(&error);
         Error::new(
-            Kind::Workspace,
+            ErrorKind::Workspace,
             format!("cannot find the current directory: {reason}"),
         )
         .hint("go to another one; it may have been removed")
@@ -130,12 +130,14 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     }
     let branch = branch?;
     let shown = crate::term::harmless(&branch);
-    Err(
-        Error::new(Kind::Failed, format!("there is no session of '{shown}'")).hint(format!(
-            "bring it up: moat up {}; see all: moat wt list",
-            crate::term::word(&branch)
-        )),
+    Err(Error::new(
+        ErrorKind::Failed,
+        format!("there is no session of '{shown}'"),
     )
+    .hint(format!(
+        "bring it up: moat up {}; see all: moat wt list",
+        crate::term::word(&branch)
+    )))
 }
 
 /// How the sessions of a repository are made: the file of the main checkout says it.
@@ -149,23 +151,23 @@ pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
 }
 
 /// The services that the file asks for.
-pub(super) struct Wished {
-    pub(super) services: Vec<Service>,
-    files: Files,
+pub(super) struct SessionConfig {
+    pub(super) services: Vec<PlannedService>,
+    files: ConfigFiles,
 }
 
-impl Wished {
+impl SessionConfig {
     /// No engine is asked: there may be no services.
-    pub(super) fn read(home: &Home, repository: &Repository) -> Result<Wished> {
-        let files = Files::read(repository.config_dir(), home)?;
+    pub(super) fn read(home: &Home, repository: &Repository) -> Result<SessionConfig> {
+        let files = ConfigFiles::read(repository.config_dir(), home)?;
         let services = match files.has_dependencies() {
             true => {
-                let host = host(None, &files, home, || Ok(runtime::Name::Docker))?;
+                let host = host(None, &files, home, || Ok(runtime::RuntimeName::Docker))?;
                 plan::services(&files.all(), &host)?
             }
             false => Vec::new(),
         };
-        Ok(Wished { services, files })
+        Ok(SessionConfig { services, files })
     }
 
     /// The host, with the runtime that is settled, or else the one that runs would use.
@@ -176,13 +178,13 @@ impl Wished {
 
 /// A session as JSON.
 #[derive(Serialize)]
-pub(super) struct Document<'a> {
+pub(super) struct SessionDocument<'a> {
     session: &'a Session,
     healthy: bool,
     abandoned: bool,
     env: BTreeMap<String, String>,
     processes: Vec<ProcessDocument<'a>>,
-    services: Vec<ServiceDocument<'a>>,
+    services: Vec<SessionServiceDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decisions: Option<Vec<DecisionDocument<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,7 +205,7 @@ struct ProcessDocument<'a> {
 }
 
 #[derive(Serialize)]
-struct ServiceDocument<'a> {
+struct SessionServiceDocument<'a> {
     name: &'a str,
     state: &'a str,
     container: &'a str,
@@ -229,12 +231,12 @@ struct DecisionDocument<'a> {
     why: &'a str,
 }
 
-impl<'a> Document<'a> {
+impl<'a> SessionDocument<'a> {
     /// `told`: what an `up` has to say of itself, its decisions and its warnings.
     pub(super) fn of(
         view: &'a SessionView,
         told: Option<(&'a [Decision], &'a [String])>,
-    ) -> Document<'a> {
+    ) -> SessionDocument<'a> {
         let processes = view.processes.iter().map(|health| ProcessDocument {
             name: &health.name,
             running: health.running,
@@ -253,7 +255,7 @@ impl<'a> Document<'a> {
                 })
                 .collect(),
         });
-        let service = |health: &'a ServiceHealth| ServiceDocument {
+        let service = |health: &'a ServiceHealth| SessionServiceDocument {
             name: &health.name,
             state: health.state,
             container: &health.handle,
@@ -266,7 +268,7 @@ impl<'a> Document<'a> {
             action: decision.action.as_str(),
             why: &decision.why,
         };
-        Document {
+        SessionDocument {
             session: &view.session,
             healthy: view.is_healthy(),
             abandoned: view.abandoned,
@@ -282,6 +284,6 @@ impl<'a> Document<'a> {
 /// Looks at one session.
 pub(super) fn look(home: &Home, session: Session, patience: Duration) -> Result<SessionView> {
     let views = session::view(home, vec![session], patience)?;
-    let gone = || Error::new(Kind::Failed, "the session is gone");
+    let gone = || Error::new(ErrorKind::Failed, "the session is gone");
     views.into_iter().next().ok_or_else(gone)
 }

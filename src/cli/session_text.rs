@@ -1,7 +1,7 @@
 //! A session, for people.
 
-use crate::session::{Decision, Health, PortView, ServiceHealth, SessionView};
-use crate::store::Stage;
+use crate::session::{Decision, PortView, ProcessHealth, ServiceHealth, SessionView};
+use crate::store::ResourceStage;
 use crate::term::{age, harmless};
 
 /// The status, and what is odd about it.
@@ -54,7 +54,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
     for port in view.processes.iter().flat_map(|health| &health.ports) {
         text.push_str(&stranger(port).unwrap_or_default());
     }
-    if session.worktree.stage == Stage::Made && !session.worktree.path.is_dir() {
+    if session.worktree.stage == ResourceStage::Made && !session.worktree.path.is_dir() {
         let key = &session.key;
         text.push_str(&format!(
             "  its worktree is gone: moat up {key} makes it again\n"
@@ -70,7 +70,7 @@ fn decision(decision: &Decision) -> String {
     format!("{}: {}", decision.action.as_str(), decision.why)
 }
 
-fn process_state(health: &Health) -> String {
+fn process_state(health: &ProcessHealth) -> String {
     let state = match (
         health.running,
         health.pid,

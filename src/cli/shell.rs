@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::args::Args;
 use super::{flags, session_commands};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::session::{attach, forget_caller, variables};
 use crate::store::{Home, SessionStatus};
 use crate::term::harmless;
@@ -20,16 +20,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let branch = harmless(&found.branch);
     if found.status != SessionStatus::Active {
         let message = format!("the session of '{branch}' is {}", found.status.as_str());
-        return Err(
-            Error::new(Kind::Failed, message).hint(format!("bring it up: moat up {}", found.key))
-        );
+        return Err(Error::new(ErrorKind::Failed, message)
+            .hint(format!("bring it up: moat up {}", found.key)));
     }
     if std::io::stdout().is_terminal()
         && let Some(mut windows) = attach(&found)?
     {
         let reason = crate::error::reason(&windows.exec());
         return Err(Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             format!("cannot run tmux: {reason}"),
         ));
     }
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let reason = crate::error::reason(&error);
     let shown = harmless(&shell.to_string_lossy());
     Err(
-        Error::new(Kind::Failed, format!("cannot run '{shown}': {reason}"))
+        Error::new(ErrorKind::Failed, format!("cannot run '{shown}': {reason}"))
             .hint("see the variable SHELL"),
     )
 }

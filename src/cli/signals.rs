@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::output;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::run;
 use crate::store::{EndRequest, Home, RunId};
 
@@ -16,7 +16,7 @@ pub(super) fn signals() -> Result<Signals> {
     Signals::new([SIGINT, SIGTERM]).map_err(|error| {
         let reason = crate::error::reason(&error);
         Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             format!("cannot install signal handlers: {reason}"),
         )
     })
@@ -39,7 +39,7 @@ impl Interrupts {
     }
 
     /// Passes them on from now on. Returns where the first one is noted.
-    pub(super) fn obey(mut self, target: Arc<Mutex<Target>>, quiet: bool) -> Arc<AtomicI32> {
+    pub(super) fn obey(mut self, target: Arc<Mutex<StopTarget>>, quiet: bool) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
         std::thread::spawn(move || {
             for signal in self.signals.forever() {
@@ -64,21 +64,21 @@ impl Interrupts {
 }
 
 /// Who is told to end the run.
-pub(super) enum Target {
+pub(super) enum StopTarget {
     /// Our own supervisor, which is our child and not waited for: its pid cannot be another's.
-    Supervisor(run::Handle),
+    Supervisor(run::SupervisorProcess),
     /// Whoever has taken over.
     Run(Home, RunId),
     /// It has ended.
-    Nobody,
+    Ended,
 }
 
-impl Target {
+impl StopTarget {
     pub(super) fn end(&self, kill: bool) {
         match self {
-            Target::Supervisor(handle) if kill => handle.kill(),
-            Target::Supervisor(handle) => handle.stop(),
-            Target::Run(home, id) => {
+            StopTarget::Supervisor(handle) if kill => handle.kill(),
+            StopTarget::Supervisor(handle) => handle.stop(),
+            StopTarget::Run(home, id) => {
                 let how = if kill {
                     EndRequest::Kill
                 } else {
@@ -88,7 +88,7 @@ impl Target {
                     output::warning(&error.message);
                 }
             }
-            Target::Nobody => {}
+            StopTarget::Ended => {}
         }
     }
 }

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::args::Args;
-use super::run_selection::{self, Listed};
+use super::run_selection::{self, ListedRun};
 use super::{flags, list, output};
 use crate::error::Result;
 use crate::runtime;
-use crate::store::{Home, State};
+use crate::store::{Home, RunState};
 
 #[derive(Serialize)]
 struct Status {
@@ -15,7 +15,7 @@ struct Status {
     runtimes: Vec<RuntimeStatus>,
     /// What a run uses that names no runtime.
     default_runtime: Option<&'static str>,
-    active: Vec<Listed>,
+    active: Vec<ListedRun>,
     /// How many runs are in each terminal state, or unreadable.
     stopped: usize,
     failed: usize,
@@ -39,9 +39,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut status = Status {
         home: home.root().display().to_string(),
         runtimes: runtimes(),
-        default_runtime: default_runtime().map(runtime::Name::as_str),
-        stopped: count(Some(State::Stopped)),
-        failed: count(Some(State::Failed)),
+        default_runtime: default_runtime().map(runtime::RuntimeName::as_str),
+        stopped: count(Some(RunState::Stopped)),
+        failed: count(Some(RunState::Failed)),
         unreadable: count(None),
         active: Vec::new(),
     };
@@ -57,16 +57,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// The runtime of a run that names none.
-fn default_runtime() -> Option<runtime::Name> {
+fn default_runtime() -> Option<runtime::RuntimeName> {
     match std::env::var("MOAT_RUNTIME") {
-        Ok(word) if !word.is_empty() => runtime::Name::parse(&word),
+        Ok(word) if !word.is_empty() => runtime::RuntimeName::parse(&word),
         _ => runtime::choose().ok(),
     }
 }
 
 /// Asks every runtime.
 pub(super) fn runtimes() -> Vec<RuntimeStatus> {
-    let ask = |name: runtime::Name| {
+    let ask = |name: runtime::RuntimeName| {
         let runtime = runtime::open(name, &runtime::engine_settings(name), None);
         let (version, problem, hint) = match runtime.probe() {
             Ok(version) => (Some(version), runtime.lacks().map(str::to_owned), None),
@@ -83,7 +83,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
         }
     };
     // Which one is for another system is nobody's concern here, unless somebody has put it here.
-    let shown = |name: &runtime::Name| name.is_for_this_system() || name.is_here();
+    let shown = |name: &runtime::RuntimeName| name.is_for_this_system() || name.is_here();
     runtime::SUPPORTED
         .into_iter()
         .filter(shown)

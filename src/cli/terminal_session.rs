@@ -17,11 +17,11 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use super::output;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::run::{Output, Streams};
+use crate::run::{OutputTarget, Streams};
 use crate::term::pty::Size;
-use crate::term::{Escapes, Prefix, Terminal, Typed, write_all};
+use crate::term::{EscapeParser, EscapePrefix, KeyInput, Terminal, write_all};
 
 /// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
 const AHEAD: usize = 16 * 1024 * 1024;
@@ -34,9 +34,9 @@ const HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// The terminal, before the workload has it.
-pub(super) struct Interactive {
+pub(super) struct PreparedTerminal {
     terminal: Arc<Terminal>,
-    prefix: Option<Prefix>,
+    prefix: Option<EscapePrefix>,
     /// Our ends of the two pipes. Without the second, somebody else shows what the workload prints.
     input: OwnedFd,
     output: Option<OwnedFd>,
@@ -53,13 +53,13 @@ pub(super) trait Workload: Send + Sync {
 }
 
 /// The terminal, while the workload has it.
-pub(super) struct Session {
+pub(super) struct TerminalSession {
     terminal: Arc<Terminal>,
     screen: Option<JoinHandle<()>>,
     workload: Arc<dyn Workload>,
 }
 
-impl Interactive {
+impl PreparedTerminal {
     /// The size of our terminal; an error if there is none that a workload could have.
     pub(super) fn size() -> Result<Size> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
@@ -73,8 +73,9 @@ impl Interactive {
     }
 
     /// Prepares for a run; also the streams that its supervisor gets.
-    pub(super) fn of_run(prefix: Option<Prefix>) -> Result<(Interactive, Streams)> {
-        let (mut interactive, typed) = Interactive::new(prefix).map_err(|error| failed(&error))?;
+    pub(super) fn of_run(prefix: Option<EscapePrefix>) -> Result<(PreparedTerminal, Streams)> {
+        let (mut interactive, typed) =
+            PreparedTerminal::new(prefix).map_err(|error| failed(&error))?;
         let (output, shown) = pipe().map_err(|error| failed(&error))?;
         interactive.output = Some(output);
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| failed(&error));
@@ -82,25 +83,27 @@ impl Interactive {
         let streams = Streams {
             stdin: Some(typed),
             terminal: Some([copy(terminal.keys())?, copy(terminal.screen())?]),
-            output: Output::To(shown),
+            output: OutputTarget::Descriptor(shown),
         };
         Ok((interactive, streams))
     }
 
     /// Prepares for another command in a run; also what will be typed, and the terminal, which it shows its
     /// output on by itself.
-    pub(super) fn of_exec(prefix: Option<Prefix>) -> Result<(Interactive, OwnedFd, Arc<Terminal>)> {
-        let new = Interactive::new(prefix);
+    pub(super) fn of_exec(
+        prefix: Option<EscapePrefix>,
+    ) -> Result<(PreparedTerminal, OwnedFd, Arc<Terminal>)> {
+        let new = PreparedTerminal::new(prefix);
         let (interactive, typed) = new.map_err(|error| failed(&error))?;
         let terminal = Arc::clone(&interactive.terminal);
         Ok((interactive, typed, terminal))
     }
 
-    fn new(prefix: Option<Prefix>) -> io::Result<(Interactive, OwnedFd)> {
+    fn new(prefix: Option<EscapePrefix>) -> io::Result<(PreparedTerminal, OwnedFd)> {
         let terminal = Terminal::new(rustix::stdio::stdin(), rustix::stdio::stdout())?;
         let (typed, input) = pipe()?;
         rustix::io::ioctl_fionbio(&input, true)?;
-        let interactive = Interactive {
+        let interactive = PreparedTerminal {
             terminal,
             prefix,
             input,
@@ -110,8 +113,8 @@ impl Interactive {
     }
 
     /// The workload has the terminal from here on.
-    pub(super) fn begin(self, workload: Arc<dyn Workload>) -> Session {
-        let Interactive {
+    pub(super) fn begin(self, workload: Arc<dyn Workload>) -> TerminalSession {
+        let PreparedTerminal {
             terminal,
             prefix,
             input,
@@ -128,13 +131,13 @@ impl Interactive {
             std::thread::spawn(move || show(&output, &terminal))
         });
         let keyboard = Keyboard {
-            escapes: Escapes::new(prefix),
+            escapes: EscapeParser::new(prefix),
             waiting: VecDeque::new(),
             workload: Arc::clone(&workload),
         };
         let typed = Arc::clone(&terminal);
         std::thread::spawn(move || keyboard.pass_on(&typed, &input));
-        Session {
+        TerminalSession {
             terminal,
             screen,
             workload,
@@ -142,7 +145,7 @@ impl Interactive {
     }
 }
 
-impl Session {
+impl TerminalSession {
     /// The workload has ended: what it printed is shown, and the terminal is as it was.
     pub(super) fn end(self) {
         if let Some(screen) = self.screen {
@@ -168,7 +171,10 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn failed(error: &io::Error) -> Error {
     let reason = crate::error::reason(error);
-    Error::new(Kind::Failed, format!("cannot use the terminal: {reason}"))
+    Error::new(
+        ErrorKind::Failed,
+        format!("cannot use the terminal: {reason}"),
+    )
 }
 
 fn restore_on_panic(terminal: &Arc<Terminal>) {
@@ -248,7 +254,7 @@ fn say(text: &'static str) {
 
 /// What is typed, on its way.
 struct Keyboard {
-    escapes: Escapes,
+    escapes: EscapeParser,
     /// For a workload that does not read yet: the escape must come through all the same.
     waiting: VecDeque<u8>,
     workload: Arc<dyn Workload>,
@@ -302,16 +308,16 @@ impl Keyboard {
         Some((is_ready(0), is_ready(1)))
     }
 
-    fn obey(&mut self, typed: Vec<Typed>) {
+    fn obey(&mut self, typed: Vec<KeyInput>) {
         for typed in typed {
             match typed {
-                Typed::Bytes(bytes) => self.waiting.extend(bytes),
-                Typed::Stop => {
+                KeyInput::Bytes(bytes) => self.waiting.extend(bytes),
+                KeyInput::Stop => {
                     self.workload.end(false);
                     say(STOPPING);
                 }
-                Typed::Kill => self.workload.end(true),
-                Typed::Help => {
+                KeyInput::Kill => self.workload.end(true),
+                KeyInput::Help => {
                     checkpoint("escape-help");
                     say(HELP);
                 }

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 
 use super::args::Args;
 use super::command_table::Flag;
-use super::session_commands::{self, Document};
+use super::session_commands::{self, SessionDocument};
 use super::{flags, output, session_text};
 use crate::error::Result;
 use crate::runtime;
-use crate::session::{Context, Decision, Pin, Repository, Up, up};
+use crate::session::{Decision, OperationContext, PinnedPort, Repository, UpRequest, up};
 use crate::store::{Home, Session};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let view = session_commands::look(&home, session, runtime::PATIENCE)?;
         if args.has(&flags::JSON) {
             let told = (&*decisions, &**warnings.borrow());
-            output::json(&Document::of(&view, Some(told)))?;
+            output::json(&SessionDocument::of(&view, Some(told)))?;
         } else if !args.has(&flags::QUIET) {
             output::result(&session_text::text(&view, &decisions))?;
         }
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// Brings up what the arguments ask for.
 pub(super) fn bring_up(
     args: &Args,
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     branch: Option<&str>,
     warn: &dyn Fn(String),
 ) -> Result<(Session, Vec<Decision>)> {
@@ -48,14 +48,14 @@ pub(super) fn bring_up(
         }
     };
     let settings = session_commands::settings(&repository)?;
-    let wished = session_commands::Wished::read(context.home, &repository)?;
+    let wished = session_commands::SessionConfig::read(context.home, &repository)?;
     let pins = super::run::all_text(args.values(&flags::PORT), "--port")?;
     let pins = pins
         .iter()
-        .map(|pin| Pin::parse(pin))
-        .collect::<Result<Vec<Pin>>>()?;
+        .map(|pin| PinnedPort::parse(pin))
+        .collect::<Result<Vec<PinnedPort>>>()?;
     let only = names(args, &flags::UP_SERVICES)?;
-    let request = Up {
+    let request = UpRequest {
         branch: &branch,
         settings: &settings,
         services: &wished.services,

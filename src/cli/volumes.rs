@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::run_selection::{self, Listed};
+use super::run_selection::{self, ListedRun};
 use super::{flags, output};
 use crate::config::VolumeKind;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, Runtime};
 use crate::store::{self, Home};
 use crate::term;
@@ -133,7 +133,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
         let volumes: Vec<&Volume> = found.iter().filter(|volume| volume.name == *name).collect();
         if volumes.is_empty() {
             let message = format!("no such volume: '{}'", term::harmless(name));
-            return Err(Error::new(Kind::Failed, message).hint("see all: moat volumes"));
+            return Err(Error::new(ErrorKind::Failed, message).hint("see all: moat volumes"));
         }
         check_unused(home, name)?;
         chosen.extend(volumes);
@@ -151,8 +151,9 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     }
     for volume in chosen {
         match volume.kind {
-            VolumeKind::Bind => store::remove_tree(volume.place.as_ref())
-                .map_err(|error| Error::io(Kind::Store, "remove", volume.place.as_ref(), &error))?,
+            VolumeKind::Bind => store::remove_tree(volume.place.as_ref()).map_err(|error| {
+                Error::io(ErrorKind::Store, "remove", volume.place.as_ref(), &error)
+            })?,
             VolumeKind::Volume => {
                 for engine in engines(home) {
                     engine.remove_volume(&volume.place)?;
@@ -174,15 +175,15 @@ fn check_unused(home: &Home, name: &str) -> Result<()> {
     let user = run_selection::all(home)?
         .into_iter()
         .find_map(|run| match run {
-            Listed::Record(record) => {
+            ListedRun::Record(record) => {
                 let uses = record.volumes.iter().any(|volume| volume == name);
                 (uses && !(record.state.is_terminal() && record.is_clean())).then_some(record.id)
             }
-            Listed::Unreadable(_) => None,
+            ListedRun::Unreadable(_) => None,
         });
     let Some(id) = user else { return Ok(()) };
     let message = format!("the volume '{name}' is mounted by {id}");
-    Err(Error::new(Kind::Failed, message).hint(format!(
+    Err(Error::new(ErrorKind::Failed, message).hint(format!(
         "stop it (moat stop {id}); a container that was kept: moat destroy {id}"
     )))
 }

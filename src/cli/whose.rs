@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::args::Args;
 use super::{flags, output, run_selection, session_commands};
 use crate::error::{Error, Result};
-use crate::session::{Owner, Question, whose};
-use crate::store::{Home, Process};
+use crate::session::{Ownership, OwnershipQuery, whose};
+use crate::store::{Home, ProcessIdentity};
 
 #[derive(Default, Serialize)]
-struct Answer {
+struct OwnershipDocument {
     /// `pid`, `port` or `container`.
     kind: &'static str,
     owned: Option<bool>,
@@ -32,16 +32,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let runs = run_selection::all(&home).unwrap_or_default();
         run_selection::engines(&runs, &home.sessions().unwrap_or_default())
     };
-    let mut answer = Answer {
+    let mut answer = OwnershipDocument {
         kind: match question {
-            Question::Pid(_) => "pid",
-            Question::Port(_) => "port",
-            Question::Container(_) => "container",
+            OwnershipQuery::Pid(_) => "pid",
+            OwnershipQuery::Port(_) => "port",
+            OwnershipQuery::Container(_) => "container",
         },
-        ..Answer::default()
+        ..OwnershipDocument::default()
     };
     let (code, text) = match whose(&home, &question, &engines)? {
-        Owner::Session(session, process) => {
+        Ownership::Session(session, process) => {
             let branch = crate::term::harmless(&session.branch);
             let name = process
                 .as_deref()
@@ -55,18 +55,18 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             answer.process = process;
             (0, text)
         }
-        Owner::Run(id) => {
+        Ownership::Run(id) => {
             answer.owned = Some(true);
             answer.run = Some(id.clone());
             (0, format!("the run {id}"))
         }
-        Owner::Nobody => {
+        Ownership::Nobody => {
             answer.owned = Some(false);
             answer.note = territory(&question);
             let note = answer.note.as_deref().map(|note| format!("; {note}"));
             (1, format!("not moat's{}", note.unwrap_or_default()))
         }
-        Owner::Unknown(why) => {
+        Ownership::Unknown(why) => {
             let text = format!("cannot tell: {why}");
             answer.note = Some(why);
             (2, text)
@@ -79,27 +79,27 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(code)
 }
 
-fn question(word: &str) -> Result<Question<'_>> {
+fn question(word: &str) -> Result<OwnershipQuery<'_>> {
     if let Some(port) = word.strip_prefix(':') {
         let port = port.parse().ok().filter(|port| *port > 0);
         let bad = || Error::usage(format!("bad port '{}'", crate::yaml::shown(word)));
         return port
-            .map(Question::Port)
+            .map(OwnershipQuery::Port)
             .ok_or_else(|| bad().hint("write e.g. :4101"));
     }
     let Ok(number) = word.parse::<u32>() else {
-        return Ok(Question::Container(word));
+        return Ok(OwnershipQuery::Container(word));
     };
     // A process that exists is meant before a port: it is what would be ended.
-    Ok(match (Process::of(number), u16::try_from(number)) {
-        (None, Ok(port)) if port > 0 => Question::Port(port),
-        _ => Question::Pid(number),
+    Ok(match (ProcessIdentity::of(number), u16::try_from(number)) {
+        (None, Ok(port)) if port > 0 => OwnershipQuery::Port(port),
+        _ => OwnershipQuery::Pid(number),
     })
 }
 
 /// Which slot a port would belong to, in the repository that we are in.
-fn territory(question: &Question<'_>) -> Option<String> {
-    let Question::Port(port) = question else {
+fn territory(question: &OwnershipQuery<'_>) -> Option<String> {
+    let OwnershipQuery::Port(port) = question else {
         return None;
     };
     let settings = session_commands::settings(&session_commands::repository().ok()?).ok()?;

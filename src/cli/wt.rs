@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use super::args::Args;
 use super::confirm::confirm;
 use super::parse::{self, Parsed};
-use super::session_commands::{self, Document};
+use super::session_commands::{self, SessionDocument};
 use super::{flags, output, session_text};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 use crate::session::{self as sessions, SessionView, variables};
 use crate::store::{Home, Session};
@@ -93,14 +93,18 @@ fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
         // As 'moat run': that it could not be run differs from that it failed.
         (Err(error), _) => {
             output::error(&error, args.has(&flags::JSON));
-            return Ok(if error.kind == Kind::Usage { 2 } else { 125 });
+            return Ok(if error.kind == ErrorKind::Usage {
+                2
+            } else {
+                125
+            });
         }
     };
     let Parsed::Run(run) = parse::parse(arguments(args, &session))? else {
         return Ok(2);
     };
     match (run.command.run)(&run) {
-        Err(error) if error.kind != Kind::Usage && error.kind != Kind::OutputClosed => {
+        Err(error) if error.kind != ErrorKind::Usage && error.kind != ErrorKind::OutputClosed => {
             output::error(&error, args.has(&flags::JSON));
             Ok(125)
         }
@@ -136,8 +140,10 @@ fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
 fn list(args: &Args, home: &Home) -> Result<u8> {
     let views = sessions::view(home, home.sessions()?, runtime::GLANCE)?;
     if args.has(&flags::JSON) {
-        let documents: Vec<Document<'_>> =
-            views.iter().map(|view| Document::of(view, None)).collect();
+        let documents: Vec<SessionDocument<'_>> = views
+            .iter()
+            .map(|view| SessionDocument::of(view, None))
+            .collect();
         output::json(&documents)?;
     } else if args.has(&flags::QUIET) {
         let keys: String = views
@@ -202,7 +208,7 @@ fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let view =
         session_commands::look(home, session_commands::find(home, branch)?, runtime::GLANCE)?;
     if args.has(&flags::JSON) {
-        output::json(&Document::of(&view, None))?;
+        output::json(&SessionDocument::of(&view, None))?;
     } else {
         output::result(&session_text::text(&view, &[]))?;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::scalar_values;
 use super::session::{LONGEST, inner_path, names, port};
 use super::settings::checked;
-use crate::yaml::{Node, Place, Placed, Source, Value, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown};
 
 /// What of a compose file belongs to a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,14 +18,14 @@ pub(crate) struct ComposeSettings {
     pub(crate) files: Vec<PathBuf>,
     /// How long the services may take to become ready.
     pub(crate) timeout: Duration,
-    pub(crate) services: Vec<ComposeEntry>,
+    pub(crate) services: Vec<ComposeServiceConfig>,
 }
 
 /// A service that is wanted; what it depends on comes with it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ComposeEntry {
+pub(crate) struct ComposeServiceConfig {
     pub(crate) name: String,
-    pub(crate) at: Place,
+    pub(crate) at: NodeId,
     /// The port of slot 0. Not set: it has none on the host.
     pub(crate) port: Option<Placed<u16>>,
     /// Where it listens inside. Not set: the only port that the file has for it.
@@ -68,20 +68,20 @@ pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
 
 fn files(source: &Source, node: &Node) -> Vec<PathBuf> {
     let texts = match &node.value {
-        Value::List(items) if items.is_empty() => {
+        NodeValue::List(items) if items.is_empty() => {
             source.expected(node, "at least one file");
             return Vec::new();
         }
-        Value::List(_) => source.texts(node),
+        NodeValue::List(_) => source.texts(node),
         _ => source.text(node).into_iter().collect(),
     };
     let inside = texts.iter().filter_map(|text| inner_path(source, text));
     inside.collect()
 }
 
-fn services(source: &Source, node: &Node) -> Vec<ComposeEntry> {
+fn services(source: &Source, node: &Node) -> Vec<ComposeServiceConfig> {
     let entries = source.entries(node);
-    if entries.is_empty() && matches!(node.value, Value::Map(_) | Value::Null) {
+    if entries.is_empty() && matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
         source.report(node.at, "name at least one service of the compose file");
     }
     let mut found = Vec::new();
@@ -98,12 +98,12 @@ fn services(source: &Source, node: &Node) -> Vec<ComposeEntry> {
     found
 }
 
-fn service(source: &Source, name: &str, at: Place, node: &Node) -> ComposeEntry {
+fn service(source: &Source, name: &str, at: NodeId, node: &Node) -> ComposeServiceConfig {
     let section = source.section(node, &SERVICE_KEYS);
     let inside = section
         .get("container_port")
         .and_then(|node| port(source, node));
-    let entry = ComposeEntry {
+    let entry = ComposeServiceConfig {
         name: name.to_owned(),
         at,
         port: section.get("port").and_then(|node| port(source, node)),

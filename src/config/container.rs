@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scalar_values;
 use super::settings::checked;
-use crate::yaml::{Node, Placed, Source, Value, shown};
+use crate::yaml::{Node, NodeValue, Placed, Source, shown};
 
 /// The names of the limits that engines know.
 const ULIMITS: [&str; 15] = [
@@ -31,7 +31,7 @@ const ULIMITS: [&str; 15] = [
 const MOST_PIDS: i64 = 4_194_304;
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Container {
+pub(crate) struct ContainerConfig {
     pub(crate) memory_bytes: Option<Placed<u64>>,
     pub(crate) cpus: Option<Placed<f64>>,
     pub(crate) pids: Option<Placed<u32>>,
@@ -49,11 +49,11 @@ pub(crate) struct Ulimit {
     pub(crate) hard: Option<u64>,
 }
 
-impl Container {
-    pub(super) fn read(source: &Source, node: &Node) -> Container {
+impl ContainerConfig {
+    pub(super) fn read(source: &Source, node: &Node) -> ContainerConfig {
         let keys = ["cpus", "dns", "host_ca", "memory", "pids", "ulimits"];
         let section = source.section(node, &keys);
-        Container {
+        ContainerConfig {
             memory_bytes: section.get("memory").and_then(|node| memory(source, node)),
             cpus: section
                 .get("cpus")
@@ -87,7 +87,7 @@ impl Container {
 /// A number of megabytes, or a size with its unit.
 pub(super) fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
     let mut text = source.scalar(node)?;
-    if matches!(node.value, Value::Whole(_)) {
+    if matches!(node.value, NodeValue::Whole(_)) {
         text.value.push('m');
     }
     checked(source, &text, scalar_values::memory)
@@ -131,15 +131,15 @@ fn ulimits(source: &Source, node: &Node) -> Vec<Placed<Ulimit>> {
     limits
 }
 
-type Limit = Option<u64>;
+type UlimitValue = Option<u64>;
 
 /// One number for both, or each by its name; -1 is no limit.
-fn soft_and_hard(source: &Source, node: &Node) -> Option<(Limit, Limit)> {
+fn soft_and_hard(source: &Source, node: &Node) -> Option<(UlimitValue, UlimitValue)> {
     let limit = |node: &Node| {
         let number = source.whole(node, -1, i64::MAX)?;
         Some(u64::try_from(number.value).ok())
     };
-    if !matches!(node.value, Value::Map(_)) {
+    if !matches!(node.value, NodeValue::Map(_)) {
         return limit(node).map(|both| (both, both));
     }
     let section = source.section(node, &["hard", "soft"]);

@@ -8,7 +8,7 @@ use super::scalar_values::is_variable_name;
 
 /// One variable of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct EnvFileLine {
     /// Counted from 1.
     pub(crate) number: usize,
     pub(crate) name: String,
@@ -17,7 +17,7 @@ pub(crate) struct Line {
 }
 
 /// The variables of a file, and what is wrong with which line.
-pub(crate) fn parse(text: &str) -> (Vec<Line>, Vec<(usize, String)>) {
+pub(crate) fn parse(text: &str) -> (Vec<EnvFileLine>, Vec<(usize, String)>) {
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
@@ -27,7 +27,7 @@ pub(crate) fn parse(text: &str) -> (Vec<Line>, Vec<(usize, String)>) {
             continue;
         }
         match variable(line) {
-            Ok((name, value)) => lines.push(Line {
+            Ok((name, value)) => lines.push(EnvFileLine {
                 number,
                 name,
                 value,

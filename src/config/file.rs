@@ -6,11 +6,11 @@ use rustix::fs::Access;
 
 use super::settings::{self, Settings};
 use crate::error::Result;
-use crate::term::Prefix;
+use crate::term::EscapePrefix;
 use crate::yaml::{Placed, Source, read_file, shown};
 
 /// A configuration file that was read, with the problems found so far.
-pub(crate) struct File {
+pub(crate) struct ConfigFile {
     pub(crate) source: Source,
     pub(crate) settings: Settings,
     /// What relative paths in it are relative to.
@@ -20,20 +20,20 @@ pub(crate) struct File {
 }
 
 /// A person's own file.
-pub(crate) struct Defaults {
+pub(crate) struct UserDefaults {
     /// `run.background`: start runs in the background unless `-f` is given.
     pub(crate) background: bool,
     /// `interactive.escape`: the key that begins an escape; the inner `None`: no key does.
-    pub(crate) escape: Option<Option<Prefix>>,
-    pub(crate) file: File,
+    pub(crate) escape: Option<Option<EscapePrefix>>,
+    pub(crate) file: ConfigFile,
 }
 
 /// `ctrl-X`, or `none`.
-fn escape(source: &Source, text: &Placed<String>) -> Option<Option<Prefix>> {
+fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>> {
     if text.value == "none" {
         return Some(None);
     }
-    let found = Prefix::parse(&text.value);
+    let found = EscapePrefix::parse(&text.value);
     if found.is_none() {
         let shown = shown(&text.value);
         source.report(
@@ -67,7 +67,7 @@ const UNSUPPORTED: [&str; 15] = [
 ];
 
 /// Reads the file of the project in `dir`; `None` if it has none. `shown`: what people call `dir`.
-pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<File>> {
+pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<ConfigFile>> {
     // Whether it can be a workspace at all is for the plan to say.
     if rustix::fs::access(dir, Access::EXEC_OK).is_err() {
         return Ok(None);
@@ -94,7 +94,7 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<File>> {
             }
         }
         let settings = Settings::read(&source, &section);
-        return Ok(Some(File {
+        return Ok(Some(ConfigFile {
             settings,
             dir: dir.to_owned(),
             source,
@@ -105,7 +105,7 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<File>> {
 }
 
 /// Reads `config.yaml`; `None` if there is none.
-pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
+pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
     let label = crate::term::harmless(&path.display().to_string());
     let Some(text) = read_file(path, &label)? else {
         return Ok(None);
@@ -140,10 +140,10 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<Defaults>> {
         good
     });
     let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Some(Defaults {
+    Ok(Some(UserDefaults {
         background: background.unwrap_or_default(),
         escape,
-        file: File {
+        file: ConfigFile {
             source,
             settings,
             dir,

@@ -15,16 +15,16 @@ mod service;
 mod session;
 mod settings;
 
-pub(crate) use compose::{ComposeEntry, ComposeSettings};
+pub(crate) use compose::{ComposeServiceConfig, ComposeSettings};
 pub(crate) use container::Ulimit;
 pub(crate) use env_file::parse as parse_env_file;
-pub(crate) use file::{Defaults, File, defaults, project};
-pub(crate) use mounts::{Volume, VolumeKind};
+pub(crate) use file::{ConfigFile, UserDefaults, defaults, project};
+pub(crate) use mounts::{VolumeConfig, VolumeKind};
 pub(crate) use scalar_values::WORKSPACE;
-pub(crate) use secret::{Secret, Vault};
-pub(crate) use service::{SERVICE_KEYS, Service};
+pub(crate) use secret::{SecretSource, Vault};
+pub(crate) use service::{SERVICE_KEYS, ServiceConfig};
 pub(crate) use session::{HostProcess, Inherit, SessionSettings};
-pub(crate) use settings::{Base, Hooks, Port};
+pub(crate) use settings::{Hooks, PortConfig, RootFilesystem};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::scalar_values;
 use super::settings::checked;
 use crate::store::WorkspaceMode;
-use crate::yaml::{Node, Place, Placed, Source, Value, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown};
 
 /// A file or directory of the host that the workload sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct FileMount {
 
 /// A directory that outlives the run, and belongs to the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Volume {
+pub(crate) struct VolumeConfig {
     pub(crate) name: String,
     pub(crate) target: String,
     pub(crate) readonly: bool,
@@ -46,7 +46,7 @@ pub(super) fn mounts(source: &Source, node: &Node) -> Vec<Placed<FileMount>> {
 
 fn mount(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
     match &node.value {
-        Value::Text(text) => {
+        NodeValue::Text(text) => {
             let text = Placed {
                 at: node.at,
                 value: text.clone(),
@@ -62,7 +62,7 @@ fn mount(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
                 },
             })
         }
-        Value::Map(_) => mount_object(source, node),
+        NodeValue::Map(_) => mount_object(source, node),
         _ => {
             source.expected(node, "SOURCE:/target[:ro], or the keys source and target");
             None
@@ -150,8 +150,8 @@ fn excluded(text: &str, taken: &[String]) -> Result<String, String> {
     }
 }
 
-pub(super) fn volumes(source: &Source, node: &Node) -> Vec<Placed<Volume>> {
-    let mut volumes: Vec<Placed<Volume>> = Vec::new();
+pub(super) fn volumes(source: &Source, node: &Node) -> Vec<Placed<VolumeConfig>> {
+    let mut volumes: Vec<Placed<VolumeConfig>> = Vec::new();
     for item in source.list(node) {
         let Some(volume) = volume(source, item) else {
             continue;
@@ -169,7 +169,7 @@ pub(super) fn volumes(source: &Source, node: &Node) -> Vec<Placed<Volume>> {
     volumes
 }
 
-fn volume(source: &Source, node: &Node) -> Option<Volume> {
+fn volume(source: &Source, node: &Node) -> Option<VolumeConfig> {
     let section = source.section(node, &["name", "readonly", "target", "type"]);
     let name = section.require("name").and_then(|node| source.text(node));
     let name = name.and_then(|name| volume_name(source, &name.value, name.at));
@@ -180,7 +180,7 @@ fn volume(source: &Source, node: &Node) -> Option<Volume> {
         .get("type")
         .and_then(|node| source.word(node, &["bind", "volume"]));
     let readonly = section.boolean("readonly").unwrap_or_default();
-    Some(Volume {
+    Some(VolumeConfig {
         name: name?,
         target: target?,
         readonly,
@@ -191,7 +191,7 @@ fn volume(source: &Source, node: &Node) -> Option<Volume> {
     })
 }
 
-fn volume_name(source: &Source, name: &str, at: Place) -> Option<String> {
+fn volume_name(source: &Source, name: &str, at: NodeId) -> Option<String> {
     let allowed = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
     };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
-use crate::store::{Mount, Timestamp};
+use crate::store::{BindMount, Timestamp};
 use crate::yaml::shown;
 
 /// Where every workspace is mounted.
@@ -52,7 +52,7 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
 }
 
 /// Reads `SRC:DST[:ro|rw]`. The source is not looked at.
-pub(crate) fn mount(text: &str) -> Result<Mount> {
+pub(crate) fn mount(text: &str) -> Result<BindMount> {
     let bad = |why: &str| {
         let message = format!("bad mount '{}': {why}", shown(text));
         Error::usage(message).hint("write SOURCE:/target or SOURCE:/target:ro")
@@ -68,7 +68,7 @@ pub(crate) fn mount(text: &str) -> Result<Mount> {
     if source.is_empty() {
         return Err(bad("it has no source"));
     }
-    Ok(Mount {
+    Ok(BindMount {
         source: PathBuf::from(source),
         target: mount_target(target).map_err(|why| bad(&format!("the target {why}")))?,
         readonly,

@@ -5,7 +5,7 @@ use crate::yaml::{Node, Placed, Source, shown};
 
 /// A variable whose value is looked up when the run starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Secret {
+pub(crate) struct SecretSource {
     pub(crate) name: String,
     pub(crate) vault: Vault,
 }
@@ -64,20 +64,20 @@ impl Vault {
     }
 }
 
-pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<Secret>> {
+pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<SecretSource>> {
     let mut secrets = Vec::new();
     for (name, at, node) in source.entries(node) {
         if !variable_name(source, name, at) {
             continue;
         }
-        let crate::yaml::Value::Text(text) = &node.value else {
+        let crate::yaml::NodeValue::Text(text) = &node.value else {
             source.report(node.at, format!("expected the place of a secret ({FORMS})"));
             continue;
         };
         match Vault::parse(text) {
             Ok(vault) => secrets.push(Placed {
                 at,
-                value: Secret {
+                value: SecretSource {
                     name: name.to_owned(),
                     vault,
                 },

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use super::container::memory;
 use super::scalar_values;
-use super::secret::{Secret, Vault};
+use super::secret::{SecretSource, Vault};
 use super::settings::{checked, variable_name};
-use crate::yaml::{Node, Place, Placed, Source, Value, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown};
 
 /// One sidecar.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Service {
+pub(crate) struct ServiceConfig {
     pub(crate) name: String,
     /// The dependency that it is an instance of, if that is not its name.
     pub(crate) of: Option<Placed<String>>,
     pub(crate) env: Vec<(String, String)>,
-    pub(crate) secrets: Vec<Secret>,
+    pub(crate) secrets: Vec<SecretSource>,
     pub(crate) image: Option<String>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
@@ -25,7 +25,7 @@ pub(crate) struct Service {
     /// The port of slot 0, in a session.
     pub(crate) port: Option<Placed<u16>>,
     /// Keys that only some services have, which the registry knows.
-    pub(crate) rest: Vec<(String, Place, Node)>,
+    pub(crate) rest: Vec<(String, NodeId, Node)>,
 }
 
 /// The keys that every service has.
@@ -36,7 +36,7 @@ pub(crate) const SERVICE_KEYS: [&str; 9] = [
 /// The longest name, which is that of a host on the run's network.
 const LONGEST: usize = 40;
 
-pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<Service>> {
+pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<ServiceConfig>> {
     let mut services = Vec::new();
     for (name, at, node) in source.entries(node) {
         if !is_host_name(name) {
@@ -63,8 +63,8 @@ fn is_host_name(name: &str) -> bool {
         && name != "localhost"
 }
 
-fn service(source: &Source, name: &str, node: &Node) -> Service {
-    let mut service = Service {
+fn service(source: &Source, name: &str, node: &Node) -> ServiceConfig {
+    let mut service = ServiceConfig {
         name: name.to_owned(),
         of: None,
         env: Vec::new(),
@@ -111,15 +111,15 @@ fn service(source: &Source, name: &str, node: &Node) -> Service {
 }
 
 /// Variables; a value that is the place of a secret is looked up when the run starts.
-fn env(source: &Source, node: &Node, service: &mut Service) {
+fn env(source: &Source, node: &Node, service: &mut ServiceConfig) {
     for (name, at, node) in source.entries(node) {
         if !variable_name(source, name, at) {
             continue;
         }
         let name = name.to_owned();
         match &node.value {
-            Value::Text(text) if Vault::is_one(text) => match Vault::parse(text) {
-                Ok(vault) => service.secrets.push(Secret { name, vault }),
+            NodeValue::Text(text) if Vault::is_one(text) => match Vault::parse(text) {
+                Ok(vault) => service.secrets.push(SecretSource { name, vault }),
                 Err(why) => source.report(node.at, why),
             },
             _ => service

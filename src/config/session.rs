@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::compose::{self, ComposeSettings};
 use super::scalar_values;
-use super::service::Service;
+use super::service::ServiceConfig;
 use super::settings::{checked, variable_name};
-use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, shown};
 
 /// How a project's sessions are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +180,9 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
         for (place, service) in compose.services.iter().enumerate() {
             settings.check_variable(source, &service.name, service.at);
             let earlier = &compose.services[..place];
-            let same =
-                |other: &&compose::ComposeEntry| variable(&other.name) == variable(&service.name);
+            let same = |other: &&compose::ComposeServiceConfig| {
+                variable(&other.name) == variable(&service.name)
+            };
             if let Some(other) = earlier.iter().find(same) {
                 let why = format!("'{}' has the same variable", other.name);
                 source.report(service.at, why);
@@ -259,7 +260,7 @@ pub(super) fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<St
         return Vec::new();
     };
     let found = match node.value {
-        Value::List(_) => source.texts(node),
+        NodeValue::List(_) => source.texts(node),
         _ => source.text(node).into_iter().collect(),
     };
     let good = found.into_iter().filter(|name| {
@@ -288,7 +289,7 @@ fn env(source: &Source, section: &Section<'_>) -> Vec<(String, String)> {
 }
 
 fn inherit(source: &Source, node: &Node) -> Option<Inherit> {
-    if let Value::Map(_) = node.value {
+    if let NodeValue::Map(_) = node.value {
         let section = source.section(node, &["file", "mode"]);
         let mode = section
             .get("mode")
@@ -344,7 +345,7 @@ fn variable(name: &str) -> String {
 }
 
 /// What of a session has ports of the host, whatever it is.
-pub(crate) struct PortHolder<'a> {
+pub(crate) struct PortUser<'a> {
     pub(crate) name: &'a str,
     pub(crate) port: Option<&'a Placed<u16>>,
     pub(crate) port_env: &'a [String],
@@ -355,7 +356,7 @@ pub(crate) struct PortHolder<'a> {
     pub(crate) of_compose: bool,
 }
 
-impl PortHolder<'_> {
+impl PortUser<'_> {
     /// The variable that tells its port.
     pub(crate) fn variable(&self) -> String {
         variable(self.name)
@@ -363,7 +364,7 @@ impl PortHolder<'_> {
 }
 
 /// All ports that one key of the file can ever lead to: `base + stride`, `base + 2 * stride`, and so on.
-struct Territory<'a> {
+struct PortRange<'a> {
     process: &'a str,
     base: &'a Placed<u16>,
     last: u64,
@@ -382,8 +383,8 @@ impl SessionSettings {
     }
 
     /// All of 'session' that has ports: the processes, then the services of the compose file.
-    pub(crate) fn port_holders(&self) -> Vec<PortHolder<'_>> {
-        let processes = self.processes.iter().map(|process| PortHolder {
+    pub(crate) fn port_holders(&self) -> Vec<PortUser<'_>> {
+        let processes = self.processes.iter().map(|process| PortUser {
             name: &process.name,
             port: process.port.as_ref(),
             port_env: &process.port_env,
@@ -396,7 +397,7 @@ impl SessionSettings {
             of_compose: false,
         });
         let compose = self.compose.iter().flat_map(|compose| &compose.services);
-        let services = compose.map(|service| PortHolder {
+        let services = compose.map(|service| PortUser {
             name: &service.name,
             port: service.port.as_ref(),
             port_env: &service.port_env,
@@ -412,7 +413,7 @@ impl SessionSettings {
     }
 
     /// Reports a name whose variable another one has.
-    fn check_variable(&self, source: &Source, name: &str, at: Place) {
+    fn check_variable(&self, source: &Source, name: &str, at: NodeId) {
         let variable = variable(name);
         let holders = self.port_holders();
         if let Some(other) = holders.iter().find(|other| other.variable() == variable) {
@@ -421,20 +422,20 @@ impl SessionSettings {
         }
     }
 
-    fn territories(&self) -> Vec<Territory<'_>> {
+    fn territories(&self) -> Vec<PortRange<'_>> {
         let mut all = Vec::new();
         for holder in self.port_holders() {
             let extra = holder.extra_ports.iter().map(|(port, _)| (*port, false));
             let primary = holder.port.into_iter().map(|port| (port, true));
             for (base, gives_way) in primary.chain(extra) {
-                all.push(Territory {
+                all.push(PortRange {
                     process: holder.name,
                     base,
                     last: self.last(base.value, gives_way),
                 });
             }
         }
-        all.extend(self.services.iter().map(|(name, base)| Territory {
+        all.extend(self.services.iter().map(|(name, base)| PortRange {
             process: name,
             base,
             last: self.last(base.value, true),
@@ -444,7 +445,11 @@ impl SessionSettings {
     }
 
     /// Takes in the services. Reports names and ports that could meet, and ports that do not exist.
-    pub(super) fn with_services(mut self, source: &Source, services: &[Placed<Service>]) -> Self {
+    pub(super) fn with_services(
+        mut self,
+        source: &Source,
+        services: &[Placed<ServiceConfig>],
+    ) -> Self {
         for service in services {
             self.check_variable(source, &service.value.name, service.at);
             let port = service.value.port.clone();

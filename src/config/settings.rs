@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::container::Container;
-use super::mounts::{self, FileMount, Volume};
+use super::container::ContainerConfig;
+use super::mounts::{self, FileMount, VolumeConfig};
 use super::scalar_values;
-use super::secret::Secret;
-use super::service::{self, Service};
+use super::secret::SecretSource;
+use super::service::{self, ServiceConfig};
 use super::session::{self, SessionSettings};
 use crate::error::{Error, Result};
-use crate::store::{NAME_RULE, Name, WorkspaceMode};
-use crate::yaml::{Node, Placed, Section, Source, Value, shown};
+use crate::store::{NAME_RULE, RunName, WorkspaceMode};
+use crate::yaml::{Node, NodeValue, Placed, Section, Source, shown};
 
 pub(super) const PROJECT_KEYS: [&str; 18] = [
     "base_image",
@@ -46,7 +46,7 @@ pub(super) const DEFAULT_KEYS: [&str; 6] = [
 
 /// A port that the workload listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Port {
+pub(crate) struct PortConfig {
     pub(crate) name: String,
     pub(crate) container: u16,
     /// Not set: one that is free.
@@ -55,7 +55,7 @@ pub(crate) struct Port {
 
 /// What the container is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Base {
+pub(crate) enum RootFilesystem {
     Image(String),
     /// A directory with a root filesystem, `rootfs:/path`.
     Rootfs(PathBuf),
@@ -75,24 +75,24 @@ pub(crate) struct Hooks {
 /// A configuration file's content.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
-    pub(crate) name: Option<Placed<Name>>,
+    pub(crate) name: Option<Placed<RunName>>,
     pub(crate) runtime: Option<Placed<String>>,
-    pub(crate) base: Option<Placed<Base>>,
+    pub(crate) base: Option<Placed<RootFilesystem>>,
     pub(crate) dependencies: Vec<Placed<String>>,
     /// Names and values.
     pub(crate) env: Vec<Placed<(String, String)>>,
     pub(crate) env_files: Vec<Placed<String>>,
-    pub(crate) secrets: Vec<Placed<Secret>>,
+    pub(crate) secrets: Vec<Placed<SecretSource>>,
     pub(crate) mounts: Vec<Placed<FileMount>>,
-    pub(crate) volumes: Vec<Placed<Volume>>,
+    pub(crate) volumes: Vec<Placed<VolumeConfig>>,
     pub(crate) workspace_mode: Option<Placed<WorkspaceMode>>,
     pub(crate) command: Vec<String>,
     pub(crate) interactive: bool,
     pub(crate) hooks: Hooks,
-    pub(crate) container: Container,
-    pub(crate) ports: Vec<Placed<Port>>,
+    pub(crate) container: ContainerConfig,
+    pub(crate) ports: Vec<Placed<PortConfig>>,
     pub(crate) timeout: Option<Placed<Duration>>,
-    pub(crate) services: Vec<Placed<Service>>,
+    pub(crate) services: Vec<Placed<ServiceConfig>>,
     pub(crate) session: SessionSettings,
 }
 
@@ -140,7 +140,9 @@ impl Settings {
                 .map_or_else(Hooks::default, |node| hooks(source, node)),
             container: section
                 .get("container")
-                .map_or_else(Container::default, |node| Container::read(source, node)),
+                .map_or_else(ContainerConfig::default, |node| {
+                    ContainerConfig::read(source, node)
+                }),
             ports: section
                 .get("ports")
                 .map_or_else(Vec::new, |node| ports(source, node)),
@@ -202,8 +204,8 @@ pub(super) fn checked<T>(
     }
 }
 
-fn name(source: &Source, text: Placed<String>) -> Option<Placed<Name>> {
-    let found = Name::parse(&text.value);
+fn name(source: &Source, text: Placed<String>) -> Option<Placed<RunName>> {
+    let found = RunName::parse(&text.value);
     if found.is_none() {
         let name = shown(&text.value);
         source.report(text.at, format!("bad name '{name}' ({NAME_RULE})"));
@@ -211,12 +213,12 @@ fn name(source: &Source, text: Placed<String>) -> Option<Placed<Name>> {
     found.map(|value| Placed { at: text.at, value })
 }
 
-fn base(text: &str) -> Result<Base> {
+fn base(text: &str) -> Result<RootFilesystem> {
     match text.strip_prefix("rootfs:") {
-        Some(path) if path.starts_with('/') => Ok(Base::Rootfs(PathBuf::from(path))),
+        Some(path) if path.starts_with('/') => Ok(RootFilesystem::Rootfs(PathBuf::from(path))),
         Some(_) => Err(Error::usage(format!("bad base image '{}'", shown(text)))
             .hint("a root filesystem is written rootfs:/absolute/path")),
-        None => scalar_values::image(text).map(|()| Base::Image(text.to_owned())),
+        None => scalar_values::image(text).map(|()| RootFilesystem::Image(text.to_owned())),
     }
 }
 
@@ -235,7 +237,7 @@ fn env(source: &Source, node: &Node) -> Vec<Placed<(String, String)>> {
 }
 
 /// Whether a variable may be called that; reports if not.
-pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::Place) -> bool {
+pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::NodeId) -> bool {
     let good = scalar_values::is_variable_name(name);
     if !good {
         let name = shown(name);
@@ -249,13 +251,13 @@ pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::Place)
 
 fn one_or_many(source: &Source, node: &Node) -> Vec<Placed<String>> {
     match node.value {
-        Value::List(_) => source.texts(node),
+        NodeValue::List(_) => source.texts(node),
         _ => source.text(node).into_iter().collect(),
     }
 }
 
 fn command(source: &Source, node: &Node) -> Vec<String> {
-    let Value::List(items) = &node.value else {
+    let NodeValue::List(items) = &node.value else {
         source.expected(node, "a list of words, such as [npm, test]");
         return Vec::new();
     };
@@ -295,8 +297,8 @@ fn hooks(source: &Source, node: &Node) -> Hooks {
     }
 }
 
-fn ports(source: &Source, node: &Node) -> Vec<Placed<Port>> {
-    let mut ports: Vec<Placed<Port>> = Vec::new();
+fn ports(source: &Source, node: &Node) -> Vec<Placed<PortConfig>> {
+    let mut ports: Vec<Placed<PortConfig>> = Vec::new();
     for (name, at, node) in source.entries(node) {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
@@ -320,7 +322,7 @@ fn ports(source: &Source, node: &Node) -> Vec<Placed<Port>> {
         }
         ports.push(Placed {
             at: node.at,
-            value: Port {
+            value: PortConfig {
                 name: name.to_owned(),
                 container,
                 host,
@@ -338,8 +340,8 @@ fn port(source: &Source, node: &Node) -> Option<(Option<u16>, u16)> {
         port.filter(|_| digits)
     };
     let text = match &node.value {
-        Value::Whole(_) => source.value_as_written(node)?,
-        Value::Text(text) => text.clone(),
+        NodeValue::Whole(_) => source.value_as_written(node)?,
+        NodeValue::Text(text) => text.clone(),
         _ => String::new(),
     };
     let found = match text.split_once(':') {

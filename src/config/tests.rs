@@ -39,14 +39,14 @@ impl Drop for TempDir {
 }
 
 /// A text as a project's file, in a directory of its own.
-pub(crate) fn read_project(text: &str) -> Result<File> {
+pub(crate) fn read_project(text: &str) -> Result<ConfigFile> {
     let dir = TempDir::new();
     dir.write("moat.yaml", text);
     project(dir.path(), Path::new("")).map(|file| file.unwrap())
 }
 
 /// The file, if nothing is wrong with it.
-fn good(text: &str) -> File {
+fn good(text: &str) -> ConfigFile {
     let file = read_project(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let problems = file.source.finish();
     assert!(problems.is_ok(), "{text}: {problems:?}");
@@ -62,7 +62,7 @@ fn problems(text: &str) -> Vec<String> {
         },
         Err(error) => error,
     };
-    let shown = |problem: &crate::error::Problem| {
+    let shown = |problem: &crate::error::FileProblem| {
         let problem = problem.to_string();
         problem.strip_prefix("moat.yaml:").unwrap().to_owned()
     };
@@ -756,7 +756,7 @@ timeout: 1h30m
     assert_eq!(settings.runtime.unwrap().value, "docker");
     assert_eq!(
         settings.base.unwrap().value,
-        Base::Image("debian:12".into())
+        RootFilesystem::Image("debian:12".into())
     );
     let dependencies: Vec<String> = settings
         .dependencies
@@ -893,11 +893,11 @@ fn other_good_forms() {
     let base = |text: &str| good(text).settings.base.unwrap().value;
     assert_eq!(
         base("base_image: rootfs:/srv/root\n"),
-        Base::Rootfs("/srv/root".into())
+        RootFilesystem::Rootfs("/srv/root".into())
     );
     assert_eq!(
         base("base_image: localhost:5000/a/b@sha256:00\n"),
-        Base::Image("localhost:5000/a/b@sha256:00".into())
+        RootFilesystem::Image("localhost:5000/a/b@sha256:00".into())
     );
     let memory = |text: &str| good(text).settings.container.memory_bytes.unwrap().value;
     assert_eq!(memory("container: {memory: 2g}\n"), 2 << 30);

@@ -10,13 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Listener;
-use super::client_stream::{Broken, Outlet};
-use crate::runtime::{AttachEnd, Attached, Client};
+use super::OutputListener;
+use super::client_stream::{ClientStream, StreamFailure};
+use crate::runtime::{AttachEnd, Attached, EngineClient};
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
 /// What a reading thread tells the supervisor.
-pub(crate) enum Event {
+pub(crate) enum OutputEvent {
     /// The workload has written something.
     Output,
     /// The client's end takes no more; why, unless it was closed.
@@ -28,11 +28,11 @@ pub(crate) struct Capture {
     log: Mutex<LogWriter>,
     stdout: Channel,
     stderr: Channel,
-    flow: Mutex<Flow>,
+    flow: Mutex<CaptureState>,
     changed: Condvar,
     /// Whether a client that does not read no longer holds the workload back.
     let_go: AtomicBool,
-    attachment: Mutex<Option<Box<dyn Client>>>,
+    attachment: Mutex<Option<Box<dyn EngineClient>>>,
     /// Why a stream could not be read to its end.
     failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -43,25 +43,25 @@ struct Channel {
     stream: Stream,
     /// The workload's bytes that went to the log, including those of an unfinished line.
     kept: AtomicU64,
-    outlet: Mutex<Option<Outlet>>,
+    outlet: Mutex<Option<ClientStream>>,
     /// The log, opened at its end for a client that is far behind.
     rest: Mutex<Option<StreamReader>>,
 }
 
 #[derive(Default)]
-struct Flow {
+struct CaptureState {
     /// How many streams are being read.
     reading: usize,
     /// Which attachment that is about; an earlier one may have a thread that does not end.
     attachment: u64,
     /// Whether the waiter is to look at once.
     poked: bool,
-    gate: Gate,
+    gate: OutputGate,
 }
 
 /// Whether output may go to the client.
 #[derive(Clone, Copy, Default, PartialEq)]
-enum Gate {
+enum OutputGate {
     /// Not before the client has announced the run.
     #[default]
     Waiting,
@@ -76,20 +76,20 @@ impl Capture {
         let channel = |stream| Channel {
             stream,
             kept: AtomicU64::new(kept.of(stream)),
-            outlet: Mutex::new(streaming.then(|| Outlet::of(stream))),
+            outlet: Mutex::new(streaming.then(|| ClientStream::of(stream))),
             rest: Mutex::new(None),
         };
         Capture {
             log: Mutex::new(log),
             stdout: channel(Stream::Stdout),
             stderr: channel(Stream::Stderr),
-            flow: Mutex::new(Flow {
+            flow: Mutex::new(CaptureState {
                 gate: if streaming {
-                    Gate::Waiting
+                    OutputGate::Waiting
                 } else {
-                    Gate::Closed
+                    OutputGate::Closed
                 },
-                ..Flow::default()
+                ..CaptureState::default()
             }),
             changed: Condvar::new(),
             let_go: AtomicBool::new(false),
@@ -113,7 +113,7 @@ impl Capture {
     }
 
     /// Starts reading an attachment.
-    pub(crate) fn attach(self: &Arc<Self>, attached: Attached, tell: Listener) {
+    pub(crate) fn attach(self: &Arc<Self>, attached: Attached, tell: OutputListener) {
         let number = {
             let mut flow = self.flow();
             flow.reading = 2;
@@ -137,7 +137,7 @@ impl Capture {
         }
     }
 
-    fn read(&self, stream: Stream, mut source: Box<dyn Read + Send>, tell: &dyn Fn(Event)) {
+    fn read(&self, stream: Stream, mut source: Box<dyn Read + Send>, tell: &dyn Fn(OutputEvent)) {
         let channel = self.channel(stream);
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -150,7 +150,7 @@ impl Capture {
                     break;
                 }
             };
-            tell(Event::Output);
+            tell(OutputEvent::Output);
             lock(&self.log).append(stream, &buffer[..count]);
             channel.kept.fetch_add(count as u64, Ordering::Release);
             self.copy(channel, &buffer[..count], tell);
@@ -188,21 +188,21 @@ impl Capture {
         }
     }
 
-    fn copy(&self, channel: &Channel, bytes: &[u8], tell: &dyn Fn(Event)) {
+    fn copy(&self, channel: &Channel, bytes: &[u8], tell: &dyn Fn(OutputEvent)) {
         let gate = self.wait_for_gate();
         if let Some(outlet) = lock(&channel.outlet).as_mut() {
             match gate {
-                Gate::Waiting => return outlet.keep(bytes),
-                Gate::Open => report(channel.stream, outlet.write(bytes), tell),
-                Gate::Closed => return outlet.close(),
+                OutputGate::Waiting => return outlet.keep(bytes),
+                OutputGate::Open => report(channel.stream, outlet.write(bytes), tell),
+                OutputGate::Closed => return outlet.close(),
             }
         }
         self.deliver(channel, &|| !self.has_let_go(), tell);
     }
 
     /// After the end: the client gets the rest, for as long as it is there.
-    fn flush(&self, channel: &Channel, tell: &dyn Fn(Event)) {
-        while self.flow().gate == Gate::Waiting {
+    fn flush(&self, channel: &Channel, tell: &dyn Fn(OutputEvent)) {
+        while self.flow().gate == OutputGate::Waiting {
             self.wait_for_change();
         }
         self.deliver(channel, &|| true, tell);
@@ -210,9 +210,17 @@ impl Capture {
 
     /// Writes what is waiting, as long as there is a client and `must_wait` says so. Waits without
     /// the lock: nobody who has more for the client waits for its reader.
-    fn deliver(&self, channel: &Channel, must_wait: &dyn Fn() -> bool, tell: &dyn Fn(Event)) {
-        let awaits = || lock(&channel.outlet).as_ref().and_then(Outlet::awaits);
-        let is_cut = || lock(&channel.outlet).as_ref().is_some_and(Outlet::is_cut);
+    fn deliver(&self, channel: &Channel, must_wait: &dyn Fn() -> bool, tell: &dyn Fn(OutputEvent)) {
+        let awaits = || {
+            lock(&channel.outlet)
+                .as_ref()
+                .and_then(ClientStream::awaits)
+        };
+        let is_cut = || {
+            lock(&channel.outlet)
+                .as_ref()
+                .is_some_and(ClientStream::is_cut)
+        };
         while let Some(sink) = awaits() {
             // Who gets the rest from the log anyhow is worth no moment of those who have more to say.
             let is_ready = match must_wait() || !is_cut() {
@@ -223,18 +231,21 @@ impl Capture {
                 if let Some(outlet) = lock(&channel.outlet).as_mut() {
                     report(channel.stream, outlet.push(), tell);
                 }
-            } else if !must_wait() || self.flow().gate != Gate::Open {
+            } else if !must_wait() || self.flow().gate != OutputGate::Open {
                 return;
             }
         }
     }
 
     /// The client gets from the log what was too much to wait in memory.
-    fn deliver_rest(&self, channel: &Channel, tell: &dyn Fn(Event)) {
+    fn deliver_rest(&self, channel: &Channel, tell: &dyn Fn(OutputEvent)) {
         let Some(mut log) = lock(&channel.rest).take() else {
             return;
         };
-        let Some(from) = lock(&channel.outlet).as_mut().and_then(Outlet::resume) else {
+        let Some(from) = lock(&channel.outlet)
+            .as_mut()
+            .and_then(ClientStream::resume)
+        else {
             return;
         };
         let mut given = from;
@@ -253,21 +264,21 @@ impl Capture {
         if missing > 0 {
             let why =
                 format!("{missing} bytes came too fast for it, and the log does not have them");
-            tell(Event::OutputBroken(channel.stream, Some(why)));
+            tell(OutputEvent::OutputBroken(channel.stream, Some(why)));
         }
     }
 
     fn wait_for_change(&self) {
         let flow = self.flow();
-        if flow.gate == Gate::Waiting {
+        if flow.gate == OutputGate::Waiting {
             drop(self.changed.wait(flow));
         }
     }
 
     /// Whether output may flow: known soon, or when the run comes to its end.
-    fn wait_for_gate(&self) -> Gate {
+    fn wait_for_gate(&self) -> OutputGate {
         let mut flow = self.flow();
-        while flow.gate == Gate::Waiting && !self.has_let_go() {
+        while flow.gate == OutputGate::Waiting && !self.has_let_go() {
             flow = self
                 .changed
                 .wait(flow)
@@ -279,15 +290,15 @@ impl Capture {
     /// The client has announced the run.
     pub(crate) fn open_gate(&self) {
         let mut flow = self.flow();
-        if flow.gate == Gate::Waiting {
-            flow.gate = Gate::Open;
+        if flow.gate == OutputGate::Waiting {
+            flow.gate = OutputGate::Open;
         }
         self.changed.notify_all();
     }
 
     /// The client is gone.
     pub(crate) fn close_gate(&self) {
-        self.flow().gate = Gate::Closed;
+        self.flow().gate = OutputGate::Closed;
         self.changed.notify_all();
     }
 
@@ -384,14 +395,17 @@ impl Capture {
         let mut log = lock(&self.log);
         log.close();
         for channel in [&self.stdout, &self.stderr] {
-            if lock(&channel.outlet).as_ref().is_some_and(Outlet::is_cut) {
+            if lock(&channel.outlet)
+                .as_ref()
+                .is_some_and(ClientStream::is_cut)
+            {
                 *lock(&channel.rest) = log.stream(channel.stream).ok();
             }
         }
     }
 
     /// Waits until the client has got everything, or is gone.
-    pub(crate) fn join(&self, tell: &dyn Fn(Event)) {
+    pub(crate) fn join(&self, tell: &dyn Fn(OutputEvent)) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             let _ = thread.join();
@@ -405,16 +419,16 @@ impl Capture {
         self.let_go.load(Ordering::Acquire)
     }
 
-    fn flow(&self) -> MutexGuard<'_, Flow> {
+    fn flow(&self) -> MutexGuard<'_, CaptureState> {
         lock(&self.flow)
     }
 }
 
-fn report(stream: Stream, result: Result<(), Broken>, tell: &dyn Fn(Event)) {
+fn report(stream: Stream, result: Result<(), StreamFailure>, tell: &dyn Fn(OutputEvent)) {
     match result {
         Ok(()) => {}
-        Err(Broken::Closed) => tell(Event::OutputBroken(stream, None)),
-        Err(Broken::Failed(why)) => tell(Event::OutputBroken(stream, Some(why))),
+        Err(StreamFailure::Closed) => tell(OutputEvent::OutputBroken(stream, None)),
+        Err(StreamFailure::Failed(why)) => tell(OutputEvent::OutputBroken(stream, Some(why))),
     }
 }
 

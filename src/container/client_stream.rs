@@ -32,8 +32,8 @@ const NOW: Timespec = Timespec {
 };
 
 /// One of the two.
-pub(super) struct Outlet {
-    sink: Arc<Sink>,
+pub(super) struct ClientStream {
+    sink: Arc<WriteMode>,
     backlog: Vec<u8>,
     open: bool,
     /// How many bytes were taken, to the reader or into the backlog.
@@ -43,7 +43,7 @@ pub(super) struct Outlet {
 }
 
 /// How to write without ever blocking, and without changing what we share with the client.
-pub(super) enum Sink {
+pub(super) enum WriteMode {
     /// A description of our own of the same pipe or terminal, which does not block.
     Own(OwnedFd),
     Socket(BorrowedFd<'static>),
@@ -53,44 +53,44 @@ pub(super) enum Sink {
     Shared(BorrowedFd<'static>),
 }
 
-impl Sink {
-    fn of(stream: Stream) -> Sink {
+impl WriteMode {
+    fn of(stream: Stream) -> WriteMode {
         let (fd, path) = match stream {
             Stream::Stderr => (rustix::stdio::stderr(), "/dev/fd/2"),
             _ => (rustix::stdio::stdout(), "/dev/fd/1"),
         };
         let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
         match kind {
-            Ok(FileType::RegularFile) => return Sink::File(fd),
-            Ok(FileType::Socket) => return Sink::Socket(fd),
+            Ok(FileType::RegularFile) => return WriteMode::File(fd),
+            Ok(FileType::Socket) => return WriteMode::Socket(fd),
             _ => {}
         }
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
             // Only Linux opens anew; elsewhere this is the description that we share.
-            Ok(own) if cfg!(target_os = "linux") => Sink::Own(own),
-            _ => Sink::Shared(fd),
+            Ok(own) if cfg!(target_os = "linux") => WriteMode::Own(own),
+            _ => WriteMode::Shared(fd),
         }
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Sink::Own(fd) => fd.as_fd(),
-            Sink::Socket(fd) | Sink::File(fd) | Sink::Shared(fd) => *fd,
+            WriteMode::Own(fd) => fd.as_fd(),
+            WriteMode::Socket(fd) | WriteMode::File(fd) | WriteMode::Shared(fd) => *fd,
         }
     }
 
     fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
         match self {
-            Sink::Socket(fd) => {
+            WriteMode::Socket(fd) => {
                 // SIGPIPE is ignored since the start of the program: std does that.
                 rustix::net::send(fd, bytes, SendFlags::DONTWAIT)
             }
-            Sink::Shared(fd) if self.is_ready(NOW) => {
+            WriteMode::Shared(fd) if self.is_ready(NOW) => {
                 rustix::io::write(fd, &bytes[..bytes.len().min(STEP)])
             }
-            Sink::Shared(_) => Err(Errno::AGAIN),
-            Sink::Own(_) | Sink::File(_) => rustix::io::write(self.fd(), bytes),
+            WriteMode::Shared(_) => Err(Errno::AGAIN),
+            WriteMode::Own(_) | WriteMode::File(_) => rustix::io::write(self.fd(), bytes),
         }
     }
 
@@ -112,16 +112,16 @@ impl Sink {
 }
 
 /// Why an outlet takes no more.
-pub(super) enum Broken {
+pub(super) enum StreamFailure {
     /// Nobody reads.
     Closed,
     Failed(String),
 }
 
-impl Outlet {
-    pub(super) fn of(stream: Stream) -> Outlet {
-        Outlet {
-            sink: Arc::new(Sink::of(stream)),
+impl ClientStream {
+    pub(super) fn of(stream: Stream) -> ClientStream {
+        ClientStream {
+            sink: Arc::new(WriteMode::of(stream)),
             backlog: Vec::new(),
             open: true,
             taken: 0,
@@ -136,7 +136,7 @@ impl Outlet {
     }
 
     /// Writes what can be written at once, and keeps the rest.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StreamFailure> {
         self.push()?;
         let written = match self.open && !self.cut && self.backlog.is_empty() {
             true => self.write_now(bytes)?,
@@ -157,13 +157,13 @@ impl Outlet {
     }
 
     /// What to wait for before [`Outlet::push`] can do more; `None`: nothing is waiting.
-    pub(super) fn awaits(&self) -> Option<Arc<Sink>> {
+    pub(super) fn awaits(&self) -> Option<Arc<WriteMode>> {
         let waiting = self.open && !self.backlog.is_empty();
         waiting.then(|| Arc::clone(&self.sink))
     }
 
     /// Writes of what is waiting what can be written at once.
-    pub(super) fn push(&mut self) -> Result<(), Broken> {
+    pub(super) fn push(&mut self) -> Result<(), StreamFailure> {
         let backlog = std::mem::take(&mut self.backlog);
         let written = self.write_now(&backlog)?;
         self.backlog = backlog;
@@ -187,7 +187,7 @@ impl Outlet {
         from
     }
 
-    fn write_now(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    fn write_now(&mut self, bytes: &[u8]) -> Result<usize, StreamFailure> {
         let mut written = 0;
         while written < bytes.len() {
             match self.sink.write(&bytes[written..]) {
@@ -197,8 +197,10 @@ impl Outlet {
                 Err(error) => {
                     self.close();
                     return Err(match error {
-                        Errno::PIPE => Broken::Closed,
-                        error => Broken::Failed(crate::error::reason(&io::Error::from(error))),
+                        Errno::PIPE => StreamFailure::Closed,
+                        error => {
+                            StreamFailure::Failed(crate::error::reason(&io::Error::from(error)))
+                        }
                     });
                 }
             }

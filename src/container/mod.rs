@@ -11,14 +11,14 @@ mod waiter;
 
 use std::sync::Arc;
 
-pub(crate) use capture::{Capture, Event};
-pub(crate) use waiter::{Pace, Watch};
+pub(crate) use capture::{Capture, OutputEvent};
+pub(crate) use waiter::{PollSchedule, Waiter};
 
 use crate::runtime::{self, Attached, Exit, Runtime};
 use crate::store::Timestamp;
 
 /// Whom the threads that read a container's output tell of it.
-pub(crate) type Listener = Arc<dyn Fn(Event) + Send + Sync>;
+pub(crate) type OutputListener = Arc<dyn Fn(OutputEvent) + Send + Sync>;
 
 /// A container that is watched, and what the watcher reports.
 pub(crate) trait Watched: Send + Sync {
@@ -29,7 +29,7 @@ pub(crate) trait Watched: Send + Sync {
 
     fn capture(&self) -> &Arc<Capture>;
 
-    fn listener(self: Arc<Self>) -> Listener;
+    fn listener(self: Arc<Self>) -> OutputListener;
 
     /// When it started, as far as that is known.
     fn started_at(&self) -> Option<Timestamp>;

@@ -11,9 +11,9 @@ use crate::runtime::{AttachEnd, Attached};
 
 /// The first bytes of a stream, as far as it was read.
 #[derive(Clone, Default)]
-pub(super) struct Beginning(Arc<Mutex<Vec<u8>>>);
+pub(super) struct StderrPrefix(Arc<Mutex<Vec<u8>>>);
 
-impl Beginning {
+impl StderrPrefix {
     pub(super) fn is(&self, bytes: &[u8]) -> bool {
         self.0
             .lock()
@@ -23,12 +23,12 @@ impl Beginning {
 }
 
 /// Remembers as much of an attachment's standard error as an earlier one said at its end.
-pub(super) fn remember(attached: Attached, earlier: &AttachEnd) -> (Attached, Beginning) {
-    let beginning = Beginning::default();
+pub(super) fn remember(attached: Attached, earlier: &AttachEnd) -> (Attached, StderrPrefix) {
+    let beginning = StderrPrefix::default();
     let AttachEnd::Failed(words) = earlier else {
         return (attached, beginning);
     };
-    let stderr = Box::new(Remembering {
+    let stderr = Box::new(PrefixRecorder {
         stream: attached.stderr,
         left: words.bytes.len(),
         beginning: beginning.clone(),
@@ -36,13 +36,13 @@ pub(super) fn remember(attached: Attached, earlier: &AttachEnd) -> (Attached, Be
     (Attached { stderr, ..attached }, beginning)
 }
 
-struct Remembering {
+struct PrefixRecorder {
     stream: Box<dyn Read + Send>,
     left: usize,
-    beginning: Beginning,
+    beginning: StderrPrefix,
 }
 
-impl Read for Remembering {
+impl Read for PrefixRecorder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
         let first = count.min(self.left);
@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn the_first_bytes_are_remembered_and_all_are_read() {
-        let beginning = Beginning::default();
-        let mut stream = Remembering {
+        let beginning = StderrPrefix::default();
+        let mut stream = PrefixRecorder {
             stream: Box::new(&b"Error: x\nmore"[..]),
             left: 9,
             beginning: beginning.clone(),

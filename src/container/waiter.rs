@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::capture::Capture;
 use super::{Watched, stderr_prefix};
-use crate::runtime::{AttachEnd, Exit, Inspected, Problem};
+use crate::runtime::{AttachEnd, Exit, Inspected, RuntimeError};
 use crate::store::Timestamp;
 
 /// How long reading all of the runtime's own log may take.
@@ -18,9 +18,9 @@ const CATCH_UP: Duration = Duration::from_secs(600);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Watches one started container to its end.
-pub(crate) struct Watch {
+pub(crate) struct Waiter {
     watched: Arc<dyn Watched>,
-    pace: Pace,
+    pace: PollSchedule,
     began: Instant,
     /// Since when output may be missing, and why.
     broken: Option<(Timestamp, String)>,
@@ -36,16 +36,16 @@ pub(crate) struct Watch {
     unheard: Option<Timestamp>,
 }
 
-impl Watch {
-    pub(crate) fn new(watched: Arc<dyn Watched>, pace: Pace) -> Watch {
+impl Waiter {
+    pub(crate) fn new(watched: Arc<dyn Watched>, pace: PollSchedule) -> Waiter {
         // After an adoption nothing is, and the end may be there already.
         let adopted = !watched.capture().was_attached();
         let last = || watched.capture().last_kept().or(watched.started_at());
-        Watch {
+        Waiter {
             pace,
             began: Instant::now(),
             broken: None,
-            attach_end: AttachEnd::Whole,
+            attach_end: AttachEnd::Complete,
             away: false,
             detached: adopted,
             was_started_again: false,
@@ -177,7 +177,7 @@ impl Watch {
                 let why = end.error().unwrap_or_default();
                 self.watched
                     .diary(&format!("start: {why}; it is started once more"));
-                (self.began, self.attach_end) = (Instant::now(), AttachEnd::Whole);
+                (self.began, self.attach_end) = (Instant::now(), AttachEnd::Complete);
                 let tell = Arc::clone(&self.watched).listener();
                 self.capture().attach(attached, tell);
                 true
@@ -236,7 +236,7 @@ impl Watch {
     }
 
     /// The engine cannot be asked. As long as the output flows, nothing is missing.
-    fn unreachable(&mut self, problem: &Problem, ended: bool) {
+    fn unreachable(&mut self, problem: &RuntimeError, ended: bool) {
         self.pace.after_stream();
         self.away = true;
         if !ended {
@@ -308,7 +308,9 @@ impl Watch {
             return;
         }
         let why = match end {
-            AttachEnd::Cut => "the client that listened to the container was killed".to_owned(),
+            AttachEnd::Interrupted => {
+                "the client that listened to the container was killed".to_owned()
+            }
             end => end
                 .error()
                 .unwrap_or_else(|| "nobody listened to the container when it ended".to_owned()),
@@ -336,7 +338,7 @@ impl Watch {
         capture.attach(attached, Arc::clone(&self.watched).listener());
         let drained = capture.drain(CATCH_UP);
         let why = match capture.attachment_end() {
-            Some(AttachEnd::Whole | AttachEnd::Code(0)) if drained => None,
+            Some(AttachEnd::Complete | AttachEnd::Code(0)) if drained => None,
             end => Some(end.and_then(|end| end.error()).unwrap_or_else(|| {
                 "the runtime's own log could not be read to its end".to_owned()
             })),
@@ -354,30 +356,30 @@ impl Watch {
 /// Whether an attachment may have ended before the workload's output did.
 fn is_doubtful(end: &AttachEnd, exit: &Exit) -> bool {
     match end {
-        AttachEnd::Whole => false,
+        AttachEnd::Complete => false,
         AttachEnd::Code(code) => Some(*code) != exit.code,
-        AttachEnd::Cut | AttachEnd::Failed(_) => true,
+        AttachEnd::Interrupted | AttachEnd::Failed(_) => true,
     }
 }
 
 /// How long to wait between looks. While the output flows its end wakes the waiter anyway, so looks
 /// are rare: with docker each costs 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of
 /// a core in all.
-pub(crate) struct Pace {
+pub(crate) struct PollSchedule {
     next: Duration,
     most: Duration,
     cheap: bool,
 }
 
-impl Pace {
+impl PollSchedule {
     /// `awaited`: somebody waits for the start, and nothing else would tell of it.
-    pub(crate) fn starting(awaited: bool, cheap: bool) -> Pace {
+    pub(crate) fn starting(awaited: bool, cheap: bool) -> PollSchedule {
         let (next, most) = match (awaited, cheap) {
             (_, true) => (1, 20),
             (true, false) => (100, 100),
             (false, false) => (400, 1000),
         };
-        Pace {
+        PollSchedule {
             next: Duration::from_millis(next),
             most: Duration::from_millis(most),
             cheap,

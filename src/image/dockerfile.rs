@@ -3,9 +3,9 @@
 //! What changes rarely comes first, so that the builder's cache serves as long as possible. Scripts
 //! come from the context, as files: so nothing needs quoting, and the text can be read.
 
-use super::steps::{self, Step};
-use super::{Build, ContextFile, Wish};
-use crate::registry::{Chosen, Entry, Kind};
+use super::steps::{self, BuildStep};
+use super::{ContextFile, ImageRecipe, ImageSpec};
+use crate::registry::{EntryKind, RegistryEntry, ResolvedDependency};
 
 /// Where files of ours are in an image.
 pub(super) const SHARE: &str = "/usr/local/share/moat";
@@ -25,7 +25,7 @@ pub(crate) const CA_VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
 ];
 
-pub(super) fn build(wish: &Wish<'_>, default_base: &str) -> Build {
+pub(super) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
     let mut file = Dockerfile::default();
     let base = base(wish, default_base);
     file.line("# Made by moat.");
@@ -61,22 +61,22 @@ pub(super) fn build(wish: &Wish<'_>, default_base: &str) -> Build {
     }
     file.user_and_hooks(wish);
     file.files.sort_by(|one, other| one.name.cmp(&other.name));
-    Build {
+    ImageRecipe {
         base: base.image,
         dockerfile: file.text,
         files: file.files,
     }
 }
 
-struct Base<'a> {
+struct BaseImage<'a> {
     image: String,
     /// The runtime whose image it is.
     runtime: Option<&'a str>,
 }
 
-fn base<'a>(wish: &Wish<'a>, default_base: &str) -> Base<'a> {
+fn base<'a>(wish: &ImageSpec<'a>, default_base: &str) -> BaseImage<'a> {
     if let Some(image) = wish.base {
-        return Base {
+        return BaseImage {
             image: image.to_owned(),
             runtime: None,
         };
@@ -86,11 +86,11 @@ fn base<'a>(wish: &Wish<'a>, default_base: &str) -> Base<'a> {
         .iter()
         .find_map(|chosen| Some((chosen, steps::image_of(chosen)?)));
     match first {
-        Some((chosen, image)) => Base {
+        Some((chosen, image)) => BaseImage {
             image,
             runtime: Some(&chosen.entry.name),
         },
-        None => Base {
+        None => BaseImage {
             image: default_base.to_owned(),
             runtime: None,
         },
@@ -98,7 +98,10 @@ fn base<'a>(wish: &Wish<'a>, default_base: &str) -> Base<'a> {
 }
 
 /// The runtimes that come out of other images than the base.
-fn copied_runtimes<'a>(chosen: &'a [Chosen], base: Option<&str>) -> Vec<&'a Chosen> {
+fn copied_runtimes<'a>(
+    chosen: &'a [ResolvedDependency],
+    base: Option<&str>,
+) -> Vec<&'a ResolvedDependency> {
     let others = chosen
         .iter()
         .filter(|chosen| Some(chosen.entry.name.as_str()) != base);
@@ -124,8 +127,9 @@ impl Dockerfile {
         self.line(&format!("RUN {}", commands.join(" \\\n && ")));
     }
 
-    fn copy_runtime(&mut self, chosen: &Chosen) {
-        let (Kind::Runtime(runtime), Some(image)) = (&chosen.entry.kind, steps::image_of(chosen))
+    fn copy_runtime(&mut self, chosen: &ResolvedDependency) {
+        let (EntryKind::Runtime(runtime), Some(image)) =
+            (&chosen.entry.kind, steps::image_of(chosen))
         else {
             return;
         };
@@ -143,19 +147,19 @@ impl Dockerfile {
 
     /// What entries want in the environment; in a runtime's own image it is there already, which
     /// does no harm.
-    fn environment(&mut self, chosen: &[Chosen]) {
+    fn environment(&mut self, chosen: &[ResolvedDependency]) {
         // The distribution's own version of a runtime has the distribution's own places.
-        let is_distro = |chosen: &&Chosen| {
-            matches!(chosen.entry.kind, Kind::Runtime(_)) && steps::image_of(chosen).is_none()
+        let is_distro = |chosen: &&ResolvedDependency| {
+            matches!(chosen.entry.kind, EntryKind::Runtime(_)) && steps::image_of(chosen).is_none()
         };
         let (mut variables, mut paths) = (Vec::new(), Vec::new());
         for chosen in chosen.iter().filter(|chosen| !is_distro(chosen)) {
-            let Entry { env, kind, .. } = &chosen.entry;
+            let RegistryEntry { env, kind, .. } = &chosen.entry;
             variables.extend(
                 env.iter()
                     .map(|(name, value)| format!("{name}={}", quoted(value))),
             );
-            if let Kind::Runtime(runtime) = kind {
+            if let EntryKind::Runtime(runtime) = kind {
                 paths.extend(runtime.path.iter().map(String::as_str));
             }
         }
@@ -165,7 +169,7 @@ impl Dockerfile {
         self.env(&variables);
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: BuildStep) {
         for (name, content) in &step.files {
             self.files.push(ContextFile::new(name, content));
         }
@@ -176,7 +180,7 @@ impl Dockerfile {
     }
 
     /// The workload's user, then what the project itself wants done.
-    fn user_and_hooks(&mut self, wish: &Wish<'_>) {
+    fn user_and_hooks(&mut self, wish: &ImageSpec<'_>) {
         let owner = format!("{}:{}", wish.uid, wish.gid);
         if wish.uid != 0 {
             self.run(&steps::user(wish.uid, wish.gid));

@@ -7,15 +7,15 @@ mod steps;
 use hmac_sha256::Hash;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::Chosen;
+use crate::registry::ResolvedDependency;
 pub(crate) use dockerfile::CA_VARIABLES;
 
 /// What an image is to contain.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct ImageSpec<'a> {
     /// The image to begin with. Not set: that of the first runtime, or the default one.
     pub(crate) base: Option<&'a str>,
-    pub(crate) chosen: &'a [Chosen],
+    pub(crate) chosen: &'a [ResolvedDependency],
     /// Run as root at the end of the build.
     pub(crate) post_build_root: Option<&'a str>,
     /// Run as the user after that.
@@ -29,7 +29,7 @@ pub(crate) struct Wish<'a> {
 
 /// An image to be built.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Build {
+pub(crate) struct ImageRecipe {
     /// What it begins with.
     pub(crate) base: String,
     pub(crate) dockerfile: String,
@@ -56,7 +56,7 @@ impl ContextFile {
     }
 }
 
-impl Wish<'_> {
+impl ImageSpec<'_> {
     /// Whether the base image as it is will not do.
     pub(crate) fn needs_build(&self) -> bool {
         !self.chosen.is_empty()
@@ -67,11 +67,11 @@ impl Wish<'_> {
 }
 
 /// The image of a wish that needs one to be built.
-pub(crate) fn build(wish: &Wish<'_>, default_base: &str) -> Build {
+pub(crate) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
     dockerfile::build(wish, default_base)
 }
 
-impl Build {
+impl ImageRecipe {
     /// A name that no other Dockerfile or context has: a hash of all of it.
     pub(crate) fn tag(&self) -> String {
         let mut hash = Hash::new();

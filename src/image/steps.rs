@@ -1,12 +1,12 @@
 //! The single steps of a build. Everything that comes from a registry was checked to be a plain word,
 //! so nothing here needs quoting but scripts, which come as files.
 
-use super::Wish;
+use super::ImageSpec;
 use super::dockerfile::SHARE;
-use crate::registry::{Chosen, GithubBinary, Kind};
+use crate::registry::{EntryKind, GithubBinary, ResolvedDependency};
 
 /// Commands that make one layer, and the files that they need.
-pub(super) struct Step {
+pub(super) struct BuildStep {
     /// Names in the context, and contents.
     pub(super) files: Vec<(String, String)>,
     /// The directory of the context that has to be copied first.
@@ -14,8 +14,8 @@ pub(super) struct Step {
     pub(super) commands: Vec<String>,
 }
 
-fn step(commands: Vec<String>) -> Step {
-    Step {
+fn step(commands: Vec<String>) -> BuildStep {
+    BuildStep {
         files: Vec::new(),
         copy: None,
         commands,
@@ -23,8 +23,8 @@ fn step(commands: Vec<String>) -> Step {
 }
 
 /// The image that a runtime comes from; none for the distribution's own version.
-pub(super) fn image_of(chosen: &Chosen) -> Option<String> {
-    let Kind::Runtime(runtime) = &chosen.entry.kind else {
+pub(super) fn image_of(chosen: &ResolvedDependency) -> Option<String> {
+    let EntryKind::Runtime(runtime) = &chosen.entry.kind else {
         return None;
     };
     let version = chosen.version.as_deref()?;
@@ -32,7 +32,7 @@ pub(super) fn image_of(chosen: &Chosen) -> Option<String> {
 }
 
 /// The packages of the distribution that the image needs, in order.
-pub(super) fn packages(wish: &Wish<'_>, copied: &[&Chosen]) -> Vec<String> {
+pub(super) fn packages(wish: &ImageSpec<'_>, copied: &[&ResolvedDependency]) -> Vec<String> {
     let mut packages = Vec::new();
     let mut add = |names: &[&str]| packages.extend(names.iter().map(|name| (*name).to_owned()));
     if wish.host_ca.is_some() {
@@ -41,22 +41,22 @@ pub(super) fn packages(wish: &Wish<'_>, copied: &[&Chosen]) -> Vec<String> {
     for chosen in wish.chosen {
         let entry = &chosen.entry;
         match &entry.kind {
-            Kind::Apt(names) => add(&names.iter().map(String::as_str).collect::<Vec<_>>()),
-            Kind::Runtime(runtime) if image_of(chosen).is_none() => {
+            EntryKind::Apt(names) => add(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+            EntryKind::Runtime(runtime) if image_of(chosen).is_none() => {
                 add(&runtime
                     .distro
                     .iter()
                     .map(String::as_str)
                     .collect::<Vec<_>>());
             }
-            Kind::GithubBinary(binary) => {
+            EntryKind::GithubBinary(binary) => {
                 add(&["ca-certificates", "curl"]);
                 add(unpacker(&binary.asset).package);
             }
-            Kind::Custom(_) => add(&["ca-certificates", "curl", "gnupg", "unzip", "xz-utils"]),
+            EntryKind::Custom(_) => add(&["ca-certificates", "curl", "gnupg", "unzip", "xz-utils"]),
             _ => {}
         }
-        let in_base = matches!(entry.kind, Kind::Runtime(_))
+        let in_base = matches!(entry.kind, EntryKind::Runtime(_))
             && !copied.iter().any(|other| other.entry.name == entry.name);
         if !in_base {
             add(&entry.apt.iter().map(String::as_str).collect::<Vec<_>>());
@@ -82,16 +82,16 @@ pub(super) fn apt(packages: &[String]) -> Vec<String> {
 }
 
 /// That the copied runtimes work on this base, found out now and not in the first run.
-pub(super) fn checks(copied: &[&Chosen]) -> Vec<String> {
-    let check = |chosen: &&Chosen| match &chosen.entry.kind {
-        Kind::Runtime(runtime) => runtime.check.clone(),
+pub(super) fn checks(copied: &[&ResolvedDependency]) -> Vec<String> {
+    let check = |chosen: &&ResolvedDependency| match &chosen.entry.kind {
+        EntryKind::Runtime(runtime) => runtime.check.clone(),
         _ => None,
     };
     copied.iter().filter_map(check).collect()
 }
 
 /// The steps that install tools, one for each way to install.
-pub(super) fn tools(chosen: &[Chosen]) -> Vec<Step> {
+pub(super) fn tools(chosen: &[ResolvedDependency]) -> Vec<BuildStep> {
     let steps = [
         github(chosen),
         npm(chosen),
@@ -106,9 +106,9 @@ pub(super) fn tools(chosen: &[Chosen]) -> Vec<Step> {
 
 /// The packages of one package manager, each with its version behind `separator`.
 fn named(
-    chosen: &[Chosen],
+    chosen: &[ResolvedDependency],
     separator: &str,
-    package: impl Fn(&Kind) -> Option<&String>,
+    package: impl Fn(&EntryKind) -> Option<&String>,
 ) -> Vec<String> {
     let mut names = Vec::new();
     for chosen in chosen {
@@ -123,10 +123,10 @@ fn named(
     names
 }
 
-fn github(chosen: &[Chosen]) -> Option<Step> {
+fn github(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let mut commands = Vec::new();
     for chosen in chosen {
-        if let Kind::GithubBinary(binary) = &chosen.entry.kind {
+        if let EntryKind::GithubBinary(binary) = &chosen.entry.kind {
             let version = chosen.version.as_deref().unwrap_or_default();
             commands.push(download(&chosen.entry.name, binary, version));
         }
@@ -195,9 +195,9 @@ fn unpacker(asset: &str) -> Unpacker {
     Unpacker { command, package }
 }
 
-fn npm(chosen: &[Chosen]) -> Option<Step> {
+fn npm(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let names = named(chosen, "@", |kind| match kind {
-        Kind::Npm(name) => Some(name),
+        EntryKind::Npm(name) => Some(name),
         _ => None,
     });
     (!names.is_empty()).then(|| {
@@ -211,9 +211,9 @@ fn npm(chosen: &[Chosen]) -> Option<Step> {
     })
 }
 
-fn pip(chosen: &[Chosen]) -> Option<Step> {
+fn pip(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let names = named(chosen, "==", |kind| match kind {
-        Kind::Pip(name) => Some(name),
+        EntryKind::Pip(name) => Some(name),
         _ => None,
     });
     // The image is nobody else's: what the distribution protects its own Python from is fine here.
@@ -226,18 +226,18 @@ fn pip(chosen: &[Chosen]) -> Option<Step> {
     })
 }
 
-fn uv(chosen: &[Chosen]) -> Option<Step> {
+fn uv(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let names = named(chosen, "==", |kind| match kind {
-        Kind::UvTool(name) => Some(name),
+        EntryKind::UvTool(name) => Some(name),
         _ => None,
     });
     let install = |name: &String| format!("uv tool install --no-cache {name}");
     (!names.is_empty()).then(|| step(names.iter().map(install).collect()))
 }
 
-fn cargo(chosen: &[Chosen]) -> Option<Step> {
+fn cargo(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let names = named(chosen, "@", |kind| match kind {
-        Kind::Cargo(name) => Some(name),
+        EntryKind::Cargo(name) => Some(name),
         _ => None,
     });
     (!names.is_empty()).then(|| {
@@ -251,10 +251,10 @@ fn cargo(chosen: &[Chosen]) -> Option<Step> {
     })
 }
 
-fn go(chosen: &[Chosen]) -> Option<Step> {
+fn go(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let mut names = Vec::new();
     for chosen in chosen {
-        if let Kind::GoInstall(name) = &chosen.entry.kind {
+        if let EntryKind::GoInstall(name) = &chosen.entry.kind {
             // Go's own versions begin with a v, as those of `go:` may.
             let version = match chosen.version.as_deref() {
                 Some(version) if version.starts_with(|first: char| first.is_ascii_digit()) => {
@@ -277,10 +277,10 @@ fn go(chosen: &[Chosen]) -> Option<Step> {
     (!names.is_empty()).then(|| step(commands))
 }
 
-fn custom(chosen: &[Chosen]) -> Option<Step> {
+fn custom(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let (mut files, mut commands) = (Vec::new(), Vec::new());
     for chosen in chosen {
-        if let Kind::Custom(script) = &chosen.entry.kind {
+        if let EntryKind::Custom(script) = &chosen.entry.kind {
             let file = format!("install/{}.sh", chosen.entry.name);
             let version = chosen.version.as_deref().unwrap_or_default();
             commands.push(format!(
@@ -295,7 +295,7 @@ fn custom(chosen: &[Chosen]) -> Option<Step> {
     let guard = "arch=$(dpkg --print-architecture) \
          && case $arch in amd64|arm64) ;; *) echo \"moat: not for $arch\" >&2; exit 1 ;; esac";
     commands.insert(0, guard.to_owned());
-    Some(Step {
+    Some(BuildStep {
         files,
         copy: Some("install"),
         commands,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::config::tests::read_project;
-use crate::config::{Base, File};
+use crate::config::{ConfigFile, RootFilesystem};
 use crate::registry::{self, Registry};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -32,17 +32,17 @@ impl Inputs {
         }
     }
 
-    fn build(&self) -> Build {
+    fn build(&self) -> ImageRecipe {
         let file = read_project(&self.text).unwrap();
         let chosen = self.chosen(&file);
         let settings = &file.settings;
         let hooks = &settings.hooks;
         let host_ca = settings.container.host_ca.as_ref();
         let base = settings.base.as_ref().map(|base| match &base.value {
-            Base::Image(image) => image.as_str(),
-            Base::Rootfs(_) => panic!("not for an image"),
+            RootFilesystem::Image(image) => image.as_str(),
+            RootFilesystem::Rootfs(_) => panic!("not for an image"),
         });
-        let wish = Wish {
+        let wish = ImageSpec {
             base,
             chosen: &chosen,
             post_build_root: hooks
@@ -60,7 +60,7 @@ impl Inputs {
         build(&wish, "debian:bookworm-slim")
     }
 
-    fn chosen(&self, file: &File) -> Vec<Chosen> {
+    fn chosen(&self, file: &ConfigFile) -> Vec<ResolvedDependency> {
         registry::choose(&self.registry(), &file.settings.dependencies).unwrap()
     }
 
@@ -128,7 +128,7 @@ fn what_dockerfiles_have_in_common() {
     for path in golden() {
         let name = path.display();
         let inputs = Inputs::of(&std::fs::read_to_string(&path).unwrap());
-        let Build {
+        let ImageRecipe {
             dockerfile,
             files,
             base,
@@ -267,7 +267,7 @@ fn what_is_not_in_the_image_does_not_change_the_tag() {
 /// Where a file ends and the next begins is part of the tag.
 #[test]
 fn a_tag_is_of_the_whole_context() {
-    let build = |files: &[(&str, &str)]| Build {
+    let build = |files: &[(&str, &str)]| ImageRecipe {
         base: "b".to_owned(),
         dockerfile: "FROM b\n".to_owned(),
         files: files

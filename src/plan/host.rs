@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{self, Registry};
 use crate::runtime;
-use crate::store::{Home, Mount};
+use crate::store::{BindMount, Home};
 use crate::term::harmless;
 
 /// The host, as far as a plan depends on it.
 pub(crate) struct Host {
-    pub(crate) runtime: runtime::Name,
+    pub(crate) runtime: runtime::RuntimeName,
     pub(crate) engine: Vec<(String, String)>,
     /// Where the engine is, if it is on another machine.
     pub(crate) remote: Option<String>,
@@ -54,13 +54,13 @@ impl Host {
     pub(crate) fn here(
         wanted: Option<&str>,
         home: &Home,
-        choose: impl FnOnce() -> Result<runtime::Name>,
+        choose: impl FnOnce() -> Result<runtime::RuntimeName>,
     ) -> Result<Host> {
         let variable = std::env::var("MOAT_RUNTIME")
             .ok()
             .filter(|name| !name.is_empty());
         let runtime = match wanted.or(variable.as_deref()) {
-            Some(word) => runtime::Name::parse(word).ok_or_else(|| unknown_runtime(word))?,
+            Some(word) => runtime::RuntimeName::parse(word).ok_or_else(|| unknown_runtime(word))?,
             None => choose()?,
         };
         let root = home.root();
@@ -79,7 +79,7 @@ impl Host {
 
     /// Has the engine of a context do it.
     pub(crate) fn use_context(&mut self, context: &str) -> Result<()> {
-        let docker = runtime::Name::Docker;
+        let docker = runtime::RuntimeName::Docker;
         if self.runtime != docker {
             let message = format!(
                 "--context is one of {docker}, and this run is on {}",
@@ -111,7 +111,7 @@ impl Host {
     }
 
     /// The directory that a sandbox is to show as its root; reports if it cannot be.
-    pub(super) fn rootfs(&self, path: &Path, files: super::Files<'_>) -> Option<PathBuf> {
+    pub(super) fn rootfs(&self, path: &Path, files: super::ConfigLayers<'_>) -> Option<PathBuf> {
         let why = match fs::canonicalize(path) {
             Err(error) => crate::error::reason(&error),
             Ok(real) if real == Path::new("/") => "it is the root of this system".to_owned(),
@@ -136,25 +136,25 @@ impl Host {
         let hint = "set SSL_CERT_FILE to a file in PEM form, or leave out container.host_ca";
         let Some(path) = found else {
             return Err(Error::new(
-                Kind::Config,
+                ErrorKind::Config,
                 "this host has no file of trusted certificates",
             )
             .hint(hint));
         };
         let bytes =
-            fs::read(&path).map_err(|error| Error::io(Kind::Config, "read", &path, &error))?;
+            fs::read(&path).map_err(|error| Error::io(ErrorKind::Config, "read", &path, &error))?;
         match String::from_utf8(bytes) {
             Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(text),
             _ => {
                 let message = format!("{} holds no certificates in PEM form", path.display());
-                Err(Error::new(Kind::Config, message).hint(hint))
+                Err(Error::new(ErrorKind::Config, message).hint(hint))
             }
         }
     }
 
     /// How a sandbox gets the certificates that `SSL_CERT_FILE` names: in the place of the system's own.
     /// `None`: it has them.
-    pub(super) fn own_certificates(&self) -> Result<Option<Mount>> {
+    pub(super) fn own_certificates(&self) -> Result<Option<BindMount>> {
         let Some(named) = (self.environment)("SSL_CERT_FILE") else {
             return Ok(None);
         };
@@ -162,7 +162,7 @@ impl Host {
         let real = |path: &OsStr| fs::canonicalize(path).ok().filter(|path| path.is_file());
         let system = CERTIFICATES.iter().find_map(|path| real(path.as_ref()));
         let mount = |(source, target): (PathBuf, PathBuf)| {
-            Some(Mount {
+            Some(BindMount {
                 target: target.to_str()?.to_owned(),
                 readonly: true,
                 source,
@@ -178,7 +178,7 @@ impl Host {
         let failed = |why: &str| {
             let shown = harmless(&path.to_string_lossy());
             Error::new(
-                Kind::Workspace,
+                ErrorKind::Workspace,
                 format!("cannot use the workspace '{shown}': {why}"),
             )
             .hint("give a directory that you may read: moat run PATH -- CMD")
@@ -214,8 +214,11 @@ impl Host {
     pub(super) fn mount_source(&self, path: &Path) -> Result<PathBuf> {
         let failed = |why: &str| {
             let shown = harmless(&path.to_string_lossy());
-            Error::new(Kind::Workspace, format!("cannot mount '{shown}': {why}"))
-                .hint("the source of a mount must exist; make it first")
+            Error::new(
+                ErrorKind::Workspace,
+                format!("cannot mount '{shown}': {why}"),
+            )
+            .hint("the source of a mount must exist; make it first")
         };
         let real = fs::canonicalize(path).map_err(|error| failed(&crate::error::reason(&error)))?;
         if real.starts_with(&self.home) {
@@ -244,10 +247,12 @@ fn real(path: &Path) -> PathBuf {
 }
 
 fn unknown_runtime(word: &str) -> Error {
-    let supported = runtime::SUPPORTED.map(runtime::Name::as_str).join(", ");
+    let supported = runtime::SUPPORTED
+        .map(runtime::RuntimeName::as_str)
+        .join(", ");
     let word: String = word.chars().take(80).collect();
     Error::new(
-        Kind::Runtime,
+        ErrorKind::Runtime,
         format!("unknown runtime '{}'", harmless(&word)),
     )
     .hint(format!("this moat drives: {supported}"))

@@ -2,50 +2,50 @@
 
 use std::path::PathBuf;
 
-use super::{DEFAULT_IMAGE, Dependency, Files, Host, Request, first};
-use crate::config::{Base, scalar_values};
+use super::{ConfigLayers, DEFAULT_IMAGE, Dependency, Host, RunRequest, first};
+use crate::config::{RootFilesystem, scalar_values};
 use crate::error::Result;
-use crate::image::{self, Build, Wish};
-use crate::registry::{self, Chosen};
+use crate::image::{self, ImageRecipe, ImageSpec};
+use crate::registry::{self, ResolvedDependency};
 use crate::yaml::Placed;
 
 #[derive(Default)]
-pub(super) struct Image {
+pub(super) struct PlannedImage {
     pub(super) name: Option<String>,
-    pub(super) build: Option<Build>,
+    pub(super) build: Option<ImageRecipe>,
     pub(super) dependencies: Vec<Dependency>,
     pub(super) rootfs: Option<PathBuf>,
 }
 
 pub(super) fn plan(
-    request: &Request,
-    files: Files<'_>,
+    request: &RunRequest,
+    files: ConfigLayers<'_>,
     host: &Host,
-    chosen: &[Chosen],
+    chosen: &[ResolvedDependency],
     owner: (u32, u32),
-) -> Result<Image> {
+) -> Result<PlannedImage> {
     let settings = || files.iter().map(|file| &file.settings);
     let base = first(settings().map(|settings| settings.base.as_ref()));
     if !host.runtime.has_images() {
         let rootfs = match base {
-            Some(Base::Rootfs(path)) => Some(host.rootfs(&path, files)),
+            Some(RootFilesystem::Rootfs(path)) => Some(host.rootfs(&path, files)),
             _ => None,
         };
-        return Ok(Image {
+        return Ok(PlannedImage {
             rootfs: rootfs.flatten(),
-            ..Image::default()
+            ..PlannedImage::default()
         });
     }
     // A flag means exactly this image: nothing is built on it.
     if let Some(image) = &request.image {
         scalar_values::image(image)?;
-        return Ok(Image {
+        return Ok(PlannedImage {
             name: Some(image.clone()),
-            ..Image::default()
+            ..PlannedImage::default()
         });
     }
     let base = match &base {
-        Some(Base::Image(image)) => Some(image.as_str()),
+        Some(RootFilesystem::Image(image)) => Some(image.as_str()),
         _ => None,
     };
     let hook = |pick: fn(&crate::config::Hooks) -> Option<&Placed<String>>| {
@@ -60,7 +60,7 @@ pub(super) fn plan(
         hook(|hooks| hooks.post_build_root.as_ref()),
         hook(|hooks| hooks.post_build.as_ref()),
     );
-    let wish = Wish {
+    let wish = ImageSpec {
         base,
         chosen,
         post_build_root: root.as_deref(),
@@ -70,13 +70,13 @@ pub(super) fn plan(
         host_ca: certificates.as_deref(),
     };
     if !wish.needs_build() {
-        return Ok(Image {
+        return Ok(PlannedImage {
             name: Some(base.unwrap_or(DEFAULT_IMAGE).to_owned()),
-            ..Image::default()
+            ..PlannedImage::default()
         });
     }
     let build = image::build(&wish, DEFAULT_IMAGE);
-    Ok(Image {
+    Ok(PlannedImage {
         name: Some(build.tag()),
         build: Some(build),
         dependencies: chosen.iter().map(dependency).collect(),
@@ -85,7 +85,7 @@ pub(super) fn plan(
 }
 
 /// The registry is read only if there is something to look up in it.
-pub(super) fn choose(files: Files<'_>, host: &Host) -> Result<Vec<Chosen>> {
+pub(super) fn choose(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<ResolvedDependency>> {
     let mut all = Vec::new();
     for file in files {
         let asked = &file.settings.dependencies;
@@ -104,7 +104,7 @@ pub(super) fn choose(files: Files<'_>, host: &Host) -> Result<Vec<Chosen>> {
     Ok(all)
 }
 
-fn dependency(chosen: &Chosen) -> Dependency {
+fn dependency(chosen: &ResolvedDependency) -> Dependency {
     Dependency {
         name: chosen.entry.name.clone(),
         version: chosen.version.clone(),

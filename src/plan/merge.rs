@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use crate::config::{self, Ulimit, parse_env_file, scalar_values};
-use crate::error::{Problem, Result};
+use crate::error::{FileProblem, Result};
 use crate::image::CA_VARIABLES;
-use crate::runtime::{self, Ability};
-use crate::store::{Mount, Name};
+use crate::runtime::{self, Capability};
+use crate::store::{BindMount, RunName};
 use crate::yaml::{Placed, read_file};
 
-use super::{Files, Host, SecretRef, Variable, Volume};
+use super::{ConfigLayers, Host, PlannedVolume, SecretRef, Variable};
 
 /// Variables of flags, then of files: `env` before `env_file`, as it is closer.
 pub(super) fn env(
     flags: &[Variable],
-    files: Files<'_>,
+    files: ConfigLayers<'_>,
     host: &Host,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<FileProblem>,
 ) -> Vec<Variable> {
     let mut variables: Vec<Variable> = flags.to_vec();
     let secrets: Vec<&str> = files
@@ -55,9 +55,9 @@ pub(super) fn env(
 
 fn env_file(
     path: &Placed<String>,
-    file: &crate::config::File,
+    file: &crate::config::ConfigFile,
     host: &Host,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<FileProblem>,
 ) -> std::result::Result<Vec<(String, String)>, String> {
     let name = crate::yaml::shown(&path.value);
     let real = host.path_in(&file.dir, &path.value);
@@ -68,7 +68,7 @@ fn env_file(
     };
     let (lines, flaws) = parse_env_file(&text);
     let mut note = |line: usize, message: String| {
-        problems.push(Problem {
+        problems.push(FileProblem {
             file: name.clone(),
             line: Some(line),
             column: Some(1),
@@ -96,7 +96,7 @@ fn env_file(
 }
 
 /// The secrets of files that no flag overrules.
-pub(super) fn secrets(flags: &[Variable], files: Files<'_>) -> Vec<SecretRef> {
+pub(super) fn secrets(flags: &[Variable], files: ConfigLayers<'_>) -> Vec<SecretRef> {
     let mut secrets: Vec<SecretRef> = Vec::new();
     for file in files {
         for Placed { value, .. } in &file.settings.secrets {
@@ -110,14 +110,14 @@ pub(super) fn secrets(flags: &[Variable], files: Files<'_>) -> Vec<SecretRef> {
 
 /// Mounts, and what of them is not to be seen.
 pub(super) struct Mounts {
-    pub(super) mounts: Vec<Mount>,
+    pub(super) mounts: Vec<BindMount>,
     pub(super) scratch: Vec<String>,
     /// Where moat's own directory would be seen through a mount.
     pub(super) covered: Vec<String>,
 }
 
-pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<Mounts> {
-    let mut mounts: Vec<Mount> = flags.to_vec();
+pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) -> Result<Mounts> {
+    let mut mounts: Vec<BindMount> = flags.to_vec();
     let mut scratch: Vec<String> = Vec::new();
     let mut volumes: Vec<&str> = Vec::new();
     for file in files {
@@ -129,7 +129,7 @@ pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<M
             }
             let written = value.source.to_string_lossy();
             match host.mount_source(&host.path_in(&file.dir, &written)) {
-                Ok(source) => mounts.push(Mount {
+                Ok(source) => mounts.push(BindMount {
                     source,
                     target: value.target.clone(),
                     readonly: value.readonly,
@@ -157,7 +157,7 @@ pub(super) fn mounts(flags: &[Mount], files: Files<'_>, host: &Host) -> Result<M
     })
 }
 
-fn covered(mounts: &[Mount], scratch: &[String], host: &Host) -> Vec<String> {
+fn covered(mounts: &[BindMount], scratch: &[String], host: &Host) -> Vec<String> {
     let places = mounts.iter().filter_map(|mount| {
         let inside = host.home.strip_prefix(&mount.source).ok()?;
         let place = format!("{}/{}", mount.target, inside.display());
@@ -174,9 +174,9 @@ fn covered(mounts: &[Mount], scratch: &[String], host: &Host) -> Vec<String> {
 
 /// Shows a sandbox the certificates that this host's `SSL_CERT_FILE` names, if it is to trust them.
 pub(super) fn certificates(
-    mounts: &mut Vec<Mount>,
+    mounts: &mut Vec<BindMount>,
     env: &mut Vec<Variable>,
-    files: Files<'_>,
+    files: ConfigLayers<'_>,
     host: &Host,
 ) -> Result<()> {
     let containers = files.iter().map(|file| &file.settings.container);
@@ -205,17 +205,17 @@ pub(super) fn certificates(
 /// Shows the repository of a workspace that is a worktree of it. All of it or nothing, as a part would not do: what
 /// else is mounted there, and where nothing can be mounted, is left as it is.
 pub(super) fn git(
-    mounts: &mut Vec<Mount>,
+    mounts: &mut Vec<BindMount>,
     env: &mut Vec<Variable>,
-    git: &super::Git,
+    git: &super::GitAccess,
     host: &Host,
     rootfs: Option<&Path>,
 ) {
-    let has_place = |mount: &Mount| {
+    let has_place = |mount: &BindMount| {
         let taken = mounts.iter().any(|other| other.target == mount.target);
         !taken && scalar_values::mount_target(&mount.target).is_ok_and(|same| same == mount.target)
     };
-    let possible = host.runtime.can(Ability::FileMounts)
+    let possible = host.runtime.can(Capability::FileMounts)
         && git.mounts.iter().all(has_place)
         && git
             .mounts
@@ -236,29 +236,35 @@ pub(super) fn git(
     }
 }
 
-fn target_of(volume: &Placed<config::Volume>) -> &str {
+fn target_of(volume: &Placed<config::VolumeConfig>) -> &str {
     &volume.value.target
 }
 
 /// The volumes of files, but where a flag mounts something else.
-pub(super) fn volumes(flags: &[Mount], files: Files<'_>, project: Option<&Name>) -> Vec<Volume> {
+pub(super) fn volumes(
+    flags: &[BindMount],
+    files: ConfigLayers<'_>,
+    project: Option<&RunName>,
+) -> Vec<PlannedVolume> {
     let Some(project) = project else {
         return Vec::new();
     };
     let volumes = files.iter().flat_map(|file| &file.settings.volumes);
-    let is_free = |volume: &&Placed<config::Volume>| {
+    let is_free = |volume: &&Placed<config::VolumeConfig>| {
         !flags.iter().any(|flag| flag.target == target_of(volume))
     };
-    let planned = volumes.filter(is_free).map(|Placed { value, .. }| Volume {
-        name: format!("{project}/{}", value.name),
-        kind: value.kind,
-        target: value.target.clone(),
-        readonly: value.readonly,
-    });
+    let planned = volumes
+        .filter(is_free)
+        .map(|Placed { value, .. }| PlannedVolume {
+            name: format!("{project}/{}", value.name),
+            kind: value.kind,
+            target: value.target.clone(),
+            readonly: value.readonly,
+        });
     planned.collect()
 }
 
-pub(super) fn ulimits(files: Files<'_>) -> Vec<Ulimit> {
+pub(super) fn ulimits(files: ConfigLayers<'_>) -> Vec<Ulimit> {
     let mut limits: Vec<Ulimit> = Vec::new();
     for Placed { value, .. } in files
         .iter()

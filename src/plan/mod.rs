@@ -13,9 +13,9 @@ mod service;
 mod unsupported;
 
 pub(crate) use host::Host;
-pub(crate) use runtime_values::{LOOPBACK, Published, fill, fill_service};
+pub(crate) use runtime_values::{LOOPBACK, PublishedService, fill, fill_service};
 pub(crate) use secret::SecretRef;
-pub(crate) use service::{Provision, Service, host_variable, port_variable};
+pub(crate) use service::{PlannedProvision, PlannedService, host_variable, port_variable};
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{File, Port as ConfigPort, Ulimit, VolumeKind, scalar_values};
-use crate::error::{Error, Problem, Result};
-use crate::image::Build;
-use crate::store::{Mount, NAME_RULE, Name, Port, RunSession, WorkspaceMode};
+use crate::config::{ConfigFile, PortConfig as ConfigPort, Ulimit, VolumeKind, scalar_values};
+use crate::error::{Error, FileProblem, Result};
+use crate::image::ImageRecipe;
+use crate::store::{BindMount, NAME_RULE, PublishedPort, RunName, RunSession, WorkspaceMode};
 use crate::term::pty::Size;
 use crate::yaml::shown;
 
@@ -35,7 +35,7 @@ pub(crate) const DEFAULT_IMAGE: &str = "debian:bookworm-slim";
 
 /// A run as it was asked for on the command line: text, not looked at yet.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Request {
+pub(crate) struct RunRequest {
     pub(crate) workspace: PathBuf,
     pub(crate) name: Option<String>,
     pub(crate) image: Option<String>,
@@ -49,10 +49,10 @@ pub(crate) struct Request {
     pub(crate) background: bool,
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
-    pub(crate) git: Git,
+    pub(crate) git: GitAccess,
 }
 
-impl Request {
+impl RunRequest {
     /// The same in a session: in its worktree, and with its variables, of which each can be set otherwise.
     pub(crate) fn enter(&mut self, worktree: PathBuf, variables: Vec<(String, String)>) {
         self.workspace = worktree;
@@ -66,18 +66,18 @@ impl Request {
 
 /// What is added so that git works in a workspace whose repository is elsewhere.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Git {
-    pub(crate) mounts: Vec<Mount>,
+pub(crate) struct GitAccess {
+    pub(crate) mounts: Vec<BindMount>,
     pub(crate) env: Vec<(String, String)>,
 }
 
 /// The configuration files that count, the strongest first.
-pub(crate) type Files<'a> = &'a [&'a File];
+pub(crate) type ConfigLayers<'a> = &'a [&'a ConfigFile];
 
 /// All that a run will do. Serialized, it holds no value of a variable and no secret's place.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Plan {
-    pub(crate) name: Option<Name>,
+    pub(crate) name: Option<RunName>,
     /// Whether the name comes from a file: then a number is added where it is taken.
     pub(crate) name_is_project: bool,
     pub(crate) runtime: String,
@@ -85,9 +85,9 @@ pub(crate) struct Plan {
     pub(crate) engine: Vec<(String, String)>,
     pub(crate) image: Option<String>,
     /// How to make the image where it is missing. Not set: it is to be pulled.
-    pub(crate) build: Option<Build>,
+    pub(crate) build: Option<ImageRecipe>,
     pub(crate) dependencies: Vec<Dependency>,
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<PlannedService>,
     /// The session that it is in.
     pub(crate) session: Option<RunSession>,
     /// The directory that a sandbox shows instead of this system.
@@ -102,13 +102,13 @@ pub(crate) struct Plan {
     pub(crate) env: Vec<Variable>,
     /// Variables whose values are looked up when the run starts.
     pub(crate) secrets: Vec<SecretRef>,
-    pub(crate) mounts: Vec<Mount>,
-    pub(crate) volumes: Vec<Volume>,
+    pub(crate) mounts: Vec<BindMount>,
+    pub(crate) volumes: Vec<PlannedVolume>,
     /// Directories of the container that are empty, in memory, and the workload's own.
     pub(crate) scratch: Vec<String>,
     /// Directories of the container that are covered with an empty one.
     pub(crate) covered: Vec<String>,
-    pub(crate) ports: Vec<Port>,
+    pub(crate) ports: Vec<PublishedPort>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     pub(crate) pids: Option<u32>,
@@ -164,7 +164,7 @@ impl std::fmt::Display for Dependency {
 
 /// A directory of the project that outlives the run.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Volume {
+pub(crate) struct PlannedVolume {
     /// `PROJECT/NAME`.
     pub(crate) name: String,
     pub(crate) kind: VolumeKind,
@@ -211,19 +211,19 @@ impl From<Variable> for String {
 /// Checks files without a command: makes the plan of a run for it, and gives its notes.
 pub(crate) fn check_files(
     workspace: PathBuf,
-    files: Files<'_>,
+    files: ConfigLayers<'_>,
     host: &Host,
 ) -> Result<Vec<String>> {
-    let request = Request {
+    let request = RunRequest {
         workspace,
         command: vec!["true".to_owned()],
-        ..Request::default()
+        ..RunRequest::default()
     };
     plan(&request, files, host).map(|plan| plan.notes)
 }
 
 /// The services alone, on whichever runtime.
-pub(crate) fn services(files: Files<'_>, host: &Host) -> Result<Vec<Service>> {
+pub(crate) fn services(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<PlannedService>> {
     let mut chosen = image::choose(files, host)?;
     chosen.retain(|chosen| chosen.entry.service().is_some());
     let services = service::plan(&chosen, files, host);
@@ -233,11 +233,11 @@ pub(crate) fn services(files: Files<'_>, host: &Host) -> Result<Vec<Service>> {
 
 /// Makes the plan of a run, or says what is wrong: first with the command line, then, all at once,
 /// with the files.
-pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<Plan> {
-    let flags = Flags::read(request, host)?;
+pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -> Result<Plan> {
+    let flags = ParsedFlags::read(request, host)?;
     let workspace = host.workspace(&request.workspace)?;
     // Problems that have no place in a file of ours.
-    let mut problems: Vec<Problem> = Vec::new();
+    let mut problems: Vec<FileProblem> = Vec::new();
     let mut notes = Vec::new();
     unsupported::check(request, files, host, &mut notes)?;
     unsupported::check_owner(files, host, workspace.uid);
@@ -330,7 +330,7 @@ pub(crate) fn plan(request: &Request, files: Files<'_>, host: &Host) -> Result<P
 }
 
 /// What is wrong with the files, all at once; `more`: what has no place in them.
-fn finish(files: Files<'_>, more: Vec<Problem>) -> Result<()> {
+fn finish(files: ConfigLayers<'_>, more: Vec<FileProblem>) -> Result<()> {
     let mut problems = Vec::new();
     for file in files {
         if let Err(error) = file.source.finish() {
@@ -356,8 +356,8 @@ fn strongest<T>(mut lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
     lists.find(|list| !list.is_empty()).unwrap_or_default()
 }
 
-fn planned(port: &ConfigPort) -> Port {
-    Port {
+fn planned(port: &ConfigPort) -> PublishedPort {
+    PublishedPort {
         name: port.name.clone(),
         container: port.container,
         host: port.host,
@@ -365,18 +365,18 @@ fn planned(port: &ConfigPort) -> Port {
 }
 
 /// The values of flags, looked at.
-struct Flags {
-    name: Option<Name>,
+struct ParsedFlags {
+    name: Option<RunName>,
     env: Vec<Variable>,
-    mounts: Vec<Mount>,
+    mounts: Vec<BindMount>,
     memory_bytes: Option<u64>,
     cpus: Option<f64>,
     timeout: Option<Duration>,
 }
 
-impl Flags {
-    fn read(request: &Request, host: &Host) -> Result<Flags> {
-        Ok(Flags {
+impl ParsedFlags {
+    fn read(request: &RunRequest, host: &Host) -> Result<ParsedFlags> {
+        Ok(ParsedFlags {
             name: request.name.as_deref().map(parse_name).transpose()?,
             env: variables(request, host)?,
             mounts: mounts(request, host)?,
@@ -399,12 +399,12 @@ impl Flags {
     }
 }
 
-fn parse_name(text: &str) -> Result<Name> {
-    Name::parse(text)
+fn parse_name(text: &str) -> Result<RunName> {
+    RunName::parse(text)
         .ok_or_else(|| Error::usage(format!("bad name '{}'", shown(text))).hint(NAME_RULE))
 }
 
-fn command(request: &Request, files: Files<'_>) -> Result<Vec<String>> {
+fn command(request: &RunRequest, files: ConfigLayers<'_>) -> Result<Vec<String>> {
     let from_file = || strongest(files.iter().map(|file| file.settings.command.clone()));
     let command = match request.command.is_empty() {
         true => from_file(),
@@ -421,7 +421,7 @@ fn command(request: &Request, files: Files<'_>) -> Result<Vec<String>> {
 }
 
 /// The last one of a name counts, as in an `env` command.
-fn variables(request: &Request, host: &Host) -> Result<Vec<Variable>> {
+fn variables(request: &RunRequest, host: &Host) -> Result<Vec<Variable>> {
     let mut variables: Vec<Variable> = Vec::new();
     for text in &request.env {
         let (name, value) = scalar_values::env(text, &host.environment)?;
@@ -431,8 +431,8 @@ fn variables(request: &Request, host: &Host) -> Result<Vec<Variable>> {
     Ok(variables)
 }
 
-fn mounts(request: &Request, host: &Host) -> Result<Vec<Mount>> {
-    let mut mounts: Vec<Mount> = Vec::new();
+fn mounts(request: &RunRequest, host: &Host) -> Result<Vec<BindMount>> {
+    let mut mounts: Vec<BindMount> = Vec::new();
     for text in &request.mounts {
         let mut mount = scalar_values::mount(text)?;
         let taken = mounts.iter().any(|earlier| earlier.target == mount.target);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Host, Plan, Service, Variable, secret};
-use crate::error::{Error, Kind, Result};
+use super::{Host, Plan, PlannedService, Variable, secret};
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry;
 
 /// Fills in what only a run that really starts needs: secrets are looked up, passwords made.
@@ -24,7 +24,7 @@ pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
 pub(crate) const LOOPBACK: &str = "127.0.0.1";
 
 /// How this host reaches a service, which is not by its name.
-pub(crate) struct Published<'a> {
+pub(crate) struct PublishedService<'a> {
     /// On the loopback.
     pub(crate) port: u16,
     /// What others were told of the container before this one: they still have its password.
@@ -33,16 +33,16 @@ pub(crate) struct Published<'a> {
 
 /// The same for one service. Gives what it tells others.
 pub(crate) fn fill_service(
-    service: &mut Service,
+    service: &mut PlannedService,
     host: &Host,
-    published: Option<&Published<'_>>,
+    published: Option<&PublishedService<'_>>,
 ) -> Result<Vec<Variable>> {
     let found = secret::resolve(&service.secrets, host)?;
     service.env.extend(found);
     let Some(template) = service.template.take() else {
         return Ok(Vec::new());
     };
-    let values = Values::of(service, &template, published)?;
+    let values = PlaceholderValues::of(service, &template, published)?;
     for variable in &mut service.env {
         let own = template
             .variables
@@ -63,16 +63,16 @@ pub(crate) fn fill_service(
 }
 
 /// What the placeholders of one service stand for.
-struct Values {
+struct PlaceholderValues {
     parts: [(&'static str, String); 5],
 }
 
-impl Values {
+impl PlaceholderValues {
     fn of(
-        service: &Service,
-        template: &registry::Service,
-        published: Option<&Published<'_>>,
-    ) -> Result<Values> {
+        service: &PlannedService,
+        template: &registry::ServiceTemplate,
+        published: Option<&PublishedService<'_>>,
+    ) -> Result<PlaceholderValues> {
         let given = |placeholder: &str| {
             let carrier = template.carrier(placeholder)?;
             let variable = service.env.iter().find(|variable| variable.name == carrier);
@@ -95,7 +95,7 @@ impl Values {
                 .or_else(|| default.clone())
                 .unwrap_or_default()
         };
-        Ok(Values {
+        Ok(PlaceholderValues {
             parts: [
                 ("{user}", known("{user}", &template.user)),
                 ("{password}", password),
@@ -150,6 +150,6 @@ fn encoded(text: &str) -> String {
 fn password() -> Result<String> {
     crate::store::random_word(32).map_err(|error| {
         let path = Path::new("/dev/urandom");
-        Error::io(Kind::Failed, "read", path, &error)
+        Error::io(ErrorKind::Failed, "read", path, &error)
     })
 }

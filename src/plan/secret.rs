@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Host, Variable};
-use crate::config::{Secret, Vault};
-use crate::error::{Error, Kind, Result};
+use crate::config::{SecretSource, Vault};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
 /// More is no secret but a file, in bytes. The kernel takes no longer variable.
@@ -34,7 +34,7 @@ impl From<SecretRef> for String {
 }
 
 impl SecretRef {
-    pub(super) fn new(secret: &Secret, dir: &Path) -> SecretRef {
+    pub(super) fn new(secret: &SecretSource, dir: &Path) -> SecretRef {
         SecretRef {
             name: secret.name.clone(),
             place: Some((secret.vault.clone(), dir.to_owned())),
@@ -58,7 +58,11 @@ pub(crate) fn resolve(secrets: &[SecretRef], host: &Host) -> Result<Vec<Variable
 
 fn value(name: &str, vault: &Vault, dir: &Path, host: &Host) -> Result<String> {
     let failed = |why: &str, hint: &str| {
-        Error::new(Kind::Config, format!("cannot get the secret {name}: {why}")).hint(hint)
+        Error::new(
+            ErrorKind::Config,
+            format!("cannot get the secret {name}: {why}"),
+        )
+        .hint(hint)
     };
     let value = match vault {
         Vault::Env(variable) => (host.environment)(variable)

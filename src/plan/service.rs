@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Files, Host, SecretRef, Variable};
+use super::{ConfigLayers, Host, SecretRef, Variable};
 use crate::config::{self, SERVICE_KEYS};
-use crate::registry::{self, Chosen, DEFAULT_PORT, Entry};
+use crate::registry::{self, DEFAULT_PORT, RegistryEntry, ResolvedDependency};
 use crate::store::ServicePort;
-use crate::yaml::{Node, Place, Placed, Source, Value, shown, unknown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown, unknown};
 
 /// How long a service may take until it is ready, unless asked otherwise.
 const READY_SECONDS: f64 = 60.0;
@@ -16,7 +16,7 @@ const LONGEST_ITEM: usize = 200;
 
 /// One sidecar. Serialized, it holds no value of a variable.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Service {
+pub(crate) struct PlannedService {
     /// What it is called in this run; its host name, too.
     pub(crate) name: String,
     /// What it is called in the registry.
@@ -44,14 +44,14 @@ pub(crate) struct Service {
     pub(crate) restart: bool,
     /// The directory of the container that runs share.
     pub(crate) cache: Option<String>,
-    pub(crate) provision: Option<Provision>,
+    pub(crate) provision: Option<PlannedProvision>,
     #[serde(skip)]
-    pub(super) template: Option<Box<registry::Service>>,
+    pub(super) template: Option<Box<registry::ServiceTemplate>>,
 }
 
 /// What a service is to come with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Provision {
+pub(crate) struct PlannedProvision {
     /// What the items are called in moat.yaml.
     pub(crate) key: String,
     pub(crate) items: Vec<String>,
@@ -62,8 +62,12 @@ pub(crate) struct Provision {
 }
 
 /// The services that were chosen, as the files want them.
-pub(super) fn plan(chosen: &[Chosen], files: Files<'_>, host: &Host) -> Vec<Service> {
-    let mut services: Vec<Service> = Vec::new();
+pub(super) fn plan(
+    chosen: &[ResolvedDependency],
+    files: ConfigLayers<'_>,
+    host: &Host,
+) -> Vec<PlannedService> {
+    let mut services: Vec<PlannedService> = Vec::new();
     for entry in chosen
         .iter()
         .filter(|chosen| chosen.entry.service().is_some())
@@ -113,12 +117,12 @@ pub(super) fn plan(chosen: &[Chosen], files: Files<'_>, host: &Host) -> Vec<Serv
 
 /// The entry and the version that a configured service is an instance of.
 fn entry_of(
-    service: &config::Service,
-    at: Place,
-    chosen: &[Chosen],
-    (file, files): (&config::File, Files<'_>),
+    service: &config::ServiceConfig,
+    at: NodeId,
+    chosen: &[ResolvedDependency],
+    (file, files): (&config::ConfigFile, ConfigLayers<'_>),
     host: &Host,
-) -> Option<(Entry, String)> {
+) -> Option<(RegistryEntry, String)> {
     let source = &file.source;
     let (at, of) = match &service.of {
         Some(of) => (of.at, of.value.as_str()),
@@ -151,7 +155,7 @@ fn entry_of(
 }
 
 /// Whether a dependency goes by this name, whatever its version is.
-fn is_asked_for(name: &str, files: Files<'_>) -> bool {
+fn is_asked_for(name: &str, files: ConfigLayers<'_>) -> bool {
     let mut asked = files.iter().flat_map(|file| &file.settings.dependencies);
     asked.any(|asked| asked.value.split('@').next() == Some(name))
 }
@@ -161,7 +165,7 @@ fn is_asked_for(name: &str, files: Files<'_>) -> bool {
 fn no_dependency(
     name: &str,
     version: Option<&str>,
-    files: Files<'_>,
+    files: ConfigLayers<'_>,
     host: &Host,
 ) -> Option<String> {
     let registry = (host.registry)().unwrap_or_default();
@@ -183,15 +187,15 @@ fn no_dependency(
     ))
 }
 
-type Configured<'a> = (&'a config::File, &'a Placed<config::Service>);
+type ServiceConfigs<'a> = (&'a config::ConfigFile, &'a Placed<config::ServiceConfig>);
 
 fn instance(
-    entry: &Entry,
+    entry: &RegistryEntry,
     version: String,
     name: &str,
-    configured: Option<Configured<'_>>,
+    configured: Option<ServiceConfigs<'_>>,
     host: &Host,
-) -> Option<Service> {
+) -> Option<PlannedService> {
     let template = entry.service()?;
     let config = configured.map(|(_, service)| &service.value);
     let wait = config.and_then(|config| config.wait.as_ref());
@@ -205,7 +209,7 @@ fn instance(
         let why = format!("'wait: false' and '{key}': they cannot be got before {name} is ready");
         file.source.report(wait.at, why);
     }
-    Some(Service {
+    Some(PlannedService {
         name: name.to_owned(),
         service: entry.name.clone(),
         image: config
@@ -245,7 +249,10 @@ fn instance(
 }
 
 /// The variables of its container; the values of the registry's own are filled in when the run starts.
-fn variables(template: &registry::Service, config: Option<&config::Service>) -> Vec<Variable> {
+fn variables(
+    template: &registry::ServiceTemplate,
+    config: Option<&config::ServiceConfig>,
+) -> Vec<Variable> {
     let given = config.map_or(&[][..], |config| &config.env);
     let secrets = config.map_or(&[][..], |config| &config.secrets);
     let is_given = |name: &String| {
@@ -286,7 +293,7 @@ pub(crate) fn host_variable(service: &str) -> String {
 }
 
 /// What the workload is told, with what is not known yet as placeholders.
-fn exports(name: &str, template: &registry::Service) -> Vec<Variable> {
+fn exports(name: &str, template: &registry::ServiceTemplate) -> Vec<Variable> {
     let mut exports = Vec::new();
     let variable = |name: String, value: &str| Variable {
         name,
@@ -314,7 +321,7 @@ fn exports(name: &str, template: &registry::Service) -> Vec<Variable> {
 }
 
 /// `a-b` and the port `b` of `a` would come to the same names.
-fn check_exports(services: &[Service], file: &config::File) {
+fn check_exports(services: &[PlannedService], file: &config::ConfigFile) {
     for service in services {
         let mut others = services.iter().filter(|other| other.name != service.name);
         let clash = others.find_map(|other| {
@@ -336,10 +343,10 @@ fn check_exports(services: &[Service], file: &config::File) {
 
 /// The keys that this service alone has: what it is to come with.
 fn items(
-    service: &config::Service,
-    template: &registry::Service,
-    file: &config::File,
-) -> Option<Provision> {
+    service: &config::ServiceConfig,
+    template: &registry::ServiceTemplate,
+    file: &config::ConfigFile,
+) -> Option<PlannedProvision> {
     let source = &file.source;
     let provision = template.provision.as_ref();
     let mut known = SERVICE_KEYS.to_vec();
@@ -348,7 +355,7 @@ fn items(
     for (key, at, node) in &service.rest {
         match provision.filter(|provision| provision.key == *key) {
             Some(provision) => {
-                found = Some(Provision {
+                found = Some(PlannedProvision {
                     key: key.clone(),
                     items: list(source, key, node),
                     command: provision.command.clone(),
@@ -363,8 +370,8 @@ fn items(
 
 fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
     let nodes = match &node.value {
-        Value::List(nodes) => nodes,
-        Value::Map(_) | Value::Null => {
+        NodeValue::List(nodes) => nodes,
+        NodeValue::Map(_) | NodeValue::Null => {
             source.report(node.at, format!("'{key}' must be a list"));
             return Vec::new();
         }

@@ -6,33 +6,37 @@ use super::*;
 use crate::config;
 use crate::runtime;
 
-fn host(runtime: runtime::Name) -> Host {
+fn host(runtime: runtime::RuntimeName) -> Host {
     Host {
         runtime,
         engine: Vec::new(),
         remote: None,
-        can_limit: runtime == runtime::Name::Docker,
+        can_limit: runtime == runtime::RuntimeName::Docker,
         home: "/nonexistent".into(),
         environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
         registry: Box::new(|| crate::registry::load(Path::new("/nonexistent"))),
     }
 }
 
-fn request() -> Request {
-    Request {
+fn request() -> RunRequest {
+    RunRequest {
         workspace: "/".into(),
         command: vec!["true".into()],
-        ..Request::default()
+        ..RunRequest::default()
     }
 }
 
-fn project(text: &str) -> config::File {
+fn project(text: &str) -> config::ConfigFile {
     config::tests::read_project(text).unwrap()
 }
 
 /// The plan of a file on docker.
 fn planned(text: &str) -> Result<Plan> {
-    plan(&request(), &[&project(text)], &host(runtime::Name::Docker))
+    plan(
+        &request(),
+        &[&project(text)],
+        &host(runtime::RuntimeName::Docker),
+    )
 }
 
 #[test]
@@ -40,7 +44,7 @@ fn values_are_in_no_serialized_plan() {
     let mut request = request();
     request.env = vec!["TOKEN".into(), "A=b4r".into()];
     let file = project("env: {B: b5z}\nsecrets: {S: 'file://p1ace', T: 'env://TOKEN'}\n");
-    let plan = plan(&request, &[&file], &host(runtime::Name::Docker)).unwrap();
+    let plan = plan(&request, &[&file], &host(runtime::RuntimeName::Docker)).unwrap();
     assert_eq!(plan.env[0].value, "s3cret");
     let text = serde_json::to_string(&plan).unwrap();
     for value in ["s3cret", "b4r", "b5z", "p1ace"] {
@@ -60,7 +64,7 @@ fn values_are_in_no_serialized_plan() {
 fn what_bwrap_cannot_honour_is_refused_by_name() {
     for (set, flag) in [
         (
-            (|r| r.image = Some("x".into())) as fn(&mut Request),
+            (|r| r.image = Some("x".into())) as fn(&mut RunRequest),
             "--image",
         ),
         (|r| r.memory = Some("1g".into()), "--memory"),
@@ -70,7 +74,7 @@ fn what_bwrap_cannot_honour_is_refused_by_name() {
     ] {
         let mut request = request();
         set(&mut request);
-        let error = plan(&request, &[], &host(runtime::Name::Bwrap)).unwrap_err();
+        let error = plan(&request, &[], &host(runtime::RuntimeName::Bwrap)).unwrap_err();
         assert!(error.message.contains(flag), "{error}");
     }
     for (text, key) in [
@@ -88,7 +92,12 @@ fn what_bwrap_cannot_honour_is_refused_by_name() {
             "type: volume",
         ),
     ] {
-        let error = plan(&request(), &[&project(text)], &host(runtime::Name::Bwrap)).unwrap_err();
+        let error = plan(
+            &request(),
+            &[&project(text)],
+            &host(runtime::RuntimeName::Bwrap),
+        )
+        .unwrap_err();
         let [problem] = &error.problems[..] else {
             panic!("{error}")
         };
@@ -107,7 +116,7 @@ fn limits_work_on_bwrap_where_there_are_control_groups() {
     let file = project("container: {memory: 1g, cpus: 1.5, pids: 9}\n");
     let host = Host {
         can_limit: true,
-        ..host(runtime::Name::Bwrap)
+        ..host(runtime::RuntimeName::Bwrap)
     };
     let plan = plan(&request(), &[&file], &host).unwrap();
     assert_eq!(
@@ -125,7 +134,7 @@ fn a_root_filesystem_is_for_runtimes_without_images() {
         error.message.starts_with("moat.yaml:1:13: rootfs: is for"),
         "{error}"
     );
-    let bwrap = host(runtime::Name::Bwrap);
+    let bwrap = host(runtime::RuntimeName::Bwrap);
     let found = plan(&request(), &[&project(&text)], &bwrap).unwrap();
     assert_eq!(found.rootfs, Some(root.path().canonicalize().unwrap()));
     for (path, why) in [
@@ -143,7 +152,7 @@ fn a_root_filesystem_is_for_runtimes_without_images() {
 fn the_same_target_twice_is_refused() {
     let mut request = request();
     request.mounts = vec!["/tmp:/a".into(), "/usr:/a/:ro".into()];
-    let error = plan(&request, &[], &host(runtime::Name::Docker)).unwrap_err();
+    let error = plan(&request, &[], &host(runtime::RuntimeName::Docker)).unwrap_err();
     assert!(error.message.contains("/a"), "{error}");
 }
 
@@ -162,7 +171,7 @@ fn one_thing_is_mounted_at_a_target() {
     let mut request = request();
     request.mounts = vec!["/tmp:/w".into(), "/tmp:/n".into(), "/tmp:/m/a".into()];
     let files = [&project, &defaults.file];
-    let plan = plan(&request, &files, &host(runtime::Name::Docker)).unwrap();
+    let plan = plan(&request, &files, &host(runtime::RuntimeName::Docker)).unwrap();
     let mounts: Vec<(&str, &str)> = plan
         .mounts
         .iter()
@@ -212,7 +221,7 @@ fn an_image_is_built_only_where_it_must_be() {
     // A flag names the image itself.
     let mut request = request();
     request.image = Some("y".into());
-    let docker = host(runtime::Name::Docker);
+    let docker = host(runtime::RuntimeName::Docker);
     let file = project("dependencies: [jq]\nhooks: {post_build: a}\n");
     let plan = plan(&request, &[&file], &docker).unwrap();
     assert_eq!((plan.image.as_deref(), plan.build), (Some("y"), None));

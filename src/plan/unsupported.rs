@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use super::{Files, Host, Request};
-use crate::config::{Base, File, Volume, VolumeKind, scalar_values};
-use crate::error::{Error, Kind, Result};
-use crate::registry::Chosen;
-use crate::runtime::{self, Ability};
-use crate::store::{Mount, WorkspaceMode};
-use crate::yaml::{Place, Placed};
+use super::{ConfigLayers, Host, RunRequest};
+use crate::config::{ConfigFile, RootFilesystem, VolumeConfig, VolumeKind, scalar_values};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::ResolvedDependency;
+use crate::runtime::{self, Capability};
+use crate::store::{BindMount, WorkspaceMode};
+use crate::yaml::{NodeId, Placed};
 
 /// Refuses flags at once, and reports keys to their files. A person's defaults are for all runtimes:
 /// what this one cannot honour of them is noted, and does not count.
 pub(super) fn check(
-    request: &Request,
-    files: Files<'_>,
+    request: &RunRequest,
+    files: ConfigLayers<'_>,
     host: &Host,
     notes: &mut Vec<String>,
 ) -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) fn check(
     if runtime.has_images() {
         for file in files {
             if let Some(base) = &file.settings.base
-                && let Base::Rootfs(_) = base.value
+                && let RootFilesystem::Rootfs(_) = base.value
             {
                 let why = format!("rootfs: is for runtimes without images; {runtime} has them");
                 report(file, base.at, why, notes);
@@ -50,9 +50,9 @@ pub(super) fn check(
 const LEAST_MEMORY: u64 = 200 << 20;
 
 /// Why a runtime cannot limit processors in this way.
-fn odd_cpus(cpus: Option<f64>, runtime: runtime::Name) -> Option<String> {
+fn odd_cpus(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> {
     let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
-    (odd && !runtime.can(Ability::PartsOfCpus)).then(|| {
+    (odd && !runtime.can(Capability::FractionalCpus)).then(|| {
         format!(
             "'cpus' must be a whole number on {runtime}, whose containers have whole processors"
         )
@@ -60,16 +60,16 @@ fn odd_cpus(cpus: Option<f64>, runtime: runtime::Name) -> Option<String> {
 }
 
 /// Why a runtime cannot limit memory in this way.
-fn little_memory(bytes: Option<u64>, runtime: runtime::Name) -> Option<String> {
+fn little_memory(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Option<String> {
     let little = bytes.is_some_and(|bytes| bytes < LEAST_MEMORY);
-    (little && !runtime.can(Ability::LittleMemory)).then(|| {
+    (little && !runtime.can(Capability::LowMemory)).then(|| {
         let least = LEAST_MEMORY >> 20;
         format!("'memory' must be at least {least} MB on {runtime}, whose containers are machines")
     })
 }
 
 /// What of a file is beyond a runtime that has images.
-fn beyond(file: &File, runtime: runtime::Name) -> Vec<(Place, String)> {
+fn beyond(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec<(NodeId, String)> {
     let container = &file.settings.container;
     let mut found = Vec::new();
     if let Some(cpus) = &container.cpus {
@@ -90,14 +90,14 @@ fn beyond(file: &File, runtime: runtime::Name) -> Vec<(Place, String)> {
     if let Some(pids) = container
         .pids
         .as_ref()
-        .filter(|_| !runtime.can(Ability::PidsLimit))
+        .filter(|_| !runtime.can(Capability::PidsLimit))
     {
         let why = format!(
             "'pids' does not work on {runtime}, which cannot limit processes; 'ulimits: {{nproc: N}}' is alike"
         );
         found.push((pids.at, why));
     }
-    if !runtime.can(Ability::Volumes) {
+    if !runtime.can(Capability::Volumes) {
         let volumes = file.settings.volumes.iter();
         let of_engine = volumes.filter(|volume| volume.value.kind == VolumeKind::Volume);
         let why = "'type: volume' does not work on";
@@ -112,7 +112,7 @@ fn beyond(file: &File, runtime: runtime::Name) -> Vec<(Place, String)> {
 }
 
 /// The same for flags.
-fn check_amounts(request: &Request, runtime: runtime::Name) -> Result<()> {
+fn check_amounts(request: &RunRequest, runtime: runtime::RuntimeName) -> Result<()> {
     let cpus = request
         .cpus
         .as_deref()
@@ -125,14 +125,14 @@ fn check_amounts(request: &Request, runtime: runtime::Name) -> Result<()> {
         .transpose()?;
     match odd_cpus(cpus, runtime).or(little_memory(memory, runtime)) {
         None => Ok(()),
-        Some(why) => Err(Error::new(Kind::Runtime, why).hint(format!(
+        Some(why) => Err(Error::new(ErrorKind::Runtime, why).hint(format!(
             "give more, or use --runtime {}",
-            runtime::Name::Docker
+            runtime::RuntimeName::Docker
         ))),
     }
 }
 
-fn report(file: &File, at: Place, why: String, notes: &mut Vec<String>) {
+fn report(file: &ConfigFile, at: NodeId, why: String, notes: &mut Vec<String>) {
     match file.is_default {
         true => notes.push(format!("a default of config.yaml is left out: {why}")),
         false => file.source.report(at, why),
@@ -141,8 +141,8 @@ fn report(file: &File, at: Place, why: String, notes: &mut Vec<String>) {
 
 /// Checks that there is a place for whatever is mounted; takes out what of a person's defaults has none.
 pub(super) fn check_places(
-    mounts: &mut Vec<Mount>,
-    files: Files<'_>,
+    mounts: &mut Vec<BindMount>,
+    files: ConfigLayers<'_>,
     host: &Host,
     rootfs: Option<&Path>,
     notes: &mut Vec<String>,
@@ -171,8 +171,8 @@ pub(super) fn check_places(
 fn refuse_target(
     target: &str,
     why: String,
-    mounts: &mut Vec<Mount>,
-    files: Files<'_>,
+    mounts: &mut Vec<BindMount>,
+    files: ConfigLayers<'_>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let found = files.iter().find_map(|file| {
@@ -186,7 +186,7 @@ fn refuse_target(
     });
     match found {
         Some((file, at)) => report(file, at, why, notes),
-        None => return Err(Error::new(Kind::Workspace, why).hint("choose another target")),
+        None => return Err(Error::new(ErrorKind::Workspace, why).hint("choose another target")),
     }
     mounts.retain(|mount| mount.target != target);
     Ok(())
@@ -194,16 +194,16 @@ fn refuse_target(
 
 /// Refuses files inside mounted directories where those would be gone for it.
 pub(super) fn check_files(
-    mounts: &mut Vec<Mount>,
-    files: Files<'_>,
+    mounts: &mut Vec<BindMount>,
+    files: ConfigLayers<'_>,
     host: &Host,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    if host.runtime.can(Ability::FilesInDirectories) {
+    if host.runtime.can(Capability::FilesInDirectories) {
         return Ok(());
     }
     let volumes = files.iter().flat_map(|file| &file.settings.volumes);
-    let (single, shared): (Vec<Mount>, Vec<Mount>) = mounts
+    let (single, shared): (Vec<BindMount>, Vec<BindMount>) = mounts
         .iter()
         .cloned()
         .partition(|mount| mount.source.is_file());
@@ -212,7 +212,7 @@ pub(super) fn check_files(
         .chain(volumes.map(|volume| volume.value.target.clone()))
         .chain([runtime::WORKSPACE.to_owned()])
         .collect();
-    for Mount { target, .. } in &single {
+    for BindMount { target, .. } in &single {
         if let Some(dir) = shared.iter().find(|dir| runtime::is_below(target, dir)) {
             let why = format!(
                 "a file cannot be mounted at {target} on {}, which would show it in the place of all of {dir}; \
@@ -227,7 +227,7 @@ pub(super) fn check_files(
 
 /// On a runtime without images moat's own directory is where copies and volumes are kept. Where root
 /// runs for another owner, that one cannot get there.
-pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
+pub(super) fn check_owner(files: ConfigLayers<'_>, host: &Host, uid: u32) {
     if host.runtime.has_images() || uid == 0 || !rustix::process::geteuid().is_root() {
         return;
     }
@@ -250,8 +250,8 @@ pub(super) fn check_owner(files: Files<'_>, host: &Host, uid: u32) {
 /// What is here is not on the machine of an engine that is elsewhere: neither the workspace, nor anything
 /// else that would be mounted.
 pub(super) fn check_remote(
-    request: &Request,
-    files: Files<'_>,
+    request: &RunRequest,
+    files: ConfigLayers<'_>,
     host: &Host,
     mode: WorkspaceMode,
     notes: &mut Vec<String>,
@@ -266,7 +266,7 @@ pub(super) fn check_remote(
     );
     let refuse = |what: &str, hint: &str| {
         let message = format!("{what} cannot be mounted: {elsewhere}");
-        Err(Error::new(Kind::Workspace, message).hint(hint))
+        Err(Error::new(ErrorKind::Workspace, message).hint(hint))
     };
     if mode == WorkspaceMode::Bind {
         let hint = "set workspace.mode to volume in moat.yaml: then it is copied there, and 'moat export' brings it back";
@@ -278,7 +278,7 @@ pub(super) fn check_remote(
     }
     for file in files {
         let settings = &file.settings;
-        let bound = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Bind;
+        let bound = |volume: &&Placed<VolumeConfig>| volume.value.kind == VolumeKind::Bind;
         let volumes = settings
             .volumes
             .iter()
@@ -301,7 +301,11 @@ pub(super) fn check_remote(
 }
 
 /// What is asked of a runtime that has neither images nor sidecars.
-pub(super) fn check_dependencies(files: Files<'_>, chosen: &[Chosen], host: &Host) {
+pub(super) fn check_dependencies(
+    files: ConfigLayers<'_>,
+    chosen: &[ResolvedDependency],
+    host: &Host,
+) {
     let runtime = host.runtime;
     if runtime.has_images() {
         return;
@@ -323,7 +327,7 @@ pub(super) fn check_dependencies(files: Files<'_>, chosen: &[Chosen], host: &Hos
             let why = format!(
                 "'{}' is a service, and {runtime} runs none; use the runtime {}",
                 service.value,
-                runtime::Name::Docker
+                runtime::RuntimeName::Docker
             );
             file.source.report(service.at, why);
         }
@@ -334,18 +338,18 @@ pub(super) fn check_dependencies(files: Files<'_>, chosen: &[Chosen], host: &Hos
     }
 }
 
-fn does_not_work(key: &str, runtime: runtime::Name) -> String {
+fn does_not_work(key: &str, runtime: runtime::RuntimeName) -> String {
     format!(
         "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
         reason(key),
-        runtime::Name::Docker
+        runtime::RuntimeName::Docker
     )
 }
 
 /// The runtime that a file names must be one.
-fn check_word(file: &File) {
+fn check_word(file: &ConfigFile) {
     if let Some(word) = &file.settings.runtime
-        && runtime::Name::parse(&word.value).is_none()
+        && runtime::RuntimeName::parse(&word.value).is_none()
     {
         let known = runtime::WORDS.join(", ");
         let message = crate::yaml::unknown("runtime", &word.value, runtime::WORDS);
@@ -354,7 +358,7 @@ fn check_word(file: &File) {
     }
 }
 
-fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Result<()> {
+fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: bool) -> Result<()> {
     let images = runtime.has_images();
     let asked = [
         ("--image", request.image.is_some() && !images),
@@ -366,7 +370,7 @@ fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Resul
     match asked.into_iter().find(|(_, asked)| *asked) {
         None => Ok(()),
         Some((flag, _)) => Err(Error::new(
-            Kind::Runtime,
+            ErrorKind::Runtime,
             format!(
                 "{flag} does not work on {runtime} here, which has {}",
                 reason(flag)
@@ -374,13 +378,17 @@ fn check_flags(request: &Request, runtime: runtime::Name, limits: bool) -> Resul
         )
         .hint(format!(
             "leave out {flag}, or use --runtime {}",
-            runtime::Name::Docker
+            runtime::RuntimeName::Docker
         ))),
     }
 }
 
 /// The keys of a file that a runtime cannot honour.
-fn unhonoured(file: &File, runtime: runtime::Name, limits: bool) -> Vec<(Place, &'static str)> {
+fn unhonoured(
+    file: &ConfigFile,
+    runtime: runtime::RuntimeName,
+    limits: bool,
+) -> Vec<(NodeId, &'static str)> {
     let mut found = match runtime.has_images() {
         true => Vec::new(),
         false => of_engines(file),
@@ -401,11 +409,11 @@ fn unhonoured(file: &File, runtime: runtime::Name, limits: bool) -> Vec<(Place, 
 }
 
 /// The keys of a file that a sandbox cannot honour, whatever limits it can set.
-fn of_engines(file: &File) -> Vec<(Place, &'static str)> {
+fn of_engines(file: &ConfigFile) -> Vec<(NodeId, &'static str)> {
     let settings = &file.settings;
     let (hooks, container) = (&settings.hooks, &settings.container);
     let base = settings.base.as_ref().map(|base| (base.at, &base.value));
-    let image = base.filter(|(_, base)| matches!(base, Base::Image(_)));
+    let image = base.filter(|(_, base)| matches!(base, RootFilesystem::Image(_)));
     let rootfs = base.is_some() && image.is_none();
     let host_ca = container
         .host_ca
@@ -423,14 +431,14 @@ fn of_engines(file: &File) -> Vec<(Place, &'static str)> {
         ("dns", first_place(&container.dns)),
         ("host_ca", host_ca.map(|wanted| wanted.at)),
     ];
-    let of_engine = |volume: &&Placed<Volume>| volume.value.kind == VolumeKind::Volume;
+    let of_engine = |volume: &&Placed<VolumeConfig>| volume.value.kind == VolumeKind::Volume;
     let volumes = settings.volumes.iter().filter(of_engine);
     found.extend(volumes.map(|volume| ("type: volume", Some(volume.at))));
-    let placed = |(key, at): (_, Option<Place>)| Some((at?, key));
+    let placed = |(key, at): (_, Option<NodeId>)| Some((at?, key));
     found.into_iter().filter_map(placed).collect()
 }
 
-fn first_place<T>(list: &[Placed<T>]) -> Option<Place> {
+fn first_place<T>(list: &[Placed<T>]) -> Option<NodeId> {
     list.first().map(|first| first.at)
 }
 

@@ -1,10 +1,10 @@
 //! How a dependency is written: `name`, `name@version`, or `npm:package@version`.
 
-use super::entry::{Entry, Kind, Origin};
+use super::entry::{EntryKind, EntryOrigin, RegistryEntry};
 
 /// A dependency by name and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spec {
+pub(super) struct DependencyName {
     pub(super) dynamic: Option<Dynamic>,
     pub(super) name: String,
     pub(super) version: Option<String>,
@@ -84,8 +84,8 @@ fn is_package(dynamic: Dynamic, text: &str) -> bool {
     text.len() <= 214 && shape && text.bytes().all(allowed)
 }
 
-impl Spec {
-    pub(super) fn parse(text: &str) -> Result<Spec, String> {
+impl DependencyName {
+    pub(super) fn parse(text: &str) -> Result<DependencyName, String> {
         let (dynamic, rest) = match text.split_once(':') {
             None => (None, text),
             Some((prefix, rest)) => match Dynamic::ALL.iter().find(|(word, _)| *word == prefix) {
@@ -125,7 +125,7 @@ impl Spec {
                     .to_owned(),
             );
         }
-        Ok(Spec {
+        Ok(DependencyName {
             dynamic,
             name: name.to_owned(),
             version: version.map(str::to_owned),
@@ -142,18 +142,18 @@ impl Spec {
 }
 
 /// The entry of a package that has none in the registry.
-pub(super) fn dynamic_entry(dynamic: Dynamic, package: &str) -> Entry {
+pub(super) fn dynamic_entry(dynamic: Dynamic, package: &str) -> RegistryEntry {
     let package = package.to_owned();
     let prefix = dynamic.prefix();
     let name = format!("{prefix}:{package}");
     let (kind, requires) = match dynamic {
-        Dynamic::Npm => (Kind::Npm(package), "node"),
-        Dynamic::Pip => (Kind::Pip(package), "python"),
-        Dynamic::Uv => (Kind::UvTool(package), "uv"),
-        Dynamic::Cargo => (Kind::Cargo(package), "rust"),
-        Dynamic::Go => (Kind::GoInstall(package), "go"),
+        Dynamic::Npm => (EntryKind::Npm(package), "node"),
+        Dynamic::Pip => (EntryKind::Pip(package), "python"),
+        Dynamic::Uv => (EntryKind::UvTool(package), "uv"),
+        Dynamic::Cargo => (EntryKind::Cargo(package), "rust"),
+        Dynamic::Go => (EntryKind::GoInstall(package), "go"),
     };
-    Entry {
+    RegistryEntry {
         description: String::new(),
         name,
         default: None,
@@ -162,6 +162,6 @@ pub(super) fn dynamic_entry(dynamic: Dynamic, package: &str) -> Entry {
         apt: Vec::new(),
         env: Vec::new(),
         kind,
-        origin: Origin::Dynamic,
+        origin: EntryOrigin::Dynamic,
     }
 }

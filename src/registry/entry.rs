@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::service::Service;
+use super::service::ServiceTemplate;
 
 /// An entry of the registry.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct RegistryEntry {
     pub(crate) name: String,
     pub(crate) description: String,
     /// The version when none is asked for. Not set: the newest, or the distribution's.
@@ -19,14 +19,14 @@ pub(crate) struct Entry {
     pub(crate) apt: Vec<String>,
     /// Variables of the image, or of the service.
     pub(crate) env: Vec<(String, String)>,
-    pub(crate) kind: Kind,
-    pub(crate) origin: Origin,
+    pub(crate) kind: EntryKind,
+    pub(crate) origin: EntryOrigin,
 }
 
 /// How it is installed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Kind {
-    Runtime(Runtime),
+pub(crate) enum EntryKind {
+    Runtime(LanguageRuntime),
     /// Packages of the distribution.
     Apt(Vec<String>),
     /// The name of the package.
@@ -39,14 +39,14 @@ pub(crate) enum Kind {
     /// A script for `sh -eu`, run as root.
     Custom(String),
     /// A sidecar.
-    Service(Box<Service>),
+    Service(Box<ServiceTemplate>),
     /// Nothing but what it requires.
     Meta,
 }
 
 /// An interpreter or compiler with an image of its own.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Runtime {
+pub(crate) struct LanguageRuntime {
     /// With `{version}` in it.
     pub(crate) image: String,
     /// The directories of that image that are copied onto another base.
@@ -78,7 +78,7 @@ pub(crate) struct GithubBinary {
 /// Where an entry comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Origin {
+pub(crate) enum EntryOrigin {
     BuiltIn,
     /// A file of the person's own, as people call it.
     File(String),
@@ -89,32 +89,32 @@ pub(crate) enum Origin {
 /// The version of a runtime that means the distribution's packages.
 pub(crate) const DISTRO: &str = "distro";
 
-impl Entry {
+impl RegistryEntry {
     /// The word for its type in `registry.yaml`.
     pub(crate) fn type_word(&self) -> &'static str {
         match self.kind {
-            Kind::Runtime(_) => "runtime",
-            Kind::Apt(_) => "apt",
-            Kind::Npm(_) => "npm",
-            Kind::Pip(_) => "pip",
-            Kind::UvTool(_) => "uv-tool",
-            Kind::Cargo(_) => "cargo",
-            Kind::GoInstall(_) => "go-install",
-            Kind::GithubBinary(_) => "github-binary",
-            Kind::Custom(_) => "custom",
-            Kind::Service(_) => "service",
-            Kind::Meta => "meta",
+            EntryKind::Runtime(_) => "runtime",
+            EntryKind::Apt(_) => "apt",
+            EntryKind::Npm(_) => "npm",
+            EntryKind::Pip(_) => "pip",
+            EntryKind::UvTool(_) => "uv-tool",
+            EntryKind::Cargo(_) => "cargo",
+            EntryKind::GoInstall(_) => "go-install",
+            EntryKind::GithubBinary(_) => "github-binary",
+            EntryKind::Custom(_) => "custom",
+            EntryKind::Service(_) => "service",
+            EntryKind::Meta => "meta",
         }
     }
 
     /// Whether a version can be asked for.
     pub(crate) fn has_versions(&self) -> bool {
-        !matches!(self.kind, Kind::Apt(_) | Kind::Meta)
+        !matches!(self.kind, EntryKind::Apt(_) | EntryKind::Meta)
     }
 
     /// Whether the version exists, as far as the registry knows.
     pub(crate) fn offers(&self, version: &str) -> bool {
-        if let Kind::Runtime(runtime) = &self.kind
+        if let EntryKind::Runtime(runtime) = &self.kind
             && version == DISTRO
         {
             return !runtime.distro.is_empty();
@@ -127,13 +127,13 @@ impl Entry {
             let rest = version.strip_prefix(listed.as_str());
             rest.is_some_and(|rest| match self.kind {
                 // A runtime's images have a tag for every patch version, too.
-                Kind::Runtime(_) => rest.is_empty() || rest.starts_with('.') && numbers(rest),
+                EntryKind::Runtime(_) => rest.is_empty() || rest.starts_with('.') && numbers(rest),
                 _ => rest.is_empty(),
             })
         };
         match &self.kind {
             // Of those that are not listed there are images of numbers alone.
-            Kind::Runtime(_) if self.versions.is_empty() => numbers(version),
+            EntryKind::Runtime(_) if self.versions.is_empty() => numbers(version),
             _ => self.versions.is_empty() || self.versions.iter().any(covers),
         }
     }
@@ -141,7 +141,7 @@ impl Entry {
     /// The versions to choose from, for messages.
     pub(crate) fn offered(&self) -> Vec<&str> {
         let mut versions: Vec<&str> = self.versions.iter().map(String::as_str).collect();
-        if matches!(&self.kind, Kind::Runtime(runtime) if !runtime.distro.is_empty()) {
+        if matches!(&self.kind, EntryKind::Runtime(runtime) if !runtime.distro.is_empty()) {
             versions.push(DISTRO);
         }
         versions

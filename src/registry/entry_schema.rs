@@ -1,8 +1,8 @@
 //! An entry as YAML has it: which keys each type has, and what their values may be.
 
-use super::entry::{Entry, GithubBinary, Kind, Origin, Runtime};
+use super::entry::{EntryKind, EntryOrigin, GithubBinary, LanguageRuntime, RegistryEntry};
 use super::{dependency_name, service};
-use crate::yaml::{Node, Place, Placed, Section, Source, Value, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, shown};
 
 const COMMON: [&str; 7] = [
     "apt",
@@ -36,10 +36,10 @@ const TYPES: [(&str, &[&str]); 11] = [
 pub(super) fn entry(
     source: &Source,
     name: &str,
-    at: Place,
+    at: NodeId,
     node: &Node,
-    origin: &Origin,
-) -> Option<Entry> {
+    origin: &EntryOrigin,
+) -> Option<RegistryEntry> {
     if !dependency_name::is_name(name) {
         let name = shown(name);
         source.report(
@@ -53,7 +53,7 @@ pub(super) fn entry(
     let env = section
         .get("env")
         .map_or_else(Vec::new, |node| variables(source, node));
-    let entry = Entry {
+    let entry = RegistryEntry {
         name: name.to_owned(),
         description: section
             .require("description")
@@ -74,18 +74,18 @@ pub(super) fn entry(
 /// The word under `type`, and the keys that go with it.
 fn type_of(
     source: &Source,
-    at: Place,
+    at: NodeId,
     node: &Node,
 ) -> Option<(&'static str, &'static [&'static str])> {
-    let Value::Map(_) = node.value else {
+    let NodeValue::Map(_) = node.value else {
         source.expected(node, "the keys of an entry");
         return None;
     };
     // Problems with the other keys are reported once the type says which there are.
     let found = match &node.value {
-        Value::Map(entries) => entries
+        NodeValue::Map(entries) => entries
             .iter()
-            .find(|(key, _)| key.value == Value::Text("type".to_owned())),
+            .find(|(key, _)| key.value == NodeValue::Text("type".to_owned())),
         _ => None,
     };
     let Some((_, word)) = found else {
@@ -187,7 +187,7 @@ fn kind(
     word: &str,
     name: &str,
     env: &[(String, String)],
-) -> Option<Kind> {
+) -> Option<EntryKind> {
     let required = |key: &str| {
         let text = section.require(key).and_then(|node| source.text(node))?;
         Some(text)
@@ -200,23 +200,23 @@ fn kind(
         text.map_or_else(|| name.to_owned(), |text| text.value)
     };
     Some(match word {
-        "runtime" => Kind::Runtime(runtime(source, section)?),
+        "runtime" => EntryKind::Runtime(runtime(source, section)?),
         "apt" => {
             section.require("packages");
-            Kind::Apt(packages(source, section.texts("packages")))
+            EntryKind::Apt(packages(source, section.texts("packages")))
         }
-        "npm" => Kind::Npm(package()),
-        "pip" => Kind::Pip(package()),
-        "uv-tool" => Kind::UvTool(package()),
-        "cargo" => Kind::Cargo(package()),
-        "go-install" => Kind::GoInstall(package()),
-        "github-binary" => Kind::GithubBinary(github(source, section, name)?),
-        "custom" => Kind::Custom(required("script")?.value),
+        "npm" => EntryKind::Npm(package()),
+        "pip" => EntryKind::Pip(package()),
+        "uv-tool" => EntryKind::UvTool(package()),
+        "cargo" => EntryKind::Cargo(package()),
+        "go-install" => EntryKind::GoInstall(package()),
+        "github-binary" => EntryKind::GithubBinary(github(source, section, name)?),
+        "custom" => EntryKind::Custom(required("script")?.value),
         "service" => {
             let service = service::read(source, section, env.to_vec())?;
-            Kind::Service(Box::new(service))
+            EntryKind::Service(Box::new(service))
         }
-        _ => Kind::Meta,
+        _ => EntryKind::Meta,
     })
 }
 
@@ -238,7 +238,7 @@ pub(super) fn image(source: &Source, section: &Section<'_>) -> Option<String> {
     Some(text.value)
 }
 
-fn runtime(source: &Source, section: &Section<'_>) -> Option<Runtime> {
+fn runtime(source: &Source, section: &Section<'_>) -> Option<LanguageRuntime> {
     let directories = |key: &str| {
         let texts = section.texts(key);
         for text in &texts {
@@ -250,7 +250,7 @@ fn runtime(source: &Source, section: &Section<'_>) -> Option<Runtime> {
         plain(texts)
     };
     section.require("copy");
-    Some(Runtime {
+    Some(LanguageRuntime {
         image: image(source, section)?,
         copy: directories("copy"),
         distro: packages(source, section.texts("distro")),
@@ -321,7 +321,7 @@ fn github(source: &Source, section: &Section<'_>, name: &str) -> Option<GithubBi
 }
 
 /// What no single key can get wrong.
-fn check(source: &Source, section: &Section<'_>, entry: &Entry) {
+fn check(source: &Source, section: &Section<'_>, entry: &RegistryEntry) {
     let at = |key| section.place(key).unwrap_or(section.at);
     if !entry.has_versions() && (entry.default.is_some() || !entry.versions.is_empty()) {
         let word = entry.type_word();
@@ -334,12 +334,12 @@ fn check(source: &Source, section: &Section<'_>, entry: &Entry) {
         Some(version) if !entry.offers(version) => {
             source.report(at("default"), format!("{version} is not among 'versions'"));
         }
-        None if matches!(entry.kind, Kind::Runtime(_) | Kind::Service(_)) => {
+        None if matches!(entry.kind, EntryKind::Runtime(_) | EntryKind::Service(_)) => {
             source.report(section.at, "the key 'default' is missing");
         }
         _ => {}
     }
-    if entry.kind == Kind::Meta && entry.requires.is_empty() {
+    if entry.kind == EntryKind::Meta && entry.requires.is_empty() {
         source.report(section.at, "an entry of type meta requires something");
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entry::{Entry, Origin};
+use super::entry::{EntryOrigin, RegistryEntry};
 use super::entry_schema;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, FileProblem, Result};
 use crate::yaml::{Source, read_file, unknown};
 
 const BUILT_IN: &str = include_str!("../../registry.yaml");
@@ -12,21 +12,21 @@ const BUILT_IN: &str = include_str!("../../registry.yaml");
 /// All entries, in the order of their names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
-    entries: Vec<Entry>,
+    entries: Vec<RegistryEntry>,
 }
 
 /// Reads the registry that is built in and then, in the order of their names, the files ending in
 /// `.yaml` of a directory. An entry of such a file replaces one that is built in.
 pub(crate) fn load(additions: &Path) -> Result<Registry> {
     let mut registry = Registry::default();
-    registry.add("registry.yaml", BUILT_IN.to_owned(), &Origin::BuiltIn)?;
-    let mut problems: Vec<Problem> = Vec::new();
+    registry.add("registry.yaml", BUILT_IN.to_owned(), &EntryOrigin::BuiltIn)?;
+    let mut problems: Vec<FileProblem> = Vec::new();
     for path in files(additions)? {
         let name = crate::term::harmless(&path.display().to_string());
         let Some(text) = read_file(&path, &name)? else {
             continue;
         };
-        if let Err(error) = registry.add(&name, text, &Origin::File(name.clone())) {
+        if let Err(error) = registry.add(&name, text, &EntryOrigin::File(name.clone())) {
             problems.extend(error.problems);
         }
     }
@@ -38,7 +38,8 @@ pub(crate) fn load(additions: &Path) -> Result<Registry> {
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error: &std::io::Error| Error::io(crate::error::Kind::Config, "read", dir, error);
+    let failed =
+        |error: &std::io::Error| Error::io(crate::error::ErrorKind::Config, "read", dir, error);
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -59,7 +60,7 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Registry {
-    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, name: &str) -> Option<&RegistryEntry> {
         Some(&self.entries[self.place(name).ok()?])
     }
 
@@ -70,11 +71,11 @@ impl Registry {
     }
 
     /// In the order of their names.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &RegistryEntry> {
         self.entries.iter()
     }
 
-    pub(super) fn add(&mut self, name: &str, text: String, origin: &Origin) -> Result<()> {
+    pub(super) fn add(&mut self, name: &str, text: String, origin: &EntryOrigin) -> Result<()> {
         let (source, root) = Source::parse(name, text)?;
         for (name, at, node) in source.entries(&root) {
             let Some(entry) = entry_schema::entry(&source, name, at, node, origin) else {
@@ -83,7 +84,7 @@ impl Registry {
             match self.place(name) {
                 Ok(place) => {
                     let earlier = std::mem::replace(&mut self.entries[place], entry);
-                    if let Origin::File(file) = earlier.origin {
+                    if let EntryOrigin::File(file) = earlier.origin {
                         source.report(at, format!("'{name}' is in {file}, too"));
                     }
                 }
@@ -104,10 +105,10 @@ impl Registry {
                 let known = self.entries.iter().map(|entry| entry.name.as_str());
                 let known: Vec<&str> = known.collect();
                 let file = match &entry.origin {
-                    Origin::File(file) => file.clone(),
-                    Origin::BuiltIn | Origin::Dynamic => "registry.yaml".to_owned(),
+                    EntryOrigin::File(file) => file.clone(),
+                    EntryOrigin::BuiltIn | EntryOrigin::Dynamic => "registry.yaml".to_owned(),
                 };
-                problems.push(Problem {
+                problems.push(FileProblem {
                     file,
                     line: None,
                     column: None,

@@ -8,10 +8,10 @@ mod load;
 mod resolution;
 mod service;
 
-pub(crate) use entry::{Entry, GithubBinary, Kind, Origin};
+pub(crate) use entry::{EntryKind, EntryOrigin, GithubBinary, RegistryEntry};
 pub(crate) use load::{Registry, load};
-pub(crate) use resolution::{Chosen, check_version, choose};
-pub(crate) use service::{DEFAULT_PORT, ITEM, Service};
+pub(crate) use resolution::{ResolvedDependency, check_version, choose};
+pub(crate) use service::{DEFAULT_PORT, ITEM, ServiceTemplate};
 
 #[cfg(test)]
 pub(crate) mod tests;

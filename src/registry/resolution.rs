@@ -1,15 +1,15 @@
 //! From what a project asks for to what it gets: entries with versions, requirements included, each
 //! once, and before what needs it.
 
-use super::dependency_name::{Spec, dynamic_entry};
-use super::entry::Entry;
+use super::dependency_name::{DependencyName, dynamic_entry};
+use super::entry::RegistryEntry;
 use super::load::Registry;
-use crate::yaml::{Place, Placed, shown, unknown};
+use crate::yaml::{NodeId, Placed, shown, unknown};
 
 /// One thing that goes into the image.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Chosen {
-    pub(crate) entry: Entry,
+pub(crate) struct ResolvedDependency {
+    pub(crate) entry: RegistryEntry,
     /// Not set: the newest, or the distribution's.
     pub(crate) version: Option<String>,
     /// What requires it, if nobody asked for it.
@@ -20,14 +20,14 @@ pub(crate) struct Chosen {
 const DEEPEST: usize = 50;
 
 /// What is wrong with a dependency.
-type Flaw = (Place, String);
+type DependencyError = (NodeId, String);
 
 /// Chooses entries and versions, and adds what they require.
 pub(crate) fn choose(
     registry: &Registry,
     asked: &[Placed<String>],
-) -> Result<Vec<Chosen>, Vec<Flaw>> {
-    let mut choice = Choice {
+) -> Result<Vec<ResolvedDependency>, Vec<DependencyError>> {
+    let mut choice = Resolver {
         registry,
         asked: Vec::new(),
         chosen: Vec::new(),
@@ -47,14 +47,14 @@ pub(crate) fn choose(
     }
 }
 
-struct Choice<'a> {
+struct Resolver<'a> {
     registry: &'a Registry,
-    asked: Vec<(Place, Spec, Entry)>,
-    chosen: Vec<Chosen>,
-    flaws: Vec<Flaw>,
+    asked: Vec<(NodeId, DependencyName, RegistryEntry)>,
+    chosen: Vec<ResolvedDependency>,
+    flaws: Vec<DependencyError>,
 }
 
-impl Choice<'_> {
+impl Resolver<'_> {
     /// Notes what a project asks for, if it can be had.
     fn ask(&mut self, text: &Placed<String>) {
         match self.look_up(&text.value) {
@@ -78,13 +78,13 @@ impl Choice<'_> {
     }
 
     /// What the project asked for under a name.
-    fn asked_by(&self, name: &str) -> Option<&(Place, Spec, Entry)> {
+    fn asked_by(&self, name: &str) -> Option<&(NodeId, DependencyName, RegistryEntry)> {
         self.asked.iter().find(|(_, _, entry)| entry.name == name)
     }
 
-    fn look_up(&self, text: &str) -> Result<(Spec, Entry), String> {
-        let spec =
-            Spec::parse(text).map_err(|why| format!("bad dependency '{}': {why}", shown(text)))?;
+    fn look_up(&self, text: &str) -> Result<(DependencyName, RegistryEntry), String> {
+        let spec = DependencyName::parse(text)
+            .map_err(|why| format!("bad dependency '{}': {why}", shown(text)))?;
         let entry = match spec.dynamic {
             Some(dynamic) => dynamic_entry(dynamic, &spec.name),
             None => self.find(&spec.name)?,
@@ -95,7 +95,7 @@ impl Choice<'_> {
         Ok((spec, entry))
     }
 
-    fn find(&self, name: &str) -> Result<Entry, String> {
+    fn find(&self, name: &str) -> Result<RegistryEntry, String> {
         self.registry.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self
                 .registry
@@ -110,7 +110,13 @@ impl Choice<'_> {
     }
 
     /// Adds an entry behind what it requires. `above`: those that are being added.
-    fn add(&mut self, at: Place, entry: Entry, because: Option<&str>, above: &mut Vec<String>) {
+    fn add(
+        &mut self,
+        at: NodeId,
+        entry: RegistryEntry,
+        because: Option<&str>,
+        above: &mut Vec<String>,
+    ) {
         if self
             .chosen
             .iter()
@@ -136,7 +142,7 @@ impl Choice<'_> {
         above.pop();
         let asked = self.asked_by(&entry.name);
         let version = asked.and_then(|(_, spec, _)| spec.version.clone());
-        self.chosen.push(Chosen {
+        self.chosen.push(ResolvedDependency {
             because: because.filter(|_| asked.is_none()).map(str::to_owned),
             version: version.or_else(|| entry.default.clone()),
             entry,
@@ -145,7 +151,7 @@ impl Choice<'_> {
 }
 
 /// Whether a version of an entry exists; why not.
-pub(crate) fn check_version(entry: &Entry, version: &str) -> Result<(), String> {
+pub(crate) fn check_version(entry: &RegistryEntry, version: &str) -> Result<(), String> {
     let name = &entry.name;
     if !entry.has_versions() {
         let word = entry.type_word();

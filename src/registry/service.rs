@@ -1,12 +1,12 @@
 //! A sidecar as `registry.yaml` describes it. All of it is data: a new service needs no code.
 
-use super::entry::Entry;
+use super::entry::RegistryEntry;
 use super::entry_schema::{check_word, image, is_word, plain};
-use crate::yaml::{Node, Placed, Section, Source, Value, shown};
+use crate::yaml::{Node, NodeValue, Placed, Section, Source, shown};
 
 /// How a service is run, and how it is reached.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Service {
+pub(crate) struct ServiceTemplate {
     /// With `{version}` in it.
     pub(crate) image: String,
     /// Its ports by name. The first one, `default`, is the one in its URL.
@@ -23,12 +23,12 @@ pub(crate) struct Service {
     pub(crate) url: Option<String>,
     /// A directory of the container that runs share, and that outlives them.
     pub(crate) cache: Option<String>,
-    pub(crate) provision: Option<Provision>,
+    pub(crate) provision: Option<ProvisionTemplate>,
 }
 
 /// How a service gets what it is to come with, such as models.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Provision {
+pub(crate) struct ProvisionTemplate {
     /// The key of `services.NAME` in moat.yaml that lists the items.
     pub(crate) key: String,
     /// What gets one item; the word `{item}` stands for it.
@@ -56,7 +56,7 @@ pub(crate) const DEFAULT_PORT: &str = "default";
 /// The word that stands for an item in the command that gets it.
 pub(crate) const ITEM: &str = "{item}";
 
-impl Service {
+impl ServiceTemplate {
     /// Whether it is protected by a password.
     pub(crate) fn has_password(&self) -> bool {
         self.carrier("{password}").is_some()
@@ -81,13 +81,13 @@ pub(super) fn read(
     source: &Source,
     section: &Section<'_>,
     variables: Vec<(String, String)>,
-) -> Option<Service> {
+) -> Option<ServiceTemplate> {
     let text = |key| section.text(key).map(|text: Placed<String>| text.value);
     let words = |section: &Section<'_>, key| {
         let node = section.get(key);
         node.map_or_else(Vec::new, |node| invocation(source, node, &variables))
     };
-    let service = Service {
+    let service = ServiceTemplate {
         ports: section
             .require("ports")
             .map_or_else(Vec::new, |node| ports(source, node)),
@@ -139,7 +139,7 @@ fn ports(source: &Source, node: &Node) -> Vec<(String, u16)> {
 /// A list of words as it is, or a script for `sh -c`. A script reads values from the variables of its
 /// container: what is a word can be seen by everybody who lists processes.
 fn invocation(source: &Source, node: &Node, variables: &[(String, String)]) -> Vec<String> {
-    if let Value::List(_) = node.value {
+    if let NodeValue::List(_) = node.value {
         let words = source.texts(node);
         for word in &words {
             let secret = ["{user}", "{password}", "{database}"];
@@ -172,7 +172,7 @@ fn no_carrier(placeholder: &str) -> String {
     format!("{placeholder} needs a variable under 'env' whose value it is")
 }
 
-fn provision(source: &Source, node: &Node) -> Option<Provision> {
+fn provision(source: &Source, node: &Node) -> Option<ProvisionTemplate> {
     let section = source.section(node, &["command", "key", "list"]);
     let key = section.require("key").and_then(|node| source.text(node))?;
     check_word(source, &key);
@@ -181,7 +181,7 @@ fn provision(source: &Source, node: &Node) -> Option<Provision> {
         let why = format!("the command must have one word {ITEM}");
         source.report(section.at, why);
     }
-    Some(Provision {
+    Some(ProvisionTemplate {
         key: key.value,
         command: plain(command),
         list: plain(section.texts("list")),
@@ -189,7 +189,7 @@ fn provision(source: &Source, node: &Node) -> Option<Provision> {
 }
 
 /// What no single key can get wrong.
-fn check(source: &Source, section: &Section<'_>, service: &Service) {
+fn check(source: &Source, section: &Section<'_>, service: &ServiceTemplate) {
     let url = service.url.as_deref().unwrap_or_default();
     let values = service.variables.iter().map(|(_, value)| value.as_str());
     let uses = |placeholder| {
@@ -216,11 +216,11 @@ fn check(source: &Source, section: &Section<'_>, service: &Service) {
     }
 }
 
-impl Entry {
+impl RegistryEntry {
     /// The service that it describes, if it is one.
-    pub(crate) fn service(&self) -> Option<&Service> {
+    pub(crate) fn service(&self) -> Option<&ServiceTemplate> {
         match &self.kind {
-            super::Kind::Service(service) => Some(service),
+            super::EntryKind::Service(service) => Some(service),
             _ => None,
         }
     }

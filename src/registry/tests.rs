@@ -6,7 +6,7 @@ use super::entry::DISTRO;
 use super::*;
 use crate::config::tests::TempDir;
 use crate::error::Error;
-use crate::yaml::{Place, Placed};
+use crate::yaml::{NodeId, Placed};
 
 fn built_in() -> Registry {
     load(Path::new("/nonexistent")).unwrap()
@@ -18,7 +18,7 @@ pub(crate) fn of_text(text: &str) -> Result<Registry, Error> {
     registry.add(
         "r.yaml",
         text.to_owned(),
-        &Origin::File("r.yaml".to_owned()),
+        &EntryOrigin::File("r.yaml".to_owned()),
     )?;
     Ok(registry)
 }
@@ -28,7 +28,7 @@ fn chosen_from(registry: &Registry, asked: &[&str]) -> Result<Vec<String>, Vec<S
     let asked: Vec<Placed<String>> = asked
         .iter()
         .map(|text| Placed {
-            at: Place::TOP,
+            at: NodeId::ROOT,
             value: (*text).to_owned(),
         })
         .collect();
@@ -38,7 +38,7 @@ fn chosen_from(registry: &Registry, asked: &[&str]) -> Result<Vec<String>, Vec<S
     }
 }
 
-fn shown(chosen: &Chosen) -> String {
+fn shown(chosen: &ResolvedDependency) -> String {
     let mut text = chosen.entry.name.clone();
     for (mark, word) in [(" ", &chosen.version), (" <", &chosen.because)] {
         if let Some(word) = word {
@@ -66,7 +66,7 @@ fn every_entry_can_be_had() {
     for entry in registry.entries() {
         let name = entry.name.as_str();
         assert!(!entry.description.is_empty(), "{name}");
-        assert_eq!(entry.origin, Origin::BuiltIn);
+        assert_eq!(entry.origin, EntryOrigin::BuiltIn);
         for required in &entry.requires {
             assert!(
                 registry.get(required).is_some(),
@@ -258,7 +258,7 @@ fn problems(text: &str) -> Vec<String> {
     let Err(error) = of_text(text) else {
         return Vec::new();
     };
-    let shown = |problem: &crate::error::Problem| {
+    let shown = |problem: &crate::error::FileProblem| {
         let text = problem.to_string();
         text.strip_prefix("r.yaml:").unwrap_or(&text).to_owned()
     };
@@ -632,8 +632,11 @@ fn own_files_add_and_override() {
         ["node <mine", "jq <mine", "mine"]
     );
     let file = own.0.path().join("b.yaml").display().to_string();
-    assert_eq!(registry.get("node").unwrap().origin, Origin::File(file));
-    assert_eq!(registry.get("jq").unwrap().origin, Origin::BuiltIn);
+    assert_eq!(
+        registry.get("node").unwrap().origin,
+        EntryOrigin::File(file)
+    );
+    assert_eq!(registry.get("jq").unwrap().origin, EntryOrigin::BuiltIn);
     assert_eq!(registry.get("also"), None);
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::lifecycle::{close, open_log, oversee};
 use super::supervisor::{self, Supervisor};
-use super::verdict::Asked;
+use super::verdict::StopRequestTime;
 use super::{cleanup, respawn, services};
 use crate::container::Capture;
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, Inspected, Runtime};
-use crate::store::{EndRequest, Home, OwnedRun, Reason, Record, RunId, State, Timestamp};
+use crate::store::{EndReason, EndRequest, Home, OwnedRun, RunId, RunRecord, RunState, Timestamp};
 
 /// How long to wait for something that a dead supervisor had asked for. What comes later is found by
 /// the next commands.
@@ -22,7 +22,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Starts an adopting supervisor in the background if the run needs one, and does not wait for it.
 /// Says whether it did.
-pub(crate) fn adopt(home: &Home, record: &Record) -> bool {
+pub(crate) fn adopt(home: &Home, record: &RunRecord) -> bool {
     home.run(&record.id).is_abandoned(record).unwrap_or(false)
         && respawn::adopter(home, &record.id).unwrap_or(false)
 }
@@ -32,7 +32,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let _ = rustix::process::setsid();
     let signals = supervisor::signals().map_err(|error| {
         let path = std::path::Path::new("signal handlers");
-        crate::error::Error::io(crate::error::Kind::Failed, "install", path, &error)
+        crate::error::Error::io(crate::error::ErrorKind::Failed, "install", path, &error)
     })?;
     let home = Home::locate()?;
     let Some(run) = OwnedRun::adopt(&home, id)? else {
@@ -83,7 +83,7 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bo
     loop {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
-        let starts = matches!(record.state, State::Starting | State::Stopping);
+        let starts = matches!(record.state, RunState::Starting | RunState::Stopping);
         let is_held_back = starts
             && record.started_at.is_none()
             && !record.services.is_empty()
@@ -100,7 +100,7 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bo
     }
 }
 
-fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
+fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &RunRecord) {
     if record.interactive && !record.terminal {
         supervisor
             .capture
@@ -110,17 +110,17 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
         supervisor.capture.note(
             "the supervisor was replaced: the workload's terminal is gone, and it is stopped",
         );
-        supervisor.end(Reason::UserStop, Asked::now());
+        supervisor.end(EndReason::UserStop, StopRequestTime::now());
     }
     let request = supervisor.run().dir().end_request();
-    if record.state == State::Stopping {
+    if record.state == RunState::Stopping {
         // Asked for when the predecessor lived: whatever ended the workload since counts as that.
-        let reason = record.reason.unwrap_or(Reason::UserStop);
-        supervisor.end(reason, Asked::BeforeTheEnd);
+        let reason = record.reason.unwrap_or(EndReason::UserStop);
+        supervisor.end(reason, StopRequestTime::BeforeExit);
     }
     match request {
-        Some(EndRequest::Kill) => supervisor.end(Reason::Killed, Asked::now()),
-        Some(EndRequest::Stop(_)) => supervisor.end(Reason::UserStop, Asked::now()),
+        Some(EndRequest::Kill) => supervisor.end(EndReason::Killed, StopRequestTime::now()),
+        Some(EndRequest::Stop(_)) => supervisor.end(EndReason::UserStop, StopRequestTime::now()),
         None => {}
     }
     let timeout = record.timeout_seconds.and_then(|seconds| {
@@ -137,19 +137,19 @@ fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &Record) {
 
 /// Records the end of a run whose workload never started, or vanished with its container or from its
 /// engine's memory.
-fn bury(record: &mut Record, request: Option<EndRequest>) {
+fn bury(record: &mut RunRecord, request: Option<EndRequest>) {
     let ran = record.started_at.is_some();
     let asked = match (request, record.state) {
-        (Some(EndRequest::Kill), _) => Some(Reason::Killed),
-        (Some(EndRequest::Stop(_)), _) => Some(Reason::UserStop),
-        (None, State::Stopping) => record.reason,
+        (Some(EndRequest::Kill), _) => Some(EndReason::Killed),
+        (Some(EndRequest::Stop(_)), _) => Some(EndReason::UserStop),
+        (None, RunState::Stopping) => record.reason,
         (None, _) => None,
     };
     (record.state, record.reason) = match asked {
-        Some(Reason::Timeout) => (State::Failed, Some(Reason::Timeout)),
-        Some(reason) => (State::Stopped, Some(reason)),
-        None if ran => (State::Failed, Some(Reason::Lost)),
-        None => (State::Failed, Some(Reason::StartError)),
+        Some(EndReason::Timeout) => (RunState::Failed, Some(EndReason::Timeout)),
+        Some(reason) => (RunState::Stopped, Some(reason)),
+        None if ran => (RunState::Failed, Some(EndReason::Lost)),
+        None => (RunState::Failed, Some(EndReason::StartError)),
     };
     record.error = Some(match ran {
         true => "its supervisor was killed, and its container is gone".to_owned(),
@@ -168,8 +168,8 @@ fn bury(record: &mut Record, request: Option<EndRequest>) {
 mod tests {
     use super::*;
 
-    fn buried(state: State, ran: bool, request: Option<EndRequest>) -> Record {
-        let mut record: Record = serde_json::from_slice(
+    fn buried(state: RunState, ran: bool, request: Option<EndRequest>) -> RunRecord {
+        let mut record: RunRecord = serde_json::from_slice(
             br#"{"schema": 1, "id": "run_0123456789ab", "name": "x", "state": "created",
                 "runtime": "x", "engine": [], "image": null, "workspace": "/", "command": [],
                 "env": [], "mounts": [], "background": false, "interactive": false, "keep": false,
@@ -191,30 +191,35 @@ mod tests {
         let stop = Some(EndRequest::Stop(10));
         for (state, ran, request, expected) in [
             (
-                State::Created,
+                RunState::Created,
                 false,
                 None,
-                (State::Failed, Reason::StartError),
+                (RunState::Failed, EndReason::StartError),
             ),
             (
-                State::Created,
+                RunState::Created,
                 false,
                 stop,
-                (State::Stopped, Reason::UserStop),
+                (RunState::Stopped, EndReason::UserStop),
             ),
             (
-                State::Starting,
+                RunState::Starting,
                 false,
                 Some(EndRequest::Kill),
-                (State::Stopped, Reason::Killed),
+                (RunState::Stopped, EndReason::Killed),
             ),
             // Whether the engine says "missing" or, having lost its memory, "created".
-            (State::Running, true, None, (State::Failed, Reason::Lost)),
             (
-                State::Running,
+                RunState::Running,
+                true,
+                None,
+                (RunState::Failed, EndReason::Lost),
+            ),
+            (
+                RunState::Running,
                 true,
                 stop,
-                (State::Stopped, Reason::UserStop),
+                (RunState::Stopped, EndReason::UserStop),
             ),
         ] {
             let record = buried(state, ran, request);

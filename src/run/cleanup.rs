@@ -9,7 +9,7 @@ use super::supervisor::Supervisor;
 use crate::container::Watched;
 use crate::failpoint::checkpoint;
 use crate::runtime::{Inspected, Runtime};
-use crate::store::{Resource, ResourceKind, RunDir, Stage, Timestamp};
+use crate::store::{Resource, ResourceKind, ResourceStage, RunDir, Timestamp};
 
 /// Cleans up, whichever path gets here first. What cannot be removed stays in the journal, and the
 /// record says that it is not clean: the next moat command tries again.
@@ -26,7 +26,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         }
         let own = |resource: &&Resource| resource.handle == record.id.as_str();
         let left = record.resources.iter().rev();
-        let left = left.filter(|resource| resource.stage != Stage::Removed);
+        let left = left.filter(|resource| resource.stage != ResourceStage::Removed);
         let (own, services): (Vec<_>, Vec<_>) = left.partition(own);
         // What the workload made may be in its container alone.
         let (saved, mut clean) = std::thread::scope(|scope| {
@@ -71,7 +71,7 @@ fn remove_all(supervisor: &Supervisor, containers: &[&Resource]) -> bool {
 /// Whether a resource that was asked for is not there, but may still come.
 pub(super) fn may_come(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
-    if resource.stage != Stage::Intent || !dir.is_making(resource.kind, handle) {
+    if resource.stage != ResourceStage::Intent || !dir.is_making(resource.kind, handle) {
         return false;
     }
     match resource.kind {
@@ -117,7 +117,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
         let mut made = record.resources.iter_mut();
         let found = made.find(|made| made.kind == resource.kind && made.handle == resource.handle);
         if let Some(made) = found {
-            made.stage = Stage::Removed;
+            made.stage = ResourceStage::Removed;
         }
     });
     true

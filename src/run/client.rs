@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use rustix::process::{Pid, Signal};
 
-use super::protocol::{self, FromClient, Start, ToClient};
+use super::protocol::{self, FromClient, StartOrder, ToClient};
 use super::respawn;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::store::Home;
 
@@ -23,9 +23,9 @@ pub(crate) struct Connection {
 
 /// A way to signal a supervisor that is our child and not waited for: its pid cannot be another's.
 #[derive(Clone, Copy)]
-pub(crate) struct Handle(Option<Pid>);
+pub(crate) struct SupervisorProcess(Option<Pid>);
 
-impl Handle {
+impl SupervisorProcess {
     pub(crate) fn stop(self) {
         self.signal(Signal::TERM);
     }
@@ -43,9 +43,9 @@ impl Handle {
 
 /// A way to tell a supervisor something.
 #[derive(Clone)]
-pub(crate) struct Link(Option<Arc<UnixStream>>);
+pub(crate) struct SupervisorLink(Option<Arc<UnixStream>>);
 
-impl Link {
+impl SupervisorLink {
     pub(crate) fn tell(&self, message: FromClient) {
         if let Some(link) = &self.0 {
             let _ = message.write(link);
@@ -59,33 +59,38 @@ pub(crate) struct Streams {
     pub(crate) stdin: Option<OwnedFd>,
     /// The terminal that it is to have, its keys and its screen, through [`Streams::stdin`] and [`Output::To`].
     pub(crate) terminal: Option<[OwnedFd; 2]>,
-    pub(crate) output: Output,
+    pub(crate) output: OutputTarget,
 }
 
 /// Where its output goes, beside the log.
-pub(crate) enum Output {
-    Nowhere,
+pub(crate) enum OutputTarget {
+    LogOnly,
     /// To our stdout and stderr.
-    Ours,
-    To(OwnedFd),
+    Inherited,
+    Descriptor(OwnedFd),
 }
 
 /// Starts a supervisor for a plan.
 pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Connection> {
     let failed = |error: &std::io::Error| {
         let reason = crate::error::reason(error);
-        Error::new(Kind::Failed, format!("cannot start a supervisor: {reason}"))
+        Error::new(
+            ErrorKind::Failed,
+            format!("cannot start a supervisor: {reason}"),
+        )
     };
     let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
     let mut command = respawn::ourselves(home)?;
     command
         .arg(respawn::SUPERVISE)
         .stdin(Stdio::from(OwnedFd::from(theirs)));
-    let stream = !matches!(streams.output, Output::Nowhere);
+    let stream = !matches!(streams.output, OutputTarget::LogOnly);
     match streams.output {
-        Output::Ours => &mut command,
-        Output::Nowhere => command.stdout(Stdio::null()).stderr(Stdio::null()),
-        Output::To(output) => command.stdout(Stdio::from(output)).stderr(Stdio::null()),
+        OutputTarget::Inherited => &mut command,
+        OutputTarget::LogOnly => command.stdout(Stdio::null()).stderr(Stdio::null()),
+        OutputTarget::Descriptor(output) => {
+            command.stdout(Stdio::from(output)).stderr(Stdio::null())
+        }
     };
     let supervisor = command.spawn().map_err(|error| failed(&error))?;
     // Our copy of their end goes with the command.
@@ -96,7 +101,7 @@ pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Conne
         .chain(streams.terminal.iter().flatten());
     let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
     protocol::send_fds(&ours, &fds).map_err(|error| failed(&error))?;
-    protocol::send(&ours, &Start::new(plan, stream)).map_err(|error| failed(&error))?;
+    protocol::send(&ours, &StartOrder::new(plan, stream)).map_err(|error| failed(&error))?;
     let reader = BufReader::new(ours.try_clone().map_err(|error| failed(&error))?);
     Ok(Connection {
         supervisor,
@@ -106,9 +111,9 @@ pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Conne
 }
 
 impl Connection {
-    pub(crate) fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> SupervisorProcess {
         let pid = i32::try_from(self.supervisor.id()).ok();
-        Handle(pid.and_then(Pid::from_raw))
+        SupervisorProcess(pid.and_then(Pid::from_raw))
     }
 
     /// The next thing that the supervisor says; `None` when it is gone.
@@ -117,8 +122,8 @@ impl Connection {
     }
 
     /// A way to tell the supervisor something, from any thread.
-    pub(crate) fn link(&self) -> Link {
-        Link(self.link.try_clone().ok().map(Arc::new))
+    pub(crate) fn link(&self) -> SupervisorLink {
+        SupervisorLink(self.link.try_clone().ok().map(Arc::new))
     }
 
     /// Waits for a supervisor that has said its last word.

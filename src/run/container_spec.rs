@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use super::mount_points;
 use super::supervisor::Supervisor;
 use crate::config::VolumeKind;
-use crate::error::{Error, Kind, Result};
-use crate::plan::{Plan, Volume};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Plan, PlannedVolume};
 use crate::runtime::{ContainerSpec, EngineVolume, User, VolumeMount};
-use crate::store::{Mount, make_dir};
+use crate::store::{BindMount, make_dir};
 
 /// Describes the container, and makes what outlives it: the project's volumes.
 pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerSpec> {
@@ -22,7 +22,7 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
     let mut volumes = Vec::new();
     for volume in &plan.volumes {
         match volume.kind {
-            VolumeKind::Bind => mounts.push(Mount {
+            VolumeKind::Bind => mounts.push(BindMount {
                 source: directory(supervisor, plan, volume)?,
                 target: volume.target.clone(),
                 readonly: volume.readonly,
@@ -72,9 +72,9 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
 }
 
 /// The directory of a volume, made if it is missing, with the workload's user as its owner.
-fn directory(supervisor: &Supervisor, plan: &Plan, volume: &Volume) -> Result<PathBuf> {
+fn directory(supervisor: &Supervisor, plan: &Plan, volume: &PlannedVolume) -> Result<PathBuf> {
     let path = supervisor.run().home().volumes().join(&volume.name);
-    let failed = |error: &std::io::Error| Error::io(Kind::Store, "make", &path, error);
+    let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "make", &path, error);
     if !path.is_dir() {
         make_dir(&path).map_err(|error| failed(&error))?;
         if rustix::process::geteuid().is_root() {
@@ -84,7 +84,11 @@ fn directory(supervisor: &Supervisor, plan: &Plan, volume: &Volume) -> Result<Pa
     fs::canonicalize(&path).map_err(|error| failed(&error))
 }
 
-fn of_engine(supervisor: &Supervisor, home_label: &str, volume: &Volume) -> Result<VolumeMount> {
+fn of_engine(
+    supervisor: &Supervisor,
+    home_label: &str,
+    volume: &PlannedVolume,
+) -> Result<VolumeMount> {
     // A dot is in no name of a volume, so two projects cannot come to one handle.
     let handle = format!("moat-{home_label}-{}", volume.name.replace('/', "."));
     supervisor.runtime.make_volume(&EngineVolume {

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{adopt, respawn};
-use crate::error::{Error, Kind, Result};
-use crate::store::{EndRequest, Ended, Home, Loaded, RunId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{EndRequest, Home, Loaded, RunEnd, RunId};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum RequestOutcome {
     /// The supervisor has been told.
-    Told,
+    Signalled,
     /// There was nothing to do.
-    HadEnded,
+    AlreadyEnded,
 }
 
 /// How long a request looks for a supervisor, starting one if need be.
@@ -24,11 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ABLE: Duration = Duration::from_secs(5);
 
 /// Tells the supervisor of a run. Where there is none, one adopts the run first.
-pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<Answer> {
+pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<RequestOutcome> {
     ask_until(home, id, how, Instant::now() + PATIENCE)
 }
 
-fn ask_until(home: &Home, id: &RunId, how: EndRequest, deadline: Instant) -> Result<Answer> {
+fn ask_until(
+    home: &Home,
+    id: &RunId,
+    how: EndRequest,
+    deadline: Instant,
+) -> Result<RequestOutcome> {
     let dir = home.run(id);
     let signal = match how {
         EndRequest::Stop(_) => Signal::TERM,
@@ -38,13 +43,13 @@ fn ask_until(home: &Home, id: &RunId, how: EndRequest, deadline: Instant) -> Res
     while Instant::now() < deadline {
         let record = dir.require()?;
         if record.state.is_terminal() {
-            return Ok(Answer::HadEnded);
+            return Ok(RequestOutcome::AlreadyEnded);
         }
         dir.check_version(&record)?;
         dir.request_end(how);
         if let Some(owner) = dir.owner()? {
             if owner.signal(signal) {
-                return Ok(Answer::Told);
+                return Ok(RequestOutcome::Signalled);
             }
         } else if dir.is_abandoned(&record)? {
             respawn::adopter(home, id)?;
@@ -53,12 +58,13 @@ fn ask_until(home: &Home, id: &RunId, how: EndRequest, deadline: Instant) -> Res
         pause = (pause * 2).min(Duration::from_millis(500));
     }
     let message = format!("{id} has no supervisor, and none could take it over");
-    Err(Error::new(Kind::Runtime, message).hint("its runtime may not answer; see: moat doctor"))
+    Err(Error::new(ErrorKind::Runtime, message)
+        .hint("its runtime may not answer; see: moat doctor"))
 }
 
 /// Waits for the end that was asked for. Where the supervisor that was told went away before that, another
 /// one is told. Those that cannot even begin (their engine cannot be asked) are not tried for ever.
-pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<Ended> {
+pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
     let mut deadline = Instant::now() + PATIENCE;
     loop {
         let since = Instant::now();
@@ -74,7 +80,7 @@ pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<En
 }
 
 /// The end of a run, once nobody owns it.
-fn ended(home: &Home, id: &RunId) -> Result<Option<Ended>> {
+fn ended(home: &Home, id: &RunId) -> Result<Option<RunEnd>> {
     let dir = home.run(id);
     let ended = dir.wait_unowned()?;
     if ended.is_some()
@@ -87,7 +93,7 @@ fn ended(home: &Home, id: &RunId) -> Result<Option<Ended>> {
 }
 
 /// Waits until a run has ended and nobody owns it, adopting it if need be.
-pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
+pub(crate) fn wait(home: &Home, id: &RunId) -> Result<RunEnd> {
     let dir = home.run(id);
     let mut pause = Duration::from_millis(10);
     loop {
@@ -96,7 +102,7 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
         }
         match dir.load() {
             Loaded::Record(record) => {
-                if let Some(ended) = Ended::of(&record) {
+                if let Some(ended) = RunEnd::of(&record) {
                     return Ok(ended);
                 }
                 dir.check_version(&record)?;
@@ -107,7 +113,7 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<Ended> {
             }
             Loaded::Missing => {
                 let message = format!("{id} was removed before it was seen to end");
-                return Err(Error::new(Kind::NoSuchRun, message));
+                return Err(Error::new(ErrorKind::NoSuchRun, message));
             }
         }
         std::thread::sleep(pause);

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::terminal::{Typing, no_terminal};
-use crate::container::{Capture, Event, Listener};
-use crate::error::{Error, Kind, Result};
+use super::terminal::{WorkloadTerminal, no_terminal};
+use crate::container::{Capture, OutputEvent, OutputListener};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, AttachEnd, ExecSpec, Runtime};
 use crate::store::{
-    Home, LogState, LogWriter, Record, RunDir, Service, ServiceState, State, StreamBytes,
-    Timestamp, document, write_atomically,
+    Home, LogState, LogWriter, RunDir, RunRecord, RunState, ServiceRecord, ServiceState,
+    StreamBytes, Timestamp, document, write_atomically,
 };
 use crate::term::Terminal;
 use crate::term::pty::Size;
@@ -32,7 +32,7 @@ const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_secs(2);
 
 /// What is to be run, and where.
-pub(crate) struct Exec {
+pub(crate) struct ExecRequest {
     /// Not set: in the run's own container.
     pub(crate) service: Option<String>,
     pub(crate) command: Vec<String>,
@@ -63,22 +63,22 @@ pub(crate) struct ExecRecord {
 
 /// A way to end a command from another thread.
 #[derive(Clone, Default)]
-pub(crate) struct Ender(Arc<Asked>);
+pub(crate) struct ExecCanceller(Arc<StopRequests>);
 
 #[derive(Default)]
-struct Asked {
+struct StopRequests {
     /// How often somebody asked.
     times: AtomicU8,
     closed: AtomicBool,
     /// Whether it has ended.
     over: AtomicBool,
-    target: OnceLock<Target>,
-    typing: OnceLock<Typing>,
+    target: OnceLock<ExecTarget>,
+    typing: OnceLock<WorkloadTerminal>,
 }
 
 /// What is to be ended, and where it is.
 #[derive(Clone)]
-struct Target {
+struct ExecTarget {
     runtime: Arc<dyn Runtime>,
     handle: String,
     marker: String,
@@ -86,7 +86,7 @@ struct Target {
     capture: Arc<Capture>,
 }
 
-impl Ender {
+impl ExecCanceller {
     /// Ends it; at once if that is wanted, or the second time.
     pub(crate) fn end(&self, at_once: bool) {
         let times = if at_once { 2 } else { 1 };
@@ -118,10 +118,10 @@ impl Ender {
     }
 }
 
-impl Target {
+impl ExecTarget {
     /// Ends the command; where it cannot be found, as it has another user or nothing to be found by, we
     /// leave it alone.
-    fn end(&self, asked: &Asked, at_once: bool) {
+    fn end(&self, asked: &StopRequests, at_once: bool) {
         let deadline = Instant::now() + if at_once { SHORT } else { LONG };
         while !asked.over.load(Ordering::Acquire) {
             let signal = match (at_once, self.has_terminal) {
@@ -143,9 +143,9 @@ impl Target {
     }
 }
 
-impl Target {
+impl ExecTarget {
     /// Kills it, if it does not end by itself.
-    fn end_later(&self, asked: &Asked) {
+    fn end_later(&self, asked: &StopRequests) {
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if asked.over.load(Ordering::Acquire) || asked.times.load(Ordering::Acquire) > 1 {
@@ -158,11 +158,16 @@ impl Target {
 }
 
 /// Runs a command in a run that is running, to its end. Its record has its exit code.
-pub(crate) fn exec(home: &Home, record: &Record, exec: Exec, ender: &Ender) -> Result<ExecRecord> {
+pub(crate) fn exec(
+    home: &Home,
+    record: &RunRecord,
+    exec: ExecRequest,
+    ender: &ExecCanceller,
+) -> Result<ExecRecord> {
     let handle = target(record, exec.service.as_deref())?;
     let dir = home.run(&record.id);
     let runtime: Arc<dyn Runtime> = runtime::of_run(&dir, &record.runtime, &record.engine)?.into();
-    let failed = |error: &std::io::Error| Error::io(Kind::Store, "write", dir.path(), error);
+    let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "write", dir.path(), error);
     let number = dir.new_exec().map_err(|error| failed(&error))?;
     let (mut log, _) = LogWriter::open(&dir.exec_log(number)).map_err(|error| failed(&error))?;
     if exec.terminal.is_some() {
@@ -206,25 +211,25 @@ pub(crate) fn exec(home: &Home, record: &Record, exec: Exec, ender: &Ender) -> R
 }
 
 /// The container in which to run a command.
-fn target(record: &Record, service: Option<&str>) -> Result<String> {
+fn target(record: &RunRecord, service: Option<&str>) -> Result<String> {
     let id = &record.id;
     if !matches!(
         record.state,
-        State::Running | State::Starting | State::Created
+        RunState::Running | RunState::Starting | RunState::Created
     ) {
         let message = format!("{id} is not running: it is {}", record.state.as_str());
-        return Err(Error::new(Kind::Failed, message).hint("see what runs: moat list"));
+        return Err(Error::new(ErrorKind::Failed, message).hint("see what runs: moat list"));
     }
     let Some(name) = service else {
         return match record.state {
-            State::Running => Ok(id.to_string()),
+            RunState::Running => Ok(id.to_string()),
             state => {
                 let message = format!("{id} has not started yet: it is {}", state.as_str());
-                Err(Error::new(Kind::Failed, message).hint("try again in a moment"))
+                Err(Error::new(ErrorKind::Failed, message).hint("try again in a moment"))
             }
         };
     };
-    let runs = |service: &&Service| service.name == name;
+    let runs = |service: &&ServiceRecord| service.name == name;
     match record.services.iter().find(runs) {
         Some(service) if matches!(service.state, ServiceState::Starting | ServiceState::Ready) => {
             Ok(service.handle.clone())
@@ -232,11 +237,11 @@ fn target(record: &Record, service: Option<&str>) -> Result<String> {
         Some(service) => {
             let state = service.state.as_str();
             let message = format!("the service {name} of {id} does not run: it is {state}");
-            Err(Error::new(Kind::Failed, message)
+            Err(Error::new(ErrorKind::Failed, message)
                 .hint(format!("see why: moat logs {id} --service {name}")))
         }
         None => Err(
-            Error::new(Kind::Failed, format!("{id} has no service '{name}'"))
+            Error::new(ErrorKind::Failed, format!("{id} has no service '{name}'"))
                 .hint(format!("see them all: moat services {id}")),
         ),
     }
@@ -247,10 +252,10 @@ fn carry_out(
     capture: &Arc<Capture>,
     mut spec: ExecSpec,
     person: Option<Arc<Terminal>>,
-    ender: &Ender,
+    ender: &ExecCanceller,
 ) -> Result<Option<AttachEnd>> {
     let mut attached = runtime.exec_attached(&spec)?;
-    let typing = Typing::begin(&mut attached, spec.stdin.take(), person.clone());
+    let typing = WorkloadTerminal::begin(&mut attached, spec.stdin.take(), person.clone());
     if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
         let _ = ender.0.typing.set(typing);
     }
@@ -258,7 +263,7 @@ fn carry_out(
         // It may have another one by now.
         ender.resize(person.size());
     }
-    let _ = ender.0.target.set(Target {
+    let _ = ender.0.target.set(ExecTarget {
         runtime: Arc::clone(runtime),
         handle: spec.handle,
         marker: spec.marker,
@@ -275,10 +280,10 @@ fn carry_out(
 }
 
 /// Nobody reads what it prints: it ends, as it would in a pipeline.
-fn listener(ender: &Ender) -> Listener {
+fn listener(ender: &ExecCanceller) -> OutputListener {
     let ender = ender.clone();
     Arc::new(move |event| {
-        if let Event::OutputBroken(crate::store::Stream::Stdout, _) = event
+        if let OutputEvent::OutputBroken(crate::store::Stream::Stdout, _) = event
             && !ender.0.closed.swap(true, Ordering::AcqRel)
         {
             ender.end(false);
@@ -289,7 +294,7 @@ fn listener(ender: &Ender) -> Listener {
 fn verdict(
     runtime: &dyn Runtime,
     end: Option<AttachEnd>,
-    ender: &Ender,
+    ender: &ExecCanceller,
     done: &mut ExecRecord,
 ) -> Result<()> {
     match end {
@@ -298,7 +303,7 @@ fn verdict(
             let refusal = runtime.refusal(words.code, &words.bytes);
             let message = format!("cannot run it: {}", crate::term::harmless(&refusal.why));
             if refusal.code.is_none() {
-                return Err(Error::new(Kind::Runtime, message)
+                return Err(Error::new(ErrorKind::Runtime, message)
                     .hint("see whether the run still runs: moat list -a"));
             }
             (done.exit_code, done.error) = (refusal.code, Some(message));
@@ -310,7 +315,7 @@ fn verdict(
         }
         _ => {
             let message = "the client of the engine was killed; the command may go on in the run";
-            return Err(Error::new(Kind::Runtime, message));
+            return Err(Error::new(ErrorKind::Runtime, message));
         }
     }
     Ok(())

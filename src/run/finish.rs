@@ -8,17 +8,17 @@ use std::sync::Arc;
 use super::save_workspace;
 use super::supervisor::Supervisor;
 use super::verdict::verdict;
-use crate::container::{Pace, Watch, Watched};
+use crate::container::{PollSchedule, Waiter, Watched};
 use crate::failpoint::checkpoint;
 use crate::runtime::Exit;
-use crate::store::{Reason, Timestamp};
+use crate::store::{EndReason, Timestamp};
 
 /// Watches the started container of a run to its end.
 pub(super) fn watch(supervisor: &Arc<Supervisor>) {
     let awaited = supervisor.background || supervisor.publishes;
-    let pace = Pace::starting(awaited, supervisor.runtime.looks_are_cheap());
+    let pace = PollSchedule::starting(awaited, supervisor.runtime.looks_are_cheap());
     let watched: Arc<dyn Watched> = Arc::<Supervisor>::clone(supervisor);
-    let mut watch = Watch::new(watched, pace);
+    let mut watch = Waiter::new(watched, pace);
     let mut exit = watch.until_exit();
     checkpoint("exited");
     let missing = watch.drain(&mut exit);
@@ -32,9 +32,9 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
 fn settle(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp, String)>) {
     let outage = supervisor.capture.outage();
     let (state, mut reason) = verdict(exit, supervisor.intent());
-    let hook = reason == Reason::Exited && save_workspace::hook_failed(supervisor, exit);
+    let hook = reason == EndReason::Exited && save_workspace::hook_failed(supervisor, exit);
     if hook {
-        reason = Reason::HookFailed;
+        reason = EndReason::HookFailed;
     }
     supervisor.conclude(|record| {
         // Engines and files have clocks of their own, some of them coarse.

@@ -9,11 +9,11 @@ use std::time::Instant;
 use super::protocol::ToClient;
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::image::Build;
+use crate::image::ImageRecipe;
 use crate::plan::Plan;
-use crate::runtime::{self, BuildEvent, ImageBuild, Problem};
+use crate::runtime::{self, BuildEvent, ImageBuild, RuntimeError};
 use crate::store::{create, make_dir};
 use crate::term::{harmless, plain};
 
@@ -36,7 +36,7 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     pulled.map_err(|problem| {
         let error = Error::from(problem);
         match error.kind {
-            Kind::Image => {
+            ErrorKind::Image => {
                 let message = format!("cannot get the image '{image}': {}", error.message);
                 error.with_message(message)
             }
@@ -54,7 +54,12 @@ fn get(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
 }
 
 /// Builds the image, unless somebody else does: then waits for that, and fails with it.
-fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) -> Result<()> {
+fn build_once(
+    supervisor: &Supervisor,
+    plan: &Plan,
+    image: &str,
+    build: &ImageRecipe,
+) -> Result<()> {
     let going_on = || supervisor.goes_on_making();
     let home = supervisor.run().home().clone();
     let began = Instant::now();
@@ -83,7 +88,7 @@ fn build_once(supervisor: &Supervisor, plan: &Plan, image: &str, build: &Build) 
     supervisor.check_intent()?;
     match (&built, lock) {
         // It would fail for the others, too. Where the engine failed, they try.
-        (Err(error), Some(lock)) if error.kind == Kind::Image => lock.fail(error),
+        (Err(error), Some(lock)) if error.kind == ErrorKind::Image => lock.fail(error),
         (_, lock) => drop(lock),
     }
     built?;
@@ -117,13 +122,14 @@ fn run(
     supervisor: &Supervisor,
     plan: &Plan,
     image: &str,
-    build: &Build,
+    build: &ImageRecipe,
     going_on: &dyn Fn() -> bool,
 ) -> Result<()> {
     let request = write_context(supervisor, plan, image, build)?;
     let log = supervisor.run().dir().build_log();
-    let mut file = create(&log).map_err(|error| Error::io(Kind::Store, "write", &log, &error))?;
-    let mut progress = Progress::default();
+    let mut file =
+        create(&log).map_err(|error| Error::io(ErrorKind::Store, "write", &log, &error))?;
+    let mut progress = BuildProgress::default();
     let built = supervisor.runtime.build_image(
         &request,
         &mut |event| {
@@ -138,9 +144,9 @@ fn run(
     );
     let _ = fs::remove_dir_all(&request.context);
     built.map_err(|problem| match problem {
-        Problem::Refused(_) => {
+        RuntimeError::Refused(_) => {
             let log = log.display();
-            Error::new(Kind::Image, progress.failure(image))
+            Error::new(ErrorKind::Image, progress.failure(image))
                 .hint(format!("the whole output of the builder is in {log}"))
         }
         problem => problem.into(),
@@ -152,7 +158,7 @@ fn write_context(
     supervisor: &Supervisor,
     plan: &Plan,
     image: &str,
-    build: &Build,
+    build: &ImageRecipe,
 ) -> Result<ImageBuild> {
     let run = supervisor.run();
     let (dockerfile, context) = (run.dir().dockerfile(), run.dir().build_context());
@@ -161,9 +167,9 @@ fn write_context(
         make_dir(parent)
             .and_then(|()| create(path))
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| Error::io(Kind::Store, "write", path, &error))
+            .map_err(|error| Error::io(ErrorKind::Store, "write", path, &error))
     };
-    make_dir(&context).map_err(|error| Error::io(Kind::Store, "make", &context, &error))?;
+    make_dir(&context).map_err(|error| Error::io(ErrorKind::Store, "make", &context, &error))?;
     write(&dockerfile, &build.dockerfile)?;
     for file in &build.files {
         let path = context.join(&file.name);
@@ -188,7 +194,7 @@ fn readable(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = if path.is_dir() { 0o755 } else { 0o644 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(|error| Error::io(Kind::Store, "write", path, &error))
+        .map_err(|error| Error::io(ErrorKind::Store, "write", path, &error))
 }
 
 fn directories(context: &std::path::Path) -> Vec<std::path::PathBuf> {
@@ -209,12 +215,12 @@ fn progress(text: String, step: bool) -> ToClient {
 
 /// Where a build is, and what was said last.
 #[derive(Default)]
-struct Progress {
+struct BuildProgress {
     step: Option<String>,
     last: VecDeque<String>,
 }
 
-impl Progress {
+impl BuildProgress {
     /// Notes what the builder said; what the client is to know of it.
     fn take(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
         match event {

@@ -7,20 +7,20 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::protocol::{self, FromClient, Start, ToClient};
+use super::protocol::{self, FromClient, StartOrder, ToClient};
 use super::supervisor::{self, Supervisor};
-use super::terminal::{Typing, no_terminal};
-use super::verdict::Asked;
+use super::terminal::{WorkloadTerminal, no_terminal};
+use super::verdict::StopRequestTime;
 use super::{cleanup, container_spec, finish, image, services};
 use crate::container::{Capture, Watched};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
-use crate::runtime::{self, ContainerSpec, Problem, Runtime};
+use crate::runtime::{self, ContainerSpec, Runtime, RuntimeError};
 use crate::service;
 use crate::store::{
-    Ended, Home, LogState, LogWriter, NewRun, OwnedRun, Reason, Record, ResourceKind, Stage, State,
-    StreamBytes, Timestamp,
+    EndReason, Home, LogState, LogWriter, NewRun, OwnedRun, ResourceKind, ResourceStage, RunEnd,
+    RunRecord, RunState, StreamBytes, Timestamp,
 };
 use crate::term::Terminal;
 
@@ -44,7 +44,7 @@ fn serve() -> io::Result<()> {
     // Before the client changes it.
     let terminal = terminal.and_then(|(keys, screen)| Terminal::new(&keys, &screen).ok());
     let mut reader = BufReader::new(client.try_clone()?);
-    let Some(order) = protocol::receive::<Start>(&mut reader)? else {
+    let Some(order) = protocol::receive::<StartOrder>(&mut reader)? else {
         return Ok(());
     };
     let streaming = order.stream;
@@ -70,7 +70,7 @@ fn serve() -> io::Result<()> {
 /// Reserves the run.
 fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Supervisor>> {
     let home = Home::locate()?;
-    let record = |id: crate::store::RunId, name| Record {
+    let record = |id: crate::store::RunId, name| RunRecord {
         schema: 1,
         resources: services::journal(id.as_str(), plan),
         services: plan
@@ -80,7 +80,7 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
             .collect(),
         id,
         name,
-        state: State::Created,
+        state: RunState::Created,
         runtime: plan.runtime.clone(),
         engine: plan.engine.clone(),
         image: plan.image.clone(),
@@ -141,7 +141,7 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
         Err(error) => {
             let mut run = run;
             run.update(|record| {
-                (record.state, record.reason) = (State::Failed, Some(Reason::StartError));
+                (record.state, record.reason) = (RunState::Failed, Some(EndReason::StartError));
                 record.error = Some(error.message.clone());
                 record.resources.clear();
                 record.finished_at = Some(Timestamp::now());
@@ -161,8 +161,8 @@ fn equip(run: &OwnedRun, plan: &Plan) -> Result<(Box<dyn Runtime>, LogWriter, St
 
 pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
     let path = run.dir().log();
-    let (mut log, kept) =
-        LogWriter::open(&path).map_err(|error| Error::io(Kind::Store, "open", &path, &error))?;
+    let (mut log, kept) = LogWriter::open(&path)
+        .map_err(|error| Error::io(ErrorKind::Store, "open", &path, &error))?;
     if run.record().terminal {
         log.keep_pieces();
     }
@@ -197,7 +197,7 @@ fn listen(
         let Some(terminal) = terminal else { return };
         // Nobody types any more. That comes first: the terminal may take nothing.
         if !supervisor.exit.wait(Some(Instant::now())) {
-            supervisor.end(Reason::UserStop, Asked::now());
+            supervisor.end(EndReason::UserStop, StopRequestTime::now());
         }
         if !is_restored {
             terminal.restore_for_another();
@@ -231,9 +231,9 @@ fn start(
     checkpoint("created");
     supervisor.check_intent()?;
     supervisor.update(|record| {
-        record.state = State::Starting;
+        record.state = RunState::Starting;
         for resource in &mut record.resources {
-            resource.stage = Stage::Made;
+            resource.stage = ResourceStage::Made;
         }
     });
     checkpoint("before-start");
@@ -244,7 +244,7 @@ fn start(
         None => (None, stdin),
     };
     let mut attached = supervisor.runtime.start_attached(&spec, input)?;
-    let typing = Typing::begin(&mut attached, typed, terminal);
+    let typing = WorkloadTerminal::begin(&mut attached, typed, terminal);
     if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
         let _ = supervisor.typing.set(typing);
     }
@@ -265,7 +265,7 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     match session.is_some_and(|session| session.takes_runs()) {
         true => Ok(()),
         false => Err(Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             "its session was taken down before the run began",
         )),
     }
@@ -278,11 +278,11 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
         image::make(supervisor, plan)?;
     }
     match create(supervisor, spec) {
-        Err(Problem::ImageMissing(..)) if !plan.rebuild => {
+        Err(RuntimeError::ImageMissing(..)) if !plan.rebuild => {
             image::make(supervisor, plan)?;
             Ok(create(supervisor, spec)?)
         }
-        Err(problem @ Problem::Unreachable(..)) => {
+        Err(problem @ RuntimeError::Unreachable(..)) => {
             // It was not asked: then there is nothing to remove either.
             supervisor.run().stage(|record| {
                 record.resources.pop();
@@ -297,7 +297,7 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
     supervisor.asks_for(ResourceKind::Container, &spec.handle);
     let created = supervisor.runtime.create(spec);
-    if !created.as_ref().is_err_and(Problem::is_silence) {
+    if !created.as_ref().is_err_and(RuntimeError::is_silence) {
         supervisor.is_answered();
     }
     created
@@ -310,7 +310,7 @@ pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
         std::thread::spawn(move || finish::watch(&supervisor))
     };
     if !supervisor.exit.wait(timeout) {
-        supervisor.end(Reason::Timeout, Asked::now());
+        supervisor.end(EndReason::Timeout, StopRequestTime::now());
         supervisor.exit.wait(None);
     }
     let _ = waiter.join();
@@ -323,8 +323,8 @@ fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
     supervisor.capture.close_log();
     supervisor.conclude(|record| {
         let (state, reason) = match intent {
-            Some(intent) => (State::Stopped, intent.reason),
-            None => (State::Failed, Reason::StartError),
+            Some(intent) => (RunState::Stopped, intent.reason),
+            None => (RunState::Failed, EndReason::StartError),
         };
         (record.state, record.reason) = (state, Some(reason));
         record.error = Some(error.message.clone());
@@ -351,7 +351,7 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
     }
     let listener = Arc::clone(supervisor).listener();
     supervisor.capture.join(&*listener);
-    let Some(ended) = Ended::of(&record) else {
+    let Some(ended) = RunEnd::of(&record) else {
         return;
     };
     supervisor.tell(&ToClient::Finished {

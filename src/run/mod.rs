@@ -28,9 +28,11 @@ mod terminal;
 mod verdict;
 
 pub(crate) use adopt::{adopt, take_over};
-pub(crate) use client::{Connection, Handle, Link, Output, Streams, connect};
-pub(crate) use end_request::{Answer, ask, see_through, settle, wait};
-pub(crate) use exec::{Ender, Exec, exec};
+pub(crate) use client::{
+    Connection, OutputTarget, Streams, SupervisorLink, SupervisorProcess, connect,
+};
+pub(crate) use end_request::{RequestOutcome, ask, see_through, settle, wait};
+pub(crate) use exec::{ExecCanceller, ExecRequest, exec};
 pub(crate) use lifecycle::supervise;
 pub(crate) use protocol::{FromClient, ToClient};
 pub(crate) use respawn::{ADOPT, SUPERVISE, program};

@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::runtime::{VolumeMount, WORKSPACE};
-use crate::store::{Mount, WorkspaceMode};
+use crate::store::{BindMount, WorkspaceMode};
 
 /// Something that is mounted, and in which there may be places to mount on.
-struct Outer<'a> {
+struct MountedTree<'a> {
     target: &'a str,
     /// Not set: it is not on this host.
     source: Option<&'a Path>,
@@ -19,18 +19,18 @@ struct Outer<'a> {
 
 /// Makes the places in the workspace and in mounts that something else is to be mounted on: with the
 /// owner of what they are in, as an engine would make them root's.
-pub(super) fn make(plan: &Plan, mounts: &[Mount], volumes: &[VolumeMount]) -> Result<()> {
-    let mut outer: Vec<Outer<'_>> = vec![Outer {
+pub(super) fn make(plan: &Plan, mounts: &[BindMount], volumes: &[VolumeMount]) -> Result<()> {
+    let mut outer: Vec<MountedTree<'_>> = vec![MountedTree {
         target: WORKSPACE,
         source: (plan.workspace_mode == WorkspaceMode::Bind).then_some(plan.workspace.as_path()),
         readonly: false,
     }];
-    outer.extend(mounts.iter().map(|mount| Outer {
+    outer.extend(mounts.iter().map(|mount| MountedTree {
         target: &mount.target,
         source: Some(&mount.source),
         readonly: mount.readonly,
     }));
-    outer.extend(volumes.iter().map(|volume| Outer {
+    outer.extend(volumes.iter().map(|volume| MountedTree {
         target: &volume.target,
         source: None,
         readonly: volume.readonly,
@@ -38,7 +38,7 @@ pub(super) fn make(plan: &Plan, mounts: &[Mount], volumes: &[VolumeMount]) -> Re
     for path in &plan.scratch {
         make_place(path, true, &outer)?;
     }
-    outer.extend(plan.scratch.iter().map(|path| Outer {
+    outer.extend(plan.scratch.iter().map(|path| MountedTree {
         target: path,
         source: None,
         readonly: false,
@@ -58,8 +58,8 @@ pub(super) fn make(plan: &Plan, mounts: &[Mount], volumes: &[VolumeMount]) -> Re
 }
 
 /// What a path is in.
-fn innermost<'a, 'b>(path: &str, outer: &'a [Outer<'b>]) -> Option<&'a Outer<'b>> {
-    let inside = |one: &&Outer<'_>| {
+fn innermost<'a, 'b>(path: &str, outer: &'a [MountedTree<'b>]) -> Option<&'a MountedTree<'b>> {
+    let inside = |one: &&MountedTree<'_>| {
         path.strip_prefix(one.target)
             .is_some_and(|rest| rest.starts_with('/'))
     };
@@ -67,7 +67,7 @@ fn innermost<'a, 'b>(path: &str, outer: &'a [Outer<'b>]) -> Option<&'a Outer<'b>
     found.max_by_key(|one| one.target.len())
 }
 
-fn make_place(path: &str, is_dir: bool, outer: &[Outer<'_>]) -> Result<()> {
+fn make_place(path: &str, is_dir: bool, outer: &[MountedTree<'_>]) -> Result<()> {
     let Some((target, source)) =
         innermost(path, outer).and_then(|around| Some((around.target, around.source?)))
     else {
@@ -83,7 +83,8 @@ fn make_place(path: &str, is_dir: bool, outer: &[Outer<'_>]) -> Result<()> {
         .peekable();
     while let Some(part) = parts.next() {
         place.push(part);
-        let failed = |error: &std::io::Error| Error::io(Kind::Workspace, "make", &place, error);
+        let failed =
+            |error: &std::io::Error| Error::io(ErrorKind::Workspace, "make", &place, error);
         let as_dir = is_dir || parts.peek().is_some();
         let made = match as_dir {
             true => fs::create_dir(&place),

@@ -15,14 +15,14 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::plan::Plan;
-use crate::store::{Ended, Name, RunId};
+use crate::store::{RunEnd, RunId, RunName};
 use crate::term::pty::Size;
 
 /// The order to start a run. The values of its variables travel here and nowhere else.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Start {
+pub(super) struct StartOrder {
     plan: Plan,
     values: Vec<String>,
     /// The contents of the files from which the image is built.
@@ -31,12 +31,12 @@ pub(super) struct Start {
     pub(super) stream: bool,
 }
 
-impl Start {
-    pub(super) fn new(mut plan: Plan, stream: bool) -> Start {
+impl StartOrder {
+    pub(super) fn new(mut plan: Plan, stream: bool) -> StartOrder {
         let values = plan.variables_mut().map(|variable| variable.value.clone());
         let values = values.collect();
         let files = plan.build.iter().flat_map(|build| &build.files);
-        Start {
+        StartOrder {
             values,
             files: files.map(|file| file.content.clone()).collect(),
             plan,
@@ -118,7 +118,7 @@ pub(crate) enum ToClient {
         step: bool,
     },
     /// The workload runs.
-    Started { id: RunId, name: Name },
+    Started { id: RunId, name: RunName },
     /// The client's stdout or stderr has no reader any more.
     OutputClosed { stream: String },
     /// The client's stdout or stderr cannot be written.
@@ -131,7 +131,7 @@ pub(crate) enum ToClient {
     },
     /// The run has ended and everything is cleaned up.
     Finished {
-        ended: Ended,
+        ended: RunEnd,
         /// Why the log is not complete, if it is not.
         log_missing: Option<String>,
         error: Option<String>,
@@ -152,7 +152,7 @@ impl ToClient {
 
 /// The error that a [`ToClient::Failed`] carries.
 pub(super) fn as_error(kind: &str, message: String, hint: Option<String>) -> Error {
-    let mut error = Error::new(Kind::from_word(kind), message);
+    let mut error = Error::new(ErrorKind::from_word(kind), message);
     error.hint = hint;
     error
 }

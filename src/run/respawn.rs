@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Home, MARK, RunId};
 
 /// The hidden commands.
@@ -31,7 +31,7 @@ pub(crate) fn program() -> Result<std::path::PathBuf> {
     std::env::current_exe().map_err(|error| {
         let reason = crate::error::reason(&error);
         Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             format!("cannot find moat's own program: {reason}"),
         )
     })
@@ -80,7 +80,10 @@ pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {
         .spawn()
         .map_err(|error| {
             let reason = crate::error::reason(&error);
-            Error::new(Kind::Failed, format!("cannot start a supervisor: {reason}"))
+            Error::new(
+                ErrorKind::Failed,
+                format!("cannot start a supervisor: {reason}"),
+            )
         })?;
     adopters.push(Adopter {
         id: id.clone(),

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::runtime::{Exit, Problem, Result};
-use crate::store::{Record, create};
+use crate::runtime::{Exit, Result, RuntimeError};
+use crate::store::{RunRecord, create};
 
 /// How long an engine that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps the workspace of a run that had a copy. False: it could not be kept, and the container must
 /// stay; the next moat command tries again.
-pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
+pub(super) fn save(supervisor: &Arc<Supervisor>, record: &RunRecord) -> bool {
     if !record.has_unsaved_copy() {
         return true;
     }
@@ -26,7 +26,7 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &Record) -> bool {
     match attempt(supervisor) {
         Ok(()) => true,
         // Nobody will ever have it: that is no reason to try for ever.
-        Err(Problem::NotFound(why)) => {
+        Err(RuntimeError::NotFound(why)) => {
             let lost = format!("its copy of the workspace is lost: {why}");
             supervisor.notice(&lost);
             supervisor.update(|record| {
@@ -52,7 +52,7 @@ fn attempt(supervisor: &Supervisor) -> Result<()> {
     let partial = path.with_extension("partial");
     let handle = supervisor.handle();
     let deadline = Instant::now() + PATIENCE;
-    let failed = |error: std::io::Error| Problem::Refused(crate::error::reason(&error));
+    let failed = |error: std::io::Error| RuntimeError::Refused(crate::error::reason(&error));
     let saved = loop {
         let file = create(&partial).map_err(failed)?;
         match supervisor.runtime.save_workspace(&handle, file) {

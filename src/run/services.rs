@@ -8,16 +8,16 @@ use crate::container::Watched;
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::plan::Plan;
-use crate::runtime::{Network, Problem, Runtime, Whose};
-use crate::service::{self, Owner, Services};
-use crate::store::{self, Home, Record, Resource, ResourceKind, RunDir, Stage};
+use crate::runtime::{Network, ResourceOwner, Runtime, RuntimeError};
+use crate::service::{self, ServiceOwner, Services};
+use crate::store::{self, Home, Resource, ResourceKind, ResourceStage, RunDir, RunRecord};
 
 /// What a run makes, in the order of making: its network, its services, its own container.
 pub(super) fn journal(id: &str, plan: &Plan) -> Vec<Resource> {
     let resource = |kind, handle: String| Resource {
         kind,
         handle,
-        stage: Stage::Intent,
+        stage: ResourceStage::Intent,
     };
     let mut resources = Vec::new();
     if !plan.services.is_empty() {
@@ -41,13 +41,13 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     let network = Network {
         handle: supervisor.handle(),
         home_label,
-        whose: Whose::Run(supervisor.handle()),
+        whose: ResourceOwner::Run(supervisor.handle()),
     };
     supervisor.asks_for(ResourceKind::Network, &network.handle);
     let made = supervisor.runtime.make_network(&network);
     match &made {
         Ok(()) => supervisor.has_answer(Some(&network.handle)),
-        Err(Problem::Unreachable(..)) => {
+        Err(RuntimeError::Unreachable(..)) => {
             // It was not asked for anything: then there is nothing to remove either.
             supervisor.has_answer(None);
             supervisor.run().stage(|record| record.resources.clear());
@@ -57,7 +57,7 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     }
     made?;
     checkpoint("network-made");
-    let owner = Arc::clone(supervisor) as Arc<dyn Owner>;
+    let owner = Arc::clone(supervisor) as Arc<dyn ServiceOwner>;
     let services = Services::start(&owner, &plan.services)?;
     let _ = supervisor.services.set(services);
     Ok(())
@@ -65,11 +65,11 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
 
 /// Takes over the services of a run whose supervisor died. What cannot be taken over is removed all the
 /// same when the run is over.
-pub(super) fn adopt(supervisor: &Arc<Supervisor>, record: &Record) {
+pub(super) fn adopt(supervisor: &Arc<Supervisor>, record: &RunRecord) {
     if record.services.is_empty() {
         return;
     }
-    let owner = Arc::clone(supervisor) as Arc<dyn Owner>;
+    let owner = Arc::clone(supervisor) as Arc<dyn ServiceOwner>;
     match Services::adopt(&owner, record) {
         Ok(services) => {
             let _ = supervisor.services.set(services);
@@ -78,7 +78,7 @@ pub(super) fn adopt(supervisor: &Arc<Supervisor>, record: &Record) {
     }
 }
 
-impl Owner for Supervisor {
+impl ServiceOwner for Supervisor {
     fn runtime(&self) -> &dyn Runtime {
         self.runtime.as_ref()
     }
@@ -124,17 +124,17 @@ impl Owner for Supervisor {
             self.run().stage(|record| {
                 let mut resources = record.resources.iter_mut();
                 // A network and a container may have one name: the network is made first.
-                let made =
-                    resources.find(|made| made.handle == handle && made.stage == Stage::Intent);
+                let made = resources
+                    .find(|made| made.handle == handle && made.stage == ResourceStage::Intent);
                 if let Some(made) = made {
-                    made.stage = Stage::Made;
+                    made.stage = ResourceStage::Made;
                 }
             });
         }
         self.is_answered();
     }
 
-    fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::Service)) {
+    fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::ServiceRecord)) {
         Supervisor::update(self, |record| {
             let mut services = record.services.iter_mut();
             if let Some(service) = services.find(|known| known.name == service) {

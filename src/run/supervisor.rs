@@ -11,13 +11,13 @@ use signal_hook::iterator::Signals;
 
 use super::exit_signal::ExitSignal;
 use super::protocol::{self, ToClient};
-use super::terminal::Typing;
-use super::verdict::{Asked, Intent};
-use crate::container::{Capture, Event, Listener, Watched};
+use super::terminal::WorkloadTerminal;
+use super::verdict::{EndIntent, StopRequestTime};
+use crate::container::{Capture, OutputEvent, OutputListener, Watched};
 use crate::error::{Error, Result};
 use crate::runtime::{self, Attached, Inspected, Runtime};
 use crate::service::Services;
-use crate::store::{EndRequest, OwnedRun, Reason, Record, ResourceKind, State, Timestamp};
+use crate::store::{EndReason, EndRequest, OwnedRun, ResourceKind, RunRecord, RunState, Timestamp};
 
 /// How long a graceful stop waits before it kills, unless asked otherwise.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -36,10 +36,10 @@ pub(super) struct Supervisor {
     /// Whether ports of it are published.
     pub(super) publishes: bool,
     pub(super) services: OnceLock<Services>,
-    pub(super) typing: OnceLock<Typing>,
+    pub(super) typing: OnceLock<WorkloadTerminal>,
     /// How many things the engine has been asked for, and has not answered yet.
     making: Mutex<i32>,
-    intent: Mutex<Option<Intent>>,
+    intent: Mutex<Option<EndIntent>>,
     /// Whether a stop is being carried out.
     stopping: AtomicBool,
     /// How many are at it.
@@ -79,13 +79,13 @@ impl Supervisor {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn record(&self) -> Record {
+    pub(super) fn record(&self) -> RunRecord {
         self.run().record().clone()
     }
 
     /// Changes the record. Where that fails, the run goes on: what cannot be written now is written
     /// with the next change.
-    pub(super) fn update(&self, change: impl FnOnce(&mut Record)) {
+    pub(super) fn update(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut run = self.run();
         if let Err(error) = run.update(change) {
             run.diary(&format!("record: {error}"));
@@ -93,7 +93,7 @@ impl Supervisor {
     }
 
     /// Changes the record for good: the end of the run must be on disk before anything else happens.
-    pub(super) fn conclude(&self, change: impl FnOnce(&mut Record)) {
+    pub(super) fn conclude(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut written = self.run().update(change);
         let mut pause = Duration::from_millis(50);
         let mut told = false;
@@ -188,8 +188,8 @@ impl Supervisor {
             let at = at.unwrap_or_else(Timestamp::now);
             self.update(|record| {
                 record.started_at.get_or_insert(at.max(record.created_at));
-                if matches!(record.state, State::Created | State::Starting) {
-                    record.state = State::Running;
+                if matches!(record.state, RunState::Created | RunState::Starting) {
+                    record.state = RunState::Running;
                 }
             });
             let record = self.record();
@@ -205,13 +205,13 @@ impl Supervisor {
     }
 
     /// Why the run is to end, if somebody said so.
-    pub(super) fn intent(&self) -> Option<Intent> {
+    pub(super) fn intent(&self) -> Option<EndIntent> {
         *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the run: gracefully, or at once for [`Reason::Killed`]. `asked`: when that was decided;
     /// a workload that ended before ended by itself. Returns at once.
-    pub(super) fn end(self: &Arc<Self>, reason: Reason, asked: Asked) {
+    pub(super) fn end(self: &Arc<Self>, reason: EndReason, asked: StopRequestTime) {
         let (grace, shorter) = self.intend(reason, asked);
         let supervisor = Arc::clone(self);
         self.stops.fetch_add(1, Ordering::SeqCst);
@@ -230,11 +230,11 @@ impl Supervisor {
     }
 
     /// Remembers why the run is to end. How long that may take, and whether that is less than before.
-    fn intend(&self, reason: Reason, asked: Asked) -> (Duration, bool) {
+    fn intend(&self, reason: EndReason, asked: StopRequestTime) -> (Duration, bool) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
         // It stays until the record says the same: whoever adopts the run has to know.
         let word = match reason {
-            Reason::UserStop | Reason::Killed => self.run().dir().end_request(),
+            EndReason::UserStop | EndReason::Killed => self.run().dir().end_request(),
             _ => None,
         };
         let said = match word {
@@ -242,15 +242,15 @@ impl Supervisor {
             _ => None,
         };
         let new = match *intent {
-            None => Intent {
+            None => EndIntent {
                 reason,
                 asked,
                 grace: said,
             },
             // The first reason counts, except that a kill overrules a stop.
-            Some(before) => Intent {
+            Some(before) => EndIntent {
                 reason: match reason {
-                    Reason::Killed => reason,
+                    EndReason::Killed => reason,
                     _ => before.reason,
                 },
                 grace: said.or(before.grace),
@@ -264,19 +264,19 @@ impl Supervisor {
     }
 
     /// `shorter`: somebody has just said that it may not take so long.
-    fn carry_out(&self, reason: Reason, grace: Duration, shorter: bool) {
+    fn carry_out(&self, reason: EndReason, grace: Duration, shorter: bool) {
         if !self.is_started() && !self.is_starting() {
             // Nothing runs yet: the start looks at the intent before each step.
             return;
         }
         // A stop that is under way is not begun again: that would cut its time short.
         let is_under_way = self.stopping.swap(true, Ordering::SeqCst);
-        if is_under_way && !shorter && reason != Reason::Killed {
+        if is_under_way && !shorter && reason != EndReason::Killed {
             return;
         }
         self.update(|record| {
             if !record.state.is_terminal() {
-                record.state = State::Stopping;
+                record.state = RunState::Stopping;
                 record.reason = Some(reason);
             }
         });
@@ -290,7 +290,7 @@ impl Supervisor {
                 self.runs_still();
             }
             let done = match reason {
-                Reason::Killed => self.runtime.kill(&handle),
+                EndReason::Killed => self.runtime.kill(&handle),
                 _ => self.runtime.stop(&handle, grace),
             };
             self.capture.poke();
@@ -312,7 +312,7 @@ impl Supervisor {
     fn runs_still(&self) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(intent) = intent.as_mut() {
-            intent.asked = Asked::BeforeTheEnd;
+            intent.asked = StopRequestTime::BeforeExit;
         }
     }
 
@@ -328,7 +328,7 @@ impl Supervisor {
     }
 
     fn is_starting(&self) -> bool {
-        self.run().record().state != State::Created
+        self.run().record().state != RunState::Created
     }
 
     /// The error of a run that somebody ended before it started.
@@ -336,7 +336,7 @@ impl Supervisor {
         match self.intent() {
             None => Ok(()),
             Some(_) => Err(Error::new(
-                crate::error::Kind::Failed,
+                crate::error::ErrorKind::Failed,
                 "the run was stopped before it started",
             )),
         }
@@ -356,18 +356,20 @@ impl Watched for Supervisor {
         &self.capture
     }
 
-    fn listener(self: Arc<Self>) -> Listener {
+    fn listener(self: Arc<Self>) -> OutputListener {
         let supervisor = self;
         Arc::new(move |event| match event {
-            Event::Output => supervisor.output_came(),
+            OutputEvent::Output => supervisor.output_came(),
             // Whether that ends the run is up to the client, if it is still there.
-            Event::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
+            OutputEvent::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
                 stream: stream.as_str().to_owned(),
             }),
-            Event::OutputBroken(stream, Some(why)) => supervisor.tell(&ToClient::OutputFailed {
-                stream: stream.as_str().to_owned(),
-                why,
-            }),
+            OutputEvent::OutputBroken(stream, Some(why)) => {
+                supervisor.tell(&ToClient::OutputFailed {
+                    stream: stream.as_str().to_owned(),
+                    why,
+                })
+            }
         })
     }
 
@@ -398,7 +400,7 @@ impl Watched for Supervisor {
     fn is_detached(self: Arc<Self>) {
         if self.typing.get().is_some() && !self.exit.wait(Some(Instant::now())) {
             self.notice("the workload's terminal is gone, and so it is stopped");
-            self.end(Reason::UserStop, Asked::now());
+            self.end(EndReason::UserStop, StopRequestTime::now());
         }
     }
 
@@ -426,8 +428,8 @@ pub(super) fn obey(supervisor: &Arc<Supervisor>, mut signals: Signals) {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGTERM => supervisor.end(Reason::UserStop, Asked::now()),
-                SIGQUIT => supervisor.end(Reason::Killed, Asked::now()),
+                SIGTERM => supervisor.end(EndReason::UserStop, StopRequestTime::now()),
+                SIGQUIT => supervisor.end(EndReason::Killed, StopRequestTime::now()),
                 _ => {}
             }
         }

@@ -5,29 +5,29 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::runtime::Attached;
 use crate::term::pty::Size;
 use crate::term::{Terminal, write_all};
 
 /// The workload's terminal, of which we have the other end.
-pub(super) struct Typing {
+pub(super) struct WorkloadTerminal {
     workload: OwnedFd,
 }
 
-impl Typing {
+impl WorkloadTerminal {
     /// Begins to pass on what comes from `input`. `None`: the workload has no terminal.
     pub(super) fn begin(
         attached: &mut Attached,
         input: Option<OwnedFd>,
         person: Option<Arc<Terminal>>,
-    ) -> io::Result<Option<Typing>> {
+    ) -> io::Result<Option<WorkloadTerminal>> {
         let Some(workload) = attached.terminal.take() else {
             return Ok(None);
         };
         if let Some(person) = &person {
             let stdout = std::mem::replace(&mut attached.stdout, Box::new(io::empty()));
-            attached.stdout = Box::new(Watching {
+            attached.stdout = Box::new(ModeTrackingStream {
                 stream: stdout,
                 terminal: Arc::clone(person),
             });
@@ -36,7 +36,7 @@ impl Typing {
             let workload = workload.try_clone()?;
             std::thread::spawn(move || pass_on(&input, &workload));
         }
-        Ok(Some(Typing { workload }))
+        Ok(Some(WorkloadTerminal { workload }))
     }
 
     pub(super) fn resize(&self, size: Size) {
@@ -47,7 +47,7 @@ impl Typing {
 pub(super) fn no_terminal(error: &io::Error) -> Error {
     let reason = crate::error::reason(error);
     let message = format!("the workload's terminal cannot be used: {reason}");
-    Error::new(Kind::Runtime, message)
+    Error::new(ErrorKind::Runtime, message)
 }
 
 /// Passes on what is typed, until nobody types or nobody reads.
@@ -67,12 +67,12 @@ fn pass_on(input: &OwnedFd, workload: &OwnedFd) {
 }
 
 /// A stream whose bytes a terminal takes note of.
-struct Watching {
+struct ModeTrackingStream {
     stream: Box<dyn Read + Send>,
     terminal: Arc<Terminal>,
 }
 
-impl Read for Watching {
+impl Read for ModeTrackingStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
         self.terminal.watch(&buffer[..count]);

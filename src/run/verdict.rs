@@ -3,29 +3,29 @@
 use std::time::{Duration, SystemTime};
 
 use crate::runtime::Exit;
-use crate::store::{Reason, State};
+use crate::store::{EndReason, RunState};
 
 /// That somebody ended the run, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Intent {
-    pub(super) reason: Reason,
-    pub(super) asked: Asked,
+pub(super) struct EndIntent {
+    pub(super) reason: EndReason,
+    pub(super) asked: StopRequestTime,
     /// How long the workload has to end by itself, if that was said.
     pub(super) grace: Option<Duration>,
 }
 
 /// When the end of a run was asked for, as far as that matters: what had ended before ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum StopRequestTime {
     /// The workload was seen to run later than that.
-    BeforeTheEnd,
+    BeforeExit,
     /// At this time by our clock, which may not be that of the engine.
     At(SystemTime),
 }
 
-impl Asked {
-    pub(super) fn now() -> Asked {
-        Asked::At(SystemTime::now())
+impl StopRequestTime {
+    pub(super) fn now() -> StopRequestTime {
+        StopRequestTime::At(SystemTime::now())
     }
 }
 
@@ -34,27 +34,29 @@ impl Asked {
 const COARSE: Duration = Duration::from_millis(20);
 
 /// The final state, and why.
-pub(super) fn verdict(exit: &Exit, intent: Option<Intent>) -> (State, Reason) {
+pub(super) fn verdict(exit: &Exit, intent: Option<EndIntent>) -> (RunState, EndReason) {
     let intent = intent.filter(|intent| !ended_before(exit, intent.asked));
     match (intent.map(|intent| intent.reason), exit) {
-        (Some(Reason::Timeout), _) => (State::Failed, Reason::Timeout),
-        (Some(reason), _) => (State::Stopped, reason),
+        (Some(EndReason::Timeout), _) => (RunState::Failed, EndReason::Timeout),
+        (Some(reason), _) => (RunState::Stopped, reason),
         // A child of the workload may have been killed, and the workload have gone on.
-        (None, exit) if exit.oom_killed && exit.code == Some(137) => (State::Failed, Reason::Oom),
+        (None, exit) if exit.oom_killed && exit.code == Some(137) => {
+            (RunState::Failed, EndReason::Oom)
+        }
         (
             None,
             Exit {
                 started_at: None, ..
             },
-        ) => (State::Failed, Reason::StartError),
-        (None, exit) if exit.vanished || exit.code.is_none() => (State::Failed, Reason::Lost),
-        (None, Exit { code: Some(0), .. }) => (State::Stopped, Reason::Exited),
-        (None, _) => (State::Failed, Reason::Exited),
+        ) => (RunState::Failed, EndReason::StartError),
+        (None, exit) if exit.vanished || exit.code.is_none() => (RunState::Failed, EndReason::Lost),
+        (None, Exit { code: Some(0), .. }) => (RunState::Stopped, EndReason::Exited),
+        (None, _) => (RunState::Failed, EndReason::Exited),
     }
 }
 
-fn ended_before(exit: &Exit, asked: Asked) -> bool {
-    let Asked::At(at) = asked else {
+fn ended_before(exit: &Exit, asked: StopRequestTime) -> bool {
+    let StopRequestTime::At(at) = asked else {
         return false;
     };
     exit.finished_at
@@ -82,11 +84,11 @@ mod tests {
             ..exit(Some(137))
         };
         for (exit, expected) in [
-            (exit(Some(0)), (State::Stopped, Reason::Exited)),
-            (exit(Some(7)), (State::Failed, Reason::Exited)),
-            (exit(None), (State::Failed, Reason::Lost)),
-            (Exit::default(), (State::Failed, Reason::StartError)),
-            (oom, (State::Failed, Reason::Oom)),
+            (exit(Some(0)), (RunState::Stopped, EndReason::Exited)),
+            (exit(Some(7)), (RunState::Failed, EndReason::Exited)),
+            (exit(None), (RunState::Failed, EndReason::Lost)),
+            (Exit::default(), (RunState::Failed, EndReason::StartError)),
+            (oom, (RunState::Failed, EndReason::Oom)),
         ] {
             assert_eq!(verdict(&exit, None), expected);
         }
@@ -95,37 +97,40 @@ mod tests {
     #[test]
     fn a_stop_counts_unless_the_workload_had_ended() {
         let now = SystemTime::now();
-        let stop = Intent {
-            reason: Reason::UserStop,
-            asked: Asked::At(now),
+        let stop = EndIntent {
+            reason: EndReason::UserStop,
+            asked: StopRequestTime::At(now),
             grace: None,
         };
         let mut exit = exit(Some(7));
         exit.finished_at = Some(Timestamp(now + Duration::from_millis(5)));
         assert_eq!(
             verdict(&exit, Some(stop)),
-            (State::Stopped, Reason::UserStop)
+            (RunState::Stopped, EndReason::UserStop)
         );
         exit.finished_at = Some(Timestamp(now - Duration::from_secs(1)));
-        assert_eq!(verdict(&exit, Some(stop)), (State::Failed, Reason::Exited));
-        let timeout = Intent {
-            reason: Reason::Timeout,
-            asked: Asked::At(now),
+        assert_eq!(
+            verdict(&exit, Some(stop)),
+            (RunState::Failed, EndReason::Exited)
+        );
+        let timeout = EndIntent {
+            reason: EndReason::Timeout,
+            asked: StopRequestTime::At(now),
             grace: None,
         };
-        let seen = Intent {
-            asked: Asked::BeforeTheEnd,
+        let seen = EndIntent {
+            asked: StopRequestTime::BeforeExit,
             ..stop
         };
         // The engine's clock is behind.
         assert_eq!(
             verdict(&exit, Some(seen)),
-            (State::Stopped, Reason::UserStop)
+            (RunState::Stopped, EndReason::UserStop)
         );
         exit.finished_at = None;
         assert_eq!(
             verdict(&exit, Some(timeout)),
-            (State::Failed, Reason::Timeout)
+            (RunState::Failed, EndReason::Timeout)
         );
     }
 }

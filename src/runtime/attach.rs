@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{AttachEnd, Attached, Client, LastWords, child, client_terminal};
+use super::{AttachEnd, Attached, ClientFailure, EngineClient, child, client_terminal};
 use crate::store::StreamBytes;
 use crate::term::pty::{self, Size};
 
 /// How a client speaks of itself.
-pub(super) trait Manner: Send + Sync {
+pub(super) trait ClientMessages: Send + Sync {
     /// Whether a line may be its own.
     fn is_own(&self, line: &[u8]) -> bool;
 
     /// Whose the last words of a client are that ended with this code.
-    fn judge(&self, words: &[u8], code: u8) -> Whose;
+    fn judge(&self, words: &[u8], code: u8) -> MessageSource;
 
     /// Whether words of its own mean that the engine went away.
     fn is_interruption(&self, words: &str) -> bool;
@@ -41,12 +41,12 @@ pub(super) trait Manner: Send + Sync {
 
 /// Whose words they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    Workloads,
+pub(super) enum MessageSource {
+    Workload,
     /// The client's, as far as anybody can tell from here.
-    Clients,
+    EngineClient,
     /// The client's about a workload that could not be started, with the code that a shell would have.
-    Refusal(u8),
+    StartRefusal(u8),
 }
 
 /// How long a client takes from its own last words to its end, at most. Longer silence says that
@@ -62,51 +62,54 @@ const HELD: usize = 4096;
 /// Starts an attachment, skipping the bytes that are kept already.
 pub(super) fn spawn(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
     skip: StreamBytes,
 ) -> io::Result<Attached> {
     let (stdout, stderr, client) = spawn_client(command, manner)?;
-    let stderr = WithoutOwnWords {
+    let stderr = ClientMessageFilter {
         stream: Some(stderr),
         held: Vec::new(),
         ready: Vec::new(),
         client: Arc::clone(&client),
     };
     Ok(Attached {
-        stdout: Box::new(Skip::new(stdout, skip.stdout)),
-        stderr: Box::new(Skip::new(stderr, skip.stderr)),
+        stdout: Box::new(SkippedStream::new(stdout, skip.stdout)),
+        stderr: Box::new(SkippedStream::new(stderr, skip.stderr)),
         lost: StreamBytes::default(),
-        client: Box::new(Handle(client)),
+        client: Box::new(SharedClient(client)),
         terminal: None,
     })
 }
 
 /// Whether a client has ended.
-pub(super) type HasEnded = Box<dyn Fn() -> bool + Send>;
+pub(super) type HasEndedFn = Box<dyn Fn() -> bool + Send>;
 
 /// Carries output that is read elsewhere: a client that prints nothing says by its end that there will be
 /// no more. Skips the bytes that are kept already.
 pub(super) fn spawn_beside<R: Read + Send + 'static>(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
     skip: StreamBytes,
-    streams: impl FnOnce([HasEnded; 2]) -> [R; 2],
+    streams: impl FnOnce([HasEndedFn; 2]) -> [R; 2],
 ) -> io::Result<Attached> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let client = ChildClient::new(command.spawn()?, manner);
-    let [one, other] = [Handle(Arc::clone(&client)), Handle(Arc::clone(&client))];
+    let [one, other] = [
+        SharedClient(Arc::clone(&client)),
+        SharedClient(Arc::clone(&client)),
+    ];
     let [stdout, stderr] = streams([
         Box::new(move || one.has_ended()),
         Box::new(move || other.has_ended()),
     ]);
     Ok(Attached {
-        stdout: Box::new(Skip::new(stdout, skip.stdout)),
-        stderr: Box::new(Skip::new(stderr, skip.stderr)),
+        stdout: Box::new(SkippedStream::new(stdout, skip.stdout)),
+        stderr: Box::new(SkippedStream::new(stderr, skip.stderr)),
         lost: StreamBytes::default(),
-        client: Box::new(Handle(client)),
+        client: Box::new(SharedClient(client)),
         terminal: None,
     })
 }
@@ -115,22 +118,22 @@ pub(super) fn spawn_beside<R: Read + Send + 'static>(
 /// failure to start, and is held back until that is known; `beginnings`: theirs, of stdout and of stderr.
 pub(super) fn spawn_exec(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
     beginnings: [&'static [&'static [u8]]; 2],
 ) -> io::Result<Attached> {
     let (stdout, stderr, client) = spawn_client(command, manner)?;
     Ok(Attached {
-        stdout: FirstWords::of(stdout, beginnings[0], &client),
-        stderr: FirstWords::of(stderr, beginnings[1], &client),
+        stdout: StartFailureFilter::of(stdout, beginnings[0], &client),
+        stderr: StartFailureFilter::of(stderr, beginnings[1], &client),
         lost: StreamBytes::default(),
-        client: Box::new(Handle(client)),
+        client: Box::new(SharedClient(client)),
         terminal: None,
     })
 }
 
 fn spawn_client(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
 ) -> io::Result<(ChildStdout, ChildStderr, Arc<ChildClient>)> {
     let spawned = command
         .stdout(Stdio::piped())
@@ -148,7 +151,7 @@ fn spawn_client(
 }
 
 /// What is done with a client's terminal before the client gets it.
-pub(super) type Prepare = fn(&OwnedFd) -> io::Result<()>;
+pub(super) type PrepareTerminalFn = fn(&OwnedFd) -> io::Result<()>;
 
 /// Nothing.
 pub(super) fn as_it_is(_terminal: &OwnedFd) -> io::Result<()> {
@@ -159,34 +162,34 @@ pub(super) fn as_it_is(_terminal: &OwnedFd) -> io::Result<()> {
 /// is the workload's.
 pub(super) fn spawn_on_terminal(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
     size: Size,
-    prepare: Prepare,
+    prepare: PrepareTerminalFn,
 ) -> io::Result<Attached> {
     let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
-    let stream = client_terminal::Ours(ours.try_clone()?);
+    let stream = client_terminal::ControllingEnd(ours.try_clone()?);
     Ok(on_terminal(Box::new(stream), client, ours))
 }
 
 /// The same for a command beside what runs in a container; see [`spawn_exec`].
 pub(super) fn spawn_exec_on_terminal(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
     beginnings: &'static [&'static [u8]],
     size: Size,
-    prepare: Prepare,
+    prepare: PrepareTerminalFn,
 ) -> io::Result<Attached> {
     let (ours, client) = spawn_client_on_terminal(command, manner, size, prepare)?;
-    let stream = client_terminal::Ours(ours.try_clone()?);
-    let stream = FirstWords::of(stream, beginnings, &client);
+    let stream = client_terminal::ControllingEnd(ours.try_clone()?);
+    let stream = StartFailureFilter::of(stream, beginnings, &client);
     Ok(on_terminal(stream, client, ours))
 }
 
 fn spawn_client_on_terminal(
     command: &mut Command,
-    manner: Box<dyn Manner>,
+    manner: Box<dyn ClientMessages>,
     size: Size,
-    prepare: Prepare,
+    prepare: PrepareTerminalFn,
 ) -> io::Result<(OwnedFd, Arc<ChildClient>)> {
     let (ours, theirs) = pty::open(size)?;
     prepare(&theirs)?;
@@ -205,7 +208,7 @@ fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: Own
         stdout,
         stderr: Box::new(io::empty()),
         lost: StreamBytes::default(),
-        client: Box::new(Handle(client)),
+        client: Box::new(SharedClient(client)),
         terminal: Some(ours),
     }
 }
@@ -213,12 +216,12 @@ fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: Own
 /// The client's process, and what it said of itself.
 struct ChildClient {
     child: Mutex<Child>,
-    manner: Box<dyn Manner>,
-    said: Mutex<Said>,
+    manner: Box<dyn ClientMessages>,
+    said: Mutex<ClientOutput>,
 }
 
 #[derive(Default)]
-struct Said {
+struct ClientOutput {
     /// What was held back to the end, and may be its own.
     words: Option<Vec<u8>>,
     /// The code that a shell would have in the place of its own.
@@ -226,7 +229,7 @@ struct Said {
 }
 
 impl ChildClient {
-    fn new(child: Child, manner: Box<dyn Manner>) -> Arc<ChildClient> {
+    fn new(child: Child, manner: Box<dyn ClientMessages>) -> Arc<ChildClient> {
         Arc::new(ChildClient {
             child: Mutex::new(child),
             manner,
@@ -246,13 +249,13 @@ impl ChildClient {
     }
 
     /// Whose the last words are; remembers what they mean for its code.
-    fn judge(&self, words: &[u8]) -> Whose {
+    fn judge(&self, words: &[u8]) -> MessageSource {
         // Somebody killed it, in whatever it was saying: the engine's log has that, if it has one.
         let Some(code) = self.code() else {
-            return Whose::Clients;
+            return MessageSource::EngineClient;
         };
         let whose = self.manner.judge(words, code);
-        if let Whose::Refusal(code) = whose {
+        if let MessageSource::StartRefusal(code) = whose {
             self.said().code = Some(code);
         }
         whose
@@ -262,14 +265,14 @@ impl ChildClient {
         self.said().words = Some(words);
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn said(&self) -> MutexGuard<'_, ClientOutput> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Handle(Arc<ChildClient>);
+struct SharedClient(Arc<ChildClient>);
 
-impl Client for Handle {
+impl EngineClient for SharedClient {
     fn detach(&self) {
         let mut child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.kill();
@@ -283,16 +286,16 @@ impl Client for Handle {
     fn ended(&self) -> AttachEnd {
         // Without a code it was killed, and more may have been to come.
         let Some(code) = self.0.code() else {
-            return AttachEnd::Cut;
+            return AttachEnd::Interrupted;
         };
-        let Said {
+        let ClientOutput {
             words,
             code: instead,
         } = std::mem::take(&mut *self.0.said());
         let code = instead.unwrap_or(code);
         match words {
             None => AttachEnd::Code(code),
-            Some(bytes) => AttachEnd::Failed(LastWords {
+            Some(bytes) => AttachEnd::Failed(ClientFailure {
                 code,
                 interrupted: self
                     .0
@@ -305,7 +308,7 @@ impl Client for Handle {
 }
 
 /// Standard error without the client's own words at its end.
-struct WithoutOwnWords {
+struct ClientMessageFilter {
     stream: Option<ChildStderr>,
     /// Bytes from the beginning of a suspicious line on.
     held: Vec<u8>,
@@ -314,7 +317,7 @@ struct WithoutOwnWords {
     client: Arc<ChildClient>,
 }
 
-impl Read for WithoutOwnWords {
+impl Read for ClientMessageFilter {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.ready.is_empty() {
             let Some(stream) = &mut self.stream else {
@@ -342,7 +345,7 @@ impl Read for WithoutOwnWords {
     }
 }
 
-impl WithoutOwnWords {
+impl ClientMessageFilter {
     /// Lets go of what is surely the workload's: all before the last suspicious place.
     fn hold(&mut self, chunk: &[u8]) {
         self.held.extend_from_slice(chunk);
@@ -359,8 +362,8 @@ impl WithoutOwnWords {
         }
         let mut held = std::mem::take(&mut self.held);
         match self.client.judge(&held) {
-            Whose::Workloads | Whose::Refusal(_) => self.ready = held,
-            Whose::Clients => {
+            MessageSource::Workload | MessageSource::StartRefusal(_) => self.ready = held,
+            MessageSource::EngineClient => {
                 let own = held.split_off(self.client.manner.begins_at(&held));
                 self.client.keep(own);
                 self.ready = held;
@@ -392,7 +395,7 @@ fn own_words_at(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
 }
 
 /// A stream that does not begin with words about a failure to start.
-struct FirstWords<R> {
+struct StartFailureFilter<R> {
     stream: Option<R>,
     beginnings: &'static [&'static [u8]],
     client: Arc<ChildClient>,
@@ -401,13 +404,13 @@ struct FirstWords<R> {
     held: Vec<u8>,
 }
 
-impl<R: Read + Send + 'static> FirstWords<R> {
+impl<R: Read + Send + 'static> StartFailureFilter<R> {
     fn of(
         stream: R,
         beginnings: &'static [&'static [u8]],
         client: &Arc<ChildClient>,
     ) -> Box<dyn Read + Send> {
-        Box::new(FirstWords {
+        Box::new(StartFailureFilter {
             stream: Some(stream),
             beginnings,
             client: Arc::clone(client),
@@ -425,7 +428,7 @@ impl<R: Read + Send + 'static> FirstWords<R> {
             let is_alike = beginnings.any(|words| self.held.starts_with(words));
             if count == 0 {
                 self.stream = None;
-                if is_alike && self.client.judge(&self.held) != Whose::Workloads {
+                if is_alike && self.client.judge(&self.held) != MessageSource::Workload {
                     self.client.keep(std::mem::take(&mut self.held));
                 }
             } else if !is_alike || self.held.len() > HELD {
@@ -436,7 +439,7 @@ impl<R: Read + Send + 'static> FirstWords<R> {
     }
 }
 
-impl<R: Read + Send + 'static> Read for FirstWords<R> {
+impl<R: Read + Send + 'static> Read for StartFailureFilter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.begin(buffer)?;
         if self.held.is_empty() {
@@ -453,18 +456,18 @@ impl<R: Read + Send + 'static> Read for FirstWords<R> {
 }
 
 /// A stream without its first bytes.
-struct Skip<R> {
+struct SkippedStream<R> {
     stream: R,
     left: u64,
 }
 
-impl<R> Skip<R> {
-    fn new(stream: R, left: u64) -> Skip<R> {
-        Skip { stream, left }
+impl<R> SkippedStream<R> {
+    fn new(stream: R, left: u64) -> SkippedStream<R> {
+        SkippedStream { stream, left }
     }
 }
 
-impl<R: Read> Read for Skip<R> {
+impl<R: Read> Read for SkippedStream<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.stream.read(buffer)?;
@@ -498,7 +501,7 @@ mod tests {
     fn the_first_bytes_are_skipped_exactly() {
         for skip in 0..=10 {
             let mut text = Vec::new();
-            let mut stream = Skip::new(&b"0123456789"[..], skip);
+            let mut stream = SkippedStream::new(&b"0123456789"[..], skip);
             let mut buffer = [0; 3];
             loop {
                 let count = stream.read(&mut buffer).unwrap();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Show;
+use super::ShowFn;
 
 /// The most output that is kept of each stream, in bytes.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -30,16 +30,16 @@ static APART: AtomicBool = AtomicBool::new(false);
 /// As long as it is held, what is run here is in process groups of its own: Ctrl-C is for this program to hear, which
 /// would otherwise lose, at its first stroke, those that it takes things away with.
 #[must_use]
-pub(crate) struct Apart(());
+pub(crate) struct IsolatedProcessGroup(());
 
-impl Apart {
-    pub(crate) fn begin() -> Apart {
+impl IsolatedProcessGroup {
+    pub(crate) fn begin() -> IsolatedProcessGroup {
         APART.store(true, Ordering::Relaxed);
-        Apart(())
+        IsolatedProcessGroup(())
     }
 }
 
-impl Drop for Apart {
+impl Drop for IsolatedProcessGroup {
     fn drop(&mut self) {
         APART.store(false, Ordering::Relaxed);
     }
@@ -54,7 +54,7 @@ pub(crate) fn set_apart(command: &mut Command) {
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct CommandOutput {
     pub(crate) success: bool,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -67,13 +67,13 @@ pub(crate) fn run(
     input: &[u8],
     patience: Duration,
     going_on: &dyn Fn() -> bool,
-) -> io::Result<Output> {
+) -> io::Result<CommandOutput> {
     set_apart(command);
     run_and(LIMIT, command, input, patience, going_on, &kill)
 }
 
 /// The same without input, and with all output, however much it is.
-pub(super) fn whole(command: &mut Command, patience: Duration) -> io::Result<Output> {
+pub(super) fn whole(command: &mut Command, patience: Duration) -> io::Result<CommandOutput> {
     run_and(usize::MAX, command, b"", patience, &|| true, &kill)
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn run_gently(
     command: &mut Command,
     patience: Duration,
     going_on: &dyn Fn() -> bool,
-) -> io::Result<Output> {
+) -> io::Result<CommandOutput> {
     run_and(LIMIT, command, b"", patience, going_on, &|child| {
         let mut asked = children(child.id());
         asked.push(Pid::from_child(child));
@@ -102,7 +102,7 @@ fn run_and(
     patience: Duration,
     going_on: &dyn Fn() -> bool,
     end: &dyn Fn(&mut Child),
-) -> io::Result<Output> {
+) -> io::Result<CommandOutput> {
     let deadline = Instant::now() + patience;
     let stdin = if input.is_empty() {
         Stdio::null()
@@ -119,7 +119,7 @@ fn run_and(
         end(&mut child);
     }
     let (stdout, stderr, status) = result?;
-    Ok(Output {
+    Ok(CommandOutput {
         success: status.success(),
         stdout,
         stderr,
@@ -183,7 +183,7 @@ fn children(pid: u32) -> Vec<Pid> {
 
 /// Runs a command on our stdout and stderr, however long their readers take. With `show` its stdout goes there,
 /// and so does its stderr if ours is a terminal. Whether it succeeded, or nobody reads any more.
-pub(super) fn pass(command: &mut Command, show: Option<Show<'_>>) -> io::Result<bool> {
+pub(super) fn pass(command: &mut Command, show: Option<ShowFn<'_>>) -> io::Result<bool> {
     command.stdin(Stdio::null());
     let Some(show) = show else {
         let status = command.status()?;

@@ -8,12 +8,12 @@ use super::Runtime;
 use super::apple::{self, Apple};
 use super::bwrap::Bwrap;
 use super::docker::{self, Dialect, Docker};
-use super::error::{Problem, Result};
+use super::error::{Result, RuntimeError};
 use crate::store::RunDir;
 
 /// The runtimes that this program drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum RuntimeName {
     Apple,
     Docker,
     Podman,
@@ -21,29 +21,34 @@ pub(crate) enum Name {
 }
 
 /// In the order in which they are tried.
-pub(crate) const SUPPORTED: [Name; 4] = [Name::Apple, Name::Docker, Name::Podman, Name::Bwrap];
+pub(crate) const SUPPORTED: [RuntimeName; 4] = [
+    RuntimeName::Apple,
+    RuntimeName::Docker,
+    RuntimeName::Podman,
+    RuntimeName::Bwrap,
+];
 
 /// What they are called, in the same order.
 pub(crate) const WORDS: &[&str] = &["apple", "docker", "podman", "bwrap"];
 
-impl Name {
+impl RuntimeName {
     pub(crate) fn as_str(self) -> &'static str {
         WORDS[self as usize]
     }
 
-    pub(crate) fn parse(word: &str) -> Option<Name> {
+    pub(crate) fn parse(word: &str) -> Option<RuntimeName> {
         SUPPORTED.into_iter().find(|name| name.as_str() == word)
     }
 
     /// Whether containers are made from images.
     pub(crate) fn has_images(self) -> bool {
-        self != Name::Bwrap
+        self != RuntimeName::Bwrap
     }
 
     /// Whether its client is here, whatever that says.
     pub(crate) fn is_here(self) -> bool {
         match self {
-            Name::Apple => apple::is_here(),
+            RuntimeName::Apple => apple::is_here(),
             name => on_path(name.as_str()),
         }
     }
@@ -51,15 +56,15 @@ impl Name {
     /// Whether it is made for systems such as this one.
     pub(crate) fn is_for_this_system(self) -> bool {
         match self {
-            Name::Apple => cfg!(target_os = "macos"),
-            Name::Bwrap => cfg!(target_os = "linux"),
-            Name::Docker | Name::Podman => true,
+            RuntimeName::Apple => cfg!(target_os = "macos"),
+            RuntimeName::Bwrap => cfg!(target_os = "linux"),
+            RuntimeName::Docker | RuntimeName::Podman => true,
         }
     }
 
     /// Who the workload runs as: the owner of the workspace, unless only who we are can be it.
     pub(crate) fn user(self, owner: (u32, u32)) -> (u32, u32) {
-        match self == Name::Podman && docker::is_rootless() {
+        match self == RuntimeName::Podman && docker::is_rootless() {
             true => (
                 rustix::process::geteuid().as_raw(),
                 rustix::process::getegid().as_raw(),
@@ -69,35 +74,35 @@ impl Name {
     }
 
     /// Whether a runtime with images can do what not all of them can.
-    pub(crate) fn can(self, ability: Ability) -> bool {
+    pub(crate) fn can(self, ability: Capability) -> bool {
         match (self, ability) {
-            (Name::Apple, _) => false,
-            (Name::Docker | Name::Podman | Name::Bwrap, _) => true,
+            (RuntimeName::Apple, _) => false,
+            (RuntimeName::Docker | RuntimeName::Podman | RuntimeName::Bwrap, _) => true,
         }
     }
 
     /// Whether memory, processors and the number of processes can be limited here.
     pub(crate) fn can_limit(self) -> bool {
         match self {
-            Name::Apple | Name::Docker => true,
-            Name::Podman => docker::can_limit(),
-            Name::Bwrap => super::bwrap::can_limit(),
+            RuntimeName::Apple | RuntimeName::Docker => true,
+            RuntimeName::Podman => docker::can_limit(),
+            RuntimeName::Bwrap => super::bwrap::can_limit(),
         }
     }
 
     /// Whether something can be mounted there. `rootfs`: what is shown instead of this system.
     pub(crate) fn has_place(self, rootfs: Option<&Path>, target: &str) -> bool {
         match self {
-            Name::Apple | Name::Docker | Name::Podman => true,
-            Name::Bwrap => super::bwrap::has_place(rootfs, target),
+            RuntimeName::Apple | RuntimeName::Docker | RuntimeName::Podman => true,
+            RuntimeName::Bwrap => super::bwrap::has_place(rootfs, target),
         }
     }
 
     /// What isolation by this runtime does not give, if it is less than a container's.
     pub(crate) fn weakness(self) -> Option<&'static str> {
         match self {
-            Name::Apple | Name::Docker | Name::Podman => None,
-            Name::Bwrap => Some(
+            RuntimeName::Apple | RuntimeName::Docker | RuntimeName::Podman => None,
+            RuntimeName::Bwrap => Some(
                 "bwrap isolates less than a container: it shares the kernel and a read-only view of this system",
             ),
         }
@@ -106,7 +111,7 @@ impl Name {
 
 /// What not every runtime with images can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ability {
+pub(crate) enum Capability {
     /// A file mounted inside a mounted directory, which stays what it is.
     FilesInDirectories,
     /// Volumes that are the user's, and that several containers may have.
@@ -116,14 +121,14 @@ pub(crate) enum Ability {
     /// A limit of processes and threads.
     PidsLimit,
     /// Parts of a processor.
-    PartsOfCpus,
+    FractionalCpus,
     /// Less memory than a small machine has.
-    LittleMemory,
+    LowMemory,
     /// Services that outlive the command that started them, for a session.
     SessionServices,
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for RuntimeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -131,58 +136,58 @@ impl fmt::Display for Name {
 
 /// Opens a driver. `dir`: the run that it is for; drivers without a daemon keep their state there.
 pub(crate) fn open(
-    name: Name,
+    name: RuntimeName,
     engine: &[(String, String)],
     dir: Option<&RunDir>,
 ) -> Box<dyn Runtime> {
     match name {
-        Name::Apple => Box::new(Apple::new(dir.map(RunDir::shared))),
-        Name::Docker => Box::new(Docker::new(Dialect::Docker, engine.to_vec(), None)),
-        Name::Podman => Box::new(Docker::new(
+        RuntimeName::Apple => Box::new(Apple::new(dir.map(RunDir::shared))),
+        RuntimeName::Docker => Box::new(Docker::new(Dialect::Docker, engine.to_vec(), None)),
+        RuntimeName::Podman => Box::new(Docker::new(
             Dialect::Podman,
             engine.to_vec(),
             dir.map(RunDir::scratch),
         )),
-        Name::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
+        RuntimeName::Bwrap => Box::new(Bwrap::new(dir.map(RunDir::sandbox))),
     }
 }
 
 /// Opens a driver that gives up requests after this long.
 pub(crate) fn open_within(
-    name: Name,
+    name: RuntimeName,
     engine: &[(String, String)],
     patience: Duration,
 ) -> Box<dyn Runtime> {
     let dialect = match name {
-        Name::Docker => Dialect::Docker,
-        Name::Podman => Dialect::Podman,
-        Name::Apple | Name::Bwrap => return open(name, engine, None),
+        RuntimeName::Docker => Dialect::Docker,
+        RuntimeName::Podman => Dialect::Podman,
+        RuntimeName::Apple | RuntimeName::Bwrap => return open(name, engine, None),
     };
     Box::new(Docker::new(dialect, engine.to_vec(), None).within(patience))
 }
 
 /// The first runtime that answers here.
-pub(crate) fn choose() -> Result<Name> {
+pub(crate) fn choose() -> Result<RuntimeName> {
     if Apple::answers() {
-        return Ok(Name::Apple);
+        return Ok(RuntimeName::Apple);
     }
     for (name, dialect) in [
-        (Name::Docker, Dialect::Docker),
-        (Name::Podman, Dialect::Podman),
+        (RuntimeName::Docker, Dialect::Docker),
+        (RuntimeName::Podman, Dialect::Podman),
     ] {
         if on_path(name.as_str()) && Docker::new(dialect, engine_settings(name), None).answers() {
             return Ok(name);
         }
     }
     if on_path("bwrap") {
-        return Ok(Name::Bwrap);
+        return Ok(RuntimeName::Bwrap);
     }
     Err(match cfg!(target_os = "macos") {
-        true => Problem::unreachable(
+        true => RuntimeError::unreachable(
             "no runtime answers here: neither apple nor docker nor podman",
             "start one: 'container system start', or docker; see: moat doctor",
         ),
-        false => Problem::unreachable(
+        false => RuntimeError::unreachable(
             "no runtime answers here: neither docker nor podman nor bwrap",
             "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
         ),
@@ -191,11 +196,11 @@ pub(crate) fn choose() -> Result<Name> {
 
 /// The settings in our environment that choose the engine. A run keeps them, so that whoever looks
 /// after it later asks the same engine.
-pub(crate) fn engine_settings(name: Name) -> Vec<(String, String)> {
+pub(crate) fn engine_settings(name: RuntimeName) -> Vec<(String, String)> {
     let dialect = match name {
-        Name::Docker => Dialect::Docker,
-        Name::Podman => Dialect::Podman,
-        Name::Apple | Name::Bwrap => return Vec::new(),
+        RuntimeName::Docker => Dialect::Docker,
+        RuntimeName::Podman => Dialect::Podman,
+        RuntimeName::Apple | RuntimeName::Bwrap => return Vec::new(),
     };
     let names = dialect.settings().iter();
     let mut settings: Vec<(String, String)> = names
@@ -226,14 +231,14 @@ pub(crate) fn engine_shown(name: &str, engine: &[(String, String)]) -> String {
 
 /// The settings of docker's engine in a context.
 pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
-    let mut settings = engine_settings(Name::Docker);
+    let mut settings = engine_settings(RuntimeName::Docker);
     // This one goes before a context.
     settings.retain(|(name, _)| !matches!(name.as_str(), "DOCKER_HOST" | "DOCKER_CONTEXT"));
     settings.push(("DOCKER_CONTEXT".to_owned(), context.to_owned()));
     docker::name_config(&mut settings);
     match docker::has_context(&settings, context) {
         true => Ok(settings),
-        false => Err(Problem::unreachable(
+        false => Err(RuntimeError::unreachable(
             format!("docker has no context '{context}'"),
             "see: docker context ls",
         )),
@@ -242,11 +247,11 @@ pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
 
 /// Where the engine is, if it is on another machine, as far as its address tells: what is mounted here
 /// is not there.
-pub(crate) fn remote(name: Name, engine: &[(String, String)]) -> Option<String> {
+pub(crate) fn remote(name: RuntimeName, engine: &[(String, String)]) -> Option<String> {
     let address = match name {
-        Name::Docker => docker::address(engine)?,
-        Name::Podman => docker::podmans_address(engine)?,
-        Name::Apple | Name::Bwrap => return None,
+        RuntimeName::Docker => docker::address(engine)?,
+        RuntimeName::Podman => docker::podmans_address(engine)?,
+        RuntimeName::Apple | RuntimeName::Bwrap => return None,
     };
     (!docker::is_local(&address)).then_some(address)
 }

@@ -1,6 +1,6 @@
 //! The call of a client that makes something, as drivers put it together. Pure.
 
-use super::error::Problem;
+use super::error::RuntimeError;
 
 /// The labels of all that is made in an engine.
 pub(super) const HOME_LABEL: &str = "moat.home";
@@ -12,13 +12,13 @@ pub(super) const SESSION_LABEL: &str = "moat.session";
 
 /// How to call the client: values travel in its environment or its input, never in its arguments.
 #[derive(Debug, Default)]
-pub(super) struct Request {
+pub(super) struct ClientCall {
     pub(super) args: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) input: Vec<u8>,
 }
 
-impl Request {
+impl ClientCall {
     pub(super) fn add(&mut self, words: &[&str]) {
         self.args
             .extend(words.iter().map(|word| (*word).to_owned()));
@@ -55,8 +55,8 @@ impl Request {
 }
 
 /// Why a value cannot be handed over.
-pub(super) fn newline(engine: &str, name: &str) -> Problem {
-    Problem::Refused(format!(
+pub(super) fn newline(engine: &str, name: &str) -> RuntimeError {
+    RuntimeError::Refused(format!(
         "the value of {name} may not contain a newline on {engine}, whose client itself obeys \
          {name}: use another name, or a file (mounts in moat.yaml, -m)"
     ))

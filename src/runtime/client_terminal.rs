@@ -55,9 +55,9 @@ pub(super) fn leave_output_alone(terminal: &OwnedFd) -> io::Result<()> {
 }
 
 /// Our end of a pseudo terminal, as a stream that ends when nobody has the other end any more.
-pub(super) struct Ours(pub(super) OwnedFd);
+pub(super) struct ControllingEnd(pub(super) OwnedFd);
 
-impl Read for Ours {
+impl Read for ControllingEnd {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match rustix::io::read(&self.0, &mut *buffer) {

@@ -31,20 +31,22 @@ use std::time::Duration;
 pub(crate) use bwrap::{foreground, keeper};
 pub(crate) use choose::on_path;
 pub(crate) use choose::{
-    Ability, Name, SUPPORTED, WORDS, choose, engine_settings, engine_shown, in_context, open,
-    open_within, remote,
+    Capability, RuntimeName, SUPPORTED, WORDS, choose, engine_settings, engine_shown, in_context,
+    open, open_within, remote,
 };
 pub(crate) use docker::compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
-    SessionStored, last_lines as last_container_lines, remove_image as remove_session_image,
+    SessionStorage, last_lines as last_container_lines, remove_image as remove_session_image,
     remove_session, session_containers, session_labels, session_storage,
 };
-pub(crate) use error::{Problem, Result};
+pub(crate) use error::{Result, RuntimeError};
 pub(crate) use retry::again;
 pub(crate) use secret_tool::ask_tool;
 
 use crate::config::Ulimit;
-use crate::store::{Mount, Port, ResourceKind, RunDir, StreamBytes, Timestamp, WorkspaceMode};
+use crate::store::{
+    BindMount, PublishedPort, ResourceKind, RunDir, StreamBytes, Timestamp, WorkspaceMode,
+};
 use crate::term::pty::Size;
 
 pub(crate) use crate::config::WORKSPACE;
@@ -53,10 +55,10 @@ pub(crate) use crate::config::WORKSPACE;
 pub(crate) const HOME: &str = "/home/moat";
 
 /// Shows output on a terminal.
-pub(crate) type Show<'a> = &'a mut dyn FnMut(&[u8]);
+pub(crate) type ShowFn<'a> = &'a mut dyn FnMut(&[u8]);
 
 /// The runtime whose engine the compose tool talks to.
-pub(crate) const COMPOSES: Name = Name::Docker;
+pub(crate) const COMPOSES: RuntimeName = RuntimeName::Docker;
 
 /// What package managers need, and servers that begin as root to become somebody else; everything else
 /// is dropped.
@@ -142,7 +144,7 @@ pub(crate) trait Runtime: Send + Sync {
 
     /// Passes all that a container has printed so far on to our stdout and stderr, as it is and in its order. With
     /// `show`, which is for a terminal, stdout goes there; and stderr, where that is a terminal, too.
-    fn pass_log(&self, _handle: &str, _show: Option<Show<'_>>) -> Result<()> {
+    fn pass_log(&self, _handle: &str, _show: Option<ShowFn<'_>>) -> Result<()> {
         Err(not_in_sessions())
     }
 
@@ -256,7 +258,7 @@ pub(crate) struct ContainerSpec {
     /// A script for `sh -e` that runs before the command.
     pub(crate) pre_run: Option<String>,
     pub(crate) env: Vec<(String, String)>,
-    pub(crate) mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<BindMount>,
     pub(crate) volumes: Vec<VolumeMount>,
     /// Directories that are empty, in memory, and the workload's own.
     pub(crate) scratch: Vec<String>,
@@ -266,7 +268,7 @@ pub(crate) struct ContainerSpec {
     /// Whether the image has a home directory for the user.
     pub(crate) has_home: bool,
     /// Published on 127.0.0.1.
-    pub(crate) ports: Vec<Port>,
+    pub(crate) ports: Vec<PublishedPort>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     /// The most processes and threads. Not set: enough for builds, too few for a fork bomb.
@@ -323,19 +325,19 @@ fn in_workspace(paths: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
 pub(crate) struct ServiceSpec {
     pub(crate) handle: String,
     pub(crate) home_label: String,
-    pub(crate) whose: Whose,
+    pub(crate) whose: ResourceOwner,
     /// Its host name on the network.
     pub(crate) name: String,
     pub(crate) network: String,
     /// Published on 127.0.0.1.
-    pub(crate) ports: Vec<Port>,
+    pub(crate) ports: Vec<PublishedPort>,
     pub(crate) image: String,
     /// What follows the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
-    pub(crate) cache: Option<Mount>,
+    pub(crate) cache: Option<BindMount>,
 }
 
 /// A command that is to run in a container beside what runs there.
@@ -367,32 +369,32 @@ pub(crate) struct Refusal {
 pub(crate) struct Network {
     pub(crate) handle: String,
     pub(crate) home_label: String,
-    pub(crate) whose: Whose,
+    pub(crate) whose: ResourceOwner,
 }
 
 /// Whose a container or a network is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum ResourceOwner {
     /// Its id.
     Run(String),
     /// Its incarnation.
     Session(String),
 }
 
-impl Whose {
+impl ResourceOwner {
     /// The label that says it, and its value.
     fn label(&self) -> (&'static str, &str) {
         match self {
-            Whose::Run(id) => (client_call::RUN_LABEL, id),
-            Whose::Session(incarnation) => (client_call::SESSION_LABEL, incarnation),
+            ResourceOwner::Run(id) => (client_call::RUN_LABEL, id),
+            ResourceOwner::Session(incarnation) => (client_call::SESSION_LABEL, incarnation),
         }
     }
 
     /// From the values of both labels.
-    fn of(run: String, session: String) -> Whose {
+    fn of(run: String, session: String) -> ResourceOwner {
         match session.is_empty() {
-            true => Whose::Run(run),
-            false => Whose::Session(session),
+            true => ResourceOwner::Run(run),
+            false => ResourceOwner::Session(session),
         }
     }
 }
@@ -449,13 +451,13 @@ pub(crate) struct Attached {
     pub(crate) stderr: Box<dyn Read + Send>,
     /// Bytes before the first ones that nobody has any more.
     pub(crate) lost: StreamBytes,
-    pub(crate) client: Box<dyn Client>,
+    pub(crate) client: Box<dyn EngineClient>,
     /// Our end of its terminal, if it has one: to type on, and to change its size.
     pub(crate) terminal: Option<OwnedFd>,
 }
 
 /// The process behind an attachment. Not the workload: its end says that the streams have ended.
-pub(crate) trait Client: Send + Sync {
+pub(crate) trait EngineClient: Send + Sync {
     /// Ends the attachment. The container goes on.
     fn detach(&self);
 
@@ -470,18 +472,18 @@ pub(crate) trait Client: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AttachEnd {
     /// With the workload's streams themselves: there is no more output.
-    Whole,
+    Complete,
     /// With an exit code that it claims for the workload; [`Runtime::inspect`] confirms it.
     Code(u8),
     /// Somebody killed it. There may be more output.
-    Cut,
+    Interrupted,
     /// With words that are its own, unless they were the workload's last. There may be more output.
-    Failed(LastWords),
+    Failed(ClientFailure),
 }
 
 /// What the process behind an attachment may have said about a failure of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastWords {
+pub(crate) struct ClientFailure {
     /// Its exit code, which would be the workload's if the words were.
     pub(crate) code: u8,
     /// As they came. They are not in the output.
@@ -553,11 +555,11 @@ pub(crate) struct Labelled {
     pub(crate) handle: String,
     /// The engine's own name for it.
     pub(crate) id: String,
-    pub(crate) whose: Whose,
+    pub(crate) whose: ResourceOwner,
 }
 
-fn not_in_sessions() -> Problem {
-    Problem::Refused("this runtime has no services of sessions".to_owned())
+fn not_in_sessions() -> RuntimeError {
+    RuntimeError::Refused("this runtime has no services of sessions".to_owned())
 }
 
 /// What this program does when a driver starts it in one of its own roles; its exit code.
@@ -595,9 +597,9 @@ pub(crate) fn of_run(
     Ok(open(named(name)?, engine, Some(dir)))
 }
 
-fn named(name: &str) -> Result<Name> {
-    Name::parse(name).ok_or_else(|| {
-        Problem::unreachable(
+fn named(name: &str) -> Result<RuntimeName> {
+    RuntimeName::parse(name).ok_or_else(|| {
+        RuntimeError::unreachable(
             format!("this moat has no runtime '{name}'"),
             "use the version that made it",
         )

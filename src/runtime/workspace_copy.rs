@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 
-use super::error::{Problem, Result};
+use super::error::{Result, RuntimeError};
 use super::{ContainerSpec, WORKSPACE, is_below};
 use crate::store::{
-    Packing, WorkspaceMode, extract, make_dir, pack, remove_tree, write_atomically,
+    TarStream, WorkspaceMode, extract, make_dir, pack, remove_tree, write_atomically,
 };
 
 /// The workload's own copy of the workspace.
@@ -42,7 +42,7 @@ pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
         .then(|| String::from_utf8_lossy(&extracted.stderr).trim().to_owned()));
     match words {
         None => Ok(()),
-        Some(words) => Err(Problem::Refused(format!(
+        Some(words) => Err(RuntimeError::Refused(format!(
             "the workspace cannot be copied: {words}"
         ))),
     }
@@ -61,7 +61,7 @@ pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> 
         for place in places.filter(|place| is_below(place, dir)) {
             let inside = Path::new(&place[dir.len() + 1..]);
             if !stays_inside(source, &mut PathBuf::new(), inside, &mut 0) {
-                return Err(Problem::Refused(format!(
+                return Err(RuntimeError::Refused(format!(
                     "nothing can be mounted at {place}: a symbolic link on the way leads out of {dir}"
                 )));
             }
@@ -97,19 +97,19 @@ pub(super) fn save(dir: &Path, into: File) -> Result<()> {
     let copy = dir.join(COPY);
     if !copy.exists() {
         let message = format!("{} was removed by somebody else", copy.display());
-        return Err(Problem::NotFound(message));
+        return Err(RuntimeError::NotFound(message));
     }
     let mounted = fs::read_to_string(dir.join(MOUNTED)).unwrap_or_default();
     let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
     let packing = pack(&copy, &without, Stdio::from(into));
-    let packed = packing.and_then(Packing::finish);
+    let packed = packing.and_then(TarStream::finish);
     packed
         .map_err(|error| failed(&copy, &error))?
-        .map_err(Problem::Refused)
+        .map_err(RuntimeError::Refused)
 }
 
-pub(super) fn failed(path: &Path, error: &io::Error) -> Problem {
-    Problem::Refused(format!(
+pub(super) fn failed(path: &Path, error: &io::Error) -> RuntimeError {
+    RuntimeError::Refused(format!(
         "{}: {}",
         path.display(),
         crate::error::reason(error)

@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::Subject;
-use crate::error::{Error, Kind};
-use crate::plan::Provision;
-use crate::runtime::{Exit, Problem};
+use super::StartingService;
+use crate::error::{Error, ErrorKind};
+use crate::plan::PlannedProvision;
+use crate::runtime::{Exit, RuntimeError};
 use crate::store::{Stream, last_lines};
 use crate::term::{harmless, plain};
 
@@ -21,12 +21,12 @@ const LINE: usize = 400;
 pub(super) const ITS_LOG: &str = "; the end of its log:";
 
 /// The run was stopped, or another part of it failed: nobody reads this.
-pub(crate) fn not_wanted(subject: &dyn Subject) -> Error {
+pub(crate) fn not_wanted(subject: &dyn StartingService) -> Error {
     let message = format!("the service {} is not wanted any more", subject.name());
-    Error::new(Kind::Failed, message)
+    Error::new(ErrorKind::Failed, message)
 }
 
-pub(crate) fn image(subject: &dyn Subject, image: &str, problem: Problem) -> Error {
+pub(crate) fn image(subject: &dyn StartingService, image: &str, problem: RuntimeError) -> Error {
     let name = subject.name();
     let error = Error::from(problem);
     let message = format!(
@@ -40,14 +40,14 @@ pub(crate) fn image(subject: &dyn Subject, image: &str, problem: Problem) -> Err
 }
 
 /// The runtime would not make or start it.
-pub(crate) fn start(subject: &dyn Subject, problem: Problem) -> Error {
+pub(crate) fn start(subject: &dyn StartingService, problem: RuntimeError) -> Error {
     let error = Error::from(problem);
     let message = format!("service {}: {}", subject.name(), error.message);
     error.with_message(message)
 }
 
 /// How it ended, for people.
-pub(super) fn how(subject: &dyn Subject, exit: &Exit) -> String {
+pub(super) fn how(subject: &dyn StartingService, exit: &Exit) -> String {
     match exit {
         exit if exit.oom_killed => match subject.memory_bytes() {
             Some(bytes) => format!(
@@ -67,7 +67,7 @@ pub(super) fn how(subject: &dyn Subject, exit: &Exit) -> String {
 }
 
 /// It ended before it could be used.
-pub(crate) fn ended(subject: &dyn Subject, exit: &Exit, when: &str) -> Error {
+pub(crate) fn ended(subject: &dyn StartingService, exit: &Exit, when: &str) -> Error {
     let name = subject.name();
     let how = how(subject, exit);
     let message = format!("service {name}: {how}, {when}");
@@ -79,16 +79,16 @@ pub(crate) fn ended(subject: &dyn Subject, exit: &Exit, when: &str) -> Error {
 }
 
 /// Nothing in it can say that it is ready.
-pub(super) fn no_command(subject: &dyn Subject, words: &str) -> Error {
+pub(super) fn no_command(subject: &dyn StartingService, words: &str) -> Error {
     let name = subject.name();
     let message = format!("service {name}: its readiness command cannot be run: {words}");
-    Error::new(Kind::Runtime, message).hint(format!(
+    Error::new(ErrorKind::Runtime, message).hint(format!(
         "check 'image' under services.{name} in moat.yaml; 'wait: false' there starts the run without asking"
     ))
 }
 
 /// It never succeeded in saying that it is ready.
-pub(super) fn too_late(subject: &dyn Subject, words: &str) -> Error {
+pub(super) fn too_late(subject: &dyn StartingService, words: &str) -> Error {
     let name = subject.name();
     let seconds = subject.ready().1.as_secs_f64();
     let mut message = format!("service {name}: not ready after {seconds:.0} s");
@@ -103,8 +103,8 @@ pub(super) fn too_late(subject: &dyn Subject, words: &str) -> Error {
 }
 
 pub(super) fn provision(
-    subject: &dyn Subject,
-    wanted: &Provision,
+    subject: &dyn StartingService,
+    wanted: &PlannedProvision,
     (item, command): (&str, &[String]),
     code: Option<u8>,
     last: &str,
@@ -122,7 +122,7 @@ pub(super) fn provision(
     )
 }
 
-fn with_log(subject: &dyn Subject, mut message: String, hint: String) -> Error {
+fn with_log(subject: &dyn StartingService, mut message: String, hint: String) -> Error {
     let lines = subject.last_lines(LAST_LINES);
     if !lines.is_empty() {
         message.push_str(ITS_LOG);
@@ -131,15 +131,15 @@ fn with_log(subject: &dyn Subject, mut message: String, hint: String) -> Error {
         let line: String = harmless(&plain(&line)).chars().take(LINE).collect();
         message.push_str(&format!("\n  {line}"));
     }
-    Error::new(Kind::Runtime, message).hint(hint)
+    Error::new(ErrorKind::Runtime, message).hint(hint)
 }
 
 /// The last lines that a service has printed, in a log of ours.
 pub(super) fn lines_of(path: &Path, count: usize) -> Vec<String> {
-    let of_service = |entry: &crate::store::Entry| entry.stream != Stream::Moat;
+    let of_service = |entry: &crate::store::LogEntry| entry.stream != Stream::Moat;
     let lines = File::open(path)
         .and_then(|mut file| last_lines(&mut file, count, of_service))
         .map_or_else(|_| Vec::new(), |(entries, _)| entries);
-    let text = |entry: &crate::store::Entry| String::from_utf8_lossy(&entry.data).into_owned();
+    let text = |entry: &crate::store::LogEntry| String::from_utf8_lossy(&entry.data).into_owned();
     lines.iter().map(text).collect()
 }

@@ -12,10 +12,12 @@ mod sidecar;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan;
-use crate::runtime::{Exit, Inspected, Runtime, ServiceSpec, Whose};
-use crate::store::{self, Home, Mount, Record, RunDir, ServiceState, State, Timestamp, make_dir};
+use crate::runtime::{Exit, Inspected, ResourceOwner, Runtime, ServiceSpec};
+use crate::store::{
+    self, BindMount, Home, RunDir, RunRecord, RunState, ServiceState, Timestamp, make_dir,
+};
 pub(crate) use provisioning::provide;
 use sidecar::Sidecar;
 
@@ -24,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A service that is being brought up, be it of a run or of a session, as far as waiting for it, providing it
 /// with something and telling why it failed are concerned.
-pub(crate) trait Subject {
+pub(crate) trait StartingService {
     fn name(&self) -> &str;
 
     /// What the runtime calls its container.
@@ -63,17 +65,18 @@ pub(crate) trait Subject {
 /// What its container is made from. `plan` has all values.
 pub(crate) fn specify(
     home: &Home,
-    plan: &plan::Service,
+    plan: &plan::PlannedService,
     handle: String,
     network: String,
-    whose: Whose,
+    whose: ResourceOwner,
 ) -> Result<ServiceSpec> {
     let cache = match &plan.cache {
         None => None,
         Some(target) => {
             let source = home.cache(&plan.service);
-            make_dir(&source).map_err(|error| Error::io(Kind::Store, "make", &source, &error))?;
-            Some(Mount {
+            make_dir(&source)
+                .map_err(|error| Error::io(ErrorKind::Store, "make", &source, &error))?;
+            Some(BindMount {
                 source: std::fs::canonicalize(&source).unwrap_or(source),
                 target: target.clone(),
                 readonly: false,
@@ -100,7 +103,7 @@ pub(crate) fn specify(
 }
 
 /// The supervisor of the run that the services belong to.
-pub(crate) trait Owner: Send + Sync {
+pub(crate) trait ServiceOwner: Send + Sync {
     fn runtime(&self) -> &dyn Runtime;
 
     fn home(&self) -> Home;
@@ -127,7 +130,7 @@ pub(crate) trait Owner: Send + Sync {
     fn has_answer(&self, made: Option<&str>);
 
     /// Changes what is recorded of a service.
-    fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::Service));
+    fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::ServiceRecord));
 }
 
 /// What the runtime calls the container of a service.
@@ -136,8 +139,8 @@ pub(crate) fn handle(run: &str, service: &str) -> String {
 }
 
 /// What is recorded of a service that is to be made.
-pub(crate) fn record(run: &str, plan: &plan::Service) -> store::Service {
-    store::Service {
+pub(crate) fn record(run: &str, plan: &plan::PlannedService) -> store::ServiceRecord {
+    store::ServiceRecord {
         name: plan.name.clone(),
         service: plan.service.clone(),
         version: plan.version.clone(),
@@ -175,12 +178,12 @@ pub(crate) struct Services {
 /// What came of bringing them up.
 #[derive(Default)]
 struct Outcome {
-    state: Mutex<Progress>,
+    state: Mutex<BringUpProgress>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Progress {
+struct BringUpProgress {
     /// How many are not up yet.
     pending: usize,
     /// Why the first one failed.
@@ -190,7 +193,7 @@ struct Progress {
 }
 
 impl Outcome {
-    fn lock(&self) -> MutexGuard<'_, Progress> {
+    fn lock(&self) -> MutexGuard<'_, BringUpProgress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -219,7 +222,10 @@ impl Outcome {
 
 impl Services {
     /// Starts to bring up services, all at once. Their network must be there.
-    pub(crate) fn start(owner: &Arc<dyn Owner>, plans: &[plan::Service]) -> Result<Services> {
+    pub(crate) fn start(
+        owner: &Arc<dyn ServiceOwner>,
+        plans: &[plan::PlannedService],
+    ) -> Result<Services> {
         let outcome = Arc::new(Outcome::default());
         outcome.lock().pending = plans.len();
         let records = plans.iter().map(|plan| record(&owner.run_handle(), plan));
@@ -253,7 +259,7 @@ impl Services {
     }
 
     /// Goes on with the services of a run whose supervisor died. Those that run are not started again.
-    pub(crate) fn adopt(owner: &Arc<dyn Owner>, record: &Record) -> Result<Services> {
+    pub(crate) fn adopt(owner: &Arc<dyn ServiceOwner>, record: &RunRecord) -> Result<Services> {
         let mut sidecars = Vec::new();
         for service in &record.services {
             let goes_on = match service.state {
@@ -315,12 +321,12 @@ fn has_started(runtime: &dyn Runtime, handle: &str) -> bool {
 }
 
 /// Whether there may be a workload that needs its services.
-fn may_use_services(run: State) -> bool {
-    !run.is_terminal() && run != State::Created
+fn may_use_services(run: RunState) -> bool {
+    !run.is_terminal() && run != RunState::Created
 }
 
 /// Notes that a service ended with its run, or could not be used.
-fn ended(service: &mut store::Service, state: ServiceState) {
+fn ended(service: &mut store::ServiceRecord, state: ServiceState) {
     service.state = state;
     service.ended_at.get_or_insert_with(Timestamp::now);
 }

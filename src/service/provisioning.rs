@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Subject, errors};
+use super::{StartingService, errors};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
-use crate::plan::Provision;
+use crate::plan::PlannedProvision;
 use crate::registry::ITEM;
 use crate::runtime;
-use crate::term::{Sparse, harmless, plain};
+use crate::term::{RepeatFilter, harmless, plain};
 
 /// How long one item may take.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 const QUESTION: Duration = Duration::from_secs(30);
 
 pub(crate) fn provide(
-    subject: &dyn Subject,
+    subject: &dyn StartingService,
     service: &str,
-    wanted: &Provision,
+    wanted: &PlannedProvision,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<()> {
     // An item has no comma in it.
@@ -55,8 +55,8 @@ pub(crate) fn provide(
 
 /// Whether somebody has got it already. As with images, a name without a tag means `latest`.
 fn is_there(
-    subject: &dyn Subject,
-    wanted: &Provision,
+    subject: &dyn StartingService,
+    wanted: &PlannedProvision,
     item: &str,
     goes_on: &dyn Fn() -> bool,
 ) -> bool {
@@ -79,8 +79,8 @@ fn is_there(
 }
 
 fn get(
-    subject: &dyn Subject,
-    wanted: &Provision,
+    subject: &dyn StartingService,
+    wanted: &PlannedProvision,
     item: &str,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<()> {
@@ -88,11 +88,11 @@ fn get(
     let command: Vec<String> = words
         .map(|word| if word == ITEM { item } else { word }.to_owned())
         .collect();
-    let mut talk = Talk::default();
+    let mut talk = ProvisioningOutput::default();
     let mut code = None;
     let note = |why: &str| subject.keep_note(&format!("{item}: {why}"));
     let ended = runtime::again(goes_on, &note, &mut || {
-        talk = Talk::default();
+        talk = ProvisioningOutput::default();
         code = subject.runtime().exec(
             &subject.handle(),
             &command,
@@ -125,13 +125,13 @@ const LAST_LINES: usize = 3;
 
 /// What the command says.
 #[derive(Default)]
-struct Talk {
+struct ProvisioningOutput {
     last: VecDeque<String>,
-    sparse: Sparse,
+    sparse: RepeatFilter,
 }
 
-impl Talk {
-    fn pass_on(&mut self, subject: &dyn Subject, line: &str) {
+impl ProvisioningOutput {
+    fn pass_on(&mut self, subject: &dyn StartingService, line: &str) {
         // A carriage return begins the line anew.
         let line = line.rsplit('\r').find(|part| !part.is_empty());
         let line = harmless(&plain(line.unwrap_or_default()));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Subject, errors};
+use super::{StartingService, errors};
 use crate::error::Error;
 use crate::runtime::Exit;
 use crate::term::{harmless, plain};
@@ -19,25 +19,28 @@ const TRY: Duration = Duration::from_secs(10);
 pub(crate) enum NotReady {
     Ended(Exit),
     /// The time was up; what the last try said.
-    TooLate(String),
+    TimedOut(String),
     /// The command is not in its image, or cannot be run there.
     NoCommand(String),
-    NotWanted,
+    Cancelled,
 }
 
 impl NotReady {
-    pub(crate) fn into_error(self, subject: &dyn Subject) -> Error {
+    pub(crate) fn into_error(self, subject: &dyn StartingService) -> Error {
         match self {
             NotReady::Ended(exit) => errors::ended(subject, &exit, "before it was ready"),
-            NotReady::TooLate(words) => errors::too_late(subject, &words),
+            NotReady::TimedOut(words) => errors::too_late(subject, &words),
             NotReady::NoCommand(words) => errors::no_command(subject, &words),
-            NotReady::NotWanted => errors::not_wanted(subject),
+            NotReady::Cancelled => errors::not_wanted(subject),
         }
     }
 }
 
 /// Waits until the command succeeds; where there is none, until the container runs.
-pub(crate) fn wait(subject: &dyn Subject, goes_on: &dyn Fn() -> bool) -> Result<(), NotReady> {
+pub(crate) fn wait(
+    subject: &dyn StartingService,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), NotReady> {
     let mut words = String::new();
     let (ready, limit) = subject.ready();
     let deadline = Instant::now() + limit;
@@ -46,14 +49,14 @@ pub(crate) fn wait(subject: &dyn Subject, goes_on: &dyn Fn() -> bool) -> Result<
         false => is_ready(subject, ready, goes_on, deadline, words),
     };
     until(subject, goes_on, deadline, || probe(&mut words)).map_err(|why| match why {
-        NotReady::TooLate(_) => NotReady::TooLate(std::mem::take(&mut words)),
+        NotReady::TimedOut(_) => NotReady::TimedOut(std::mem::take(&mut words)),
         why => why,
     })
 }
 
 /// Waits until the container runs.
 pub(crate) fn wait_running(
-    subject: &dyn Subject,
+    subject: &dyn StartingService,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<(), NotReady> {
     let deadline = Instant::now() + subject.ready().1;
@@ -61,7 +64,7 @@ pub(crate) fn wait_running(
 }
 
 fn until(
-    subject: &dyn Subject,
+    subject: &dyn StartingService,
     goes_on: &dyn Fn() -> bool,
     deadline: Instant,
     mut probe: impl FnMut() -> Result<bool, NotReady>,
@@ -73,7 +76,7 @@ fn until(
             return Ok(());
         }
         if !goes_on() {
-            return Err(NotReady::NotWanted);
+            return Err(NotReady::Cancelled);
         }
         let now = Instant::now();
         let interval = (began.elapsed() / 4).clamp(SHORTEST, LONGEST);
@@ -82,13 +85,13 @@ fn until(
             return Err(NotReady::Ended(exit));
         }
         if Instant::now() >= deadline {
-            return Err(NotReady::TooLate(String::new()));
+            return Err(NotReady::TimedOut(String::new()));
         }
     }
 }
 
 fn is_ready(
-    subject: &dyn Subject,
+    subject: &dyn StartingService,
     ready: &[String],
     goes_on: &dyn Fn() -> bool,
     deadline: Instant,

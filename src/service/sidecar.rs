@@ -3,12 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Owner, Subject, ended, errors, provisioning, readiness, specify};
-use crate::container::{Capture, Event, Listener, Pace, Watch, Watched};
-use crate::error::{Error, Kind, Result};
+use super::{ServiceOwner, StartingService, ended, errors, provisioning, readiness, specify};
+use crate::container::{Capture, OutputEvent, OutputListener, PollSchedule, Waiter, Watched};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
-use crate::runtime::{self, Attached, Exit, Problem, Runtime, ServiceSpec, Whose};
+use crate::runtime::{self, Attached, Exit, ResourceOwner, Runtime, RuntimeError, ServiceSpec};
 use crate::store::{self, Home, LogWriter, ServiceState, Timestamp, make_dir};
 
 /// How long to wait before a service is started again, and how long at most.
@@ -28,14 +28,14 @@ pub(super) struct Sidecar {
     ready: Vec<String>,
     ready_limit: Duration,
     memory_bytes: Option<u64>,
-    owner: Arc<dyn Owner>,
+    owner: Arc<dyn ServiceOwner>,
     capture: Arc<Capture>,
-    life: Mutex<Life>,
+    life: Mutex<SidecarState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Life {
+struct SidecarState {
     started_at: Option<Timestamp>,
     /// Whether somebody waits for its end.
     is_watched: bool,
@@ -48,10 +48,14 @@ struct Life {
 }
 
 impl Sidecar {
-    pub(super) fn new(owner: &Arc<dyn Owner>, record: &store::Service) -> Result<Sidecar> {
+    pub(super) fn new(
+        owner: &Arc<dyn ServiceOwner>,
+        record: &store::ServiceRecord,
+    ) -> Result<Sidecar> {
         let path = owner.dir().service_log(&record.name);
         let opened = make_dir(path.parent().unwrap_or(&path)).and_then(|()| LogWriter::open(&path));
-        let (log, kept) = opened.map_err(|error| Error::io(Kind::Store, "open", &path, &error))?;
+        let (log, kept) =
+            opened.map_err(|error| Error::io(ErrorKind::Store, "open", &path, &error))?;
         Ok(Sidecar {
             name: record.name.clone(),
             handle: record.handle.clone(),
@@ -61,10 +65,10 @@ impl Sidecar {
             memory_bytes: record.memory_bytes,
             owner: Arc::clone(owner),
             capture: Arc::new(Capture::new(log, kept, false)),
-            life: Mutex::new(Life {
+            life: Mutex::new(SidecarState {
                 started_at: record.started_at,
                 ended_at: record.ended_at,
-                ..Life::default()
+                ..SidecarState::default()
             }),
             changed: Condvar::new(),
         })
@@ -73,7 +77,7 @@ impl Sidecar {
     /// Makes it, and sees to it that it can be used.
     pub(super) fn bring_up(
         self: &Arc<Self>,
-        plan: &plan::Service,
+        plan: &plan::PlannedService,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<()> {
         let began = Instant::now();
@@ -96,7 +100,7 @@ impl Sidecar {
 
     fn try_to(
         self: &Arc<Self>,
-        plan: &plan::Service,
+        plan: &plan::PlannedService,
         goes_on: &dyn Fn() -> bool,
         began: Instant,
     ) -> Result<()> {
@@ -125,17 +129,17 @@ impl Sidecar {
         Ok(())
     }
 
-    fn create(&self, plan: &plan::Service, goes_on: &dyn Fn() -> bool) -> Result<()> {
+    fn create(&self, plan: &plan::PlannedService, goes_on: &dyn Fn() -> bool) -> Result<()> {
         let run = self.owner.run_handle();
         let spec = specify(
             &self.owner.home(),
             plan,
             self.handle.clone(),
             run.clone(),
-            Whose::Run(run),
+            ResourceOwner::Run(run),
         )?;
         match self.ask_for(&spec, goes_on)? {
-            Err(Problem::ImageMissing(..)) => {
+            Err(RuntimeError::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
                 let note = |why: &str| self.diary(&format!("{}: {why}", spec.image));
                 let pulled = runtime::again(goes_on, &note, &mut || {
@@ -154,7 +158,7 @@ impl Sidecar {
         &self,
         spec: &ServiceSpec,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<std::result::Result<(), Problem>> {
+    ) -> Result<std::result::Result<(), RuntimeError>> {
         if !goes_on() {
             return Err(errors::not_wanted(self));
         }
@@ -169,7 +173,7 @@ impl Sidecar {
     }
 
     /// Starts it, for the first time or again, and watches it from there on.
-    fn start(self: &Arc<Self>) -> std::result::Result<(), Problem> {
+    fn start(self: &Arc<Self>) -> std::result::Result<(), RuntimeError> {
         let attached = self.owner.runtime().start_service(&self.handle)?;
         {
             let mut life = self.life();
@@ -187,8 +191,8 @@ impl Sidecar {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
-            let pace = Pace::starting(true, sidecar.owner.runtime().looks_are_cheap());
-            let mut watch = Watch::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
+            let pace = PollSchedule::starting(true, sidecar.owner.runtime().looks_are_cheap());
+            let mut watch = Waiter::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
             let mut exit = watch.until_exit();
             let missing = watch.drain(&mut exit);
             let outage = sidecar.capture.outage();
@@ -322,7 +326,7 @@ impl Sidecar {
     pub(super) fn await_readiness(&self, began: Instant) {
         match readiness::wait(self, &|| self.goes_on()) {
             Ok(()) => self.is_ready(began.elapsed()),
-            Err(readiness::NotReady::TooLate(_)) => {
+            Err(readiness::NotReady::TimedOut(_)) => {
                 self.say("not ready in time; it is left alone", true)
             }
             // Its end is waiting to be taken note of.
@@ -361,7 +365,7 @@ impl Sidecar {
     }
 
     /// Waits until something is so; false: the deadline came first.
-    fn wait(&self, so: impl Fn(&Life) -> bool, deadline: Instant) -> bool {
+    fn wait(&self, so: impl Fn(&SidecarState) -> bool, deadline: Instant) -> bool {
         let mut life = self.life();
         while !so(&life) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -378,16 +382,16 @@ impl Sidecar {
         self.owner.goes_on() && !self.life().is_to_end
     }
 
-    pub(super) fn update(&self, change: &mut dyn FnMut(&mut store::Service)) {
+    pub(super) fn update(&self, change: &mut dyn FnMut(&mut store::ServiceRecord)) {
         self.owner.update(&self.name, change);
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
+    fn life(&self) -> MutexGuard<'_, SidecarState> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Subject for Sidecar {
+impl StartingService for Sidecar {
     fn name(&self) -> &str {
         &self.name
     }
@@ -447,7 +451,7 @@ impl Subject for Sidecar {
 }
 
 /// Records an end that nobody wanted.
-fn died(service: &mut store::Service, exit: &Exit, how: &str) {
+fn died(service: &mut store::ServiceRecord, exit: &Exit, how: &str) {
     service.state = ServiceState::Failed;
     service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
     service.exit_code = exit.code;
@@ -468,8 +472,8 @@ impl Watched for Sidecar {
         &self.capture
     }
 
-    fn listener(self: Arc<Self>) -> Listener {
-        Arc::new(|_: Event| {})
+    fn listener(self: Arc<Self>) -> OutputListener {
+        Arc::new(|_: OutputEvent| {})
     }
 
     fn started_at(&self) -> Option<Timestamp> {

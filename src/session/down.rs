@@ -4,16 +4,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::{compose, files, hooks, process, runs, services, tmux, worktree};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, child};
-use crate::store::{Claim, Ending, MadeFile, OpKind, Session, SessionStatus};
+use crate::store::{Claim, CreatedFile, DownOptions, OpKind, Session, SessionStatus};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Down {
+pub(crate) struct DownRequest {
     /// Slot, ports and worktree stay.
     pub(crate) keep: bool,
     /// Refuse, rather than keep a worktree with work in it.
@@ -24,7 +24,7 @@ pub(crate) struct Down {
 
 /// What stays of a session that is taken down.
 #[derive(Default)]
-pub(crate) struct Left {
+pub(crate) struct DownOutcome {
     /// A worktree that was moat's.
     pub(crate) worktree: Option<PathBuf>,
     /// The engines that could not be asked, and keep what they have of it.
@@ -32,14 +32,18 @@ pub(crate) struct Left {
 }
 
 /// Takes a session down.
-pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Left> {
+pub(crate) fn down(
+    context: &OperationContext<'_>,
+    key: &str,
+    request: DownRequest,
+) -> Result<DownOutcome> {
     let before = context.home.session(key)?;
     let mut claim = context.take_over(key, OpKind::Down)?;
-    let _apart = child::Apart::begin();
+    let _apart = child::IsolatedProcessGroup::begin();
     let Some(session) = claim.session().cloned() else {
         claim.release();
         let Some(before) = before else {
-            return Err(Error::new(Kind::Failed, "there is no such session")
+            return Err(Error::new(ErrorKind::Failed, "there is no such session")
                 .hint("see what there is: moat wt list"));
         };
         // The `up` that we asked to end has taken it back itself, but for what somebody has worked on.
@@ -48,9 +52,9 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
         if stays {
             (context.say)(&worktree::kept(&tree.path));
         }
-        return Ok(Left {
+        return Ok(DownOutcome {
             worktree: stays.then_some(tree.path),
-            ..Left::default()
+            ..DownOutcome::default()
         });
     };
     let tree = &session.worktree;
@@ -59,7 +63,7 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
     let branch = crate::term::word(&session.branch);
     if dirty && request.delete_worktree {
         let message = format!("{} has work that is not committed", tree.path.display());
-        return Err(Error::new(Kind::NotConfirmed, message).hint(format!(
+        return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(
             "commit it, or lose it: moat down {branch} --delete-worktree --force"
         )));
     }
@@ -71,13 +75,13 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
         return Err(Error::usage(message).hint(format!("leave it out: moat down {branch}")));
     }
     let remove_worktree = tree.ours && !request.keep && !dirty;
-    let ending = Ending {
+    let ending = DownOptions {
         keep: request.keep,
         remove_worktree,
         force: request.force,
     };
     claim.begin(ending, &mut |_, session, _| {
-        session.ok_or_else(|| Error::new(Kind::Failed, "there is no such session"))
+        session.ok_or_else(|| Error::new(ErrorKind::Failed, "there is no such session"))
     })?;
     checkpoint("session-down-begun");
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
@@ -93,7 +97,7 @@ pub(crate) fn down(context: &Context<'_>, key: &str, request: Down) -> Result<Le
 /// Hooks of a `down` only warn: it goes on. A signal does not cut them short, as it does nothing else of the end of a
 /// session: they have their time.
 fn run_hook(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     name: &str,
     script: &Option<String>,
@@ -104,7 +108,7 @@ fn run_hook(
         false => &session.main,
     };
     let timeout = Duration::from_secs(session.hooks.timeout_seconds);
-    let to_its_end = Context {
+    let to_its_end = OperationContext {
         going_on: &|| true,
         ..*context
     };
@@ -121,9 +125,9 @@ fn run_hook(
 
 /// Carries a `down` that is in the record to its end. Where something cannot be removed, the session is broken,
 /// and keeps its slot. Gives the worktree only if it stays although it was to go.
-pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Left> {
+pub(super) fn finish(context: &OperationContext<'_>, mut claim: Claim) -> Result<DownOutcome> {
     let Some(session) = claim.session().cloned() else {
-        return Ok(Left::default());
+        return Ok(DownOutcome::default());
     };
     claim.end();
     let keep = session
@@ -142,7 +146,7 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Left> {
             let branch = crate::term::word(&session.branch);
             let again = format!("try again: moat down {branch}");
             return Err(error.hint(match kind {
-                Kind::Runtime if !keep => format!(
+                ErrorKind::Runtime if !keep => format!(
                     "start that engine, and {again}; if it is gone for good, give up what it has, and a worktree with work in it: moat down {branch} --force"
                 ),
                 _ => again,
@@ -169,12 +173,12 @@ pub(super) fn finish(context: &Context<'_>, mut claim: Claim) -> Result<Left> {
 }
 
 fn take_away(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     session: &Session,
     keep: bool,
-) -> Result<Left> {
-    let mut left = Left::default();
+) -> Result<DownOutcome> {
+    let mut left = DownOutcome::default();
     let operation = session.operation.as_ref();
     let force = operation.is_some_and(|operation| operation.force && !keep);
     process::stop_all(context.home, session)?;
@@ -235,7 +239,7 @@ fn take_away(
     checkpoint("session-down-services");
     claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
-    let made: Vec<&MadeFile> = session.files.iter().collect();
+    let made: Vec<&CreatedFile> = session.files.iter().collect();
     let removed = files::remove(context, &tree.path, &made);
     // With the worktree they go anyway, or that is told.
     if !operation.is_some_and(|operation| operation.force && operation.remove_worktree) {

@@ -6,13 +6,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::repository::{Repository, git, small_file};
 use super::variables;
 use crate::config::Inherit;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, MadeFile, MadeHow, Session, write_atomically};
+use crate::store::{Claim, CreatedFile, CreatedFileKind, Session, write_atomically};
 use crate::term::harmless;
 
 /// The variables, for tools that read such a file.
@@ -20,7 +20,7 @@ pub(crate) const VARIABLES: &str = ".env.moat";
 
 /// Makes the files that are missing, and writes the variables anew where they have changed.
 pub(super) fn make(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
     inherit: &[Inherit],
@@ -33,16 +33,16 @@ pub(super) fn make(
     if !session
         .files
         .iter()
-        .any(|file| file.how == MadeHow::Variables)
+        .any(|file| file.how == CreatedFileKind::Variables)
     {
         if root.join(VARIABLES).symlink_metadata().is_ok() {
             let message = format!("'{VARIABLES}' is there already, and not moat's");
             (context.say)(&format!("note: {message}; it is written anew"));
         }
         ignore(&repository.common, &root);
-        wanted.push(MadeFile {
+        wanted.push(CreatedFile {
             path: PathBuf::from(VARIABLES),
-            how: MadeHow::Variables,
+            how: CreatedFileKind::Variables,
             source: None,
             operation: claim.id().to_owned(),
         });
@@ -67,10 +67,10 @@ pub(super) fn write_variables(session: &Session) -> Result<()> {
         return Ok(());
     }
     write_atomically(&path, text.as_bytes())
-        .map_err(|error| Error::io(Kind::Workspace, "write", &path, &error))
+        .map_err(|error| Error::io(ErrorKind::Workspace, "write", &path, &error))
 }
 
-fn missing(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<MadeFile> {
+fn missing(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<CreatedFile> {
     let root = &session.worktree.path;
     if *root == session.main {
         return Vec::new();
@@ -80,12 +80,12 @@ fn missing(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<MadeF
         !there && session.main.join(&wanted.file).is_file()
     });
     wanted
-        .map(|wanted| MadeFile {
+        .map(|wanted| CreatedFile {
             path: wanted.file.clone(),
             how: if wanted.link {
-                MadeHow::Link
+                CreatedFileKind::Link
             } else {
-                MadeHow::Copy
+                CreatedFileKind::Copy
             },
             source: Some(session.main.join(&wanted.file)),
             operation: operation.to_owned(),
@@ -93,7 +93,7 @@ fn missing(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<MadeF
         .collect()
 }
 
-fn make_one(root: &Path, file: &MadeFile) -> Result<()> {
+fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
     let Some(source) = &file.source else {
         return Ok(());
     };
@@ -103,13 +103,13 @@ fn make_one(root: &Path, file: &MadeFile) -> Result<()> {
     let target = root.join(&file.path);
     let made = match target.parent().map_or(Ok(()), fs::create_dir_all) {
         Err(error) => Err(error),
-        Ok(()) if file.how == MadeHow::Link => symlink(source, &target),
+        Ok(()) if file.how == CreatedFileKind::Link => symlink(source, &target),
         Ok(()) => copy(source, &target),
     };
     match made {
         // Somebody was faster; theirs stays.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(|error| Error::io(Kind::Workspace, "make", &target, &error)),
+        made => made.map_err(|error| Error::io(ErrorKind::Workspace, "make", &target, &error)),
     }
 }
 
@@ -163,26 +163,32 @@ fn is_same(copy: &Path, original: &Path) -> bool {
 }
 
 /// Whether a file is still what was put there.
-pub(super) fn is_as_made(root: &Path, file: &MadeFile) -> bool {
+pub(super) fn is_as_made(root: &Path, file: &CreatedFile) -> bool {
     let path = root.join(&file.path);
     if leads_away(root, &file.path) {
         return false;
     }
     match (file.how, &file.source) {
         // A directory in its place is somebody else's.
-        (MadeHow::Variables, _) => path.is_symlink() || !path.is_dir(),
-        (MadeHow::Link, Some(source)) => fs::read_link(&path).is_ok_and(|target| target == *source),
-        (MadeHow::Copy, Some(source)) => is_same(&path, source),
+        (CreatedFileKind::Variables, _) => path.is_symlink() || !path.is_dir(),
+        (CreatedFileKind::Link, Some(source)) => {
+            fs::read_link(&path).is_ok_and(|target| target == *source)
+        }
+        (CreatedFileKind::Copy, Some(source)) => is_same(&path, source),
         _ => false,
     }
 }
 
 /// Removes files, unless somebody changed them.
-pub(super) fn remove(context: &Context<'_>, root: &Path, files: &[&MadeFile]) -> Result<()> {
+pub(super) fn remove(
+    context: &OperationContext<'_>,
+    root: &Path,
+    files: &[&CreatedFile],
+) -> Result<()> {
     for file in files {
         let path = root.join(&file.path);
         if !is_as_made(root, file) {
-            if file.how == MadeHow::Variables {
+            if file.how == CreatedFileKind::Variables {
                 let shown = harmless(&path.display().to_string());
                 (context.warn)(&format!(
                     "{shown} is a directory, and not the file that moat made"
@@ -195,7 +201,7 @@ pub(super) fn remove(context: &Context<'_>, root: &Path, files: &[&MadeFile]) ->
                 if error.kind() != io::ErrorKind::NotFound
                     && error.kind() != io::ErrorKind::NotADirectory =>
             {
-                return Err(Error::io(Kind::Workspace, "remove", &path, &error));
+                return Err(Error::io(ErrorKind::Workspace, "remove", &path, &error));
             }
             _ => {}
         }

@@ -11,10 +11,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::repository::git;
-use crate::error::{Error, Kind, Result};
-use crate::plan::Git;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::GitAccess;
 use crate::runtime::WORKSPACE;
-use crate::store::{Home, Mount, Session, make_dir, write_atomically};
+use crate::store::{BindMount, Home, Session, make_dir, write_atomically};
 
 /// What of the repository a commit, a fetch and a stash change. That which is not there is not shown.
 const WRITTEN: [&str; 5] = ["lfs", "logs", "objects", "refs", "reftable"];
@@ -23,18 +23,18 @@ const WRITTEN: [&str; 5] = ["lfs", "logs", "objects", "refs", "reftable"];
 const OBEYED: &str = "config.worktree";
 
 /// What git needs in a container with this workspace: nothing, unless it is the worktree of a session.
-pub(crate) fn git_inside(home: &Home, workspace: &Path) -> Result<Git> {
+pub(crate) fn git_inside(home: &Home, workspace: &Path) -> Result<GitAccess> {
     let Ok(path) = fs::canonicalize(workspace) else {
-        return Ok(Git::default());
+        return Ok(GitAccess::default());
     };
     // A record that cannot be read is the matter of those who need it.
     let Ok(Some(session)) = home.owner_of_worktree(&path) else {
-        return Ok(Git::default());
+        return Ok(GitAccess::default());
     };
     let Some(own) = own_directory(&session) else {
-        return Ok(Git::default());
+        return Ok(GitAccess::default());
     };
-    Ok(Git {
+    Ok(GitAccess {
         mounts: mounts(home, &session, &own)?,
         env: identity(&session.repository),
     })
@@ -53,15 +53,15 @@ fn own_directory(session: &Session) -> Option<PathBuf> {
     agree.then_some(own)
 }
 
-fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<Mount>> {
+fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> {
     let common = &session.repository;
     let mut mounts = Vec::new();
     let mut show = |source: PathBuf, target: &Path, readonly: bool| {
         let target = target.to_str().ok_or_else(|| {
             let message = "the path of the repository is not UTF-8";
-            Error::new(Kind::Workspace, message).hint("move it to another one")
+            Error::new(ErrorKind::Workspace, message).hint("move it to another one")
         })?;
-        mounts.push(Mount {
+        mounts.push(BindMount {
             source,
             target: target.to_owned(),
             readonly,
@@ -86,7 +86,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<Mount>> {
     }
     // Inside, the worktree is elsewhere: git must neither be told otherwise nor correct what is on the host.
     let dir = home.session_dir(&session.key);
-    make_dir(&dir).map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+    make_dir(&dir).map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
     let link = format!("{WORKSPACE}/.git");
     for (name, text, target) in [
         (
@@ -117,7 +117,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
                 .open(path)?
                 .set_modified(later)
         })
-        .map_err(|error| Error::io(Kind::Store, "write", path, &error))
+        .map_err(|error| Error::io(ErrorKind::Store, "write", path, &error))
 }
 
 /// Who commits: the same as on the host, whose own configuration is not inside.

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::marked_processes::{MARK, Targets};
-use super::operation::Context;
+use super::marked_processes::{MARK, ProcessSelection};
+use super::operation::OperationContext;
 use super::repository::forget_caller;
 use super::variables;
-use crate::error::{Error, Kind, Result, reason};
-use crate::store::{Process, Session};
+use crate::error::{Error, ErrorKind, Result, reason};
+use crate::store::{ProcessIdentity, Session};
 
 /// How often to ask whether to go on.
 const LOOK: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ pub(super) fn own_mark(name: &str) -> String {
 
 /// Runs a script of the session, for so long at most. Whatever is left of it after a failure is ended.
 pub(super) fn run(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     (name, script): (&str, Option<&str>),
     dir: &Path,
@@ -62,7 +62,7 @@ pub(super) fn run(
         .map_err(|error| failed(name, &reason(&error)))?;
     // With it go our copies of the pipe's end.
     drop(command);
-    let leader = Process::of(child.id());
+    let leader = ProcessIdentity::of(child.id());
     let lines = lines(reader);
     let deadline = Instant::now() + timeout;
     let ended = loop {
@@ -100,7 +100,7 @@ pub(super) fn run(
         Ok(status) => Err(failed(name, &format!("it ended with {status}"))),
         Err(error) => Err(error),
     };
-    let rest = Targets {
+    let rest = ProcessSelection {
         mark,
         leaders: leader.into_iter().collect(),
         keepers: Vec::new(),
@@ -111,7 +111,7 @@ pub(super) fn run(
 }
 
 fn failed(name: &str, why: &str) -> Error {
-    Error::new(Kind::Failed, format!("the hook {name} failed: {why}"))
+    Error::new(ErrorKind::Failed, format!("the hook {name} failed: {why}"))
 }
 
 fn lines(reader: std::io::PipeReader) -> mpsc::Receiver<String> {

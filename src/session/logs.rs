@@ -1,7 +1,7 @@
 //! What services have printed: their engine keeps that.
 
 use super::{compose, services};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::store::{Home, Session};
 
@@ -18,5 +18,5 @@ pub(crate) fn service_log(
 }
 
 pub(super) fn no_container(name: &str) -> Error {
-    Error::new(Kind::Failed, format!("'{name}' has no container")).hint("start it: moat up")
+    Error::new(ErrorKind::Failed, format!("'{name}' has no container")).hint("start it: moat up")
 }

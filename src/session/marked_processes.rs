@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 pub(super) use crate::store::MARK;
-use crate::store::Process;
+use crate::store::ProcessIdentity;
 
 /// How long a process has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -23,14 +23,14 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is to be ended.
-pub(super) struct Targets {
+pub(super) struct ProcessSelection {
     /// The mark of its processes, or, with a '/' at the end, how they begin. Elsewhere nobody may see marks.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub(super) mark: String,
     /// The leaders of its process groups, as far as they are known.
-    pub(super) leaders: Vec<Process>,
+    pub(super) leaders: Vec<ProcessIdentity>,
     /// They end by themselves when nothing is left to keep.
-    pub(super) keepers: Vec<Process>,
+    pub(super) keepers: Vec<ProcessIdentity>,
 }
 
 /// All pids there are.
@@ -101,10 +101,10 @@ pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-impl Targets {
+impl ProcessSelection {
     /// The processes that are there now, the keepers and ourselves left out.
     #[cfg(target_os = "linux")]
-    fn members(&self) -> Vec<Process> {
+    fn members(&self) -> Vec<ProcessIdentity> {
         let groups: Vec<u32> = self
             .leaders
             .iter()
@@ -132,7 +132,7 @@ impl Targets {
             .into_iter()
             .filter(|pid| *pid != ours && !is_keeper(*pid))
             // First who it is, then what it is: one that took the pid in between has another token.
-            .filter_map(|pid| Process::of(pid).filter(|_| is_member(pid)))
+            .filter_map(|pid| ProcessIdentity::of(pid).filter(|_| is_member(pid)))
             .collect()
     }
 
@@ -142,15 +142,15 @@ impl Targets {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn members(&self) -> Vec<Process> {
+    fn members(&self) -> Vec<ProcessIdentity> {
         let leaders = self.leaders.iter().filter(|leader| leader.is_alive());
         leaders.cloned().collect()
     }
 
     /// Ends all of them at once: SIGTERM, then SIGKILL for what is left after the grace. Gives what is left
     /// even then.
-    pub(super) fn end(&self) -> Vec<Process> {
-        let mut told: Vec<Process> = Vec::new();
+    pub(super) fn end(&self) -> Vec<ProcessIdentity> {
+        let mut told: Vec<ProcessIdentity> = Vec::new();
         let grace = Instant::now() + GRACE;
         while Instant::now() < grace {
             let left = self.left(&told);
@@ -184,16 +184,17 @@ impl Targets {
 
     /// The members, and those that were told to end and are still there: without their leader nothing else may say
     /// whose they are.
-    fn left(&self, told: &[Process]) -> Vec<Process> {
+    fn left(&self, told: &[ProcessIdentity]) -> Vec<ProcessIdentity> {
         let mut left = self.members();
-        let is_there = |process: &&Process| process.is_alive() && !is_zombie(process.pid);
+        let is_there = |process: &&ProcessIdentity| process.is_alive() && !is_zombie(process.pid);
         let others = told.iter().filter(is_there);
-        let others: Vec<Process> = others.filter(|it| !left.contains(it)).cloned().collect();
+        let others: Vec<ProcessIdentity> =
+            others.filter(|it| !left.contains(it)).cloned().collect();
         left.extend(others);
         left
     }
 
-    fn end_keepers(&self) -> Vec<Process> {
+    fn end_keepers(&self) -> Vec<ProcessIdentity> {
         let deadline = Instant::now() + LAST_WORDS;
         let alive = || self.keepers.iter().filter(|keeper| keeper.is_alive());
         while alive().next().is_some() && Instant::now() < deadline {
@@ -207,12 +208,12 @@ impl Targets {
 }
 
 #[cfg(target_os = "linux")]
-fn send(process: &Process, signal: Signal) {
+fn send(process: &ProcessIdentity, signal: Signal) {
     process.signal(signal);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn send(process: &Process, signal: Signal) {
+fn send(process: &ProcessIdentity, signal: Signal) {
     let group = i32::try_from(process.pid)
         .ok()
         .and_then(rustix::process::Pid::from_raw);

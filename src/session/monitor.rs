@@ -20,7 +20,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::marked_processes::MARK;
-use crate::store::{Home, LogWriter, Process, ProcessState, Stream, Timestamp, write_atomically};
+use crate::store::{
+    Home, LogWriter, ProcessIdentity, ProcessState, Stream, Timestamp, write_atomically,
+};
 
 /// The hidden command.
 pub(crate) const KEEPER: &str = "__keeper";
@@ -44,7 +46,7 @@ pub(crate) fn keep(args: &[OsString]) -> u8 {
         [state, command, go, pid, token] => {
             let number = pid.to_str().and_then(|pid| pid.parse().ok());
             let token = token.to_string_lossy().into_owned();
-            let owner = number.map(|pid| Process { pid, token });
+            let owner = number.map(|pid| ProcessIdentity { pid, token });
             in_window(Path::new(state), command, Path::new(go), owner)
         }
         _ => return 2,
@@ -66,13 +68,15 @@ fn in_window(
     state: &Path,
     command: &OsString,
     go: &Path,
-    owner: Option<Process>,
+    owner: Option<ProcessIdentity>,
 ) -> io::Result<u8> {
     ignore_signals()?;
     let variables = loop {
         match std::fs::read(go) {
             Ok(variables) => break variables,
-            Err(_) if owner.as_ref().is_some_and(Process::is_alive) => std::thread::sleep(LOOK),
+            Err(_) if owner.as_ref().is_some_and(ProcessIdentity::is_alive) => {
+                std::thread::sleep(LOOK)
+            }
             Err(error) => return Err(error),
         }
     };
@@ -128,7 +132,7 @@ fn close(log: &Mutex<LogWriter>) {
 fn state_of(pid: u32) -> ProcessState {
     ProcessState {
         mark: std::env::var(MARK).unwrap_or_default(),
-        process: Process::of(pid).unwrap_or_else(|| Process {
+        process: ProcessIdentity::of(pid).unwrap_or_else(|| ProcessIdentity {
             pid,
             // It has ended already; nobody can take its pid before we have waited for it.
             token: String::new(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::process;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Claim, Home, OpKind, Session};
 use rustix::process::Signal;
 
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who asks, and who is told.
-pub(crate) struct Context<'a> {
+pub(crate) struct OperationContext<'a> {
     pub(crate) home: &'a Home,
     /// False: somebody wants it to end (SIGINT, SIGTERM, SIGHUP). What was made is undone then.
     pub(crate) going_on: &'a dyn Fn() -> bool,
@@ -21,12 +21,12 @@ pub(crate) struct Context<'a> {
     pub(crate) warn: &'a dyn Fn(&str),
 }
 
-impl Context<'_> {
+impl OperationContext<'_> {
     /// Fails if it is to end.
     pub(crate) fn check(&self) -> Result<()> {
         match (self.going_on)() {
             true => Ok(()),
-            false => Err(Error::new(Kind::Failed, "interrupted")),
+            false => Err(Error::new(ErrorKind::Failed, "interrupted")),
         }
     }
 
@@ -86,8 +86,11 @@ impl Context<'_> {
 fn busy(session: Option<&Session>) -> Error {
     let operation = session.and_then(|session| session.operation.as_ref().map(|op| (session, op)));
     let Some((session, operation)) = operation else {
-        return Error::new(Kind::Failed, "another moat command is changing the session")
-            .hint("try again in a moment");
+        return Error::new(
+            ErrorKind::Failed,
+            "another moat command is changing the session",
+        )
+        .hint("try again in a moment");
     };
     let who = match &operation.owner {
         Some(owner) => format!(" (process {})", owner.pid),
@@ -99,6 +102,6 @@ fn busy(session: Option<&Session>) -> Error {
         "'{branch}' is busy: moat {kind}{who} since {}",
         operation.since
     );
-    Error::new(Kind::Failed, message)
+    Error::new(ErrorKind::Failed, message)
         .hint(format!("wait for it, or end it: moat down {}", session.key))
 }

@@ -4,13 +4,13 @@
 //! container with our label, a port or a container in a record. What we may not look at is *cannot tell*, not *no*.
 
 use super::marked_processes::{family, mark_of};
-use super::port_probe::{self, Listener};
+use super::port_probe::{self, PortListener};
 use crate::error::Result;
-use crate::runtime::{self, Inspected, Labelled, Whose};
-use crate::store::{Home, Process, Record, ResourceKind, RunId, Session};
+use crate::runtime::{self, Inspected, Labelled, ResourceOwner};
+use crate::store::{Home, ProcessIdentity, ResourceKind, RunId, RunRecord, Session};
 
 /// What somebody asks about.
-pub(crate) enum Question<'a> {
+pub(crate) enum OwnershipQuery<'a> {
     Pid(u32),
     Port(u16),
     /// A run, the name of its container, or what the engine calls that: its id, or how it begins.
@@ -18,10 +18,11 @@ pub(crate) enum Question<'a> {
 }
 
 /// The engines that may have something of ours, with their settings.
-pub(crate) type Engines<'a> = &'a dyn Fn() -> Vec<(runtime::Name, Vec<(String, String)>)>;
+pub(crate) type KnownEngines<'a> =
+    &'a dyn Fn() -> Vec<(runtime::RuntimeName, Vec<(String, String)>)>;
 
 /// The answer.
-pub(crate) enum Owner {
+pub(crate) enum Ownership {
     /// A session, and the process in it, if it is known which.
     Session(Box<Session>, Option<String>),
     /// A run.
@@ -33,15 +34,19 @@ pub(crate) enum Owner {
 /// How far up the parents are looked at.
 const GENERATIONS: usize = 64;
 
-pub(crate) fn whose(home: &Home, question: &Question<'_>, engines: Engines<'_>) -> Result<Owner> {
+pub(crate) fn whose(
+    home: &Home,
+    question: &OwnershipQuery<'_>,
+    engines: KnownEngines<'_>,
+) -> Result<Ownership> {
     match question {
-        Question::Pid(pid) => of_process(home, *pid, engines),
-        Question::Port(port) => of_port(home, *port, engines),
-        Question::Container(name) => of_container(home, name, engines),
+        OwnershipQuery::Pid(pid) => of_process(home, *pid, engines),
+        OwnershipQuery::Port(port) => of_port(home, *port, engines),
+        OwnershipQuery::Container(name) => of_container(home, name, engines),
     }
 }
 
-fn of_process(home: &Home, pid: u32, engines: Engines<'_>) -> Result<Owner> {
+fn of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<Ownership> {
     let sessions = home.sessions()?;
     let runs = processes_of_runs(home)?;
     let mut unknown = None;
@@ -50,9 +55,9 @@ fn of_process(home: &Home, pid: u32, engines: Engines<'_>) -> Result<Owner> {
         let Some(pid) = next.filter(|pid| *pid > 1) else {
             break;
         };
-        let is_its = |run: &&(Process, RunId)| run.0.pid == pid && run.0.is_alive();
+        let is_its = |run: &&(ProcessIdentity, RunId)| run.0.pid == pid && run.0.is_alive();
         if let Some((_, id)) = runs.iter().find(is_its) {
-            return Ok(Owner::Run(id.to_string()));
+            return Ok(Ownership::Run(id.to_string()));
         }
         if let Some(owner) = by_record(&sessions, pid) {
             return Ok(owner);
@@ -75,15 +80,15 @@ fn of_process(home: &Home, pid: u32, engines: Engines<'_>) -> Result<Owner> {
     if let Some(id) = container_of(pid) {
         let is_it = |found: &Labelled| found.kind == ResourceKind::Container && found.id == id;
         match by_engine(home, engines, &is_it)? {
-            Owner::Nobody => {}
+            Ownership::Nobody => {}
             owner => return Ok(owner),
         }
     }
-    Ok(unknown.map_or(Owner::Nobody, Owner::Unknown))
+    Ok(unknown.map_or(Ownership::Nobody, Ownership::Unknown))
 }
 
 /// Who looks after runs: all that these start is the runs'.
-fn processes_of_runs(home: &Home) -> Result<Vec<(Process, RunId)>> {
+fn processes_of_runs(home: &Home) -> Result<Vec<(ProcessIdentity, RunId)>> {
     let mut found = Vec::new();
     for id in home.run_ids()? {
         let dir = home.run(&id);
@@ -105,7 +110,7 @@ fn container_of(pid: u32) -> Option<String> {
     found.map(str::to_owned)
 }
 
-fn by_record(sessions: &[Session], pid: u32) -> Option<Owner> {
+fn by_record(sessions: &[Session], pid: u32) -> Option<Ownership> {
     for session in sessions {
         for process in &session.processes {
             let known = process.process.iter().chain(&process.keeper);
@@ -113,7 +118,7 @@ fn by_record(sessions: &[Session], pid: u32) -> Option<Owner> {
                 .filter(|known| known.pid == pid)
                 .any(|known| known.is_alive())
             {
-                return Some(Owner::Session(
+                return Some(Ownership::Session(
                     Box::new(session.clone()),
                     Some(process.name.clone()),
                 ));
@@ -123,22 +128,22 @@ fn by_record(sessions: &[Session], pid: u32) -> Option<Owner> {
     None
 }
 
-fn by_mark(sessions: Vec<Session>, mark: &str) -> Owner {
+fn by_mark(sessions: Vec<Session>, mark: &str) -> Ownership {
     let Some((incarnation, name)) = mark.split_once('/') else {
-        return Owner::Nobody;
+        return Ownership::Nobody;
     };
     let mut found = sessions
         .into_iter()
         .filter(|session| session.incarnation == incarnation);
     match found.next() {
-        Some(session) => Owner::Session(Box::new(session), Some(name.to_owned())),
-        None => Owner::Unknown(
+        Some(session) => Ownership::Session(Box::new(session), Some(name.to_owned())),
+        None => Ownership::Unknown(
             "it carries the mark of a session that is not in this MOAT_HOME".to_owned(),
         ),
     }
 }
 
-fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
+fn of_port(home: &Home, port: u16, engines: KnownEngines<'_>) -> Result<Ownership> {
     let sessions = home.sessions()?;
     if let Some(owner) = by_publication(home, &sessions, port)? {
         return Ok(owner);
@@ -153,20 +158,24 @@ fn of_port(home: &Home, port: u16, engines: Engines<'_>) -> Result<Owner> {
         });
         if stranger.is_none() {
             let name = Some(name.to_owned());
-            return Ok(Owner::Session(Box::new(session.clone()), name));
+            return Ok(Ownership::Session(Box::new(session.clone()), name));
         }
         return of_listener(home, stranger, engines);
     }
     of_listener(home, listeners.first(), engines)
 }
 
-fn of_listener(home: &Home, listener: Option<&Listener>, engines: Engines<'_>) -> Result<Owner> {
+fn of_listener(
+    home: &Home,
+    listener: Option<&PortListener>,
+    engines: KnownEngines<'_>,
+) -> Result<Ownership> {
     match listener.map(|listener| listener.pid) {
         Some(Some(pid)) => of_process(home, pid, engines),
-        Some(None) => Ok(Owner::Unknown(
+        Some(None) => Ok(Ownership::Unknown(
             "another user's process listens on it".to_owned(),
         )),
-        None => Ok(Owner::Nobody),
+        None => Ok(Ownership::Nobody),
     }
 }
 
@@ -180,14 +189,16 @@ fn holders(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &
 }
 
 /// Whose a port is that a container publishes, as its engine tells: who listens there is a process of the engine's.
-fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Owner>> {
+fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Ownership>> {
     for (session, name) in holders(sessions, port) {
         match super::compose::runs(home, session, name) {
             Some(Ok(true)) => {
                 let name = Some(name.to_owned());
-                return Ok(Some(Owner::Session(Box::new(session.clone()), name)));
+                return Ok(Some(Ownership::Session(Box::new(session.clone()), name)));
             }
-            Some(Err(problem)) => return Ok(Some(Owner::Unknown(problem.message().to_owned()))),
+            Some(Err(problem)) => {
+                return Ok(Some(Ownership::Unknown(problem.message().to_owned())));
+            }
             _ => {}
         }
         if let Some(owner) = of_service(session, name, port) {
@@ -208,15 +219,15 @@ fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option
 }
 
 /// The runs that may have ports of this host.
-fn publishing(home: &Home) -> Result<Vec<Record>> {
+fn publishing(home: &Home) -> Result<Vec<RunRecord>> {
     let ids = home.run_ids()?.into_iter();
     let records = ids.filter_map(|id| home.run(&id).load().record());
-    let has_some = |record: &Record| !record.ports.is_empty() && !record.is_clean();
+    let has_some = |record: &RunRecord| !record.ports.is_empty() && !record.is_clean();
     Ok(records.filter(has_some).collect())
 }
 
 /// Whether a process listens on a port that a container of ours publishes.
-fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Owner>> {
+fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ownership>> {
     let of_sessions = sessions.iter().flat_map(|session| &session.ports);
     let mut ports: Vec<u16> = of_sessions.map(|own| own.port).collect();
     for record in publishing(home)? {
@@ -233,28 +244,28 @@ fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ow
 }
 
 /// Whose the port of a service is, as far as its container tells.
-fn of_service(session: &Session, name: &str, port: u16) -> Option<Owner> {
+fn of_service(session: &Session, name: &str, port: u16) -> Option<Ownership> {
     session.service(name)?;
     match super::services::look(session, runtime::GLANCE) {
-        Err(error) => Some(Owner::Unknown(error.message.clone())),
+        Err(error) => Some(Ownership::Unknown(error.message.clone())),
         Ok(states) => states.into_iter().find_map(|(of, state)| {
             let is_its = of == name && publishes(&state, port);
-            is_its.then(|| Owner::Session(Box::new(session.clone()), Some(of)))
+            is_its.then(|| Ownership::Session(Box::new(session.clone()), Some(of)))
         }),
     }
 }
 
 /// The same for the port of a run.
-fn of_run(record: &Record, port: u16) -> Option<Owner> {
+fn of_run(record: &RunRecord, port: u16) -> Option<Ownership> {
     let containers = record.resources.iter();
     let containers = containers.filter(|resource| resource.kind == ResourceKind::Container);
     let handles: Vec<&str> = containers.map(|own| own.handle.as_str()).collect();
     let engine = runtime::of_session(&record.runtime, &record.engine, runtime::GLANCE);
     match engine.and_then(|engine| engine.inspect(&handles)) {
-        Err(problem) => Some(Owner::Unknown(problem.message().to_owned())),
+        Err(problem) => Some(Ownership::Unknown(problem.message().to_owned())),
         Ok(states) => {
             let is_its = states.iter().any(|state| publishes(state, port));
-            is_its.then(|| Owner::Run(record.id.to_string()))
+            is_its.then(|| Ownership::Run(record.id.to_string()))
         }
     }
 }
@@ -269,13 +280,13 @@ fn publishes(state: &Inspected, port: u16) -> bool {
 /// The shortest beginning of an engine's id that is taken for one.
 const SHORTEST_ID: usize = 4;
 
-fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> {
+fn of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Result<Ownership> {
     let sessions = home.sessions()?;
     for session in &sessions {
         let mut services = session.services.list.iter();
         if let Some(service) = services.find(|service| service.handle == name) {
             let service = service.name.clone();
-            return Ok(Owner::Session(Box::new(session.clone()), Some(service)));
+            return Ok(Ownership::Session(Box::new(session.clone()), Some(service)));
         }
     }
     for id in home.run_ids()? {
@@ -287,7 +298,7 @@ fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> 
             .iter()
             .filter(|resource| resource.kind == ResourceKind::Container);
         if id.as_str() == name || containers.any(|resource| resource.handle == name) {
-            return Ok(Owner::Run(id.to_string()));
+            return Ok(Ownership::Run(id.to_string()));
         }
     }
     // An engine's own id is in no record, and neither is what has lost its record.
@@ -299,7 +310,7 @@ fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> 
     // Names are in records, but for those that the compose tool gives.
     let has_compose = sessions.iter().any(|session| session.compose.is_some());
     Ok(match by_engine(home, engines, &is_it)? {
-        Owner::Unknown(_) if !is_id && !has_compose => Owner::Nobody,
+        Ownership::Unknown(_) if !is_id && !has_compose => Ownership::Nobody,
         owner => owner,
     })
 }
@@ -307,10 +318,10 @@ fn of_container(home: &Home, name: &str, engines: Engines<'_>) -> Result<Owner> 
 /// Asks the engines for what is ours. One that does not answer makes it *cannot tell*.
 fn by_engine(
     home: &Home,
-    engines: Engines<'_>,
+    engines: KnownEngines<'_>,
     is_it: &dyn Fn(&Labelled) -> bool,
-) -> Result<Owner> {
-    let mut owner = Owner::Nobody;
+) -> Result<Ownership> {
+    let mut owner = Ownership::Nobody;
     for (engine, settings) in engines() {
         let runtime = runtime::open_within(engine, &settings, runtime::GLANCE);
         match runtime.find_labelled(&home.hash()) {
@@ -319,22 +330,22 @@ fn by_engine(
                     return Ok(by_label(home.sessions()?, found.whose));
                 }
             }
-            Err(problem) => owner = Owner::Unknown(format!("{engine}: {}", problem.message())),
+            Err(problem) => owner = Ownership::Unknown(format!("{engine}: {}", problem.message())),
         }
     }
     Ok(owner)
 }
 
 /// What the label of a container says: the run or the session that made it.
-fn by_label(sessions: Vec<Session>, whose: Whose) -> Owner {
+fn by_label(sessions: Vec<Session>, whose: ResourceOwner) -> Ownership {
     match whose {
-        Whose::Run(id) => Owner::Run(id),
-        Whose::Session(incarnation) => {
+        ResourceOwner::Run(id) => Ownership::Run(id),
+        ResourceOwner::Session(incarnation) => {
             let mut sessions = sessions.into_iter();
             match sessions.find(|session| session.incarnation == incarnation) {
-                Some(session) => Owner::Session(Box::new(session), None),
+                Some(session) => Ownership::Session(Box::new(session), None),
                 // It has lost its record; moat clean removes it.
-                None => Owner::Run(incarnation),
+                None => Ownership::Run(incarnation),
             }
         }
     }

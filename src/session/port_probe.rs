@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType, bind, sockopt};
 
 /// A process that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listener {
+pub(crate) struct PortListener {
     pub(crate) port: u16,
     /// Not known of a process of somebody else.
     pub(crate) pid: Option<u32>,
@@ -88,7 +88,7 @@ fn command(_pid: u32) -> Option<String> {
 
 /// Who listens on these ports.
 #[cfg(target_os = "linux")]
-pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
+pub(super) fn listeners(ports: &[u16]) -> Vec<PortListener> {
     let mut sockets: Vec<(u64, u16)> = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         let text = std::fs::read_to_string(table).unwrap_or_default();
@@ -101,7 +101,7 @@ pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
     if sockets.is_empty() {
         return Vec::new();
     }
-    let mut found: Vec<Listener> = Vec::new();
+    let mut found: Vec<PortListener> = Vec::new();
     let mut known: Vec<u64> = Vec::new();
     for pid in super::marked_processes::pids() {
         for inode in sockets_of(pid) {
@@ -109,13 +109,13 @@ pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
             for (_, port) in ports {
                 known.push(inode);
                 let pid = Some(pid);
-                found.push(Listener { port: *port, pid });
+                found.push(PortListener { port: *port, pid });
             }
         }
     }
     for (inode, port) in sockets {
         if !known.contains(&inode) {
-            found.push(Listener { port, pid: None });
+            found.push(PortListener { port, pid: None });
         }
     }
     found.dedup();
@@ -152,7 +152,7 @@ fn sockets_of(pid: u32) -> Vec<u64> {
 
 /// Who listens on these ports. Each filter of lsof is joined by `-a`; the port is part of `-i`.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
+pub(super) fn listeners(ports: &[u16]) -> Vec<PortListener> {
     let mut found = Vec::new();
     for port in ports {
         let filter = format!("-iTCP:{port}");
@@ -163,7 +163,7 @@ pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
         let pids = text.unwrap_or_default();
         found.extend(pids.lines().filter_map(|line| {
             let pid = Some(line.trim().parse().ok()?);
-            Some(Listener { port: *port, pid })
+            Some(PortListener { port: *port, pid })
         }));
     }
     found

@@ -6,23 +6,23 @@
 
 use super::port_probe;
 use crate::config::SessionSettings;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, port_variable};
 use crate::store::{Session, SessionPort};
 
 /// A port that `--port NAME=PORT` asks for.
 #[derive(Clone, Debug)]
-pub(crate) struct Pin {
+pub(crate) struct PinnedPort {
     pub(crate) process: String,
     pub(crate) port: u16,
 }
 
-impl Pin {
+impl PinnedPort {
     /// Reads `NAME=PORT`.
-    pub(crate) fn parse(text: &str) -> Result<Pin> {
+    pub(crate) fn parse(text: &str) -> Result<PinnedPort> {
         let parsed = text.split_once('=').and_then(|(name, port)| {
             let port = port.parse().ok().filter(|port| *port > 0)?;
-            Some(Pin {
+            Some(PinnedPort {
                 process: name.to_owned(),
                 port,
             })
@@ -51,19 +51,19 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
             .map(|other| format!("moat down {}", other.key))
             .collect();
         let ways = ways.join(", or ");
-        Error::new(Kind::Failed, message).hint(format!(
+        Error::new(ErrorKind::Failed, message).hint(format!(
             "take one down: {ways}; or raise session.slots in moat.yaml"
         ))
     })
 }
 
 /// What the ports of a session are chosen from.
-pub(super) struct Chooser<'a> {
+pub(super) struct PortAllocator<'a> {
     pub(super) settings: &'a SessionSettings,
-    pub(super) services: &'a [plan::Service],
+    pub(super) services: &'a [plan::PlannedService],
     pub(super) slot: u16,
     pub(super) others: &'a [Session],
-    pub(super) pins: &'a [Pin],
+    pub(super) pins: &'a [PinnedPort],
     /// The ports that it has so far.
     pub(super) earlier: &'a [SessionPort],
     /// Whether a process runs, or a service has a container, and so has its ports.
@@ -76,7 +76,7 @@ pub(super) struct Chooser<'a> {
 }
 
 /// The port that a process or a service listens on first of all, before there is a number.
-struct Primary<'a> {
+struct PrimaryPort<'a> {
     name: &'a str,
     /// Not set: any that is free.
     base: Option<u16>,
@@ -89,7 +89,7 @@ struct Primary<'a> {
 /// How often the kernel is asked for a port: one that it gives may be promised to another session.
 const TRIES: usize = 50;
 
-impl Chooser<'_> {
+impl PortAllocator<'_> {
     /// The ports of all processes and services.
     pub(super) fn choose(&self) -> Result<Vec<SessionPort>> {
         self.check_pins()?;
@@ -106,7 +106,7 @@ impl Chooser<'_> {
             if let Some(base) = holder.port {
                 let mut variables = vec![holder.variable()];
                 variables.extend(holder.port_env.iter().cloned());
-                let wanted = Primary {
+                let wanted = PrimaryPort {
                     name: holder.name,
                     base: Some(base.value),
                     variables,
@@ -156,12 +156,16 @@ impl Chooser<'_> {
     }
 
     /// Its first port is the one that can be asked for. Others are any that are free.
-    fn of_service(&self, service: &plan::Service, chosen: &mut Vec<SessionPort>) -> Result<()> {
+    fn of_service(
+        &self,
+        service: &plan::PlannedService,
+        chosen: &mut Vec<SessionPort>,
+    ) -> Result<()> {
         let name = service.name.as_str();
         let mut given = self.settings.services.iter();
         let base = given.find(|(given, _)| given == name);
         for (place, port) in service.ports.iter().enumerate() {
-            let wanted = Primary {
+            let wanted = PrimaryPort {
                 name,
                 base: base.map(|(_, base)| base.value),
                 variables: vec![port_variable(name, &port.name)],
@@ -188,7 +192,7 @@ impl Chooser<'_> {
     /// A port that is free: that of before, if that is.
     fn any(
         &self,
-        wanted: &Primary<'_>,
+        wanted: &PrimaryPort<'_>,
         primary: bool,
         chosen: &[SessionPort],
     ) -> Result<SessionPort> {
@@ -203,7 +207,7 @@ impl Chooser<'_> {
             .find(|port| self.taken(wanted.name, *port, chosen).is_none());
         let port = free.ok_or_else(|| {
             let message = format!("there is no free port for '{}'", wanted.name);
-            Error::new(Kind::Failed, message).hint("choose one: --port NAME=PORT")
+            Error::new(ErrorKind::Failed, message).hint("choose one: --port NAME=PORT")
         })?;
         Ok(SessionPort {
             process: wanted.name.to_owned(),
@@ -222,7 +226,7 @@ impl Chooser<'_> {
         let holders = self.settings.port_holders();
         for pin in self.pins {
             let name = crate::yaml::shown(&pin.process);
-            let has_container = |service: &plan::Service| service.name == pin.process;
+            let has_container = |service: &plan::PlannedService| service.name == pin.process;
             match holders.iter().find(|holder| holder.name == pin.process) {
                 _ if self.services.iter().any(has_container) => {}
                 Some(holder) if holder.port.is_some() => {}
@@ -263,16 +267,18 @@ impl Chooser<'_> {
             Some(pin) if has != Some(pin) => {
                 let message = format!("'{name}' runs with another port already");
                 let is_service = self.services.iter().any(|service| service.name == name);
-                Err(Error::new(Kind::Failed, message).hint(match is_service {
-                    true => "add --force to make it anew, without its data",
-                    false => "add --force to start it again",
-                }))
+                Err(
+                    Error::new(ErrorKind::Failed, message).hint(match is_service {
+                        true => "add --force to make it anew, without its data",
+                        false => "add --force to start it again",
+                    }),
+                )
             }
             _ => Ok(()),
         }
     }
 
-    fn primary(&self, wanted: Primary<'_>, chosen: &[SessionPort]) -> Result<SessionPort> {
+    fn primary(&self, wanted: PrimaryPort<'_>, chosen: &[SessionPort]) -> Result<SessionPort> {
         let name = wanted.name;
         let made = |port: u16, pinned: bool| SessionPort {
             process: name.to_owned(),
@@ -338,7 +344,7 @@ impl Chooser<'_> {
                 "'{process}' has no port in slot {}: it would be above 65535",
                 self.slot
             );
-            Error::new(Kind::Config, message).hint("lower its port in moat.yaml")
+            Error::new(ErrorKind::Config, message).hint("lower its port in moat.yaml")
         })
     }
 
@@ -400,6 +406,6 @@ impl Chooser<'_> {
 
     fn refuse(&self, process: &str, port: u16, holder: &str, hint: &str) -> Error {
         let message = format!("port {port} of '{process}' is held by {holder}");
-        Error::new(Kind::Failed, message).hint(hint)
+        Error::new(ErrorKind::Failed, message).hint(hint)
     }
 }

@@ -8,16 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::compose::MARKED;
-use super::marked_processes::{MARK, Targets};
+use super::marked_processes::{MARK, ProcessSelection};
 use super::monitor::{KEEPER, STARTED};
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::repository::{STRAY, forget_caller};
 use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
-use crate::error::{Error, Kind, Result, reason};
+use crate::error::{Error, ErrorKind, Result, reason};
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Claim, Home, Process, Session, Stage, Stream, Timestamp, last_lines, write_atomically,
+    Claim, Home, ProcessIdentity, ResourceStage, Session, Stream, Timestamp, last_lines,
+    write_atomically,
 };
 
 /// How long a process has to live before it counts as running, unless it listens on its port before.
@@ -34,7 +35,7 @@ const LINES: usize = 10;
 
 /// Starts a process: first in the journal, then told to begin.
 pub(super) fn start(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     process: &HostProcess,
     in_window: bool,
@@ -53,7 +54,7 @@ pub(super) fn start(
         }
         false => {
             let child = spawn(context.home, &session, process, &dir)?;
-            let keeper = Process::of(child.id());
+            let keeper = ProcessIdentity::of(child.id());
             (Some(child), keeper)
         }
     };
@@ -79,7 +80,7 @@ pub(super) fn start(
             .iter_mut()
             .filter(|process| process.name == name)
         {
-            process.stage = Stage::Made;
+            process.stage = ResourceStage::Made;
             process.process = state.as_ref().map(|state| state.process.clone());
             process.started_at = state.as_ref().map(|state| state.started_at);
         }
@@ -153,7 +154,7 @@ fn begin_in_window(
     home: &Home,
     session: &Session,
     process: &HostProcess,
-    keeper: Option<&Process>,
+    keeper: Option<&ProcessIdentity>,
 ) -> std::result::Result<(), String> {
     let mut text = Vec::new();
     let ours = environment(session, process);
@@ -171,7 +172,7 @@ fn begin_in_window(
     write_atomically(&go, &text).map_err(|error| reason(&error))?;
     let deadline = Instant::now() + ANSWER;
     loop {
-        let lives = keeper.is_some_and(Process::is_alive) && Instant::now() < deadline;
+        let lives = keeper.is_some_and(ProcessIdentity::is_alive) && Instant::now() < deadline;
         if home.process_state(session, &process.name).is_some() {
             return Ok(());
         }
@@ -183,12 +184,12 @@ fn begin_in_window(
 }
 
 fn failed(name: &str, why: &str) -> Error {
-    Error::new(Kind::Failed, format!("cannot start '{name}': {why}"))
+    Error::new(ErrorKind::Failed, format!("cannot start '{name}': {why}"))
 }
 
 /// Waits until all of these have lived long enough, or listen; fails with the last words of one that died.
 pub(super) fn watch(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     started: &[&HostProcess],
 ) -> Result<()> {
@@ -244,7 +245,7 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
         .process(name)
         .and_then(|process| process.keeper.clone());
     let deadline = Instant::now() + Duration::from_millis(500);
-    while keeper.as_ref().is_some_and(Process::is_alive) && Instant::now() < deadline {
+    while keeper.as_ref().is_some_and(ProcessIdentity::is_alive) && Instant::now() < deadline {
         std::thread::sleep(LOOK);
     }
     let path = home.process_log(&session.key, name);
@@ -262,7 +263,7 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
         message.push_str("\n  ");
         message.push_str(&crate::term::harmless(line.trim_end()));
     }
-    Error::new(Kind::Failed, message).hint(
+    Error::new(ErrorKind::Failed, message).hint(
         "a process of a session is to go on until it is ended: see session.processes in moat.yaml",
     )
 }
@@ -279,7 +280,7 @@ fn last_output(path: &Path) -> Vec<String> {
         .iter()
         .rposition(|entry| entry.stream == Stream::Moat);
     let since = &entries[start.map_or(0, |place| place + 1)..];
-    let text = |entry: &crate::store::Entry| String::from_utf8_lossy(&entry.data).into_owned();
+    let text = |entry: &crate::store::LogEntry| String::from_utf8_lossy(&entry.data).into_owned();
     since.iter().map(text).collect()
 }
 
@@ -310,7 +311,7 @@ pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {
         match left.is_empty() {
             true => Ok(()),
             false => Err(Error::new(
-                Kind::Failed,
+                ErrorKind::Failed,
                 format!("these processes cannot be killed: {}", left.join(", ")),
             )),
         }
@@ -318,9 +319,9 @@ pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {
 }
 
 /// What there is of one process.
-pub(super) fn targets(session: &Session, name: &str) -> Targets {
+pub(super) fn targets(session: &Session, name: &str) -> ProcessSelection {
     let process = session.process(name);
-    Targets {
+    ProcessSelection {
         mark: session.mark(name),
         leaders: process
             .and_then(|process| process.process.clone())
@@ -336,7 +337,7 @@ pub(super) fn targets(session: &Session, name: &str) -> Targets {
 /// Ends all that carries a mark of the session, be it a process, a hook or what they left. `home` knows leaders
 /// that the record does not: the keeper's word comes before `moat up`'s.
 pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
-    let mut targets = Targets {
+    let mut targets = ProcessSelection {
         mark: session.mark(""),
         leaders: Vec::new(),
         keepers: Vec::new(),
@@ -355,7 +356,7 @@ pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
     match left.is_empty() {
         true => Ok(()),
         false => Err(Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             format!("these processes cannot be killed: {}", left.join(", ")),
         )),
     }

@@ -1,15 +1,15 @@
 //! What git says of a repository and its worktrees. git's own output never reaches our stdout.
 
-use std::io::ErrorKind;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::marked_processes::MARK;
-use super::operation::Context;
-use crate::error::{Error, Kind, Result};
+use super::operation::OperationContext;
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::child;
-use crate::store::{Home, Making, SessionKey, key_of};
+use crate::store::{CreationLock, Home, SessionKey, key_of};
 
 /// How long git may take. A checkout of a large repository takes minutes, all else much less.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -51,14 +51,14 @@ pub(crate) struct Repository {
     pub(crate) common: PathBuf,
     /// The main checkout; of a bare repository, its directory.
     pub(crate) main: PathBuf,
-    pub(crate) trees: Vec<Tree>,
+    pub(crate) trees: Vec<GitWorktree>,
     /// The worktree that we stand in: its number in `trees`.
     here: Option<usize>,
 }
 
 /// A worktree that git knows; its directory may be gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tree {
+pub(crate) struct GitWorktree {
     pub(crate) path: PathBuf,
     /// Not set: none is checked out.
     pub(crate) branch: Option<String>,
@@ -80,14 +80,14 @@ impl Repository {
                 return error;
             }
             let message = format!("'{}' is in no git repository", dir.display());
-            Error::new(Kind::Workspace, message)
+            Error::new(ErrorKind::Workspace, message)
                 .hint("a session belongs to a branch of a repository: go to one")
         })?;
         // So it is where a byte was none.
         if common.contains(char::REPLACEMENT_CHARACTER) {
             let message = "the path of the repository is not UTF-8";
             return Err(
-                Error::new(Kind::Workspace, message).hint("give its directory another name")
+                Error::new(ErrorKind::Workspace, message).hint("give its directory another name")
             );
         }
         let common = PathBuf::from(common.trim_end_matches('\n'));
@@ -95,7 +95,7 @@ impl Repository {
         let mut trees = parse(&git(dir, &["worktree", "list", "--porcelain"])?);
         let Some(first) = trees.first_mut() else {
             return Err(Error::new(
-                Kind::Workspace,
+                ErrorKind::Workspace,
                 "git lists no worktree of this repository",
             ));
         };
@@ -104,7 +104,7 @@ impl Repository {
         }
         let main = first.path.clone();
         let here = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        let inside = |tree: &&(usize, &Tree)| !tree.1.bare && here.starts_with(&tree.1.path);
+        let inside = |tree: &&(usize, &GitWorktree)| !tree.1.bare && here.starts_with(&tree.1.path);
         let here = trees
             .iter()
             .enumerate()
@@ -150,8 +150,8 @@ impl Repository {
     }
 
     /// Where a branch is checked out. The directory may be gone.
-    pub(crate) fn tree_of(&self, branch: &str) -> Option<&Tree> {
-        let is_it = |tree: &&Tree| tree.branch.as_deref() == Some(branch);
+    pub(crate) fn tree_of(&self, branch: &str) -> Option<&GitWorktree> {
+        let is_it = |tree: &&GitWorktree| tree.branch.as_deref() == Some(branch);
         self.trees.iter().find(is_it)
     }
 
@@ -178,7 +178,7 @@ fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
     let from = if is_here { dir } else { common };
     let top = git(from, &["rev-parse", "--show-toplevel"]).map_err(|_| {
         Error::new(
-            Kind::Workspace,
+            ErrorKind::Workspace,
             "git does not tell where the main checkout of this repository is",
         )
         .hint("go there")
@@ -192,7 +192,7 @@ pub(super) fn alone(
     home: &Home,
     common: &Path,
     going_on: &dyn Fn() -> bool,
-) -> Result<Option<Making>> {
+) -> Result<Option<CreationLock>> {
     let key = key_of(common, "");
     home.making(&format!("git-{}", key.repository), going_on)
 }
@@ -204,7 +204,7 @@ pub(super) fn git(dir: &Path, args: &[&str]) -> Result<String> {
 
 /// The same, marked as a process of a session, and asked to end when the operation is.
 pub(super) fn git_marked(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     dir: &Path,
     args: &[&str],
     mark: &str,
@@ -309,18 +309,18 @@ fn call(
                 .map(|line| line.trim_start_matches("fatal: "))
                 .collect();
             let message = format!("git {name}: {}", words.join("; "));
-            Err(Error::new(Kind::Workspace, message))
+            Err(Error::new(ErrorKind::Workspace, message))
         }
     }
 }
 
 /// Why git did not come to its own end.
-fn no_output(dir: &Path, name: &str, error: &std::io::Error) -> Error {
-    let failed = |message: String| Error::new(Kind::Workspace, message);
+fn no_output(dir: &Path, name: &str, error: &io::Error) -> Error {
+    let failed = |message: String| Error::new(ErrorKind::Workspace, message);
     let cannot_run = || failed(format!("cannot run git: {}", crate::error::reason(error)));
     match error.kind() {
-        ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
-        ErrorKind::TimedOut => {
+        io::ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
+        io::ErrorKind::TimedOut => {
             let minutes = PATIENCE.as_secs() / 60;
             failed(format!("git {name} did not end within {minutes} minutes")).hint(format!(
                 "look what it waits for: a hook or a filter, a lock, or the file system; try: git -C {} status",
@@ -332,7 +332,7 @@ fn no_output(dir: &Path, name: &str, error: &std::io::Error) -> Error {
 }
 
 /// The output of `git worktree list --porcelain`: a paragraph for each, the main one first.
-fn parse(text: &str) -> Vec<Tree> {
+fn parse(text: &str) -> Vec<GitWorktree> {
     let mut trees = Vec::new();
     for paragraph in text.split("\n\n") {
         let mut tree = None;
@@ -341,7 +341,7 @@ fn parse(text: &str) -> Vec<Tree> {
             match (word, &mut tree) {
                 ("worktree", _) => {
                     let path = PathBuf::from(rest);
-                    tree = Some(Tree {
+                    tree = Some(GitWorktree {
                         path: std::fs::canonicalize(&path).unwrap_or(path),
                         branch: None,
                         bare: false,
@@ -368,15 +368,15 @@ mod tests {
 
     #[test]
     fn what_git_waits_for_is_no_reason_to_install_it() {
-        let told = |kind: ErrorKind| {
+        let told = |kind: io::ErrorKind| {
             let error = no_output(Path::new("/a b"), "worktree", &kind.into());
             (error.message, error.hint.unwrap_or_default())
         };
-        let (message, hint) = told(ErrorKind::TimedOut);
+        let (message, hint) = told(io::ErrorKind::TimedOut);
         assert_eq!(message, "git worktree did not end within 15 minutes");
         assert!(hint.ends_with("git -C '/a b' status"), "{hint}");
-        assert!(told(ErrorKind::NotFound).1.contains("install git"));
-        for other in [ErrorKind::PermissionDenied, ErrorKind::Interrupted] {
+        assert!(told(io::ErrorKind::NotFound).1.contains("install git"));
+        for other in [io::ErrorKind::PermissionDenied, io::ErrorKind::Interrupted] {
             assert_eq!(told(other).1, "");
         }
     }

@@ -1,16 +1,22 @@
 //! Taking back what an operation has made, from the journal alone: after a failure, after a signal, and after a
 //! crash, which is the same.
 
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::{compose, files, process, services, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::{PATIENCE, child};
-use crate::store::{Claim, MadeFile, OpKind, Session, SessionService, SessionStatus, Stage, Tmux};
+use crate::store::{
+    Claim, CreatedFile, OpKind, ResourceStage, Session, SessionService, SessionStatus, Tmux,
+};
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
 /// What cannot be taken back leaves it broken.
-pub(super) fn undo(context: &Context<'_>, mut claim: Claim, operation: &str) -> Result<()> {
+pub(super) fn undo(
+    context: &OperationContext<'_>,
+    mut claim: Claim,
+    operation: &str,
+) -> Result<()> {
     let Some(session) = claim.session().cloned() else {
         return Ok(());
     };
@@ -46,7 +52,7 @@ pub(super) fn undo(context: &Context<'_>, mut claim: Claim, operation: &str) -> 
 }
 
 fn take_back(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     session: &Session,
     operation: &str,
@@ -92,7 +98,7 @@ fn take_back(
     checkpoint("session-undo-compose");
     claim.update(&mut |session| compose::forget(session, operation))?;
     take_back_services(context, claim, session, operation)?;
-    let mine: Vec<&MadeFile> = session
+    let mine: Vec<&CreatedFile> = session
         .files
         .iter()
         .filter(|file| file.operation == operation)
@@ -115,7 +121,7 @@ fn take_back(
             worktree::remove_branch(&session.repository, &session.branch, commit);
         }
         claim.update(&mut |session| {
-            session.worktree.stage = Stage::Intent;
+            session.worktree.stage = ResourceStage::Intent;
             session.worktree.operation = None;
             session.worktree.new_branch = None;
         })?;
@@ -125,7 +131,7 @@ fn take_back(
 
 /// Containers that the operation made go, and those that it started are stopped.
 fn take_back_services(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     session: &Session,
     operation: &str,
@@ -156,7 +162,7 @@ fn take_back_services(
         list.retain(|service| !is_made(service) || service.again);
         for service in list.iter_mut().filter(|service| is_made(service)) {
             // It was, and its container is gone.
-            service.stage = Stage::Made;
+            service.stage = ResourceStage::Made;
             service.ready_at = None;
         }
         if session.services.list.is_empty() {
@@ -166,7 +172,7 @@ fn take_back_services(
 }
 
 /// Removes what is ours by incarnation, and the worktree, unless another session has it now.
-fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
+fn take_back_lost(context: &OperationContext<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
     let _ = tmux::end(session);
     let _ = compose::take_back(session, operation);
@@ -181,9 +187,9 @@ fn take_back_lost(context: &Context<'_>, session: &Session, operation: &str) {
 
 /// Settles a session whose operation was killed. An `up` that had come so far that all runs counts as done,
 /// whatever hooks it had still to run; any other is taken back; a `down` is carried to its end. Says what it did.
-pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> {
+pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'static str> {
     let mut claim = context.claim(key, OpKind::Up)?;
-    let _apart = child::Apart::begin();
+    let _apart = child::IsolatedProcessGroup::begin();
     let Some(session) = claim.session().cloned() else {
         claim.release();
         return Ok("there is no such session");
@@ -209,7 +215,7 @@ pub(crate) fn recover(context: &Context<'_>, key: &str) -> Result<&'static str> 
 }
 
 /// Whether all that an `up` was to make is there.
-fn is_complete(context: &Context<'_>, session: &Session) -> bool {
+fn is_complete(context: &OperationContext<'_>, session: &Session) -> bool {
     // Those that it was not asked for are not its to start.
     let operation = session.operation.as_ref().map(|operation| &operation.id);
     let runs = |process: &crate::store::SessionProcess| {
@@ -221,7 +227,7 @@ fn is_complete(context: &Context<'_>, session: &Session) -> bool {
     };
     let variables = session.worktree.path.join(files::VARIABLES);
     let health = services::views(std::slice::from_ref(session), &|_| false, PATIENCE);
-    session.worktree.stage == Stage::Made
+    session.worktree.stage == ResourceStage::Made
         && variables.is_file()
         && compose::is_complete(context.home, session)
         && session.processes.iter().all(runs)

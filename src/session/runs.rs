@@ -5,13 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::{compose, services, variables};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::run;
 use crate::runtime::{self, Inspected};
-use crate::store::{EndRequest, Home, Record, RunSession, Session, SessionService, SessionStatus};
+use crate::store::{
+    EndRequest, Home, RunRecord, RunSession, Session, SessionService, SessionStatus,
+};
 use crate::term::word;
 
 /// The seconds that a workload has after SIGTERM.
@@ -32,7 +34,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
             SessionStatus::Provisioning => "wait for that 'moat up'; see: moat wt list".to_owned(),
             _ => bring_up(session),
         };
-        return Err(Error::new(Kind::Failed, message).hint(hint));
+        return Err(Error::new(ErrorKind::Failed, message).hint(hint));
     }
     let mut place = RunSession {
         key: session.key.clone(),
@@ -149,7 +151,7 @@ fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionServi
         None => Ok(running),
         Some(missing) => {
             let message = format!("{} of '{}' does not run", missing.name, shown(session));
-            Err(Error::new(Kind::Failed, message).hint(bring_up(session)))
+            Err(Error::new(ErrorKind::Failed, message).hint(bring_up(session)))
         }
     }
 }
@@ -179,16 +181,16 @@ fn bring_up(session: &Session) -> String {
 }
 
 /// Ends the runs in a session, all at once.
-pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
+pub(super) fn end(context: &OperationContext<'_>, session: &Session) -> Result<()> {
     let runs = of(context.home, session)?;
-    let goes_on = |record: &&Record| !has_ended(context.home, record);
-    let going: Vec<&Record> = runs.iter().filter(goes_on).collect();
+    let goes_on = |record: &&RunRecord| !has_ended(context.home, record);
+    let going: Vec<&RunRecord> = runs.iter().filter(goes_on).collect();
     for record in &going {
         (context.say)(&format!("stopping {} ({})", record.name, record.id));
     }
     let (told, failed) = ask(context.home, &going, EndRequest::Stop(GRACE));
     if !wait(context.home, &told) {
-        let left: Vec<&Record> = told.into_iter().filter(goes_on).collect();
+        let left: Vec<&RunRecord> = told.into_iter().filter(goes_on).collect();
         let (told, _) = ask(context.home, &left, EndRequest::Kill);
         wait(context.home, &told);
     }
@@ -197,18 +199,22 @@ pub(super) fn end(context: &Context<'_>, session: &Session) -> Result<()> {
     }
     if let Some(record) = going.iter().find(|record| goes_on(record)) {
         let message = format!("{} does not end; its engine may not answer", record.id);
-        return Err(Error::new(Kind::Runtime, message));
+        return Err(Error::new(ErrorKind::Runtime, message));
     }
     runs.iter().try_for_each(let_go_of_network)
 }
 
 /// Asks all, whatever comes of one. Gives those that were told, and what the first of the others had to say. One that
 /// somebody removes just now has ended.
-fn ask<'a>(home: &Home, runs: &[&'a Record], how: EndRequest) -> (Vec<&'a Record>, Option<Error>) {
+fn ask<'a>(
+    home: &Home,
+    runs: &[&'a RunRecord],
+    how: EndRequest,
+) -> (Vec<&'a RunRecord>, Option<Error>) {
     let (mut told, mut failed) = (Vec::new(), None);
     for record in runs {
         match run::ask(home, &record.id, how) {
-            Err(error) if error.kind != Kind::NoSuchRun => failed = failed.or(Some(error)),
+            Err(error) if error.kind != ErrorKind::NoSuchRun => failed = failed.or(Some(error)),
             _ => told.push(*record),
         }
     }
@@ -216,10 +222,10 @@ fn ask<'a>(home: &Home, runs: &[&'a Record], how: EndRequest) -> (Vec<&'a Record
 }
 
 /// The runs in this incarnation of a session, those that have ended included.
-fn of(home: &Home, session: &Session) -> Result<Vec<Record>> {
+fn of(home: &Home, session: &Session) -> Result<Vec<RunRecord>> {
     let records = home.run_ids()?.into_iter();
     let records = records.filter_map(|id| home.run(&id).load().record());
-    let is_in = |record: &Record| {
+    let is_in = |record: &RunRecord| {
         let place = record.session.as_ref();
         place.is_some_and(|place| place.incarnation == session.incarnation)
     };
@@ -227,7 +233,7 @@ fn of(home: &Home, session: &Session) -> Result<Vec<Record>> {
 }
 
 /// Whether a run has ended, and nobody is at it any more.
-fn has_ended(home: &Home, record: &Record) -> bool {
+fn has_ended(home: &Home, record: &RunRecord) -> bool {
     let dir = home.run(&record.id);
     match dir.load().record() {
         Some(now) => now.state.is_terminal() && !dir.is_owned().unwrap_or(true),
@@ -236,7 +242,7 @@ fn has_ended(home: &Home, record: &Record) -> bool {
 }
 
 /// Whether all have ended in time.
-fn wait(home: &Home, runs: &[&Record]) -> bool {
+fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if runs.iter().all(|record| has_ended(home, record)) {
@@ -250,7 +256,7 @@ fn wait(home: &Home, runs: &[&Record]) -> bool {
 }
 
 /// podman removes no network that a container is on, be it one that has ended and is kept.
-fn let_go_of_network(record: &Record) -> Result<()> {
+fn let_go_of_network(record: &RunRecord) -> Result<()> {
     let place = record.session.as_ref().filter(|_| record.keep);
     let Some(network) = place.and_then(|place| place.network.as_deref()) else {
         return Ok(());

@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use super::compose::Seen;
-use super::port_probe::{self, Listener};
+use super::port_probe::{self, PortListener};
 use super::process::belongs;
 use super::services::{self, ServiceHealth};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
-use crate::store::{Home, OpKind, Process, Session, SessionProcess, SessionStatus};
+use crate::store::{Home, OpKind, ProcessIdentity, Session, SessionProcess, SessionStatus};
 
 /// A session and the health of its processes and services.
 pub(crate) struct SessionView {
     pub(crate) session: Session,
     /// Whether the operation in the record is no more: its process was killed.
     pub(crate) abandoned: bool,
-    pub(crate) processes: Vec<Health>,
+    pub(crate) processes: Vec<ProcessHealth>,
     pub(crate) services: Vec<ServiceHealth>,
 }
 
 /// How a process is.
-pub(crate) struct Health {
+pub(crate) struct ProcessHealth {
     pub(crate) name: String,
     /// Not set: its engine does not tell.
     pub(crate) running: Option<bool>,
@@ -72,7 +72,8 @@ impl SessionView {
 
     /// Whether all is as it should be.
     pub(crate) fn is_healthy(&self) -> bool {
-        let stolen = |health: &Health| health.ports.iter().any(|port| port.stranger.is_some());
+        let stolen =
+            |health: &ProcessHealth| health.ports.iter().any(|port| port.stranger.is_some());
         let is_stopped = self.session.status == SessionStatus::Stopped;
         self.session.operation.is_none()
             && self.session.status != SessionStatus::Broken
@@ -91,7 +92,7 @@ pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> 
 }
 
 /// The process behind the entry; its keeper knows it before the record does.
-fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<Process> {
+fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<ProcessIdentity> {
     match &process.process {
         Some(leader) => Some(leader.clone()),
         None => Some(home.process_state(session, &process.name)?.process),
@@ -122,7 +123,7 @@ pub(crate) fn view(
         let services = services::views(&sessions, &is_made, patience);
         (seen.join(), services)
     });
-    let seen = seen.map_err(|_| Error::new(Kind::Failed, "panic"))?;
+    let seen = seen.map_err(|_| Error::new(ErrorKind::Failed, "panic"))?;
     let mut views = Vec::new();
     for (mut session, services) in sessions.into_iter().zip(services) {
         let mut abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
@@ -150,11 +151,11 @@ fn health(
     home: &Home,
     session: &Session,
     process: &SessionProcess,
-    listeners: &[Listener],
-) -> Health {
+    listeners: &[PortListener],
+) -> ProcessHealth {
     let leader = leader(home, session, process);
     let state = home.process_state(session, &process.name);
-    let running = leader.as_ref().is_some_and(Process::is_alive);
+    let running = leader.as_ref().is_some_and(ProcessIdentity::is_alive);
     let own = session
         .ports
         .iter()
@@ -177,7 +178,7 @@ fn health(
         }
         view
     });
-    Health {
+    ProcessHealth {
         name: process.name.clone(),
         running: Some(running),
         pid: leader.filter(|_| running).map(|leader| leader.pid),

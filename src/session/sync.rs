@@ -5,23 +5,25 @@
 
 use std::path::PathBuf;
 
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::{files, port_probe, process, status};
-use crate::error::{Error, Kind, Result};
-use crate::store::{OpKind, Process, Session, SessionProcess, SessionStatus, Stage, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{
+    OpKind, ProcessIdentity, ResourceStage, Session, SessionProcess, SessionStatus, Timestamp,
+};
 use crate::term::{harmless, word};
 
 /// Takes in what runs by hand. Gives the names that were taken in.
-pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
+pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<String>> {
     let mut claim = context.claim(key, OpKind::Up)?;
     let Some(session) = claim.session().cloned() else {
         claim.release();
-        return Err(Error::new(Kind::Failed, "there is no such session"));
+        return Err(Error::new(ErrorKind::Failed, "there is no such session"));
     };
     if session.status != SessionStatus::Active {
         let branch = harmless(&session.branch);
         let message = format!("the session of '{branch}' is {}", session.status.as_str());
-        return Err(Error::new(Kind::Failed, message)
+        return Err(Error::new(ErrorKind::Failed, message)
             .hint(format!("bring it up: moat up {}", word(&session.branch))));
     }
     let found = found(context, &session)?;
@@ -37,7 +39,7 @@ pub(crate) fn sync(context: &Context<'_>, key: &str) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|process| process.name).collect())
 }
 
-fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>> {
+fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<SessionProcess>> {
     let runs = |name: &str| {
         let process = session.process(name);
         process.is_some_and(|process| status::runs(context.home, session, process))
@@ -66,7 +68,7 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
                 let mut others = known.processes.iter().filter(|other| other.name != name);
                 !others.any(|other| process::belongs(&known, &other.name, *pid))
             })
-            .find_map(Process::of);
+            .find_map(ProcessIdentity::of);
         let Some(process) = candidate else {
             continue;
         };
@@ -77,14 +79,14 @@ fn found(context: &Context<'_>, session: &Session) -> Result<Vec<SessionProcess>
                 port.port
             );
             let branch = word(&session.branch);
-            return Err(Error::new(Kind::Failed, message).hint(format!(
+            return Err(Error::new(ErrorKind::Failed, message).hint(format!(
                 "end it, and start the service: moat up {branch} --services {name}"
             )));
         }
         let entry = SessionProcess {
             name: name.to_owned(),
             command: String::new(),
-            stage: Stage::Made,
+            stage: ResourceStage::Made,
             operation: "sync".to_owned(),
             again: false,
             keeper: None,

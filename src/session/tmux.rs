@@ -14,10 +14,10 @@ use super::marked_processes::MARK;
 use super::monitor::KEEPER;
 use super::repository::forget_caller;
 use super::variables;
-use crate::error::{Error, Kind, Result, reason};
+use crate::error::{Error, ErrorKind, Result, reason};
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
-use crate::store::{Claim, Home, Process, Session, Tmux, write_atomically};
+use crate::store::{Claim, Home, ProcessIdentity, Session, Tmux, write_atomically};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ pub(super) fn require() -> Result<()> {
     match crate::runtime::on_path("tmux") {
         true => Ok(()),
         false => Err(Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             "session.tmux is set, and there is no tmux on PATH",
         )
         .hint("install tmux, or set session.tmux to false in moat.yaml")),
@@ -59,7 +59,7 @@ fn make_place(socket: &Path) -> Result<()> {
     let dir = socket.parent().unwrap_or(socket);
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io(Kind::Failed, "make", dir, &error));
+            return Err(Error::io(ErrorKind::Failed, "make", dir, &error));
         }
         _ => {}
     }
@@ -118,7 +118,7 @@ fn ask(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
 
 fn failed(why: &str) -> Error {
     let why = crate::term::harmless(why);
-    Error::new(Kind::Failed, format!("tmux: {why}"))
+    Error::new(ErrorKind::Failed, format!("tmux: {why}"))
 }
 
 /// Text that tmux takes for a format.
@@ -159,7 +159,7 @@ fn shell_variables(home: &Home, session: &Session) -> Result<String> {
     let lines = lines.map(|(name, value)| format!("export {name}={}\n", quoted(&value)));
     let text: String = lines.collect();
     write_atomically(&path, text.as_bytes())
-        .map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+        .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
     Ok(plain(&path.to_string_lossy()))
 }
 
@@ -244,14 +244,14 @@ pub(super) fn window(
     name: &str,
     dir: &Path,
     command: &str,
-) -> Result<Process> {
+) -> Result<ProcessIdentity> {
     let gone = || failed("the window is gone at once");
     let Some(session) = claim.session().cloned() else {
         return Err(gone());
     };
     let (socket, id) = ensure(home, claim, &session)?;
     end_windows(&socket, &id, &[name])?;
-    let owner = Process::this().ok_or_else(gone)?;
+    let owner = ProcessIdentity::this().ok_or_else(gone)?;
     let pid = owner.pid.to_string();
     // It is tmux that starts it, whose own "self" is another; we are there until it has begun.
     let program = crate::run::program()?
@@ -321,7 +321,10 @@ pub(super) fn window(
         ],
     )
     .map_err(|why| failed(&why))?;
-    pid.parse().ok().and_then(Process::of).ok_or_else(gone)
+    pid.parse()
+        .ok()
+        .and_then(ProcessIdentity::of)
+        .ok_or_else(gone)
 }
 
 /// Removes windows of processes that have ended.

@@ -3,11 +3,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::operation::Context;
+use super::operation::OperationContext;
 use super::repository::{Repository, alone, git, git_marked, look, look_at_torn};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, Home, MadeHow, Session, Stage, Worktree, make_dir, remove_tree};
+use crate::store::{
+    Claim, CreatedFileKind, Home, ResourceStage, Session, Worktree, make_dir, remove_tree,
+};
 use crate::term::{harmless, word};
 
 /// Asks git what is not committed, one entry for each file.
@@ -27,14 +29,14 @@ pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktr
         Some(tree) if tree.path.is_dir() && !(tree.torn && tree.path == ours) => Worktree {
             ours: tree.path == ours,
             path: tree.path.clone(),
-            stage: Stage::Made,
+            stage: ResourceStage::Made,
             operation: None,
             new_branch: None,
         },
         _ => Worktree {
             path: ours,
             ours: true,
-            stage: Stage::Intent,
+            stage: ResourceStage::Intent,
             operation: None,
             new_branch: None,
         },
@@ -51,7 +53,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// Where a new worktree gets its branch from.
-enum Origin {
+enum BranchOrigin {
     Local,
     Remote(String),
     /// A new branch that begins at this commit.
@@ -70,8 +72,8 @@ pub(super) fn read(
         return crate::yaml::read_file(&tree.join(file), "").ok()?;
     }
     let commit = match origin(&repository.main, branch).ok()? {
-        Origin::Local => format!("refs/heads/{branch}"),
-        Origin::Remote(name) | Origin::New(name) => name,
+        BranchOrigin::Local => format!("refs/heads/{branch}"),
+        BranchOrigin::Remote(name) | BranchOrigin::New(name) => name,
     };
     let parts = file.components().filter(|part| *part != Component::CurDir);
     let name = format!("{commit}:{}", parts.collect::<PathBuf>().display());
@@ -80,7 +82,7 @@ pub(super) fn read(
 
 /// Makes the worktree if there is none.
 pub(super) fn make(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
 ) -> Result<()> {
@@ -88,7 +90,7 @@ pub(super) fn make(
         return Ok(());
     };
     let path = session.worktree.path.clone();
-    if path.is_dir() && session.worktree.stage == Stage::Made {
+    if path.is_dir() && session.worktree.stage == ResourceStage::Made {
         return Ok(());
     }
     let branch = session.branch.as_str();
@@ -111,23 +113,23 @@ pub(super) fn make(
             false => "it is not the worktree of that branch",
         };
         let message = format!("{} is in the way of '{branch}': {what}", path.display());
-        return Err(Error::new(Kind::Workspace, message).hint("move it away"));
+        return Err(Error::new(ErrorKind::Workspace, message).hint("move it away"));
     }
     let origin = origin(&repository.main, branch)?;
     let new_branch = match &origin {
-        Origin::New(commit) => Some(commit.clone()),
-        Origin::Remote(remote) => Some(commit(&repository.main, remote)?),
+        BranchOrigin::New(commit) => Some(commit.clone()),
+        BranchOrigin::Remote(remote) => Some(commit(&repository.main, remote)?),
         // It may be of a try before.
-        Origin::Local => session.worktree.new_branch.clone(),
+        BranchOrigin::Local => session.worktree.new_branch.clone(),
     };
     claim.update(&mut |session| {
-        session.worktree.stage = Stage::Intent;
+        session.worktree.stage = ResourceStage::Intent;
         session.worktree.operation = Some(operation.clone());
         session.worktree.new_branch = new_branch.clone();
     })?;
     checkpoint("session-worktree-intent");
     if let Some(parent) = path.parent() {
-        make_dir(parent).map_err(|error| Error::io(Kind::Store, "make", parent, &error))?;
+        make_dir(parent).map_err(|error| Error::io(ErrorKind::Store, "make", parent, &error))?;
     }
     // One whose directory was removed by hand is in git's list still. Only this one: others may be on a disk that is
     // not there just now.
@@ -138,19 +140,22 @@ pub(super) fn make(
         let _ = git(&repository.main, &["worktree", "remove", "--force", &gone]);
     }
     refuse_links(&repository.common)?;
-    let place = path
-        .to_str()
-        .ok_or_else(|| Error::new(Kind::Workspace, "the path of the worktree is not UTF-8"))?;
+    let place = path.to_str().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Workspace,
+            "the path of the worktree is not UTF-8",
+        )
+    })?;
     let mut args = vec!["worktree", "add", "--quiet"];
     match &origin {
-        Origin::Local => args.extend([place, branch]),
-        Origin::Remote(remote) => args.extend(["--track", "-b", branch, place, remote]),
-        Origin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
+        BranchOrigin::Local => args.extend([place, branch]),
+        BranchOrigin::Remote(remote) => args.extend(["--track", "-b", branch, place, remote]),
+        BranchOrigin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
     }
     // If we are killed it goes on; so it is marked as well.
     git_marked(context, &repository.main, &args, &session.mark(".git"))?;
     checkpoint("session-worktree-made");
-    claim.update(&mut |session| session.worktree.stage = Stage::Made)
+    claim.update(&mut |session| session.worktree.stage = ResourceStage::Made)
 }
 
 /// git follows links where it keeps branches and their history, and a workload may have put some there.
@@ -176,14 +181,14 @@ fn refuse_links(common: &Path) -> Result<()> {
 fn strange(path: &Path) -> Error {
     let shown = harmless(&path.display().to_string());
     let message = format!("{shown} is a link, or no file: git would write where it leads");
-    Error::new(Kind::Workspace, message)
+    Error::new(ErrorKind::Workspace, message)
         .hint("look what it is; a workload may have made it; then remove it")
 }
 
-fn origin(main: &Path, branch: &str) -> Result<Origin> {
+fn origin(main: &Path, branch: &str) -> Result<BranchOrigin> {
     let local = format!("refs/heads/{branch}");
     if git(main, &["show-ref", "--verify", "--quiet", &local]).is_ok() {
-        return Ok(Origin::Local);
+        return Ok(BranchOrigin::Local);
     }
     let remotes = git(main, &["remote"])?;
     let has_it = |remote: &&str| {
@@ -193,11 +198,13 @@ fn origin(main: &Path, branch: &str) -> Result<Origin> {
     let found: Vec<&str> = remotes.lines().filter(has_it).collect();
     let chosen = found.iter().find(|remote| **remote == "origin");
     match (chosen, &found[..]) {
-        (Some(remote), _) | (None, [remote]) => Ok(Origin::Remote(format!("{remote}/{branch}"))),
-        (None, []) => Ok(Origin::New(commit(main, "HEAD")?)),
+        (Some(remote), _) | (None, [remote]) => {
+            Ok(BranchOrigin::Remote(format!("{remote}/{branch}")))
+        }
+        (None, []) => Ok(BranchOrigin::New(commit(main, "HEAD")?)),
         (None, several) => {
             let message = format!("several remotes have '{branch}': {}", several.join(", "));
-            Err(Error::new(Kind::Workspace, message)
+            Err(Error::new(ErrorKind::Workspace, message)
                 .hint("make the branch first: git branch --track"))
         }
     }
@@ -207,7 +214,7 @@ fn commit(main: &Path, name: &str) -> Result<String> {
     let name = format!("{name}^{{commit}}");
     let text = git(main, &["rev-parse", "--verify", "--quiet", &name]).map_err(|_| {
         Error::new(
-            Kind::Workspace,
+            ErrorKind::Workspace,
             "the repository has no commit that a new branch could begin at",
         )
         .hint("make a first commit")
@@ -219,7 +226,7 @@ fn commit(main: &Path, name: &str) -> Result<String> {
 pub(super) fn has_no_work(session: &Session) -> bool {
     let (common, tree) = (&session.repository, &session.worktree);
     let found = match tree.stage {
-        Stage::Made => is_clean(common, &tree.path, Some(session)),
+        ResourceStage::Made => is_clean(common, &tree.path, Some(session)),
         _ => is_untouched(common, &tree.path),
     };
     found.unwrap_or_default()
@@ -240,7 +247,9 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
     }
     let files = session.map_or(&[][..], |session| &session.files);
     // git is told not to look at these, whatever is in their place.
-    let mut unseen = files.iter().filter(|file| file.how == MadeHow::Variables);
+    let mut unseen = files
+        .iter()
+        .filter(|file| file.how == CreatedFileKind::Variables);
     if !unseen.all(|file| super::files::is_as_made(path, file)) {
         return Ok(false);
     }
@@ -303,7 +312,8 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
         &["worktree", "remove", "--force", "--force", &shown],
     );
     if path.exists() {
-        remove_tree(path).map_err(|error| Error::io(Kind::Workspace, "remove", path, &error))?;
+        remove_tree(path)
+            .map_err(|error| Error::io(ErrorKind::Workspace, "remove", path, &error))?;
     }
     if removed.is_err() {
         // Now that the directory is gone, git forgets it, whatever was wrong with it.
@@ -321,7 +331,7 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
 
 /// The same for a session, which must not be held for good by what somebody else has put there, such as a container
 /// whose workload was root: then the directory stays, and that is said. Whether it is gone.
-pub(super) fn remove_or_say(context: &Context<'_>, session: &Session) -> bool {
+pub(super) fn remove_or_say(context: &OperationContext<'_>, session: &Session) -> bool {
     let path = &session.worktree.path;
     let Err(error) = remove(context.home, &session.repository, path) else {
         return true;

@@ -10,7 +10,7 @@ use super::atomic_file;
 use super::id::RunId;
 use super::lock::{self, Lock};
 use super::run_dir::RunDir;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait for the global lock, which nobody holds for more than milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,15 +31,15 @@ impl Home {
                 .filter(|home| !home.as_os_str().is_empty())
                 .map(|home| home.join(".moat"))
                 .ok_or_else(|| {
-                    Error::new(Kind::Store, "neither MOAT_HOME nor HOME is set")
+                    Error::new(ErrorKind::Store, "neither MOAT_HOME nor HOME is set")
                         .hint("set MOAT_HOME to the directory where runs are to be kept")
                 })?,
         };
         let root = std::path::absolute(&root)
-            .map_err(|error| Error::io(Kind::Store, "find", &root, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "find", &root, &error))?;
         match fs::metadata(&root) {
             Ok(metadata) if !metadata.is_dir() => Err(Error::new(
-                Kind::Store,
+                ErrorKind::Store,
                 format!("MOAT_HOME is not a directory: {}", root.display()),
             )
             .hint("set MOAT_HOME to a directory")),
@@ -55,7 +55,7 @@ impl Home {
     pub(crate) fn prepare(&self) -> Result<()> {
         for dir in [self.root.clone(), self.runs(), self.names()] {
             atomic_file::make_dir(&dir).map_err(|error| {
-                Error::io(Kind::Store, "make", &dir, &error)
+                Error::io(ErrorKind::Store, "make", &dir, &error)
                     .hint("set MOAT_HOME to a directory that you may write to")
             })?;
         }
@@ -68,7 +68,7 @@ impl Home {
         let path = self.root.join("trial");
         let tried = atomic_file::write_atomically_among_others(&path, b"trial\n");
         let _ = atomic_file::remove_if_there(&path);
-        tried.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+        tried.map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
         self.lock().map(|_| ())
     }
 
@@ -117,10 +117,14 @@ impl Home {
     /// Takes the lock of something that only one process may make at a time, waiting for it as long
     /// as `going_on` says so. `None`: it no longer does. The lock's file goes with the lock. Where the
     /// holder failed for good ([`Making::fail`]), so do those who were waiting.
-    pub(crate) fn making(&self, what: &str, going_on: &dyn Fn() -> bool) -> Result<Option<Making>> {
+    pub(crate) fn making(
+        &self,
+        what: &str,
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<Option<CreationLock>> {
         let dir = self.locks();
         atomic_file::make_dir(&dir)
-            .map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
         let path = dir.join(what);
         while going_on() {
             let Some(lock) = lock::exclusive(&path, LOOK)? else {
@@ -130,12 +134,12 @@ impl Home {
             if lock::is_current(&lock, &path) {
                 // One that was killed may have left words.
                 let _ = lock.file().set_len(0);
-                return Ok(Some(Making { path, lock }));
+                return Ok(Some(CreationLock { path, lock }));
             }
             let mut words = String::new();
             let _ = lock.file().read_to_string(&mut words);
             if let Some((hint, message)) = words.split_once('\n') {
-                return Err(Error::new(Kind::Image, message).hint(hint));
+                return Err(Error::new(ErrorKind::Image, message).hint(hint));
             }
         }
         Ok(None)
@@ -181,12 +185,12 @@ impl Home {
             return Ok(());
         }
         atomic_file::remove_tree(path)
-            .map_err(|error| Error::io(Kind::Store, "remove", path, &error))
+            .map_err(|error| Error::io(ErrorKind::Store, "remove", path, &error))
     }
 
     fn entries(&self) -> Result<Vec<String>> {
         let runs = self.runs();
-        let failed = |error: &io::Error| Error::io(Kind::Store, "read", &runs, error);
+        let failed = |error: &io::Error| Error::io(ErrorKind::Store, "read", &runs, error);
         let entries = match fs::read_dir(&runs) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -205,7 +209,7 @@ impl Home {
         let path = self.root.join("lock");
         lock::exclusive(&path, PATIENCE)?.ok_or_else(|| {
             let message = format!("another moat command has held {} for 10 s", path.display());
-            Error::new(Kind::Store, message).hint("see who holds it: fuser -v on that file")
+            Error::new(ErrorKind::Store, message).hint("see who holds it: fuser -v on that file")
         })
     }
 }
@@ -233,12 +237,12 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The right to make something that nobody else may make meanwhile.
 #[derive(Debug)]
-pub(crate) struct Making {
+pub(crate) struct CreationLock {
     path: PathBuf,
     lock: Lock,
 }
 
-impl Making {
+impl CreationLock {
     /// Gives it up: those who wait for it now fail with the same words.
     pub(crate) fn fail(self, error: &Error) {
         let hint = error.hint.as_deref().unwrap_or_default();
@@ -247,7 +251,7 @@ impl Making {
     }
 }
 
-impl Drop for Making {
+impl Drop for CreationLock {
     fn drop(&mut self) {
         // While the lock is held: who waits for this file sees that it is gone, and makes another.
         let _ = atomic_file::remove_if_there(&self.path);

@@ -54,34 +54,34 @@ impl TryFrom<String> for RunId {
 /// that begins like an id would make every argument ambiguous, so there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Name(String);
+pub(crate) struct RunName(String);
 
 pub(crate) const NAME_RULE: &str = "a name is 1 to 63 letters, digits, '.', '_' or '-', begins with a letter or a digit, and not with 'run_'";
 
-impl Name {
-    pub(crate) fn parse(text: &str) -> Option<Name> {
+impl RunName {
+    pub(crate) fn parse(text: &str) -> Option<RunName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let valid = (1..=63).contains(&text.len())
             && text.as_bytes()[0].is_ascii_alphanumeric()
             && text.bytes().all(allowed)
             && !text.starts_with(ID_PREFIX);
-        valid.then(|| Name(text.to_owned()))
+        valid.then(|| RunName(text.to_owned()))
     }
 
     /// The name with a number behind it.
-    pub(crate) fn numbered(&self, number: u32) -> Name {
+    pub(crate) fn numbered(&self, number: u32) -> RunName {
         let suffix = format!("-{number}");
         let kept: String = self.0.chars().take(63 - suffix.len()).collect();
-        Name(kept + &suffix)
+        RunName(kept + &suffix)
     }
 
     /// Two words, and a number from the second try on, so that trying again ends soon.
-    pub(crate) fn random(attempt: u32) -> io::Result<Name> {
+    pub(crate) fn random(attempt: u32) -> io::Result<RunName> {
         let bytes: [u8; 4] = random_bytes()?;
         let pick = |words: &[&'static str], byte: u8| words[usize::from(byte) % words.len()];
         let (first, second) = (pick(FIRST, bytes[0]), pick(SECOND, bytes[1]));
         let number = u16::from_le_bytes([bytes[2], bytes[3]]);
-        Ok(Name(match attempt {
+        Ok(RunName(match attempt {
             0 => format!("{first}-{second}"),
             _ => format!("{first}-{second}-{number}"),
         }))
@@ -92,17 +92,17 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for RunName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
-impl TryFrom<String> for Name {
+impl TryFrom<String> for RunName {
     type Error = &'static str;
 
-    fn try_from(text: String) -> Result<Name, &'static str> {
-        Name::parse(&text).ok_or("not a run name")
+    fn try_from(text: String) -> Result<RunName, &'static str> {
+        RunName::parse(&text).ok_or("not a run name")
     }
 }
 
@@ -165,16 +165,16 @@ mod tests {
     #[test]
     fn names_are_safe_file_names() {
         for good in ["a", "web-1", "A.b_c", "9"] {
-            assert!(Name::parse(good).is_some(), "{good}");
+            assert!(RunName::parse(good).is_some(), "{good}");
         }
         let long = "x".repeat(64);
         for bad in [
             "", ".", "..", "a/b", "a b", "-a", "run_x", "a\n", "ü", &long,
         ] {
-            assert!(Name::parse(bad).is_none(), "{bad}");
+            assert!(RunName::parse(bad).is_none(), "{bad}");
         }
         for attempt in 0..2 {
-            assert!(Name::parse(Name::random(attempt).unwrap().as_str()).is_some());
+            assert!(RunName::parse(RunName::random(attempt).unwrap().as_str()).is_some());
         }
     }
 }

@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 /// A process that can be told from a later one with the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Process {
+pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
     pub(crate) token: String,
 }
 
-impl Process {
+impl ProcessIdentity {
     /// The process that has this pid now. `None` if there is none.
-    pub(crate) fn of(pid: u32) -> Option<Process> {
-        start_token(pid).map(|token| Process { pid, token })
+    pub(crate) fn of(pid: u32) -> Option<ProcessIdentity> {
+        start_token(pid).map(|token| ProcessIdentity { pid, token })
     }
 
-    pub(crate) fn this() -> Option<Process> {
-        Process::of(std::process::id())
+    pub(crate) fn this() -> Option<ProcessIdentity> {
+        ProcessIdentity::of(std::process::id())
     }
 
     /// Whether this very process still exists.
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_another_token_is_not() {
-        let this = Process::this().unwrap();
+        let this = ProcessIdentity::this().unwrap();
         assert!(this.is_alive());
-        let other = Process {
+        let other = ProcessIdentity {
             token: "someone else".into(),
             ..this
         };
@@ -104,8 +104,8 @@ mod tests {
             .arg("1000")
             .spawn()
             .unwrap();
-        let process = Process::of(child.id()).unwrap();
-        let stranger = Process {
+        let process = ProcessIdentity::of(child.id()).unwrap();
+        let stranger = ProcessIdentity {
             token: "someone else".into(),
             ..process.clone()
         };

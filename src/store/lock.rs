@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fs2::FileExt;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 
 /// An exclusive lock, held until it is dropped.
@@ -27,7 +27,7 @@ impl Lock {
 /// Takes the lock of `path` (made if missing, mode 0600), waiting for at most `patience`.
 /// `None`: somebody else held it all the time.
 pub(crate) fn exclusive(path: &Path, patience: Duration) -> Result<Option<Lock>> {
-    let file = open(path).map_err(|error| Error::io(Kind::Store, "open", path, &error))?;
+    let file = open(path).map_err(|error| Error::io(ErrorKind::Store, "open", path, &error))?;
     let deadline = Instant::now() + patience;
     loop {
         match failpoint::lock_error().map_or_else(|| file.try_lock_exclusive(), Err) {
@@ -51,7 +51,7 @@ pub(crate) fn is_held(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::io(Kind::Store, "open", path, &error)),
+        Err(error) => return Err(Error::io(ErrorKind::Store, "open", path, &error)),
     };
     match FileExt::try_lock_shared(&file) {
         Ok(()) => Ok(false),
@@ -89,7 +89,7 @@ fn is_contended(error: &io::Error) -> bool {
 }
 
 fn unsupported(path: &Path, error: &io::Error) -> Error {
-    Error::io(Kind::Store, "lock", path, error).hint(
+    Error::io(ErrorKind::Store, "lock", path, error).hint(
         "moat needs a filesystem with file locks; set MOAT_HOME to a directory on a local disk",
     )
 }

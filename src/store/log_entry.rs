@@ -61,7 +61,7 @@ impl StreamBytes {
 
 /// An entry as read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct LogEntry {
     pub(crate) ts: String,
     pub(crate) stream: Stream,
     pub(crate) data: Vec<u8>,
@@ -72,7 +72,7 @@ pub(crate) struct Entry {
 }
 
 #[derive(Deserialize)]
-struct Json {
+struct LogEntryJson {
     ts: String,
     stream: Stream,
     line: Option<String>,
@@ -81,16 +81,16 @@ struct Json {
     lost: Option<StreamBytes>,
 }
 
-impl Entry {
+impl LogEntry {
     /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
-    pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
-        let json: Json = serde_json::from_slice(line).ok()?;
+    pub(crate) fn parse(line: &[u8]) -> Option<LogEntry> {
+        let json: LogEntryJson = serde_json::from_slice(line).ok()?;
         let data = match (json.line, json.b64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(encoded)) => BASE64.decode(encoded).ok()?,
             _ => return None,
         };
-        Some(Entry {
+        Some(LogEntry {
             ts: json.ts,
             stream: json.stream,
             data,
@@ -173,7 +173,7 @@ mod tests {
             let mut out = Vec::new();
             encode(&mut out, "2026-01-01T00:00:00Z", Stream::Stderr, data, eol);
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
-            let entry = Entry::parse(&out).unwrap();
+            let entry = LogEntry::parse(&out).unwrap();
             assert_eq!((entry.data.as_slice(), entry.eol), (data, eol));
             assert_eq!(entry.stream, Stream::Stderr);
             assert!(entry.time().is_some());
@@ -185,7 +185,7 @@ mod tests {
         let mut out = Vec::new();
         encode(&mut out, "t", Stream::Stdout, b"text", true);
         for end in 0..out.len() - 2 {
-            assert_eq!(Entry::parse(&out[..end]), None, "{end}");
+            assert_eq!(LogEntry::parse(&out[..end]), None, "{end}");
         }
     }
 
@@ -197,6 +197,6 @@ mod tests {
             stderr: 9,
         };
         encode_lost(&mut out, "t", "gone", lost);
-        assert_eq!(Entry::parse(&out).unwrap().lost, Some(lost));
+        assert_eq!(LogEntry::parse(&out).unwrap().lost, Some(lost));
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
-use super::log_entry::{Entry, Stream};
+use super::log_entry::{LogEntry, Stream};
 
 /// Reads entries forwards. An entry that is not whole yet is left for the next call.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ impl LogReader {
     }
 
     /// The next entry that can be read; `None` at the end (for now).
-    pub(crate) fn next_entry(&mut self) -> io::Result<Option<Entry>> {
+    pub(crate) fn next_entry(&mut self) -> io::Result<Option<LogEntry>> {
         while let Some(line) = self.next_line()? {
-            if let Some(entry) = Entry::parse(line) {
+            if let Some(entry) = LogEntry::parse(line) {
                 return Ok(Some(entry));
             }
         }
@@ -102,15 +102,15 @@ const PIECES_APART: usize = 1024 * 1024;
 pub(crate) fn last_lines(
     file: &mut File,
     count: usize,
-    wanted: impl Fn(&Entry) -> bool,
-) -> io::Result<(Vec<Entry>, u64)> {
-    let mut lines = Backwards::new(file)?;
+    wanted: impl Fn(&LogEntry) -> bool,
+) -> io::Result<(Vec<LogEntry>, u64)> {
+    let mut lines = ReverseLines::new(file)?;
     let end = lines.end;
-    let mut selection = Selection::new(count);
+    let mut selection = LastLines::new(count);
     let mut idle = 0;
     while let Some(line) = lines.previous()? {
         let taken = selection.entries.len();
-        if let Some(entry) = Entry::parse(&line).filter(&wanted)
+        if let Some(entry) = LogEntry::parse(&line).filter(&wanted)
             && !selection.add(entry)
         {
             break;
@@ -127,17 +127,17 @@ pub(crate) fn last_lines(
 }
 
 /// Entries taken from the end of a log until `count` lines are whole.
-struct Selection {
+struct LastLines {
     count: usize,
     lines: usize,
     /// Streams whose oldest line here may have earlier pieces.
     unfinished: Vec<Stream>,
-    entries: Vec<Entry>,
+    entries: Vec<LogEntry>,
 }
 
-impl Selection {
-    fn new(count: usize) -> Selection {
-        Selection {
+impl LastLines {
+    fn new(count: usize) -> LastLines {
+        LastLines {
             count,
             lines: 0,
             unfinished: Vec::new(),
@@ -146,7 +146,7 @@ impl Selection {
     }
 
     /// Takes an entry, going backwards. False: nothing older is needed.
-    fn add(&mut self, entry: Entry) -> bool {
+    fn add(&mut self, entry: LogEntry) -> bool {
         let known = self.unfinished.contains(&entry.stream);
         // An entry with a newline ends a line. One without does so only as the last of its stream.
         if entry.eol || !known {
@@ -167,14 +167,14 @@ impl Selection {
         self.lines == self.count
     }
 
-    fn finish(mut self) -> Vec<Entry> {
+    fn finish(mut self) -> Vec<LogEntry> {
         self.entries.reverse();
         self.entries
     }
 }
 
 /// The lines of a file from the last to the first.
-struct Backwards<'a> {
+struct ReverseLines<'a> {
     file: &'a mut File,
     /// Where the whole lines end; a torn one behind it is left out.
     end: u64,
@@ -186,10 +186,10 @@ struct Backwards<'a> {
 
 const BLOCK: u64 = 64 * 1024;
 
-impl<'a> Backwards<'a> {
-    fn new(file: &'a mut File) -> io::Result<Backwards<'a>> {
+impl<'a> ReverseLines<'a> {
+    fn new(file: &'a mut File) -> io::Result<ReverseLines<'a>> {
         let length = file.seek(SeekFrom::End(0))?;
-        let mut lines = Backwards {
+        let mut lines = ReverseLines {
             file,
             end: length,
             position: length,

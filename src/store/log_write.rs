@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::log_entry::{self, Entry, PIECE, Stream, StreamBytes};
+use super::log_entry::{self, LogEntry, PIECE, Stream, StreamBytes};
 use super::log_read::StreamReader;
 use super::time::Timestamp;
 
@@ -293,7 +293,7 @@ fn measure(file: &File) -> io::Result<(u64, StreamBytes)> {
             return Ok((length, kept));
         }
         length += read;
-        let Some(entry) = Entry::parse(&line) else {
+        let Some(entry) = LogEntry::parse(&line) else {
             continue;
         };
         kept.add(entry.stream, entry.bytes());
@@ -314,10 +314,10 @@ mod tests {
         path
     }
 
-    fn entries(path: &Path) -> Vec<Entry> {
+    fn entries(path: &Path) -> Vec<LogEntry> {
         let text = std::fs::read(path).unwrap();
         text.split_inclusive(|byte| *byte == b'\n')
-            .map(|line| Entry::parse(line).unwrap())
+            .map(|line| LogEntry::parse(line).unwrap())
             .collect()
     }
 

@@ -25,26 +25,26 @@ mod tar;
 mod time;
 
 pub(crate) use atomic_file::{create, document, make_dir, remove_tree, write_atomically};
-pub(crate) use home::{Home, Making, fnv1a};
-pub(crate) use id::{NAME_RULE, Name, RunId, random_word};
-pub(crate) use identity::Process;
+pub(crate) use home::{CreationLock, Home, fnv1a};
+pub(crate) use id::{NAME_RULE, RunId, RunName, random_word};
+pub(crate) use identity::ProcessIdentity;
 pub(crate) use lock::{exclusive, is_held};
-pub(crate) use log_entry::{Entry, Stream, StreamBytes};
+pub(crate) use log_entry::{LogEntry, Stream, StreamBytes};
 pub(crate) use log_read::{LogReader, StreamReader, last_lines};
 pub(crate) use log_write::LogWriter;
 pub(crate) use owned_run::{NewRun, OwnedRun, remove};
-pub(crate) use run_dir::{EndRequest, Ended, Loaded, RunDir};
+pub(crate) use run_dir::{EndRequest, Loaded, RunDir, RunEnd};
 pub(crate) use run_lookup::resolve;
 pub(crate) use run_record::{
-    LogState, Mount, Port, Reason, Record, Resource, ResourceKind, RunSession, Service,
-    ServicePort, ServiceState, Stage, State, WorkspaceMode,
+    BindMount, EndReason, LogState, PublishedPort, Resource, ResourceKind, ResourceStage,
+    RunRecord, RunSession, RunState, ServicePort, ServiceRecord, ServiceState, WorkspaceMode,
 };
 pub(crate) use session_claim::Claim;
 pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{ProcessState, SessionKey, key_of};
 pub(crate) use session_record::{
-    Ending, MARK, MadeFile, MadeHow, OpKind, Session, SessionHooks, SessionPort, SessionProcess,
-    SessionService, SessionStatus, Tmux, Worktree,
+    CreatedFile, CreatedFileKind, DownOptions, MARK, OpKind, Session, SessionHooks, SessionPort,
+    SessionProcess, SessionService, SessionStatus, Tmux, Worktree,
 };
-pub(crate) use tar::{Packing, extract, leave_out, pack};
+pub(crate) use tar::{TarStream, extract, leave_out, pack};
 pub(crate) use time::Timestamp;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::atomic_file;
 use super::home::{GONE_PREFIX, Home, NEW_PREFIX};
-use super::id::{Name, RunId};
-use super::identity::Process;
+use super::id::{RunId, RunName};
+use super::identity::ProcessIdentity;
 use super::lock::{self, Lock};
 use super::reserved_space;
-use super::run_dir::{Ended, Owner, RunDir, newer_version};
-use super::run_record::{Record, SCHEMA};
+use super::run_dir::{OwnerLockContent, RunDir, RunEnd, newer_version};
+use super::run_record::{RunRecord, SCHEMA};
 use super::time::Timestamp;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long an adopter waits for those who only look whether the lock is held.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,14 +29,14 @@ pub(crate) struct OwnedRun {
     dir: RunDir,
     /// Until the run is given up.
     lock: Option<Lock>,
-    record: Record,
+    record: RunRecord,
     /// Whether the end is on disk.
     ended: bool,
 }
 
 /// What a new run is called, and its record but for id and name.
 pub(crate) struct NewRun<F> {
-    pub(crate) name: Option<Name>,
+    pub(crate) name: Option<RunName>,
     /// Whether a number may be added to the name where it is taken.
     pub(crate) or_numbered: bool,
     pub(crate) record: F,
@@ -46,19 +46,19 @@ impl OwnedRun {
     /// Makes a run: a unique name, its directory, its record, its empty log, and the owner lock.
     pub(crate) fn reserve<F>(home: &Home, new: NewRun<F>) -> Result<OwnedRun>
     where
-        F: Fn(RunId, Name) -> Record,
+        F: Fn(RunId, RunName) -> RunRecord,
     {
         home.prepare()?;
         let failed =
-            |error: &io::Error| Error::io(Kind::Store, "make a run in", home.root(), error);
+            |error: &io::Error| Error::io(ErrorKind::Store, "make a run in", home.root(), error);
         for attempt in 0.. {
             let id = RunId::random().map_err(|error| failed(&error))?;
             let name = match &new.name {
                 Some(name) if attempt > 0 => name.numbered(attempt + 1),
                 Some(name) => name.clone(),
-                None => Name::random(attempt).map_err(|error| failed(&error))?,
+                None => RunName::random(attempt).map_err(|error| failed(&error))?,
             };
-            let draft = Draft::make(home, (new.record)(id, name))?;
+            let draft = UnpublishedRun::make(home, (new.record)(id, name))?;
             match (draft.publish()?, &new.name) {
                 (Ok(run), _) => return Ok(run),
                 (Err(_), None) if attempt < 20 => {}
@@ -66,7 +66,7 @@ impl OwnedRun {
                 (Err(taken), _) => return Err(taken),
             }
         }
-        Err(Error::new(Kind::Store, "no free name was found"))
+        Err(Error::new(ErrorKind::Store, "no free name was found"))
     }
 
     /// Takes over a run whose owner is gone. `None`: it has one, or it needs none.
@@ -106,14 +106,14 @@ impl OwnedRun {
         &self.home
     }
 
-    pub(crate) fn record(&self) -> &Record {
+    pub(crate) fn record(&self) -> &RunRecord {
         &self.record
     }
 
     /// Changes the record, and writes it. State, code and reason of an ended run stay as they are.
     /// Where writing fails the change stays in memory, for the next call to write.
-    pub(crate) fn update(&mut self, change: impl FnOnce(&mut Record)) -> Result<()> {
-        let before = Ended::of(&self.record);
+    pub(crate) fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<()> {
+        let before = RunEnd::of(&self.record);
         let code = self.record.exit_code;
         change(&mut self.record);
         if let Some(ended) = before {
@@ -132,7 +132,7 @@ impl OwnedRun {
     }
 
     /// Changes the journal without writing it; the next [`OwnedRun::update`] does.
-    pub(crate) fn stage(&mut self, change: impl FnOnce(&mut Record)) {
+    pub(crate) fn stage(&mut self, change: impl FnOnce(&mut RunRecord)) {
         change(&mut self.record);
     }
 
@@ -167,29 +167,30 @@ impl OwnedRun {
                 false => atomic_file::write_atomically(&path, &bytes),
             }
         });
-        written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+        written.map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))
     }
 
     fn write_owner(&self) -> Result<()> {
         let path = self.dir.owner_lock();
-        let owner = Process::this().map(|process| Owner::new(process, Ended::of(&self.record)));
+        let owner = ProcessIdentity::this()
+            .map(|process| OwnerLockContent::new(process, RunEnd::of(&self.record)));
         let Some(lock) = &self.lock else {
             return Ok(());
         };
         serde_json::to_vec(&owner)
             .map_err(io::Error::from)
             .and_then(|bytes| write_over(lock.file(), &bytes))
-            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+            .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))
     }
 }
 
 /// Removes the directory of an ended run. The caller made sure that nobody needs its resources.
 pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
     let dir = home.run(id);
-    let failed = |error: &io::Error| Error::io(Kind::Store, "remove", dir.path(), error);
+    let failed = |error: &io::Error| Error::io(ErrorKind::Store, "remove", dir.path(), error);
     let Some(_owner) = lock::exclusive(&dir.owner_lock(), REMOVAL)? else {
         let message = format!("{id} is owned by a supervisor");
-        return Err(Error::new(Kind::Failed, message));
+        return Err(Error::new(ErrorKind::Failed, message));
     };
     let gone = home.runs().join(format!("{GONE_PREFIX}{id}"));
     // Renamed first, so that no reader sees half a run.
@@ -198,20 +199,20 @@ pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
 }
 
 /// A run that is not visible yet: a complete directory under another name.
-struct Draft<'a> {
+struct UnpublishedRun<'a> {
     home: &'a Home,
     dir: RunDir,
     lock: Lock,
-    record: Record,
+    record: RunRecord,
 }
 
-impl<'a> Draft<'a> {
-    fn make(home: &'a Home, record: Record) -> Result<Draft<'a>> {
+impl<'a> UnpublishedRun<'a> {
+    fn make(home: &'a Home, record: RunRecord) -> Result<UnpublishedRun<'a>> {
         let path = home.runs().join(format!("{NEW_PREFIX}{}", record.id));
         let dir = RunDir::new(path, record.id.clone());
         let failed = |error: &io::Error| {
             let _ = fs::remove_dir_all(dir.path());
-            Error::io(Kind::Store, "write", dir.path(), error)
+            Error::io(ErrorKind::Store, "write", dir.path(), error)
                 .hint("free some space, or set MOAT_HOME to another disk")
         };
         atomic_file::make_dir(dir.path()).map_err(|error| failed(&error))?;
@@ -223,7 +224,7 @@ impl<'a> Draft<'a> {
                 return Err(error);
             }
         };
-        let draft = Draft {
+        let draft = UnpublishedRun {
             home,
             dir: dir.clone(),
             lock,
@@ -234,7 +235,7 @@ impl<'a> Draft<'a> {
     }
 
     fn fill(&self) -> io::Result<()> {
-        let owner = Process::this().map(|process| Owner::new(process, None));
+        let owner = ProcessIdentity::this().map(|process| OwnerLockContent::new(process, None));
         write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
         atomic_file::create(&self.dir.log())?;
         reserved_space::take(&self.dir.reserve())?;
@@ -267,7 +268,7 @@ impl<'a> Draft<'a> {
             return Ok(Err(name_taken(name, &holder, state.as_str())));
         }
         fs::rename(self.dir.path(), final_dir.path())
-            .map_err(|error| Error::io(Kind::Store, "make", final_dir.path(), &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "make", final_dir.path(), &error))?;
         Ok(Ok(()))
     }
 }
@@ -278,7 +279,8 @@ fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
     file.set_len(bytes.len() as u64)
 }
 
-fn name_taken(name: &Name, holder: &RunId, state: &str) -> Error {
+fn name_taken(name: &RunName, holder: &RunId, state: &str) -> Error {
     let message = format!("the name '{name}' belongs to {holder}, which is {state}");
-    Error::new(Kind::Failed, message).hint(format!("choose another --name, or: moat stop {holder}"))
+    Error::new(ErrorKind::Failed, message)
+        .hint(format!("choose another --name, or: moat stop {holder}"))
 }

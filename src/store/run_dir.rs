@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic_file;
 use super::id::RunId;
-use super::identity::Process;
+use super::identity::ProcessIdentity;
 use super::lock;
-use super::run_record::{Reason, Record, ResourceKind, SCHEMA, State};
-use crate::error::{Error, Kind, Result};
+use super::run_record::{EndReason, ResourceKind, RunRecord, RunState, SCHEMA};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The directory of a run. It may not exist (any more).
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ pub(crate) struct RunDir {
 /// A record as found on disk.
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
-    Record(Box<Record>),
+    Record(Box<RunRecord>),
     /// There is a run, but its record cannot be understood.
     Unreadable(String),
     Missing,
 }
 
 impl Loaded {
-    pub(crate) fn record(self) -> Option<Record> {
+    pub(crate) fn record(self) -> Option<RunRecord> {
         match self {
             Loaded::Record(record) => Some(*record),
             _ => None,
@@ -43,21 +43,21 @@ impl Loaded {
 /// Who owns a run; at the end, also how it ended, so that whoever waits for the lock learns it even
 /// if the run is removed in the same moment. The content of `owner.lock`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Owner {
+pub(super) struct OwnerLockContent {
     pid: u32,
     token: String,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<RunEnd>,
 }
 
-impl Owner {
-    pub(super) fn new(process: Process, ended: Option<Ended>) -> Owner {
-        let Process { pid, token } = process;
-        Owner { pid, token, ended }
+impl OwnerLockContent {
+    pub(super) fn new(process: ProcessIdentity, ended: Option<RunEnd>) -> OwnerLockContent {
+        let ProcessIdentity { pid, token } = process;
+        OwnerLockContent { pid, token, ended }
     }
 
-    fn process(self) -> Process {
-        let Owner { pid, token, .. } = self;
-        Process { pid, token }
+    fn process(self) -> ProcessIdentity {
+        let OwnerLockContent { pid, token, .. } = self;
+        ProcessIdentity { pid, token }
     }
 }
 
@@ -82,17 +82,17 @@ fn line_of(kind: ResourceKind, handle: &str) -> String {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Ended {
-    pub(crate) state: State,
-    pub(crate) reason: Option<Reason>,
+pub(crate) struct RunEnd {
+    pub(crate) state: RunState,
+    pub(crate) reason: Option<EndReason>,
     /// The exit code of `moat run` and `moat wait`.
     pub(crate) exit_status: u8,
 }
 
-impl Ended {
+impl RunEnd {
     /// `None` while the run has not ended.
-    pub(crate) fn of(record: &Record) -> Option<Ended> {
-        record.state.is_terminal().then(|| Ended {
+    pub(crate) fn of(record: &RunRecord) -> Option<RunEnd> {
+        record.state.is_terminal().then(|| RunEnd {
             state: record.state,
             reason: record.reason,
             exit_status: record.exit_status(),
@@ -188,7 +188,7 @@ impl RunDir {
     }
 
     /// Whether the run holds the only copy of what its workload made: saved, or not yet.
-    pub(crate) fn holds_only_copy(&self, record: &Record) -> bool {
+    pub(crate) fn holds_only_copy(&self, record: &RunRecord) -> bool {
         (record.has_unsaved_copy() || self.workspace().exists()) && !self.exported().exists()
     }
 
@@ -262,7 +262,7 @@ impl RunDir {
             }
             Err(error) => return Loaded::Unreadable(crate::error::reason(&error)),
         };
-        match serde_json::from_slice::<Record>(&bytes) {
+        match serde_json::from_slice::<RunRecord>(&bytes) {
             Ok(record) if record.id != self.id => {
                 Loaded::Unreadable(format!("the record is of {}", record.id))
             }
@@ -272,11 +272,11 @@ impl RunDir {
     }
 
     /// The record, or an error that says what to do.
-    pub(crate) fn require(&self) -> Result<Record> {
+    pub(crate) fn require(&self) -> Result<RunRecord> {
         match self.load() {
             Loaded::Record(record) => Ok(*record),
             Loaded::Unreadable(why) => Err(Error::new(
-                Kind::Store,
+                ErrorKind::Store,
                 format!("the record of {} is unreadable: {why}", self.id),
             )
             .hint(format!(
@@ -290,7 +290,7 @@ impl RunDir {
 
     /// An error if a newer version of moat wrote the record and nobody looks after the run: this one
     /// can neither end it nor see its end.
-    pub(crate) fn check_version(&self, record: &Record) -> Result<()> {
+    pub(crate) fn check_version(&self, record: &RunRecord) -> Result<()> {
         let over = record.state.is_terminal() && record.cleaned_at.is_some();
         if record.schema <= SCHEMA || over || self.is_owned()? {
             return Ok(());
@@ -304,40 +304,40 @@ impl RunDir {
     }
 
     /// The supervisor, if there is one and it is alive.
-    pub(crate) fn owner(&self) -> Result<Option<Process>> {
+    pub(crate) fn owner(&self) -> Result<Option<ProcessIdentity>> {
         if !self.is_owned()? {
             return Ok(None);
         }
         let owner = fs::read(self.owner_lock())
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
-        Ok(owner.map(Owner::process))
+            .and_then(|bytes| serde_json::from_slice::<OwnerLockContent>(&bytes).ok());
+        Ok(owner.map(OwnerLockContent::process))
     }
 
     /// Blocks until nobody owns the run, and says how it ended; `None` if it has not, or if the
     /// record cannot be read. Does not fail when the run is removed meanwhile.
-    pub(crate) fn wait_unowned(&self) -> Result<Option<Ended>> {
+    pub(crate) fn wait_unowned(&self) -> Result<Option<RunEnd>> {
         let path = self.owner_lock();
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(self.load().record().as_ref().and_then(Ended::of));
+                return Ok(self.load().record().as_ref().and_then(RunEnd::of));
             }
-            Err(error) => return Err(Error::io(Kind::Store, "open", &path, &error)),
+            Err(error) => return Err(Error::io(ErrorKind::Store, "open", &path, &error)),
         };
         let held = lock::wait_shared(file)
-            .map_err(|error| Error::io(Kind::Store, "lock", &path, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "lock", &path, &error))?;
         if let Some(record) = self.load().record() {
-            return Ok(Ended::of(&record));
+            return Ok(RunEnd::of(&record));
         }
         let mut content = Vec::new();
         let _ = (&held.0).read_to_end(&mut content);
-        let owner = serde_json::from_slice::<Owner>(&content).ok();
+        let owner = serde_json::from_slice::<OwnerLockContent>(&content).ok();
         Ok(owner.and_then(|owner| owner.ended))
     }
 
     /// Whether a supervisor is needed and missing: the run has not ended, or has left something.
-    pub(crate) fn is_abandoned(&self, record: &Record) -> Result<bool> {
+    pub(crate) fn is_abandoned(&self, record: &RunRecord) -> Result<bool> {
         let unfinished = !record.state.is_terminal() || record.cleaned_at.is_none();
         Ok(unfinished && record.schema <= SCHEMA && !self.is_owned()?)
     }
@@ -369,16 +369,17 @@ impl RunDir {
     }
 }
 
-pub(super) fn newer_version(record: &Record) -> Error {
+pub(super) fn newer_version(record: &RunRecord) -> Error {
     let message = format!(
         "{} was written by a newer moat (schema {}, this one knows {SCHEMA})",
         record.id, record.schema
     );
-    Error::new(Kind::Store, message).hint("use that version to change the run; reading it works")
+    Error::new(ErrorKind::Store, message)
+        .hint("use that version to change the run; reading it works")
 }
 
 /// The error for an argument that no run answers to.
 pub(crate) fn no_such_run(argument: &str) -> Error {
-    Error::new(Kind::NoSuchRun, format!("no such run: '{argument}'"))
+    Error::new(ErrorKind::NoSuchRun, format!("no such run: '{argument}'"))
         .hint("see all runs: moat list -a")
 }

@@ -3,15 +3,15 @@
 use super::home::Home;
 use super::id::{ID_PREFIX, RunId};
 use super::run_dir::{Loaded, no_such_run};
-use super::run_record::Record;
+use super::run_record::RunRecord;
 use super::time::Timestamp;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Finds the run that `argument` means, or the error that lists what it could mean.
 pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
     if argument.contains('/') {
         return Err(Error::new(
-            Kind::NoSuchRun,
+            ErrorKind::NoSuchRun,
             format!("no such run: '{}'", crate::term::harmless(argument)),
         )
         .hint("a run is named by its id or name, not by a path; see: moat list -a"));
@@ -31,12 +31,12 @@ pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
 }
 
 /// A run that may be meant; one whose record is unreadable has no more than an id.
-struct Candidate {
+struct RunCandidate {
     id: RunId,
-    record: Option<Record>,
+    record: Option<RunRecord>,
 }
 
-impl Candidate {
+impl RunCandidate {
     fn name(&self) -> &str {
         self.record
             .as_ref()
@@ -54,8 +54,8 @@ impl Candidate {
     }
 }
 
-fn candidates(home: &Home, ids: impl Iterator<Item = RunId>) -> Vec<Candidate> {
-    ids.map(|id| Candidate {
+fn candidates(home: &Home, ids: impl Iterator<Item = RunId>) -> Vec<RunCandidate> {
+    ids.map(|id| RunCandidate {
         record: home.run(&id).load().record(),
         id,
     })
@@ -63,7 +63,7 @@ fn candidates(home: &Home, ids: impl Iterator<Item = RunId>) -> Vec<Candidate> {
 }
 
 /// Among several runs of one name, the active one is meant: it alone can be acted on.
-fn by_name(argument: &str, all: Vec<Candidate>) -> Result<RunId> {
+fn by_name(argument: &str, all: Vec<RunCandidate>) -> Result<RunId> {
     let (exact, rest): (Vec<_>, Vec<_>) = all
         .into_iter()
         .filter(|run| !argument.is_empty() && run.name().starts_with(argument))
@@ -74,7 +74,7 @@ fn by_name(argument: &str, all: Vec<Candidate>) -> Result<RunId> {
     only(argument, if exact.is_empty() { rest } else { exact })
 }
 
-fn only(argument: &str, mut matching: Vec<Candidate>) -> Result<RunId> {
+fn only(argument: &str, mut matching: Vec<RunCandidate>) -> Result<RunId> {
     match matching.len() {
         0 => Err(no_such_run(&crate::term::harmless(argument))),
         1 => Ok(matching.remove(0).id),
@@ -87,12 +87,12 @@ fn only(argument: &str, mut matching: Vec<Candidate>) -> Result<RunId> {
                 matching.len(),
                 lines.join("\n")
             );
-            Err(Error::new(Kind::AmbiguousRun, message).hint("give more of the id"))
+            Err(Error::new(ErrorKind::AmbiguousRun, message).hint("give more of the id"))
         }
     }
 }
 
-fn describe(run: &Candidate) -> String {
+fn describe(run: &RunCandidate) -> String {
     match &run.record {
         Some(record) => format!("  {}  {}  {}", run.id, record.name, record.state.as_str()),
         None => format!("  {}  (unreadable)", run.id),

@@ -8,13 +8,17 @@ use std::io::{self, Write};
 
 use super::atomic_file;
 use super::home::Home;
-use super::id::{Name, RunId};
-use super::run_record::State;
-use crate::error::{Error, Kind, Result};
+use super::id::{RunId, RunName};
+use super::run_record::RunState;
+use crate::error::{Error, ErrorKind, Result};
 
 impl Home {
     /// Gives `name` to `id`, or says which active run has it. The caller holds the global lock.
-    pub(super) fn claim_name(&self, name: &Name, id: &RunId) -> Result<Option<(RunId, State)>> {
+    pub(super) fn claim_name(
+        &self,
+        name: &RunName,
+        id: &RunId,
+    ) -> Result<Option<(RunId, RunState)>> {
         if let Some(holder) = self.name_holder(name)? {
             return Ok(Some(holder));
         }
@@ -22,24 +26,24 @@ impl Home {
         // Not through a temporary file: that would be a name, too. A torn claim counts as none.
         atomic_file::create(&path)
             .and_then(|mut file| file.write_all(id.as_str().as_bytes()))
-            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
         Ok(None)
     }
 
     /// Gives a name back if `id` has it. The caller holds the global lock.
-    pub(super) fn release_name(&self, name: &Name, id: &RunId) {
+    pub(super) fn release_name(&self, name: &RunName, id: &RunId) {
         let path = self.names().join(name.as_str());
         if fs::read_to_string(&path).is_ok_and(|holder| holder == id.as_str()) {
             let _ = atomic_file::remove_if_there(&path);
         }
     }
 
-    fn name_holder(&self, name: &Name) -> Result<Option<(RunId, State)>> {
+    fn name_holder(&self, name: &RunName) -> Result<Option<(RunId, RunState)>> {
         let path = self.names().join(name.as_str());
         let holder = match fs::read_to_string(&path) {
             Ok(text) => RunId::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::io(Kind::Store, "read", &path, &error)),
+            Err(error) => return Err(Error::io(ErrorKind::Store, "read", &path, &error)),
         };
         let active = holder
             .and_then(|id| self.run(&id).load().record())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{Name, RunId};
+use super::id::{RunId, RunName};
 use super::time::Timestamp;
 
 /// The version that this program writes.
@@ -15,11 +15,11 @@ pub(crate) const SCHEMA: u32 = 1;
 
 /// The record of one run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Record {
+pub(crate) struct RunRecord {
     pub(crate) schema: u32,
     pub(crate) id: RunId,
-    pub(crate) name: Name,
-    pub(crate) state: State,
+    pub(crate) name: RunName,
+    pub(crate) state: RunState,
     pub(crate) runtime: String,
     /// The settings that chose the engine, as environment variables; the others were unset.
     pub(crate) engine: Vec<(String, String)>,
@@ -31,13 +31,13 @@ pub(crate) struct Record {
     pub(crate) command: Vec<String>,
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
-    pub(crate) mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<BindMount>,
     /// Those of the project: `PROJECT/NAME`.
     #[serde(default)]
     pub(crate) volumes: Vec<String>,
     /// As they are known: those of the host when the workload runs.
     #[serde(default)]
-    pub(crate) ports: Vec<Port>,
+    pub(crate) ports: Vec<PublishedPort>,
     #[serde(default)]
     pub(crate) workspace_mode: WorkspaceMode,
     /// Whether a script runs before the command.
@@ -59,14 +59,14 @@ pub(crate) struct Record {
     pub(crate) cleaned_at: Option<Timestamp>,
     /// The workload's own code. Not set: it never ran, or the code cannot be known.
     pub(crate) exit_code: Option<u8>,
-    pub(crate) reason: Option<Reason>,
+    pub(crate) reason: Option<EndReason>,
     pub(crate) oom_killed: bool,
     /// Why the run failed, where the exit code does not say it.
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
     /// The sidecars.
     #[serde(default)]
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<ServiceRecord>,
     pub(crate) resources: Vec<Resource>,
 }
 
@@ -83,10 +83,10 @@ pub(crate) struct RunSession {
     pub(crate) services: Vec<String>,
 }
 
-impl Record {
+impl RunRecord {
     /// Whether nothing is left of what the run made.
     pub(crate) fn is_clean(&self) -> bool {
-        let removed = |resource: &Resource| resource.stage == Stage::Removed;
+        let removed = |resource: &Resource| resource.stage == ResourceStage::Removed;
         self.cleaned_at.is_some() && self.resources.iter().all(removed)
     }
 
@@ -99,11 +99,11 @@ impl Record {
     /// The exit code of `moat run` and `moat wait` for this run, once it has ended.
     pub(crate) fn exit_status(&self) -> u8 {
         match (self.reason, self.exit_code) {
-            (Some(Reason::Timeout), _) => 124,
+            (Some(EndReason::Timeout), _) => 124,
             (_, Some(code)) => code,
             // Ended before it started.
-            (Some(Reason::UserStop), None) => 143,
-            (Some(Reason::Killed), None) => 137,
+            (Some(EndReason::UserStop), None) => 143,
+            (Some(EndReason::Killed), None) => 137,
             (_, None) => 125,
         }
     }
@@ -111,7 +111,7 @@ impl Record {
 
 /// What is known of a sidecar.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Service {
+pub(crate) struct ServiceRecord {
     /// What it is called in this run; its host name, too.
     pub(crate) name: String,
     /// What it is called in the registry.
@@ -184,7 +184,7 @@ impl ServiceState {
 /// Where a run is in its life. The last two are terminal and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum State {
+pub(crate) enum RunState {
     Created,
     Starting,
     Running,
@@ -196,43 +196,45 @@ pub(crate) enum State {
     Unknown,
 }
 
-impl State {
+impl RunState {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            State::Created => "created",
-            State::Starting => "starting",
-            State::Running => "running",
-            State::Stopping => "stopping",
-            State::Stopped => "stopped",
-            State::Failed => "failed",
-            State::Unknown => "unknown",
+            RunState::Created => "created",
+            RunState::Starting => "starting",
+            RunState::Running => "running",
+            RunState::Stopping => "stopping",
+            RunState::Stopped => "stopped",
+            RunState::Failed => "failed",
+            RunState::Unknown => "unknown",
         }
     }
 }
 
-impl State {
-    pub(crate) const ALL: [State; 6] = [
-        State::Created,
-        State::Starting,
-        State::Running,
-        State::Stopping,
-        State::Stopped,
-        State::Failed,
+impl RunState {
+    pub(crate) const ALL: [RunState; 6] = [
+        RunState::Created,
+        RunState::Starting,
+        RunState::Running,
+        RunState::Stopping,
+        RunState::Stopped,
+        RunState::Failed,
     ];
 
     pub(crate) fn is_terminal(self) -> bool {
-        matches!(self, State::Stopped | State::Failed)
+        matches!(self, RunState::Stopped | RunState::Failed)
     }
 
-    pub(crate) fn parse(word: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.as_str() == word)
+    pub(crate) fn parse(word: &str) -> Option<RunState> {
+        RunState::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
     }
 }
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Reason {
+pub(crate) enum EndReason {
     /// The workload ended by itself.
     Exited,
     /// Somebody stopped it.
@@ -253,18 +255,18 @@ pub(crate) enum Reason {
     Unknown,
 }
 
-impl Reason {
+impl EndReason {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Reason::Exited => "exited",
-            Reason::UserStop => "user-stop",
-            Reason::Killed => "killed",
-            Reason::Timeout => "timeout",
-            Reason::Oom => "oom",
-            Reason::StartError => "start-error",
-            Reason::HookFailed => "hook-failed",
-            Reason::Lost => "lost",
-            Reason::Unknown => "unknown",
+            EndReason::Exited => "exited",
+            EndReason::UserStop => "user-stop",
+            EndReason::Killed => "killed",
+            EndReason::Timeout => "timeout",
+            EndReason::Oom => "oom",
+            EndReason::StartError => "start-error",
+            EndReason::HookFailed => "hook-failed",
+            EndReason::Lost => "lost",
+            EndReason::Unknown => "unknown",
         }
     }
 }
@@ -310,7 +312,7 @@ pub(crate) enum WorkspaceMode {
 
 /// A port of the container that is published on 127.0.0.1.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Port {
+pub(crate) struct PublishedPort {
     pub(crate) name: String,
     pub(crate) container: u16,
     /// Not set: the engine chooses one that is free.
@@ -319,7 +321,7 @@ pub(crate) struct Port {
 
 /// One bind mount.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Mount {
+pub(crate) struct BindMount {
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
@@ -331,7 +333,7 @@ pub(crate) struct Resource {
     pub(crate) kind: ResourceKind,
     /// What the runtime calls it. Chosen by moat, so that it is known before it exists.
     pub(crate) handle: String,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ResourceStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -355,7 +357,7 @@ impl ResourceKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Stage {
+pub(crate) enum ResourceStage {
     /// About to be made: it may or may not exist.
     Intent,
     Made,
@@ -380,7 +382,7 @@ mod tests {
 
     #[test]
     fn words_are_the_same_in_json_and_in_text() {
-        for state in State::ALL.into_iter().chain([State::Unknown]) {
+        for state in RunState::ALL.into_iter().chain([RunState::Unknown]) {
             check(state, state.as_str());
         }
         use ServiceState as S;
@@ -394,7 +396,7 @@ mod tests {
         ] {
             check(state, state.as_str());
         }
-        use Reason as R;
+        use EndReason as R;
         for reason in [
             R::Exited,
             R::UserStop,
@@ -433,12 +435,18 @@ mod tests {
     #[test]
     fn a_word_of_a_newer_version_is_unknown() {
         let word = "\"paused\"";
-        assert_eq!(serde_json::from_str::<State>(word).unwrap(), State::Unknown);
         assert_eq!(
-            serde_json::from_str::<Reason>(word).unwrap(),
-            Reason::Unknown
+            serde_json::from_str::<RunState>(word).unwrap(),
+            RunState::Unknown
         );
-        assert_eq!(serde_json::from_str::<Stage>(word).unwrap(), Stage::Unknown);
+        assert_eq!(
+            serde_json::from_str::<EndReason>(word).unwrap(),
+            EndReason::Unknown
+        );
+        assert_eq!(
+            serde_json::from_str::<ResourceStage>(word).unwrap(),
+            ResourceStage::Unknown
+        );
         let kind: ResourceKind = serde_json::from_str(word).unwrap();
         assert_eq!(kind, ResourceKind::Unknown);
         let state: ServiceState = serde_json::from_str(word).unwrap();

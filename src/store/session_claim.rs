@@ -6,18 +6,19 @@ use std::time::Duration;
 use super::atomic_file;
 use super::home::Home;
 use super::id::random_word;
-use super::identity::Process;
+use super::identity::ProcessIdentity;
 use super::lock::{self, Lock};
 use super::reserved_space;
-use super::session_record::{Ending, OpKind, Operation, Session, SessionStatus};
+use super::session_record::{DownOptions, OpKind, Operation, Session, SessionStatus};
 use super::time::Timestamp;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long a claim waits for those who only look whether the lock is held.
 const MOMENT: Duration = Duration::from_millis(500);
 
 /// Makes the record of an operation from its id, the session so far, and all others.
-pub(crate) type Make<'a> = &'a mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>;
+pub(crate) type BuildRecordFn<'a> =
+    &'a mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>;
 
 /// What tells whether a record on disk is the one that was read or written last.
 fn identity(session: &Session) -> (String, Option<String>) {
@@ -31,12 +32,12 @@ impl Home {
     pub(crate) fn claim_session(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
         if self.root().to_str().is_none() {
             let message = "the path of MOAT_HOME is not UTF-8";
-            return Err(Error::new(Kind::Store, message).hint("set it to another directory"));
+            return Err(Error::new(ErrorKind::Store, message).hint("set it to another directory"));
         }
         self.prepare()?;
         let dir = self.sessions_dir();
         atomic_file::make_dir(&dir)
-            .map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
         let path = self.session_lock(key);
         loop {
             let Some(lock) = lock::exclusive(&path, MOMENT)? else {
@@ -46,8 +47,8 @@ impl Home {
             if !lock::is_current(&lock, &path) {
                 continue;
             }
-            let id =
-                random_word(12).map_err(|error| Error::io(Kind::Store, "use", &dir, &error))?;
+            let id = random_word(12)
+                .map_err(|error| Error::io(ErrorKind::Store, "use", &dir, &error))?;
             let session = self.session(key)?;
             return Ok(Some(Claim {
                 home: self.clone(),
@@ -90,7 +91,7 @@ impl Claim {
 
     /// Begins an operation: `make` gets its id, the session and all others, and gives the record; nobody else gives out slots
     /// or ports meanwhile. The operation's status is the session's from now on.
-    pub(crate) fn begin(&mut self, ending: Ending, make: Make<'_>) -> Result<()> {
+    pub(crate) fn begin(&mut self, ending: DownOptions, make: BuildRecordFn<'_>) -> Result<()> {
         let _global = self.home.lock()?;
         let others: Vec<Session> = self
             .home
@@ -121,7 +122,7 @@ impl Claim {
             id: self.id.clone(),
             kind: self.kind,
             since: Timestamp::now(),
-            owner: Process::this(),
+            owner: ProcessIdentity::this(),
             before,
             keep: ending.keep,
             remove_worktree: ending.remove_worktree,
@@ -132,7 +133,7 @@ impl Claim {
             let reserve = self.home.session_reserve(&self.key);
             atomic_file::make_dir(&dir)
                 .and_then(|()| reserved_space::take(&reserve))
-                .map_err(|error| Error::io(Kind::Store, "write", &reserve, &error))?;
+                .map_err(|error| Error::io(ErrorKind::Store, "write", &reserve, &error))?;
         }
         self.write(session)
     }
@@ -159,7 +160,7 @@ impl Claim {
             true => reserved_space::write(&path, &bytes, &reserve),
             false => atomic_file::write_atomically(&path, &bytes),
         });
-        written.map_err(|error| Error::io(Kind::Store, "write", &path, &error))?;
+        written.map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
         self.known = Some(identity(&session));
         self.session = Some(session);
         Ok(())
@@ -175,7 +176,7 @@ impl Claim {
         self.session = None;
         atomic_file::remove_tree(&dir)
             .and_then(|()| atomic_file::remove_if_there(&file))
-            .map_err(|error| Error::io(Kind::Store, "remove", &file, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "remove", &file, &error))?;
         self.known = None;
         self.forget_lock();
         Ok(())
@@ -204,6 +205,6 @@ impl Claim {
 
     fn lost(&self) -> Error {
         let message = "somebody else changed the session meanwhile";
-        Error::new(Kind::Failed, message).hint("see what there is: moat wt list")
+        Error::new(ErrorKind::Failed, message).hint("see what there is: moat wt list")
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run_record::Stage;
+use super::run_record::ResourceStage;
 
 /// The services of a session that are in a compose file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct SessionCompose {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ComposeService {
     pub(crate) name: String,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ResourceStage,
     /// The operation that started it last; empty, if it was stopped by `down --keep` since.
     pub(crate) operation: String,
     /// Whether it is to end by itself, as another one waits for that.

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic_file;
 use super::home::{Home, fnv1a};
-use super::identity::Process;
+use super::identity::ProcessIdentity;
 use super::lock;
 use super::session_record::{SCHEMA, Session, SessionService};
 use super::time::Timestamp;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many letters of a branch are in the names of its files.
 const READABLE: usize = 40;
@@ -69,7 +69,7 @@ struct ServiceVariables {
 pub(crate) struct ProcessState {
     /// [`Session::mark`]: a later session of the same branch has the same files.
     pub(crate) mark: String,
-    pub(crate) process: Process,
+    pub(crate) process: ProcessIdentity,
     pub(crate) started_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
     /// As a shell says it: 128 and the number, if a signal ended it.
@@ -103,7 +103,7 @@ impl Home {
     pub(crate) fn prepare_compose(&self, key: &str) -> Result<PathBuf> {
         let dir = self.session_dir(key);
         atomic_file::make_dir(&dir)
-            .map_err(|error| Error::io(Kind::Store, "make", &dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
         Ok(dir)
     }
 
@@ -150,7 +150,7 @@ impl Home {
         atomic_file::make_dir(&dir)
             .and_then(|()| atomic_file::remove_if_there(&state))
             .and_then(|()| atomic_file::remove_if_there(&go))
-            .map_err(|error| Error::io(Kind::Store, "prepare", &dir, &error))
+            .map_err(|error| Error::io(ErrorKind::Store, "prepare", &dir, &error))
     }
 
     fn service_variables(&self, key: &str, service: &str) -> PathBuf {
@@ -166,7 +166,7 @@ impl Home {
         };
         atomic_file::make_dir(&self.session_dir(key))
             .and_then(|()| atomic_file::write_atomically(&path, &atomic_file::document(&document)?))
-            .map_err(|error| Error::io(Kind::Store, "write", &path, &error))
+            .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))
     }
 
     /// What was kept of it, for this very container.
@@ -189,7 +189,7 @@ impl Home {
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io(Kind::Store, "read", &dir, &error)),
+            Err(error) => return Err(Error::io(ErrorKind::Store, "read", &dir, &error)),
         };
         let mut sessions = Vec::new();
         for entry in entries.flatten() {
@@ -209,15 +209,16 @@ impl Home {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(Kind::Store, "read", &path, &error)),
+            Err(error) => return Err(Error::io(ErrorKind::Store, "read", &path, &error)),
         };
         let mut session: Session = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("cannot understand {}: {error}", path.display());
-            Error::new(Kind::Store, message).hint("move that file away, if nothing of it is needed")
+            Error::new(ErrorKind::Store, message)
+                .hint("move that file away, if nothing of it is needed")
         })?;
         if session.schema > SCHEMA {
             let message = format!("{} was written by a newer moat", path.display());
-            return Err(Error::new(Kind::Store, message).hint("update moat"));
+            return Err(Error::new(ErrorKind::Store, message).hint("update moat"));
         }
         for service in &mut session.services.list {
             service.variables = self.kept_variables(key, service);

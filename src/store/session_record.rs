@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::Process;
-use super::run_record::Stage;
+use super::identity::ProcessIdentity;
+use super::run_record::ResourceStage;
 use super::session_compose::SessionCompose;
 use super::time::Timestamp;
 
@@ -41,7 +41,7 @@ pub(crate) struct Session {
     pub(crate) error: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) worktree: Worktree,
-    pub(crate) files: Vec<MadeFile>,
+    pub(crate) files: Vec<CreatedFile>,
     pub(crate) ports: Vec<SessionPort>,
     pub(crate) processes: Vec<SessionProcess>,
     #[serde(default)]
@@ -87,7 +87,7 @@ pub(crate) struct Operation {
     pub(crate) id: String,
     pub(crate) kind: OpKind,
     pub(crate) since: Timestamp,
-    pub(crate) owner: Option<Process>,
+    pub(crate) owner: Option<ProcessIdentity>,
     /// The status before. Not set: this operation made the session.
     pub(crate) before: Option<SessionStatus>,
     /// Of a `down`: whether slot, ports and worktree are kept.
@@ -101,7 +101,7 @@ pub(crate) struct Operation {
 
 /// What a `down` is to do, which has to be in the record with its first word.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ending {
+pub(crate) struct DownOptions {
     pub(crate) keep: bool,
     pub(crate) remove_worktree: bool,
     pub(crate) force: bool,
@@ -129,7 +129,7 @@ pub(crate) struct Worktree {
     pub(crate) path: PathBuf,
     /// Whether moat made it, now or for an earlier session. What is not ours is never removed.
     pub(crate) ours: bool,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ResourceStage,
     /// The operation that made it.
     pub(crate) operation: Option<String>,
     /// The commit at which that operation made the branch, if it did.
@@ -138,10 +138,10 @@ pub(crate) struct Worktree {
 
 /// A file that was put into the worktree.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct MadeFile {
+pub(crate) struct CreatedFile {
     /// Relative to the worktree.
     pub(crate) path: PathBuf,
-    pub(crate) how: MadeHow,
+    pub(crate) how: CreatedFileKind,
     /// What it is a copy of, or a link to.
     pub(crate) source: Option<PathBuf>,
     pub(crate) operation: String,
@@ -149,7 +149,7 @@ pub(crate) struct MadeFile {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum MadeHow {
+pub(crate) enum CreatedFileKind {
     /// The variables of the session, written by moat.
     Variables,
     Copy,
@@ -185,15 +185,15 @@ pub(crate) struct SessionProcess {
     pub(crate) name: String,
     /// Empty for one that was started by hand.
     pub(crate) command: String,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ResourceStage,
     pub(crate) operation: String,
     /// Whether there was one of its name before that operation.
     #[serde(default)]
     pub(crate) again: bool,
     /// Who holds its pipes and writes its log.
-    pub(crate) keeper: Option<Process>,
+    pub(crate) keeper: Option<ProcessIdentity>,
     /// The leader of its process group, which has the command's pid.
-    pub(crate) process: Option<Process>,
+    pub(crate) process: Option<ProcessIdentity>,
     pub(crate) started_at: Option<Timestamp>,
 }
 
@@ -218,7 +218,7 @@ pub(crate) struct SessionService {
     pub(crate) handle: String,
     /// What tells whether it would be made the same way now.
     pub(crate) settings: String,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ResourceStage,
     /// The operation that made it, and the one that started it last.
     pub(crate) operation: String,
     /// Whether there was one of its name before it was made.

@@ -7,14 +7,14 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 /// A directory that is being packed.
-pub(crate) struct Packing {
+pub(crate) struct TarStream {
     tar: Child,
     words: Option<JoinHandle<String>>,
 }
 
 /// Starts to pack a directory, as paths from `./` on. `without`: what of it is left out, relative to
 /// it. `into`: where the archive goes; if that is a pipe, it is [`Packing::archive`].
-pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Packing> {
+pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<TarStream> {
     let mut command = Command::new("tar");
     for path in without {
         command.arg(format!("--exclude=./{path}"));
@@ -36,13 +36,13 @@ pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Pa
             String::from_utf8_lossy(&bytes).trim().to_owned()
         })
     });
-    Ok(Packing { tar, words })
+    Ok(TarStream { tar, words })
 }
 
 /// So much of what tar says is kept, in bytes.
 const LIMIT: u64 = 16 * 1024;
 
-impl Packing {
+impl TarStream {
     /// The archive, once.
     pub(crate) fn archive(&mut self) -> Stdio {
         self.tar.stdout.take().map_or_else(Stdio::null, Stdio::from)
@@ -82,7 +82,7 @@ pub(crate) fn leave_out(
     mut into: impl Write,
     without: &[String],
 ) -> io::Result<()> {
-    let mut extension = Extension::default();
+    let mut extension = TarExtension::default();
     let mut header = [0; BLOCK];
     loop {
         archive.read_exact(&mut header)?;
@@ -95,7 +95,7 @@ pub(crate) fn leave_out(
         if extension.add(&header, size, &mut content)? {
             continue;
         }
-        let Extension { path, blocks, .. } = std::mem::take(&mut extension);
+        let TarExtension { path, blocks, .. } = std::mem::take(&mut extension);
         let path = path.map_or_else(|| name(&header), Cow::Owned);
         if without.iter().any(|out| is_within(&path, out)) {
             io::copy(&mut content, &mut io::sink())?;
@@ -109,14 +109,14 @@ pub(crate) fn leave_out(
 
 /// What an archive says of its next entry where the entry's own header has no place for it.
 #[derive(Default)]
-struct Extension {
+struct TarExtension {
     path: Option<Vec<u8>>,
     size: Option<u64>,
     /// As it came.
     blocks: Vec<u8>,
 }
 
-impl Extension {
+impl TarExtension {
     /// Takes an entry that is about the next one. False: this one is not.
     fn add(&mut self, header: &[u8], size: u64, content: &mut impl Read) -> io::Result<bool> {
         let kind = header[156];

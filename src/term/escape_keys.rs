@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What comes of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Typed {
+pub(crate) enum KeyInput {
     /// For the workload.
     Bytes(Vec<u8>),
     Stop,
@@ -17,17 +17,17 @@ pub(crate) enum Typed {
 
 /// The key that begins an escape, with Ctrl held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Prefix(u8);
+pub(crate) struct EscapePrefix(u8);
 
-impl Default for Prefix {
-    fn default() -> Prefix {
-        Prefix(b'/')
+impl Default for EscapePrefix {
+    fn default() -> EscapePrefix {
+        EscapePrefix(b'/')
     }
 }
 
-impl Prefix {
+impl EscapePrefix {
     /// Reads `ctrl-X`. `None`: there is no such key, or a terminal sends nothing of its own for it.
-    pub(crate) fn parse(text: &str) -> Option<Prefix> {
+    pub(crate) fn parse(text: &str) -> Option<EscapePrefix> {
         let [key] = text.strip_prefix("ctrl-")?.as_bytes() else {
             return None;
         };
@@ -35,7 +35,7 @@ impl Prefix {
         let taken = matches!(key, b'c' | b'd' | b'z' | b'm' | b'j' | b'i' | b'[');
         let good =
             key.is_ascii_lowercase() || matches!(key, b'/' | b']' | b'\\' | b'^' | b'_' | b'@');
-        (good && !taken).then_some(Prefix(*key))
+        (good && !taken).then_some(EscapePrefix(*key))
     }
 
     /// What a terminal sends for it; for Ctrl-/ that is what Ctrl-_ is.
@@ -61,8 +61,8 @@ const PASTE_END: [u8; 6] = *b"\x1b[201~";
 
 /// Finds escapes in the input.
 #[derive(Debug)]
-pub(crate) struct Escapes {
-    prefix: Option<Prefix>,
+pub(crate) struct EscapeParser {
+    prefix: Option<EscapePrefix>,
     /// A sequence that has not ended yet.
     sequence: Vec<u8>,
     /// The prefix as it came, and what came after it that is no key.
@@ -74,7 +74,7 @@ pub(crate) struct Escapes {
 
 /// What one sequence is.
 #[derive(Clone, Copy, PartialEq)]
-enum Key {
+enum KeyMeaning {
     Prefix,
     /// Letting go of a key, holding it down, or touching a modifier.
     Nothing,
@@ -84,10 +84,10 @@ enum Key {
     Other,
 }
 
-impl Escapes {
+impl EscapeParser {
     /// `None`: all that is typed is the workload's.
-    pub(crate) fn new(prefix: Option<Prefix>) -> Escapes {
-        Escapes {
+    pub(crate) fn new(prefix: Option<EscapePrefix>) -> EscapeParser {
+        EscapeParser {
             prefix,
             sequence: Vec::new(),
             pending: Vec::new(),
@@ -97,7 +97,7 @@ impl Escapes {
     }
 
     /// Takes what was typed.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<Typed> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<KeyInput> {
         let mut out = Vec::new();
         for byte in bytes {
             self.byte(*byte, &mut out);
@@ -115,16 +115,16 @@ impl Escapes {
     }
 
     /// Nothing came after it in time: then it is one.
-    pub(crate) fn let_go(&mut self) -> Vec<Typed> {
+    pub(crate) fn let_go(&mut self) -> Vec<KeyInput> {
         let mut out = Vec::new();
         let held = std::mem::take(&mut self.sequence);
         if !held.is_empty() {
-            self.key(Key::Other, held, &mut out);
+            self.key(KeyMeaning::Other, held, &mut out);
         }
         out
     }
 
-    fn byte(&mut self, byte: u8, out: &mut Vec<Typed>) {
+    fn byte(&mut self, byte: u8, out: &mut Vec<KeyInput>) {
         let Some(prefix) = self.prefix else {
             return pass(out, &[byte]);
         };
@@ -141,7 +141,7 @@ impl Escapes {
             // An escape key before another sequence.
             [0x1b, 0x1b] => {
                 self.sequence.pop();
-                self.key(Key::Other, vec![0x1b], out);
+                self.key(KeyMeaning::Other, vec![0x1b], out);
             }
             [0x1b, b'[', .., last] if is_parameter(last) && self.sequence.len() < LONGEST => {}
             [0x1b, b'[', ..] => {
@@ -152,12 +152,12 @@ impl Escapes {
             _ => {
                 let sequence = std::mem::take(&mut self.sequence);
                 let key = match sequence[..] {
-                    _ if self.in_paste => Key::Other,
-                    [byte] if byte == prefix.byte() => Key::Prefix,
-                    [b'k'] => Key::Stop,
-                    [b'K'] => Key::Kill,
-                    [b'?'] => Key::Help,
-                    _ => Key::Other,
+                    _ if self.in_paste => KeyMeaning::Other,
+                    [byte] if byte == prefix.byte() => KeyMeaning::Prefix,
+                    [b'k'] => KeyMeaning::Stop,
+                    [b'K'] => KeyMeaning::Kill,
+                    [b'?'] => KeyMeaning::Help,
+                    _ => KeyMeaning::Other,
                 };
                 self.key(key, sequence, out);
             }
@@ -165,39 +165,39 @@ impl Escapes {
     }
 
     /// What a control sequence means.
-    fn meaning(&self, sequence: &[u8], prefix: Prefix) -> Key {
+    fn meaning(&self, sequence: &[u8], prefix: EscapePrefix) -> KeyMeaning {
         let key = match sequence {
             _ if self.in_paste => None,
             [0x1b, b'[', parameters @ .., b'u'] => of_kitty(parameters, prefix),
             [0x1b, b'[', b'2', b'7', b';', parameters @ .., b'~'] => of_xterm(parameters, prefix),
             _ => None,
         };
-        key.unwrap_or(Key::Other)
+        key.unwrap_or(KeyMeaning::Other)
     }
 
-    fn key(&mut self, key: Key, bytes: Vec<u8>, out: &mut Vec<Typed>) {
+    fn key(&mut self, key: KeyMeaning, bytes: Vec<u8>, out: &mut Vec<KeyInput>) {
         if self.pending.is_empty() {
             match key {
-                Key::Prefix => self.pending = bytes,
+                KeyMeaning::Prefix => self.pending = bytes,
                 _ => pass(out, &bytes),
             }
             return;
         }
         match key {
-            Key::Nothing => self.pending.extend(bytes),
-            Key::Prefix => {
+            KeyMeaning::Nothing => self.pending.extend(bytes),
+            KeyMeaning::Prefix => {
                 self.pending.clear();
                 pass(out, &bytes);
             }
-            Key::Stop | Key::Kill | Key::Help => {
+            KeyMeaning::Stop | KeyMeaning::Kill | KeyMeaning::Help => {
                 self.pending.clear();
                 out.push(match key {
-                    Key::Stop => Typed::Stop,
-                    Key::Kill => Typed::Kill,
-                    _ => Typed::Help,
+                    KeyMeaning::Stop => KeyInput::Stop,
+                    KeyMeaning::Kill => KeyInput::Kill,
+                    _ => KeyInput::Help,
                 });
             }
-            Key::Other => {
+            KeyMeaning::Other => {
                 pass(out, &std::mem::take(&mut self.pending));
                 pass(out, &bytes);
             }
@@ -205,10 +205,10 @@ impl Escapes {
     }
 }
 
-fn pass(out: &mut Vec<Typed>, bytes: &[u8]) {
+fn pass(out: &mut Vec<KeyInput>, bytes: &[u8]) {
     match out.last_mut() {
-        Some(Typed::Bytes(earlier)) => earlier.extend_from_slice(bytes),
-        _ => out.push(Typed::Bytes(bytes.to_vec())),
+        Some(KeyInput::Bytes(earlier)) => earlier.extend_from_slice(bytes),
+        _ => out.push(KeyInput::Bytes(bytes.to_vec())),
     }
 }
 
@@ -218,7 +218,7 @@ fn is_parameter(byte: u8) -> bool {
 
 /// A key as the kitty keyboard protocol sends it: `CODE[:SHIFTED[:BASE]][;MODIFIERS[:EVENT][;TEXT]]u`.
 /// (sw.kovidgoyal.net/kitty/keyboard-protocol)
-fn of_kitty(parameters: &[u8], prefix: Prefix) -> Option<Key> {
+fn of_kitty(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     let text = std::str::from_utf8(parameters).ok()?;
     let mut fields = text.split(';');
     let number = |text: Option<&str>| match text {
@@ -233,7 +233,7 @@ fn of_kitty(parameters: &[u8], prefix: Prefix) -> Option<Key> {
     let held = modifiers.checked_sub(1)? & 0b11_1111;
     let is_modifier = (57_358..=57_360).contains(&code) || (57_441..=57_454).contains(&code);
     if is_modifier || event == 3 {
-        return Some(Key::Nothing);
+        return Some(KeyMeaning::Nothing);
     }
     // Where the character needs Shift, as on some keyboards, that is no part of it.
     let (code, held) = match shifted.and_then(|text| text.parse().ok()) {
@@ -241,14 +241,14 @@ fn of_kitty(parameters: &[u8], prefix: Prefix) -> Option<Key> {
         _ => (code, held),
     };
     match pressed(code, held, prefix)? {
-        Key::Prefix if event == 2 => Some(Key::Nothing),
+        KeyMeaning::Prefix if event == 2 => Some(KeyMeaning::Nothing),
         key => Some(key),
     }
 }
 
 /// A key as xterm sends it where modifyOtherKeys is on: `CSI 27;MODIFIERS;CODE~`.
 /// (invisible-island.net/xterm/modified-keys.html)
-fn of_xterm(parameters: &[u8], prefix: Prefix) -> Option<Key> {
+fn of_xterm(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     let text = std::str::from_utf8(parameters).ok()?;
     let (modifiers, code) = text.split_once(';')?;
     let held = modifiers.parse::<u32>().ok()?.checked_sub(1)?;
@@ -260,16 +260,16 @@ const SHIFT: u32 = 0b1;
 const CTRL: u32 = 0b100;
 
 /// What a key means that was pressed.
-fn pressed(code: u32, held: u32, prefix: Prefix) -> Option<Key> {
+fn pressed(code: u32, held: u32, prefix: EscapePrefix) -> Option<KeyMeaning> {
     if code == u32::from(prefix.0) && held == CTRL {
-        return Some(Key::Prefix);
+        return Some(KeyMeaning::Prefix);
     }
     Some(match (char::from_u32(code)?, held) {
-        ('k', 0) => Key::Stop,
-        ('k', held) | ('K', held) if held == SHIFT || held == 0 => Key::Kill,
-        ('?', held) if held & CTRL == 0 => Key::Help,
-        ('/', SHIFT) => Key::Help,
-        _ => Key::Other,
+        ('k', 0) => KeyMeaning::Stop,
+        ('k', held) | ('K', held) if held == SHIFT || held == 0 => KeyMeaning::Kill,
+        ('?', held) if held & CTRL == 0 => KeyMeaning::Help,
+        ('/', SHIFT) => KeyMeaning::Help,
+        _ => KeyMeaning::Other,
     })
 }
 
@@ -277,20 +277,20 @@ fn pressed(code: u32, held: u32, prefix: Prefix) -> Option<Key> {
 mod tests {
     use super::*;
 
-    fn typed(bytes: &[u8]) -> Vec<Typed> {
-        let mut escapes = Escapes::new(Some(Prefix::default()));
+    fn typed(bytes: &[u8]) -> Vec<KeyInput> {
+        let mut escapes = EscapeParser::new(Some(EscapePrefix::default()));
         let mut out = escapes.take(bytes);
         for typed in escapes.let_go() {
             match typed {
-                Typed::Bytes(bytes) => pass(&mut out, &bytes),
+                KeyInput::Bytes(bytes) => pass(&mut out, &bytes),
                 command => out.push(command),
             }
         }
         out
     }
 
-    fn bytes(text: &[u8]) -> Typed {
-        Typed::Bytes(text.to_vec())
+    fn bytes(text: &[u8]) -> KeyInput {
+        KeyInput::Bytes(text.to_vec())
     }
 
     #[test]
@@ -322,13 +322,13 @@ mod tests {
             b"\x1b[47:63;5:1u\x1b[47;5:2u\x1b[47;5:3u\x1b[57442;1:3u",
         ] {
             for (key, expected) in [
-                (&b"k"[..], Typed::Stop),
-                (b"K", Typed::Kill),
-                (b"?", Typed::Help),
-                (b"\x1b[107u", Typed::Stop),
-                (b"\x1b[107;1:1u", Typed::Stop),
-                (b"\x1b[57441;2:1u\x1b[107;2u", Typed::Kill),
-                (b"\x1b[47:63;2u", Typed::Help),
+                (&b"k"[..], KeyInput::Stop),
+                (b"K", KeyInput::Kill),
+                (b"?", KeyInput::Help),
+                (b"\x1b[107u", KeyInput::Stop),
+                (b"\x1b[107;1:1u", KeyInput::Stop),
+                (b"\x1b[57441;2:1u\x1b[107;2u", KeyInput::Kill),
+                (b"\x1b[47:63;2u", KeyInput::Help),
             ] {
                 let input = [b"ab", prefix, key, b"c"].concat();
                 let expected = [bytes(b"ab"), expected, bytes(b"c")];
@@ -352,7 +352,7 @@ mod tests {
         let paste = b"\x1b[200~\x1fk\x1b[47;5uk\x1b[201~";
         assert_eq!(typed(paste), [bytes(paste)]);
         let after = [&paste[..], b"\x1fk"].concat();
-        assert_eq!(typed(&after), [bytes(paste), Typed::Stop]);
+        assert_eq!(typed(&after), [bytes(paste), KeyInput::Stop]);
     }
 
     /// Whatever was passed on because its rest was late: nothing is lost, and no paste goes on for ever.
@@ -361,15 +361,15 @@ mod tests {
         for at in 0..40 {
             let input = b"\x1b[200~abc\x1b[201~\x1b[A\x1b[47;5:1u\x1b[1;5C\x1b[201~\x1fk";
             let at = at.min(input.len() - 2);
-            let mut escapes = Escapes::new(Some(Prefix::default()));
+            let mut escapes = EscapeParser::new(Some(EscapePrefix::default()));
             let mut out = escapes.take(&input[..at]);
             out.extend(escapes.let_go());
             out.extend(escapes.take(&input[at..]));
-            assert_eq!(out.last(), Some(&Typed::Stop), "{at}: {out:?}");
+            assert_eq!(out.last(), Some(&KeyInput::Stop), "{at}: {out:?}");
             let passed: usize = out
                 .iter()
                 .map(|typed| match typed {
-                    Typed::Bytes(bytes) => bytes.len(),
+                    KeyInput::Bytes(bytes) => bytes.len(),
                     _ => 0,
                 })
                 .sum();
@@ -384,16 +384,22 @@ mod tests {
             b"\x1b[55:47;6uk",
             b"\x1b[27;5;47~\x1b[107u",
         ] {
-            assert_eq!(typed(input), [Typed::Stop], "{input:?}");
+            assert_eq!(typed(input), [KeyInput::Stop], "{input:?}");
         }
         assert_eq!(typed(b"\x1b[27;5;46~k"), [bytes(b"\x1b[27;5;46~k")]);
     }
 
     #[test]
     fn another_prefix_or_none() {
-        let mut escapes = Escapes::new(Prefix::parse("ctrl-]"));
-        assert_eq!(escapes.take(b"\x1fk\x1dk"), [bytes(b"\x1fk"), Typed::Stop]);
-        assert_eq!(Escapes::new(None).take(b"\x1fk\x1b"), [bytes(b"\x1fk\x1b")]);
+        let mut escapes = EscapeParser::new(EscapePrefix::parse("ctrl-]"));
+        assert_eq!(
+            escapes.take(b"\x1fk\x1dk"),
+            [bytes(b"\x1fk"), KeyInput::Stop]
+        );
+        assert_eq!(
+            EscapeParser::new(None).take(b"\x1fk\x1b"),
+            [bytes(b"\x1fk\x1b")]
+        );
         for bad in [
             "",
             "ctrl-",
@@ -404,7 +410,7 @@ mod tests {
             "Ctrl-x",
             "ctrl-\u{e9}",
         ] {
-            assert_eq!(Prefix::parse(bad), None, "{bad}");
+            assert_eq!(EscapePrefix::parse(bad), None, "{bad}");
         }
     }
 
@@ -439,14 +445,14 @@ mod tests {
             let input: Vec<u8> = (0..count)
                 .flat_map(|_| pieces[random(pieces.len())].to_vec())
                 .collect();
-            let mut escapes = Escapes::new(Some(Prefix::default()));
+            let mut escapes = EscapeParser::new(Some(EscapePrefix::default()));
             let mut split = Vec::new();
             let mut rest = &input[..];
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(1 + random(rest.len()));
                 for typed in escapes.take(piece) {
                     match typed {
-                        Typed::Bytes(bytes) => pass(&mut split, &bytes),
+                        KeyInput::Bytes(bytes) => pass(&mut split, &bytes),
                         command => split.push(command),
                     }
                 }
@@ -454,16 +460,18 @@ mod tests {
             }
             for typed in escapes.let_go() {
                 match typed {
-                    Typed::Bytes(bytes) => pass(&mut split, &bytes),
+                    KeyInput::Bytes(bytes) => pass(&mut split, &bytes),
                     command => split.push(command),
                 }
             }
             assert_eq!(split, typed(&input), "{input:?}");
-            let obeyed = split.iter().any(|typed| !matches!(typed, Typed::Bytes(_)));
+            let obeyed = split
+                .iter()
+                .any(|typed| !matches!(typed, KeyInput::Bytes(_)));
             let passed: usize = split
                 .iter()
                 .map(|typed| match typed {
-                    Typed::Bytes(bytes) => bytes.len(),
+                    KeyInput::Bytes(bytes) => bytes.len(),
                     _ => 0,
                 })
                 .sum();

@@ -7,9 +7,9 @@ const RARELY: Duration = Duration::from_secs(5);
 
 /// Lets through what is new. A bar that grows is one line to a person, and thousands to a log.
 #[derive(Debug, Default)]
-pub(crate) struct Sparse(Option<(String, Instant)>);
+pub(crate) struct RepeatFilter(Option<(String, Instant)>);
 
-impl Sparse {
+impl RepeatFilter {
     pub(crate) fn passes(&mut self, line: &str) -> bool {
         // The number comes behind what it is about.
         let beginning = line.split([':', '%']).next().unwrap_or_default();
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn what_repeats_itself_passes_rarely() {
-        let mut sparse = Sparse::default();
+        let mut sparse = RepeatFilter::default();
         let lines = [
             "pulling manifest",
             "pulling 6a07: 1%",

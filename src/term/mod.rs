@@ -11,8 +11,8 @@ mod table;
 mod terminal;
 mod text;
 
-pub(crate) use escape_keys::{Escapes, Prefix, Typed};
-pub(crate) use line_filter::Sparse;
+pub(crate) use escape_keys::{EscapeParser, EscapePrefix, KeyInput};
+pub(crate) use line_filter::RepeatFilter;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;

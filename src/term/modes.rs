@@ -23,7 +23,7 @@ const LONGEST: usize = 64;
 
 /// Follows a workload's output.
 #[derive(Debug, Default)]
-pub(crate) struct Modes {
+pub(crate) struct TerminalModes {
     sequence: Vec<u8>,
     /// Of [`OFF`], those that are on; of [`ON`], those that are off.
     changed: Vec<u16>,
@@ -94,7 +94,7 @@ impl Keyboard {
     }
 }
 
-impl Modes {
+impl TerminalModes {
     /// Takes note of what went to the terminal.
     pub(crate) fn watch(&mut self, bytes: &[u8]) {
         for byte in bytes {
@@ -116,13 +116,13 @@ impl Modes {
     fn obey(&mut self, sequence: &[u8]) {
         match sequence {
             // A reset of everything, hard or soft.
-            b"\x1bc" => *self = Modes::default(),
+            b"\x1bc" => *self = TerminalModes::default(),
             b"\x1b[!p" => {
                 let (alternate, keyboard) = (self.alternate, std::mem::take(&mut self.keyboard));
-                *self = Modes {
+                *self = TerminalModes {
                     alternate,
                     keyboard,
-                    ..Modes::default()
+                    ..TerminalModes::default()
                 };
             }
             b"\x1b=" => self.keypad = true,
@@ -270,10 +270,10 @@ mod tests {
     use super::*;
 
     fn left_on(output: &[u8]) -> String {
-        let mut whole = Modes::default();
+        let mut whole = TerminalModes::default();
         whole.watch(output);
         // Byte by byte it is the same.
-        let mut split = Modes::default();
+        let mut split = TerminalModes::default();
         for byte in output {
             split.watch(&[*byte]);
         }
@@ -301,7 +301,7 @@ mod tests {
     fn what_was_on_is_switched_on_again() {
         let all =
             "\x1b[=2u\x1b[>31u\x1b[?1049h\x1b[>5u\x1b7\x1b[2;10r\x1b8\x1b[>4;2m\x1b[5 q\x1b[?1002h";
-        let mut modes = Modes::default();
+        let mut modes = TerminalModes::default();
         modes.watch(all.as_bytes());
         assert_eq!(modes.setting(), all);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::getpgrp;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
-use super::modes::Modes;
+use super::modes::TerminalModes;
 use super::pty::Size;
 use super::write_within;
 
@@ -20,23 +20,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Terminal {
     keys: OwnedFd,
     screen: OwnedFd,
-    state: Mutex<State>,
+    state: Mutex<TerminalState>,
 }
 
-struct State {
+struct TerminalState {
     before: Termios,
     is_raw: bool,
-    modes: Modes,
+    modes: TerminalModes,
 }
 
 impl Terminal {
     /// Remembers what a terminal is like. Changes nothing.
     pub(crate) fn new(keys: impl AsFd, screen: impl AsFd) -> io::Result<Arc<Terminal>> {
         let keys = keys.as_fd().try_clone_to_owned()?;
-        let state = State {
+        let state = TerminalState {
             before: tcgetattr(&keys)?,
             is_raw: false,
-            modes: Modes::default(),
+            modes: TerminalModes::default(),
         };
         Ok(Arc::new(Terminal {
             keys,
@@ -83,7 +83,7 @@ impl Terminal {
         }
     }
 
-    fn restore_from(&self, mut state: MutexGuard<'_, State>) {
+    fn restore_from(&self, mut state: MutexGuard<'_, TerminalState>) {
         if !self.is_ours() {
             return;
         }
@@ -145,7 +145,7 @@ impl Terminal {
         !tcgetpgrp(&self.keys).is_ok_and(|owner| owner != getpgrp())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TerminalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,14 @@
 //! Taking values out of a tree: each accessor gives what was asked for, or reports why it cannot.
 
-use super::parse::{Node, Place, Value};
+use super::parse::{Node, NodeId, NodeValue};
 use super::{Placed, Source};
 use crate::term::{harmless, nearest};
 
 /// The entries of a map with known keys.
 pub(crate) struct Section<'a> {
     source: &'a Source,
-    pub(crate) at: Place,
-    entries: Vec<(&'a str, Place, &'a Node)>,
+    pub(crate) at: NodeId,
+    entries: Vec<(&'a str, NodeId, &'a Node)>,
     /// Whether it is a map at all; what it lacks is not worth a word if not.
     is_map: bool,
 }
@@ -20,7 +20,7 @@ impl Source {
             source: self,
             at: node.at,
             entries: Vec::new(),
-            is_map: matches!(node.value, Value::Map(_) | Value::Null),
+            is_map: matches!(node.value, NodeValue::Map(_) | NodeValue::Null),
         };
         for (key, at, value) in self.entries(node) {
             if keys.contains(&key) {
@@ -33,18 +33,18 @@ impl Source {
     }
 
     /// Takes a map with any keys, each once.
-    pub(crate) fn entries<'a>(&self, node: &'a Node) -> Vec<(&'a str, Place, &'a Node)> {
-        let mut taken: Vec<(&str, Place, &Node)> = Vec::new();
+    pub(crate) fn entries<'a>(&self, node: &'a Node) -> Vec<(&'a str, NodeId, &'a Node)> {
+        let mut taken: Vec<(&str, NodeId, &Node)> = Vec::new();
         let entries = match &node.value {
-            Value::Map(entries) => entries,
-            Value::Null => return taken,
+            NodeValue::Map(entries) => entries,
+            NodeValue::Null => return taken,
             _ => {
                 self.expected(node, "keys and values");
                 return taken;
             }
         };
         for (key, value) in entries {
-            let Value::Text(word) = &key.value else {
+            let NodeValue::Text(word) = &key.value else {
                 self.expected(key, "a key that is text (quote it)");
                 continue;
             };
@@ -61,15 +61,15 @@ impl Source {
     /// Reports that something else was expected here.
     pub(crate) fn expected(&self, node: &Node, what: &str) {
         let found = match &node.value {
-            Value::Null => "nothing".to_owned(),
-            Value::Bool(value) => value.to_string(),
-            Value::Whole(_) | Value::Real(_) => {
+            NodeValue::Null => "nothing".to_owned(),
+            NodeValue::Bool(value) => value.to_string(),
+            NodeValue::Whole(_) | NodeValue::Real(_) => {
                 format!("the number {}", self.written(node).unwrap_or_default())
             }
-            Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
-            Value::Text(text) => format!("'{}'", shown(text)),
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(_) => "keys and values".to_owned(),
+            NodeValue::Text(text) if text.is_empty() => "an empty text".to_owned(),
+            NodeValue::Text(text) => format!("'{}'", shown(text)),
+            NodeValue::List(_) => "a list".to_owned(),
+            NodeValue::Map(_) => "keys and values".to_owned(),
         };
         self.report(node.at, format!("expected {what}, found {found}"));
     }
@@ -77,7 +77,7 @@ impl Source {
     /// Takes a text that is not empty. Numbers are not text: `1.10` would lose its zero.
     pub(crate) fn text(&self, node: &Node) -> Option<Placed<String>> {
         match &node.value {
-            Value::Text(text) if !text.is_empty() => Some(Placed {
+            NodeValue::Text(text) if !text.is_empty() => Some(Placed {
                 at: node.at,
                 value: self.without_nul(node, text.clone())?,
             }),
@@ -111,7 +111,7 @@ impl Source {
     /// Takes a scalar as it is written, be it a text or a number.
     pub(crate) fn scalar(&self, node: &Node) -> Option<Placed<String>> {
         match node.value {
-            Value::Text(_) | Value::Whole(_) | Value::Real(_) => self
+            NodeValue::Text(_) | NodeValue::Whole(_) | NodeValue::Real(_) => self
                 .written(node)
                 .map(|value| Placed { at: node.at, value }),
             _ => {
@@ -123,7 +123,7 @@ impl Source {
 
     pub(crate) fn boolean(&self, node: &Node) -> Option<bool> {
         match node.value {
-            Value::Bool(value) => Some(value),
+            NodeValue::Bool(value) => Some(value),
             _ => {
                 self.expected(node, "true or false");
                 None
@@ -134,7 +134,7 @@ impl Source {
     /// Takes a whole number of a range.
     pub(crate) fn whole(&self, node: &Node, least: i64, most: i64) -> Option<Placed<i64>> {
         match node.value {
-            Value::Whole(value) if (least..=most).contains(&value) => {
+            NodeValue::Whole(value) if (least..=most).contains(&value) => {
                 Some(Placed { at: node.at, value })
             }
             _ => {
@@ -147,7 +147,7 @@ impl Source {
     /// Takes the elements of a list.
     pub(crate) fn list<'a>(&self, node: &'a Node) -> &'a [Node] {
         match &node.value {
-            Value::List(items) => items,
+            NodeValue::List(items) => items,
             _ => {
                 self.expected(node, "a list");
                 &[]
@@ -182,7 +182,7 @@ impl<'a> Section<'a> {
     }
 
     /// Where a key stands, if it is there.
-    pub(crate) fn place(&self, key: &str) -> Option<Place> {
+    pub(crate) fn place(&self, key: &str) -> Option<NodeId> {
         let entry = self.entries.iter().find(|(word, _, _)| *word == key);
         entry.map(|(_, at, _)| *at)
     }

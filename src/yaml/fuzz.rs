@@ -280,7 +280,7 @@ fn outside(text: &str, error: &Error) -> Option<String> {
     // Every kind of end of a line counts, as for the reader of YAML.
     let ends = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
     let lines = text.matches(ends).count() + 1;
-    let inside = |problem: &&crate::error::Problem| {
+    let inside = |problem: &&crate::error::FileProblem| {
         let line = problem
             .line
             .is_none_or(|line| (1..=lines + 1).contains(&line));

@@ -12,7 +12,7 @@ mod source;
 mod write;
 
 pub(crate) use accessors::{Section, shown, unknown};
-pub(crate) use parse::{Node, Place, Value};
+pub(crate) use parse::{Node, NodeId, NodeValue};
 pub(crate) use source::{Source, read_file};
 
 #[cfg(test)]
@@ -21,6 +21,6 @@ mod fuzz;
 /// A value, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Placed<T> {
-    pub(crate) at: Place,
+    pub(crate) at: NodeId,
     pub(crate) value: T,
 }

@@ -24,22 +24,22 @@ const LONG: &str = "more text than any configuration has (do aliases multiply it
 
 /// A node of a file, by its number in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u32);
+pub(crate) struct NodeId(u32);
 
-impl Place {
+impl NodeId {
     /// The beginning of the file.
-    pub(crate) const TOP: Place = Place(0);
+    pub(crate) const ROOT: NodeId = NodeId(0);
 }
 
 /// A value in a YAML file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    pub(crate) at: Place,
-    pub(crate) value: Value,
+    pub(crate) at: NodeId,
+    pub(crate) value: NodeValue,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum NodeValue {
     Null,
     Bool(bool),
     Whole(i64),
@@ -52,40 +52,40 @@ pub(crate) enum Value {
 }
 
 /// A line and a column, both counted from 1.
-pub(super) type Spot = (usize, usize);
+pub(super) type Position = (usize, usize);
 
 /// Reads a document. An empty one is [`Value::Null`]. Errors have a place, where it is known.
-pub(super) fn parse(text: &str) -> Result<Node, (Option<Spot>, String)> {
+pub(super) fn parse(text: &str) -> Result<Node, (Option<Position>, String)> {
     let nothing = Node {
-        at: Place::TOP,
-        value: Value::Null,
+        at: NodeId::ROOT,
+        value: NodeValue::Null,
     };
     // Of a text without a document the crate only says that there is none.
     let is_said = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     if !text.lines().any(is_said) {
         return Ok(nothing);
     }
-    Walk::new(Goal::Tree).through(text)
+    TreeWalk::new(WalkGoal::Tree).through(text)
 }
 
 /// Where a node begins that is no scalar.
-pub(super) fn locate(text: &str, at: Place) -> Option<Spot> {
-    Walk::new(Goal::Spot(at)).through(text).err()?.0
+pub(super) fn locate(text: &str, at: NodeId) -> Option<Position> {
+    TreeWalk::new(WalkGoal::Spot(at)).through(text).err()?.0
 }
 
 /// A scalar as it is written, `1.10` where its value is 1.1, and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scalar {
-    pub(super) at: Place,
+    pub(super) at: NodeId,
     pub(super) text: String,
-    pub(super) spot: Spot,
+    pub(super) spot: Position,
 }
 
 /// Those nodes below one that are scalars, in their order.
-pub(super) fn scalars_below(node: &Node, found: &mut Vec<Place>) {
+pub(super) fn scalars_below(node: &Node, found: &mut Vec<NodeId>) {
     match &node.value {
-        Value::List(items) => items.iter().for_each(|item| scalars_below(item, found)),
-        Value::Map(entries) => {
+        NodeValue::List(items) => items.iter().for_each(|item| scalars_below(item, found)),
+        NodeValue::Map(entries) => {
             for (key, value) in entries {
                 scalars_below(key, found);
                 scalars_below(value, found);
@@ -98,14 +98,14 @@ pub(super) fn scalars_below(node: &Node, found: &mut Vec<Place>) {
 }
 
 /// What is known of these scalars of a document, in their order.
-pub(super) fn scalars(text: &str, wanted: Vec<Place>) -> Vec<Scalar> {
-    let walk = Walk::new(Goal::Scalars(wanted));
+pub(super) fn scalars(text: &str, wanted: Vec<NodeId>) -> Vec<Scalar> {
+    let walk = TreeWalk::new(WalkGoal::Scalars(wanted));
     let _ = walk.through(text);
     walk.found.into_inner()
 }
 
 /// Where a second document begins. Its mark is one wherever it begins a line.
-fn second_document(text: &str) -> Option<Spot> {
+fn second_document(text: &str) -> Option<Position> {
     let (mut begun, mut ended) = (false, false);
     for (index, line) in text.lines().enumerate() {
         let is_mark = line == "---" || line.starts_with("--- ");
@@ -120,7 +120,7 @@ fn second_document(text: &str) -> Option<Spot> {
 }
 
 /// The place of a byte of a text.
-fn spot_at(text: &str, byte: &str) -> Option<Spot> {
+fn spot_at(text: &str, byte: &str) -> Option<Position> {
     let before = text.get(..byte.parse().ok()?)?;
     let line = before.rsplit('\n').next().unwrap_or_default();
     let lines = before.matches('\n').count();
@@ -128,7 +128,7 @@ fn spot_at(text: &str, byte: &str) -> Option<Spot> {
 }
 
 /// The position at the end of a message of the crate below, which names none for the first letter.
-fn spot_of(message: &str) -> Spot {
+fn spot_of(message: &str) -> Position {
     let numbers = message.rsplit_once(" at line ").map(|(_, place)| place);
     let numbers = numbers.and_then(|place| place.split_once(" column "));
     let both = numbers.map(|(line, column)| (line.parse(), column.parse()));
@@ -139,22 +139,22 @@ fn spot_of(message: &str) -> Spot {
 }
 
 /// What a walk through the document is for.
-enum Goal {
+enum WalkGoal {
     Tree,
-    Spot(Place),
-    Scalars(Vec<Place>),
+    Spot(NodeId),
+    Scalars(Vec<NodeId>),
 }
 
-struct Walk {
-    goal: Goal,
+struct TreeWalk {
+    goal: WalkGoal,
     next: Cell<u32>,
     bytes: Cell<usize>,
     found: RefCell<Vec<Scalar>>,
 }
 
-impl Walk {
-    fn new(goal: Goal) -> Walk {
-        Walk {
+impl TreeWalk {
+    fn new(goal: WalkGoal) -> TreeWalk {
+        TreeWalk {
             goal,
             next: Cell::new(0),
             bytes: Cell::new(0),
@@ -162,9 +162,9 @@ impl Walk {
         }
     }
 
-    fn through(&self, text: &str) -> Result<Node, (Option<Spot>, String)> {
+    fn through(&self, text: &str) -> Result<Node, (Option<Position>, String)> {
         let document = serde_yaml::Deserializer::from_str(text);
-        Step(self).deserialize(document).map_err(|error| {
+        NodeSeed(self).deserialize(document).map_err(|error| {
             let said = error.to_string();
             let told = || error.location().map(|at| (at.line(), at.column()));
             // Of what it cannot even read as letters the crate tells the byte.
@@ -184,13 +184,13 @@ impl Walk {
         })
     }
 
-    fn number<E: serde::de::Error>(&self) -> Result<Place, E> {
+    fn number<E: serde::de::Error>(&self) -> Result<NodeId, E> {
         let number = self.next.get();
         if number >= MOST_NODES {
             return Err(E::custom(MANY));
         }
         self.next.set(number + 1);
-        Ok(Place(number))
+        Ok(NodeId(number))
     }
 
     fn count_text<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
@@ -204,104 +204,104 @@ impl Walk {
 
 /// Reads one node.
 #[derive(Clone, Copy)]
-struct Step<'a>(&'a Walk);
+struct NodeSeed<'a>(&'a TreeWalk);
 
-impl<'de> DeserializeSeed<'de> for Step<'_> {
+impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = Node;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         let at = self.0.number()?;
         match &self.0.goal {
-            Goal::Spot(wanted) if *wanted == at => deserializer.deserialize_any(Stop),
-            Goal::Scalars(wanted) if wanted.binary_search(&at).is_ok() => {
+            WalkGoal::Spot(wanted) if *wanted == at => deserializer.deserialize_any(FailHere),
+            WalkGoal::Scalars(wanted) if wanted.binary_search(&at).is_ok() => {
                 let mut text = String::new();
-                if let Err(error) = deserializer.deserialize_str(Written(&mut text)) {
+                if let Err(error) = deserializer.deserialize_str(ScalarText(&mut text)) {
                     let spot = spot_of(&error.to_string());
                     let mut found = self.0.found.borrow_mut();
                     found.push(Scalar { at, text, spot });
                 }
-                let value = Value::Null;
+                let value = NodeValue::Null;
                 Ok(Node { at, value })
             }
             _ => {
-                let value = deserializer.deserialize_any(Reader(self.0))?;
+                let value = deserializer.deserialize_any(NodeVisitor(self.0))?;
                 Ok(Node { at, value })
             }
         }
     }
 }
 
-struct Reader<'a>(&'a Walk);
+struct NodeVisitor<'a>(&'a TreeWalk);
 
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = Value;
+impl<'de> Visitor<'de> for NodeVisitor<'_> {
+    type Value = NodeValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<NodeValue, E> {
+        Ok(NodeValue::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_none<E>(self) -> Result<NodeValue, E> {
+        Ok(NodeValue::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<NodeValue, E> {
+        Ok(NodeValue::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Whole(value))
+    fn visit_i64<E>(self, value: i64) -> Result<NodeValue, E> {
+        Ok(NodeValue::Whole(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(i64::try_from(value).map_or(Value::Real(value as f64), Value::Whole))
+    fn visit_u64<E>(self, value: u64) -> Result<NodeValue, E> {
+        Ok(i64::try_from(value).map_or(NodeValue::Real(value as f64), NodeValue::Whole))
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::Real(value as f64))
+    fn visit_i128<E>(self, value: i128) -> Result<NodeValue, E> {
+        Ok(NodeValue::Real(value as f64))
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        Ok(Value::Real(value as f64))
+    fn visit_u128<E>(self, value: u128) -> Result<NodeValue, E> {
+        Ok(NodeValue::Real(value as f64))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Real(value))
+    fn visit_f64<E>(self, value: f64) -> Result<NodeValue, E> {
+        Ok(NodeValue::Real(value))
     }
 
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<NodeValue, E> {
         self.0.count_text(value)?;
-        Ok(Value::Text(value.to_owned()))
+        Ok(NodeValue::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NodeValue, A::Error> {
         let mut nodes = Vec::new();
-        while let Some(node) = list.next_element_seed(Step(self.0))? {
+        while let Some(node) = list.next_element_seed(NodeSeed(self.0))? {
             nodes.push(node);
         }
-        Ok(Value::List(nodes))
+        Ok(NodeValue::List(nodes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodeValue, A::Error> {
         let mut entries = Vec::new();
-        while let Some(key) = map.next_key_seed(Step(self.0))? {
-            entries.push((key, map.next_value_seed(Step(self.0))?));
+        while let Some(key) = map.next_key_seed(NodeSeed(self.0))? {
+            entries.push((key, map.next_value_seed(NodeSeed(self.0))?));
         }
-        Ok(Value::Map(entries))
+        Ok(NodeValue::Map(entries))
     }
 
-    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Value, A::Error> {
+    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<NodeValue, A::Error> {
         Err(A::Error::custom(TAG))
     }
 }
 
 /// Fails wherever it gets to.
-struct Stop;
+struct FailHere;
 
-impl<'de> Visitor<'de> for Stop {
+impl<'de> Visitor<'de> for FailHere {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -318,9 +318,9 @@ impl<'de> Visitor<'de> for Stop {
 }
 
 /// Takes a scalar as text, whatever it means, and fails: the error knows the place.
-struct Written<'a>(&'a mut String);
+struct ScalarText<'a>(&'a mut String);
 
-impl Visitor<'_> for Written<'_> {
+impl Visitor<'_> for ScalarText<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -339,7 +339,7 @@ mod tests {
 
     fn map(text: &str) -> Vec<(Node, Node)> {
         match parse(text).unwrap().value {
-            Value::Map(entries) => entries,
+            NodeValue::Map(entries) => entries,
             other => panic!("{other:?}"),
         }
     }
@@ -348,19 +348,19 @@ mod tests {
     fn scalars_have_their_types() {
         let entries =
             map("a: 1\nb: 1.5\nc: yes\nd: true\ne: ~\nf: 0x10\ng: 'x'\nh: 1e400\ni: 007\n");
-        let values: Vec<Value> = entries.into_iter().map(|(_, node)| node.value).collect();
+        let values: Vec<NodeValue> = entries.into_iter().map(|(_, node)| node.value).collect();
         assert_eq!(
             values,
             [
-                Value::Whole(1),
-                Value::Real(1.5),
-                Value::Text("yes".into()),
-                Value::Bool(true),
-                Value::Null,
-                Value::Whole(16),
-                Value::Text("x".into()),
-                Value::Text("1e400".into()),
-                Value::Text("007".into()),
+                NodeValue::Whole(1),
+                NodeValue::Real(1.5),
+                NodeValue::Text("yes".into()),
+                NodeValue::Bool(true),
+                NodeValue::Null,
+                NodeValue::Whole(16),
+                NodeValue::Text("x".into()),
+                NodeValue::Text("1e400".into()),
+                NodeValue::Text("007".into()),
             ]
         );
     }
@@ -381,10 +381,10 @@ mod tests {
         };
         assert_eq!(spot(&entries[0].0), (1, 1));
         assert_eq!(spot(&entries[1].0), (5, 1));
-        let Value::List(items) = &entries[0].1.value else {
+        let NodeValue::List(items) = &entries[0].1.value else {
             panic!()
         };
-        let Value::Map(inner) = &items[0].value else {
+        let NodeValue::Map(inner) = &items[0].value else {
             panic!()
         };
         assert_eq!(spot(&inner[0].1), (2, 8));
@@ -394,7 +394,7 @@ mod tests {
                 .iter()
                 .any(|scalar| scalar.at == at && scalar.text == "1.10")
         );
-        let Value::List(words) = &inner[1].1.value else {
+        let NodeValue::List(words) = &inner[1].1.value else {
             panic!()
         };
         assert_eq!(spot(&words[1]), (3, 12));
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn nothing_is_null() {
         for text in ["", "  \n", "# only a comment\n", "---\n", "~"] {
-            assert_eq!(parse(text).unwrap().value, Value::Null, "{text:?}");
+            assert_eq!(parse(text).unwrap().value, NodeValue::Null, "{text:?}");
         }
     }
 

@@ -4,8 +4,8 @@ use std::cell::{OnceCell, RefCell};
 use std::io::Read;
 use std::path::Path;
 
-use super::parse::{self, Node, Place, Scalar, Value};
-use crate::error::{Error, Kind, Problem, Result};
+use super::parse::{self, Node, NodeId, NodeValue, Scalar};
+use crate::error::{Error, ErrorKind, FileProblem, Result};
 
 /// More is no configuration, in bytes.
 const LIMIT: u64 = 256 * 1024;
@@ -18,15 +18,15 @@ pub(crate) struct Source {
     /// What people call the file.
     name: String,
     text: String,
-    problems: RefCell<Vec<(Place, String)>>,
-    places: Vec<Place>,
+    problems: RefCell<Vec<(NodeId, String)>>,
+    places: Vec<NodeId>,
     /// Found when something is asked of one.
     scalars: OnceCell<Vec<Scalar>>,
 }
 
 /// Reads the bytes of a configuration file as text; `None` if there is none.
 pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
-    let bad = |why: &str| Error::new(Kind::Config, format!("{name}: {why}"));
+    let bad = |why: &str| Error::new(ErrorKind::Config, format!("{name}: {why}"));
     let failed = |error: &std::io::Error| bad(&crate::error::reason(error));
     // A named pipe would make us wait for a writer.
     match std::fs::metadata(path) {
@@ -82,7 +82,7 @@ impl Source {
     }
 
     /// Notes a problem, and goes on.
-    pub(crate) fn report(&self, at: Place, message: impl Into<String>) {
+    pub(crate) fn report(&self, at: NodeId, message: impl Into<String>) {
         self.problems.borrow_mut().push((at, message.into()));
     }
 
@@ -94,7 +94,7 @@ impl Source {
         }
         problems.sort_by_key(|(at, _)| *at);
         problems.dedup();
-        let mut located: Vec<Problem> = problems
+        let mut located: Vec<FileProblem> = problems
             .iter()
             .take(MOST)
             .map(|(at, message)| self.problem(self.spot(*at), message.clone()))
@@ -109,20 +109,20 @@ impl Source {
     /// A scalar as it is written in the file.
     pub(super) fn written(&self, node: &Node) -> Option<String> {
         match &node.value {
-            Value::Text(text) => Some(text.clone()),
-            Value::Null | Value::List(_) | Value::Map(_) => None,
+            NodeValue::Text(text) => Some(text.clone()),
+            NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => None,
             _ => Some(self.scalar_at(node.at)?.text.clone()),
         }
     }
 
-    fn scalar_at(&self, at: Place) -> Option<&Scalar> {
+    fn scalar_at(&self, at: NodeId) -> Option<&Scalar> {
         let find = || parse::scalars(&self.text, self.places.clone());
         let scalars = self.scalars.get_or_init(find);
         let place = scalars.binary_search_by_key(&at, |scalar| scalar.at);
         scalars.get(place.ok()?)
     }
 
-    fn spot(&self, at: Place) -> Option<parse::Spot> {
+    fn spot(&self, at: NodeId) -> Option<parse::Position> {
         match self.scalar_at(at) {
             Some(scalar) => Some(scalar.spot),
             None => parse::locate(&self.text, at),
@@ -130,15 +130,15 @@ impl Source {
     }
 
     /// Where a node stands, as `FILE:LINE`.
-    pub(crate) fn line_of(&self, at: Place) -> String {
+    pub(crate) fn line_of(&self, at: NodeId) -> String {
         match self.spot(at) {
             Some((line, _)) => format!("{}:{line}", self.name),
             None => self.name.clone(),
         }
     }
 
-    fn problem(&self, spot: Option<parse::Spot>, message: String) -> Problem {
-        Problem {
+    fn problem(&self, spot: Option<parse::Position>, message: String) -> FileProblem {
+        FileProblem {
             file: self.name.clone(),
             line: spot.map(|(line, _)| line),
             column: spot.map(|(_, column)| column),

@@ -3,18 +3,18 @@
 //! Whoever reads it may read another version of YAML than we do. So numbers and the like stand as they stood in
 //! the file, and of a text all letters that any version treats specially are escaped.
 
-use super::parse::{Node, Place, Value};
+use super::parse::{Node, NodeId, NodeValue};
 use super::source::Source;
 
 impl Node {
     /// A text that is in no file.
     pub(crate) fn text(text: &str) -> Node {
-        Value::Text(text.to_owned()).alone()
+        NodeValue::Text(text.to_owned()).alone()
     }
 
     /// The value of a key of a map.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        let Value::Map(entries) = &self.value else {
+        let NodeValue::Map(entries) = &self.value else {
             return None;
         };
         let found = entries.iter().find(|(name, _)| name.is(key));
@@ -23,7 +23,7 @@ impl Node {
 
     /// Takes a key out of a map.
     pub(crate) fn remove(&mut self, key: &str) {
-        if let Value::Map(entries) = &mut self.value {
+        if let NodeValue::Map(entries) = &mut self.value {
             entries.retain(|(name, _)| !name.is(key));
         }
     }
@@ -31,25 +31,25 @@ impl Node {
     /// Sets a key of a map. Nothing becomes one.
     pub(crate) fn set(&mut self, key: &str, value: Node) {
         self.remove(key);
-        if self.value == Value::Null {
-            self.value = Value::Map(Vec::new());
+        if self.value == NodeValue::Null {
+            self.value = NodeValue::Map(Vec::new());
         }
-        if let Value::Map(entries) = &mut self.value {
+        if let NodeValue::Map(entries) = &mut self.value {
             entries.push((Node::text(key), value));
         }
     }
 
     /// Whether it is this text.
     pub(crate) fn is(&self, text: &str) -> bool {
-        matches!(&self.value, Value::Text(own) if own == text)
+        matches!(&self.value, NodeValue::Text(own) if own == text)
     }
 }
 
-impl Value {
+impl NodeValue {
     /// The value as a node that is in no file.
     pub(crate) fn alone(self) -> Node {
         Node {
-            at: Place::TOP,
+            at: NodeId::ROOT,
             value: self,
         }
     }
@@ -66,9 +66,9 @@ impl Source {
 
     fn write_to(&self, node: &Node, text: &mut String) {
         match &node.value {
-            Value::Null => text.push_str("null"),
-            Value::Text(value) => quote(value, text),
-            Value::List(items) => {
+            NodeValue::Null => text.push_str("null"),
+            NodeValue::Text(value) => quote(value, text),
+            NodeValue::List(items) => {
                 text.push('[');
                 for (place, item) in items.iter().enumerate() {
                     text.push_str(if place == 0 { "" } else { ", " });
@@ -76,7 +76,7 @@ impl Source {
                 }
                 text.push(']');
             }
-            Value::Map(entries) => {
+            NodeValue::Map(entries) => {
                 text.push('{');
                 for (place, (key, value)) in entries.iter().enumerate() {
                     // Lines, as no reader likes one of a hundred kilobytes.
@@ -87,7 +87,7 @@ impl Source {
                 }
                 text.push('}');
             }
-            Value::Bool(_) | Value::Whole(_) | Value::Real(_) => {
+            NodeValue::Bool(_) | NodeValue::Whole(_) | NodeValue::Real(_) => {
                 text.push_str(&self.written(node).unwrap_or_default());
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::super::Inspected;
-use super::super::attach::{Manner, Whose};
+use super::super::attach::{ClientMessages, MessageSource};
 use super::{classify, client};
 
 /// How many of the last lines of a container's log are looked through for what was said last on its
@@ -21,24 +21,24 @@ const LAST_LINES: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a client speaks that carries the output of a container: `Error: …`, which workloads say, too.
-pub(super) struct Attachment {
+pub(super) struct AppleAttachMessages {
     pub(super) handle: String,
 }
 
-impl Manner for Attachment {
+impl ClientMessages for AppleAttachMessages {
     fn is_own(&self, line: &[u8]) -> bool {
         line.starts_with(b"Error: ")
     }
 
-    fn judge(&self, words: &[u8], code: u8) -> Whose {
+    fn judge(&self, words: &[u8], code: u8) -> MessageSource {
         if !matches!(code, 1 | 64) {
-            return Whose::Workloads;
+            return MessageSource::Workload;
         }
         let words = String::from_utf8_lossy(words);
         match classify::refusal(&words) {
-            Some(code) => Whose::Refusal(code),
-            None if self.were_workloads(&words) => Whose::Workloads,
-            None => Whose::Clients,
+            Some(code) => MessageSource::StartRefusal(code),
+            None if self.were_workloads(&words) => MessageSource::Workload,
+            None => MessageSource::EngineClient,
         }
     }
 
@@ -58,7 +58,7 @@ impl Manner for Attachment {
     }
 }
 
-impl Attachment {
+impl AppleAttachMessages {
     /// Whether the container's log has them: the client's own are not in it. There both streams are one,
     /// so that other words may be on the same line.
     fn were_workloads(&self, words: &str) -> bool {
@@ -82,22 +82,22 @@ impl Attachment {
 }
 
 /// How a client speaks that carries another command in a container.
-pub(super) struct Exec {
+pub(super) struct AppleExecMessages {
     pub(super) handle: String,
 }
 
-impl Manner for Exec {
+impl ClientMessages for AppleExecMessages {
     fn is_own(&self, _line: &[u8]) -> bool {
         false
     }
 
-    fn judge(&self, words: &[u8], code: u8) -> Whose {
+    fn judge(&self, words: &[u8], code: u8) -> MessageSource {
         let words = String::from_utf8_lossy(words);
         match classify::refusal(&words) {
-            _ if code != 1 => Whose::Workloads,
-            Some(code) => Whose::Refusal(code),
-            None if classify::is_of_an_exec(&words, &self.handle) => Whose::Clients,
-            None => Whose::Workloads,
+            _ if code != 1 => MessageSource::Workload,
+            Some(code) => MessageSource::StartRefusal(code),
+            None if classify::is_of_an_exec(&words, &self.handle) => MessageSource::EngineClient,
+            None => MessageSource::Workload,
         }
     }
 

@@ -40,13 +40,13 @@ const LAST_LINES: usize = 40;
 const STEPS: &str = "/usr/local/share/moat/steps";
 
 /// The files of a build, where the builder sees them.
-pub(super) struct Staged {
+pub(super) struct StagedBuild {
     pub(super) dockerfile: PathBuf,
     pub(super) context: PathBuf,
 }
 
 /// Puts the files of a build into `dir`, which is the run's own.
-pub(super) fn stage(build: &ImageBuild, dir: &Path) -> io::Result<Staged> {
+pub(super) fn stage(build: &ImageBuild, dir: &Path) -> io::Result<StagedBuild> {
     let context = dir.join("context");
     copy(&build.context, &context)?;
     let text = fs::read_to_string(&build.dockerfile)?;
@@ -58,7 +58,7 @@ pub(super) fn stage(build: &ImageBuild, dir: &Path) -> io::Result<Staged> {
     }
     let dockerfile = dir.join("Dockerfile");
     fs::write(&dockerfile, text)?;
-    Ok(Staged {
+    Ok(StagedBuild {
         dockerfile,
         context,
     })
@@ -109,7 +109,7 @@ fn shortened(text: &str) -> (String, Vec<(String, String)>) {
 }
 
 /// The arguments of the build.
-pub(super) fn args(build: &ImageBuild, staged: &Staged) -> Vec<String> {
+pub(super) fn args(build: &ImageBuild, staged: &StagedBuild) -> Vec<String> {
     let mut args = words(&["build", "--tag", &build.tag, "--progress", "plain"]);
     for (name, value) in [
         (HOME_LABEL, build.home_label.as_str()),

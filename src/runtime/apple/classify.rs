@@ -4,14 +4,14 @@
 //! Whether something is gone is decided by listing what there is and not from here: several messages
 //! about what is missing do not say so.
 
-use super::super::error::Problem;
+use super::super::error::RuntimeError;
 
 /// The way back to a working system.
 const START: &str = "start it: container system start --enable-kernel-install (the first time it gets a \
     kernel); what works here is shown by: moat doctor";
 
 /// Turns the error output of a failed client into a problem.
-pub(super) fn classify(stderr: &str) -> Problem {
+pub(super) fn classify(stderr: &str) -> RuntimeError {
     let text = message(stderr);
     let lower = stderr.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
@@ -22,29 +22,29 @@ pub(super) fn classify(stderr: &str) -> Problem {
         return down(&text);
     }
     if says(&["kernel not configured"]) {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("container has no kernel to run: {text}"),
             "get one: container system kernel set --recommended",
         );
     }
     if says(&["rosetta translation"]) {
-        return Problem::unreachable(text, "use a terminal and a moat for Apple silicon");
+        return RuntimeError::unreachable(text, "use a terminal and a moat for Apple silicon");
     }
     if says(TRANSIENT) {
-        return Problem::Transient(text);
+        return RuntimeError::Transient(text);
     }
     if says(IMAGE) {
-        return Problem::ImageMissing(text, "container");
+        return RuntimeError::ImageMissing(text, "container");
     }
     if says(GONE) || is_missing(&lower) {
-        return Problem::NotFound(text);
+        return RuntimeError::NotFound(text);
     }
-    Problem::Refused(text)
+    RuntimeError::Refused(text)
 }
 
 /// The services behind the client do not run.
-pub(super) fn down(why: &str) -> Problem {
-    Problem::unreachable(format!("container's services do not run: {why}"), START)
+pub(super) fn down(why: &str) -> RuntimeError {
+    RuntimeError::unreachable(format!("container's services do not run: {why}"), START)
 }
 
 const TRANSIENT: &[&str] = &[
@@ -92,7 +92,7 @@ fn is_missing(lower: &str) -> bool {
 }
 
 /// Whether it has no networks but its own, as before macOS 26.
-pub(super) fn has_no_networks(problem: &Problem) -> bool {
+pub(super) fn has_no_networks(problem: &RuntimeError) -> bool {
     let lower = problem.message().to_ascii_lowercase();
     lower.contains("plugin 'container-network' not found") || lower.contains("requires macos 26")
 }
@@ -314,11 +314,11 @@ mod tests {
     fn messages_are_told_apart() {
         for (stderr, expected) in MESSAGES {
             let kind = match classify(stderr) {
-                Problem::NotFound(_) => "not-found",
-                Problem::ImageMissing(..) => "image",
-                Problem::Unreachable(..) => "unreachable",
-                Problem::Transient(_) => "transient",
-                Problem::Refused(_) => "refused",
+                RuntimeError::NotFound(_) => "not-found",
+                RuntimeError::ImageMissing(..) => "image",
+                RuntimeError::Unreachable(..) => "unreachable",
+                RuntimeError::Transient(_) => "transient",
+                RuntimeError::Refused(_) => "refused",
             };
             assert_eq!(kind, *expected, "{stderr}");
         }

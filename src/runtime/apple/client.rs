@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::child::{self, Output};
+use super::super::child::{self, CommandOutput};
 use super::super::choose::on_path;
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::classify;
 use super::version::Version;
 
@@ -55,7 +55,11 @@ pub(super) fn version() -> Result<Version> {
 }
 
 /// Runs a client to its end.
-pub(super) fn run(command: &mut Command, input: &[u8], patience: Duration) -> Result<Output> {
+pub(super) fn run(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+) -> Result<CommandOutput> {
     run_while(command, input, patience, &|| true)
 }
 
@@ -64,7 +68,7 @@ pub(super) fn run_while(
     input: &[u8],
     patience: Duration,
     going_on: &dyn Fn() -> bool,
-) -> Result<Output> {
+) -> Result<CommandOutput> {
     let output = child::run(command, input, patience, going_on);
     let output = output.map_err(|error| failed(&error))?;
     match output.success {
@@ -80,7 +84,7 @@ pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
         // The services answer in pieces when they are about to go.
         serde_json::from_str(&output.stdout).map_err(|error| {
             let what = args.first().copied().unwrap_or_default();
-            Problem::Transient(format!("the answer to '{what}' cannot be read: {error}"))
+            RuntimeError::Transient(format!("the answer to '{what}' cannot be read: {error}"))
         })
     })
 }
@@ -103,16 +107,16 @@ pub(super) fn again<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
 const SILENT: &str = "container did not answer in time";
 
 /// The client could not be run, or did not answer in time.
-pub(super) fn failed(error: &io::Error) -> Problem {
+pub(super) fn failed(error: &io::Error) -> RuntimeError {
     match error.kind() {
-        io::ErrorKind::NotFound => Problem::unreachable(
+        io::ErrorKind::NotFound => RuntimeError::unreachable(
             "Apple's container is not installed: there is no 'container' on PATH",
             "install it from https://github.com/apple/container/releases, or choose another runtime with --runtime",
         ),
         io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
-            Problem::Transient(SILENT.to_owned())
+            RuntimeError::Transient(SILENT.to_owned())
         }
-        _ => Problem::unreachable(
+        _ => RuntimeError::unreachable(
             format!("cannot run container: {}", crate::error::reason(error)),
             "check the 'container' on your PATH",
         ),

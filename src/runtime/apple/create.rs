@@ -8,14 +8,14 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType};
 
 use super::super::client_call::{
-    HOME_LABEL, ROLE_LABEL, RUN_LABEL, Request, SERVICE_LABEL, newline,
+    ClientCall, HOME_LABEL, ROLE_LABEL, RUN_LABEL, SERVICE_LABEL, newline,
 };
 use super::super::container_scripts::{NOTES, PRE_RUN};
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::super::{CAPABILITIES, ContainerSpec, HOME, ServiceSpec, WORKSPACE, is_below};
 use super::start_gate;
 use super::version::Version;
-use crate::store::Mount;
+use crate::store::BindMount;
 
 /// What a container gets that names no limit, in bytes. It has to be said: else it is 1 GiB, too little
 /// for a build. It is not taken before it is used.
@@ -26,7 +26,7 @@ pub(super) const MAIN: &str = "main";
 pub(super) const SERVICE: &str = "service";
 
 /// What of a run's own container is on this host, or in its image.
-pub(super) struct Surroundings<'a> {
+pub(super) struct HostPaths<'a> {
     /// What it sees as its workspace.
     pub(super) workspace: &'a Path,
     /// The directory where it leaves notes.
@@ -38,9 +38,9 @@ pub(super) struct Surroundings<'a> {
 /// Describes a run's own container.
 pub(super) fn main(
     spec: &ContainerSpec,
-    around: &Surroundings<'_>,
+    around: &HostPaths<'_>,
     version: Version,
-) -> Result<Request> {
+) -> Result<ClientCall> {
     let whose = (RUN_LABEL, spec.run_label.as_str());
     let mut request = container(&spec.handle, &spec.home_label, whose, MAIN, version);
     if let Some(network) = &spec.network {
@@ -61,7 +61,7 @@ pub(super) fn main(
 
 /// Describes the container of a service. No port of it is published: who is on the run's network reaches
 /// it by its address.
-pub(super) fn service(spec: &ServiceSpec, version: Version) -> Result<Request> {
+pub(super) fn service(spec: &ServiceSpec, version: Version) -> Result<ClientCall> {
     let whose = spec.whose.label();
     let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE, version);
     request.label(SERVICE_LABEL, &spec.name);
@@ -84,8 +84,8 @@ fn container(
     whose: (&str, &str),
     role: &str,
     version: Version,
-) -> Request {
-    let mut request = Request::default();
+) -> ClientCall {
+    let mut request = ClientCall::default();
     request.add(&["create", "--name", handle]);
     request.label(HOME_LABEL, home);
     request.label(whose.0, whose.1);
@@ -102,7 +102,7 @@ fn container(
     request
 }
 
-fn limits(request: &mut Request, memory_bytes: Option<u64>, cpus: Option<f64>) {
+fn limits(request: &mut ClientCall, memory_bytes: Option<u64>, cpus: Option<f64>) {
     let bytes = memory_bytes.unwrap_or(MEMORY);
     // A number without a unit is bytes.
     request.add(&["--memory", &bytes.to_string()]);
@@ -112,12 +112,12 @@ fn limits(request: &mut Request, memory_bytes: Option<u64>, cpus: Option<f64>) {
 }
 
 fn mounts(
-    request: &mut Request,
+    request: &mut ClientCall,
     spec: &ContainerSpec,
-    around: &Surroundings<'_>,
+    around: &HostPaths<'_>,
     version: Version,
 ) -> Result<()> {
-    let own = |source: &Path, target: &str| Mount {
+    let own = |source: &Path, target: &str| BindMount {
         source: source.to_owned(),
         target: target.to_owned(),
         readonly: false,
@@ -158,7 +158,7 @@ fn mounts(
 /// What is inside something else comes after that: older releases mount in the order in which they are
 /// told. They hear all `--volume` before the first `--mount`.
 fn add_in_order(
-    request: &mut Request,
+    request: &mut ClientCall,
     mut options: Vec<(&str, [String; 2])>,
     version: Version,
 ) -> Result<()> {
@@ -168,7 +168,7 @@ fn add_in_order(
     for (target, _) in volumes.filter(|_| !version.orders_mounts()) {
         let hides = |(dir, option): &&(&str, _)| !is_volume(option) && is_below(target, dir);
         if let Some((dir, _)) = options.iter().find(hides) {
-            return Err(Problem::Refused(format!(
+            return Err(RuntimeError::Refused(format!(
                 "container {version} cannot mount {target} inside {dir}, 0.12 and newer can: what has ',' or '=' \
                  in its path is mounted first; rename it"
             )));
@@ -182,7 +182,7 @@ fn add_in_order(
 
 /// A directory is mounted by one option and a file by another, and each has characters that it cannot
 /// take.
-fn bind(mount: &Mount, version: Version) -> Result<[String; 2]> {
+fn bind(mount: &BindMount, version: Version) -> Result<[String; 2]> {
     let (source, target) = (mount.source.to_string_lossy(), mount.target.as_str());
     let has = |letters: &[char]| source.contains(letters) || target.contains(letters);
     let is_dir = mount.source.is_dir();
@@ -195,7 +195,7 @@ fn bind(mount: &Mount, version: Version) -> Result<[String; 2]> {
         return Err(unmountable(&format!("{source} at {target}")));
     }
     if !is_dir && !version.mounts_files() {
-        return Err(Problem::Refused(format!(
+        return Err(RuntimeError::Refused(format!(
             "container {version} cannot mount the file {source}, 0.12 and newer can; mount its directory"
         )));
     }
@@ -203,20 +203,20 @@ fn bind(mount: &Mount, version: Version) -> Result<[String; 2]> {
     Ok(["--volume".to_owned(), format!("{source}:{target}{mode}")])
 }
 
-fn unmountable(path: &str) -> Problem {
-    Problem::Refused(format!(
+fn unmountable(path: &str) -> RuntimeError {
+    RuntimeError::Refused(format!(
         "container cannot mount {path}: of ':', ',' and '=' not all can be in a path; rename it"
     ))
 }
 
 /// Files of one directory are shared with it, all in the mode of the first.
-fn check_files(mounts: &[Mount]) -> Result<()> {
+fn check_files(mounts: &[BindMount]) -> Result<()> {
     let files = || mounts.iter().filter(|mount| !mount.source.is_dir());
     for file in files() {
         let dir = file.source.parent();
         let first = files().find(|other| other.source.parent() == dir);
         if first.is_some_and(|first| first.readonly != file.readonly) {
-            return Err(Problem::Refused(format!(
+            return Err(RuntimeError::Refused(format!(
                 "container mounts files of one directory either all read-only or all writable: {} is not as the others",
                 file.source.display()
             )));
@@ -225,7 +225,7 @@ fn check_files(mounts: &[Mount]) -> Result<()> {
     Ok(())
 }
 
-fn settings(request: &mut Request, spec: &ContainerSpec) -> Result<()> {
+fn settings(request: &mut ClientCall, spec: &ContainerSpec) -> Result<()> {
     for port in &spec.ports {
         let host = port.host.map_or_else(free_port, Ok)?;
         // Never on another address: who is allowed in is for a person to decide.
@@ -258,12 +258,12 @@ fn free_port() -> Result<u16> {
     };
     found().map_err(|error| {
         let reason = crate::error::reason(&error.into());
-        Problem::Refused(format!("no free port: {reason}"))
+        RuntimeError::Refused(format!("no free port: {reason}"))
     })
 }
 
 /// The image and what follows it.
-fn command(request: &mut Request, spec: &ContainerSpec, around: &Surroundings<'_>) {
+fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_>) {
     let image = spec.image.as_deref().unwrap_or_default();
     let (holds, hook) = (spec.network.is_some(), spec.pre_run.as_deref());
     if holds || hook.is_some() {
@@ -287,7 +287,7 @@ fn command(request: &mut Request, spec: &ContainerSpec, around: &Surroundings<'_
     request.args.extend(spec.command.iter().cloned());
 }
 
-fn values(request: &mut Request, env: &[(String, String)]) -> Result<()> {
+fn values(request: &mut ClientCall, env: &[(String, String)]) -> Result<()> {
     request
         .variables(env, obeyed_by_client)
         .map_err(|name| newline("apple", name))

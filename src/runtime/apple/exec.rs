@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::super::container_scripts::{KILL, MARKER};
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::super::{ExecSpec, Refusal};
 use super::{classify, client};
 
@@ -46,7 +46,7 @@ pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
         if !is_shells(name) {
             let message =
                 format!("{name} cannot be set this way on apple; write: env {name}=VALUE CMD");
-            return Err(Problem::Refused(message));
+            return Err(RuntimeError::Refused(message));
         }
         let own = format!("MOAT_VALUE_{at}");
         client.args(["--env", &own]).env(&own, value);

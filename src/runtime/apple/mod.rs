@@ -29,13 +29,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
-use super::choose::Name;
-use super::client_call::{HOME_LABEL, RUN_LABEL, Request, SESSION_LABEL};
+use super::choose::RuntimeName;
+use super::client_call::{ClientCall, HOME_LABEL, RUN_LABEL, SESSION_LABEL};
 use super::container_scripts::FAILED;
-use super::error::{Problem, Result};
+use super::error::{Result, RuntimeError};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, Runtime, ServiceSpec, WORKSPACE, Whose, child, client_terminal,
+    Network, Refusal, ResourceOwner, Runtime, ServiceSpec, WORKSPACE, child, client_terminal,
     workspace_copy,
 };
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
@@ -84,7 +84,7 @@ impl Apple {
     }
 
     fn dir(&self) -> Result<&Path> {
-        let missing = || Problem::Refused("no run was named".to_owned());
+        let missing = || RuntimeError::Refused("no run was named".to_owned());
         self.dir.as_deref().ok_or_else(missing)
     }
 
@@ -99,7 +99,7 @@ impl Apple {
     fn staging(&self) -> Result<PathBuf> {
         let run = self.dir()?.parent().and_then(Path::file_name);
         let home = std::env::home_dir().filter(|home| home.is_absolute());
-        let home = home.ok_or_else(|| Problem::Refused("HOME is not set".to_owned()))?;
+        let home = home.ok_or_else(|| RuntimeError::Refused("HOME is not set".to_owned()))?;
         Ok(home.join(".moat-builds").join(run.unwrap_or_default()))
     }
 
@@ -109,7 +109,7 @@ impl Apple {
 
     /// Makes something of a name of its own. What was not answered may have been done all the same.
     fn make(
-        request: &Request,
+        request: &ClientCall,
         patience: Duration,
         exists: &dyn Fn() -> Result<bool>,
     ) -> Result<()> {
@@ -135,8 +135,8 @@ impl Apple {
             if left == 0 || !problem.may_pass() || began.elapsed() >= patience {
                 return Err(match problem {
                     // This time nobody heard it. An earlier one may have been heard.
-                    Problem::Unreachable(text, hint) if was_silent => {
-                        Problem::Transient(format!("{text}; {hint}"))
+                    RuntimeError::Unreachable(text, hint) if was_silent => {
+                        RuntimeError::Transient(format!("{text}; {hint}"))
                     }
                     problem => problem,
                 });
@@ -156,7 +156,7 @@ impl Apple {
     /// The state of one container. That it is missing is believed if the list does not have it either.
     fn look(handle: &str) -> Result<Inspected> {
         let found = match client::ask_json(&["inspect", handle]) {
-            Err(Problem::NotFound(_)) => Vec::new(),
+            Err(RuntimeError::NotFound(_)) => Vec::new(),
             answer => answer?,
         };
         if let Some(container) = found.iter().find(|one| model::id(one) == handle) {
@@ -164,7 +164,7 @@ impl Apple {
         }
         let all = Self::list(ResourceKind::Container)?;
         match all.iter().any(|one| model::id(one) == handle) {
-            true => Err(Problem::Transient(format!(
+            true => Err(RuntimeError::Transient(format!(
                 "container says both that {handle} is there and that it is not"
             ))),
             false => Ok(Inspected::Missing),
@@ -176,7 +176,7 @@ impl Apple {
     }
 
     /// After a failed attempt to end a container: fine if it does not run all the same.
-    fn unless_ended(handle: &str, problem: Problem) -> Result<()> {
+    fn unless_ended(handle: &str, problem: RuntimeError) -> Result<()> {
         match Self::is_running(handle)? {
             true => Err(problem),
             false => Ok(()),
@@ -184,7 +184,7 @@ impl Apple {
     }
 
     /// What the container is made with that is on this host.
-    fn arrange(&self, spec: &ContainerSpec) -> Result<Request> {
+    fn arrange(&self, spec: &ContainerSpec) -> Result<ClientCall> {
         let dir = self.dir()?;
         let notes = self.notes()?;
         let failed = |error: io::Error| workspace_copy::failed(dir, &error);
@@ -202,7 +202,7 @@ impl Apple {
             workspace_copy::check_links(spec, &workspace)?;
             make_places(spec, &workspace).map_err(failed)?;
         }
-        let around = create::Surroundings {
+        let around = create::HostPaths {
             workspace: &workspace,
             notes: &notes,
             entrypoint: model::entrypoint(&image),
@@ -213,13 +213,12 @@ impl Apple {
     /// The description of an image, which must be there: `create` would get it without a word.
     fn image(&self, image: &str) -> Result<Value> {
         let found = match client::ask_json(&["image", "inspect", image]) {
-            Err(Problem::NotFound(_)) => Vec::new(),
+            Err(RuntimeError::NotFound(_)) => Vec::new(),
             answer => answer?,
         };
-        found
-            .into_iter()
-            .next()
-            .ok_or_else(|| Problem::ImageMissing(format!("no such image: {image}"), "container"))
+        found.into_iter().next().ok_or_else(|| {
+            RuntimeError::ImageMissing(format!("no such image: {image}"), "container")
+        })
     }
 }
 
@@ -250,7 +249,7 @@ fn remove_staging(staging: &Path) -> io::Result<()> {
 }
 
 fn no_volumes<T>() -> Result<T> {
-    Err(Problem::Refused(
+    Err(RuntimeError::Refused(
         "moat uses no volumes of apple's".to_owned(),
     ))
 }
@@ -282,8 +281,8 @@ impl Runtime for Apple {
         let mut client = client::client();
         client.args(["image", "pull", image]);
         match client::run_while(&mut client, b"", PULL, going_on) {
-            Err(Problem::Refused(text) | Problem::NotFound(text)) => {
-                Err(Problem::ImageMissing(text, "container"))
+            Err(RuntimeError::Refused(text) | RuntimeError::NotFound(text)) => {
+                Err(RuntimeError::ImageMissing(text, "container"))
             }
             result => result.map(drop),
         }
@@ -291,7 +290,7 @@ impl Runtime for Apple {
 
     fn has_image(&self, image: &str) -> Result<bool> {
         match self.image(image) {
-            Err(Problem::ImageMissing(..)) => Ok(false),
+            Err(RuntimeError::ImageMissing(..)) => Ok(false),
             result => result.map(|_| true),
         }
     }
@@ -330,8 +329,8 @@ impl Runtime for Apple {
         remove_staging(&staging).map_err(failed)?;
         let Some(last) = built? else { return Ok(()) };
         Err(match classify::classify(&last) {
-            problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
-            _ => Problem::Refused(last.lines().last().unwrap_or_default().to_owned()),
+            problem @ (RuntimeError::Unreachable(..) | RuntimeError::Transient(_)) => problem,
+            _ => RuntimeError::Refused(last.lines().last().unwrap_or_default().to_owned()),
         })
     }
 
@@ -348,7 +347,7 @@ impl Runtime for Apple {
     }
 
     fn make_network(&self, network: &Network) -> Result<()> {
-        let mut request = Request::default();
+        let mut request = ClientCall::default();
         request.add(&["network", "create"]);
         request.label(HOME_LABEL, &network.home_label);
         let (name, value) = network.whose.label();
@@ -356,11 +355,11 @@ impl Runtime for Apple {
         request.add(&[&network.handle]);
         let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
         made.map_err(|problem| match problem {
-            problem if classify::has_no_networks(&problem) => Problem::unreachable(
+            problem if classify::has_no_networks(&problem) => RuntimeError::unreachable(
                 NO_SERVICES,
-                format!("leave them out, or use --runtime {}", Name::Docker),
+                format!("leave them out, or use --runtime {}", RuntimeName::Docker),
             ),
-            Problem::Transient(text) => Problem::Transient(format!(
+            RuntimeError::Transient(text) => RuntimeError::Transient(format!(
                 "{text}; there may be too many networks: container network list"
             )),
             problem => problem,
@@ -369,7 +368,7 @@ impl Runtime for Apple {
 
     fn has_network(&self, handle: &str) -> Result<bool> {
         match client::ask_json(&["network", "inspect", handle]) {
-            Err(Problem::NotFound(_)) => Ok(false),
+            Err(RuntimeError::NotFound(_)) => Ok(false),
             Err(problem) if classify::has_no_networks(&problem) => Ok(false),
             answer => Ok(answer?.iter().any(|one| model::id(one) == handle)),
         }
@@ -384,7 +383,7 @@ impl Runtime for Apple {
         match removed {
             Err(problem) if self.has_network(handle)? => {
                 // What is attached to it lets go of it a little later than it ends.
-                Err(Problem::Transient(problem.message().to_owned()))
+                Err(RuntimeError::Transient(problem.message().to_owned()))
             }
             _ => Ok(()),
         }
@@ -434,14 +433,14 @@ impl Runtime for Apple {
         });
         let status = status.map_err(|error| client::failed(&error))?;
         if let (Some(text), Some(1)) = (interruption, status.code()) {
-            return Err(Problem::Transient(text));
+            return Err(RuntimeError::Transient(text));
         }
         Ok(refused.or(status.code().and_then(|code| u8::try_from(code).ok())))
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
         let failed = |error: io::Error| client::failed(&error);
-        let manner = Box::new(attach::Exec {
+        let manner = Box::new(attach::AppleExecMessages {
             handle: spec.handle.clone(),
         });
         if let Some(size) = spec.terminal {
@@ -470,7 +469,7 @@ impl Runtime for Apple {
         let made = self
             .arrange(spec)
             .and_then(|request| Self::make(&request, CREATE, &|| exists(&spec.handle)));
-        if let (Err(Problem::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
+        if let (Err(RuntimeError::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
             // Nobody was asked for a container, so nobody will remove one.
             remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         }
@@ -537,7 +536,7 @@ impl Runtime for Apple {
 
     /// There is no output but that of the client that was attached from the start.
     fn reattach(&self, _handle: &str, _kept: StreamBytes) -> Result<Attached> {
-        Err(Problem::Refused(
+        Err(RuntimeError::Refused(
             "what nobody listened to is kept by nobody".to_owned(),
         ))
     }
@@ -602,8 +601,8 @@ impl Runtime for Apple {
             && exists(handle)?
         {
             return Err(match problem {
-                problem @ Problem::Unreachable(..) => problem,
-                problem => Problem::Transient(problem.message().to_owned()),
+                problem @ RuntimeError::Unreachable(..) => problem,
+                problem => RuntimeError::Transient(problem.message().to_owned()),
             });
         }
         let Some(dir) = self.dir_of(handle) else {
@@ -638,7 +637,7 @@ fn labelled(kind: ResourceKind, all: &[Value], home: &str) -> Vec<Labelled> {
         kind,
         handle: model::id(one).to_owned(),
         id: model::id(one).to_owned(),
-        whose: Whose::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
+        whose: ResourceOwner::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
     })
     .collect()
 }
@@ -670,8 +669,8 @@ fn on_terminal() -> Command {
     client_terminal::command(client::program().unwrap_or("container"))
 }
 
-fn manner(handle: &str) -> Box<attach::Attachment> {
-    Box::new(attach::Attachment {
+fn manner(handle: &str) -> Box<attach::AppleAttachMessages> {
+    Box::new(attach::AppleAttachMessages {
         handle: handle.to_owned(),
     })
 }

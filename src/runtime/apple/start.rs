@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Attached;
 use super::super::client_call::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::{CHANGE, client, create, model, start_gate};
 use crate::failpoint::checkpoint;
 use crate::store::ResourceKind;
@@ -50,7 +50,7 @@ fn publish_names(run: &str, network: &str) -> Result<bool> {
             Some(address) => client.arg(start_gate::line(address, name)),
             None => {
                 let message = format!("the service {name} has no address");
-                return Err(Problem::Transient(message));
+                return Err(RuntimeError::Transient(message));
             }
         };
     }
@@ -101,7 +101,7 @@ pub(super) fn is_held_back(handle: &str) -> Result<bool> {
     ];
     match client::again(|| client::run(client::client().args(args), b"", CHANGE)) {
         Ok(answer) => Ok(!answer.stdout.is_empty()),
-        Err(Problem::Refused(_) | Problem::NotFound(_)) => Ok(false),
+        Err(RuntimeError::Refused(_) | RuntimeError::NotFound(_)) => Ok(false),
         Err(problem) => Err(problem),
     }
 }
@@ -117,9 +117,9 @@ pub(super) fn let_go(run: &str, network: &str, attached: &Attached) -> Result<()
             Ok(true) => return Ok(()),
             Ok(false) if late => {
                 let message = "the container was asked to start, and does not run";
-                return Err(Problem::Transient(message.to_owned()));
+                return Err(RuntimeError::Transient(message.to_owned()));
             }
-            Err(problem) if late || matches!(problem, Problem::Unreachable(..)) => {
+            Err(problem) if late || matches!(problem, RuntimeError::Unreachable(..)) => {
                 return Err(problem);
             }
             // It is about to run.

@@ -1,7 +1,7 @@
 //! Which release of the command line this is, and what that can do. The releases in which something came
 //! to be were read in its sources, 0.1.0 to 1.2.2.
 
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 
 /// What a version is printed behind.
 const BEFORE: &str = "container CLI version ";
@@ -18,13 +18,13 @@ impl Version {
         let line = text.lines().find_map(|line| line.strip_prefix(BEFORE));
         let word = line.and_then(|rest| rest.split([' ', '-']).next());
         let Some(version) = word.and_then(Version::parse) else {
-            return Err(Problem::unreachable(
+            return Err(RuntimeError::unreachable(
                 "the 'container' on PATH is not Apple's",
                 "put Apple's first on your PATH, or choose another runtime with --runtime",
             ));
         };
         if version < OLDEST {
-            return Err(Problem::unreachable(
+            return Err(RuntimeError::unreachable(
                 format!("container {version} is too old: moat needs {OLDEST} or newer"),
                 "update it: https://github.com/apple/container/releases",
             ));

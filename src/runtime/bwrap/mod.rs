@@ -43,15 +43,15 @@ use rustix::io::FdFlags;
 use rustix::process::{Gid, Signal, Uid};
 
 use super::choose::on_path;
-use super::error::{Problem, Result};
+use super::error::{Result, RuntimeError};
 use super::{
-    AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
+    AttachEnd, Attached, BuildEvent, ContainerSpec, EngineClient, EngineVolume, ExecSpec, Exit,
     ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child,
     workspace_copy,
 };
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Process, RunDir, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
+    ProcessIdentity, RunDir, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };
 use crate::term::pty::{self, Size};
 use tail::Tail;
@@ -60,11 +60,11 @@ use tail::Tail;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The process that keeps the workload of a run, where the driver has one; it may be no more.
-pub(crate) fn keeper(run: &RunDir) -> Option<Process> {
+pub(crate) fn keeper(run: &RunDir) -> Option<ProcessIdentity> {
     shim_in(&run.sandbox())
 }
 
-fn shim_in(dir: &Path) -> Option<Process> {
+fn shim_in(dir: &Path) -> Option<ProcessIdentity> {
     let bytes = fs::read(dir.join("shim")).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
@@ -80,15 +80,15 @@ impl Bwrap {
     }
 
     fn dir(&self) -> Result<&Path> {
-        let missing = || Problem::Refused("no sandbox was named".to_owned());
+        let missing = || RuntimeError::Refused("no sandbox was named".to_owned());
         self.dir.as_deref().ok_or_else(missing)
     }
 
     fn is_alive(&self) -> Result<bool> {
-        is_held(&self.dir()?.join("lock")).map_err(|error| Problem::Refused(error.message))
+        is_held(&self.dir()?.join("lock")).map_err(|error| RuntimeError::Refused(error.message))
     }
 
-    fn shim(&self) -> Option<Process> {
+    fn shim(&self) -> Option<ProcessIdentity> {
         shim_in(self.dir.as_deref()?)
     }
 
@@ -113,7 +113,9 @@ impl Bwrap {
         }
         match self.wait_gone(PATIENCE)? {
             true => Ok(()),
-            false => Err(Problem::Transient("the sandbox does not end".to_owned())),
+            false => Err(RuntimeError::Transient(
+                "the sandbox does not end".to_owned(),
+            )),
         }
     }
 }
@@ -162,7 +164,7 @@ impl Runtime for Bwrap {
     }
 
     fn make_volume(&self, _volume: &EngineVolume) -> Result<()> {
-        Err(Problem::Refused("bwrap has no volumes".to_owned()))
+        Err(RuntimeError::Refused("bwrap has no volumes".to_owned()))
     }
 
     fn volumes(&self, _home: &str) -> Result<Vec<EngineVolume>> {
@@ -205,7 +207,7 @@ impl Runtime for Bwrap {
     }
 
     fn exec_attached(&self, _spec: &ExecSpec) -> Result<Attached> {
-        Err(Problem::Refused(
+        Err(RuntimeError::Refused(
             "'exec' does not work on bwrap, whose sandboxes cannot be entered from outside; use the runtime docker".to_owned(),
         ))
     }
@@ -227,7 +229,7 @@ impl Runtime for Bwrap {
         make_dir(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         cgroup::make(dir, spec).map_err(|error| {
             let reason = crate::error::reason(&error);
-            Problem::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
+            RuntimeError::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
         })?;
         if spec.workspace_mode == WorkspaceMode::Volume {
             workspace_copy::make(dir, spec)?;
@@ -358,7 +360,8 @@ impl Runtime for Bwrap {
         if self.is_alive()? {
             self.kill_shim()?;
         }
-        cgroup::remove(dir).map_err(|error| Problem::Transient(crate::error::reason(&error)))?;
+        cgroup::remove(dir)
+            .map_err(|error| RuntimeError::Transient(crate::error::reason(&error)))?;
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
@@ -368,12 +371,12 @@ impl Runtime for Bwrap {
     }
 }
 
-fn no_services() -> Problem {
-    Problem::Refused("bwrap runs no services".to_owned())
+fn no_services() -> RuntimeError {
+    RuntimeError::Refused("bwrap runs no services".to_owned())
 }
 
-fn no_images() -> Problem {
-    Problem::Refused("bwrap has no images".to_owned())
+fn no_images() -> RuntimeError {
+    RuntimeError::Refused("bwrap has no images".to_owned())
 }
 
 /// Our end of a new terminal for a sandbox.
@@ -392,14 +395,14 @@ fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !dir.join("shim").exists() {
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(Problem::Refused(format!(
+            return Err(RuntimeError::Refused(format!(
                 "the sandbox's shim ended: {status}"
             )));
         }
         if Instant::now() >= deadline {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Problem::Transient(
+            return Err(RuntimeError::Transient(
                 "the sandbox's shim does not start".to_owned(),
             ));
         }
@@ -440,7 +443,7 @@ fn modified(path: &Path) -> Option<Timestamp> {
 /// The shim as this process's child, which has to be waited for once it is gone.
 struct ShimClient(Mutex<Option<Child>>);
 
-impl Client for ShimClient {
+impl EngineClient for ShimClient {
     fn detach(&self) {}
 
     fn has_ended(&self) -> bool {
@@ -455,12 +458,12 @@ impl Client for ShimClient {
             let _ = child::wait_until(child, Instant::now() + PATIENCE);
         }
         // The files hold what it wrote, whoever is killed.
-        AttachEnd::Whole
+        AttachEnd::Complete
     }
 }
 
 /// The sandbox could not be set up; bwrap's own words, and what they mean.
-fn setup_failed(stderr: &str) -> Problem {
+fn setup_failed(stderr: &str) -> RuntimeError {
     let text = stderr.trim().trim_start_matches("bwrap: ");
     let text = if text.is_empty() {
         "bwrap failed without saying why"
@@ -470,22 +473,22 @@ fn setup_failed(stderr: &str) -> Problem {
     let lower = text.to_ascii_lowercase();
     let forbidden = ["namespace", "uid map", "operation not permitted"];
     if forbidden.iter().any(|part| lower.contains(part)) {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("this system does not let bwrap make a sandbox: {text}"),
             "allow unprivileged user namespaces (kernel.unprivileged_userns_clone=1, or \
              kernel.apparmor_restrict_unprivileged_userns=0), or use --runtime docker",
         );
     }
-    Problem::Refused(format!("the sandbox could not be made: {text}"))
+    RuntimeError::Refused(format!("the sandbox could not be made: {text}"))
 }
 
-fn failed(error: &io::Error) -> Problem {
+fn failed(error: &io::Error) -> RuntimeError {
     match error.kind() {
-        io::ErrorKind::NotFound => Problem::unreachable(
+        io::ErrorKind::NotFound => RuntimeError::unreachable(
             "bwrap is not installed: there is no 'bwrap' on PATH",
             "install it: apt-get install bubblewrap (or dnf, pacman, apk)",
         ),
-        _ => Problem::unreachable(
+        _ => RuntimeError::unreachable(
             format!("cannot run bwrap: {}", crate::error::reason(error)),
             "see: moat doctor",
         ),

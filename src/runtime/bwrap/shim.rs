@@ -25,7 +25,7 @@ use signal_hook::consts::{SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{cgroup, foreground, init, kernel, sandbox, status};
-use crate::store::{Process, create, exclusive, write_atomically};
+use crate::store::{ProcessIdentity, create, exclusive, write_atomically};
 use crate::term::pty;
 
 /// The hidden command.
@@ -59,7 +59,7 @@ const RESERVE: u64 = 256 * 1024;
 
 /// Runs the sandbox described by the arguments to its end; returns bwrap's exit code.
 pub(crate) fn shim(args: &[OsString]) -> u8 {
-    let Some(request) = Request::parse(args) else {
+    let Some(request) = ShimArguments::parse(args) else {
         return 2;
     };
     match request.run() {
@@ -73,7 +73,7 @@ pub(crate) fn shim(args: &[OsString]) -> u8 {
     }
 }
 
-struct Request<'a> {
+struct ShimArguments<'a> {
     dir: PathBuf,
     /// The number of the inherited descriptor from which bwrap reads its arguments.
     args_fd: &'a OsStr,
@@ -86,8 +86,8 @@ struct Request<'a> {
     command: &'a [OsString],
 }
 
-impl<'a> Request<'a> {
-    fn parse(args: &'a [OsString]) -> Option<Request<'a>> {
+impl<'a> ShimArguments<'a> {
+    fn parse(args: &'a [OsString]) -> Option<ShimArguments<'a>> {
         let [
             dir,
             args_fd,
@@ -101,7 +101,7 @@ impl<'a> Request<'a> {
         else {
             return None;
         };
-        Some(Request {
+        Some(ShimArguments {
             dir: PathBuf::from(dir),
             args_fd,
             has_terminal: terminal == TERMINAL,
@@ -122,13 +122,13 @@ impl<'a> Request<'a> {
         let signals = Signals::new([SIGTERM, SIGQUIT])?;
         let spools = (self.spool("stdout")?, self.spool("stderr")?);
         let (ours, theirs) = self.take_terminal()?.unzip();
-        let identity = serde_json::to_vec(&Process::this())?;
+        let identity = serde_json::to_vec(&ProcessIdentity::this())?;
         write_atomically(&self.dir.join("shim"), &identity)?;
         // Spawned by the main thread: `--die-with-parent` means the thread that spawned it.
         let mut child = self.spawn(theirs)?;
         let stdout = ours.or(child.stdout.take().map(OwnedFd::from));
         let stderr = child.stderr.take();
-        let workload = Workload {
+        let workload = SignalTarget {
             dir: self.dir.clone(),
             bwrap: child.id(),
             has_terminal: self.has_terminal,
@@ -136,8 +136,8 @@ impl<'a> Request<'a> {
         std::thread::spawn(move || workload.obey(signals));
         let over = Arc::new(AtomicBool::new(false));
         let bells = (
-            Bell::new(io::stdout(), &over),
-            Bell::new(io::stderr(), &over),
+            OutputNotifier::new(io::stdout(), &over),
+            OutputNotifier::new(io::stderr(), &over),
         );
         let copies = [
             stdout.map(|fd| std::thread::spawn(move || copy(File::from(fd), spools.0, &bells.0))),
@@ -233,19 +233,19 @@ impl<'a> Request<'a> {
 /// What tells the supervisor that there is more, and holds the workload back, as a pipe to the
 /// supervisor would: it takes only so many rings that nobody has heard. Without a supervisor nobody
 /// is held back, and once the sandbox is over there is nobody to hold back.
-struct Bell<F> {
+struct OutputNotifier<F> {
     fd: F,
     over: Arc<AtomicBool>,
 }
 
-impl<F: AsFd> Bell<F> {
-    fn new(fd: F, over: &Arc<AtomicBool>) -> Bell<F> {
+impl<F: AsFd> OutputNotifier<F> {
+    fn new(fd: F, over: &Arc<AtomicBool>) -> OutputNotifier<F> {
         kernel::limit_pipe(&fd, UNHEARD);
         // The writing end is ours alone.
         let flags = rustix::fs::fcntl_getfl(&fd).unwrap_or(OFlags::WRONLY);
         let _ = rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
         let over = Arc::clone(over);
-        Bell { fd, over }
+        OutputNotifier { fd, over }
     }
 
     /// Rings for so many bytes of output.
@@ -271,7 +271,7 @@ impl<F: AsFd> Bell<F> {
 
 /// Appends a stream to its file and rings. When the disk is full, it waits for space: the workload
 /// waits with it, and nothing is lost. The supervisor makes space by releasing what it has read.
-fn copy(mut pipe: impl Read, mut spool: File, bell: &Bell<impl AsFd>) {
+fn copy(mut pipe: impl Read, mut spool: File, bell: &OutputNotifier<impl AsFd>) {
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = match pipe.read(&mut buffer) {
@@ -292,13 +292,13 @@ fn copy(mut pipe: impl Read, mut spool: File, bell: &Bell<impl AsFd>) {
 }
 
 /// What signals are passed on to.
-struct Workload {
+struct SignalTarget {
     dir: PathBuf,
     bwrap: u32,
     has_terminal: bool,
 }
 
-impl Workload {
+impl SignalTarget {
     /// Passes signals on: TERM to the workload, QUIT kills all that is in the sandbox.
     fn obey(&self, mut signals: Signals) {
         for signal in signals.forever() {

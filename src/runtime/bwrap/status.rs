@@ -37,7 +37,7 @@ fn head(dir: &Path) -> Vec<u8> {
 
 /// A line of `--json-status-fd`. Unknown members are to be ignored (bwrap's manual).
 #[derive(Deserialize)]
-struct Line {
+struct StatusLine {
     #[serde(rename = "child-pid")]
     child_pid: Option<u32>,
     #[serde(rename = "exit-code")]
@@ -55,7 +55,7 @@ pub(super) fn exit_code(dir: &Path) -> Option<u8> {
     u8::try_from(code).ok()
 }
 
-fn lines(dir: &Path) -> Vec<Line> {
+fn lines(dir: &Path) -> Vec<StatusLine> {
     let bytes = fs::read(dir.join("status")).unwrap_or_default();
     let lines = bytes.split(|byte| *byte == b'\n');
     lines

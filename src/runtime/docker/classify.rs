@@ -1,11 +1,11 @@
 //! What the client's error output means. The only place that reads it.
 
-use super::super::error::Problem;
+use super::super::error::RuntimeError;
 use super::Dialect;
 use super::podman_requirements;
 
 /// Turns the error output of a failed client into a problem.
-pub(super) fn classify(dialect: Dialect, stderr: &str) -> Problem {
+pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     let text = message(stderr);
     let lower = stderr.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
@@ -18,13 +18,13 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> Problem {
         "connect: permission denied",
     ]) && says(&["permission denied"])
     {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("docker's socket cannot be used: {text}"),
             "add yourself to the group 'docker', set DOCKER_HOST, or use --runtime bwrap",
         );
     }
     if says(&["unable to resolve docker endpoint"]) {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("docker's context cannot be used: {text}"),
             "see: docker context ls; or set DOCKER_CONTEXT to another one",
         );
@@ -33,44 +33,44 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> Problem {
     let answered = lower.contains("error response from daemon");
     // The connection broke; what was asked for may have been heard.
     if lower.contains("error during connect") && !says(&["dial ", "connection refused"]) {
-        return Problem::Transient(text);
+        return RuntimeError::Transient(text);
     }
     if !answered && says(UNREACHABLE) {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("docker's engine cannot be reached: {text}"),
             "start it (e.g. 'systemctl start docker'), set DOCKER_HOST, or use --runtime bwrap",
         );
     }
     if says(&["no such image", "unable to find image"]) {
-        return Problem::ImageMissing(text, "docker");
+        return RuntimeError::ImageMissing(text, "docker");
     }
     // Of a network the engine speaks in other words than its client.
     let no_network = text.starts_with("network ") && text.contains(" not found");
     if no_network || says(&["no such container", "no such object", "no such network"]) {
-        return Problem::NotFound(text);
+        return RuntimeError::NotFound(text);
     }
     if says(TRANSIENT) {
-        return Problem::Transient(text);
+        return RuntimeError::Transient(text);
     }
-    Problem::Refused(text)
+    RuntimeError::Refused(text)
 }
 
 /// podman has no daemon that could be away, unless it is told of one by CONTAINER_HOST.
-fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> Problem {
+fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> RuntimeError {
     if says(&["cannot connect to podman", "unable to connect to podman"]) {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("podman cannot be reached: {text}"),
             "start it ('podman machine start', or what CONTAINER_HOST names), or use --runtime bwrap",
         );
     }
     if says(&["is not a supported schema"]) {
-        return Problem::unreachable(
+        return RuntimeError::unreachable(
             format!("podman's address cannot be used: {text}"),
             "write CONTAINER_HOST as unix://PATH, ssh://HOST or tcp://HOST:PORT",
         );
     }
     if says(&["image not known", "did not resolve to an alias"]) {
-        return Problem::ImageMissing(text, "podman");
+        return RuntimeError::ImageMissing(text, "podman");
     }
     if says(&[
         "no such container",
@@ -79,30 +79,30 @@ fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> Problem {
         "no such volume",
     ]) || text.starts_with("container \"") && text.ends_with("does not exist")
     {
-        return Problem::NotFound(text);
+        return RuntimeError::NotFound(text);
     }
     if let Some(hint) = podman_requirements::hint(says) {
-        return Problem::unreachable(format!("podman does not work here: {text}"), hint);
+        return RuntimeError::unreachable(format!("podman does not work here: {text}"), hint);
     }
     if says(TRANSIENT) || says(PODMANS_TRANSIENT) {
-        return Problem::Transient(text);
+        return RuntimeError::Transient(text);
     }
-    Problem::Refused(text)
+    RuntimeError::Refused(text)
 }
 
 /// What a failed build means, whose last lines these are. The steps speak in the same lines, of connections and of
 /// trying again as well: what the builder says itself comes last.
-pub(super) fn build(dialect: Dialect, lines: &[String]) -> Problem {
+pub(super) fn build(dialect: Dialect, lines: &[String]) -> RuntimeError {
     let last = lines.last().map(String::as_str).unwrap_or_default();
     // What podman lacks is in the words of what it has called.
     if dialect == Dialect::Podman
-        && let lacks @ Problem::Unreachable(..) = classify(dialect, &lines.join("\n"))
+        && let lacks @ RuntimeError::Unreachable(..) = classify(dialect, &lines.join("\n"))
     {
         return lacks;
     }
     match classify(dialect, last) {
-        problem @ (Problem::Unreachable(..) | Problem::Transient(_)) => problem,
-        _ => Problem::Refused(last.to_owned()),
+        problem @ (RuntimeError::Unreachable(..) | RuntimeError::Transient(_)) => problem,
+        _ => RuntimeError::Refused(last.to_owned()),
     }
 }
 
@@ -375,13 +375,13 @@ mod tests {
         }
     }
 
-    fn kind(problem: &Problem) -> &'static str {
+    fn kind(problem: &RuntimeError) -> &'static str {
         match problem {
-            Problem::NotFound(_) => "not-found",
-            Problem::ImageMissing(..) => "image",
-            Problem::Unreachable(..) => "unreachable",
-            Problem::Transient(_) => "transient",
-            Problem::Refused(_) => "refused",
+            RuntimeError::NotFound(_) => "not-found",
+            RuntimeError::ImageMissing(..) => "image",
+            RuntimeError::Unreachable(..) => "unreachable",
+            RuntimeError::Transient(_) => "transient",
+            RuntimeError::Refused(_) => "refused",
         }
     }
 

@@ -1,6 +1,6 @@
 //! How docker's client speaks of itself, on the streams that carry a container's output.
 
-use super::super::attach::{Manner, Whose};
+use super::super::attach::{ClientMessages, MessageSource};
 use super::Dialect;
 
 /// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
@@ -19,17 +19,17 @@ const OWN_WORDS: [&[u8]; 11] = [
 ];
 
 /// A client that carries the output of a container.
-pub(super) struct Attachment(pub(super) Dialect);
+pub(super) struct DockerAttachMessages(pub(super) Dialect);
 
-impl Manner for Attachment {
+impl ClientMessages for DockerAttachMessages {
     fn is_own(&self, line: &[u8]) -> bool {
         OWN_WORDS.iter().any(|words| line.starts_with(words)) || is_log_line(line)
     }
 
-    fn judge(&self, _words: &[u8], code: u8) -> Whose {
+    fn judge(&self, _words: &[u8], code: u8) -> MessageSource {
         match code {
-            1 | 125..=127 => Whose::Clients,
-            _ => Whose::Workloads,
+            1 | 125..=127 => MessageSource::EngineClient,
+            _ => MessageSource::Workload,
         }
     }
 
@@ -39,25 +39,25 @@ impl Manner for Attachment {
 }
 
 /// A client that carries the output of another command.
-pub(super) struct Exec {
+pub(super) struct DockerExecMessages {
     pub(super) dialect: Dialect,
     /// Whether the engine answers, and the container runs.
     pub(super) is_well: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-impl Manner for Exec {
+impl ClientMessages for DockerExecMessages {
     fn is_own(&self, _line: &[u8]) -> bool {
         false
     }
 
-    fn judge(&self, _words: &[u8], code: u8) -> Whose {
+    fn judge(&self, _words: &[u8], code: u8) -> MessageSource {
         match (self.dialect, code) {
             // So ends docker's client where the engine is away, or the container does not run. Of an engine that
             // is well these are the words of another client, which the command was.
-            (Dialect::Docker, 1) if !(self.is_well)() => Whose::Clients,
+            (Dialect::Docker, 1) if !(self.is_well)() => MessageSource::EngineClient,
             // podman's never has code 1.
-            (_, 125..=127 | 255) => Whose::Clients,
-            _ => Whose::Workloads,
+            (_, 125..=127 | 255) => MessageSource::EngineClient,
+            _ => MessageSource::Workload,
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
             ("an Error: within\n", false),
         ] {
             assert_eq!(
-                Attachment(Dialect::Docker).is_own(line.as_bytes()),
+                DockerAttachMessages(Dialect::Docker).is_own(line.as_bytes()),
                 is_own,
                 "{line}"
             );

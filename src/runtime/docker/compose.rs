@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::super::child;
 use super::super::client_call::{HOME_LABEL, ROLE_LABEL, SERVICE_LABEL, SESSION_LABEL};
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::{Dialect, Docker, PULL_PATIENCE, ping};
 
 /// How long the tool may take to read a file.
@@ -116,7 +116,7 @@ impl ComposeTool {
                 return Ok(tool);
             }
         }
-        Err(Problem::unreachable(
+        Err(RuntimeError::unreachable(
             "there is no compose tool: neither 'docker compose' nor 'docker-compose' answers",
             "install one, e.g. 'apt-get install docker-compose'",
         ))
@@ -164,7 +164,7 @@ impl ComposeTool {
             .map_err(|error| self.failed(&error))?;
         match output.success {
             true => Ok(output.stdout),
-            false => Err(Problem::Refused(output.stderr.trim().to_owned())),
+            false => Err(RuntimeError::Refused(output.stderr.trim().to_owned())),
         }
     }
 
@@ -189,13 +189,13 @@ impl ComposeTool {
         });
         match status.map_err(|error| self.failed(&error))?.success() {
             true => Ok(()),
-            false => Err(Problem::Refused(last.make_contiguous().join("\n"))),
+            false => Err(RuntimeError::Refused(last.make_contiguous().join("\n"))),
         }
     }
 
-    fn failed(&self, error: &std::io::Error) -> Problem {
+    fn failed(&self, error: &std::io::Error) -> RuntimeError {
         let reason = crate::error::reason(error);
-        Problem::Transient(format!("{}: {reason}", self.name()))
+        RuntimeError::Transient(format!("{}: {reason}", self.name()))
     }
 }
 
@@ -233,7 +233,7 @@ pub(crate) fn session_containers(
 }
 
 /// An image that was built for a session, or a volume with a name.
-pub(crate) struct SessionStored {
+pub(crate) struct SessionStorage {
     pub(crate) name: String,
     /// The incarnation of the session.
     pub(crate) session: String,
@@ -243,7 +243,7 @@ pub(crate) struct SessionStored {
 pub(crate) fn session_storage(
     engine: &[(String, String)],
     home: &str,
-) -> Result<(Vec<SessionStored>, Vec<SessionStored>)> {
+) -> Result<(Vec<SessionStorage>, Vec<SessionStorage>)> {
     let docker = engine_of(engine);
     let (filter, ours) = (format!("label={HOME_LABEL}={home}"), is_ours());
     let filters = ["--filter", &filter, "--filter", &ours];
@@ -253,7 +253,7 @@ pub(crate) fn session_storage(
     let volumes = volumes
         .lines()
         .filter_map(|line| line.split_once('\t'))
-        .map(|(name, session)| SessionStored {
+        .map(|(name, session)| SessionStorage {
             name: name.to_owned(),
             session: session.to_owned(),
         });
@@ -262,7 +262,7 @@ pub(crate) fn session_storage(
 
 /// The names of images that carry the label of a session and are called after it; those that have no name at all, by
 /// their id. What somebody has made of one carries its labels, too, and is called as that one likes.
-fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStored>> {
+fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStorage>> {
     let ours = is_ours();
     let list = ["image", "ls", "--quiet", "--no-trunc", "--filter", filter];
     let ids = docker.call(&[&list[..], &["--filter", &ours]].concat())?;
@@ -279,7 +279,7 @@ fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStored>> {
     Ok(images.lines().flat_map(own_names).collect())
 }
 
-fn own_names(line: &str) -> Vec<SessionStored> {
+fn own_names(line: &str) -> Vec<SessionStorage> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [id, session, tags] = fields[..] else {
         return Vec::new();
@@ -294,7 +294,7 @@ fn own_names(line: &str) -> Vec<SessionStored> {
         true => vec![id],
         false => tags.split_whitespace().filter(is_own).collect(),
     };
-    let stored = |name: &str| SessionStored {
+    let stored = |name: &str| SessionStorage {
         name: name.to_owned(),
         session: session.to_owned(),
     };

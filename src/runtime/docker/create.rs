@@ -5,19 +5,19 @@ use super::super::container_scripts::PRE_RUN;
 use super::super::error::Result;
 use super::super::{ContainerSpec, HOME, WORKSPACE};
 use super::Dialect;
-use super::create_args::{Identity, Request, mount};
+use super::create_args::{ClientCall, ContainerLabels, mount};
 use super::initial_files;
 use crate::store::WorkspaceMode;
 
 /// Describes the container to `docker create`.
-pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<Request> {
-    let identity = Identity {
+pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCall> {
+    let identity = ContainerLabels {
         handle: &spec.handle,
         home: &spec.home_label,
         whose: (RUN_LABEL, &spec.run_label),
         role: "main",
     };
-    let mut request = Request::create(dialect, &identity, spec.pids);
+    let mut request = ClientCall::create(dialect, &identity, spec.pids);
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
@@ -98,7 +98,7 @@ fn storage(dialect: Dialect, spec: &ContainerSpec) -> Vec<String> {
     mounts
 }
 
-fn settings(dialect: Dialect, spec: &ContainerSpec, request: &mut Request) {
+fn settings(dialect: Dialect, spec: &ContainerSpec, request: &mut ClientCall) {
     request.publish(&spec.ports);
     for server in &spec.dns {
         request.add(&["--dns", &server.to_string()]);
@@ -110,7 +110,7 @@ fn settings(dialect: Dialect, spec: &ContainerSpec, request: &mut Request) {
 mod tests {
     use super::super::super::User;
     use super::*;
-    use crate::store::Mount;
+    use crate::store::BindMount;
 
     fn spec() -> ContainerSpec {
         ContainerSpec {
@@ -136,7 +136,7 @@ mod tests {
                 ("TOKEN".into(), "s3cret\nx".into()),
                 ("PATH".into(), "/p".into()),
             ],
-            mounts: vec![Mount {
+            mounts: vec![BindMount {
                 source: "/a,b".into(),
                 target: "/t".into(),
                 readonly: true,

@@ -2,27 +2,31 @@
 
 use super::super::CAPABILITIES;
 use super::super::client_call::newline;
-pub(super) use super::super::client_call::{HOME_LABEL, Request};
+pub(super) use super::super::client_call::{ClientCall, HOME_LABEL};
 use super::super::error::Result;
 use super::Dialect;
 use crate::config::Ulimit;
-use crate::store::Port;
+use crate::store::PublishedPort;
 
 /// Enough for builds and test suites, too few for a fork bomb to take the host along.
 const PIDS: &str = "4096";
 
 /// Whose a container is.
-pub(super) struct Identity<'a> {
+pub(super) struct ContainerLabels<'a> {
     pub(super) handle: &'a str,
     pub(super) home: &'a str,
     pub(super) whose: (&'static str, &'a str),
     pub(super) role: &'a str,
 }
 
-impl Request {
+impl ClientCall {
     /// A container of somebody's, hardened.
-    pub(super) fn create(dialect: Dialect, identity: &Identity<'_>, pids: Option<u32>) -> Request {
-        let mut request = Request::default();
+    pub(super) fn create(
+        dialect: Dialect,
+        identity: &ContainerLabels<'_>,
+        pids: Option<u32>,
+    ) -> ClientCall {
+        let mut request = ClientCall::default();
         request.add(&["create", "--name", identity.handle]);
         request.add(&["--pull", "never", "--init"]);
         request.label(HOME_LABEL, identity.home);
@@ -43,7 +47,7 @@ impl Request {
         request
     }
 
-    pub(super) fn publish(&mut self, ports: &[Port]) {
+    pub(super) fn publish(&mut self, ports: &[PublishedPort]) {
         for port in ports {
             // Never on another address: who is allowed in is for a person to decide.
             let host = port.host.map_or_else(String::new, |host| host.to_string());

@@ -10,7 +10,7 @@ use std::io;
 use rustix::process::{Resource, getrlimit};
 
 use super::super::User;
-use super::super::error::Problem;
+use super::super::error::RuntimeError;
 use super::classify::classify;
 
 /// Which command line it is.
@@ -206,22 +206,22 @@ impl Dialect {
         value.unwrap_or_default().to_owned()
     }
 
-    pub(super) fn classify(self, stderr: &str) -> Problem {
+    pub(super) fn classify(self, stderr: &str) -> RuntimeError {
         classify(self, stderr)
     }
 
     /// The client could not be run, or did not answer in time.
-    pub(super) fn failed(self, error: &io::Error) -> Problem {
+    pub(super) fn failed(self, error: &io::Error) -> RuntimeError {
         let program = self.program();
         match error.kind() {
-            io::ErrorKind::NotFound => Problem::unreachable(
+            io::ErrorKind::NotFound => RuntimeError::unreachable(
                 format!("{program} is not installed: there is no '{program}' on PATH"),
                 "install it, or choose another runtime: --runtime bwrap",
             ),
             io::ErrorKind::TimedOut => {
-                Problem::Transient(format!("{program} did not answer in time"))
+                RuntimeError::Transient(format!("{program} did not answer in time"))
             }
-            _ => Problem::unreachable(
+            _ => RuntimeError::unreachable(
                 format!("cannot run {program}: {}", crate::error::reason(error)),
                 format!("check the '{program}' on your PATH"),
             ),

@@ -7,7 +7,7 @@
 use std::process::Command;
 
 use super::super::container_scripts::{KILL, MARKER};
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::super::{Attached, ExecSpec, Refusal, attach};
 use super::client_messages;
 use super::create_args::obeyed_by_client;
@@ -57,7 +57,7 @@ pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
             let message = format!(
                 "{name} cannot be set this way on docker, whose client obeys it; write: env {name}=VALUE CMD"
             );
-            return Err(Problem::Refused(message));
+            return Err(RuntimeError::Refused(message));
         }
         client.args(["--env", name]).env(name, value);
     }
@@ -78,7 +78,10 @@ fn marker(word: &str) -> String {
 }
 
 /// Starts a client.
-pub(super) fn spawn(manner: client_messages::Exec, client: &mut Command) -> Result<Attached> {
+pub(super) fn spawn(
+    manner: client_messages::DockerExecMessages,
+    client: &mut Command,
+) -> Result<Attached> {
     let dialect = manner.dialect;
     attach::spawn_exec(client, Box::new(manner), [ENGINE, CLIENT])
         .map_err(|error| dialect.failed(&error))
@@ -86,7 +89,7 @@ pub(super) fn spawn(manner: client_messages::Exec, client: &mut Command) -> Resu
 
 /// Starts a client on a terminal of its own.
 pub(super) fn spawn_on_terminal(
-    manner: client_messages::Exec,
+    manner: client_messages::DockerExecMessages,
     client: &mut Command,
     size: Size,
 ) -> Result<Attached> {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::container_scripts::{FAILED, NOTES};
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::super::{ContainerSpec, HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
@@ -130,7 +130,7 @@ fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
     };
     // The format's own limit, but for a split that no path of a container needs.
     if name.len() > 100 {
-        return Err(Problem::Refused(format!(
+        return Err(RuntimeError::Refused(format!(
             "the path {path} is too long for a mount"
         )));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::super::{Exit, Inspected};
 use super::Dialect;
 use crate::store::Timestamp;
@@ -34,9 +34,9 @@ pub(super) fn words_of_init(output: &str) -> Option<&str> {
 }
 
 #[derive(Deserialize)]
-struct Container {
+struct InspectedContainer {
     #[serde(rename = "State")]
-    state: State,
+    state: InspectedState,
     /// `{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"32768"}]}`; null where a port is not published.
     #[serde(rename = "Ports")]
     ports: Option<Ports>,
@@ -51,7 +51,7 @@ struct Binding {
 }
 
 #[derive(Deserialize)]
-struct State {
+struct InspectedState {
     #[serde(rename = "Status")]
     status: String,
     #[serde(rename = "ExitCode")]
@@ -82,12 +82,13 @@ pub(super) fn parse(
         return Ok(Inspected::Missing);
     };
     let json = line.split_once(' ').map_or("", |(_, json)| json);
-    let container: Container = serde_json::from_slice(json.as_bytes()).map_err(|error| {
-        let program = dialect.program();
-        Problem::Refused(format!(
-            "{program}'s answer about {handle} cannot be read: {error}"
-        ))
-    })?;
+    let container: InspectedContainer =
+        serde_json::from_slice(json.as_bytes()).map_err(|error| {
+            let program = dialect.program();
+            RuntimeError::Refused(format!(
+                "{program}'s answer about {handle} cannot be read: {error}"
+            ))
+        })?;
     let state = container.state;
     Ok(match state.status.as_str() {
         // Without its monitor a container of podman's stays so for good.
@@ -112,7 +113,7 @@ fn published(ports: Option<Ports>) -> Vec<(u16, u16)> {
     published.collect()
 }
 
-fn exit(state: State) -> Exit {
+fn exit(state: InspectedState) -> Exit {
     let started_at = time(&state.started_at);
     Exit {
         // A container that failed to start has code 127 or 128 and the reason in `Error`.
@@ -126,7 +127,7 @@ fn exit(state: State) -> Exit {
 }
 
 /// The end that nobody has seen.
-fn unknown(state: &State) -> Exit {
+fn unknown(state: &InspectedState) -> Exit {
     Exit {
         started_at: time(&state.started_at),
         error: Some("the monitor of its container (conmon) is gone".to_owned()),

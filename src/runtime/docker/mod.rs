@@ -31,12 +31,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::child::{self, Output};
+use super::child::{self, CommandOutput};
 use super::client_call::{RUN_LABEL, SESSION_LABEL};
-use super::error::{Problem, Result};
+use super::error::{Result, RuntimeError};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, PATIENCE, Refusal, Runtime, ServiceSpec, Show, Whose, attach, build_output,
+    Network, PATIENCE, Refusal, ResourceOwner, Runtime, ServiceSpec, ShowFn, attach, build_output,
     client_terminal,
 };
 use crate::store::{ResourceKind, StreamBytes};
@@ -104,7 +104,7 @@ impl Docker {
         command
     }
 
-    fn call(&self, args: &[&str]) -> Result<Output> {
+    fn call(&self, args: &[&str]) -> Result<CommandOutput> {
         self.finish(self.command().args(args), b"", self.patience, &|| true)
     }
 
@@ -114,7 +114,7 @@ impl Docker {
         input: &[u8],
         patience: Duration,
         going_on: &dyn Fn() -> bool,
-    ) -> Result<Output> {
+    ) -> Result<CommandOutput> {
         let output = child::run(command, input, patience, going_on)
             .map_err(|error| self.dialect.failed(&error))?;
         if output.success {
@@ -142,7 +142,7 @@ const BUILDS_AGAIN: &str =
 const VOLUME_LABEL: &str = "moat.volume";
 
 impl Docker {
-    fn make(&self, request: create_args::Request) -> Result<()> {
+    fn make(&self, request: create_args::ClientCall) -> Result<()> {
         let mut command = self.command();
         command.args(&request.args).envs(request.environment);
         self.finish(&mut command, &request.input, PATIENCE, &|| true)
@@ -162,7 +162,7 @@ impl Docker {
     fn carry(&self, command: &mut Command, kept: StreamBytes) -> Result<Attached> {
         attach::spawn(
             command,
-            Box::new(client_messages::Attachment(self.dialect)),
+            Box::new(client_messages::DockerAttachMessages(self.dialect)),
             kept,
         )
         .map_err(|error| self.dialect.failed(&error))
@@ -188,13 +188,13 @@ impl Docker {
         ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
     }
 
-    fn exec_manner(&self, spec: &ExecSpec) -> client_messages::Exec {
+    fn exec_manner(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {
         let (driver, handle) = (self.clone(), spec.handle.clone());
         let is_well = move || {
             let states = driver.inspect(&[&handle]);
             states.is_ok_and(|states| matches!(states[..], [Inspected::Running { .. }]))
         };
-        client_messages::Exec {
+        client_messages::DockerExecMessages {
             dialect: self.dialect,
             is_well: Box::new(is_well),
         }
@@ -282,16 +282,18 @@ impl Runtime for Docker {
         let mut command = self.command();
         command.args(["pull", "--quiet", "--", image]);
         match self.finish(&mut command, b"", PULL_PATIENCE, going_on) {
-            Err(Problem::Refused(text) | Problem::NotFound(text) | Problem::Transient(text)) => {
-                Err(Problem::ImageMissing(text, self.dialect.program()))
-            }
+            Err(
+                RuntimeError::Refused(text)
+                | RuntimeError::NotFound(text)
+                | RuntimeError::Transient(text),
+            ) => Err(RuntimeError::ImageMissing(text, self.dialect.program())),
             result => result.map(|_| ()),
         }
     }
 
     fn has_image(&self, image: &str) -> Result<bool> {
         match self.call(&["image", "inspect", "--format", "{{.Id}}", "--", image]) {
-            Err(Problem::ImageMissing(..) | Problem::NotFound(_)) => Ok(false),
+            Err(RuntimeError::ImageMissing(..) | RuntimeError::NotFound(_)) => Ok(false),
             result => result.map(|_| true),
         }
     }
@@ -304,7 +306,7 @@ impl Runtime for Docker {
     ) -> Result<()> {
         for _ in 1..BUILDS {
             match self.build_once(build, tell, going_on) {
-                Err(Problem::Transient(why)) if classify::is_race(&why) && going_on() => {
+                Err(RuntimeError::Transient(why)) if classify::is_race(&why) && going_on() => {
                     tell(BuildEvent::Line(BUILDS_AGAIN));
                 }
                 result => return result,
@@ -322,7 +324,7 @@ impl Runtime for Docker {
         args.push(&volume.handle);
         match self.call(&args) {
             // podman's words for what docker is content with.
-            Err(Problem::Refused(text)) if text.contains("volume already exists") => Ok(()),
+            Err(RuntimeError::Refused(text)) if text.contains("volume already exists") => Ok(()),
             result => result.map(|_| ()),
         }
     }
@@ -349,7 +351,9 @@ impl Runtime for Docker {
 
     fn remove_volume(&self, handle: &str) -> Result<()> {
         match self.call(&["volume", "rm", handle]) {
-            Err(Problem::Refused(text)) if text.to_lowercase().contains("no such volume") => Ok(()),
+            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains("no such volume") => {
+                Ok(())
+            }
             result => gone_is_fine(result),
         }
     }
@@ -362,7 +366,7 @@ impl Runtime for Docker {
 
     fn has_network(&self, handle: &str) -> Result<bool> {
         match self.call(&["network", "inspect", "--format", "{{.Id}}", handle]) {
-            Err(Problem::NotFound(_)) => Ok(false),
+            Err(RuntimeError::NotFound(_)) => Ok(false),
             result => result.map(|_| true),
         }
     }
@@ -374,7 +378,7 @@ impl Runtime for Docker {
     fn leave_network(&self, network: &str, container: &str) -> Result<()> {
         let words = ["network", "disconnect", "--force", network, container];
         match self.call(&words) {
-            Err(Problem::Refused(text)) if text.contains("is not connected") => Ok(()),
+            Err(RuntimeError::Refused(text)) if text.contains("is not connected") => Ok(()),
             result => gone_is_fine(result),
         }
     }
@@ -397,12 +401,14 @@ impl Runtime for Docker {
         self.call(&["start", handle]).map(|_| ())
     }
 
-    fn pass_log(&self, handle: &str, show: Option<Show<'_>>) -> Result<()> {
+    fn pass_log(&self, handle: &str, show: Option<ShowFn<'_>>) -> Result<()> {
         let mut client = self.command();
         client.args(["logs", handle]);
         match child::pass(&mut client, show).map_err(|error| self.dialect.failed(&error))? {
             true => Ok(()),
-            false => Err(Problem::Refused(format!("there is no log of {handle}"))),
+            false => Err(RuntimeError::Refused(format!(
+                "there is no log of {handle}"
+            ))),
         }
     }
 
@@ -430,7 +436,9 @@ impl Runtime for Docker {
             .success()
         {
             true => Ok(()),
-            false => Err(Problem::Refused(format!("there is no log of {handle}"))),
+            false => Err(RuntimeError::Refused(format!(
+                "there is no log of {handle}"
+            ))),
         }
     }
 
@@ -492,7 +500,7 @@ impl Runtime for Docker {
         self.tidy();
         filled.map_err(|problem| match problem {
             // There is a container by now.
-            Problem::Unreachable(text, _) => Problem::Transient(text),
+            RuntimeError::Unreachable(text, _) => RuntimeError::Transient(text),
             problem => problem,
         })
     }
@@ -507,7 +515,7 @@ impl Runtime for Docker {
         command.args(["cp", &from, "-"]);
         match self.copy(&mut command, Stdio::null(), Stdio::null()) {
             Ok(()) => Ok(true),
-            Err(Problem::Refused(_) | Problem::NotFound(_)) => Ok(false),
+            Err(RuntimeError::Refused(_) | RuntimeError::NotFound(_)) => Ok(false),
             Err(problem) => Err(problem),
         }
     }
@@ -522,7 +530,7 @@ impl Runtime for Docker {
             command.args(["--interactive", "--detach-keys"]);
             let keys = OsStr::from_bytes(self.dialect.no_keys());
             command.arg(keys).arg(&spec.handle);
-            let manner = Box::new(client_messages::Attachment(self.dialect));
+            let manner = Box::new(client_messages::DockerAttachMessages(self.dialect));
             return attach::spawn_on_terminal(&mut command, manner, size, attach::as_it_is)
                 .map_err(|error| self.dialect.failed(&error));
         }
@@ -580,7 +588,7 @@ impl Runtime for Docker {
         // With several containers, a missing one is an error beside the output of the others.
         match self.dialect.classify(&output.stderr) {
             _ if output.success => {}
-            Problem::NotFound(_) => {}
+            RuntimeError::NotFound(_) => {}
             problem => return Err(problem),
         }
         let states = handles.iter().map(|handle| {
@@ -594,7 +602,7 @@ impl Runtime for Docker {
         let mut command = self.command();
         command.args(["stop", "-t", &grace.as_secs().to_string(), handle]);
         let stopped = self.finish(&mut command, b"", grace + PATIENCE, &|| true);
-        if let Err(Problem::Refused(text)) = &stopped
+        if let Err(RuntimeError::Refused(text)) = &stopped
             && text.contains("running or paused")
         {
             // podman does not stop what is paused.
@@ -627,12 +635,12 @@ impl Runtime for Docker {
         let output = self.call(&containers)?;
         let format = format!("{{{{.Name}}}}\t{{{{.ID}}}}\t{label}");
         let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
-        let found = |kind, output: Output| {
+        let found = |kind, output: CommandOutput| {
             let lines = output.stdout.lines().filter_map(|line| {
                 let mut parts = line.split('\t');
                 let (handle, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
                 let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
-                let whose = Whose::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
+                let whose = ResourceOwner::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
                 Some(Labelled {
                     kind,
                     handle,
@@ -648,10 +656,10 @@ impl Runtime for Docker {
     }
 }
 
-fn gone_is_fine(result: Result<Output>) -> Result<()> {
+fn gone_is_fine(result: Result<CommandOutput>) -> Result<()> {
     match result {
-        Err(Problem::NotFound(_)) => Ok(()),
-        Err(Problem::Refused(text)) if classify::has_ended(&text) => Ok(()),
+        Err(RuntimeError::NotFound(_)) => Ok(()),
+        Err(RuntimeError::Refused(text)) if classify::has_ended(&text) => Ok(()),
         result => result.map(|_| ()),
     }
 }

@@ -49,7 +49,7 @@ pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     }
     // Where the file names none, one may be named tomorrow.
     let text = config(engine).and_then(|dir| fs::read(dir.join("config.json")).ok());
-    let config: Option<Config> = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let config: Option<DockerConfig> = text.and_then(|text| serde_json::from_slice(&text).ok());
     let named = config.and_then(|config| config.context);
     let context = named.filter(|name| !name.is_empty());
     let context = context.unwrap_or_else(|| NO_CONTEXT.to_owned());
@@ -102,20 +102,20 @@ fn address_in(engine: &[(String, String)], context: &str) -> Option<String> {
     let dir = config(engine)?.join("contexts/meta");
     let files = fs::read_dir(dir).ok()?.flatten();
     let texts = files.filter_map(|entry| fs::read(entry.path().join("meta.json")).ok());
-    let mut contexts = texts.filter_map(|text| serde_json::from_slice::<Context>(&text).ok());
+    let mut contexts = texts.filter_map(|text| serde_json::from_slice::<DockerContext>(&text).ok());
     let found = contexts.find(|found| found.name == context)?;
     found.endpoints.docker?.host
 }
 
 /// What is read of the client's configuration, and of a context.
 #[derive(Deserialize)]
-struct Config {
+struct DockerConfig {
     #[serde(rename = "currentContext")]
     context: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Context {
+struct DockerContext {
     #[serde(rename = "Name")]
     name: String,
     #[serde(rename = "Endpoints")]

@@ -13,9 +13,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::super::Attached;
-use super::super::attach::{self, HasEnded};
+use super::super::attach::{self, HasEndedFn};
 use super::Dialect;
-use super::client_messages::Attachment;
+use super::client_messages::DockerAttachMessages;
 use crate::store::StreamBytes;
 
 /// How late output is at most, beyond what it takes to read it.
@@ -29,7 +29,7 @@ pub(super) fn follow(
     log: &Path,
     kept: StreamBytes,
 ) -> io::Result<Attached> {
-    let manner = Box::new(Attachment(dialect));
+    let manner = Box::new(DockerAttachMessages(dialect));
     attach::spawn_beside(waiting, manner, kept, |[out, err]| {
         [
             LogFile::open(log, b" stdout ", out),
@@ -48,11 +48,11 @@ struct LogFile {
     /// What is to be given, from the line.
     given: Range<usize>,
     /// Whether nothing more will be written.
-    has_ended: HasEnded,
+    has_ended: HasEndedFn,
 }
 
 impl LogFile {
-    fn open(path: &Path, stream: &'static [u8], has_ended: HasEnded) -> Box<LogFile> {
+    fn open(path: &Path, stream: &'static [u8], has_ended: HasEndedFn) -> Box<LogFile> {
         let file: Box<dyn Read + Send> = match File::open(path) {
             Ok(file) => Box::new(file),
             Err(_) => Box::new(io::empty()),

@@ -4,41 +4,41 @@
 use std::path::Path;
 
 use super::super::choose::on_path;
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::dialect::{can_limit, is_rootless};
 
 /// Something that podman needs: what it says without it, and what helps.
-struct Need {
+struct Requirement {
     words: &'static str,
     hint: &'static str,
 }
 
-const NEEDS: &[Need] = &[
-    Need {
+const NEEDS: &[Requirement] = &[
+    Requirement {
         words: "container-init binary not found",
         hint: "install the init of podman's containers: apt-get install catatonit",
     },
-    Need {
+    Requirement {
         words: "newuidmap",
         hint: "install what maps users: apt-get install uidmap",
     },
-    Need {
+    Requirement {
         words: "no subuid ranges found",
         hint: "give yourself a range of users, as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; then: podman system migrate",
     },
-    Need {
+    Requirement {
         words: "/dev/net/tun",
         hint: "networks of containers without root need it: as root, modprobe tun, and chmod 0666 /dev/net/tun",
     },
-    Need {
+    Requirement {
         words: "could not find slirp4netns",
         hint: "install the networks of containers without root: apt-get install slirp4netns",
     },
-    Need {
+    Requirement {
         words: "error setting rlimit type",
         hint: "podman may not raise limits here, and a limit in moat.yaml (container.ulimits) is above ours: lower it (ulimit -Ha shows ours)",
     },
-    Need {
+    Requirement {
         words: "netavark",
         hint: "install podman's networks: apt-get install netavark aardvark-dns",
     },
@@ -54,7 +54,7 @@ pub(super) fn hint(says: &dyn Fn(&[&str]) -> bool) -> Option<&'static str> {
 pub(super) fn check(version: &str) -> Result<String> {
     let fails = |what: &str, words: &str| {
         let hint = hint(&|said| said.contains(&words)).unwrap_or_default();
-        Err(Problem::unreachable(
+        Err(RuntimeError::unreachable(
             format!("podman does not work here: {what}"),
             hint,
         ))

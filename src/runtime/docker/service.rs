@@ -3,18 +3,18 @@
 use super::super::error::Result;
 use super::super::{Network, ServiceSpec};
 use super::Dialect;
-use super::create_args::{HOME_LABEL, Identity, Request, mount};
+use super::create_args::{ClientCall, ContainerLabels, HOME_LABEL, mount};
 
 /// Describes the container of a service. Who is on its network reaches it by its name; a run publishes
 /// no port of it.
-pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<Request> {
-    let identity = Identity {
+pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall> {
+    let identity = ContainerLabels {
         handle: &spec.handle,
         home: &spec.home_label,
         whose: spec.whose.label(),
         role: "service",
     };
-    let mut request = Request::create(dialect, &identity, None);
+    let mut request = ClientCall::create(dialect, &identity, None);
     request.label("moat.service", &spec.name);
     request.add(&["--network", &spec.network]);
     request.add(&["--network-alias", &spec.name, "--hostname", &spec.name]);
@@ -45,7 +45,7 @@ pub(super) fn network(dialect: Dialect, network: &Network) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Whose;
+    use super::super::super::ResourceOwner;
     use super::*;
 
     #[test]
@@ -53,7 +53,7 @@ mod tests {
         let spec = ServiceSpec {
             handle: "run_0123456789ab-db".into(),
             home_label: "h".into(),
-            whose: Whose::Run("run_0123456789ab".into()),
+            whose: ResourceOwner::Run("run_0123456789ab".into()),
             name: "db".into(),
             ports: Vec::new(),
             network: "run_0123456789ab".into(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::super::child;
-use super::super::error::{Problem, Result};
+use super::super::error::{Result, RuntimeError};
 use super::super::{ContainerSpec, WORKSPACE, in_workspace};
 use super::{COPY_PATIENCE, Dialect, Docker, PATIENCE, initial_files, is_rootless};
 use crate::store::{WorkspaceMode, leave_out, make_dir, pack, remove_tree};
@@ -49,7 +49,9 @@ impl Docker {
         let copied = self.copy(&mut command, archive, Stdio::null());
         let packed = tar.finish().map_err(no_tar)?;
         copied?;
-        packed.map_err(|words| Problem::Refused(format!("the workspace cannot be copied: {words}")))
+        packed.map_err(|words| {
+            RuntimeError::Refused(format!("the workspace cannot be copied: {words}"))
+        })
     }
 
     /// Where volumes are mounted that nobody has given to the workload's user yet. What the user made of
@@ -76,7 +78,7 @@ impl Docker {
             let without = self.mounted_in_workspace(handle)?;
             let packing = pack(&dir, &without, Stdio::from(into)).map_err(no_tar)?;
             let packed = packing.finish().map_err(no_tar)?;
-            return packed.map_err(Problem::Refused);
+            return packed.map_err(RuntimeError::Refused);
         }
         self.save_root(handle, &mut into)?;
         let mut command = self.command();
@@ -87,7 +89,7 @@ impl Docker {
             return self.copy(&mut command, Stdio::null(), Stdio::from(into));
         }
         // The engine's copy has in it what is mounted there, secrets and caches.
-        let failed = |error: io::Error| Problem::Refused(crate::error::reason(&error));
+        let failed = |error: io::Error| RuntimeError::Refused(crate::error::reason(&error));
         let (archive, out) = io::pipe().map_err(failed)?;
         let filter = std::thread::spawn(move || leave_out(archive, into, &without));
         let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
@@ -153,6 +155,6 @@ impl Docker {
     }
 }
 
-fn no_tar(error: io::Error) -> Problem {
-    Problem::Refused(format!("cannot run tar: {}", crate::error::reason(&error)))
+fn no_tar(error: io::Error) -> RuntimeError {
+    RuntimeError::Refused(format!("cannot run tar: {}", crate::error::reason(&error)))
 }

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A service whose image is built.
-pub(super) struct Build {
+pub(super) struct ComposeBuild {
     pub(super) service: String,
     /// The tag in the file, if it has one.
     pub(super) image: Option<String>,
@@ -16,12 +16,12 @@ pub(super) struct Build {
 }
 
 /// Refuses services that are built from what others build, as far as their Dockerfiles tell.
-pub(super) fn check(file: &str, builds: &[Build]) -> Result<()> {
+pub(super) fn check(file: &str, builds: &[ComposeBuild]) -> Result<()> {
     for build in builds {
         let read = || crate::yaml::read_file(&build.dockerfile, "").ok().flatten();
         let text = build.inline.clone().or_else(read).unwrap_or_default();
         for image in images(&text) {
-            let is_built = |other: &&Build| {
+            let is_built = |other: &&ComposeBuild| {
                 let tag = other.image.as_deref().map(without_latest);
                 other.service != build.service && tag == Some(without_latest(image))
             };
@@ -34,7 +34,7 @@ pub(super) fn check(file: &str, builds: &[Build]) -> Result<()> {
                 crate::yaml::shown(image),
                 other.service
             );
-            return Err(Error::new(Kind::Config, message).hint(
+            return Err(Error::new(ErrorKind::Config, message).hint(
                 "make both of one Dockerfile with several stages, and choose by 'target' below 'build'",
             ));
         }

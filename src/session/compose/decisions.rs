@@ -1,8 +1,8 @@
 //! What is to become of the services, and the note of it in the record.
 
-use super::super::operation::Context;
+use super::super::operation::OperationContext;
 use super::super::repository::Repository;
-use super::super::up::{Action, Decision, Up};
+use super::super::up::{Action, Decision, UpRequest};
 use super::super::worktree;
 use super::rewrite;
 use super::{failed, intend_one, is_up, started, state_of};
@@ -15,9 +15,9 @@ const READABLE: usize = 24;
 
 /// The services that come with those of moat.yaml: what the record has, and what the file says that is there now.
 pub(in crate::session) fn along(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     repository: &Repository,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
 ) -> Result<Vec<String>> {
     let Some(settings) = &request.settings.compose else {
         return Ok(Vec::new());
@@ -40,9 +40,9 @@ pub(in crate::session) fn along(
 
 /// What is to become of the services.
 pub(in crate::session) fn decide(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: Option<&Session>,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
     along: &[String],
 ) -> Result<Vec<Decision>> {
     let Some(settings) = &request.settings.compose else {

@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use super::super::logs::no_container;
-use super::super::status::{Health, PortView};
+use super::super::status::{PortView, ProcessHealth};
 use super::{containers, containers_within, failed, is_up, state_of};
 use crate::error::Result;
 use crate::runtime::{self, ContainerState, Runtime, SessionContainer};
-use crate::store::{ComposeService, Home, Session, Stage};
+use crate::store::{ComposeService, Home, ResourceStage, Session};
 
 /// What the engines say of the services of several sessions, each engine asked once.
 pub(in crate::session) struct Seen {
-    engines: Vec<Engine>,
+    engines: Vec<EngineContainers>,
 }
 
-struct Engine {
+struct EngineContainers {
     settings: Vec<(String, String)>,
     found: runtime::Result<Vec<SessionContainer>>,
 }
 
 impl Seen {
     pub(in crate::session) fn look(home: &Home, sessions: &[Session], patience: Duration) -> Seen {
-        let mut engines: Vec<Engine> = Vec::new();
+        let mut engines: Vec<EngineContainers> = Vec::new();
         for compose in sessions
             .iter()
             .filter_map(|session| session.compose.as_ref())
@@ -29,7 +29,7 @@ impl Seen {
             let settings = &compose.engine;
             let is_known = engines.iter().any(|engine| engine.settings == *settings);
             if !is_known && !compose.services.is_empty() {
-                engines.push(Engine {
+                engines.push(EngineContainers {
                     settings: settings.clone(),
                     found: runtime::session_containers(settings, &home.hash(), patience),
                 });
@@ -39,14 +39,14 @@ impl Seen {
     }
 
     /// How the services of a session are.
-    pub(in crate::session) fn health(&self, session: &Session) -> Vec<Health> {
+    pub(in crate::session) fn health(&self, session: &Session) -> Vec<ProcessHealth> {
         let Some(compose) = &session.compose else {
             return Vec::new();
         };
-        let is_its = |engine: &&Engine| engine.settings == compose.engine;
+        let is_its = |engine: &&EngineContainers| engine.settings == compose.engine;
         let found = self.engines.iter().find(is_its).map(|engine| &engine.found);
         let health = |service: &ComposeService| {
-            let mut health = Health {
+            let mut health = ProcessHealth {
                 name: service.name.clone(),
                 running: Some(false),
                 pid: None,
@@ -150,7 +150,7 @@ pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
     own.all(|service| {
         let container = state_of(&found, session, &service.name);
         let state = container.map(|container| container.state);
-        service.stage == Stage::Made
+        service.stage == ResourceStage::Made
             && state.is_some_and(|state| {
                 is_up(state, service.once)
                     && !matches!(state, ContainerState::Unhealthy | ContainerState::Starting)

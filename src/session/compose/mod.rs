@@ -22,9 +22,9 @@ pub(super) use start::start;
 use std::time::Duration;
 
 use super::up::{Action, Decision};
-use crate::error::{Error, Kind};
-use crate::runtime::{self, ContainerState, Problem, SessionContainer};
-use crate::store::{ComposeService, Home, Session, SessionCompose, Stage};
+use crate::error::{Error, ErrorKind};
+use crate::runtime::{self, ContainerState, RuntimeError, SessionContainer};
+use crate::store::{ComposeService, Home, ResourceStage, Session, SessionCompose};
 
 /// What the tool's environment is marked with.
 pub(super) const MARKED: &str = ".compose";
@@ -33,10 +33,10 @@ pub(super) const MARKED: &str = ".compose";
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A problem with the engine, with advice that fits here.
-fn failed(problem: Problem) -> Error {
+fn failed(problem: RuntimeError) -> Error {
     let error = Error::from(problem);
     match error.kind {
-        Kind::Runtime if error.hint.as_ref().is_some_and(|hint| hint.contains("--runtime")) => error
+        ErrorKind::Runtime if error.hint.as_ref().is_some_and(|hint| hint.contains("--runtime")) => error
             .hint("the services of session.compose need the engine of docker: start it; see: moat doctor"),
         _ => error,
     }
@@ -101,7 +101,7 @@ fn intend_one(compose: &mut SessionCompose, name: &str, operation: &str, once: b
     compose.services.retain(|service| service.name != name);
     compose.services.push(ComposeService {
         name: name.to_owned(),
-        stage: Stage::Intent,
+        stage: ResourceStage::Intent,
         operation: operation.to_owned(),
         once,
         again,

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::operation::Context;
-use super::rewrite::Member;
+use super::super::operation::OperationContext;
+use super::rewrite::RewrittenService;
 use super::{LOOK, containers, failed, indented, state_of};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, ContainerState, SessionContainer};
 use crate::store::{Home, Session};
 
@@ -27,16 +27,16 @@ pub(super) fn blame(home: &Home, session: &Session, starting: &[String], error: 
         is_bad.then(|| died(session, name, container))
     });
     match culprit {
-        Some(culprit) if error.kind == Kind::Runtime => culprit,
+        Some(culprit) if error.kind == ErrorKind::Runtime => culprit,
         _ => error,
     }
 }
 
 /// Waits until all that was started runs, and is healthy where that is tested.
 pub(super) fn wait(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
-    members: &[Member],
+    members: &[RewrittenService],
     starting: &[String],
     timeout: Duration,
 ) -> Result<()> {
@@ -106,5 +106,5 @@ fn with_last_words(session: &Session, container: Option<&SessionContainer>, what
         true => ", and said nothing".to_owned(),
         false => indented(last.iter().map(String::as_str)),
     };
-    Error::new(Kind::Failed, what + &said)
+    Error::new(ErrorKind::Failed, what + &said)
 }

@@ -7,45 +7,45 @@
 
 use std::path::Path;
 
-use super::base_images::Build;
-use crate::error::{Error, Kind, Result};
-use crate::yaml::{Node, Source, Value, shown, unknown};
+use super::base_images::ComposeBuild;
+use crate::error::{Error, ErrorKind, Result};
+use crate::yaml::{Node, NodeValue, Source, shown, unknown};
 
 /// More is read by the tool alone, in bytes.
 const LONGEST: usize = 256 * 1024;
 
 /// What the session wants of the file.
-pub(super) struct Wanted<'a> {
+pub(super) struct RewriteRequest<'a> {
     /// What people call the file.
     pub(super) file: &'a str,
     pub(super) project: &'a str,
     pub(super) labels: &'a [(&'a str, String)],
     /// The label that says which service a container is.
     pub(super) service_label: &'a str,
-    pub(super) services: Vec<WantedService<'a>>,
+    pub(super) services: Vec<RequestedService<'a>>,
 }
 
-pub(super) struct WantedService<'a> {
+pub(super) struct RequestedService<'a> {
     pub(super) name: &'a str,
-    pub(super) ports: Vec<WantedPort>,
+    pub(super) ports: Vec<RequestedPort>,
 }
 
 /// A port of the host, and where it leads to.
-pub(super) struct WantedPort {
+pub(super) struct RequestedPort {
     pub(super) host: u16,
     /// Not set: to the only one that the file has for the service.
     pub(super) container: Option<u16>,
 }
 
 /// What came of it.
-pub(super) struct Rewritten {
+pub(super) struct RewrittenFile {
     pub(super) text: String,
-    pub(super) members: Vec<Member>,
-    pub(super) builds: Vec<Build>,
+    pub(super) members: Vec<RewrittenService>,
+    pub(super) builds: Vec<ComposeBuild>,
 }
 
 /// A service that is in the rewritten file.
-pub(super) struct Member {
+pub(super) struct RewrittenService {
     pub(super) name: String,
     /// Those that it depends on.
     pub(super) needs: Vec<String>,
@@ -58,9 +58,9 @@ pub(super) struct Member {
 }
 
 /// Rewrites a resolved file.
-pub(super) fn rewrite(resolved: String, wanted: &Wanted<'_>) -> Result<Rewritten> {
+pub(super) fn rewrite(resolved: String, wanted: &RewriteRequest<'_>) -> Result<RewrittenFile> {
     let (source, root) = Source::parse(wanted.file, resolved)?;
-    let nothing = Value::Null.alone();
+    let nothing = NodeValue::Null.alone();
     let all = root.get("services").unwrap_or(&nothing);
     let mut members = members(wanted, all)?;
     let images = built_images(wanted, all, &members);
@@ -70,20 +70,20 @@ pub(super) fn rewrite(resolved: String, wanted: &Wanted<'_>) -> Result<Rewritten
             .and_then(|service| service.get("image"));
         member.borrows = image.is_some_and(|image| images.iter().any(|(tag, _)| image.is(tag)));
     }
-    let mut services = Value::Null.alone();
+    let mut services = NodeValue::Null.alone();
     for member in &members {
         let service = all.get(&member.name).unwrap_or(&nothing).clone();
         let service = rewrite_service(wanted, &member.name, service, &images)?;
         services.set(&member.name, service);
     }
-    let mut document = Value::Null.alone();
+    let mut document = NodeValue::Null.alone();
     for (kind, used) in [
         ("networks", networks(&services)),
         ("volumes", volumes(&services)),
     ] {
         let declared = root.get(kind).unwrap_or(&nothing);
         let shared = shared(wanted, kind, declared, &used)?;
-        if shared.value != Value::Null {
+        if shared.value != NodeValue::Null {
             document.set(kind, shared);
         }
     }
@@ -93,15 +93,15 @@ pub(super) fn rewrite(resolved: String, wanted: &Wanted<'_>) -> Result<Rewritten
         }
     }
     document.set("services", services);
-    Ok(Rewritten {
+    Ok(RewrittenFile {
         text: source.write(&document),
         builds: builds(all, &members),
         members,
     })
 }
 
-fn refuse(wanted: &Wanted<'_>, why: &str) -> Error {
-    Error::new(Kind::Config, format!("{}: {why}", wanted.file))
+fn refuse(wanted: &RewriteRequest<'_>, why: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("{}: {why}", wanted.file))
 }
 
 /// The services of files, as they are written, that come with those listed. What the tool would make of the files is not
@@ -143,9 +143,9 @@ fn with_needed<'a>(files: &[&Node], listed: impl Iterator<Item = &'a str>) -> Ve
 }
 
 /// The services that are wanted, and those they depend on.
-fn members(wanted: &Wanted<'_>, all: &Node) -> Result<Vec<Member>> {
+fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenService>> {
     let known: Vec<&str> = entries(all).map(|(name, _)| name).collect();
-    let mut members: Vec<Member> = Vec::new();
+    let mut members: Vec<RewrittenService> = Vec::new();
     let listed = wanted.services.iter().map(|service| service.name);
     let names = with_needed(&[all], listed);
     for name in &names {
@@ -153,7 +153,7 @@ fn members(wanted: &Wanted<'_>, all: &Node) -> Result<Vec<Member>> {
             return Err(refuse(wanted, &unknown("service", name, &known))
                 .hint("see session.compose.services in moat.yaml"));
         };
-        members.push(Member {
+        members.push(RewrittenService {
             once: false,
             built: service.get("build").is_some(),
             borrows: false,
@@ -175,7 +175,7 @@ fn members(wanted: &Wanted<'_>, all: &Node) -> Result<Vec<Member>> {
 /// The entries of a map whose keys are texts.
 fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
     let entries: &[(Node, Node)] = match &node.value {
-        Value::Map(entries) => entries,
+        NodeValue::Map(entries) => entries,
         _ => &[],
     };
     entries
@@ -185,14 +185,14 @@ fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
 
 fn items(node: Option<&Node>) -> &[Node] {
     match node.map(|node| &node.value) {
-        Some(Value::List(items)) => items,
+        Some(NodeValue::List(items)) => items,
         _ => &[],
     }
 }
 
 fn text(node: &Node) -> Option<&str> {
     match &node.value {
-        Value::Text(text) => Some(text),
+        NodeValue::Text(text) => Some(text),
         _ => None,
     }
 }
@@ -224,7 +224,11 @@ fn needs(service: &Node) -> Vec<String> {
 }
 
 /// The tags of what is built, and what they become: two worktrees build different things.
-fn built_images(wanted: &Wanted<'_>, all: &Node, members: &[Member]) -> Vec<(String, String)> {
+fn built_images(
+    wanted: &RewriteRequest<'_>,
+    all: &Node,
+    members: &[RewrittenService],
+) -> Vec<(String, String)> {
     let built = members.iter().filter(|member| member.built);
     built
         .filter_map(|member| {
@@ -235,13 +239,13 @@ fn built_images(wanted: &Wanted<'_>, all: &Node, members: &[Member]) -> Vec<(Str
 }
 
 /// What is built, and from which file.
-fn builds(all: &Node, members: &[Member]) -> Vec<Build> {
-    let build = |member: &Member| {
+fn builds(all: &Node, members: &[RewrittenService]) -> Vec<ComposeBuild> {
+    let build = |member: &RewrittenService| {
         let service = all.get(&member.name)?;
         let build = service.get("build")?;
         let word = |key: &str| build.get(key).and_then(text);
         let context = Path::new(text(build).or(word("context")).unwrap_or("."));
-        Some(Build {
+        Some(ComposeBuild {
             service: member.name.clone(),
             image: service.get("image").and_then(text).map(str::to_owned),
             dockerfile: context.join(word("dockerfile").unwrap_or("Dockerfile")),
@@ -252,7 +256,7 @@ fn builds(all: &Node, members: &[Member]) -> Vec<Build> {
 }
 
 /// Names of images are in lower case.
-fn own_image(wanted: &Wanted<'_>, service: &str) -> String {
+fn own_image(wanted: &RewriteRequest<'_>, service: &str) -> String {
     let service = service.to_ascii_lowercase();
     format!(
         "{}/{}",
@@ -262,7 +266,7 @@ fn own_image(wanted: &Wanted<'_>, service: &str) -> String {
 }
 
 fn rewrite_service(
-    wanted: &Wanted<'_>,
+    wanted: &RewriteRequest<'_>,
     name: &str,
     mut service: Node,
     images: &[(String, String)],
@@ -303,7 +307,7 @@ fn rewrite_service(
         service.remove(key);
     }
     if !published.is_empty() {
-        service.set("ports", Value::List(published).alone());
+        service.set("ports", NodeValue::List(published).alone());
     }
     let image = service.get("image").and_then(text);
     let renamed = image.and_then(|image| images.iter().find(|(built, _)| built == image));
@@ -312,7 +316,7 @@ fn rewrite_service(
         let mut build = match text(build) {
             // The short form is the context alone.
             Some(context) => {
-                let mut build = Value::Null.alone();
+                let mut build = NodeValue::Null.alone();
                 build.set("context", Node::text(context));
                 build
             }
@@ -339,7 +343,7 @@ fn copies(service: &Node) -> i64 {
         .and_then(|deploy| deploy.get("replicas"));
     let counts = service.get("scale").into_iter().chain(replicas);
     let counts = counts.map(|count| match count.value {
-        Value::Whole(count) => count,
+        NodeValue::Whole(count) => count,
         _ => 1,
     });
     counts.max().unwrap_or(1)
@@ -350,10 +354,10 @@ fn label(node: &mut Node, labels: &[(&str, String)]) {
     let mut all = node
         .get("labels")
         .cloned()
-        .unwrap_or_else(|| Value::Null.alone());
+        .unwrap_or_else(|| NodeValue::Null.alone());
     for (name, value) in labels {
         match &mut all.value {
-            Value::List(items) => items.push(Node::text(&format!("{name}={value}"))),
+            NodeValue::List(items) => items.push(Node::text(&format!("{name}={value}"))),
             _ => all.set(name, Node::text(value)),
         }
     }
@@ -363,7 +367,7 @@ fn label(node: &mut Node, labels: &[(&str, String)]) {
 /// Where a port of the host leads to: to the one that is asked for, if the file has it or has none at all; or to the only one
 /// that the file has.
 fn container_port(
-    wanted: &Wanted<'_>,
+    wanted: &RewriteRequest<'_>,
     name: &str,
     service: &Node,
     asked: Option<u16>,
@@ -419,13 +423,13 @@ fn container_port(
 /// The port of the container in an entry of `ports` or `expose`, if it is one of TCP.
 fn target(entry: &Node) -> Option<u16> {
     match &entry.value {
-        Value::Whole(port) => u16::try_from(*port).ok(),
-        Value::Text(text) => {
+        NodeValue::Whole(port) => u16::try_from(*port).ok(),
+        NodeValue::Text(text) => {
             let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
             let port = ports.rsplit(':').next()?;
             port.parse().ok().filter(|_| protocol == "tcp")
         }
-        Value::Map(_) => {
+        NodeValue::Map(_) => {
             let is_tcp = entry.get("protocol").is_none_or(|word| word.is("tcp"));
             target(entry.get("target")?).filter(|_| is_tcp)
         }
@@ -463,8 +467,13 @@ fn volumes(services: &Node) -> Vec<String> {
 }
 
 /// Those networks or volumes that are used. External ones are whose they are; the others become the session's.
-fn shared(wanted: &Wanted<'_>, kind: &str, declared: &Node, used: &[String]) -> Result<Node> {
-    let mut kept = Value::Null.alone();
+fn shared(
+    wanted: &RewriteRequest<'_>,
+    kind: &str,
+    declared: &Node,
+    used: &[String],
+) -> Result<Node> {
+    let mut kept = NodeValue::Null.alone();
     for name in used {
         let is_declared = declared.get(name).is_some();
         if !is_declared && kind == "volumes" {
@@ -474,9 +483,12 @@ fn shared(wanted: &Wanted<'_>, kind: &str, declared: &Node, used: &[String]) -> 
         let mut entry = declared
             .get(name)
             .cloned()
-            .unwrap_or_else(|| Value::Null.alone());
+            .unwrap_or_else(|| NodeValue::Null.alone());
         let external = entry.get("external").map(|external| &external.value);
-        let is_external = !matches!(external, None | Some(Value::Null | Value::Bool(false)));
+        let is_external = !matches!(
+            external,
+            None | Some(NodeValue::Null | NodeValue::Bool(false))
+        );
         if !is_external {
             check_subnet(wanted, kind, name, &entry)?;
             check_options(wanted, kind, name, &entry)?;
@@ -501,7 +513,7 @@ fn is_the_hosts(name: &str, entry: &Node) -> bool {
     named.and_then(text).unwrap_or(name) == "host"
 }
 
-fn check_subnet(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
+fn check_subnet(wanted: &RewriteRequest<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
     let config = entry.get("ipam").and_then(|ipam| ipam.get("config"));
     let is_fixed = items(config)
         .iter()
@@ -517,7 +529,7 @@ fn check_subnet(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Re
 }
 
 /// A driver may be told of something that there is once on this machine: a directory, an interface.
-fn check_options(wanted: &Wanted<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
+fn check_options(wanted: &RewriteRequest<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
     let has = |option: &str| {
         let options = entry.get("driver_opts");
         options.and_then(|options| options.get(option)).is_some()

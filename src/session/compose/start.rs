@@ -1,27 +1,29 @@
 //! Starting the services: the file is read, rewritten and given to the tool.
 
 use super::super::marked_processes::MARK;
-use super::super::operation::Context;
-use super::super::up::{Action, Decision, Up};
+use super::super::operation::OperationContext;
+use super::super::up::{Action, Decision, UpRequest};
 use super::super::variables;
 use super::base_images;
 use super::readiness::{blame, wait};
-use super::rewrite::{self, Member, Rewritten, Wanted, WantedPort, WantedService};
+use super::rewrite::{
+    self, RequestedPort, RequestedService, RewriteRequest, RewrittenFile, RewrittenService,
+};
 use super::{MARKED, containers, failed, indented, intend_one, is_up, started, state_of};
-use crate::config::{ComposeEntry, ComposeSettings};
-use crate::error::{Error, Kind, Result};
+use crate::config::{ComposeServiceConfig, ComposeSettings};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, ComposeProject, ComposeTool, SESSION_SERVICE_LABEL};
 use std::path::{Path, PathBuf};
 
-use crate::store::{Claim, Session, Stage, write_atomically};
+use crate::store::{Claim, ResourceStage, Session, write_atomically};
 
 /// Starts what is to be started, and what that depends on, and waits until all of it is ready. Says what was started on
 /// top of what was decided.
 pub(in crate::session) fn start(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
     decisions: &mut Vec<Decision>,
 ) -> Result<()> {
     let (Some(settings), Some(session)) = (&request.settings.compose, claim.session().cloned())
@@ -50,7 +52,7 @@ pub(in crate::session) fn start(
     base_images::check(&shown(settings), &rewritten.builds)?;
     let file = context.home.compose_file(&session.key);
     write_atomically(&file, rewritten.text.as_bytes())
-        .map_err(|error| Error::io(Kind::Store, "write", &file, &error))?;
+        .map_err(|error| Error::io(ErrorKind::Store, "write", &file, &error))?;
     checkpoint("session-compose-resolved");
     add_needed(context, &session, request, &rewritten.members, decisions)?;
     // What the file does not have any more is not made.
@@ -91,9 +93,9 @@ pub(in crate::session) fn start(
             // One that failed may have been killed, and so not be answered yet.
             compose.asked = made.is_err();
             let stage = if made.is_ok() {
-                Stage::Made
+                ResourceStage::Made
             } else {
-                Stage::Intent
+                ResourceStage::Intent
             };
             let own = compose
                 .services
@@ -120,7 +122,7 @@ pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
         let address = crate::term::harmless(&address);
         let message =
             format!("the engine is on another machine ({address}): its ports are not on this one");
-        return Err(Error::new(Kind::Runtime, message)
+        return Err(Error::new(ErrorKind::Runtime, message)
             .hint("session.compose needs an engine on this machine: unset DOCKER_HOST, or choose another context"));
     }
     Ok(ComposeTool::find(engine)?)
@@ -143,14 +145,14 @@ fn shown(settings: &ComposeSettings) -> String {
 
 /// Reads the file of the worktree and rewrites it.
 fn resolve(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     tool: &ComposeTool,
     session: &Session,
     settings: &ComposeSettings,
     env: &[(String, String)],
-) -> Result<Rewritten> {
+) -> Result<RewrittenFile> {
     let Some(compose) = &session.compose else {
-        return Err(Error::new(Kind::Failed, "there is no project"));
+        return Err(Error::new(ErrorKind::Failed, "there is no project"));
     };
     let tree = &session.worktree.path;
     let paths: Vec<_> = settings.files.iter().map(|file| tree.join(file)).collect();
@@ -158,8 +160,10 @@ fn resolve(
         if !path.is_file() {
             let (file, tree) = (file.display(), tree.display());
             let message = format!("there is no '{file}' in {tree}");
-            return Err(Error::new(Kind::Config, crate::term::harmless(&message))
-                .hint("commit it on that branch, or correct session.compose.file in moat.yaml"));
+            return Err(
+                Error::new(ErrorKind::Config, crate::term::harmless(&message))
+                    .hint("commit it on that branch, or correct session.compose.file in moat.yaml"),
+            );
         }
     }
     let project = ComposeProject {
@@ -175,7 +179,7 @@ fn resolve(
             context.check().err().unwrap_or_else(|| {
                 let why = crate::term::plain(problem.message());
                 Error::new(
-                    Kind::Config,
+                    ErrorKind::Config,
                     format!(
                         "{} cannot read {file}:{}",
                         tool.name(),
@@ -189,7 +193,7 @@ fn resolve(
                 ))
             })
         })?;
-    let ports = |entry: &ComposeEntry| {
+    let ports = |entry: &ComposeServiceConfig| {
         let own = session
             .ports
             .iter()
@@ -204,14 +208,14 @@ fn resolve(
                 (false, Some(extra)) => Some(extra.container_port),
                 (false, None) => return None,
             };
-            Some(WantedPort {
+            Some(RequestedPort {
                 host: port.port,
                 container,
             })
         })
         .collect()
     };
-    let wanted = Wanted {
+    let wanted = RewriteRequest {
         file: &file,
         project: &compose.project,
         labels: &runtime::session_labels(&context.home.hash(), &session.incarnation),
@@ -219,7 +223,7 @@ fn resolve(
         services: settings
             .services
             .iter()
-            .map(|entry| WantedService {
+            .map(|entry| RequestedService {
                 name: &entry.name,
                 ports: ports(entry),
             })
@@ -230,10 +234,10 @@ fn resolve(
 
 /// Adds what is depended on by what is started, and does not run.
 fn add_needed(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
-    request: &Up<'_>,
-    members: &[Member],
+    request: &UpRequest<'_>,
+    members: &[RewrittenService],
     decisions: &mut Vec<Decision>,
 ) -> Result<()> {
     let found = containers(context.home, session).map_err(failed)?;
@@ -265,13 +269,13 @@ fn add_needed(
 
 /// Has the tool build and start.
 fn make(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     tool: &ComposeTool,
     project: &ComposeProject<'_>,
-    members: &[Member],
+    members: &[RewrittenService],
     starting: &[String],
 ) -> Result<()> {
-    let is_starting = |member: &&Member| starting.contains(&member.name);
+    let is_starting = |member: &&RewrittenService| starting.contains(&member.name);
     let borrows = members
         .iter()
         .filter(is_starting)
@@ -291,7 +295,7 @@ fn make(
         result.map_err(|problem| {
             context.check().err().unwrap_or_else(|| {
                 let what = format!("'{} {}' failed:", tool.name(), first[0]);
-                Error::new(Kind::Runtime, what + &indented(problem.message().lines()))
+                Error::new(ErrorKind::Runtime, what + &indented(problem.message().lines()))
                     .hint("what was made is taken back; correct that in the compose file, and bring it up again")
             })
         })

@@ -1,14 +1,14 @@
 //! What an `up` does about each service, and on which engine. Looks only.
 
 use super::{engine_of, handle, health};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Host};
-use crate::runtime::{Ability, Inspected, PATIENCE, Runtime};
-use crate::session::operation::Context;
+use crate::runtime::{Capability, Inspected, PATIENCE, Runtime};
+use crate::session::operation::OperationContext;
 use crate::session::port_probe;
-use crate::session::ports::Pin;
-use crate::session::up::{Action, Decision, Up};
-use crate::store::{Session, SessionService, SessionStatus, Stage, fnv1a};
+use crate::session::ports::PinnedPort;
+use crate::session::up::{Action, Decision, UpRequest};
+use crate::store::{ResourceStage, Session, SessionService, SessionStatus, fnv1a};
 
 /// What is done about a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(in crate::session) enum How {
 }
 
 pub(in crate::session) struct Step<'a> {
-    pub(super) plan: &'a plan::Service,
+    pub(super) plan: &'a plan::PlannedService,
     pub(super) how: How,
     why: String,
     /// Whether it runs, and is ended before it is started or made again.
@@ -40,11 +40,11 @@ pub(in crate::session) struct Step<'a> {
 pub(in crate::session) struct Services<'a> {
     pub(super) steps: Vec<Step<'a>>,
     /// Not set: there is nothing to do.
-    pub(super) engine: Option<(Engine, Host)>,
+    pub(super) engine: Option<(SessionEngine, Host)>,
 }
 
 /// The engine that is to have the services of a session.
-pub(super) struct Engine {
+pub(super) struct SessionEngine {
     pub(super) name: String,
     pub(super) settings: Vec<(String, String)>,
     pub(super) runtime: Box<dyn Runtime>,
@@ -71,9 +71,9 @@ impl How {
 
 impl<'a> Services<'a> {
     pub(in crate::session) fn decide(
-        context: &Context<'_>,
+        context: &OperationContext<'_>,
         session: Option<&Session>,
-        request: &Up<'a>,
+        request: &UpRequest<'a>,
     ) -> Result<Services<'a>> {
         let wants_any = request
             .services
@@ -93,7 +93,7 @@ impl<'a> Services<'a> {
         for plan in request.services {
             let name = &plan.name;
             let entry = session.and_then(|session| session.service(name));
-            let entry = entry.filter(|entry| entry.stage == Stage::Made);
+            let entry = entry.filter(|entry| entry.stage == ResourceStage::Made);
             let mut states = states.iter();
             let state = states.find_map(|(of, state)| (of == name).then_some(state));
             let (how, why) = decide(session, entry.zip(state), plan, request);
@@ -113,7 +113,7 @@ impl<'a> Services<'a> {
             .collect();
         let engine = match works.is_empty() {
             true => None,
-            false => Some(Engine::find(session, request, &works)?),
+            false => Some(SessionEngine::find(session, request, &works)?),
         };
         context.check()?;
         Ok(Services { steps, engine })
@@ -173,7 +173,11 @@ impl<'a> Services<'a> {
     }
 
     /// Takes away the containers that are made anew, and stops those that are started again.
-    pub(in crate::session) fn clear(&self, context: &Context<'_>, session: &Session) -> Result<()> {
+    pub(in crate::session) fn clear(
+        &self,
+        context: &OperationContext<'_>,
+        session: &Session,
+    ) -> Result<()> {
         let chosen = |how: How| {
             let steps = self.steps.iter().filter(move |step| step.how == how);
             steps.map(|step| step.plan.name.as_str())
@@ -219,12 +223,12 @@ impl<'a> Services<'a> {
 fn held(name: &str, port: u16) -> Error {
     let holder = port_probe::holder(port);
     let message = format!("port {port} of '{name}' is held by {holder}");
-    Error::new(Kind::Failed, message).hint(format!(
+    Error::new(ErrorKind::Failed, message).hint(format!(
         "end that; or make {name} anew, without its data, on another port: --force --port {name}=PORT"
     ))
 }
 
-fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionService {
+fn entry(session: &Session, plan: &plan::PlannedService, operation: &str) -> SessionService {
     let before = session.service(&plan.name);
     SessionService {
         name: plan.name.clone(),
@@ -233,7 +237,7 @@ fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionSer
         image: plan.image.clone(),
         handle: handle(session, &plan.name),
         settings: settings(plan),
-        stage: Stage::Intent,
+        stage: ResourceStage::Intent,
         operation: operation.to_owned(),
         again: before.is_some_and(|before| before.again || before.operation != operation),
         started_by: operation.to_owned(),
@@ -243,7 +247,7 @@ fn entry(session: &Session, plan: &plan::Service, operation: &str) -> SessionSer
 }
 
 /// What a container is made from, as a word. Of secrets, their names.
-fn settings(plan: &plan::Service) -> String {
+fn settings(plan: &plan::PlannedService) -> String {
     let mut parts = vec![plan.image.clone()];
     parts.extend(plan.command.iter().cloned());
     for variable in &plan.env {
@@ -261,8 +265,8 @@ fn settings(plan: &plan::Service) -> String {
 fn decide(
     session: Option<&Session>,
     known: Option<(&SessionService, &Inspected)>,
-    plan: &plan::Service,
-    request: &Up<'_>,
+    plan: &plan::PlannedService,
+    request: &UpRequest<'_>,
 ) -> (How, String) {
     let name = &plan.name;
     let wanted = request.wants(name);
@@ -273,7 +277,7 @@ fn decide(
         };
     };
     let is_same = entry.settings == settings(plan);
-    let moves = |pin: &Pin| {
+    let moves = |pin: &PinnedPort| {
         let port = session.and_then(|session| session.primary_port(name));
         pin.process == *name && port.is_none_or(|port| port.port != pin.port)
     };
@@ -304,9 +308,13 @@ fn decide(
     (how, why)
 }
 
-impl Engine {
+impl SessionEngine {
     /// The engine that the session has already, or the one that runs would use.
-    fn find(session: Option<&Session>, request: &Up<'_>, works: &[&str]) -> Result<(Engine, Host)> {
+    fn find(
+        session: Option<&Session>,
+        request: &UpRequest<'_>,
+        works: &[&str],
+    ) -> Result<(SessionEngine, Host)> {
         let has_one = |session: &&Session| !session.services.runtime.is_empty();
         let recorded = session.filter(has_one);
         let host = (request.host)(recorded.map(|session| session.services.runtime.as_str()));
@@ -314,16 +322,16 @@ impl Engine {
             let names = works.join(", ");
             let message = format!("cannot start the services of the session ({names}): {why}");
             let skip = works.join(",");
-            Error::new(Kind::Runtime, message).hint(format!(
+            Error::new(ErrorKind::Runtime, message).hint(format!(
                 "start docker or podman here (see: moat doctor), or leave them out: --skip {skip}"
             ))
         };
         let host = host.map_err(|error| match error.kind {
-            Kind::Runtime => unfit(&error.message),
+            ErrorKind::Runtime => unfit(&error.message),
             _ => error,
         })?;
         if let Some(session) = recorded {
-            let engine = Engine {
+            let engine = SessionEngine {
                 name: session.services.runtime.clone(),
                 settings: session.services.engine.clone(),
                 runtime: engine_of(session)?,
@@ -331,7 +339,7 @@ impl Engine {
             return Ok((engine, host));
         }
         let name = host.runtime;
-        if !name.has_images() || !name.can(Ability::SessionServices) {
+        if !name.has_images() || !name.can(Capability::SessionServices) {
             return Err(unfit(&format!(
                 "the runtime here is {name}, which has none"
             )));
@@ -345,7 +353,7 @@ impl Engine {
         runtime
             .probe()
             .map_err(|problem| unfit(problem.message()))?;
-        let engine = Engine {
+        let engine = SessionEngine {
             name: name.to_string(),
             settings: host.engine.clone(),
             runtime,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::super::logs::no_container;
 use super::engine_of;
 use crate::error::Result;
-use crate::runtime::{self, Exit, Inspected, Problem, Runtime};
-use crate::store::{Session, SessionPort, SessionService, Stage};
+use crate::runtime::{self, Exit, Inspected, Runtime, RuntimeError};
+use crate::store::{ResourceStage, Session, SessionPort, SessionService};
 
 /// How a service is.
 pub(crate) struct ServiceHealth {
@@ -111,13 +111,13 @@ fn asked_for(session: &Session, is_made: bool) -> Vec<&SessionService> {
 fn health(
     session: &Session,
     entry: &SessionService,
-    answer: Option<&std::result::Result<Inspected, Problem>>,
+    answer: Option<&std::result::Result<Inspected, RuntimeError>>,
 ) -> ServiceHealth {
     let (state, exit_code) = match answer {
         None if entry.ready_at.is_none() => ("starting", None),
         None => ("running", None),
         Some(Err(_)) => ("unknown", None),
-        Some(Ok(_)) if entry.stage == Stage::Intent => ("missing", None),
+        Some(Ok(_)) if entry.stage == ResourceStage::Intent => ("missing", None),
         Some(Ok(Inspected::Missing)) => ("missing", None),
         Some(Ok(Inspected::Running { .. })) if entry.ready_at.is_none() => ("starting", None),
         Some(Ok(Inspected::Running { .. })) => ("running", None),

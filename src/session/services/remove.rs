@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::engine_of;
-use crate::error::{Error, Kind, Result};
-use crate::runtime::{Labelled, Problem, Runtime, Whose};
-use crate::session::operation::Context;
-use crate::store::{Process, ResourceKind, Session, Stage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Labelled, ResourceOwner, Runtime, RuntimeError};
+use crate::session::operation::OperationContext;
+use crate::store::{ProcessIdentity, ResourceKind, ResourceStage, Session};
 
 /// How long a service has to write down what it knows.
 const GRACE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Removes the containers of these services, with their data; `None`: all that there is of the session in its engine,
 /// the network included.
 pub(in crate::session) fn remove(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     names: Option<&[&str]>,
 ) -> Result<()> {
@@ -48,7 +48,7 @@ pub(in crate::session) fn remove(
 
 /// Stops the containers of these services, all at once. Their data stays.
 pub(in crate::session) fn stop(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     names: &[&str],
 ) -> Result<()> {
@@ -62,12 +62,12 @@ pub(in crate::session) fn stop(
 
 /// What carries the label of the incarnation, be it all or the containers of these services.
 fn find(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     runtime: &dyn Runtime,
     names: Option<&[&str]>,
 ) -> Result<Vec<Labelled>> {
-    let whose = Whose::Session(session.incarnation.clone());
+    let whose = ResourceOwner::Session(session.incarnation.clone());
     let mut found = runtime.find_labelled(&context.home.hash())?;
     let (own, network) = (super::handle(session, ""), super::network(session));
     found.retain(|one| {
@@ -90,16 +90,16 @@ fn may_come_late(session: &Session, names: Option<&[&str]>) -> bool {
         .operation
         .as_ref()
         .and_then(|operation| operation.owner.as_ref());
-    let is_ours = owner.is_some() && owner == Process::this().as_ref();
+    let is_ours = owner.is_some() && owner == ProcessIdentity::this().as_ref();
     let is_meant = |name: &str| names.is_none_or(|names| names.contains(&name));
     let mut open = session.services.list.iter();
-    !is_ours && open.any(|entry| entry.stage == Stage::Intent && is_meant(&entry.name))
+    !is_ours && open.any(|entry| entry.stage == ResourceStage::Intent && is_meant(&entry.name))
 }
 
 /// Does it to all at once. Past failures: the first one is told.
 fn each(
     found: &[Labelled],
-    work: &(dyn Fn(&Labelled) -> std::result::Result<(), Problem> + Sync),
+    work: &(dyn Fn(&Labelled) -> std::result::Result<(), RuntimeError> + Sync),
 ) -> Result<()> {
     let done: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = found
@@ -117,7 +117,12 @@ fn each(
         };
         match result {
             Ok(result) => result.map_err(failed)?,
-            Err(_) => return Err(Error::new(Kind::Failed, format!("{}: panic", one.handle))),
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::Failed,
+                    format!("{}: panic", one.handle),
+                ));
+            }
         }
     }
     Ok(())

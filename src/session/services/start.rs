@@ -5,46 +5,52 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::decisions::{Engine, How, Services};
+use super::decisions::{How, Services, SessionEngine};
 use super::{health, network};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::{self, Host};
-use crate::runtime::{self, Exit, Inspected, Network, Problem, Runtime, ServiceSpec, Whose};
-use crate::service::{Subject, errors, provide, readiness, specify};
+use crate::runtime::{
+    self, Exit, Inspected, Network, ResourceOwner, Runtime, RuntimeError, ServiceSpec,
+};
+use crate::service::{StartingService, errors, provide, readiness, specify};
 use crate::session::marked_processes::MARK;
-use crate::session::operation::Context;
+use crate::session::operation::OperationContext;
 use crate::session::port_probe;
-use crate::store::{Claim, Home, Port, Session, Stage, Timestamp};
+use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, Timestamp};
 
 /// How often to look whether somebody wants the operation to end.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the thread of a service has to say.
-enum Event {
-    Words(String),
+enum ServiceStartEvent {
+    Output(String),
     /// Its container is there.
     Made(String),
     Ready(String),
 }
 
 /// A service that is being brought up.
-struct Starting<'a> {
-    plan: &'a plan::Service,
+struct ServiceStart<'a> {
+    plan: &'a plan::PlannedService,
     handle: String,
     /// The port of this host that it is to have.
     port: u16,
     runtime: &'a dyn Runtime,
     home: &'a Home,
     goes_on: &'a AtomicBool,
-    tell: Sender<Event>,
+    tell: Sender<ServiceStartEvent>,
     started: AtomicBool,
     exit: OnceLock<Exit>,
 }
 
 impl Services<'_> {
     /// Makes and starts what is to be, and waits until all of it can be used.
-    pub(in crate::session) fn start(&self, context: &Context<'_>, claim: &mut Claim) -> Result<()> {
+    pub(in crate::session) fn start(
+        &self,
+        context: &OperationContext<'_>,
+        claim: &mut Claim,
+    ) -> Result<()> {
         let Some((engine, host)) = &self.engine else {
             return Ok(());
         };
@@ -64,10 +70,10 @@ impl Services<'_> {
     /// Values are made and looked up, and what others are told is kept, before there is anything of it.
     fn fill(
         &self,
-        context: &Context<'_>,
+        context: &OperationContext<'_>,
         claim: &mut Claim,
         host: &Host,
-    ) -> Result<Vec<(How, plan::Service)>> {
+    ) -> Result<Vec<(How, plan::PlannedService)>> {
         let mut plans = Vec::new();
         for step in self.steps.iter().filter(|step| step.how.is_work()) {
             let mut plan = step.plan.clone();
@@ -75,7 +81,7 @@ impl Services<'_> {
                 let session = claim.session();
                 let port = session.and_then(|session| session.primary_port(&plan.name));
                 let entry = session.and_then(|session| session.service(&plan.name));
-                let published = plan::Published {
+                let published = plan::PublishedService {
                     port: port.map(|port| port.port).unwrap_or_default(),
                     told: entry.map_or(&[], |entry| &entry.variables),
                 };
@@ -102,13 +108,17 @@ impl Services<'_> {
     }
 }
 
-fn make_network(context: &Context<'_>, engine: &Engine, session: &Session) -> Result<()> {
+fn make_network(
+    context: &OperationContext<'_>,
+    engine: &SessionEngine,
+    session: &Session,
+) -> Result<()> {
     let handle = network(session);
     if !engine.runtime.has_network(&handle)? {
         engine.runtime.make_network(&Network {
             handle,
             home_label: context.home.hash(),
-            whose: Whose::Session(session.incarnation.clone()),
+            whose: ResourceOwner::Session(session.incarnation.clone()),
         })?;
     }
     checkpoint("session-network-made");
@@ -116,11 +126,11 @@ fn make_network(context: &Context<'_>, engine: &Engine, session: &Session) -> Re
 }
 
 fn bring_up(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
-    engine: &Engine,
+    engine: &SessionEngine,
     session: &Session,
-    plans: &[(How, plan::Service)],
+    plans: &[(How, plan::PlannedService)],
 ) -> Result<()> {
     let goes_on = AtomicBool::new(true);
     let first: Mutex<Option<Error>> = Mutex::new(None);
@@ -134,7 +144,7 @@ fn bring_up(
         let (tell, told) = mpsc::channel();
         for (how, plan) in plans {
             let port = session.primary_port(&plan.name).map(|port| port.port);
-            let starting = Starting {
+            let starting = ServiceStart {
                 plan,
                 handle: super::handle(session, &plan.name),
                 port: port.unwrap_or_default(),
@@ -155,12 +165,14 @@ fn bring_up(
         drop(tell);
         loop {
             let noted = match told.recv_timeout(LOOK) {
-                Ok(Event::Words(words)) => {
+                Ok(ServiceStartEvent::Output(words)) => {
                     (context.say)(&words);
                     Ok(())
                 }
-                Ok(Event::Made(name)) => note(claim, &name, &|entry| entry.stage = Stage::Made),
-                Ok(Event::Ready(name)) => note(claim, &name, &|entry| {
+                Ok(ServiceStartEvent::Made(name)) => {
+                    note(claim, &name, &|entry| entry.stage = ResourceStage::Made)
+                }
+                Ok(ServiceStartEvent::Ready(name)) => note(claim, &name, &|entry| {
                     entry.ready_at = Some(Timestamp::now());
                 }),
                 Err(RecvTimeoutError::Timeout) => context.check(),
@@ -188,20 +200,20 @@ fn note(
     })
 }
 
-impl Starting<'_> {
+impl ServiceStart<'_> {
     fn goes_on(&self) -> bool {
         self.goes_on.load(Ordering::Acquire)
     }
 
-    fn tell(&self, event: Event) {
+    fn tell(&self, event: ServiceStartEvent) {
         let _ = self.tell.send(event);
     }
 
-    fn bring_up(&self, engine: &Engine, session: &Session, how: How) -> Result<()> {
+    fn bring_up(&self, engine: &SessionEngine, session: &Session, how: How) -> Result<()> {
         let began = Instant::now();
         if how == How::Make {
             self.create(engine, session)?;
-            self.tell(Event::Made(self.plan.name.clone()));
+            self.tell(ServiceStartEvent::Made(self.plan.name.clone()));
             checkpoint("session-service-created");
         }
         if how != How::Wait {
@@ -228,19 +240,19 @@ impl Starting<'_> {
             provide(self, &self.plan.service, wanted, &goes_on)?;
         }
         checkpoint("session-service-ready");
-        self.tell(Event::Ready(self.plan.name.clone()));
+        self.tell(ServiceStartEvent::Ready(self.plan.name.clone()));
         Ok(())
     }
 
-    fn create(&self, engine: &Engine, session: &Session) -> Result<()> {
-        let whose = Whose::Session(session.incarnation.clone());
+    fn create(&self, engine: &SessionEngine, session: &Session) -> Result<()> {
+        let whose = ResourceOwner::Session(session.incarnation.clone());
         let network = network(session);
         let mut spec = specify(self.home, self.plan, self.handle.clone(), network, whose)?;
         let own = session.ports.iter();
         spec.ports = own
             .filter(|port| port.process == self.plan.name)
             .filter_map(|port| {
-                Some(Port {
+                Some(PublishedPort {
                     name: String::new(),
                     container: port.container?,
                     host: Some(port.port),
@@ -252,7 +264,7 @@ impl Starting<'_> {
         settings.push((MARK.to_owned(), session.mark(&self.plan.name)));
         let marked = runtime::of_session(&engine.name, &settings, runtime::PATIENCE)?;
         match self.ask_for(marked.as_ref(), &spec)? {
-            Err(Problem::ImageMissing(..)) => {
+            Err(RuntimeError::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
                 let pulled = marked.pull_image(&spec.image, &|| self.goes_on());
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
@@ -268,7 +280,7 @@ impl Starting<'_> {
         &self,
         runtime: &dyn Runtime,
         spec: &ServiceSpec,
-    ) -> Result<std::result::Result<(), Problem>> {
+    ) -> Result<std::result::Result<(), RuntimeError>> {
         match self.goes_on() {
             true => Ok(runtime.create_service(spec)),
             false => Err(errors::not_wanted(self)),
@@ -276,20 +288,20 @@ impl Starting<'_> {
     }
 
     /// The engine finds out last that somebody has the port.
-    fn not_started(&self, problem: Problem) -> Error {
+    fn not_started(&self, problem: RuntimeError) -> Error {
         let error = errors::start(self, problem);
         if self.port == 0 || !port_probe::is_taken(self.port) {
             return error;
         }
         let (name, port) = (&self.plan.name, self.port);
         let message = format!("{}; port {port} is taken by now", error.message);
-        Error::new(Kind::Failed, message).hint(format!(
+        Error::new(ErrorKind::Failed, message).hint(format!(
             "end who has it, or choose a port: --port {name}=PORT"
         ))
     }
 }
 
-impl Subject for Starting<'_> {
+impl StartingService for ServiceStart<'_> {
     fn name(&self) -> &str {
         &self.plan.name
     }
@@ -336,7 +348,10 @@ impl Subject for Starting<'_> {
 
     fn say(&self, text: &str, step: bool) {
         if step {
-            self.tell(Event::Words(format!("{}: {text}", self.plan.name)));
+            self.tell(ServiceStartEvent::Output(format!(
+                "{}: {text}",
+                self.plan.name
+            )));
         }
     }
 

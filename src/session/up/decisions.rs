@@ -1,9 +1,9 @@
 //! What is to become of each process, and why.
 
-use super::super::operation::Context;
-use super::super::ports::Pin;
+use super::super::operation::OperationContext;
+use super::super::ports::PinnedPort;
 use super::super::status;
-use super::Up;
+use super::UpRequest;
 use crate::config::HostProcess;
 use crate::store::{Session, SessionProcess, SessionStatus};
 
@@ -34,9 +34,9 @@ impl Action {
 }
 
 pub(super) fn decide(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: Option<&Session>,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
 ) -> Vec<Decision> {
     // Who works in a directory that is gone cannot go on.
     let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
@@ -70,7 +70,7 @@ pub(super) fn decide(
 /// The processes that the record has and nothing decided so far is about: the file has them no more. They run, as those
 /// that have ended are forgotten.
 pub(super) fn left_over(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: &Session,
     decisions: &[Decision],
 ) -> Vec<Decision> {
@@ -96,7 +96,7 @@ pub(super) fn forgotten<'a>(
 
 /// Why a process does not run.
 fn why_not(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     session: Option<&Session>,
     entry: Option<&SessionProcess>,
 ) -> String {
@@ -111,8 +111,12 @@ fn why_not(
 }
 
 /// Whether there is nothing to do.
-pub(super) fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decision]) -> bool {
-    let pinned = |pin: &Pin| {
+pub(super) fn is_settled(
+    session: &Session,
+    request: &UpRequest<'_>,
+    decisions: &[Decision],
+) -> bool {
+    let pinned = |pin: &PinnedPort| {
         session
             .primary_port(&pin.process)
             .is_some_and(|port| port.port == pin.port)
@@ -128,7 +132,7 @@ pub(super) fn is_settled(session: &Session, request: &Up<'_>, decisions: &[Decis
 }
 
 /// The processes that are to be started.
-pub(super) fn starting<'a>(request: &Up<'_>, decisions: &'a [Decision]) -> Vec<&'a str> {
+pub(super) fn starting<'a>(request: &UpRequest<'_>, decisions: &'a [Decision]) -> Vec<&'a str> {
     let mut names = names(decisions, Action::Started);
     let processes = &request.settings.processes;
     names.retain(|name| processes.iter().any(|process| process.name == *name));

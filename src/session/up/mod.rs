@@ -4,13 +4,13 @@ mod decisions;
 mod name_check;
 mod reserve;
 
-use super::operation::Context;
-use super::ports::Pin;
+use super::operation::OperationContext;
+use super::ports::PinnedPort;
 use super::repository::Repository;
 use super::services::Services;
 use super::{compose, files, hooks, process, rollback, tmux, worktree};
 use crate::config::{HostProcess, SessionSettings};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan;
 use crate::runtime::child;
@@ -25,13 +25,13 @@ use name_check::check_names;
 use reserve::reserve;
 
 /// What is asked for.
-pub(crate) struct Up<'a> {
+pub(crate) struct UpRequest<'a> {
     pub(crate) branch: &'a str,
     pub(crate) settings: &'a SessionSettings,
-    pub(crate) services: &'a [plan::Service],
+    pub(crate) services: &'a [plan::PlannedService],
     /// What is to know of the host for services; given the runtime, if that is settled.
     pub(crate) host: &'a dyn Fn(Option<&str>) -> Result<plan::Host>,
-    pub(crate) pins: &'a [Pin],
+    pub(crate) pins: &'a [PinnedPort],
     /// These processes and services alone; not set: all.
     pub(crate) only: Option<&'a [String]>,
     /// Not these.
@@ -42,7 +42,7 @@ pub(crate) struct Up<'a> {
     pub(crate) warn: &'a dyn Fn(String),
 }
 
-impl Up<'_> {
+impl UpRequest<'_> {
     pub(super) fn wants(&self, name: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|other| other == name);
         self.only.is_none_or(named) && !named(self.skip)
@@ -51,9 +51,9 @@ impl Up<'_> {
 
 /// Brings the session of a branch up. A failure leaves what was there before, and nothing else.
 pub(crate) fn up(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     repository: &Repository,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
 ) -> Result<(Session, Vec<Decision>)> {
     let along = compose::along(context, repository, request)?;
     check_names(request, &along)?;
@@ -66,7 +66,7 @@ pub(crate) fn up(
     if let Some(other) = claim.session().filter(|session| !is_its(session)) {
         let (branch, place) = (harmless(&other.branch), other.repository.display());
         let message = format!("the session of '{branch}' in {place} happens to have the same key");
-        return Err(Error::new(Kind::Failed, message).hint("give this branch another name"));
+        return Err(Error::new(ErrorKind::Failed, message).hint("give this branch another name"));
     }
     let mut decisions = decide(context, claim.session(), request);
     let settled = compose::settle(claim.session());
@@ -100,7 +100,7 @@ pub(crate) fn up(
         claim.release();
         return Err(cause(context, error));
     }
-    let _apart = child::Apart::begin();
+    let _apart = child::IsolatedProcessGroup::begin();
     checkpoint("session-reserved");
     let ending = decisions.iter().filter(|decision| decision.ends);
     let ending = ending.map(|decision| decision.process.clone());
@@ -140,7 +140,7 @@ pub(crate) fn up(
 }
 
 /// Why it failed: because it was interrupted, if it was. What a terminal sends, others of the process group get as well.
-fn cause(context: &Context<'_>, error: Error) -> Error {
+fn cause(context: &OperationContext<'_>, error: Error) -> Error {
     context.check().err().unwrap_or(error)
 }
 
@@ -161,7 +161,7 @@ fn with_stopped(error: Error, branch: &str, stopped: &[String]) -> Error {
 
 /// Ends what runs and is to be started again. There is a journal by now, and it has its ports.
 fn end(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     before: Option<&Session>,
     decisions: &[Decision],
     services: &Services<'_>,
@@ -181,10 +181,10 @@ fn end(
 
 /// The slow part: nobody waits for us meanwhile but those who want this very session.
 fn carry_out(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
     (decisions, services): (&mut Vec<Decision>, &Services<'_>),
 ) -> Result<Session> {
     let hooks = &request.settings.hooks;
@@ -235,5 +235,5 @@ fn carry_out(
     claim
         .session()
         .cloned()
-        .ok_or_else(|| Error::new(Kind::Failed, "the session is gone"))
+        .ok_or_else(|| Error::new(ErrorKind::Failed, "the session is gone"))
 }

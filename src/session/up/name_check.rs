@@ -1,14 +1,14 @@
 //! The names of what is asked for: they are there, and nobody has another's.
 
-use super::Up;
+use super::UpRequest;
 use crate::config::SessionSettings;
-use crate::error::{Error, Kind, Problem, Result};
+use crate::error::{Error, ErrorKind, FileProblem, Result};
 use crate::plan;
 use crate::registry::DEFAULT_PORT;
 
 /// Fails before anything is made if a name means nobody, or two. `along`: the services that come with those of the
 /// compose file.
-pub(super) fn check_names(request: &Up<'_>, along: &[String]) -> Result<()> {
+pub(super) fn check_names(request: &UpRequest<'_>, along: &[String]) -> Result<()> {
     let holders = request.settings.port_holders();
     let services = request.services.iter();
     let known: Vec<&str> = holders
@@ -30,12 +30,15 @@ pub(super) fn check_names(request: &Up<'_>, along: &[String]) -> Result<()> {
 }
 
 /// Whether a service of the dependencies would be told of as a process or a service of the compose file is.
-pub(crate) fn check_services(settings: &SessionSettings, services: &[plan::Service]) -> Result<()> {
+pub(crate) fn check_services(
+    settings: &SessionSettings,
+    services: &[plan::PlannedService],
+) -> Result<()> {
     let holders = settings.port_holders();
     for service in services {
         let variable = plan::port_variable(&service.name, DEFAULT_PORT);
         if let Some(holder) = holders.iter().find(|it| it.variable() == variable) {
-            let problem = Problem {
+            let problem = FileProblem {
                 file: "moat.yaml".to_owned(),
                 line: None,
                 column: None,
@@ -50,7 +53,7 @@ pub(crate) fn check_services(settings: &SessionSettings, services: &[plan::Servi
     Ok(())
 }
 
-impl Up<'_> {
+impl UpRequest<'_> {
     /// Whether services that come with those of the compose file have names of their own.
     pub(in crate::session) fn check_along<'n>(
         &self,
@@ -69,7 +72,7 @@ impl Up<'_> {
             let message = format!(
                 "'{name}' is a {what} of the session, and a service of the compose file that others depend on"
             );
-            return Err(Error::new(Kind::Config, message).hint(
+            return Err(Error::new(ErrorKind::Config, message).hint(
                 "give one of them another name, in moat.yaml or in that file; if the file has it no more: moat down",
             ));
         }

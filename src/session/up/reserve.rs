@@ -2,25 +2,25 @@
 
 use std::cell::RefCell;
 
-use super::super::operation::Context;
-use super::super::ports::{Chooser, free_slot};
+use super::super::operation::OperationContext;
+use super::super::ports::{PortAllocator, free_slot};
 use super::super::repository::Repository;
 use super::super::services::{How, Services};
 use super::super::{compose, process, worktree};
-use super::Up;
+use super::UpRequest;
 use super::decisions::{Action, Decision, forgotten, names, starting};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
-    Claim, Ending, Session, SessionHooks, SessionProcess, SessionStatus, Stage, Timestamp,
-    Worktree, random_word,
+    Claim, DownOptions, ResourceStage, Session, SessionHooks, SessionProcess, SessionStatus,
+    Timestamp, Worktree, random_word,
 };
 use crate::term::harmless;
 
 pub(super) fn reserve(
-    context: &Context<'_>,
+    context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
-    request: &Up<'_>,
+    request: &UpRequest<'_>,
     (decisions, services): (&[Decision], &Services<'_>),
 ) -> Result<()> {
     let starting = starting(request, decisions);
@@ -42,57 +42,60 @@ pub(super) fn reserve(
     let kept = names(decisions, Action::Kept);
     let planned = worktree::plan(context.home, repository, request.branch);
     let home = context.home.clone();
-    let begun = claim.begin(Ending::default(), &mut |operation, mut session, others| {
-        check_place(&planned, others)?;
-        if let Some(session) = &mut session {
-            let over: Vec<String> = forgotten(session, decisions)
-                .map(|it| it.name.clone())
-                .collect();
-            session
-                .processes
-                .retain(|process| !over.contains(&process.name));
-        }
-        let slot = match &session {
-            Some(session) => session.slot,
-            None => free_slot(request.settings, others)?,
-        };
-        let chooser = Chooser {
-            settings: request.settings,
-            services: request.services,
-            slot,
-            others,
-            pins: request.pins,
-            earlier: session.as_ref().map_or(&[][..], |session| &session.ports),
-            runs: &|name| {
-                services
-                    .how(name)
-                    .map_or(kept.contains(&name), How::has_ports)
-            },
-            frees: &ends,
-            left: &session.as_ref().map(members).unwrap_or_default(),
-            warn: &|text| warnings.borrow_mut().push(text.to_owned()),
-        };
-        let ports = chooser.choose()?;
-        let mut session = match session {
-            Some(session) => session,
-            None => blank(
-                &repository.key(request.branch).text(),
+    let begun = claim.begin(
+        DownOptions::default(),
+        &mut |operation, mut session, others| {
+            check_place(&planned, others)?;
+            if let Some(session) = &mut session {
+                let over: Vec<String> = forgotten(session, decisions)
+                    .map(|it| it.name.clone())
+                    .collect();
+                session
+                    .processes
+                    .retain(|process| !over.contains(&process.name));
+            }
+            let slot = match &session {
+                Some(session) => session.slot,
+                None => free_slot(request.settings, others)?,
+            };
+            let chooser = PortAllocator {
+                settings: request.settings,
+                services: request.services,
                 slot,
-                planned.clone(),
-            )?,
-        };
-        session.ports = ports;
-        settle(&mut session, repository, request, &planned);
-        services.reserve(&mut session, operation);
-        for name in &starting {
-            intend(&mut session, request, name, operation);
-            // What an earlier one said of itself must not be taken for this one's word.
-            home.prepare_process(&session.key, name)?;
-        }
-        let of_compose = &decisions[request.settings.processes.len()..];
-        compose::intend(&mut session, operation, of_compose);
-        Ok(session)
-    });
+                others,
+                pins: request.pins,
+                earlier: session.as_ref().map_or(&[][..], |session| &session.ports),
+                runs: &|name| {
+                    services
+                        .how(name)
+                        .map_or(kept.contains(&name), How::has_ports)
+                },
+                frees: &ends,
+                left: &session.as_ref().map(members).unwrap_or_default(),
+                warn: &|text| warnings.borrow_mut().push(text.to_owned()),
+            };
+            let ports = chooser.choose()?;
+            let mut session = match session {
+                Some(session) => session,
+                None => blank(
+                    &repository.key(request.branch).text(),
+                    slot,
+                    planned.clone(),
+                )?,
+            };
+            session.ports = ports;
+            settle(&mut session, repository, request, &planned);
+            services.reserve(&mut session, operation);
+            for name in &starting {
+                intend(&mut session, request, name, operation);
+                // What an earlier one said of itself must not be taken for this one's word.
+                home.prepare_process(&session.key, name)?;
+            }
+            let of_compose = &decisions[request.settings.processes.len()..];
+            compose::intend(&mut session, operation, of_compose);
+            Ok(session)
+        },
+    );
     warnings.take().into_iter().for_each(request.warn);
     begun
 }
@@ -105,19 +108,24 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
     };
     let (path, branch) = (planned.path.display(), harmless(&other.branch));
     let message = format!("{path} belongs to the session of '{branch}'");
-    Err(Error::new(Kind::Failed, message)
+    Err(Error::new(ErrorKind::Failed, message)
         .hint(format!("take that down first: moat down {}", other.key)))
 }
 
 /// What the record says of the session as a whole is of this `up` from now on.
-fn settle(session: &mut Session, repository: &Repository, request: &Up<'_>, planned: &Worktree) {
+fn settle(
+    session: &mut Session,
+    repository: &Repository,
+    request: &UpRequest<'_>,
+    planned: &Worktree,
+) {
     session.schema = 1;
     session.repository = repository.common.clone();
     session.main = repository.config_dir().to_owned();
     session.branch = request.branch.to_owned();
     session.error = None;
     let tree = &session.worktree;
-    let half_made = tree.stage == Stage::Intent && tree.operation.is_some();
+    let half_made = tree.stage == ResourceStage::Intent && tree.operation.is_some();
     if !half_made && !tree.path.is_dir() {
         session.worktree = planned.clone();
         session.files.clear();
@@ -131,7 +139,7 @@ fn settle(session: &mut Session, repository: &Repository, request: &Up<'_>, plan
 }
 
 /// Notes in the journal that a process is to be started.
-fn intend(session: &mut Session, request: &Up<'_>, name: &str, operation: &str) {
+fn intend(session: &mut Session, request: &UpRequest<'_>, name: &str, operation: &str) {
     let mut processes = request.settings.processes.iter();
     let process = processes.find(|process| process.name == name);
     let before = session.process(name);
@@ -142,7 +150,7 @@ fn intend(session: &mut Session, request: &Up<'_>, name: &str, operation: &str) 
         command: process
             .map(|process| process.command.clone())
             .unwrap_or_default(),
-        stage: Stage::Intent,
+        stage: ResourceStage::Intent,
         operation: operation.to_owned(),
         again,
         keeper: None,
@@ -154,7 +162,7 @@ fn intend(session: &mut Session, request: &Up<'_>, name: &str, operation: &str) 
 fn blank(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
     let incarnation = random_word(16).map_err(|error| {
         Error::new(
-            Kind::Failed,
+            ErrorKind::Failed,
             format!("cannot read random bytes: {}", crate::error::reason(&error)),
         )
     })?;

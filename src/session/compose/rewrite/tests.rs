@@ -3,20 +3,20 @@
 use super::*;
 
 /// Rewrites for services of which each wants so many ports, from 1 on.
-fn written(text: &str, services: &[(&str, &[Option<u16>])]) -> Result<Rewritten> {
+fn written(text: &str, services: &[(&str, &[Option<u16>])]) -> Result<RewrittenFile> {
     let labels = [("l", "v".to_owned())];
-    let port = |(place, container): (usize, &Option<u16>)| WantedPort {
+    let port = |(place, container): (usize, &Option<u16>)| RequestedPort {
         host: u16::try_from(place).unwrap() + 1,
         container: *container,
     };
-    let wanted = Wanted {
+    let wanted = RewriteRequest {
         file: "f",
         project: "p",
         labels: &labels,
         service_label: "s",
         services: services
             .iter()
-            .map(|(name, ports)| WantedService {
+            .map(|(name, ports)| RequestedService {
                 name,
                 ports: ports.iter().enumerate().map(port).collect(),
             })
