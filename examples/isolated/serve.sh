@@ -1,4 +1,4 @@
-# Counts its starts in the volume, works on its copy, and serves it until somebody stops it.
+# Counts its starts in the volume, changes its copy of the workspace, and serves a page until the run is stopped.
 starts=$(($(cat /state/starts 2>/dev/null || echo 0) + 1))
 echo "$starts" >/state/starts
 mkdir site

@@ -1,4 +1,4 @@
-# Counts in both, with the addresses that moat tells.
+# Counts in both services, at the addresses in the variables of moat.
 set -eu
 psql "$MOAT_POSTGRES_URL" --quiet --tuples-only <<SQL
 create table visit (at timestamptz default now());

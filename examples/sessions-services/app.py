@@ -1,4 +1,4 @@
-"""Counts visits in the database of this session, and says which branch it is."""
+"""Counts visits in the database of this session, and prints the branch."""
 import http.server
 import os
 import subprocess

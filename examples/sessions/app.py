@@ -1,9 +1,9 @@
-"""Counts visits in a database of this worktree, and says which branch it is."""
+"""Counts visits in a database of this worktree, and prints the branch."""
 import http.server
 import os
 import sqlite3
 
-DATABASE = "visits.db"  # below the worktree, which is where processes begin
+DATABASE = "visits.db"  # relative to the worktree, the working directory of processes
 
 
 class App(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Makes what is missing in the database of this worktree. It may be run again."""
+"""Creates the missing tables in the database of this worktree. It is safe to run this script again."""
 import sqlite3
 
 with sqlite3.connect("visits.db") as database:

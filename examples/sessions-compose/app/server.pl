@@ -1,4 +1,4 @@
-# Counts its visits in the database.
+# Counts visits in the database.
 use strict;
 use warnings;
 use IO::Socket::INET;
