@@ -47,7 +47,7 @@ impl Args {
     /// The value of the flag as text. A usage error where it is not UTF-8.
     pub(crate) fn text(&self, flag: &Flag) -> Result<Option<&str>> {
         self.value(flag)
-            .map(|value| value.to_str().ok_or_else(|| not_text(flag)))
+            .map(|value| value.to_str().ok_or_else(|| not_utf8_error(flag)))
             .transpose()
     }
 
@@ -62,7 +62,7 @@ impl Args {
     }
 }
 
-fn not_text(flag: &Flag) -> Error {
+fn not_utf8_error(flag: &Flag) -> Error {
     Error::usage(format!("the value of {} is not UTF-8", flag.spelled()))
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             ports,
         })?;
     } else if let Some(rows) = &ports {
-        output::result(&port_table(rows))?;
+        output::print_result(&port_table(rows))?;
     } else if problems.is_empty() {
         output::notice(args, "nothing is wrong");
     } else {
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let text: String = lines
             .map(|line| crate::term::harmless(line) + "\n")
             .collect();
-        output::result(&text)?;
+        output::print_result(&text)?;
     }
     Ok(u8::from(!problems.is_empty()))
 }

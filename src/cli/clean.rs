@@ -45,13 +45,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .text(&flags::OLDER_THAN)?
         .map(scalar_values::duration)
         .transpose()?;
-    let mut found = find(&home, older)?;
+    let mut found = find_leftovers(&home, older)?;
     let nothing = found.orphans.is_empty()
         && found.built.is_empty()
         && found.directories.is_empty()
         && found.runs.is_empty();
     if !args.has(&flags::JSON) {
-        output::result(&describe(&found, nothing))?;
+        output::print_result(&describe(&found, nothing))?;
     }
     if !nothing && !args.has(&flags::CLEAN_DRY_RUN) {
         if !args.has(&flags::CLEAN_FORCE) {
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn find(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
+fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
     let mut found = Leftovers {
         directories: home.debris()?,
         ..Leftovers::default()

@@ -636,7 +636,7 @@ const HELP: Command = Command {
     flags: &[],
     positional: optional("COMMAND", Complete::Command),
     rest: false,
-    run: answered_by_the_parser,
+    run: handled_by_parser,
 };
 
 const COMPLETIONS: Command = Command {
@@ -726,7 +726,7 @@ const fn optional(name: &'static str, complete: Complete) -> Positional {
 }
 
 /// `moat help` never gets here: the parser makes `Parsed::Help` of it.
-fn answered_by_the_parser(_: &Args) -> Result<u8> {
+fn handled_by_parser(_: &Args) -> Result<u8> {
     Ok(0)
 }
 

@@ -10,6 +10,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let shell = name.and_then(Shell::named).ok_or_else(|| {
         Error::usage("unknown shell").hint("moat completes in bash, zsh and fish")
     })?;
-    output::result(&complete::script(shell))?;
+    output::print_result(&complete::script(shell))?;
     Ok(0)
 }

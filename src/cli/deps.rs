@@ -53,11 +53,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             list(args, registry()?.entries().filter(found).collect())
         }
         (Some("info"), names) if !names.is_empty() => info(args, &registry()?, names),
-        _ => Err(wrong(words[0])),
+        _ => Err(unknown_action(words[0])),
     }
 }
 
-fn wrong(action: &OsStr) -> Error {
+fn unknown_action(action: &OsStr) -> Error {
     let action = term::harmless(&action.to_string_lossy());
     let message = match ACTIONS.contains(&action.as_str()) {
         true => format!("'deps {action}' takes other arguments"),
@@ -76,13 +76,13 @@ fn list(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
             .iter()
             .map(|entry| format!("{}\n", entry.name))
             .collect();
-        output::result(&names)?;
+        output::print_result(&names)?;
     } else if entries.is_empty() {
         output::notice(args, "No entry matches. See all: moat deps list");
     } else {
         let rows: Vec<Vec<String>> = entries.into_iter().map(row).collect();
         let header = ["NAME", "TYPE", "DEFAULT", "DESCRIPTION"];
-        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+        output::print_result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
     Ok(0)
 }
@@ -116,7 +116,7 @@ fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
         return Ok(0);
     }
     let texts: Vec<String> = entries.into_iter().map(describe).collect();
-    output::result(&texts.join("\n"))?;
+    output::print_result(&texts.join("\n"))?;
     Ok(0)
 }
 

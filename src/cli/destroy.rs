@@ -9,7 +9,7 @@ use crate::runtime::{self, ResourceOwner};
 use crate::store::{self, EndRequest, Home, Loaded, ResourceKind, RunId, RunRecord};
 
 /// How long a forced end waits for a workload that does not listen.
-const GRACE: u32 = 10;
+const GRACE_SECONDS: u32 = 10;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     for id in ids {
         destroy(&home, &id, force)?;
         if !args.has(&flags::JSON) {
-            output::result(&format!("{id}\n"))?;
+            output::print_result(&format!("{id}\n"))?;
         }
         gone.push(id);
     }
@@ -91,7 +91,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
         _ => dir.require()?,
     };
     if !record.state.is_terminal() {
-        let how = EndRequest::Stop(GRACE);
+        let how = EndRequest::Stop(GRACE_SECONDS);
         run::ask(home, id, how)?;
         run::see_through(home, id, how)?;
     }

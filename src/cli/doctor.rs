@@ -14,7 +14,7 @@ use crate::store::Home;
 use crate::{config, term};
 
 /// How long a program may take to say its version.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let rest = checks.iter().all(|check| check.optional || check.ok);
     match args.has(&flags::JSON) {
         true => output::json(&checks)?,
-        false => output::result(&describe(&checks, runtime))?,
+        false => output::print_result(&describe(&checks, runtime))?,
     }
     Ok(u8::from(!(runtime && rest)))
 }
@@ -114,7 +114,7 @@ fn tools() -> [DoctorCheck; 3] {
 
 /// What a program says of itself, or what is wrong with it.
 fn version(program: &str, flag: &str) -> std::result::Result<String, String> {
-    let asked = child::run(Command::new(program).arg(flag), b"", PATIENCE, &|| true);
+    let asked = child::run(Command::new(program).arg(flag), b"", TOOL_TIMEOUT, &|| true);
     match asked {
         Ok(answer) if answer.success => Ok(answer.stdout.trim_end().to_owned()),
         Ok(_) => Err(format!("{program} does not work")),

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                     }
                     DownResult {
                         error: Some(error.message.clone()),
-                        ..taken(session)
+                        ..result_document(session)
                     }
                 }),
             );
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     })
 }
 
-fn taken(session: &Session) -> DownResult {
+fn result_document(session: &Session) -> DownResult {
     DownResult {
         branch: session.branch.clone(),
         key: session.key.clone(),
@@ -116,6 +116,6 @@ fn take_down(
     Ok(DownResult {
         kept_worktree: left.worktree.map(|path| path.display().to_string()),
         left: left.engines,
-        ..taken(session)
+        ..result_document(session)
     })
 }

@@ -19,7 +19,7 @@ pub(super) fn print(args: &Args, plan: &Plan) -> Result<u8> {
             text.push('\n');
         }
     }
-    output::result(&text)?;
+    output::print_result(&text)?;
     Ok(0)
 }
 
@@ -42,7 +42,7 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
         ("image", image.unwrap_or_else(|| "none".to_owned())),
         (
             "rootfs",
-            shown(plan.rootfs.as_ref().map(|path| path.display())),
+            or_dash(plan.rootfs.as_ref().map(|path| path.display())),
         ),
     ];
     lines.extend(
@@ -103,10 +103,10 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
     lines.extend([
         (
             "memory",
-            shown(plan.memory_bytes.map(|bytes| format!("{bytes} bytes"))),
+            or_dash(plan.memory_bytes.map(|bytes| format!("{bytes} bytes"))),
         ),
-        ("cpus", shown(plan.cpus)),
-        ("pids", shown(plan.pids)),
+        ("cpus", or_dash(plan.cpus)),
+        ("pids", or_dash(plan.pids)),
         ("dns", words(plan.dns.iter().map(ToString::to_string))),
     ]);
     for limit in &plan.ulimits {
@@ -117,7 +117,7 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
     }
     lines.push((
         "timeout",
-        shown(plan.timeout_seconds.map(|seconds| format!("{seconds} s"))),
+        or_dash(plan.timeout_seconds.map(|seconds| format!("{seconds} s"))),
     ));
     let modes = [
         ("background", plan.background),
@@ -147,7 +147,7 @@ fn mode(readonly: bool) -> &'static str {
     if readonly { "ro" } else { "rw" }
 }
 
-fn shown(value: Option<impl ToString>) -> String {
+fn or_dash(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 

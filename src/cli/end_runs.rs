@@ -8,7 +8,7 @@ use crate::run::{self, RequestOutcome};
 use crate::store::{EndRequest, Home, RunId};
 
 /// Ends the runs that the arguments name, all at once, and waits until they have ended.
-pub(super) fn end(args: &Args, how: EndRequest) -> Result<u8> {
+pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
     let home = Home::locate()?;
     let ids = run_selection::named(args, &home)?;
     let mut told = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn end(args: &Args, how: EndRequest) -> Result<u8> {
     }
     for id in told {
         if !args.has(&flags::JSON) {
-            output::result(&format!("{id}\n"))?;
+            output::print_result(&format!("{id}\n"))?;
         }
     }
     documents(args, &home, &ids)?;

@@ -17,15 +17,15 @@ use crate::term::pty::Size;
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let id = run_selection::one(&args.positional()[0], &home)?;
-    let (exec, terminal) = wish(args, &home)?;
+    let (exec, terminal) = exec_request(args, &home)?;
     let record = home.run(&id).require()?;
     run_selection::adopt(&home, std::iter::once(&record));
     if let Some(name) = &exec.service {
         run_selection::service(Some(&record), &id, name)?;
     }
     let ender = ExecCanceller::default();
-    let first = obey_signals(&ender)?;
-    let session = terminal.map(|terminal| terminal.begin(Arc::new(ender.clone())));
+    let first = handle_signals(&ender)?;
+    let session = terminal.map(|terminal| terminal.start(Arc::new(ender.clone())));
     let done = crate::run::exec(&home, &record, exec, &ender);
     if let Some(session) = session {
         session.end();
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 /// What is wanted, and our terminal, if that is to be the command's.
-fn wish(args: &Args, home: &Home) -> Result<(ExecRequest, Option<PreparedTerminal>)> {
+fn exec_request(args: &Args, home: &Home) -> Result<(ExecRequest, Option<PreparedTerminal>)> {
     let text = |flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default().iter().map(AsRef::as_ref);
     let command = run::all_text(command, "the command")?;
@@ -132,15 +132,15 @@ impl Workload for ExecCanceller {
         ExecCanceller::resize(self, size);
     }
 
-    fn has_terminal(&self, _has: bool) {}
+    fn set_has_terminal(&self, _has: bool) {}
 
-    fn end(&self, at_once: bool) {
-        ExecCanceller::end(self, at_once);
+    fn end(&self, kill: bool) {
+        ExecCanceller::end(self, kill);
     }
 }
 
 /// The first signal ends the command, a second one at once. Where the first one is noted.
-fn obey_signals(ender: &ExecCanceller) -> Result<Arc<AtomicI32>> {
+fn handle_signals(ender: &ExecCanceller) -> Result<Arc<AtomicI32>> {
     let mut signals = signals::signals()?;
     let first = Arc::new(AtomicI32::new(0));
     let (noted, ender) = (Arc::clone(&first), ender.clone());

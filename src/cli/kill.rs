@@ -6,5 +6,5 @@ use crate::error::Result;
 use crate::store::EndRequest;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    end_runs::end(args, EndRequest::Kill)
+    end_runs::end_runs(args, EndRequest::Kill)
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::json(&shown)?;
     } else if args.has(&flags::QUIET) {
         let ids: String = shown.iter().map(|run| format!("{}\n", run.id())).collect();
-        output::result(&ids)?;
+        output::print_result(&ids)?;
     } else if shown.is_empty() {
         let text = match hidden.len() {
             0 => "There are no runs. Start one: moat run -- CMD".to_owned(),
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         };
         output::notice(args, &text);
     } else {
-        output::result(&table(&shown))?;
+        output::print_result(&table(&shown))?;
     }
     Ok(0)
 }

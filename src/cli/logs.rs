@@ -16,8 +16,8 @@ use crate::store::{
 };
 
 /// How often a follower looks for more.
-const SHORT: Duration = Duration::from_millis(10);
-const LONG: Duration = Duration::from_millis(200);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -57,7 +57,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     if let Some((runtime, container)) = service_log(home, session, process)? {
         match args.has(&flags::JSON) {
             true => of_service(args, runtime.whole_log(&container)?)?,
-            false => pass_on(runtime.as_ref(), &container)?,
+            false => print_engine_log(runtime.as_ref(), &container)?,
         }
         return Ok(0);
     }
@@ -91,7 +91,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
 }
 
 /// Prints what a service of a session has printed, to the byte.
-fn pass_on(runtime: &dyn Runtime, container: &str) -> Result<()> {
+fn print_engine_log(runtime: &dyn Runtime, container: &str) -> Result<()> {
     let playing = ReplayTerminal::begin();
     let mut show = playing.as_ref().map(|playing| {
         move |bytes: &[u8]| {
@@ -176,7 +176,7 @@ fn follow(
     reader: &mut LogReader,
     printer: &mut Printer,
 ) -> Result<()> {
-    let mut pause = SHORT;
+    let mut pause = MIN_POLL_INTERVAL;
     loop {
         // Asked first: what was written before the end is read after it.
         let record = dir.load().record();
@@ -185,14 +185,14 @@ fn follow(
             .is_none_or(|record| is_over(record, path, dir));
         if printer.print_all(reader, path)? > 0 {
             printer.write()?;
-            pause = SHORT;
+            pause = MIN_POLL_INTERVAL;
         }
         if over {
             return Ok(());
         }
         run_selection::adopt(home, record.iter());
         std::thread::sleep(pause);
-        pause = (pause * 2).min(LONG);
+        pause = (pause * 2).min(MAX_POLL_INTERVAL);
     }
 }
 
@@ -280,7 +280,7 @@ impl Replay {
 }
 
 /// How much is collected before it is written, in bytes.
-const BATCH: usize = 64 * 1024;
+const WRITE_BATCH_BYTES: usize = 64 * 1024;
 
 impl Printer {
     fn new(args: &Args) -> Result<Printer> {
@@ -353,7 +353,7 @@ impl Printer {
             self.write()?;
             output::bytes_to_stderr(&line)?;
         }
-        if self.out.len() >= BATCH {
+        if self.out.len() >= WRITE_BATCH_BYTES {
             self.write()?;
         }
         Ok(())

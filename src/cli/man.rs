@@ -5,6 +5,6 @@ use super::{man_page, output};
 use crate::error::Result;
 
 pub(crate) fn run(_args: &Args) -> Result<u8> {
-    output::result(&man_page::page())?;
+    output::print_result(&man_page::page())?;
     Ok(0)
 }

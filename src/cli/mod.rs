@@ -84,7 +84,7 @@ fn hidden(args: &[OsString]) -> Option<u8> {
             let id = RunId::parse(rest.first()?.to_str()?)?;
             Some(u8::from(crate::run::take_over(&id).is_err()))
         }
-        crate::session::KEEPER => Some(crate::session::keep(rest)),
+        crate::session::KEEPER => Some(crate::session::monitor(rest)),
         role => crate::runtime::role(role, rest),
     }
 }
@@ -97,7 +97,7 @@ fn help(command: Option<&'static command_table::Command>, size: HelpSize) -> Str
 }
 
 fn print(text: &str) -> u8 {
-    match output::result(text) {
+    match output::print_result(text) {
         Ok(()) => 0,
         Err(error) => fail(&error, false, ""),
     }

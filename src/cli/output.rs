@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, FileProblem, Result};
 use crate::term::{harmless, harmless_json};
 
 /// Writes a command's result.
-pub(super) fn result(text: &str) -> Result<()> {
+pub(super) fn print_result(text: &str) -> Result<()> {
     bytes(text.as_bytes())
 }
 
@@ -49,7 +49,7 @@ fn write_error(error: &io::Error, stream: &str) -> Error {
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::new(ErrorKind::Failed, format!("cannot write JSON: {error}")))?;
-    result(&(harmless_json(&text) + "\n"))
+    print_result(&(harmless_json(&text) + "\n"))
 }
 
 /// Says something that is worth knowing, unless `--quiet`.
@@ -61,7 +61,7 @@ pub(super) fn notice(args: &Args, text: &str) {
 }
 
 /// Says something now, whatever else is being said.
-pub(super) fn say(text: &str) {
+pub(super) fn print_notice(text: &str) {
     line(text);
 }
 
@@ -96,15 +96,15 @@ fn line(text: &str) {
 }
 
 /// Whether stderr may be a terminal that is raw.
-static RAW: AtomicBool = AtomicBool::new(false);
+static IS_RAW_TERMINAL: AtomicBool = AtomicBool::new(false);
 
 /// Notes whether a workload has the terminal.
 pub(super) fn set_raw(raw: bool) {
-    RAW.store(raw, Ordering::Relaxed);
+    IS_RAW_TERMINAL.store(raw, Ordering::Relaxed);
 }
 
 pub(super) fn is_raw() -> bool {
-    RAW.load(Ordering::Relaxed)
+    IS_RAW_TERMINAL.load(Ordering::Relaxed)
 }
 
 /// An error as JSON, on one line.

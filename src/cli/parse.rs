@@ -218,7 +218,7 @@ fn check_positional(command: &Command, words: &[OsString], has_rest: bool) -> Re
 fn check_word(of: &str, complete: &Complete, value: &OsStr) -> Result<()> {
     match complete {
         Complete::Words(words) if !words.iter().any(|word| value == *word) => {
-            Err(wrong::not_a_word(of, words, value))
+            Err(wrong::invalid_choice(of, words, value))
         }
         _ => Ok(()),
     }

@@ -56,10 +56,12 @@ impl ProgressDisplay {
         match (&self.how, name) {
             (ProgressStyle::Silent, _) => {}
             (ProgressStyle::Lines, _) if !passes => {}
-            (ProgressStyle::Lines, "") if step => output::say(&format!("step {text}")),
-            (ProgressStyle::Lines, "") => output::say(&format!("  {text}")),
-            (ProgressStyle::Lines, name) if step => output::say(&format!("{name}: {text}")),
-            (ProgressStyle::Lines, name) => output::say(&format!("  {name}: {text}")),
+            (ProgressStyle::Lines, "") if step => output::print_notice(&format!("step {text}")),
+            (ProgressStyle::Lines, "") => output::print_notice(&format!("  {text}")),
+            (ProgressStyle::Lines, name) if step => {
+                output::print_notice(&format!("{name}: {text}"))
+            }
+            (ProgressStyle::Lines, name) => output::print_notice(&format!("  {name}: {text}")),
             (ProgressStyle::Terminal(width), _) => {
                 let lines: Vec<String> = self
                     .things
@@ -87,7 +89,7 @@ impl ProgressDisplay {
     }
 
     /// The screen is the workload's from here on: nothing of ours changes on it any more.
-    pub(super) fn leave_the_screen(&mut self) {
+    pub(super) fn suspend(&mut self) {
         if let ProgressStyle::Terminal(_) = self.how {
             self.how = ProgressStyle::Lines;
         }

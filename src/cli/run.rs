@@ -57,9 +57,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     offer_terminal(args, &mut plan)?;
     let named_after = |service: &&plan::PlannedService| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
-    remarks(args, &plan, host.runtime, builds);
+    plan_notices(args, &plan, host.runtime, builds);
     plan::fill(&mut plan, &host)?;
-    let (id, result) = carry_out(args, &home, plan, files.escape())?;
+    let (id, result) = launch_and_follow(args, &home, plan, files.escape())?;
     match (export_to, id) {
         (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
         _ => result,
@@ -79,7 +79,7 @@ fn chosen_host(args: &Args, files: &ConfigFiles, home: &Home) -> Result<Host> {
 }
 
 /// Starts the run, and stays with it as long as it is to; which run it was, and the exit code.
-fn carry_out(
+fn launch_and_follow(
     args: &Args,
     home: &Home,
     plan: Plan,
@@ -102,7 +102,7 @@ fn carry_out(
     let target = Arc::new(Mutex::new(StopTarget::Supervisor(connection.handle())));
     let mut client = Client::new(args, home, background, Arc::clone(&target));
     client.terminal = terminal;
-    let first = interrupts.obey(target, args.has(&flags::QUIET));
+    let first = interrupts.handle(target, args.has(&flags::QUIET));
     let result = client.follow(connection);
     let result = match interrupted(&first) {
         Some(code) => {
@@ -252,7 +252,7 @@ pub(super) fn stdin() -> Result<OwnedFd> {
 }
 
 /// What a person should know before the run.
-fn remarks(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds: bool) {
+fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds: bool) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
     }
@@ -283,15 +283,15 @@ impl Workload for RunOnTerminal {
         self.link.tell(FromClient::Size(size));
     }
 
-    fn has_terminal(&self, has: bool) {
+    fn set_has_terminal(&self, has: bool) {
         self.link.tell(match has {
             true => FromClient::Announced,
             false => FromClient::Restored,
         });
     }
 
-    fn end(&self, at_once: bool) {
-        lock(&self.target).end(at_once);
+    fn end(&self, kill: bool) {
+        lock(&self.target).end(kill);
     }
 }
 
@@ -343,7 +343,7 @@ impl<'a> Client<'a> {
                 ToClient::Notice { text } => output::notice(self.args, &text),
                 ToClient::Progress { thing, text, step } => self.progress.show(&thing, &text, step),
                 ToClient::Started { id, name } => {
-                    self.progress.leave_the_screen();
+                    self.progress.suspend();
                     self.announce(&id, &name)?;
                     self.run = Some((id, Some(name)));
                     if self.background {
@@ -358,30 +358,30 @@ impl<'a> Client<'a> {
                     connection.handle().stop();
                 }
                 ToClient::OutputClosed { .. } => {}
-                ToClient::OutputFailed { stream, why } => self.output_broke(&stream, &why),
+                ToClient::OutputFailed { stream, why } => self.report_broken_output(&stream, &why),
                 ToClient::Finished {
                     ended,
                     log_missing,
                     error,
                     left_behind,
                 } => {
-                    self.aim(StopTarget::Ended);
+                    self.set_stop_target(StopTarget::Ended);
                     self.end_session();
                     connection.finish();
                     return self.finished(&ended, log_missing, error, left_behind);
                 }
                 failed @ ToClient::Failed { .. } => {
-                    self.aim(StopTarget::Ended);
+                    self.set_stop_target(StopTarget::Ended);
                     self.end_session();
                     connection.finish();
                     return Err(self.failed(failed));
                 }
             }
         }
-        self.orphaned()
+        self.handle_lost_supervisor()
     }
 
-    fn aim(&self, target: StopTarget) {
+    fn set_stop_target(&self, target: StopTarget) {
         *lock(&self.target) = target;
     }
 
@@ -393,7 +393,7 @@ impl<'a> Client<'a> {
         let hint = format!("Started {name} ({id}). Use 'moat logs {id} -f' to follow output.");
         output::notice(self.args, &hint);
         self.document(id)?
-            .map_or_else(|| output::result(&format!("{id}\n")), Ok)
+            .map_or_else(|| output::print_result(&format!("{id}\n")), Ok)
     }
 
     /// With `--json`, prints the record.
@@ -404,7 +404,7 @@ impl<'a> Client<'a> {
         output::json(&self.home.run(id).require()?).map(Some)
     }
 
-    fn output_broke(&mut self, stream: &str, why: &str) {
+    fn report_broken_output(&mut self, stream: &str, why: &str) {
         self.output_failed |= stream == "stdout";
         let id = self.run.as_ref().map_or("", |(id, _)| id.as_str());
         output::warning(&format!(
@@ -436,7 +436,7 @@ impl<'a> Client<'a> {
             }
             let name = name.as_ref().map_or("the run", RunName::as_str);
             if !self.output_closed {
-                output::notice(self.args, &farewell(ended, name, id, error.as_deref()));
+                output::notice(self.args, &print_summary(ended, name, id, error.as_deref()));
             }
             self.document(id)?;
         }
@@ -457,7 +457,7 @@ impl<'a> Client<'a> {
         self.session = self
             .terminal
             .take()
-            .map(|terminal| terminal.begin(workload));
+            .map(|terminal| terminal.start(workload));
     }
 
     /// The terminal is ours again.
@@ -468,7 +468,7 @@ impl<'a> Client<'a> {
     }
 
     /// The supervisor is gone without a word: another one takes over, and we wait for that.
-    fn orphaned(&mut self) -> Result<u8> {
+    fn handle_lost_supervisor(&mut self) -> Result<u8> {
         self.end_session();
         let Some((id, _)) = &self.run else {
             return Err(Error::new(
@@ -476,15 +476,15 @@ impl<'a> Client<'a> {
                 "the supervisor ended before it made the run",
             ));
         };
-        self.aim(StopTarget::Run(self.home.clone(), id.clone()));
+        self.set_stop_target(StopTarget::Run(self.home.clone(), id.clone()));
         output::warning(&format!(
             "the supervisor of {id} was killed; another takes over. \
              Use 'moat logs {id} -f' to follow output."
         ));
         let id = id.clone();
-        if self.background && self.await_start(&id)? {
+        if self.background && self.wait_for_start(&id)? {
             return self.document(&id)?.map_or_else(
-                || output::result(&format!("{id}\n")).map(|()| 0),
+                || output::print_result(&format!("{id}\n")).map(|()| 0),
                 |()| Ok(0),
             );
         }
@@ -501,7 +501,7 @@ impl<'a> Client<'a> {
     }
 
     /// Waits until the workload of an adopted run is known to have started. False: it never did.
-    fn await_start(&self, id: &RunId) -> Result<bool> {
+    fn wait_for_start(&self, id: &RunId) -> Result<bool> {
         loop {
             let record = self.home.run(id).require()?;
             if record.started_at.is_some() || record.state.is_terminal() {
@@ -514,7 +514,7 @@ impl<'a> Client<'a> {
 }
 
 /// The last line: how it ended, and how to see the output again.
-fn farewell(ended: &RunEnd, name: &str, id: &RunId, error: Option<&str>) -> String {
+fn print_summary(ended: &RunEnd, name: &str, id: &RunId, error: Option<&str>) -> String {
     let reason = ended.reason.map_or("", |reason| reason.as_str());
     let how = match (reason, error) {
         ("exited", _) => format!("exited with code {}", ended.exit_status),

@@ -10,7 +10,7 @@ use crate::runtime;
 use crate::store::{Home, Loaded, RunId, RunRecord, RunState, ServiceRecord, Session, resolve};
 
 /// How many abandoned runs one command has adopted; more wait for the next command.
-const ADOPTIONS: usize = 32;
+const MAX_ADOPTIONS: usize = 32;
 
 /// The runs that the arguments name, each once, in their order.
 pub(super) fn named(args: &Args, home: &Home) -> Result<Vec<RunId>> {
@@ -126,7 +126,7 @@ pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a RunRecord
     records
         .filter(|record| !record.state.is_terminal() || record.cleaned_at.is_none())
         .filter(|record| crate::run::adopt(home, record))
-        .take(ADOPTIONS)
+        .take(MAX_ADOPTIONS)
         .for_each(drop);
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .iter()
             .map(|service| format!("{}\n", service.name))
             .collect();
-        output::result(&names)?;
+        output::print_result(&names)?;
     } else if services.is_empty() {
         output::notice(args, &format!("{id} has no services."));
     } else {
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let header = [
             "NAME", "SERVICE", "STATE", "ADDRESS", "READY", "RESTARTS", "ERROR",
         ];
-        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+        output::print_result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
     Ok(0)
 }

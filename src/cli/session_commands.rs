@@ -39,7 +39,7 @@ impl Signals {
         Ok(Signals(first))
     }
 
-    fn going_on(&self) -> bool {
+    fn should_continue(&self) -> bool {
         self.0.load(Ordering::Acquire) == 0
     }
 
@@ -61,7 +61,7 @@ pub(super) fn interruptible(
     let signals = Signals::new()?;
     let context = OperationContext {
         home,
-        going_on: &|| signals.going_on(),
+        going_on: &|| signals.should_continue(),
         say: &|text| output::notice(args, text),
         warn: &output::warning,
     };
@@ -95,11 +95,11 @@ pub(super) fn repository() -> Result<Repository> {
         )
         .hint("go to another one; it may have been removed")
     })?;
-    Repository::of(&here)
+    Repository::discover(&here)
 }
 
 /// The session with this key. What would lead to another directory is none.
-pub(super) fn with_key(home: &Home, given: Option<&str>) -> Result<Option<Session>> {
+pub(super) fn find_by_key(home: &Home, given: Option<&str>) -> Result<Option<Session>> {
     let key = given.filter(|key| !key.contains(['/', '\0']));
     key.map_or(Ok(None), |key| home.session(key))
 }
@@ -107,7 +107,7 @@ pub(super) fn with_key(home: &Home, given: Option<&str>) -> Result<Option<Sessio
 /// The session that is meant: that of a branch of this repository, the one with this key, or, where nothing is given, the
 /// one in whose worktree we stand, whatever is checked out there by now.
 pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
-    if let Some(session) = with_key(home, given)? {
+    if let Some(session) = find_by_key(home, given)? {
         return Ok(session);
     }
     let repository = repository()?;
@@ -235,7 +235,7 @@ impl<'a> SessionDocument<'a> {
     /// `told`: what an `up` has to say of itself, its decisions and its warnings.
     pub(super) fn of(
         view: &'a SessionView,
-        told: Option<(&'a [Decision], &'a [String])>,
+        up_report: Option<(&'a [Decision], &'a [String])>,
     ) -> SessionDocument<'a> {
         let processes = view.processes.iter().map(|health| ProcessDocument {
             name: &health.name,
@@ -275,14 +275,18 @@ impl<'a> SessionDocument<'a> {
             env: session::variables(&view.session).into_iter().collect(),
             processes: processes.collect(),
             services: view.services.iter().map(service).collect(),
-            decisions: told.map(|(all, _)| all.iter().map(decision).collect()),
-            warnings: told.map(|(_, warnings)| warnings),
+            decisions: up_report.map(|(all, _)| all.iter().map(decision).collect()),
+            warnings: up_report.map(|(_, warnings)| warnings),
         }
     }
 }
 
 /// Looks at one session.
-pub(super) fn look(home: &Home, session: Session, patience: Duration) -> Result<SessionView> {
+pub(super) fn view_session(
+    home: &Home,
+    session: Session,
+    patience: Duration,
+) -> Result<SessionView> {
     let views = session::view(home, vec![session], patience)?;
     let gone = || Error::new(ErrorKind::Failed, "the session is gone");
     views.into_iter().next().ok_or_else(gone)

@@ -52,7 +52,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
         text.push_str(&format!("  {}: {}\n", other.process, decision(other)));
     }
     for port in view.processes.iter().flat_map(|health| &health.ports) {
-        text.push_str(&stranger(port).unwrap_or_default());
+        text.push_str(&foreign_listener_text(port).unwrap_or_default());
     }
     if session.worktree.stage == ResourceStage::Made && !session.worktree.path.is_dir() {
         let key = &session.key;
@@ -105,7 +105,7 @@ fn service_state(health: &ServiceHealth) -> String {
 }
 
 /// Who listens on a port of ours and is none of ours.
-fn stranger(port: &PortView) -> Option<String> {
+fn foreign_listener_text(port: &PortView) -> Option<String> {
     let who = match port.stranger? {
         0 => "somebody else".to_owned(),
         pid => format!("process {pid}, which is not of this session"),

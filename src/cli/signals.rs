@@ -39,7 +39,7 @@ impl Interrupts {
     }
 
     /// Passes them on from now on. Returns where the first one is noted.
-    pub(super) fn obey(mut self, target: Arc<Mutex<StopTarget>>, quiet: bool) -> Arc<AtomicI32> {
+    pub(super) fn handle(mut self, target: Arc<Mutex<StopTarget>>, quiet: bool) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
         std::thread::spawn(move || {
             for signal in self.signals.forever() {
@@ -52,7 +52,7 @@ impl Interrupts {
                 }
                 // Last, as nobody may be reading. On a terminal that a workload has, Ctrl-C is not for us.
                 if !again && !quiet {
-                    output::say(match output::is_raw() {
+                    output::print_notice(match output::is_raw() {
                         true => "Stopping the run.",
                         false => "Stopping the run. Press Ctrl-C again to kill it.",
                     });
@@ -82,7 +82,7 @@ impl StopTarget {
                 let how = if kill {
                     EndRequest::Kill
                 } else {
-                    EndRequest::Stop(GRACE)
+                    EndRequest::Stop(GRACE_SECONDS)
                 };
                 if let Err(error) = run::ask(home, id, how) {
                     output::warning(&error.message);
@@ -94,7 +94,7 @@ impl StopTarget {
 }
 
 /// How many seconds a workload gets to end by itself.
-const GRACE: u32 = 10;
+const GRACE_SECONDS: u32 = 10;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .collect();
     match args.has(&flags::JSON) {
         true => output::json(&status)?,
-        false => output::result(&describe(&status))?,
+        false => output::print_result(&describe(&status))?,
     }
     Ok(0)
 }

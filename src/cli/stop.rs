@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::store::EndRequest;
 
 /// A day: more is a mistake.
-const LONGEST: u32 = 24 * 3600;
+const MAX_GRACE_SECONDS: u32 = 24 * 3600;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let seconds = match args.text(&flags::TIME)? {
         None => 10,
         Some(text) => match text.parse::<u32>() {
-            Ok(seconds) if seconds <= LONGEST => seconds,
+            Ok(seconds) if seconds <= MAX_GRACE_SECONDS => seconds,
             _ => {
                 let shown = crate::term::harmless(text);
                 return Err(Error::usage(format!("bad number of seconds '{shown}'"))
@@ -20,5 +20,5 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             }
         },
     };
-    end_runs::end(args, EndRequest::Stop(seconds))
+    end_runs::end_runs(args, EndRequest::Stop(seconds))
 }

@@ -24,14 +24,14 @@ use crate::term::pty::Size;
 use crate::term::{EscapeParser, EscapePrefix, KeyInput, Terminal, write_all};
 
 /// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
-const AHEAD: usize = 16 * 1024 * 1024;
+const MAX_TYPE_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
-const STOPPING: &str = "moat: stopping it; the prefix and K kill it at once";
+const STOPPING_NOTICE: &str = "moat: stopping it; the prefix and K kill it at once";
 
-const HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and any other key goes to the workload";
+const ESCAPE_HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and any other key goes to the workload";
 
 /// How long a workload has a size that is not the terminal's, so that it sees a change.
-const REDRAW: Duration = Duration::from_millis(100);
+const REDRAW_DELAY: Duration = Duration::from_millis(100);
 
 /// The terminal, before the workload has it.
 pub(super) struct PreparedTerminal {
@@ -47,9 +47,9 @@ pub(super) trait Workload: Send + Sync {
     fn resize(&self, size: Size);
 
     /// Whether it has the terminal: not while we are suspended, and not in the end.
-    fn has_terminal(&self, has: bool);
+    fn set_has_terminal(&self, has: bool);
 
-    fn end(&self, at_once: bool);
+    fn end(&self, kill: bool);
 }
 
 /// The terminal, while the workload has it.
@@ -113,7 +113,7 @@ impl PreparedTerminal {
     }
 
     /// The workload has the terminal from here on.
-    pub(super) fn begin(self, workload: Arc<dyn Workload>) -> TerminalSession {
+    pub(super) fn start(self, workload: Arc<dyn Workload>) -> TerminalSession {
         let PreparedTerminal {
             terminal,
             prefix,
@@ -136,7 +136,7 @@ impl PreparedTerminal {
             workload: Arc::clone(&workload),
         };
         let typed = Arc::clone(&terminal);
-        std::thread::spawn(move || keyboard.pass_on(&typed, &input));
+        std::thread::spawn(move || keyboard.forward_keys(&typed, &input));
         TerminalSession {
             terminal,
             screen,
@@ -153,7 +153,7 @@ impl TerminalSession {
         }
         self.terminal.restore();
         output::set_raw(false);
-        self.workload.has_terminal(false);
+        self.workload.set_has_terminal(false);
     }
 }
 
@@ -202,13 +202,13 @@ fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
                 SIGHUP => workload.end(false),
                 SIGTSTP => {
                     left_on = terminal.leave();
-                    workload.has_terminal(left_on.is_none());
+                    workload.set_has_terminal(left_on.is_none());
                     let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
                 }
                 SIGCONT => {
                     if let Some(on) = left_on.take() {
                         terminal.come_back(&on);
-                        workload.has_terminal(true);
+                        workload.set_has_terminal(true);
                     }
                     if terminal.reassert() {
                         redraw(&terminal, &*workload);
@@ -226,7 +226,7 @@ fn redraw(terminal: &Terminal, workload: &dyn Workload) {
     let rows = if size.rows > 1 { size.rows - 1 } else { 2 };
     workload.resize(Size { rows, ..size });
     // The engine's client looks at the size when it gets to it.
-    std::thread::sleep(REDRAW);
+    std::thread::sleep(REDRAW_DELAY);
     workload.resize(size);
 }
 
@@ -248,8 +248,8 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
 }
 
 /// Says something that nobody waits for: the terminal may take nothing.
-fn say(text: &'static str) {
-    std::thread::spawn(|| output::say(text));
+fn print_raw_notice(text: &'static str) {
+    std::thread::spawn(|| output::print_notice(text));
 }
 
 /// What is typed, on its way.
@@ -261,7 +261,7 @@ struct Keyboard {
 }
 
 impl Keyboard {
-    fn pass_on(mut self, terminal: &Terminal, input: &OwnedFd) {
+    fn forward_keys(mut self, terminal: &Terminal, input: &OwnedFd) {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let Some((typed, can_pass)) = self.wait(terminal, input) else {
@@ -272,7 +272,7 @@ impl Keyboard {
                     Ok(0) => return self.workload.end(false),
                     Ok(count) => {
                         let typed = self.escapes.take(&buffer[..count]);
-                        self.obey(typed);
+                        self.apply_escapes(typed);
                     }
                     Err(Errno::INTR | Errno::AGAIN) => {}
                     // The terminal is gone.
@@ -280,9 +280,9 @@ impl Keyboard {
                 }
             } else if !can_pass {
                 let typed = self.escapes.let_go();
-                self.obey(typed);
+                self.apply_escapes(typed);
             }
-            if self.pass(input).is_err() {
+            if self.write_input(input).is_err() {
                 return;
             }
         }
@@ -291,7 +291,7 @@ impl Keyboard {
     /// Waits until something can be done: whether there are keys, and whether keys can be passed on.
     /// Neither: the rest of a sequence does not come.
     fn wait(&self, terminal: &Terminal, input: &OwnedFd) -> Option<(bool, bool)> {
-        let reads = self.waiting.len() < AHEAD;
+        let reads = self.waiting.len() < MAX_TYPE_AHEAD_BYTES;
         let keys = if reads {
             PollFlags::IN
         } else {
@@ -308,24 +308,24 @@ impl Keyboard {
         Some((is_ready(0), is_ready(1)))
     }
 
-    fn obey(&mut self, typed: Vec<KeyInput>) {
+    fn apply_escapes(&mut self, typed: Vec<KeyInput>) {
         for typed in typed {
             match typed {
                 KeyInput::Bytes(bytes) => self.waiting.extend(bytes),
                 KeyInput::Stop => {
                     self.workload.end(false);
-                    say(STOPPING);
+                    print_raw_notice(STOPPING_NOTICE);
                 }
                 KeyInput::Kill => self.workload.end(true),
                 KeyInput::Help => {
                     checkpoint("escape-help");
-                    say(HELP);
+                    print_raw_notice(ESCAPE_HELP);
                 }
             }
         }
     }
 
-    fn pass(&mut self, input: &OwnedFd) -> rustix::io::Result<()> {
+    fn write_input(&mut self, input: &OwnedFd) -> rustix::io::Result<()> {
         while !self.waiting.is_empty() {
             let (front, _) = self.waiting.as_slices();
             match rustix::io::write(input, front) {

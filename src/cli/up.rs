@@ -21,12 +21,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             warnings.borrow_mut().push(text);
         };
         let (session, decisions) = bring_up(args, context, branch, &warn)?;
-        let view = session_commands::look(&home, session, runtime::PATIENCE)?;
+        let view = session_commands::view_session(&home, session, runtime::PATIENCE)?;
         if args.has(&flags::JSON) {
             let told = (&*decisions, &**warnings.borrow());
             output::json(&SessionDocument::of(&view, Some(told)))?;
         } else if !args.has(&flags::QUIET) {
-            output::result(&session_text::text(&view, &decisions))?;
+            output::print_result(&session_text::text(&view, &decisions))?;
         }
         Ok(0)
     })
@@ -39,8 +39,8 @@ pub(super) fn bring_up(
     branch: Option<&str>,
     warn: &dyn Fn(String),
 ) -> Result<(Session, Vec<Decision>)> {
-    let (repository, branch) = match session_commands::with_key(context.home, branch)? {
-        Some(found) => (Repository::of(&found.main)?, found.branch),
+    let (repository, branch) = match session_commands::find_by_key(context.home, branch)? {
+        Some(found) => (Repository::discover(&found.main)?, found.branch),
         None => {
             let repository = session_commands::repository()?;
             let branch = repository.branch(branch)?;

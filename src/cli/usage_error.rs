@@ -29,7 +29,10 @@ pub(super) fn unknown_command(word: &OsStr) -> Error {
 /// A flag that is not global, before the command.
 pub(super) fn unknown_global_flag(written: &str) -> Error {
     let error = Error::usage(format!("unknown flag '{written}'"));
-    if COMMANDS.iter().any(|command| takes(command, written)) {
+    if COMMANDS
+        .iter()
+        .any(|command| accepts_flag(command, written))
+    {
         return Error::usage(format!("the flag '{written}' comes after the command"))
             .hint(format!("write: moat COMMAND {written}"));
     }
@@ -45,11 +48,14 @@ pub(super) fn unknown_global_flag(written: &str) -> Error {
     ))
 }
 
-fn takes(command: &Command, written: &str) -> bool {
-    command.flags.iter().any(|flag| is_written(flag, written))
+fn accepts_flag(command: &Command, written: &str) -> bool {
+    command
+        .flags
+        .iter()
+        .any(|flag| matches_spelling(flag, written))
 }
 
-fn is_written(flag: &Flag, written: &str) -> bool {
+fn matches_spelling(flag: &Flag, written: &str) -> bool {
     match written.strip_prefix("--") {
         Some(long) => flag.long == long,
         None => flag
@@ -97,7 +103,7 @@ pub(super) fn needless_value(written: &str) -> Error {
 }
 
 /// A value that is not among the words the table allows. `of` is a flag or a positional.
-pub(super) fn not_a_word(of: &str, words: &[&'static str], value: &OsStr) -> Error {
+pub(super) fn invalid_choice(of: &str, words: &[&'static str], value: &OsStr) -> Error {
     let all = format!("it is one of: {}", words.join(", "));
     let near = value
         .to_str()

@@ -16,7 +16,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) fn run(args: &Args) -> Result<u8> {
     match args.has(&flags::JSON) {
         true => output::json(&Version { version: VERSION })?,
-        false => output::result(&text())?,
+        false => output::print_result(&text())?,
     }
     Ok(0)
 }

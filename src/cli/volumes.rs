@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .map(|word| word.to_string_lossy())
         .collect();
     match words.split_first() {
-        None => list(args, &find(&home).0),
+        None => list(args, &find_volumes(&home).0),
         Some((action, names)) if action == "rm" && !names.is_empty() => {
             let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
             remove(args, &home, &names)
@@ -51,7 +51,7 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
             .iter()
             .map(|volume| format!("{}\n", volume.name))
             .collect();
-        output::result(&names)?;
+        output::print_result(&names)?;
     } else if found.is_empty() {
         output::notice(args, "There are no volumes.");
     } else {
@@ -68,14 +68,14 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
         };
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
         let header = ["NAME", "TYPE", "PLACE"];
-        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+        output::print_result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
     Ok(0)
 }
 
 /// All volumes of this home: its directories, and what the engines have; and whether all of them
 /// answer. Those that do not are named.
-fn find(home: &Home) -> (Vec<Volume>, bool) {
+fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
     let (mut found, mut complete) = (Vec::new(), true);
     for project in directories(&home.volumes()) {
         for name in directories(&home.volumes().join(&project)) {
@@ -126,7 +126,7 @@ fn directories(path: &std::path::Path) -> Vec<String> {
 }
 
 fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
-    let (found, complete) = find(home);
+    let (found, complete) = find_volumes(home);
     // All or nothing: found out before anything is touched.
     let mut chosen = Vec::new();
     for name in names {
@@ -135,7 +135,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             let message = format!("no such volume: '{}'", term::harmless(name));
             return Err(Error::new(ErrorKind::Failed, message).hint("see all: moat volumes"));
         }
-        check_unused(home, name)?;
+        check_not_in_use(home, name)?;
         chosen.extend(volumes);
     }
     // An engine may refuse; a directory cannot.
@@ -161,7 +161,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             }
         }
         if !args.has(&flags::JSON) {
-            output::result(&format!("{}\n", volume.name))?;
+            output::print_result(&format!("{}\n", volume.name))?;
         }
     }
     if args.has(&flags::JSON) {
@@ -171,7 +171,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
 }
 
 /// A volume that a run has mounted stays, also that of a kept container.
-fn check_unused(home: &Home, name: &str) -> Result<()> {
+fn check_not_in_use(home: &Home, name: &str) -> Result<()> {
     let user = run_selection::all(home)?
         .into_iter()
         .find_map(|run| match run {

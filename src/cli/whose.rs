@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let word = args.positional().first().and_then(|word| word.to_str());
     let word = word.ok_or_else(|| Error::usage("that is not UTF-8"))?;
-    let question = question(word)?;
+    let question = parse_query(word)?;
     // Runs that cannot be read were made with some engine, be it one of these.
     let engines = || {
         let runs = run_selection::all(&home).unwrap_or_default();
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
         Ownership::Nobody => {
             answer.owned = Some(false);
-            answer.note = territory(&question);
+            answer.note = port_range_note(&question);
             let note = answer.note.as_deref().map(|note| format!("; {note}"));
             (1, format!("not moat's{}", note.unwrap_or_default()))
         }
@@ -74,12 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     match args.has(&flags::JSON) {
         true => output::json(&answer)?,
-        false => output::result(&(text + "\n"))?,
+        false => output::print_result(&(text + "\n"))?,
     }
     Ok(code)
 }
 
-fn question(word: &str) -> Result<OwnershipQuery<'_>> {
+fn parse_query(word: &str) -> Result<OwnershipQuery<'_>> {
     if let Some(port) = word.strip_prefix(':') {
         let port = port.parse().ok().filter(|port| *port > 0);
         let bad = || Error::usage(format!("bad port '{}'", crate::yaml::shown(word)));
@@ -98,7 +98,7 @@ fn question(word: &str) -> Result<OwnershipQuery<'_>> {
 }
 
 /// Which slot a port would belong to, in the repository that we are in.
-fn territory(question: &OwnershipQuery<'_>) -> Option<String> {
+fn port_range_note(question: &OwnershipQuery<'_>) -> Option<String> {
     let OwnershipQuery::Port(port) = question else {
         return None;
     };

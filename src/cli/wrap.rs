@@ -4,7 +4,7 @@
 pub(super) const WIDTH: usize = 80;
 
 /// The right column begins no further right than this; a longer left side has a line of its own.
-const WIDEST_LEFT: usize = 32;
+const MAX_LEFT_WIDTH: usize = 32;
 
 /// Adds the words of `text`, each line indented. The cursor is at `column` already.
 pub(super) fn wrap(out: &mut String, text: &str, indent: usize, mut column: usize) {
@@ -43,9 +43,9 @@ pub(super) fn paragraphs(out: &mut String, text: &str, indent: usize) {
 pub(super) fn columns(out: &mut String, rows: &[(String, &str)]) {
     let widths = rows.iter().map(|(left, _)| left.chars().count() + 2);
     let indent = widths
-        .filter(|width| *width <= WIDEST_LEFT)
+        .filter(|width| *width <= MAX_LEFT_WIDTH)
         .max()
-        .unwrap_or(WIDEST_LEFT);
+        .unwrap_or(MAX_LEFT_WIDTH);
     for (left, right) in rows {
         out.push_str(left);
         let mut column = left.chars().count();

@@ -150,7 +150,7 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
             .iter()
             .map(|view| format!("{}\n", view.session.key))
             .collect();
-        output::result(&keys)?;
+        output::print_result(&keys)?;
     } else if views.is_empty() {
         output::notice(args, "There are no sessions. Bring one up: moat up BRANCH");
     } else {
@@ -158,7 +158,7 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
         let header = [
             "BRANCH", "SLOT", "STATUS", "RUNNING", "PORTS", "CREATED", "WORKTREE",
         ];
-        output::result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
+        output::print_result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
     let silent: BTreeMap<String, &str> = views.iter().flat_map(SessionView::silent).collect();
     for (engine, why) in silent {
@@ -205,12 +205,15 @@ fn row(view: &SessionView) -> Vec<String> {
 }
 
 fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
-    let view =
-        session_commands::look(home, session_commands::find(home, branch)?, runtime::GLANCE)?;
+    let view = session_commands::view_session(
+        home,
+        session_commands::find(home, branch)?,
+        runtime::GLANCE,
+    )?;
     if args.has(&flags::JSON) {
         output::json(&SessionDocument::of(&view, None))?;
     } else {
-        output::result(&session_text::text(&view, &[]))?;
+        output::print_result(&session_text::text(&view, &[]))?;
     }
     Ok(u8::from(!view.is_healthy()))
 }
@@ -228,7 +231,7 @@ fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
         term::harmless(&format!("{name}={value}")) + "\n"
     };
     let text: String = variables.into_iter().map(line).collect();
-    output::result(&text)?;
+    output::print_result(&text)?;
     Ok(0)
 }
 
@@ -309,7 +312,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         lines.collect::<String>().trim_end().to_owned()
     };
     if !going.is_empty() && !force {
-        output::say(&shown(&going));
+        output::print_notice(&shown(&going));
         let hint = "remove them without a question: moat wt clean --force (with work that is not committed)";
         confirm(args, "Remove these worktrees?", hint)?;
         // An answer may take its time: somebody may have a session there by now, or have begun to work.

@@ -134,7 +134,7 @@ pub(super) fn finish(context: &OperationContext<'_>, mut claim: Claim) -> Result
         .operation
         .as_ref()
         .is_some_and(|operation| operation.keep);
-    let left = match take_away(context, &mut claim, &session, keep) {
+    let left = match remove_everything(context, &mut claim, &session, keep) {
         Ok(left) => left,
         Err(error) => {
             let (why, kind) = (error.message.clone(), error.kind);
@@ -172,7 +172,7 @@ pub(super) fn finish(context: &OperationContext<'_>, mut claim: Claim) -> Result
     Ok(left)
 }
 
-fn take_away(
+fn remove_everything(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     session: &Session,
@@ -189,7 +189,7 @@ fn take_away(
         session.processes.clear();
         session.tmux = None;
     })?;
-    match runs::end(context, session) {
+    match runs::end_runs_of(context, session) {
         Err(error) if force => (context.warn)(&error.message),
         ended => ended?,
     }
@@ -207,7 +207,7 @@ fn take_away(
         result => result.map(|()| None),
     };
     if let Some(compose) = &session.compose {
-        let taken = compose::take_away(session, keep);
+        let taken = compose::remove_all(session, keep);
         let engine = give_up(runtime::COMPOSES.as_str(), &compose.engine, taken)?;
         left.engines.extend(engine);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::marked_processes::{MARK, ProcessSelection};
 use super::operation::OperationContext;
-use super::repository::forget_caller;
+use super::repository::clear_git_environment;
 use super::variables;
 use crate::error::{Error, ErrorKind, Result, reason};
 use crate::store::{ProcessIdentity, Session};
@@ -48,7 +48,7 @@ pub(super) fn run(
         .map_err(|error| failed(name, &reason(&error)))?;
     let mark = session.mark(&own_mark(name));
     let mut command = Command::new("sh");
-    forget_caller(&mut command)
+    clear_git_environment(&mut command)
         .args(["-c", script])
         .current_dir(dir)
         .envs(variables::shared(session))

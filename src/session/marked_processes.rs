@@ -122,7 +122,7 @@ impl ProcessSelection {
             .collect();
         let is_member = |pid: u32| {
             let marked = mark_of(pid).ok().flatten();
-            marked.is_some_and(|mark| self.means(&mark))
+            marked.is_some_and(|mark| self.matches_mark(&mark))
                 // One that was started by hand leads no group.
                 || groups.contains(&pid)
                 || family(pid).is_some_and(|(_, group)| groups.contains(&group))
@@ -137,7 +137,7 @@ impl ProcessSelection {
     }
 
     #[cfg(target_os = "linux")]
-    fn means(&self, mark: &str) -> bool {
+    fn matches_mark(&self, mark: &str) -> bool {
         mark == self.mark || self.mark.ends_with('/') && mark.starts_with(&self.mark)
     }
 
@@ -153,9 +153,9 @@ impl ProcessSelection {
         let mut told: Vec<ProcessIdentity> = Vec::new();
         let grace = Instant::now() + GRACE;
         while Instant::now() < grace {
-            let left = self.left(&told);
+            let left = self.remaining(&told);
             if left.is_empty() {
-                return self.end_keepers();
+                return self.end_monitors();
             }
             // Those that came to be meanwhile, too.
             for process in left {
@@ -168,9 +168,9 @@ impl ProcessSelection {
         }
         let deadline = Instant::now() + KILLING;
         loop {
-            let left = self.left(&told);
+            let left = self.remaining(&told);
             if left.is_empty() {
-                return self.end_keepers();
+                return self.end_monitors();
             }
             if Instant::now() >= deadline {
                 return left;
@@ -184,7 +184,7 @@ impl ProcessSelection {
 
     /// The members, and those that were told to end and are still there: without their leader nothing else may say
     /// whose they are.
-    fn left(&self, told: &[ProcessIdentity]) -> Vec<ProcessIdentity> {
+    fn remaining(&self, told: &[ProcessIdentity]) -> Vec<ProcessIdentity> {
         let mut left = self.members();
         let is_there = |process: &&ProcessIdentity| process.is_alive() && !is_zombie(process.pid);
         let others = told.iter().filter(is_there);
@@ -194,7 +194,7 @@ impl ProcessSelection {
         left
     }
 
-    fn end_keepers(&self) -> Vec<ProcessIdentity> {
+    fn end_monitors(&self) -> Vec<ProcessIdentity> {
         let deadline = Instant::now() + LAST_WORDS;
         let alive = || self.keepers.iter().filter(|keeper| keeper.is_alive());
         while alive().next().is_some() && Instant::now() < deadline {

@@ -39,7 +39,7 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 /// Keeps the process described by the arguments: the files of its log and its state, and its command. In a window of
 /// tmux these are two, as tmux has the output: one that waits for the process (its state, its command, the file that
 /// lets it begin, and whose word that is), and one that writes what tmux hands over to the log.
-pub(crate) fn keep(args: &[OsString]) -> u8 {
+pub(crate) fn monitor(args: &[OsString]) -> u8 {
     let done = match args {
         [log, state, command] => run(Path::new(log), Path::new(state), command).map(|()| 0),
         [log] => write_log(Path::new(log)).map(|()| 0),
@@ -47,7 +47,7 @@ pub(crate) fn keep(args: &[OsString]) -> u8 {
             let number = pid.to_str().and_then(|pid| pid.parse().ok());
             let token = token.to_string_lossy().into_owned();
             let owner = number.map(|pid| ProcessIdentity { pid, token });
-            in_window(Path::new(state), command, Path::new(go), owner)
+            wait_for_go_file(Path::new(state), command, Path::new(go), owner)
         }
         _ => return 2,
     };
@@ -64,7 +64,7 @@ fn write_log(path: &Path) -> io::Result<()> {
 
 /// Begins when the file is there, and not if who is to write it is no more. Gives the exit code of the process, so that
 /// the window shows it.
-fn in_window(
+fn wait_for_go_file(
     state: &Path,
     command: &OsString,
     go: &Path,

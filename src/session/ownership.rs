@@ -154,7 +154,7 @@ fn of_port(home: &Home, port: u16, engines: KnownEngines<'_>) -> Result<Ownershi
         let stranger = listeners.iter().find(|listener| {
             !listener
                 .pid
-                .is_some_and(|pid| super::process::belongs(session, name, pid))
+                .is_some_and(|pid| super::process::is_process_of(session, name, pid))
         });
         if stranger.is_none() {
             let name = Some(name.to_owned());
@@ -246,7 +246,7 @@ fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ow
 /// Whose the port of a service is, as far as its container tells.
 fn of_service(session: &Session, name: &str, port: u16) -> Option<Ownership> {
     session.service(name)?;
-    match super::services::look(session, runtime::GLANCE) {
+    match super::services::query_engines(session, runtime::GLANCE) {
         Err(error) => Some(Ownership::Unknown(error.message.clone())),
         Ok(states) => states.into_iter().find_map(|(of, state)| {
             let is_its = of == name && publishes(&state, port);

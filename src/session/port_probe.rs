@@ -25,11 +25,11 @@ pub(super) fn is_taken(port: u16) -> bool {
         IpAddr::V6(Ipv6Addr::LOCALHOST),
     ]
     .into_iter()
-    .any(|address| refuses(SocketAddr::new(address, port)))
+    .any(|address| is_bind_refused(SocketAddr::new(address, port)))
 }
 
 /// Whether binding fails because of somebody else. That there is no IPv6 here is no such reason.
-fn refuses(address: SocketAddr) -> bool {
+fn is_bind_refused(address: SocketAddr) -> bool {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -63,7 +63,7 @@ pub(super) fn any() -> Option<u16> {
 }
 
 /// Who has a port, for messages: `process 12 (node)`.
-pub(super) fn holder(port: u16) -> String {
+pub(super) fn listener_name(port: u16) -> String {
     let pids = listeners(&[port]);
     match pids.first().map(|listener| listener.pid) {
         Some(Some(pid)) => match command(pid) {
@@ -185,7 +185,7 @@ mod tests {
             assert!(is_taken(port), "{address}");
             let pids = listeners(&[port]);
             assert_eq!(pids[0].pid, Some(std::process::id()), "{address}");
-            assert!(holder(port).starts_with("process "));
+            assert!(listener_name(port).starts_with("process "));
             drop(server);
             // A child that another test is just starting has it for a moment.
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);

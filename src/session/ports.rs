@@ -99,9 +99,9 @@ impl PortAllocator<'_> {
         let services = self.services.iter().map(|service| service.name.as_str());
         // What runs first: nobody else gets its ports, listens it or not.
         for name in names.chain(services).filter(|name| (self.runs)(name)) {
-            self.keep(name, &mut chosen)?;
+            self.keep_previous(name, &mut chosen)?;
         }
-        chosen.extend(self.forgotten().cloned());
+        chosen.extend(self.keep_removed().cloned());
         for holder in holders.iter().filter(|holder| !(self.runs)(holder.name)) {
             if let Some(base) = holder.port {
                 let mut variables = vec![holder.variable()];
@@ -142,7 +142,7 @@ impl PortAllocator<'_> {
     }
 
     /// The ports of what is not in the file any more, and is still there.
-    fn forgotten(&self) -> impl Iterator<Item = &SessionPort> {
+    fn keep_removed(&self) -> impl Iterator<Item = &SessionPort> {
         let holders = self.settings.port_holders();
         let known: Vec<&str> = holders.iter().map(|holder| holder.name).collect();
         let is_known = move |name: &str| {
@@ -175,14 +175,14 @@ impl PortAllocator<'_> {
             };
             let port = match place {
                 0 => self.primary(wanted, chosen)?,
-                _ => self.any(&wanted, false, chosen)?,
+                _ => self.any_free(&wanted, false, chosen)?,
             };
             chosen.push(port);
         }
         Ok(())
     }
 
-    fn keep(&self, name: &str, chosen: &mut Vec<SessionPort>) -> Result<()> {
+    fn keep_previous(&self, name: &str, chosen: &mut Vec<SessionPort>) -> Result<()> {
         self.check_running(name)?;
         let own = self.earlier.iter().filter(|port| port.process == name);
         chosen.extend(own.cloned());
@@ -190,7 +190,7 @@ impl PortAllocator<'_> {
     }
 
     /// A port that is free: that of before, if that is.
-    fn any(
+    fn any_free(
         &self,
         wanted: &PrimaryPort<'_>,
         primary: bool,
@@ -204,7 +204,7 @@ impl PortAllocator<'_> {
         let free = earlier
             .into_iter()
             .chain(tries)
-            .find(|port| self.taken(wanted.name, *port, chosen).is_none());
+            .find(|port| self.port_conflict(wanted.name, *port, chosen).is_none());
         let port = free.ok_or_else(|| {
             let message = format!("there is no free port for '{}'", wanted.name);
             Error::new(ErrorKind::Failed, message).hint("choose one: --port NAME=PORT")
@@ -256,13 +256,13 @@ impl PortAllocator<'_> {
         wanted.next().map(|pin| pin.port)
     }
 
-    fn earlier(&self, process: &str) -> Option<&SessionPort> {
+    fn previous_port(&self, process: &str) -> Option<&SessionPort> {
         let is_it = |port: &&SessionPort| port.primary && port.process == process;
         self.earlier.iter().find(is_it)
     }
 
     fn check_running(&self, name: &str) -> Result<()> {
-        let has = self.earlier(name).map(|port| port.port);
+        let has = self.previous_port(name).map(|port| port.port);
         match self.pin(name) {
             Some(pin) if has != Some(pin) => {
                 let message = format!("'{name}' runs with another port already");
@@ -292,7 +292,7 @@ impl PortAllocator<'_> {
             pinned,
         };
         if let Some(port) = self.pin(name) {
-            return match self.taken(name, port, chosen) {
+            return match self.port_conflict(name, port, chosen) {
                 None => Ok(made(port, true)),
                 Some(holder) => {
                     Err(self.refuse(name, port, &holder, "choose another one with --port"))
@@ -300,11 +300,13 @@ impl PortAllocator<'_> {
             };
         }
         let Some(base) = wanted.base else {
-            return self.any(&wanted, true, chosen);
+            return self.any_free(&wanted, true, chosen);
         };
         // A session that was stopped comes back where it was.
-        let earlier = self.earlier(name).filter(|port| port.base == base);
-        let lost = match earlier.map(|earlier| (earlier, self.taken(name, earlier.port, chosen))) {
+        let earlier = self.previous_port(name).filter(|port| port.base == base);
+        let lost = match earlier
+            .map(|earlier| (earlier, self.port_conflict(name, earlier.port, chosen)))
+        {
             None => None,
             Some((earlier, None)) => return Ok(made(earlier.port, earlier.pinned)),
             Some((earlier, Some(holder))) => Some((earlier, holder)),
@@ -316,9 +318,9 @@ impl PortAllocator<'_> {
             return Err(self.refuse(name, earlier.port, holder, hint));
         }
         let nominal = self.nominal(name, base)?;
-        let Some(holder) = self.taken(name, nominal, chosen) else {
+        let Some(holder) = self.port_conflict(name, nominal, chosen) else {
             if let Some((earlier, holder)) = lost {
-                self.gives_way(name, earlier.port, &holder, nominal);
+                self.fall_back(name, earlier.port, &holder, nominal);
             }
             return Ok(made(nominal, false));
         };
@@ -329,8 +331,8 @@ impl PortAllocator<'_> {
         let ways = (1..=self.settings.search_range)
             .map_while(|count| nominal.checked_add(step.checked_mul(count)?));
         for port in ways {
-            if self.taken(name, port, chosen).is_none() {
-                self.gives_way(name, nominal, &holder, port);
+            if self.port_conflict(name, port, chosen).is_none() {
+                self.fall_back(name, nominal, &holder, port);
                 return Ok(made(port, false));
             }
         }
@@ -349,7 +351,7 @@ impl PortAllocator<'_> {
     }
 
     fn check_extra(&self, process: &str, port: u16, chosen: &[SessionPort]) -> Result<()> {
-        let Some(holder) = self.taken(process, port, chosen) else {
+        let Some(holder) = self.port_conflict(process, port, chosen) else {
             return Ok(());
         };
         if self.settings.strict_ports {
@@ -360,12 +362,12 @@ impl PortAllocator<'_> {
     }
 
     /// Who has a port: another session, another process of this one, or whoever listens there.
-    fn taken(&self, name: &str, port: u16, chosen: &[SessionPort]) -> Option<String> {
+    fn port_conflict(&self, name: &str, port: u16, chosen: &[SessionPort]) -> Option<String> {
         let has = |ports: &[SessionPort]| ports.iter().any(|other| other.port == port);
         if has(chosen) {
             return Some("another process of this session".to_owned());
         }
-        if let Some(other) = self.kept_for(name, port) {
+        if let Some(other) = self.reserved_for(name, port) {
             return Some(format!("'{other}' of this session, which keeps it"));
         }
         if let Some(other) = self.others.iter().find(|other| has(&other.ports)) {
@@ -376,11 +378,11 @@ impl PortAllocator<'_> {
         if earlier.any(|own| own.port == port && (self.frees)(&own.process)) {
             return None;
         }
-        port_probe::is_taken(port).then(|| port_probe::holder(port))
+        port_probe::is_taken(port).then(|| port_probe::listener_name(port))
     }
 
     /// Who of this session had a port, and comes back to it, although its turn is later.
-    fn kept_for(&self, name: &str, port: u16) -> Option<&str> {
+    fn reserved_for(&self, name: &str, port: u16) -> Option<&str> {
         let holders = self.settings.port_holders();
         let stays = |own: &&SessionPort| {
             let mut holders = holders.iter();
@@ -398,7 +400,7 @@ impl PortAllocator<'_> {
         found.map(|own| own.process.as_str())
     }
 
-    fn gives_way(&self, process: &str, port: u16, holder: &str, other: u16) {
+    fn fall_back(&self, process: &str, port: u16, holder: &str, other: u16) {
         (self.warn)(&format!(
             "port {port} of '{process}' is held by {holder}; it gets {other}"
         ));

@@ -11,7 +11,7 @@ use super::compose::MARKED;
 use super::marked_processes::{MARK, ProcessSelection};
 use super::monitor::{KEEPER, STARTED};
 use super::operation::OperationContext;
-use super::repository::{STRAY, forget_caller};
+use super::repository::{STRAY, clear_git_environment};
 use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, reason};
@@ -68,8 +68,8 @@ pub(super) fn start(
     })?;
     checkpoint("session-process-intent");
     let begun = match &mut child {
-        Some(child) => begin(child),
-        None => begin_in_window(context.home, &session, process, keeper.as_ref()),
+        Some(child) => release_monitor(child),
+        None => release_monitor_in_window(context.home, &session, process, keeper.as_ref()),
     };
     begun.map_err(|why| failed(name, &why))?;
     checkpoint("session-process-started");
@@ -116,7 +116,7 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
     // Neither the lock nor anything else of ours is for it.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(crate::run::program()?);
-    forget_caller(&mut command)
+    clear_git_environment(&mut command)
         .arg(KEEPER)
         .arg(home.process_log(&session.key, name))
         .arg(home.process_state_file(&session.key, name))
@@ -132,7 +132,7 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
 }
 
 /// Tells a keeper to begin, and waits until it has.
-fn begin(keeper: &mut Child) -> std::result::Result<(), String> {
+fn release_monitor(keeper: &mut Child) -> std::result::Result<(), String> {
     let told = keeper.stdin.take().map(|mut stdin| stdin.write_all(b"g"));
     if let Some(Err(error)) = told {
         return Err(reason(&error));
@@ -150,7 +150,7 @@ fn begin(keeper: &mut Child) -> std::result::Result<(), String> {
 }
 
 /// The same for a keeper in a window. The environment goes through a file, as arguments can be seen by all.
-fn begin_in_window(
+fn release_monitor_in_window(
     home: &Home,
     session: &Session,
     process: &HostProcess,
@@ -222,12 +222,12 @@ fn all_listen(session: &Session, started: &[&HostProcess], ports: &[u16]) -> boo
             .iter()
             .filter(|listener| Some(listener.port) == port);
         own.filter_map(|listener| listener.pid)
-            .any(|pid| belongs(session, &process.name, pid))
+            .any(|pid| is_process_of(session, &process.name, pid))
     })
 }
 
 /// Whether a pid is one of the processes behind a name.
-pub(super) fn belongs(session: &Session, name: &str, pid: u32) -> bool {
+pub(super) fn is_process_of(session: &Session, name: &str, pid: u32) -> bool {
     if super::marked_processes::mark_of(pid).is_ok_and(|mark| mark == Some(session.mark(name))) {
         return true;
     }

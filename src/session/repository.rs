@@ -37,7 +37,7 @@ pub(super) const STRAY: [&str; 16] = [
 ];
 
 /// Takes those from the environment of a command. What is set for it goes in afterwards.
-pub(crate) fn forget_caller(command: &mut Command) -> &mut Command {
+pub(crate) fn clear_git_environment(command: &mut Command) -> &mut Command {
     for name in STRAY {
         command.env_remove(name);
     }
@@ -69,7 +69,7 @@ pub(crate) struct GitWorktree {
 
 impl Repository {
     /// The repository that a directory is in.
-    pub(crate) fn of(dir: &Path) -> Result<Repository> {
+    pub(crate) fn discover(dir: &Path) -> Result<Repository> {
         let found = git(
             dir,
             &["rev-parse", "--path-format=absolute", "--git-common-dir"],
@@ -188,7 +188,7 @@ fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
 }
 
 /// One at a time changes the worktrees of a repository: git's own locks make it fail instead of wait.
-pub(super) fn alone(
+pub(super) fn lock_worktrees(
     home: &Home,
     common: &Path,
     going_on: &dyn Fn() -> bool,
@@ -216,26 +216,30 @@ pub(super) fn git_marked(
 
 /// Looks into a worktree without obeying what is in there: a workload may have written its `.git`. `None`: it is none
 /// of the repository's.
-pub(super) fn look(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
-    look_by(common, tree, None, args)
+pub(super) fn git_untrusted(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
+    run_untrusted(common, tree, None, args)
 }
 
 /// The same for a worktree in which git may have been killed before it wrote the index, which comes last: by one that
 /// is made for this from HEAD.
-pub(super) fn look_at_torn(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
+pub(super) fn git_untrusted_incomplete(
+    common: &Path,
+    tree: &Path,
+    args: &[&str],
+) -> Result<Option<String>> {
     let own = own_directory(common, tree).filter(|own| !own.join("index").exists());
     let Some(own) = own else {
-        return look(common, tree, args);
+        return git_untrusted(common, tree, args);
     };
     let index = own.join("moat-index");
     let named = index.to_str();
-    let seen = look_by(common, tree, named, &["read-tree", "HEAD"])
-        .and_then(|_| look_by(common, tree, named, args));
+    let seen = run_untrusted(common, tree, named, &["read-tree", "HEAD"])
+        .and_then(|_| run_untrusted(common, tree, named, args));
     let _ = std::fs::remove_file(&index);
     seen
 }
 
-fn look_by(
+fn run_untrusted(
     common: &Path,
     tree: &Path,
     index: Option<&str>,
@@ -290,7 +294,7 @@ fn call(
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
     // To look must not change anything: what is in a worktree may be a link to somewhere else.
     command.env("GIT_OPTIONAL_LOCKS", "0");
-    forget_caller(&mut command);
+    clear_git_environment(&mut command);
     command.envs(variable);
     if variable.is_none_or(|(name, _)| name != MARK) {
         child::set_apart(&mut command);
@@ -299,7 +303,7 @@ fn call(
     let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
     let name = name.copied().unwrap_or_default();
     let output = child::run_gently(&mut command, PATIENCE, going_on)
-        .map_err(|error| no_output(dir, name, &error))?;
+        .map_err(|error| git_failure(dir, name, &error))?;
     match output.success {
         true => Ok(output.stdout),
         false => {
@@ -315,7 +319,7 @@ fn call(
 }
 
 /// Why git did not come to its own end.
-fn no_output(dir: &Path, name: &str, error: &io::Error) -> Error {
+fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
     let failed = |message: String| Error::new(ErrorKind::Workspace, message);
     let cannot_run = || failed(format!("cannot run git: {}", crate::error::reason(error)));
     match error.kind() {
@@ -369,7 +373,7 @@ mod tests {
     #[test]
     fn what_git_waits_for_is_no_reason_to_install_it() {
         let told = |kind: io::ErrorKind| {
-            let error = no_output(Path::new("/a b"), "worktree", &kind.into());
+            let error = git_failure(Path::new("/a b"), "worktree", &kind.into());
             (error.message, error.hint.unwrap_or_default())
         };
         let (message, hint) = told(io::ErrorKind::TimedOut);

@@ -12,7 +12,7 @@ use crate::store::{
 
 /// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
 /// What cannot be taken back leaves it broken.
-pub(super) fn undo(
+pub(super) fn roll_back(
     context: &OperationContext<'_>,
     mut claim: Claim,
     operation: &str,
@@ -23,10 +23,10 @@ pub(super) fn undo(
     claim.end();
     if claim.check().is_err() {
         // The record is somebody else's now. What we made is still ours to remove.
-        take_back_lost(context, &session, operation);
+        roll_back_superseded(context, &session, operation);
         return claim.check();
     }
-    let undone = take_back(context, &mut claim, &session, operation);
+    let undone = roll_back_resources(context, &mut claim, &session, operation);
     if let Err(error) = undone {
         let why = error.message.clone();
         claim.update(&mut |session| {
@@ -51,7 +51,7 @@ pub(super) fn undo(
     })
 }
 
-fn take_back(
+fn roll_back_resources(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     session: &Session,
@@ -79,7 +79,7 @@ fn take_back(
     let ends_tmux = session.tmux.as_ref().is_some_and(made_tmux);
     match ends_tmux {
         true => tmux::end(session)?,
-        false => tmux::forget(session, &names)?,
+        false => tmux::remove_windows(session, &names)?,
     }
     claim.update(&mut |session| {
         session
@@ -94,10 +94,10 @@ fn take_back(
             session.tmux = None;
         }
     })?;
-    compose::take_back(session, operation)?;
+    compose::roll_back_compose(session, operation)?;
     checkpoint("session-undo-compose");
-    claim.update(&mut |session| compose::forget(session, operation))?;
-    take_back_services(context, claim, session, operation)?;
+    claim.update(&mut |session| compose::forget_rolled_back(session, operation))?;
+    roll_back_services(context, claim, session, operation)?;
     let mine: Vec<&CreatedFile> = session
         .files
         .iter()
@@ -130,7 +130,7 @@ fn take_back(
 }
 
 /// Containers that the operation made go, and those that it started are stopped.
-fn take_back_services(
+fn roll_back_services(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     session: &Session,
@@ -172,10 +172,10 @@ fn take_back_services(
 }
 
 /// Removes what is ours by incarnation, and the worktree, unless another session has it now.
-fn take_back_lost(context: &OperationContext<'_>, session: &Session, operation: &str) {
+fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
     let _ = tmux::end(session);
-    let _ = compose::take_back(session, operation);
+    let _ = compose::roll_back_compose(session, operation);
     let _ = services::remove(context, session, None);
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
@@ -210,7 +210,7 @@ pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'sta
         })?;
         return Ok("all of it runs: active");
     }
-    undo(context, claim, &operation.id)?;
+    roll_back(context, claim, &operation.id)?;
     Ok("what was begun is taken back")
 }
 
@@ -226,7 +226,7 @@ fn is_complete(context: &OperationContext<'_>, session: &Session) -> bool {
         service.is_some_and(|service| Some(&service.started_by) == operation)
     };
     let variables = session.worktree.path.join(files::VARIABLES);
-    let health = services::views(std::slice::from_ref(session), &|_| false, PATIENCE);
+    let health = services::service_healths(std::slice::from_ref(session), &|_| false, PATIENCE);
     session.worktree.stage == ResourceStage::Made
         && variables.is_file()
         && compose::is_complete(context.home, session)

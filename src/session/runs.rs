@@ -43,7 +43,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         compose_networks: Vec::new(),
         services: Vec::new(),
     };
-    match why_not(session, plan) {
+    match unreachable_services_error(session, plan) {
         Some(why) => plan.notes.push(why),
         None if session.services.list.is_empty() => {}
         None => {
@@ -54,7 +54,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
             }
             for service in running {
                 place.services.push(service.name.clone());
-                tell(plan, variables::inside(session, service));
+                add_variables(plan, variables::inside(session, service));
             }
             plan.services.clear();
         }
@@ -78,7 +78,7 @@ fn join_compose(
         return Ok(());
     };
     let name = runtime::COMPOSES.as_str();
-    if let Some(why) = elsewhere((name, &compose.engine), plan) {
+    if let Some(why) = different_engine_reason((name, &compose.engine), plan) {
         plan.notes.push(format!(
             "the run does not reach the services of the compose file: {why}"
         ));
@@ -87,12 +87,15 @@ fn join_compose(
     let reach = compose::reach(home, session, compose)?;
     place.compose_networks = reach.networks;
     place.services.extend(reach.services);
-    tell(plan, reach.variables);
+    add_variables(plan, reach.variables);
     Ok(())
 }
 
 /// That services and run are in two engines, and which.
-fn elsewhere((name, settings): (&str, &[(String, String)]), plan: &Plan) -> Option<String> {
+fn different_engine_reason(
+    (name, settings): (&str, &[(String, String)]),
+    plan: &Plan,
+) -> Option<String> {
     if name == plan.runtime && settings == plan.engine {
         return None;
     }
@@ -102,8 +105,8 @@ fn elsewhere((name, settings): (&str, &[(String, String)]), plan: &Plan) -> Opti
 }
 
 /// That a run cannot have the services of a session, and why.
-fn why_not(session: &Session, plan: &Plan) -> Option<String> {
-    let why = obstacle(session, plan)?;
+fn unreachable_services_error(session: &Session, plan: &Plan) -> Option<String> {
+    let why = unreachable_service_reason(session, plan)?;
     let own = match plan.services.is_empty() {
         true => "",
         false => ", and has its own",
@@ -114,10 +117,10 @@ fn why_not(session: &Session, plan: &Plan) -> Option<String> {
     ))
 }
 
-fn obstacle(session: &Session, plan: &Plan) -> Option<String> {
+fn unreachable_service_reason(session: &Session, plan: &Plan) -> Option<String> {
     let there = &session.services;
     if !there.list.is_empty()
-        && let Some(why) = elsewhere((&there.runtime, &there.engine), plan)
+        && let Some(why) = different_engine_reason((&there.runtime, &there.engine), plan)
     {
         return Some(why);
     }
@@ -136,7 +139,7 @@ fn obstacle(session: &Session, plan: &Plan) -> Option<String> {
 
 /// The services that can be used; those that the run wants must be among them.
 fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionService>> {
-    let states = services::look(session, runtime::PATIENCE)?;
+    let states = services::query_engines(session, runtime::PATIENCE)?;
     let is_up = |service: &&SessionService| {
         let mut states = states.iter();
         let state = states.find_map(|(name, state)| (*name == service.name).then_some(state));
@@ -162,7 +165,7 @@ fn is_made_by_its_operation(session: &Session, made_by: &str) -> bool {
 }
 
 /// What somebody set himself is what he wants.
-fn tell(plan: &mut Plan, variables: Vec<(String, String)>) {
+fn add_variables(plan: &mut Plan, variables: Vec<(String, String)>) {
     for (name, value) in variables {
         let is_set = plan.env.iter().any(|set| set.name == name)
             || plan.secrets.iter().any(|secret| secret.name == name);
@@ -181,17 +184,17 @@ fn bring_up(session: &Session) -> String {
 }
 
 /// Ends the runs in a session, all at once.
-pub(super) fn end(context: &OperationContext<'_>, session: &Session) -> Result<()> {
-    let runs = of(context.home, session)?;
+pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> Result<()> {
+    let runs = runs_of(context.home, session)?;
     let goes_on = |record: &&RunRecord| !has_ended(context.home, record);
     let going: Vec<&RunRecord> = runs.iter().filter(goes_on).collect();
     for record in &going {
         (context.say)(&format!("stopping {} ({})", record.name, record.id));
     }
-    let (told, failed) = ask(context.home, &going, EndRequest::Stop(GRACE));
+    let (told, failed) = request_ends(context.home, &going, EndRequest::Stop(GRACE));
     if !wait(context.home, &told) {
         let left: Vec<&RunRecord> = told.into_iter().filter(goes_on).collect();
-        let (told, _) = ask(context.home, &left, EndRequest::Kill);
+        let (told, _) = request_ends(context.home, &left, EndRequest::Kill);
         wait(context.home, &told);
     }
     if let Some(error) = failed {
@@ -201,12 +204,12 @@ pub(super) fn end(context: &OperationContext<'_>, session: &Session) -> Result<(
         let message = format!("{} does not end; its engine may not answer", record.id);
         return Err(Error::new(ErrorKind::Runtime, message));
     }
-    runs.iter().try_for_each(let_go_of_network)
+    runs.iter().try_for_each(disconnect_ended_run)
 }
 
 /// Asks all, whatever comes of one. Gives those that were told, and what the first of the others had to say. One that
 /// somebody removes just now has ended.
-fn ask<'a>(
+fn request_ends<'a>(
     home: &Home,
     runs: &[&'a RunRecord],
     how: EndRequest,
@@ -222,7 +225,7 @@ fn ask<'a>(
 }
 
 /// The runs in this incarnation of a session, those that have ended included.
-fn of(home: &Home, session: &Session) -> Result<Vec<RunRecord>> {
+fn runs_of(home: &Home, session: &Session) -> Result<Vec<RunRecord>> {
     let records = home.run_ids()?.into_iter();
     let records = records.filter_map(|id| home.run(&id).load().record());
     let is_in = |record: &RunRecord| {
@@ -256,7 +259,7 @@ fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
 }
 
 /// podman removes no network that a container is on, be it one that has ended and is kept.
-fn let_go_of_network(record: &RunRecord) -> Result<()> {
+fn disconnect_ended_run(record: &RunRecord) -> Result<()> {
     let place = record.session.as_ref().filter(|_| record.keep);
     let Some(network) = place.and_then(|place| place.network.as_deref()) else {
         return Ok(());

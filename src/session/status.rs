@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::compose::Seen;
+use super::compose::ComposeContainers;
 use super::port_probe::{self, PortListener};
-use super::process::belongs;
+use super::process::is_process_of;
 use super::services::{self, ServiceHealth};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
@@ -119,8 +119,8 @@ pub(crate) fn view(
     let made: Vec<&Session> = sessions.iter().filter(|session| is_made(session)).collect();
     let is_made = |session: &Session| made.iter().any(|other| other.key == session.key);
     let (seen, services) = std::thread::scope(|scope| {
-        let seen = scope.spawn(|| Seen::look(home, &sessions, patience));
-        let services = services::views(&sessions, &is_made, patience);
+        let seen = scope.spawn(|| ComposeContainers::query(home, &sessions, patience));
+        let services = services::service_healths(&sessions, &is_made, patience);
         (seen.join(), services)
     });
     let seen = seen.map_err(|_| Error::new(ErrorKind::Failed, "panic"))?;
@@ -172,7 +172,7 @@ fn health(
             .filter(|listener| listener.port == port.port)
         {
             match listener.pid {
-                Some(pid) if belongs(session, &process.name, pid) => view.listening = true,
+                Some(pid) if is_process_of(session, &process.name, pid) => view.listening = true,
                 pid => view.stranger = Some(pid.unwrap_or(0)),
             }
         }

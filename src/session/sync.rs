@@ -66,7 +66,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
             // No process has two names.
             .filter(|pid| {
                 let mut others = known.processes.iter().filter(|other| other.name != name);
-                !others.any(|other| process::belongs(&known, &other.name, *pid))
+                !others.any(|other| process::is_process_of(&known, &other.name, *pid))
             })
             .find_map(ProcessIdentity::of);
         let Some(process) = candidate else {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::marked_processes::MARK;
 use super::monitor::KEEPER;
-use super::repository::forget_caller;
+use super::repository::clear_git_environment;
 use super::variables;
 use crate::error::{Error, ErrorKind, Result, reason};
 use crate::failpoint::checkpoint;
@@ -55,7 +55,7 @@ fn default_socket() -> PathBuf {
 }
 
 /// Makes the directory of a socket, which tmux does not with -S: after a boot it is gone.
-fn make_place(socket: &Path) -> Result<()> {
+fn create_socket_dir(socket: &Path) -> Result<()> {
     let dir = socket.parent().unwrap_or(socket);
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -63,15 +63,18 @@ fn make_place(socket: &Path) -> Result<()> {
         }
         _ => {}
     }
-    match stranger(socket)? {
-        Some(uid) => Err(distrusted(dir, &format!("belongs to user {uid}"))),
+    match foreign_user(socket)? {
+        Some(uid) => Err(untrusted_socket_error(
+            dir,
+            &format!("belongs to user {uid}"),
+        )),
         None => Ok(()),
     }
 }
 
 /// The other user who has the directory of a socket: it may be theirs who listens there, and who would be sent our
 /// whole environment. tmux looks at its own directory in the same way, but not with -S.
-fn stranger(socket: &Path) -> Result<Option<u32>> {
+fn foreign_user(socket: &Path) -> Result<Option<u32>> {
     let dir = socket.parent().unwrap_or(socket);
     let is_tmuxs = dir.ends_with(directory()) && inside().is_none_or(|inside| inside != socket);
     let Some(about) = is_tmuxs.then(|| dir.symlink_metadata().ok()).flatten() else {
@@ -82,14 +85,14 @@ fn stranger(socket: &Path) -> Result<Option<u32>> {
     }
     match about.is_dir() && about.mode() & 0o007 == 0 {
         true => Ok(None),
-        false => Err(distrusted(
+        false => Err(untrusted_socket_error(
             dir,
             "is not a directory that is closed to others",
         )),
     }
 }
 
-fn distrusted(dir: &Path, why: &str) -> Error {
+fn untrusted_socket_error(dir: &Path, why: &str) -> Error {
     failed(&format!(
         "{} {why}: another user may listen there",
         dir.display()
@@ -98,7 +101,7 @@ fn distrusted(dir: &Path, why: &str) -> Error {
 }
 
 /// What tmux printed; `Err`: what it complained of.
-fn ask(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
+fn run_tmux(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
     // The server that it may start is to have nothing of ours, least of all the lock.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("tmux");
@@ -107,7 +110,7 @@ fn ask(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
         Some(word) if !word.is_empty() => format!("{word}\\;"),
         _ => (*word).to_owned(),
     });
-    forget_caller(&mut command).env_remove(MARK);
+    clear_git_environment(&mut command).env_remove(MARK);
     command.arg("-S").arg(socket).args(args);
     match child::run(&mut command, b"", PATIENCE, &|| true) {
         Ok(output) if output.success => Ok(output.stdout),
@@ -122,17 +125,17 @@ fn failed(why: &str) -> Error {
 }
 
 /// Text that tmux takes for a format.
-fn plain(text: &str) -> String {
+fn format_text(text: &str) -> String {
     text.replace('#', "##")
 }
 
 /// The id of our tmux session, if it is there.
 fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
     // Nothing of ours is where another user lets in whom they like.
-    if stranger(socket)?.is_some() {
+    if foreign_user(socket)?.is_some() {
         return Ok(None);
     }
-    let sessions = match ask(socket, &["list-sessions", "-F", "#{session_id} #{@moat}"]) {
+    let sessions = match run_tmux(socket, &["list-sessions", "-F", "#{session_id} #{@moat}"]) {
         Ok(sessions) => sessions,
         Err(why) => {
             let silent = [
@@ -160,7 +163,7 @@ fn shell_variables(home: &Home, session: &Session) -> Result<String> {
     let text: String = lines.collect();
     write_atomically(&path, text.as_bytes())
         .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
-    Ok(plain(&path.to_string_lossy()))
+    Ok(format_text(&path.to_string_lossy()))
 }
 
 /// The server and our session on it, which is made if it is not there.
@@ -172,7 +175,7 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         return Ok((socket.clone(), id));
     }
     let socket = match recorded {
-        Some(socket) if stranger(&socket)?.is_none() => socket,
+        Some(socket) if foreign_user(&socket)?.is_none() => socket,
         _ => default_socket(),
     };
     let made = Tmux {
@@ -180,10 +183,10 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         socket: socket.clone(),
         operation: claim.id().to_owned(),
     };
-    make_place(&socket)?;
+    create_socket_dir(&socket)?;
     claim.update(&mut |session| session.tmux = Some(made.clone()))?;
     checkpoint("session-tmux-intent");
-    let dir = plain(&session.worktree.path.to_string_lossy());
+    let dir = format_text(&session.worktree.path.to_string_lossy());
     let shell = std::env::var("SHELL")
         .ok()
         .filter(|shell| !shell.is_empty());
@@ -224,7 +227,7 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         "remain-on-exit",
         "on",
     ]);
-    let id = ask(&socket, &args).map_err(|why| {
+    let id = run_tmux(&socket, &args).map_err(|why| {
         let error = failed(&why);
         match why.starts_with("duplicate session") {
             true => {
@@ -257,14 +260,14 @@ pub(super) fn window(
     let program = crate::run::program()?
         .to_string_lossy()
         .replace("/self/", &format!("/{pid}/"));
-    let dir = plain(&dir.to_string_lossy());
+    let dir = format_text(&dir.to_string_lossy());
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let log = path(home.process_log(&session.key, name));
     let state = path(home.process_state_file(&session.key, name));
     let go = path(home.process_go_file(&session.key, name));
     let mark = format!("{MARK}={}", session.mark(name));
     let target = format!("{id}:");
-    let made = ask(
+    let made = run_tmux(
         &socket,
         &[
             "new-window",
@@ -296,8 +299,8 @@ pub(super) fn window(
     let quote = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
     let copy = format!("exec {} {KEEPER} {}", quote(&program), quote(&log));
     // Here a '%' begins a time.
-    let copy = plain(&copy).replace('%', "%%");
-    ask(
+    let copy = format_text(&copy).replace('%', "%%");
+    run_tmux(
         &socket,
         &[
             "set-option",
@@ -330,7 +333,7 @@ pub(super) fn window(
 /// Removes windows of processes that have ended.
 fn end_windows(socket: &Path, id: &str, names: &[&str]) -> Result<()> {
     let target = format!("{id}:");
-    let windows = ask(
+    let windows = run_tmux(
         socket,
         &[
             "list-windows",
@@ -344,13 +347,13 @@ fn end_windows(socket: &Path, id: &str, names: &[&str]) -> Result<()> {
     let windows = windows.lines().filter_map(|line| line.split_once(' '));
     for (window, _) in windows.filter(|(_, name)| names.contains(name)) {
         // Somebody may have closed it meanwhile.
-        let _ = ask(socket, &["kill-window", "-t", window]);
+        let _ = run_tmux(socket, &["kill-window", "-t", window]);
     }
     Ok(())
 }
 
 /// Removes the windows of some processes, which have ended.
-pub(super) fn forget(session: &Session, names: &[&str]) -> Result<()> {
+pub(super) fn remove_windows(session: &Session, names: &[&str]) -> Result<()> {
     let Some(tmux) = &session.tmux else {
         return Ok(());
     };
@@ -368,7 +371,7 @@ pub(super) fn end(session: &Session) -> Result<()> {
     let Some(id) = find(&tmux.socket, &session.incarnation)? else {
         return Ok(());
     };
-    match ask(&tmux.socket, &["kill-session", "-t", &id]) {
+    match run_tmux(&tmux.socket, &["kill-session", "-t", &id]) {
         Err(why) if find(&tmux.socket, &session.incarnation)?.is_some() => Err(failed(&why)),
         _ => Ok(()),
     }

@@ -4,7 +4,9 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::operation::OperationContext;
-use super::repository::{Repository, alone, git, git_marked, look, look_at_torn};
+use super::repository::{
+    Repository, git, git_marked, git_untrusted, git_untrusted_incomplete, lock_worktrees,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{
@@ -104,7 +106,7 @@ pub(super) fn make(
         // What a killed one has left of it may lack files.
         remove(context.home, &repository.common, &path)?;
     }
-    let Some(_alone) = alone(context.home, &repository.common, context.going_on)? else {
+    let Some(_alone) = lock_worktrees(context.home, &repository.common, context.going_on)? else {
         return context.check();
     };
     if path.exists() && std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -234,14 +236,15 @@ pub(super) fn has_no_work(session: &Session) -> bool {
 
 /// Whether nothing is lost with a worktree: all is committed, on a branch. `session`: whose files are known.
 pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) -> Result<bool> {
-    let head = look(common, path, &["symbolic-ref", "--quiet", "HEAD"]);
+    let head = git_untrusted(common, path, &["symbolic-ref", "--quiet", "HEAD"]);
     if !matches!(head, Ok(Some(_))) {
         return Ok(false);
     }
     // In a submodule git would obey that one's configuration, which a workload may have written.
     let args = [&STATUS[..], &["--ignore-submodules=dirty"]].concat();
-    let status = look(common, path, &args)?.unwrap_or_default();
-    let index = look(common, path, &["ls-files", "--stage", "-v", "-z"])?.unwrap_or_default();
+    let status = git_untrusted(common, path, &args)?.unwrap_or_default();
+    let index =
+        git_untrusted(common, path, &["ls-files", "--stage", "-v", "-z"])?.unwrap_or_default();
     if has_submodules(path, &index) || has_hidden(path, &index) {
         return Ok(false);
     }
@@ -266,7 +269,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
 
 /// Whether a worktree whose making was cut off has nothing but what git has put there, as far as it came.
 pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
-    let Some(status) = look_at_torn(common, path, &STATUS)? else {
+    let Some(status) = git_untrusted_incomplete(common, path, &STATUS)? else {
         // git does not know it: not yet, or not any more.
         let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         return Ok(entries.all(|entry| entry.file_name() == ".git"));
@@ -304,7 +307,7 @@ pub(crate) fn kept(path: &Path) -> String {
 
 /// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.
 pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
-    let _alone = alone(home, common, &|| true)?;
+    let _alone = lock_worktrees(home, common, &|| true)?;
     let shown = path.to_string_lossy();
     // Twice, as one that somebody locked needs that.
     let removed = git(

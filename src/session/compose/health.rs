@@ -10,7 +10,7 @@ use crate::runtime::{self, ContainerState, Runtime, SessionContainer};
 use crate::store::{ComposeService, Home, ResourceStage, Session};
 
 /// What the engines say of the services of several sessions, each engine asked once.
-pub(in crate::session) struct Seen {
+pub(in crate::session) struct ComposeContainers {
     engines: Vec<EngineContainers>,
 }
 
@@ -19,8 +19,12 @@ struct EngineContainers {
     found: runtime::Result<Vec<SessionContainer>>,
 }
 
-impl Seen {
-    pub(in crate::session) fn look(home: &Home, sessions: &[Session], patience: Duration) -> Seen {
+impl ComposeContainers {
+    pub(in crate::session) fn query(
+        home: &Home,
+        sessions: &[Session],
+        patience: Duration,
+    ) -> ComposeContainers {
         let mut engines: Vec<EngineContainers> = Vec::new();
         for compose in sessions
             .iter()
@@ -35,7 +39,7 @@ impl Seen {
                 });
             }
         }
-        Seen { engines }
+        ComposeContainers { engines }
     }
 
     /// How the services of a session are.

@@ -14,9 +14,9 @@ mod rewrite;
 mod start;
 
 pub(super) use decisions::{along, decide, intend};
-pub(super) use health::{Seen, container, is_complete, runs};
+pub(super) use health::{ComposeContainers, container, is_complete, runs};
 pub(super) use networks::reach;
-pub(super) use remove::{forget, settle, take_away, take_back};
+pub(super) use remove::{forget_rolled_back, remove_all, roll_back_compose, roll_back_interrupted};
 pub(super) use start::start;
 
 use std::time::Duration;

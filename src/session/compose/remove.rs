@@ -12,7 +12,7 @@ use crate::store::{Session, SessionCompose};
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Settles what an `up` that was killed has left half made, so that it is made anew.
-pub(in crate::session) fn settle(session: Option<&Session>) -> Result<()> {
+pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Result<()> {
     let unsettled = session.filter(|session| {
         session
             .compose
@@ -24,14 +24,14 @@ pub(in crate::session) fn settle(session: Option<&Session>) -> Result<()> {
     };
     process::stop(session, &[MARKED])?;
     match &session.operation {
-        Some(operation) => take_back(session, &operation.id),
+        Some(operation) => roll_back_compose(session, &operation.id),
         None => Ok(()),
     }
 }
 
 /// Takes back what an operation has made: the services that it has started, or all of it where there was nothing before.
 /// The tool does not run any more.
-pub(in crate::session) fn take_back(session: &Session, operation: &str) -> Result<()> {
+pub(in crate::session) fn roll_back_compose(session: &Session, operation: &str) -> Result<()> {
     let Some(compose) = &session.compose else {
         return Ok(());
     };
@@ -56,7 +56,7 @@ pub(in crate::session) fn take_back(session: &Session, operation: &str) -> Resul
 }
 
 /// The record after [`take_back`].
-pub(in crate::session) fn forget(session: &mut Session, operation: &str) {
+pub(in crate::session) fn forget_rolled_back(session: &mut Session, operation: &str) {
     session.compose = session
         .compose
         .take()
@@ -70,7 +70,7 @@ pub(in crate::session) fn forget(session: &mut Session, operation: &str) {
 }
 
 /// Removes the services of a session; `keep`: stops them.
-pub(in crate::session) fn take_away(session: &Session, keep: bool) -> Result<()> {
+pub(in crate::session) fn remove_all(session: &Session, keep: bool) -> Result<()> {
     let Some(compose) = &session.compose else {
         return Ok(());
     };

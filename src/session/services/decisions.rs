@@ -81,7 +81,7 @@ impl<'a> Services<'a> {
             .any(|plan| request.wants(&plan.name));
         let states = match session.filter(|session| !session.services.list.is_empty()) {
             Some(session) if !request.services.is_empty() => {
-                match health::look(session, PATIENCE) {
+                match health::query_engines(session, PATIENCE) {
                     // Who wants none of them needs no engine.
                     Err(_) if !wants_any => Vec::new(),
                     states => states?,
@@ -221,7 +221,7 @@ impl<'a> Services<'a> {
 
 /// Who has a port that a container is to have again.
 fn held(name: &str, port: u16) -> Error {
-    let holder = port_probe::holder(port);
+    let holder = port_probe::listener_name(port);
     let message = format!("port {port} of '{name}' is held by {holder}");
     Error::new(ErrorKind::Failed, message).hint(format!(
         "end that; or make {name} anew, without its data, on another port: --force --port {name}=PORT"

@@ -32,7 +32,7 @@ impl ServiceHealth {
 }
 
 /// The states of the containers of one session, by the names of its services.
-pub(in crate::session) fn look(
+pub(in crate::session) fn query_engines(
     session: &Session,
     patience: Duration,
 ) -> Result<Vec<(String, Inspected)>> {
@@ -47,7 +47,7 @@ pub(in crate::session) fn look(
 
 /// How the services of all these sessions are, in the order of the sessions. In those that `is_made` an `up` is under way:
 /// the engine, which has its hands full then, is not asked for what that starts, as the record says how far it is.
-pub(in crate::session) fn views(
+pub(in crate::session) fn service_healths(
     sessions: &[Session],
     is_made: &dyn Fn(&Session) -> bool,
     patience: Duration,
@@ -165,7 +165,7 @@ pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> V
 }
 
 /// The end of a container that somebody removed.
-pub(super) fn vanished() -> Exit {
+pub(super) fn removed_exit() -> Exit {
     Exit {
         vanished: true,
         error: Some("its container was removed by somebody else".to_owned()),

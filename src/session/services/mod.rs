@@ -11,7 +11,7 @@ mod start;
 
 pub(super) use decisions::{How, Services};
 pub(crate) use health::ServiceHealth;
-pub(super) use health::{container, look, views};
+pub(super) use health::{container, query_engines, service_healths};
 pub(super) use remove::{remove, stop};
 
 use crate::error::Result;

@@ -337,7 +337,7 @@ impl StartingService for ServiceStart<'_> {
         let states = self.runtime.inspect(&[&self.handle]).unwrap_or_default();
         match states.into_iter().next() {
             Some(Inspected::Exited(exit)) => Some(self.exit.get_or_init(|| exit).clone()),
-            Some(Inspected::Missing) => Some(self.exit.get_or_init(health::vanished).clone()),
+            Some(Inspected::Missing) => Some(self.exit.get_or_init(health::removed_exit).clone()),
             _ => None,
         }
     }

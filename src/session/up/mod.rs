@@ -69,7 +69,7 @@ pub(crate) fn up(
         return Err(Error::new(ErrorKind::Failed, message).hint("give this branch another name"));
     }
     let mut decisions = decide(context, claim.session(), request);
-    let settled = compose::settle(claim.session());
+    let settled = compose::roll_back_interrupted(claim.session());
     let decided = settled
         .and_then(|()| compose::decide(context, claim.session(), request, &along))
         .and_then(|more| {
@@ -107,7 +107,7 @@ pub(crate) fn up(
     let ending: Vec<String> = ending.chain(services.ending()).collect();
     let ended = end(context, before.as_ref(), &decisions, &services);
     let done = ended.and_then(|()| {
-        carry_out(
+        run_steps(
             context,
             &mut claim,
             repository,
@@ -123,8 +123,8 @@ pub(crate) fn up(
         Err(error) => {
             let error = cause(context, error);
             let operation = claim.id().to_owned();
-            match rollback::undo(context, claim, &operation) {
-                Ok(()) => Err(with_stopped(error, request.branch, &ending)),
+            match rollback::roll_back(context, claim, &operation) {
+                Ok(()) => Err(with_stopped_names(error, request.branch, &ending)),
                 Err(left) => {
                     let message = format!(
                         "{}\nnot all of it could be taken back: {}",
@@ -145,7 +145,7 @@ fn cause(context: &OperationContext<'_>, error: Error) -> Error {
 }
 
 /// The error of an `up` that is taken back, with what ran before: it was ended to be started again, and stays so.
-fn with_stopped(error: Error, branch: &str, stopped: &[String]) -> Error {
+fn with_stopped_names(error: Error, branch: &str, stopped: &[String]) -> Error {
     if stopped.is_empty() {
         return error;
     }
@@ -180,7 +180,7 @@ fn end(
 }
 
 /// The slow part: nobody waits for us meanwhile but those who want this very session.
-fn carry_out(
+fn run_steps(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
