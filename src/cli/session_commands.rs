@@ -61,7 +61,7 @@ pub(super) fn interruptible(
     let signals = Signals::new()?;
     let context = OperationContext {
         home,
-        going_on: &|| signals.should_continue(),
+        should_continue: &|| signals.should_continue(),
         say: &|text| output::notice(args, text),
         warn: &output::warning,
     };
@@ -285,9 +285,9 @@ impl<'a> SessionDocument<'a> {
 pub(super) fn view_session(
     home: &Home,
     session: Session,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<SessionView> {
-    let views = session::view(home, vec![session], patience)?;
+    let views = session::view(home, vec![session], timeout)?;
     let gone = || Error::new(ErrorKind::Failed, "the session is gone");
     views.into_iter().next().ok_or_else(gone)
 }

@@ -301,9 +301,9 @@ impl Keyboard {
         if !self.waiting.is_empty() {
             fds.push(PollFd::new(input, PollFlags::OUT));
         }
-        let patience = self.escapes.patience();
-        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
-        poll(&mut fds, patience.as_ref()).ok()?;
+        let timeout = self.escapes.pending_timeout();
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        poll(&mut fds, timeout.as_ref()).ok()?;
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Some((is_ready(0), is_ready(1)))
     }

@@ -320,8 +320,8 @@ impl Capture {
     }
 
     /// Waits until both streams have ended, somebody pokes, or time is up. True: they have ended.
-    pub(crate) fn wait(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut flow = self.flow();
         while flow.reading > 0 && !flow.poked {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -344,9 +344,9 @@ impl Capture {
 
     /// Waits until both streams have ended, or ends them after `patience`. The workload has exited,
     /// so nothing new comes. Says whether they ended by themselves.
-    pub(crate) fn drain(&self, patience: Duration) -> bool {
+    pub(crate) fn drain(&self, timeout: Duration) -> bool {
         self.let_go();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
             if Instant::now() >= deadline {
                 self.detach();

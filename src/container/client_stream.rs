@@ -104,10 +104,10 @@ impl WriteMode {
         self.is_ready(NOW)
     }
 
-    fn is_ready(&self, patience: Timespec) -> bool {
+    fn is_ready(&self, timeout: Timespec) -> bool {
         let fd = self.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-        poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
+        poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
     }
 }
 

@@ -70,8 +70,8 @@ impl Waiter {
         let handle = self.watched.handle();
         let mut ended_before = false;
         loop {
-            let patience = self.pace.next();
-            let ended = self.capture().wait(patience);
+            let timeout = self.pace.next();
+            let ended = self.capture().wait(timeout);
             if ended {
                 self.pace.after_stream();
             }

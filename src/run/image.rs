@@ -46,10 +46,10 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
 }
 
 fn get(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
-    let going_on = || supervisor.goes_on_making();
+    let should_continue = || supervisor.goes_on_making();
     let note = |why: &str| supervisor.diary(&format!("{image}: {why}"));
-    runtime::again(&going_on, &note, &mut || {
-        supervisor.runtime.pull_image(image, &going_on)
+    runtime::again(&should_continue, &note, &mut || {
+        supervisor.runtime.pull_image(image, &should_continue)
     })
 }
 
@@ -60,7 +60,7 @@ fn build_once(
     image: &str,
     build: &ImageRecipe,
 ) -> Result<()> {
-    let going_on = || supervisor.goes_on_making();
+    let should_continue = || supervisor.goes_on_making();
     let home = supervisor.run().home().clone();
     let began = Instant::now();
     let looks = Cell::new(0);
@@ -71,7 +71,7 @@ fn build_once(
                 "waiting for another run to build the image {image}"
             ));
         }
-        going_on()
+        should_continue()
     };
     let lock = home.making(&image.replace(['/', ':'], "-"), &waiting)?;
     supervisor.check_intent()?;
@@ -84,7 +84,7 @@ fn build_once(
     }
     supervisor.notice(&format!("building the image {image}{}", contents(plan)));
     checkpoint("building");
-    let built = run(supervisor, plan, image, build, &going_on);
+    let built = run(supervisor, plan, image, build, &should_continue);
     supervisor.check_intent()?;
     match (&built, lock) {
         // It would fail for the others, too. Where the engine failed, they try.
@@ -123,7 +123,7 @@ fn run(
     plan: &Plan,
     image: &str,
     build: &ImageRecipe,
-    going_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<()> {
     let request = write_context(supervisor, plan, image, build)?;
     let log = supervisor.run().dir().build_log();
@@ -140,7 +140,7 @@ fn run(
                 supervisor.tell_in_passing(&message);
             }
         },
-        going_on,
+        should_continue,
     );
     let _ = fs::remove_dir_all(&request.context);
     built.map_err(|problem| match problem {

@@ -95,7 +95,7 @@ impl ServiceOwner for Supervisor {
         self.handle()
     }
 
-    fn goes_on(&self) -> bool {
+    fn should_continue(&self) -> bool {
         self.intent().is_none()
     }
 

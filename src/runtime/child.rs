@@ -61,29 +61,29 @@ pub(crate) struct CommandOutput {
 }
 
 /// Runs a command to its end, giving it `input`. Kills it at the deadline (`TimedOut`), or when
-/// `going_on` says no (`Interrupted`).
+/// `should_continue` says no (`Interrupted`).
 pub(crate) fn run(
     command: &mut Command,
     input: &[u8],
-    patience: Duration,
-    going_on: &dyn Fn() -> bool,
+    timeout: Duration,
+    should_continue: &dyn Fn() -> bool,
 ) -> io::Result<CommandOutput> {
     set_apart(command);
-    run_and(LIMIT, command, input, patience, going_on, &kill)
+    run_and(LIMIT, command, input, timeout, should_continue, &kill)
 }
 
 /// The same without input, and with all output, however much it is.
-pub(super) fn whole(command: &mut Command, patience: Duration) -> io::Result<CommandOutput> {
-    run_and(usize::MAX, command, b"", patience, &|| true, &kill)
+pub(super) fn whole(command: &mut Command, timeout: Duration) -> io::Result<CommandOutput> {
+    run_and(usize::MAX, command, b"", timeout, &|| true, &kill)
 }
 
 /// The same for a command that takes back what it has made when it is asked to end, and is so before it is killed.
 pub(crate) fn run_gently(
     command: &mut Command,
-    patience: Duration,
-    going_on: &dyn Fn() -> bool,
+    timeout: Duration,
+    should_continue: &dyn Fn() -> bool,
 ) -> io::Result<CommandOutput> {
-    run_and(LIMIT, command, b"", patience, going_on, &|child| {
+    run_and(LIMIT, command, b"", timeout, should_continue, &|child| {
         let mut asked = children(child.id());
         asked.push(Pid::from_child(child));
         ask_to_end(child, &asked);
@@ -99,11 +99,11 @@ fn run_and(
     limit: usize,
     command: &mut Command,
     input: &[u8],
-    patience: Duration,
-    going_on: &dyn Fn() -> bool,
+    timeout: Duration,
+    should_continue: &dyn Fn() -> bool,
     end: &dyn Fn(&mut Child),
 ) -> io::Result<CommandOutput> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let stdin = if input.is_empty() {
         Stdio::null()
     } else {
@@ -114,7 +114,7 @@ fn run_and(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = converse(&mut child, input, deadline, limit, going_on);
+    let result = converse(&mut child, input, deadline, limit, should_continue);
     if result.is_err() {
         end(&mut child);
     }
@@ -130,11 +130,11 @@ fn run_and(
 /// one here. Otherwise as [`run`]. Says how it ended.
 pub(super) fn stream(
     command: &mut Command,
-    patience: Duration,
-    going_on: &dyn Fn() -> bool,
+    timeout: Duration,
+    should_continue: &dyn Fn() -> bool,
     on_line: &mut dyn FnMut(&str),
 ) -> io::Result<ExitStatus> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let (reader, writer) = io::pipe()?;
     let mut child = command
         .stdin(Stdio::null())
@@ -143,7 +143,7 @@ pub(super) fn stream(
         .spawn()?;
     // Our copies of the writing end are in the command, and would keep the pipe open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let result = read_lines(reader, deadline, going_on, on_line)
+    let result = read_lines(reader, deadline, should_continue, on_line)
         .and_then(|()| wait_until(&mut child, deadline));
     if result.is_err() {
         end(&mut child);
@@ -210,7 +210,7 @@ pub(super) fn transfer(
     command: &mut Command,
     input: Stdio,
     output: Stdio,
-    patience: Duration,
+    timeout: Duration,
 ) -> io::Result<Option<String>> {
     let mut child = command
         .stdin(input)
@@ -219,7 +219,7 @@ pub(super) fn transfer(
         .spawn()?;
     // Our copies of the streams are in the command, and would keep them open.
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let result = converse(&mut child, b"", Instant::now() + patience, LIMIT, &|| true);
+    let result = converse(&mut child, b"", Instant::now() + timeout, LIMIT, &|| true);
     if result.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -229,8 +229,8 @@ pub(super) fn transfer(
 }
 
 /// The first bytes that a command prints: so many, unless it ends before. It is killed then.
-pub(super) fn head(command: &mut Command, count: usize, patience: Duration) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + patience;
+pub(super) fn head(command: &mut Command, count: usize, timeout: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + timeout;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -250,7 +250,7 @@ pub(super) fn head(command: &mut Command, count: usize, patience: Duration) -> i
 fn read_lines(
     reader: io::PipeReader,
     deadline: Instant,
-    going_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
     on_line: &mut dyn FnMut(&str),
 ) -> io::Result<()> {
     let mut stream = Some(reader);
@@ -266,7 +266,7 @@ fn read_lines(
                 line.clear();
             }
         }
-        if !going_on() {
+        if !should_continue() {
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
@@ -284,7 +284,7 @@ fn converse(
     input: &[u8],
     deadline: Instant,
     limit: usize,
-    going_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> io::Result<(String, String, ExitStatus)> {
     if let Some(mut stdin) = child.stdin.take() {
         // A few lines of environment: less than a pipe holds.
@@ -299,7 +299,7 @@ fn converse(
         wait_readable(&stdout, &stderr, deadline)?;
         read_ready(&mut stdout, &mut out, limit)?;
         read_ready(&mut stderr, &mut err, limit)?;
-        if !going_on() {
+        if !should_continue() {
             return Err(io::ErrorKind::Interrupted.into());
         }
     }

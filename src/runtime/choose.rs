@@ -156,14 +156,14 @@ pub(crate) fn open(
 pub(crate) fn open_within(
     name: RuntimeName,
     engine: &[(String, String)],
-    patience: Duration,
+    timeout: Duration,
 ) -> Box<dyn Runtime> {
     let dialect = match name {
         RuntimeName::Docker => Dialect::Docker,
         RuntimeName::Podman => Dialect::Podman,
         RuntimeName::Apple | RuntimeName::Bwrap => return open(name, engine, None),
     };
-    Box::new(Docker::new(dialect, engine.to_vec(), None).within(patience))
+    Box::new(Docker::new(dialect, engine.to_vec(), None).within(timeout))
 }
 
 /// The first runtime that answers here.

@@ -88,19 +88,19 @@ pub(crate) trait Runtime: Send + Sync {
         None
     }
 
-    /// Gets an image from its registry. Gives up when `going_on` says no.
-    fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()>;
+    /// Gets an image from its registry. Gives up when `should_continue` says no.
+    fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()>;
 
     /// Whether an image is there.
     fn has_image(&self, image: &str) -> Result<bool>;
 
-    /// Builds an image, and tells of every line that the builder prints. Gives up when `going_on`
+    /// Builds an image, and tells of every line that the builder prints. Gives up when `should_continue`
     /// says no. [`Problem::Refused`]: a step failed.
     fn build_image(
         &self,
         build: &ImageBuild,
         tell: &mut dyn FnMut(BuildEvent<'_>),
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<()>;
 
     /// Makes a volume that outlives containers, if there is none of that name.
@@ -155,14 +155,14 @@ pub(crate) trait Runtime: Send + Sync {
     }
 
     /// Runs a command in a running container to its end, and tells of every line that it prints on
-    /// either stream. Gives up when `going_on` says no, or time is up: [`Problem::Transient`]. Its
+    /// either stream. Gives up when `should_continue` says no, or time is up: [`Problem::Transient`]. Its
     /// exit code, or the client's own; `None`: a signal ended it.
     fn exec(
         &self,
         handle: &str,
         command: &[String],
-        patience: Duration,
-        going_on: &dyn Fn() -> bool,
+        timeout: Duration,
+        should_continue: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>>;
 
@@ -577,9 +577,9 @@ pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
 pub(crate) fn of_session(
     name: &str,
     engine: &[(String, String)],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Box<dyn Runtime>> {
-    Ok(open_within(named(name)?, engine, patience))
+    Ok(open_within(named(name)?, engine, timeout))
 }
 
 /// Whether the engine of a session answers at all.

@@ -12,14 +12,14 @@ const LONG: Duration = Duration::from_secs(300);
 
 /// Asks again as long as nothing is known against it, and notes why.
 pub(crate) fn again(
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
     note: &dyn Fn(&str),
     attempt: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     for pause in PAUSES {
         let began = Instant::now();
         match attempt() {
-            Err(problem) if problem.is_silence() && began.elapsed() < LONG && goes_on() => {
+            Err(problem) if problem.is_silence() && began.elapsed() < LONG && should_continue() => {
                 note(&format!("{}; it is tried again", problem.message()));
                 std::thread::sleep(pause);
             }

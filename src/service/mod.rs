@@ -114,7 +114,7 @@ pub(crate) trait ServiceOwner: Send + Sync {
     fn run_handle(&self) -> String;
 
     /// Whether the run still wants what it asked for.
-    fn goes_on(&self) -> bool;
+    fn should_continue(&self) -> bool;
 
     /// What is being done about a service, and what it says. `step`: something else begins.
     fn progress(&self, service: &str, text: &str, step: bool);
@@ -236,8 +236,8 @@ impl Services {
             let (sidecar, plan) = (Arc::clone(sidecar), plan.clone());
             let outcome = Arc::clone(&outcome);
             std::thread::spawn(move || {
-                let goes_on = || sidecar.goes_on() && !outcome.has_failed();
-                let result = sidecar.bring_up(&plan, &goes_on);
+                let should_continue = || sidecar.should_continue() && !outcome.has_failed();
+                let result = sidecar.bring_up(&plan, &should_continue);
                 // From here on its values are in the runtime's hands alone.
                 let waits = plan.wait;
                 drop(plan);
@@ -262,7 +262,7 @@ impl Services {
     pub(crate) fn adopt(owner: &Arc<dyn ServiceOwner>, record: &RunRecord) -> Result<Services> {
         let mut sidecars = Vec::new();
         for service in &record.services {
-            let goes_on = match service.state {
+            let should_continue = match service.state {
                 ServiceState::Starting | ServiceState::Ready => true,
                 // Nobody may have been left to record its start.
                 ServiceState::Created => has_started(owner.runtime(), &service.handle),
@@ -270,7 +270,7 @@ impl Services {
                 ServiceState::Failed => service.restart && may_use_services(record.state),
                 ServiceState::Stopped | ServiceState::Unknown => false,
             };
-            if goes_on {
+            if should_continue {
                 let sidecar = Arc::new(Sidecar::new(owner, service)?);
                 sidecar.resume(service.state);
                 sidecars.push(sidecar);

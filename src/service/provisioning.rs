@@ -24,19 +24,19 @@ pub(crate) fn provide(
     subject: &dyn StartingService,
     service: &str,
     wanted: &PlannedProvision,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<()> {
     // An item has no comma in it.
     let lock_name = |item: &str| format!("{service}-{}", item.replace('/', ","));
     let count = wanted.items.len();
     for (at, item) in wanted.items.iter().enumerate() {
-        let goes_on = || goes_on() && subject.exit().is_none();
+        let should_continue = || should_continue() && subject.exit().is_none();
         subject.say(&format!("getting {item} ({} of {count})", at + 1), true);
         let home = subject.home();
-        let lock = home.making(&lock_name(item), &goes_on)?;
-        if lock.is_some() && !is_there(subject, wanted, item, &goes_on) {
+        let lock = home.making(&lock_name(item), &should_continue)?;
+        if lock.is_some() && !is_there(subject, wanted, item, &should_continue) {
             checkpoint("provisioning");
-            get(subject, wanted, item, &goes_on)?;
+            get(subject, wanted, item, &should_continue)?;
         }
         if let Some(exit) = subject.exit() {
             return Err(errors::ended(
@@ -45,7 +45,7 @@ pub(crate) fn provide(
                 "before it had what it is to come with",
             ));
         }
-        if !goes_on() {
+        if !should_continue() {
             return Err(errors::not_wanted(subject));
         }
         subject.say(&format!("{item} is there"), true);
@@ -58,7 +58,7 @@ fn is_there(
     subject: &dyn StartingService,
     wanted: &PlannedProvision,
     item: &str,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> bool {
     if wanted.list.is_empty() {
         return false;
@@ -69,7 +69,7 @@ fn is_there(
         &subject.handle(),
         &wanted.list,
         QUESTION,
-        goes_on,
+        should_continue,
         &mut |line| {
             let name = line.split_whitespace().next();
             found |= name == Some(item) || name == Some(&tagged);
@@ -82,7 +82,7 @@ fn get(
     subject: &dyn StartingService,
     wanted: &PlannedProvision,
     item: &str,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<()> {
     let words = wanted.command.iter();
     let command: Vec<String> = words
@@ -91,20 +91,20 @@ fn get(
     let mut talk = ProvisioningOutput::default();
     let mut code = None;
     let note = |why: &str| subject.keep_note(&format!("{item}: {why}"));
-    let ended = runtime::again(goes_on, &note, &mut || {
+    let ended = runtime::again(should_continue, &note, &mut || {
         talk = ProvisioningOutput::default();
         code = subject.runtime().exec(
             &subject.handle(),
             &command,
             PATIENCE,
-            goes_on,
+            should_continue,
             &mut |line| talk.pass_on(subject, line),
         )?;
         Ok(())
     });
     match ended {
         Ok(()) if code == Some(0) => Ok(()),
-        _ if !goes_on() => Ok(()),
+        _ if !should_continue() => Ok(()),
         Ok(()) => Err(errors::provision(
             subject,
             wanted,

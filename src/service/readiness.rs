@@ -39,16 +39,16 @@ impl NotReady {
 /// Waits until the command succeeds; where there is none, until the container runs.
 pub(crate) fn wait(
     subject: &dyn StartingService,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<(), NotReady> {
     let mut words = String::new();
     let (ready, limit) = subject.ready();
     let deadline = Instant::now() + limit;
     let probe = |words: &mut String| match ready.is_empty() {
         true => Ok(subject.has_started()),
-        false => is_ready(subject, ready, goes_on, deadline, words),
+        false => is_ready(subject, ready, should_continue, deadline, words),
     };
-    until(subject, goes_on, deadline, || probe(&mut words)).map_err(|why| match why {
+    until(subject, should_continue, deadline, || probe(&mut words)).map_err(|why| match why {
         NotReady::TimedOut(_) => NotReady::TimedOut(std::mem::take(&mut words)),
         why => why,
     })
@@ -57,15 +57,17 @@ pub(crate) fn wait(
 /// Waits until the container runs.
 pub(crate) fn wait_running(
     subject: &dyn StartingService,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<(), NotReady> {
     let deadline = Instant::now() + subject.ready().1;
-    until(subject, goes_on, deadline, || Ok(subject.has_started()))
+    until(subject, should_continue, deadline, || {
+        Ok(subject.has_started())
+    })
 }
 
 fn until(
     subject: &dyn StartingService,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
     deadline: Instant,
     mut probe: impl FnMut() -> Result<bool, NotReady>,
 ) -> Result<(), NotReady> {
@@ -75,7 +77,7 @@ fn until(
         if probe()? {
             return Ok(());
         }
-        if !goes_on() {
+        if !should_continue() {
             return Err(NotReady::Cancelled);
         }
         let now = Instant::now();
@@ -93,12 +95,12 @@ fn until(
 fn is_ready(
     subject: &dyn StartingService,
     ready: &[String],
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
     deadline: Instant,
     words: &mut String,
 ) -> Result<bool, NotReady> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let goes_on = || goes_on() && subject.exit().is_none();
+    let should_continue = || should_continue() && subject.exit().is_none();
     // Before it runs, the engine alone has something to say.
     let runs = subject.has_started();
     let mut said = String::new();
@@ -108,7 +110,7 @@ fn is_ready(
         &subject.handle(),
         ready,
         left.min(TRY),
-        &goes_on,
+        &should_continue,
         &mut |line| {
             let line = harmless(&plain(line));
             if !line.is_empty() {

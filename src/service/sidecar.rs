@@ -78,12 +78,12 @@ impl Sidecar {
     pub(super) fn bring_up(
         self: &Arc<Self>,
         plan: &plan::PlannedService,
-        goes_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         let began = Instant::now();
-        let brought_up = self.try_to(plan, goes_on, began);
+        let brought_up = self.try_to(plan, should_continue, began);
         if let Err(error) = &brought_up
-            && goes_on()
+            && should_continue()
         {
             // The end of its log is in its log.
             let why = error.message.lines().next().unwrap_or_default();
@@ -101,10 +101,10 @@ impl Sidecar {
     fn try_to(
         self: &Arc<Self>,
         plan: &plan::PlannedService,
-        goes_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
         began: Instant,
     ) -> Result<()> {
-        self.create(plan, goes_on)?;
+        self.create(plan, should_continue)?;
         checkpoint("service-created");
         self.say(&format!("starting {}", plan.image), true);
         self.start()
@@ -112,24 +112,28 @@ impl Sidecar {
         checkpoint("service-started");
         match plan.wait {
             true => {
-                readiness::wait(self.as_ref(), goes_on)
+                readiness::wait(self.as_ref(), should_continue)
                     .map_err(|why| why.into_error(self.as_ref()))?;
                 self.is_ready(began.elapsed());
             }
             false => {
-                readiness::wait_running(self.as_ref(), goes_on)
+                readiness::wait_running(self.as_ref(), should_continue)
                     .map_err(|why| why.into_error(self.as_ref()))?;
                 self.say("started; the run does not wait until it is ready", true);
             }
         }
         checkpoint("service-ready");
         if let Some(wanted) = &plan.provision {
-            provisioning::provide(self.as_ref(), &plan.service, wanted, goes_on)?;
+            provisioning::provide(self.as_ref(), &plan.service, wanted, should_continue)?;
         }
         Ok(())
     }
 
-    fn create(&self, plan: &plan::PlannedService, goes_on: &dyn Fn() -> bool) -> Result<()> {
+    fn create(
+        &self,
+        plan: &plan::PlannedService,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let run = self.owner.run_handle();
         let spec = specify(
             &self.owner.home(),
@@ -138,15 +142,17 @@ impl Sidecar {
             run.clone(),
             ResourceOwner::Run(run),
         )?;
-        match self.ask_for(&spec, goes_on)? {
+        match self.ask_for(&spec, should_continue)? {
             Err(RuntimeError::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
                 let note = |why: &str| self.diary(&format!("{}: {why}", spec.image));
-                let pulled = runtime::again(goes_on, &note, &mut || {
-                    self.owner.runtime().pull_image(&spec.image, goes_on)
+                let pulled = runtime::again(should_continue, &note, &mut || {
+                    self.owner
+                        .runtime()
+                        .pull_image(&spec.image, should_continue)
                 });
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
-                let made = self.ask_for(&spec, goes_on)?;
+                let made = self.ask_for(&spec, should_continue)?;
                 made.map_err(|problem| errors::start(self, problem))
             }
             made => made.map_err(|problem| errors::start(self, problem)),
@@ -157,9 +163,9 @@ impl Sidecar {
     fn ask_for(
         &self,
         spec: &ServiceSpec,
-        goes_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<std::result::Result<(), RuntimeError>> {
-        if !goes_on() {
+        if !should_continue() {
             return Err(errors::not_wanted(self));
         }
         self.owner.asks(&self.handle);
@@ -324,7 +330,7 @@ impl Sidecar {
     }
 
     pub(super) fn await_readiness(&self, began: Instant) {
-        match readiness::wait(self, &|| self.goes_on()) {
+        match readiness::wait(self, &|| self.should_continue()) {
             Ok(()) => self.is_ready(began.elapsed()),
             Err(readiness::NotReady::TimedOut(_)) => {
                 self.say("not ready in time; it is left alone", true)
@@ -378,8 +384,8 @@ impl Sidecar {
         true
     }
 
-    pub(super) fn goes_on(&self) -> bool {
-        self.owner.goes_on() && !self.life().is_to_end
+    pub(super) fn should_continue(&self) -> bool {
+        self.owner.should_continue() && !self.life().is_to_end
     }
 
     pub(super) fn update(&self, change: &mut dyn FnMut(&mut store::ServiceRecord)) {
@@ -495,7 +501,7 @@ impl Watched for Sidecar {
     }
 
     fn start_again(&self) -> runtime::Result<Option<Attached>> {
-        match self.goes_on() {
+        match self.should_continue() {
             true => self.owner.runtime().start_again(&self.handle, false),
             false => Ok(None),
         }

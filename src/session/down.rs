@@ -109,7 +109,7 @@ fn run_hook(
     };
     let timeout = Duration::from_secs(session.hooks.timeout_seconds);
     let to_its_end = OperationContext {
-        going_on: &|| true,
+        should_continue: &|| true,
         ..*context
     };
     if let Err(error) = hooks::run(

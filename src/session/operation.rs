@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct OperationContext<'a> {
     pub(crate) home: &'a Home,
     /// False: somebody wants it to end (SIGINT, SIGTERM, SIGHUP). What was made is undone then.
-    pub(crate) going_on: &'a dyn Fn() -> bool,
+    pub(crate) should_continue: &'a dyn Fn() -> bool,
     /// Says something to a person; what hooks print, too.
     pub(crate) say: &'a dyn Fn(&str),
     /// Says what must be known, whoever asks not to be told of all.
@@ -24,7 +24,7 @@ pub(crate) struct OperationContext<'a> {
 impl OperationContext<'_> {
     /// Fails if it is to end.
     pub(crate) fn check(&self) -> Result<()> {
-        match (self.going_on)() {
+        match (self.should_continue)() {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::Failed, "interrupted")),
         }

@@ -191,10 +191,10 @@ fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
 pub(super) fn lock_worktrees(
     home: &Home,
     common: &Path,
-    going_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<Option<CreationLock>> {
     let key = key_of(common, "");
-    home.making(&format!("git-{}", key.repository), going_on)
+    home.making(&format!("git-{}", key.repository), should_continue)
 }
 
 /// Runs git in a directory; what it printed to stdout.
@@ -209,7 +209,7 @@ pub(super) fn git_marked(
     args: &[&str],
     mark: &str,
 ) -> Result<String> {
-    let done = call(dir, args, Some((MARK, mark)), context.going_on);
+    let done = call(dir, args, Some((MARK, mark)), context.should_continue);
     // It is not why it failed that counts then.
     done.or_else(|error| context.check().and(Err(error)))
 }
@@ -288,7 +288,7 @@ fn call(
     dir: &Path,
     args: &[&str],
     variable: Option<(&str, &str)>,
-    going_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
@@ -302,7 +302,7 @@ fn call(
     let mut names = args.iter();
     let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
     let name = name.copied().unwrap_or_default();
-    let output = child::run_gently(&mut command, PATIENCE, going_on)
+    let output = child::run_gently(&mut command, PATIENCE, should_continue)
         .map_err(|error| git_failure(dir, name, &error))?;
     match output.success {
         true => Ok(output.stdout),

@@ -186,21 +186,21 @@ fn bring_up(session: &Session) -> String {
 /// Ends the runs in a session, all at once.
 pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> Result<()> {
     let runs = runs_of(context.home, session)?;
-    let goes_on = |record: &&RunRecord| !has_ended(context.home, record);
-    let going: Vec<&RunRecord> = runs.iter().filter(goes_on).collect();
+    let should_continue = |record: &&RunRecord| !has_ended(context.home, record);
+    let going: Vec<&RunRecord> = runs.iter().filter(should_continue).collect();
     for record in &going {
         (context.say)(&format!("stopping {} ({})", record.name, record.id));
     }
     let (told, failed) = request_ends(context.home, &going, EndRequest::Stop(GRACE));
     if !wait(context.home, &told) {
-        let left: Vec<&RunRecord> = told.into_iter().filter(goes_on).collect();
+        let left: Vec<&RunRecord> = told.into_iter().filter(should_continue).collect();
         let (told, _) = request_ends(context.home, &left, EndRequest::Kill);
         wait(context.home, &told);
     }
     if let Some(error) = failed {
         return Err(error);
     }
-    if let Some(record) = going.iter().find(|record| goes_on(record)) {
+    if let Some(record) = going.iter().find(|record| should_continue(record)) {
         let message = format!("{} does not end; its engine may not answer", record.id);
         return Err(Error::new(ErrorKind::Runtime, message));
     }

@@ -103,7 +103,7 @@ fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<Pr
 pub(crate) fn view(
     home: &Home,
     sessions: Vec<Session>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<SessionView>> {
     let ports: Vec<u16> = sessions
         .iter()
@@ -119,8 +119,8 @@ pub(crate) fn view(
     let made: Vec<&Session> = sessions.iter().filter(|session| is_made(session)).collect();
     let is_made = |session: &Session| made.iter().any(|other| other.key == session.key);
     let (seen, services) = std::thread::scope(|scope| {
-        let seen = scope.spawn(|| ComposeContainers::query(home, &sessions, patience));
-        let services = services::service_healths(&sessions, &is_made, patience);
+        let seen = scope.spawn(|| ComposeContainers::query(home, &sessions, timeout));
+        let services = services::service_healths(&sessions, &is_made, timeout);
         (seen.join(), services)
     });
     let seen = seen.map_err(|_| Error::new(ErrorKind::Failed, "panic"))?;

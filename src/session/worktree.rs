@@ -106,7 +106,8 @@ pub(super) fn make(
         // What a killed one has left of it may lack files.
         remove(context.home, &repository.common, &path)?;
     }
-    let Some(_alone) = lock_worktrees(context.home, &repository.common, context.going_on)? else {
+    let Some(_alone) = lock_worktrees(context.home, &repository.common, context.should_continue)?
+    else {
         return context.check();
     };
     if path.exists() && std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {

@@ -115,18 +115,18 @@ impl Home {
     }
 
     /// Takes the lock of something that only one process may make at a time, waiting for it as long
-    /// as `going_on` says so. `None`: it no longer does. The lock's file goes with the lock. Where the
+    /// as `should_continue` says so. `None`: it no longer does. The lock's file goes with the lock. Where the
     /// holder failed for good ([`Making::fail`]), so do those who were waiting.
     pub(crate) fn making(
         &self,
         what: &str,
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<Option<CreationLock>> {
         let dir = self.locks();
         atomic_file::make_dir(&dir)
             .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
         let path = dir.join(what);
-        while going_on() {
+        while should_continue() {
             let Some(lock) = lock::exclusive(&path, LOOK)? else {
                 continue;
             };

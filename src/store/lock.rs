@@ -26,9 +26,9 @@ impl Lock {
 
 /// Takes the lock of `path` (made if missing, mode 0600), waiting for at most `patience`.
 /// `None`: somebody else held it all the time.
-pub(crate) fn exclusive(path: &Path, patience: Duration) -> Result<Option<Lock>> {
+pub(crate) fn exclusive(path: &Path, timeout: Duration) -> Result<Option<Lock>> {
     let file = open(path).map_err(|error| Error::io(ErrorKind::Store, "open", path, &error))?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
         match failpoint::lock_error().map_or_else(|| file.try_lock_exclusive(), Err) {
             Ok(()) => return Ok(Some(Lock(file))),

@@ -106,7 +106,7 @@ impl EscapeParser {
     }
 
     /// How long the rest of a sequence may take whose beginning is held back; `None`: none is.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    pub(crate) fn pending_timeout(&self) -> Option<Duration> {
         match self.sequence[..] {
             [] => None,
             [0x1b] | [0x1b, b'['] => Some(KEY),

@@ -50,8 +50,8 @@ pub(crate) fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
 const STEP: usize = 128;
 
 /// Writes all of it to a terminal, unless that takes nothing for too long.
-pub(crate) fn write_within(fd: impl AsFd, bytes: &[u8], patience: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + patience;
+pub(crate) fn write_within(fd: impl AsFd, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + timeout;
     for step in bytes.chunks(STEP) {
         let left = deadline.saturating_duration_since(Instant::now());
         if !is_ready(&fd, PollFlags::OUT, left) {
@@ -62,7 +62,7 @@ pub(crate) fn write_within(fd: impl AsFd, bytes: &[u8], patience: Duration) -> i
     Ok(())
 }
 
-fn is_ready(fd: impl AsFd, what: PollFlags, patience: Duration) -> bool {
-    let timeout = Timespec::try_from(patience).ok();
-    poll(&mut [PollFd::new(&fd, what)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
+fn is_ready(fd: impl AsFd, what: PollFlags, timeout: Duration) -> bool {
+    let timespec = Timespec::try_from(timeout).ok();
+    poll(&mut [PollFd::new(&fd, what)], timespec.as_ref()).is_ok_and(|ready| ready > 0)
 }

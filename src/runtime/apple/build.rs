@@ -145,11 +145,11 @@ fn resources(dns: &[IpAddr]) -> Vec<String> {
 pub(super) fn attempt(
     args: &[String],
     tell: &mut dyn FnMut(BuildEvent<'_>),
-    going_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<Option<String>> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     let mut client = client::client();
-    let ended = child::stream(client.args(args), BUILD, going_on, &mut |line| {
+    let ended = child::stream(client.args(args), BUILD, should_continue, &mut |line| {
         if last.len() == LAST_LINES {
             last.pop_front();
         }

@@ -55,21 +55,17 @@ pub(super) fn version() -> Result<Version> {
 }
 
 /// Runs a client to its end.
-pub(super) fn run(
-    command: &mut Command,
-    input: &[u8],
-    patience: Duration,
-) -> Result<CommandOutput> {
-    run_while(command, input, patience, &|| true)
+pub(super) fn run(command: &mut Command, input: &[u8], timeout: Duration) -> Result<CommandOutput> {
+    run_while(command, input, timeout, &|| true)
 }
 
 pub(super) fn run_while(
     command: &mut Command,
     input: &[u8],
-    patience: Duration,
-    going_on: &dyn Fn() -> bool,
+    timeout: Duration,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<CommandOutput> {
-    let output = child::run(command, input, patience, going_on);
+    let output = child::run(command, input, timeout, should_continue);
     let output = output.map_err(|error| failed(&error))?;
     match output.success {
         true => Ok(output),

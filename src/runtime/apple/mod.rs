@@ -110,7 +110,7 @@ impl Apple {
     /// Makes something of a name of its own. What was not answered may have been done all the same.
     fn make(
         request: &ClientCall,
-        patience: Duration,
+        timeout: Duration,
         exists: &dyn Fn() -> Result<bool>,
     ) -> Result<()> {
         let (mut left, mut was_silent) = (TRIES, false);
@@ -124,7 +124,7 @@ impl Apple {
                     .map(|(name, value)| (name, value)),
             );
             let began = Instant::now();
-            let Err(problem) = client::run(&mut client, &request.input, patience) else {
+            let Err(problem) = client::run(&mut client, &request.input, timeout) else {
                 return Ok(());
             };
             was_silent |= problem.is_silence();
@@ -132,7 +132,7 @@ impl Apple {
             if is_doubtful && exists().is_ok_and(|exists| exists) {
                 return Ok(());
             }
-            if left == 0 || !problem.may_pass() || began.elapsed() >= patience {
+            if left == 0 || !problem.may_pass() || began.elapsed() >= timeout {
                 return Err(match problem {
                     // This time nobody heard it. An earlier one may have been heard.
                     RuntimeError::Unreachable(text, hint) if was_silent => {
@@ -277,10 +277,10 @@ impl Runtime for Apple {
         none.then_some(NO_SERVICES)
     }
 
-    fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
+    fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
         let mut client = client::client();
         client.args(["image", "pull", image]);
-        match client::run_while(&mut client, b"", PULL, going_on) {
+        match client::run_while(&mut client, b"", PULL, should_continue) {
             Err(RuntimeError::Refused(text) | RuntimeError::NotFound(text)) => {
                 Err(RuntimeError::ImageMissing(text, "container"))
             }
@@ -299,7 +299,7 @@ impl Runtime for Apple {
         &self,
         build: &ImageBuild,
         tell: &mut dyn FnMut(BuildEvent<'_>),
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         let builds_with_dns = client::version()?.builds_with_dns();
         let staging = self.staging()?;
@@ -316,13 +316,13 @@ impl Runtime for Apple {
                 "the builder asks its own name servers: {why}"
             )));
         }
-        let built = build::attempt(&args, tell, going_on).and_then(|last| match last {
+        let built = build::attempt(&args, tell, should_continue).and_then(|last| match last {
             Some(last) if classify::is_builders(&last) => {
                 tell(BuildEvent::Line(
                     "the builder went away; it is started anew, and the build once more",
                 ));
                 build::restart(build)?;
-                build::attempt(&args, tell, going_on)
+                build::attempt(&args, tell, should_continue)
             }
             last => Ok(last),
         });
@@ -414,8 +414,8 @@ impl Runtime for Apple {
         &self,
         handle: &str,
         command: &[String],
-        patience: Duration,
-        going_on: &dyn Fn() -> bool,
+        timeout: Duration,
+        should_continue: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>> {
         let mut refused = None;
@@ -423,7 +423,7 @@ impl Runtime for Apple {
         let mut interruption = None;
         let mut client = client::client();
         client.args(["exec", handle]).args(command);
-        let status = child::stream(&mut client, patience, going_on, &mut |line| {
+        let status = child::stream(&mut client, timeout, should_continue, &mut |line| {
             refused = refused.or(classify::refusal(line));
             if !classify::is_advice(line) {
                 let is_own = line.starts_with("Error: ") && classify::is_interruption(line);
@@ -565,7 +565,7 @@ impl Runtime for Apple {
         let began = Instant::now();
         // A client whose answer was lost would wait for its deadline, longer than anybody needs it.
         let looked = Cell::new(began);
-        let goes_on = || {
+        let should_continue = || {
             if looked.get().elapsed() < LOOK {
                 return true;
             }
@@ -576,7 +576,7 @@ impl Runtime for Apple {
             looked.set(Instant::now());
             !has_ended
         };
-        match client::run_while(&mut client, b"", grace + STOP, &goes_on) {
+        match client::run_while(&mut client, b"", grace + STOP, &should_continue) {
             Ok(_) => Ok(()),
             // It has had its grace, whatever was not answered.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),

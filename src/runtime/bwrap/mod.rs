@@ -93,8 +93,8 @@ impl Bwrap {
     }
 
     /// Waits until the shim is gone. False: it was not within `patience`.
-    fn wait_gone(&self, patience: Duration) -> Result<bool> {
-        let deadline = Instant::now() + patience;
+    fn wait_gone(&self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
         let mut pause = Duration::from_millis(1);
         while self.is_alive()? {
             if Instant::now() >= deadline {
@@ -146,7 +146,7 @@ impl Runtime for Bwrap {
         }
     }
 
-    fn pull_image(&self, _image: &str, _going_on: &dyn Fn() -> bool) -> Result<()> {
+    fn pull_image(&self, _image: &str, _should_continue: &dyn Fn() -> bool) -> Result<()> {
         Err(no_images())
     }
 
@@ -158,7 +158,7 @@ impl Runtime for Bwrap {
         &self,
         _build: &ImageBuild,
         _tell: &mut dyn FnMut(BuildEvent<'_>),
-        _going_on: &dyn Fn() -> bool,
+        _should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         Err(no_images())
     }
@@ -200,7 +200,7 @@ impl Runtime for Bwrap {
         _handle: &str,
         _command: &[String],
         _patience: Duration,
-        _going_on: &dyn Fn() -> bool,
+        _should_continue: &dyn Fn() -> bool,
         _tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>> {
         Err(no_services())

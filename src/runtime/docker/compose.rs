@@ -157,10 +157,10 @@ impl ComposeTool {
     pub(crate) fn resolve(
         &self,
         project: &ComposeProject<'_>,
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<String> {
         let mut command = self.for_project(project);
-        let output = child::run(command.arg("config"), b"", READING, going_on)
+        let output = child::run(command.arg("config"), b"", READING, should_continue)
             .map_err(|error| self.failed(&error))?;
         match output.success {
             true => Ok(output.stdout),
@@ -174,13 +174,13 @@ impl ComposeTool {
         &self,
         project: &ComposeProject<'_>,
         args: &[&str],
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(&str),
     ) -> Result<()> {
         let mut last = VecDeque::with_capacity(LAST_LINES);
         let mut command = self.for_project(project);
         command.args(args).env("BUILDKIT_PROGRESS", "plain");
-        let status = child::stream(&mut command, PULL_PATIENCE, going_on, &mut |line| {
+        let status = child::stream(&mut command, PULL_PATIENCE, should_continue, &mut |line| {
             if last.len() == LAST_LINES {
                 last.pop_front();
             }
@@ -226,9 +226,9 @@ fn engine_of(engine: &[(String, String)]) -> Docker {
 pub(crate) fn session_containers(
     engine: &[(String, String)],
     home: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<SessionContainer>> {
-    let docker = engine_of(engine).within(patience);
+    let docker = engine_of(engine).within(timeout);
     containers(&docker, &format!("label={HOME_LABEL}={home}"))
 }
 

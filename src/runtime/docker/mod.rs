@@ -54,7 +54,7 @@ pub(super) struct Docker {
     dialect: Dialect,
     engine: Vec<(String, String)>,
     /// How long an ordinary request may take.
-    patience: Duration,
+    timeout: Duration,
     /// Where podman may leave what it reads from its input; it belongs to a run.
     scratch: Option<PathBuf>,
 }
@@ -69,14 +69,14 @@ impl Docker {
         Docker {
             dialect,
             engine,
-            patience: PATIENCE,
+            timeout: PATIENCE,
             scratch,
         }
     }
 
     /// The same, for who cannot wait long.
-    pub(super) fn within(self, patience: Duration) -> Docker {
-        Docker { patience, ..self }
+    pub(super) fn within(self, timeout: Duration) -> Docker {
+        Docker { timeout, ..self }
     }
 
     /// Whether the engine answers. Asks its socket where that is a local one, which takes a
@@ -105,17 +105,17 @@ impl Docker {
     }
 
     fn call(&self, args: &[&str]) -> Result<CommandOutput> {
-        self.finish(self.command().args(args), b"", self.patience, &|| true)
+        self.finish(self.command().args(args), b"", self.timeout, &|| true)
     }
 
     fn finish(
         &self,
         command: &mut Command,
         input: &[u8],
-        patience: Duration,
-        going_on: &dyn Fn() -> bool,
+        timeout: Duration,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<CommandOutput> {
-        let output = child::run(command, input, patience, going_on)
+        let output = child::run(command, input, timeout, should_continue)
             .map_err(|error| self.dialect.failed(&error))?;
         if output.success {
             Ok(output)
@@ -211,7 +211,7 @@ impl Docker {
         &self,
         build: &ImageBuild,
         tell: &mut dyn FnMut(BuildEvent<'_>),
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         let mut command = self.command();
         command
@@ -219,7 +219,7 @@ impl Docker {
             // One line after the other, whichever builder it is.
             .env("BUILDKIT_PROGRESS", "plain");
         let mut last = VecDeque::with_capacity(LAST_LINES);
-        let built = child::stream(&mut command, BUILD_PATIENCE, going_on, &mut |line| {
+        let built = child::stream(&mut command, BUILD_PATIENCE, should_continue, &mut |line| {
             if last.len() == LAST_LINES {
                 last.pop_front();
             }
@@ -278,10 +278,10 @@ impl Runtime for Docker {
         }
     }
 
-    fn pull_image(&self, image: &str, going_on: &dyn Fn() -> bool) -> Result<()> {
+    fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
         let mut command = self.command();
         command.args(["pull", "--quiet", "--", image]);
-        match self.finish(&mut command, b"", PULL_PATIENCE, going_on) {
+        match self.finish(&mut command, b"", PULL_PATIENCE, should_continue) {
             Err(
                 RuntimeError::Refused(text)
                 | RuntimeError::NotFound(text)
@@ -302,17 +302,19 @@ impl Runtime for Docker {
         &self,
         build: &ImageBuild,
         tell: &mut dyn FnMut(BuildEvent<'_>),
-        going_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         for _ in 1..BUILDS {
-            match self.build_once(build, tell, going_on) {
-                Err(RuntimeError::Transient(why)) if classify::is_race(&why) && going_on() => {
+            match self.build_once(build, tell, should_continue) {
+                Err(RuntimeError::Transient(why))
+                    if classify::is_race(&why) && should_continue() =>
+                {
                     tell(BuildEvent::Line(BUILDS_AGAIN));
                 }
                 result => return result,
             }
         }
-        self.build_once(build, tell, going_on)
+        self.build_once(build, tell, should_continue)
     }
 
     fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
@@ -446,13 +448,13 @@ impl Runtime for Docker {
         &self,
         handle: &str,
         command: &[String],
-        patience: Duration,
-        going_on: &dyn Fn() -> bool,
+        timeout: Duration,
+        should_continue: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>> {
         let mut client = self.command();
         client.args(["exec", handle]).args(command);
-        let status = child::stream(&mut client, patience, going_on, tell);
+        let status = child::stream(&mut client, timeout, should_continue, tell);
         let status = status.map_err(|error| self.dialect.failed(&error))?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()))
     }
@@ -583,7 +585,7 @@ impl Runtime for Docker {
                 "--",
             ])
             .args(handles);
-        let output = child::run(&mut command, b"", self.patience, &|| true)
+        let output = child::run(&mut command, b"", self.timeout, &|| true)
             .map_err(|error| self.dialect.failed(&error))?;
         // With several containers, a missing one is an error beside the output of the others.
         match self.dialect.classify(&output.stderr) {

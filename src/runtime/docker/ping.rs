@@ -137,9 +137,9 @@ fn ask(path: &str) -> Option<bool> {
     let Ok(mut socket) = UnixStream::connect(path) else {
         return Some(false);
     };
-    let patience = Some(Duration::from_secs(3));
-    socket.set_read_timeout(patience).ok()?;
-    socket.set_write_timeout(patience).ok()?;
+    let timeout = Some(Duration::from_secs(3));
+    socket.set_read_timeout(timeout).ok()?;
+    socket.set_write_timeout(timeout).ok()?;
     socket.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").ok()?;
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).ok()?;

@@ -23,7 +23,7 @@ impl ComposeContainers {
     pub(in crate::session) fn query(
         home: &Home,
         sessions: &[Session],
-        patience: Duration,
+        timeout: Duration,
     ) -> ComposeContainers {
         let mut engines: Vec<EngineContainers> = Vec::new();
         for compose in sessions
@@ -35,7 +35,7 @@ impl ComposeContainers {
             if !is_known && !compose.services.is_empty() {
                 engines.push(EngineContainers {
                     settings: settings.clone(),
-                    found: runtime::session_containers(settings, &home.hash(), patience),
+                    found: runtime::session_containers(settings, &home.hash(), timeout),
                 });
             }
         }

@@ -50,12 +50,12 @@ fn containers(home: &Home, session: &Session) -> runtime::Result<Vec<SessionCont
 fn containers_within(
     home: &Home,
     session: &Session,
-    patience: Duration,
+    timeout: Duration,
 ) -> runtime::Result<Vec<SessionContainer>> {
     let Some(compose) = &session.compose else {
         return Ok(Vec::new());
     };
-    let mut found = runtime::session_containers(&compose.engine, &home.hash(), patience)?;
+    let mut found = runtime::session_containers(&compose.engine, &home.hash(), timeout)?;
     found.retain(|container| container.session == session.incarnation);
     Ok(found)
 }

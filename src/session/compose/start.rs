@@ -174,7 +174,7 @@ fn resolve(
     };
     let file = shown(settings);
     let resolved = tool
-        .resolve(&project, context.going_on)
+        .resolve(&project, context.should_continue)
         .map_err(|problem| {
             context.check().err().unwrap_or_else(|| {
                 let why = crate::term::plain(problem.message());
@@ -289,7 +289,7 @@ fn make(
         let result = tool.run(
             project,
             &[first, names].concat(),
-            context.going_on,
+            context.should_continue,
             &mut |line| say(line),
         );
         result.map_err(|problem| {

@@ -34,12 +34,12 @@ impl ServiceHealth {
 /// The states of the containers of one session, by the names of its services.
 pub(in crate::session) fn query_engines(
     session: &Session,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<(String, Inspected)>> {
     let list = &session.services.list;
     let handles: Vec<&str> = list.iter().map(|entry| entry.handle.as_str()).collect();
     let services = &session.services;
-    let runtime = runtime::of_session(&services.runtime, &services.engine, patience)?;
+    let runtime = runtime::of_session(&services.runtime, &services.engine, timeout)?;
     let states = runtime.inspect(&handles)?;
     let names = list.iter().map(|entry| entry.name.clone());
     Ok(names.zip(states).collect())
@@ -50,7 +50,7 @@ pub(in crate::session) fn query_engines(
 pub(in crate::session) fn service_healths(
     sessions: &[Session],
     is_made: &dyn Fn(&Session) -> bool,
-    patience: Duration,
+    timeout: Duration,
 ) -> Vec<Vec<ServiceHealth>> {
     let asked = |session: &&Session| !asked_for(session, is_made(session)).is_empty();
     let mut engines: Vec<(&str, &[(String, String)])> = Vec::new();
@@ -73,7 +73,7 @@ pub(in crate::session) fn service_healths(
             .flat_map(|session| asked_for(session, is_made(session)))
             .map(|entry| entry.handle.as_str())
             .collect();
-        let runtime = runtime::of_session(name, settings, patience);
+        let runtime = runtime::of_session(name, settings, timeout);
         let states = runtime.and_then(|runtime| runtime.inspect(&handles));
         match states {
             Ok(states) => {

@@ -38,7 +38,7 @@ struct ServiceStart<'a> {
     port: u16,
     runtime: &'a dyn Runtime,
     home: &'a Home,
-    goes_on: &'a AtomicBool,
+    should_continue: &'a AtomicBool,
     tell: Sender<ServiceStartEvent>,
     started: AtomicBool,
     exit: OnceLock<Exit>,
@@ -132,11 +132,11 @@ fn bring_up(
     session: &Session,
     plans: &[(How, plan::PlannedService)],
 ) -> Result<()> {
-    let goes_on = AtomicBool::new(true);
+    let should_continue = AtomicBool::new(true);
     let first: Mutex<Option<Error>> = Mutex::new(None);
     let fail = |error: Error| {
         // Those that end because of it have nothing to add.
-        if goes_on.swap(false, Ordering::AcqRel) {
+        if should_continue.swap(false, Ordering::AcqRel) {
             *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
@@ -150,7 +150,7 @@ fn bring_up(
                 port: port.unwrap_or_default(),
                 runtime: engine.runtime.as_ref(),
                 home: context.home,
-                goes_on: &goes_on,
+                should_continue: &should_continue,
                 tell: tell.clone(),
                 started: AtomicBool::new(false),
                 exit: OnceLock::new(),
@@ -201,8 +201,8 @@ fn note(
 }
 
 impl ServiceStart<'_> {
-    fn goes_on(&self) -> bool {
-        self.goes_on.load(Ordering::Acquire)
+    fn should_continue(&self) -> bool {
+        self.should_continue.load(Ordering::Acquire)
     }
 
     fn tell(&self, event: ServiceStartEvent) {
@@ -224,20 +224,21 @@ impl ServiceStart<'_> {
         }
         self.started.store(true, Ordering::Release);
         checkpoint("session-service-started");
-        let goes_on = || self.goes_on();
+        let should_continue = || self.should_continue();
         match self.plan.wait {
             true => {
-                readiness::wait(self, &goes_on).map_err(|why| why.into_error(self))?;
+                readiness::wait(self, &should_continue).map_err(|why| why.into_error(self))?;
                 let seconds = began.elapsed().as_secs_f64();
                 self.say(&format!("ready after {seconds:.1} s"), true);
             }
             false => {
-                readiness::wait_running(self, &goes_on).map_err(|why| why.into_error(self))?;
+                readiness::wait_running(self, &should_continue)
+                    .map_err(|why| why.into_error(self))?;
                 self.say("started; nobody waits until it is ready", true);
             }
         }
         if let Some(wanted) = &self.plan.provision {
-            provide(self, &self.plan.service, wanted, &goes_on)?;
+            provide(self, &self.plan.service, wanted, &should_continue)?;
         }
         checkpoint("session-service-ready");
         self.tell(ServiceStartEvent::Ready(self.plan.name.clone()));
@@ -266,7 +267,7 @@ impl ServiceStart<'_> {
         match self.ask_for(marked.as_ref(), &spec)? {
             Err(RuntimeError::ImageMissing(..)) => {
                 self.say(&format!("getting the image {}", spec.image), true);
-                let pulled = marked.pull_image(&spec.image, &|| self.goes_on());
+                let pulled = marked.pull_image(&spec.image, &|| self.should_continue());
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
                 let made = self.ask_for(marked.as_ref(), &spec)?;
                 made.map_err(|problem| errors::start(self, problem))
@@ -281,7 +282,7 @@ impl ServiceStart<'_> {
         runtime: &dyn Runtime,
         spec: &ServiceSpec,
     ) -> Result<std::result::Result<(), RuntimeError>> {
-        match self.goes_on() {
+        match self.should_continue() {
             true => Ok(runtime.create_service(spec)),
             false => Err(errors::not_wanted(self)),
         }
