@@ -7,16 +7,19 @@ use std::path::PathBuf;
 
 use crate::harness::support::{
     Bwrap, Docker, EXITED_7, adoptions, assert_ended, assert_log, docker_through, kill_supervisor,
-    lines, list, on_all, print_lines, settled, wait_for,
+    lines, list, on_all, on_docker_and_bwrap, print_lines, settled, wait_for,
 };
 use crate::harness::{Moat, until};
 
 on_all!(
     one_of_many_adopters_wins,
-    a_torn_last_line_is_repaired,
-    a_cut_last_line_is_repaired,
     the_end_of_the_input_is_noted,
     a_long_last_line_without_a_newline_is_whole,
+);
+
+on_docker_and_bwrap!(
+    a_torn_last_line_is_repaired,
+    a_cut_last_line_is_repaired,
     reading_commands_adopt,
     a_run_that_cannot_be_read_is_destroyed_whole,
 );

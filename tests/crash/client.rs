@@ -4,18 +4,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::harness::support::{
-    EXITED_7, assert_ended, assert_log, lines, on_all, print_lines, settled, wait_for,
+    EXITED_7, assert_ended, assert_log, lines, on_all, on_docker_and_bwrap, print_lines, settled,
+    wait_for,
 };
 use crate::harness::{Moat, Running, Signal, until, until_some};
 
-on_all!(
+on_all!(killed_while_running, terminal_closed);
+
+on_docker_and_bwrap!(
     just_after_spawn,
     before_started,
-    killed_while_running,
     group_killed_while_running,
     hung_up_while_running,
     killed_in_heavy_output,
-    terminal_closed,
     background_and_group_killed,
 );
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::harness::support::{
     Docker, EXITED_7, End, adoptions, assert_ended, assert_log, kill, kill_supervisor, lines, list,
-    on_all, print_lines, signal, supervisor_of, wait_for,
+    on_all, on_docker_and_bwrap, print_lines, signal, supervisor_of, wait_for,
 };
 use crate::harness::{Moat, Signal, until, until_some};
 
-on_all!(
-    stop,
+on_all!(stop, kill_at_once);
+
+on_docker_and_bwrap!(
     stop_has_the_time_that_was_asked_for,
-    kill_at_once,
     destroy,
     wait,
     follow_the_log,

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::harness::support::{
     Bwrap, Docker, EXITED_7, Foreground, Mode, assert_ended, assert_log, docker_through, kill,
-    kill_supervisor, list, on_all, through,
+    kill_supervisor, list, on_all, on_docker_and_bwrap, through,
 };
 use crate::harness::{Moat, until};
 
@@ -33,12 +33,13 @@ points! {
     removed: "removed";
 }
 
-on_all!(
-    while_it_runs,
+on_all!(while_it_runs);
+
+on_docker_and_bwrap!(
     adopter_killed_before_it_saves,
     a_failed_hook,
     while_a_hook_runs,
-    nothing_is_removed_before_it_is_saved
+    nothing_is_removed_before_it_is_saved,
 );
 
 fn on(runtime: crate::harness::Runtime, scenario: impl Fn(&Moat)) {

@@ -43,3 +43,24 @@ macro_rules! everywhere {
         on_apple! { $suite apple_1_2 "1.2.2"; $($list)* }
     };
 }
+
+/// docker each time; podman in `make test-full`, where its dialect has no part in what the scenarios prove.
+macro_rules! on_docker {
+    ($suite:ident; $($list:tt)*) => {
+        tests_on! { $suite docker Runtime::Docker; $($list)* }
+        mod full {
+            tests_on! { $suite podman Runtime::Podman; $($list)* }
+        }
+    };
+}
+
+/// The same with apple, too, in `make test-full`.
+macro_rules! on_docker_first {
+    ($suite:ident; $($list:tt)*) => {
+        tests_on! { $suite docker Runtime::Docker; $($list)* }
+        mod full {
+            tests_on! { $suite podman Runtime::Podman; $($list)* }
+            on_apple! { $suite apple_1_2 "1.2.2"; $($list)* }
+        }
+    };
+}

@@ -229,25 +229,34 @@ pub(crate) fn adoptions(moat: &Moat, id: &str) -> usize {
 macro_rules! on_all {
     ($($scenario:ident),* $(,)?) => { $(
         mod $scenario {
-            #[test]
-            fn docker() {
-                if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Docker) {
-                    super::$scenario(&moat);
-                }
-            }
-            #[test]
-            fn podman() {
-                if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Podman) {
-                    super::$scenario(&moat);
-                }
-            }
-            #[test]
-            fn bwrap() {
-                if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::Bwrap) {
-                    super::$scenario(&moat);
-                }
-            }
+            crate::harness::support::tests_of! { super::$scenario; docker: Docker, podman: Podman, bwrap: Bwrap }
         }
     )* };
 }
 pub(crate) use on_all;
+
+/// The same where podman's dialect has no part in what the scenarios prove: podman in `make test-full` alone.
+macro_rules! on_docker_and_bwrap {
+    ($($scenario:ident),* $(,)?) => { $(
+        mod $scenario {
+            crate::harness::support::tests_of! { super::$scenario; docker: Docker, bwrap: Bwrap }
+            mod full {
+                crate::harness::support::tests_of! { super::super::$scenario; podman: Podman }
+            }
+        }
+    )* };
+}
+pub(crate) use on_docker_and_bwrap;
+
+/// Tests of one scenario, named after the runtimes.
+macro_rules! tests_of {
+    ($scenario:path; $($test:ident: $runtime:ident),*) => { $(
+        #[test]
+        fn $test() {
+            if let Some(moat) = crate::harness::Moat::on(crate::harness::Runtime::$runtime) {
+                $scenario(&moat);
+            }
+        }
+    )* };
+}
+pub(crate) use tests_of;

@@ -26,35 +26,52 @@ fn on(runtime: Runtime, scenario: fn(Runtime)) {
 }
 
 everywhere! { images;
-    container { a_copy_is_of_the_directory_alone }
-    failing { a_base_that_does_not_exist_is_said a_failure_as_json }
-    owner { files_are_the_workspace_owners a_copy_is_the_users a_hook_before_the_command_is_the_users }
+    failing { a_base_that_does_not_exist_is_said }
+    owner { files_are_the_workspace_owners }
     project { a_base_image_alone_is_used_as_it_is }
-    runtimes { another_base_gets_a_copy }
-    secrets { nothing_is_built_without_its_secrets }
     sharing { a_client_killed_during_a_build_changes_nothing }
+}
+
+/// In these neither podman nor apple does anything of its own.
+mod docker_first {
+    on_docker_first! { images;
+        container { a_copy_is_of_the_directory_alone }
+        failing { a_failure_as_json }
+        owner { a_copy_is_the_users a_hook_before_the_command_is_the_users }
+        runtimes { another_base_gets_a_copy }
+        secrets { nothing_is_built_without_its_secrets }
+    }
 }
 
 /// In these apple differs in nothing but that its builder is docker's, in the stand-in; and it has no volumes.
 mod with_their_builders {
     on_engines! { images;
         project { rebuild_builds_anew }
+        container { ports_are_published_on_the_loopback_alone volumes_outlive_runs }
+        failing {
+            a_failing_step_is_shown_with_its_last_lines what_a_step_says_is_no_verdict_on_the_engine
+        }
+        owner { without_a_build_too places_to_mount_on_are_the_owners }
+        sharing { stop_during_a_build a_builder_killed_in_mid_build_leaves_nothing }
+    }
+}
+
+/// As those, and podman does the same as docker.
+mod with_one_builder {
+    on_docker! { images;
         sharing { a_killed_builder_is_replaced }
         container {
             a_run_with_ports_that_ends_at_once a_port_that_is_taken
-            ports_are_published_on_the_loopback_alone volumes_outlive_runs
             the_root_of_a_volume_stays_as_it_was_left volumes_of_projects_are_apart
         }
         failing {
-            a_failing_step_is_shown_with_its_last_lines a_base_without_apt_is_said
-            what_a_step_says_is_no_verdict_on_the_engine
-            in_the_background_the_failure_is_the_clients the_output_of_a_build
-            on_a_terminal_a_build_is_one_line
+            a_base_without_apt_is_said in_the_background_the_failure_is_the_clients
+            the_output_of_a_build on_a_terminal_a_build_is_one_line
         }
         owner {
-            without_a_build_too users_of_the_base_do_not_get_in_the_way root_stays_root
+            users_of_the_base_do_not_get_in_the_way root_stays_root
             another_owner_gets_another_image excluded_directories_are_the_users
-            directories_around_mounts_are_the_owners places_to_mount_on_are_the_owners
+            directories_around_mounts_are_the_owners
         }
         project {
             every_input_counts the_build_is_kept_with_its_run
@@ -66,9 +83,8 @@ mod with_their_builders {
         }
         secrets { no_secret_is_in_an_image }
         sharing {
-            twenty_first_runs_build_once a_builder_killed_in_mid_build_leaves_nothing stop_during_a_build
-            kill_during_a_build stop_while_waiting_for_another_build interrupting_a_build
-            a_failure_is_shared_by_those_who_wait
+            twenty_first_runs_build_once kill_during_a_build stop_while_waiting_for_another_build
+            interrupting_a_build a_failure_is_shared_by_those_who_wait
         }
     }
 }

@@ -18,12 +18,19 @@ use crate::harness::{Call, IMAGE, Moat, Runtime};
 macro_rules! scenarios {
     ($($list:tt)*) => {
         tests_on! { interactive docker Runtime::Docker; $($list)* }
-        tests_on! { interactive podman Runtime::Podman; $($list)* }
         tests_on! { interactive bwrap Runtime::Bwrap; $($list)* }
         on_apple! { interactive apple_1_2 "1.2.2"; $($list)* }
         mod full {
+            tests_on! { interactive podman Runtime::Podman; $($list)* }
             // The oldest whose containers have an init, without which a workload is deaf to its own signals.
             on_apple! { interactive apple_0_10 "0.10.0"; $($list)* }
+        }
+        // What differs where the client is another: the rest is docker's code.
+        tests_on! { interactive podman Runtime::Podman;
+            keys { a_shell_feels_as_if_it_ran_here a_size_is_seen_soon }
+            escape { the_escape_stops }
+            ending { a_client_that_is_killed the_supervisor_is_killed codes_and_the_record_agree }
+            keeping { what_was_shown_is_in_the_log }
         }
         // Sandboxes of bwrap cannot be entered.
         tests_on! { interactive docker_exec Runtime::Docker;

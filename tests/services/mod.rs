@@ -30,27 +30,45 @@ fn on(runtime: Runtime, scenario: fn(Runtime)) {
 
 everywhere! { services;
     connects { aliases_and_own_values }
-    death { nobody_waits_for_it a_run_without_services }
-    exec { input_is_streamed it_ends_with_all_that_it_started }
-    failing {
-        an_image_that_cannot_be_had a_command_that_is_not_there one_that_ends_at_once
-        one_that_nothing_can_ask one_that_dies_while_another_starts one_of_several
-    }
+    exec { input_is_streamed }
+    failing { one_that_ends_at_once }
     private { no_other_run_reaches_them }
-    provisioning { got_once_and_kept nothing_to_get one_that_does_not_exist killed }
+    provisioning { got_once_and_kept }
+}
+
+/// In these neither podman nor apple does anything of its own.
+mod docker_first {
+    on_docker_first! { services;
+        death { nobody_waits_for_it a_run_without_services }
+        exec { it_ends_with_all_that_it_started }
+        failing {
+            an_image_that_cannot_be_had a_command_that_is_not_there
+            one_that_nothing_can_ask one_that_dies_while_another_starts one_of_several
+        }
+        provisioning { nothing_to_get one_that_does_not_exist killed }
+    }
 }
 
 /// Apple is without these: its stand-in is too slow for what has a time, and the rest differs in nothing that is
 /// apple's. What is apple's own is in tests/conformance/apple_only.rs.
 mod at_its_time {
     on_engines! { services;
-        connects { by_url_and_by_parts secrets_of_services the_variables_of_a_workload }
+        connects { by_url_and_by_parts }
+        death { started_again }
+        exec { streams_and_codes }
+        stopping { by_stop }
+    }
+}
+
+/// As those, and podman does the same as docker.
+mod on_one_engine {
+    on_docker! { services;
+        connects { secrets_of_services the_variables_of_a_workload }
         death {
-            the_run_goes_on_without_it started_again started_again_by_a_slow_engine
-            started_again_and_again
+            the_run_goes_on_without_it started_again_by_a_slow_engine started_again_and_again
         }
         exec {
-            streams_and_codes what_it_printed_is_kept what_cannot_be_found_is_left_alone
+            what_it_printed_is_kept what_cannot_be_found_is_left_alone
             where_it_cannot_run five_at_once_in_a_service
         }
         failing {
@@ -63,7 +81,7 @@ mod at_its_time {
             two_runs_that_want_the_same two_runs_that_want_different_ones interrupted
             stopped_while_another_one_gets_it
         }
-        stopping { by_ctrl_c by_stop by_kill }
+        stopping { by_ctrl_c by_kill }
     }
 }
 
