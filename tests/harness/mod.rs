@@ -16,6 +16,7 @@
 
 mod call;
 mod disk;
+mod docker_api;
 #[macro_use]
 mod engines;
 mod leftovers;

@@ -180,8 +180,10 @@ impl Screen {
 /// Becomes moat, in a session that has the terminal.
 fn spawn(command: &Command, terminal: &OwnedFd) -> Child {
     let stream = || Stdio::from(terminal.try_clone().expect("a copy"));
-    let mut session = Command::new("setsid");
-    session.arg("--ctty").arg(command.get_program());
+    // A shell ignores these for what it runs in the background, which tests may be.
+    let mut session = Command::new("env");
+    session.args(["--default-signal=INT,QUIT", "setsid", "--ctty"]);
+    session.arg(command.get_program());
     session.args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {
         if let Some(value) = value {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits until `done`, or fails saying `what` did not happen.
 #[track_caller]
@@ -16,13 +17,16 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub(crate) fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
+        let began = Instant::now();
         if let Some(value) = look() {
             return value;
         }
+        let took = began.elapsed();
         assert!(
             Instant::now() < deadline,
             "after {PATIENCE:?} still not: {what}"
         );
-        std::thread::sleep(PAUSE);
+        // A look that starts programs would else take the processor from what it waits for.
+        std::thread::sleep(took.clamp(PAUSE, LONGEST_PAUSE));
     }
 }
