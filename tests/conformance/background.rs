@@ -1,8 +1,10 @@
 //! `-b`: the run goes on without us.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{IMAGE, Moat, Runtime, Signal};
+
+const UNTIL_GO: &str = "until [ -e /workspace/go ]; do sleep 0.05; done";
 
 /// `moat run FLAGS [--image …] -- sh -c SCRIPT`, not quiet.
 fn loud<'a>(moat: &'a Moat, flags: &[&str], script: &str) -> crate::harness::Call<'a> {
@@ -34,14 +36,15 @@ pub(crate) fn background_prints_the_id_alone(moat: &Moat) {
 }
 
 pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
-    let started = Instant::now();
-    let id = moat.background("sleep 5; echo done; exit 3");
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "returns at the start"
-    );
+    // It returns at the start: nothing else lets the workload end.
+    let id = moat.background(&format!("{UNTIL_GO}; echo done; exit 3"));
     moat.wait_state(&id, "running");
-    moat.args(["wait", &id]).status(3);
+    let mut waiting = moat.args(["wait", &id]).spawn();
+    assert!(waiting.is_running());
+    moat.write("go", "");
+    let done = waiting.wait();
+    assert_eq!(done.code, Some(3), "{done}");
+    assert_eq!((done.stdout_text(), done.stderr_text()), Default::default());
     moat.args(["logs", &id]).stdout("done\n").success();
     let record = moat.record(&id);
     assert_eq!(record["state"], "failed");
@@ -55,9 +58,13 @@ pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
 /// Of several, the first that failed, in the order given.
 pub(crate) fn wait_for_several(moat: &Moat) {
     let fine = moat.background("exit 0");
-    let slow = moat.background("sleep 1; exit 4");
+    let slow = moat.background(&format!("{UNTIL_GO}; exit 4"));
     let fast = moat.background("exit 5");
-    moat.args(["wait", &fine, &slow, &fast]).status(4);
+    moat.args(["wait", &fast]).status(5);
+    let waiting = moat.args(["wait", &fine, &slow, &fast]).spawn();
+    moat.write("go", "");
+    let done = waiting.wait();
+    assert_eq!(done.code, Some(4), "{done}");
     moat.args(["wait", &fast, &slow, &fine]).status(5);
     moat.args(["wait", &fine, &fine]).success();
 }
@@ -71,12 +78,14 @@ pub(crate) fn wait_after_the_end_returns_at_once(moat: &Moat) {
 
 /// What a terminal does to its foreground job, and worse.
 pub(crate) fn killing_the_group_changes_nothing(moat: &Moat) {
-    let run = moat.sh("echo on; sleep 2; echo done; exit 3").spawn();
+    let script = format!("echo on; {UNTIL_GO}; echo done; exit 3");
+    let run = moat.sh(&script).spawn();
     run.wait_stdout("on\n");
     let id = moat.only_id();
     run.signal_group(Signal::KILL);
     let done = run.wait();
     assert_eq!(done.signal, Some(Signal::KILL.as_raw()), "{done}");
+    moat.write("go", "");
     moat.args(["wait", &id]).status(3);
     moat.args(["logs", &id]).stdout("on\ndone\n").success();
     assert_eq!(moat.record(&id)["reason"], "exited");
@@ -96,8 +105,10 @@ pub(crate) fn killing_the_client_changes_nothing(moat: &Moat) {
 
 pub(crate) fn background_can_be_the_default(moat: &Moat) {
     moat.config("run:\n  background: true\n");
-    let done = moat.sh("sleep 1; exit 3").stdout("[ID]\n").success();
+    let script = format!("{UNTIL_GO}; exit 3");
+    let done = moat.sh(&script).stdout("[ID]\n").success();
     let id = done.stdout_text().trim().to_owned();
+    moat.write("go", "");
     moat.args(["wait", &id]).status(3);
     moat.run_with(["-f"], ["sh", "-c", "echo here; exit 4"])
         .stdout("here\n")
