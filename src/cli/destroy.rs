@@ -4,6 +4,7 @@ use super::args::Args;
 use super::confirm::confirm;
 use super::{flags, output, run_selection};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled_seconds;
 use crate::run;
 use crate::runtime::{self, ResourceOwner};
 use crate::store::{self, EndRequest, Home, Loaded, ResourceKind, RunId, RunRecord};
@@ -91,7 +92,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
         _ => dir.require()?,
     };
     if !record.state.is_terminal() {
-        let how = EndRequest::Stop(GRACE_SECONDS);
+        let how = EndRequest::Stop(scaled_seconds(GRACE_SECONDS));
         run::ask(home, id, how)?;
         run::see_through(home, id, how)?;
     }

@@ -8,6 +8,7 @@ use signal_hook::iterator::Signals;
 
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled_seconds;
 use crate::run;
 use crate::store::{EndRequest, Home, RunId};
 
@@ -82,7 +83,7 @@ impl StopTarget {
                 let how = if kill {
                     EndRequest::Kill
                 } else {
-                    EndRequest::Stop(GRACE_SECONDS)
+                    EndRequest::Stop(scaled_seconds(GRACE_SECONDS))
                 };
                 if let Err(error) = run::ask(home, id, how) {
                     output::warning(&error.message);

@@ -3,14 +3,18 @@
 use super::args::Args;
 use super::{end_runs, flags};
 use crate::error::{Error, Result};
+use crate::failpoint::scaled_seconds;
 use crate::store::EndRequest;
+
+/// The seconds that a workload has to end by itself.
+const GRACE: u32 = 10;
 
 /// A day: more is a mistake.
 const MAX_GRACE_SECONDS: u32 = 24 * 3600;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let seconds = match args.text(&flags::TIME)? {
-        None => 10,
+        None => scaled_seconds(GRACE),
         Some(text) => match text.parse::<u32>() {
             Ok(seconds) if seconds <= MAX_GRACE_SECONDS => seconds,
             _ => {

@@ -7,7 +7,7 @@ use super::lifecycle::PATIENCE;
 use super::save_workspace;
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::failpoint::checkpoint;
+use crate::failpoint::{checkpoint, scaled};
 use crate::runtime::{Inspected, Runtime};
 use crate::store::{Resource, ResourceKind, ResourceStage, RunDir, Timestamp};
 
@@ -89,7 +89,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
         // The next command looks again.
         return false;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + scaled(PATIENCE);
     let mut pause = Duration::from_millis(50);
     loop {
         let removed = match resource.kind {

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use super::{adopt, respawn};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled;
 use crate::store::{EndRequest, Home, Loaded, RunEnd, RunId};
 
 /// What came of it.
@@ -25,7 +26,7 @@ const ABLE: Duration = Duration::from_secs(5);
 
 /// Tells the supervisor of a run. Where there is none, one adopts the run first.
 pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<RequestOutcome> {
-    ask_until(home, id, how, Instant::now() + PATIENCE)
+    ask_until(home, id, how, Instant::now() + scaled(PATIENCE))
 }
 
 fn ask_until(
@@ -65,14 +66,14 @@ fn ask_until(
 /// Waits for the end that was asked for. Where the supervisor that was told went away before that, another
 /// one is told. Those that cannot even begin (their engine cannot be asked) are not tried for ever.
 pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
-    let mut deadline = Instant::now() + PATIENCE;
+    let mut deadline = Instant::now() + scaled(PATIENCE);
     loop {
         let since = Instant::now();
         if let Some(ended) = ended(home, id)? {
             return Ok(ended);
         }
-        if since.elapsed() >= ABLE {
-            deadline = Instant::now() + PATIENCE;
+        if since.elapsed() >= scaled(ABLE) {
+            deadline = Instant::now() + scaled(PATIENCE);
         }
         std::thread::sleep(Duration::from_millis(200));
         ask_until(home, id, how, deadline)?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::terminal::{WorkloadTerminal, no_terminal};
 use crate::container::{Capture, OutputEvent, OutputListener};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled;
 use crate::runtime::{self, AttachEnd, ExecSpec, Runtime};
 use crate::store::{
     Home, LogState, LogWriter, RunDir, RunRecord, RunState, ServiceRecord, ServiceState,
@@ -146,7 +147,7 @@ impl ExecTarget {
 impl ExecTarget {
     /// Kills it, if it does not end by itself.
     fn end_later(&self, asked: &StopRequests) {
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + scaled(GRACE);
         while Instant::now() < deadline {
             if asked.over.load(Ordering::Acquire) || asked.times.load(Ordering::Acquire) > 1 {
                 return;

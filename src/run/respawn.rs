@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled;
 use crate::store::{Home, MARK, RunId};
 
 /// The hidden commands.
@@ -66,7 +67,7 @@ pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {
             .child
             .try_wait()
             .is_ok_and(|status| status.is_some());
-        !over || adopter.since.elapsed() < PAUSE
+        !over || adopter.since.elapsed() < scaled(PAUSE)
     });
     if adopters.iter().any(|adopter| adopter.id == *id) {
         return Ok(false);

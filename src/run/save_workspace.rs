@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::supervisor::Supervisor;
 use crate::container::Watched;
+use crate::failpoint::scaled;
 use crate::runtime::{Exit, Result, RuntimeError};
 use crate::store::{RunRecord, create};
 
@@ -51,7 +52,7 @@ fn attempt(supervisor: &Supervisor) -> Result<()> {
     let path = supervisor.run().dir().workspace();
     let partial = path.with_extension("partial");
     let handle = supervisor.handle();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + scaled(PATIENCE);
     let failed = |error: std::io::Error| RuntimeError::Refused(crate::error::reason(&error));
     let saved = loop {
         let file = create(&partial).map_err(failed)?;

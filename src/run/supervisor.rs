@@ -15,15 +15,20 @@ use super::terminal::WorkloadTerminal;
 use super::verdict::{EndIntent, StopRequestTime};
 use crate::container::{Capture, OutputEvent, OutputListener, Watched};
 use crate::error::{Error, Result};
+use crate::failpoint::scaled;
 use crate::runtime::{self, Attached, Inspected, Runtime};
 use crate::service::Services;
 use crate::store::{EndReason, EndRequest, OwnedRun, ResourceKind, RunRecord, RunState, Timestamp};
 
 /// How long a graceful stop waits before it kills, unless asked otherwise.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How long a request for an end may go on after that has come.
 const LAST_STOP: Duration = Duration::from_secs(5);
+
+fn grace() -> Duration {
+    scaled(GRACE)
+}
 
 /// One run's supervisor.
 pub(super) struct Supervisor {
@@ -257,9 +262,9 @@ impl Supervisor {
                 ..before
             },
         };
-        let before = intent.map(|before| before.grace.unwrap_or(GRACE));
+        let before = intent.map(|before| before.grace.unwrap_or_else(grace));
         *intent = Some(new);
-        let grace = new.grace.unwrap_or(GRACE);
+        let grace = new.grace.unwrap_or_else(grace);
         (grace, before.is_some_and(|before| grace < before))
     }
 

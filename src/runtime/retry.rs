@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::Result;
+use crate::failpoint::scaled;
 
 /// How long to wait before it is asked again, each time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
@@ -21,7 +22,7 @@ pub(crate) fn again(
         match attempt() {
             Err(problem) if problem.is_silence() && began.elapsed() < LONG && should_continue() => {
                 note(&format!("{}; it is tried again", problem.message()));
-                std::thread::sleep(pause);
+                std::thread::sleep(scaled(pause));
             }
             result => return result,
         }

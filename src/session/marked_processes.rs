@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::failpoint::scaled;
 pub(super) use crate::store::MARK;
 use crate::store::ProcessIdentity;
 
@@ -151,7 +152,7 @@ impl ProcessSelection {
     /// even then.
     pub(super) fn end(&self) -> Vec<ProcessIdentity> {
         let mut told: Vec<ProcessIdentity> = Vec::new();
-        let grace = Instant::now() + GRACE;
+        let grace = Instant::now() + scaled(GRACE);
         while Instant::now() < grace {
             let left = self.remaining(&told);
             if left.is_empty() {

@@ -15,7 +15,7 @@ use super::repository::{STRAY, clear_git_environment};
 use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, reason};
-use crate::failpoint::checkpoint;
+use crate::failpoint::{checkpoint, scaled};
 use crate::store::{
     Claim, Home, ProcessIdentity, ResourceStage, Session, Stream, Timestamp, last_lines,
     write_atomically,
@@ -193,7 +193,7 @@ pub(super) fn watch(
     session: &Session,
     started: &[&HostProcess],
 ) -> Result<()> {
-    let deadline = Instant::now() + EARLY;
+    let deadline = Instant::now() + scaled(EARLY);
     while !started.is_empty() && Instant::now() < deadline {
         context.check()?;
         for process in started {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::operation::OperationContext;
 use super::{compose, services, variables};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled_seconds;
 use crate::plan::Plan;
 use crate::run;
 use crate::runtime::{self, Inspected};
@@ -191,7 +192,11 @@ pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> 
     for record in &going {
         (context.say)(&format!("stopping {} ({})", record.name, record.id));
     }
-    let (told, failed) = request_ends(context.home, &going, EndRequest::Stop(GRACE));
+    let (told, failed) = request_ends(
+        context.home,
+        &going,
+        EndRequest::Stop(scaled_seconds(GRACE)),
+    );
     if !wait(context.home, &told) {
         let left: Vec<&RunRecord> = told.into_iter().filter(should_continue).collect();
         let (told, _) = request_ends(context.home, &left, EndRequest::Kill);

@@ -33,6 +33,8 @@ pub(crate) fn stop_lets_the_workload_finish(moat: &Moat) {
 }
 
 pub(crate) fn stop_kills_after_its_time(moat: &Moat) {
+    // At the real scale: without the flag it is 10 s.
+    moat.real_time();
     let id = ready(moat, DEAF);
     let done = moat
         .args(["stop", "--time", "1", &id])
@@ -45,6 +47,8 @@ pub(crate) fn stop_kills_after_its_time(moat: &Moat) {
 }
 
 pub(crate) fn kill_is_at_once(moat: &Moat) {
+    // At the real scale: the grace is 10 s, and is not waited for.
+    moat.real_time();
     let id = ready(moat, POLITE);
     let done = moat.args(["kill", &id]).stdout("[ID]\n").success();
     assert!(done.took < Duration::from_secs(8), "{done}");

@@ -183,12 +183,14 @@ pub(crate) fn states_that_nobody_knows(moat: &Moat) {
 
 /// A question has a deadline, and is asked again later.
 pub(crate) fn an_inspect_that_hangs(moat: &Moat) {
+    moat.short_timeouts();
     moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"hang"}"#);
     assert_runs_well(moat);
 }
 
 /// So has the start of a container.
 pub(crate) fn a_start_that_hangs(moat: &Moat) {
+    moat.short_timeouts();
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"hang"}"#);
     let done = moat
         .run(["true"])
@@ -203,6 +205,7 @@ pub(crate) fn a_start_that_hangs(moat: &Moat) {
 
 /// A request that nobody answers is made again by the next command, once its deadline has passed.
 pub(crate) fn a_delete_that_hangs(moat: &Moat) {
+    moat.short_timeouts();
     moat.apple_fault(r#"{"match":["delete"],"count":1,"do":"hang"}"#);
     moat.sh("echo out; exit 3")
         .stdout("out\n")
@@ -214,7 +217,7 @@ pub(crate) fn a_delete_that_hangs(moat: &Moat) {
     let ended = Instant::now();
     while !moat.record(&id)["cleaned_at"].is_string() {
         assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::sleep(Duration::from_millis(500));
         // The next command looks again at what could not be removed.
         moat.args(["list"]).any_stdout().any_stderr().success();
     }

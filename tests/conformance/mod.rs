@@ -256,7 +256,7 @@ mod apple_only_tests {
             }
         };
     }
-    // It takes a minute, in which nothing depends on the version.
+    // It waits for a deadline, and nothing depends on the version.
     mod once {
         on_apple! { conformance apple_1_2 "1.2.2"; faults { a_start_that_hangs } }
     }

@@ -41,6 +41,8 @@ pub(crate) fn interrupt_stops(moat: &Moat) {
 }
 
 pub(crate) fn interrupting_twice_kills(moat: &Moat) {
+    // At the real scale: the grace is 10 s, and is not waited for.
+    moat.real_time();
     let (run, id) = ready(moat, DEAF);
     run.signal_group(Signal::INT);
     run.wait_stderr("Press Ctrl-C again");

@@ -227,6 +227,7 @@ pub(crate) fn a_supervisor_that_dies_before_the_names(moat: &Moat) {
 
 /// Who does not answer is not said to be down.
 pub(crate) fn a_status_that_hangs(moat: &Moat) {
+    moat.short_timeouts();
     moat.apple_fault(r#"{"match":["system","status"],"count":1,"do":"hang"}"#);
     let doctor = moat.args(["doctor"]).any_stdout().any_stderr().run();
     let text = doctor.stdout_text();

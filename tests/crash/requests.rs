@@ -57,6 +57,8 @@ fn stop(moat: &Moat) {
 
 /// Whoever adopts it finds the word and gets the signal: that is one stop, not two.
 fn stop_has_the_time_that_was_asked_for(moat: &Moat) {
+    // At the real scale: the time that nobody asked for is 10 s.
+    moat.real_time();
     let script = print_lines(1, 20) + "trap 'echo term' TERM; while :; do sleep 0.1; done";
     let id = abandoned(moat, &script);
     let call = moat.args(["stop", "--time", "2", &id]);

@@ -103,6 +103,8 @@ fn destroyed_twice_while_services_start() {
 #[test]
 fn stopped_while_something_is_got() {
     let Some(moat) = place(&[OLLAMA]) else { return };
+    // At the real scale: no grace is waited for.
+    moat.real_time();
     let client = moat.run_with(["-b"], ["true"]).spawn();
     let id = until_some("a run appears", || moat.ids().pop());
     moat.wait_log(&id, "10%");

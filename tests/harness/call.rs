@@ -119,6 +119,11 @@ impl<'a> Call<'a> {
             .env("MOAT_CHECKPOINT_DIR", dir)
     }
 
+    /// Uses the graces, windows and pauses that the product has, and not the time scale of the tests.
+    pub(crate) fn real_time(self) -> Self {
+        self.env_remove("MOAT_TEST_TIME")
+    }
+
     /// Runs it as far as this checkpoint, and kills it there. Nobody waits at it from then on.
     #[track_caller]
     pub(crate) fn killed_at(self, name: &str) {
@@ -243,6 +248,7 @@ impl<'a> Call<'a> {
             .env("HOME", self.moat.user_home())
             .env("MOAT_HOME", self.moat.home())
             .env("TMPDIR", self.moat.tmp())
+            .envs(self.moat.time_scale())
             .env("DOCKER_CONFIG", root.join("docker-config"))
             .envs(self.moat.variables().iter().cloned());
         for (name, value) in &self.env {

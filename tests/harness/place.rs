@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -46,7 +46,13 @@ pub(crate) struct Moat {
     pub(super) runtime: Option<Runtime>,
     path: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
+    real_time: AtomicBool,
+    short_timeouts: AtomicBool,
 }
+
+/// Tests do not sleep as long as a person would wait. Short enough that it pays, long enough that a window is longer
+/// than a busy machine is late.
+const FACTOR: &str = "0.2";
 
 impl Moat {
     /// A place where no runtime is chosen: for what does not run anything, or fails before.
@@ -61,6 +67,8 @@ impl Moat {
             runtime: None,
             path: Vec::new(),
             env: Vec::new(),
+            real_time: AtomicBool::new(false),
+            short_timeouts: AtomicBool::new(false),
         }
     }
 
@@ -183,6 +191,30 @@ impl Moat {
         let (name, value) = (name.as_ref().to_owned(), value.as_ref().to_owned());
         self.env.push((name, value));
         self
+    }
+
+    /// From now on all calls use the graces, windows and pauses that the product has, and not the time scale of the tests.
+    pub(crate) fn real_time(&self) {
+        self.real_time.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on all calls give up soon on an engine that hangs. Not for tests whose engine answers: on a busy machine
+    /// it is slow.
+    pub(crate) fn short_timeouts(&self) {
+        self.short_timeouts.store(true, Ordering::Relaxed);
+    }
+
+    /// The variables of the time scale: see src/failpoint.rs.
+    pub(super) fn time_scale(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let time = (
+            "MOAT_TEST_TIME",
+            FACTOR,
+            !self.real_time.load(Ordering::Relaxed),
+        );
+        let timeouts = self.short_timeouts.load(Ordering::Relaxed);
+        let timeouts = ("MOAT_TEST_TIMEOUT", FACTOR, timeouts);
+        let wanted = [time, timeouts].into_iter().filter(|one| one.2);
+        wanted.map(|(name, factor, _)| (name, factor))
     }
 
     /// Puts a directory before all others on PATH, for fakes.

@@ -144,6 +144,8 @@ fn newest(moat: &Moat) -> String {
 }
 
 pub(crate) fn killed_from_elsewhere(moat: &Moat) {
+    // At the real scale: the grace is 10 s, and is not waited for.
+    moat.real_time();
     let mut screen = start_full_screen(moat);
     let begun = std::time::Instant::now();
     moat.args(["kill", &moat.only_id()])

@@ -13,6 +13,8 @@ const SOON: Duration = Duration::from_secs(5);
 /// A run whose service is never ready, and which waits for it.
 fn waiting(runtime: Runtime, flags: &[&str]) -> Option<(Place, Running)> {
     let place = Place::with(runtime, &[REDIS])?;
+    // At the real scale: no grace is waited for.
+    place.real_time();
     place.moat_yaml(&format!(
         "base_image: {IMAGE}\ndependencies: [postgres@15]\nservices:\n  \
          postgres: {{image: '{REDIS}'}}\n"

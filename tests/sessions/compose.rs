@@ -751,7 +751,7 @@ fn one_that_dies_fails_with_its_last_words() {
             "docker-compose.yml",
             &format!("services:\n  db:\n    image: moat-test/busybox:1\n    init: true\n    expose: [80]\n    {change}\n  web: {{build: ./app, init: true, expose: [80]}}\n"),
         );
-        let done = call(&project, &["up", "a"]).status(1);
+        let done = call(&project, &["up", "a"]).real_time().status(1);
         let said = done.stderr_text();
         for part in expected {
             assert!(said.contains(part), "{said}");

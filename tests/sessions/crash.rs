@@ -119,7 +119,7 @@ fn taking_back_can_be_killed_too() {
         "session-undone",
     ] {
         let project = Project::new("  processes: {bad: {command: exit 1}}");
-        killed(&project, project.moat.args(["up", "a"]), at);
+        killed(&project, project.moat.args(["up", "a"]).real_time(), at);
         project.ok(&["wt", "recover"]);
         until("nothing is left", || project.list().is_empty());
         project.assert_nothing();
@@ -137,7 +137,7 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
         std::fs::write(tree.join("work"), "hours").unwrap();
         // The next try fails.
         project.configure("  processes: {bad: {command: exit 1}}");
-        let done = project.call(how).run();
+        let done = project.call(how).real_time().run();
         assert!(
             done.stderr_text().contains("stays: there is work in it"),
             "{done}"

@@ -26,8 +26,10 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
     let project = Project::new(
         "  processes:\n    good: {command: exec sleep 1000}\n    bad: {command: \"echo the port is wrong >&2; exit 7\"}\n",
     );
+    // At the real scale: this is about how long a process has to live.
     project
         .call(&["up", "a"])
+        .real_time()
         .stderr_contains("'bad' ended at once, with code 7")
         .stderr_contains("the port is wrong")
         .status(1);
@@ -36,6 +38,7 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
     project.configure("  processes: {late: {command: sleep 0.8; exit 7}}");
     project
         .call(&["up", "a"])
+        .real_time()
         .stderr_contains("'late' ended at once, with code 7, and said nothing")
         .status(1);
     project.assert_nothing();
@@ -50,7 +53,7 @@ fn a_failed_up_again_leaves_what_ran() {
     project.configure(&format!(
         "  processes: {{idle: {{command: {IDLE}}}, bad: {{command: exit 1}}}}"
     ));
-    project.call(&["up", "a"]).status(1);
+    project.call(&["up", "a"]).real_time().status(1);
     let list = project.list();
     assert_eq!(list[0]["session"]["status"], "active");
     assert_eq!(pid(&list[0], "idle"), pid(&first, "idle"));
@@ -67,7 +70,7 @@ fn a_failed_up_with_force_tells_what_is_stopped() {
     project.configure(&format!(
         "  processes: {{idle: {{command: {IDLE}}}, bad: {{command: exit 1}}}}"
     ));
-    let done = project.call(&["up", "a", "--force"]).status(1);
+    let done = project.call(&["up", "a", "--force"]).real_time().status(1);
     let said = done.stderr_text();
     let again = "moat up a --services idle";
     assert!(
@@ -94,7 +97,8 @@ fn whole_families_end() {
         "  processes: {{wild: {{command: {text}}}, tame: {{command: {IDLE}}}}}"
     ));
     project.up("a");
-    let done = project.ok(&["down", "a"]);
+    // At the real scale: one grace is 5 s.
+    let done = project.call(&["down", "a"]).real_time().success();
     assert!(done.took < Duration::from_secs(9), "{:?}", done.took);
     project.assert_nothing();
 }
@@ -105,9 +109,9 @@ fn those_who_do_not_listen_are_ended_side_by_side() {
     let deaf = "{command: \"trap '' TERM; while :; do sleep 1; done\"}";
     let project = Project::new(&format!("  processes: {{a: {deaf}, b: {deaf}, c: {deaf}}}"));
     project.up("a");
-    // One grace is 5 s, and three are 15 s.
+    // At the real scale: one grace is 5 s, and three are 15 s.
     for args in [&["up", "a", "--force"][..], &["down", "a"]] {
-        let took = project.ok(args).took;
+        let took = project.call(args).real_time().success().took;
         let one = Duration::from_secs(5)..Duration::from_secs(10);
         assert!(one.contains(&took), "{args:?}: {took:?}");
     }
@@ -474,8 +478,8 @@ fn what_was_started_by_hand_is_taken_in() {
         (u64::from(server.id()), &"it runs".into())
     );
     project.json(&["whose", &server.id().to_string()]);
-    // Nobody but us reaps it: that is not waited for.
-    let took = project.ok(&["down", "a"]).took;
+    // Nobody but us reaps it: that is not waited for, at the real scale.
+    let took = project.call(&["down", "a"]).real_time().success().took;
     assert!(took < Duration::from_secs(4), "{took:?}");
     server.wait().unwrap();
     project.assert_nothing();

@@ -201,6 +201,7 @@ fn last_words_come_from_the_log_and_nothing_is_left() {
     };
     let done = windows
         .call(&["up", "a"])
+        .real_time()
         .stderr_contains("'bad' ended at once, with code 7")
         .stderr_contains("  200\n  the port is wrong\n")
         .status(1);

@@ -15,6 +15,7 @@ use super::super::choose::on_path;
 use super::super::error::{Result, RuntimeError};
 use super::classify;
 use super::version::Version;
+use crate::failpoint::scaled_timeout;
 
 /// How long the client may take to answer a question.
 const QUESTION: Duration = Duration::from_secs(15);
@@ -56,7 +57,7 @@ pub(super) fn version() -> Result<Version> {
 
 /// Runs a client to its end.
 pub(super) fn run(command: &mut Command, input: &[u8], timeout: Duration) -> Result<CommandOutput> {
-    run_while(command, input, timeout, &|| true)
+    run_while(command, input, scaled_timeout(timeout), &|| true)
 }
 
 pub(super) fn run_while(

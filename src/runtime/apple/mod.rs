@@ -38,6 +38,7 @@ use super::{
     Network, Refusal, ResourceOwner, Runtime, ServiceSpec, WORKSPACE, child, client_terminal,
     workspace_copy,
 };
+use crate::failpoint::{scaled_timeout, whole_seconds};
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
 /// How long requests may take: to make a container, which may unpack an image; to remove something, or to
@@ -132,7 +133,7 @@ impl Apple {
             if is_doubtful && exists().is_ok_and(|exists| exists) {
                 return Ok(());
             }
-            if left == 0 || !problem.may_pass() || began.elapsed() >= timeout {
+            if left == 0 || !problem.may_pass() || began.elapsed() >= scaled_timeout(timeout) {
                 return Err(match problem {
                     // This time nobody heard it. An earlier one may have been heard.
                     RuntimeError::Unreachable(text, hint) if was_silent => {
@@ -555,11 +556,11 @@ impl Runtime for Apple {
 
     /// The client may hang, whatever becomes of the container.
     fn start_limit(&self) -> Option<Duration> {
-        Some(start::LIMIT)
+        Some(start::limit())
     }
 
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
-        let seconds = grace.as_secs().to_string();
+        let seconds = whole_seconds(grace).to_string();
         let mut client = client::client();
         client.args(["stop", "--time", &seconds, handle]);
         let began = Instant::now();
@@ -576,7 +577,12 @@ impl Runtime for Apple {
             looked.set(Instant::now());
             !has_ended
         };
-        match client::run_while(&mut client, b"", grace + STOP, &should_continue) {
+        match client::run_while(
+            &mut client,
+            b"",
+            grace + scaled_timeout(STOP),
+            &should_continue,
+        ) {
             Ok(_) => Ok(()),
             // It has had its grace, whatever was not answered.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),

@@ -7,11 +7,15 @@ use super::super::Attached;
 use super::super::client_call::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
 use super::super::error::{Result, RuntimeError};
 use super::{CHANGE, client, create, model, start_gate};
-use crate::failpoint::checkpoint;
+use crate::failpoint::{checkpoint, scaled_timeout};
 use crate::store::ResourceKind;
 
 /// How long a container may take from its start until it has its address.
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) fn limit() -> Duration {
+    scaled_timeout(LIMIT)
+}
 
 /// How long to wait between looks at something that is about to come.
 const LOOK: Duration = Duration::from_millis(50);
@@ -19,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Waits until a container that a client is starting has its address, or the client has ended: then
 /// there is somebody who says why.
 pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     while Instant::now() < deadline && !attached.client.has_ended() {
         let all = client::ask_json(&["inspect", handle]).unwrap_or_default();
         let mut running = all.iter().filter(|one| model::is_running(one));
@@ -60,7 +64,7 @@ fn publish_names(run: &str, network: &str) -> Result<bool> {
 /// Tells a run's own container where its services are now, unless it has yet to begin: then it is told all
 /// of them at once.
 pub(super) fn publish_anew(run: &str, attached: &Attached) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     let publish = || match super::Apple::is_running(run)? {
         true => publish_names(run, run).map(drop),
         false => Ok(()),
@@ -108,7 +112,7 @@ pub(super) fn is_held_back(handle: &str) -> Result<bool> {
 
 /// Lets the command of a run begin, now that its services have addresses.
 pub(super) fn let_go(run: &str, network: &str, attached: &Attached) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     wait_for_address(run, attached);
     checkpoint("held-back");
     while !attached.client.has_ended() {

@@ -39,6 +39,7 @@ use super::{
     Network, PATIENCE, Refusal, ResourceOwner, Runtime, ServiceSpec, ShowFn, attach, build_output,
     client_terminal,
 };
+use crate::failpoint::whole_seconds;
 use crate::store::{ResourceKind, StreamBytes};
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
@@ -602,7 +603,7 @@ impl Runtime for Docker {
 
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         let mut command = self.command();
-        command.args(["stop", "-t", &grace.as_secs().to_string(), handle]);
+        command.args(["stop", "-t", &whole_seconds(grace).to_string(), handle]);
         let stopped = self.finish(&mut command, b"", grace + PATIENCE, &|| true);
         if let Err(RuntimeError::Refused(text)) = &stopped
             && text.contains("running or paused")

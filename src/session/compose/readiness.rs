@@ -6,6 +6,7 @@ use super::super::operation::OperationContext;
 use super::rewrite::RewrittenService;
 use super::{LOOK, containers, failed, indented, state_of};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled;
 use crate::runtime::{self, ContainerState, SessionContainer};
 use crate::store::{Home, Session};
 
@@ -66,7 +67,7 @@ pub(super) fn wait(
             None if !untested => return Ok(()),
             None => {
                 let since = since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= EARLY {
+                if since.elapsed() >= scaled(EARLY) {
                     return Ok(());
                 }
             }

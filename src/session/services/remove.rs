@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::engine_of;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::scaled;
 use crate::runtime::{Labelled, ResourceOwner, Runtime, RuntimeError};
 use crate::session::operation::OperationContext;
 use crate::store::{ProcessIdentity, ResourceKind, ResourceStage, Session};
@@ -57,7 +58,7 @@ pub(in crate::session) fn stop(
     }
     let runtime = engine_of(session)?;
     let found = find(context, session, runtime.as_ref(), Some(names))?;
-    each(&found, &|one| runtime.stop(&one.handle, GRACE))
+    each(&found, &|one| runtime.stop(&one.handle, scaled(GRACE)))
 }
 
 /// What carries the label of the incarnation, be it all or the containers of these services.
