@@ -7,6 +7,8 @@ mod atomic_file;
 mod home;
 mod id;
 mod identity;
+#[cfg(test)]
+mod kept;
 mod lock;
 mod log_entry;
 mod log_read;

@@ -58,7 +58,7 @@ impl SessionKey {
 
 /// What others are told of a service.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct ServiceVariables {
+pub(super) struct ServiceVariables {
     /// A later session of the same branch has the same files.
     handle: String,
     variables: Vec<(String, String)>,

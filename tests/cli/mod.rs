@@ -9,6 +9,7 @@ mod fake_docker;
 mod fixture;
 mod help;
 mod home;
+mod kept;
 mod plan;
 mod records;
 mod terminal;

@@ -9,7 +9,7 @@ mod life;
 mod odd;
 mod ports;
 mod processes;
-mod project;
+pub(crate) mod project;
 mod races;
 mod running;
 mod services;

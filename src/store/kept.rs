@@ -1,0 +1,133 @@
+//! Test: what earlier versions wrote (`testdata/records/VERSION`) is read, and loses nothing when it is written again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::log_entry::LogEntry;
+use super::run_dir::OwnerLockContent;
+use super::run_record::RunRecord;
+use super::session_dir::{ProcessState, ServiceVariables};
+use super::session_record::Session;
+use super::{ProcessIdentity, log_entry};
+
+/// All files below the directory of the records of earlier versions.
+fn kept_files() -> Vec<PathBuf> {
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records/0.1")];
+    let mut files = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files
+}
+
+/// The files of one kind, which are so many.
+fn kept(count: usize, is_of_kind: impl Fn(&Path) -> bool) -> Vec<(PathBuf, Vec<u8>)> {
+    let files: Vec<PathBuf> = kept_files()
+        .into_iter()
+        .filter(|path| is_of_kind(path))
+        .collect();
+    assert_eq!(files.len(), count, "{files:#?}");
+    let with_content = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes)
+    };
+    files.into_iter().map(with_content).collect()
+}
+
+fn is_called(name: &str) -> impl Fn(&Path) -> bool {
+    move |path| path.file_name().is_some_and(|found| found == name)
+}
+
+fn has_extension(extension: &str) -> impl Fn(&Path) -> bool {
+    move |path| path.extension().is_some_and(|found| found == extension)
+}
+
+/// Reads each file, writes it again, and compares the two documents member by member.
+fn come_back<T: Serialize>(
+    files: &[(PathBuf, Vec<u8>)],
+    read: impl Fn(&[u8]) -> serde_json::Result<T>,
+) {
+    for (path, bytes) in files {
+        let before: Value = serde_json::from_slice(bytes).unwrap();
+        let value = read(bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let after = serde_json::to_value(&value).unwrap();
+        assert_eq!(after, before, "{}", path.display());
+    }
+}
+
+#[test]
+fn records_of_runs_come_back() {
+    let files = kept(RUNS, is_called("run.json"));
+    come_back::<RunRecord>(&files, |bytes| serde_json::from_slice(bytes));
+}
+
+#[test]
+fn owners_come_back() {
+    let files = kept(RUNS, is_called("owner.lock"));
+    come_back::<OwnerLockContent>(&files, |bytes| serde_json::from_slice(bytes));
+}
+
+#[test]
+fn identities_of_shims_come_back() {
+    come_back::<ProcessIdentity>(&kept(4, is_called("shim")), |bytes| {
+        serde_json::from_slice(bytes)
+    });
+}
+
+#[test]
+fn records_of_sessions_come_back() {
+    let of_session =
+        |path: &Path| path.to_string_lossy().contains("/sessions/") && has_extension("json")(path);
+    come_back::<Session>(&kept(6, of_session), |bytes| serde_json::from_slice(bytes));
+}
+
+#[test]
+fn states_of_processes_come_back() {
+    come_back::<ProcessState>(&kept(9, has_extension("state")), |bytes| {
+        serde_json::from_slice(bytes)
+    });
+}
+
+#[test]
+fn variables_of_services_come_back() {
+    come_back::<ServiceVariables>(&kept(5, has_extension("vars")), |bytes| {
+        serde_json::from_slice(bytes)
+    });
+}
+
+/// Each line of each log, to the byte.
+#[test]
+fn lines_of_logs_come_back() {
+    let mut lines = 0;
+    for path in kept_files()
+        .into_iter()
+        .filter(|path| has_extension("jsonl")(path))
+    {
+        let bytes = fs::read(&path).unwrap();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let entry = LogEntry::parse(line)
+                .unwrap_or_else(|| panic!("{}: {}", path.display(), line.escape_ascii()));
+            let mut again = Vec::new();
+            log_entry::encode(&mut again, &entry.ts, entry.stream, &entry.data, entry.eol);
+            assert_eq!(
+                again.escape_ascii().to_string(),
+                line.escape_ascii().to_string()
+            );
+            assert!(entry.time().is_some(), "{}", path.display());
+            lines += 1;
+        }
+    }
+    assert!(lines > 120, "{lines}");
+}
+
+/// How many runs there are.
+const RUNS: usize = 73;
