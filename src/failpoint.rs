@@ -55,16 +55,30 @@ pub(crate) fn lock_error() -> Option<io::Error> {
 const SHORTEST: Duration = Duration::from_millis(200);
 
 /// A grace, observation window, pause or retry limit, on the time scale of the test.
-#[cfg(feature = "failpoints")]
+#[cfg(all(feature = "failpoints", not(test)))]
 pub(crate) fn scaled(duration: Duration) -> Duration {
     static FACTOR: std::sync::OnceLock<f64> = std::sync::OnceLock::new();
     by(*FACTOR.get_or_init(|| factor("MOAT_TEST_TIME")), duration)
 }
 
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(test, feature = "failpoints")))]
 #[inline(always)]
 pub(crate) fn scaled(duration: Duration) -> Duration {
     duration
+}
+
+#[cfg(test)]
+pub(crate) fn scaled(duration: Duration) -> Duration {
+    unit_scaled(duration)
+}
+
+/// A pause, or a limit of what an engine does, that is shorter in unit tests alone: their engine is in memory.
+#[inline(always)]
+pub(crate) fn unit_scaled(duration: Duration) -> Duration {
+    match cfg!(test) {
+        true => duration / 10,
+        false => duration,
+    }
 }
 
 /// The limit of a call to an engine, on the time scale of the test.
@@ -126,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_not_set_scales_nothing() {
         assert!((factor("MOAT_TEST_NO_SUCH_VARIABLE") - 1.0).abs() < f64::EPSILON);
-        assert_eq!(scaled_seconds(10), 10);
+        assert_eq!(scaled_seconds(10), 1, "a tenth, in unit tests");
         assert_eq!(whole_seconds(Duration::from_millis(2001)), 3);
         assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::OutputListener;
 use super::client_stream::{ClientStream, StreamFailure};
 use crate::runtime::{AttachEnd, Attached, EngineClient};
+use crate::failpoint::unit_scaled;
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
 /// What a reading thread tells the supervisor.
@@ -350,7 +351,7 @@ impl Capture {
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
             if Instant::now() >= deadline {
                 self.detach();
-                self.wait(Duration::from_secs(5));
+                self.wait(unit_scaled(Duration::from_secs(5)));
                 return false;
             }
         }

@@ -7,6 +7,8 @@
 mod capture;
 mod client_stream;
 mod stderr_prefix;
+#[cfg(test)]
+mod tests;
 mod waiter;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::capture::Capture;
 use super::{Watched, stderr_prefix};
 use crate::runtime::{AttachEnd, Exit, Inspected, RuntimeError};
+use crate::failpoint::unit_scaled;
 use crate::store::Timestamp;
 
 /// How long reading all of the runtime's own log may take.
@@ -277,7 +278,7 @@ impl Waiter {
     }
 
     fn keep_all(&mut self, exit: &mut Exit) {
-        let whole = self.capture().drain(DRAIN);
+        let whole = self.capture().drain(unit_scaled(DRAIN));
         let mut end = self.attachment_end();
         if exit.started_at.is_some() && exit.code.is_none() && !exit.vanished {
             exit.code = end.code();
@@ -386,7 +387,7 @@ impl PollSchedule {
         }
     }
 
-    fn running(&mut self) {
+    pub(super) fn running(&mut self) {
         // A client that does not read keeps the end of the output from waking us.
         let most = Duration::from_secs(if self.cheap { 1 } else { 15 });
         if self.most != most {
@@ -394,14 +395,14 @@ impl PollSchedule {
         }
     }
 
-    fn after_stream(&mut self) {
+    pub(super) fn after_stream(&mut self) {
         let most = Duration::from_secs(2);
         if self.most != most {
             (self.next, self.most) = (Duration::from_millis(20), most);
         }
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let now = self.next;
         self.next = (self.next * 2).min(self.most);
         now

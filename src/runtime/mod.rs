@@ -16,6 +16,8 @@ mod client_terminal;
 mod container_scripts;
 mod docker;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod retry;
 mod secret_tool;
 mod workspace_copy;

@@ -47,6 +47,12 @@ impl Home {
         }
     }
 
+    /// A home of a test.
+    #[cfg(test)]
+    pub(super) fn at(root: PathBuf) -> Home {
+        Home { root }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

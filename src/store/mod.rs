@@ -19,6 +19,8 @@ mod run_dir;
 mod run_lookup;
 mod run_names;
 mod run_record;
+#[cfg(test)]
+pub(crate) mod scratch;
 mod session_claim;
 mod session_compose;
 mod session_dir;

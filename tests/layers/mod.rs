@@ -38,10 +38,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Whether a file is a module of tests as a whole; these may look up.
+/// Whether a file is a module of tests as a whole, or what such modules share; these may look up.
 fn is_test(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    matches!(name, Some("tests.rs" | "fuzz.rs"))
+    let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+    in_tests
+        || matches!(
+            name,
+            Some("tests.rs" | "fuzz.rs" | "fake.rs" | "scratch.rs")
+        )
 }
 
 /// The code of a file without comments and without its unit tests.

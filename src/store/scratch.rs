@@ -1,0 +1,117 @@
+//! Homes for unit tests: in memory where the system has that, and gone with the test.
+
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::home::Home;
+use super::id::{Name, RunId};
+use super::log_entry::{Entry, Stream};
+use super::owned_run::{NewRun, OwnedRun};
+use super::run_dir::RunDir;
+use super::run_record::Record;
+
+/// A home of its own, for one test.
+#[derive(Debug)]
+pub(crate) struct Scratch(Home);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let memory = Path::new("/dev/shm");
+        let base = match memory.is_dir() {
+            true => memory.to_owned(),
+            false => std::env::temp_dir(),
+        };
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let root = base.join(format!("moat-unit-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let home = Home::at(root);
+        home.prepare().unwrap();
+        Scratch(home)
+    }
+
+    /// A directory beside what moat keeps.
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        let dir = self.0.root().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// A new run, which has an owner as long as the result lives.
+    pub(crate) fn reserve(&self, change: impl Fn(&mut Record)) -> OwnedRun {
+        let record = |id: RunId, name: Name| {
+            let mut record = record(&id, &name);
+            change(&mut record);
+            record
+        };
+        let new = NewRun {
+            name: None,
+            or_numbered: false,
+            record,
+        };
+        OwnedRun::reserve(&self.0, new).unwrap()
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.root());
+    }
+}
+
+/// The record of a new run that has a container and no more.
+fn record(id: &RunId, name: &Name) -> Record {
+    let text = format!(
+        r#"{{"schema": 1, "id": "{id}", "name": "{name}", "state": "created", "runtime": "fake", "engine": [],
+            "image": null, "workspace": "/", "command": ["true"], "env": [], "mounts": [], "background": false,
+            "interactive": false, "keep": false, "memory_bytes": null, "cpus": null, "timeout_seconds": null,
+            "created_at": "{created}", "started_at": null, "finished_at": null, "cleaned_at": null,
+            "exit_code": null, "reason": null, "oom_killed": false, "error": null,
+            "resources": [{{"kind": "container", "handle": "{id}", "stage": "intent"}}],
+            "log": {{"complete": true, "missing_since": null, "missing_why": null}}}}"#,
+        created = super::Timestamp::now()
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What a log has of one stream, as text.
+pub(crate) fn logged(path: &Path, stream: Stream) -> String {
+    let mut text = String::new();
+    for entry in entries(path).iter().filter(|entry| entry.stream == stream) {
+        text.push_str(&String::from_utf8_lossy(&entry.data));
+        if entry.eol {
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn entries(path: &Path) -> Vec<Entry> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines.filter_map(Entry::parse).collect()
+}
+
+impl RunDir {
+    /// From now on the record of the run cannot be written, until [`RunDir::mend_record`].
+    pub(crate) fn break_record(&self) {
+        fs::rename(self.record(), self.path().join("aside")).unwrap();
+        // A file does not take the place of a directory.
+        fs::create_dir(self.record()).unwrap();
+    }
+
+    pub(crate) fn mend_record(&self) {
+        fs::remove_dir(self.record()).unwrap();
+        fs::rename(self.path().join("aside"), self.record()).unwrap();
+    }
+}
