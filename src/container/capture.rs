@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::OutputListener;
 use super::client_stream::{ClientStream, StreamFailure};
-use crate::runtime::{AttachEnd, Attached, EngineClient};
 use crate::failpoint::unit_scaled;
+use crate::runtime::{AttachEnd, Attached, EngineClient};
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
 /// What a reading thread tells the supervisor.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::capture::Capture;
 use super::{Watched, stderr_prefix};
-use crate::runtime::{AttachEnd, Exit, Inspected, RuntimeError};
 use crate::failpoint::unit_scaled;
+use crate::runtime::{AttachEnd, Exit, Inspected, RuntimeError};
 use crate::store::Timestamp;
 
 /// How long reading all of the runtime's own log may take.

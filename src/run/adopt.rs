@@ -4,6 +4,7 @@
 //! not started now: nobody expects that any more; nor is one let go that was held back. One that runs is watched, one that has ended is
 //! recorded; its output comes from the runtime's own log, behind what is kept already.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lifecycle::{close, open_log, oversee};
@@ -12,7 +13,7 @@ use super::verdict::StopRequestTime;
 use super::{cleanup, respawn, services};
 use crate::container::Capture;
 use crate::error::Result;
-use crate::failpoint::checkpoint;
+use crate::failpoint::{checkpoint, unit_scaled};
 use crate::runtime::{self, Inspected, Runtime};
 use crate::store::{EndReason, EndRequest, Home, OwnedRun, RunId, RunRecord, RunState, Timestamp};
 
@@ -38,8 +39,20 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let Some(run) = OwnedRun::adopt(&home, id)? else {
         return Ok(());
     };
-    let record = run.record().clone();
+    let record = run.record();
     let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)?;
+    go_on(run, runtime, |supervisor| {
+        supervisor::obey(supervisor, signals);
+    })
+}
+
+/// Sees an adopted run to its end. `begun`: called when there is a supervisor, before that acts.
+pub(super) fn go_on(
+    run: OwnedRun,
+    runtime: Box<dyn Runtime>,
+    begun: impl FnOnce(&Arc<Supervisor>),
+) -> Result<()> {
+    let record = run.record().clone();
     // Where the runtime does not answer nothing can be known: the next command tries again.
     let (state, is_held_back) = look(runtime.as_ref(), &run)?;
     if is_held_back {
@@ -50,7 +63,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let (log, kept) = open_log(&run)?;
     let capture = Capture::new(log, kept, false);
     let supervisor = Supervisor::new(run, runtime, capture, None);
-    supervisor::obey(&supervisor, signals);
+    begun(&supervisor);
     supervisor.run().home().sweep_locks();
     services::adopt(&supervisor, &record);
     if record.state.is_terminal() {
@@ -79,7 +92,7 @@ fn give_up(supervisor: &Supervisor) {
 /// command was never let go.
 fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bool)> {
     let record = run.record();
-    let deadline = Instant::now() + IN_FLIGHT;
+    let deadline = Instant::now() + unit_scaled(IN_FLIGHT);
     loop {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
@@ -96,11 +109,11 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bo
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
             return Ok((state, is_held_back));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(unit_scaled(Duration::from_millis(100)));
     }
 }
 
-fn resume(supervisor: &std::sync::Arc<Supervisor>, record: &RunRecord) {
+fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
     if record.interactive && !record.terminal {
         supervisor
             .capture

@@ -7,7 +7,7 @@ use super::lifecycle::PATIENCE;
 use super::save_workspace;
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::failpoint::{checkpoint, scaled};
+use crate::failpoint::{checkpoint, scaled, unit_scaled};
 use crate::runtime::{Inspected, Runtime};
 use crate::store::{Resource, ResourceKind, ResourceStage, RunDir, Timestamp};
 
@@ -90,7 +90,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
         return false;
     }
     let deadline = Instant::now() + scaled(PATIENCE);
-    let mut pause = Duration::from_millis(50);
+    let mut pause = unit_scaled(Duration::from_millis(50));
     loop {
         let removed = match resource.kind {
             ResourceKind::Container => supervisor.runtime.remove(&resource.handle),
@@ -109,7 +109,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
             }
         }
         std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_secs(2));
+        pause = (pause * 2).min(unit_scaled(Duration::from_secs(2)));
     }
     // Written with `cleaned_at`, or by the next supervisor, for which removing again is fine.
     let mut run = supervisor.run();

@@ -56,15 +56,25 @@ fn serve() -> io::Result<()> {
     drop(client);
     supervisor::obey(&supervisor, signals);
     listen(&supervisor, reader, terminal.clone());
-    let started = start(&supervisor, &plan, stdin, terminal);
+    see_through(&supervisor, plan, stdin, terminal);
+    Ok(())
+}
+
+/// Makes what the run needs, starts it, and sees it to its end.
+pub(super) fn see_through(
+    supervisor: &Arc<Supervisor>,
+    plan: Plan,
+    stdin: Option<OwnedFd>,
+    terminal: Option<Arc<Terminal>>,
+) {
+    let started = start(supervisor, &plan, stdin, terminal);
     let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
     // From here on the values are in the runtime's hands alone.
     drop(plan);
     match started {
-        Ok(()) => oversee(&supervisor, timeout),
-        Err(error) => give_up(&supervisor, &error),
+        Ok(()) => oversee(supervisor, timeout),
+        Err(error) => give_up(supervisor, &error),
     }
-    Ok(())
 }
 
 /// Reserves the run.

@@ -25,6 +25,8 @@ mod save_workspace;
 mod services;
 mod supervisor;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub(crate) use adopt::{adopt, take_over};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::supervisor::Supervisor;
 use crate::container::Watched;
-use crate::failpoint::scaled;
+use crate::failpoint::{scaled, unit_scaled};
 use crate::runtime::{Exit, Result, RuntimeError};
 use crate::store::{RunRecord, create};
 
@@ -58,7 +58,7 @@ fn attempt(supervisor: &Supervisor) -> Result<()> {
         let file = create(&partial).map_err(failed)?;
         match supervisor.runtime.save_workspace(&handle, file) {
             Err(problem) if problem.may_pass() && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(500));
+                std::thread::sleep(unit_scaled(Duration::from_millis(500)));
             }
             result => break result,
         }

@@ -15,7 +15,7 @@ use super::terminal::WorkloadTerminal;
 use super::verdict::{EndIntent, StopRequestTime};
 use crate::container::{Capture, OutputEvent, OutputListener, Watched};
 use crate::error::{Error, Result};
-use crate::failpoint::scaled;
+use crate::failpoint::{scaled, unit_scaled};
 use crate::runtime::{self, Attached, Inspected, Runtime};
 use crate::service::Services;
 use crate::store::{EndReason, EndRequest, OwnedRun, ResourceKind, RunRecord, RunState, Timestamp};
@@ -100,7 +100,7 @@ impl Supervisor {
     /// Changes the record for good: the end of the run must be on disk before anything else happens.
     pub(super) fn conclude(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut written = self.run().update(change);
-        let mut pause = Duration::from_millis(50);
+        let mut pause = unit_scaled(Duration::from_millis(50));
         let mut told = false;
         while let Err(error) = written {
             if !self.run().dir().path().exists() {
@@ -114,7 +114,7 @@ impl Supervisor {
                 told = true;
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_secs(1));
+            pause = (pause * 2).min(unit_scaled(Duration::from_secs(1)));
             written = self.run().update(|_| {});
         }
     }
@@ -228,7 +228,7 @@ impl Supervisor {
 
     /// Waits for those who still ask the runtime for an end that has come: their clients would be left behind.
     pub(super) fn join_stops(&self) {
-        let deadline = Instant::now() + LAST_STOP;
+        let deadline = Instant::now() + unit_scaled(LAST_STOP);
         while self.stops.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -289,7 +289,7 @@ impl Supervisor {
         // What it says at its end must not wait for a client that does not read.
         self.capture.let_go();
         let handle = self.handle();
-        let mut pause = Duration::from_millis(100);
+        let mut pause = unit_scaled(Duration::from_millis(100));
         while !self.exit.wait(Some(Instant::now())) {
             if let Some(Inspected::Running { .. }) = self.look(&handle) {
                 self.runs_still();
@@ -308,7 +308,7 @@ impl Supervisor {
             if self.exit.wait(Some(Instant::now() + pause)) {
                 return;
             }
-            pause = (pause * 2).min(Duration::from_secs(2));
+            pause = (pause * 2).min(unit_scaled(Duration::from_secs(2)));
         }
     }
 

@@ -14,9 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    AttachEnd, Attached, BuildEvent, Client, ContainerSpec, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, LastWords, Network, Problem, Refusal, Result, Runtime,
-    ServiceSpec, Whose,
+    AttachEnd, Attached, BuildEvent, ClientFailure, ContainerSpec, EngineClient, EngineVolume,
+    ExecSpec, Exit, ImageBuild, Inspected, Labelled, Network, Refusal, ResourceOwner, Result,
+    Runtime, RuntimeError, ServiceSpec,
 };
 use crate::store::{ResourceKind, Stream, StreamBytes, Timestamp};
 
@@ -28,9 +28,9 @@ pub(crate) enum Answer {
     /// What is so.
     Truth,
     /// Nothing is done.
-    Fails(Problem),
+    Fails(RuntimeError),
     /// It is done, and its answer is lost.
-    DoneBut(Problem),
+    DoneBut(RuntimeError),
     /// It says that it has done it, and has not.
     Ignored,
     /// The container is said to be like this; for `inspect`.
@@ -44,25 +44,25 @@ pub(crate) enum Answer {
 }
 
 /// The engine was not reached.
-pub(crate) fn unreachable() -> Problem {
-    Problem::unreachable("the engine is away", "start it")
+pub(crate) fn unreachable() -> RuntimeError {
+    RuntimeError::unreachable("the engine is away", "start it")
 }
 
 /// The engine has perhaps heard the request.
-pub(crate) fn silence() -> Problem {
-    Problem::Transient("no answer in time".to_owned())
+pub(crate) fn silence() -> RuntimeError {
+    RuntimeError::Transient("no answer in time".to_owned())
 }
 
-pub(crate) fn refusal() -> Problem {
-    Problem::Refused("it will not".to_owned())
+pub(crate) fn refusal() -> RuntimeError {
+    RuntimeError::Refused("it will not".to_owned())
 }
 
-pub(crate) fn not_found() -> Problem {
-    Problem::NotFound("no such thing".to_owned())
+pub(crate) fn not_found() -> RuntimeError {
+    RuntimeError::NotFound("no such thing".to_owned())
 }
 
-pub(crate) fn image_missing() -> Problem {
-    Problem::ImageMissing("no such image".to_owned(), "fake")
+pub(crate) fn image_missing() -> RuntimeError {
+    RuntimeError::ImageMissing("no such image".to_owned(), "fake")
 }
 
 /// A container that runs, and has for a while.
@@ -89,7 +89,7 @@ pub(crate) fn exit(code: u8) -> Exit {
 
 /// The client's words about a failure of its own.
 pub(crate) fn last_words(code: u8, words: &str, interrupted: bool) -> AttachEnd {
-    AttachEnd::Failed(LastWords {
+    AttachEnd::Failed(ClientFailure {
         code,
         bytes: words.as_bytes().to_vec(),
         interrupted,
@@ -107,7 +107,7 @@ pub(crate) struct Fake {
 #[derive(Default)]
 struct State {
     containers: BTreeMap<String, Container>,
-    networks: BTreeMap<String, (String, Whose)>,
+    networks: BTreeMap<String, (String, ResourceOwner)>,
     volumes: BTreeMap<String, EngineVolume>,
     calls: Vec<String>,
     scripts: Vec<(String, VecDeque<Answer>)>,
@@ -140,7 +140,7 @@ impl Default for Traits {
 
 struct Container {
     home: String,
-    whose: Whose,
+    whose: ResourceOwner,
     state: Inspected,
     /// What the engine's own log has.
     stdout: Vec<u8>,
@@ -241,10 +241,10 @@ struct FakeClient {
     listener: Listener,
 }
 
-impl Client for FakeClient {
+impl EngineClient for FakeClient {
     fn detach(&self) {
         self.fake.note(&format!("detach {}", self.handle));
-        self.listener.finish(AttachEnd::Cut);
+        self.listener.finish(AttachEnd::Interrupted);
     }
 
     fn has_ended(&self) -> bool {
@@ -256,9 +256,9 @@ impl Client for FakeClient {
             self.fake.note(&format!("asked too early {}", self.handle));
         }
         // Drivers end a client that does not end with its streams.
-        self.listener.finish(AttachEnd::Cut);
+        self.listener.finish(AttachEnd::Interrupted);
         let end = lock(&self.listener.end);
-        end.clone().unwrap_or(AttachEnd::Cut)
+        end.clone().unwrap_or(AttachEnd::Interrupted)
     }
 }
 
@@ -389,10 +389,16 @@ impl Fake {
 
     /// Puts a container there, as if somebody had made it before.
     pub(crate) fn put(&self, handle: &str, state: Inspected) {
-        self.put_labelled(handle, state, "", Whose::Run(String::new()));
+        self.put_labelled(handle, state, "", ResourceOwner::Run(String::new()));
     }
 
-    pub(crate) fn put_labelled(&self, handle: &str, state: Inspected, home: &str, whose: Whose) {
+    pub(crate) fn put_labelled(
+        &self,
+        handle: &str,
+        state: Inspected,
+        home: &str,
+        whose: ResourceOwner,
+    ) {
         let container = Container {
             home: home.to_owned(),
             whose,
@@ -404,7 +410,7 @@ impl Fake {
         self.state().containers.insert(handle.to_owned(), container);
     }
 
-    pub(crate) fn put_network(&self, handle: &str, home: &str, whose: Whose) {
+    pub(crate) fn put_network(&self, handle: &str, home: &str, whose: ResourceOwner) {
         let network = (home.to_owned(), whose);
         self.state().networks.insert(handle.to_owned(), network);
     }
@@ -528,7 +534,7 @@ impl Fake {
         }
     }
 
-    fn make(&self, call: &str, handle: &str, home: &str, whose: Whose) -> Result<()> {
+    fn make(&self, call: &str, handle: &str, home: &str, whose: ResourceOwner) -> Result<()> {
         let container = Container {
             home: home.to_owned(),
             whose,
@@ -713,7 +719,7 @@ impl Runtime for Fake {
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         let call = format!("create {}", spec.handle);
-        let whose = Whose::Run(spec.run_label.clone());
+        let whose = ResourceOwner::Run(spec.run_label.clone());
         self.make(&call, &spec.handle, &spec.home_label, whose)
     }
 
@@ -725,7 +731,7 @@ impl Runtime for Fake {
             _ => {}
         }
         into.write_all(b"a tar archive")
-            .map_err(|error| Problem::Refused(error.to_string()))
+            .map_err(|error| RuntimeError::Refused(error.to_string()))
     }
 
     fn pre_run_failed(&self, handle: &str) -> Result<bool> {
@@ -812,7 +818,7 @@ impl Runtime for Fake {
             listener = gone.and_then(|container| container.listener);
         });
         if let Some(listener) = listener {
-            listener.finish(AttachEnd::Cut);
+            listener.finish(AttachEnd::Interrupted);
         }
         done
     }
@@ -820,7 +826,7 @@ impl Runtime for Fake {
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
         self.request("find-labelled", |_| {})?;
         let state = self.state();
-        let labelled = |kind, handle: &String, whose: &Whose| Labelled {
+        let labelled = |kind, handle: &String, whose: &ResourceOwner| Labelled {
             kind,
             handle: handle.clone(),
             id: handle.clone(),

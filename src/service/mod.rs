@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::unit_scaled;
 use crate::plan;
 use crate::runtime::{Exit, Inspected, ResourceOwner, Runtime, ServiceSpec};
 use crate::store::{
@@ -308,7 +309,7 @@ impl Services {
         }
         std::thread::scope(|scope| {
             for sidecar in &self.sidecars {
-                scope.spawn(|| sidecar.end(Instant::now() + FAREWELL));
+                scope.spawn(|| sidecar.end(Instant::now() + unit_scaled(FAREWELL)));
             }
         });
     }

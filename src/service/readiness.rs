@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{StartingService, errors};
 use crate::error::Error;
+use crate::failpoint::unit_scaled;
 use crate::runtime::Exit;
 use crate::term::{harmless, plain};
 
@@ -81,8 +82,10 @@ fn until(
             return Err(NotReady::Cancelled);
         }
         let now = Instant::now();
-        let interval = (began.elapsed() / 4).clamp(SHORTEST, LONGEST);
-        let next = (tried + interval).max(now + SHORTEST / 2).min(deadline);
+        let interval = (began.elapsed() / 4).clamp(unit_scaled(SHORTEST), unit_scaled(LONGEST));
+        let next = (tried + interval)
+            .max(now + unit_scaled(SHORTEST) / 2)
+            .min(deadline);
         if let Some(exit) = subject.pause(next) {
             return Err(NotReady::Ended(exit));
         }

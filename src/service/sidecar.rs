@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{ServiceOwner, StartingService, ended, errors, provisioning, readiness, specify};
 use crate::container::{Capture, OutputEvent, OutputListener, PollSchedule, Waiter, Watched};
 use crate::error::{Error, ErrorKind, Result};
-use crate::failpoint::checkpoint;
+use crate::failpoint::{checkpoint, unit_scaled};
 use crate::plan;
 use crate::runtime::{self, Attached, Exit, ResourceOwner, Runtime, RuntimeError, ServiceSpec};
 use crate::store::{self, Home, LogWriter, ServiceState, Timestamp, make_dir};
@@ -243,7 +243,7 @@ impl Sidecar {
         std::thread::spawn(move || {
             match state {
                 ServiceState::Starting => sidecar.await_readiness(Instant::now()),
-                ServiceState::Failed if sidecar.is_over_after(PAUSE) => return,
+                ServiceState::Failed if sidecar.is_over_after(unit_scaled(PAUSE)) => return,
                 ServiceState::Failed => sidecar.start_again(),
                 _ => {}
             }
@@ -254,7 +254,7 @@ impl Sidecar {
     /// Looks after a service that is up, until its run is over.
     /// `fails_the_run`: asked when it has ended for good, and told so if the run is only beginning.
     pub(super) fn keep(self: &Arc<Self>, fails_the_run: &dyn Fn(&Exit) -> bool) {
-        let mut pause = PAUSE;
+        let mut pause = unit_scaled(PAUSE);
         while let Some(exit) = self.wait_for_end() {
             let fails = !self.restart && fails_the_run(&exit);
             let was_good = self.take_note(&exit, fails);
@@ -262,8 +262,8 @@ impl Sidecar {
                 return;
             }
             pause = match was_good {
-                true => PAUSE,
-                false => (pause * 2).min(LONGEST_PAUSE),
+                true => unit_scaled(PAUSE),
+                false => (pause * 2).min(unit_scaled(LONGEST_PAUSE)),
             };
             self.start_again();
         }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::home::Home;
-use super::id::{Name, RunId};
-use super::log_entry::{Entry, Stream};
+use super::id::{RunId, RunName};
+use super::log_entry::{LogEntry, Stream};
 use super::owned_run::{NewRun, OwnedRun};
 use super::run_dir::RunDir;
-use super::run_record::Record;
+use super::run_record::RunRecord;
 
 /// A home of its own, for one test.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ impl Scratch {
     }
 
     /// A new run, which has an owner as long as the result lives.
-    pub(crate) fn reserve(&self, change: impl Fn(&mut Record)) -> OwnedRun {
-        let record = |id: RunId, name: Name| {
+    pub(crate) fn reserve(&self, change: impl Fn(&mut RunRecord)) -> OwnedRun {
+        let record = |id: RunId, name: RunName| {
             let mut record = record(&id, &name);
             change(&mut record);
             record
@@ -70,7 +70,7 @@ impl Drop for Scratch {
 }
 
 /// The record of a new run that has a container and no more.
-fn record(id: &RunId, name: &Name) -> Record {
+fn record(id: &RunId, name: &RunName) -> RunRecord {
     let text = format!(
         r#"{{"schema": 1, "id": "{id}", "name": "{name}", "state": "created", "runtime": "fake", "engine": [],
             "image": null, "workspace": "/", "command": ["true"], "env": [], "mounts": [], "background": false,
@@ -96,10 +96,10 @@ pub(crate) fn logged(path: &Path, stream: Stream) -> String {
     text
 }
 
-fn entries(path: &Path) -> Vec<Entry> {
+fn entries(path: &Path) -> Vec<LogEntry> {
     let bytes = fs::read(path).unwrap_or_default();
     let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    lines.filter_map(Entry::parse).collect()
+    lines.filter_map(LogEntry::parse).collect()
 }
 
 impl RunDir {

@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 
 use super::*;
-use crate::runtime::Client;
+use crate::runtime::EngineClient;
 use crate::runtime::fake::{Answer, exited, running};
 
 const SOON: Duration = Duration::from_millis(1);
 
 struct Silent;
 
-impl Client for Silent {
+impl EngineClient for Silent {
     fn detach(&self) {}
 
     fn has_ended(&self) -> bool {
@@ -18,7 +18,7 @@ impl Client for Silent {
     }
 
     fn ended(&self) -> AttachEnd {
-        AttachEnd::Whole
+        AttachEnd::Complete
     }
 }
 
@@ -55,7 +55,10 @@ fn streams_that_do_not_end_are_ended() {
     let scene = Scene::started();
     assert!(!scene.subject.capture.drain(SOON));
     assert_eq!(scene.fake.count("detach"), 1);
-    assert_eq!(scene.subject.capture.attachment_end(), Some(AttachEnd::Cut));
+    assert_eq!(
+        scene.subject.capture.attachment_end(),
+        Some(AttachEnd::Interrupted)
+    );
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn an_earlier_attachment_that_ends_late_does_not_end_the_next() {
     let ended_late = first.keep_listener(HANDLE);
     let next = scene.fake.reattach(HANDLE, capture.kept()).unwrap();
     scene.attach(next);
-    ended_late(AttachEnd::Cut);
+    ended_late(AttachEnd::Interrupted);
     assert!(
         !capture.wait(Duration::from_millis(30)),
         "the next one goes on"
@@ -112,7 +115,7 @@ fn an_earlier_attachment_that_ends_late_does_not_end_the_next() {
 fn bytes_of_an_unfinished_line_count_as_kept() {
     let scene = Scene::started();
     scene.print("no newline");
-    scene.detach(AttachEnd::Whole);
+    scene.detach(AttachEnd::Complete);
     assert!(scene.subject.capture.drain(NEVER));
     assert_eq!(scene.subject.capture.kept(), kept(10, 0));
     assert_eq!(scene.log(Stream::Stdout), "", "it may go on");

@@ -29,7 +29,7 @@ fn a_client_that_was_killed_costs_no_byte() {
     let told = scene.watch();
     scene.fake.wait_calls("seen to run", 1);
     scene.fake.print_unheard(HANDLE, Stream::Stdout, "two\n");
-    scene.fake.detach(HANDLE, AttachEnd::Cut);
+    scene.fake.detach(HANDLE, AttachEnd::Interrupted);
     scene.fake.wait_calls("reattach", 1);
     scene.fake.wait_calls("attached", 2);
     scene.print("three\n");
@@ -51,7 +51,7 @@ fn half_a_line_goes_on_where_it_was_cut() {
     scene.fake.wait_calls("seen to run", 1);
     scene.fake.print_unheard(HANDLE, Stream::Stdout, "f\n");
     scene.fake.print_unheard(HANDLE, Stream::Stderr, "ror\n");
-    scene.fake.detach(HANDLE, AttachEnd::Cut);
+    scene.fake.detach(HANDLE, AttachEnd::Interrupted);
     scene.fake.wait_calls(&format!("reattach {HANDLE} 3 2"), 1);
     scene.fake.wait_calls("attached", 2);
     scene.fake.exit(HANDLE, 0);
@@ -72,7 +72,7 @@ fn listening_again_is_tried_until_it_succeeds() {
     let told = scene.watch();
     scene.fake.wait_calls("seen to run", 1);
     scene.fake.print_unheard(HANDLE, Stream::Stdout, "two\n");
-    scene.fake.detach(HANDLE, AttachEnd::Cut);
+    scene.fake.detach(HANDLE, AttachEnd::Interrupted);
     scene.fake.wait_calls("reattach", 4);
     scene.fake.wait_calls("attached", 2);
     scene.fake.exit(HANDLE, 0);
@@ -106,10 +106,10 @@ fn an_engine_that_went_away_while_it_was_listened_to_may_have_a_gap() {
 fn a_code_that_differs_from_the_engines_makes_the_log_be_read_again() {
     for (end, reads) in [
         (AttachEnd::Code(3), 0),
-        (AttachEnd::Whole, 0),
+        (AttachEnd::Complete, 0),
         (AttachEnd::Code(0), 1),
         (AttachEnd::Code(1), 1),
-        (AttachEnd::Cut, 1),
+        (AttachEnd::Interrupted, 1),
         (last_words(1, "Error: x\n", false), 1),
     ] {
         let scene = Scene::started();
@@ -163,7 +163,7 @@ fn a_container_that_is_removed_before_its_log_was_read_has_lost_the_rest() {
         let scene = Scene::started();
         scene.print("one\n");
         scene.fake.set(HANDLE, exited(3));
-        scene.detach(AttachEnd::Cut);
+        scene.detach(AttachEnd::Interrupted);
         scene.fake.script("reattach", [Fails(problem.clone())]);
         let ended = scene.end();
         assert_eq!(ended.exit.code, Some(3), "the code is known");
@@ -177,7 +177,7 @@ fn a_container_that_is_removed_before_its_log_was_read_has_lost_the_rest() {
 fn a_log_that_breaks_off_while_it_is_read_is_said_to_be_incomplete() {
     let scene = Scene::started();
     scene.print("one\n");
-    scene.detach(AttachEnd::Cut);
+    scene.detach(AttachEnd::Interrupted);
     scene.fake.script("inspect", [Sees(exited(0))]);
     let told = scene.watch();
     // The container still runs as far as its log is concerned, so that the test can cut it.
@@ -255,12 +255,12 @@ fn a_code_that_the_engine_does_not_tell_is_the_clients() {
 fn a_code_that_nobody_heard_is_lost_where_the_engine_forgets() {
     for (end, why) in [
         (
-            AttachEnd::Cut,
+            AttachEnd::Interrupted,
             "the client that listened to the container was killed",
         ),
         (last_words(1, "Error: cancelled\n", false), "cancelled"),
         (
-            AttachEnd::Whole,
+            AttachEnd::Complete,
             "nobody listened to the container when it ended",
         ),
     ] {
@@ -280,7 +280,7 @@ fn a_client_that_was_killed_is_said_at_once_where_the_engine_forgets() {
     let scene = Scene::started_on(FORGETS);
     let told = scene.watch();
     scene.fake.wait_calls("seen to run", 1);
-    scene.fake.detach(HANDLE, AttachEnd::Cut);
+    scene.fake.detach(HANDLE, AttachEnd::Interrupted);
     scene.fake.wait_calls("noticed", 1);
     // It is looked at further, and that is not said again.
     scene
@@ -336,7 +336,7 @@ fn what_was_removed_keeps_the_code_that_was_heard_where_the_engine_forgets() {
 fn the_end_of_a_workload_that_nobody_can_tell_is_missing_output() {
     let scene = Scene::started();
     scene.fake.set(HANDLE, codeless());
-    scene.detach(AttachEnd::Whole);
+    scene.detach(AttachEnd::Complete);
     let ended = scene.end();
     assert_eq!(ended.exit.code, None);
     assert_eq!(ended.why(), Some("the end of the workload is not known"));
@@ -352,7 +352,7 @@ fn a_lost_answer_to_listening_again_costs_nothing() {
     scene.fake.script("inspect", [Sees(running())]);
     scene.fake.script("reattach", [DoneBut(silence())]);
     scene.fake.print_unheard(HANDLE, Stream::Stdout, "two\n");
-    scene.detach(AttachEnd::Cut);
+    scene.detach(AttachEnd::Interrupted);
     let ended = scene.end();
     assert_eq!(ended.exit.code, Some(0));
     assert_eq!(scene.log(Stream::Stdout), "one\ntwo\n");

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Capture, Listener, Pace, Watch, Watched};
+use super::{Capture, OutputListener, PollSchedule, Waiter, Watched};
 use crate::runtime::fake::{self, Fake};
 use crate::runtime::{self, AttachEnd, Attached, Exit, Inspected, Runtime};
 use crate::store::scratch::{Scratch, logged};
@@ -42,7 +42,7 @@ impl Watched for Subject {
         &self.capture
     }
 
-    fn listener(self: Arc<Self>) -> Listener {
+    fn listener(self: Arc<Self>) -> OutputListener {
         Arc::new(|_| {})
     }
 
@@ -180,8 +180,8 @@ impl Scene {
         let subject = Arc::clone(&self.subject) as Arc<dyn Watched>;
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
-            let pace = Pace::starting(true, subject.runtime().looks_are_cheap());
-            let mut watch = Watch::new(subject, pace);
+            let pace = PollSchedule::starting(true, subject.runtime().looks_are_cheap());
+            let mut watch = Waiter::new(subject, pace);
             let mut exit = watch.until_exit();
             let missing = watch.drain(&mut exit);
             let _ = tell.send(Ended { exit, missing });

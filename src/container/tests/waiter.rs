@@ -164,7 +164,7 @@ fn an_empty_answer_means_that_it_is_gone() {
     scene.fake.on("inspect", |_| {});
     scene
         .fake
-        .on("inspect", |fake| fake.detach(HANDLE, AttachEnd::Whole));
+        .on("inspect", |fake| fake.detach(HANDLE, AttachEnd::Complete));
     let ended = scene.end();
     assert!(ended.exit.vanished && ended.exit.started_at.is_some());
 }
@@ -178,8 +178,8 @@ fn a_container_that_somebody_removed_has_the_code_that_was_heard() {
         (AttachEnd::Code(0), None),
         (AttachEnd::Code(1), None),
         (AttachEnd::Code(125), None),
-        (AttachEnd::Cut, None),
-        (AttachEnd::Whole, None),
+        (AttachEnd::Interrupted, None),
+        (AttachEnd::Complete, None),
         (last_words(1, "Error: no such container\n", false), None),
     ] {
         let scene = Scene::started();
@@ -202,7 +202,7 @@ fn a_container_that_somebody_removed_has_the_code_that_was_heard() {
 #[test]
 fn one_that_was_removed_before_it_was_seen_to_run_counts_as_started() {
     let scene = Scene::started();
-    scene.fake.vanish(HANDLE, AttachEnd::Cut);
+    scene.fake.vanish(HANDLE, AttachEnd::Interrupted);
     let ended = scene.end();
     assert_eq!(scene.fake.count("seen to run"), 0);
     assert!(ended.exit.started_at.is_some());
@@ -215,9 +215,9 @@ fn one_that_was_removed_while_the_engine_was_away_is_gone_when_it_is_back() {
     scene
         .fake
         .script("inspect", [Fails(unreachable()), Fails(silence())]);
-    scene
-        .fake
-        .on("inspect", |fake| fake.vanish(HANDLE, AttachEnd::Cut));
+    scene.fake.on("inspect", |fake| {
+        fake.vanish(HANDLE, AttachEnd::Interrupted)
+    });
     let ended = scene.end();
     assert_eq!((ended.exit.vanished, ended.exit.code), (true, None));
 }
@@ -398,7 +398,7 @@ fn output_that_ends_while_the_workload_does_is_listened_to_again() {
         .script("inspect", [Sees(Inspected::Ending { started_at: None })]);
     scene.print("one\n");
     scene.fake.print_unheard(HANDLE, Stream::Stdout, "two\n");
-    scene.detach(AttachEnd::Cut);
+    scene.detach(AttachEnd::Interrupted);
     scene.fake.set(HANDLE, exited(0));
     let ended = scene.end();
     assert_eq!((ended.exit.code, ended.why()), (Some(0), None));
@@ -439,17 +439,21 @@ fn what_never_ran_has_no_start_and_no_log_to_read() {
 
 #[test]
 fn looks_become_rarer_and_never_begin_again_by_themselves() {
-    let millis =
-        |pace: &mut Pace| -> Vec<u64> { (0..8).map(|_| pace.next().as_millis() as u64).collect() };
+    let millis = |pace: &mut PollSchedule| -> Vec<u64> {
+        (0..8).map(|_| pace.next().as_millis() as u64).collect()
+    };
     for (awaited, cheap, expected) in [
         (true, true, [1, 2, 4, 8, 16, 20, 20, 20]),
         (false, true, [1, 2, 4, 8, 16, 20, 20, 20]),
         (true, false, [100; 8]),
         (false, false, [400, 800, 1000, 1000, 1000, 1000, 1000, 1000]),
     ] {
-        assert_eq!(millis(&mut Pace::starting(awaited, cheap)), expected);
+        assert_eq!(
+            millis(&mut PollSchedule::starting(awaited, cheap)),
+            expected
+        );
     }
-    let mut pace = Pace::starting(true, false);
+    let mut pace = PollSchedule::starting(true, false);
     let seen_to_run: Vec<u64> = (0..7)
         .map(|_| {
             pace.running();
@@ -470,7 +474,7 @@ fn looks_become_rarer_and_never_begin_again_by_themselves() {
 
 #[test]
 fn a_cheap_look_is_made_once_a_second_at_least() {
-    let mut pace = Pace::starting(false, true);
+    let mut pace = PollSchedule::starting(false, true);
     for _ in 0..3 {
         pace.running();
         assert_eq!(pace.next(), Duration::from_secs(1));
