@@ -1,75 +1,75 @@
-//! The shape of the table that describes the command line.
+//! The types of the table that describes the command line.
 //!
-//! `flags` and `commands` fill it in; the parser, the help texts, the manual page and the shell
-//! completions only read it. So a flag exists in one place, and none of them can drift.
+//! `flags` and `commands` hold the table; the parser, the help texts, the manual page and the shell completions read
+//! it. Each flag is written in one place, so help, completions and parser always agree.
 
 use crate::error::Result;
 
 use super::args::Args;
 
-/// One flag. Two commands whose flags share a name but not a meaning have two of these.
+/// A flag. Flags of two commands with the same name but different meanings are two values.
 pub(crate) struct Flag {
     /// The long name, without the dashes.
     pub(crate) long: &'static str,
     pub(crate) short: Option<char>,
-    /// What help calls the value; a switch has none.
+    /// The placeholder of the value in the help text; `None` for a switch.
     pub(crate) value: Option<&'static str>,
-    /// Every use counts. Otherwise the last one wins.
+    /// Whether all uses count; otherwise the last use wins.
     pub(crate) repeat: bool,
-    /// One sentence.
+    /// A sentence that ends with a period.
     pub(crate) help: &'static str,
     pub(crate) complete: Complete,
 }
 
-/// What a shell offers for a value or a positional argument.
+/// The completions that a shell offers for a value or a positional argument.
 pub(crate) enum Complete {
     Nothing,
     File,
     Directory,
-    /// What `moat list -a -q` prints.
+    /// The ids that `moat list -a -q` prints.
     Run,
     /// The name of a command of moat.
     Command,
-    /// A branch of the repository here, or one of these words.
+    /// A branch of the repository of the current directory, or one of these words.
     Branch(&'static [&'static str]),
-    /// One of these comes first; the command itself looks at it.
+    /// One of these words as the first argument; the command itself checks it.
     Action(&'static [&'static str]),
-    /// Exactly these: the parser refuses anything else.
+    /// One of these words; the parser refuses other values.
     Words(&'static [&'static str]),
 }
 
-/// The arguments of a command that are not flags, `--` and what follows it left out.
+/// The positional arguments of a command, without `--` and the arguments after it.
 pub(crate) struct Positional {
-    /// What help calls one of them.
+    /// The placeholder of one argument in the help text.
     pub(crate) name: &'static str,
     pub(crate) min: usize,
     pub(crate) max: usize,
     pub(crate) complete: Complete,
 }
 
-/// One command.
+/// A command.
 pub(crate) struct Command {
     pub(crate) name: &'static str,
     pub(crate) aliases: &'static [&'static str],
-    /// What follows the name and the flags, as in `[PATH] [-- CMD...]`.
+    /// The arguments after the name and the flags, such as `[PATH] [-- CMD...]`.
     pub(crate) usage: &'static str,
     /// One line, without a period.
     pub(crate) summary: &'static str,
-    /// Paragraphs, each on a line of its own.
+    /// Paragraphs, one per line.
     pub(crate) about: &'static str,
-    /// A command line, and what it does.
+    /// Command lines, each with its description.
     pub(crate) examples: &'static [(&'static str, &'static str)],
-    /// Its own flags; the global ones come on top.
+    /// The command's own flags, without the global flags.
     pub(crate) flags: &'static [&'static Flag],
     pub(crate) positional: Positional,
-    /// Takes `-- CMD...`.
+    /// Whether the command takes `-- CMD...`.
     pub(crate) rest: bool,
-    /// Does the work; the result is the exit code.
+    /// Runs the command and returns its exit code.
     pub(crate) run: fn(&Args) -> Result<u8>,
 }
 
 impl Flag {
-    /// A flag that is on or off.
+    /// Returns a flag without a value.
     pub(crate) const fn switch(
         long: &'static str,
         short: Option<char>,
@@ -85,7 +85,7 @@ impl Flag {
         }
     }
 
-    /// A flag with a value that is free text.
+    /// Returns a flag with a value, which can be any text.
     pub(crate) const fn value(
         long: &'static str,
         short: Option<char>,
@@ -102,29 +102,29 @@ impl Flag {
         }
     }
 
-    /// How the flag is written in messages: `--name`.
+    /// Returns the flag as messages write it: `--name`.
     pub(crate) fn spelled(&self) -> String {
         ["--", self.long].concat()
     }
 }
 
 impl Command {
-    /// Whether `word` names this command, by its name or an alias.
+    /// Returns whether `word` is the name or an alias of this command.
     pub(crate) fn answers_to(&self, word: &str) -> bool {
         self.name == word || self.aliases.contains(&word)
     }
 
-    /// Its name, then its aliases.
+    /// Returns the name and then the aliases.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
-    /// The flags it accepts, its own first.
+    /// Returns all flags that the command accepts; its own flags come first.
     pub(crate) fn all_flags(&self) -> impl Iterator<Item = &'static Flag> + use<> {
         self.flags.iter().chain(super::flags::GLOBALS).copied()
     }
 
-    /// How it is called, from `moat` on.
+    /// Returns the usage line, starting with `moat`.
     pub(crate) fn usage_line(&self) -> String {
         let line = ["moat ", self.name, " [FLAGS] ", self.usage].concat();
         line.trim_end().to_owned()

@@ -1,4 +1,4 @@
-//! Every command there is, in the order of help. A command that is not here does not exist.
+//! The table of all commands, in the order of the help text. The parser knows no other command.
 
 use crate::error::Result;
 
@@ -6,7 +6,7 @@ use super::args::Args;
 use super::command_table::{Command, Complete, Positional};
 use super::flags;
 
-/// The commands, the daily ones first.
+/// All commands; commands for daily use come first.
 pub(crate) static COMMANDS: &[Command] = &[
     RUN,
     CHECK,
@@ -42,42 +42,41 @@ const RUN: Command = Command {
     usage: "[PATH] [-- CMD...]",
     summary: "Run a command in an isolated container",
     about: "\
-Runs CMD in a new container, with the directory PATH (the current one by default) as its \
-workspace. Everything after '--' belongs to the workload and reaches it untouched.\n\
-The output streams to stdout and stderr and is kept, and the exit code is the workload's own. \
-A first Ctrl-C stops the run gracefully, a second one kills it. If the terminal goes away the \
-run carries on: 'moat logs' shows its output and 'moat wait' its exit code.\n\
-With -b the command returns once the workload has started, and prints the id of the run alone \
-on stdout. Set run.background to true in config.yaml to make this the default; -f then stays \
-and streams.\n\
-Without -i the stdin of the workload is empty, and that of moat is left alone. With -i the \
-workload gets the bytes of the pipe or file on stdin, then end of file. If stdin is a terminal, \
-the workload has it until it ends: Ctrl-/ and then k stops the run, K kills it, and ? tells of that; \
-Ctrl-/ twice sends it, and before any other key it passes. If the terminal goes away, the run is \
-stopped.\n\
-With --session the run is in a session ('moat help up'): its workspace is the worktree, it reaches the services of the session \
-instead of having its own, it has the session's variables, and 'moat down' stops it.\n\
-Give a secret as '-e NAME': its value is taken from the environment and appears on no command \
-line and in no record.",
+Runs CMD in a new container. Its workspace is the directory PATH, by default the current directory. moat passes \
+everything after '--' to the workload unchanged.\n\
+moat streams the output to stdout and stderr, keeps it in a log, and exits with the exit code of the workload. \
+The first Ctrl-C stops the run gracefully, the second kills it. If the terminal goes away, the run continues: \
+'moat logs' shows its output and 'moat wait' its exit code.\n\
+With -b, moat returns when the workload has started, and prints only the id of the run on stdout. Set \
+run.background to true in config.yaml to make this the default; -f then streams the output and waits.\n\
+Without -i, the stdin of the workload is empty and moat does not read its own stdin. With -i, the workload gets \
+the bytes of the pipe or file on stdin, then end of file. If stdin is a terminal, the workload has the terminal \
+until it ends. The escape key is Ctrl-/: followed by k it stops the run, by K it kills the run, by ? it prints \
+these keys. Ctrl-/ twice sends Ctrl-/ to the workload; before any other key, both keys are sent. If the terminal \
+goes away, moat stops the run.\n\
+With --session, the run belongs to a session ('moat help up'): its workspace is the worktree, it uses the services \
+of the session instead of its own, it has the session's variables, and 'moat down' stops it.\n\
+Pass a secret as '-e NAME': moat takes its value from the environment, and the value appears on no command line \
+and in no record.",
     examples: &[
         ("moat run -- npm test", "Run the tests of this directory."),
         (
             "moat run ~/src/app -n tests -- make check",
-            "Run in another directory, under a name.",
+            "Run in another directory and name the run.",
         ),
         (
             "moat run -b --timeout 2h -- ./train.sh",
-            "Start it, print the id of the run and return.",
+            "Start the run, print its id and return.",
         ),
         (
             "moat run -e API_TOKEN -e CI=1 -m ../data:/data:ro -- ./report.sh",
-            "Pass on a secret, set a variable and mount data read-only.",
+            "Pass a secret, set a variable and mount data read-only.",
         ),
         (
             "tar c . | moat run -i -- tar t",
-            "Feed the workload through a pipe.",
+            "Send data to the workload through a pipe.",
         ),
-        ("moat run -i -- bash", "Work in the container."),
+        ("moat run -i -- bash", "Work in a shell in the container."),
     ],
     flags: &[
         &flags::BACKGROUND,
@@ -109,13 +108,14 @@ const CHECK: Command = Command {
     usage: "[PATH]",
     summary: "Check moat.yaml without running anything",
     about: "\
-Reads moat.yaml (or agent.yaml) in the directory PATH, by default the current one, or, if there is none in that, \
-in the main checkout of its repository, as 'moat up' does; together with config.yaml and the registry. Prints \
-everything that is wrong with them, each problem with its line and column. No runtime is asked. The exit code is 0 if nothing is wrong, and 1 if something is.",
+Reads moat.yaml (or agent.yaml) in the directory PATH, together with config.yaml and the registry. Without PATH, it \
+reads the file in the current directory or, if there is none, in the main checkout of the repository, as 'moat up' \
+does. Prints every problem in these files with its line and column, and asks no runtime. The exit code is 0 if \
+there is no problem, and 1 if there is one.",
     examples: &[
         ("moat check", "Check the project in this directory."),
         ("moat check --json", "Print the problems for a script."),
-        ("moat check --ports", "Print the ports of every slot, too."),
+        ("moat check --ports", "Also print the ports of each slot."),
     ],
     flags: &[&flags::CHECK_RUNTIME, &flags::CHECK_PORTS],
     positional: optional("PATH", Complete::Directory),
@@ -127,23 +127,23 @@ const EXEC: Command = Command {
     name: "exec",
     aliases: &[],
     usage: "RUN [-- CMD...]",
-    summary: "Run another command in a run that is running",
+    summary: "Run another command in the container of an active run",
     about: "\
-Runs CMD in the container of RUN, as the same user and with the same environment, or in one of its \
-services. Its output streams to stdout and stderr and is kept, for 'moat logs RUN --exec NUMBER'; \
--v tells the number. The exit code is the command's own.\n\
-Without -i the stdin of the command is empty. With -i it gets the terminal, if stdin is one, as \
-'moat run -i' does, with the same escape: Ctrl-/ k ends the command. Else it gets the bytes of the \
-pipe or file on stdin, then end of file. A first Ctrl-C ends a command without a terminal and what \
-it has started, a second one kills it; the run goes on.",
+Runs CMD in the container of RUN or of one of its services, with the user and environment of the run. moat streams \
+the output to stdout and stderr and keeps it for 'moat logs RUN --exec NUMBER'; -v prints the number. moat exits \
+with the exit code of the command.\n\
+Without -i, the stdin of the command is empty. With -i, if stdin is a terminal, the command gets the terminal, with \
+the same escape key as 'moat run -i': Ctrl-/ k ends the command. Otherwise the command gets the bytes of the pipe \
+or file on stdin, then end of file. If the command has no terminal, the first Ctrl-C ends it with all processes \
+that it started, and the second kills them. The run continues.",
     examples: &[
         (
             "moat exec -it tests -- bash",
-            "Look around in the run 'tests'.",
+            "Open a shell in the run 'tests'.",
         ),
         (
             "moat exec tests -- ps aux",
-            "See what runs in the run 'tests'.",
+            "List the processes of the run 'tests'.",
         ),
         (
             "moat exec tests --service postgres -- psql -U postgres -l",
@@ -151,7 +151,7 @@ it has started, a second one kills it; the run goes on.",
         ),
         (
             "cat dump.sql | moat exec tests -i --service postgres -- psql -U postgres",
-            "Feed it through a pipe.",
+            "Load a dump through a pipe.",
         ),
     ],
     flags: &[
@@ -177,12 +177,15 @@ const SERVICES: Command = Command {
     usage: "[RUN]",
     summary: "Show the services of a run",
     about: "\
-Prints the services that run beside RUN, by default the newest run: their state, the address at \
-which the workload reaches them, since when they have been ready, and how often they were started \
-again. 'moat logs RUN --service NAME' shows what a service says.",
+Prints the services of RUN, by default of the newest run: their state, the address at which the workload reaches \
+them, the time since they became ready, and the number of restarts. 'moat logs RUN --service NAME' prints the \
+output of a service.",
     examples: &[
         ("moat services", "Show the services of the newest run."),
-        ("moat services tests --json", "Print them for a script."),
+        (
+            "moat services tests --json",
+            "Print the services of a run for a script.",
+        ),
     ],
     flags: &[],
     positional: optional("RUN", Complete::Run),
@@ -194,14 +197,14 @@ const EXPORT: Command = Command {
     name: "export",
     aliases: &[],
     usage: "RUN DIR",
-    summary: "Get the workspace of a run that had a copy",
+    summary: "Export a run's copied workspace to a directory",
     about: "\
-Where workspace.mode is volume in moat.yaml, the workload works on a copy, and moat keeps what it \
-left there. This puts it into the directory DIR, which must be empty or not exist, with owners and \
-modes as they were.",
+With workspace.mode set to volume in moat.yaml, the workload works on a copy of the workspace, which moat keeps \
+after the run. This command writes that copy to the directory DIR, which must be empty or not exist. File owners \
+and modes are preserved.",
     examples: &[(
         "moat export tests ../result",
-        "Put the workspace of a run into a new directory.",
+        "Export the workspace of a run to a new directory.",
     )],
     flags: &[],
     positional: Positional {
@@ -218,16 +221,16 @@ const VOLUMES: Command = Command {
     name: "volumes",
     aliases: &[],
     usage: "[rm VOLUME...]",
-    summary: "List the volumes of projects, or remove some",
+    summary: "List or remove the volumes of projects",
     about: "\
-Volumes are declared in moat.yaml, belong to a project, and outlive its runs. This lists them, as \
-PROJECT/NAME, and those of the compose files of sessions by the names that the engine has for them. 'rm' removes \
-them with what is in them.",
+A volume is declared in moat.yaml, belongs to a project, and outlives the runs of the project. This command lists \
+the volumes of projects as PROJECT/NAME, and the volumes of compose files of sessions by their names in the engine. \
+'rm' removes volumes and their data.",
     examples: &[
         ("moat volumes", "List the volumes."),
         (
             "moat volumes rm -f shop/cache",
-            "Remove one, without asking.",
+            "Remove a volume without asking.",
         ),
     ],
     flags: &[&flags::VOLUMES_FORCE],
@@ -247,20 +250,22 @@ const UP: Command = Command {
     usage: "[BRANCH]",
     summary: "Give a branch its own worktree, ports and services",
     about: "\
-Brings up the session of BRANCH, by default of the branch that is checked out here: a worktree, a slot \
-with its ports, the services among the dependencies, and the processes and services under 'session' in the moat.yaml of the main checkout. A branch that is checked out somewhere already is taken where it is; else moat makes a worktree, from the local branch, from that of a remote, or from a new one.\n\
-It can be repeated: what runs is kept, and what does not is started. If something fails, or on Ctrl-C, \
-all that was made is taken back.",
+Brings up the session of BRANCH, by default of the branch that is checked out here. A session has a worktree, a \
+slot with its ports, the services among the dependencies, and the processes and services under 'session' in the \
+moat.yaml of the main checkout. If BRANCH is already checked out, moat uses that worktree. Otherwise moat creates a \
+worktree, from the local branch, from the branch of a remote, or from a new branch.\n\
+'up' can be repeated: it keeps whatever runs and starts the rest. If a step fails, or on Ctrl-C, everything created \
+so far is rolled back.",
     examples: &[
         ("moat up feat-a", "Bring up a branch."),
         (
             "moat up --json",
-            "Bring up what is checked out here, for a script.",
+            "Bring up the branch that is checked out here, for a script.",
         ),
         ("moat up feat-a --port web=4001", "Choose a port."),
         (
             "moat up feat-a --services web --force",
-            "Start one process or service again.",
+            "Restart one process or service.",
         ),
     ],
     flags: &[
@@ -278,20 +283,21 @@ const DOWN: Command = Command {
     name: "down",
     aliases: &[],
     usage: "[BRANCH]",
-    summary: "Take a session away",
+    summary: "Stop and remove a session",
     about: "\
-Ends the processes of the session of BRANCH, by default of the branch that is checked out here, removes its \
-services with their data, frees its slot and ports, and removes the worktree if moat made it. A worktree with work that is not committed stays, \
-and the branch always does. An 'up' that is under way is ended first.",
+Ends the processes of the session of BRANCH, by default of the branch that is checked out here. Then it removes the \
+services of the session and their data, frees its slot and ports, and removes the worktree if moat created it. moat \
+keeps a worktree with uncommitted work, and always keeps the branch. If an 'up' of the session is under way, moat \
+cancels it first.",
     examples: &[
-        ("moat down feat-a", "Take a session away."),
+        ("moat down feat-a", "Stop and remove a session."),
         (
             "moat down feat-a --keep",
-            "Stop all of it, and keep its slot, ports, worktree and data.",
+            "Stop a session, but keep its slot, ports, worktree and data.",
         ),
         (
             "moat down --all",
-            "Take all sessions of this repository away.",
+            "Stop and remove all sessions of this repository.",
         ),
     ],
     flags: &[
@@ -309,15 +315,15 @@ const WT: Command = Command {
     name: "wt",
     aliases: &[],
     usage: "BRANCH [-- CMD...] | ACTION [BRANCH]",
-    summary: "Run a command in a session, or look at sessions",
+    summary: "Run a command in a session, or inspect sessions",
     about: "\
-'moat wt BRANCH -- CMD' brings the session of BRANCH up, and runs CMD in an isolated container whose \
-workspace is the worktree, as 'moat run --session BRANCH' does.\n\
-'list' prints all sessions. 'status [BRANCH]' prints how one is, and exits with 1 if something of it is not \
-as it should be. 'env [BRANCH]' prints its variables, and 'logs [BRANCH] NAME' what a process or a \
-service of it printed. 'sync [BRANCH]' takes in what was started by hand: who works in the worktree and listens on a port \
-of the session. 'recover [BRANCH]' settles what a killed command has left. 'clean' removes worktrees that belong \
-to no session any more.",
+'moat wt BRANCH -- CMD' brings up the session of BRANCH and runs CMD in an isolated container whose workspace is \
+the worktree, as 'moat run --session BRANCH' does.\n\
+'list' prints all sessions. 'status [BRANCH]' prints the state of a session, and exits with 1 if the session is not \
+healthy. 'env [BRANCH]' prints the variables of a session. 'logs [BRANCH] NAME' prints the output of one of its \
+processes or services. 'sync [BRANCH]' adopts processes you started yourself: those running in the worktree and \
+listening on one of its ports. 'recover [BRANCH]' rolls back or completes an operation that was killed. 'clean' \
+removes worktrees that belong to no session.",
     examples: &[
         (
             "moat wt feat-a -- npm test",
@@ -326,9 +332,9 @@ to no session any more.",
         ("moat wt list", "List all sessions."),
         (
             "moat wt status feat-a --json",
-            "Print how a session is, for a script.",
+            "Print the state of a session for a script.",
         ),
-        ("moat wt logs feat-a web", "Print what a process printed."),
+        ("moat wt logs feat-a web", "Print the output of a process."),
     ],
     flags: &[
         &flags::BACKGROUND,
@@ -352,9 +358,9 @@ const SHELL: Command = Command {
     usage: "[BRANCH]",
     summary: "Open a shell in the worktree of a session",
     about: "\
-Becomes the shell that SHELL names, in the worktree of the session of BRANCH, by default of the branch that \
-is checked out here, with the variables of the session. The shell is on the host, not in a container. Where the \
-session has windows of tmux (session.tmux), and stdout is a terminal, those are shown.",
+Starts the shell that the variable SHELL names, on the host and not in a container. The shell runs in the worktree \
+of the session of BRANCH, by default of the branch that is checked out here, and has the variables of the session. \
+If the session has tmux windows (session.tmux) and stdout is a terminal, moat attaches to tmux instead.",
     examples: &[("moat shell feat-a", "Work in the worktree of a branch.")],
     flags: &[],
     positional: optional("BRANCH", Complete::Branch(&[])),
@@ -366,14 +372,17 @@ const WHOSE: Command = Command {
     name: "whose",
     aliases: &[],
     usage: "PID|PORT|CONTAINER",
-    summary: "Say whose a process, a port or a container is",
+    summary: "Show which run or session owns a process, port or container",
     about: "\
-For those who are about to end something. Prints the session and the process or service, or the run, that it \
-belongs to. The exit code is 0 if it is one of moat, 1 if not, and 2 if that cannot be told.\n\
-A number is a process if there is one with that pid, else a port; write :PORT for a port.",
+Prints the run, or the session with the name of its process or service, that owns a process, a port or a container. \
+Ask this before you end a process. The exit code is 0 if moat owns it, 1 if not, and 2 if the owner is unknown.\n\
+A number means the process with that pid or, if there is no such process, a port; write :PORT for a port.",
     examples: &[
-        ("moat whose 4711", "Ask about a process."),
-        ("moat whose :4101 --json", "Ask about a port, for a script."),
+        ("moat whose 4711", "Show the owner of a process."),
+        (
+            "moat whose :4101 --json",
+            "Print the owner of a port for a script.",
+        ),
     ],
     flags: &[],
     positional: Positional {
@@ -390,16 +399,19 @@ const DEPS: Command = Command {
     name: "deps",
     aliases: &[],
     usage: "list | info NAME... | search WORD",
-    summary: "Show what a project can depend on",
+    summary: "Show the dependencies that a project can have",
     about: "\
-'list' prints the names that can stand under 'dependencies' in moat.yaml, 'search' those whose name \
-or description contains WORD, and 'info' all that is known of some. Your own entries are in the files \
-registry.d/*.yaml of the home of moat. Packages that have no entry are written npm:NAME, pip:NAME, \
-uv:NAME, cargo:NAME or go:PATH.",
+'list' prints the names that 'dependencies' in moat.yaml accepts. 'search' prints the names that contain WORD \
+themselves or in their description. 'info' prints the whole entry of each NAME. Put your own entries into the files \
+$MOAT_HOME/registry.d/*.yaml. Write a package without an entry as npm:NAME, pip:NAME, uv:NAME, cargo:NAME or \
+go:PATH.",
     examples: &[
-        ("moat deps list", "List all names."),
-        ("moat deps info node", "Show the versions of one."),
-        ("moat deps search lint --json", "Search, for a script."),
+        ("moat deps list", "List all dependencies."),
+        ("moat deps info node", "Show the versions of a dependency."),
+        (
+            "moat deps search lint --json",
+            "Search the dependencies, for a script.",
+        ),
     ],
     flags: &[],
     positional: Positional {
@@ -418,23 +430,23 @@ const LOGS: Command = Command {
     usage: "[RUN]",
     summary: "Print the output of a run",
     about: "\
-Prints what a run has written so far; without RUN, that of the newest run. What the workload \
-wrote to stdout goes to stdout, and what it wrote to stderr goes to stderr.\n\
---stdout and --stderr each select one of the two. With --raw, --stdout reproduces the stdout of \
-the workload byte for byte. With --json there is one document per line.",
+Prints the output of RUN so far, by default of the newest run. The workload's stdout goes to stdout, and its stderr \
+to stderr.\n\
+--stdout and --stderr each select one of the two. --raw --stdout reproduces the stdout of the workload byte for \
+byte. With --json, moat prints one document per line.",
     examples: &[
         ("moat logs", "Print the output of the newest run."),
         (
             "moat logs -f -n 20 tests",
-            "Follow a run, from its last 20 lines on.",
+            "Follow a run, starting with its last 20 lines.",
         ),
         (
             "moat logs --stderr -t --since 10m tests",
-            "Print the errors of the last ten minutes, with their times.",
+            "Print the stderr of the last ten minutes, with times.",
         ),
         (
             "moat logs --raw --stdout build > app.tar",
-            "Save the stdout of a run exactly as it was.",
+            "Save the stdout of a run byte for byte.",
         ),
     ],
     flags: &[
@@ -460,11 +472,10 @@ const LIST: Command = Command {
     name: "list",
     aliases: &["ls", "ps"],
     usage: "",
-    summary: "List runs, the newest first",
+    summary: "List runs, newest first",
     about: "\
-Lists the active runs; with -a, the finished ones too.\n\
-With -q it prints the ids alone, one a line, for use in scripts. With --json it prints one \
-array, [] when there is no run.",
+Lists the active runs; with -a, also the finished runs.\n\
+With -q, moat prints only the ids, one per line. With --json, moat prints one array, which is [] if there is no run.",
     examples: &[
         ("moat list", "List the active runs."),
         ("moat list --state failed", "List the runs that failed."),
@@ -480,12 +491,15 @@ const WAIT: Command = Command {
     name: "wait",
     aliases: &[],
     usage: "RUN...",
-    summary: "Wait for runs to finish, and exit with their code",
+    summary: "Wait until runs finish, and exit with their exit code",
     about: "\
-Blocks until every RUN has finished. The exit code is the run's own; of several runs, that of \
-the first in the order given that did not exit with 0.",
+Waits until every RUN has finished, and exits with the exit code of the run. Of several runs, moat takes the first \
+exit code that is not 0, in the order of the arguments.",
     examples: &[
-        ("moat wait tests", "Wait for a run and exit with its code."),
+        (
+            "moat wait tests",
+            "Wait for a run and exit with its exit code.",
+        ),
         ("moat wait lint tests", "Wait for two runs."),
     ],
     flags: &[],
@@ -500,13 +514,13 @@ const STOP: Command = Command {
     usage: "RUN...",
     summary: "Stop runs gracefully",
     about: "\
-Asks the workload of every RUN to end (SIGTERM), and kills it if it has not ended in time. The \
-record and the output are kept.",
+Asks the workload of every RUN to end (SIGTERM), and kills it after the grace period. moat keeps the record and the \
+output.",
     examples: &[
         ("moat stop tests", "Stop a run."),
         (
             "moat stop --time 60 train",
-            "Stop a run, and give it a minute to end.",
+            "Stop a run, with a grace period of one minute.",
         ),
     ],
     flags: &[&flags::TIME],
@@ -519,10 +533,9 @@ const KILL: Command = Command {
     name: "kill",
     aliases: &[],
     usage: "RUN...",
-    summary: "Kill runs at once",
+    summary: "Kill runs immediately",
     about: "\
-Kills the workload of every RUN (SIGKILL), which gives it no time to clean up after itself. \
-The record and the output are kept.",
+Kills the workload of every RUN (SIGKILL), without a grace period. moat keeps the record and the output.",
     examples: &[("moat kill tests", "Kill a run.")],
     flags: &[],
     positional: RUNS,
@@ -534,13 +547,16 @@ const INSPECT: Command = Command {
     name: "inspect",
     aliases: &[],
     usage: "RUN",
-    summary: "Print all that is known of a run",
+    summary: "Print the record of a run",
     about: "\
-Prints the record of a run: its plan, state, exit code and times, and what was made for it. \
-Values of secrets are not in it.",
+Prints the record of a run: its plan, state, exit code, times and resources. The record contains no values of \
+secrets.",
     examples: &[
         ("moat inspect tests", "Print the record of a run."),
-        ("moat inspect --json tests", "Print it for a script."),
+        (
+            "moat inspect --json tests",
+            "Print the record of a run for a script.",
+        ),
     ],
     flags: &[],
     positional: Positional {
@@ -557,10 +573,10 @@ const DESTROY: Command = Command {
     name: "destroy",
     aliases: &["rm"],
     usage: "RUN...",
-    summary: "Remove finished runs, with their output",
+    summary: "Remove finished runs and their output",
     about: "\
-Removes the record and the output of every RUN, and its container where it was kept. An active \
-run is refused; -f stops it first.",
+Removes the record and the output of every RUN, and its container if that was kept. moat refuses to remove an active \
+run; -f stops it first.",
     examples: &[
         ("moat destroy tests", "Remove a finished run."),
         ("moat destroy -f train", "Stop a run and remove it."),
@@ -575,13 +591,16 @@ const CLEAN: Command = Command {
     name: "clean",
     aliases: &[],
     usage: "",
-    summary: "Remove what no run owns any more",
+    summary: "Remove resources that no run or session owns",
     about: "\
-Looks for containers and files that moat made and no run owns any more, shows them, asks, and \
-removes them. Records of finished runs stay unless --older-than is given.\n\
-Without a terminal to ask on, it removes nothing unless --force is given.",
+Finds containers, networks, images and files that moat created and that no run or session owns. Shows them, asks, \
+and removes them. moat keeps finished runs unless --older-than is given.\n\
+Without a terminal, or with --json, moat cannot ask and removes nothing unless --force is given.",
     examples: &[
-        ("moat clean --dry-run", "Show what would be removed."),
+        (
+            "moat clean --dry-run",
+            "List everything that would be removed.",
+        ),
         (
             "moat clean --force --older-than 7d",
             "Also remove runs that finished over a week ago, without asking.",
@@ -601,9 +620,9 @@ const STATUS: Command = Command {
     name: "status",
     aliases: &[],
     usage: "",
-    summary: "Show runs and runtimes at a glance",
-    about: "Shows the active runs, the runtimes of this host and the one that a new run would use.",
-    examples: &[("moat status", "Show the overview.")],
+    summary: "Show active runs and runtimes",
+    about: "Shows the active runs, the runtimes of this host and the runtime that a new run would use.",
+    examples: &[("moat status", "Show the active runs and the runtimes.")],
     flags: &[],
     positional: NONE,
     rest: false,
@@ -614,11 +633,10 @@ const DOCTOR: Command = Command {
     name: "doctor",
     aliases: &[],
     usage: "",
-    summary: "Check this host, and say how to fix what does not work",
+    summary: "Check this host, and show how to fix problems",
     about: "\
-Checks the runtimes, the home of moat and what else a run needs, and what sessions need (git, and where \
-they use them tmux and a compose tool), and says for each problem what to do about it. The exit code is 1 \
-if no run can work here.",
+Checks the runtimes, the home of moat, the configuration, and the tools that sessions use: git, tmux and a compose \
+tool. Prints a hint for each problem. The exit code is 1 if no run can work on this host.",
     examples: &[("moat doctor", "Check this host.")],
     flags: &[],
     positional: NONE,
@@ -631,7 +649,7 @@ const HELP: Command = Command {
     aliases: &[],
     usage: "[COMMAND]",
     summary: "Print help on moat or on a command",
-    about: "'moat help COMMAND' prints the same as 'moat COMMAND --help'.",
+    about: "Prints the same text as 'moat COMMAND --help'.",
     examples: &[("moat help run", "Print help on 'moat run'.")],
     flags: &[],
     positional: optional("COMMAND", Complete::Command),
@@ -645,17 +663,17 @@ const COMPLETIONS: Command = Command {
     usage: "SHELL",
     summary: "Print the completion script of a shell",
     about: "\
-Prints a script that makes bash, zsh or fish complete commands, flags and runs. In bash and zsh \
-load it from the start-up file of the shell: for bash, eval \"$(moat completions bash)\" in \
-~/.bashrc; for zsh, eval \"$(moat completions zsh)\" in ~/.zshrc, after compinit.",
+Prints a script with which bash, zsh or fish completes commands, flags, runs and branches. Load the script in the \
+start-up file of the shell: for bash, eval \"$(moat completions bash)\" in ~/.bashrc; for zsh, eval \"$(moat \
+completions zsh)\" in ~/.zshrc, after compinit.",
     examples: &[
         (
             "moat completions bash > ~/.local/share/bash-completion/completions/moat",
-            "Install the completions of bash.",
+            "Install the completions for bash.",
         ),
         (
             "moat completions fish > ~/.config/fish/completions/moat.fish",
-            "Install the completions of fish.",
+            "Install the completions for fish.",
         ),
     ],
     flags: &[],
@@ -674,7 +692,7 @@ const MAN: Command = Command {
     aliases: &[],
     usage: "",
     summary: "Print the manual page",
-    about: "Prints the manual page moat(1) in roff, for man(1) to show or for a file.",
+    about: "Prints the manual page moat(1) in roff, for man(1) or for a file.",
     examples: &[
         ("moat man | man -l -", "Read the manual page."),
         (
@@ -693,7 +711,7 @@ const VERSION: Command = Command {
     aliases: &[],
     usage: "",
     summary: "Print the version of moat",
-    about: "Prints the same as 'moat --version'.",
+    about: "Prints the same text as 'moat --version'.",
     examples: &[("moat version", "Print the version.")],
     flags: &[],
     positional: NONE,
@@ -708,7 +726,7 @@ const NONE: Positional = Positional {
     complete: Complete::Nothing,
 };
 
-/// One run or more.
+/// One or more runs.
 const RUNS: Positional = Positional {
     name: "RUN",
     min: 1,
@@ -725,7 +743,7 @@ const fn optional(name: &'static str, complete: Complete) -> Positional {
     }
 }
 
-/// `moat help` never gets here: the parser makes `Parsed::Help` of it.
+/// Never runs: the parser turns `moat help` into `Parsed::Help`.
 fn handled_by_parser(_: &Args) -> Result<u8> {
     Ok(0)
 }

@@ -1,28 +1,27 @@
-//! Every flag there is. A flag that is not here does not exist.
+//! The table of all flags. The parser knows no other flag.
 
 use super::command_table::{Complete, Flag};
 
 // Accepted by every command, and before it.
 
-/// In this order in help.
+/// The flags of every command, in the order of the help text.
 pub(crate) static GLOBALS: &[&Flag] = &[&VERBOSE, &QUIET, &JSON, &HELP];
 
 pub(crate) static VERBOSE: Flag =
-    Flag::switch("verbose", Some('v'), "Say on stderr what moat does.");
+    Flag::switch("verbose", Some('v'), "Print the actions of moat on stderr.");
 
 pub(crate) static QUIET: Flag = Flag::switch(
     "quiet",
     Some('q'),
-    "Say nothing but errors, and print ids only in a list.",
+    "Print no notices, and only the ids in a list.",
 );
 
-pub(crate) static JSON: Flag =
-    Flag::switch("json", None, "Print the result, or the error, as JSON.");
+pub(crate) static JSON: Flag = Flag::switch("json", None, "Print the result or the error as JSON.");
 
 pub(crate) static HELP: Flag =
     Flag::switch("help", Some('h'), "Print help; -h prints the short form.");
 
-/// Accepted before the command only.
+/// The version flag, which is accepted only in the place of a command.
 pub(crate) static VERSION: Flag = Flag::switch("version", Some('V'), "Print the version of moat.");
 
 // run
@@ -30,26 +29,26 @@ pub(crate) static VERSION: Flag = Flag::switch("version", Some('V'), "Print the 
 pub(crate) static BACKGROUND: Flag = Flag::switch(
     "background",
     Some('b'),
-    "Return once the workload has started, and print the id of the run.",
+    "Return when the workload has started, and print the id of the run.",
 );
 
 pub(crate) static FOLLOW: Flag = Flag::switch(
     "follow",
     Some('f'),
-    "Stay and stream the output, even where run.background is true in config.yaml.",
+    "Stream the output and wait, even if run.background is true in config.yaml.",
 );
 
 pub(crate) static INTERACTIVE: Flag = Flag::switch(
     "interactive",
     Some('i'),
-    "Give the workload the stdin of moat: this terminal, a pipe or a file.",
+    "Connect the stdin of moat to the workload: a terminal, a pipe or a file.",
 );
 
 pub(crate) static NAME: Flag = Flag::value(
     "name",
     Some('n'),
     "NAME",
-    "Name the run, uniquely among the active ones.",
+    "Name the run; the name must be unique among the active runs.",
 );
 
 pub(crate) static ENV: Flag = Flag {
@@ -58,7 +57,7 @@ pub(crate) static ENV: Flag = Flag {
         "env",
         Some('e'),
         "K=V|K",
-        "Set a variable; K alone takes its value from the environment, as a secret should \
+        "Set a variable; K alone takes its value from the environment, which suits secrets \
          (repeatable).",
     )
 };
@@ -70,7 +69,7 @@ pub(crate) static MOUNT: Flag = Flag {
         "mount",
         Some('m'),
         "SRC:DST[:ro|rw]",
-        "Mount the file or directory SRC of the host at DST, writable unless ro (repeatable).",
+        "Mount the file or directory SRC of the host at DST, writable without ':ro' (repeatable).",
     )
 };
 
@@ -78,7 +77,7 @@ pub(crate) static IMAGE: Flag = Flag::value(
     "image",
     None,
     "IMAGE",
-    "Run in this image as it is, whatever moat.yaml says (debian:bookworm-slim by default).",
+    "Run in this image, unchanged, instead of the image of moat.yaml (default: debian:bookworm-slim).",
 );
 
 pub(crate) static RUNTIME: Flag = Flag {
@@ -87,7 +86,7 @@ pub(crate) static RUNTIME: Flag = Flag {
         "runtime",
         None,
         "apple|docker|podman|bwrap",
-        "Use this runtime instead of the first that answers.",
+        "Use this runtime instead of the first runtime that answers.",
     )
 };
 
@@ -95,13 +94,13 @@ pub(crate) static CONTEXT: Flag = Flag::value(
     "context",
     None,
     "NAME",
-    "Use docker's engine of this context (docker context ls), here or on another machine.",
+    "Use the engine of this docker context, which can be on another machine (see docker context ls).",
 );
 
 pub(crate) static REBUILD: Flag = Flag::switch(
     "rebuild",
     None,
-    "Build or get the image anew, even if it is there.",
+    "Build or pull the image again, even if it exists.",
 );
 
 pub(crate) static EXPORT: Flag = Flag {
@@ -110,7 +109,7 @@ pub(crate) static EXPORT: Flag = Flag {
         "export",
         None,
         "DIR",
-        "When the run has ended, put its copy of the workspace into this directory, which must be \
+        "When the run has ended, export its copied workspace to this directory, which must be \
          empty or not exist.",
     )
 };
@@ -121,7 +120,7 @@ pub(crate) static SESSION: Flag = Flag {
         "session",
         None,
         "BRANCH",
-        "Run in the worktree of this session, which must be up, and beside its services.",
+        "Run in the worktree of this session, which must be up, and use its services.",
     )
 };
 
@@ -131,27 +130,27 @@ pub(crate) static TIMEOUT: Flag = Flag::value(
     "timeout",
     None,
     "DURATION",
-    "Stop the run after this long, such as 90s, 10m or 1h30m, and exit with 124.",
+    "Stop the run after DURATION, such as 90s, 10m or 1h30m, and exit with 124.",
 );
 
 pub(crate) static MEMORY: Flag = Flag::value(
     "memory",
     None,
     "SIZE",
-    "Limit the memory of the container, for example to 512m or 2g.",
+    "Limit the memory of the container to SIZE, such as 512m or 2g.",
 );
 
 pub(crate) static CPUS: Flag = Flag::value(
     "cpus",
     None,
     "N",
-    "Limit the container to this many processors; 0.5 is half of one.",
+    "Limit the container to N processors; 0.5 is half a processor.",
 );
 
 pub(crate) static DRY_RUN: Flag = Flag::switch(
     "dry-run",
     None,
-    "Print the plan of the run and make nothing.",
+    "Print the plan of the run and create nothing.",
 );
 
 // logs
@@ -159,7 +158,7 @@ pub(crate) static DRY_RUN: Flag = Flag::switch(
 pub(crate) static LOGS_FOLLOW: Flag = Flag::switch(
     "follow",
     Some('f'),
-    "Go on printing as output arrives, until the run has finished.",
+    "Print new output as it arrives, until the run has finished.",
 );
 
 pub(crate) static LOGS_SERVICE: Flag = Flag::value(
@@ -170,58 +169,53 @@ pub(crate) static LOGS_SERVICE: Flag = Flag::value(
 );
 
 pub(crate) static LINES: Flag =
-    Flag::value("lines", Some('n'), "N", "Begin with the last N lines.");
+    Flag::value("lines", Some('n'), "N", "Start with the last N lines.");
 
 pub(crate) static SINCE: Flag = Flag::value(
     "since",
     None,
     "TIME",
-    "Begin at this time, in RFC 3339 form or as an age such as 10m.",
+    "Start at TIME, in RFC 3339 form or as an age such as 10m.",
 );
 
-pub(crate) static STDOUT: Flag =
-    Flag::switch("stdout", None, "Print what the workload wrote to stdout.");
+pub(crate) static STDOUT: Flag = Flag::switch("stdout", None, "Print the stdout of the workload.");
 
-pub(crate) static STDERR: Flag =
-    Flag::switch("stderr", None, "Print what the workload wrote to stderr.");
+pub(crate) static STDERR: Flag = Flag::switch("stderr", None, "Print the stderr of the workload.");
 
 pub(crate) static TIMESTAMPS: Flag = Flag::switch(
     "timestamps",
     Some('t'),
-    "Put the time of its arrival before each line.",
+    "Print before each line the time at which moat read it.",
 );
 
-pub(crate) static RAW: Flag = Flag::switch(
-    "raw",
-    None,
-    "Print the bytes of the workload exactly as they were.",
-);
+pub(crate) static RAW: Flag =
+    Flag::switch("raw", None, "Print the bytes of the workload unchanged.");
 
 pub(crate) static LOGS_EXEC: Flag = Flag::value(
     "exec",
     None,
     "NUMBER",
-    "Print the output of this command that 'moat exec' ran.",
+    "Print the output of the command with this number, which 'moat exec' ran.",
 );
 
 pub(crate) static REPLAY: Flag = Flag::switch(
     "replay",
     None,
-    "Print the bytes of the workload in the time they took.",
+    "Play the output of the workload with its original timing.",
 );
 
 pub(crate) static SPEED: Flag = Flag::value(
     "speed",
     None,
     "FACTOR",
-    "With --replay: so many times as fast.",
+    "Playback speed for --replay; 2 plays twice as fast.",
 );
 
 pub(crate) static IDLE_LIMIT: Flag = Flag::value(
     "idle-limit",
     None,
     "DURATION",
-    "With --replay: wait no longer than this where nothing was printed.",
+    "Shorten pauses of --replay without output to DURATION.",
 );
 
 // exec
@@ -229,13 +223,13 @@ pub(crate) static IDLE_LIMIT: Flag = Flag::value(
 pub(crate) static EXEC_INTERACTIVE: Flag = Flag::switch(
     "interactive",
     Some('i'),
-    "Give the command the stdin of moat: the terminal, or the bytes of a pipe or file.",
+    "Connect the stdin of moat to the command: a terminal, a pipe or a file.",
 );
 
 pub(crate) static EXEC_TTY: Flag = Flag::switch(
     "tty",
     Some('t'),
-    "Like -i, but fail where stdin is no terminal.",
+    "Do the same as -i, but fail if stdin is not a terminal.",
 );
 
 pub(crate) static EXEC_ENV: Flag = Flag {
@@ -264,7 +258,7 @@ pub(crate) static WORKDIR: Flag = Flag::value(
 
 // list
 
-pub(crate) static ALL: Flag = Flag::switch("all", Some('a'), "List finished runs too.");
+pub(crate) static ALL: Flag = Flag::switch("all", Some('a'), "Also list finished runs.");
 
 pub(crate) static STATE: Flag = Flag {
     complete: Complete::Words(&[
@@ -284,13 +278,16 @@ pub(crate) static TIME: Flag = Flag::value(
     "time",
     None,
     "SECONDS",
-    "Kill the workload if it has not ended after this many seconds; the default is 10.",
+    "Kill the workload after a grace period of SECONDS; the default is 10.",
 );
 
 // destroy
 
-pub(crate) static DESTROY_FORCE: Flag =
-    Flag::switch("force", Some('f'), "Stop the run first if it is active.");
+pub(crate) static DESTROY_FORCE: Flag = Flag::switch(
+    "force",
+    Some('f'),
+    "Stop an active run first, and do not ask.",
+);
 
 // check
 
@@ -300,15 +297,12 @@ pub(crate) static CHECK_RUNTIME: Flag = Flag {
         "runtime",
         None,
         "apple|docker|podman|bwrap",
-        "Check for this runtime, whatever moat.yaml says.",
+        "Check for this runtime instead of the runtime of moat.yaml.",
     )
 };
 
-pub(crate) static CHECK_PORTS: Flag = Flag::switch(
-    "ports",
-    None,
-    "Also print the ports that each slot of a session has.",
-);
+pub(crate) static CHECK_PORTS: Flag =
+    Flag::switch("ports", None, "Also print the ports of each slot.");
 
 // up, down, wt
 
@@ -318,7 +312,7 @@ pub(crate) static PORT: Flag = Flag {
         "port",
         Some('p'),
         "NAME=PORT",
-        "Give the process or service NAME this port, instead of that of the slot (repeatable).",
+        "Give the process or service NAME this port instead of the port of the slot (repeatable).",
     )
 };
 
@@ -328,7 +322,7 @@ pub(crate) static UP_SERVICES: Flag = Flag {
         "services",
         None,
         "NAME,...",
-        "Start these processes and services alone (repeatable).",
+        "Start only these processes and services (repeatable).",
     )
 };
 
@@ -345,34 +339,37 @@ pub(crate) static UP_SKIP: Flag = Flag {
 pub(crate) static UP_FORCE: Flag = Flag::switch(
     "force",
     None,
-    "Start again what runs; a service whose settings have changed is made anew, without its data.",
+    "Restart what runs; a service whose settings have changed is recreated and loses its data.",
 );
 
 pub(crate) static DOWN_KEEP: Flag = Flag::switch(
     "keep",
     None,
-    "Keep the slot, the ports, the worktree and the data of services for the next 'up'.",
+    "Keep the slot, the ports, the worktree and the services' data for the next 'up'.",
 );
 
 pub(crate) static DELETE_WORKTREE: Flag = Flag::switch(
     "delete-worktree",
     None,
-    "Remove the worktree, or refuse at once if there is work in it that is not committed.",
+    "Remove the worktree, or fail before anything is removed if it has uncommitted work.",
 );
 
 pub(crate) static DOWN_FORCE: Flag = Flag::switch(
     "force",
     None,
-    "Remove the worktree even with work in it that is not committed, and give up what an engine has that does not answer.",
+    "Remove the worktree even if it has uncommitted work, and abandon resources on an engine that does not respond.",
 );
 
-pub(crate) static DOWN_ALL: Flag =
-    Flag::switch("all", None, "Take down all sessions of this repository.");
+pub(crate) static DOWN_ALL: Flag = Flag::switch(
+    "all",
+    None,
+    "Stop and remove all sessions of this repository.",
+);
 
 pub(crate) static WT_FORCE: Flag = Flag::switch(
     "force",
     None,
-    "With 'clean': do not ask, and remove worktrees with work that is not committed, too.",
+    "With 'clean', do not ask, and also remove worktrees with uncommitted work.",
 );
 
 // volumes
@@ -384,7 +381,7 @@ pub(crate) static VOLUMES_FORCE: Flag = Flag::switch("force", Some('f'), "Remove
 pub(crate) static CLEAN_DRY_RUN: Flag = Flag::switch(
     "dry-run",
     None,
-    "Show what would be removed and remove nothing.",
+    "List everything that would be removed, and remove nothing.",
 );
 
 pub(crate) static CLEAN_FORCE: Flag = Flag::switch("force", None, "Remove without asking.");
@@ -393,5 +390,5 @@ pub(crate) static OLDER_THAN: Flag = Flag::value(
     "older-than",
     None,
     "DURATION",
-    "Also remove runs that finished longer ago than this, such as 12h or 7d.",
+    "Also remove runs that finished longer than DURATION ago, such as 12h or 7d.",
 );

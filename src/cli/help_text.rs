@@ -1,20 +1,20 @@
-//! The help texts, made from the table.
+//! The help texts, generated from the table.
 
 use super::command_table::{Command, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, VERSION};
 use super::wrap::{columns, paragraphs};
 
-/// How much help is wanted.
+/// The size of a help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HelpSize {
-    /// `-h`: what fits on a screen.
+    /// `-h`: the usage and the flags, which fit on a screen.
     Short,
-    /// `--help`: everything, with examples.
+    /// `--help`: all parts, including the examples.
     Long,
 }
 
-/// What `moat help` prints.
+/// Returns the text of `moat help`.
 pub(crate) fn overview() -> String {
     let mut out = String::from(
         "moat runs a command in an isolated container and keeps its output and exit code.\n\n\
@@ -30,7 +30,9 @@ pub(crate) fn overview() -> String {
         .map(|(line, text)| (format!("  {line}"), *text))
         .collect();
     columns(&mut out, &rows);
-    out.push_str("\n'moat help COMMAND' tells more about a command, and 'moat man' about all.\n");
+    out.push_str(
+        "\n'moat help COMMAND' explains a command, and 'moat man' explains all of them.\n",
+    );
     out
 }
 
@@ -41,12 +43,12 @@ const OVERVIEW_EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "moat run -b -- ./train.sh",
-        "Start it and return; prints the id of the run",
+        "Start a run, print its id and return",
     ),
     ("moat logs -f", "Follow the output of the newest run"),
 ];
 
-/// What `moat COMMAND --help` prints, or `-h` in short.
+/// Returns the text of `moat COMMAND --help`, or of `-h`.
 pub(crate) fn command(command: &Command, size: HelpSize) -> String {
     let mut out = format!("{}.\n\nUsage: {}\n", command.summary, command.usage_line());
     if !command.aliases.is_empty() {
@@ -66,7 +68,7 @@ pub(crate) fn command(command: &Command, size: HelpSize) -> String {
         HelpSize::Long => examples(&mut out, command.examples),
         HelpSize::Short => {
             let more = format!(
-                "\n'moat {} --help' tells more, with examples.\n",
+                "\n'moat {} --help' prints the full help, with examples.\n",
                 command.name
             );
             out.push_str(&more);
@@ -194,16 +196,16 @@ Stop runs gracefully.
 Usage: moat stop [FLAGS] RUN...
 
 Flags:
-      --time SECONDS  Kill the workload if it has not ended after this many
-                      seconds; the default is 10.
+      --time SECONDS  Kill the workload after a grace period of SECONDS; the
+                      default is 10.
 
 Global flags:
-  -v, --verbose  Say on stderr what moat does.
-  -q, --quiet    Say nothing but errors, and print ids only in a list.
-      --json     Print the result, or the error, as JSON.
+  -v, --verbose  Print the actions of moat on stderr.
+  -q, --quiet    Print no notices, and only the ids in a list.
+      --json     Print the result or the error as JSON.
   -h, --help     Print help; -h prints the short form.
 
-'moat stop --help' tells more, with examples.
+'moat stop --help' prints the full help, with examples.
 "
         );
     }

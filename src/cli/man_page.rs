@@ -1,39 +1,39 @@
-//! The manual page moat(1), made from the table, in roff with the man macros.
+//! The manual page moat(1), generated from the table, in roff with the man macros.
 
 use super::command_table::{Command, Flag};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, VERSION};
 
 const DESCRIPTION: &str = "\
-moat runs a command, usually a coding agent, in an isolated container, and keeps what matters: \
-its output, its exit code and its cleanliness. It drives the container command lines of the host \
-(docker, podman, bwrap, or Apple's container); there is no daemon.\n\
-A run is one execution of one command in one container. It has an id (run_ and 12 hexadecimal \
-digits) and a name that is unique among the active runs. A RUN argument is an id, the beginning \
-of one, a name or the beginning of one, as long as only one run matches.\n\
-stdout carries the bytes of the workload or the result of the command, and nothing else. All \
-that moat itself says goes to stderr. Flags may come before or after the other arguments, and \
-everything after '--' belongs to the workload.";
+moat runs a command, usually a coding agent, in an isolated container, keeps its output and exit code, and removes \
+everything that it created for the run. moat drives the container command lines of the host (docker, podman, bwrap, \
+or Apple's container) and has no daemon.\n\
+A run is one execution of one command in one container. It has an id (run_ and 12 hexadecimal digits) and a name \
+that is unique among the active runs. A RUN argument is an id, a name, or the beginning of an id or a name that \
+matches only one run.\n\
+stdout carries the bytes of the workload or the result of the command, and nothing else. moat writes its own \
+messages to stderr. Flags may come before or after the other arguments, and everything after '--' belongs to the \
+workload.";
 
 const EXIT_CODES: &[(&str, &str)] = &[
     (
         "0",
-        "Fine. For run and wait, 0 to 255 is the workload's own code; for whose, it is one of moat.",
+        "Success. For run and wait, 0 to 255 is the exit code of the workload; for whose, moat is the owner.",
     ),
     (
         "1",
-        "Something failed; for check, something is wrong; for 'wt status', something is not as it should be; for \
-         whose, it is not one of moat.",
+        "Failure. For check, there is a problem; for 'wt status', the session is not healthy; for whose, moat is not \
+         the owner.",
     ),
     (
         "2",
-        "The command line is wrong; for whose, it cannot be told.",
+        "The command line is wrong; for whose, the owner is unknown.",
     ),
-    ("3", "No run matches the argument, or several do."),
+    ("3", "No run or several runs match the argument."),
     ("124", "The --timeout of the run expired."),
     (
         "125",
-        "moat could not run it: a matter of the runtime, the image or the configuration.",
+        "moat could not start the workload, because of the runtime, the image or the configuration.",
     ),
     ("126", "The command of the workload is not executable."),
     ("127", "The command of the workload was not found."),
@@ -45,14 +45,13 @@ const EXIT_CODES: &[(&str, &str)] = &[
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "MOAT_HOME",
-        "Where moat keeps its files, ~/.moat by default.",
+        "The directory of moat's files, ~/.moat by default.",
     ),
     (
         "MOAT_RUNTIME",
-        "The runtime to use, apple, docker, podman or bwrap, where neither --runtime nor the configuration names \
-         one.",
+        "The runtime to use (apple, docker, podman or bwrap) if neither --runtime nor the configuration names one.",
     ),
-    ("NO_COLOR", "Where set and not empty, no output has colour."),
+    ("NO_COLOR", "If set and not empty, moat prints no colours."),
 ];
 
 const FILES: &[(&str, &str)] = &[
@@ -69,7 +68,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "$MOAT_HOME/worktrees/",
-        "The worktrees that moat makes for sessions.",
+        "The worktrees that moat creates for sessions.",
     ),
     (
         "moat.yaml",
@@ -77,7 +76,7 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The whole page.
+/// Returns the whole page.
 pub(crate) fn page() -> String {
     let mut page = Roff::default();
     page.macro_line(
@@ -107,12 +106,12 @@ pub(crate) fn page() -> String {
     page.0
 }
 
-/// A page in the making. All text goes through [`escape`]; only this type writes requests.
+/// A page under construction. Its methods pass all text through [`escape`]; no other code writes roff requests.
 #[derive(Default)]
 struct Roff(String);
 
 impl Roff {
-    /// A request around a text that is escaped.
+    /// Writes a request with an escaped text in it.
     fn macro_line(&mut self, before: &str, text: &str, after: &str) {
         self.0.push_str(before);
         escape(&mut self.0, text);
@@ -125,7 +124,7 @@ impl Roff {
     }
 
     fn text(&mut self, text: &str) {
-        // A control character at the start would make a request of the line.
+        // roff reads a line that starts with a control character as a request.
         if text.starts_with(['.', '\'']) {
             self.0.push_str("\\&");
         }
@@ -140,7 +139,7 @@ impl Roff {
         }
     }
 
-    /// A bold name and its arguments.
+    /// Writes a bold name and its arguments.
     fn call(&mut self, name: &str, arguments: &str) {
         self.styled('B', name);
         self.0.push(' ');
@@ -204,8 +203,8 @@ impl Roff {
     }
 }
 
-/// Adds text so that roff prints these very characters: it would turn some of them into
-/// typographic ones, which cannot be copied to a shell.
+/// Adds text so that roff prints exactly its characters. Unescaped, roff prints typographic variants of some of them,
+/// which break commands that a reader copies to a shell.
 fn escape(out: &mut String, text: &str) {
     for letter in text.chars() {
         match letter {
