@@ -143,7 +143,7 @@ fn check(args: &Args) -> Result<SessionSettings> {
         let shown = crate::term::harmless(&workspace.display().to_string());
         let message = format!("there is no moat.yaml in '{shown}'");
         return Err(Error::new(ErrorKind::Config, message)
-            .hint("give a directory that has one: moat check PATH"));
+            .hint("run 'moat check PATH' with a directory that has a moat.yaml"));
     }
     // Where nothing names a runtime, the one that can do most.
     let flag = args.text(&flags::CHECK_RUNTIME)?;

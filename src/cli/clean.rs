@@ -55,8 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     if !nothing && !args.has(&flags::CLEAN_DRY_RUN) {
         if !args.has(&flags::CLEAN_FORCE) {
-            let hint = "look first: moat clean --dry-run; then: moat clean --force";
-            confirm(args, "Remove all of this?", hint)?;
+            let hint =
+                "run 'moat clean --dry-run' to list them, 'moat clean --force' to remove them";
+            confirm(args, "Remove all of these?", hint)?;
         }
         remove(&home, &found)?;
         found.removed = true;
@@ -189,13 +190,13 @@ fn describe(found: &Leftovers, nothing: bool) -> String {
     for id in &found.kept {
         add(
             "kept",
-            &format!("{id}, which holds the only copy of its workspace: moat export {id} DIR"),
+            &format!("{id} holds the only copy of its workspace: moat export {id} DIR"),
         );
     }
     for name in &found.volumes {
         add(
             "kept",
-            &format!("the volume {name}, in which there may be data: moat volumes rm {name}"),
+            &format!("volume {name} may contain data: moat volumes rm {name}"),
         );
     }
     for unknown in &found.unknown {

@@ -14,7 +14,7 @@ pub(super) fn confirm(args: &Args, question: &str, hint: &str) -> Result<()> {
         && !args.has(&flags::JSON);
     if !people {
         return Err(refused(
-            "nothing was removed: there is no terminal to ask on",
+            "nothing was removed: there is no terminal to ask for confirmation",
         ));
     }
     let question = crate::term::harmless(question);

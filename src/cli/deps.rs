@@ -60,10 +60,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 fn unknown_action(action: &OsStr) -> Error {
     let action = term::harmless(&action.to_string_lossy());
     let message = match ACTIONS.contains(&action.as_str()) {
-        true => format!("'deps {action}' takes other arguments"),
-        false => format!("'deps' knows no '{action}'"),
+        true => format!("wrong arguments for 'deps {action}'"),
+        false => format!("unknown action '{action}' for 'deps'"),
     };
-    Error::usage(message).hint("moat deps list, moat deps info NAME..., moat deps search WORD")
+    Error::usage(message)
+        .hint("run 'moat deps list', 'moat deps info NAME...' or 'moat deps search WORD'")
 }
 
 fn list(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
@@ -78,7 +79,7 @@ fn list(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
             .collect();
         output::print_result(&names)?;
     } else if entries.is_empty() {
-        output::notice(args, "No entry matches. See all: moat deps list");
+        output::notice(args, "no entry matches; see all: moat deps list");
     } else {
         let rows: Vec<Vec<String>> = entries.into_iter().map(row).collect();
         let header = ["NAME", "TYPE", "DEFAULT", "DESCRIPTION"];

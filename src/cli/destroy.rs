@@ -104,7 +104,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     };
     match remove_resources(&record, home) {
         Err(error) if force => output::warning(&format!(
-            "{}; what {id} left is shown by 'moat clean' when its runtime answers",
+            "{}; 'moat clean' lists the resources of {id} when its runtime answers again",
             error.message
         )),
         result => result?,
@@ -122,7 +122,7 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
         let removed = remove_by_label(driver.as_ref(), home, id);
         if let Err(problem) = removed.and_then(|()| driver.remove(id.as_str())) {
             output::warning(&format!(
-                "{name}: {}; what {id} left there is shown by 'moat clean' when it answers",
+                "{name}: {}; 'moat clean' lists the resources of {id} there when the runtime answers again",
                 problem.message()
             ));
         }

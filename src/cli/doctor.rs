@@ -95,8 +95,8 @@ fn configuration() -> DoctorCheck {
 
 /// What sessions need; runs do without.
 fn tools() -> [DoctorCheck; 3] {
-    let git = "install git, 2.31 or newer: sessions need it";
-    let tmux = "install tmux: sessions with session.tmux need it";
+    let git = "install git 2.31 or newer, which sessions need";
+    let tmux = "install tmux, which sessions with session.tmux need";
     let engine = runtime::engine_settings(runtime::COMPOSES);
     let (compose, hint) = match runtime::ComposeTool::find(&engine) {
         Ok(tool) => (Ok(tool.name()), None),
@@ -148,7 +148,7 @@ fn describe(checks: &[DoctorCheck], runtime: bool) -> String {
         }
     }
     if !runtime {
-        text.push_str("No runtime works here: moat needs one of them.\n");
+        text.push_str("No runtime works on this host; moat needs at least one.\n");
     }
     text
 }

@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         if args.has(&flags::JSON) {
             output::json(&done)?;
         } else if done.is_empty() {
-            output::notice(args, "There are no sessions of this repository.");
+            output::notice(args, "there are no sessions of this repository");
         }
         context.check()?;
         Ok(u8::from(failed > 0))
@@ -110,7 +110,7 @@ fn take_down(
     if still.is_some_and(|still| still.incarnation == session.incarnation) && !request.keep {
         return Err(Error::new(
             ErrorKind::Failed,
-            format!("'{branch}' is still there"),
+            format!("the session of '{branch}' still exists"),
         ));
     }
     Ok(DownResult {

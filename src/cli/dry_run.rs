@@ -170,10 +170,10 @@ fn described(service: &PlannedService) -> String {
         service.name, service.service, service.version, service.image
     );
     if !service.wait {
-        text.push_str(", not waited for");
+        text.push_str(", which the workload does not wait for");
     }
     if service.restart {
-        text.push_str(", started again when it ends");
+        text.push_str(", restarted when it ends");
     }
     if let Some(wanted) = &service.provision {
         text.push_str(&format!("\n{}: {}", wanted.key, wanted.items.join(" ")));

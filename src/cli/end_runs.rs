@@ -17,7 +17,7 @@ pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
         match run::ask(&home, id, how) {
             Ok(RequestOutcome::Signalled) => told.push(id),
             Ok(RequestOutcome::AlreadyEnded) => {
-                output::notice(args, &format!("{id} had ended already"));
+                output::notice(args, &format!("{id} had already ended"));
             }
             Err(error) => first_error = first_error.or(Some(error)),
         }

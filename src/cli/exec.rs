@@ -32,13 +32,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let done = done?;
     if let Some(why) = &done.log.missing_why {
-        output::warning(&format!("what it printed is not kept completely: {why}"));
+        output::warning(&format!("the log of this command is incomplete: {why}"));
     }
     let number = done.number;
-    output::detail(
-        args,
-        &format!("its output is kept: moat logs {id} --exec {number}"),
-    );
+    output::detail(args, &format!("its output: moat logs {id} --exec {number}"));
     if let Some(error) = &done.error {
         let error = Error::new(ErrorKind::Failed, error.clone());
         output::error(&error, args.has(&flags::JSON));
@@ -49,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(match first.load(Ordering::Acquire) {
         SIGINT => 130,
         SIGTERM => 143,
-        // It was ended because nobody reads on, and that is fine.
+        // It was ended because the reader closed stdout or stderr on, and that is fine.
         _ if ender.output_was_closed() => done.exit_code.filter(|code| *code < 128).unwrap_or(0),
         _ => done.exit_code.unwrap_or(1),
     })
@@ -66,7 +63,7 @@ fn exec_request(args: &Args, home: &Home) -> Result<(ExecRequest, Option<Prepare
     }
     let workdir = text(&flags::WORKDIR)?;
     if workdir.as_ref().is_some_and(|dir| !dir.starts_with('/')) {
-        let message = "the directory of --workdir is one of the container, and must be absolute";
+        let message = "--workdir must be an absolute path in the container";
         return Err(Error::usage(message).hint("write e.g. --workdir /workspace/src"));
     }
     let mut env: Vec<(String, String)> = Vec::new();
@@ -103,7 +100,7 @@ fn wants_terminal(args: &Args) -> Result<bool> {
     let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
     if tty && !is_terminal {
         return Err(Error::usage("--tty needs a terminal on stdin")
-            .hint("give it a pipe or a file without --tty: moat exec RUN -i -- CMD < FILE"));
+            .hint("for a pipe or a file, leave out --tty: moat exec RUN -i -- CMD < FILE"));
     }
     if !is_terminal || !(interactive || tty) {
         return Ok(false);

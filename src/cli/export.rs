@@ -28,12 +28,12 @@ pub(super) fn check_target(dir: &Path) -> Result<()> {
             ErrorKind::Workspace,
             format!("cannot export to '{shown}': {why}"),
         )
-        .hint("give a directory that is empty, or does not exist")
+        .hint("name a directory that is empty or does not exist")
     };
     match fs::read_dir(dir) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => Err(failed("it is not empty")),
+            Some(_) => Err(failed("the directory is not empty")),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(&crate::error::reason(&error))),
@@ -54,7 +54,9 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
         return Err(match record.workspace_mode {
             WorkspaceMode::Bind => Error::new(
                 ErrorKind::Failed,
-                format!("{id} had no copy of its workspace: it worked on the directory itself"),
+                format!(
+                    "{id} has no copy of its workspace: the workload worked on the directory itself"
+                ),
             )
             .hint("set workspace.mode to volume in moat.yaml"),
             WorkspaceMode::Volume if !record.state.is_terminal() => {
@@ -64,7 +66,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
             WorkspaceMode::Volume if record.cleaned_at.is_none() => {
                 let message = format!("the workspace of {id} could not be saved yet");
                 let diary = run.supervisor_log();
-                let why = format!("see why, and try again then: {}", diary.display());
+                let why = format!("see the reason in {}, then try again", diary.display());
                 Error::new(ErrorKind::Failed, message).hint(why)
             }
             WorkspaceMode::Volume => {
@@ -77,7 +79,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
     let failed = |verb: &str, path: &Path, error: &std::io::Error| {
         Error::io(ErrorKind::Workspace, verb, path, error)
     };
-    fs::create_dir_all(dir).map_err(|error| failed("make", dir, &error))?;
+    fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
     let archive = File::open(&path).map_err(|error| failed("read", &path, &error))?;
     let unpacked = store::extract(archive, dir).map_err(|error| failed("unpack", &path, &error))?;
     if !unpacked.status.success() {

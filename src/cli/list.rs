@@ -26,8 +26,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::print_result(&ids)?;
     } else if shown.is_empty() {
         let text = match hidden.len() {
-            0 => "There are no runs. Start one: moat run -- CMD".to_owned(),
-            count => format!("No such runs among {count}. See all: moat list -a"),
+            0 => "there are no runs; start one: moat run -- CMD".to_owned(),
+            count => format!("none of the {count} runs matches; see all: moat list -a"),
         };
         output::notice(args, &text);
     } else {

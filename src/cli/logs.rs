@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         log = None;
     }
     if let Some(why) = log.and_then(|log| log.missing_why.as_ref()) {
-        output::notice(args, &format!("note: this log is not complete: {why}"));
+        output::notice(args, &format!("note: this log is incomplete: {why}"));
     }
     let mut printer = Printer::new(args)?;
     let mut reader = open(args, &path, &mut printer)?;
@@ -140,8 +140,8 @@ fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
     number.ok_or_else(|| {
         let known: Vec<String> = known.iter().map(u32::to_string).collect();
         let hint = match known.is_empty() {
-            true => "nothing has been run by 'moat exec' there".to_owned(),
-            false => format!("there are: {}", known.join(", ")),
+            true => "'moat exec' has run no command in this run".to_owned(),
+            false => format!("the commands of this run are: {}", known.join(", ")),
         };
         let shown = crate::term::harmless(text);
         Error::new(ErrorKind::Failed, format!("no such command: '{shown}'")).hint(hint)

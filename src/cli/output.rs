@@ -34,7 +34,10 @@ pub(super) fn bytes_to_stderr(bytes: &[u8]) -> Result<()> {
 
 fn write_error(error: &io::Error, stream: &str) -> Error {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => Error::new(ErrorKind::OutputClosed, "nobody reads"),
+        io::ErrorKind::BrokenPipe => Error::new(
+            ErrorKind::OutputClosed,
+            "the reader closed stdout or stderr",
+        ),
         _ => {
             let reason = crate::error::reason(error);
             Error::new(

@@ -501,13 +501,13 @@ mod tests {
         assert_error(
             "run --runtime xen",
             message,
-            "it is one of: apple, docker, podman, bwrap",
+            "use one of: apple, docker, podman, bwrap",
         );
         assert_error("run --runtime dokcer", message, "did you mean 'docker'?");
         assert_error(
             "completions tcsh",
             "not a valid SHELL",
-            "it is one of: bash, zsh, fish",
+            "use one of: bash, zsh, fish",
         );
     }
 

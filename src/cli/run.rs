@@ -37,14 +37,17 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         request.enter(workspace.clone(), sessions::run_variables(session));
     }
     request.git = sessions::git_inside(&home, &workspace).unwrap_or_else(|error| {
-        output::warning(&format!("git will not work inside: {}", error.message));
+        output::warning(&format!(
+            "git will not work in the container: {}",
+            error.message
+        ));
         GitAccess::default()
     });
     let export_to = export_target(args, &request)?;
     let host = chosen_host(args, &files, &home)?;
     let mut plan = plan::plan(&request, &files.all(), &host)?;
     if export_to.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
-        let message = "--export needs a workspace that is a copy";
+        let message = "--export needs a copied workspace";
         return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
     }
     if let Some(session) = &session {
@@ -166,10 +169,10 @@ fn export_target(args: &Args, request: &RunRequest) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     if request.background {
-        return Err(
-            Error::usage("--export waits for the end, and --background does not")
-                .hint("leave out one of them; later: moat export RUN DIR"),
-        );
+        return Err(Error::usage(
+            "--export and --background exclude each other: --export waits for the end of the run",
+        )
+        .hint("leave out one of them, or export after the run: moat export RUN DIR"));
     }
     super::export::check_target(dir.as_ref())?;
     Ok(Some(PathBuf::from(dir)))
@@ -181,7 +184,10 @@ fn export(args: &Args, home: &Home, id: &RunId, dir: &Path, code: u8) -> u8 {
     match super::export::export(args, home, id, dir) {
         Ok(()) => code,
         Err(error) => {
-            output::warning(&format!("{}; later: moat export {id} DIR", error.message));
+            output::warning(&format!(
+                "{}; try again: moat export {id} DIR",
+                error.message
+            ));
             code.max(1)
         }
     }
@@ -237,7 +243,7 @@ pub(super) fn all_text<'a>(
     let text = |word: &OsStr| {
         word.to_str().map(str::to_owned).ok_or_else(|| {
             Error::usage(format!("a word of {what} is not UTF-8"))
-                .hint("give bytes to the workload through its input: moat run -i -- CMD < FILE")
+                .hint("pass bytes to the workload on stdin: moat run -i -- CMD < FILE")
         })
     };
     words.map(text).collect()
@@ -262,11 +268,14 @@ fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds:
     if plan.image.is_some() && args.has(&flags::IMAGE) && builds {
         output::notice(
             args,
-            "note: --image is used as it is: what moat.yaml wants to have built into an image is not in it",
+            "note: --image is used unchanged, without the dependencies and build steps of moat.yaml",
         );
     }
     if plan.background && plan.interactive {
-        output::detail(args, "the workload reads our input in the background");
+        output::detail(
+            args,
+            "the workload reads the stdin of moat in the background",
+        );
     }
     let image = plan.image.as_deref().unwrap_or("none");
     output::detail(args, &format!("runtime {runtime}, image {image}"));
@@ -408,7 +417,7 @@ impl<'a> Client<'a> {
         self.output_failed |= stream == "stdout";
         let id = self.run.as_ref().map_or("", |(id, _)| id.as_str());
         output::warning(&format!(
-            "cannot write to {stream}: {why}; the run goes on, and 'moat logs {id}' has its output"
+            "cannot write to {stream}: {why}; the run continues, and 'moat logs {id}' prints its output"
         ));
     }
 
@@ -421,11 +430,11 @@ impl<'a> Client<'a> {
     ) -> Result<u8> {
         if let Some((id, name)) = &self.run {
             if let Some(why) = log_missing {
-                output::warning(&format!("the log of {id} is not complete: {why}"));
+                output::warning(&format!("the log of {id} is incomplete: {why}"));
             }
             if left_behind {
                 output::warning(&format!(
-                    "not everything of {id} could be removed; see: moat clean"
+                    "some resources of {id} could not be removed; see: moat clean"
                 ));
             }
             if ended.reason == Some(EndReason::StartError) {
@@ -473,12 +482,12 @@ impl<'a> Client<'a> {
         let Some((id, _)) = &self.run else {
             return Err(Error::new(
                 ErrorKind::Failed,
-                "the supervisor ended before it made the run",
+                "the supervisor ended before it created the run",
             ));
         };
         self.set_stop_target(StopTarget::Run(self.home.clone(), id.clone()));
         output::warning(&format!(
-            "the supervisor of {id} was killed; another takes over. \
+            "the supervisor of {id} was killed; a new supervisor takes over. \
              Use 'moat logs {id} -f' to follow output."
         ));
         let id = id.clone();
@@ -520,7 +529,7 @@ fn print_summary(ended: &RunEnd, name: &str, id: &RunId, error: Option<&str>) ->
         ("exited", _) => format!("exited with code {}", ended.exit_status),
         ("user-stop", _) => "was stopped".to_owned(),
         ("killed", _) => "was killed".to_owned(),
-        ("timeout", _) => "was stopped: its time was up".to_owned(),
+        ("timeout", _) => "was stopped: its timeout expired".to_owned(),
         ("oom", _) => "was killed by the kernel: it ran out of memory".to_owned(),
         (_, Some(error)) => format!("failed: {error}"),
         (_, None) => format!("failed: {reason}"),

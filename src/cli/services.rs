@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .collect();
         output::print_result(&names)?;
     } else if services.is_empty() {
-        output::notice(args, &format!("{id} has no services."));
+        output::notice(args, &format!("{id} has no services"));
     } else {
         let rows: Vec<Vec<String>> = services.iter().map(row).collect();
         let header = [

@@ -93,7 +93,7 @@ pub(super) fn repository() -> Result<Repository> {
             ErrorKind::Workspace,
             format!("cannot find the current directory: {reason}"),
         )
-        .hint("go to another one; it may have been removed")
+        .hint("change to a directory that exists")
     })?;
     Repository::discover(&here)
 }
@@ -288,6 +288,6 @@ pub(super) fn view_session(
     timeout: Duration,
 ) -> Result<SessionView> {
     let views = session::view(home, vec![session], timeout)?;
-    let gone = || Error::new(ErrorKind::Failed, "the session is gone");
+    let gone = || Error::new(ErrorKind::Failed, "the session no longer exists");
     views.into_iter().next().ok_or_else(gone)
 }

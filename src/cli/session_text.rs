@@ -57,7 +57,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
     if session.worktree.stage == ResourceStage::Made && !session.worktree.path.is_dir() {
         let key = &session.key;
         text.push_str(&format!(
-            "  its worktree is gone: moat up {key} makes it again\n"
+            "  the worktree no longer exists: moat up {key} creates it again\n"
         ));
     }
     if let Some(error) = &session.error {
@@ -67,7 +67,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
 }
 
 fn decision(decision: &Decision) -> String {
-    format!("{}: {}", decision.action.as_str(), decision.why)
+    format!("{} ({})", decision.action.as_str(), decision.why)
 }
 
 fn process_state(health: &ProcessHealth) -> String {
@@ -79,26 +79,26 @@ fn process_state(health: &ProcessHealth) -> String {
     ) {
         (None, ..) => "unknown".to_owned(),
         _ if health.stopped => "stopped".to_owned(),
-        (_, Some(pid), ..) => format!("runs as process {pid}"),
+        (_, Some(pid), ..) => format!("running (pid {pid})"),
         (_, None, Some(code), _) => format!("ended with code {code}"),
-        (Some(true), None, None, Some(container)) => format!("runs as container {container}"),
-        _ => "does not run".to_owned(),
+        (Some(true), None, None, Some(container)) => format!("running (container {container})"),
+        _ => "not running".to_owned(),
     };
     match &health.trouble {
-        Some(trouble) => format!("{state} ({trouble})"),
+        Some(trouble) => format!("{state}; {trouble}"),
         None => state,
     }
 }
 
 fn service_state(health: &ServiceHealth) -> String {
     let state = match (health.state, health.exit_code) {
-        ("running", _) => "runs as".to_owned(),
-        (_, Some(code)) => format!("ended with code {code},"),
+        ("running", _) => "running".to_owned(),
+        (_, Some(code)) => format!("ended with code {code}"),
         (state, None) => state.to_owned(),
     };
     let error = health.error.iter().map(|error| format!("; {error}"));
     format!(
-        "{state} container {}{}",
+        "{state} (container {}){}",
         health.handle,
         error.collect::<String>()
     )
@@ -107,8 +107,8 @@ fn service_state(health: &ServiceHealth) -> String {
 /// Who listens on a port of ours and is none of ours.
 fn foreign_listener_text(port: &PortView) -> Option<String> {
     let who = match port.stranger? {
-        0 => "somebody else".to_owned(),
-        pid => format!("process {pid}, which is not of this session"),
+        0 => "a foreign process".to_owned(),
+        pid => format!("the foreign process {pid}"),
     };
-    Some(format!("  port {}: {who} listens there\n", port.port))
+    Some(format!("  port {}: {who} listens on it\n", port.port))
 }

@@ -13,7 +13,7 @@ use crate::term::harmless;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::JSON) {
-        return Err(Error::usage("'shell' has nothing to print as JSON").hint("leave out --json"));
+        return Err(Error::usage("'shell' does not support --json").hint("leave out --json"));
     }
     let home = Home::locate()?;
     let found = session_commands::find(&home, session_commands::branch_argument(args, 0)?)?;
@@ -42,6 +42,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let shown = harmless(&shell.to_string_lossy());
     Err(
         Error::new(ErrorKind::Failed, format!("cannot run '{shown}': {reason}"))
-            .hint("see the variable SHELL"),
+            .hint("set the variable SHELL to an executable shell"),
     )
 }

@@ -26,9 +26,9 @@ use crate::term::{EscapeParser, EscapePrefix, KeyInput, Terminal, write_all};
 /// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
 const MAX_TYPE_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
-const STOPPING_NOTICE: &str = "moat: stopping it; the prefix and K kill it at once";
+const STOPPING_NOTICE: &str = "moat: stopping the workload; press the escape key and K to kill it";
 
-const ESCAPE_HELP: &str = "moat: k stops it, K kills it; the prefix again sends it, and any other key goes to the workload";
+const ESCAPE_HELP: &str = "moat: k stops the workload, K kills it, the escape key sends itself; with any other key, both are sent";
 
 /// How long a workload has a size that is not the terminal's, so that it sees a change.
 const REDRAW_DELAY: Duration = Duration::from_millis(100);
@@ -64,10 +64,10 @@ impl PreparedTerminal {
     pub(super) fn size() -> Result<Size> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         if !rustix::termios::isatty(stdout) {
-            return Err(
-                Error::usage("-i needs a terminal on stdout, too, if stdin is one")
-                    .hint("leave out -i, or give it a pipe or a file: moat run -i -- CMD < FILE"),
-            );
+            return Err(Error::usage(
+                "-i with a terminal on stdin also needs a terminal on stdout",
+            )
+            .hint("leave out -i, or give -i a pipe or a file: moat run -i -- CMD < FILE"));
         }
         Ok(Size::of(stdout).or(Size::of(stdin)).unwrap_or_default())
     }

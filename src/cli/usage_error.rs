@@ -104,7 +104,7 @@ pub(super) fn needless_value(written: &str) -> Error {
 
 /// A value that is not among the words the table allows. `of` is a flag or a positional.
 pub(super) fn invalid_choice(of: &str, words: &[&'static str], value: &OsStr) -> Error {
-    let all = format!("it is one of: {}", words.join(", "));
+    let all = format!("use one of: {}", words.join(", "));
     let near = value
         .to_str()
         .and_then(|value| nearest(value, words.iter().copied()));

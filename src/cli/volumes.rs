@@ -38,8 +38,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
             remove(args, &home, &names)
         }
-        Some(_) => Err(Error::usage("'volumes' takes nothing, or: rm VOLUME...")
-            .hint("list them: moat volumes; remove one: moat volumes rm PROJECT/NAME")),
+        Some(_) => Err(
+            Error::usage("'volumes' takes no arguments or 'rm VOLUME...'")
+                .hint("list them: moat volumes; remove one: moat volumes rm PROJECT/NAME"),
+        ),
     }
 }
 
@@ -53,7 +55,7 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
             .collect();
         output::print_result(&names)?;
     } else if found.is_empty() {
-        output::notice(args, "There are no volumes.");
+        output::notice(args, "there are no volumes");
     } else {
         let row = |volume: &Volume| {
             let kind = match volume.kind {
@@ -97,7 +99,7 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
             Err(problem) => {
                 complete = false;
                 let why = problem.message();
-                output::warning(&format!("{why}; the volumes it has are not known"));
+                output::warning(&format!("{why}; the volumes of this engine are unknown"));
             }
         }
     }
@@ -142,12 +144,8 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     chosen.sort_by_key(|volume| volume.kind == VolumeKind::Bind);
     if !args.has(&flags::VOLUMES_FORCE) {
         let names = names.join(" ");
-        let hint = format!("answer beforehand: moat volumes rm -f {names}");
-        confirm(
-            args,
-            &format!("Remove {names} with all that is in it?"),
-            &hint,
-        )?;
+        let hint = format!("remove without asking: moat volumes rm -f {names}");
+        confirm(args, &format!("Remove {names} and all data in it?"), &hint)?;
     }
     for volume in chosen {
         match volume.kind {
@@ -184,6 +182,6 @@ fn check_not_in_use(home: &Home, name: &str) -> Result<()> {
     let Some(id) = user else { return Ok(()) };
     let message = format!("the volume '{name}' is mounted by {id}");
     Err(Error::new(ErrorKind::Failed, message).hint(format!(
-        "stop it (moat stop {id}); a container that was kept: moat destroy {id}"
+        "stop the run: moat stop {id}; or remove its kept container: moat destroy {id}"
     )))
 }

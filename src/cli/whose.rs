@@ -25,7 +25,7 @@ struct OwnershipDocument {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
     let word = args.positional().first().and_then(|word| word.to_str());
-    let word = word.ok_or_else(|| Error::usage("that is not UTF-8"))?;
+    let word = word.ok_or_else(|| Error::usage("the argument is not UTF-8"))?;
     let question = parse_query(word)?;
     // Runs that cannot be read were made with some engine, be it one of these.
     let engines = || {
@@ -64,10 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             answer.owned = Some(false);
             answer.note = port_range_note(&question);
             let note = answer.note.as_deref().map(|note| format!("; {note}"));
-            (1, format!("not moat's{}", note.unwrap_or_default()))
+            (1, format!("not owned by moat{}", note.unwrap_or_default()))
         }
         Ownership::Unknown(why) => {
-            let text = format!("cannot tell: {why}");
+            let text = format!("the owner is unknown: {why}");
             answer.note = Some(why);
             (2, text)
         }
@@ -105,6 +105,6 @@ fn port_range_note(question: &OwnershipQuery<'_>) -> Option<String> {
     let settings = session_commands::settings(&session_commands::repository().ok()?).ok()?;
     let (slot, process) = settings.slot_of(*port)?;
     Some(format!(
-        "it would be that of '{process}' in slot {slot} of this repository"
+        "slot {slot} of this repository uses this port for '{process}'"
     ))
 }

@@ -47,19 +47,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         ("sync", [] | [_]) => sync(args, &home, words.get(1).copied()),
         ("recover", [] | [_]) => recover(args, &home, words.get(1).copied()),
         ("clean", []) => clean(args, &home),
-        (action, _) if ACTIONS.contains(&action) => Err(Error::usage(format!(
-            "these are not the arguments of 'wt {action}'"
-        ))
-        .hint("see: moat help wt")),
+        (action, _) if ACTIONS.contains(&action) => {
+            Err(Error::usage(format!("wrong arguments for 'wt {action}'"))
+                .hint("see 'moat help wt'"))
+        }
         (branch, []) => run_in(args, &home, branch),
-        _ => Err(Error::usage("'wt' takes one branch, or an action").hint("see: moat help wt")),
+        _ => Err(Error::usage("'wt' takes one branch or an action").hint("see 'moat help wt'")),
     }
 }
 
 /// Nothing that was asked for is left out without a word.
 fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
     if args.rest().is_some() && words.len() > 1 {
-        let message = "a command after '--' is for one branch";
+        let message = "a command after '--' needs exactly one branch";
         return Err(Error::usage(message).hint("write: moat wt BRANCH -- CMD..."));
     }
     let is_action = args.rest().is_none() && ACTIONS.contains(&words[0]);
@@ -75,7 +75,7 @@ fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
     };
     let what = if is_action { words[0] } else { "BRANCH" };
     let message = format!("'wt {what}' takes no {}", flag.spelled());
-    Err(Error::usage(message).hint("see: moat help wt"))
+    Err(Error::usage(message).hint("see 'moat help wt'"))
 }
 
 /// Brings the session up, and runs a command in its worktree.
@@ -152,7 +152,7 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
             .collect();
         output::print_result(&keys)?;
     } else if views.is_empty() {
-        output::notice(args, "There are no sessions. Bring one up: moat up BRANCH");
+        output::notice(args, "there are no sessions; bring one up: moat up BRANCH");
     } else {
         let rows: Vec<Vec<String>> = views.iter().map(row).collect();
         let header = [
@@ -163,14 +163,16 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
     let silent: BTreeMap<String, &str> = views.iter().flat_map(SessionView::silent).collect();
     for (engine, why) in silent {
         let why = term::harmless(why);
-        output::warning(&format!("how services are in {engine} is unknown: {why}"));
+        output::warning(&format!(
+            "the state of the services in {engine} is unknown: {why}"
+        ));
     }
     let abandoned = views.iter().filter(|view| view.abandoned);
     for view in abandoned {
         let (branch, key) = (term::harmless(&view.session.branch), &view.session.key);
         output::notice(
             args,
-            &format!("note: the command that changed '{branch}' was killed: moat wt recover {key}"),
+            &format!("note: an operation on '{branch}' was killed; run 'moat wt recover {key}'"),
         );
     }
     Ok(0)
@@ -244,10 +246,10 @@ fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
         } else if taken.is_empty() {
             output::notice(
                 args,
-                "nothing more listens on the session's ports, in its worktree",
+                "no other process in the worktree listens on a port of the session",
             );
         } else {
-            output::notice(args, &format!("taken in: {}", taken.join(", ")));
+            output::notice(args, &format!("adopted: {}", taken.join(", ")));
         }
         Ok(0)
     })
@@ -281,7 +283,7 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     if args.has(&flags::JSON) {
         output::json(&done)?;
     } else if done.is_empty() && failed.is_none() && code == 0 {
-        output::notice(args, "There is nothing to recover.");
+        output::notice(args, "there is nothing to recover");
     }
     failed.map_or(Ok(code), Err)
 }
@@ -313,7 +315,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     };
     if !going.is_empty() && !force {
         output::print_notice(&shown(&going));
-        let hint = "remove them without a question: moat wt clean --force (with work that is not committed)";
+        let hint = "remove them without asking, even with uncommitted work: moat wt clean --force";
         confirm(args, "Remove these worktrees?", hint)?;
         // An answer may take its time: somebody may have a session there by now, or have begun to work.
         let unused = sessions::unused_worktrees(home, &repository)?;
@@ -321,7 +323,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
             let stays = !unused.contains(path) || !is_clean(path);
             if stays {
                 let shown = term::harmless(&path.display().to_string());
-                output::notice(args, &format!("note: {shown} stays: it is in use by now"));
+                output::notice(args, &format!("note: keeping {shown}: it is now in use"));
             }
             !stays
         });
@@ -332,7 +334,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     match args.has(&flags::JSON) {
         true => output::json(&going)?,
         false if going.is_empty() => {
-            output::notice(args, "There are no worktrees without a session to remove.")
+            output::notice(args, "there are no worktrees without a session")
         }
         false => output::notice(args, &format!("removed:\n{}", shown(&going))),
     }

@@ -60,7 +60,7 @@ fn unknown_commands_and_flags_get_the_nearest() {
         (
             &["completions", "tcsh"],
             "not a valid SHELL",
-            "it is one of: bash, zsh, fish",
+            "use one of: bash, zsh, fish",
         ),
     ]);
 }

@@ -73,7 +73,7 @@ fn all_problems_with_their_places() {
 #[test]
 fn which_file_counts() {
     let moat = unreached();
-    let hint = "hint: give a directory that has one: moat check PATH";
+    let hint = "hint: run 'moat check PATH' with a directory that has a moat.yaml";
     let none = |path: &str| format!("error: there is no moat.yaml in '{path}'\n  {hint}\n");
     moat.args(["check"]).stderr(none(".")).status(1);
     moat.args(["check", "missing"])

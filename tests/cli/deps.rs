@@ -37,7 +37,7 @@ fn lists_and_searches() {
         .any_stdout()
         .success();
     moat.args(["deps", "search", "zzzz"])
-        .stderr("No entry matches. See all: moat deps list\n")
+        .stderr("no entry matches; see all: moat deps list\n")
         .success();
     moat.args(["deps", "search", "zzzz", "-q"]).success();
     moat.args(["deps", "search", "zzzz", "--json"])
@@ -88,12 +88,12 @@ fn arguments_that_are_none() {
     let moat = unreached();
     let usage = "hint: moat deps list, moat deps info NAME..., moat deps search WORD";
     for (args, error) in [
-        (&["lsit"][..], "'deps' knows no 'lsit'"),
-        (&["a\u{1b}"], "'deps' knows no 'a\\u{1b}'"),
-        (&["list", "x"], "'deps list' takes other arguments"),
-        (&["info"], "'deps info' takes other arguments"),
-        (&["search"], "'deps search' takes other arguments"),
-        (&["search", "a", "b"], "'deps search' takes other arguments"),
+        (&["lsit"][..], "unknown action 'lsit' for 'deps'"),
+        (&["a\u{1b}"], "unknown action 'a\\u{1b}' for 'deps'"),
+        (&["list", "x"], "wrong arguments for 'deps list'"),
+        (&["info"], "wrong arguments for 'deps info'"),
+        (&["search"], "wrong arguments for 'deps search'"),
+        (&["search", "a", "b"], "wrong arguments for 'deps search'"),
     ] {
         let call = moat.args(["deps"]).args(args);
         refused(&moat, call, 2, &format!("error: {error}\n  {usage}"));

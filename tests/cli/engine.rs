@@ -12,7 +12,7 @@ fn unknown_runtimes() {
         &moat,
         moat.args(["run", "--runtime", "xen", "--", "true"]),
         2,
-        "error: not a valid value of --runtime\n  hint: it is one of: apple, docker, podman, bwrap",
+        "error: not a valid value of --runtime\n  hint: use one of: apple, docker, podman, bwrap",
     );
     for (word, shown) in [("podmen", "podmen"), ("x\u{1b}[2J", "x\\u{1b}[2J")] {
         let call = moat.args(["run", "--", "true"]).env("MOAT_RUNTIME", word);

@@ -238,7 +238,7 @@ fn a_container_that_cannot_be_removed_is_said() {
     );
     fake.run()
         .stdout("fake output\n")
-        .stderr("warning: not everything of [ID] could be removed; see: moat clean\n")
+        .stderr("warning: some resources of [ID] could not be removed; see: moat clean\n")
         .success();
     let record = fake.record();
     assert_eq!(

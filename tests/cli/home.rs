@@ -85,7 +85,7 @@ fn the_default_is_in_the_users_home() {
 #[test]
 fn a_home_that_does_not_exist_is_empty() {
     let moat = unreached();
-    let none = "There are no runs. Start one: moat run -- CMD\n";
+    let none = "there are no runs; start one: moat run -- CMD\n";
     moat.args(["list"]).stderr(none).success();
     moat.args(["list", "-a", "--json"]).stdout("[]\n").success();
     moat.args(["list", "-q"]).success();

@@ -231,7 +231,7 @@ fn what_the_host_does_not_have() {
         &moat,
         moat.args(["run", "--export", "out", "--", "true"]),
         2,
-        "error: --export needs a workspace that is a copy\n  hint: set workspace.mode to volume in moat.yaml",
+        "error: --export needs a copied workspace\n  hint: set workspace.mode to volume in moat.yaml",
     );
 }
 

@@ -18,7 +18,7 @@ fn an_ended_run_can_be_read_without_any_program() {
         .any_stdout()
         .success();
     call(&["list"])
-        .stderr("No such runs among 1. See all: moat list -a\n")
+        .stderr("none of the 1 runs matches; see all: moat list -a\n")
         .success();
     call(&["list", "-a", "-q"])
         .stdout(format!("{FIRST}\n"))

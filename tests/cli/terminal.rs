@@ -35,7 +35,7 @@ fn clean_asks_on_a_terminal() {
         };
         let text = done.stdout_text();
         assert!(
-            text.contains("Remove all of this? [y/N]") && text.contains(FIRST),
+            text.contains("Remove all of these? [y/N]") && text.contains(FIRST),
             "{text}"
         );
         assert_eq!(done.code, Some(code), "{done}");
@@ -53,8 +53,8 @@ fn clean_does_not_ask_without_a_terminal() {
         .stdin("y\n")
         .stdout(format!("run        {FIRST}\n"))
         .stderr(
-            "error: nothing was removed: there is no terminal to ask on\n  \
-             hint: look first: moat clean --dry-run; then: moat clean --force\n",
+            "error: nothing was removed: there is no terminal to ask for confirmation\n  \
+             hint: run 'moat clean --dry-run' to list them, 'moat clean --force' to remove them\n",
         )
         .status(1);
     assert_eq!(moat.ids(), [FIRST]);

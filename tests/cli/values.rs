@@ -264,7 +264,7 @@ fn what_is_not_utf8() {
     let odd = OsStr::from_bytes(b"x\xff");
     let call = moat.args(["run", "-n"]).arg(odd).args(["--", "true"]);
     refused(&moat, call, 2, "error: the value of --name is not UTF-8");
-    let hint = "hint: give bytes to the workload through its input: moat run -i -- CMD < FILE";
+    let hint = "hint: pass bytes to the workload on stdin: moat run -i -- CMD < FILE";
     let call = moat.args(["run", "--", "echo"]).arg(odd);
     refused(
         &moat,

@@ -45,8 +45,8 @@ pub(crate) fn a_full_device_is_said_and_the_run_goes_on(moat: &Moat) {
     moat.sh("echo one; sleep 0.2; echo two")
         .stdout_to(full.expect("/dev/full"))
         .stderr(
-            "warning: cannot write to stdout: no space left on device; the run goes on, \
-             and 'moat logs [ID]' has its output\n",
+            "warning: cannot write to stdout: no space left on device; the run continues, \
+             and 'moat logs [ID]' prints its output\n",
         )
         .status(1);
     moat.args(["logs"]).stdout("one\ntwo\n").success();

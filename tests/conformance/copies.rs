@@ -145,13 +145,13 @@ pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
     fs::write(full.join("mine"), "mine").expect("a file");
     let path = full.to_str().expect("text");
     moat.run_with(["--export", path], ["true"])
-        .stderr("error: cannot export to '[ROOT]/full': it is not empty\n  hint: give a directory that is empty, or does not exist\n")
+        .stderr("error: cannot export to '[ROOT]/full': the directory is not empty\n  hint: name a directory that is empty or does not exist\n")
         .status(125);
     assert!(moat.ids().is_empty(), "found out before the run");
     moat.run(["true"]).success();
     let id = moat.only_id();
     moat.args(["export", &id, path])
-        .stderr_contains("it is not empty")
+        .stderr_contains("the directory is not empty")
         .status(1);
     assert_eq!(fs::read_dir(&full).expect("it is there").count(), 1);
     // A file is no directory, and a background run has no end to export at.
@@ -170,7 +170,7 @@ pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
     moat.args(["export", "-q", &id, other]).success();
     moat.write("moat.yaml", "");
     moat.run_with(["--export", "elsewhere"], ["true"])
-        .stderr_contains("--export needs a workspace that is a copy")
+        .stderr_contains("--export needs a copied workspace")
         .status(2);
 }
 

@@ -221,7 +221,7 @@ pub(crate) fn foreign_containers_are_left_alone(moat: &Moat) {
     // Without a terminal and without --force it refuses.
     moat.args(["clean"])
         .any_stdout()
-        .stderr_contains("there is no terminal to ask on")
+        .stderr_contains("there is no terminal to ask for confirmation")
         .status(1);
     assert_eq!(moat.containers().len(), 1);
     moat.args(["clean", "--force"]).any_stdout().success();

@@ -62,7 +62,7 @@ pub(crate) fn stop_of_an_ended_run(moat: &Moat) {
     let id = moat.only_id();
     for command in ["stop", "kill"] {
         moat.args([command, &id])
-            .stderr("[ID] had ended already\n")
+            .stderr("[ID] had already ended\n")
             .success();
         moat.args([command, "-q", &id]).success();
     }

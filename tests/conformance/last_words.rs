@@ -58,7 +58,7 @@ pub(crate) fn before_the_clients(moat: &Moat) {
         error.contains("CancellationError") && !error.contains("mine"),
         "{error}"
     );
-    let note = "note: this log is not complete: failed to start container: CancellationError()\n";
+    let note = "note: this log is incomplete: failed to start container: CancellationError()\n";
     moat.args(["logs", "--raw", "--stderr", &id])
         .stderr(format!("{note}Error: mine\n"))
         .success();

@@ -93,7 +93,7 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
 /// What `logs` says of an incomplete log before it prints it.
 fn noted(record: &Value) -> String {
     match record["log"]["missing_why"].as_str() {
-        Some(why) => format!("note: this log is not complete: {why}\n"),
+        Some(why) => format!("note: this log is incomplete: {why}\n"),
         None => String::new(),
     }
 }

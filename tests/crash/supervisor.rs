@@ -233,7 +233,7 @@ fn client_told(moat: &Moat) {
     let id = first_id(moat);
     moat.wait_state(&id, "running");
     kill_supervisor(moat, &id);
-    client.wait_stderr("another takes over");
+    client.wait_stderr("a new supervisor takes over");
     moat.write("go", "");
     let done = client.wait();
     assert_eq!(done.code, Some(7), "{done}");

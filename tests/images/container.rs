@@ -260,7 +260,7 @@ pub(crate) fn volumes_in_use_and_volumes_unknown(runtime: Runtime) {
         .args(["volumes", "-q"])
         .env(away.0, away.1)
         .stdout("shop/b\n")
-        .stderr_contains("the volumes it has are not known")
+        .stderr_contains("the volumes of this engine are unknown")
         .success();
     let rm = ["volumes", "rm", "-f"];
     place

@@ -86,7 +86,7 @@ pub(crate) fn a_killed_builder_is_replaced(runtime: Runtime) {
         } else {
             assert!(
                 done.stderr_text()
-                    .contains("was killed; another takes over"),
+                    .contains("was killed; a new supervisor takes over"),
                 "{done}"
             );
         }

@@ -190,7 +190,7 @@ pub(crate) fn what_excludes_a_terminal(moat: &Moat) {
     }
     let mut screen = Screen::start(&command);
     assert_eq!(screen.end().code(), Some(2), "{:?}", screen.text());
-    screen.wait("-i needs a terminal on stdout, too");
+    screen.wait("-i with a terminal on stdin also needs a terminal on stdout");
 }
 
 pub(crate) fn a_window_that_is_closed(moat: &Moat) {

@@ -7,7 +7,7 @@ use crate::harness::screen::Screen;
 fn ends(moat: &Moat, keys: &[u8], reason: &str) {
     let mut screen = start_full_screen(moat);
     screen.press(b"\x1f?");
-    screen.wait("k stops it");
+    screen.wait("k stops the workload");
     screen.press(keys);
     screen.end();
     assert_brought_back(&screen);

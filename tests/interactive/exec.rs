@@ -78,7 +78,7 @@ pub(crate) fn what_cannot_be_started(moat: &Moat) {
     screen.wait("error: cannot run it: ");
     screen.assert_sane();
     moat.args(["exec", "-t", &id, "--", "true"])
-        .stderr("error: --tty needs a terminal on stdin\n  hint: give it a pipe or a file without --tty: moat exec RUN -i -- CMD < FILE\n")
+        .stderr("error: --tty needs a terminal on stdin\n  hint: for a pipe or a file, leave out --tty: moat exec RUN -i -- CMD < FILE\n")
         .status(2);
     let mut screen = Screen::start(
         &moat

@@ -128,8 +128,8 @@ fn everything_that_a_service_can_have() {
     let text = moat.args(["run", "--dry-run", "--", "true"]).any_stdout();
     let text = text.success().stdout_text();
     for line in [
-        "service      postgres (postgres@15), image my/pg:1, started again when it ends\n",
-        "service      analytics (postgres@16), image postgres:16, not waited for\n",
+        "service      postgres (postgres@15), image my/pg:1, restarted when it ends\n",
+        "service      analytics (postgres@16), image postgres:16, which the workload does not wait for\n",
         "             models: tiny\n",
     ] {
         assert!(text.contains(line), "{line} in {text}");

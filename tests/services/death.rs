@@ -300,7 +300,7 @@ pub(crate) fn a_run_without_services(runtime: Runtime) {
         .success();
     place
         .args(["services"])
-        .stderr("[ID] has no services.\n")
+        .stderr("[ID] has no services\n")
         .success();
     place.args(["services", "--quiet"]).success();
     assert!(place.networks().is_empty());

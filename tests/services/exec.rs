@@ -109,7 +109,9 @@ pub(crate) fn what_it_printed_is_kept(runtime: Runtime) {
         .any_stderr()
         .status(1);
     assert!(
-        unknown.stderr_text().contains("there are: 1, 2"),
+        unknown
+            .stderr_text()
+            .contains("the commands of this run are: 1, 2"),
         "{unknown}"
     );
     // It is no part of the run's own log.

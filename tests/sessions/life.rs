@@ -61,7 +61,7 @@ fn up_again_keeps_what_runs_and_is_quick() {
     project
         .ok(&["up", "a"])
         .stdout_text()
-        .contains("kept: it runs")
+        .contains("kept (it runs")
         .then_some(())
         .unwrap();
     project.ok(&["down", "a"]);
@@ -472,9 +472,12 @@ fn flags_that_say_nothing_are_refused() {
         ("wt clean -b --force", "'wt clean' takes no --background"),
         ("wt a --force -- true", "'wt BRANCH' takes no --force"),
         ("wt a --force", "'wt BRANCH' takes no --force"),
-        ("wt env a -- true", "a command after '--' is for one branch"),
+        (
+            "wt env a -- true",
+            "a command after '--' needs exactly one branch",
+        ),
         ("down a --keep --force", "--keep and --force exclude"),
-        ("shell a --json", "nothing to print as JSON"),
+        ("shell a --json", "'shell' does not support --json"),
     ] {
         let words: Vec<&str> = line.split(' ').collect();
         let done = project.call(&words).run();

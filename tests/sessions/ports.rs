@@ -358,12 +358,12 @@ fn whose_is_what() {
     let us = std::process::id().to_string();
     project
         .call(&["whose", &us])
-        .stdout("not moat's\n")
+        .stdout("not owned by moat\n")
         .status(1);
     let next = format!(":{}", web(&made) + 1);
     project
         .call(&["whose", &next])
-        .stdout_contains("that of 'web' in slot 2")
+        .stdout_contains("slot 2 of this repository uses this port for 'web'")
         .status(1);
     project.call(&["whose", "postgres"]).status(1);
     project.call(&["whose", ":0"]).status(2);

@@ -277,7 +277,7 @@ fn who_listens_where_he_should_not_is_told() {
     let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let text = project
         .call(&["wt", "status", "a"])
-        .stdout_contains("which is not of this session")
+        .stdout_contains("the foreign process")
         .status(1);
     assert!(
         text.stdout_text().contains(&std::process::id().to_string()),
@@ -403,7 +403,7 @@ fn a_late_answer_removes_nothing_that_is_in_use() {
     let (project, _, mut screen) = asked();
     project.up("a");
     screen.press(b"y\r");
-    screen.wait("in use by now");
+    screen.wait("it is now in use");
     assert!(screen.end().success());
     assert_eq!(project.list()[0]["healthy"], true);
     project.ok(&["down", "a"]);
@@ -430,7 +430,7 @@ fn an_interrupt_at_a_question_changes_nothing() {
 fn without_a_session_there_is_nothing_to_look_at() {
     let moat = Moat::new();
     moat.args(["wt", "list"])
-        .stderr_contains("There are no sessions")
+        .stderr_contains("there are no sessions")
         .success();
 }
 

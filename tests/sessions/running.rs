@@ -94,12 +94,12 @@ fn whose_is_a_container() {
         .collect();
     project
         .call(&["whose", &other])
-        .stdout("not moat's\n")
+        .stdout("not owned by moat\n")
         .status(1);
     project
         .call(&["whose", &other])
         .env("DOCKER_HOST", "unix:///nonexistent")
-        .stdout_contains("cannot tell: docker")
+        .stdout_contains("the owner is unknown: docker")
         .status(2);
     project.ok(&["kill", &id]);
 }
@@ -159,7 +159,9 @@ fn whose_is_the_port_of_a_run() {
     let _stranger = until_some("the port is free", || {
         TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).ok()
     });
-    moat.args(["whose", &word]).stdout("not moat's\n").status(1);
+    moat.args(["whose", &word])
+        .stdout("not owned by moat\n")
+        .status(1);
 }
 
 /// In a container that is not moat's; which an engine that is silent does not say.
@@ -181,7 +183,7 @@ fn a_process_in_a_container_of_somebody_else_is_not_moats() {
         .any_stdout();
     let silent = silent.run();
     client(&["kill", &id]);
-    assert_eq!(theirs.stdout_text(), "not moat's\n", "{theirs}");
+    assert_eq!(theirs.stdout_text(), "not owned by moat\n", "{theirs}");
     assert_eq!((theirs.code, silent.code), (Some(1), Some(2)), "{silent}");
 }
 

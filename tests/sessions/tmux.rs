@@ -232,7 +232,7 @@ fn down_ends_its_own_session_of_tmux_and_no_other() {
     windows
         .project
         .call(&["whose", theirs.trim()])
-        .stdout("not moat's\n")
+        .stdout("not owned by moat\n")
         .status(1);
     // Renamed: it is ours all the same.
     windows.shown(&[
