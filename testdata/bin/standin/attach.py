@@ -3,13 +3,18 @@
 The exit code of an attached command is the only place where a container's exit code can be seen.
 """
 
+import _signal  # these are what `signal` and `threading` stand on, which load much
+import _thread
 import os
-import signal
-import socket
 import sys
-import threading
 
 from standin import engine
+
+# What Apple's command line hears while it is attached.
+HEARD = {
+    _signal.SIGTERM: "SIGTERM", _signal.SIGINT: "SIGINT", _signal.SIGUSR1: "SIGUSR1", _signal.SIGUSR2: "SIGUSR2",
+}
+
 
 class Log:
     """What a container has printed, for `logs`. Not every relay has one."""
@@ -26,7 +31,7 @@ def relay(connection, tty, log, stdin=None, look=None):
     """Copies until the end of the stream. First to the client: if that is gone, the log ends as well.
     `look` may hold back what is to be printed."""
     if stdin is not None:
-        threading.Thread(target=pump, args=(stdin, connection), daemon=True).start()
+        _thread.start_new_thread(pump, (stdin, connection))
     for stream, data in engine.plain(connection) if tty else engine.frames(connection):
         if look is not None:
             data = look(stream, data)
@@ -66,7 +71,7 @@ def pump(stdin, connection):
             if not data:
                 break
             connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        connection.end_of_input()
     except OSError:
         pass  # the container has ended
 
@@ -89,7 +94,7 @@ class Terminal:
             mode = termios.tcgetattr(0)
             mode[1] = self.before[1]
             termios.tcsetattr(0, termios.TCSANOW, mode)
-            signal.signal(signal.SIGWINCH, lambda *_: self.fit())
+            _signal.signal(_signal.SIGWINCH, lambda *_: self.fit())
         return self
 
     def fit(self):
@@ -117,11 +122,11 @@ class Signals:
         self.tty = tty
         self.forward = forward
         self.count = 0
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, self.on)
+        for number in HEARD:
+            _signal.signal(number, self.on)
 
     def on(self, number, _frame):
-        if number in (signal.SIGINT, signal.SIGTERM) and not self.tty:
+        if number in (_signal.SIGINT, _signal.SIGTERM) and not self.tty:
             self.count += 1
             if self.count >= 3:
                 sys.stderr.write("Received 3 SIGINT/SIGTERM's, forcefully exiting.\n")
@@ -135,7 +140,7 @@ class Signals:
             )
         elif self.forward is not None:
             try:
-                self.forward(signal.Signals(number).name)
+                self.forward(HEARD[number])
             except engine.EngineError:
                 pass
 

@@ -1,11 +1,11 @@
 """Output as no release prints it: what faults make of it."""
 
-import json
+from standin import light
 
 
 def future(text, _rule):
     """A dialect to come: more keys, nulls, dates of the other type."""
-    return json.dumps(changed(json.loads(text))) + "\n"
+    return light.dumps(changed(light.loads(text))) + "\n"
 
 
 def changed(value):

@@ -4,8 +4,6 @@ Docker's old builder has neither here-documents nor `RUN --mount`: see README.md
 """
 
 import os
-import re
-import subprocess
 import sys
 
 from standin import create, images, looking, tables, values
@@ -181,6 +179,8 @@ def note(session, text, context):
 
 def for_docker(session, text):
     """The Dockerfile with docker's names of the images that it is based on."""
+    import re
+
     def replace(match):
         found = images.resolve(session, match.group(2))
         name = found[1] if found else images.docker_reference(session, match.group(2))
@@ -192,6 +192,8 @@ def for_docker(session, text):
 
 def stub(session, text, tags):
     """No build at all: the tags name the base image."""
+    import re
+
     base = re.search(r"(?im)^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)", text)
     if base is None:
         raise Plain('unknown: "failed to solve: no build stage in current context"')
@@ -201,6 +203,8 @@ def stub(session, text, tags):
 
 
 def build(session, options, context, place, tags):
+    import subprocess
+
     told = os.path.join(place, "Dockerfile.docker")
     with open(os.path.join(place, "Dockerfile")) as file, open(told, "w") as out:
         out.write(for_docker(session, file.read()))

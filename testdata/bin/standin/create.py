@@ -2,9 +2,8 @@
 
 import os
 import time
-import uuid
 
-from standin import capabilities, images, mounts, values
+from standin import images, light, mounts, values
 from standin.engine import EngineError, part
 from standin.errors import Failure, Plain
 
@@ -20,7 +19,7 @@ def run(session, options):
 def create(session, options, running, image=None):
     """Makes the container; gives its id. `running`: for `run`, which words some errors differently.
     `image`: its name and docker's answer, if it is none of the image store."""
-    name = options.name or str(uuid.uuid4())
+    name = options.name or light.uuid4()
     values.check_container_id(name)
     if session.see(name) is not None:
         raise taken(name, running)
@@ -130,7 +129,11 @@ def for_docker(session, options, record, mounted, limits):
     host["NanoCpus"] = min(record["cpus"], os.cpu_count() or 1) * 10**9
     if session.settings.limit_memory:
         host["Memory"] = record["memory"]
-    host["CapAdd"] = capabilities.all_there_are() if session.settings.all_capabilities else record["capAdd"]
+    host["CapAdd"] = record["capAdd"]
+    if session.settings.all_capabilities:
+        from standin import capabilities
+
+        host["CapAdd"] = capabilities.all_there_are()
     host["CapDrop"] = record["capDrop"]
     host["ReadonlyRootfs"] = record["readOnly"]
     host["Init"] = record["useInit"]

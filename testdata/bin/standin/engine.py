@@ -3,12 +3,11 @@
 Requests are HTTP/1.0, so an answer ends with its connection and comes in one piece.
 """
 
-import json
+import _socket  # what `socket` stands on, which loads much
 import os
-import socket
-import struct
 import sys
-from urllib.parse import quote, urlencode
+
+from standin import light
 
 # The keys that end docker's part in a terminal, which cannot be switched off, and Apple's command line has none: bytes
 # that are in no text and no key. Where they have to be ASCII, it is what nobody types; the first of them is held back
@@ -22,6 +21,19 @@ class EngineError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+class Connection(_socket.socket):
+    """A socket that is closed at the end of a `with`."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def end_of_input(self):
+        self.shutdown(_socket.SHUT_WR)
 
 
 class Engine:
@@ -38,7 +50,7 @@ class Engine:
     def ask(self, method, path, query=None, body=None):
         """The answer as JSON. Raises EngineError for all that is not a success."""
         data = self.raw(method, path, query, body)
-        return json.loads(data) if data.strip() else None
+        return light.loads(data) if data.strip() else None
 
     def raw(self, method, path, query=None, body=None):
         return self.answer(self.begin(method, path, query, body))
@@ -89,14 +101,14 @@ class Engine:
         return connection
 
     def _send(self, http, method, path, query, body, headers=()):
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = Connection(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             connection.connect(self.socket)
         except OSError as error:
             sys.exit("container (stand-in): no docker engine at %s: %s" % (self.socket, error))
         if query:
-            path += "?" + urlencode(query)
-        content = b"" if body is None else json.dumps(body).encode()
+            path += "?" + light.query(query)
+        content = b"" if body is None else light.dumps(body).encode()
         lines = ["%s %s %s" % (method, path, http), "Host: docker", "Content-Length: %d" % len(content)]
         lines += ["Content-Type: application/json"] + list(headers)
         connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
@@ -125,14 +137,14 @@ def dies_with_us():
 
 def message_of(data):
     try:
-        return json.loads(data)["message"]
+        return light.loads(data)["message"]
     except (ValueError, KeyError, TypeError):
         return data.decode(errors="replace").strip()
 
 
 def part(name):
     """A name as one part of a path."""
-    return quote(name, safe="")
+    return light.quote(name)
 
 
 def frames(connection):
@@ -141,8 +153,7 @@ def frames(connection):
         head = exactly(connection, 8)
         if len(head) < 8:
             return
-        stream, size = struct.unpack(">BxxxL", head)
-        left = size
+        stream, left = head[0], int.from_bytes(head[4:], "big")
         while left:
             piece = connection.recv(min(left, 1 << 16))
             if not piece:
@@ -174,7 +185,7 @@ def split_log(data):
     """A log as docker gives it, without its frames: both streams in order of arrival."""
     out, at = [], 0
     while at + 8 <= len(data):
-        size = struct.unpack(">L", data[at + 4:at + 8])[0]
+        size = int.from_bytes(data[at + 4:at + 8], "big")
         out.append(data[at + 8:at + 8 + size])
         at += 8 + size
     return b"".join(out)

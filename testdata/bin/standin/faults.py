@@ -4,14 +4,12 @@ A fault is a failure (it is shown before the operation, after it, or in place of
 (the operation is carried out with something twisted). Both are functions named after their `do`.
 """
 
-import json
+import _signal  # what `signal` stands on, which loads much
 import os
-import re
-import signal
 import sys
 import time
 
-from standin import breakage, create, errors, images, networks
+from standin import breakage, create, errors, images, light, networks
 from standin.errors import Failure, Plain
 from standin.settings import Version
 
@@ -52,7 +50,7 @@ def read_rules(paths):
             continue
         for number, line in enumerate(lines):
             if line.strip() and not line.startswith("#"):
-                found.append(("%d %s" % (number, line), check(json.loads(line))))
+                found.append(("%d %s" % (number, line), check(light.loads(line))))
     return found
 
 
@@ -60,7 +58,7 @@ def check(rule):
     """A rule that is not understood must not pass for one that never hits."""
     unknown = set(rule) - KEYS
     if unknown or rule.get("do") not in FAILURES and rule.get("do") not in CHANGES:
-        sys.exit("container (stand-in): this rule is not understood: " + json.dumps(rule))
+        sys.exit("container (stand-in): this rule is not understood: " + light.dumps(rule))
     return rule
 
 
@@ -74,7 +72,11 @@ def matches(rule, words):
         return False
     if "id" in rule and rule["id"] not in words:
         return False
-    return "regex" not in rule or re.search(rule["regex"], " ".join(words)) is not None
+    if "regex" not in rule:
+        return True
+    import re
+
+    return re.search(rule["regex"], " ".join(words)) is not None
 
 
 def takes(rule, count):
@@ -135,8 +137,8 @@ def xpc_timeout(session, _rule, words):
 
 
 def deaf():
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    for number in (_signal.SIGTERM, _signal.SIGINT):
+        _signal.signal(number, _signal.SIG_IGN)
 
 
 def hang(_session, _rule, _words):

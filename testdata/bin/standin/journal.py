@@ -1,9 +1,10 @@
 """calls.jsonl: what was called, and how it ended. One line when a call starts and one when it ends."""
 
-import json
 import os
 import stat
 import time
+
+from standin import light
 
 
 class Call:
@@ -37,7 +38,7 @@ class Call:
 
     def _append(self, line):
         with open(self.state.path("calls.jsonl"), "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(light.dumps(line) + "\n")
 
 
 def kind_of_stdin():

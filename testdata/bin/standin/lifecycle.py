@@ -1,11 +1,9 @@
 """From start to end: run, start, stop, kill, delete, and the helper that `--rm` needs."""
 
-import json
 import os
-import socket
 import time
 
-from standin import attach, create, engine, mounts
+from standin import attach, create, engine, light, mounts
 from standin.engine import EngineError
 from standin.errors import Failure, Interrupted, Plain, Several
 
@@ -117,7 +115,7 @@ def start_detached(session, seen):
     # The input of a container that nobody is attached to is empty.
     with session.engine.stream(session.docker_path(seen, "attach"), {"stream": "1", "stdin": "1"}) as connection:
         start_in_docker(session, seen)
-        connection.shutdown(socket.SHUT_WR)
+        connection.end_of_input()
 
 
 def start_attached(session, seen, interactive, word):
@@ -141,14 +139,14 @@ def start_attached(session, seen, interactive, word):
         start_in_docker(session, seen)
         terminal.fit()
         if not interactive and not tty:
-            connection.shutdown(socket.SHUT_WR)
+            connection.end_of_input()
         attach.relay(connection, tty, log, attach.own_stdin(interactive))
         return exit_code(session, ending, word)
 
 
 def exit_code(session, ending, word):
     try:
-        code = json.loads(session.engine.answer(ending))["StatusCode"] & 255
+        code = light.loads(session.engine.answer(ending))["StatusCode"] & 255
     except (EngineError, ValueError):
         code = None
     # What ended with its daemon tells nobody how.

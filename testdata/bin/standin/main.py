@@ -1,6 +1,5 @@
 """One call, from its arguments to its exit code."""
 
-import importlib
 import os
 import sys
 
@@ -114,8 +113,12 @@ def carry_out(session, words, found):
         return 0
     gate(session, command)
     module, _, function = command.run.partition(".")
-    act = getattr(importlib.import_module("standin." + module), function)
-    return act(session, options)
+    return getattr(loaded("standin." + module), function)(session, options)
+
+
+def loaded(name):
+    __import__(name)
+    return sys.modules[name]
 
 
 def no_such_command(session, words):

@@ -1,8 +1,9 @@
 """`-v`, `--mount` and `--tmpfs`: what the record shows, and what docker is told."""
 
 import os
-import uuid
+import stat
 
+from standin import light
 from standin.values import invalid
 
 
@@ -31,7 +32,7 @@ def from_volume_option(version, text):
     if len(parts) == 1:
         if version.before("0.6"):
             raise invalid("invalid volume specification: " + text)
-        return Mount("volume", None, absolute_target(parts[0]), volume=str(uuid.uuid4()))
+        return Mount("volume", None, absolute_target(parts[0]), volume=light.uuid4())
     if len(parts) > 3:
         raise invalid("invalid volume specification: " + text)
     source, target = parts[0], absolute_target(parts[1])
@@ -63,7 +64,7 @@ def from_mount_option(version, text):
     if kind == "tmpfs":
         return Mount("tmpfs", "tmpfs", target, options)
     if kind == "volume":
-        return Mount("volume", None, target, options, volume=found.get("source") or str(uuid.uuid4()))
+        return Mount("volume", None, target, options, volume=found.get("source") or light.uuid4())
     if kind not in ("bind", "virtiofs"):
         raise invalid("unsupported mount type: " + kind)
     source = os.path.abspath(found.get("source", ""))
@@ -90,8 +91,6 @@ def check_source(version, path, files):
 
 
 def is_socket(path):
-    import stat
-
     return stat.S_ISSOCK(os.stat(path).st_mode)
 
 

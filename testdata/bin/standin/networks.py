@@ -5,14 +5,14 @@ import time
 from standin import printing
 from standin.engine import EngineError, part
 from standin.errors import Failure, Plain
-from standin.values import NETWORK_NAME, labels
+from standin.values import is_network_name, labels
 
 BUILTIN = {"com.apple.container.resource.role": "builtin"}
 
 
 def run_create(session, options):
     name = options.positionals[0]
-    if not NETWORK_NAME.fullmatch(name) or name == "none":
+    if not is_network_name(name) or name == "none":
         raise Failure("invalidArgument", "invalid network name: " + name)
     given = labels(options.label)
     with session.state.lock():
@@ -78,7 +78,7 @@ def look(session, name):
     if name == "default":
         record = {"name": name, "created": 0, "labels": BUILTIN, "subnet": None, "internal": False}
         return record, session.engine.ask("GET", "/networks/bridge")
-    record = session.state.record("networks", name) if NETWORK_NAME.fullmatch(name) else None
+    record = session.state.record("networks", name) if is_network_name(name) else None
     docker = record and session.engine.find("/networks/%s" % part(session.docker_name(name)))
     return (record, docker) if docker else None
 

@@ -1,7 +1,6 @@
 """Scenarios that are worth a name: `container __fake preset NAME [KEY=VALUE...]`."""
 
-import json
-
+from standin import light
 from standin.errors import Plain
 
 
@@ -54,6 +53,6 @@ def choose(session, name, words):
     elif name in RULES:
         with session.state.lock():
             session.state.remove("fault-state")
-            session.state.write("faults", "".join(json.dumps(rule) + "\n" for rule in RULES[name](values)))
+            session.state.write("faults", "".join(light.dumps(rule) + "\n" for rule in RULES[name](values)))
     else:
         raise Plain("no such preset: %s; there are %s" % (name, ", ".join(sorted(RULES) + sorted(VERSIONS))), 64)

@@ -1,9 +1,8 @@
 """JSON as each release prints it: order of the keys, layout, dates, slashes."""
 
-import json
-import random
 import time
-from calendar import timegm
+
+from standin import light
 
 APPLE_EPOCH = 978307200
 
@@ -13,9 +12,9 @@ def encode(version, value, pretty=False):
         value = shuffled(value)
     sort = version.since("1.0")
     if pretty and version.since("1.0"):
-        text = json.dumps(value, sort_keys=sort, indent=2, separators=(",", " : "), ensure_ascii=False)
+        text = light.dumps_over_lines(value, sort)
     else:
-        text = json.dumps(value, sort_keys=sort, separators=(",", ":"), ensure_ascii=False)
+        text = light.dumps(value, (",", ":"), sort, ascii=False)
     # A slash stands for itself wherever it occurs in JSON, so all of them are in strings.
     return text.replace("/", "\\/") if version.before("1.4.1") else text
 
@@ -25,9 +24,7 @@ def shuffled(value):
     if isinstance(value, list):
         return [shuffled(item) for item in value]
     if isinstance(value, dict):
-        items = list(value.items())
-        random.shuffle(items)
-        return {key: shuffled(item) for key, item in items}
+        return {key: shuffled(item) for key, item in light.shuffled(value.items())}
     return value
 
 
@@ -43,7 +40,7 @@ def parse_docker_date(text):
     if not text or text.startswith("0001-"):
         return None
     whole, _, fraction = text.rstrip("Z").partition(".")
-    return timegm(time.strptime(whole[:19], "%Y-%m-%dT%H:%M:%S")) + float("0." + (fraction or "0"))
+    return light.seconds_since_1970(whole) + float("0." + (fraction or "0"))
 
 
 def table(rows):

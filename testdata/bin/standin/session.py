@@ -1,8 +1,8 @@
 """What every command gets: the settings, the state, the engine, and where its output goes."""
 
-import random
 import sys
 
+from standin import light
 from standin.engine import part
 from standin.errors import Failure
 from standin.shapes import Seen
@@ -36,9 +36,7 @@ class Session:
     def log(self, message, **values):
         """A line on stderr that is not an error by itself."""
         if self.version.since("0.9"):
-            items = list(values.items())
-            random.shuffle(items)
-            shown = ", ".join('"%s": %s' % item for item in items)
+            shown = ", ".join('"%s": %s' % item for item in light.shuffled(values.items()))
             sys.stderr.write("%s: [%s]\n" % (message, shown))
         else:
             sys.stderr.write("2026-01-15T19:30:03-0800 error com.apple.container: [cli] %s\n" % message)

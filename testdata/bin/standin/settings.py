@@ -1,7 +1,6 @@
 """What the environment says: where the state is, which version to speak, which knobs are turned."""
 
 import os
-import re
 import sys
 
 
@@ -9,17 +8,22 @@ class Version:
     """A release x.y.z. Features are chosen by comparison, so every release can be spoken."""
 
     def __init__(self, text):
-        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", text):
+        parts = text.split(".")
+        if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() for part in parts):
             sys.exit("container (stand-in): FAKE_APPLE_VERSION is not a version: " + text)
         self.text = text
-        self.numbers = tuple(int(part) for part in text.split("."))
+        self.numbers = numbers(text)
 
     def since(self, text):
         """Whether this is the given release or a newer one."""
-        return self.numbers >= tuple(int(part) for part in text.split("."))
+        return self.numbers >= numbers(text)
 
     def before(self, text):
         return not self.since(text)
+
+
+def numbers(text):
+    return tuple(int(part) for part in text.split("."))
 
 
 class Settings:

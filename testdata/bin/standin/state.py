@@ -1,8 +1,9 @@
 """The state directory: a lock, and records as JSON files. Records hold what docker cannot know."""
 
 import fcntl
-import json
 import os
+
+from standin import light
 
 
 class Lock:
@@ -63,10 +64,10 @@ class State:
 
     def read_json(self, name, otherwise=None):
         text = self.text(name)
-        return otherwise if text is None else json.loads(text)
+        return otherwise if text is None else light.loads(text)
 
     def write_json(self, name, value):
-        self.write(name, json.dumps(value, indent=1))
+        self.write(name, light.dumps(value))
 
     def remove(self, name):
         try:

@@ -1,14 +1,15 @@
 """The values of options: sizes, mounts, ports, limits, environment. Stricter than docker where Apple is."""
 
 import os
-import re
 
 from standin.errors import Failure, Usage
 
-CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-NETWORK_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+SMALL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+ALPHANUMERIC = SMALL | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 LEAST_MEMORY = 200 << 20
+# What names may have besides letters and digits.
+PUNCTUATION = {ord(letter): None for letter in "_.-"}
 
 
 def invalid(message):
@@ -16,12 +17,21 @@ def invalid(message):
 
 
 def check_container_id(name):
-    if not CONTAINER_ID.fullmatch(name) or not 2 <= len(name) <= 63:
+    if not 2 <= len(name) <= 63 or name[0] not in ALPHANUMERIC or not ALPHANUMERIC.issuperset(name.translate(PUNCTUATION)):
         raise invalid("container ID %s is not a valid container ID" % name)
+
+
+def is_network_name(name):
+    inner = SMALL.issuperset(name.translate(PUNCTUATION))
+    return 1 <= len(name) <= 63 and name[0] in SMALL and name[-1] in SMALL and inner
 
 
 def size(text):
     """All units are binary; a bare number is bytes."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    import re
+
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b)?", text.strip().lower())
     if match is None:
         raise Usage("invalid size: %s" % text)
@@ -129,6 +139,8 @@ def ports(items):
 
 
 def port(item):
+    import re
+
     match = re.fullmatch(r"(?:(\[[0-9a-fA-F:]+\]|[0-9.]+):)?(\d+)(?:-(\d+))?:(\d+)(?:-(\d+))?(?:/(tcp|udp))?", item)
     if match is None:
         raise invalid("invalid publish value: %s" % item)
