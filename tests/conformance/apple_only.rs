@@ -115,11 +115,7 @@ pub(crate) fn what_the_client_is_called_with(moat: &Moat) {
         assert!(!call.starts_with("wait"), "{call}");
     }
     // A short run: version, image, create, start, inspect, delete.
-    let own: Vec<&String> = calls
-        .iter()
-        .filter(|call| !call.starts_with("image pull"))
-        .collect();
-    assert!(own.len() <= 7, "{own:?}");
+    assert!(calls.len() <= 7, "{calls:?}");
 }
 
 /// The workload's variables are not the client's.
@@ -552,9 +548,7 @@ pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
     let running = moat.run(["ls"]).any_stderr().stdout("moat.yaml\n").spawn();
     until("the image is got", || {
         let calls = moat.apple_calls();
-        let pulls = calls.iter().filter(|call| call.starts_with("image pull"));
-        // The first is the harness's own.
-        pulls.count() == 2
+        calls.iter().any(|call| call.starts_with("image pull"))
     });
     std::fs::remove_file(moat.workspace().join("early")).expect("it was there");
     let done = running.wait();

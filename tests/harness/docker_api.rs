@@ -1,50 +1,116 @@
-//! What the docker engine of this machine has, asked at its socket: a client of its own for each question would be most
-//! of what some tests cost.
+//! What an engine has that carries a label. docker is asked over its socket: that takes a millisecond, and a
+//! process of its client fifty. Where there is no such socket, and for podman, the client is asked.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// The ids, as docker's client shortens them, of the containers or networks with a label. `None`: the engine is not to
-/// be reached like this.
-pub(super) fn labelled(networks: bool, label: &str) -> Option<Vec<String>> {
-    let list = match networks {
-        true => "/networks?",
-        false => "/containers/json?all=1&",
+use super::Runtime;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Container,
+    Network,
+    Volume,
+}
+
+/// The ids (of volumes: the names) of all that carries the label `NAME=VALUE`.
+pub(crate) fn labelled(runtime: Runtime, kind: Kind, label: &str) -> Vec<String> {
+    let socket = match runtime {
+        Runtime::Docker | Runtime::Apple(_) => socket(),
+        _ => None,
     };
-    let found = get(&format!(
-        "{list}filters=%7B%22label%22%3A%5B%22{label}%22%5D%7D"
-    ))?;
-    let ids = found.as_array()?.iter();
-    ids.map(|one| Some(one["Id"].as_str()?.get(..12)?.to_owned()))
+    socket
+        .and_then(|socket| ask(socket, kind, label))
+        .unwrap_or_else(|| ask_client(runtime, kind, label))
+}
+
+fn ask_client(runtime: Runtime, kind: Kind, label: &str) -> Vec<String> {
+    let list: &[&str] = match kind {
+        Kind::Container => &["ps", "--all", "--quiet"],
+        Kind::Network => &["network", "ls", "--quiet"],
+        Kind::Volume => &["volume", "ls", "--quiet"],
+    };
+    let listed = runtime
+        .client()
+        .args(list)
+        .args(["--filter", &format!("label={label}")])
+        .output()
+        .expect("the client");
+    let said = String::from_utf8_lossy(&listed.stderr);
+    // An engine that does not answer has not said that nothing is left.
+    let answered = listed.status.success() || std::thread::panicking();
+    assert!(answered, "{list:?}: {said}");
+    let text = String::from_utf8_lossy(&listed.stdout);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The answer of the engine. `None`: it did not give one that can be read.
+fn ask(socket: &Path, kind: Kind, label: &str) -> Option<Vec<String>> {
+    let (path, list, key) = match kind {
+        Kind::Container => ("/containers/json?all=1&", "", "Id"),
+        Kind::Network => ("/networks?", "", "Id"),
+        Kind::Volume => ("/volumes?", "/Volumes", "Name"),
+    };
+    let filters = serde_json::json!({"label": [label]}).to_string();
+    let answer = get(socket, &format!("{path}filters={}", quoted(&filters)))?;
+    let list = answer.pointer(list)?;
+    // docker 20 has null for no volumes.
+    let Some(found) = list.as_array() else {
+        return list.is_null().then(Vec::new);
+    };
+    found
+        .iter()
+        .map(|one| {
+            let id = one.get(key)?.as_str()?;
+            // Ids as the client shortens them.
+            let is_id = key == "Id";
+            Some(id.get(..12).filter(|_| is_id).unwrap_or(id).to_owned())
+        })
         .collect()
 }
 
-fn get(path: &str) -> Option<Value> {
-    let mut socket = UnixStream::connect(socket()?).ok()?;
-    socket
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .ok()?;
-    // The answer to this version ends with the connection.
+/// HTTP/1.0: the answer ends with its connection.
+fn get(socket: &Path, path: &str) -> Option<Value> {
+    let mut connection = UnixStream::connect(socket).ok()?;
+    let patience = Some(Duration::from_secs(20));
+    connection.set_read_timeout(patience).ok()?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n");
-    socket.write_all(request.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).ok()?;
-    let answer = String::from_utf8(answer).ok()?;
+    connection.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let is_good = head.lines().next()?.contains(" 200 ");
-    is_good.then(|| serde_json::from_str(body).ok())?
+    let status = head.split(' ').nth(1)?;
+    (status == "200").then(|| serde_json::from_str(body).ok())?
 }
 
-fn socket() -> Option<PathBuf> {
-    if std::env::var_os("DOCKER_CONTEXT").is_some() {
-        return None;
-    }
-    match std::env::var("DOCKER_HOST") {
-        Ok(host) => host.strip_prefix("unix://").map(PathBuf::from),
-        Err(_) => Some(PathBuf::from("/var/run/docker.sock")),
-    }
+fn quoted(text: &str) -> String {
+    let quote = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(quote).collect()
+}
+
+/// The socket of the engine that docker's client would ask, as far as that is easy to tell.
+fn socket() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let config = set("DOCKER_CONFIG").or_else(|| Some(format!("{}/.docker", set("HOME")?)));
+        let config = config.map(|dir| std::fs::read_to_string(format!("{dir}/config.json")));
+        let is_elsewhere = |text: String| text.contains("currentContext");
+        if set("DOCKER_CONTEXT").is_some() || config?.is_ok_and(is_elsewhere) {
+            return None;
+        }
+        let host = set("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+        host.strip_prefix("unix://").map(PathBuf::from)
+    };
+    FOUND.get_or_init(find).as_deref()
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Moat, Runtime, docker_api};
+use super::Moat;
+use super::docker_api::{self, Kind};
 
 /// How long the last supervisor may take to finish after the last command of a test.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -67,30 +68,35 @@ pub(super) fn sweep(moat: &Moat) {
 
 /// The containers that carry the label of this place's MOAT_HOME.
 pub(super) fn containers(moat: &Moat) -> Vec<String> {
-    labelled(moat, &["ps", "--all", "--quiet"])
+    labelled(moat, Kind::Container)
 }
 
 /// The networks that carry it.
 pub(super) fn networks(moat: &Moat) -> Vec<String> {
-    labelled(moat, &["network", "ls", "--quiet"])
+    labelled(moat, Kind::Network)
 }
 
-fn labelled(moat: &Moat, list: &[&str]) -> Vec<String> {
+fn labelled(moat: &Moat, kind: Kind) -> Vec<String> {
     let label = format!("moat.home={}", moat.label());
-    // docker's client takes fifty times as long as its engine.
-    let is_dockers = matches!(moat.runtime, Some(Runtime::Docker | Runtime::Apple(_)));
-    if is_dockers && let Some(found) = docker_api::labelled(list[0] == "network", &label) {
-        return found;
+    docker_api::labelled(moat.runtime_of(), kind, &label)
+}
+
+/// Removes what the stand-in has beside the runs, such as a builder, which is not ours to miss. Mostly there
+/// is nothing, and nobody is called for it.
+pub(super) fn reset_stand_in(moat: &Moat) {
+    let state = moat.root().join("apple");
+    // Without a namespace it was never called.
+    let Ok(namespace) = fs::read_to_string(state.join("ns")) else {
+        return;
+    };
+    let label = format!("fapple.ns={}", namespace.trim());
+    let images = fs::read_to_string(state.join("images.json")).unwrap_or_default();
+    let has_any = [Kind::Container, Kind::Network, Kind::Volume]
+        .into_iter()
+        .any(|kind| !docker_api::labelled(moat.runtime_of(), kind, &label).is_empty());
+    if has_any || images.contains(&format!("fapple-{}/", namespace.trim())) {
+        moat.apple(&["__fake", "reset"]);
     }
-    let filter = format!("label={label}");
-    let listed = moat
-        .client()
-        .args(list)
-        .args(["--filter", &filter])
-        .output()
-        .expect("the client");
-    let text = String::from_utf8_lossy(&listed.stdout);
-    text.lines().map(str::to_owned).collect()
 }
 
 struct Process {

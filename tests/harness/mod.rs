@@ -16,11 +16,11 @@
 
 mod call;
 mod disk;
-mod docker_api;
+pub(crate) mod docker_api;
 #[macro_use]
 mod engines;
 mod leftovers;
-mod once;
+pub(crate) mod once;
 mod place;
 mod ports;
 mod running;
@@ -28,6 +28,7 @@ mod runtime;
 pub(crate) mod screen;
 mod skip;
 mod snapshot;
+mod stand_in;
 pub(crate) mod support;
 mod text;
 mod tier;
@@ -41,6 +42,7 @@ pub(crate) use running::Running;
 pub(crate) use runtime::Runtime;
 pub(crate) use skip::skip;
 pub(crate) use snapshot::assert_snapshot;
+pub(crate) use stand_in::stand_in;
 pub(crate) use text::fnv1a;
 pub(crate) use tier::{amount, full};
 pub(crate) use until::{until, until_some};

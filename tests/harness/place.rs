@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use serde_json::Value;
 
 use super::call::Call;
-use super::{IMAGE, Runtime, fnv1a, leftovers, runtime, skip, text, until_some};
+use super::{IMAGE, Runtime, fnv1a, leftovers, skip, stand_in, text, until_some};
 
 /// A directory that is removed when dropped. Its name occurs nowhere else on the machine.
 pub(crate) struct TempDir(PathBuf);
@@ -94,19 +94,19 @@ impl Moat {
         };
         let state = moat.root().join("apple");
         fs::create_dir(&state).expect("the state of the stand-in");
-        let moat = moat
-            .path_prepend(runtime::stand_in())
+        // As after `container image pull`.
+        let images = serde_json::json!({ format!("docker.io/{IMAGE}"): IMAGE });
+        fs::write(state.join("images.json"), images.to_string()).expect("its images");
+        moat.path_prepend(stand_in())
             .env("FAKE_APPLE_DIR", state)
             .env("FAKE_APPLE_VERSION", version)
             // Before 0.12 containers have all capabilities, which the engine of a test machine may not.
-            .env("FAKE_APPLE_CAPS", "docker");
-        moat.apple(&["image", "pull", IMAGE]);
-        moat
+            .env("FAKE_APPLE_CAPS", "docker")
     }
 
     /// Calls the stand-in for Apple's `container` of this place; what it prints, whatever its exit code.
     pub(crate) fn apple(&self, args: &[&str]) -> String {
-        let mut command = std::process::Command::new(runtime::stand_in().join("container"));
+        let mut command = std::process::Command::new(stand_in().join("container"));
         let output = command
             .args(args)
             .env("HOME", self.user_home())
@@ -473,8 +473,7 @@ impl Drop for Moat {
         }
         let left = leftovers::find(self);
         if self.is_on_apple() {
-            // A builder and volumes of the stand-in are not ours to miss.
-            self.apple(&["__fake", "reset"]);
+            leftovers::reset_stand_in(self);
         }
         if !left.is_empty() {
             leftovers::sweep(self);

@@ -1,6 +1,5 @@
 //! The runtimes that tests run on, and whether they are there.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -128,11 +127,6 @@ const AS_USER: [&str; 6] = [
     "--",
     "env",
 ];
-
-/// The directory of the stand-in.
-pub(super) fn stand_in() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
-}
 
 fn look_for(engine: Runtime) -> Result<(), String> {
     if engine == Runtime::PodmanRootless {

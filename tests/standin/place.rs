@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{IMAGE, Runtime, TempDir, skip, until};
+use crate::harness::docker_api::{Kind, labelled};
+use crate::harness::once::once_per_run;
+use crate::harness::{IMAGE, Runtime, TempDir, skip, stand_in, until};
 
 /// No call here takes longer, unless it is to hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -42,12 +44,8 @@ impl StandIn {
             skip(&why);
             return None;
         }
-        let imports = [
-            "-c",
-            "import ctypes, fcntl, json, socket, subprocess, termios",
-        ];
-        if !succeeds(Command::new("python3").args(imports)) {
-            skip("no python3 with its standard library (tests/setup python)");
+        if let Err(why) = once_per_run("standard-library", standard_library) {
+            skip(&why);
             return None;
         }
         Some(StandIn {
@@ -96,9 +94,8 @@ impl StandIn {
         let out = self.place("out");
         let files = ["stdout", "stderr"].map(|name| out.join(format!("{number}.{name}")));
         // It is found by PATH alone, as the real one is.
-        let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin");
         let own = std::env::var_os("PATH").unwrap_or_default();
-        let dirs = std::iter::once(bin).chain(std::env::split_paths(&own));
+        let dirs = std::iter::once(stand_in().to_owned()).chain(std::env::split_paths(&own));
         let child = Command::new("container")
             .args(args)
             .env("PATH", std::env::join_paths(dirs).unwrap())
@@ -196,16 +193,12 @@ impl StandIn {
     /// What docker has of this state directory.
     pub(crate) fn in_docker(&self) -> Vec<String> {
         let ns = fs::read_to_string(self.path("ns")).unwrap_or_default();
-        let filter = format!("label=fapple.ns={}", ns.trim());
-        let lists: [&[&str]; 3] = [
-            &["ps", "--all", "--quiet"],
-            &["network", "ls", "--quiet"],
-            &["volume", "ls", "--quiet"],
-        ];
-        let mut found = Vec::new();
-        for list in lists {
-            found.extend(docker(&[list, &["--filter", &filter]].concat()));
-        }
+        let label = format!("fapple.ns={}", ns.trim());
+        let kinds = [Kind::Container, Kind::Network, Kind::Volume];
+        let mut found: Vec<String> = kinds
+            .into_iter()
+            .flat_map(|kind| labelled(Runtime::Docker, kind, &label))
+            .collect();
         let images = format!("fapple-{}/*/*", ns.trim());
         found.extend(docker(&["image", "ls", "--quiet", &images]));
         found
@@ -218,9 +211,16 @@ fn docker(args: &[&str]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn succeeds(command: &mut Command) -> bool {
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
+/// Some systems have it in several packages.
+fn standard_library() -> Result<(), String> {
+    let imports = "import ctypes, fcntl, re, subprocess, termios, threading";
+    let mut python = Command::new("python3");
+    python.args(["-c", imports]);
+    python.stdout(Stdio::null()).stderr(Stdio::null());
+    match python.status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err("no python3 with its standard library (tests/setup python)".to_owned()),
+    }
 }
 
 impl Drop for StandIn {

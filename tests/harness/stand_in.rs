@@ -1,0 +1,60 @@
+//! How tests call the stand-in for Apple's `container` (testdata/bin): by a script of the same name whose
+//! first line names the interpreter itself. What `python3` on PATH is may be a script that looks for one,
+//! which takes longer than all the stand-in does; and what Python compiles is kept beside that script, not in
+//! the tree.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::fnv1a;
+
+/// The directory that PATH begins with where the stand-in is wanted.
+pub(crate) fn stand_in() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| make().unwrap_or_else(source))
+}
+
+/// Where it is in the tree. Called from there it does the same, and takes longer.
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
+}
+
+/// `None`: there is no interpreter that a script could name.
+fn make() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|dir| dir.join("python3"));
+    let found = found.into_iter().find(|program| program.is_file())?;
+    let source = source();
+    // A process per test asks for it, so that the interpreter is looked for but once.
+    let key = format!("{}\n{}", found.display(), source.display());
+    let dir =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-in-{}", fnv1a(key.as_bytes())));
+    let script = dir.join("container");
+    if script.exists() {
+        return Some(dir);
+    }
+    let print = ["-c", "import sys; print(sys.executable)"];
+    let python = Command::new(found).args(print).output().ok()?;
+    let python = String::from_utf8(python.stdout).ok()?;
+    let python = python.trim_end();
+    // Some systems take no more of a first line, and none with a blank in it.
+    if !Path::new(python).is_file() || python.len() > 100 || python.contains(' ') {
+        return None;
+    }
+    let (source, compiled) = (source.to_str()?, dir.join("compiled"));
+    let text = format!(
+        "#!{python} -ES\nimport sys\n\nsys.pycache_prefix = {:?}\nsys.path[0] = {source:?}\n\n\
+         from standin.main import main\n\nmain(sys.argv[1:])\n",
+        compiled.to_str()?
+    );
+    fs::create_dir_all(&dir).ok()?;
+    let new = dir.join(format!("container.{}", std::process::id()));
+    fs::write(&new, text).ok()?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).ok()?;
+    // A whole one, whoever else makes it at the same time.
+    fs::rename(&new, &script).ok()?;
+    Some(dir)
+}
