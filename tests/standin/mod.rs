@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod attached;
+mod errors;
 mod faults;
 mod images;
 mod place;

@@ -7,7 +7,7 @@ use crate::standin::place::StandIn;
 
 #[test]
 fn json_of_each_dialect() {
-    for version in ["0.7.1", "0.9.0", "0.12.3", "1.2.2"] {
+    for version in ["0.7.1", "0.9.0", "0.10.0", "0.12.3", "1.2.2"] {
         let Some(it) = StandIn::new(version) else {
             return;
         };
@@ -57,7 +57,8 @@ fn json_of_each_dialect() {
         add("create", &["create", "--name", "two", IMAGE, "true"]);
         add("list, two", &["list", "-a", "--format", "json"]);
         add("network inspect", &["network", "inspect", "default"]);
-        add("network create", &["network", "create", "net-1"]);
+        let network = ["network", "create", "--label", "moat.home=0123", "net-1"];
+        add("network create", &network);
         add("network inspect, ours", &["network", "inspect", "net-1"]);
         add("network inspect, missing", &["network", "inspect", "net-2"]);
         add("image inspect", &["image", "inspect", IMAGE]);

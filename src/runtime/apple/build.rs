@@ -127,7 +127,7 @@ pub(super) fn args(build: &ImageBuild, staged: &StagedBuild) -> Vec<String> {
 }
 
 /// The arguments that start the builder, the same as those of the build.
-fn start(dns: &[IpAddr]) -> Vec<String> {
+pub(super) fn start(dns: &[IpAddr]) -> Vec<String> {
     let mut args = words(&["builder", "start"]);
     args.extend(resources(dns));
     args

@@ -1,5 +1,5 @@
-//! The arguments of `container create`. Pure but for looking whether a source is a directory, and for
-//! finding a free port.
+//! The arguments of `container create` and `container network create`. Pure: what has to be asked of this host
+//! comes in as a [`Host`].
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::super::client_call::{
 };
 use super::super::container_scripts::{NOTES, PRE_RUN};
 use super::super::error::{Result, RuntimeError};
-use super::super::{CAPABILITIES, ContainerSpec, HOME, ServiceSpec, WORKSPACE, is_below};
+use super::super::{CAPABILITIES, ContainerSpec, HOME, Network, ServiceSpec, WORKSPACE, is_below};
 use super::start_gate;
 use super::version::Version;
 use crate::store::BindMount;
@@ -24,6 +24,18 @@ const MEMORY: u64 = 4 << 30;
 /// The roles of containers, as their labels have them.
 pub(super) const MAIN: &str = "main";
 pub(super) const SERVICE: &str = "service";
+
+/// The questions about this host that the arguments depend on.
+pub(super) struct Host {
+    pub(super) is_dir: fn(&Path) -> bool,
+    pub(super) free_port: fn() -> Result<u16>,
+}
+
+/// The host that moat runs on.
+pub(super) const HERE: Host = Host {
+    is_dir: Path::is_dir,
+    free_port,
+};
 
 /// What of a run's own container is on this host, or in its image.
 pub(super) struct HostPaths<'a> {
@@ -40,6 +52,7 @@ pub(super) fn main(
     spec: &ContainerSpec,
     around: &HostPaths<'_>,
     version: Version,
+    host: &Host,
 ) -> Result<ClientCall> {
     let whose = (RUN_LABEL, spec.run_label.as_str());
     let mut request = container(&spec.handle, &spec.home_label, whose, MAIN, version);
@@ -47,13 +60,13 @@ pub(super) fn main(
         request.add(&["--network", network]);
     }
     request.add(&["--workdir", WORKSPACE]);
-    mounts(&mut request, spec, around, version)?;
+    mounts(&mut request, spec, around, version, host)?;
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home && !spec.env.iter().any(|(name, _)| name == "HOME") {
         request.add(&["--env", &format!("HOME={HOME}")]);
     }
     limits(&mut request, spec.memory_bytes, spec.cpus);
-    settings(&mut request, spec)?;
+    settings(&mut request, spec, host)?;
     values(&mut request, &spec.env)?;
     command(&mut request, spec, around);
     Ok(request)
@@ -61,19 +74,30 @@ pub(super) fn main(
 
 /// Describes the container of a service. No port of it is published: who is on the run's network reaches
 /// it by its address.
-pub(super) fn service(spec: &ServiceSpec, version: Version) -> Result<ClientCall> {
+pub(super) fn service(spec: &ServiceSpec, version: Version, host: &Host) -> Result<ClientCall> {
     let whose = spec.whose.label();
     let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE, version);
     request.label(SERVICE_LABEL, &spec.name);
     request.add(&["--network", &spec.network]);
     if let Some(cache) = &spec.cache {
-        request.args.extend(bind(cache, version)?);
+        request.args.extend(bind(cache, version, host)?);
     }
     limits(&mut request, spec.memory_bytes, spec.cpus);
     values(&mut request, &spec.env)?;
     request.add(&[&spec.image]);
     request.args.extend(spec.command.iter().cloned());
     Ok(request)
+}
+
+/// Describes a network.
+pub(super) fn network(network: &Network) -> ClientCall {
+    let mut request = ClientCall::default();
+    request.add(&["network", "create"]);
+    request.label(HOME_LABEL, &network.home_label);
+    let (name, value) = network.whose.label();
+    request.label(name, value);
+    request.add(&[&network.handle]);
+    request
 }
 
 /// A container of somebody's, hardened as far as the release can do that. It is a virtual machine of its
@@ -116,6 +140,7 @@ fn mounts(
     spec: &ContainerSpec,
     around: &HostPaths<'_>,
     version: Version,
+    host: &Host,
 ) -> Result<()> {
     let own = |source: &Path, target: &str| BindMount {
         source: source.to_owned(),
@@ -127,10 +152,10 @@ fn mounts(
         binds.push(own(around.notes, NOTES));
     }
     binds.extend(spec.mounts.iter().cloned());
-    check_files(&binds)?;
+    check_files(&binds, host)?;
     let mut options: Vec<(&str, [String; 2])> = Vec::new();
     for mount in &binds {
-        options.push((&mount.target, bind(mount, version)?));
+        options.push((&mount.target, bind(mount, version, host)?));
     }
     let mut in_memory = |path, how: &str| {
         if str::contains(path, [',', '=']) {
@@ -182,10 +207,10 @@ fn add_in_order(
 
 /// A directory is mounted by one option and a file by another, and each has characters that it cannot
 /// take.
-fn bind(mount: &BindMount, version: Version) -> Result<[String; 2]> {
+fn bind(mount: &BindMount, version: Version, host: &Host) -> Result<[String; 2]> {
     let (source, target) = (mount.source.to_string_lossy(), mount.target.as_str());
     let has = |letters: &[char]| source.contains(letters) || target.contains(letters);
-    let is_dir = mount.source.is_dir();
+    let is_dir = (host.is_dir)(&mount.source);
     if is_dir && !has(&[',', '=']) {
         let mode = if mount.readonly { ",readonly" } else { "" };
         let value = format!("type=bind,source={source},target={target}{mode}");
@@ -210,8 +235,8 @@ fn unmountable(path: &str) -> RuntimeError {
 }
 
 /// Files of one directory are shared with it, all in the mode of the first.
-fn check_files(mounts: &[BindMount]) -> Result<()> {
-    let files = || mounts.iter().filter(|mount| !mount.source.is_dir());
+fn check_files(mounts: &[BindMount], host: &Host) -> Result<()> {
+    let files = || mounts.iter().filter(|mount| !(host.is_dir)(&mount.source));
     for file in files() {
         let dir = file.source.parent();
         let first = files().find(|other| other.source.parent() == dir);
@@ -225,11 +250,14 @@ fn check_files(mounts: &[BindMount]) -> Result<()> {
     Ok(())
 }
 
-fn settings(request: &mut ClientCall, spec: &ContainerSpec) -> Result<()> {
+fn settings(request: &mut ClientCall, spec: &ContainerSpec, host: &Host) -> Result<()> {
     for port in &spec.ports {
-        let host = port.host.map_or_else(free_port, Ok)?;
+        let chosen = port.host.map_or_else(host.free_port, Ok)?;
         // Never on another address: who is allowed in is for a person to decide.
-        request.add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
+        request.add(&[
+            "--publish",
+            &format!("127.0.0.1:{chosen}:{}", port.container),
+        ]);
     }
     for server in &spec.dns {
         request.add(&["--dns", &server.to_string()]);

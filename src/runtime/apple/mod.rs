@@ -15,6 +15,8 @@ mod exec;
 mod model;
 mod start;
 mod start_gate;
+#[cfg(test)]
+mod tests;
 mod version;
 
 use std::cell::Cell;
@@ -208,7 +210,7 @@ impl Apple {
             notes: &notes,
             entrypoint: model::entrypoint(&image),
         };
-        create::main(spec, &around, client::version()?)
+        create::main(spec, &around, client::version()?, &create::HERE)
     }
 
     /// The description of an image, which must be there: `create` would get it without a word.
@@ -348,12 +350,7 @@ impl Runtime for Apple {
     }
 
     fn make_network(&self, network: &Network) -> Result<()> {
-        let mut request = ClientCall::default();
-        request.add(&["network", "create"]);
-        request.label(HOME_LABEL, &network.home_label);
-        let (name, value) = network.whose.label();
-        request.label(name, value);
-        request.add(&[&network.handle]);
+        let request = create::network(network);
         let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
         made.map_err(|problem| match problem {
             problem if classify::has_no_networks(&problem) => RuntimeError::unreachable(
@@ -392,7 +389,7 @@ impl Runtime for Apple {
 
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
         self.image(&spec.image)?;
-        let request = create::service(spec, client::version()?)?;
+        let request = create::service(spec, client::version()?, &create::HERE)?;
         Self::make(&request, CREATE, &|| exists(&spec.handle))
     }
 

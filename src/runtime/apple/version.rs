@@ -74,18 +74,49 @@ impl std::fmt::Display for Version {
 mod tests {
     use super::*;
 
+    fn read(word: &str) -> Result<Version> {
+        let line = format!("container CLI version {word} (build: release, commit: abc1234)\n");
+        Version::read(&line)
+    }
+
+    /// `has_init`, `has_capabilities`, `orders_mounts`, `mounts_files`, `builds_with_dns`.
+    const CAN: &[(&str, [bool; 5])] = &[
+        ("0.9.0", [false, false, false, false, false]),
+        ("0.10.0", [true, false, false, false, false]),
+        ("0.11.0", [true, false, false, false, false]),
+        ("0.12.0", [true, true, true, true, false]),
+        ("0.12.3", [true, true, true, true, false]),
+        ("1.2.0", [true, true, true, true, false]),
+        ("1.2.1", [true, true, true, true, true]),
+        ("1.2.2", [true, true, true, true, true]),
+        ("2.0.0", [true, true, true, true, true]),
+    ];
+
+    #[test]
+    fn what_each_release_can() {
+        for (word, expected) in CAN {
+            let version = read(word).unwrap();
+            let can = [
+                version.has_init(),
+                version.has_capabilities(),
+                version.orders_mounts(),
+                version.mounts_files(),
+                version.builds_with_dns(),
+            ];
+            assert_eq!(can, *expected, "{word}");
+        }
+        let said = read("0.7.1").unwrap_err();
+        assert!(
+            said.message().contains("0.7.1 is too old"),
+            "{}",
+            said.message()
+        );
+    }
+
     #[test]
     fn versions_are_read_and_compared() {
-        let read = |word: &str| {
-            let line = format!("container CLI version {word} (build: release, commit: abc1234)\n");
-            Version::read(&line)
-        };
-        let version = read("0.12.3").unwrap();
-        assert_eq!(version.to_string(), "0.12.3");
-        assert!(version.has_capabilities() && version.has_init() && version.mounts_files());
-        let version = read("0.10.0").unwrap();
-        assert!(!version.has_capabilities() && version.has_init() && !version.mounts_files());
-        assert!(!read("0.9.0").unwrap().has_init());
+        assert_eq!(read("0.12.3").unwrap().to_string(), "0.12.3");
+        assert_eq!(read("1.4.1-beta").unwrap(), read("1.4.1").unwrap());
         assert!(read("1.4.1").unwrap() > read("1.2.2").unwrap());
         assert!(read("0.8.0").is_err());
         assert!(Version::read("container version 1.0.0\n").is_err());
