@@ -18,7 +18,7 @@ pub(crate) struct Ports {
 impl Ports {
     pub(crate) fn claim() -> Ports {
         let time = std::time::SystemTime::UNIX_EPOCH.elapsed();
-        let begin = time.expect("a clock").subsec_nanos() / 1000;
+        let begin = time.expect("a clock").subsec_micros();
         let ranges = (0..RANGES).map(|number| (begin + number) % RANGES);
         let bases = ranges.map(|range| FIRST + u16::try_from(range).expect("small") * SIZE);
         let mut claims = bases.filter_map(|base| {
