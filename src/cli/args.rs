@@ -1,4 +1,4 @@
-//! What was typed, after parsing: a command, its flags and its arguments, and no meaning yet.
+//! The parsed arguments: a command, its flags and its positional arguments, as text that is not interpreted yet.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 use super::command_table::{Command, Flag};
 
-/// The arguments of one command, as the table allows them.
+/// The arguments of one command, checked against the table.
 pub(crate) struct Args {
     pub(crate) command: &'static Command,
     given: FlagValues,
@@ -29,34 +29,34 @@ impl Args {
         }
     }
 
-    /// Whether the flag was given.
+    /// Returns whether the flag was given.
     pub(crate) fn has(&self, flag: &Flag) -> bool {
         self.given.of(flag).next().is_some()
     }
 
-    /// The value of the flag; the last one, where it was given several times.
+    /// Returns the value of the flag, the last of several.
     pub(crate) fn value(&self, flag: &Flag) -> Option<&OsStr> {
         self.given.of(flag).last().flatten()
     }
 
-    /// All values of the flag, in the order given.
+    /// Returns all values of the flag, in their order.
     pub(crate) fn values(&self, flag: &Flag) -> impl Iterator<Item = &OsStr> {
         self.given.of(flag).flatten()
     }
 
-    /// The value of the flag as text. A usage error where it is not UTF-8.
+    /// Returns the value of the flag as text. Fails with a usage error if the value is not UTF-8.
     pub(crate) fn text(&self, flag: &Flag) -> Result<Option<&str>> {
         self.value(flag)
             .map(|value| value.to_str().ok_or_else(|| not_utf8_error(flag)))
             .transpose()
     }
 
-    /// The arguments that are neither flags nor behind `--`, as many as the table allows.
+    /// Returns the positional arguments, without the words after `--`.
     pub(crate) fn positional(&self) -> &[OsString] {
         &self.positional
     }
 
-    /// What follows `--`, untouched; nothing where there was no `--`.
+    /// Returns the words after `--`, unchanged, or `None` without `--`.
     pub(crate) fn rest(&self) -> Option<&[OsString]> {
         self.rest.as_deref()
     }
@@ -66,12 +66,12 @@ fn not_utf8_error(flag: &Flag) -> Error {
     Error::usage(format!("the value of {} is not UTF-8", flag.spelled()))
 }
 
-/// The flags given, with their values, in order.
+/// The given flags and their values, in order.
 #[derive(Default)]
 pub(super) struct FlagValues(Vec<(&'static Flag, Option<OsString>)>);
 
 impl FlagValues {
-    /// Adds a flag. One that does not repeat takes the place of an earlier one.
+    /// Adds a flag. A flag that does not repeat replaces its earlier value.
     pub(super) fn add(&mut self, flag: &'static Flag, value: Option<OsString>) {
         if !flag.repeat {
             self.0.retain(|(earlier, _)| earlier.long != flag.long);
@@ -79,7 +79,7 @@ impl FlagValues {
         self.0.push((flag, value));
     }
 
-    /// Each use of the flag. Long names are compared, as they are unique within a command.
+    /// Returns each use of the flag. Compares long names, because they are unique within a command.
     fn of(&self, flag: &Flag) -> impl Iterator<Item = Option<&OsStr>> {
         self.0
             .iter()

@@ -1,4 +1,4 @@
-//! `moat check`: what is wrong with the configuration, without running anything.
+//! `moat check`: print the problems of the configuration without running anything.
 
 use std::path::PathBuf;
 
@@ -18,18 +18,18 @@ use crate::store::Home;
 struct CheckDocument<'a> {
     ok: bool,
     problems: &'a [FileProblem],
-    /// With --ports.
+    /// Set with --ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<Vec<PortRow>>,
 }
 
-/// What one port of moat.yaml leads to.
+/// A port of moat.yaml, with the ports of all slots.
 #[derive(Serialize)]
 struct PortRow {
     process: String,
     base: u16,
     primary: bool,
-    /// From slot 1 on.
+    /// The ports, starting with slot 1.
     slots: Vec<u16>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .map(port_rows);
     let problems = match &checked {
         Ok(_) => &[][..],
-        // What has no place in a file is an error of its own.
+        // A problem without a position in a file is an ordinary error.
         Err(error) if error.problems.is_empty() => {
             return Err(error.clone());
         }
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::notice(args, "nothing is wrong");
     } else {
         let problems: Vec<String> = problems.iter().map(FileProblem::to_string).collect();
-        // What a problem shows to be copied has lines of its own.
+        // A problem can contain lines that the user copies; each of them stays a line.
         let lines = problems.iter().flat_map(|problem| problem.lines());
         let text: String = lines
             .map(|line| crate::term::harmless(line) + "\n")
@@ -100,7 +100,7 @@ fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
     rows
 }
 
-/// The most slots that have a column.
+/// The maximum number of slots in the table.
 const COLUMNS: usize = 8;
 
 fn port_table(rows: &[PortRow]) -> String {
@@ -128,7 +128,7 @@ fn check(args: &Args) -> Result<SessionSettings> {
     let given = args.positional().first();
     let mut workspace = given.map_or_else(|| ".".into(), PathBuf::from);
     let mut files = ConfigFiles::read(&workspace, &home)?;
-    // Where sessions have it.
+    // Sessions use the file of the main checkout.
     if given.is_none()
         && !files.has_project()
         && let Ok(repository) = super::session_commands::repository()
@@ -145,7 +145,7 @@ fn check(args: &Args) -> Result<SessionSettings> {
         return Err(Error::new(ErrorKind::Config, message)
             .hint("run 'moat check PATH' with a directory that has a moat.yaml"));
     }
-    // Where nothing names a runtime, the one that can do most.
+    // If nothing names a runtime, check for docker, which supports the most settings.
     let flag = args.text(&flags::CHECK_RUNTIME)?;
     let host = host(flag, &files, &home, || Ok(runtime::RuntimeName::Docker))?;
     for note in plan::check_files(workspace, &files.all(), &host)? {

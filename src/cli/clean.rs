@@ -1,5 +1,5 @@
-//! `moat clean`: show, confirm, and remove what nobody owns: containers and networks without a run, what
-//! interrupted commands left in `$MOAT_HOME`, and, if asked, old finished runs.
+//! `moat clean`: show, confirm and remove leftovers: containers and networks without a run or session, files of
+//! interrupted commands in `$MOAT_HOME`, and, with `--older-than`, old finished runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,22 +16,22 @@ use crate::run;
 use crate::runtime::{self, Labelled, ResourceOwner, SessionStorage};
 use crate::store::{Home, Loaded, ResourceKind, RunId, Session};
 
-/// What there is to remove.
+/// The resources that can be removed.
 #[derive(Default, Serialize)]
 struct Leftovers {
     containers: Vec<String>,
     networks: Vec<String>,
-    /// Built for services of compose files.
+    /// Images that were built for services of compose files.
     images: Vec<String>,
-    /// Of sessions that are no more. They may hold data, so they stay.
+    /// Volumes of sessions that no longer exist. moat keeps them, because they may contain data.
     volumes: Vec<String>,
     directories: Vec<PathBuf>,
     runs: Vec<RunId>,
-    /// Runs that are old enough, but hold the only copy of their workspace.
+    /// Old runs that hold the only copy of their workspace.
     kept: Vec<RunId>,
     /// Where it could not be looked, and why.
     unknown: Vec<String>,
-    /// Whether it was removed.
+    /// Whether the resources were removed.
     removed: bool,
     #[serde(skip)]
     orphans: Vec<(runtime::RuntimeName, EngineSettings, Labelled)>,
@@ -87,7 +87,8 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
             };
             Ok((labelled, of_compose))
         });
-        // Afterwards: a session is there before its containers. One that cannot be read may have any.
+        // Read the sessions after the engine, because a session exists before its containers. An unreadable session may
+        // own any container.
         let sessions = home.sessions()?;
         let (labelled, (images, volumes)) = match labelled {
             Ok(labelled) => labelled,
@@ -96,7 +97,7 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
                 continue;
             }
         };
-        // Two settings may lead to one engine.
+        // Two settings can lead to the same engine.
         for one in labelled {
             let is_new = found.orphans.iter().all(|(.., known)| *known != one);
             if is_new && is_orphan(home, &sessions, &one) {
@@ -146,8 +147,8 @@ fn finished_before(run: &ListedRun, older: Duration) -> Option<RunId> {
     (finished.age() >= older).then(|| record.id.clone())
 }
 
-/// A container or a network whose session or run does not exist, or whose run believes that it left none. Any
-/// other is its supervisor's, or kept.
+/// Returns whether a container or network has no owner: its session or run does not exist, or the run's record says
+/// that everything was removed. Other containers belong to a supervisor or are kept.
 fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
     let id = match &container.whose {
         ResourceOwner::Run(id) => RunId::parse(id),

@@ -375,7 +375,8 @@ const WHOSE: Command = Command {
     summary: "Show which run or session owns a process, port or container",
     about: "\
 Prints the run, or the session with the name of its process or service, that owns a process, a port or a container. \
-Use this command before you end a process. The exit code is 0 if moat owns it, 1 if not, and 2 if the owner is unknown.\n\
+Use this command before you end a process. The exit code is 0 if moat owns it, 1 if not, and 2 if the owner is \
+unknown.\n\
 A number means the process with that pid or, if there is no such process, a port; write :PORT for a port.",
     examples: &[
         ("moat whose 4711", "Show the owner of a process."),

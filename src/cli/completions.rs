@@ -1,4 +1,4 @@
-//! `moat completions`: the script that completes moat's command line in a shell.
+//! `moat completions`: print the completion script of a shell.
 
 use super::args::Args;
 use super::complete::{self, Shell};

@@ -1,4 +1,4 @@
-//! The configuration files that count for a command, and the host that they and the flags name.
+//! The configuration files that apply to a command, and the host that they and the flags describe.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ impl ConfigFiles {
         })
     }
 
-    /// Those that there are, the strongest first.
+    /// Returns the files that exist, in order of precedence.
     pub(super) fn all(&self) -> Vec<&config::ConfigFile> {
         let defaults = self.defaults.as_ref().map(|defaults| &defaults.file);
         self.project.iter().chain(defaults).collect()
@@ -35,7 +35,7 @@ impl ConfigFiles {
         self.project.is_some()
     }
 
-    /// Whether there may be services.
+    /// Returns whether the project's file has dependencies or services.
     pub(super) fn has_dependencies(&self) -> bool {
         self.project.as_ref().is_some_and(|file| {
             let settings = &file.settings;
@@ -43,7 +43,7 @@ impl ConfigFiles {
         })
     }
 
-    /// How sessions are made.
+    /// Returns the session settings of the project's file.
     pub(super) fn session(&self) -> config::SessionSettings {
         let project = self.project.as_ref();
         project.map_or_else(Default::default, |file| file.settings.session.clone())
@@ -63,7 +63,7 @@ impl ConfigFiles {
         })
     }
 
-    /// The key that begins an escape in an interactive run, if one does.
+    /// Returns the escape key of interactive runs, if there is one.
     pub(super) fn escape(&self) -> Option<EscapePrefix> {
         prefix(self.defaults.as_ref())
     }
@@ -75,7 +75,7 @@ impl ConfigFiles {
     }
 }
 
-/// The same for another command in a run, to which no file of a project applies.
+/// Returns the escape key of `moat exec`, to which no project's file applies.
 pub(super) fn escape(home: &Home) -> Result<Option<EscapePrefix>> {
     Ok(prefix(config::defaults(&home.config())?.as_ref()))
 }
@@ -85,7 +85,7 @@ fn prefix(defaults: Option<&config::UserDefaults>) -> Option<EscapePrefix> {
     own.unwrap_or(Some(EscapePrefix::default()))
 }
 
-/// The host, with the runtime that flag, files or environment name, or else `choose` gives.
+/// Returns the host with its runtime: from the flag, the files, the environment, or else from `choose`.
 pub(super) fn host(
     flag: Option<&str>,
     files: &ConfigFiles,
@@ -97,7 +97,7 @@ pub(super) fn host(
     match (flag, named) {
         (None, Some(word)) => match runtime::RuntimeName::parse(&word.value) {
             Some(_) => Host::here(Some(&word.value), home, || Ok(choose()?)),
-            // The plan reports the word; which runtime it is then does not matter.
+            // The plan reports the unknown word; which runtime it is then does not matter.
             None => Host::here(Some(runtime::RuntimeName::Docker.as_str()), home, || {
                 Ok(choose()?)
             }),

@@ -1,4 +1,4 @@
-//! Asking a person, where there is one to ask; refusing otherwise.
+//! Questions to the user. Without a terminal, the answer is no.
 
 use std::io::{self, BufRead, Write};
 
@@ -6,7 +6,7 @@ use super::args::Args;
 use super::flags;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Asks a question that only "yes" lets pass. `hint`: what to do without a terminal.
+/// Asks a question. Fails unless the answer is yes, or if there is no terminal; `hint` says what to do then.
 pub(super) fn confirm(args: &Args, question: &str, hint: &str) -> Result<()> {
     let refused = |message: &str| Error::new(ErrorKind::NotConfirmed, message).hint(hint);
     let people = rustix::termios::isatty(rustix::stdio::stdin())

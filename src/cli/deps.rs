@@ -1,4 +1,4 @@
-//! `moat deps`: what a project can depend on.
+//! `moat deps`: show the dependencies that a project can have.
 
 use std::ffi::OsStr;
 
@@ -13,7 +13,7 @@ use crate::term;
 
 pub(super) const ACTIONS: &[&str] = &["list", "info", "search"];
 
-/// An entry, for scripts.
+/// A registry entry, as JSON.
 #[derive(Serialize)]
 struct DependencyDocument<'a> {
     name: &'a str,

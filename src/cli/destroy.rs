@@ -1,4 +1,4 @@
-//! `moat destroy`: remove the records of finished runs, and what `--keep` kept.
+//! `moat destroy`: remove finished runs, and the containers that `--keep` kept.
 
 use super::args::Args;
 use super::confirm::confirm;
@@ -9,7 +9,7 @@ use crate::run;
 use crate::runtime::{self, ResourceOwner};
 use crate::store::{self, EndRequest, Home, Loaded, ResourceKind, RunId, RunRecord};
 
-/// How long a forced end waits for a workload that does not listen.
+/// The grace period when `--force` stops an active run.
 const GRACE_SECONDS: u32 = 10;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let ids = run_selection::named(args, &home)?;
     let force = args.has(&flags::DESTROY_FORCE);
     if !force {
-        // All or nothing: found out before anything is touched.
+        // All or nothing: check every run before any of them is removed.
         for id in &ids {
             check_finished(&home, id)?;
             run::settle(&home, id)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Work that exists nowhere else is removed only if somebody says so.
+/// Asks before a run is removed that holds the only copy of its workspace.
 fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
     let unsaved: Vec<&str> = ids
         .iter()
@@ -64,7 +64,7 @@ fn check_unsaved(args: &Args, home: &Home, ids: &[RunId]) -> Result<()> {
     })
 }
 
-/// Whether a run holds the only copy of its workspace, as far as its record can be read.
+/// Returns whether a run holds the only copy of its workspace; false if its record is unreadable.
 pub(super) fn holds_only_copy(home: &Home, id: &RunId) -> bool {
     let dir = home.run(id);
     dir.load()
@@ -83,7 +83,7 @@ fn check_finished(home: &Home, id: &RunId) -> Result<()> {
     )))
 }
 
-/// Removes one run; with `force`, ends it first, and does not mind an unreadable record.
+/// Removes a run. With `force`, stops it first, and also removes a run with an unreadable record.
 pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     let dir = home.run(id);
     let record = match dir.load() {
@@ -98,7 +98,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     }
     let record = match dir.load() {
         Loaded::Record(record) => *record,
-        // Somebody else was quicker.
+        // Another process has removed it.
         Loaded::Missing => return Ok(()),
         Loaded::Unreadable(_) => record,
     };
@@ -115,7 +115,8 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     }
 }
 
-/// Removes a run of which nobody can say what it made, and with what: whatever goes by its name.
+/// Removes a run with an unreadable record. Its runtime and resources are unknown, so every runtime is searched for its
+/// id.
 fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
     for (name, engine) in run_selection::engines(&[], &[]) {
         let driver = runtime::open(name, &engine, Some(&home.run(id)));
@@ -130,7 +131,7 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
     store::remove(home, id)
 }
 
-/// Removes what carries the label of a run.
+/// Removes the resources that have the label of a run.
 fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> runtime::Result<()> {
     let mut labelled = driver.find_labelled(&home.hash())?;
     let whose = ResourceOwner::Run(id.as_str().to_owned());
@@ -141,7 +142,7 @@ fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> ru
     Ok(())
 }
 
-/// Removes a container or a network. Containers come first, as they keep their network.
+/// Removes a container or a network. Containers must go first, because a network in use cannot be removed.
 pub(super) fn remove_one(
     driver: &dyn runtime::Runtime,
     kind: ResourceKind,
@@ -153,7 +154,7 @@ pub(super) fn remove_one(
     }
 }
 
-/// Removes what the run left: a kept container, or what its supervisor could not remove.
+/// Removes the kept container of a run, or the resources that its supervisor could not remove.
 fn remove_resources(record: &RunRecord, home: &Home) -> Result<()> {
     if record.is_clean() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `moat doctor`: what works on this host, and how to fix what does not.
+//! `moat doctor`: check this host, and show how to fix problems.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::runtime::{self, child};
 use crate::store::Home;
 use crate::{config, term};
 
-/// How long a program may take to say its version.
+/// The timeout for a program that is asked for its version.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Serialize)]
 struct DoctorCheck {
     what: String,
     ok: bool,
-    /// Whether moat can do without.
+    /// Whether moat works without it.
     optional: bool,
     found: String,
     hint: Option<String>,
@@ -29,7 +29,7 @@ struct DoctorCheck {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut checks = runtimes();
-    // One runtime is enough.
+    // moat needs only one runtime.
     let runtime = checks.iter().any(|check| check.ok);
     checks.push(home());
     checks.push(configuration());
@@ -57,7 +57,7 @@ fn runtimes() -> Vec<DoctorCheck> {
     status::runtimes().into_iter().map(check).collect()
 }
 
-/// Whether runs can be kept: directory, writing, locks.
+/// Checks whether MOAT_HOME can store runs: the directory, writing and locks.
 fn home() -> DoctorCheck {
     let trial = Home::locate().and_then(|home| home.trial().map(|()| home));
     let (ok, found, hint) = match trial {
@@ -93,7 +93,7 @@ fn configuration() -> DoctorCheck {
     }
 }
 
-/// What sessions need; runs do without.
+/// Checks the tools that only sessions need.
 fn tools() -> [DoctorCheck; 3] {
     let git = "install git 2.31 or newer, which sessions need";
     let tmux = "install tmux, which sessions with session.tmux need";
@@ -112,7 +112,7 @@ fn tools() -> [DoctorCheck; 3] {
     ]
 }
 
-/// What a program says of itself, or what is wrong with it.
+/// Returns the version that a program prints, or the problem with the program.
 fn version(program: &str, flag: &str) -> std::result::Result<String, String> {
     let asked = child::run(Command::new(program).arg(flag), b"", TOOL_TIMEOUT, &|| true);
     match asked {

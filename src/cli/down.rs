@@ -1,4 +1,4 @@
-//! `moat down`: a session is taken away.
+//! `moat down`: stop and remove a session.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::store::{Home, Session};
 struct DownResult {
     branch: String,
     key: String,
-    /// A worktree of moat's that stays: there is work in it, or it cannot be removed.
+    /// A worktree that moat created but kept, because it has uncommitted work or cannot be removed.
     kept_worktree: Option<String>,
     /// The engines that could not be asked, and were given up with what they have of it.
     left: Vec<String>,
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             if args.has(&flags::JSON) {
                 output::json(&taken)?;
             }
-            // It has come to its end; the code says that a signal came.
+            // The operation is complete; the exit code tells of the signal.
             return context.check().map(|()| 0);
         }
         let repository = session_commands::repository()?;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             if context.check().is_err() {
                 break;
             }
-            // Past failures: each is on its own.
+            // Continue after a failure: the sessions are independent.
             done.push(
                 take_down(args, context, session, request).unwrap_or_else(|error| {
                     failed += 1;

@@ -1,4 +1,4 @@
-//! `moat run --dry-run`: the plan, for people or as JSON.
+//! `moat run --dry-run`: print the plan, as text or as JSON.
 
 use super::args::Args;
 use super::{flags, output};
@@ -157,13 +157,13 @@ fn words<T: AsRef<str>>(words: impl Iterator<Item = T>) -> String {
     words.join(" ")
 }
 
-/// As a shell would take it: which words there are can be seen.
+/// Returns a command quoted for a shell, so that its words can be told apart.
 fn command(words: &[String]) -> String {
     let quoted = shlex::try_join(words.iter().map(String::as_str));
     quoted.unwrap_or_else(|_| words.join(" "))
 }
 
-/// What it is, and what the workload is told of it.
+/// Describes a service and the variables that it gives to the workload.
 fn described(service: &PlannedService) -> String {
     let mut text = format!(
         "{} ({}@{}), image {}",

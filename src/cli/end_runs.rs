@@ -1,4 +1,4 @@
-//! What `stop`, `kill` and `wait` share.
+//! Code that `stop`, `kill` and `wait` share.
 
 use super::args::Args;
 use super::run_selection;
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::run::{self, RequestOutcome};
 use crate::store::{EndRequest, Home, RunId};
 
-/// Ends the runs that the arguments name, all at once, and waits until they have ended.
+/// Ends the runs of the arguments in parallel, and waits until they have ended.
 pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
     let home = Home::locate()?;
     let ids = run_selection::named(args, &home)?;
@@ -23,7 +23,7 @@ pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
         }
     }
     for id in &ids {
-        // Also one that had ended: its supervisor may still be cleaning up.
+        // Also wait for a run that had already ended: its supervisor may still remove resources.
         if first_error.is_none() {
             run::see_through(&home, id, how)?;
         }

@@ -1,4 +1,4 @@
-//! `moat exec`: another command in a run that is running, or in one of its services.
+//! `moat exec`: run another command in an active run, or in one of its services.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -46,13 +46,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(match first.load(Ordering::Acquire) {
         SIGINT => 130,
         SIGTERM => 143,
-        // It was ended because the reader closed stdout or stderr on, and that is fine.
+        // moat ended the command because its reader went away, which is not a failure.
         _ if ender.output_was_closed() => done.exit_code.filter(|code| *code < 128).unwrap_or(0),
         _ => done.exit_code.unwrap_or(1),
     })
 }
 
-/// What is wanted, and our terminal, if that is to be the command's.
+/// Returns the request, and our terminal if the command gets it.
 fn exec_request(args: &Args, home: &Home) -> Result<(ExecRequest, Option<PreparedTerminal>)> {
     let text = |flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default().iter().map(AsRef::as_ref);
@@ -91,7 +91,7 @@ fn exec_request(args: &Args, home: &Home) -> Result<(ExecRequest, Option<Prepare
     Ok((exec, session))
 }
 
-/// Whether the command is to have our terminal.
+/// Returns whether the command gets our terminal.
 fn wants_terminal(args: &Args) -> Result<bool> {
     let (interactive, tty) = (
         args.has(&flags::EXEC_INTERACTIVE),
@@ -136,7 +136,8 @@ impl Workload for ExecCanceller {
     }
 }
 
-/// The first signal ends the command, a second one at once. Where the first one is noted.
+/// Installs the signal handlers: the first signal ends the command, the second kills it. Returns the number of the
+/// first signal, 0 until then.
 fn handle_signals(ender: &ExecCanceller) -> Result<Arc<AtomicI32>> {
     let mut signals = signals::signals()?;
     let first = Arc::new(AtomicI32::new(0));

@@ -1,4 +1,4 @@
-//! `moat export`: the workspace of a run whose workload worked on a copy.
+//! `moat export`: export a run's copied workspace.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// The directory must be empty, or not be there: nothing of it is written over.
+/// Checks that the directory is empty or does not exist, so that no file is overwritten.
 pub(super) fn check_target(dir: &Path) -> Result<()> {
     let failed = |why: &str| {
         let shown = crate::term::harmless(&dir.display().to_string());
@@ -40,13 +40,13 @@ pub(super) fn check_target(dir: &Path) -> Result<()> {
     }
 }
 
-/// Puts the workspace of an ended run into a directory.
+/// Exports the workspace of a finished run to a directory.
 pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result<()> {
     let run = home.run(id);
     let mut record = run.require()?;
     let path = run.workspace();
     if record.state.is_terminal() && !path.exists() {
-        // It may be on its way.
+        // The supervisor may still be saving it.
         crate::run::settle(home, id)?;
         record = run.require()?;
     }
@@ -86,7 +86,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
         let words = String::from_utf8_lossy(&unpacked.stderr);
         let words = crate::term::harmless(words.lines().next().unwrap_or_default());
         if made {
-            // Half a workspace must not pass for one.
+            // A partial workspace must not look complete.
             let _ = store::remove_tree(dir);
         }
         return Err(Error::new(

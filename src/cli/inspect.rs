@@ -1,4 +1,4 @@
-//! `moat inspect`: the whole record of a run, as JSON.
+//! `moat inspect`: print the record of a run as JSON.
 
 use super::args::Args;
 use super::{output, run_selection};

@@ -1,4 +1,4 @@
-//! `moat kill`: end runs at once.
+//! `moat kill`: kill runs immediately.
 
 use super::args::Args;
 use super::end_runs;

@@ -1,4 +1,4 @@
-//! `moat list`: the runs, the newest first.
+//! `moat list`: list runs, newest first.
 
 use super::args::Args;
 use super::run_selection::{self, ListedRun};
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .into_iter()
         .partition(|run| match (state, run.state()) {
             (Some(wanted), state) => state == Some(wanted),
-            // What cannot be read may be active, and needs attention.
+            // An unreadable run may be active, and needs attention.
             (None, None) => true,
             (None, Some(state)) => all || !state.is_terminal(),
         });
@@ -36,13 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// The runs as a table that fits the terminal.
+/// Returns the runs as a table that fits the terminal.
 pub(super) fn table(runs: &[ListedRun]) -> String {
     let mut rows: Vec<Vec<String>> = runs.iter().map(row).collect();
     let mut header = vec![
         "NAME", "RUN ID", "RUNTIME", "STATE", "CREATED", "PORTS", "COMMAND",
     ];
-    // Most runs have none.
+    // Most runs publish no ports.
     let column = header.len() - 2;
     if rows.iter().all(|row| row[column].is_empty()) {
         header.remove(column);
@@ -53,7 +53,7 @@ pub(super) fn table(runs: &[ListedRun]) -> String {
     term::table(&header, &rows, term::width(std::io::stdout()))
 }
 
-/// The ports of the host that lead to the workload, while it runs: `web:32768`.
+/// Returns the published ports of an active run: `web:32768`.
 fn ports(record: &RunRecord) -> String {
     if record.state.is_terminal() {
         return String::new();
@@ -88,7 +88,7 @@ fn row(run: &ListedRun) -> Vec<String> {
     }
 }
 
-/// The state, and behind a terminal one how it came about.
+/// Returns the state, followed by the reason if the state is terminal.
 fn state(record: &RunRecord) -> String {
     let state = record.state.as_str();
     match (record.state.is_terminal(), record.reason, record.exit_code) {

@@ -1,4 +1,4 @@
-//! `moat logs`: the output of a run, as it was, and as it comes.
+//! `moat logs`: print the output of a run, and follow it.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::store::{
     Home, LogEntry, LogReader, RunDir, RunRecord, Session, Stream, Timestamp, last_lines,
 };
 
-/// How often a follower looks for more.
+/// The shortest and the longest time between two reads of a followed log.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Prints what a process of a session has printed.
+/// Prints the output of a process or service of a session.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
     if let Some((runtime, container)) = service_log(home, session, process)? {
         match args.has(&flags::JSON) {
@@ -78,7 +78,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
         ));
     }
     let mut printer = Printer::new(args)?;
-    // Opened before the older one: what becomes older meanwhile is in here, and at worst printed twice.
+    // Open the current log before the older one: after a rotation, lines may be printed twice, but none is lost.
     let mut reader = open(args, &path, &mut printer)?;
     let older = Home::older_log(&path);
     if older.exists() {
@@ -90,13 +90,13 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     Ok(0)
 }
 
-/// Prints what a service of a session has printed, to the byte.
+/// Prints the output of a session's service byte for byte.
 fn print_engine_log(runtime: &dyn Runtime, container: &str) -> Result<()> {
     let playing = ReplayTerminal::begin();
     let mut show = playing.as_ref().map(|playing| {
         move |bytes: &[u8]| {
             playing.watch(bytes);
-            // A terminal that has gone takes us with it.
+            // If the terminal is gone, SIGHUP ends this process.
             let _ = output::bytes(bytes);
         }
     });
@@ -104,7 +104,7 @@ fn print_engine_log(runtime: &dyn Runtime, container: &str) -> Result<()> {
     Ok(runtime.pass_log(container, show)?)
 }
 
-/// Prints it line by line, with times.
+/// Prints the output of a session's service line by line, with times.
 fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<()> {
     let entries = |text: &str, stream| -> Vec<LogEntry> {
         let lines = text.split_inclusive('\n');
@@ -124,7 +124,7 @@ fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<()> {
     };
     let mut all = entries(&stdout, Stream::Stdout);
     all.extend(entries(&stderr, Stream::Stderr));
-    // Both have the same form of time.
+    // The times of both streams have the same format, so they can be compared as text.
     all.sort_by(|one, other| one.ts.cmp(&other.ts));
     let mut printer = Printer::new(args)?;
     for entry in &all {
@@ -133,7 +133,7 @@ fn of_service(args: &Args, (stdout, stderr): (String, String)) -> Result<()> {
     printer.flush()
 }
 
-/// The command in the run that is meant.
+/// Returns the number of a command that `moat exec` ran in the run.
 fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
     let known = dir.execs();
     let number = text.parse().ok().filter(|number| known.contains(number));
@@ -148,7 +148,7 @@ fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
     })
 }
 
-/// Opens the log where it is to be printed from; the last lines are printed on the way.
+/// Opens the log at its start. With `--lines`, prints the last lines and opens the log behind them.
 fn open(args: &Args, path: &Path, printer: &mut Printer) -> Result<LogReader> {
     let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "read", path, error);
     let mut file = File::open(path).map_err(|error| failed(&error))?;
@@ -168,7 +168,7 @@ fn open(args: &Args, path: &Path, printer: &mut Printer) -> Result<LogReader> {
     LogReader::new(file, end).map_err(|error| failed(&error))
 }
 
-/// Prints what comes, until the run has ended and all of it is printed.
+/// Prints new output until the run has ended and all of its output is printed.
 fn follow(
     home: &Home,
     dir: &RunDir,
@@ -178,7 +178,7 @@ fn follow(
 ) -> Result<()> {
     let mut pause = MIN_POLL_INTERVAL;
     loop {
-        // Asked first: what was written before the end is read after it.
+        // Read the record first, so that the output before the end is read after it.
         let record = dir.load().record();
         let over = record
             .as_ref()
@@ -196,17 +196,17 @@ fn follow(
     }
 }
 
-/// Whether nothing more comes: a service speaks until its run's supervisor has ended it.
+/// Returns whether the log is final. The log of a service grows until the supervisor of the run has ended.
 fn is_over(record: &RunRecord, path: &Path, dir: &RunDir) -> bool {
     record.state.is_terminal() && (path == dir.log() || !dir.is_owned().unwrap_or_default())
 }
 
-/// Which entries are wanted.
+/// The choice of log entries.
 #[derive(Clone, Copy)]
 struct LogFilter {
     stdout: bool,
     stderr: bool,
-    /// Lines of moat's own; not in a byte-exact copy.
+    /// Lines of moat itself, which a byte-exact copy must not contain.
     moat: bool,
     since: Option<Timestamp>,
 }
@@ -231,16 +231,16 @@ struct Printer {
     raw: bool,
     timestamps: bool,
     replay: Option<Replay>,
-    /// Whether the last thing on each stream was a piece of a line.
+    /// Whether stdout, or stderr, ends with an incomplete line.
     open_stdout: bool,
     open_stderr: bool,
-    /// What goes to stdout, collected.
+    /// The buffered bytes for stdout.
     out: Vec<u8>,
-    /// Our terminal, if that is where it goes.
+    /// Our terminal, if stdout is one.
     playing: Option<ReplayTerminal>,
 }
 
-/// A session in its own time, or faster.
+/// The playback of a log with its original timing, or faster.
 struct Replay {
     speed: f64,
     longest: Option<Duration>,
@@ -269,7 +269,7 @@ impl Replay {
         })
     }
 
-    /// How long nothing was printed before this.
+    /// Returns the pause before an entry, after `--speed` and `--idle-limit`.
     fn pause_before(&mut self, entry: &LogEntry) -> Option<Duration> {
         let now = entry.time()?;
         let before = self.last.replace(now)?;
@@ -279,7 +279,7 @@ impl Replay {
     }
 }
 
-/// How much is collected before it is written, in bytes.
+/// The size of the buffer for stdout, in bytes.
 const WRITE_BATCH_BYTES: usize = 64 * 1024;
 
 impl Printer {
@@ -313,7 +313,7 @@ impl Printer {
         })
     }
 
-    /// Prints all that is there; says how many entries it was.
+    /// Prints all available entries, and returns their number.
     fn print_all(&mut self, reader: &mut LogReader, path: &Path) -> Result<usize> {
         let mut count = 0;
         loop {
@@ -349,7 +349,7 @@ impl Printer {
             self.open_stderr = !entry.eol;
             let line = self.line(entry, open);
             self.watch(&line);
-            // In the order of arrival, as far as two streams have one.
+            // Flush stdout first, to keep the order of the two streams.
             self.write()?;
             output::bytes_to_stderr(&line)?;
         }
@@ -359,7 +359,7 @@ impl Printer {
         Ok(())
     }
 
-    /// An entry as text. `open`: it continues a line.
+    /// Returns an entry as text. `open`: the entry continues a line.
     fn line(&self, entry: &LogEntry, open: bool) -> Vec<u8> {
         let mut line = Vec::with_capacity(entry.data.len() + 40);
         if self.timestamps && !open && !self.raw {
@@ -389,7 +389,7 @@ impl Printer {
         }
     }
 
-    /// Writes what is left, and ends a line that the workload did not, unless it is to be exact.
+    /// Writes the rest, and ends incomplete lines unless the output must be exact.
     fn flush(&mut self) -> Result<()> {
         if self.open_stdout && !self.raw && !self.json {
             self.out.push(b'\n');

@@ -1,4 +1,4 @@
-//! `moat man`: the manual page, as roff.
+//! `moat man`: print the manual page in roff.
 
 use super::args::Args;
 use super::{man_page, output};

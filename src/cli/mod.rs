@@ -1,6 +1,6 @@
-//! The command line: parse, call, print. One file per command; the only code that writes to stdout
-//! or stderr. What commands and flags there are stands in one table ([`commands`], [`flags`]), from
-//! which parsing, help, man page and completions are made.
+//! The command line: parsing, calling and printing, with one file per command. Only this module writes to stdout or
+//! stderr. One table ([`commands`], [`flags`]) defines the commands and flags; the parser, the help texts, the manual
+//! page and the completions read it.
 
 mod args;
 mod check;
@@ -57,7 +57,7 @@ use crate::store::RunId;
 use help_text::HelpSize;
 use parse::Parsed;
 
-/// Runs the program: arguments (without the program's own name) in, exit code out.
+/// Runs the program with its arguments, without the program's name, and returns the exit code.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.collect();
     if let Some(code) = hidden(&args) {
@@ -75,7 +75,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
-/// This program's other roles, which only this program itself asks for.
+/// Runs an internal role of this program, which only moat itself starts. Returns `None` if the arguments name no role.
 fn hidden(args: &[OsString]) -> Option<u8> {
     let (role, rest) = args.split_first()?;
     match role.to_str()? {
@@ -103,14 +103,14 @@ fn print(text: &str) -> u8 {
     }
 }
 
-/// Says what went wrong; returns the exit code.
+/// Prints an error and returns the exit code.
 fn fail(error: &Error, json: bool, command: &str) -> u8 {
     output::error(error, json);
     match error.kind {
         ErrorKind::OutputClosed => 0,
         ErrorKind::Usage => 2,
         ErrorKind::NoSuchRun | ErrorKind::AmbiguousRun => 3,
-        // For a script, "moat could not" must differ from "the workload did not".
+        // A script must be able to tell a failure of moat from a failure of the workload.
         _ if matches!(command, "run" | "exec") => 125,
         _ => 1,
     }

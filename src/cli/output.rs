@@ -1,4 +1,4 @@
-//! Writing to stdout and stderr. Results go to stdout; all that moat itself says goes to stderr.
+//! Output to stdout and stderr. Results go to stdout; messages of moat go to stderr.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use super::flags;
 use crate::error::{Error, ErrorKind, FileProblem, Result};
 use crate::term::{harmless, harmless_json};
 
-/// Writes a command's result.
+/// Writes the result of a command.
 pub(super) fn print_result(text: &str) -> Result<()> {
     bytes(text.as_bytes())
 }
 
-/// Writes a result of any bytes.
+/// Writes a result that is not text.
 pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
@@ -55,35 +55,35 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
     print_result(&(harmless_json(&text) + "\n"))
 }
 
-/// Says something that is worth knowing, unless `--quiet`.
+/// Prints a notice, unless `--quiet` or `--json` is given.
 pub(super) fn notice(args: &Args, text: &str) {
-    // With --json, stderr is for one error.
+    // With --json, stderr carries only the error.
     if !args.has(&flags::QUIET) && !args.has(&flags::JSON) {
         line(text);
     }
 }
 
-/// Says something now, whatever else is being said.
+/// Prints a notice, also with `--quiet` and `--json`.
 pub(super) fn print_notice(text: &str) {
     line(text);
 }
 
-/// Says something that is worth knowing with `--verbose`.
+/// Prints a detail if `--verbose` is given.
 pub(super) fn detail(args: &Args, text: &str) {
     if args.has(&flags::VERBOSE) {
         line(text);
     }
 }
 
-/// Says something that must be known.
+/// Prints a warning.
 pub(super) fn warning(text: &str) {
     line(&format!("warning: {text}"));
 }
 
-/// Writes a line to stderr. If that fails there is nobody to tell.
+/// Writes a line to stderr. Ignores errors, because they cannot be reported.
 fn line(text: &str) {
     let end = match is_raw() {
-        // Nobody else sends the cursor back, and it may be anywhere.
+        // A raw terminal does not return the carriage, and the cursor can be in any column.
         true => "\r\n",
         false => "\n",
     };
@@ -98,10 +98,10 @@ fn line(text: &str) {
     let _ = io::stderr().lock().write_all(out.as_bytes());
 }
 
-/// Whether stderr may be a terminal that is raw.
+/// Whether stderr may be a terminal in raw mode.
 static IS_RAW_TERMINAL: AtomicBool = AtomicBool::new(false);
 
-/// Notes whether a workload has the terminal.
+/// Records whether a workload has the terminal.
 pub(super) fn set_raw(raw: bool) {
     IS_RAW_TERMINAL.store(raw, Ordering::Relaxed);
 }
@@ -125,7 +125,7 @@ struct ErrorBody<'a> {
     problems: &'a [FileProblem],
 }
 
-/// Says what went wrong.
+/// Prints an error, as text or as JSON.
 pub(super) fn error(error: &Error, json: bool) {
     if error.kind == ErrorKind::OutputClosed {
         return;
@@ -143,7 +143,7 @@ pub(super) fn error(error: &Error, json: bool) {
         let _ = writeln!(io::stderr().lock(), "{}", harmless_json(&text));
         return;
     }
-    // Of several problems each has a line of its own, which an editor can jump from.
+    // Each of several problems has its own line, from which an editor can open the file.
     let messages = match error.problems.len() {
         0 | 1 => vec![error.message.clone()],
         _ => error.problems.iter().map(FileProblem::to_string).collect(),
@@ -156,8 +156,7 @@ pub(super) fn error(error: &Error, json: bool) {
     line(&text);
 }
 
-/// Writes over the lines above the cursor that were written before, if they were as many. For a
-/// terminal only.
+/// Replaces the last `before` lines above the cursor with `lines`. For terminals only.
 pub(super) fn status_lines(before: usize, lines: &[String]) {
     let mut text = match before {
         0 => String::new(),

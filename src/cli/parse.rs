@@ -1,6 +1,6 @@
-//! From words to a command and its arguments, by the table and nothing else.
+//! The parser: turns words into a command and its arguments by the table.
 //!
-//! Parsing does nothing but parse: it reads no file, no environment and no terminal.
+//! The parser reads no file, no environment and no terminal.
 
 use std::ffi::{OsStr, OsString};
 
@@ -15,15 +15,15 @@ use super::flags::{GLOBALS, HELP, JSON, VERSION};
 use super::help_text::HelpSize;
 use super::usage_error as wrong;
 
-/// What a command line asks for.
+/// A parsed command line.
 pub(crate) enum Parsed {
     Run(Args),
-    /// Help on one command, or on all of them.
+    /// Help on one command, or the overview.
     Help(Option<&'static Command>, HelpSize),
     Version,
 }
 
-/// Parses the arguments, the program's own name left out.
+/// Parses the arguments, without the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
     let args: Vec<OsString> = args.into_iter().collect();
     let mut parser = Parser::from_args(args);
@@ -33,14 +33,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> 
     }
 }
 
-/// Whether the result, or the error, is wanted as JSON. Sure even where parsing fails.
+/// Returns whether the arguments contain `--json`. Needs no successful parse, so that usage errors can be JSON.
 pub(crate) fn wants_json(args: &[OsString]) -> bool {
     args.iter()
         .take_while(|arg| *arg != "--")
         .any(|arg| arg.as_encoded_bytes().strip_prefix(b"--") == Some(JSON.long.as_bytes()))
 }
 
-/// What the words up to the command come to.
+/// The result of parsing the words before the command.
 enum GlobalArgs {
     Command(&'static Command, FlagValues),
     Done(Parsed),
@@ -115,7 +115,7 @@ fn parse_command(
     Ok(Parsed::Run(Args::new(command, given, positional, rest)))
 }
 
-/// `moat help` and `moat help COMMAND` are `--help` in other words.
+/// Handles `moat help` and `moat help COMMAND`, which mean the same as `--help`.
 fn help_on(positional: &[OsString]) -> Result<Parsed> {
     let command = positional
         .first()
@@ -150,7 +150,7 @@ fn written(arg: &Arg<'_>) -> String {
     }
 }
 
-/// The size of help the argument asks for, if it asks for help.
+/// Returns the size of the requested help, or `None` if the argument does not ask for help.
 fn help_size(arg: &Arg<'_>, flag: &Flag) -> Option<HelpSize> {
     match arg {
         _ if flag.long != HELP.long => None,
@@ -159,8 +159,7 @@ fn help_size(arg: &Arg<'_>, flag: &Flag) -> Option<HelpSize> {
     }
 }
 
-/// The next argument. Nothing else can go wrong here than a value for a switch: the one who asks
-/// for values is [`value_of`].
+/// Returns the next argument. The only error here is a value for a switch; [`value_of`] reads the values of flags.
 fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>> {
     parser.next().map_err(|error| match error {
         lexopt::Error::UnexpectedValue { option, .. } => wrong::needless_value(&option),
@@ -190,7 +189,7 @@ fn at_separator(parser: &mut Parser) -> bool {
         .is_some_and(|raw| raw.peek() == Some(OsStr::new("--")))
 }
 
-/// The words after `--`, which is next.
+/// Returns the words after `--`, which must be the next word.
 fn after_separator(parser: &mut Parser) -> Vec<OsString> {
     parser
         .try_raw_args()
@@ -258,7 +257,7 @@ mod tests {
         assert_eq!(error(line), (message.to_owned(), hint.to_owned()), "{line}");
     }
 
-    /// The command that help is asked on, and how much.
+    /// Returns the command and the size of the requested help.
     fn help(line: &str) -> (Option<&'static str>, HelpSize) {
         match parse(words(line)) {
             Ok(Parsed::Help(command, size)) => (command.map(|command| command.name), size),

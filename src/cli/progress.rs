@@ -1,5 +1,4 @@
-//! Long work, shown while it lasts: on a terminal one line for each thing, which changes; plain lines
-//! elsewhere.
+//! The display of progress: on a terminal one changing line per item, elsewhere plain lines.
 
 use super::args::Args;
 use super::{flags, output};
@@ -7,9 +6,9 @@ use crate::term::{self, RepeatFilter};
 
 pub(super) struct ProgressDisplay {
     how: ProgressStyle,
-    /// What there is to show, in the order of its appearance.
+    /// The items, in the order of their appearance.
     things: Vec<ProgressItem>,
-    /// How many lines of the terminal are ours.
+    /// The number of terminal lines that the display occupies.
     shown: usize,
 }
 
@@ -17,7 +16,7 @@ pub(super) struct ProgressDisplay {
 struct ProgressItem {
     name: String,
     step: String,
-    /// What was said last in this step.
+    /// The last message of this step.
     line: String,
     sparse: RepeatFilter,
 }
@@ -25,7 +24,7 @@ struct ProgressItem {
 enum ProgressStyle {
     Silent,
     Lines,
-    /// Lines of a terminal, of so many columns.
+    /// Changing lines on a terminal with this number of columns.
     Terminal(usize),
 }
 
@@ -44,14 +43,14 @@ impl ProgressDisplay {
         }
     }
 
-    /// Shows how far a thing has come.
+    /// Shows the progress of an item: a new step, or a message within the current step.
     pub(super) fn show(&mut self, name: &str, text: &str, step: bool) {
         let thing = self.thing(name);
         match step {
             true => (thing.step, thing.line) = (text.to_owned(), String::new()),
             false => text.clone_into(&mut thing.line),
         }
-        // A builder repeats nothing, and what it says is looked for.
+        // The output of a builder does not repeat, and users search it, so it is not filtered.
         let passes = step || name.is_empty() || thing.sparse.passes(text);
         match (&self.how, name) {
             (ProgressStyle::Silent, _) => {}
@@ -88,14 +87,14 @@ impl ProgressDisplay {
         &mut self.things[at]
     }
 
-    /// The screen is the workload's from here on: nothing of ours changes on it any more.
+    /// Stops changing lines on the terminal, which the workload uses from now on.
     pub(super) fn suspend(&mut self) {
         if let ProgressStyle::Terminal(_) = self.how {
             self.how = ProgressStyle::Lines;
         }
     }
 
-    /// Makes room for something else.
+    /// Removes the display from the terminal.
     pub(super) fn clear(&mut self) {
         if self.shown > 0 {
             output::status_lines(self.shown, &[]);

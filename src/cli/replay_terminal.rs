@@ -1,4 +1,4 @@
-//! A log that is shown on a terminal: what its workload switched on there and left on is switched off again.
+//! The terminal while a log is shown on it: modes that the logged output leaves on are switched off at the end.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use signal_hook::iterator::Signals;
 
 use crate::term::Terminal;
 
-/// Our terminal, which is brought back when this is dropped, and when a signal ends or suspends us.
+/// Our terminal. Dropping this value restores its modes, and so does a signal that ends or suspends moat.
 pub(super) struct ReplayTerminal(Arc<Terminal>);
 
 impl ReplayTerminal {
-    /// `None`: stdout is no terminal.
+    /// Starts to track the terminal. Returns `None` if stdout is not a terminal.
     pub(super) fn begin() -> Option<ReplayTerminal> {
         let terminal = Terminal::new(rustix::stdio::stdout(), rustix::stdio::stdout()).ok()?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP]).ok()?;
@@ -25,7 +25,7 @@ impl ReplayTerminal {
         Some(ReplayTerminal(terminal))
     }
 
-    /// Takes note of what is shown.
+    /// Records the modes that the shown bytes set.
     pub(super) fn watch(&self, bytes: &[u8]) {
         self.0.watch(bytes);
     }

@@ -1,4 +1,4 @@
-//! `moat run`: start a run, and stay with it unless it is to be in the background.
+//! `moat run`: start a run, and follow it unless it runs in the background.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
 }
 
-/// The host, with the runtime and the engine that the flags choose.
+/// Returns the host, with the runtime and the engine of the flags.
 fn chosen_host(args: &Args, files: &ConfigFiles, home: &Home) -> Result<Host> {
     let context = args.text(&flags::CONTEXT)?;
     let of_context = context.map(|_| runtime::RuntimeName::Docker.as_str());
@@ -81,7 +81,7 @@ fn chosen_host(args: &Args, files: &ConfigFiles, home: &Home) -> Result<Host> {
     Ok(host)
 }
 
-/// Starts the run, and stays with it as long as it is to; which run it was, and the exit code.
+/// Starts the run and follows it. Returns the id of the run and the exit code.
 fn launch_and_follow(
     args: &Args,
     home: &Home,
@@ -99,7 +99,7 @@ fn launch_and_follow(
     };
     let connection = run::connect(home, plan, streams)?;
     if interactive && terminal.is_none() {
-        // The input is the workload's: if it stops reading, the writer is to know.
+        // Close our copy of stdin, so that the writer gets SIGPIPE when the workload stops reading.
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
     let target = Arc::new(Mutex::new(StopTarget::Supervisor(connection.handle())));
@@ -119,12 +119,12 @@ fn launch_and_follow(
     Ok((client.run.map(|(id, _)| id), result))
 }
 
-/// The streams of a run that has no terminal.
+/// Returns the streams of a run without a terminal.
 fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
     Ok(Streams {
         stdin: plan.interactive.then(stdin).transpose()?,
         terminal: None,
-        // With --json, stdout is for the one document.
+        // With --json, stdout carries only the document.
         output: match plan.background || args.has(&flags::JSON) {
             true => OutputTarget::LogOnly,
             false => OutputTarget::Inherited,
@@ -132,14 +132,14 @@ fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
     })
 }
 
-/// Gives the workload our terminal, if we have one and it is to be interactive.
+/// Gives our terminal to an interactive workload, if stdin is a terminal.
 fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
     if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Ok(());
     }
     let shows = rustix::termios::isatty(rustix::stdio::stdout());
     if !args.has(&flags::INTERACTIVE) && (plan.background || args.has(&flags::JSON) || !shows) {
-        // A file alone wants it, and the call is for something else.
+        // Only a file asks for a terminal, and this call excludes one.
         plan.interactive = false;
         return Ok(());
     }
@@ -163,7 +163,7 @@ fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-/// Where `--export` wants the workspace to go; found out before anything is made.
+/// Returns the directory of `--export`, checked before anything is created.
 fn export_target(args: &Args, request: &RunRequest) -> Result<Option<PathBuf>> {
     let Some(dir) = args.value(&flags::EXPORT) else {
         return Ok(None);
@@ -178,8 +178,8 @@ fn export_target(args: &Args, request: &RunRequest) -> Result<Option<PathBuf>> {
     Ok(Some(PathBuf::from(dir)))
 }
 
-/// Exports the workspace of a run that exited with `code`. Where that fails the run is none the worse:
-/// its workspace is kept.
+/// Exports the workspace of a run that exited with `code`, and returns the exit code. If the export fails, moat still
+/// keeps the workspace.
 fn export(args: &Args, home: &Home, id: &RunId, dir: &Path, code: u8) -> u8 {
     match super::export::export(args, home, id, dir) {
         Ok(()) => code,
@@ -193,7 +193,7 @@ fn export(args: &Args, home: &Home, id: &RunId, dir: &Path, code: u8) -> u8 {
     }
 }
 
-/// The session that the run is to be in.
+/// Returns the session of `--session`.
 fn session(args: &Args, home: &Home) -> Result<Option<store::Session>> {
     let Some(branch) = args.text(&flags::SESSION)? else {
         return Ok(None);
@@ -212,7 +212,7 @@ fn workspace(args: &Args) -> PathBuf {
         .map_or_else(|| ".".into(), PathBuf::from)
 }
 
-/// What was asked for, as text.
+/// Returns the request of the flags and arguments, as text.
 fn request(args: &Args, background: bool) -> Result<RunRequest> {
     let text = |flag: &Flag| args.text(flag).map(|value| value.map(str::to_owned));
     let command = args.rest().unwrap_or_default();
@@ -235,7 +235,7 @@ fn request(args: &Args, background: bool) -> Result<RunRequest> {
     })
 }
 
-/// Engines take text; bytes travel through `-i`.
+/// Converts arguments to text, because engines take only text. Other bytes must go through `-i`.
 pub(super) fn all_text<'a>(
     words: impl Iterator<Item = &'a OsStr>,
     what: &str,
@@ -257,7 +257,7 @@ pub(super) fn stdin() -> Result<OwnedFd> {
     })
 }
 
-/// What a person should know before the run.
+/// Prints the notices about a plan.
 fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds: bool) {
     if let Some(weakness) = runtime.weakness() {
         output::notice(args, &format!("note: {weakness}"));
@@ -281,7 +281,7 @@ fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds:
     output::detail(args, &format!("runtime {runtime}, image {image}"));
 }
 
-/// A run that has our terminal.
+/// A run that uses our terminal.
 struct RunOnTerminal {
     link: SupervisorLink,
     target: Arc<Mutex<StopTarget>>,
@@ -304,7 +304,7 @@ impl Workload for RunOnTerminal {
     }
 }
 
-/// What the client knows while it listens to the supervisor.
+/// The state of the client while it reads the messages of the supervisor.
 struct Client<'a> {
     args: &'a Args,
     home: &'a Home,
@@ -312,11 +312,12 @@ struct Client<'a> {
     target: Arc<Mutex<StopTarget>>,
     run: Option<(RunId, Option<RunName>)>,
     progress: ProgressDisplay,
-    /// Whether our own stdout could not be written.
+    /// Whether writing to our stdout failed.
     output_failed: bool,
     output_closed: bool,
-    /// Our terminal, if the workload is to have it; then, while it has it.
+    /// Our terminal, before the workload gets it.
     terminal: Option<PreparedTerminal>,
+    /// Our terminal, while the workload has it.
     session: Option<TerminalSession>,
 }
 
@@ -341,7 +342,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Listens until the end, or until the start of a run in the background.
+    /// Handles the supervisor's messages until the run ends or, in the background, until it has started.
     fn follow(&mut self, mut connection: Connection) -> Result<u8> {
         while let Some(message) = connection.next() {
             if !matches!(message, ToClient::Progress { .. }) {
@@ -459,7 +460,7 @@ impl<'a> Client<'a> {
             .unwrap_or_else(|| Error::new(ErrorKind::Failed, "the run could not be started"))
     }
 
-    /// The terminal is the workload's, if it is to have it.
+    /// Gives the prepared terminal, if any, to the workload.
     fn begin_session(&mut self, link: SupervisorLink) {
         let target = Arc::clone(&self.target);
         let workload = Arc::new(RunOnTerminal { link, target });
@@ -469,14 +470,14 @@ impl<'a> Client<'a> {
             .map(|terminal| terminal.start(workload));
     }
 
-    /// The terminal is ours again.
+    /// Takes the terminal back from the workload.
     fn end_session(&mut self) {
         if let Some(session) = self.session.take() {
             session.end();
         }
     }
 
-    /// The supervisor is gone without a word: another one takes over, and we wait for that.
+    /// Handles the death of the supervisor: starts a new supervisor and waits for the end of the run.
     fn handle_lost_supervisor(&mut self) -> Result<u8> {
         self.end_session();
         let Some((id, _)) = &self.run else {
@@ -509,7 +510,7 @@ impl<'a> Client<'a> {
         self.finished(&ended, log, error, left)
     }
 
-    /// Waits until the workload of an adopted run is known to have started. False: it never did.
+    /// Waits until the workload of an adopted run has started. Returns false if the run ended without a start.
     fn wait_for_start(&self, id: &RunId) -> Result<bool> {
         loop {
             let record = self.home.run(id).require()?;
@@ -522,7 +523,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The last line: how it ended, and how to see the output again.
+/// Returns the last line of a run: its end, and the command that prints its output.
 fn print_summary(ended: &RunEnd, name: &str, id: &RunId, error: Option<&str>) -> String {
     let reason = ended.reason.map_or("", |reason| reason.as_str());
     let how = match (reason, error) {

@@ -1,4 +1,4 @@
-//! Which runs a command is about, and the records of all.
+//! The selection of runs by arguments, and the records of all runs.
 
 use std::ffi::OsStr;
 
@@ -9,10 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 use crate::store::{Home, Loaded, RunId, RunRecord, RunState, ServiceRecord, Session, resolve};
 
-/// How many abandoned runs one command has adopted; more wait for the next command.
+/// The maximum number of abandoned runs that one command has adopted.
 const MAX_ADOPTIONS: usize = 32;
 
-/// The runs that the arguments name, each once, in their order.
+/// Returns the runs of the arguments, in their order and without duplicates.
 pub(super) fn named(args: &Args, home: &Home) -> Result<Vec<RunId>> {
     let mut ids: Vec<RunId> = Vec::new();
     for argument in args.positional() {
@@ -24,12 +24,12 @@ pub(super) fn named(args: &Args, home: &Home) -> Result<Vec<RunId>> {
     Ok(ids)
 }
 
-/// The run that an argument names.
+/// Returns the run that matches an argument.
 pub(super) fn one(argument: &OsStr, home: &Home) -> Result<RunId> {
     resolve(home, text(argument)?)
 }
 
-/// The run that the argument names, or else the newest.
+/// Returns the run that matches the argument, or else the newest run.
 pub(super) fn named_or_newest(args: &Args, home: &Home) -> Result<RunId> {
     if let Some(argument) = args.positional().first() {
         return resolve(home, text(argument)?);
@@ -43,7 +43,7 @@ pub(super) fn named_or_newest(args: &Args, home: &Home) -> Result<RunId> {
     })
 }
 
-/// The service of a run that goes by a name.
+/// Returns the service of a run by its name.
 pub(super) fn service<'a>(
     record: Option<&'a RunRecord>,
     id: &RunId,
@@ -68,7 +68,7 @@ fn text(argument: &OsStr) -> Result<&str> {
     })
 }
 
-/// A run in a list.
+/// A run in a list, as JSON.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum ListedRun {
@@ -76,7 +76,7 @@ pub(super) enum ListedRun {
     Unreadable(Unreadable),
 }
 
-/// A run whose record cannot be understood.
+/// A run with an unreadable record.
 #[derive(Serialize)]
 pub(super) struct Unreadable {
     pub(super) id: RunId,
@@ -101,8 +101,8 @@ impl ListedRun {
     }
 }
 
-/// All runs, the newest first; the unreadable ones before them, as they need attention. Abandoned
-/// ones get a supervisor.
+/// Returns all runs, newest first. Unreadable runs come before all others, because they need attention. Starts
+/// supervisors for abandoned runs.
 pub(super) fn all(home: &Home) -> Result<Vec<ListedRun>> {
     let ids = home.run_ids()?;
     let mut runs = load(home, &ids);
@@ -121,7 +121,7 @@ pub(super) fn all(home: &Home) -> Result<Vec<ListedRun>> {
     Ok(runs)
 }
 
-/// Gives abandoned runs a supervisor, without waiting for it.
+/// Starts supervisors for abandoned runs, without waiting for them.
 pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a RunRecord>) {
     records
         .filter(|record| !record.state.is_terminal() || record.cleaned_at.is_none())
@@ -130,7 +130,7 @@ pub(super) fn adopt<'a>(home: &Home, records: impl Iterator<Item = &'a RunRecord
         .for_each(drop);
 }
 
-/// Reads the records, on two threads where there are many.
+/// Reads the records, with two threads if there are many.
 fn load(home: &Home, ids: &[RunId]) -> Vec<ListedRun> {
     let read = |ids: &[RunId]| ids.iter().filter_map(|id| listed(home, id)).collect();
     if ids.len() < 256 {
@@ -160,8 +160,8 @@ fn listed(home: &Home, id: &RunId) -> Option<ListedRun> {
 /// The settings of an engine.
 pub(super) type EngineSettings = Vec<(String, String)>;
 
-/// The engines that may have something of ours: those that answer to our own settings, and those of runs and
-/// sessions.
+/// Returns the engines that may have resources of moat: the engines of the current settings, and those of existing runs
+/// and sessions.
 pub(super) fn engines(
     runs: &[ListedRun],
     sessions: &[Session],

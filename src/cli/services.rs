@@ -1,4 +1,4 @@
-//! `moat services`: the sidecars of a run, and how they are.
+//! `moat services`: show the services of a run.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::store::{Home, ServiceRecord, ServiceState, Timestamp};
 use crate::term;
 
-/// One service, for scripts.
+/// A service, as JSON.
 #[derive(Serialize)]
 struct ServiceDocument<'a> {
     name: &'a str,
@@ -16,7 +16,7 @@ struct ServiceDocument<'a> {
     version: &'a str,
     image: &'a str,
     state: ServiceState,
-    /// Where the workload reaches it.
+    /// The address at which the workload reaches the service.
     address: String,
     started_at: Option<Timestamp>,
     ready_at: Option<Timestamp>,
@@ -91,7 +91,7 @@ fn row(service: &ServiceRecord) -> Vec<String> {
     ]
 }
 
-/// Its host name and its first port, on the network of the run.
+/// Returns the host name and the first port of a service, on the network of the run.
 fn address(service: &ServiceRecord) -> String {
     match service.ports.first() {
         Some(port) => format!("{}:{}", service.name, port.port),

@@ -1,4 +1,4 @@
-//! What the commands about sessions have in common: which one is meant, who interrupts, and how one is shown.
+//! Code that the commands about sessions share: selection, signals, settings and JSON.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::runtime;
 use crate::session::{self, Decision, OperationContext, Repository, ServiceHealth, SessionView};
 use crate::store::{Home, Session};
 
-/// The signal that wants a command to end; 0: none yet.
+/// The number of the first signal that ends a command, 0 until then.
 pub(super) struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
@@ -43,7 +43,7 @@ impl Signals {
         self.0.load(Ordering::Acquire) == 0
     }
 
-    /// The exit code, if a signal it was: 130, 143, 129.
+    /// Returns the exit code after a signal: 130, 143 or 129.
     fn code(&self) -> Option<u8> {
         match self.0.load(Ordering::Acquire) {
             0 => None,
@@ -52,7 +52,7 @@ impl Signals {
     }
 }
 
-/// Runs an operation that signals interrupt. One that was interrupted has taken back what it made.
+/// Runs an operation that signals cancel. A cancelled operation has rolled back its changes.
 pub(super) fn interruptible(
     args: &Args,
     home: &Home,
@@ -75,7 +75,7 @@ pub(super) fn interruptible(
     }
 }
 
-/// The argument that names a branch, as text.
+/// Returns the branch in the argument at a position, as text.
 pub(super) fn branch_argument(args: &Args, place: usize) -> Result<Option<&str>> {
     let word = args.positional().get(place);
     word.map(|word| {
@@ -85,7 +85,7 @@ pub(super) fn branch_argument(args: &Args, place: usize) -> Result<Option<&str>>
     .transpose()
 }
 
-/// The repository that we are in.
+/// Returns the repository of the current directory.
 pub(super) fn repository() -> Result<Repository> {
     let here = std::env::current_dir().map_err(|error| {
         let reason = crate::error::reason(&error);
@@ -98,14 +98,15 @@ pub(super) fn repository() -> Result<Repository> {
     Repository::discover(&here)
 }
 
-/// The session with this key. What would lead to another directory is none.
+/// Returns the session with this key. Ignores keys that are not a plain file name.
 pub(super) fn find_by_key(home: &Home, given: Option<&str>) -> Result<Option<Session>> {
     let key = given.filter(|key| !key.contains(['/', '\0']));
     key.map_or(Ok(None), |key| home.session(key))
 }
 
-/// The session that is meant: that of a branch of this repository, the one with this key, or, where nothing is given, the
-/// one in whose worktree we stand, whatever is checked out there by now.
+/// Returns the session with this key or, in this repository, of this branch. Without an argument, returns the session
+/// of the branch that is checked out here or, if there is none, the session whose worktree contains the current
+/// directory.
 pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     if let Some(session) = find_by_key(home, given)? {
         return Ok(session);
@@ -140,7 +141,7 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     )))
 }
 
-/// How the sessions of a repository are made: the file of the main checkout says it.
+/// Returns the session settings of a repository, from the moat.yaml of its main checkout.
 pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
     let dir = repository.config_dir();
     let Some(file) = config::project(dir, dir)? else {
@@ -150,14 +151,14 @@ pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
     Ok(file.settings.session)
 }
 
-/// The services that the file asks for.
+/// The services of the moat.yaml of the main checkout, and its files.
 pub(super) struct SessionConfig {
     pub(super) services: Vec<PlannedService>,
     files: ConfigFiles,
 }
 
 impl SessionConfig {
-    /// No engine is asked: there may be no services.
+    /// Reads the files. Asks no engine, because there may be no services.
     pub(super) fn read(home: &Home, repository: &Repository) -> Result<SessionConfig> {
         let files = ConfigFiles::read(repository.config_dir(), home)?;
         let services = match files.has_dependencies() {
@@ -170,7 +171,7 @@ impl SessionConfig {
         Ok(SessionConfig { services, files })
     }
 
-    /// The host, with the runtime that is settled, or else the one that runs would use.
+    /// Returns the host, with the given runtime or else the runtime that a run would use.
     pub(super) fn host(&self, home: &Home, settled: Option<&str>) -> Result<Host> {
         host(settled, &self.files, home, runtime::choose)
     }
@@ -194,10 +195,10 @@ pub(super) struct SessionDocument<'a> {
 #[derive(Serialize)]
 struct ProcessDocument<'a> {
     name: &'a str,
-    /// Not set: it is unknown, and `trouble` says why.
+    /// `None` if the state is unknown; `trouble` then says why.
     running: Option<bool>,
     pid: Option<u32>,
-    /// Of a service that comes from a compose file.
+    /// The container, for a service of a compose file.
     container: Option<&'a str>,
     trouble: Option<&'a str>,
     exit_code: Option<u8>,
@@ -210,7 +211,7 @@ struct SessionServiceDocument<'a> {
     state: &'a str,
     container: &'a str,
     exit_code: Option<u8>,
-    /// On 127.0.0.1.
+    /// The ports on 127.0.0.1.
     ports: &'a [u16],
     error: Option<&'a str>,
 }
@@ -220,7 +221,7 @@ struct PortDocument {
     port: u16,
     primary: bool,
     listening: bool,
-    /// The pid of somebody else who listens there; 0 if it is not known.
+    /// The pid of the foreign process that listens on the port; 0 if the pid is unknown.
     stranger: Option<u32>,
 }
 
@@ -232,7 +233,7 @@ struct DecisionDocument<'a> {
 }
 
 impl<'a> SessionDocument<'a> {
-    /// `told`: what an `up` has to say of itself, its decisions and its warnings.
+    /// Returns the document of a session. `up_report`: the decisions and the warnings of an `up`.
     pub(super) fn of(
         view: &'a SessionView,
         up_report: Option<(&'a [Decision], &'a [String])>,
@@ -281,7 +282,7 @@ impl<'a> SessionDocument<'a> {
     }
 }
 
-/// Looks at one session.
+/// Reads the state of one session.
 pub(super) fn view_session(
     home: &Home,
     session: Session,

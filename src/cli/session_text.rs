@@ -1,10 +1,10 @@
-//! A session, for people.
+//! The state of a session as text.
 
 use crate::session::{Decision, PortView, ProcessHealth, ServiceHealth, SessionView};
 use crate::store::ResourceStage;
 use crate::term::{age, harmless};
 
-/// The status, and what is odd about it.
+/// Returns the status, and the age of an operation that is under way or abandoned.
 pub(super) fn status(view: &SessionView) -> String {
     let session = &view.session;
     let word = session.status.as_str();
@@ -18,7 +18,7 @@ pub(super) fn status(view: &SessionView) -> String {
     }
 }
 
-/// The lines of one session: itself, and each process and service with what became of it.
+/// Returns the lines of one session: the session itself, then each process and service with its state and decision.
 pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
     let session = &view.session;
     let mut text = format!(
@@ -104,7 +104,7 @@ fn service_state(health: &ServiceHealth) -> String {
     )
 }
 
-/// Who listens on a port of ours and is none of ours.
+/// Returns a line about a foreign process that listens on a port of the session.
 fn foreign_listener_text(port: &PortView) -> Option<String> {
     let who = match port.stranger? {
         0 => "a foreign process".to_owned(),

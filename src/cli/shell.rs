@@ -1,4 +1,4 @@
-//! `moat shell`: a shell in the worktree of a session.
+//! `moat shell`: open a shell in the worktree of a session.
 
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;

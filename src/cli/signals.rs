@@ -1,4 +1,4 @@
-//! Ctrl-C and its like, while a client stays with its run.
+//! Ctrl-C and SIGTERM while a client follows its run.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::failpoint::scaled_seconds;
 use crate::run;
 use crate::store::{EndRequest, Home, RunId};
 
-/// The signals that end what a client stays with.
+/// Registers the signals that end a followed run or command.
 pub(super) fn signals() -> Result<Signals> {
     Signals::new([SIGINT, SIGTERM]).map_err(|error| {
         let reason = crate::error::reason(&error);
@@ -23,8 +23,8 @@ pub(super) fn signals() -> Result<Signals> {
     })
 }
 
-/// Signals to the client: the first one stops the run, a second SIGINT kills it. Registered before
-/// there is a supervisor, so that none is lost.
+/// The signals to the client: the first stops the run, a second SIGINT kills it. They are registered before the
+/// supervisor starts, so that none is lost.
 pub(super) struct Interrupts {
     signals: Signals,
     first: Arc<AtomicI32>,
@@ -39,7 +39,7 @@ impl Interrupts {
         })
     }
 
-    /// Passes them on from now on. Returns where the first one is noted.
+    /// Passes signals to the target from now on. Returns the number of the first signal, 0 until then.
     pub(super) fn handle(mut self, target: Arc<Mutex<StopTarget>>, quiet: bool) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
         std::thread::spawn(move || {
@@ -51,7 +51,7 @@ impl Interrupts {
                 if !again || signal == SIGINT {
                     lock(&target).end(again);
                 }
-                // Last, as nobody may be reading. On a terminal that a workload has, Ctrl-C is not for us.
+                // Print last, because stderr may block. On a raw terminal, Ctrl-C goes to the workload.
                 if !again && !quiet {
                     output::print_notice(match output::is_raw() {
                         true => "Stopping the run.",
@@ -64,13 +64,13 @@ impl Interrupts {
     }
 }
 
-/// Who is told to end the run.
+/// The receiver of requests to end the run.
 pub(super) enum StopTarget {
-    /// Our own supervisor, which is our child and not waited for: its pid cannot be another's.
+    /// Our own supervisor. It is a child that was not waited for, so its pid cannot be reused.
     Supervisor(run::SupervisorProcess),
-    /// Whoever has taken over.
+    /// The supervisor that has adopted the run.
     Run(Home, RunId),
-    /// It has ended.
+    /// The run has ended.
     Ended,
 }
 
@@ -101,7 +101,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// 130 or 143, if it was a signal that ended the run.
+/// Returns 130 or 143 if a signal ended the run.
 pub(super) fn interrupted(first: &AtomicI32) -> Option<u8> {
     match first.load(Ordering::Acquire) {
         SIGINT => Some(130),

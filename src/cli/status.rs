@@ -1,4 +1,4 @@
-//! `moat status`: the runs in numbers, the active ones, and the runtimes.
+//! `moat status`: show active runs, the number of other runs, and the runtimes.
 
 use serde::Serialize;
 
@@ -13,21 +13,21 @@ use crate::store::{Home, RunState};
 struct Status {
     home: String,
     runtimes: Vec<RuntimeStatus>,
-    /// What a run uses that names no runtime.
+    /// The runtime of a run that names none.
     default_runtime: Option<&'static str>,
     active: Vec<ListedRun>,
-    /// How many runs are in each terminal state, or unreadable.
+    /// The number of stopped runs; `failed` and `unreadable` are numbers, too.
     stopped: usize,
     failed: usize,
     unreadable: usize,
 }
 
-/// One runtime.
+/// The state of a runtime.
 #[derive(Serialize)]
 pub(super) struct RuntimeStatus {
     pub(super) runtime: &'static str,
     pub(super) version: Option<String>,
-    /// Why it cannot be used, or with a version what of it cannot, and what to do.
+    /// The reason why the runtime cannot be used or, with a version, the features that it lacks.
     pub(super) problem: Option<String>,
     pub(super) hint: Option<String>,
 }
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// The runtime of a run that names none.
+/// Returns the runtime of a run that names none.
 fn default_runtime() -> Option<runtime::RuntimeName> {
     match std::env::var("MOAT_RUNTIME") {
         Ok(word) if !word.is_empty() => runtime::RuntimeName::parse(&word),
@@ -64,7 +64,7 @@ fn default_runtime() -> Option<runtime::RuntimeName> {
     }
 }
 
-/// Asks every runtime.
+/// Asks every runtime for its version.
 pub(super) fn runtimes() -> Vec<RuntimeStatus> {
     let ask = |name: runtime::RuntimeName| {
         let runtime = runtime::open(name, &runtime::engine_settings(name), None);
@@ -82,7 +82,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
             hint,
         }
     };
-    // Which one is for another system is nobody's concern here, unless somebody has put it here.
+    // Hide runtimes of other systems, unless they are installed.
     let shown = |name: &runtime::RuntimeName| name.is_for_this_system() || name.is_here();
     runtime::SUPPORTED
         .into_iter()

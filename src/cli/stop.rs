@@ -1,4 +1,4 @@
-//! `moat stop`: end runs gracefully.
+//! `moat stop`: stop runs gracefully.
 
 use super::args::Args;
 use super::{end_runs, flags};
@@ -9,7 +9,7 @@ use crate::store::EndRequest;
 /// The seconds that a workload has to end by itself.
 const GRACE: u32 = 10;
 
-/// A day: more is a mistake.
+/// The maximum grace period: one day, because a longer one is likely a mistake.
 const MAX_GRACE_SECONDS: u32 = 24 * 3600;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {

@@ -1,8 +1,8 @@
-//! A workload that has this terminal: keys in, the screen out, and the terminal as it was in the end.
+//! A workload that uses our terminal: keys go in, the screen comes out, and moat restores the terminal at the end.
 //!
-//! What is typed goes through a pipe, but for the escape: that of a run to its supervisor, that of 'exec' to
-//! ourselves. What a run prints comes through another one. Whoever ends it, however it ends, [`Session::end`]
-//! or a handler brings the terminal back; where we are killed, the supervisor of a run does.
+//! Typed bytes, without escapes, go through a pipe: for a run to its supervisor, for `exec` to this process. The output
+//! of a run comes through a second pipe. [`TerminalSession::end`] or a signal handler restores the terminal; if this
+//! process is killed, the supervisor of the run restores it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,36 +23,38 @@ use crate::run::{OutputTarget, Streams};
 use crate::term::pty::Size;
 use crate::term::{EscapeParser, EscapePrefix, KeyInput, Terminal, write_all};
 
-/// So much may be typed, or pasted, ahead of a workload that does not read, in bytes.
+/// The maximum of typed or pasted input that waits for a workload that does not read, in bytes.
 const MAX_TYPE_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
 const STOPPING_NOTICE: &str = "moat: stopping the workload; press the escape key and K to kill it";
 
-const ESCAPE_HELP: &str = "moat: k stops the workload, K kills it, the escape key sends itself; with any other key, both are sent";
+const ESCAPE_HELP: &str =
+    "moat: k stops the workload, K kills it, the escape key sends itself; any other key sends both";
 
-/// How long a workload has a size that is not the terminal's, so that it sees a change.
+/// The time for which a redrawing workload has a different size, so that it notices the change.
 const REDRAW_DELAY: Duration = Duration::from_millis(100);
 
-/// The terminal, before the workload has it.
+/// The terminal before the workload gets it.
 pub(super) struct PreparedTerminal {
     terminal: Arc<Terminal>,
     prefix: Option<EscapePrefix>,
-    /// Our ends of the two pipes. Without the second, somebody else shows what the workload prints.
+    /// Our end of the pipe for typed bytes.
     input: OwnedFd,
+    /// Our end of the pipe for output. `None` for `exec`, which shows the output itself.
     output: Option<OwnedFd>,
 }
 
-/// Who has the terminal, for those who want something of it.
+/// The run or command that has the terminal.
 pub(super) trait Workload: Send + Sync {
     fn resize(&self, size: Size);
 
-    /// Whether it has the terminal: not while we are suspended, and not in the end.
+    /// Reports whether the workload has the terminal; it has not while moat is suspended, and after the end.
     fn set_has_terminal(&self, has: bool);
 
     fn end(&self, kill: bool);
 }
 
-/// The terminal, while the workload has it.
+/// The terminal while the workload has it.
 pub(super) struct TerminalSession {
     terminal: Arc<Terminal>,
     screen: Option<JoinHandle<()>>,
@@ -60,7 +62,7 @@ pub(super) struct TerminalSession {
 }
 
 impl PreparedTerminal {
-    /// The size of our terminal; an error if there is none that a workload could have.
+    /// Returns the size of our terminal. Fails if stdout is not a terminal.
     pub(super) fn size() -> Result<Size> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         if !rustix::termios::isatty(stdout) {
@@ -72,7 +74,7 @@ impl PreparedTerminal {
         Ok(Size::of(stdout).or(Size::of(stdin)).unwrap_or_default())
     }
 
-    /// Prepares for a run; also the streams that its supervisor gets.
+    /// Prepares the terminal for a run. Also returns the streams for its supervisor.
     pub(super) fn of_run(prefix: Option<EscapePrefix>) -> Result<(PreparedTerminal, Streams)> {
         let (mut interactive, typed) =
             PreparedTerminal::new(prefix).map_err(|error| failed(&error))?;
@@ -88,8 +90,8 @@ impl PreparedTerminal {
         Ok((interactive, streams))
     }
 
-    /// Prepares for another command in a run; also what will be typed, and the terminal, which it shows its
-    /// output on by itself.
+    /// Prepares the terminal for `exec`. Also returns the pipe of typed bytes, and the terminal, on which `exec` itself
+    /// shows the output.
     pub(super) fn of_exec(
         prefix: Option<EscapePrefix>,
     ) -> Result<(PreparedTerminal, OwnedFd, Arc<Terminal>)> {
@@ -112,7 +114,7 @@ impl PreparedTerminal {
         Ok((interactive, typed))
     }
 
-    /// The workload has the terminal from here on.
+    /// Gives the terminal to the workload.
     pub(super) fn start(self, workload: Arc<dyn Workload>) -> TerminalSession {
         let PreparedTerminal {
             terminal,
@@ -123,7 +125,7 @@ impl PreparedTerminal {
         restore_on_panic(&terminal);
         output::set_raw(true);
         let _ = terminal.make_raw();
-        // It may have another size by now.
+        // The size may have changed since the plan.
         workload.resize(terminal.size());
         obey(&terminal, &workload);
         let screen = output.map(|output| {
@@ -146,7 +148,7 @@ impl PreparedTerminal {
 }
 
 impl TerminalSession {
-    /// The workload has ended: what it printed is shown, and the terminal is as it was.
+    /// Shows the rest of the output after the end of the workload, and restores the terminal.
     pub(super) fn end(self) {
         if let Some(screen) = self.screen {
             let _ = screen.join();
@@ -157,13 +159,13 @@ impl TerminalSession {
     }
 }
 
-/// The variables that tell a workload what it may send to our terminal.
+/// Returns the variables that describe our terminal to the workload.
 pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
     let names = ["TERM", "COLORTERM"].into_iter();
     names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
 }
 
-/// The end to read from, and the one to write to; no child inherits them.
+/// Opens a pipe. Returns the reading end and the writing end, which no child inherits.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((reader.into(), writer.into()))
@@ -183,12 +185,12 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
     std::panic::set_hook(Box::new(move |panic| {
         terminal.restore_in_panic();
         usual(panic);
-        // Whichever thread it is: without it there is no session.
+        // No thread of the terminal session can be missed, so a panic in any thread ends moat.
         std::process::abort();
     }));
 }
 
-/// Signals that concern the terminal.
+/// Handles the signals about the terminal.
 fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
     let Ok(mut signals) = Signals::new([SIGWINCH, SIGHUP, SIGTSTP, SIGCONT]) else {
         return;
@@ -198,7 +200,7 @@ fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
         let mut left_on = None;
         for signal in signals.forever() {
             match signal {
-                // The terminal is gone, and with it who used it.
+                // The terminal is gone, and so is its user.
                 SIGHUP => workload.end(false),
                 SIGTSTP => {
                     left_on = terminal.leave();
@@ -220,17 +222,17 @@ fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
     });
 }
 
-/// Makes the workload draw its screen anew, by telling it of a size that it has not.
+/// Makes the workload redraw its screen by changing its size for a moment.
 fn redraw(terminal: &Terminal, workload: &dyn Workload) {
     let size = terminal.size();
     let rows = if size.rows > 1 { size.rows - 1 } else { 2 };
     workload.resize(Size { rows, ..size });
-    // The engine's client looks at the size when it gets to it.
+    // The engine's client reads the size some time after the signal.
     std::thread::sleep(REDRAW_DELAY);
     workload.resize(size);
 }
 
-/// Shows what the workload prints, until all of it is shown.
+/// Shows the output of the workload until its end.
 fn show(output: &OwnedFd, terminal: &Terminal) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -247,15 +249,15 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
     }
 }
 
-/// Says something that nobody waits for: the terminal may take nothing.
+/// Prints a notice from another thread, because the terminal may block.
 fn print_raw_notice(text: &'static str) {
     std::thread::spawn(|| output::print_notice(text));
 }
 
-/// What is typed, on its way.
+/// The path of typed bytes from the terminal to the workload.
 struct Keyboard {
     escapes: EscapeParser,
-    /// For a workload that does not read yet: the escape must come through all the same.
+    /// Bytes that the workload has not read yet. They wait here, so that an escape behind them is still handled.
     waiting: VecDeque<u8>,
     workload: Arc<dyn Workload>,
 }
@@ -288,8 +290,8 @@ impl Keyboard {
         }
     }
 
-    /// Waits until something can be done: whether there are keys, and whether keys can be passed on.
-    /// Neither: the rest of a sequence does not come.
+    /// Waits for input or for room in the pipe. Returns whether keys can be read and whether bytes can be passed on.
+    /// Both are false after the timeout of an incomplete sequence.
     fn wait(&self, terminal: &Terminal, input: &OwnedFd) -> Option<(bool, bool)> {
         let reads = self.waiting.len() < MAX_TYPE_AHEAD_BYTES;
         let keys = if reads {

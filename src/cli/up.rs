@@ -1,4 +1,4 @@
-//! `moat up`: a branch gets its own worktree, ports, services and processes.
+//! `moat up`: give a branch its own worktree, ports, services and processes.
 
 use std::cell::RefCell;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     })
 }
 
-/// Brings up what the arguments ask for.
+/// Brings up the session of the arguments.
 pub(super) fn bring_up(
     args: &Args,
     context: &OperationContext<'_>,
@@ -69,7 +69,7 @@ pub(super) fn bring_up(
     up(context, &repository, &request)
 }
 
-/// The names that a flag lists, with commas between.
+/// Returns the names of a flag, which are separated by commas.
 fn names(args: &Args, flag: &Flag) -> Result<Vec<String>> {
     let lists = super::run::all_text(args.values(flag), &flag.spelled())?;
     let names = lists.iter().flat_map(|list| list.split(','));

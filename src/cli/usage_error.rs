@@ -1,5 +1,4 @@
-//! How the parser words what is wrong with a command line. Values are never repeated: one may be
-//! a secret.
+//! The parser's errors. They never contain the value of a flag, because a value can be a secret.
 
 use std::ffi::{OsStr, OsString};
 
@@ -26,7 +25,7 @@ pub(super) fn unknown_command(word: &OsStr) -> Error {
     Error::usage(format!("unknown command '{word}'")).hint(hint)
 }
 
-/// A flag that is not global, before the command.
+/// Returns the error for a flag before the command that is not a global flag.
 pub(super) fn unknown_global_flag(written: &str) -> Error {
     let error = Error::usage(format!("unknown flag '{written}'"));
     if COMMANDS
@@ -64,8 +63,8 @@ fn matches_spelling(flag: &Flag, written: &str) -> bool {
     }
 }
 
-/// A flag that the command does not have. `is_workload` where it probably belongs to a workload
-/// that was given without `--`.
+/// Returns the error for a flag that the command does not have. `is_workload`: the flag probably belongs to a workload
+/// without `--` before it.
 pub(super) fn unknown_flag(command: &Command, written: &str, is_workload: bool) -> Error {
     let otherwise = if is_workload {
         "put the workload's command after '--': moat run -- CMD...".to_owned()
@@ -102,7 +101,7 @@ pub(super) fn needless_value(written: &str) -> Error {
         .hint(format!("write '{written}' alone"))
 }
 
-/// A value that is not among the words the table allows. `of` is a flag or a positional.
+/// Returns the error for a value that is not one of the words of the table. `of` names the flag or argument.
 pub(super) fn invalid_choice(of: &str, words: &[&'static str], value: &OsStr) -> Error {
     let all = format!("use one of: {}", words.join(", "));
     let near = value
@@ -131,7 +130,7 @@ pub(super) fn surplus_positional(command: &Command, surplus: &OsStr) -> Error {
     .hint(format!("usage: {}", command.usage_line()))
 }
 
-/// Several positionals where one is allowed and a workload is taken: `moat run npm test`.
+/// Returns the error for a workload without `--`, such as `moat run npm test`.
 pub(super) fn workload_without_separator(command: &Command, words: &[OsString]) -> Error {
     let (path, workload) = match words {
         [path, workload @ ..] if is_directory_like(path) => (Some(path), workload),
@@ -150,12 +149,12 @@ pub(super) fn workload_without_separator(command: &Command, words: &[OsString]) 
     .hint(format!("put the command after '--': {line}"))
 }
 
-/// Whether a word can only be a directory, as far as its letters show.
+/// Returns whether a word looks like a directory.
 fn is_directory_like(word: &OsStr) -> bool {
     word == "." || word == ".." || word.as_encoded_bytes().ends_with(b"/")
 }
 
-/// Adds a word as a shell would read it.
+/// Adds a word, quoted for a shell.
 fn quote(line: &mut String, word: &str) {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

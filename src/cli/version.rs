@@ -1,4 +1,4 @@
-//! `moat version`.
+//! `moat version`: print the version of moat.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! `moat volumes`: what projects keep between their runs.
+//! `moat volumes`: list and remove the volumes of projects.
 
 use std::fs;
 
@@ -14,14 +14,14 @@ use crate::runtime::{self, Runtime};
 use crate::store::{self, Home};
 use crate::term;
 
-/// A volume, found.
+/// A volume, as JSON.
 #[derive(Serialize)]
 struct Volume {
     /// `PROJECT/NAME`.
     name: String,
     #[serde(rename = "type")]
     kind: VolumeKind,
-    /// Its directory, or what the engine calls it.
+    /// The directory of the volume, or its name in the engine.
     place: String,
 }
 
@@ -75,8 +75,8 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
     Ok(0)
 }
 
-/// All volumes of this home: its directories, and what the engines have; and whether all of them
-/// answer. Those that do not are named.
+/// Returns all volumes of this home, in its directories and in the engines, and whether all engines answered. Warns
+/// about each engine that did not.
 fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
     let (mut found, mut complete) = (Vec::new(), true);
     for project in directories(&home.volumes()) {
@@ -104,7 +104,7 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
         }
     }
     found.sort_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
-    // Two contexts may lead to one engine.
+    // Two contexts can lead to the same engine.
     found.dedup_by(|one, other| one.place == other.place);
     (found, complete)
 }
@@ -129,7 +129,7 @@ fn directories(path: &std::path::Path) -> Vec<String> {
 
 fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     let (found, complete) = find_volumes(home);
-    // All or nothing: found out before anything is touched.
+    // All or nothing: check every volume before any of them is removed.
     let mut chosen = Vec::new();
     for name in names {
         let volumes: Vec<&Volume> = found.iter().filter(|volume| volume.name == *name).collect();
@@ -140,7 +140,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
         check_not_in_use(home, name)?;
         chosen.extend(volumes);
     }
-    // An engine may refuse; a directory cannot.
+    // Remove the volumes of engines first, because an engine can refuse and a directory cannot.
     chosen.sort_by_key(|volume| volume.kind == VolumeKind::Bind);
     if !args.has(&flags::VOLUMES_FORCE) {
         let names = names.join(" ");
@@ -168,7 +168,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     Ok(u8::from(!complete))
 }
 
-/// A volume that a run has mounted stays, also that of a kept container.
+/// Fails if a run, or a kept container, has mounted the volume.
 fn check_not_in_use(home: &Home, name: &str) -> Result<()> {
     let user = run_selection::all(home)?
         .into_iter()

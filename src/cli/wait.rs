@@ -1,4 +1,4 @@
-//! `moat wait`: block until runs have ended; exit with their code.
+//! `moat wait`: wait until runs have finished, and exit with their exit code.
 
 use super::args::Args;
 use super::{end_runs, run_selection};

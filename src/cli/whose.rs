@@ -1,4 +1,4 @@
-//! `moat whose`: whose is this process, this port, this container?
+//! `moat whose`: show which run or session owns a process, port or container.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ struct OwnershipDocument {
     slot: Option<u16>,
     process: Option<String>,
     run: Option<String>,
-    /// Why it cannot be told, or whose it would be.
+    /// The reason why the owner is unknown, or a note about the slot that uses the port.
     note: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let word = args.positional().first().and_then(|word| word.to_str());
     let word = word.ok_or_else(|| Error::usage("the argument is not UTF-8"))?;
     let question = parse_query(word)?;
-    // Runs that cannot be read were made with some engine, be it one of these.
+    // The engine of an unreadable run is unknown; it may be one of these.
     let engines = || {
         let runs = run_selection::all(&home).unwrap_or_default();
         run_selection::engines(&runs, &home.sessions().unwrap_or_default())
@@ -90,14 +90,14 @@ fn parse_query(word: &str) -> Result<OwnershipQuery<'_>> {
     let Ok(number) = word.parse::<u32>() else {
         return Ok(OwnershipQuery::Container(word));
     };
-    // A process that exists is meant before a port: it is what would be ended.
+    // An existing process comes before a port, because the user may be about to end it.
     Ok(match (ProcessIdentity::of(number), u16::try_from(number)) {
         (None, Ok(port)) if port > 0 => OwnershipQuery::Port(port),
         _ => OwnershipQuery::Pid(number),
     })
 }
 
-/// Which slot a port would belong to, in the repository that we are in.
+/// Returns a note about the slot of this repository that uses the port, if there is one.
 fn port_range_note(question: &OwnershipQuery<'_>) -> Option<String> {
     let OwnershipQuery::Port(port) = question else {
         return None;

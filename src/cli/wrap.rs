@@ -1,12 +1,12 @@
-//! Text in 80 columns: wrapped paragraphs and two aligned columns.
+//! Text in 80 columns: wrapped paragraphs, and rows of two aligned columns.
 
-/// No line of help is wider.
+/// The maximum width of a line, in columns.
 pub(super) const WIDTH: usize = 80;
 
-/// The right column begins no further right than this; a longer left side has a line of its own.
+/// The maximum width of the left column; a longer left side gets its own line.
 const MAX_LEFT_WIDTH: usize = 32;
 
-/// Adds the words of `text`, each line indented. The cursor is at `column` already.
+/// Adds the words of `text` in indented lines. `column` is the current column.
 pub(super) fn wrap(out: &mut String, text: &str, indent: usize, mut column: usize) {
     let mut is_first = true;
     for word in text.split_whitespace() {
@@ -39,7 +39,7 @@ pub(super) fn paragraphs(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-/// Adds rows of two columns, the right one aligned and wrapped.
+/// Adds rows of two columns; the right column is aligned and wrapped.
 pub(super) fn columns(out: &mut String, rows: &[(String, &str)]) {
     let widths = rows.iter().map(|(left, _)| left.chars().count() + 2);
     let indent = widths
@@ -57,7 +57,7 @@ pub(super) fn columns(out: &mut String, rows: &[(String, &str)]) {
     }
 }
 
-/// Adds spaces from one column to another, and says how many.
+/// Adds spaces from one column to another, and returns their number.
 fn pad(out: &mut String, from: usize, to: usize) -> usize {
     let spaces = to.saturating_sub(from);
     out.extend(std::iter::repeat_n(' ', spaces));

@@ -1,4 +1,4 @@
-//! `moat wt`: a run in the worktree of a session, and a look at sessions.
+//! `moat wt`: run a command in a session, and inspect sessions.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
 }
 
-/// Nothing that was asked for is left out without a word.
+/// Fails if a flag or argument does not apply, so that none is ignored silently.
 fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
     if args.rest().is_some() && words.len() > 1 {
         let message = "a command after '--' needs exactly one branch";
@@ -78,19 +78,19 @@ fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
     Err(Error::usage(message).hint("see 'moat help wt'"))
 }
 
-/// Brings the session up, and runs a command in its worktree.
+/// Brings up the session, and runs a command in its worktree.
 fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     let mut found: Option<Session> = None;
     let brought = session_commands::interruptible(args, home, &mut |context| {
         let warn = |text: String| (context.say)(&text);
         found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.0);
-        // The session stays, as after an 'up' that was faster.
+        // The session is up; a signal from now on does not roll it back.
         context.check().map(|()| 0)
     });
     let session = match (brought, found) {
         (Ok(0), Some(session)) => session,
         (Ok(code), _) => return Ok(code),
-        // As 'moat run': that it could not be run differs from that it failed.
+        // Like 'moat run', a failure of moat must differ from a failure of the workload.
         (Err(error), _) => {
             output::error(&error, args.has(&flags::JSON));
             return Ok(if error.kind == ErrorKind::Usage {
@@ -112,7 +112,7 @@ fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     }
 }
 
-/// What 'moat run' is called with.
+/// Returns the arguments for 'moat run'.
 fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["run".into()];
     for flag in [
@@ -269,7 +269,7 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
             match sessions::recover(context, &view.session.key) {
                 Ok(how) => {
                     output::notice(args, &format!("'{branch}': {how}"));
-                    // Two repositories may have the same branch.
+                    // Use the key, because two repositories can have the same branch.
                     done.insert(view.session.key.clone(), how);
                 }
                 Err(error) => {
@@ -293,7 +293,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     let force = args.has(&flags::WT_FORCE);
     let (mut going, mut staying): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     let is_clean = |path: &PathBuf| {
-        // Of one whose directory is gone only git's entry is left.
+        // If the directory is gone, only git's entry is left.
         let is_gone = || path.symlink_metadata().is_err();
         let is_clean = || sessions::is_clean(&repository.common, path, None).unwrap_or_default();
         force || is_gone() || is_clean()
@@ -317,7 +317,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         output::print_notice(&shown(&going));
         let hint = "remove them without asking, even with uncommitted work: moat wt clean --force";
         confirm(args, "Remove these worktrees?", hint)?;
-        // An answer may take its time: somebody may have a session there by now, or have begun to work.
+        // Check again after the answer: a worktree may have a session or uncommitted work by now.
         let unused = sessions::unused_worktrees(home, &repository)?;
         going.retain(|path| {
             let stays = !unused.contains(path) || !is_clean(path);

@@ -1,21 +1,21 @@
-//! What a person types, with the escape taken out: a prefix, then a key that is for moat.
+//! The parser of typed input: it finds escapes, which are a prefix followed by a key for moat.
 //!
-//! Pure: bytes in, bytes and commands out. However the bytes are split, the result is the same; none is
-//! swallowed but those of an escape that was obeyed.
+//! The parser does no I/O. The result does not depend on how the bytes are split. Every byte is passed on, except the
+//! bytes of an escape that the parser recognized.
 
 use std::time::Duration;
 
-/// What comes of the input.
+/// A piece of parsed input: bytes, or a command of an escape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyInput {
-    /// For the workload.
+    /// Bytes for the workload.
     Bytes(Vec<u8>),
     Stop,
     Kill,
     Help,
 }
 
-/// The key that begins an escape, with Ctrl held.
+/// The key that starts an escape when it is pressed with Ctrl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EscapePrefix(u8);
 
@@ -26,19 +26,19 @@ impl Default for EscapePrefix {
 }
 
 impl EscapePrefix {
-    /// Reads `ctrl-X`. `None`: there is no such key, or a terminal sends nothing of its own for it.
+    /// Parses `ctrl-X`. Returns `None` if there is no such key, or if a terminal sends no distinct byte for it.
     pub(crate) fn parse(text: &str) -> Option<EscapePrefix> {
         let [key] = text.strip_prefix("ctrl-")?.as_bytes() else {
             return None;
         };
-        // Ctrl-C and its like are the workload's, and so is what a return or a tab is.
+        // The workload needs Ctrl-C, Ctrl-D and Ctrl-Z; Ctrl-M, Ctrl-J and Ctrl-I are the bytes of return and tab.
         let taken = matches!(key, b'c' | b'd' | b'z' | b'm' | b'j' | b'i' | b'[');
         let good =
             key.is_ascii_lowercase() || matches!(key, b'/' | b']' | b'\\' | b'^' | b'_' | b'@');
         (good && !taken).then_some(EscapePrefix(*key))
     }
 
-    /// What a terminal sends for it; for Ctrl-/ that is what Ctrl-_ is.
+    /// Returns the byte that a terminal sends for the key; Ctrl-/ sends the byte of Ctrl-_.
     fn byte(self) -> u8 {
         match self.0 {
             b'/' => 0x1f,
@@ -47,36 +47,36 @@ impl EscapePrefix {
     }
 }
 
-/// A longer sequence is no key.
+/// The maximum length of a key's sequence, in bytes; a longer sequence is not a key.
 const LONGEST: usize = 48;
 
-/// How long the rest of what may be a key by itself is waited for: less than a person feels. Nothing else
-/// is, so the rest of that comes, however slow the line is.
+/// The timeout after a sequence that may be a whole key, such as Escape: shorter than a person notices.
 const KEY: Duration = Duration::from_millis(20);
+/// The timeout after the start of a sequence that is not a key by itself: long enough for a slow connection.
 const SEQUENCE: Duration = Duration::from_millis(500);
 
-/// The marks of a paste.
+/// The sequences around a bracketed paste.
 const PASTE: [u8; 6] = *b"\x1b[200~";
 const PASTE_END: [u8; 6] = *b"\x1b[201~";
 
-/// Finds escapes in the input.
+/// A parser that finds escapes in the input.
 #[derive(Debug)]
 pub(crate) struct EscapeParser {
     prefix: Option<EscapePrefix>,
-    /// A sequence that has not ended yet.
+    /// The bytes of a sequence that is not complete yet.
     sequence: Vec<u8>,
-    /// The prefix as it came, and what came after it that is no key.
+    /// The bytes of the prefix, and the bytes after it that are not a key press.
     pending: Vec<u8>,
-    /// The last bytes, in which marks are found however they were split, and whatever was passed on of them.
+    /// The last six bytes, in which the parser finds paste marks even if they were split or partly passed on.
     recent: [u8; 6],
     in_paste: bool,
 }
 
-/// What one sequence is.
+/// The meaning of one sequence.
 #[derive(Clone, Copy, PartialEq)]
 enum KeyMeaning {
     Prefix,
-    /// Letting go of a key, holding it down, or touching a modifier.
+    /// The release or repetition of a key, or a modifier key.
     Nothing,
     Stop,
     Kill,
@@ -85,7 +85,7 @@ enum KeyMeaning {
 }
 
 impl EscapeParser {
-    /// `None`: all that is typed is the workload's.
+    /// Returns a parser; without a prefix, it passes all bytes to the workload.
     pub(crate) fn new(prefix: Option<EscapePrefix>) -> EscapeParser {
         EscapeParser {
             prefix,
@@ -96,7 +96,7 @@ impl EscapeParser {
         }
     }
 
-    /// Takes what was typed.
+    /// Parses typed bytes.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<KeyInput> {
         let mut out = Vec::new();
         for byte in bytes {
@@ -105,7 +105,7 @@ impl EscapeParser {
         out
     }
 
-    /// How long the rest of a sequence may take whose beginning is held back; `None`: none is.
+    /// Returns the timeout for the rest of an incomplete sequence, or `None` if no sequence is incomplete.
     pub(crate) fn pending_timeout(&self) -> Option<Duration> {
         match self.sequence[..] {
             [] => None,
@@ -114,7 +114,7 @@ impl EscapeParser {
         }
     }
 
-    /// Nothing came after it in time: then it is one.
+    /// Ends an incomplete sequence after its timeout and passes on its bytes.
     pub(crate) fn let_go(&mut self) -> Vec<KeyInput> {
         let mut out = Vec::new();
         let held = std::mem::take(&mut self.sequence);
@@ -138,7 +138,7 @@ impl EscapeParser {
         self.sequence.push(byte);
         match self.sequence[..] {
             [0x1b] | [0x1b, b'['] => {}
-            // An escape key before another sequence.
+            // The Escape key, followed by another sequence.
             [0x1b, 0x1b] => {
                 self.sequence.pop();
                 self.key(KeyMeaning::Other, vec![0x1b], out);
@@ -164,7 +164,7 @@ impl EscapeParser {
         }
     }
 
-    /// What a control sequence means.
+    /// Returns the meaning of a control sequence.
     fn meaning(&self, sequence: &[u8], prefix: EscapePrefix) -> KeyMeaning {
         let key = match sequence {
             _ if self.in_paste => None,
@@ -216,7 +216,7 @@ fn is_parameter(byte: u8) -> bool {
     matches!(byte, b'0'..=b'?')
 }
 
-/// A key as the kitty keyboard protocol sends it: `CODE[:SHIFTED[:BASE]][;MODIFIERS[:EVENT][;TEXT]]u`.
+/// Parses a key of the kitty keyboard protocol: `CODE[:SHIFTED[:BASE]][;MODIFIERS[:EVENT][;TEXT]]u`.
 /// (sw.kovidgoyal.net/kitty/keyboard-protocol)
 fn of_kitty(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     let text = std::str::from_utf8(parameters).ok()?;
@@ -229,13 +229,13 @@ fn of_kitty(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     let (code, shifted) = (number(codes.next())?, codes.next());
     let mut second = fields.next().unwrap_or_default().split(':');
     let (modifiers, event) = (number(second.next())?, number(second.next())?);
-    // Caps lock and num lock change nothing here.
+    // Caps lock and num lock do not change the meaning.
     let held = modifiers.checked_sub(1)? & 0b11_1111;
     let is_modifier = (57_358..=57_360).contains(&code) || (57_441..=57_454).contains(&code);
     if is_modifier || event == 3 {
         return Some(KeyMeaning::Nothing);
     }
-    // Where the character needs Shift, as on some keyboards, that is no part of it.
+    // If the keyboard layout needs Shift for the character, Shift is not a modifier of the key.
     let (code, held) = match shifted.and_then(|text| text.parse().ok()) {
         Some(shifted) if held & SHIFT != 0 => (shifted, held & !SHIFT),
         _ => (code, held),
@@ -246,7 +246,7 @@ fn of_kitty(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     }
 }
 
-/// A key as xterm sends it where modifyOtherKeys is on: `CSI 27;MODIFIERS;CODE~`.
+/// Parses a key that xterm sends in the mode modifyOtherKeys: `CSI 27;MODIFIERS;CODE~`.
 /// (invisible-island.net/xterm/modified-keys.html)
 fn of_xterm(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     let text = std::str::from_utf8(parameters).ok()?;
@@ -255,11 +255,11 @@ fn of_xterm(parameters: &[u8], prefix: EscapePrefix) -> Option<KeyMeaning> {
     pressed(code.parse().ok()?, held, prefix)
 }
 
-/// The modifiers, as both protocols number them.
+/// The bits of the modifiers in both protocols.
 const SHIFT: u32 = 0b1;
 const CTRL: u32 = 0b100;
 
-/// What a key means that was pressed.
+/// Returns the meaning of a pressed key.
 fn pressed(code: u32, held: u32, prefix: EscapePrefix) -> Option<KeyMeaning> {
     if code == u32::from(prefix.0) && held == CTRL {
         return Some(KeyMeaning::Prefix);
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(typed(&after), [bytes(paste), KeyInput::Stop]);
     }
 
-    /// Whatever was passed on because its rest was late: nothing is lost, and no paste goes on for ever.
+    /// A timeout inside any sequence loses no byte, and leaves no paste open.
     #[test]
     fn pauses_lose_nothing() {
         for at in 0..40 {
@@ -414,7 +414,7 @@ mod tests {
         }
     }
 
-    /// Any split of any bytes gives the same, and nothing is lost but obeyed escapes.
+    /// Any split of any bytes gives the same result, which lacks only the bytes of recognized escapes.
     #[test]
     fn splits_do_not_matter() {
         let pieces: [&[u8]; 14] = [

@@ -1,17 +1,17 @@
-//! Output that repeats itself with other numbers, thinned out.
+//! A filter for lines that repeat with different numbers, such as progress bars.
 
 use std::time::{Duration, Instant};
 
-/// Of lines that begin alike, one in so much time passes.
+/// The minimum time between two lines with the same beginning.
 const RARELY: Duration = Duration::from_secs(5);
 
-/// Lets through what is new. A bar that grows is one line to a person, and thousands to a log.
+/// A filter that drops repeated lines. A progress bar is one line on a screen, but thousands in a log.
 #[derive(Debug, Default)]
 pub(crate) struct RepeatFilter(Option<(String, Instant)>);
 
 impl RepeatFilter {
     pub(crate) fn passes(&mut self, line: &str) -> bool {
-        // The number comes behind what it is about.
+        // Progress lines have their label before ':' or '%', and their number after it.
         let beginning = line.split([':', '%']).next().unwrap_or_default();
         let repeats = self
             .0

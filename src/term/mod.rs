@@ -1,6 +1,6 @@
-//! The terminal: what may be shown on it, how wide it is, and what a mistyped word was meant to be.
+//! The terminal: escaping of text, width, modes, tables, and suggestions for mistyped words.
 //!
-//! The lowest layer: it knows nothing of moat.
+//! This is the lowest layer; it does not depend on the rest of moat.
 
 mod escape_keys;
 mod line_filter;
@@ -25,13 +25,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// The width of the terminal behind `stream` in columns; `None` if it is not a terminal.
+/// Returns the width of the terminal behind `stream` in columns, or `None` if `stream` is not a terminal.
 pub(crate) fn width(stream: impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-/// Writes all of it, whether or not the descriptor blocks, and without the buffers of `std::io`.
+/// Writes all bytes, without the buffers of `std::io`. Waits if the descriptor is non-blocking and full.
 pub(crate) fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(&fd, bytes) {
@@ -46,10 +46,10 @@ pub(crate) fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The most that a terminal takes without blocking when it says that it is ready (Linux: WAKEUP_CHARS).
+/// The number of bytes that a terminal accepts without blocking when it is ready (Linux: WAKEUP_CHARS).
 const STEP: usize = 128;
 
-/// Writes all of it to a terminal, unless that takes nothing for too long.
+/// Writes all bytes to a terminal. Fails with `TimedOut` if the terminal does not accept them within `timeout`.
 pub(crate) fn write_within(fd: impl AsFd, bytes: &[u8], timeout: Duration) -> io::Result<()> {
     let deadline = Instant::now() + timeout;
     for step in bytes.chunks(STEP) {

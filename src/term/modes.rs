@@ -1,39 +1,41 @@
-//! What a workload switches on in a terminal, as far as it went by, and how to switch it off again.
+//! The modes that a workload switches on in a terminal, and the sequences that switch them off again.
 //!
-//! Pure: bytes in, a sequence out. Sources: the control sequences of xterm (invisible-island.net/xterm),
-//! and the kitty keyboard protocol, whose stack of flags each of the two screens has for itself.
+//! This module does no I/O. Sources: the control sequences of xterm (invisible-island.net/xterm), and the kitty
+//! keyboard protocol, in which each of the two screens has its own stack of flags.
 
-/// Modes that are off in a sane terminal.
+/// Modes that are off by default.
 const OFF: [u16; 20] = [
     1, 6, 9, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1036, 2004, 2026, 2031,
     2048, 5, 45,
 ];
 
-/// Modes that are on in a sane terminal: the cursor is seen, and lines wrap.
+/// Modes that are on by default: the cursor is visible, and lines wrap.
 const ON: [u16; 2] = [25, 7];
 
-/// The three ways to the alternate screen.
+/// The three modes that select the alternate screen.
 const SCREENS: [u16; 3] = [47, 1047, 1049];
 
-/// More levels of keyboard flags than any terminal keeps.
+/// The maximum depth of the stack of keyboard flags; no terminal keeps more.
 const DEEPEST: usize = 64;
 
-/// A longer sequence sets no mode.
+/// The maximum length of a sequence that sets a mode, in bytes.
 const LONGEST: usize = 64;
 
-/// Follows a workload's output.
+/// The modes that a workload's output has set.
 #[derive(Debug, Default)]
 pub(crate) struct TerminalModes {
     sequence: Vec<u8>,
-    /// Of [`OFF`], those that are on; of [`ON`], those that are off.
+    /// The modes of [`OFF`] that are on, and the modes of [`ON`] that are off.
     changed: Vec<u16>,
-    /// Which of [`SCREENS`] is on.
+    /// The mode of [`SCREENS`] that is on.
     alternate: Option<u16>,
-    /// The flags of the keyboard, on the main and on the alternate screen.
+    /// The keyboard flags of the main and of the alternate screen.
     keyboard: [Keyboard; 2],
-    /// Parameters of what was set: the scroll region, other keys, the shape of the cursor.
+    /// The parameters of the scroll region.
     region: Vec<u8>,
+    /// The parameters of modifyOtherKeys.
     other_keys: Vec<u8>,
+    /// The parameters of the cursor shape.
     cursor_shape: Vec<u8>,
     keypad: bool,
     charset: bool,
@@ -42,7 +44,7 @@ pub(crate) struct TerminalModes {
     insert: bool,
 }
 
-/// Flags of the kitty keyboard protocol: those at the bottom, and the stack on top of them.
+/// The flags of the kitty keyboard protocol: the base flags and the stack above them.
 #[derive(Clone, Debug, Default)]
 struct Keyboard {
     bottom: u16,
@@ -61,7 +63,7 @@ impl Keyboard {
         self.stack.truncate(left);
     }
 
-    /// `how`: 1 sets exactly these, 2 these too, 3 all but these.
+    /// Changes the current flags. `how`: 1 replaces them, 2 adds `flags`, 3 removes `flags`.
     fn set(&mut self, flags: u16, how: u16) {
         let now = self.stack.last_mut().unwrap_or(&mut self.bottom);
         *now = match how {
@@ -95,7 +97,7 @@ impl Keyboard {
 }
 
 impl TerminalModes {
-    /// Takes note of what went to the terminal.
+    /// Records the modes that `bytes`, which went to the terminal, have set.
     pub(crate) fn watch(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == 0x1b {
@@ -115,7 +117,7 @@ impl TerminalModes {
 
     fn obey(&mut self, sequence: &[u8]) {
         match sequence {
-            // A reset of everything, hard or soft.
+            // The hard and the soft reset.
             b"\x1bc" => *self = TerminalModes::default(),
             b"\x1b[!p" => {
                 let (alternate, keyboard) = (self.alternate, std::mem::take(&mut self.keyboard));
@@ -152,7 +154,7 @@ impl TerminalModes {
             }
             [0x1b, b'[', shape @ .., b' ', b'q'] => self.cursor_shape = unless_zero(shape),
             [0x1b, b'[', colours @ .., b'm'] if colours.iter().all(is_number) => {
-                // The last one counts: 0 switches off all before it.
+                // The last parameter decides: 0 switches off all attributes before it.
                 let last = colours.rsplit(|byte| *byte == b';').next();
                 self.attributes = last.is_some_and(|last| last.iter().any(|digit| *digit != b'0'));
             }
@@ -160,7 +162,7 @@ impl TerminalModes {
         }
     }
 
-    /// That of the screen which is shown.
+    /// Returns the keyboard flags of the visible screen.
     fn keyboard(&mut self) -> &mut Keyboard {
         &mut self.keyboard[usize::from(self.alternate.is_some())]
     }
@@ -178,7 +180,7 @@ impl TerminalModes {
         }
     }
 
-    /// What brings the terminal back; empty if nothing was left on.
+    /// Returns the sequence that restores the defaults; empty if no mode was changed.
     pub(crate) fn restoring(&self) -> String {
         let mut text = String::new();
         for mode in &self.changed {
@@ -187,7 +189,7 @@ impl TerminalModes {
         }
         text.push_str(&self.keyboard[1].restoring());
         if !self.region.is_empty() {
-            // This also moves the cursor, which is to stay.
+            // The reset of the region moves the cursor, so its position is saved and restored.
             text.push_str("\x1b7\x1b[r\x1b8");
         }
         if let Some(mode) = self.alternate {
@@ -210,7 +212,7 @@ impl TerminalModes {
         text
     }
 
-    /// What switches on again what is on.
+    /// Returns the sequence that sets the current modes again.
     pub(crate) fn setting(&self) -> String {
         let mut text = self.keyboard[0].setting();
         if let Some(mode) = self.alternate {
@@ -238,7 +240,7 @@ impl TerminalModes {
     }
 }
 
-/// The parameters, unless they say that it is off.
+/// Returns the parameters, or nothing if they are all zero and thus switch the mode off.
 fn unless_zero(parameters: &[u8]) -> Vec<u8> {
     match numbers(parameters).any(|number| number > 0) {
         true => parameters.to_vec(),
@@ -250,7 +252,7 @@ fn is_number(byte: &u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b';' | b':')
 }
 
-/// Whether a sequence that began with an escape has come to its end.
+/// Returns whether an escape sequence is complete.
 fn is_whole(sequence: &[u8]) -> bool {
     match sequence {
         [0x1b] | [0x1b, b'[' | b'('] => false,
@@ -259,7 +261,7 @@ fn is_whole(sequence: &[u8]) -> bool {
     }
 }
 
-/// The numbers between semicolons.
+/// Returns the numbers between semicolons.
 fn numbers(parameters: &[u8]) -> impl Iterator<Item = u16> {
     let text = std::str::from_utf8(parameters).unwrap_or_default();
     text.split(';').filter_map(|number| number.parse().ok())
@@ -272,7 +274,7 @@ mod tests {
     fn left_on(output: &[u8]) -> String {
         let mut whole = TerminalModes::default();
         whole.watch(output);
-        // Byte by byte it is the same.
+        // The result is the same byte by byte.
         let mut split = TerminalModes::default();
         for byte in output {
             split.watch(&[*byte]);
@@ -296,7 +298,7 @@ mod tests {
         }
     }
 
-    /// For a workload that was suspended: what it had, with its parameters.
+    /// A suspended workload gets its modes back, with their parameters.
     #[test]
     fn what_was_on_is_switched_on_again() {
         let all =
@@ -322,7 +324,7 @@ mod tests {
             (b"\x1b[2;10r", "\x1b7\x1b[r\x1b8"),
             (b"\x1b[>4;2m", "\x1b[>4;0m"),
             (b"\x1b[5 q", "\x1b[0 q"),
-            // Each screen has a keyboard stack of its own.
+            // Each screen has its own keyboard stack.
             (
                 b"\x1b[>1u\x1b[?1049h\x1b[>2u",
                 "\x1b[<1u\x1b[?1049l\x1b[<1u",

@@ -1,4 +1,4 @@
-//! Pseudo terminals: a pair of descriptors, of which one behaves as a terminal to whoever has it.
+//! Pseudo terminals: pairs of descriptors, of which one behaves as a terminal.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,7 @@ pub(crate) struct Size {
     pub(crate) columns: u16,
 }
 
-/// That of a terminal which does not know, as a serial line.
+/// The size for a terminal that does not report its size, such as a serial line.
 impl Default for Size {
     fn default() -> Size {
         Size {
@@ -27,7 +27,7 @@ impl Default for Size {
 }
 
 impl Size {
-    /// That of a terminal; `None` if it is none, or does not know.
+    /// Returns the size of a terminal, or `None` if the descriptor is not a terminal or has no size.
     pub(crate) fn of(terminal: impl AsFd) -> Option<Size> {
         let size = tcgetwinsize(terminal).ok()?;
         (size.ws_row > 0 && size.ws_col > 0).then_some(Size {
@@ -36,7 +36,7 @@ impl Size {
         })
     }
 
-    /// Gives it to a pseudo terminal; whoever runs on that is told by SIGWINCH.
+    /// Sets the size of a pseudo terminal; the kernel sends SIGWINCH to its foreground processes.
     pub(crate) fn give_to(self, terminal: impl AsFd) -> io::Result<()> {
         let size = Winsize {
             ws_row: self.rows,
@@ -48,7 +48,7 @@ impl Size {
     }
 }
 
-/// How our end is opened. Linux can do that without a moment in which a child would inherit it.
+/// The flags for our end. Only Linux sets CLOEXEC atomically; elsewhere a child that starts just then inherits the end.
 #[cfg(target_os = "linux")]
 const OPEN: OpenptFlags = OpenptFlags::RDWR
     .union(OpenptFlags::NOCTTY)
@@ -56,7 +56,7 @@ const OPEN: OpenptFlags = OpenptFlags::RDWR
 #[cfg(not(target_os = "linux"))]
 const OPEN: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY);
 
-/// A new pseudo terminal: our end, and the one that behaves as a terminal.
+/// Opens a new pseudo terminal. Returns our end and the end that behaves as a terminal.
 pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
     let ours = openpt(OPEN)?;
     fcntl_setfd(&ours, FdFlags::CLOEXEC)?;

@@ -1,10 +1,10 @@
-//! The nearest of some words to one that was mistyped.
+//! Suggestions for mistyped words.
 
-/// Longer words are not compared: nobody mistypes that much, and the cost is quadratic.
+/// The maximum length of a compared word, because the cost of a comparison is quadratic.
 const LONGEST: usize = 40;
 
-/// The candidate that `word` was probably meant to be: the one with the fewest typing errors
-/// between them, the first of several, and none where the errors exceed a third of the word.
+/// Returns the candidate with the smallest edit distance to `word`, the first of several. Returns `None` if the
+/// distance exceeds a third of the length of `word`.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
@@ -22,7 +22,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters to insert, drop, replace or swap with their neighbour to get from `a` to `b`.
+/// Returns the edit distance: the number of letters to insert, drop, replace or swap to get from `a` to `b`.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();

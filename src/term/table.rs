@@ -1,6 +1,6 @@
-//! Tables for people: columns padded to their widest cell, the last one cut to fit the terminal.
+//! Tables for people: each column has the width of its widest cell, and lines are cut to the width of the terminal.
 
-/// Lays out rows under a header. `width`: the terminal's, or `None` to cut nothing.
+/// Returns the rows under a header. Lines are cut to `width`, if it is given.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: Option<usize>) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.len()).collect();
     for row in rows {
@@ -21,7 +21,7 @@ fn line(row: &[String], widths: &[usize], width: Option<usize>) -> String {
     let mut text = String::new();
     let mut blanks = 0;
     for (cell, width) in row.iter().zip(widths) {
-        // Behind the last cell that says something there is nothing.
+        // Lines have no trailing spaces.
         if !cell.is_empty() {
             text.extend(std::iter::repeat_n(' ', blanks));
             text.push_str(cell);
@@ -38,7 +38,7 @@ fn line(row: &[String], widths: &[usize], width: Option<usize>) -> String {
     }
 }
 
-/// The number of characters.
+/// Returns the number of characters.
 fn length(text: &str) -> usize {
     match text.is_ascii() {
         true => text.len(),

@@ -1,4 +1,4 @@
-//! A person's terminal, while a workload has it: raw, and brought back to what it was in the end.
+//! The user's terminal while a workload uses it: raw mode, and the restoration of the earlier state.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,11 +12,11 @@ use super::modes::TerminalModes;
 use super::pty::Size;
 use super::write_within;
 
-/// How long bringing it back waits for a terminal that takes nothing.
+/// The timeout for writing the restoring sequence to a terminal that accepts no output.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A terminal, and what it was before. What is typed and what is shown may have descriptors of their own, as
-/// `< /dev/tty` is for reading alone.
+/// A terminal and its earlier state. Keys and screen can have separate descriptors, because `< /dev/tty` opens the
+/// terminal for reading only.
 pub(crate) struct Terminal {
     keys: OwnedFd,
     screen: OwnedFd,
@@ -30,7 +30,7 @@ struct TerminalState {
 }
 
 impl Terminal {
-    /// Remembers what a terminal is like. Changes nothing.
+    /// Reads the state of a terminal without changing it.
     pub(crate) fn new(keys: impl AsFd, screen: impl AsFd) -> io::Result<Arc<Terminal>> {
         let keys = keys.as_fd().try_clone_to_owned()?;
         let state = TerminalState {
@@ -57,7 +57,7 @@ impl Terminal {
         Size::of(&self.screen).unwrap_or_default()
     }
 
-    /// Lets every key through as it comes.
+    /// Sets raw mode, in which every key reaches the workload immediately.
     pub(crate) fn make_raw(&self) -> io::Result<()> {
         let mut state = self.state();
         tcsetattr(&self.keys, OptionalActions::Now, &raw(&state.before))?;
@@ -65,18 +65,18 @@ impl Terminal {
         Ok(())
     }
 
-    /// Takes note of what goes to it.
+    /// Records the modes that `bytes`, which go to the terminal, set.
     pub(crate) fn watch(&self, bytes: &[u8]) {
         self.state().modes.watch(bytes);
     }
 
-    /// Brings it back, if it was ever changed. Safe to call twice, and from the background.
+    /// Restores the earlier state, if it was changed. Can be called twice, and by a background process.
     pub(crate) fn restore(&self) {
         let state = self.state();
         self.restore_from(state);
     }
 
-    /// The same in a panic, which may be one of whoever was watching.
+    /// Restores the terminal in a panic. Does nothing if the state is locked, because the panicking thread may hold it.
     pub(crate) fn restore_in_panic(&self) {
         if let Ok(state) = self.state.try_lock() {
             self.restore_from(state);
@@ -89,16 +89,17 @@ impl Terminal {
         }
         let was_raw = std::mem::take(&mut state.is_raw);
         let (modes, before) = (std::mem::take(&mut state.modes), state.before.clone());
-        // Nobody waits for a terminal that takes nothing.
+        // Other threads must not wait on the lock while a terminal accepts no output.
         drop(state);
         let _ = write_within(&self.screen, modes.restoring().as_bytes(), PATIENCE);
         if was_raw {
-            // What was typed for the workload is not for the shell.
+            // Flush, because input for the workload must not reach the shell.
             let _ = tcsetattr(&self.keys, OptionalActions::Flush, &before);
         }
     }
 
-    /// Brings it back for a while. What was on, for [`Terminal::come_back`]; `None` if no workload has it.
+    /// Restores the earlier state while moat is suspended. Returns the sequence for [`Terminal::come_back`], or `None`
+    /// if no workload has the terminal.
     pub(crate) fn leave(&self) -> Option<String> {
         let state = self.state();
         let on = state.is_raw.then(|| state.modes.setting());
@@ -106,7 +107,8 @@ impl Terminal {
         on
     }
 
-    /// Is a workload's again, with what that had switched on. What it was meanwhile is what it will be in the end.
+    /// Gives the terminal back to the workload, with the workload's modes. From now on, [`Terminal::restore`] restores
+    /// the state that the terminal has at this moment.
     pub(crate) fn come_back(&self, on: &str) {
         if !self.is_ours() {
             return;
@@ -119,14 +121,13 @@ impl Terminal {
         let _ = write_within(&self.screen, on.as_bytes(), PATIENCE);
     }
 
-    /// Whether a workload has it. Then it is made raw once more: somebody may have had it meanwhile.
+    /// Returns whether a workload has the terminal. If so, sets raw mode again: another process may have changed it.
     pub(crate) fn reassert(&self) -> bool {
         let is_raw = self.state().is_raw && self.is_ours();
         is_raw && self.make_raw().is_ok()
     }
 
-    /// Brings it back for a process that was killed while it had it. A shell may have it already: what that
-    /// has set stays.
+    /// Restores the terminal of a client that was killed. If a shell has changed the terminal, its settings stay.
     pub(crate) fn restore_for_another(&self) {
         let (modes, before) = {
             let mut state = self.state();
@@ -139,8 +140,8 @@ impl Terminal {
         let _ = write_within(&self.screen, modes.restoring().as_bytes(), PATIENCE);
     }
 
-    /// Whether we may change it: who does so from the background is stopped. One that is not the terminal of
-    /// our session stops nobody.
+    /// Returns whether this process may change the terminal: the kernel stops a background process that tries. This
+    /// does not apply to a terminal that is not the controlling terminal of this process.
     fn is_ours(&self) -> bool {
         !tcgetpgrp(&self.keys).is_ok_and(|owner| owner != getpgrp())
     }

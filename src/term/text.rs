@@ -1,12 +1,11 @@
-//! Text that others chose, made harmless; and short forms of times.
+//! Escaping of foreign text, and short forms of durations.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Replaces what could move a terminal's cursor or deceive its reader: control, bidirectional and
-/// zero-width characters become visible escapes.
+/// Escapes control, bidirectional and zero-width characters, which could move the cursor or deceive the reader.
 pub(crate) fn harmless(text: &str) -> String {
-    // As nearly all is, thousands of times in a long list.
+    // A fast path: almost all text is printable ASCII, and a long list has thousands of texts.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
@@ -21,8 +20,8 @@ pub(crate) fn harmless(text: &str) -> String {
     out
 }
 
-/// The same for a JSON document, which stays the same document. Such characters stand in its strings
-/// alone, but for the line ends between its tokens.
+/// Escapes the same characters in a JSON document, without changing its meaning. Apart from line ends between tokens,
+/// they occur only in strings.
 pub(crate) fn harmless_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -37,7 +36,7 @@ pub(crate) fn harmless_json(text: &str) -> String {
     out
 }
 
-/// A word of a command line that is shown for somebody to copy, who may not look at it.
+/// Returns a word quoted for a command line that the user may copy to a shell.
 pub(crate) fn word(text: &str) -> String {
     harmless(&shlex::try_quote(text).unwrap_or_default())
 }
@@ -49,7 +48,7 @@ fn is_harmful(letter: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// A text without the sequences that colour it.
+/// Returns a text without its escape sequences for colours.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars();
@@ -57,19 +56,19 @@ pub(crate) fn plain(text: &str) -> String {
         if letter != '\u{1b}' {
             out.push(letter);
         } else if letters.next() == Some('[') {
-            // Parameters, then one letter (ECMA-48, 5.4).
+            // Parameters, then a final letter (ECMA-48, 5.4).
             letters.by_ref().find(|letter| ('@'..='~').contains(letter));
         }
     }
     out
 }
 
-/// How long ago, for people: `12s ago`, `5m ago`, `3h ago`, `2d ago`.
+/// Returns an age for people: `12s ago`, `5m ago`, `3h ago`, `2d ago`.
 pub(crate) fn age(age: Duration) -> String {
     format!("{} ago", duration(age))
 }
 
-/// A duration in its largest unit: `12s`, `5m`, `3h`, `2d`.
+/// Returns a duration in its largest unit: `12s`, `5m`, `3h`, `2d`.
 pub(crate) fn duration(length: Duration) -> String {
     let seconds = length.as_secs();
     match seconds {

@@ -1,5 +1,4 @@
-//! The completion script of bash. It works from bash 3.2 on, and without the bash-completion
-//! package.
+//! The completion script of bash. It needs bash 3.2 or newer, and no bash-completion package.
 
 use super::super::command_table::{Command, Complete, Flag};
 use super::super::commands::COMMANDS;
@@ -19,10 +18,10 @@ const HEAD: &str = r#"# bash completion for moat. Load it with: eval "$(moat com
 
 "#;
 
-// A word of bash ends at = and :, so '--name=x' arrives as three words: 'glued' is set while what
-// follows still belongs to the word before.
+// bash splits words at = and :, so '--name=x' arrives as three words: 'glued' is set while the next word still belongs
+// to the word before it.
 const TAIL: &str = r#"
-_moat_candidates() { # KIND: prints what the word under the cursor may become
+_moat_candidates() { # KIND: prints the candidates for the word under the cursor
     case "$1" in
         file) compgen -f -- "$cur" ;;
         directory) compgen -d -- "$cur" ;;
@@ -35,7 +34,7 @@ _moat_candidates() { # KIND: prints what the word under the cursor may become
     esac
 }
 
-# compgen would run what stands in the name of a branch, and so would who accepts one that is not quoted.
+# compgen would run commands in the name of a branch, and so would the shell if the name were not quoted.
 _moat_branches() { # prints the branches that begin with the word under the cursor
     local branch
     git for-each-ref --format='%(refname:short)' refs/heads 2>/dev/null | while IFS= read -r branch; do

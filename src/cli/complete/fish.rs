@@ -33,8 +33,8 @@ pub(super) fn script() -> String {
 const HEAD: &str = "\
 # fish completion for moat. Load it with: moat completions fish | source
 
-# True where no -- was typed and the command is one of the arguments, or where there is neither a
-# command nor an argument.
+# True if no -- was typed and the command is one of the arguments, or if there is neither a command
+# nor an argument.
 function __moat_at
     set -l words (commandline -opc)
     set -e words[1]
@@ -80,7 +80,7 @@ fn flag_line(out: &mut String, condition: &str, flag: &Flag) {
     offer(out, condition, &options, flag.help);
 }
 
-/// A value is required. Without -x fish would offer files for it, and -x does not go with -F.
+/// Returns the options for a required value. Without -x, fish would offer files; -x and -F exclude each other.
 fn value_options(complete: &Complete) -> &'static str {
     match complete {
         Complete::File => " -r",
@@ -88,7 +88,7 @@ fn value_options(complete: &Complete) -> &'static str {
     }
 }
 
-/// The options that say where candidates come from.
+/// Returns the options that name the source of candidates.
 fn source(complete: &Complete) -> Option<String> {
     match complete {
         Complete::Nothing => None,

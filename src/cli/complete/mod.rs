@@ -1,8 +1,7 @@
-//! The completion scripts of the shells, made from the table.
+//! The completion scripts of the shells, generated from the table.
 //!
-//! All three offer commands, flags, values of flags and runs, and nothing after `--`: what follows
-//! it belongs to the workload. Ids of runs come from `moat list -a -q`, and branches from git, at the time of
-//! completing.
+//! The scripts complete commands, flags, values of flags, runs and branches, but nothing after `--`, which belongs to
+//! the workload. At completion time, `moat list -a -q` gives the ids of runs, and git gives the branches.
 
 mod bash;
 mod fish;
@@ -11,7 +10,7 @@ mod zsh;
 use super::command_table::Flag;
 use super::flags::{GLOBALS, VERSION};
 
-/// A shell there is a script for.
+/// A shell that has a completion script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shell {
     Bash,
@@ -20,7 +19,7 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// The shell of this name.
+    /// Returns the shell with this name.
     pub(crate) fn named(name: &str) -> Option<Shell> {
         match name {
             "bash" => Some(Shell::Bash),
@@ -31,7 +30,7 @@ impl Shell {
     }
 }
 
-/// The completion script of a shell.
+/// Returns the completion script of a shell.
 pub(crate) fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => bash::script(),
@@ -40,12 +39,12 @@ pub(crate) fn script(shell: Shell) -> String {
     }
 }
 
-/// The flags that are accepted before the command.
+/// Returns the flags that are accepted before the command.
 fn head_flags() -> impl Iterator<Item = &'static Flag> {
     GLOBALS.iter().copied().chain([&VERSION])
 }
 
-/// How a flag may be written: `-n` and `--name`.
+/// Returns the spellings of a flag: `-n` and `--name`.
 fn spellings(flag: &Flag) -> impl Iterator<Item = String> + use<> {
     let short = flag.short.map(|short| format!("-{short}"));
     short.into_iter().chain([flag.spelled()])

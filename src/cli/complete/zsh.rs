@@ -1,4 +1,4 @@
-//! The completion script of zsh. It works as a file `_moat` in `$fpath`, and when evaluated.
+//! The completion script of zsh. It works as a file `_moat` in `$fpath`, and with `eval`.
 
 use super::super::command_table::{Command, Complete, Flag, Positional};
 use super::super::commands::COMMANDS;
@@ -42,7 +42,7 @@ _moat_branches() { # [OPTION...] [WORD...]: the words, and the branches of the r
 
 const ENTRY: &str = r#"
 _moat() {
-    # What follows -- belongs to the workload.
+    # The words after -- belong to the workload.
     (( ${words[(ie)--]} < CURRENT )) && return 1
     local curcontext=$curcontext context state state_descr line ret=1
     typeset -A opt_args
@@ -80,7 +80,7 @@ fn arguments(out: &mut String, command: &Command) {
     out.push_str("                && ret=0\n            ;;\n");
 }
 
-/// One flag, as in `'(-n --name)'{-n+,--name=}'[Name it.]:NAME: '`.
+/// Writes the specification of a flag, such as `'(-n --name)'{-n+,--name=}'[Name it.]:NAME: '`.
 fn flag_spec(out: &mut String, indent: usize, flag: &Flag) {
     let takes_value = flag.value.is_some();
     let written: Vec<String> = spellings(flag).collect();
