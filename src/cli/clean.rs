@@ -29,7 +29,7 @@ struct Leftovers {
     runs: Vec<RunId>,
     /// Old runs that hold the only copy of their workspace.
     kept: Vec<RunId>,
-    /// Where it could not be looked, and why.
+    /// The engines that could not be searched, each with the reason.
     unknown: Vec<String>,
     /// Whether the resources were removed.
     removed: bool,

@@ -14,7 +14,7 @@ struct DownResult {
     key: String,
     /// A worktree that moat created but kept, because it has uncommitted work or cannot be removed.
     kept_worktree: Option<String>,
-    /// The engines that could not be asked, and were given up with what they have of it.
+    /// The engines that did not answer and that `--force` abandoned, with the session's resources there.
     left: Vec<String>,
     error: Option<String>,
 }

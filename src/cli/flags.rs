@@ -2,7 +2,7 @@
 
 use super::command_table::{Complete, Flag};
 
-// Accepted by every command, and before it.
+// Global flags, which are accepted before and after the command.
 
 /// The flags of every command, in the order of the help text.
 pub(crate) static GLOBALS: &[&Flag] = &[&VERBOSE, &QUIET, &JSON, &HELP];

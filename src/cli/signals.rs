@@ -94,7 +94,7 @@ impl StopTarget {
     }
 }
 
-/// How many seconds a workload gets to end by itself.
+/// The grace period after the first signal.
 const GRACE_SECONDS: u32 = 10;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -16,7 +16,7 @@ struct Status {
     /// The runtime of a run that names none.
     default_runtime: Option<&'static str>,
     active: Vec<ListedRun>,
-    /// The number of stopped runs; `failed` and `unreadable` are numbers, too.
+    /// The numbers of stopped, failed and unreadable runs.
     stopped: usize,
     failed: usize,
     unreadable: usize,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::scaled_seconds;
 use crate::store::EndRequest;
 
-/// The seconds that a workload has to end by itself.
+/// The default grace period.
 const GRACE: u32 = 10;
 
 /// The maximum grace period: one day, because a longer one is likely a mistake.

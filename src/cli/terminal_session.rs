@@ -185,7 +185,7 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
     std::panic::set_hook(Box::new(move |panic| {
         terminal.restore_in_panic();
         usual(panic);
-        // No thread of the terminal session can be missed, so a panic in any thread ends moat.
+        // The terminal session needs all of its threads, so a panic in any of them ends moat.
         std::process::abort();
     }));
 }
