@@ -1,8 +1,8 @@
-//! Command lines that cannot be understood: what, and what was probably meant.
+//! Wrong command lines: the error, and the hint with the probable intention.
 
 use crate::cli::fixture::{refused, unreached};
 
-/// Each line: the command line, the error, the hint.
+/// The command lines, each with its error and hint.
 fn assert_usage_errors(cases: &[(&[&str], &str, &str)]) {
     let moat = unreached();
     for (args, error, hint) in cases {
@@ -141,7 +141,7 @@ fn missing_and_surplus_words_are_named() {
     ]);
 }
 
-/// With `--json`, wherever it stands, an error is one line of JSON, and stdout stays empty.
+/// With `--json` in any position, an error is one line of JSON, and stdout stays empty.
 #[test]
 fn errors_as_json() {
     let moat = unreached();
@@ -174,7 +174,7 @@ fn errors_as_json() {
         assert_eq!(error["error"]["message"], message);
         assert!(error["error"]["hint"].is_string(), "{text}");
     }
-    // Behind the separator it is the workload's.
+    // After the separator, `--json` belongs to the workload.
     moat.args(["run", "-n", "a/b", "--", "x", "--json"])
         .stderr_contains("error: bad name 'a/b'")
         .status(2);

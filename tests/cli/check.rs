@@ -1,4 +1,4 @@
-//! `moat check`: all that is wrong with the files of a project, and nothing is run.
+//! `moat check`: prints all problems of a project's files, and runs nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ fn nothing_is_wrong() {
     moat.args(["check", "--json"])
         .stdout("{\n  \"ok\": true,\n  \"problems\": []\n}\n")
         .success();
-    // No command is no mistake of the file: it can stand on the command line.
+    // A file without a command is valid: the command can be on the command line.
     for text in ["", "# nothing yet\n", "---\n", "{}"] {
         moat.write("moat.yaml", text);
         moat.args(["check"]).stderr("nothing is wrong\n").success();
@@ -50,7 +50,7 @@ fn all_problems_with_their_places() {
             "file": "moat.yaml", "line": 3, "column": 10, "message": "expected text, found the number 5"
         })
     );
-    // A run says the same as errors, and starts nothing.
+    // A run prints the same problems as errors, and starts nothing.
     let call = moat.args(["run", "--", "true"]);
     let done = call.any_stderr().status(125);
     let text = done.stderr_text();
@@ -87,7 +87,7 @@ fn which_file_counts() {
     moat.args(["check"])
         .stdout("moat.yaml:1:1: unknown key 'b'\n")
         .status(1);
-    // The file is called as a person would who stands here.
+    // The path of the file is relative to the current directory.
     fs::create_dir(moat.workspace().join("sub")).expect("a directory");
     for (path, name) in [
         ("../work", "../work/moat.yaml"),
@@ -132,7 +132,7 @@ fn what_is_no_configuration() {
         .stderr("error: moat.yaml: it is not a file\n")
         .status(1);
     fs::remove_dir(&file).expect("removed");
-    // Nobody writes to it: reading would never end.
+    // The fifo has no writer, so reading it would never end.
     let made = std::process::Command::new("mkfifo").arg(&file).status();
     assert!(made.is_ok_and(|status| status.success()), "mkfifo");
     moat.args(["check"])
@@ -237,7 +237,7 @@ fn the_files_of_variables() {
         files,
         ["moat.yaml", "good.env", "bad.env", "bad.env", "bad.env"]
     );
-    // The paths are relative to the file that names them, not to where somebody stands.
+    // Paths are relative to the file that names them, not to the current directory.
     moat.write("moat.yaml", "env_file: good.env\n");
     moat.args(["check"])
         .arg(moat.workspace())
@@ -274,7 +274,7 @@ moat.yaml:5:14: 'ports' does not work on bwrap, which has no network; use the ru
 moat.yaml:6:19: 'dns' does not work on bwrap, which has no network; use the runtime docker
 moat.yaml:7:34: 'type: volume' does not work on bwrap, which has no volumes of its own; use the runtime docker
 ";
-    // Where nothing names a runtime, the one that can do most.
+    // If nothing names a runtime, check assumes docker, which supports the most settings.
     moat.args(["check"]).stderr("nothing is wrong\n").success();
     moat.args(["check", "--runtime", "docker"])
         .stderr("nothing is wrong\n")
@@ -327,7 +327,7 @@ fn the_name_of_a_runtime() {
         .env("MOAT_RUNTIME", "podmann")
         .stdout(problem)
         .status(1);
-    // A name that is good is not asked of the environment.
+    // check does not look up a valid name in the environment.
     moat.write("moat.yaml", "runtime: docker\n");
     moat.args(["check"])
         .env("MOAT_RUNTIME", "podmann")
@@ -342,7 +342,7 @@ fn the_name_of_a_runtime() {
         .status(1);
 }
 
-/// The defaults and the registry of a person count for every project.
+/// The user's defaults and registry apply to every project.
 #[test]
 fn problems_of_a_persons_own_files() {
     let moat = unreached();
@@ -373,7 +373,7 @@ fn problems_of_a_persons_own_files() {
     moat.args(["check"]).stderr("nothing is wrong\n").success();
 }
 
-/// A person's defaults are for all runtimes: what one cannot honour of them does not count there.
+/// The user's defaults are for all runtimes: a runtime ignores the defaults that it does not support.
 #[test]
 fn defaults_that_a_runtime_cannot_honour() {
     let moat = Moat::new();
@@ -415,7 +415,7 @@ note: a default of config.yaml is left out: nothing can be mounted at /etc/no-su
             text("\"debian:12\"")
         )
     );
-    // A root filesystem is what docker cannot have.
+    // docker does not support a root filesystem.
     moat.config("defaults: {base_image: 'rootfs:/srv'}\n");
     moat.args(["check", "--runtime", "docker"])
         .stderr_contains(
@@ -424,7 +424,7 @@ note: a default of config.yaml is left out: nothing can be mounted at /etc/no-su
         .success();
 }
 
-/// What a run would be refused for is found by a check.
+/// A check finds every problem for which a run would be refused.
 #[test]
 fn a_check_finds_what_a_run_would_be_refused_for() {
     let moat = Moat::new();

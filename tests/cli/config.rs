@@ -1,4 +1,4 @@
-//! `config.yaml`: strict, with the place of what is wrong; what a person's own defaults do.
+//! `config.yaml`: strict parsing with the position of each problem, and the effect of the user's defaults.
 
 use crate::cli::fixture::{assert_no_runs, unreached};
 
@@ -82,7 +82,7 @@ fn files_that_are_no_configuration() {
     assert_no_runs(&moat);
 }
 
-/// Looking at what there is must work whatever the configuration says; doctor tells.
+/// Reading commands work with a broken configuration; doctor reports the problem.
 #[test]
 fn a_mistake_does_not_stop_reading() {
     let moat = unreached();
@@ -96,7 +96,7 @@ fn a_mistake_does_not_stop_reading() {
     assert_eq!(done.code, Some(1), "{done}");
 }
 
-/// Defaults are weaker than flags and the project; lists add up.
+/// Flags and the project's file override defaults; lists are joined.
 #[test]
 fn precedence_of_flags_project_and_defaults() {
     let moat = unreached();

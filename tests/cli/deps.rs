@@ -1,4 +1,4 @@
-//! `moat deps`: what there is to depend on.
+//! `moat deps`: the dependencies that a project can have.
 
 use std::fs;
 
@@ -137,7 +137,7 @@ fn a_persons_own_entries() {
         .json();
     let file = own.join("mine.yaml").display().to_string();
     assert_eq!(documents[0]["origin"], serde_json::json!({ "file": file }));
-    // A broken one is said with its place, by every action.
+    // Every action reports a broken file with the position of the problem.
     fs::write(own.join("mine.yaml"), "mine:\n  type: npm\n").expect("a file");
     for args in [&["list"][..], &["info", "jq"], &["search", "a"]] {
         moat.args(["deps"])

@@ -52,7 +52,7 @@ fn no_runtime_at_all() {
     }
 }
 
-/// Runs work without: it is told, and is no failure; nor does having it make up for a runtime.
+/// Runs do not need these tools: doctor reports a missing tool without failing, and a tool does not replace a runtime.
 #[test]
 fn what_sessions_need_is_told() {
     let moat = Moat::new();
@@ -91,7 +91,7 @@ fn what_sessions_need_is_told() {
     assert_eq!(doctor(0)[1..], ["tmux 3.3a", "docker compose"]);
 }
 
-/// A run that could not be started is recorded as such, clean, and says where to look.
+/// A run that could not be started is recorded as failed and clean, and the error says where to look.
 #[track_caller]
 fn assert_start_error(moat: &Moat, done: &crate::harness::Done) {
     assert_eq!(done.stdout_text(), "", "{done}");
@@ -104,7 +104,7 @@ fn assert_start_error(moat: &Moat, done: &crate::harness::Done) {
             moat.run_dir(&id).join("logs.jsonl").exists(),
             "every run has a log"
         );
-        // Nobody's name is taken by a run that never was.
+        // A run that did not start holds no name.
         let name = record["name"].as_str().expect("a name").to_owned();
         assert!(!moat.home().join("names").join(name).exists());
     }
@@ -148,7 +148,7 @@ fn an_engine_that_does_not_answer() {
     let moat = Moat::new();
     let dir = moat.root().join("sockets");
     std::fs::create_dir(&dir).expect("a directory");
-    // A socket that nobody listens on any more.
+    // A socket without a listener.
     drop(UnixListener::bind(dir.join("dead.sock")).expect("a socket"));
     for socket in ["missing.sock", "dead.sock"] {
         let host = format!("unix://{}", dir.join(socket).display());
@@ -165,7 +165,7 @@ fn an_engine_that_does_not_answer() {
     }
 }
 
-/// A place where podman is not there.
+/// A place without podman.
 fn without_podman() -> Moat {
     let moat = Moat::new();
     let bin = moat.root().join("bin");
@@ -193,7 +193,7 @@ fn podman_is_used_where_docker_is_down() {
     assert_eq!(moat.record(&moat.only_id())["runtime"], "podman");
 }
 
-/// Chosen by nobody, an engine that is down is passed over.
+/// If no runtime is chosen, moat skips an engine that is down.
 #[test]
 fn the_first_that_answers_is_used() {
     if let Err(why) = Runtime::Bwrap.available() {
@@ -253,7 +253,7 @@ fn a_socket_that_may_not_be_used() {
     assert_start_error(&moat, &done);
 }
 
-/// No registry answers: what can be done instead.
+/// If no registry answers, the hint says what to do instead.
 #[test]
 fn an_image_that_cannot_be_had() {
     let Some(moat) = Moat::on(Runtime::Docker) else {
@@ -272,7 +272,7 @@ fn an_image_that_cannot_be_had() {
     assert!(moat.record(&moat.only_id())["cleaned_at"].is_string());
 }
 
-/// Settings of an engine that lead nowhere are said with what to do.
+/// An error about wrong settings of an engine has a hint.
 #[test]
 fn settings_that_lead_nowhere() {
     for (runtime, variable, value, part) in [
@@ -311,7 +311,7 @@ fn settings_that_lead_nowhere() {
     }
 }
 
-/// What a run uses that names no runtime.
+/// The runtime of a run that names none.
 #[test]
 fn the_default_is_shown() {
     let moat = Moat::new();

@@ -1,4 +1,4 @@
-//! What moat makes of an engine's answers, with a client that gives the answers it is told to.
+//! The reaction of moat to an engine's answers, with a scripted engine client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Fake {
         self.moat.root().join("fake")
     }
 
-    /// What a call of this verb does: a piece of shell.
+    /// Sets the shell script that a call of this verb runs.
     fn answer(self, verb: &str, script: &str) -> Fake {
         fs::write(self.dir().join(verb), script).expect("an answer");
         self
@@ -135,7 +135,7 @@ fn errors_at_create_are_the_engines_own_words() {
     }
 }
 
-/// It was made, but could not be started: it is removed, and the code is not the workload's.
+/// A container that was created but could not be started is removed, and the exit code is not the workload's.
 #[test]
 fn created_but_not_started() {
     let fake = Fake::new()
@@ -152,14 +152,14 @@ fn created_but_not_started() {
         .status(125);
     let record = fake.assert_end("failed", "start-error");
     assert!(record["cleaned_at"].is_string(), "{record}");
-    // The client's words are not the workload's output.
+    // The messages of the client are not output of the workload.
     assert_eq!(
         fs::read(fake.moat.run_dir(&fake.moat.only_id()).join("logs.jsonl")).expect("a log"),
         b""
     );
 }
 
-/// The connection broke when the engine had heard the request: what it made does not stay.
+/// If the connection breaks after the engine got the request, the created container is removed.
 #[test]
 fn created_without_an_answer() {
     let fake = Fake::new().answer(
@@ -171,7 +171,7 @@ fn created_without_an_answer() {
     assert!(record["cleaned_at"].is_string(), "{record}");
 }
 
-/// Advice on stderr of a client that succeeds is none of the workload's output, and no error.
+/// Advice on the stderr of a successful client is neither output of the workload nor an error.
 #[test]
 fn a_warning_with_success_is_no_error() {
     let fake = Fake::new().answer(
@@ -198,7 +198,7 @@ fn garbage_from_inspect_is_asked_again() {
     assert!(fake.count("inspect") >= 3, "{:?}", fake.calls());
 }
 
-/// An engine that is down while the workload runs has not ended the workload.
+/// An engine that goes down while the workload runs does not end the workload.
 #[test]
 fn an_engine_that_is_away_for_a_while() {
     let down = "echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1";
@@ -221,7 +221,7 @@ fn a_transient_refusal_to_remove_is_tried_again() {
     assert_eq!(fake.count("rm"), 3, "{:?}", fake.calls());
 }
 
-/// A container that somebody else has removed meanwhile is removed.
+/// A container that another program has removed counts as removed.
 #[test]
 fn nothing_to_remove_is_fine() {
     let fake = Fake::new().answer("rm", "rm -f \"$state/created\"; missing");
@@ -229,7 +229,7 @@ fn nothing_to_remove_is_fine() {
     assert!(fake.assert_end("stopped", "exited")["cleaned_at"].is_string());
 }
 
-/// What cannot be removed is said, and the record keeps it for the next command.
+/// moat warns about a resource that it cannot remove, and the record keeps it for the next command.
 #[test]
 fn a_container_that_cannot_be_removed_is_said() {
     let fake = Fake::new().answer(
@@ -246,7 +246,7 @@ fn a_container_that_cannot_be_removed_is_said() {
         (&"stopped".into(), &Value::Null)
     );
     assert_ne!(record["resources"][0]["stage"], "removed");
-    // Once it can be removed, destroying the run does it.
+    // destroy removes the container when the engine works again.
     fs::remove_file(fake.dir().join("rm")).expect("the answer");
     fake.moat
         .args(["destroy", "run_"])
@@ -255,7 +255,7 @@ fn a_container_that_cannot_be_removed_is_said() {
     assert!(!fake.dir().join("created").exists());
 }
 
-/// A slow engine delays; it does not break.
+/// A slow engine delays a run but does not fail it.
 #[test]
 fn a_slow_engine() {
     let fake = Fake::new()
@@ -267,7 +267,7 @@ fn a_slow_engine() {
     fake.assert_end("stopped", "exited");
 }
 
-/// The first Ctrl-C while the container is being made: it is not started, and does not stay.
+/// After a first Ctrl-C while the container is created, the container is not started, and is removed.
 #[test]
 fn interrupted_while_creating() {
     let fake = Fake::new().answer("create", ": >\"$state/creating\"; sleep 1; usual \"$@\"");
@@ -282,7 +282,7 @@ fn interrupted_while_creating() {
     fake.assert_end("stopped", "user-stop");
 }
 
-/// A client that ends without a word says nothing about the workload, which still runs.
+/// The silent end of a client does not mean that the workload has ended.
 #[test]
 fn an_attachment_that_breaks_is_taken_up_again() {
     let fake = Fake::new()
@@ -303,7 +303,7 @@ fn an_attachment_that_breaks_is_taken_up_again() {
         .success();
 }
 
-/// An image that is missing is got once, and then it goes on.
+/// A missing image is pulled once, and then the run continues.
 #[test]
 fn a_missing_image_is_pulled() {
     let fake = Fake::new()

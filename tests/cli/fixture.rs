@@ -1,4 +1,4 @@
-//! Runs that are only files, and what tests of refusals share.
+//! Runs that exist only as files, and helpers for tests of refused commands.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,12 +9,12 @@ use crate::harness::{Call, Moat};
 pub(crate) const FIRST: &str = "run_000000000001";
 pub(crate) const SECOND: &str = "run_000000000002";
 
-/// A place where a runtime is named but never reached: for what is refused before.
+/// A place with a runtime that is named but never asked, for commands that are refused earlier.
 pub(crate) fn unreached() -> Moat {
     Moat::new().env("MOAT_RUNTIME", "docker")
 }
 
-/// Puts a run on disk that ended long ago, named after the record it is made from.
+/// Writes a run that ended long ago, named after the record that it is made from.
 pub(crate) fn plant(moat: &Moat, id: &str, record: &str) {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/records/{record}.json"));
@@ -26,7 +26,7 @@ pub(crate) fn plant(moat: &Moat, id: &str, record: &str) {
     );
 }
 
-/// Puts a run on disk with any text as its record.
+/// Writes a run with any text as its record.
 pub(crate) fn plant_text(moat: &Moat, id: &str, record: &str) {
     let dir = moat.run_dir(id);
     fs::create_dir_all(&dir).expect("the directory of a run");
@@ -44,20 +44,20 @@ fn write(path: &Path, text: &str) {
     std::io::Write::write_all(&mut file, text.as_bytes()).expect("a file of a run");
 }
 
-/// Asserts that a call says exactly this, with this code, and makes nothing.
+/// Asserts that a call prints exactly this text, exits with this code, and creates nothing.
 #[track_caller]
 pub(crate) fn refused(moat: &Moat, call: Call<'_>, code: i32, message: &str) {
     call.stderr(format!("{message}\n")).status(code);
     assert_nothing_made(moat);
 }
 
-/// No run, no name, no file: not even MOAT_HOME.
+/// Asserts that there is no run, no name and no file, not even MOAT_HOME.
 #[track_caller]
 pub(crate) fn assert_nothing_made(moat: &Moat) {
     assert!(!moat.home().exists(), "MOAT_HOME was made");
 }
 
-/// Asserts that there is no run, no name, and nothing half made.
+/// Asserts that there is no run, no name and no partly created file.
 #[track_caller]
 pub(crate) fn assert_no_runs(moat: &Moat) {
     for dir in ["runs", "names"] {

@@ -36,9 +36,9 @@ const COMMANDS: [&str; 26] = [
     "version",
 ];
 
-/// What a call prints, which must be nothing but a result.
+/// Returns the stdout of a call, which must print nothing else.
 fn text(args: &[&str]) -> String {
-    // No home, no PATH, no terminal: help needs nothing.
+    // Help needs no home, no PATH and no terminal.
     let moat = Moat::new().env("PATH", "");
     let done = moat.args(args).env_remove("HOME").any_stdout().success();
     assert_nothing_made(&moat);
@@ -76,7 +76,7 @@ fn no_command_is_forgotten() {
 fn help_fits_a_terminal() {
     for command in COMMANDS {
         for line in text(&["help", command]).lines() {
-            // A command that is to be copied stays in one piece.
+            // A command that the user copies must stay on one line.
             let whole = line.trim_start().starts_with("moat ");
             assert!(whole || line.chars().count() <= 100, "{command}: {line}");
         }
@@ -135,7 +135,7 @@ fn bash_completes_commands_flags_and_words() {
     }
 }
 
-/// The name of a branch is anybody's word: it is offered as it has to be typed, and bash never runs what is in it.
+/// The name of a branch can contain shell code: completion offers it quoted, and bash never runs it.
 #[test]
 fn bash_completes_branches() {
     let script = text(&["completions", "bash"]);
@@ -181,7 +181,7 @@ fn bash_completes_branches() {
     assert!(!repository.path().join("ran").exists());
 }
 
-/// What bash offers for the last word of a line; nothing if there is no bash.
+/// Returns the candidates of bash for the last word of a line, or `None` without bash.
 fn completed(script: &str, dir: &Path, line: &str) -> Option<Vec<String>> {
     let words: Vec<&str> = line.split(' ').collect();
     let last = words.len() - 1;
@@ -200,7 +200,7 @@ fn completed(script: &str, dir: &Path, line: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// What a program has to say against a text; nothing if the program is not there.
+/// Returns the complaints of a program about a text, or `None` if the program is missing.
 fn check(program: &str, args: &[&str], text: &str) -> Option<String> {
     run(program, args, text).map(|(_, err)| err)
 }

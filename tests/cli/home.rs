@@ -1,4 +1,4 @@
-//! MOAT_HOME in all the ways in which it cannot be used.
+//! Values of MOAT_HOME that cannot be used.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn a_home_below_a_file_cannot_be_made() {
         .status(125);
 }
 
-/// As a user whom the user database does not know: for others it has a home directory.
+/// Runs as a user who is not in the user database, which has a home directory for the others.
 #[test]
 fn without_a_home_it_is_said() {
     let moat = unreached();
@@ -61,7 +61,7 @@ fn without_a_home_it_is_said() {
     }
 }
 
-/// Without MOAT_HOME it is `~/.moat`.
+/// Without MOAT_HOME, the home of moat is `~/.moat`.
 #[test]
 fn the_default_is_in_the_users_home() {
     let Some(moat) = Moat::on(Runtime::Bwrap) else {
@@ -81,7 +81,7 @@ fn the_default_is_in_the_users_home() {
     assert!(moat.ids().is_empty(), "nothing elsewhere");
 }
 
-/// Reading commands make nothing.
+/// Reading commands create nothing.
 #[test]
 fn a_home_that_does_not_exist_is_empty() {
     let moat = unreached();
@@ -96,7 +96,7 @@ fn a_home_that_does_not_exist_is_empty() {
     assert_nothing_made(&moat);
 }
 
-/// Runs a call in a mount namespace of its own, after a preparation as root.
+/// Runs a call in its own mount namespace, after a preparation as root.
 fn in_mounts(call: &Call<'_>, preparation: &str) -> Result<Done, String> {
     let probe = std::process::Command::new("unshare")
         .args(["--mount", "true"])
@@ -132,7 +132,7 @@ fn as_user(id: u32, call: &Call<'_>) -> Result<Done, String> {
     if !probe.is_ok_and(|done| done.status.success()) {
         return Err("no other user can be become here".to_owned());
     }
-    // The binary may lie where that user cannot go.
+    // The binary may be in a directory that this user cannot enter.
     let mut words = become_other.to_vec();
     words.extend(["sh", "-c", "test -x \"$1\" || exit 98; exec \"$@\"", "sh"]);
     let done = Running::of(call.wrapped(&words)).wait();
@@ -184,7 +184,7 @@ fn a_read_only_home_is_read_and_not_written() {
     assert_eq!(moat.ids(), [FIRST]);
 }
 
-/// Another user's home: reading and writing are refused, in words.
+/// The home of another user: reading and writing fail with an error that explains it.
 #[test]
 fn a_home_of_somebody_else() {
     let moat = unreached();
@@ -203,7 +203,7 @@ fn a_home_of_somebody_else() {
     assert_eq!(moat.ids(), [FIRST]);
 }
 
-/// The place for the record is reserved before anything runs.
+/// moat reserves the space for the record before anything runs.
 #[test]
 fn a_full_disk_starts_nothing() {
     let Some(moat) = Moat::on(Runtime::Bwrap) else {

@@ -1,4 +1,4 @@
-//! What a run is planned to be: `moat run --dry-run`, from flags, moat.yaml and config.yaml.
+//! The plan of a run, from flags, moat.yaml and config.yaml: `moat run --dry-run`.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ ports: {web: 3000, api: \"8080:80\"}
 timeout: 1h30m
 ";
 
-/// A plan without what differs from place to place.
+/// Returns a plan without the fields that differ between places.
 fn neutral(moat: &Moat, text: &str) -> String {
     let owner = fs::metadata(moat.workspace()).expect("the workspace");
     let (uid, gid) = {
@@ -70,11 +70,11 @@ fn plans_are_reviewed() {
             "the same again"
         );
     }
-    // Nothing needs to be there that only a run needs: no secret, no engine, no home.
+    // A plan needs no secret, no engine and no home, which only a run needs.
     assert_nothing_made(&moat);
 }
 
-/// What is to be built is in the plan, whole but for the content of the context.
+/// The plan contains the whole build, except the content of the context.
 #[test]
 fn a_build_is_part_of_the_plan() {
     let moat = unreached();
@@ -114,7 +114,7 @@ fn a_build_is_part_of_the_plan() {
         "image        {}, built from node:22-bookworm-slim\n",
         plan["image"].as_str().unwrap()
     )));
-    // A flag names an image that is not built upon.
+    // An image of a flag is used unchanged.
     let plan = self::plan(&moat, &["--image", "x"]);
     assert_eq!(
         (&plan["image"], &plan["build"]),
@@ -153,7 +153,7 @@ fn flags_are_stronger_than_the_file() {
     assert_eq!(plan["timeout_seconds"], 5.0);
     assert_eq!(plan["memory_bytes"], 64 << 20);
     assert_eq!(plan["cpus"], 2.0);
-    // A value on the command line takes the place of a secret.
+    // A value on the command line replaces a secret.
     assert_eq!(plan["secrets"], json!([]));
     assert_eq!(plan["env"], json!(["TOKEN", "D", "B", "C"]));
 }
@@ -169,7 +169,7 @@ fn the_older_name_of_the_file_counts_where_the_newer_is_missing() {
     assert_eq!(command(), json!(["old"]));
     moat.write("moat.yaml", "command: [new]\n");
     assert_eq!(command(), json!(["new"]));
-    // Even if that one says nothing.
+    // Even if moat.yaml is empty.
     moat.write("moat.yaml", "");
     moat.args(["run", "--dry-run"])
         .stderr(
@@ -202,7 +202,7 @@ fn the_runtime_of_flag_file_defaults_and_environment() {
     assert_eq!(runtime(&["--runtime", "bwrap"], "docker"), "bwrap");
 }
 
-/// What a mount or an image of the file cannot be is said with its place, before anything is made.
+/// A wrong mount or image in the file is reported with its position before anything is created.
 #[test]
 fn what_the_host_does_not_have() {
     let moat = unreached();
@@ -222,7 +222,7 @@ fn what_the_host_does_not_have() {
             home.display()
         ),
     );
-    // A flag for the same target makes the file's mount needless.
+    // A flag for the same target replaces the mount of the file.
     let source = work.display().to_string();
     let flags = ["-m", &format!("{source}:/a"), "-m", &format!("{source}:/b")];
     assert_eq!(plan(&moat, &flags)["mounts"].as_array().unwrap().len(), 2);
@@ -295,7 +295,7 @@ fn certificates_of_the_host_that_are_none() {
     );
 }
 
-/// A place with a docker that notes what it is called with, and with which variables.
+/// A place with a docker that records its arguments and variables.
 fn noting() -> Moat {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin/fake-docker");
     let moat = Moat::new().env("MOAT_RUNTIME", "docker").path_prepend(bin);
@@ -343,7 +343,7 @@ fn the_strongest_value_of_a_variable_wins() {
     }
 }
 
-/// Neither the value of a secret nor its place is in an argument, a record, a log or an output.
+/// No argument, record, log or output contains the value of a secret or the path of its file.
 #[test]
 fn secrets_are_named_and_nothing_more() {
     let moat = noting();
@@ -390,7 +390,7 @@ fn secrets_are_named_and_nothing_more() {
     }
 }
 
-/// A secret that cannot be had is named, and nothing is made.
+/// The error names a secret that cannot be read, and nothing is created.
 #[test]
 fn secrets_that_cannot_be_had() {
     let moat = noting();

@@ -1,4 +1,4 @@
-//! Records and logs that are damaged, or of another version.
+//! Damaged records and logs, and those of other versions.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn an_ended_run_can_be_read_without_any_program() {
         .success();
     call(&["wait", "stopped"]).success();
     let record = call(&["inspect", "stopped"]).any_stdout().success().json();
-    // A record of an older version: what it lacks is added, the rest is as it was.
+    // In a record of an older version, moat adds the missing fields and keeps the others.
     for (key, value) in moat.record(FIRST).as_object().expect("a record") {
         assert_eq!(&record[key], value, "{key}");
     }
@@ -55,7 +55,7 @@ fn damaged() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Shown, left alone, and no obstacle to the others.
+/// An unreadable run is listed, is not changed, and does not disturb other runs.
 #[test]
 fn an_unreadable_record_is_shown_and_kept() {
     for (what, text) in damaged() {
@@ -75,7 +75,7 @@ fn an_unreadable_record_is_shown_and_kept() {
         );
         assert!(lines[2].contains(SECOND), "{what}: {list}");
         assert!(!list.contains('\u{1b}'), "{what}: {list}");
-        // It may be active.
+        // The run may be active.
         moat.args(["list", "-q"])
             .stdout(format!("{FIRST}\n"))
             .success();
@@ -135,7 +135,7 @@ fn a_directory_without_a_record_is_shown() {
         .success();
 }
 
-/// Read, as far as it is understood; not written, and not destroyed.
+/// A record of a newer version is read as far as possible, and neither written nor destroyed.
 #[test]
 fn a_record_of_a_newer_version_is_read_and_not_written() {
     let moat = unreached();
@@ -171,7 +171,7 @@ fn a_record_of_a_newer_version_is_read_and_not_written() {
     assert_eq!(fs::read(&path).expect("it is there"), before, "unchanged");
 }
 
-/// A machine that lost power leaves half a line.
+/// A power failure leaves an incomplete line.
 #[test]
 fn a_torn_last_log_line_is_left_out() {
     let moat = unreached();
@@ -192,7 +192,7 @@ fn a_torn_last_log_line_is_left_out() {
         let done = moat.args(["logs", "--json"]).any_stdout().success();
         assert_eq!(done.stdout_text(), whole);
     }
-    // A torn line in the middle costs that line alone.
+    // A damaged line in the middle loses only that line.
     fs::write(&log, format!("{whole}{{\"ts\":\"20\n{whole}")).expect("the log");
     moat.args(["logs"]).stdout("hello\nhello\n").success();
     moat.args(["logs", "-n", "5"])
@@ -210,7 +210,7 @@ fn a_log_that_is_gone_is_said() {
         .status(1);
 }
 
-/// Strange files among the runs are nobody's business.
+/// moat ignores foreign files among the runs.
 #[test]
 fn foreign_files_are_left_alone() {
     let Some(moat) = Moat::on(Runtime::Bwrap) else {

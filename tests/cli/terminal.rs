@@ -1,4 +1,4 @@
-//! What differs where there is a terminal.
+//! Differences on a terminal.
 
 use std::process::{Command, Stdio};
 
@@ -20,7 +20,7 @@ fn on_a_terminal(call: &Call<'_>, typed: &str) -> Option<Done> {
     Some(Running::of(command).wait())
 }
 
-/// `script` takes a command line, not words. What is typed comes late, so that it is read as an answer.
+/// `script` takes a command line, not words. The input comes late, so that moat reads it as the answer.
 const TERMINAL: &str = r#"line=; for word; do line="$line '$word'"; done
 (sleep 0.5; printf %s "$TYPED"; sleep 0.5) | script -qec "exec $line" /dev/null"#;
 
@@ -43,7 +43,7 @@ fn clean_asks_on_a_terminal() {
     }
 }
 
-/// Without one it refuses at once, before touching anything.
+/// Without a terminal, moat refuses before it changes anything.
 #[test]
 fn clean_does_not_ask_without_a_terminal() {
     let moat = unreached();
@@ -60,7 +60,7 @@ fn clean_does_not_ask_without_a_terminal() {
     assert_eq!(moat.ids(), [FIRST]);
 }
 
-/// Text that a workload or a file chose never moves our cursor.
+/// Foreign text, from a workload or a file, never moves the cursor.
 #[test]
 fn text_of_others_is_harmless() {
     let moat = unreached();
@@ -79,14 +79,14 @@ fn text_of_others_is_harmless() {
     ] {
         let text = moat.args(args).any_stdout().success().stdout_text();
         let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-        // JSON is data: what does not break a terminal may stay as it is.
+        // JSON is data: characters that do not disturb a terminal may stay.
         let json = text.starts_with(['{', '[']);
         assert!(json || !text.contains(bad), "{args:?}: {text:?}");
         assert!(!text.contains('\u{1b}'), "{args:?}: {text:?}");
     }
 }
 
-/// A table is cut to the width of the terminal; in a pipe it is whole.
+/// A table is cut to the width of the terminal, but not in a pipe.
 #[test]
 fn a_table_fits_the_terminal() {
     let moat = unreached();
@@ -120,7 +120,7 @@ fn a_table_fits_the_terminal() {
     assert!(text.contains("..."), "{text}");
 }
 
-/// `moat list | head` is fine.
+/// `moat list | head` succeeds.
 #[test]
 fn a_closed_pipe_is_quiet() {
     let moat: Moat = unreached();
@@ -141,7 +141,7 @@ fn a_closed_pipe_is_quiet() {
         let text = done.stdout_text();
         assert_eq!(text.lines().last(), Some("0"), "{args:?}: {text}");
     }
-    // Closed from the start, or full: an error in words, not a panic.
+    // A closed or full stdout gives an error message, not a panic.
     for args in [&["list", "-a"][..], &["help"]] {
         let done =
             Running::of(

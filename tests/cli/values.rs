@@ -1,5 +1,4 @@
-//! Values of flags that are malformed or out of range: nothing is made, and the hint says how to
-//! write it.
+//! Values of flags that are malformed or out of range: nothing is created, and the hint shows the right form.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -45,7 +44,7 @@ fn variables() {
         ("", ""),
         ("=x", ""),
         ("1A=x", "1A"),
-        // The value may be a secret, and is not repeated.
+        // The error does not repeat the value, which may be a secret.
         ("A B=s3cret", "A B"),
         ("A-B=s3cret", "A-B"),
         ("\u{e9}=1", "\u{e9}"),
@@ -236,7 +235,7 @@ fn workspaces() {
     }
 }
 
-/// Root may read everything, so this is asked as somebody else.
+/// Root can read everything, so this test runs as another user.
 #[test]
 fn a_workspace_that_may_not_be_read() {
     use std::os::unix::fs::PermissionsExt;
@@ -276,7 +275,7 @@ fn what_is_not_utf8() {
     refused(&moat, call, 2, "error: the value of A is not UTF-8");
 }
 
-/// What a runtime cannot do is refused by name, and not ignored.
+/// moat refuses, and names, a setting that the runtime does not support.
 #[test]
 fn flags_that_bwrap_cannot_honour() {
     let moat = Moat::new().env("MOAT_RUNTIME", Runtime::Bwrap.name());
