@@ -81,7 +81,7 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
     for (name, engine) in run_selection::engines(&runs, &home.sessions()?) {
         let driver = runtime::open(name, &engine, None);
         let labelled = driver.find_labelled(&home.hash()).and_then(|labelled| {
-            let of_compose = match name == runtime::COMPOSES {
+            let of_compose = match name == runtime::COMPOSE_RUNTIME {
                 true => runtime::session_storage(&engine, &home.hash())?,
                 false => Default::default(),
             };
@@ -221,7 +221,7 @@ fn remove(home: &Home, found: &Leftovers) -> Result<()> {
         home.remove_debris(directory)?;
     }
     for id in &found.runs {
-        run::settle(home, id)?;
+        run::wait_until_unowned(home, id)?;
         destroy::destroy(home, id, false)?;
     }
     Ok(())

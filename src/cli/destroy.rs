@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         // All or nothing: check every run before any of them is removed.
         for id in &ids {
             check_finished(&home, id)?;
-            run::settle(&home, id)?;
+            run::wait_until_unowned(&home, id)?;
         }
         check_unsaved(args, &home, &ids)?;
     }
@@ -93,8 +93,8 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     };
     if !record.state.is_terminal() {
         let how = EndRequest::Stop(scaled_seconds(GRACE_SECONDS));
-        run::ask(home, id, how)?;
-        run::see_through(home, id, how)?;
+        run::request_end(home, id, how)?;
+        run::wait_for_requested_end(home, id, how)?;
     }
     let record = match dir.load() {
         Loaded::Record(record) => *record,

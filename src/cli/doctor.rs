@@ -97,7 +97,7 @@ fn configuration() -> DoctorCheck {
 fn tools() -> [DoctorCheck; 3] {
     let git = "install git 2.31 or newer, which sessions need";
     let tmux = "install tmux, which sessions with session.tmux need";
-    let engine = runtime::engine_settings(runtime::COMPOSES);
+    let engine = runtime::engine_settings(runtime::COMPOSE_RUNTIME);
     let (compose, hint) = match runtime::ComposeTool::find(&engine) {
         Ok(tool) => (Ok(tool.name()), None),
         Err(problem) => {

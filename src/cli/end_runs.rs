@@ -14,7 +14,7 @@ pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
     let mut told = Vec::new();
     let mut first_error = None;
     for id in &ids {
-        match run::ask(&home, id, how) {
+        match run::request_end(&home, id, how) {
             Ok(RequestOutcome::Signalled) => told.push(id),
             Ok(RequestOutcome::AlreadyEnded) => {
                 output::notice(args, &format!("{id} had already ended"));
@@ -25,7 +25,7 @@ pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
     for id in &ids {
         // Also wait for a run that had already ended: its supervisor may still remove resources.
         if first_error.is_none() {
-            run::see_through(&home, id, how)?;
+            run::wait_for_requested_end(&home, id, how)?;
         }
     }
     for id in told {

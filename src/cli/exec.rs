@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let session = terminal.map(|terminal| terminal.start(Arc::new(ender.clone())));
     let done = crate::run::exec(&home, &record, exec, &ender);
     if let Some(session) = session {
-        session.end();
+        session.finish();
     }
     let done = done?;
     if let Some(why) = &done.log.missing_why {

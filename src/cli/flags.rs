@@ -81,7 +81,7 @@ pub(crate) static IMAGE: Flag = Flag::value(
 );
 
 pub(crate) static RUNTIME: Flag = Flag {
-    complete: Complete::Words(crate::runtime::WORDS),
+    complete: Complete::Words(crate::runtime::RUNTIME_NAMES),
     ..Flag::value(
         "runtime",
         None,
@@ -292,7 +292,7 @@ pub(crate) static DESTROY_FORCE: Flag = Flag::switch(
 // check
 
 pub(crate) static CHECK_RUNTIME: Flag = Flag {
-    complete: Complete::Words(crate::runtime::WORDS),
+    complete: Complete::Words(crate::runtime::RUNTIME_NAMES),
     ..Flag::value(
         "runtime",
         None,

@@ -82,10 +82,10 @@ fn hidden(args: &[OsString]) -> Option<u8> {
         crate::run::SUPERVISE => Some(crate::run::supervise()),
         crate::run::ADOPT => {
             let id = RunId::parse(rest.first()?.to_str()?)?;
-            Some(u8::from(crate::run::take_over(&id).is_err()))
+            Some(u8::from(crate::run::supervise_adopted(&id).is_err()))
         }
         crate::session::KEEPER => Some(crate::session::monitor(rest)),
-        role => crate::runtime::role(role, rest),
+        role => crate::runtime::run_hidden_role(role, rest),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if let Some(session) = &session {
         request.enter(workspace.clone(), sessions::run_variables(session));
     }
-    request.git = sessions::git_inside(&home, &workspace).unwrap_or_else(|error| {
+    request.git = sessions::git_mounts(&home, &workspace).unwrap_or_else(|error| {
         output::warning(&format!(
             "git will not work in the container: {}",
             error.message
@@ -259,7 +259,7 @@ pub(super) fn stdin() -> Result<OwnedFd> {
 
 /// Prints the notices about a plan.
 fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds: bool) {
-    if let Some(weakness) = runtime.weakness() {
+    if let Some(weakness) = runtime.isolation_warning() {
         output::notice(args, &format!("note: {weakness}"));
     }
     for note in &plan.notes {
@@ -289,11 +289,11 @@ struct RunOnTerminal {
 
 impl Workload for RunOnTerminal {
     fn resize(&self, size: Size) {
-        self.link.tell(FromClient::Size(size));
+        self.link.send(FromClient::Size(size));
     }
 
     fn set_has_terminal(&self, has: bool) {
-        self.link.tell(match has {
+        self.link.send(match has {
             true => FromClient::Announced,
             false => FromClient::Restored,
         });
@@ -360,7 +360,7 @@ impl<'a> Client<'a> {
                         return Ok(0);
                     }
                     let link = connection.link();
-                    link.tell(FromClient::Announced);
+                    link.send(FromClient::Announced);
                     self.begin_session(link);
                 }
                 ToClient::OutputClosed { stream } if stream == "stdout" => {
@@ -473,7 +473,7 @@ impl<'a> Client<'a> {
     /// Takes the terminal back from the workload.
     fn end_session(&mut self) {
         if let Some(session) = self.session.take() {
-            session.end();
+            session.finish();
         }
     }
 

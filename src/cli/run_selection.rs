@@ -166,7 +166,7 @@ pub(super) fn engines(
     runs: &[ListedRun],
     sessions: &[Session],
 ) -> Vec<(runtime::RuntimeName, EngineSettings)> {
-    let here = runtime::SUPPORTED.into_iter().filter(|name| name.is_here());
+    let here = runtime::RUNTIMES.into_iter().filter(|name| name.is_here());
     let mut engines: Vec<(runtime::RuntimeName, EngineSettings)> = here
         .map(|name| (name, runtime::engine_settings(name)))
         .collect();
@@ -187,7 +187,7 @@ pub(super) fn engines(
     let compose = sessions
         .iter()
         .filter_map(|session| session.compose.as_ref());
-    let compose = compose.map(|compose| (runtime::COMPOSES, &compose.engine));
+    let compose = compose.map(|compose| (runtime::COMPOSE_RUNTIME, &compose.engine));
     for (name, settings) in runs.chain(services).chain(compose) {
         let is_known = engines
             .iter()

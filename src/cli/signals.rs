@@ -85,7 +85,7 @@ impl StopTarget {
                 } else {
                     EndRequest::Stop(scaled_seconds(GRACE_SECONDS))
                 };
-                if let Err(error) = run::ask(home, id, how) {
+                if let Err(error) = run::request_end(home, id, how) {
                     output::warning(&error.message);
                 }
             }

@@ -69,7 +69,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
     let ask = |name: runtime::RuntimeName| {
         let runtime = runtime::open(name, &runtime::engine_settings(name), None);
         let (version, problem, hint) = match runtime.probe() {
-            Ok(version) => (Some(version), runtime.lacks().map(str::to_owned), None),
+            Ok(version) => (Some(version), runtime.limitation().map(str::to_owned), None),
             Err(problem) => {
                 let error = crate::error::Error::from(problem);
                 (None, Some(error.message), error.hint)
@@ -84,7 +84,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
     };
     // Hide runtimes of other systems, unless they are installed.
     let shown = |name: &runtime::RuntimeName| name.is_for_this_system() || name.is_here();
-    runtime::SUPPORTED
+    runtime::RUNTIMES
         .into_iter()
         .filter(shown)
         .map(ask)

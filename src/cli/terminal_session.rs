@@ -149,7 +149,7 @@ impl PreparedTerminal {
 
 impl TerminalSession {
     /// Shows the rest of the output after the end of the workload, and restores the terminal.
-    pub(super) fn end(self) {
+    pub(super) fn finish(self) {
         if let Some(screen) = self.screen {
             let _ = screen.join();
         }

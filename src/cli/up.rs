@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             warnings.borrow_mut().push(text);
         };
         let (session, decisions) = bring_up(args, context, branch, &warn)?;
-        let view = session_commands::view_session(&home, session, runtime::PATIENCE)?;
+        let view = session_commands::view_session(&home, session, runtime::REQUEST_TIMEOUT)?;
         if args.has(&flags::JSON) {
             let told = (&*decisions, &**warnings.borrow());
             output::json(&SessionDocument::of(&view, Some(told)))?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::{flags, output, run_selection, session_commands};
 use crate::error::{Error, Result};
-use crate::session::{Ownership, OwnershipQuery, whose};
+use crate::session::{Ownership, OwnershipQuery, find_owner};
 use crate::store::{Home, ProcessIdentity};
 
 #[derive(Default, Serialize)]
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         },
         ..OwnershipDocument::default()
     };
-    let (code, text) = match whose(&home, &question, &engines)? {
+    let (code, text) = match find_owner(&home, &question, &engines)? {
         Ownership::Session(session, process) => {
             let branch = crate::term::harmless(&session.branch);
             let name = process

@@ -138,7 +138,7 @@ fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
 }
 
 fn list(args: &Args, home: &Home) -> Result<u8> {
-    let views = sessions::view(home, home.sessions()?, runtime::GLANCE)?;
+    let views = sessions::view(home, home.sessions()?, runtime::QUICK_TIMEOUT)?;
     if args.has(&flags::JSON) {
         let documents: Vec<SessionDocument<'_>> = views
             .iter()
@@ -160,7 +160,10 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
         ];
         output::print_result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
-    let silent: BTreeMap<String, &str> = views.iter().flat_map(SessionView::silent).collect();
+    let silent: BTreeMap<String, &str> = views
+        .iter()
+        .flat_map(SessionView::unreachable_engines)
+        .collect();
     for (engine, why) in silent {
         let why = term::harmless(why);
         output::warning(&format!(
@@ -210,7 +213,7 @@ fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let view = session_commands::view_session(
         home,
         session_commands::find(home, branch)?,
-        runtime::GLANCE,
+        runtime::QUICK_TIMEOUT,
     )?;
     if args.has(&flags::JSON) {
         output::json(&SessionDocument::of(&view, None))?;
@@ -260,7 +263,7 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
         Some(branch) => vec![session_commands::find(home, Some(branch))?],
         None => home.sessions()?,
     };
-    let views = sessions::view(home, found, runtime::GLANCE)?;
+    let views = sessions::view(home, found, runtime::QUICK_TIMEOUT)?;
     let (mut done, mut failed) = (BTreeMap::new(), None);
     let code = session_commands::interruptible(args, home, &mut |context| {
         for view in views.iter().filter(|view| view.abandoned) {
@@ -306,7 +309,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         }
     }
     for path in &staying {
-        output::notice(args, &sessions::kept(path));
+        output::notice(args, &sessions::kept_worktree_message(path));
     }
     let shown = |paths: &[PathBuf]| -> String {
         let paths = paths.iter();

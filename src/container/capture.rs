@@ -193,12 +193,12 @@ impl Capture {
         let gate = self.wait_for_gate();
         if let Some(outlet) = lock(&channel.outlet).as_mut() {
             match gate {
-                OutputGate::Waiting => return outlet.keep(bytes),
+                OutputGate::Waiting => return outlet.queue(bytes),
                 OutputGate::Open => report(channel.stream, outlet.write(bytes), tell),
                 OutputGate::Closed => return outlet.close(),
             }
         }
-        self.deliver(channel, &|| !self.has_let_go(), tell);
+        self.deliver(channel, &|| !self.is_backpressure_stopped(), tell);
     }
 
     /// After the end: the client gets the rest, for as long as it is there.
@@ -215,7 +215,7 @@ impl Capture {
         let awaits = || {
             lock(&channel.outlet)
                 .as_ref()
-                .and_then(ClientStream::awaits)
+                .and_then(ClientStream::wait_descriptor)
         };
         let is_cut = || {
             lock(&channel.outlet)
@@ -226,7 +226,7 @@ impl Capture {
             // Who gets the rest from the log anyhow is worth no moment of those who have more to say.
             let is_ready = match must_wait() || !is_cut() {
                 true => sink.wait(),
-                false => sink.takes_some(),
+                false => sink.is_writable(),
             };
             if is_ready {
                 if let Some(outlet) = lock(&channel.outlet).as_mut() {
@@ -279,7 +279,7 @@ impl Capture {
     /// Whether output may flow: known soon, or when the run comes to its end.
     fn wait_for_gate(&self) -> OutputGate {
         let mut flow = self.flow();
-        while flow.gate == OutputGate::Waiting && !self.has_let_go() {
+        while flow.gate == OutputGate::Waiting && !self.is_backpressure_stopped() {
             flow = self
                 .changed
                 .wait(flow)
@@ -305,7 +305,7 @@ impl Capture {
 
     /// Lets go of the client's stdout and stderr: whoever reads them sees their end now, and not when
     /// the run ends.
-    pub(crate) fn drop_outlets(&self) {
+    pub(crate) fn close_client_streams(&self) {
         *lock(&self.stdout.outlet) = None;
         *lock(&self.stderr.outlet) = None;
         if let Ok(null) = File::options().write(true).open("/dev/null") {
@@ -315,7 +315,7 @@ impl Capture {
     }
 
     /// Makes the waiter look at once.
-    pub(crate) fn poke(&self) {
+    pub(crate) fn wake_waiter(&self) {
         self.flow().poked = true;
         self.changed.notify_all();
     }
@@ -337,7 +337,7 @@ impl Capture {
     }
 
     /// The run comes to its end: from now on what the client does not read holds nobody back.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn stop_backpressure(&self) {
         self.let_go.store(true, Ordering::Release);
         drop(self.flow());
         self.changed.notify_all();
@@ -346,7 +346,7 @@ impl Capture {
     /// Waits until both streams have ended, or ends them after `patience`. The workload has exited,
     /// so nothing new comes. Says whether they ended by themselves.
     pub(crate) fn drain(&self, timeout: Duration) -> bool {
-        self.let_go();
+        self.stop_backpressure();
         let deadline = Instant::now() + timeout;
         while !self.wait(deadline.saturating_duration_since(Instant::now())) {
             if Instant::now() >= deadline {
@@ -416,7 +416,7 @@ impl Capture {
         }
     }
 
-    fn has_let_go(&self) -> bool {
+    fn is_backpressure_stopped(&self) -> bool {
         self.let_go.load(Ordering::Acquire)
     }
 

@@ -16,17 +16,17 @@ use rustix::net::SendFlags;
 use crate::store::Stream;
 
 /// How much a pipe that is ready surely takes without blocking (POSIX: PIPE_BUF).
-const STEP: usize = 4096;
+const ATOMIC_WRITE_BYTES: usize = 4096;
 
 /// How much may wait in memory, in bytes: more than the pipes of a runtime hold when a workload ends.
-const BACKLOG: usize = 512 * 1024;
+const MAX_BACKLOG_BYTES: usize = 512 * 1024;
 
 /// How often a blocked write looks whether it still matters.
-const LOOK: Timespec = Timespec {
+const POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
-const NOW: Timespec = Timespec {
+const NO_WAIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
@@ -86,8 +86,8 @@ impl WriteMode {
                 // SIGPIPE is ignored since the start of the program: std does that.
                 rustix::net::send(fd, bytes, SendFlags::DONTWAIT)
             }
-            WriteMode::Shared(fd) if self.is_ready(NOW) => {
-                rustix::io::write(fd, &bytes[..bytes.len().min(STEP)])
+            WriteMode::Shared(fd) if self.is_ready(NO_WAIT) => {
+                rustix::io::write(fd, &bytes[..bytes.len().min(ATOMIC_WRITE_BYTES)])
             }
             WriteMode::Shared(_) => Err(Errno::AGAIN),
             WriteMode::Own(_) | WriteMode::File(_) => rustix::io::write(self.fd(), bytes),
@@ -96,12 +96,12 @@ impl WriteMode {
 
     /// Waits a moment until a write would not block. False: it still would.
     pub(super) fn wait(&self) -> bool {
-        self.is_ready(LOOK)
+        self.is_ready(POLL_INTERVAL)
     }
 
     /// Whether a write would not block now.
-    pub(super) fn takes_some(&self) -> bool {
-        self.is_ready(NOW)
+    pub(super) fn is_writable(&self) -> bool {
+        self.is_ready(NO_WAIT)
     }
 
     fn is_ready(&self, timeout: Timespec) -> bool {
@@ -139,17 +139,17 @@ impl ClientStream {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StreamFailure> {
         self.push()?;
         let written = match self.open && !self.cut && self.backlog.is_empty() {
-            true => self.write_now(bytes)?,
+            true => self.write_ready(bytes)?,
             false => 0,
         };
         self.taken += written as u64;
-        self.keep(&bytes[written..]);
+        self.queue(&bytes[written..]);
         Ok(())
     }
 
     /// Keeps bytes for [`Outlet::push`], all or none of them.
-    pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.cut |= self.backlog.len() + bytes.len() > BACKLOG;
+    pub(super) fn queue(&mut self, bytes: &[u8]) {
+        self.cut |= self.backlog.len() + bytes.len() > MAX_BACKLOG_BYTES;
         if self.open && !self.cut {
             self.backlog.extend_from_slice(bytes);
             self.taken += bytes.len() as u64;
@@ -157,7 +157,7 @@ impl ClientStream {
     }
 
     /// What to wait for before [`Outlet::push`] can do more; `None`: nothing is waiting.
-    pub(super) fn awaits(&self) -> Option<Arc<WriteMode>> {
+    pub(super) fn wait_descriptor(&self) -> Option<Arc<WriteMode>> {
         let waiting = self.open && !self.backlog.is_empty();
         waiting.then(|| Arc::clone(&self.sink))
     }
@@ -165,7 +165,7 @@ impl ClientStream {
     /// Writes of what is waiting what can be written at once.
     pub(super) fn push(&mut self) -> Result<(), StreamFailure> {
         let backlog = std::mem::take(&mut self.backlog);
-        let written = self.write_now(&backlog)?;
+        let written = self.write_ready(&backlog)?;
         self.backlog = backlog;
         self.backlog.drain(..written);
         Ok(())
@@ -187,7 +187,7 @@ impl ClientStream {
         from
     }
 
-    fn write_now(&mut self, bytes: &[u8]) -> Result<usize, StreamFailure> {
+    fn write_ready(&mut self, bytes: &[u8]) -> Result<usize, StreamFailure> {
         let mut written = 0;
         while written < bytes.len() {
             match self.sink.write(&bytes[written..]) {

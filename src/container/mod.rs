@@ -37,15 +37,15 @@ pub(crate) trait Watched: Send + Sync {
     fn started_at(&self) -> Option<Timestamp>;
 
     /// It has been seen to run, with these ports published.
-    fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]);
+    fn saw_running(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]);
 
     /// Whether an end is one that is known already: then its next start has yet to come.
-    fn is_known(&self, _end: &Exit) -> bool {
+    fn is_known_exit(&self, _end: &Exit) -> bool {
         false
     }
 
     /// Starts it once more, as the engine has not heard that it is to start. `None`: that is not done.
-    fn start_again(&self) -> runtime::Result<Option<Attached>>;
+    fn restart_interrupted(&self) -> runtime::Result<Option<Attached>>;
 
     /// Something that people should know.
     fn notice(&self, text: &str);
@@ -54,5 +54,5 @@ pub(crate) trait Watched: Send + Sync {
     fn is_detached(self: Arc<Self>) {}
 
     /// Something that only who looks into a run wants to know.
-    fn diary(&self, text: &str);
+    fn append_supervisor_log(&self, text: &str);
 }

@@ -14,7 +14,7 @@ use crate::runtime::{AttachEnd, Attached};
 pub(super) struct StderrPrefix(Arc<Mutex<Vec<u8>>>);
 
 impl StderrPrefix {
-    pub(super) fn is(&self, bytes: &[u8]) -> bool {
+    pub(super) fn matches(&self, bytes: &[u8]) -> bool {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -23,7 +23,7 @@ impl StderrPrefix {
 }
 
 /// Remembers as much of an attachment's standard error as an earlier one said at its end.
-pub(super) fn remember(attached: Attached, earlier: &AttachEnd) -> (Attached, StderrPrefix) {
+pub(super) fn record_prefix(attached: Attached, earlier: &AttachEnd) -> (Attached, StderrPrefix) {
     let beginning = StderrPrefix::default();
     let AttachEnd::Failed(words) = earlier else {
         return (attached, beginning);
@@ -79,7 +79,7 @@ mod tests {
             read.extend_from_slice(&buffer[..count]);
         }
         assert_eq!(read, b"Error: x\nmore");
-        assert!(beginning.is(b"Error: x\n"));
-        assert!(!beginning.is(b"Error: y\n") && !beginning.is(b"Error: x\nm"));
+        assert!(beginning.matches(b"Error: x\n"));
+        assert!(!beginning.matches(b"Error: y\n") && !beginning.matches(b"Error: x\nm"));
     }
 }

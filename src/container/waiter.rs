@@ -13,10 +13,10 @@ use crate::runtime::{AttachEnd, Exit, Inspected, RuntimeError};
 use crate::store::Timestamp;
 
 /// How long reading all of the runtime's own log may take.
-const CATCH_UP: Duration = Duration::from_secs(600);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long the output of an exited container may take to arrive.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Watches one started container to its end.
 pub(crate) struct Waiter {
@@ -57,7 +57,7 @@ impl Waiter {
 
     /// Waits for the end.
     pub(crate) fn until_exit(&mut self) -> Exit {
-        let mut exit = self.look_until_exit();
+        let mut exit = self.poll_until_exit();
         // An engine that died after the start may not remember it; the output does, or who saw it run.
         exit.started_at = exit.started_at.or(self.watched.started_at());
         exit
@@ -67,7 +67,7 @@ impl Waiter {
         self.watched.capture()
     }
 
-    fn look_until_exit(&mut self) -> Exit {
+    fn poll_until_exit(&mut self) -> Exit {
         let handle = self.watched.handle();
         let mut ended_before = false;
         loop {
@@ -84,7 +84,7 @@ impl Waiter {
             match self.watched.runtime().inspect(&[&handle]) {
                 Ok(states) => {
                     let state = states.into_iter().next().unwrap_or(Inspected::Missing);
-                    if let Some(exit) = self.judge(state, ended, &handle) {
+                    if let Some(exit) = self.interpret_state(state, ended, &handle) {
                         return exit;
                     }
                 }
@@ -94,10 +94,10 @@ impl Waiter {
     }
 
     /// What a look at the container says; its end, if that is what it says.
-    fn judge(&mut self, state: Inspected, ended: bool, handle: &str) -> Option<Exit> {
+    fn interpret_state(&mut self, state: Inspected, ended: bool, handle: &str) -> Option<Exit> {
         match state {
             Inspected::Running { started_at, ports } => {
-                self.watched.runs(started_at, &ports);
+                self.watched.saw_running(started_at, &ports);
                 match ended {
                     true => self.reattach(handle),
                     false => self.pace.running(),
@@ -105,18 +105,20 @@ impl Waiter {
                 None
             }
             Inspected::Ending { started_at } => {
-                self.watched.runs(started_at, &[]);
-                self.capture().let_go();
+                self.watched.saw_running(started_at, &[]);
+                self.capture().stop_backpressure();
                 if ended {
                     self.reattach(handle);
                 }
                 None
             }
-            Inspected::Created => self.not_started(ended),
-            Inspected::Exited(exit) if self.watched.is_known(&exit) => self.not_started(ended),
+            Inspected::Created => self.handle_not_started(ended),
+            Inspected::Exited(exit) if self.watched.is_known_exit(&exit) => {
+                self.handle_not_started(ended)
+            }
             Inspected::Exited(exit) => {
                 if exit.started_at.is_some() {
-                    self.watched.runs(exit.started_at, &[]);
+                    self.watched.saw_running(exit.started_at, &[]);
                 }
                 Some(exit)
             }
@@ -136,7 +138,7 @@ impl Waiter {
     }
 
     /// It has yet to start. If the client that is to start it has ended it will not start any more.
-    fn not_started(&mut self, ended: bool) -> Option<Exit> {
+    fn handle_not_started(&mut self, ended: bool) -> Option<Exit> {
         if !ended {
             let limit = self.watched.runtime().start_limit();
             if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
@@ -146,7 +148,7 @@ impl Waiter {
             return None;
         }
         let end = self.attachment_end();
-        if self.starts_again(&end) {
+        if self.restart_after_interruption(&end) {
             return None;
         }
         Some(match end.code() {
@@ -167,17 +169,17 @@ impl Waiter {
 
     /// The engine went away when it was asked to start it, and says now that it has not: it is asked
     /// once more. One that was seen to run is never started again.
-    fn starts_again(&mut self, end: &AttachEnd) -> bool {
+    fn restart_after_interruption(&mut self, end: &AttachEnd) -> bool {
         let interrupted = matches!(end, AttachEnd::Failed(words) if words.interrupted);
         let has_run = self.watched.started_at().is_some();
         if !interrupted || has_run || std::mem::replace(&mut self.was_started_again, true) {
             return false;
         }
-        match self.watched.start_again() {
+        match self.watched.restart_interrupted() {
             Ok(Some(attached)) => {
                 let why = end.error().unwrap_or_default();
                 self.watched
-                    .diary(&format!("start: {why}; it is started once more"));
+                    .append_supervisor_log(&format!("start: {why}; it is started once more"));
                 (self.began, self.attach_end) = (Instant::now(), AttachEnd::Complete);
                 let tell = Arc::clone(&self.watched).listener();
                 self.capture().attach(attached, tell);
@@ -185,7 +187,8 @@ impl Waiter {
             }
             Ok(None) => false,
             Err(problem) => {
-                self.watched.diary(&format!("start: {}", problem.message()));
+                self.watched
+                    .append_supervisor_log(&format!("start: {}", problem.message()));
                 false
             }
         }
@@ -203,7 +206,7 @@ impl Waiter {
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
         if !self.watched.runtime().keeps_output() {
-            return self.lose_touch(&end);
+            return self.mark_output_lost(&end);
         }
         self.detached = true;
         Arc::clone(&self.watched).is_detached();
@@ -221,7 +224,7 @@ impl Waiter {
     }
 
     /// Nobody listens to the container any more, and its engine keeps nothing for later.
-    fn lose_touch(&mut self, end: &AttachEnd) {
+    fn mark_output_lost(&mut self, end: &AttachEnd) {
         // What it says of the container may lag behind the end of the client that has waited for that.
         if self.broken.is_some() || end.code().is_some() {
             return;
@@ -250,7 +253,7 @@ impl Waiter {
             self.detached = true;
             self.note_break(problem.message());
         } else {
-            self.watched.diary(problem.message());
+            self.watched.append_supervisor_log(problem.message());
         }
     }
 
@@ -267,7 +270,7 @@ impl Waiter {
     /// Keeps all output that there is, and closes the log. Since when some may be missing, and why.
     /// Where only the one who listened knows the exit code, `exit` has it from then on.
     pub(crate) fn drain(&mut self, exit: &mut Exit) -> Option<(Timestamp, String)> {
-        self.keep_all(exit);
+        self.read_to_end(exit);
         let broken = self.broken.take();
         if let Some((since, why)) = &broken {
             let text = format!("output since {since} may be missing: {why}");
@@ -277,23 +280,23 @@ impl Waiter {
         broken
     }
 
-    fn keep_all(&mut self, exit: &mut Exit) {
-        let whole = self.capture().drain(unit_scaled(DRAIN));
+    fn read_to_end(&mut self, exit: &mut Exit) {
+        let whole = self.capture().drain(unit_scaled(DRAIN_TIMEOUT));
         let mut end = self.attachment_end();
         if exit.started_at.is_some() && exit.code.is_none() && !exit.vanished {
             exit.code = end.code();
         }
         if !self.watched.runtime().keeps_output() {
-            return self.note_unheard(&end, exit);
+            return self.record_unread_output(&end, exit);
         }
-        let look = self.detached || !whole || is_doubtful(&end, exit);
+        let look = self.detached || !whole || may_miss_output(&end, exit);
         if look && exit.started_at.is_some() {
             end = self.catch_up(end);
         }
         let interrupted = matches!(&end, AttachEnd::Failed(words) if words.interrupted);
         let why = if let Some(why) = self.capture().failure() {
             why
-        } else if interrupted || ((self.detached || is_doubtful(&end, exit)) && self.away) {
+        } else if interrupted || ((self.detached || may_miss_output(&end, exit)) && self.away) {
             "the engine was away".to_owned()
         } else if exit.started_at.is_some() && exit.code.is_none() {
             "the end of the workload is not known".to_owned()
@@ -304,7 +307,7 @@ impl Waiter {
     }
 
     /// Without a log of the engine's, what nobody heard is lost.
-    fn note_unheard(&mut self, end: &AttachEnd, exit: &mut Exit) {
+    fn record_unread_output(&mut self, end: &AttachEnd, exit: &mut Exit) {
         if exit.started_at.is_none() || exit.code.is_some() {
             return;
         }
@@ -335,9 +338,9 @@ impl Waiter {
                 return end;
             }
         };
-        let (attached, beginning) = stderr_prefix::remember(attached, &end);
+        let (attached, beginning) = stderr_prefix::record_prefix(attached, &end);
         capture.attach(attached, Arc::clone(&self.watched).listener());
-        let drained = capture.drain(CATCH_UP);
+        let drained = capture.drain(CATCH_UP_TIMEOUT);
         let why = match capture.attachment_end() {
             Some(AttachEnd::Complete | AttachEnd::Code(0)) if drained => None,
             end => Some(end.and_then(|end| end.error()).unwrap_or_else(|| {
@@ -348,14 +351,16 @@ impl Waiter {
             self.broken.get_or_insert((Timestamp::now(), why));
         }
         match end {
-            AttachEnd::Failed(words) if beginning.is(&words.bytes) => AttachEnd::Code(words.code),
+            AttachEnd::Failed(words) if beginning.matches(&words.bytes) => {
+                AttachEnd::Code(words.code)
+            }
             end => end,
         }
     }
 }
 
 /// Whether an attachment may have ended before the workload's output did.
-fn is_doubtful(end: &AttachEnd, exit: &Exit) -> bool {
+fn may_miss_output(end: &AttachEnd, exit: &Exit) -> bool {
     match end {
         AttachEnd::Complete => false,
         AttachEnd::Code(code) => Some(*code) != exit.code,

@@ -69,7 +69,7 @@ impl Host {
         Ok(Host {
             can_limit: runtime.can_limit(),
             runtime,
-            remote: runtime::remote(runtime, &engine),
+            remote: runtime::remote_address(runtime, &engine),
             engine,
             home: real(root),
             environment: Box::new(|name| std::env::var_os(name)),
@@ -89,8 +89,8 @@ impl Host {
                 Error::usage(message).hint(format!("leave it out, or use --runtime {docker}"))
             );
         }
-        self.engine = runtime::in_context(context)?;
-        self.remote = runtime::remote(docker, &self.engine);
+        self.engine = runtime::context_settings(context)?;
+        self.remote = runtime::remote_address(docker, &self.engine);
         Ok(())
     }
 
@@ -247,7 +247,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 fn unknown_runtime(word: &str) -> Error {
-    let supported = runtime::SUPPORTED
+    let supported = runtime::RUNTIMES
         .map(runtime::RuntimeName::as_str)
         .join(", ");
     let word: String = word.chars().take(80).collect();

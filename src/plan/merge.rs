@@ -215,12 +215,12 @@ pub(super) fn git(
         let taken = mounts.iter().any(|other| other.target == mount.target);
         !taken && scalar_values::mount_target(&mount.target).is_ok_and(|same| same == mount.target)
     };
-    let possible = host.runtime.can(Capability::FileMounts)
+    let possible = host.runtime.supports(Capability::FileMounts)
         && git.mounts.iter().all(has_place)
         && git
             .mounts
             .first()
-            .is_some_and(|first| host.runtime.has_place(rootfs, &first.target));
+            .is_some_and(|first| host.runtime.can_mount_at(rootfs, &first.target));
     if !possible {
         return;
     }

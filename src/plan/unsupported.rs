@@ -52,7 +52,7 @@ const LEAST_MEMORY: u64 = 200 << 20;
 /// Why a runtime cannot limit processors in this way.
 fn odd_cpus(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> {
     let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
-    (odd && !runtime.can(Capability::FractionalCpus)).then(|| {
+    (odd && !runtime.supports(Capability::FractionalCpus)).then(|| {
         format!(
             "'cpus' must be a whole number on {runtime}, whose containers have whole processors"
         )
@@ -62,7 +62,7 @@ fn odd_cpus(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> 
 /// Why a runtime cannot limit memory in this way.
 fn little_memory(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Option<String> {
     let little = bytes.is_some_and(|bytes| bytes < LEAST_MEMORY);
-    (little && !runtime.can(Capability::LowMemory)).then(|| {
+    (little && !runtime.supports(Capability::LowMemory)).then(|| {
         let least = LEAST_MEMORY >> 20;
         format!("'memory' must be at least {least} MB on {runtime}, whose containers are machines")
     })
@@ -90,14 +90,14 @@ fn beyond(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec<(NodeId, Stri
     if let Some(pids) = container
         .pids
         .as_ref()
-        .filter(|_| !runtime.can(Capability::PidsLimit))
+        .filter(|_| !runtime.supports(Capability::PidsLimit))
     {
         let why = format!(
             "'pids' does not work on {runtime}, which cannot limit processes; 'ulimits: {{nproc: N}}' is alike"
         );
         found.push((pids.at, why));
     }
-    if !runtime.can(Capability::Volumes) {
+    if !runtime.supports(Capability::Volumes) {
         let volumes = file.settings.volumes.iter();
         let of_engine = volumes.filter(|volume| volume.value.kind == VolumeKind::Volume);
         let why = "'type: volume' does not work on";
@@ -155,7 +155,7 @@ pub(super) fn check_places(
     for target in &targets {
         // What is inside something else is that one's matter.
         let inside = targets.iter().any(|other| runtime::is_below(target, other));
-        if inside || host.runtime.has_place(rootfs, target) {
+        if inside || host.runtime.can_mount_at(rootfs, target) {
             continue;
         }
         let why = format!(
@@ -199,7 +199,7 @@ pub(super) fn check_files(
     host: &Host,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    if host.runtime.can(Capability::FilesInDirectories) {
+    if host.runtime.supports(Capability::FilesInDirectories) {
         return Ok(());
     }
     let volumes = files.iter().flat_map(|file| &file.settings.volumes);
@@ -351,8 +351,8 @@ fn check_word(file: &ConfigFile) {
     if let Some(word) = &file.settings.runtime
         && runtime::RuntimeName::parse(&word.value).is_none()
     {
-        let known = runtime::WORDS.join(", ");
-        let message = crate::yaml::unknown("runtime", &word.value, runtime::WORDS);
+        let known = runtime::RUNTIME_NAMES.join(", ");
+        let message = crate::yaml::unknown("runtime", &word.value, runtime::RUNTIME_NAMES);
         let why = format!("{message}; this moat drives: {known}");
         file.source.report(word.at, why);
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::lifecycle::{close, open_log, oversee};
+use super::lifecycle::{clean_up_and_report, open_log, watch_to_end};
 use super::supervisor::{self, Supervisor};
 use super::verdict::StopRequestTime;
 use super::{cleanup, respawn, services};
@@ -19,7 +19,7 @@ use crate::store::{EndReason, EndRequest, Home, OwnedRun, RunId, RunRecord, RunS
 
 /// How long to wait for something that a dead supervisor had asked for. What comes later is found by
 /// the next commands.
-const IN_FLIGHT: Duration = Duration::from_secs(2);
+const PENDING_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts an adopting supervisor in the background if the run needs one, and does not wait for it.
 /// Says whether it did.
@@ -29,7 +29,7 @@ pub(crate) fn adopt(home: &Home, record: &RunRecord) -> bool {
 }
 
 /// The hidden command of an adopting supervisor.
-pub(crate) fn take_over(id: &RunId) -> Result<()> {
+pub(crate) fn supervise_adopted(id: &RunId) -> Result<()> {
     let _ = rustix::process::setsid();
     let signals = supervisor::signals().map_err(|error| {
         let path = std::path::Path::new("signal handlers");
@@ -42,7 +42,7 @@ pub(crate) fn take_over(id: &RunId) -> Result<()> {
     let record = run.record();
     let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)?;
     go_on(run, runtime, |supervisor| {
-        supervisor::obey(supervisor, signals);
+        supervisor::handle_signals(supervisor, signals);
     })
 }
 
@@ -54,7 +54,7 @@ pub(super) fn go_on(
 ) -> Result<()> {
     let record = run.record().clone();
     // Where the runtime does not answer nothing can be known: the next command tries again.
-    let (state, is_held_back) = look(runtime.as_ref(), &run)?;
+    let (state, is_held_back) = inspect_after_pending(runtime.as_ref(), &run)?;
     if is_held_back {
         runtime.kill(record.id.as_str())?;
     }
@@ -71,28 +71,31 @@ pub(super) fn go_on(
         return Ok(());
     }
     match state {
-        _ if is_held_back => give_up(&supervisor),
+        _ if is_held_back => finish_without_workload(&supervisor),
         Inspected::Running { .. } | Inspected::Ending { .. } | Inspected::Exited(_) => {
             resume(&supervisor, &record);
         }
-        Inspected::Created | Inspected::Missing => give_up(&supervisor),
+        Inspected::Created | Inspected::Missing => finish_without_workload(&supervisor),
     }
-    close(&supervisor);
+    clean_up_and_report(&supervisor);
     Ok(())
 }
 
 /// There is no workload to watch.
-fn give_up(supervisor: &Supervisor) {
+fn finish_without_workload(supervisor: &Supervisor) {
     let request = supervisor.run().dir().take_end_request();
     supervisor.capture.close_log();
-    supervisor.conclude(|record| bury(record, request));
+    supervisor.update_durably(|record| record_lost_run(record, request));
 }
 
 /// The state of the container, after all that may still be in flight has arrived; and whether its
 /// command was never let go.
-fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bool)> {
+fn inspect_after_pending(
+    runtime: &dyn Runtime,
+    run: &OwnedRun,
+) -> runtime::Result<(Inspected, bool)> {
     let record = run.record();
-    let deadline = Instant::now() + unit_scaled(IN_FLIGHT);
+    let deadline = Instant::now() + unit_scaled(PENDING_REQUEST_TIMEOUT);
     loop {
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
@@ -101,11 +104,11 @@ fn look(runtime: &dyn Runtime, run: &OwnedRun) -> runtime::Result<(Inspected, bo
             && record.started_at.is_none()
             && !record.services.is_empty()
             && matches!(state, Inspected::Running { .. })
-            && runtime.is_held_back(record.id.as_str())?;
+            && runtime.is_at_start_gate(record.id.as_str())?;
         let mut resources = record.resources.iter();
         let pending = (starts && state == Inspected::Created)
             || is_held_back
-            || resources.any(|made| cleanup::may_come(runtime, run.dir(), made));
+            || resources.any(|made| cleanup::may_still_appear(runtime, run.dir(), made));
         if !pending || record.state.is_terminal() || Instant::now() >= deadline {
             return Ok((state, is_held_back));
         }
@@ -145,12 +148,12 @@ fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
         Some(Instant::now() + timeout.saturating_sub(passed))
     });
     // The waiter finds no output being read, and sees to it.
-    oversee(supervisor, timeout);
+    watch_to_end(supervisor, timeout);
 }
 
 /// Records the end of a run whose workload never started, or vanished with its container or from its
 /// engine's memory.
-fn bury(record: &mut RunRecord, request: Option<EndRequest>) {
+fn record_lost_run(record: &mut RunRecord, request: Option<EndRequest>) {
     let ran = record.started_at.is_some();
     let asked = match (request, record.state) {
         (Some(EndRequest::Kill), _) => Some(EndReason::Killed),
@@ -195,7 +198,7 @@ mod tests {
         .unwrap();
         record.state = state;
         record.started_at = ran.then_some(record.created_at);
-        bury(&mut record, request);
+        record_lost_run(&mut record, request);
         record
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lifecycle::PATIENCE;
+use super::lifecycle::CLEANUP_TIMEOUT;
 use super::save_workspace;
 use super::supervisor::Supervisor;
 use crate::container::Watched;
@@ -69,7 +69,7 @@ fn remove_all(supervisor: &Supervisor, containers: &[&Resource]) -> bool {
 }
 
 /// Whether a resource that was asked for is not there, but may still come.
-pub(super) fn may_come(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
+pub(super) fn may_still_appear(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
     if resource.stage != ResourceStage::Intent || !dir.is_making(resource.kind, handle) {
         return false;
@@ -85,11 +85,11 @@ pub(super) fn may_come(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource)
 
 fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
     let dir = supervisor.run().dir().clone();
-    if may_come(supervisor.runtime.as_ref(), &dir, resource) {
+    if may_still_appear(supervisor.runtime.as_ref(), &dir, resource) {
         // The next command looks again.
         return false;
     }
-    let deadline = Instant::now() + scaled(PATIENCE);
+    let deadline = Instant::now() + scaled(CLEANUP_TIMEOUT);
     let mut pause = unit_scaled(Duration::from_millis(50));
     loop {
         let removed = match resource.kind {
@@ -102,7 +102,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
             Err(problem) => {
                 let text = format!("cannot remove {}: {}", resource.handle, problem.message());
                 supervisor.run().diary(&text);
-                if !problem.may_pass() || Instant::now() >= deadline {
+                if !problem.is_transient() || Instant::now() >= deadline {
                     supervisor.notice(&text);
                     return false;
                 }

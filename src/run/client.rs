@@ -46,7 +46,7 @@ impl SupervisorProcess {
 pub(crate) struct SupervisorLink(Option<Arc<UnixStream>>);
 
 impl SupervisorLink {
-    pub(crate) fn tell(&self, message: FromClient) {
+    pub(crate) fn send(&self, message: FromClient) {
         if let Some(link) = &self.0 {
             let _ = message.write(link);
         }
@@ -80,7 +80,7 @@ pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Conne
         )
     };
     let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
-    let mut command = respawn::ourselves(home)?;
+    let mut command = respawn::own_command(home)?;
     command
         .arg(respawn::SUPERVISE)
         .stdin(Stdio::from(OwnedFd::from(theirs)));

@@ -13,7 +13,7 @@ use crate::runtime::{ContainerSpec, EngineVolume, User, VolumeMount};
 use crate::store::{BindMount, make_dir};
 
 /// Describes the container, and makes what outlives it: the project's volumes.
-pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerSpec> {
+pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerSpec> {
     let (id, home_label) = {
         let run = supervisor.run();
         (run.record().id.to_string(), run.home().hash())
@@ -27,12 +27,12 @@ pub(super) fn specify(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerS
                 target: volume.target.clone(),
                 readonly: volume.readonly,
             }),
-            VolumeKind::Volume => volumes.push(of_engine(supervisor, &home_label, volume)?),
+            VolumeKind::Volume => volumes.push(engine_volume(supervisor, &home_label, volume)?),
         }
     }
     // A mount at /a must not hide one at /a/b.
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
-    mount_points::make(plan, &mounts, &volumes)?;
+    mount_points::create_mount_points(plan, &mounts, &volumes)?;
     let variables = plan.env.iter();
     let own_network = (!plan.services.is_empty()).then(|| id.clone());
     let place = plan.session.as_ref();
@@ -84,7 +84,7 @@ fn directory(supervisor: &Supervisor, plan: &Plan, volume: &PlannedVolume) -> Re
     fs::canonicalize(&path).map_err(|error| failed(&error))
 }
 
-fn of_engine(
+fn engine_volume(
     supervisor: &Supervisor,
     home_label: &str,
     volume: &PlannedVolume,

@@ -19,17 +19,17 @@ pub(crate) enum RequestOutcome {
 }
 
 /// How long a request looks for a supervisor, starting one if need be.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A supervisor that lived so long was able to look after its run.
-const ABLE: Duration = Duration::from_secs(5);
+const MIN_SUPERVISOR_UPTIME: Duration = Duration::from_secs(5);
 
 /// Tells the supervisor of a run. Where there is none, one adopts the run first.
-pub(crate) fn ask(home: &Home, id: &RunId, how: EndRequest) -> Result<RequestOutcome> {
-    ask_until(home, id, how, Instant::now() + scaled(PATIENCE))
+pub(crate) fn request_end(home: &Home, id: &RunId, how: EndRequest) -> Result<RequestOutcome> {
+    request_end_until(home, id, how, Instant::now() + scaled(REQUEST_TIMEOUT))
 }
 
-fn ask_until(
+fn request_end_until(
     home: &Home,
     id: &RunId,
     how: EndRequest,
@@ -65,18 +65,18 @@ fn ask_until(
 
 /// Waits for the end that was asked for. Where the supervisor that was told went away before that, another
 /// one is told. Those that cannot even begin (their engine cannot be asked) are not tried for ever.
-pub(crate) fn see_through(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
-    let mut deadline = Instant::now() + scaled(PATIENCE);
+pub(crate) fn wait_for_requested_end(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
+    let mut deadline = Instant::now() + scaled(REQUEST_TIMEOUT);
     loop {
         let since = Instant::now();
         if let Some(ended) = ended(home, id)? {
             return Ok(ended);
         }
-        if since.elapsed() >= scaled(ABLE) {
-            deadline = Instant::now() + scaled(PATIENCE);
+        if since.elapsed() >= scaled(MIN_SUPERVISOR_UPTIME) {
+            deadline = Instant::now() + scaled(REQUEST_TIMEOUT);
         }
         std::thread::sleep(Duration::from_millis(200));
-        ask_until(home, id, how, deadline)?;
+        request_end_until(home, id, how, deadline)?;
     }
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<RunEnd> {
 
 /// Waits until nobody is at an ended run any more. Where its copy of the workspace is not saved,
 /// another supervisor tries that first.
-pub(crate) fn settle(home: &Home, id: &RunId) -> Result<()> {
+pub(crate) fn wait_until_unowned(home: &Home, id: &RunId) -> Result<()> {
     let dir = home.run(id);
     dir.wait_unowned()?;
     if let Some(record) = dir.load().record()

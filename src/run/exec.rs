@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::terminal::{WorkloadTerminal, no_terminal};
+use super::terminal::{WorkloadTerminal, terminal_error};
 use crate::container::{Capture, OutputEvent, OutputListener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
@@ -23,14 +23,14 @@ use crate::term::Terminal;
 use crate::term::pty::Size;
 
 /// How long to leave a command alone that could not be ended.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// How long a command has to end by itself.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long to look for a command that is to end, or is to be killed.
-const LONG: Duration = Duration::from_secs(5);
-const SHORT: Duration = Duration::from_secs(2);
+const FIND_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_FIND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is to be run, and where.
 pub(crate) struct ExecRequest {
@@ -123,7 +123,12 @@ impl ExecTarget {
     /// Ends the command; where it cannot be found, as it has another user or nothing to be found by, we
     /// leave it alone.
     fn end(&self, asked: &StopRequests, at_once: bool) {
-        let deadline = Instant::now() + if at_once { SHORT } else { LONG };
+        let deadline = Instant::now()
+            + if at_once {
+                KILL_FIND_TIMEOUT
+            } else {
+                FIND_TIMEOUT
+            };
         while !asked.over.load(Ordering::Acquire) {
             let signal = match (at_once, self.has_terminal) {
                 (true, _) => "KILL",
@@ -134,25 +139,25 @@ impl ExecTarget {
             let found = self.runtime.kill_exec(&self.handle, &self.marker, signal);
             // It may not have begun yet, or take its time.
             if found.is_ok() && !at_once {
-                return self.end_later(asked);
+                return self.kill_after_grace(asked);
             }
             if Instant::now() >= deadline {
                 return self.capture.detach();
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(RETRY_DELAY);
         }
     }
 }
 
 impl ExecTarget {
     /// Kills it, if it does not end by itself.
-    fn end_later(&self, asked: &StopRequests) {
-        let deadline = Instant::now() + scaled(GRACE);
+    fn kill_after_grace(&self, asked: &StopRequests) {
+        let deadline = Instant::now() + scaled(GRACE_PERIOD);
         while Instant::now() < deadline {
             if asked.over.load(Ordering::Acquire) || asked.times.load(Ordering::Acquire) > 1 {
                 return;
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(RETRY_DELAY);
         }
         self.end(asked, true);
     }
@@ -198,12 +203,12 @@ pub(crate) fn exec(
     let capture = Arc::new(Capture::new(log, StreamBytes::default(), exec.stream));
     let ended = carry_out(&runtime, &capture, spec, exec.terminal, ender);
     capture.close_log();
-    capture.join(&*listener(ender));
+    capture.join(&*output_listener(ender));
     if let Some((since, why)) = capture.outage() {
         done.log.mark_missing(since, &why);
     }
     done.finished_at = Some(Timestamp::now());
-    let result = ended.and_then(|end| verdict(runtime.as_ref(), end, ender, &mut done));
+    let result = ended.and_then(|end| exec_result(runtime.as_ref(), end, ender, &mut done));
     if let Err(error) = &result {
         done.error = Some(error.message.clone());
     }
@@ -256,8 +261,8 @@ fn carry_out(
     ender: &ExecCanceller,
 ) -> Result<Option<AttachEnd>> {
     let mut attached = runtime.exec_attached(&spec)?;
-    let typing = WorkloadTerminal::begin(&mut attached, spec.stdin.take(), person.clone());
-    if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
+    let typing = WorkloadTerminal::start(&mut attached, spec.stdin.take(), person.clone());
+    if let Some(typing) = typing.map_err(|error| terminal_error(&error))? {
         let _ = ender.0.typing.set(typing);
     }
     if let Some(person) = person {
@@ -272,7 +277,7 @@ fn carry_out(
         capture: Arc::clone(capture),
     });
     capture.open_gate();
-    capture.attach(attached, listener(ender));
+    capture.attach(attached, output_listener(ender));
     // What came before there was anything to end.
     ender.carry_out();
     while !capture.wait(Duration::from_secs(60)) {}
@@ -281,7 +286,7 @@ fn carry_out(
 }
 
 /// Nobody reads what it prints: it ends, as it would in a pipeline.
-fn listener(ender: &ExecCanceller) -> OutputListener {
+fn output_listener(ender: &ExecCanceller) -> OutputListener {
     let ender = ender.clone();
     Arc::new(move |event| {
         if let OutputEvent::OutputBroken(crate::store::Stream::Stdout, _) = event
@@ -292,7 +297,7 @@ fn listener(ender: &ExecCanceller) -> OutputListener {
     })
 }
 
-fn verdict(
+fn exec_result(
     runtime: &dyn Runtime,
     end: Option<AttachEnd>,
     ender: &ExecCanceller,

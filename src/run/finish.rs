@@ -16,27 +16,27 @@ use crate::store::{EndReason, Timestamp};
 /// Watches the started container of a run to its end.
 pub(super) fn watch(supervisor: &Arc<Supervisor>) {
     let awaited = supervisor.background || supervisor.publishes;
-    let pace = PollSchedule::starting(awaited, supervisor.runtime.looks_are_cheap());
+    let pace = PollSchedule::starting(awaited, supervisor.runtime.inspect_is_cheap());
     let watched: Arc<dyn Watched> = Arc::<Supervisor>::clone(supervisor);
     let mut watch = Waiter::new(watched, pace);
     let mut exit = watch.until_exit();
     checkpoint("exited");
     let missing = watch.drain(&mut exit);
     checkpoint("log-closed");
-    settle(supervisor, &exit, missing.as_ref());
+    record_end(supervisor, &exit, missing.as_ref());
     checkpoint("ended");
     supervisor.exit.raise();
 }
 
 /// Records the end. `missing`: since when output may be missing, and why.
-fn settle(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp, String)>) {
+fn record_end(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp, String)>) {
     let outage = supervisor.capture.outage();
-    let (state, mut reason) = verdict(exit, supervisor.intent());
+    let (state, mut reason) = verdict(exit, supervisor.end_intent());
     let hook = reason == EndReason::Exited && save_workspace::hook_failed(supervisor, exit);
     if hook {
         reason = EndReason::HookFailed;
     }
-    supervisor.conclude(|record| {
+    supervisor.update_durably(|record| {
         // Engines and files have clocks of their own, some of them coarse.
         record.started_at = exit.started_at.map(|at| at.max(record.created_at));
         let finished = exit.finished_at.unwrap_or_else(Timestamp::now);

@@ -18,10 +18,10 @@ use crate::store::{create, make_dir};
 use crate::term::{harmless, plain};
 
 /// So many lines of a failed step are shown.
-const LAST_LINES: usize = 30;
+const SHOWN_LINES: usize = 30;
 
 /// Gets the image, be it there or not.
-pub(super) fn make(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
+pub(super) fn ensure_image(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     let image = plan.image.as_deref().unwrap_or_default();
     match &plan.build {
         None => pull(supervisor, image),
@@ -31,8 +31,8 @@ pub(super) fn make(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 
 fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     supervisor.notice(&format!("getting the image {image}"));
-    let pulled = get(supervisor, image);
-    supervisor.check_intent()?;
+    let pulled = pull_once(supervisor, image);
+    supervisor.check_end_intent()?;
     pulled.map_err(|problem| {
         let error = Error::from(problem);
         match error.kind {
@@ -45,10 +45,10 @@ fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
     })
 }
 
-fn get(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
-    let should_continue = || supervisor.goes_on_making();
-    let note = |why: &str| supervisor.diary(&format!("{image}: {why}"));
-    runtime::again(&should_continue, &note, &mut || {
+fn pull_once(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
+    let should_continue = || supervisor.should_continue_creating();
+    let note = |why: &str| supervisor.append_supervisor_log(&format!("{image}: {why}"));
+    runtime::retry(&should_continue, &note, &mut || {
         supervisor.runtime.pull_image(image, &should_continue)
     })
 }
@@ -60,7 +60,7 @@ fn build_once(
     image: &str,
     build: &ImageRecipe,
 ) -> Result<()> {
-    let should_continue = || supervisor.goes_on_making();
+    let should_continue = || supervisor.should_continue_creating();
     let home = supervisor.run().home().clone();
     let began = Instant::now();
     let looks = Cell::new(0);
@@ -74,18 +74,18 @@ fn build_once(
         should_continue()
     };
     let lock = home.making(&image.replace(['/', ':'], "-"), &waiting)?;
-    supervisor.check_intent()?;
+    supervisor.check_end_intent()?;
     // Whoever had the lock before us may have built it.
     if !plan.rebuild && supervisor.runtime.has_image(image)? {
         return Ok(());
     }
     if plan.rebuild {
-        refresh(supervisor, &build.base);
+        pull_base(supervisor, &build.base);
     }
     supervisor.notice(&format!("building the image {image}{}", contents(plan)));
     checkpoint("building");
-    let built = run(supervisor, plan, image, build, &should_continue);
-    supervisor.check_intent()?;
+    let built = run_build(supervisor, plan, image, build, &should_continue);
+    supervisor.check_end_intent()?;
     match (&built, lock) {
         // It would fail for the others, too. Where the engine failed, they try.
         (Err(error), Some(lock)) if error.kind == ErrorKind::Image => lock.fail(error),
@@ -98,9 +98,9 @@ fn build_once(
 }
 
 /// Gets a base image anew; one that is only here will do.
-fn refresh(supervisor: &Supervisor, base: &str) {
+fn pull_base(supervisor: &Supervisor, base: &str) {
     supervisor.notice(&format!("getting the image {base}"));
-    if let Err(problem) = get(supervisor, base) {
+    if let Err(problem) = pull_once(supervisor, base) {
         let why = problem.message();
         supervisor.notice(&format!(
             "it cannot be had, so the one that is here is used: {why}"
@@ -118,7 +118,7 @@ fn contents(plan: &Plan) -> String {
     }
 }
 
-fn run(
+fn run_build(
     supervisor: &Supervisor,
     plan: &Plan,
     image: &str,
@@ -136,8 +136,8 @@ fn run(
             let (BuildEvent::Step(text) | BuildEvent::Line(text)) = event;
             // A full disk does not end a build.
             let _ = writeln!(file, "{text}");
-            if let Some(message) = progress.take(event) {
-                supervisor.tell_in_passing(&message);
+            if let Some(message) = progress.record_event(event) {
+                supervisor.try_notify_client(&message);
             }
         },
         should_continue,
@@ -222,7 +222,7 @@ struct BuildProgress {
 
 impl BuildProgress {
     /// Notes what the builder said; what the client is to know of it.
-    fn take(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
+    fn record_event(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
         match event {
             BuildEvent::Step(text) => {
                 let text = harmless(&plain(text));
@@ -232,7 +232,7 @@ impl BuildProgress {
             }
             BuildEvent::Line(text) => {
                 let text = harmless(&plain(text));
-                if self.last.len() == LAST_LINES {
+                if self.last.len() == SHOWN_LINES {
                     self.last.pop_front();
                 }
                 self.last.push_back(text.clone());

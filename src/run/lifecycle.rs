@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{self, FromClient, StartOrder, ToClient};
 use super::supervisor::{self, Supervisor};
-use super::terminal::{WorkloadTerminal, no_terminal};
+use super::terminal::{WorkloadTerminal, terminal_error};
 use super::verdict::StopRequestTime;
 use super::{cleanup, container_spec, finish, image, services};
 use crate::container::{Capture, Watched};
@@ -49,13 +49,13 @@ fn serve() -> io::Result<()> {
     };
     let streaming = order.stream;
     let plan = order.into_plan();
-    let supervisor = match prepare(&plan, streaming, client.try_clone()?) {
+    let supervisor = match reserve_run(&plan, streaming, client.try_clone()?) {
         Ok(supervisor) => supervisor,
         Err(error) => return protocol::send(&client, &ToClient::failed(&error)),
     };
     drop(client);
-    supervisor::obey(&supervisor, signals);
-    listen(&supervisor, reader, terminal.clone());
+    supervisor::handle_signals(&supervisor, signals);
+    listen_to_client(&supervisor, reader, terminal.clone());
     see_through(&supervisor, plan, stdin, terminal);
     Ok(())
 }
@@ -72,13 +72,13 @@ pub(super) fn see_through(
     // From here on the values are in the runtime's hands alone.
     drop(plan);
     match started {
-        Ok(()) => oversee(supervisor, timeout),
-        Err(error) => give_up(supervisor, &error),
+        Ok(()) => watch_to_end(supervisor, timeout),
+        Err(error) => finish_failed_start(supervisor, &error),
     }
 }
 
 /// Reserves the run.
-fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Supervisor>> {
+fn reserve_run(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Supervisor>> {
     let home = Home::locate()?;
     let record = |id: crate::store::RunId, name| RunRecord {
         schema: 1,
@@ -143,7 +143,7 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
         },
     );
     checkpoint("reserved");
-    match equip(&run, plan) {
+    match new_supervisor(&run, plan) {
         Ok((runtime, log, kept)) => {
             let capture = Capture::new(log, kept, streaming);
             Ok(Supervisor::new(run, runtime, capture, Some(client)))
@@ -163,7 +163,10 @@ fn prepare(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Super
 }
 
 /// What a supervisor needs beside the run.
-fn equip(run: &OwnedRun, plan: &Plan) -> Result<(Box<dyn Runtime>, LogWriter, StreamBytes)> {
+fn new_supervisor(
+    run: &OwnedRun,
+    plan: &Plan,
+) -> Result<(Box<dyn Runtime>, LogWriter, StreamBytes)> {
     let runtime = runtime::of_run(run.dir(), &plan.runtime, &plan.engine)?;
     let (log, kept) = open_log(run)?;
     Ok((runtime, log, kept))
@@ -180,7 +183,7 @@ pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
 }
 
 /// Hears from the client until it is gone.
-fn listen(
+fn listen_to_client(
     supervisor: &Arc<Supervisor>,
     mut reader: BufReader<UnixStream>,
     terminal: Option<Arc<Terminal>>,
@@ -203,7 +206,7 @@ fn listen(
             }
         }
         supervisor.capture.close_gate();
-        supervisor.capture.drop_outlets();
+        supervisor.capture.close_client_streams();
         let Some(terminal) = terminal else { return };
         // Nobody types any more. That comes first: the terminal may take nothing.
         if !supervisor.exit.wait(Some(Instant::now())) {
@@ -223,23 +226,23 @@ fn start(
     terminal: Option<Arc<Terminal>>,
 ) -> Result<()> {
     check_session(supervisor, plan)?;
-    let spec = container_spec::specify(supervisor, plan)?;
+    let spec = container_spec::container_spec(supervisor, plan)?;
     checkpoint("before-create");
     services::start(supervisor, plan)?;
-    let made = make(supervisor, plan, &spec);
+    let made = create_or_build(supervisor, plan, &spec);
     if let Some(services) = supervisor.services.get() {
         if let Err(error) = &made {
-            services.give_up(error);
+            services.cancel(error);
         }
         // If they are why nothing else was made, they say so; else it is the other way round.
         let up = services.wait();
-        supervisor.check_intent()?;
+        supervisor.check_end_intent()?;
         up?;
         checkpoint("services-ready");
     }
     made?;
     checkpoint("created");
-    supervisor.check_intent()?;
+    supervisor.check_end_intent()?;
     supervisor.update(|record| {
         record.state = RunState::Starting;
         for resource in &mut record.resources {
@@ -247,15 +250,15 @@ fn start(
         }
     });
     checkpoint("before-start");
-    supervisor.check_intent()?;
+    supervisor.check_end_intent()?;
     // What is typed goes to its terminal, if it has one; else it reads that itself.
     let (typed, input) = match plan.terminal {
         Some(_) => (stdin, None),
         None => (None, stdin),
     };
     let mut attached = supervisor.runtime.start_attached(&spec, input)?;
-    let typing = WorkloadTerminal::begin(&mut attached, typed, terminal);
-    if let Some(typing) = typing.map_err(|error| no_terminal(&error))? {
+    let typing = WorkloadTerminal::start(&mut attached, typed, terminal);
+    if let Some(typing) = typing.map_err(|error| terminal_error(&error))? {
         let _ = supervisor.typing.set(typing);
     }
     let listener = Arc::clone(supervisor).listener();
@@ -282,14 +285,14 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 }
 
 /// Creates the container; makes the image first where it is missing, or is wanted anew.
-fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
-    supervisor.check_intent()?;
+fn create_or_build(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
+    supervisor.check_end_intent()?;
     if plan.rebuild {
-        image::make(supervisor, plan)?;
+        image::ensure_image(supervisor, plan)?;
     }
     match create(supervisor, spec) {
         Err(RuntimeError::ImageMissing(..)) if !plan.rebuild => {
-            image::make(supervisor, plan)?;
+            image::ensure_image(supervisor, plan)?;
             Ok(create(supervisor, spec)?)
         }
         Err(problem @ RuntimeError::Unreachable(..)) => {
@@ -305,16 +308,19 @@ fn make(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()
 
 /// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
-    supervisor.asks_for(ResourceKind::Container, &spec.handle);
+    supervisor.begin_engine_request(ResourceKind::Container, &spec.handle);
     let created = supervisor.runtime.create(spec);
-    if !created.as_ref().is_err_and(RuntimeError::is_silence) {
-        supervisor.is_answered();
+    if !created
+        .as_ref()
+        .is_err_and(RuntimeError::may_have_been_received)
+    {
+        supervisor.end_engine_request();
     }
     created
 }
 
 /// Sees a started run to its end.
-pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
+pub(super) fn watch_to_end(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
     let waiter = {
         let supervisor = Arc::clone(supervisor);
         std::thread::spawn(move || finish::watch(&supervisor))
@@ -324,14 +330,14 @@ pub(super) fn oversee(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
         supervisor.exit.wait(None);
     }
     let _ = waiter.join();
-    close(supervisor);
+    clean_up_and_report(supervisor);
 }
 
 /// Ends a run that did not come to a workload.
-fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
-    let intent = supervisor.intent();
+fn finish_failed_start(supervisor: &Arc<Supervisor>, error: &Error) {
+    let intent = supervisor.end_intent();
     supervisor.capture.close_log();
-    supervisor.conclude(|record| {
+    supervisor.update_durably(|record| {
         let (state, reason) = match intent {
             Some(intent) => (RunState::Stopped, intent.reason),
             None => (RunState::Failed, EndReason::StartError),
@@ -342,15 +348,15 @@ fn give_up(supervisor: &Arc<Supervisor>, error: &Error) {
     });
     supervisor.exit.raise();
     if intent.is_some() {
-        close(supervisor);
+        clean_up_and_report(supervisor);
         return;
     }
     cleanup::clean_up(supervisor);
-    supervisor.tell(&ToClient::failed(error));
+    supervisor.notify_client(&ToClient::failed(error));
 }
 
 /// The last things: clean up, give the client its rest, and say goodbye.
-pub(super) fn close(supervisor: &Arc<Supervisor>) {
+pub(super) fn clean_up_and_report(supervisor: &Arc<Supervisor>) {
     cleanup::clean_up(supervisor);
     let record = supervisor.record();
     // Who waits for the run need not wait for a client that does not read.
@@ -364,7 +370,7 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
     let Some(ended) = RunEnd::of(&record) else {
         return;
     };
-    supervisor.tell(&ToClient::Finished {
+    supervisor.notify_client(&ToClient::Finished {
         ended,
         log_missing: record.log.missing_why,
         error: record.error,
@@ -374,4 +380,4 @@ pub(super) fn close(supervisor: &Arc<Supervisor>) {
 }
 
 /// How long cleaning up tries before it leaves the rest to the next command.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);

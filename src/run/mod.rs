@@ -29,12 +29,14 @@ mod terminal;
 mod tests;
 mod verdict;
 
-pub(crate) use adopt::{adopt, take_over};
+pub(crate) use adopt::{adopt, supervise_adopted};
 pub(crate) use client::{
     Connection, OutputTarget, Streams, SupervisorLink, SupervisorProcess, connect,
 };
-pub(crate) use end_request::{RequestOutcome, ask, see_through, settle, wait};
+pub(crate) use end_request::{
+    RequestOutcome, request_end, wait, wait_for_requested_end, wait_until_unowned,
+};
 pub(crate) use exec::{ExecCanceller, ExecRequest, exec};
 pub(crate) use lifecycle::supervise;
 pub(crate) use protocol::{FromClient, ToClient};
-pub(crate) use respawn::{ADOPT, SUPERVISE, program};
+pub(crate) use respawn::{ADOPT, SUPERVISE, own_executable};

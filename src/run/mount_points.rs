@@ -19,7 +19,11 @@ struct MountedTree<'a> {
 
 /// Makes the places in the workspace and in mounts that something else is to be mounted on: with the
 /// owner of what they are in, as an engine would make them root's.
-pub(super) fn make(plan: &Plan, mounts: &[BindMount], volumes: &[VolumeMount]) -> Result<()> {
+pub(super) fn create_mount_points(
+    plan: &Plan,
+    mounts: &[BindMount],
+    volumes: &[VolumeMount],
+) -> Result<()> {
     let mut outer: Vec<MountedTree<'_>> = vec![MountedTree {
         target: WORKSPACE,
         source: (plan.workspace_mode == WorkspaceMode::Bind).then_some(plan.workspace.as_path()),
@@ -36,7 +40,7 @@ pub(super) fn make(plan: &Plan, mounts: &[BindMount], volumes: &[VolumeMount]) -
         readonly: volume.readonly,
     }));
     for path in &plan.scratch {
-        make_place(path, true, &outer)?;
+        create_mount_point(path, true, &outer)?;
     }
     outer.extend(plan.scratch.iter().map(|path| MountedTree {
         target: path,
@@ -48,17 +52,20 @@ pub(super) fn make(plan: &Plan, mounts: &[BindMount], volumes: &[VolumeMount]) -
         .map(|mount| (&mount.target, mount.source.is_dir()));
     let of_volumes = volumes.iter().map(|volume| (&volume.target, true));
     for (target, is_dir) in of_mounts.chain(of_volumes) {
-        let around = innermost(target, &outer);
+        let around = innermost_mount(target, &outer);
         if around.is_some_and(|around| !around.readonly) {
             // What cannot be made is the runtime's to make, or to refuse.
-            let _ = make_place(target, is_dir, &outer);
+            let _ = create_mount_point(target, is_dir, &outer);
         }
     }
     Ok(())
 }
 
 /// What a path is in.
-fn innermost<'a, 'b>(path: &str, outer: &'a [MountedTree<'b>]) -> Option<&'a MountedTree<'b>> {
+fn innermost_mount<'a, 'b>(
+    path: &str,
+    outer: &'a [MountedTree<'b>],
+) -> Option<&'a MountedTree<'b>> {
     let inside = |one: &&MountedTree<'_>| {
         path.strip_prefix(one.target)
             .is_some_and(|rest| rest.starts_with('/'))
@@ -67,9 +74,9 @@ fn innermost<'a, 'b>(path: &str, outer: &'a [MountedTree<'b>]) -> Option<&'a Mou
     found.max_by_key(|one| one.target.len())
 }
 
-fn make_place(path: &str, is_dir: bool, outer: &[MountedTree<'_>]) -> Result<()> {
+fn create_mount_point(path: &str, is_dir: bool, outer: &[MountedTree<'_>]) -> Result<()> {
     let Some((target, source)) =
-        innermost(path, outer).and_then(|around| Some((around.target, around.source?)))
+        innermost_mount(path, outer).and_then(|around| Some((around.target, around.source?)))
     else {
         return Ok(());
     };

@@ -13,11 +13,11 @@ pub(crate) const SUPERVISE: &str = "__supervise";
 pub(crate) const ADOPT: &str = "__adopt";
 
 /// This program, bound to a home, away from the current directory.
-pub(super) fn ourselves(home: &Home) -> Result<Command> {
+pub(super) fn own_command(home: &Home) -> Result<Command> {
     // Whatever our caller left open is neither for the supervisor, which would hold it for as long as
     // the run lasts, nor for a sandbox: a directory among it would be a way out.
     close_fds::set_fds_cloexec(3, &[]);
-    let mut command = Command::new(program()?);
+    let mut command = Command::new(own_executable()?);
     command.env("MOAT_HOME", home.root()).current_dir("/");
     // A run is no process of the session that one of ours was started in, and outlives it.
     command.env_remove(MARK);
@@ -25,7 +25,7 @@ pub(super) fn ourselves(home: &Home) -> Result<Command> {
 }
 
 /// On Linux the running program itself, also when its file was replaced meanwhile.
-pub(crate) fn program() -> Result<std::path::PathBuf> {
+pub(crate) fn own_executable() -> Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok("/proc/self/exe".into());
     }
@@ -48,7 +48,7 @@ struct Adopter {
 }
 
 /// How long to leave a run alone whose adopter gave up.
-const PAUSE: Duration = Duration::from_secs(2);
+const ADOPTION_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Waits for the end of the adopter of a run, if this process has started one.
 pub(super) fn wait_adopter(id: &RunId) {
@@ -67,12 +67,12 @@ pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {
             .child
             .try_wait()
             .is_ok_and(|status| status.is_some());
-        !over || adopter.since.elapsed() < scaled(PAUSE)
+        !over || adopter.since.elapsed() < scaled(ADOPTION_RETRY_DELAY)
     });
     if adopters.iter().any(|adopter| adopter.id == *id) {
         return Ok(false);
     }
-    let child = ourselves(home)?
+    let child = own_command(home)?
         .arg(ADOPT)
         .arg(id.as_str())
         .stdin(Stdio::null())

@@ -12,7 +12,7 @@ use crate::runtime::{Exit, Result, RuntimeError};
 use crate::store::{RunRecord, create};
 
 /// How long an engine that does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SAVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Keeps the workspace of a run that had a copy. False: it could not be kept, and the container must
 /// stay; the next moat command tries again.
@@ -24,7 +24,7 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &RunRecord) -> bool {
     if path.exists() {
         return true;
     }
-    match attempt(supervisor) {
+    match try_save(supervisor) {
         Ok(()) => true,
         // Nobody will ever have it: that is no reason to try for ever.
         Err(RuntimeError::NotFound(why)) => {
@@ -48,16 +48,16 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &RunRecord) -> bool {
     }
 }
 
-fn attempt(supervisor: &Supervisor) -> Result<()> {
+fn try_save(supervisor: &Supervisor) -> Result<()> {
     let path = supervisor.run().dir().workspace();
     let partial = path.with_extension("partial");
     let handle = supervisor.handle();
-    let deadline = Instant::now() + scaled(PATIENCE);
+    let deadline = Instant::now() + scaled(SAVE_TIMEOUT);
     let failed = |error: std::io::Error| RuntimeError::Refused(crate::error::reason(&error));
     let saved = loop {
         let file = create(&partial).map_err(failed)?;
         match supervisor.runtime.save_workspace(&handle, file) {
-            Err(problem) if problem.may_pass() && Instant::now() < deadline => {
+            Err(problem) if problem.is_transient() && Instant::now() < deadline => {
                 std::thread::sleep(unit_scaled(Duration::from_millis(500)));
             }
             result => break result,

@@ -36,23 +36,23 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     if plan.services.is_empty() {
         return Ok(());
     }
-    supervisor.check_intent()?;
+    supervisor.check_end_intent()?;
     let home_label = supervisor.run().home().hash();
     let network = Network {
         handle: supervisor.handle(),
         home_label,
         whose: ResourceOwner::Run(supervisor.handle()),
     };
-    supervisor.asks_for(ResourceKind::Network, &network.handle);
+    supervisor.begin_engine_request(ResourceKind::Network, &network.handle);
     let made = supervisor.runtime.make_network(&network);
     match &made {
-        Ok(()) => supervisor.has_answer(Some(&network.handle)),
+        Ok(()) => supervisor.end_container_request(Some(&network.handle)),
         Err(RuntimeError::Unreachable(..)) => {
             // It was not asked for anything: then there is nothing to remove either.
-            supervisor.has_answer(None);
+            supervisor.end_container_request(None);
             supervisor.run().stage(|record| record.resources.clear());
         }
-        Err(problem) if !problem.is_silence() => supervisor.has_answer(None),
+        Err(problem) if !problem.may_have_been_received() => supervisor.end_container_request(None),
         Err(_) => {}
     }
     made?;
@@ -96,11 +96,11 @@ impl ServiceOwner for Supervisor {
     }
 
     fn should_continue(&self) -> bool {
-        self.intent().is_none()
+        self.end_intent().is_none()
     }
 
     fn progress(&self, service: &str, text: &str, step: bool) {
-        self.tell_in_passing(&ToClient::Progress {
+        self.try_notify_client(&ToClient::Progress {
             thing: service.to_owned(),
             text: text.to_owned(),
             step,
@@ -111,15 +111,15 @@ impl ServiceOwner for Supervisor {
         self.capture.note(text);
     }
 
-    fn diary(&self, text: &str) {
+    fn append_supervisor_log(&self, text: &str) {
         self.run().diary(text);
     }
 
-    fn asks(&self, handle: &str) {
-        self.asks_for(ResourceKind::Container, handle);
+    fn begin_container_request(&self, handle: &str) {
+        self.begin_engine_request(ResourceKind::Container, handle);
     }
 
-    fn has_answer(&self, made: Option<&str>) {
+    fn end_container_request(&self, made: Option<&str>) {
         if let Some(handle) = made {
             self.run().stage(|record| {
                 let mut resources = record.resources.iter_mut();
@@ -131,7 +131,7 @@ impl ServiceOwner for Supervisor {
                 }
             });
         }
-        self.is_answered();
+        self.end_engine_request();
     }
 
     fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::ServiceRecord)) {

@@ -24,7 +24,7 @@ use crate::store::{EndReason, EndRequest, OwnedRun, ResourceKind, RunRecord, Run
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long a request for an end may go on after that has come.
-const LAST_STOP: Duration = Duration::from_secs(5);
+const LATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn grace() -> Duration {
     scaled(GRACE)
@@ -98,7 +98,7 @@ impl Supervisor {
     }
 
     /// Changes the record for good: the end of the run must be on disk before anything else happens.
-    pub(super) fn conclude(&self, change: impl FnOnce(&mut RunRecord)) {
+    pub(super) fn update_durably(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut written = self.run().update(change);
         let mut pause = unit_scaled(Duration::from_millis(50));
         let mut told = false;
@@ -108,7 +108,7 @@ impl Supervisor {
                 return;
             }
             if !told {
-                self.tell(&ToClient::Notice {
+                self.notify_client(&ToClient::Notice {
                     text: format!("{error}; waiting until it can be written"),
                 });
                 told = true;
@@ -120,13 +120,13 @@ impl Supervisor {
     }
 
     /// The engine is about to be asked for something: that may come into being whoever is killed.
-    pub(super) fn asks_for(&self, kind: ResourceKind, handle: &str) {
+    pub(super) fn begin_engine_request(&self, kind: ResourceKind, handle: &str) {
         *self.making() += 1;
         self.run().dir().begin_making(kind, handle);
     }
 
     /// It has answered.
-    pub(super) fn is_answered(&self) {
+    pub(super) fn end_engine_request(&self) {
         let mut making = self.making();
         *making -= 1;
         if *making == 0 {
@@ -139,19 +139,23 @@ impl Supervisor {
     }
 
     /// Whether to go on making what the run needs: nobody ends it, and nothing of it has failed.
-    pub(super) fn goes_on_making(&self) -> bool {
-        self.intent().is_none() && !self.services.get().is_some_and(Services::have_failed)
+    pub(super) fn should_continue_creating(&self) -> bool {
+        self.end_intent().is_none()
+            && !self
+                .services
+                .get()
+                .is_some_and(Services::has_failed_service)
     }
 
     /// Tells the client, if there is one.
-    pub(super) fn tell(&self, message: &ToClient) {
+    pub(super) fn notify_client(&self, message: &ToClient) {
         if let Some(client) = &self.client {
             let _ = protocol::send(client, message);
         }
     }
 
     /// Tells the client, unless it is so far behind that it would hold us up.
-    pub(super) fn tell_in_passing(&self, message: &ToClient) {
+    pub(super) fn try_notify_client(&self, message: &ToClient) {
         let Some(client) = &self.client else { return };
         let mut fds = [PollFd::new(client, PollFlags::OUT)];
         let now = Timespec {
@@ -165,7 +169,7 @@ impl Supervisor {
 
     /// The first output says that the workload runs; but where ports are published, the engine has to
     /// say first which they are.
-    fn output_came(&self) {
+    fn on_first_output(&self) {
         if self.is_started() || self.publishes {
             return;
         }
@@ -173,7 +177,7 @@ impl Supervisor {
     }
 
     /// The ports of the host, as the engine tells them.
-    fn has_ports(&self, published: &[(u16, u16)]) {
+    fn set_ports(&self, published: &[(u16, u16)]) {
         if self.is_started() || !self.publishes {
             return;
         }
@@ -198,7 +202,7 @@ impl Supervisor {
                 }
             });
             let record = self.record();
-            self.tell(&ToClient::Started {
+            self.notify_client(&ToClient::Started {
                 id: record.id,
                 name: record.name,
             });
@@ -210,32 +214,32 @@ impl Supervisor {
     }
 
     /// Why the run is to end, if somebody said so.
-    pub(super) fn intent(&self) -> Option<EndIntent> {
+    pub(super) fn end_intent(&self) -> Option<EndIntent> {
         *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the run: gracefully, or at once for [`Reason::Killed`]. `asked`: when that was decided;
     /// a workload that ended before ended by itself. Returns at once.
     pub(super) fn end(self: &Arc<Self>, reason: EndReason, asked: StopRequestTime) {
-        let (grace, shorter) = self.intend(reason, asked);
+        let (grace, shorter) = self.set_end_intent(reason, asked);
         let supervisor = Arc::clone(self);
         self.stops.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(move || {
-            supervisor.carry_out(reason, grace, shorter);
+            supervisor.stop_container(reason, grace, shorter);
             supervisor.stops.fetch_sub(1, Ordering::SeqCst);
         });
     }
 
     /// Waits for those who still ask the runtime for an end that has come: their clients would be left behind.
     pub(super) fn join_stops(&self) {
-        let deadline = Instant::now() + unit_scaled(LAST_STOP);
+        let deadline = Instant::now() + unit_scaled(LATE_STOP_TIMEOUT);
         while self.stops.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Remembers why the run is to end. How long that may take, and whether that is less than before.
-    fn intend(&self, reason: EndReason, asked: StopRequestTime) -> (Duration, bool) {
+    fn set_end_intent(&self, reason: EndReason, asked: StopRequestTime) -> (Duration, bool) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
         // It stays until the record says the same: whoever adopts the run has to know.
         let word = match reason {
@@ -269,7 +273,7 @@ impl Supervisor {
     }
 
     /// `shorter`: somebody has just said that it may not take so long.
-    fn carry_out(&self, reason: EndReason, grace: Duration, shorter: bool) {
+    fn stop_container(&self, reason: EndReason, grace: Duration, shorter: bool) {
         if !self.is_started() && !self.is_starting() {
             // Nothing runs yet: the start looks at the intent before each step.
             return;
@@ -287,18 +291,18 @@ impl Supervisor {
         });
         self.run().dir().take_end_request();
         // What it says at its end must not wait for a client that does not read.
-        self.capture.let_go();
+        self.capture.stop_backpressure();
         let handle = self.handle();
         let mut pause = unit_scaled(Duration::from_millis(100));
         while !self.exit.wait(Some(Instant::now())) {
-            if let Some(Inspected::Running { .. }) = self.look(&handle) {
-                self.runs_still();
+            if let Some(Inspected::Running { .. }) = self.inspect(&handle) {
+                self.was_running_since_request();
             }
             let done = match reason {
                 EndReason::Killed => self.runtime.kill(&handle),
                 _ => self.runtime.stop(&handle, grace),
             };
-            self.capture.poke();
+            self.capture.wake_waiter();
             match done {
                 // A container that has not started yet takes no signal and reports no error.
                 Ok(()) if self.has_ended(&handle) => return,
@@ -314,20 +318,20 @@ impl Supervisor {
 
     /// The workload has been seen since its end was asked for: whatever ends it now, clocks do not
     /// matter any more.
-    fn runs_still(&self) {
+    fn was_running_since_request(&self) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(intent) = intent.as_mut() {
             intent.asked = StopRequestTime::BeforeExit;
         }
     }
 
-    fn look(&self, handle: &str) -> Option<Inspected> {
+    fn inspect(&self, handle: &str) -> Option<Inspected> {
         self.runtime.inspect(&[handle]).ok()?.into_iter().next()
     }
 
     fn has_ended(&self, handle: &str) -> bool {
         matches!(
-            self.look(handle),
+            self.inspect(handle),
             Some(Inspected::Exited(_) | Inspected::Missing)
         )
     }
@@ -337,8 +341,8 @@ impl Supervisor {
     }
 
     /// The error of a run that somebody ended before it started.
-    pub(super) fn check_intent(&self) -> Result<()> {
-        match self.intent() {
+    pub(super) fn check_end_intent(&self) -> Result<()> {
+        match self.end_intent() {
             None => Ok(()),
             Some(_) => Err(Error::new(
                 crate::error::ErrorKind::Failed,
@@ -364,13 +368,15 @@ impl Watched for Supervisor {
     fn listener(self: Arc<Self>) -> OutputListener {
         let supervisor = self;
         Arc::new(move |event| match event {
-            OutputEvent::Output => supervisor.output_came(),
+            OutputEvent::Output => supervisor.on_first_output(),
             // Whether that ends the run is up to the client, if it is still there.
-            OutputEvent::OutputBroken(stream, None) => supervisor.tell(&ToClient::OutputClosed {
-                stream: stream.as_str().to_owned(),
-            }),
+            OutputEvent::OutputBroken(stream, None) => {
+                supervisor.notify_client(&ToClient::OutputClosed {
+                    stream: stream.as_str().to_owned(),
+                })
+            }
             OutputEvent::OutputBroken(stream, Some(why)) => {
-                supervisor.tell(&ToClient::OutputFailed {
+                supervisor.notify_client(&ToClient::OutputFailed {
                     stream: stream.as_str().to_owned(),
                     why,
                 })
@@ -382,12 +388,12 @@ impl Watched for Supervisor {
         self.run().record().started_at
     }
 
-    fn runs(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]) {
-        self.has_ports(ports);
+    fn saw_running(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]) {
+        self.set_ports(ports);
         self.has_started(started_at);
     }
 
-    fn start_again(&self) -> runtime::Result<Option<Attached>> {
+    fn restart_interrupted(&self) -> runtime::Result<Option<Attached>> {
         let (handle, has_input, has_services) = {
             let run = self.run();
             let record = run.record();
@@ -396,9 +402,9 @@ impl Watched for Supervisor {
             (handle, has_input, !record.services.is_empty())
         };
         // The first client may have taken some of its input.
-        match has_input || self.intent().is_some() {
+        match has_input || self.end_intent().is_some() {
             true => Ok(None),
-            false => self.runtime.start_again(&handle, has_services),
+            false => self.runtime.restart_interrupted(&handle, has_services),
         }
     }
 
@@ -411,12 +417,12 @@ impl Watched for Supervisor {
 
     fn notice(&self, text: &str) {
         self.run().diary(text);
-        self.tell(&ToClient::Notice {
+        self.notify_client(&ToClient::Notice {
             text: text.to_owned(),
         });
     }
 
-    fn diary(&self, text: &str) {
+    fn append_supervisor_log(&self, text: &str) {
         self.run().diary(text);
     }
 }
@@ -428,7 +434,7 @@ pub(super) fn signals() -> std::io::Result<Signals> {
 }
 
 /// Obeys signals for the rest of the process's life.
-pub(super) fn obey(supervisor: &Arc<Supervisor>, mut signals: Signals) {
+pub(super) fn handle_signals(supervisor: &Arc<Supervisor>, mut signals: Signals) {
     let supervisor = Arc::clone(supervisor);
     std::thread::spawn(move || {
         for signal in signals.forever() {

@@ -17,7 +17,7 @@ pub(super) struct WorkloadTerminal {
 
 impl WorkloadTerminal {
     /// Begins to pass on what comes from `input`. `None`: the workload has no terminal.
-    pub(super) fn begin(
+    pub(super) fn start(
         attached: &mut Attached,
         input: Option<OwnedFd>,
         person: Option<Arc<Terminal>>,
@@ -34,7 +34,7 @@ impl WorkloadTerminal {
         }
         if let Some(input) = input {
             let workload = workload.try_clone()?;
-            std::thread::spawn(move || pass_on(&input, &workload));
+            std::thread::spawn(move || forward_input(&input, &workload));
         }
         Ok(Some(WorkloadTerminal { workload }))
     }
@@ -44,14 +44,14 @@ impl WorkloadTerminal {
     }
 }
 
-pub(super) fn no_terminal(error: &io::Error) -> Error {
+pub(super) fn terminal_error(error: &io::Error) -> Error {
     let reason = crate::error::reason(error);
     let message = format!("the workload's terminal cannot be used: {reason}");
     Error::new(ErrorKind::Runtime, message)
 }
 
 /// Passes on what is typed, until nobody types or nobody reads.
-fn pass_on(input: &OwnedFd, workload: &OwnedFd) {
+fn forward_input(input: &OwnedFd, workload: &OwnedFd) {
     let mut buffer = [0; 4096];
     loop {
         let count = match rustix::io::read(input, &mut buffer) {

@@ -31,7 +31,7 @@ impl StopRequestTime {
 
 /// How coarse times of files and engines may be. An end that lies clearly before the request was
 /// the workload's own doing.
-const COARSE: Duration = Duration::from_millis(20);
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(20);
 
 /// The final state, and why.
 pub(super) fn verdict(exit: &Exit, intent: Option<EndIntent>) -> (RunState, EndReason) {
@@ -61,7 +61,7 @@ fn ended_before(exit: &Exit, asked: StopRequestTime) -> bool {
     };
     exit.finished_at
         .and_then(|finished| at.duration_since(finished.0).ok())
-        .is_some_and(|before| before > COARSE)
+        .is_some_and(|before| before > CLOCK_TOLERANCE)
 }
 
 #[cfg(test)]

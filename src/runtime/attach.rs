@@ -20,21 +20,21 @@ use crate::term::pty::{self, Size};
 /// How a client speaks of itself.
 pub(super) trait ClientMessages: Send + Sync {
     /// Whether a line may be its own.
-    fn is_own(&self, line: &[u8]) -> bool;
+    fn may_be_client_line(&self, line: &[u8]) -> bool;
 
     /// Whose the last words of a client are that ended with this code.
-    fn judge(&self, words: &[u8], code: u8) -> MessageSource;
+    fn source_of(&self, words: &[u8], code: u8) -> MessageSource;
 
     /// Whether words of its own mean that the engine went away.
     fn is_interruption(&self, words: &str) -> bool;
 
     /// Where in last words that are its own these begin: the workload's may stand before them.
-    fn begins_at(&self, _words: &[u8]) -> usize {
+    fn client_text_start(&self, _words: &[u8]) -> usize {
         0
     }
 
     /// Words of its own without what is of no use to people.
-    fn for_people(&self, words: Vec<u8>) -> Vec<u8> {
+    fn display_text(&self, words: Vec<u8>) -> Vec<u8> {
         words
     }
 }
@@ -51,13 +51,13 @@ pub(super) enum MessageSource {
 
 /// How long a client takes from its own last words to its end, at most. Longer silence says that
 /// they were the workload's.
-const LAST_WORDS: Timespec = Timespec {
+const CLIENT_EXIT_TIMEOUT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 500_000_000,
 };
 
 /// The most that is held back: one message of the client.
-const HELD: usize = 4096;
+const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// Starts an attachment, skipping the bytes that are kept already.
 pub(super) fn spawn(
@@ -86,7 +86,7 @@ pub(super) type HasEndedFn = Box<dyn Fn() -> bool + Send>;
 
 /// Carries output that is read elsewhere: a client that prints nothing says by its end that there will be
 /// no more. Skips the bytes that are kept already.
-pub(super) fn spawn_beside<R: Read + Send + 'static>(
+pub(super) fn spawn_silent<R: Read + Send + 'static>(
     command: &mut Command,
     manner: Box<dyn ClientMessages>,
     skip: StreamBytes,
@@ -154,7 +154,7 @@ fn spawn_client(
 pub(super) type PrepareTerminalFn = fn(&OwnedFd) -> io::Result<()>;
 
 /// Nothing.
-pub(super) fn as_it_is(_terminal: &OwnedFd) -> io::Result<()> {
+pub(super) fn unprepared(_terminal: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
@@ -254,18 +254,18 @@ impl ChildClient {
         let Some(code) = self.code() else {
             return MessageSource::EngineClient;
         };
-        let whose = self.manner.judge(words, code);
+        let whose = self.manner.source_of(words, code);
         if let MessageSource::StartRefusal(code) = whose {
-            self.said().code = Some(code);
+            self.output().code = Some(code);
         }
         whose
     }
 
     fn keep(&self, words: Vec<u8>) {
-        self.said().words = Some(words);
+        self.output().words = Some(words);
     }
 
-    fn said(&self) -> MutexGuard<'_, ClientOutput> {
+    fn output(&self) -> MutexGuard<'_, ClientOutput> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -291,7 +291,7 @@ impl EngineClient for SharedClient {
         let ClientOutput {
             words,
             code: instead,
-        } = std::mem::take(&mut *self.0.said());
+        } = std::mem::take(&mut *self.0.output());
         let code = instead.unwrap_or(code);
         match words {
             None => AttachEnd::Code(code),
@@ -301,7 +301,7 @@ impl EngineClient for SharedClient {
                     .0
                     .manner
                     .is_interruption(&String::from_utf8_lossy(&bytes)),
-                bytes: self.0.manner.for_people(bytes),
+                bytes: self.0.manner.display_text(bytes),
             }),
         }
     }
@@ -336,7 +336,7 @@ impl Read for ClientMessageFilter {
             if self.held.is_empty() && self.own_words_at(&buffer[..count]).is_none() {
                 return Ok(count);
             }
-            self.hold(&buffer[..count]);
+            self.release_all_but_suspicious(&buffer[..count]);
         }
         let count = self.ready.len().min(buffer.len());
         buffer[..count].copy_from_slice(&self.ready[..count]);
@@ -347,11 +347,11 @@ impl Read for ClientMessageFilter {
 
 impl ClientMessageFilter {
     /// Lets go of what is surely the workload's: all before the last suspicious place.
-    fn hold(&mut self, chunk: &[u8]) {
+    fn release_all_but_suspicious(&mut self, chunk: &[u8]) {
         self.held.extend_from_slice(chunk);
         let keep = self.own_words_at(&self.held).unwrap_or(self.held.len());
         self.ready.extend(self.held.drain(..keep));
-        if self.held.len() > HELD {
+        if self.held.len() > MAX_MESSAGE_BYTES {
             self.ready.append(&mut self.held);
         }
     }
@@ -364,7 +364,7 @@ impl ClientMessageFilter {
         match self.client.judge(&held) {
             MessageSource::Workload | MessageSource::StartRefusal(_) => self.ready = held,
             MessageSource::EngineClient => {
-                let own = held.split_off(self.client.manner.begins_at(&held));
+                let own = held.split_off(self.client.manner.client_text_start(&held));
                 self.client.keep(own);
                 self.ready = held;
             }
@@ -372,25 +372,25 @@ impl ClientMessageFilter {
     }
 
     fn own_words_at(&self, bytes: &[u8]) -> Option<usize> {
-        own_words_at(bytes, &|line| self.client.manner.is_own(line))
+        own_words_at(bytes, &|line| self.client.manner.may_be_client_line(line))
     }
 }
 
 /// Whether there is something to read, or the end, soon.
 fn is_ready(stream: &ChildStderr) -> bool {
     let mut fds = [PollFd::new(stream, PollFlags::IN)];
-    poll(&mut fds, Some(&LAST_WORDS)).is_ok_and(|ready| ready > 0)
+    poll(&mut fds, Some(&CLIENT_EXIT_TIMEOUT)).is_ok_and(|ready| ready > 0)
 }
 
 /// Where the client's own words may begin: at the beginning of a chunk (it writes them in one
 /// piece), or of one of its last lines.
 fn own_words_at(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
-    let from = bytes.len().saturating_sub(HELD);
+    let from = bytes.len().saturating_sub(MAX_MESSAGE_BYTES);
     let mut starts = std::iter::once(0)
         .chain((from..bytes.len()).filter(|at| *at > 0 && bytes[at - 1] == b'\n'));
     starts.find(|at| {
         let line = &bytes[*at..];
-        line.len() <= HELD && is_own(line)
+        line.len() <= MAX_MESSAGE_BYTES && is_own(line)
     })
 }
 
@@ -431,7 +431,7 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
                 if is_alike && self.client.judge(&self.held) != MessageSource::Workload {
                     self.client.keep(std::mem::take(&mut self.held));
                 }
-            } else if !is_alike || self.held.len() > HELD {
+            } else if !is_alike || self.held.len() > MAX_MESSAGE_BYTES {
                 self.is_through = true;
             }
         }
@@ -493,7 +493,7 @@ mod tests {
         assert_eq!(at(b"an Error: within\n"), None);
         assert_eq!(at(b"Error: unexpected EOF\n"), Some(0));
         let mut long = b"Error: \n".to_vec();
-        long.extend(vec![b'x'; 2 * HELD]);
+        long.extend(vec![b'x'; 2 * MAX_MESSAGE_BYTES]);
         assert_eq!(at(&long), None);
     }
 

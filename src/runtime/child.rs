@@ -16,16 +16,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::ShowFn;
 
 /// The most output that is kept of each stream, in bytes.
-const LIMIT: usize = 16 * 1024 * 1024;
+const MAX_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 
 /// How often to ask whether to go on.
-const LOOK: Duration = Duration::from_millis(250);
+const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a command has to end itself once what it has started was asked to.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Whether what is run now is to be spared what a terminal sends.
-static APART: AtomicBool = AtomicBool::new(false);
+static IS_ISOLATED: AtomicBool = AtomicBool::new(false);
 
 /// As long as it is held, what is run here is in process groups of its own: Ctrl-C is for this program to hear, which
 /// would otherwise lose, at its first stroke, those that it takes things away with.
@@ -34,20 +34,20 @@ pub(crate) struct IsolatedProcessGroup(());
 
 impl IsolatedProcessGroup {
     pub(crate) fn begin() -> IsolatedProcessGroup {
-        APART.store(true, Ordering::Relaxed);
+        IS_ISOLATED.store(true, Ordering::Relaxed);
         IsolatedProcessGroup(())
     }
 }
 
 impl Drop for IsolatedProcessGroup {
     fn drop(&mut self) {
-        APART.store(false, Ordering::Relaxed);
+        IS_ISOLATED.store(false, Ordering::Relaxed);
     }
 }
 
 /// Spares a command what a terminal sends, if that is wanted now.
-pub(crate) fn set_apart(command: &mut Command) {
-    if APART.load(Ordering::Relaxed) {
+pub(crate) fn isolate(command: &mut Command) {
+    if IS_ISOLATED.load(Ordering::Relaxed) {
         command.process_group(0);
     }
 }
@@ -68,26 +68,40 @@ pub(crate) fn run(
     timeout: Duration,
     should_continue: &dyn Fn() -> bool,
 ) -> io::Result<CommandOutput> {
-    set_apart(command);
-    run_and(LIMIT, command, input, timeout, should_continue, &kill)
+    isolate(command);
+    run_with(
+        MAX_OUTPUT_BYTES,
+        command,
+        input,
+        timeout,
+        should_continue,
+        &kill,
+    )
 }
 
 /// The same without input, and with all output, however much it is.
-pub(super) fn whole(command: &mut Command, timeout: Duration) -> io::Result<CommandOutput> {
-    run_and(usize::MAX, command, b"", timeout, &|| true, &kill)
+pub(super) fn run_unlimited(command: &mut Command, timeout: Duration) -> io::Result<CommandOutput> {
+    run_with(usize::MAX, command, b"", timeout, &|| true, &kill)
 }
 
 /// The same for a command that takes back what it has made when it is asked to end, and is so before it is killed.
-pub(crate) fn run_gently(
+pub(crate) fn run_with_grace(
     command: &mut Command,
     timeout: Duration,
     should_continue: &dyn Fn() -> bool,
 ) -> io::Result<CommandOutput> {
-    run_and(LIMIT, command, b"", timeout, should_continue, &|child| {
-        let mut asked = children(child.id());
-        asked.push(Pid::from_child(child));
-        ask_to_end(child, &asked);
-    })
+    run_with(
+        MAX_OUTPUT_BYTES,
+        command,
+        b"",
+        timeout,
+        should_continue,
+        &|child| {
+            let mut asked = children(child.id());
+            asked.push(Pid::from_child(child));
+            ask_to_end(child, &asked);
+        },
+    )
 }
 
 fn kill(child: &mut Child) {
@@ -95,7 +109,7 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn run_and(
+fn run_with(
     limit: usize,
     command: &mut Command,
     input: &[u8],
@@ -114,7 +128,7 @@ fn run_and(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = converse(&mut child, input, deadline, limit, should_continue);
+    let result = exchange(&mut child, input, deadline, limit, should_continue);
     if result.is_err() {
         end(&mut child);
     }
@@ -128,7 +142,7 @@ fn run_and(
 
 /// Runs a command that says much, to its end, and passes on every line of both its streams, which are
 /// one here. Otherwise as [`run`]. Says how it ended.
-pub(super) fn stream(
+pub(super) fn run_lines(
     command: &mut Command,
     timeout: Duration,
     should_continue: &dyn Fn() -> bool,
@@ -162,7 +176,7 @@ fn ask_to_end(child: &mut Child, asked: &[Pid]) {
     for pid in asked {
         let _ = kill_process(*pid, Signal::TERM);
     }
-    if asked.is_empty() || wait_until(child, Instant::now() + GRACE).is_err() {
+    if asked.is_empty() || wait_until(child, Instant::now() + GRACE_PERIOD).is_err() {
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -183,7 +197,10 @@ fn children(pid: u32) -> Vec<Pid> {
 
 /// Runs a command on our stdout and stderr, however long their readers take. With `show` its stdout goes there,
 /// and so does its stderr if ours is a terminal. Whether it succeeded, or nobody reads any more.
-pub(super) fn pass(command: &mut Command, show: Option<ShowFn<'_>>) -> io::Result<bool> {
+pub(super) fn run_to_own_streams(
+    command: &mut Command,
+    show: Option<ShowFn<'_>>,
+) -> io::Result<bool> {
     command.stdin(Stdio::null());
     let Some(show) = show else {
         let status = command.status()?;
@@ -206,7 +223,7 @@ pub(super) fn pass(command: &mut Command, show: Option<ShowFn<'_>>) -> io::Resul
 }
 
 /// Runs a command between two streams that we do not look at. `Some`: it failed, and said this.
-pub(super) fn transfer(
+pub(super) fn run_between(
     command: &mut Command,
     input: Stdio,
     output: Stdio,
@@ -219,7 +236,13 @@ pub(super) fn transfer(
         .spawn()?;
     // Our copies of the streams are in the command, and would keep them open.
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let result = converse(&mut child, b"", Instant::now() + timeout, LIMIT, &|| true);
+    let result = exchange(
+        &mut child,
+        b"",
+        Instant::now() + timeout,
+        MAX_OUTPUT_BYTES,
+        &|| true,
+    );
     if result.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -229,7 +252,11 @@ pub(super) fn transfer(
 }
 
 /// The first bytes that a command prints: so many, unless it ends before. It is killed then.
-pub(super) fn head(command: &mut Command, count: usize, timeout: Duration) -> io::Result<Vec<u8>> {
+pub(super) fn run_first_bytes(
+    command: &mut Command,
+    count: usize,
+    timeout: Duration,
+) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + timeout;
     let mut child = command
         .stdin(Stdio::null())
@@ -240,7 +267,7 @@ pub(super) fn head(command: &mut Command, count: usize, timeout: Duration) -> io
     let mut read = Ok(());
     while read.is_ok() && stdout.is_some() && bytes.len() < count {
         read = wait_readable(&stdout, &None::<io::PipeReader>, deadline)
-            .and_then(|()| read_ready(&mut stdout, &mut bytes, LIMIT));
+            .and_then(|()| read_ready(&mut stdout, &mut bytes, MAX_OUTPUT_BYTES));
     }
     let _ = child.kill();
     let _ = child.wait();
@@ -258,10 +285,10 @@ fn read_lines(
     while stream.is_some() {
         wait_readable(&stream, &None::<io::PipeReader>, deadline)?;
         let mut bytes = Vec::new();
-        read_ready(&mut stream, &mut bytes, LIMIT)?;
+        read_ready(&mut stream, &mut bytes, MAX_OUTPUT_BYTES)?;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || line.len() > LONGEST_LINE {
+            if piece.ends_with(b"\n") || line.len() > MAX_LINE_BYTES {
                 on_line(String::from_utf8_lossy(&line).trim_end());
                 line.clear();
             }
@@ -277,9 +304,9 @@ fn read_lines(
 }
 
 /// What is longer is passed on in pieces, in bytes.
-const LONGEST_LINE: usize = 64 * 1024;
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
-fn converse(
+fn exchange(
     child: &mut Child,
     input: &[u8],
     deadline: Instant,
@@ -320,7 +347,8 @@ fn wait_readable(
     let mut fds = Vec::with_capacity(2);
     fds.extend(stdout.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     fds.extend(stderr.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
-    let timeout = Timespec::try_from(left.min(LOOK)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let timeout = Timespec::try_from(left.min(CANCEL_POLL_INTERVAL))
+        .map_err(|_| io::ErrorKind::InvalidInput)?;
     match poll(&mut fds, Some(&timeout)) {
         Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
         Err(error) => Err(error.into()),

@@ -21,7 +21,7 @@ pub(crate) enum RuntimeName {
 }
 
 /// In the order in which they are tried.
-pub(crate) const SUPPORTED: [RuntimeName; 4] = [
+pub(crate) const RUNTIMES: [RuntimeName; 4] = [
     RuntimeName::Apple,
     RuntimeName::Docker,
     RuntimeName::Podman,
@@ -29,15 +29,15 @@ pub(crate) const SUPPORTED: [RuntimeName; 4] = [
 ];
 
 /// What they are called, in the same order.
-pub(crate) const WORDS: &[&str] = &["apple", "docker", "podman", "bwrap"];
+pub(crate) const RUNTIME_NAMES: &[&str] = &["apple", "docker", "podman", "bwrap"];
 
 impl RuntimeName {
     pub(crate) fn as_str(self) -> &'static str {
-        WORDS[self as usize]
+        RUNTIME_NAMES[self as usize]
     }
 
     pub(crate) fn parse(word: &str) -> Option<RuntimeName> {
-        SUPPORTED.into_iter().find(|name| name.as_str() == word)
+        RUNTIMES.into_iter().find(|name| name.as_str() == word)
     }
 
     /// Whether containers are made from images.
@@ -49,7 +49,7 @@ impl RuntimeName {
     pub(crate) fn is_here(self) -> bool {
         match self {
             RuntimeName::Apple => apple::is_here(),
-            name => on_path(name.as_str()),
+            name => is_on_path(name.as_str()),
         }
     }
 
@@ -74,7 +74,7 @@ impl RuntimeName {
     }
 
     /// Whether a runtime with images can do what not all of them can.
-    pub(crate) fn can(self, ability: Capability) -> bool {
+    pub(crate) fn supports(self, ability: Capability) -> bool {
         match (self, ability) {
             (RuntimeName::Apple, _) => false,
             (RuntimeName::Docker | RuntimeName::Podman | RuntimeName::Bwrap, _) => true,
@@ -91,15 +91,15 @@ impl RuntimeName {
     }
 
     /// Whether something can be mounted there. `rootfs`: what is shown instead of this system.
-    pub(crate) fn has_place(self, rootfs: Option<&Path>, target: &str) -> bool {
+    pub(crate) fn can_mount_at(self, rootfs: Option<&Path>, target: &str) -> bool {
         match self {
             RuntimeName::Apple | RuntimeName::Docker | RuntimeName::Podman => true,
-            RuntimeName::Bwrap => super::bwrap::has_place(rootfs, target),
+            RuntimeName::Bwrap => super::bwrap::can_mount_at(rootfs, target),
         }
     }
 
     /// What isolation by this runtime does not give, if it is less than a container's.
-    pub(crate) fn weakness(self) -> Option<&'static str> {
+    pub(crate) fn isolation_warning(self) -> Option<&'static str> {
         match self {
             RuntimeName::Apple | RuntimeName::Docker | RuntimeName::Podman => None,
             RuntimeName::Bwrap => Some(
@@ -163,7 +163,7 @@ pub(crate) fn open_within(
         RuntimeName::Podman => Dialect::Podman,
         RuntimeName::Apple | RuntimeName::Bwrap => return open(name, engine, None),
     };
-    Box::new(Docker::new(dialect, engine.to_vec(), None).within(timeout))
+    Box::new(Docker::new(dialect, engine.to_vec(), None).with_timeout(timeout))
 }
 
 /// The first runtime that answers here.
@@ -175,11 +175,13 @@ pub(crate) fn choose() -> Result<RuntimeName> {
         (RuntimeName::Docker, Dialect::Docker),
         (RuntimeName::Podman, Dialect::Podman),
     ] {
-        if on_path(name.as_str()) && Docker::new(dialect, engine_settings(name), None).answers() {
+        if is_on_path(name.as_str())
+            && Docker::new(dialect, engine_settings(name), None).is_answering()
+        {
             return Ok(name);
         }
     }
-    if on_path("bwrap") {
+    if is_on_path("bwrap") {
         return Ok(RuntimeName::Bwrap);
     }
     Err(match cfg!(target_os = "macos") {
@@ -230,7 +232,7 @@ pub(crate) fn engine_shown(name: &str, engine: &[(String, String)]) -> String {
 }
 
 /// The settings of docker's engine in a context.
-pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
+pub(crate) fn context_settings(context: &str) -> Result<Vec<(String, String)>> {
     let mut settings = engine_settings(RuntimeName::Docker);
     // This one goes before a context.
     settings.retain(|(name, _)| !matches!(name.as_str(), "DOCKER_HOST" | "DOCKER_CONTEXT"));
@@ -247,7 +249,7 @@ pub(crate) fn in_context(context: &str) -> Result<Vec<(String, String)>> {
 
 /// Where the engine is, if it is on another machine, as far as its address tells: what is mounted here
 /// is not there.
-pub(crate) fn remote(name: RuntimeName, engine: &[(String, String)]) -> Option<String> {
+pub(crate) fn remote_address(name: RuntimeName, engine: &[(String, String)]) -> Option<String> {
     let address = match name {
         RuntimeName::Docker => docker::address(engine)?,
         RuntimeName::Podman => docker::podmans_address(engine)?,
@@ -270,7 +272,7 @@ fn absolute(name: &str, value: String) -> String {
 }
 
 /// Whether a program is found on PATH.
-pub(crate) fn on_path(program: &str) -> bool {
+pub(crate) fn is_on_path(program: &str) -> bool {
     let executable = |path: &Path| {
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
     };

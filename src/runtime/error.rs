@@ -26,7 +26,7 @@ impl RuntimeError {
     }
 
     /// Whether the same request may succeed later.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(
             self,
             RuntimeError::Unreachable(..) | RuntimeError::Transient(_)
@@ -34,7 +34,7 @@ impl RuntimeError {
     }
 
     /// Whether the engine may have heard the request, and go on with it.
-    pub(crate) fn is_silence(&self) -> bool {
+    pub(crate) fn may_have_been_received(&self) -> bool {
         matches!(self, RuntimeError::Transient(_))
     }
 

@@ -649,7 +649,7 @@ impl Runtime for Fake {
         })
     }
 
-    fn leave_network(&self, network: &str, container: &str) -> Result<()> {
+    fn disconnect(&self, network: &str, container: &str) -> Result<()> {
         self.request(&format!("leave-network {network} {container}"), |_| {})
     }
 
@@ -662,7 +662,7 @@ impl Runtime for Fake {
         self.start(&format!("start-service {handle}"), handle)
     }
 
-    fn launch(&self, handle: &str) -> Result<()> {
+    fn start_detached(&self, handle: &str) -> Result<()> {
         self.request(&format!("launch {handle}"), |state| {
             if let Some(container) = state.containers.get_mut(handle) {
                 container.state = running();
@@ -670,7 +670,7 @@ impl Runtime for Fake {
         })
     }
 
-    fn log(&self, handle: &str, _last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    fn read_log(&self, handle: &str, _last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
         self.request(&format!("log {handle}"), |_| {})?;
         let state = self.state();
         let kept = state
@@ -742,7 +742,7 @@ impl Runtime for Fake {
         self.start(&format!("start {}", spec.handle), &spec.handle)
     }
 
-    fn start_again(&self, handle: &str, _has_services: bool) -> Result<Option<Attached>> {
+    fn restart_interrupted(&self, handle: &str, _has_services: bool) -> Result<Option<Attached>> {
         if !self.state().traits.starts_again {
             return Ok(None);
         }
@@ -786,7 +786,7 @@ impl Runtime for Fake {
         }
     }
 
-    fn looks_are_cheap(&self) -> bool {
+    fn inspect_is_cheap(&self) -> bool {
         self.state().traits.looks_are_cheap
     }
 
@@ -794,7 +794,7 @@ impl Runtime for Fake {
         self.state().traits.keeps_output
     }
 
-    fn is_held_back(&self, handle: &str) -> Result<bool> {
+    fn is_at_start_gate(&self, handle: &str) -> Result<bool> {
         self.question(&format!("is-held-back {handle}"), |_| false)
     }
 

@@ -30,11 +30,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use bwrap::{foreground, keeper};
-pub(crate) use choose::on_path;
+pub(crate) use bwrap::{foreground, shim_process};
+pub(crate) use choose::is_on_path;
 pub(crate) use choose::{
-    Capability, RuntimeName, SUPPORTED, WORDS, choose, engine_settings, engine_shown, in_context,
-    open, open_within, remote,
+    Capability, RUNTIME_NAMES, RUNTIMES, RuntimeName, choose, context_settings, engine_settings,
+    engine_shown, open, open_within, remote_address,
 };
 pub(crate) use docker::compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
@@ -42,7 +42,7 @@ pub(crate) use docker::compose::{
     remove_session, session_containers, session_labels, session_storage,
 };
 pub(crate) use error::{Result, RuntimeError};
-pub(crate) use retry::again;
+pub(crate) use retry::retry;
 pub(crate) use secret_tool::ask_tool;
 
 use crate::config::Ulimit;
@@ -54,13 +54,13 @@ use crate::term::pty::Size;
 pub(crate) use crate::config::WORKSPACE;
 
 /// The workload's home directory, where the image's own cannot be used. Gone with the container.
-pub(crate) const HOME: &str = "/home/moat";
+pub(crate) const WORKLOAD_HOME: &str = "/home/moat";
 
 /// Shows output on a terminal.
 pub(crate) type ShowFn<'a> = &'a mut dyn FnMut(&[u8]);
 
 /// The runtime whose engine the compose tool talks to.
-pub(crate) const COMPOSES: RuntimeName = RuntimeName::Docker;
+pub(crate) const COMPOSE_RUNTIME: RuntimeName = RuntimeName::Docker;
 
 /// What package managers need, and servers that begin as root to become somebody else; everything else
 /// is dropped.
@@ -75,10 +75,10 @@ const CAPABILITIES: [&str; 7] = [
 ];
 
 /// How long an ordinary request may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long one may take whose answer somebody waits for who can do without.
-pub(crate) const GLANCE: Duration = Duration::from_secs(3);
+pub(crate) const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A driver for one container command line.
 pub(crate) trait Runtime: Send + Sync {
@@ -86,7 +86,7 @@ pub(crate) trait Runtime: Send + Sync {
     fn probe(&self) -> Result<String>;
 
     /// What that cannot do here, though others of its kind can.
-    fn lacks(&self) -> Option<&'static str> {
+    fn limitation(&self) -> Option<&'static str> {
         None
     }
 
@@ -123,7 +123,7 @@ pub(crate) trait Runtime: Send + Sync {
     fn remove_network(&self, handle: &str) -> Result<()>;
 
     /// Takes a container off a network. Fine if it is not on it.
-    fn leave_network(&self, _network: &str, _container: &str) -> Result<()> {
+    fn disconnect(&self, _network: &str, _container: &str) -> Result<()> {
         Ok(())
     }
 
@@ -135,24 +135,24 @@ pub(crate) trait Runtime: Send + Sync {
     fn start_service(&self, handle: &str) -> Result<Attached>;
 
     /// Starts the container of a service to which nobody listens: what it prints is in the engine's log.
-    fn launch(&self, _handle: &str) -> Result<()> {
+    fn start_detached(&self, _handle: &str) -> Result<()> {
         Err(not_in_sessions())
     }
 
     /// Tells of every line that a container has printed so far, of so many at least.
-    fn log(&self, _handle: &str, _last: usize, _tell: &mut dyn FnMut(&str)) -> Result<()> {
+    fn read_log(&self, _handle: &str, _last: usize, _tell: &mut dyn FnMut(&str)) -> Result<()> {
         Err(not_in_sessions())
     }
 
     /// Passes all that a container has printed so far on to our stdout and stderr, as it is and in its order. With
     /// `show`, which is for a terminal, stdout goes there; and stderr, where that is a terminal, too.
-    fn pass_log(&self, _handle: &str, _show: Option<ShowFn<'_>>) -> Result<()> {
+    fn show_log(&self, _handle: &str, _show: Option<ShowFn<'_>>) -> Result<()> {
         Err(not_in_sessions())
     }
 
     /// All that a container has printed so far, each line with its time, as is each piece of 16 KiB of a longer one:
     /// stdout, and stderr.
-    fn whole_log(&self, _handle: &str) -> Result<(String, String)> {
+    fn full_log(&self, _handle: &str) -> Result<(String, String)> {
         Err(not_in_sessions())
     }
 
@@ -195,7 +195,7 @@ pub(crate) trait Runtime: Send + Sync {
 
     /// Starts a container that gets no input once more, after the engine went away before it had heard
     /// that it is to start. `None`: that does not happen with this engine.
-    fn start_again(&self, _handle: &str, _has_services: bool) -> Result<Option<Attached>> {
+    fn restart_interrupted(&self, _handle: &str, _has_services: bool) -> Result<Option<Attached>> {
         Ok(None)
     }
 
@@ -207,7 +207,7 @@ pub(crate) trait Runtime: Send + Sync {
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>>;
 
     /// Whether [`Runtime::inspect`] costs next to nothing.
-    fn looks_are_cheap(&self) -> bool {
+    fn inspect_is_cheap(&self) -> bool {
         false
     }
 
@@ -218,7 +218,7 @@ pub(crate) trait Runtime: Send + Sync {
     }
 
     /// Whether the command of a running container waits for something that only its supervisor does.
-    fn is_held_back(&self, _handle: &str) -> Result<bool> {
+    fn is_at_start_gate(&self, _handle: &str) -> Result<bool> {
         Ok(false)
     }
 
@@ -291,7 +291,7 @@ impl ContainerSpec {
     }
 
     /// What is covered. Where the workspace is a copy, what of it would be was not copied.
-    fn covers(&self) -> impl Iterator<Item = &String> {
+    fn hidden_paths(&self) -> impl Iterator<Item = &String> {
         let copied = self.workspace_mode == WorkspaceMode::Volume;
         let mounted = |path: &str| {
             self.mounts
@@ -565,7 +565,7 @@ fn not_in_sessions() -> RuntimeError {
 }
 
 /// What this program does when a driver starts it in one of its own roles; its exit code.
-pub(crate) fn role(name: &str, args: &[OsString]) -> Option<u8> {
+pub(crate) fn run_hidden_role(name: &str, args: &[OsString]) -> Option<u8> {
     match name {
         bwrap::SHIM => Some(bwrap::shim(args)),
         bwrap::INIT => Some(bwrap::init(args)),
@@ -581,12 +581,12 @@ pub(crate) fn of_session(
     engine: &[(String, String)],
     timeout: Duration,
 ) -> Result<Box<dyn Runtime>> {
-    Ok(open_within(named(name)?, engine, timeout))
+    Ok(open_within(parse_runtime(name)?, engine, timeout))
 }
 
 /// Whether the engine of a session answers at all.
 pub(crate) fn is_reachable(name: &str, engine: &[(String, String)]) -> bool {
-    let probed = of_session(name, engine, PATIENCE).and_then(|runtime| runtime.probe());
+    let probed = of_session(name, engine, REQUEST_TIMEOUT).and_then(|runtime| runtime.probe());
     probed.is_ok()
 }
 
@@ -596,10 +596,10 @@ pub(crate) fn of_run(
     name: &str,
     engine: &[(String, String)],
 ) -> Result<Box<dyn Runtime>> {
-    Ok(open(named(name)?, engine, Some(dir)))
+    Ok(open(parse_runtime(name)?, engine, Some(dir)))
 }
 
-fn named(name: &str) -> Result<RuntimeName> {
+fn parse_runtime(name: &str) -> Result<RuntimeName> {
     RuntimeName::parse(name).ok_or_else(|| {
         RuntimeError::unreachable(
             format!("this moat has no runtime '{name}'"),

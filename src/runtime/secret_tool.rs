@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::child;
 
 /// A tool may ask a person for a fingerprint.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a tool prints; its own words where it fails.
 pub(crate) fn ask_tool(program: &str, args: &[&str]) -> Result<String, String> {
-    let output = child::run(Command::new(program).args(args), b"", PATIENCE, &|| true);
+    let output = child::run(Command::new(program).args(args), b"", TOOL_TIMEOUT, &|| {
+        true
+    });
     match output {
         Ok(output) if output.success => Ok(output.stdout),
         Ok(output) => {

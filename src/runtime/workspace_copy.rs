@@ -13,27 +13,27 @@ use crate::store::{
 };
 
 /// The workload's own copy of the workspace.
-const COPY: &str = "workspace";
+const COPY_DIR: &str = "workspace";
 
 /// Where in that something else is mounted: a path per line, relative to it.
-const MOUNTED: &str = "mounted";
+const MOUNTED_LIST: &str = "mounted";
 
 /// What a container sees as its workspace.
 pub(super) fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
     match spec.workspace_mode {
         WorkspaceMode::Bind => spec.workspace.clone(),
-        WorkspaceMode::Volume => dir.join(COPY),
+        WorkspaceMode::Volume => dir.join(COPY_DIR),
     }
 }
 
 /// Makes the copy, in the place of what an earlier attempt left.
 pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
-    let copy = dir.join(COPY);
+    let copy = dir.join(COPY_DIR);
     let failed = |error: io::Error| failed(&copy, &error);
     remove_tree(&copy).map_err(failed)?;
     make_dir(&copy).map_err(failed)?;
     let mounted = spec.mounted_in_workspace().join("\n");
-    write_atomically(&dir.join(MOUNTED), mounted.as_bytes()).map_err(failed)?;
+    write_atomically(&dir.join(MOUNTED_LIST), mounted.as_bytes()).map_err(failed)?;
     let without = spec.not_copied();
     let mut packing = pack(&spec.workspace, &without, Stdio::piped()).map_err(failed)?;
     let extracted = extract(packing.archive(), &copy).map_err(failed)?;
@@ -57,7 +57,7 @@ pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> 
     let shown = shown.chain([(WORKSPACE, workspace)]);
     for (dir, source) in shown {
         let mounts = spec.mounts.iter().map(|mount| &mount.target);
-        let places = mounts.chain(&spec.scratch).chain(spec.covers());
+        let places = mounts.chain(&spec.scratch).chain(spec.hidden_paths());
         for place in places.filter(|place| is_below(place, dir)) {
             let inside = Path::new(&place[dir.len() + 1..]);
             if !stays_inside(source, &mut PathBuf::new(), inside, &mut 0) {
@@ -71,7 +71,7 @@ pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> 
 }
 
 /// So many links are followed. The system follows no more.
-const LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 /// Whether a path from `at` in a directory, whose links are followed, stays in that directory. What does not
 /// exist is no link.
@@ -86,7 +86,7 @@ fn stays_inside(root: &Path, at: &mut PathBuf, path: &Path, links: &mut u32) -> 
             };
             at.pop();
             *links += 1;
-            *links <= LINKS && stays_inside(root, at, &target, links)
+            *links <= MAX_LINKS && stays_inside(root, at, &target, links)
         }
         Component::RootDir | Component::Prefix(_) => false,
     })
@@ -94,12 +94,12 @@ fn stays_inside(root: &Path, at: &mut PathBuf, path: &Path, links: &mut u32) -> 
 
 /// Writes what is in the copy to a file, as a tar archive.
 pub(super) fn save(dir: &Path, into: File) -> Result<()> {
-    let copy = dir.join(COPY);
+    let copy = dir.join(COPY_DIR);
     if !copy.exists() {
         let message = format!("{} was removed by somebody else", copy.display());
         return Err(RuntimeError::NotFound(message));
     }
-    let mounted = fs::read_to_string(dir.join(MOUNTED)).unwrap_or_default();
+    let mounted = fs::read_to_string(dir.join(MOUNTED_LIST)).unwrap_or_default();
     let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
     let packing = pack(&copy, &without, Stdio::from(into));
     let packed = packing.and_then(TarStream::finish);

@@ -12,16 +12,16 @@ use crate::store::{Stream, last_lines};
 use crate::term::{harmless, plain};
 
 /// So many lines of its log are shown.
-const LAST_LINES: usize = 20;
+const SHOWN_LINES: usize = 20;
 
 /// So much of a line is shown, in characters.
-const LINE: usize = 400;
+const MAX_LINE_CHARS: usize = 400;
 
 /// What stands before the end of a log.
-pub(super) const ITS_LOG: &str = "; the end of its log:";
+pub(super) const LOG_END_INTRO: &str = "; the end of its log:";
 
 /// The run was stopped, or another part of it failed: nobody reads this.
-pub(crate) fn not_wanted(subject: &dyn StartingService) -> Error {
+pub(crate) fn cancelled(subject: &dyn StartingService) -> Error {
     let message = format!("the service {} is not wanted any more", subject.name());
     Error::new(ErrorKind::Failed, message)
 }
@@ -47,7 +47,7 @@ pub(crate) fn start(subject: &dyn StartingService, problem: RuntimeError) -> Err
 }
 
 /// How it ended, for people.
-pub(super) fn how(subject: &dyn StartingService, exit: &Exit) -> String {
+pub(super) fn exit_text(subject: &dyn StartingService, exit: &Exit) -> String {
     match exit {
         exit if exit.oom_killed => match subject.memory_bytes() {
             Some(bytes) => format!(
@@ -69,13 +69,13 @@ pub(super) fn how(subject: &dyn StartingService, exit: &Exit) -> String {
 /// It ended before it could be used.
 pub(crate) fn ended(subject: &dyn StartingService, exit: &Exit, when: &str) -> Error {
     let name = subject.name();
-    let how = how(subject, exit);
+    let how = exit_text(subject, exit);
     let message = format!("service {name}: {how}, {when}");
     let hint = match exit.oom_killed {
         true => format!("give it more with 'memory' under services.{name} in moat.yaml"),
         false => format!("check what services.{name} in moat.yaml sets, such as env and image"),
     };
-    with_log(subject, message, hint)
+    with_log_end(subject, message, hint)
 }
 
 /// Nothing in it can say that it is ready.
@@ -88,7 +88,7 @@ pub(super) fn no_command(subject: &dyn StartingService, words: &str) -> Error {
 }
 
 /// It never succeeded in saying that it is ready.
-pub(super) fn too_late(subject: &dyn StartingService, words: &str) -> Error {
+pub(super) fn timed_out(subject: &dyn StartingService, words: &str) -> Error {
     let name = subject.name();
     let seconds = subject.ready().1.as_secs_f64();
     let mut message = format!("service {name}: not ready after {seconds:.0} s");
@@ -99,7 +99,7 @@ pub(super) fn too_late(subject: &dyn StartingService, words: &str) -> Error {
         "if it only needs longer, set 'timeout' under services.{name} in moat.yaml; \
          'wait: false' there starts the run without waiting for it"
     );
-    with_log(subject, message, hint)
+    with_log_end(subject, message, hint)
 }
 
 pub(super) fn provision(
@@ -115,20 +115,23 @@ pub(super) fn provision(
         None => "it did not come to an end".to_owned(),
     };
     let message = format!("service {name}: cannot get {item}: {how}: {last}");
-    with_log(
+    with_log_end(
         subject,
         message,
         format!("check the name under services.{name}.{key} in moat.yaml"),
     )
 }
 
-fn with_log(subject: &dyn StartingService, mut message: String, hint: String) -> Error {
-    let lines = subject.last_lines(LAST_LINES);
+fn with_log_end(subject: &dyn StartingService, mut message: String, hint: String) -> Error {
+    let lines = subject.last_lines(SHOWN_LINES);
     if !lines.is_empty() {
-        message.push_str(ITS_LOG);
+        message.push_str(LOG_END_INTRO);
     }
     for line in lines {
-        let line: String = harmless(&plain(&line)).chars().take(LINE).collect();
+        let line: String = harmless(&plain(&line))
+            .chars()
+            .take(MAX_LINE_CHARS)
+            .collect();
         message.push_str(&format!("\n  {line}"));
     }
     Error::new(ErrorKind::Runtime, message).hint(hint)

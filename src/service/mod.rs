@@ -23,7 +23,7 @@ pub(crate) use provisioning::provide;
 use sidecar::Sidecar;
 
 /// How long the end of a service may take to arrive when its run is over.
-const FAREWELL: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A service that is being brought up, be it of a run or of a session, as far as waiting for it, providing it
 /// with something and telling why it failed are concerned.
@@ -45,26 +45,26 @@ pub(crate) trait StartingService {
     fn has_started(&self) -> bool;
 
     /// Waits a moment, or until it has ended: then says how.
-    fn pause(&self, until: Instant) -> Option<Exit>;
+    fn wait_for_exit(&self, until: Instant) -> Option<Exit>;
 
     /// How it ended, if somebody has seen that.
     fn exit(&self) -> Option<Exit>;
 
     /// Tells what is being done. `step`: something else begins.
-    fn say(&self, text: &str, step: bool);
+    fn notify(&self, text: &str, step: bool);
 
     /// Keeps what was said while it was provided with something.
-    fn keep_words(&self, _line: &str) {}
+    fn log_output(&self, _line: &str) {}
 
     /// Something that only who looks into a run wants to know.
-    fn keep_note(&self, _text: &str) {}
+    fn log_note(&self, _text: &str) {}
 
     /// The end of its log.
     fn last_lines(&self, count: usize) -> Vec<String>;
 }
 
 /// What its container is made from. `plan` has all values.
-pub(crate) fn specify(
+pub(crate) fn service_spec(
     home: &Home,
     plan: &plan::PlannedService,
     handle: String,
@@ -124,11 +124,11 @@ pub(crate) trait ServiceOwner: Send + Sync {
     fn log(&self, text: &str);
 
     /// A line for who looks into the run.
-    fn diary(&self, text: &str);
+    fn append_supervisor_log(&self, text: &str);
 
     /// The engine is about to be asked for a container; it has answered, and `made` is there.
-    fn asks(&self, handle: &str);
-    fn has_answer(&self, made: Option<&str>);
+    fn begin_container_request(&self, handle: &str);
+    fn end_container_request(&self, made: Option<&str>);
 
     /// Changes what is recorded of a service.
     fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::ServiceRecord));
@@ -202,7 +202,7 @@ impl Outcome {
         self.lock().error.is_some()
     }
 
-    fn one_is_done(&self, result: Result<()>) {
+    fn record_result(&self, result: Result<()>) {
         let mut progress = self.lock();
         progress.pending -= 1;
         if let (Err(error), None) = (result, &progress.error) {
@@ -212,7 +212,7 @@ impl Outcome {
     }
 
     /// One that was up has ended. Says whether that is a failure of the start: the others are not up yet.
-    fn one_has_ended(&self, why: impl FnOnce() -> Error) -> bool {
+    fn record_exit(&self, why: impl FnOnce() -> Error) -> bool {
         let mut progress = self.lock();
         if !progress.is_over {
             progress.error.get_or_insert_with(why);
@@ -243,13 +243,13 @@ impl Services {
                 let waits = plan.wait;
                 drop(plan);
                 let is_up = result.is_ok();
-                outcome.one_is_done(result);
+                outcome.record_result(result);
                 if is_up && !waits {
-                    sidecar.await_readiness(Instant::now());
+                    sidecar.wait_until_ready(Instant::now());
                 }
                 if is_up {
-                    sidecar.keep(&|exit| {
-                        outcome.one_has_ended(|| {
+                    sidecar.supervise_until_end(&|exit| {
+                        outcome.record_exit(|| {
                             errors::ended(sidecar.as_ref(), exit, "before the run began")
                         })
                     });
@@ -263,7 +263,7 @@ impl Services {
     pub(crate) fn adopt(owner: &Arc<dyn ServiceOwner>, record: &RunRecord) -> Result<Services> {
         let mut sidecars = Vec::new();
         for service in &record.services {
-            let should_continue = match service.state {
+            let should_resume = match service.state {
                 ServiceState::Starting | ServiceState::Ready => true,
                 // Nobody may have been left to record its start.
                 ServiceState::Created => has_started(owner.runtime(), &service.handle),
@@ -271,7 +271,7 @@ impl Services {
                 ServiceState::Failed => service.restart && may_use_services(record.state),
                 ServiceState::Stopped | ServiceState::Unknown => false,
             };
-            if should_continue {
+            if should_resume {
                 let sidecar = Arc::new(Sidecar::new(owner, service)?);
                 sidecar.resume(service.state);
                 sidecars.push(sidecar);
@@ -282,12 +282,12 @@ impl Services {
     }
 
     /// Whether one of them could not be brought up. Then the others give up, too.
-    pub(crate) fn have_failed(&self) -> bool {
+    pub(crate) fn has_failed_service(&self) -> bool {
         self.outcome.has_failed()
     }
 
     /// They are not needed any more, as something else failed.
-    pub(crate) fn give_up(&self, why: &Error) {
+    pub(crate) fn cancel(&self, why: &Error) {
         self.outcome.lock().error.get_or_insert_with(|| why.clone());
     }
 
@@ -305,11 +305,11 @@ impl Services {
     /// The run is over: kills them, and keeps their last words.
     pub(crate) fn end(&self) {
         for sidecar in &self.sidecars {
-            sidecar.is_to_end();
+            sidecar.expect_end();
         }
         std::thread::scope(|scope| {
             for sidecar in &self.sidecars {
-                scope.spawn(|| sidecar.end(Instant::now() + unit_scaled(FAREWELL)));
+                scope.spawn(|| sidecar.end(Instant::now() + unit_scaled(END_TIMEOUT)));
             }
         });
     }

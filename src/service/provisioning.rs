@@ -15,10 +15,10 @@ use crate::runtime;
 use crate::term::{RepeatFilter, harmless, plain};
 
 /// How long one item may take.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+const ITEM_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// How long the question what is there may take.
-const QUESTION: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn provide(
     subject: &dyn StartingService,
@@ -31,7 +31,7 @@ pub(crate) fn provide(
     let count = wanted.items.len();
     for (at, item) in wanted.items.iter().enumerate() {
         let should_continue = || should_continue() && subject.exit().is_none();
-        subject.say(&format!("getting {item} ({} of {count})", at + 1), true);
+        subject.notify(&format!("getting {item} ({} of {count})", at + 1), true);
         let home = subject.home();
         let lock = home.making(&lock_name(item), &should_continue)?;
         if lock.is_some() && !is_there(subject, wanted, item, &should_continue) {
@@ -46,9 +46,9 @@ pub(crate) fn provide(
             ));
         }
         if !should_continue() {
-            return Err(errors::not_wanted(subject));
+            return Err(errors::cancelled(subject));
         }
-        subject.say(&format!("{item} is there"), true);
+        subject.notify(&format!("{item} is there"), true);
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn is_there(
     let listed = subject.runtime().exec(
         &subject.handle(),
         &wanted.list,
-        QUESTION,
+        LIST_TIMEOUT,
         should_continue,
         &mut |line| {
             let name = line.split_whitespace().next();
@@ -90,15 +90,15 @@ fn get(
         .collect();
     let mut talk = ProvisioningOutput::default();
     let mut code = None;
-    let note = |why: &str| subject.keep_note(&format!("{item}: {why}"));
-    let ended = runtime::again(should_continue, &note, &mut || {
+    let note = |why: &str| subject.log_note(&format!("{item}: {why}"));
+    let ended = runtime::retry(should_continue, &note, &mut || {
         talk = ProvisioningOutput::default();
         code = subject.runtime().exec(
             &subject.handle(),
             &command,
-            PATIENCE,
+            ITEM_TIMEOUT,
             should_continue,
-            &mut |line| talk.pass_on(subject, line),
+            &mut |line| talk.on_output(subject, line),
         )?;
         Ok(())
     });
@@ -121,7 +121,7 @@ fn get(
 }
 
 /// So many lines of a command that failed are shown: which of its two streams comes first is chance.
-const LAST_LINES: usize = 3;
+const SHOWN_LINES: usize = 3;
 
 /// What the command says.
 #[derive(Default)]
@@ -131,21 +131,21 @@ struct ProvisioningOutput {
 }
 
 impl ProvisioningOutput {
-    fn pass_on(&mut self, subject: &dyn StartingService, line: &str) {
+    fn on_output(&mut self, subject: &dyn StartingService, line: &str) {
         // A carriage return begins the line anew.
         let line = line.rsplit('\r').find(|part| !part.is_empty());
         let line = harmless(&plain(line.unwrap_or_default()));
         if line.is_empty() {
             return;
         }
-        subject.say(&line, false);
+        subject.notify(&line, false);
         if self.sparse.passes(&line) {
-            subject.keep_words(&line);
+            subject.log_output(&line);
         } else {
             // The same with another number.
             self.last.pop_back();
         }
-        if self.last.len() == LAST_LINES {
+        if self.last.len() == SHOWN_LINES {
             self.last.pop_front();
         }
         self.last.push_back(line);

@@ -10,11 +10,11 @@ use crate::term::{harmless, plain};
 
 /// The time between the beginnings of two tries: a quarter of what has passed, in these bounds. So it
 /// adds little to a quick start, and costs a slow one little.
-const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_millis(400);
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_millis(400);
 
 /// How long one try may take.
-const TRY: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a service cannot be used.
 pub(crate) enum NotReady {
@@ -30,9 +30,9 @@ impl NotReady {
     pub(crate) fn into_error(self, subject: &dyn StartingService) -> Error {
         match self {
             NotReady::Ended(exit) => errors::ended(subject, &exit, "before it was ready"),
-            NotReady::TimedOut(words) => errors::too_late(subject, &words),
+            NotReady::TimedOut(words) => errors::timed_out(subject, &words),
             NotReady::NoCommand(words) => errors::no_command(subject, &words),
-            NotReady::Cancelled => errors::not_wanted(subject),
+            NotReady::Cancelled => errors::cancelled(subject),
         }
     }
 }
@@ -82,11 +82,12 @@ fn until(
             return Err(NotReady::Cancelled);
         }
         let now = Instant::now();
-        let interval = (began.elapsed() / 4).clamp(unit_scaled(SHORTEST), unit_scaled(LONGEST));
+        let interval =
+            (began.elapsed() / 4).clamp(unit_scaled(MIN_BACKOFF), unit_scaled(MAX_BACKOFF));
         let next = (tried + interval)
-            .max(now + unit_scaled(SHORTEST) / 2)
+            .max(now + unit_scaled(MIN_BACKOFF) / 2)
             .min(deadline);
-        if let Some(exit) = subject.pause(next) {
+        if let Some(exit) = subject.wait_for_exit(next) {
             return Err(NotReady::Ended(exit));
         }
         if Instant::now() >= deadline {
@@ -112,7 +113,7 @@ fn is_ready(
     let tried = runtime.exec(
         &subject.handle(),
         ready,
-        left.min(TRY),
+        left.min(PROBE_TIMEOUT),
         &should_continue,
         &mut |line| {
             let line = harmless(&plain(line));
@@ -131,7 +132,7 @@ fn is_ready(
             Ok(code == Some(0))
         }
         // A try that was cut off has not had its say.
-        Err(problem) if problem.is_silence() => Ok(false),
+        Err(problem) if problem.may_have_been_received() => Ok(false),
         Err(problem) => {
             problem.message().clone_into(words);
             Ok(false)

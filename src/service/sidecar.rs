@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{ServiceOwner, StartingService, ended, errors, provisioning, readiness, specify};
+use super::{ServiceOwner, StartingService, ended, errors, provisioning, readiness, service_spec};
 use crate::container::{Capture, OutputEvent, OutputListener, PollSchedule, Waiter, Watched};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::{checkpoint, unit_scaled};
@@ -12,14 +12,14 @@ use crate::runtime::{self, Attached, Exit, ResourceOwner, Runtime, RuntimeError,
 use crate::store::{self, Home, LogWriter, ServiceState, Timestamp, make_dir};
 
 /// How long to wait before a service is started again, and how long at most.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(200);
+const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(30);
 
 /// A service that has been ready for so long begins with the shortest pause again.
-const GOOD_WHILE: Duration = Duration::from_secs(60);
+const BACKOFF_RESET_PERIOD: Duration = Duration::from_secs(60);
 
 /// The exit code of who was killed.
-const KILLED: u8 = 137;
+const SIGKILL_EXIT_CODE: u8 = 137;
 
 pub(super) struct Sidecar {
     pub(super) name: String,
@@ -81,13 +81,13 @@ impl Sidecar {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         let began = Instant::now();
-        let brought_up = self.try_to(plan, should_continue, began);
+        let brought_up = self.try_bring_up(plan, should_continue, began);
         if let Err(error) = &brought_up
             && should_continue()
         {
             // The end of its log is in its log.
             let why = error.message.lines().next().unwrap_or_default();
-            let why = why.trim_end_matches(errors::ITS_LOG).to_owned();
+            let why = why.trim_end_matches(errors::LOG_END_INTRO).to_owned();
             let exit = self.exit().unwrap_or_default();
             self.update(&mut |service| {
                 ended(service, ServiceState::Failed);
@@ -98,7 +98,7 @@ impl Sidecar {
         brought_up
     }
 
-    fn try_to(
+    fn try_bring_up(
         self: &Arc<Self>,
         plan: &plan::PlannedService,
         should_continue: &dyn Fn() -> bool,
@@ -106,7 +106,7 @@ impl Sidecar {
     ) -> Result<()> {
         self.create(plan, should_continue)?;
         checkpoint("service-created");
-        self.say(&format!("starting {}", plan.image), true);
+        self.notify(&format!("starting {}", plan.image), true);
         self.start()
             .map_err(|problem| errors::start(self.as_ref(), problem))?;
         checkpoint("service-started");
@@ -119,7 +119,7 @@ impl Sidecar {
             false => {
                 readiness::wait_running(self.as_ref(), should_continue)
                     .map_err(|why| why.into_error(self.as_ref()))?;
-                self.say("started; the run does not wait until it is ready", true);
+                self.notify("started; the run does not wait until it is ready", true);
             }
         }
         checkpoint("service-ready");
@@ -135,24 +135,25 @@ impl Sidecar {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
         let run = self.owner.run_handle();
-        let spec = specify(
+        let spec = service_spec(
             &self.owner.home(),
             plan,
             self.handle.clone(),
             run.clone(),
             ResourceOwner::Run(run),
         )?;
-        match self.ask_for(&spec, should_continue)? {
+        match self.pull_service_image(&spec, should_continue)? {
             Err(RuntimeError::ImageMissing(..)) => {
-                self.say(&format!("getting the image {}", spec.image), true);
-                let note = |why: &str| self.diary(&format!("{}: {why}", spec.image));
-                let pulled = runtime::again(should_continue, &note, &mut || {
+                self.notify(&format!("getting the image {}", spec.image), true);
+                let note =
+                    |why: &str| self.append_supervisor_log(&format!("{}: {why}", spec.image));
+                let pulled = runtime::retry(should_continue, &note, &mut || {
                     self.owner
                         .runtime()
                         .pull_image(&spec.image, should_continue)
                 });
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
-                let made = self.ask_for(&spec, should_continue)?;
+                let made = self.pull_service_image(&spec, should_continue)?;
                 made.map_err(|problem| errors::start(self, problem))
             }
             made => made.map_err(|problem| errors::start(self, problem)),
@@ -160,19 +161,21 @@ impl Sidecar {
     }
 
     /// The outer error: it is not wanted any more.
-    fn ask_for(
+    fn pull_service_image(
         &self,
         spec: &ServiceSpec,
         should_continue: &dyn Fn() -> bool,
     ) -> Result<std::result::Result<(), RuntimeError>> {
         if !should_continue() {
-            return Err(errors::not_wanted(self));
+            return Err(errors::cancelled(self));
         }
-        self.owner.asks(&self.handle);
+        self.owner.begin_container_request(&self.handle);
         let made = self.owner.runtime().create_service(spec);
         match &made {
-            Ok(()) => self.owner.has_answer(Some(&self.handle)),
-            Err(problem) if !problem.is_silence() => self.owner.has_answer(None),
+            Ok(()) => self.owner.end_container_request(Some(&self.handle)),
+            Err(problem) if !problem.may_have_been_received() => {
+                self.owner.end_container_request(None)
+            }
             Err(_) => {}
         }
         Ok(made)
@@ -197,7 +200,7 @@ impl Sidecar {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
-            let pace = PollSchedule::starting(true, sidecar.owner.runtime().looks_are_cheap());
+            let pace = PollSchedule::starting(true, sidecar.owner.runtime().inspect_is_cheap());
             let mut watch = Waiter::new(Arc::clone(&sidecar) as Arc<dyn Watched>, pace);
             let mut exit = watch.until_exit();
             let missing = watch.drain(&mut exit);
@@ -230,7 +233,7 @@ impl Sidecar {
             service.error = None;
         });
         let seconds = after.as_secs_f64();
-        self.say(&format!("ready after {seconds:.1} s"), true);
+        self.notify(&format!("ready after {seconds:.1} s"), true);
     }
 
     /// Goes on with one that another supervisor has left in this state.
@@ -242,28 +245,30 @@ impl Sidecar {
         let sidecar = Arc::clone(self);
         std::thread::spawn(move || {
             match state {
-                ServiceState::Starting => sidecar.await_readiness(Instant::now()),
-                ServiceState::Failed if sidecar.is_over_after(unit_scaled(PAUSE)) => return,
+                ServiceState::Starting => sidecar.wait_until_ready(Instant::now()),
+                ServiceState::Failed if sidecar.ends_within(unit_scaled(MIN_RESTART_BACKOFF)) => {
+                    return;
+                }
                 ServiceState::Failed => sidecar.start_again(),
                 _ => {}
             }
-            sidecar.keep(&|_| false);
+            sidecar.supervise_until_end(&|_| false);
         });
     }
 
     /// Looks after a service that is up, until its run is over.
     /// `fails_the_run`: asked when it has ended for good, and told so if the run is only beginning.
-    pub(super) fn keep(self: &Arc<Self>, fails_the_run: &dyn Fn(&Exit) -> bool) {
-        let mut pause = unit_scaled(PAUSE);
+    pub(super) fn supervise_until_end(self: &Arc<Self>, fails_the_run: &dyn Fn(&Exit) -> bool) {
+        let mut pause = unit_scaled(MIN_RESTART_BACKOFF);
         while let Some(exit) = self.wait_for_end() {
             let fails = !self.restart && fails_the_run(&exit);
-            let was_good = self.take_note(&exit, fails);
-            if !self.restart || self.is_over_after(pause) {
+            let was_good = self.record_unexpected_exit(&exit, fails);
+            if !self.restart || self.ends_within(pause) {
                 return;
             }
             pause = match was_good {
-                true => unit_scaled(PAUSE),
-                false => (pause * 2).min(unit_scaled(LONGEST_PAUSE)),
+                true => unit_scaled(MIN_RESTART_BACKOFF),
+                false => (pause * 2).min(unit_scaled(MAX_RESTART_BACKOFF)),
             };
             self.start_again();
         }
@@ -283,13 +288,13 @@ impl Sidecar {
     }
 
     /// Records and tells that it ended; whether it had been ready for a good while.
-    fn take_note(&self, exit: &Exit, fails_the_run: bool) -> bool {
-        let how = errors::how(self, exit);
+    fn record_unexpected_exit(&self, exit: &Exit, fails_the_run: bool) -> bool {
+        let how = errors::exit_text(self, exit);
         let mut was_good = false;
         self.update(&mut |service| {
             let good = service
                 .ready_at
-                .is_some_and(|since| since.age() >= GOOD_WHILE);
+                .is_some_and(|since| since.age() >= BACKOFF_RESET_PERIOD);
             was_good = good;
             died(service, exit, &how);
         });
@@ -298,12 +303,12 @@ impl Sidecar {
             (false, true) => "the run does not begin without it",
             (false, false) => "the run goes on without it",
         };
-        self.say(&format!("{how}; {then}"), true);
+        self.notify(&format!("{how}; {then}"), true);
         was_good
     }
 
     /// Waits for its next start, or until its run is over.
-    fn is_over_after(&self, pause: Duration) -> bool {
+    fn ends_within(&self, pause: Duration) -> bool {
         self.wait(|life| life.is_to_end, Instant::now() + pause)
     }
 
@@ -326,14 +331,14 @@ impl Sidecar {
             });
             return;
         }
-        self.await_readiness(began);
+        self.wait_until_ready(began);
     }
 
-    pub(super) fn await_readiness(&self, began: Instant) {
+    pub(super) fn wait_until_ready(&self, began: Instant) {
         match readiness::wait(self, &|| self.should_continue()) {
             Ok(()) => self.is_ready(began.elapsed()),
             Err(readiness::NotReady::TimedOut(_)) => {
-                self.say("not ready in time; it is left alone", true)
+                self.notify("not ready in time; it is left alone", true)
             }
             // Its end is waiting to be taken note of.
             Err(_) => {}
@@ -341,29 +346,29 @@ impl Sidecar {
     }
 
     /// From now on its end is as it should be.
-    pub(super) fn is_to_end(&self) {
+    pub(super) fn expect_end(&self) {
         self.life().is_to_end = true;
         self.changed.notify_all();
     }
 
     /// Ends it, and waits until its last words are kept, if they come in time.
     pub(super) fn end(&self, deadline: Instant) {
-        self.capture.let_go();
+        self.capture.stop_backpressure();
         if self.life().is_watched {
             if let Err(problem) = self.owner.runtime().kill(&self.handle) {
                 self.owner
-                    .diary(&format!("{}: {}", self.name, problem.message()));
+                    .append_supervisor_log(&format!("{}: {}", self.name, problem.message()));
             }
-            self.capture.poke();
+            self.capture.wake_waiter();
             self.wait(|life| !life.is_watched, deadline);
         }
         // Who was killed has no other code: then it had died before, and nobody has seen that.
         let exit = self.exit();
-        let own = exit.filter(|exit| exit.code.is_some_and(|code| code != KILLED));
+        let own = exit.filter(|exit| exit.code.is_some_and(|code| code != SIGKILL_EXIT_CODE));
         self.update(&mut |service| {
             let is_up = matches!(service.state, ServiceState::Starting | ServiceState::Ready);
             match &own {
-                Some(exit) if is_up => died(service, exit, &errors::how(self, exit)),
+                Some(exit) if is_up => died(service, exit, &errors::exit_text(self, exit)),
                 None if is_up => ended(service, ServiceState::Stopped),
                 _ => {}
             }
@@ -426,7 +431,7 @@ impl StartingService for Sidecar {
         self.life().started_at.is_some()
     }
 
-    fn pause(&self, until: Instant) -> Option<Exit> {
+    fn wait_for_exit(&self, until: Instant) -> Option<Exit> {
         self.wait(|life| life.exit.is_some(), until);
         self.exit()
     }
@@ -435,20 +440,20 @@ impl StartingService for Sidecar {
         self.life().exit.clone()
     }
 
-    fn say(&self, text: &str, step: bool) {
+    fn notify(&self, text: &str, step: bool) {
         self.owner.progress(&self.name, text, step);
         if step {
             self.owner.log(&format!("{}: {text}", self.name));
         }
     }
 
-    fn keep_words(&self, line: &str) {
+    fn log_output(&self, line: &str) {
         self.owner.log(&format!("{}: {line}", self.name));
         self.capture.note(line);
     }
 
-    fn keep_note(&self, text: &str) {
-        self.diary(text);
+    fn log_note(&self, text: &str) {
+        self.append_supervisor_log(text);
     }
 
     fn last_lines(&self, count: usize) -> Vec<String> {
@@ -486,7 +491,7 @@ impl Watched for Sidecar {
         self.life().started_at
     }
 
-    fn runs(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
+    fn saw_running(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
         let at = started_at.unwrap_or_else(Timestamp::now);
         if self.life().started_at.replace(at).is_some() {
             return;
@@ -500,24 +505,28 @@ impl Watched for Sidecar {
         });
     }
 
-    fn start_again(&self) -> runtime::Result<Option<Attached>> {
+    fn restart_interrupted(&self) -> runtime::Result<Option<Attached>> {
         match self.should_continue() {
-            true => self.owner.runtime().start_again(&self.handle, false),
+            true => self
+                .owner
+                .runtime()
+                .restart_interrupted(&self.handle, false),
             false => Ok(None),
         }
     }
 
-    fn is_known(&self, end: &Exit) -> bool {
+    fn is_known_exit(&self, end: &Exit) -> bool {
         // As records have it, which are not as exact as engines.
         let written = |at: Option<Timestamp>| at.map(|at| at.to_string());
         end.finished_at.is_some() && written(end.finished_at) == written(self.life().ended_at)
     }
 
     fn notice(&self, text: &str) {
-        self.diary(text);
+        self.append_supervisor_log(text);
     }
 
-    fn diary(&self, text: &str) {
-        self.owner.diary(&format!("{}: {text}", self.name));
+    fn append_supervisor_log(&self, text: &str) {
+        self.owner
+            .append_supervisor_log(&format!("{}: {text}", self.name));
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn down(
         let tree = before.worktree;
         let stays = tree.ours && tree.path.is_dir();
         if stays {
-            (context.say)(&worktree::kept(&tree.path));
+            (context.say)(&worktree::kept_worktree_message(&tree.path));
         }
         return Ok(DownOutcome {
             worktree: stays.then_some(tree.path),
@@ -87,7 +87,7 @@ pub(crate) fn down(
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
     let kept = dirty.then(|| tree.path.clone());
     if let Some(path) = &kept {
-        (context.say)(&worktree::kept(path));
+        (context.say)(&worktree::kept_worktree_message(path));
     }
     let mut left = finish(context, claim)?;
     left.worktree = left.worktree.or(kept);
@@ -208,7 +208,7 @@ fn remove_everything(
     };
     if let Some(compose) = &session.compose {
         let taken = compose::remove_all(session, keep);
-        let engine = give_up(runtime::COMPOSES.as_str(), &compose.engine, taken)?;
+        let engine = give_up(runtime::COMPOSE_RUNTIME.as_str(), &compose.engine, taken)?;
         left.engines.extend(engine);
     }
     checkpoint("session-down-compose");
@@ -250,11 +250,11 @@ fn remove_everything(
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
         // Again, now that nothing of the session runs any more that could make some.
         if tree.path.is_dir() && !operation.force && !worktree::has_no_work(session) {
-            (context.say)(&worktree::kept(&tree.path));
+            (context.say)(&worktree::kept_worktree_message(&tree.path));
             left.worktree = Some(tree.path.clone());
             return Ok(left);
         }
-        if !worktree::remove_or_say(context, session) {
+        if !worktree::remove_or_warn(context, session) {
             left.worktree = Some(tree.path.clone());
             return Ok(left);
         }

@@ -16,7 +16,7 @@ use crate::store::{Claim, CreatedFile, CreatedFileKind, Session, write_atomicall
 use crate::term::harmless;
 
 /// The variables, for tools that read such a file.
-pub(crate) const VARIABLES: &str = ".env.moat";
+pub(crate) const VARIABLES_FILE: &str = ".env.moat";
 
 /// Makes the files that are missing, and writes the variables anew where they have changed.
 pub(super) fn make(
@@ -29,19 +29,19 @@ pub(super) fn make(
         return Ok(());
     };
     let root = session.worktree.path.clone();
-    let mut wanted = missing(&session, inherit, claim.id());
+    let mut wanted = missing_files(&session, inherit, claim.id());
     if !session
         .files
         .iter()
         .any(|file| file.how == CreatedFileKind::Variables)
     {
-        if root.join(VARIABLES).symlink_metadata().is_ok() {
-            let message = format!("'{VARIABLES}' is there already, and not moat's");
+        if root.join(VARIABLES_FILE).symlink_metadata().is_ok() {
+            let message = format!("'{VARIABLES_FILE}' is there already, and not moat's");
             (context.say)(&format!("note: {message}; it is written anew"));
         }
         ignore(&repository.common, &root);
         wanted.push(CreatedFile {
-            path: PathBuf::from(VARIABLES),
+            path: PathBuf::from(VARIABLES_FILE),
             how: CreatedFileKind::Variables,
             source: None,
             operation: claim.id().to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn make(
 
 /// Writes the variables, if they are not as they should be.
 pub(super) fn write_variables(session: &Session) -> Result<()> {
-    let path = session.worktree.path.join(VARIABLES);
+    let path = session.worktree.path.join(VARIABLES_FILE);
     let text = variables::file(session);
     if small_file(&path).is_some_and(|there| there == text) {
         return Ok(());
@@ -70,7 +70,7 @@ pub(super) fn write_variables(session: &Session) -> Result<()> {
         .map_err(|error| Error::io(ErrorKind::Workspace, "write", &path, &error))
 }
 
-fn missing(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<CreatedFile> {
+fn missing_files(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<CreatedFile> {
     let root = &session.worktree.path;
     if *root == session.main {
         return Vec::new();
@@ -97,7 +97,7 @@ fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
     let Some(source) = &file.source else {
         return Ok(());
     };
-    if leads_away(root, &file.path) {
+    if escapes_worktree(root, &file.path) {
         return Ok(());
     }
     let target = root.join(&file.path);
@@ -125,7 +125,7 @@ fn copy(source: &Path, target: &Path) -> io::Result<()> {
 
 /// Keeps git from taking the variables for work: in the repository's own list, which is in no commit.
 fn ignore(common: &Path, root: &Path) {
-    if git(root, &["check-ignore", "--quiet", VARIABLES]).is_ok() {
+    if git(root, &["check-ignore", "--quiet", VARIABLES_FILE]).is_ok() {
         return;
     }
     let path = common.join("info/exclude");
@@ -137,13 +137,13 @@ fn ignore(common: &Path, root: &Path) {
     };
     let added = fs::create_dir_all(common.join("info"))
         .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&path))
-        .and_then(|mut file| file.write_all(format!("{end}/{VARIABLES}\n").as_bytes()));
+        .and_then(|mut file| file.write_all(format!("{end}/{VARIABLES_FILE}\n").as_bytes()));
     // It then shows up as a file that git does not know, which harms nobody.
     drop(added);
 }
 
 /// Whether a file is behind a link, which may lead anywhere: a workload can put one in the place of a directory.
-fn leads_away(root: &Path, file: &Path) -> bool {
+fn escapes_worktree(root: &Path, file: &Path) -> bool {
     let parents = file.ancestors().skip(1);
     let mut parents = parents.filter(|parent| !parent.as_os_str().is_empty());
     parents.any(|parent| root.join(parent).is_symlink())
@@ -163,9 +163,9 @@ fn is_same(copy: &Path, original: &Path) -> bool {
 }
 
 /// Whether a file is still what was put there.
-pub(super) fn is_as_made(root: &Path, file: &CreatedFile) -> bool {
+pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
     let path = root.join(&file.path);
-    if leads_away(root, &file.path) {
+    if escapes_worktree(root, &file.path) {
         return false;
     }
     match (file.how, &file.source) {
@@ -187,7 +187,7 @@ pub(super) fn remove(
 ) -> Result<()> {
     for file in files {
         let path = root.join(&file.path);
-        if !is_as_made(root, file) {
+        if !is_unchanged(root, file) {
             if file.how == CreatedFileKind::Variables {
                 let shown = harmless(&path.display().to_string());
                 (context.warn)(&format!(

@@ -17,13 +17,13 @@ use crate::runtime::WORKSPACE;
 use crate::store::{BindMount, Home, Session, make_dir, write_atomically};
 
 /// What of the repository a commit, a fetch and a stash change. That which is not there is not shown.
-const WRITTEN: [&str; 5] = ["lfs", "logs", "objects", "refs", "reftable"];
+const WRITABLE_DIRS: [&str; 5] = ["lfs", "logs", "objects", "refs", "reftable"];
 
 /// What of the worktree's own directory git on the host obeys; made where it is missing, as else the workload would.
-const OBEYED: &str = "config.worktree";
+const WORKTREE_CONFIG: &str = "config.worktree";
 
 /// What git needs in a container with this workspace: nothing, unless it is the worktree of a session.
-pub(crate) fn git_inside(home: &Home, workspace: &Path) -> Result<GitAccess> {
+pub(crate) fn git_mounts(home: &Home, workspace: &Path) -> Result<GitAccess> {
     let Ok(path) = fs::canonicalize(workspace) else {
         return Ok(GitAccess::default());
     };
@@ -69,7 +69,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
         Ok::<(), Error>(())
     };
     show(common.clone(), common, true)?;
-    for name in WRITTEN {
+    for name in WRITABLE_DIRS {
         let place = common.join(name);
         // Not through a link, which git would not need.
         if place.symlink_metadata().is_ok_and(|found| found.is_dir()) {
@@ -77,11 +77,11 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
         }
     }
     show(own.to_owned(), own, false)?;
-    let obeyed = own.join(OBEYED);
+    let obeyed = own.join(WORKTREE_CONFIG);
     if obeyed.symlink_metadata().is_err() {
-        write(&obeyed, "")?;
+        write_for_workload(&obeyed, "")?;
     }
-    for name in [OBEYED, "commondir"] {
+    for name in [WORKTREE_CONFIG, "commondir"] {
         show(own.join(name), &own.join(name), true)?;
     }
     // Inside, the worktree is elsewhere: git must neither be told otherwise nor correct what is on the host.
@@ -98,7 +98,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
     ] {
         let file = dir.join(name);
         if !fs::read_to_string(&file).is_ok_and(|there| there == text) {
-            write(&file, &text)?;
+            write_for_workload(&file, &text)?;
         }
         show(file, target, true)?;
     }
@@ -107,7 +107,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
 
 /// Writes a file that the workload's user may read. It is of a time to come: git writes a `gitdir` anew that is
 /// older than a day, and fails where it cannot.
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write_for_workload(path: &Path, text: &str) -> Result<()> {
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(50 * 365 * 86400);
     write_atomically(path, text.as_bytes())
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))

@@ -15,19 +15,19 @@ use crate::error::{Error, ErrorKind, Result, reason};
 use crate::store::{ProcessIdentity, Session};
 
 /// How often to ask whether to go on.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long what a script has left in the background may hold its output open.
-const LEFT_OPEN: Duration = Duration::from_millis(200);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How many lines are said before it is asked again whether to go on, and wait to be said.
-const AT_ONCE: usize = 100;
+const LINES_PER_CHECK: usize = 100;
 
 /// What is longer is passed on in pieces, in bytes.
-const LONGEST_LINE: u64 = 64 * 1024;
+const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// The mark of what is not one of its processes: no name begins like this.
-pub(super) fn own_mark(name: &str) -> String {
+pub(super) fn operation_mark(name: &str) -> String {
     format!(".{name}")
 }
 
@@ -46,7 +46,7 @@ pub(super) fn run(
     let copy = writer
         .try_clone()
         .map_err(|error| failed(name, &reason(&error)))?;
-    let mark = session.mark(&own_mark(name));
+    let mark = session.mark(&operation_mark(name));
     let mut command = Command::new("sh");
     clear_git_environment(&mut command)
         .args(["-c", script])
@@ -67,7 +67,7 @@ pub(super) fn run(
     let deadline = Instant::now() + timeout;
     let ended = loop {
         let mut said = 0;
-        for line in lines.try_iter().take(AT_ONCE) {
+        for line in lines.try_iter().take(LINES_PER_CHECK) {
             (context.say)(&format!("{name}: {line}"));
             said += 1;
         }
@@ -84,11 +84,11 @@ pub(super) fn run(
         if let Err(error) = context.check() {
             break Err(error);
         }
-        if said < AT_ONCE {
-            std::thread::sleep(LOOK);
+        if said < LINES_PER_CHECK {
+            std::thread::sleep(POLL_INTERVAL);
         }
     };
-    let rest = Instant::now() + LEFT_OPEN;
+    let rest = Instant::now() + DRAIN_TIMEOUT;
     // What is there is received even without any time.
     while let Some(left) = rest.checked_duration_since(Instant::now())
         && let Ok(line) = lines.recv_timeout(left)
@@ -115,12 +115,12 @@ fn failed(name: &str, why: &str) -> Error {
 }
 
 fn lines(reader: std::io::PipeReader) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::sync_channel(AT_ONCE);
+    let (sender, receiver) = mpsc::sync_channel(LINES_PER_CHECK);
     std::thread::spawn(move || {
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
         while (&mut reader)
-            .take(LONGEST_LINE)
+            .take(MAX_LINE_BYTES)
             .read_until(b'\n', &mut line)
             .is_ok_and(|count| count > 0)
         {

@@ -13,15 +13,15 @@ pub(super) use crate::store::MARK;
 use crate::store::ProcessIdentity;
 
 /// How long a process has to end by itself.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long the kernel has to end one that was killed.
-const KILLING: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a keeper may take for the last words of what it kept.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
-const PAUSE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is to be ended.
 pub(super) struct ProcessSelection {
@@ -61,7 +61,7 @@ pub(super) fn mark_of(_pid: u32) -> std::io::Result<Option<String>> {
 
 /// The parent and the process group.
 #[cfg(target_os = "linux")]
-pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
+pub(super) fn parent_and_group(pid: u32) -> Option<(u32, u32)> {
     let [parent, group, _] = relations(pid)?;
     Some((parent, group))
 }
@@ -126,7 +126,7 @@ impl ProcessSelection {
             marked.is_some_and(|mark| self.matches_mark(&mark))
                 // One that was started by hand leads no group.
                 || groups.contains(&pid)
-                || family(pid).is_some_and(|(_, group)| groups.contains(&group))
+                || parent_and_group(pid).is_some_and(|(_, group)| groups.contains(&group))
                 || session_of(pid).is_some_and(|session| kept.contains(&session))
         };
         pids()
@@ -152,7 +152,7 @@ impl ProcessSelection {
     /// even then.
     pub(super) fn end(&self) -> Vec<ProcessIdentity> {
         let mut told: Vec<ProcessIdentity> = Vec::new();
-        let grace = Instant::now() + scaled(GRACE);
+        let grace = Instant::now() + scaled(GRACE_PERIOD);
         while Instant::now() < grace {
             let left = self.remaining(&told);
             if left.is_empty() {
@@ -165,9 +165,9 @@ impl ProcessSelection {
                     told.push(process);
                 }
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        let deadline = Instant::now() + KILLING;
+        let deadline = Instant::now() + KILL_TIMEOUT;
         loop {
             let left = self.remaining(&told);
             if left.is_empty() {
@@ -179,7 +179,7 @@ impl ProcessSelection {
             for process in &left {
                 send(process, Signal::KILL);
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -196,10 +196,10 @@ impl ProcessSelection {
     }
 
     fn end_monitors(&self) -> Vec<ProcessIdentity> {
-        let deadline = Instant::now() + LAST_WORDS;
+        let deadline = Instant::now() + MONITOR_TIMEOUT;
         let alive = || self.keepers.iter().filter(|keeper| keeper.is_alive());
         while alive().next().is_some() && Instant::now() < deadline {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         for keeper in alive() {
             keeper.signal(Signal::KILL);

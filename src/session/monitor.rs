@@ -28,13 +28,13 @@ use crate::store::{
 pub(crate) const KEEPER: &str = "__keeper";
 
 /// What the keeper answers once the process has been started.
-pub(super) const STARTED: u8 = b's';
+pub(super) const STARTED_BYTE: u8 = b's';
 
 /// How often a keeper in a window looks whether it may begin.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long a log may get before it begins anew, in bytes; the one before it is kept.
-const LONGEST: u64 = 16 * 1024 * 1024;
+const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Keeps the process described by the arguments: the files of its log and its state, and its command. In a window of
 /// tmux these are two, as tmux has the output: one that waits for the process (its state, its command, the file that
@@ -75,7 +75,7 @@ fn wait_for_go_file(
         match std::fs::read(go) {
             Ok(variables) => break variables,
             Err(_) if owner.as_ref().is_some_and(ProcessIdentity::is_alive) => {
-                std::thread::sleep(LOOK)
+                std::thread::sleep(POLL_INTERVAL)
             }
             Err(error) => return Err(error),
         }
@@ -162,7 +162,9 @@ fn run(path: &Path, state: &Path, command: &OsString) -> io::Result<()> {
     let mut known = state_of(child.id());
     write(state, &known)?;
     let mut stdout = io::stdout();
-    let _ = stdout.write_all(&[STARTED]).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(&[STARTED_BYTE])
+        .and_then(|()| stdout.flush());
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
@@ -193,7 +195,7 @@ fn copy(mut pipe: impl Read, stream: Stream, path: &Path, log: &Mutex<LogWriter>
             Ok(count) => {
                 let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
                 log.append(stream, &buffer[..count]);
-                log.begin_anew_above(LONGEST, &Home::older_log(path));
+                log.begin_anew_above(MAX_LOG_BYTES, &Home::older_log(path));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,

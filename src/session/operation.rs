@@ -8,7 +8,7 @@ use crate::store::{Claim, Home, OpKind, Session};
 use rustix::process::Signal;
 
 /// How long a `down` waits for the operation that it has asked to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const OPERATION_END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who asks, and who is told.
 pub(crate) struct OperationContext<'a> {
@@ -43,14 +43,14 @@ impl OperationContext<'_> {
         let claim = self.home.claim_session(key, kind)?;
         let session = claim.as_ref().and_then(Claim::session);
         if let Some(session) = session.filter(|session| session.operation.is_some()) {
-            process::stop(session, &process::HELPERS)?;
+            process::stop(session, &process::OPERATION_MARKS)?;
         }
         Ok(claim)
     }
 
     /// Takes the right to change a session, but asks an `up` that is under way to end, and waits for whatever is.
     pub(super) fn take_over(&self, key: &str, kind: OpKind) -> Result<Claim> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + OPERATION_END_TIMEOUT;
         let mut asked = None;
         loop {
             if let Some(claim) = self.try_claim(key, kind)? {

@@ -3,7 +3,7 @@
 //! *Ours* needs a proof: the mark in a process's environment, its place below a process that we know or in a
 //! container with our label, a port or a container in a record. What we may not look at is *cannot tell*, not *no*.
 
-use super::marked_processes::{family, mark_of};
+use super::marked_processes::{mark_of, parent_and_group};
 use super::port_probe::{self, PortListener};
 use crate::error::Result;
 use crate::runtime::{self, Inspected, Labelled, ResourceOwner};
@@ -32,26 +32,26 @@ pub(crate) enum Ownership {
 }
 
 /// How far up the parents are looked at.
-const GENERATIONS: usize = 64;
+const MAX_PARENTS: usize = 64;
 
-pub(crate) fn whose(
+pub(crate) fn find_owner(
     home: &Home,
     question: &OwnershipQuery<'_>,
     engines: KnownEngines<'_>,
 ) -> Result<Ownership> {
     match question {
-        OwnershipQuery::Pid(pid) => of_process(home, *pid, engines),
-        OwnershipQuery::Port(port) => of_port(home, *port, engines),
-        OwnershipQuery::Container(name) => of_container(home, name, engines),
+        OwnershipQuery::Pid(pid) => owner_of_process(home, *pid, engines),
+        OwnershipQuery::Port(port) => owner_of_port(home, *port, engines),
+        OwnershipQuery::Container(name) => owner_of_container(home, name, engines),
     }
 }
 
-fn of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<Ownership> {
+fn owner_of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<Ownership> {
     let sessions = home.sessions()?;
     let runs = processes_of_runs(home)?;
     let mut unknown = None;
     let mut next = Some(pid);
-    for _ in 0..GENERATIONS {
+    for _ in 0..MAX_PARENTS {
         let Some(pid) = next.filter(|pid| *pid > 1) else {
             break;
         };
@@ -72,9 +72,9 @@ fn of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<Owners
             }
             _ => {}
         }
-        next = family(pid).map(|(parent, _)| parent);
+        next = parent_and_group(pid).map(|(parent, _)| parent);
     }
-    if let Some(owner) = by_listening(home, &sessions, pid)? {
+    if let Some(owner) = by_listening_process(home, &sessions, pid)? {
         return Ok(owner);
     }
     if let Some(id) = container_of(pid) {
@@ -92,7 +92,7 @@ fn processes_of_runs(home: &Home) -> Result<Vec<(ProcessIdentity, RunId)>> {
     let mut found = Vec::new();
     for id in home.run_ids()? {
         let dir = home.run(&id);
-        let processes = [dir.owner().ok().flatten(), runtime::keeper(&dir)];
+        let processes = [dir.owner().ok().flatten(), runtime::shim_process(&dir)];
         let known = processes.into_iter().flatten();
         found.extend(known.map(|process| (process, id.clone())));
     }
@@ -143,13 +143,13 @@ fn by_mark(sessions: Vec<Session>, mark: &str) -> Ownership {
     }
 }
 
-fn of_port(home: &Home, port: u16, engines: KnownEngines<'_>) -> Result<Ownership> {
+fn owner_of_port(home: &Home, port: u16, engines: KnownEngines<'_>) -> Result<Ownership> {
     let sessions = home.sessions()?;
-    if let Some(owner) = by_publication(home, &sessions, port)? {
+    if let Some(owner) = by_published_port(home, &sessions, port)? {
         return Ok(owner);
     }
     let listeners = port_probe::listeners(&[port]);
-    if let Some((session, name)) = holders(&sessions, port).next() {
+    if let Some((session, name)) = sessions_with_port(&sessions, port).next() {
         // That it is assigned does not make who listens there ours.
         let stranger = listeners.iter().find(|listener| {
             !listener
@@ -160,18 +160,18 @@ fn of_port(home: &Home, port: u16, engines: KnownEngines<'_>) -> Result<Ownershi
             let name = Some(name.to_owned());
             return Ok(Ownership::Session(Box::new(session.clone()), name));
         }
-        return of_listener(home, stranger, engines);
+        return owner_of_listener(home, stranger, engines);
     }
-    of_listener(home, listeners.first(), engines)
+    owner_of_listener(home, listeners.first(), engines)
 }
 
-fn of_listener(
+fn owner_of_listener(
     home: &Home,
     listener: Option<&PortListener>,
     engines: KnownEngines<'_>,
 ) -> Result<Ownership> {
     match listener.map(|listener| listener.pid) {
-        Some(Some(pid)) => of_process(home, pid, engines),
+        Some(Some(pid)) => owner_of_process(home, pid, engines),
         Some(None) => Ok(Ownership::Unknown(
             "another user's process listens on it".to_owned(),
         )),
@@ -180,7 +180,7 @@ fn of_listener(
 }
 
 /// The sessions that have a port, and for which process or service.
-fn holders(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &str)> {
+fn sessions_with_port(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &str)> {
     sessions.iter().filter_map(move |session| {
         let mut ports = session.ports.iter();
         let own = ports.find(|own| own.port == port)?;
@@ -189,8 +189,8 @@ fn holders(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &
 }
 
 /// Whose a port is that a container publishes, as its engine tells: who listens there is a process of the engine's.
-fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Ownership>> {
-    for (session, name) in holders(sessions, port) {
+fn by_published_port(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Ownership>> {
+    for (session, name) in sessions_with_port(sessions, port) {
         match super::compose::runs(home, session, name) {
             Some(Ok(true)) => {
                 let name = Some(name.to_owned());
@@ -201,7 +201,7 @@ fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option
             }
             _ => {}
         }
-        if let Some(owner) = of_service(session, name, port) {
+        if let Some(owner) = owner_of_service_port(session, name, port) {
             return Ok(Some(owner));
         }
     }
@@ -210,7 +210,7 @@ fn by_publication(home: &Home, sessions: &[Session], port: u16) -> Result<Option
             .ports
             .iter()
             .any(|own| own.host.is_none_or(|host| host == port))
-            && let Some(owner) = of_run(&record, port)
+            && let Some(owner) = owner_of_run_port(&record, port)
         {
             return Ok(Some(owner));
         }
@@ -227,7 +227,7 @@ fn publishing(home: &Home) -> Result<Vec<RunRecord>> {
 }
 
 /// Whether a process listens on a port that a container of ours publishes.
-fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ownership>> {
+fn by_listening_process(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ownership>> {
     let of_sessions = sessions.iter().flat_map(|session| &session.ports);
     let mut ports: Vec<u16> = of_sessions.map(|own| own.port).collect();
     for record in publishing(home)? {
@@ -235,7 +235,7 @@ fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ow
     }
     for listener in port_probe::listeners(&ports) {
         if listener.pid == Some(pid)
-            && let Some(owner) = by_publication(home, sessions, listener.port)?
+            && let Some(owner) = by_published_port(home, sessions, listener.port)?
         {
             return Ok(Some(owner));
         }
@@ -244,9 +244,9 @@ fn by_listening(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ow
 }
 
 /// Whose the port of a service is, as far as its container tells.
-fn of_service(session: &Session, name: &str, port: u16) -> Option<Ownership> {
+fn owner_of_service_port(session: &Session, name: &str, port: u16) -> Option<Ownership> {
     session.service(name)?;
-    match super::services::query_engines(session, runtime::GLANCE) {
+    match super::services::query_engines(session, runtime::QUICK_TIMEOUT) {
         Err(error) => Some(Ownership::Unknown(error.message.clone())),
         Ok(states) => states.into_iter().find_map(|(of, state)| {
             let is_its = of == name && publishes(&state, port);
@@ -256,11 +256,11 @@ fn of_service(session: &Session, name: &str, port: u16) -> Option<Ownership> {
 }
 
 /// The same for the port of a run.
-fn of_run(record: &RunRecord, port: u16) -> Option<Ownership> {
+fn owner_of_run_port(record: &RunRecord, port: u16) -> Option<Ownership> {
     let containers = record.resources.iter();
     let containers = containers.filter(|resource| resource.kind == ResourceKind::Container);
     let handles: Vec<&str> = containers.map(|own| own.handle.as_str()).collect();
-    let engine = runtime::of_session(&record.runtime, &record.engine, runtime::GLANCE);
+    let engine = runtime::of_session(&record.runtime, &record.engine, runtime::QUICK_TIMEOUT);
     match engine.and_then(|engine| engine.inspect(&handles)) {
         Err(problem) => Some(Ownership::Unknown(problem.message().to_owned())),
         Ok(states) => {
@@ -278,9 +278,9 @@ fn publishes(state: &Inspected, port: u16) -> bool {
 }
 
 /// The shortest beginning of an engine's id that is taken for one.
-const SHORTEST_ID: usize = 4;
+const MIN_ID_CHARS: usize = 4;
 
-fn of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Result<Ownership> {
+fn owner_of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Result<Ownership> {
     let sessions = home.sessions()?;
     for session in &sessions {
         let mut services = session.services.list.iter();
@@ -302,7 +302,7 @@ fn of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Result<Ow
         }
     }
     // An engine's own id is in no record, and neither is what has lost its record.
-    let is_id = name.len() >= SHORTEST_ID && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_id = name.len() >= MIN_ID_CHARS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_it = |found: &Labelled| {
         let called = found.handle == name || is_id && found.id.starts_with(name);
         found.kind == ResourceKind::Container && called
@@ -323,7 +323,7 @@ fn by_engine(
 ) -> Result<Ownership> {
     let mut owner = Ownership::Nobody;
     for (engine, settings) in engines() {
-        let runtime = runtime::open_within(engine, &settings, runtime::GLANCE);
+        let runtime = runtime::open_within(engine, &settings, runtime::QUICK_TIMEOUT);
         match runtime.find_labelled(&home.hash()) {
             Ok(found) => {
                 if let Some(found) = found.into_iter().find(is_it) {

@@ -55,7 +55,7 @@ fn open(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Some port that nobody has on 127.0.0.1, as the kernel gives it.
-pub(super) fn any() -> Option<u16> {
+pub(super) fn free_port_from_kernel() -> Option<u16> {
     let socket = open(AddressFamily::INET).ok()?;
     bind(&socket, &SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).ok()?;
     let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket).ok()?).ok()?;

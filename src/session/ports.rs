@@ -87,7 +87,7 @@ struct PrimaryPort<'a> {
 }
 
 /// How often the kernel is asked for a port: one that it gives may be promised to another session.
-const TRIES: usize = 50;
+const KERNEL_PORT_ATTEMPTS: usize = 50;
 
 impl PortAllocator<'_> {
     /// The ports of all processes and services.
@@ -200,7 +200,8 @@ impl PortAllocator<'_> {
             port.process == wanted.name && port.base == 0 && port.variables == wanted.variables
         };
         let earlier = self.earlier.iter().find(same).map(|port| port.port);
-        let tries = std::iter::from_fn(port_probe::any).take(TRIES);
+        let tries =
+            std::iter::from_fn(port_probe::free_port_from_kernel).take(KERNEL_PORT_ATTEMPTS);
         let free = earlier
             .into_iter()
             .chain(tries)

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::compose::MARKED;
+use super::compose::COMPOSE_MARK;
 use super::marked_processes::{MARK, ProcessSelection};
-use super::monitor::{KEEPER, STARTED};
+use super::monitor::{KEEPER, STARTED_BYTE};
 use super::operation::OperationContext;
-use super::repository::{STRAY, clear_git_environment};
+use super::repository::{GIT_VARIABLES, clear_git_environment};
 use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, reason};
@@ -22,16 +22,16 @@ use crate::store::{
 };
 
 /// How long a process has to live before it counts as running, unless it listens on its port before.
-const EARLY: Duration = Duration::from_millis(1500);
+const EARLY_EXIT_PERIOD: Duration = Duration::from_millis(1500);
 
 /// How long the keeper in a window may take to start a process.
-const ANSWER: Duration = Duration::from_secs(10);
+const MONITOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often to look at those that have just been started.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How many of its last lines are shown of a process that died.
-const LINES: usize = 10;
+const SHOWN_LINES: usize = 10;
 
 /// Starts a process: first in the journal, then told to begin.
 pub(super) fn start(
@@ -115,7 +115,7 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
     let name = process.name.as_str();
     // Neither the lock nor anything else of ours is for it.
     close_fds::set_fds_cloexec(3, &[]);
-    let mut command = Command::new(crate::run::program()?);
+    let mut command = Command::new(crate::run::own_executable()?);
     clear_git_environment(&mut command)
         .arg(KEEPER)
         .arg(home.process_log(&session.key, name))
@@ -144,7 +144,7 @@ fn release_monitor(keeper: &mut Child) -> std::result::Result<(), String> {
         .take()
         .map(|mut stdout| stdout.read(&mut answer))
     {
-        Some(Ok(1)) if answer[0] == STARTED => Ok(()),
+        Some(Ok(1)) if answer[0] == STARTED_BYTE => Ok(()),
         _ => Err("its keeper could not start it".to_owned()),
     }
 }
@@ -159,7 +159,7 @@ fn release_monitor_in_window(
     let mut text = Vec::new();
     let ours = environment(session, process);
     let names = ours.iter().map(|(name, _)| name.as_str());
-    let other: Vec<&str> = names.chain(STRAY).collect();
+    let other: Vec<&str> = names.chain(GIT_VARIABLES).collect();
     let inherited = std::env::vars_os().filter(|(name, _)| other.iter().all(|own| *own != name));
     let own = ours.iter().map(|(name, value)| (name.into(), value.into()));
     for (name, value) in inherited.chain(own) {
@@ -170,7 +170,7 @@ fn release_monitor_in_window(
     }
     let go = home.process_go_file(&session.key, &process.name);
     write_atomically(&go, &text).map_err(|error| reason(&error))?;
-    let deadline = Instant::now() + ANSWER;
+    let deadline = Instant::now() + MONITOR_START_TIMEOUT;
     loop {
         let lives = keeper.is_some_and(ProcessIdentity::is_alive) && Instant::now() < deadline;
         if home.process_state(session, &process.name).is_some() {
@@ -193,7 +193,7 @@ pub(super) fn watch(
     session: &Session,
     started: &[&HostProcess],
 ) -> Result<()> {
-    let deadline = Instant::now() + scaled(EARLY);
+    let deadline = Instant::now() + scaled(EARLY_EXIT_PERIOD);
     while !started.is_empty() && Instant::now() < deadline {
         context.check()?;
         for process in started {
@@ -209,7 +209,7 @@ pub(super) fn watch(
         if ports.len() == started.len() && all_listen(session, started, &ports) {
             return Ok(());
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
@@ -235,7 +235,7 @@ pub(super) fn is_process_of(session: &Session, name: &str, pid: u32) -> bool {
         .process(name)
         .and_then(|process| process.process.as_ref());
     leader.is_some_and(|leader| {
-        let group = super::marked_processes::family(pid).map(|(_, group)| group);
+        let group = super::marked_processes::parent_and_group(pid).map(|(_, group)| group);
         (group == Some(leader.pid) || pid == leader.pid) && leader.is_alive()
     })
 }
@@ -246,13 +246,13 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
         .and_then(|process| process.keeper.clone());
     let deadline = Instant::now() + Duration::from_millis(500);
     while keeper.as_ref().is_some_and(ProcessIdentity::is_alive) && Instant::now() < deadline {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     let path = home.process_log(&session.key, name);
     let mut last = last_output(&path);
     // From a window they come through tmux, which may be slower.
     while last.is_empty() && session.tmux.is_some() && Instant::now() < deadline {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
         last = last_output(&path);
     }
     let mut message = format!("'{name}' ended at once, with code {code}");
@@ -273,7 +273,7 @@ fn last_output(path: &Path) -> Vec<String> {
     let Ok(mut file) = File::open(path) else {
         return Vec::new();
     };
-    let Ok((entries, _)) = last_lines(&mut file, LINES, |_| true) else {
+    let Ok((entries, _)) = last_lines(&mut file, SHOWN_LINES, |_| true) else {
         return Vec::new();
     };
     let start = entries
@@ -285,14 +285,14 @@ fn last_output(path: &Path) -> Vec<String> {
 }
 
 /// The names behind the marks of what an operation itself runs: git, the hooks, and the tool of compose files.
-pub(super) const HELPERS: [&str; 7] = [
+pub(super) const OPERATION_MARKS: [&str; 7] = [
     ".git",
     ".pre_up",
     ".pre_start",
     ".post_up",
     ".pre_down",
     ".post_down",
-    MARKED,
+    COMPOSE_MARK,
 ];
 
 /// Ends some of the processes of a session, all at once. Fails with those that are left.

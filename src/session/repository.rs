@@ -12,12 +12,12 @@ use crate::runtime::child;
 use crate::store::{CreationLock, Home, SessionKey, key_of};
 
 /// How long git may take. A checkout of a large repository takes minutes, all else much less.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const GIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// Variables by which a caller that is itself called by git, e.g. as a hook, would send us and what we start to another
 /// repository: `git rev-parse --local-env-vars`, but for `GIT_CONFIG_COUNT`, which people set; and what git tells a
 /// server's hooks.
-pub(super) const STRAY: [&str; 16] = [
+pub(super) const GIT_VARIABLES: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_CONFIG",
@@ -38,7 +38,7 @@ pub(super) const STRAY: [&str; 16] = [
 
 /// Takes those from the environment of a command. What is set for it goes in afterwards.
 pub(crate) fn clear_git_environment(command: &mut Command) -> &mut Command {
-    for name in STRAY {
+    for name in GIT_VARIABLES {
         command.env_remove(name);
     }
     command
@@ -278,9 +278,9 @@ fn own_directory(common: &Path, tree: &Path) -> Option<PathBuf> {
 
 /// The text of a file that may be anything: neither a pipe nor what has no end is waited for.
 pub(super) fn small_file(path: &Path) -> Option<String> {
-    const LARGE: u64 = 1 << 20;
+    const MAX_SMALL_FILE_BYTES: u64 = 1 << 20;
     let about = path.symlink_metadata().ok()?;
-    let is_fine = about.is_file() && about.len() <= LARGE;
+    let is_fine = about.is_file() && about.len() <= MAX_SMALL_FILE_BYTES;
     is_fine.then(|| std::fs::read_to_string(path).ok())?
 }
 
@@ -297,12 +297,12 @@ fn call(
     clear_git_environment(&mut command);
     command.envs(variable);
     if variable.is_none_or(|(name, _)| name != MARK) {
-        child::set_apart(&mut command);
+        child::isolate(&mut command);
     }
     let mut names = args.iter();
     let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
     let name = name.copied().unwrap_or_default();
-    let output = child::run_gently(&mut command, PATIENCE, should_continue)
+    let output = child::run_with_grace(&mut command, GIT_TIMEOUT, should_continue)
         .map_err(|error| git_failure(dir, name, &error))?;
     match output.success {
         true => Ok(output.stdout),
@@ -325,7 +325,7 @@ fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
         io::ErrorKind::TimedOut => {
-            let minutes = PATIENCE.as_secs() / 60;
+            let minutes = GIT_TIMEOUT.as_secs() / 60;
             failed(format!("git {name} did not end within {minutes} minutes")).hint(format!(
                 "look what it waits for: a hook or a filter, a lock, or the file system; try: git -C {} status",
                 crate::term::word(&dir.to_string_lossy())
@@ -391,7 +391,7 @@ mod tests {
         let output = git.args(["rev-parse", "--local-env-vars"]).output();
         let names = String::from_utf8(output.unwrap().stdout).unwrap();
         let names = names.lines().filter(|name| *name != "GIT_CONFIG_COUNT");
-        let missing: Vec<&str> = names.filter(|name| !STRAY.contains(name)).collect();
+        let missing: Vec<&str> = names.filter(|name| !GIT_VARIABLES.contains(name)).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 

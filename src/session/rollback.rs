@@ -5,7 +5,7 @@ use super::operation::OperationContext;
 use super::{compose, files, process, services, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
-use crate::runtime::{PATIENCE, child};
+use crate::runtime::{REQUEST_TIMEOUT, child};
 use crate::store::{
     Claim, CreatedFile, OpKind, ResourceStage, Session, SessionService, SessionStatus, Tmux,
 };
@@ -66,7 +66,7 @@ fn roll_back_resources(
         .iter()
         .filter(|process| process.operation == operation);
     let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
-    names.extend(process::HELPERS);
+    names.extend(process::OPERATION_MARKS);
     let service_names = session.services.list.iter();
     names.extend(service_names.map(|service| service.name.as_str()));
     if is_new {
@@ -111,11 +111,11 @@ fn roll_back_resources(
         // Somebody may have worked there as soon as it was made; if we were killed, git may have gone on without us.
         goes = worktree::has_no_work(session);
         if !goes {
-            (context.say)(&worktree::kept(&tree.path));
+            (context.say)(&worktree::kept_worktree_message(&tree.path));
         }
     }
     if goes {
-        worktree::remove_or_say(context, session);
+        worktree::remove_or_warn(context, session);
         checkpoint("session-undo-worktree");
         if let Some(commit) = &tree.new_branch {
             worktree::remove_branch(&session.repository, &session.branch, commit);
@@ -225,8 +225,9 @@ fn is_complete(context: &OperationContext<'_>, session: &Session) -> bool {
         let service = session.service(name);
         service.is_some_and(|service| Some(&service.started_by) == operation)
     };
-    let variables = session.worktree.path.join(files::VARIABLES);
-    let health = services::service_healths(std::slice::from_ref(session), &|_| false, PATIENCE);
+    let variables = session.worktree.path.join(files::VARIABLES_FILE);
+    let health =
+        services::service_healths(std::slice::from_ref(session), &|_| false, REQUEST_TIMEOUT);
     session.worktree.stage == ResourceStage::Made
         && variables.is_file()
         && compose::is_complete(context.home, session)

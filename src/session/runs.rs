@@ -18,12 +18,12 @@ use crate::store::{
 use crate::term::word;
 
 /// The seconds that a workload has after SIGTERM.
-const GRACE: u32 = 10;
+const GRACE_SECONDS: u32 = 10;
 
 /// How long a run may take to end; then it is killed, and has as long again.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RUN_END_TIMEOUT: Duration = Duration::from_secs(20);
 
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Puts a run into a session. Where all services that it wants run there, it is on their network and has none of its
 /// own; else it has its own, and a note says why. It is on the networks of those of a compose file, too.
@@ -55,7 +55,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
             }
             for service in running {
                 place.services.push(service.name.clone());
-                add_variables(plan, variables::inside(session, service));
+                add_variables(plan, variables::container_variables(session, service));
             }
             plan.services.clear();
         }
@@ -78,14 +78,14 @@ fn join_compose(
     else {
         return Ok(());
     };
-    let name = runtime::COMPOSES.as_str();
+    let name = runtime::COMPOSE_RUNTIME.as_str();
     if let Some(why) = different_engine_reason((name, &compose.engine), plan) {
         plan.notes.push(format!(
             "the run does not reach the services of the compose file: {why}"
         ));
         return Ok(());
     }
-    let reach = compose::reach(home, session, compose)?;
+    let reach = compose::join_networks(home, session, compose)?;
     place.compose_networks = reach.networks;
     place.services.extend(reach.services);
     add_variables(plan, reach.variables);
@@ -140,7 +140,7 @@ fn unreachable_service_reason(session: &Session, plan: &Plan) -> Option<String> 
 
 /// The services that can be used; those that the run wants must be among them.
 fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionService>> {
-    let states = services::query_engines(session, runtime::PATIENCE)?;
+    let states = services::query_engines(session, runtime::REQUEST_TIMEOUT)?;
     let is_up = |service: &&SessionService| {
         let mut states = states.iter();
         let state = states.find_map(|(name, state)| (*name == service.name).then_some(state));
@@ -187,25 +187,25 @@ fn bring_up(session: &Session) -> String {
 /// Ends the runs in a session, all at once.
 pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> Result<()> {
     let runs = runs_of(context.home, session)?;
-    let should_continue = |record: &&RunRecord| !has_ended(context.home, record);
-    let going: Vec<&RunRecord> = runs.iter().filter(should_continue).collect();
+    let is_running = |record: &&RunRecord| !has_ended(context.home, record);
+    let going: Vec<&RunRecord> = runs.iter().filter(is_running).collect();
     for record in &going {
         (context.say)(&format!("stopping {} ({})", record.name, record.id));
     }
     let (told, failed) = request_ends(
         context.home,
         &going,
-        EndRequest::Stop(scaled_seconds(GRACE)),
+        EndRequest::Stop(scaled_seconds(GRACE_SECONDS)),
     );
     if !wait(context.home, &told) {
-        let left: Vec<&RunRecord> = told.into_iter().filter(should_continue).collect();
+        let left: Vec<&RunRecord> = told.into_iter().filter(is_running).collect();
         let (told, _) = request_ends(context.home, &left, EndRequest::Kill);
         wait(context.home, &told);
     }
     if let Some(error) = failed {
         return Err(error);
     }
-    if let Some(record) = going.iter().find(|record| should_continue(record)) {
+    if let Some(record) = going.iter().find(|record| is_running(record)) {
         let message = format!("{} does not end; its engine may not answer", record.id);
         return Err(Error::new(ErrorKind::Runtime, message));
     }
@@ -221,7 +221,7 @@ fn request_ends<'a>(
 ) -> (Vec<&'a RunRecord>, Option<Error>) {
     let (mut told, mut failed) = (Vec::new(), None);
     for record in runs {
-        match run::ask(home, &record.id, how) {
+        match run::request_end(home, &record.id, how) {
             Err(error) if error.kind != ErrorKind::NoSuchRun => failed = failed.or(Some(error)),
             _ => told.push(*record),
         }
@@ -251,7 +251,7 @@ fn has_ended(home: &Home, record: &RunRecord) -> bool {
 
 /// Whether all have ended in time.
 fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RUN_END_TIMEOUT;
     loop {
         if runs.iter().all(|record| has_ended(home, record)) {
             return true;
@@ -259,7 +259,7 @@ fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -272,6 +272,6 @@ fn disconnect_ended_run(record: &RunRecord) -> Result<()> {
     if record.is_clean() {
         return Ok(());
     }
-    let runtime = runtime::of_session(&record.runtime, &record.engine, runtime::PATIENCE)?;
-    Ok(runtime.leave_network(network, record.id.as_str())?)
+    let runtime = runtime::of_session(&record.runtime, &record.engine, runtime::REQUEST_TIMEOUT)?;
+    Ok(runtime.disconnect(network, record.id.as_str())?)
 }

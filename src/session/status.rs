@@ -48,7 +48,7 @@ pub(crate) struct PortView {
 
 impl SessionView {
     /// The engines that do not tell how its services are, and why.
-    pub(crate) fn silent(&self) -> Vec<(String, &str)> {
+    pub(crate) fn unreachable_engines(&self) -> Vec<(String, &str)> {
         let own = &self.session.services;
         let of_services = self
             .services
@@ -64,7 +64,7 @@ impl SessionView {
             .as_ref()
             .zip(unknown)
             .map(|(own, health)| {
-                let engine = runtime::engine_shown(runtime::COMPOSES.as_str(), &own.engine);
+                let engine = runtime::engine_shown(runtime::COMPOSE_RUNTIME.as_str(), &own.engine);
                 (engine, health.trouble.as_deref().unwrap_or_default())
             });
         of_services.into_iter().chain(compose).collect()
@@ -88,11 +88,15 @@ impl SessionView {
 
 /// Whether a process of a session runs: the very one that was started.
 pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> bool {
-    leader(home, session, process).is_some_and(|leader| leader.is_alive())
+    leader_process(home, session, process).is_some_and(|leader| leader.is_alive())
 }
 
 /// The process behind the entry; its keeper knows it before the record does.
-fn leader(home: &Home, session: &Session, process: &SessionProcess) -> Option<ProcessIdentity> {
+fn leader_process(
+    home: &Home,
+    session: &Session,
+    process: &SessionProcess,
+) -> Option<ProcessIdentity> {
     match &process.process {
         Some(leader) => Some(leader.clone()),
         None => Some(home.process_state(session, &process.name)?.process),
@@ -153,7 +157,7 @@ fn health(
     process: &SessionProcess,
     listeners: &[PortListener],
 ) -> ProcessHealth {
-    let leader = leader(home, session, process);
+    let leader = leader_process(home, session, process);
     let state = home.process_state(session, &process.name);
     let running = leader.as_ref().is_some_and(ProcessIdentity::is_alive);
     let own = session

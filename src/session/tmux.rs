@@ -19,11 +19,11 @@ use crate::failpoint::checkpoint;
 use crate::runtime::child;
 use crate::store::{Claim, Home, ProcessIdentity, Session, Tmux, write_atomically};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TMUX_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fails if there is no tmux.
 pub(super) fn require() -> Result<()> {
-    match crate::runtime::on_path("tmux") {
+    match crate::runtime::is_on_path("tmux") {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Failed,
@@ -112,7 +112,7 @@ fn run_tmux(socket: &Path, args: &[&str]) -> std::result::Result<String, String>
     });
     clear_git_environment(&mut command).env_remove(MARK);
     command.arg("-S").arg(socket).args(args);
-    match child::run(&mut command, b"", PATIENCE, &|| true) {
+    match child::run(&mut command, b"", TMUX_TIMEOUT, &|| true) {
         Ok(output) if output.success => Ok(output.stdout),
         Ok(output) => Err(output.stderr.trim().to_owned()),
         Err(error) => Err(reason(&error)),
@@ -257,7 +257,7 @@ pub(super) fn window(
     let owner = ProcessIdentity::this().ok_or_else(gone)?;
     let pid = owner.pid.to_string();
     // It is tmux that starts it, whose own "self" is another; we are there until it has begun.
-    let program = crate::run::program()?
+    let program = crate::run::own_executable()?
         .to_string_lossy()
         .replace("/self/", &format!("/{pid}/"));
     let dir = format_text(&dir.to_string_lossy());

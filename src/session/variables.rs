@@ -49,7 +49,10 @@ pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
 }
 
 /// What a run on the network of a session is told of a service: its name there, and its own ports.
-pub(super) fn inside(session: &Session, service: &SessionService) -> Vec<(String, String)> {
+pub(super) fn container_variables(
+    session: &Session,
+    service: &SessionService,
+) -> Vec<(String, String)> {
     let port = session.primary_port(&service.name);
     let ports = port.and_then(|port| Some((port.port, port.container?)));
     let host = LOOPBACK.to_owned();

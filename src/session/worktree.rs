@@ -15,7 +15,7 @@ use crate::store::{
 use crate::term::{harmless, word};
 
 /// Asks git what is not committed, one entry for each file.
-const STATUS: [&str; 5] = [
+const STATUS_ARGS: [&str; 5] = [
     "status",
     "--porcelain",
     "-z",
@@ -171,17 +171,17 @@ fn refuse_links(common: &Path) -> Result<()> {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
                 Ok(kind) if kind.is_file() => {}
-                _ => return Err(strange(&entry.path())),
+                _ => return Err(unexpected_file_error(&entry.path())),
             }
         }
         if is_link {
-            return Err(strange(&dir));
+            return Err(unexpected_file_error(&dir));
         }
     }
     Ok(())
 }
 
-fn strange(path: &Path) -> Error {
+fn unexpected_file_error(path: &Path) -> Error {
     let shown = harmless(&path.display().to_string());
     let message = format!("{shown} is a link, or no file: git would write where it leads");
     Error::new(ErrorKind::Workspace, message)
@@ -242,7 +242,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
         return Ok(false);
     }
     // In a submodule git would obey that one's configuration, which a workload may have written.
-    let args = [&STATUS[..], &["--ignore-submodules=dirty"]].concat();
+    let args = [&STATUS_ARGS[..], &["--ignore-submodules=dirty"]].concat();
     let status = git_untrusted(common, path, &args)?.unwrap_or_default();
     let index =
         git_untrusted(common, path, &["ls-files", "--stage", "-v", "-z"])?.unwrap_or_default();
@@ -254,7 +254,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
     let mut unseen = files
         .iter()
         .filter(|file| file.how == CreatedFileKind::Variables);
-    if !unseen.all(|file| super::files::is_as_made(path, file)) {
+    if !unseen.all(|file| super::files::is_unchanged(path, file)) {
         return Ok(false);
     }
     let ours = |entry: &str| {
@@ -263,14 +263,14 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
         unknown
             && files
                 .iter()
-                .any(|file| file.path == Path::new(name) && super::files::is_as_made(path, file))
+                .any(|file| file.path == Path::new(name) && super::files::is_unchanged(path, file))
     };
     Ok(status.split_terminator('\0').all(ours))
 }
 
 /// Whether a worktree whose making was cut off has nothing but what git has put there, as far as it came.
 pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
-    let Some(status) = git_untrusted_incomplete(common, path, &STATUS)? else {
+    let Some(status) = git_untrusted_incomplete(common, path, &STATUS_ARGS)? else {
         // git does not know it: not yet, or not any more.
         let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         return Ok(entries.all(|entry| entry.file_name() == ".git"));
@@ -301,7 +301,7 @@ fn has_hidden(path: &Path, index: &str) -> bool {
 }
 
 /// What is said of a worktree that is not removed.
-pub(crate) fn kept(path: &Path) -> String {
+pub(crate) fn kept_worktree_message(path: &Path) -> String {
     let shown = harmless(&path.display().to_string());
     format!("note: {shown} stays: there is work in it that is not committed")
 }
@@ -335,7 +335,7 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
 
 /// The same for a session, which must not be held for good by what somebody else has put there, such as a container
 /// whose workload was root: then the directory stays, and that is said. Whether it is gone.
-pub(super) fn remove_or_say(context: &OperationContext<'_>, session: &Session) -> bool {
+pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) -> bool {
     let path = &session.worktree.path;
     let Err(error) = remove(context.home, &session.repository, path) else {
         return true;

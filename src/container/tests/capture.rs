@@ -65,7 +65,7 @@ fn streams_that_do_not_end_are_ended() {
 fn who_waits_is_woken_once_by_a_poke() {
     let scene = Scene::started();
     let capture = &scene.subject.capture;
-    capture.poke();
+    capture.wake_waiter();
     assert!(!capture.wait(NEVER), "the streams go on");
     assert!(!capture.wait(SOON), "and the poke is used up");
 }
@@ -76,7 +76,7 @@ fn a_poke_between_two_waits_is_not_lost() {
     let capture = Arc::clone(&scene.subject.capture);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || tell.send(capture.wait(NEVER)));
-    scene.subject.capture.poke();
+    scene.subject.capture.wake_waiter();
     assert_eq!(told.recv_timeout(NEVER), Ok(false));
 }
 

@@ -50,18 +50,18 @@ impl Watched for Subject {
         *self.started_at.lock().unwrap()
     }
 
-    fn runs(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
+    fn saw_running(&self, started_at: Option<Timestamp>, _ports: &[(u16, u16)]) {
         let at = started_at.unwrap_or_else(Timestamp::now);
         self.started_at.lock().unwrap().get_or_insert(at);
         self.fake.note("seen to run");
     }
 
-    fn is_known(&self, end: &Exit) -> bool {
+    fn is_known_exit(&self, end: &Exit) -> bool {
         self.known.lock().unwrap().as_ref() == Some(end)
     }
 
-    fn start_again(&self) -> runtime::Result<Option<Attached>> {
-        self.fake.start_again(HANDLE, false)
+    fn restart_interrupted(&self) -> runtime::Result<Option<Attached>> {
+        self.fake.restart_interrupted(HANDLE, false)
     }
 
     fn notice(&self, text: &str) {
@@ -73,7 +73,7 @@ impl Watched for Subject {
         self.fake.note("detached");
     }
 
-    fn diary(&self, text: &str) {
+    fn append_supervisor_log(&self, text: &str) {
         self.diary.lock().unwrap().push(text.to_owned());
     }
 }
@@ -180,7 +180,7 @@ impl Scene {
         let subject = Arc::clone(&self.subject) as Arc<dyn Watched>;
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
-            let pace = PollSchedule::starting(true, subject.runtime().looks_are_cheap());
+            let pace = PollSchedule::starting(true, subject.runtime().inspect_is_cheap());
             let mut watch = Waiter::new(subject, pace);
             let mut exit = watch.until_exit();
             let missing = watch.drain(&mut exit);

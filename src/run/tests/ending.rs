@@ -350,7 +350,7 @@ fn a_run_that_has_not_begun_to_start_is_not_stopped_in_the_engine() {
     rig.end(EndReason::UserStop);
     rig.supervisor.join_stops();
     assert_eq!(rig.fake.calls(), [""; 0]);
-    assert!(rig.supervisor.check_intent().is_err());
+    assert!(rig.supervisor.check_end_intent().is_err());
     assert_eq!(rig.on_disk().state, RunState::Created);
 }
 

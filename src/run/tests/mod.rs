@@ -111,7 +111,7 @@ impl Rig {
 
     fn oversee_until(&self, timeout: Option<Instant>) -> Receiver<()> {
         let supervisor = Arc::clone(&self.supervisor);
-        in_background(move || lifecycle::oversee(&supervisor, timeout))
+        in_background(move || lifecycle::watch_to_end(&supervisor, timeout))
     }
 
     /// Makes, starts and sees to its end what a plan says.
@@ -162,7 +162,8 @@ impl Rig {
     fn notices(&self) -> Vec<String> {
         // What is told last comes last.
         let stream = "the last word".to_owned();
-        self.supervisor.tell(&ToClient::OutputClosed { stream });
+        self.supervisor
+            .notify_client(&ToClient::OutputClosed { stream });
         self.told("that was all", |message| {
             matches!(message, ToClient::OutputClosed { .. })
         });
@@ -178,7 +179,7 @@ impl Rig {
     #[track_caller]
     fn held_look(&self) -> fake::Hold {
         let hold = self.fake.hold("inspect");
-        self.supervisor.capture.poke();
+        self.supervisor.capture.wake_waiter();
         hold.arrived();
         hold
     }

@@ -15,10 +15,10 @@ use super::{classify, client};
 
 /// How many of the last lines of a container's log are looked through for what was said last on its
 /// standard error: more may have come on the other stream.
-const LAST_LINES: usize = 1000;
+const SEARCHED_LINES: usize = 1000;
 
 /// How long that may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a client speaks that carries the output of a container: `Error: …`, which workloads say, too.
 pub(super) struct AppleAttachMessages {
@@ -26,34 +26,34 @@ pub(super) struct AppleAttachMessages {
 }
 
 impl ClientMessages for AppleAttachMessages {
-    fn is_own(&self, line: &[u8]) -> bool {
+    fn may_be_client_line(&self, line: &[u8]) -> bool {
         line.starts_with(b"Error: ")
     }
 
-    fn judge(&self, words: &[u8], code: u8) -> MessageSource {
+    fn source_of(&self, words: &[u8], code: u8) -> MessageSource {
         if !matches!(code, 1 | 64) {
             return MessageSource::Workload;
         }
         let words = String::from_utf8_lossy(words);
         match classify::refusal(&words) {
             Some(code) => MessageSource::StartRefusal(code),
-            None if self.were_workloads(&words) => MessageSource::Workload,
+            None if self.is_in_container_log(&words) => MessageSource::Workload,
             None => MessageSource::EngineClient,
         }
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        classify::classify(words).may_pass()
+        classify::classify(words).is_transient()
     }
 
     /// It says one thing, at its very end.
-    fn begins_at(&self, words: &[u8]) -> usize {
+    fn client_text_start(&self, words: &[u8]) -> usize {
         let mut starts = (0..words.len()).filter(|at| *at == 0 || words[at - 1] == b'\n');
-        let own = starts.rfind(|at| self.is_own(&words[*at..]));
+        let own = starts.rfind(|at| self.may_be_client_line(&words[*at..]));
         own.unwrap_or_default()
     }
 
-    fn for_people(&self, words: Vec<u8>) -> Vec<u8> {
+    fn display_text(&self, words: Vec<u8>) -> Vec<u8> {
         classify::message(&String::from_utf8_lossy(&words)).into_bytes()
     }
 }
@@ -61,23 +61,24 @@ impl ClientMessages for AppleAttachMessages {
 impl AppleAttachMessages {
     /// Whether the container's log has them: the client's own are not in it. There both streams are one,
     /// so that other words may be on the same line.
-    fn were_workloads(&self, words: &str) -> bool {
+    fn is_in_container_log(&self, words: &str) -> bool {
         let lines = words.lines().map(str::trim);
         let last = lines.rev().find(|line| !line.is_empty());
         let Some(last) = last else { return true };
-        let count = LAST_LINES.to_string();
+        let count = SEARCHED_LINES.to_string();
         let args = ["logs", "-n", &count, &self.handle];
-        let log = client::again(|| client::run(client::client().args(args), b"", PATIENCE));
+        let log =
+            client::retry_transient(|| client::run(client::client().args(args), b"", LOG_TIMEOUT));
         match log {
             Ok(log) if log.stdout.lines().any(|line| line.contains(last)) => true,
-            Ok(log) if log.stdout.lines().count() < LAST_LINES => false,
+            Ok(log) if log.stdout.lines().count() < SEARCHED_LINES => false,
             // It is no text, or nobody answers, or there is more of it.
-            _ => !classify::is_of_a_start(words) && !self.never_started(),
+            _ => !classify::is_start_message(words) && !self.never_started(),
         }
     }
 
     fn never_started(&self) -> bool {
-        super::Apple::look(&self.handle).is_ok_and(|state| state == Inspected::Created)
+        super::Apple::inspect_one(&self.handle).is_ok_and(|state| state == Inspected::Created)
     }
 }
 
@@ -87,22 +88,22 @@ pub(super) struct AppleExecMessages {
 }
 
 impl ClientMessages for AppleExecMessages {
-    fn is_own(&self, _line: &[u8]) -> bool {
+    fn may_be_client_line(&self, _line: &[u8]) -> bool {
         false
     }
 
-    fn judge(&self, words: &[u8], code: u8) -> MessageSource {
+    fn source_of(&self, words: &[u8], code: u8) -> MessageSource {
         let words = String::from_utf8_lossy(words);
         match classify::refusal(&words) {
             _ if code != 1 => MessageSource::Workload,
             Some(code) => MessageSource::StartRefusal(code),
-            None if classify::is_of_an_exec(&words, &self.handle) => MessageSource::EngineClient,
+            None if classify::is_exec_message(&words, &self.handle) => MessageSource::EngineClient,
             None => MessageSource::Workload,
         }
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        classify::classify(words).may_pass()
+        classify::classify(words).is_transient()
     }
 }
 

@@ -11,33 +11,33 @@ use std::time::Duration;
 use super::super::client_call::{HOME_LABEL, ROLE_LABEL};
 use super::super::error::Result;
 use super::super::{BuildEvent, ImageBuild, build_output, child};
-use super::{CHANGE, client};
+use super::{CHANGE_TIMEOUT, client};
 use crate::store::make_dir;
 
 /// The size from which on a Dockerfile is made smaller, in bytes. Some of those just below the limit did
 /// not get through either.
-const LARGE: usize = 15 * 1024;
+const MAX_DOCKERFILE_BYTES: usize = 15 * 1024;
 
 /// So much of a step stays in the Dockerfile, in bytes.
-const SHORT: usize = 256;
+const MAX_STEP_BYTES: usize = 256;
 
 /// What the builder gets. The default is too little for large images. `build` makes the builder anew where
 /// that differs from what it was started with.
-const MEMORY: &str = "4096MB";
-const CPUS: &str = "4";
+const BUILDER_MEMORY: &str = "4096MB";
+const BUILDER_CPUS: &str = "4";
 
 /// How long a build may take, and the start of the builder, which gets its image the first time.
-const BUILD: Duration = Duration::from_secs(4 * 3600);
-const BUILDER: Duration = Duration::from_secs(300);
+const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+const BUILDER_START_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Makes its arguments the name servers of a builder.
-const NAME_SERVERS: &str = r#"printf 'nameserver %s\n' "$@" >/etc/resolv.conf"#;
+const SET_NAME_SERVERS_SCRIPT: &str = r#"printf 'nameserver %s\n' "$@" >/etc/resolv.conf"#;
 
 /// So much of a failed build is looked at for its reason.
-const LAST_LINES: usize = 40;
+const ERROR_LINES: usize = 40;
 
 /// Where the steps are in an image that were moved out of the Dockerfile.
-const STEPS: &str = "/usr/local/share/moat/steps";
+const STEPS_DIR: &str = "/usr/local/share/moat/steps";
 
 /// The files of a build, where the builder sees them.
 pub(super) struct StagedBuild {
@@ -83,7 +83,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// becomes one that runs such a file.
 fn shortened(text: &str) -> (String, Vec<(String, String)>) {
     let (mut out, mut steps) = (String::new(), Vec::new());
-    if text.len() < LARGE {
+    if text.len() < MAX_DOCKERFILE_BYTES {
         return (text.to_owned(), steps);
     }
     let mut lines = text.split_inclusive('\n');
@@ -96,9 +96,9 @@ fn shortened(text: &str) -> (String, Vec<(String, String)>) {
             }
         }
         match instruction.strip_prefix("RUN ") {
-            Some(script) if script.len() > SHORT => {
+            Some(script) if script.len() > MAX_STEP_BYTES => {
                 let name = format!("moat-steps/{}.sh", steps.len() + 1);
-                let place = format!("{STEPS}/{}.sh", steps.len() + 1);
+                let place = format!("{STEPS_DIR}/{}.sh", steps.len() + 1);
                 out.push_str(&format!("COPY {name} {place}\nRUN sh {place}\n"));
                 steps.push((name, script.to_owned()));
             }
@@ -134,7 +134,7 @@ pub(super) fn start(dns: &[IpAddr]) -> Vec<String> {
 }
 
 fn resources(dns: &[IpAddr]) -> Vec<String> {
-    let mut args = words(&["--cpus", CPUS, "--memory", MEMORY]);
+    let mut args = words(&["--cpus", BUILDER_CPUS, "--memory", BUILDER_MEMORY]);
     for server in dns {
         args.extend(words(&["--dns", &server.to_string()]));
     }
@@ -147,15 +147,20 @@ pub(super) fn attempt(
     tell: &mut dyn FnMut(BuildEvent<'_>),
     should_continue: &dyn Fn() -> bool,
 ) -> Result<Option<String>> {
-    let mut last = VecDeque::with_capacity(LAST_LINES);
+    let mut last = VecDeque::with_capacity(ERROR_LINES);
     let mut client = client::client();
-    let ended = child::stream(client.args(args), BUILD, should_continue, &mut |line| {
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(line.to_owned());
-        tell(build_output::event(line));
-    });
+    let ended = child::run_lines(
+        client.args(args),
+        BUILD_TIMEOUT,
+        should_continue,
+        &mut |line| {
+            if last.len() == ERROR_LINES {
+                last.pop_front();
+            }
+            last.push_back(line.to_owned());
+            tell(build_output::event(line));
+        },
+    );
     let ended = ended.map_err(|error| client::failed(&error))?;
     Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
 }
@@ -165,13 +170,24 @@ pub(super) fn attempt(
 pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
     let set = || {
         let mut client = client::client();
-        client.args(["exec", "buildkit", "sh", "-c", NAME_SERVERS, "moat"]);
+        client.args([
+            "exec",
+            "buildkit",
+            "sh",
+            "-c",
+            SET_NAME_SERVERS_SCRIPT,
+            "moat",
+        ]);
         client.args(build.dns.iter().map(IpAddr::to_string));
-        client::run(&mut client, b"", CHANGE)
+        client::run(&mut client, b"", CHANGE_TIMEOUT)
     };
     if set().is_err() {
         // It does not run yet.
-        client::run(client::client().args(start(&build.dns)), b"", BUILDER)?;
+        client::run(
+            client::client().args(start(&build.dns)),
+            b"",
+            BUILDER_START_TIMEOUT,
+        )?;
         set()?;
     }
     Ok(())
@@ -180,13 +196,22 @@ pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
 /// Starts the builder anew, after its connection broke.
 pub(super) fn restart(build: &ImageBuild) -> Result<()> {
     // Whether it was there does not matter.
-    let _ = client::run(client::client().args(["builder", "stop"]), b"", CHANGE);
+    let _ = client::run(
+        client::client().args(["builder", "stop"]),
+        b"",
+        CHANGE_TIMEOUT,
+    );
     let _ = client::run(
         client::client().args(["builder", "delete", "--force"]),
         b"",
-        CHANGE,
+        CHANGE_TIMEOUT,
     );
-    client::run(client::client().args(start(&build.dns)), b"", BUILDER).map(drop)
+    client::run(
+        client::client().args(start(&build.dns)),
+        b"",
+        BUILDER_START_TIMEOUT,
+    )
+    .map(drop)
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -201,7 +226,7 @@ mod tests {
     fn a_large_dockerfile_becomes_small_and_does_the_same() {
         let long = format!(
             "RUN echo 1 \\\n && echo {} \\\n && echo 3\n",
-            "x".repeat(2 * LARGE)
+            "x".repeat(2 * MAX_DOCKERFILE_BYTES)
         );
         let text = format!("FROM a\nENV A=1 \\\n    B=2\n{long}RUN echo short\n");
         let (out, steps) = shortened(&text);

@@ -7,7 +7,7 @@
 use super::super::error::RuntimeError;
 
 /// The way back to a working system.
-const START: &str = "start it: container system start --enable-kernel-install (the first time it gets a \
+const START_HINT: &str = "start it: container system start --enable-kernel-install (the first time it gets a \
     kernel); what works here is shown by: moat doctor";
 
 /// Turns the error output of a failed client into a problem.
@@ -19,7 +19,7 @@ pub(super) fn classify(stderr: &str) -> RuntimeError {
         "xpc connection error: connection invalid",
         "plugins are unavailable",
     ]) {
-        return down(&text);
+        return unreachable_services(&text);
     }
     if says(&["kernel not configured"]) {
         return RuntimeError::unreachable(
@@ -30,24 +30,27 @@ pub(super) fn classify(stderr: &str) -> RuntimeError {
     if says(&["rosetta translation"]) {
         return RuntimeError::unreachable(text, "use a terminal and a moat for Apple silicon");
     }
-    if says(TRANSIENT) {
+    if says(TRANSIENT_MESSAGES) {
         return RuntimeError::Transient(text);
     }
-    if says(IMAGE) {
+    if says(IMAGE_MESSAGES) {
         return RuntimeError::ImageMissing(text, "container");
     }
-    if says(GONE) || is_missing(&lower) {
+    if says(NOT_FOUND_MESSAGES) || is_missing(&lower) {
         return RuntimeError::NotFound(text);
     }
     RuntimeError::Refused(text)
 }
 
 /// The services behind the client do not run.
-pub(super) fn down(why: &str) -> RuntimeError {
-    RuntimeError::unreachable(format!("container's services do not run: {why}"), START)
+pub(super) fn unreachable_services(why: &str) -> RuntimeError {
+    RuntimeError::unreachable(
+        format!("container's services do not run: {why}"),
+        START_HINT,
+    )
 }
 
-const TRANSIENT: &[&str] = &[
+const TRANSIENT_MESSAGES: &[&str] = &[
     "xpc connection error",
     "xpc timeout",
     "pending operation",
@@ -62,7 +65,7 @@ const TRANSIENT: &[&str] = &[
 ];
 
 /// A registry that does not have it, or the store of images.
-const IMAGE: &[&str] = &[
+const IMAGE_MESSAGES: &[&str] = &[
     "image not found",
     "notfound: \"images: ",
     "image with reference ",
@@ -70,7 +73,7 @@ const IMAGE: &[&str] = &[
     "http request to ",
 ];
 
-const GONE: &[&str] = &[
+const NOT_FOUND_MESSAGES: &[&str] = &[
     "notfound: ",
     "container not found",
     "network not found",
@@ -106,13 +109,13 @@ pub(super) fn is_taken(text: &str) -> bool {
 /// Whether the builder has to be started anew.
 pub(super) fn is_builders(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let own = &TRANSIENT[TRANSIENT.len() - 4..];
+    let own = &TRANSIENT_MESSAGES[TRANSIENT_MESSAGES.len() - 4..];
     own.iter().any(|part| lower.contains(part)) || lower.contains("xpc timeout")
 }
 
 /// Whether the client lost its connection to the services.
 pub(super) fn is_interruption(text: &str) -> bool {
-    contains(text, CONNECTION)
+    contains(text, CONNECTION_MESSAGES)
 }
 
 fn contains(text: &str, sentences: &[&str]) -> bool {
@@ -120,10 +123,10 @@ fn contains(text: &str, sentences: &[&str]) -> bool {
     sentences.iter().any(|sentence| lower.contains(sentence))
 }
 
-const CONNECTION: &[&str] = &["xpc connection error", "xpc timeout"];
+const CONNECTION_MESSAGES: &[&str] = &["xpc connection error", "xpc timeout"];
 
 /// What a client says that was to start a container and carry its output, and hardly anybody else.
-const OF_A_START: &[&str] = &[
+const START_MESSAGES: &[&str] = &[
     "cancellationerror()",
     "failed to bootstrap container",
     "failed to run container",
@@ -137,12 +140,12 @@ const OF_A_START: &[&str] = &[
 ];
 
 /// Whether words are those of such a client, as far as they tell.
-pub(super) fn is_of_a_start(text: &str) -> bool {
-    is_interruption(text) || contains(text, OF_A_START)
+pub(super) fn is_start_message(text: &str) -> bool {
+    is_interruption(text) || contains(text, START_MESSAGES)
 }
 
 /// What a client says that was to run a command in a container.
-const OF_AN_EXEC: &[&str] = &[
+const EXEC_MESSAGES: &[&str] = &[
     "failed to create process in container",
     "failed to start process",
     "failed to exec process",
@@ -151,9 +154,9 @@ const OF_AN_EXEC: &[&str] = &[
 ];
 
 /// Whether words are those of such a client: a command may say nearly the same.
-pub(super) fn is_of_an_exec(text: &str, handle: &str) -> bool {
+pub(super) fn is_exec_message(text: &str, handle: &str) -> bool {
     is_interruption(text)
-        || contains(text, OF_AN_EXEC)
+        || contains(text, EXEC_MESSAGES)
         || text.contains(&format!("container {handle} "))
         || text.contains(&format!("container with ID {handle} "))
 }

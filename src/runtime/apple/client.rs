@@ -11,26 +11,30 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::child::{self, CommandOutput};
-use super::super::choose::on_path;
+use super::super::choose::is_on_path;
 use super::super::error::{Result, RuntimeError};
 use super::classify;
 use super::version::Version;
 use crate::failpoint::scaled_timeout;
 
 /// How long the client may take to answer a question.
-const QUESTION: Duration = Duration::from_secs(15);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often a question is asked, and how long to wait in between.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
+const QUERY_ATTEMPTS: u32 = 3;
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Where the client is installed, for who does not have that on PATH.
-const USUAL: [&str; 2] = ["/usr/local/bin/container", "/opt/homebrew/bin/container"];
+const USUAL_PATHS: [&str; 2] = ["/usr/local/bin/container", "/opt/homebrew/bin/container"];
 
 /// What the client is called; `None`: it is not here.
 pub(super) fn program() -> Option<&'static str> {
-    let usual = || USUAL.into_iter().find(|path| Path::new(path).is_file());
-    match on_path("container") {
+    let usual = || {
+        USUAL_PATHS
+            .into_iter()
+            .find(|path| Path::new(path).is_file())
+    };
+    match is_on_path("container") {
         true => Some("container"),
         false => usual(),
     }
@@ -76,8 +80,8 @@ pub(super) fn run_while(
 
 /// Asks for a JSON document, which changes nothing. All that the client prints are arrays: these are its elements.
 pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
-    again(|| {
-        let output = run(client().args(args), b"", QUESTION)?;
+    retry_transient(|| {
+        let output = run(client().args(args), b"", QUERY_TIMEOUT)?;
         // The services answer in pieces when they are about to go.
         serde_json::from_str(&output.stdout).map_err(|error| {
             let what = args.first().copied().unwrap_or_default();
@@ -87,13 +91,15 @@ pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
 }
 
 /// Tries again what may pass. Who did not answer at all within the deadline is not asked again.
-pub(super) fn again<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut left = TRIES;
+pub(super) fn retry_transient<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut left = QUERY_ATTEMPTS;
     loop {
         left -= 1;
         match attempt() {
-            Err(problem) if left > 0 && problem.may_pass() && problem.message() != SILENT => {
-                std::thread::sleep(PAUSE);
+            Err(problem)
+                if left > 0 && problem.is_transient() && problem.message() != NO_ANSWER_MESSAGE =>
+            {
+                std::thread::sleep(RETRY_DELAY);
             }
             result => return result,
         }
@@ -101,7 +107,7 @@ pub(super) fn again<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 /// What is said of who did not answer.
-const SILENT: &str = "container did not answer in time";
+const NO_ANSWER_MESSAGE: &str = "container did not answer in time";
 
 /// The client could not be run, or did not answer in time.
 pub(super) fn failed(error: &io::Error) -> RuntimeError {
@@ -111,7 +117,7 @@ pub(super) fn failed(error: &io::Error) -> RuntimeError {
             "install it from https://github.com/apple/container/releases, or choose another runtime with --runtime",
         ),
         io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
-            RuntimeError::Transient(SILENT.to_owned())
+            RuntimeError::Transient(NO_ANSWER_MESSAGE.to_owned())
         }
         _ => RuntimeError::unreachable(
             format!("cannot run container: {}", crate::error::reason(error)),

@@ -10,20 +10,22 @@ use rustix::net::{self, AddressFamily, SocketType};
 use super::super::client_call::{
     ClientCall, HOME_LABEL, ROLE_LABEL, RUN_LABEL, SERVICE_LABEL, newline,
 };
-use super::super::container_scripts::{NOTES, PRE_RUN};
+use super::super::container_scripts::{NOTES_DIR, PRE_RUN_SCRIPT};
 use super::super::error::{Result, RuntimeError};
-use super::super::{CAPABILITIES, ContainerSpec, HOME, Network, ServiceSpec, WORKSPACE, is_below};
+use super::super::{
+    CAPABILITIES, ContainerSpec, Network, ServiceSpec, WORKLOAD_HOME, WORKSPACE, is_below,
+};
 use super::start_gate;
 use super::version::Version;
 use crate::store::BindMount;
 
 /// What a container gets that names no limit, in bytes. It has to be said: else it is 1 GiB, too little
 /// for a build. It is not taken before it is used.
-const MEMORY: u64 = 4 << 30;
+const DEFAULT_MEMORY_BYTES: u64 = 4 << 30;
 
 /// The roles of containers, as their labels have them.
-pub(super) const MAIN: &str = "main";
-pub(super) const SERVICE: &str = "service";
+pub(super) const MAIN_ROLE: &str = "main";
+pub(super) const SERVICE_ROLE: &str = "service";
 
 /// The questions about this host that the arguments depend on.
 pub(super) struct Host {
@@ -55,7 +57,7 @@ pub(super) fn main(
     host: &Host,
 ) -> Result<ClientCall> {
     let whose = (RUN_LABEL, spec.run_label.as_str());
-    let mut request = container(&spec.handle, &spec.home_label, whose, MAIN, version);
+    let mut request = container(&spec.handle, &spec.home_label, whose, MAIN_ROLE, version);
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
@@ -63,7 +65,7 @@ pub(super) fn main(
     mounts(&mut request, spec, around, version, host)?;
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home && !spec.env.iter().any(|(name, _)| name == "HOME") {
-        request.add(&["--env", &format!("HOME={HOME}")]);
+        request.add(&["--env", &format!("HOME={WORKLOAD_HOME}")]);
     }
     limits(&mut request, spec.memory_bytes, spec.cpus);
     settings(&mut request, spec, host)?;
@@ -76,7 +78,7 @@ pub(super) fn main(
 /// it by its address.
 pub(super) fn service(spec: &ServiceSpec, version: Version, host: &Host) -> Result<ClientCall> {
     let whose = spec.whose.label();
-    let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE, version);
+    let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE_ROLE, version);
     request.label(SERVICE_LABEL, &spec.name);
     request.add(&["--network", &spec.network]);
     if let Some(cache) = &spec.cache {
@@ -127,7 +129,7 @@ fn container(
 }
 
 fn limits(request: &mut ClientCall, memory_bytes: Option<u64>, cpus: Option<f64>) {
-    let bytes = memory_bytes.unwrap_or(MEMORY);
+    let bytes = memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES);
     // A number without a unit is bytes.
     request.add(&["--memory", &bytes.to_string()]);
     if let Some(cpus) = cpus {
@@ -149,7 +151,7 @@ fn mounts(
     };
     let mut binds = vec![own(around.workspace, WORKSPACE)];
     if spec.pre_run.is_some() {
-        binds.push(own(around.notes, NOTES));
+        binds.push(own(around.notes, NOTES_DIR));
     }
     binds.extend(spec.mounts.iter().cloned());
     check_files(&binds, host)?;
@@ -166,7 +168,7 @@ fn mounts(
         Ok(())
     };
     // An owner cannot be given, so everybody may write.
-    let home = (spec.user.uid != 0 && !spec.has_home).then_some(HOME);
+    let home = (spec.user.uid != 0 && !spec.has_home).then_some(WORKLOAD_HOME);
     let home = home.filter(|home| binds.iter().all(|mount| mount.target != *home));
     for path in home
         .into_iter()
@@ -174,7 +176,7 @@ fn mounts(
     {
         in_memory(path, "mode=1777")?;
     }
-    for path in spec.covers() {
+    for path in spec.hidden_paths() {
         in_memory(path, "mode=0555,readonly")?;
     }
     add_in_order(request, options, version)
@@ -299,7 +301,7 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
     }
     request.add(&[image]);
     if holds {
-        request.add(&["-c", start_gate::HOLD, "moat"]);
+        request.add(&["-c", start_gate::WAIT_AT_GATE_SCRIPT, "moat"]);
     }
     match hook {
         // The script comes first, so the image's own entry point cannot.
@@ -307,7 +309,7 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
             if holds {
                 request.add(&["/bin/sh"]);
             }
-            request.add(&["-c", PRE_RUN, "moat", script]);
+            request.add(&["-c", PRE_RUN_SCRIPT, "moat", script]);
         }
         None if holds => request.args.extend(around.entrypoint.iter().cloned()),
         None => {}
@@ -317,12 +319,12 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
 
 fn values(request: &mut ClientCall, env: &[(String, String)]) -> Result<()> {
     request
-        .variables(env, obeyed_by_client)
+        .variables(env, is_client_variable)
         .map_err(|name| newline("apple", name))
 }
 
 /// Whether a variable means something to the client itself, or to the system that it runs on.
-pub(super) fn obeyed_by_client(name: &str) -> bool {
+pub(super) fn is_client_variable(name: &str) -> bool {
     let prefixes = [
         "CONTAINER_",
         "DYLD_",
@@ -345,7 +347,7 @@ pub(super) fn obeyed_by_client(name: &str) -> bool {
 }
 
 /// Where in a mount of a directory something else is mounted: the client does not make these places.
-pub(super) fn places<'a>(
+pub(super) fn nested_mount_points<'a>(
     spec: &'a ContainerSpec,
     dir: &'a str,
 ) -> impl Iterator<Item = (&'a str, bool)> {

@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use super::super::container_scripts::{KILL, MARKER};
+use super::super::container_scripts::{EXEC_MARKER_VARIABLE, KILL_SCRIPT};
 use super::super::error::{Result, RuntimeError};
 use super::super::{ExecSpec, Refusal};
 use super::{classify, client};
 
 /// How the words of a client begin that could not start a command.
-pub(super) const BEGINNINGS: &[&[u8]] = &[
+pub(super) const START_FAILURE_PREFIXES: &[&[u8]] = &[
     b"Error: get failed: container ",
     b"Error: container run_",
     b"Error: failed to create process",
@@ -25,7 +25,7 @@ pub(super) const BEGINNINGS: &[&[u8]] = &[
 ];
 
 /// Becomes the command, or says as the client would that there is none.
-const BECOME: &str = "command -v \"$1\" >/dev/null 2>&1 || \
+const EXEC_SCRIPT: &str = "command -v \"$1\" >/dev/null 2>&1 || \
     { echo \"Error: failed to find target executable $1\" >&2; exit 1; }; exec \"$@\"";
 
 /// A client that runs a command. Values travel in its environment, under names of their own: the client
@@ -54,7 +54,7 @@ pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
     }
     client.arg(&spec.handle);
     if !script.is_empty() {
-        client.args(["/bin/sh", "-c", &(script + BECOME), "moat"]);
+        client.args(["/bin/sh", "-c", &(script + EXEC_SCRIPT), "moat"]);
     }
     client.args(&spec.command);
     Ok(client)
@@ -63,13 +63,13 @@ pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
 /// A client that ends such a command.
 pub(super) fn kill(handle: &str, word: &str, signal: &str) -> Command {
     let mut client = client::client();
-    client.args(["exec", handle, "/bin/sh", "-c", KILL, "moat"]);
+    client.args(["exec", handle, "/bin/sh", "-c", KILL_SCRIPT, "moat"]);
     client.args([&marker(word), signal]);
     client
 }
 
 fn marker(word: &str) -> String {
-    format!("{MARKER}={word}")
+    format!("{EXEC_MARKER_VARIABLE}={word}")
 }
 
 /// Whether a shell can have a variable of that name.

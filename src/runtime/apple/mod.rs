@@ -33,7 +33,7 @@ use serde_json::Value;
 use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
 use super::choose::RuntimeName;
 use super::client_call::{ClientCall, HOME_LABEL, RUN_LABEL, SESSION_LABEL};
-use super::container_scripts::FAILED;
+use super::container_scripts::PRE_RUN_FAILED_NOTE;
 use super::error::{Result, RuntimeError};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
@@ -45,22 +45,23 @@ use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tr
 
 /// How long requests may take: to make a container, which may unpack an image; to remove something, or to
 /// make or remove a network; what a stop may take beyond its grace.
-const CREATE: Duration = Duration::from_secs(120);
-const CHANGE: Duration = Duration::from_secs(30);
-const STOP: Duration = Duration::from_secs(20);
-const PULL: Duration = Duration::from_secs(3600);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How often to look whether a container that is being stopped has ended.
-const LOOK: Duration = Duration::from_secs(2);
+const STOP_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long to wait before a request is made again.
-const PAUSE: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// What is said where there are no networks.
-const NO_SERVICES: &str = "services need macOS 26 or newer on apple, which has no networks before";
+const NO_SERVICES_MESSAGE: &str =
+    "services need macOS 26 or newer on apple, which has no networks before";
 
 /// So many tries has a request that may not have been heard.
-const TRIES: u32 = 3;
+const REQUEST_ATTEMPTS: u32 = 3;
 
 /// The driver. `dir`: where the run that it is for keeps what its container sees of this host.
 pub(super) struct Apple {
@@ -83,7 +84,7 @@ impl Apple {
         cfg!(all(target_os = "macos", target_arch = "aarch64"))
             && is_here()
             && apple.probe().is_ok()
-            && apple.lacks().is_none()
+            && apple.limitation().is_none()
     }
 
     fn dir(&self) -> Result<&Path> {
@@ -111,12 +112,12 @@ impl Apple {
     }
 
     /// Makes something of a name of its own. What was not answered may have been done all the same.
-    fn make(
+    fn create_named(
         request: &ClientCall,
         timeout: Duration,
         exists: &dyn Fn() -> Result<bool>,
     ) -> Result<()> {
-        let (mut left, mut was_silent) = (TRIES, false);
+        let (mut left, mut was_silent) = (REQUEST_ATTEMPTS, false);
         loop {
             left -= 1;
             let mut client = client::client();
@@ -130,12 +131,12 @@ impl Apple {
             let Err(problem) = client::run(&mut client, &request.input, timeout) else {
                 return Ok(());
             };
-            was_silent |= problem.is_silence();
-            let is_doubtful = problem.may_pass() || classify::is_taken(problem.message());
+            was_silent |= problem.may_have_been_received();
+            let is_doubtful = problem.is_transient() || classify::is_taken(problem.message());
             if is_doubtful && exists().is_ok_and(|exists| exists) {
                 return Ok(());
             }
-            if left == 0 || !problem.may_pass() || began.elapsed() >= scaled_timeout(timeout) {
+            if left == 0 || !problem.is_transient() || began.elapsed() >= scaled_timeout(timeout) {
                 return Err(match problem {
                     // This time nobody heard it. An earlier one may have been heard.
                     RuntimeError::Unreachable(text, hint) if was_silent => {
@@ -144,7 +145,7 @@ impl Apple {
                     problem => problem,
                 });
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(RETRY_DELAY);
         }
     }
 
@@ -157,7 +158,7 @@ impl Apple {
     }
 
     /// The state of one container. That it is missing is believed if the list does not have it either.
-    fn look(handle: &str) -> Result<Inspected> {
+    fn inspect_one(handle: &str) -> Result<Inspected> {
         let found = match client::ask_json(&["inspect", handle]) {
             Err(RuntimeError::NotFound(_)) => Vec::new(),
             answer => answer?,
@@ -175,11 +176,14 @@ impl Apple {
     }
 
     fn is_running(handle: &str) -> Result<bool> {
-        Ok(matches!(Self::look(handle)?, Inspected::Running { .. }))
+        Ok(matches!(
+            Self::inspect_one(handle)?,
+            Inspected::Running { .. }
+        ))
     }
 
     /// After a failed attempt to end a container: fine if it does not run all the same.
-    fn unless_ended(handle: &str, problem: RuntimeError) -> Result<()> {
+    fn ignore_if_ended(handle: &str, problem: RuntimeError) -> Result<()> {
         match Self::is_running(handle)? {
             true => Err(problem),
             false => Ok(()),
@@ -187,7 +191,7 @@ impl Apple {
     }
 
     /// What the container is made with that is on this host.
-    fn arrange(&self, spec: &ContainerSpec) -> Result<ClientCall> {
+    fn prepare_host_paths(&self, spec: &ContainerSpec) -> Result<ClientCall> {
         let dir = self.dir()?;
         let notes = self.notes()?;
         let failed = |error: io::Error| workspace_copy::failed(dir, &error);
@@ -227,7 +231,7 @@ impl Apple {
 
 /// Makes the places in a copy of the workspace on which something else is mounted.
 fn make_places(spec: &ContainerSpec, workspace: &Path) -> io::Result<()> {
-    for (target, is_dir) in create::places(spec, WORKSPACE) {
+    for (target, is_dir) in create::nested_mount_points(spec, WORKSPACE) {
         let place = workspace.join(target[WORKSPACE.len()..].trim_start_matches('/'));
         if place.exists() {
             continue;
@@ -269,21 +273,23 @@ impl Runtime for Apple {
         match status {
             Ok(_) => Ok(version.to_string()),
             // Who did not answer may run all the same.
-            Err(problem) if problem.may_pass() => Err(problem),
-            Err(_) => Err(classify::down("'container system status' says so")),
+            Err(problem) if problem.is_transient() => Err(problem),
+            Err(_) => Err(classify::unreachable_services(
+                "'container system status' says so",
+            )),
         }
     }
 
-    fn lacks(&self) -> Option<&'static str> {
+    fn limitation(&self) -> Option<&'static str> {
         let networks = Self::list(ResourceKind::Network);
         let none = networks.is_err_and(|problem| classify::has_no_networks(&problem));
-        none.then_some(NO_SERVICES)
+        none.then_some(NO_SERVICES_MESSAGE)
     }
 
     fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
         let mut client = client::client();
         client.args(["image", "pull", image]);
-        match client::run_while(&mut client, b"", PULL, should_continue) {
+        match client::run_while(&mut client, b"", PULL_TIMEOUT, should_continue) {
             Err(RuntimeError::Refused(text) | RuntimeError::NotFound(text)) => {
                 Err(RuntimeError::ImageMissing(text, "container"))
             }
@@ -351,10 +357,12 @@ impl Runtime for Apple {
 
     fn make_network(&self, network: &Network) -> Result<()> {
         let request = create::network(network);
-        let made = Self::make(&request, CHANGE, &|| self.has_network(&network.handle));
+        let made = Self::create_named(&request, CHANGE_TIMEOUT, &|| {
+            self.has_network(&network.handle)
+        });
         made.map_err(|problem| match problem {
             problem if classify::has_no_networks(&problem) => RuntimeError::unreachable(
-                NO_SERVICES,
+                NO_SERVICES_MESSAGE,
                 format!("leave them out, or use --runtime {}", RuntimeName::Docker),
             ),
             RuntimeError::Transient(text) => RuntimeError::Transient(format!(
@@ -376,7 +384,7 @@ impl Runtime for Apple {
         let removed = client::run(
             client::client().args(["network", "delete", handle]),
             b"",
-            CHANGE,
+            CHANGE_TIMEOUT,
         );
         match removed {
             Err(problem) if self.has_network(handle)? => {
@@ -390,15 +398,15 @@ impl Runtime for Apple {
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
         self.image(&spec.image)?;
         let request = create::service(spec, client::version()?, &create::HERE)?;
-        Self::make(&request, CREATE, &|| exists(&spec.handle))
+        Self::create_named(&request, CREATE_TIMEOUT, &|| exists(&spec.handle))
     }
 
     fn start_service(&self, handle: &str) -> Result<Attached> {
-        let attached = start_alone(handle)?;
+        let attached = start_without_input(handle)?;
         start::wait_for_address(handle, &attached);
         // One that is started again has another address, and its run goes on.
         if let Some((run, _)) = handle.split_once('-')
-            && let Err(problem) = start::publish_anew(run, &attached)
+            && let Err(problem) = start::rewrite_hosts(run, &attached)
         {
             // It can be started once more if it does not run.
             let _ = self.kill(handle);
@@ -421,7 +429,7 @@ impl Runtime for Apple {
         let mut interruption = None;
         let mut client = client::client();
         client.args(["exec", handle]).args(command);
-        let status = child::stream(&mut client, timeout, should_continue, &mut |line| {
+        let status = child::run_lines(&mut client, timeout, should_continue, &mut |line| {
             refused = refused.or(classify::refusal(line));
             if !classify::is_advice(line) {
                 let is_own = line.starts_with("Error: ") && classify::is_interruption(line);
@@ -444,19 +452,25 @@ impl Runtime for Apple {
         if let Some(size) = spec.terminal {
             let mut client = exec::command(on_terminal(), spec)?;
             let prepare = client_terminal::leave_output_alone;
-            return spawn_exec_on_terminal(&mut client, manner, exec::BEGINNINGS, size, prepare)
-                .map_err(failed);
+            return spawn_exec_on_terminal(
+                &mut client,
+                manner,
+                exec::START_FAILURE_PREFIXES,
+                size,
+                prepare,
+            )
+            .map_err(failed);
         }
         let mut client = exec::command(client::client(), spec)?;
         client.stdin(match &spec.stdin {
             Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
             None => Stdio::null(),
         });
-        spawn_exec(&mut client, manner, [&[], exec::BEGINNINGS]).map_err(failed)
+        spawn_exec(&mut client, manner, [&[], exec::START_FAILURE_PREFIXES]).map_err(failed)
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
-        client::run(&mut exec::kill(handle, marker, signal), b"", CHANGE).map(drop)
+        client::run(&mut exec::kill(handle, marker, signal), b"", CHANGE_TIMEOUT).map(drop)
     }
 
     fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
@@ -464,9 +478,9 @@ impl Runtime for Apple {
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        let made = self
-            .arrange(spec)
-            .and_then(|request| Self::make(&request, CREATE, &|| exists(&spec.handle)));
+        let made = self.prepare_host_paths(spec).and_then(|request| {
+            Self::create_named(&request, CREATE_TIMEOUT, &|| exists(&spec.handle))
+        });
         if let (Err(RuntimeError::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
             // Nobody was asked for a container, so nobody will remove one.
             remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
@@ -479,7 +493,7 @@ impl Runtime for Apple {
     }
 
     fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
-        Ok(self.notes()?.join(FAILED).exists())
+        Ok(self.notes()?.join(PRE_RUN_FAILED_NOTE).exists())
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
@@ -506,27 +520,27 @@ impl Runtime for Apple {
                         .stdin(attach::feed(stdin).map_err(failed)?),
                     None => client.stdin(Stdio::null()),
                 };
-                carry(client.arg(&spec.handle), &spec.handle)?
+                attach_client(client.arg(&spec.handle), &spec.handle)?
             }
         };
         match &spec.network {
-            Some(network) => begin(attached, &spec.handle, network),
+            Some(network) => open_start_gate_later(attached, &spec.handle, network),
             None => Ok(attached),
         }
     }
 
-    fn start_again(&self, handle: &str, has_services: bool) -> Result<Option<Attached>> {
-        std::thread::sleep(PAUSE);
+    fn restart_interrupted(&self, handle: &str, has_services: bool) -> Result<Option<Attached>> {
+        std::thread::sleep(RETRY_DELAY);
         if handle.contains('-') {
             return self.start_service(handle).map(Some);
         }
         // After a restart of the services its state says nothing of an earlier start; its log does.
-        if !start::never_ran(handle) {
+        if !start::has_never_run(handle) {
             return Ok(None);
         }
-        let attached = start_alone(handle)?;
+        let attached = start_without_input(handle)?;
         let begun = match has_services {
-            true => begin(attached, handle, handle),
+            true => open_start_gate_later(attached, handle, handle),
             false => Ok(attached),
         };
         begun.map(Some)
@@ -540,14 +554,17 @@ impl Runtime for Apple {
     }
 
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
-        handles.iter().map(|handle| Self::look(handle)).collect()
+        handles
+            .iter()
+            .map(|handle| Self::inspect_one(handle))
+            .collect()
     }
 
     fn keeps_output(&self) -> bool {
         false
     }
 
-    fn is_held_back(&self, handle: &str) -> Result<bool> {
+    fn is_at_start_gate(&self, handle: &str) -> Result<bool> {
         start::is_held_back(handle)
     }
 
@@ -564,11 +581,11 @@ impl Runtime for Apple {
         // A client whose answer was lost would wait for its deadline, longer than anybody needs it.
         let looked = Cell::new(began);
         let should_continue = || {
-            if looked.get().elapsed() < LOOK {
+            if looked.get().elapsed() < STOP_POLL_INTERVAL {
                 return true;
             }
             let has_ended = matches!(
-                Self::look(handle),
+                Self::inspect_one(handle),
                 Ok(Inspected::Exited(_) | Inspected::Missing)
             );
             looked.set(Instant::now());
@@ -577,20 +594,20 @@ impl Runtime for Apple {
         match client::run_while(
             &mut client,
             b"",
-            grace + scaled_timeout(STOP),
+            grace + scaled_timeout(STOP_TIMEOUT),
             &should_continue,
         ) {
             Ok(_) => Ok(()),
             // It has had its grace, whatever was not answered.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),
-            Err(problem) => Self::unless_ended(handle, problem),
+            Err(problem) => Self::ignore_if_ended(handle, problem),
         }
     }
 
     fn kill(&self, handle: &str) -> Result<()> {
-        match client::run(client::client().args(["kill", handle]), b"", CHANGE) {
+        match client::run(client::client().args(["kill", handle]), b"", CHANGE_TIMEOUT) {
             Ok(_) => Ok(()),
-            Err(problem) => Self::unless_ended(handle, problem),
+            Err(problem) => Self::ignore_if_ended(handle, problem),
         }
     }
 
@@ -598,7 +615,7 @@ impl Runtime for Apple {
         let removed = client::run(
             client::client().args(["delete", "--force", handle]),
             b"",
-            CHANGE,
+            CHANGE_TIMEOUT,
         );
         if let Err(problem) = removed
             && exists(handle)?
@@ -646,19 +663,19 @@ fn labelled(kind: ResourceKind, all: &[Value], home: &str) -> Vec<Labelled> {
 }
 
 fn exists(handle: &str) -> Result<bool> {
-    Ok(Apple::look(handle)? != Inspected::Missing)
+    Ok(Apple::inspect_one(handle)? != Inspected::Missing)
 }
 
 /// Starts a container that gets no input.
-fn start_alone(handle: &str) -> Result<Attached> {
+fn start_without_input(handle: &str) -> Result<Attached> {
     let mut client = client::client();
     client.args(["start", "--attach", handle]);
-    carry(client.stdin(Stdio::null()), handle)
+    attach_client(client.stdin(Stdio::null()), handle)
 }
 
 /// Lets a run's own container begin that has services.
-fn begin(attached: Attached, run: &str, network: &str) -> Result<Attached> {
-    match start::let_go(run, network, &attached) {
+fn open_start_gate_later(attached: Attached, run: &str, network: &str) -> Result<Attached> {
+    match start::open_start_gate(run, network, &attached) {
         Ok(()) => Ok(attached),
         Err(problem) => {
             attached.client.detach();
@@ -679,6 +696,6 @@ fn manner(handle: &str) -> Box<attach::AppleAttachMessages> {
 }
 
 /// Starts a client that carries a container's output.
-fn carry(client: &mut Command, handle: &str) -> Result<Attached> {
+fn attach_client(client: &mut Command, handle: &str) -> Result<Attached> {
     spawn(client, manner(handle), StreamBytes::default()).map_err(|error| client::failed(&error))
 }

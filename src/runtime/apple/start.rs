@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::Attached;
 use super::super::client_call::{ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
 use super::super::error::{Result, RuntimeError};
-use super::{CHANGE, client, create, model, start_gate};
+use super::{CHANGE_TIMEOUT, client, create, model, start_gate};
 use crate::failpoint::{checkpoint, scaled_timeout};
 use crate::store::ResourceKind;
 
@@ -18,7 +18,7 @@ pub(super) fn limit() -> Duration {
 }
 
 /// How long to wait between looks at something that is about to come.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until a container that a client is starting has its address, or the client has ended: then
 /// there is somebody who says why.
@@ -30,25 +30,25 @@ pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
         if running.any(model::has_address) {
             return;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Tells a run's own container where its services are, and lets its command begin. False: it does not run.
-fn publish_names(run: &str, network: &str) -> Result<bool> {
+fn write_hosts_and_open(run: &str, network: &str) -> Result<bool> {
     let all = super::Apple::list(ResourceKind::Container)?;
     let of_role = |role: &'static str| {
         let running = all.iter().filter(|one| model::is_running(one));
         let of_run = running.filter(|one| model::label(one, RUN_LABEL) == Some(run));
         of_run.filter(move |one| model::label(one, ROLE_LABEL) == Some(role))
     };
-    let Some(main) = of_role(create::MAIN).next() else {
+    let Some(main) = of_role(create::MAIN_ROLE).next() else {
         return Ok(false);
     };
     let mut client = client::client();
     client.args(["exec", "--user", "0:0", model::id(main)]);
-    client.args(["/bin/sh", "-c", start_gate::PUBLISH, "moat"]);
-    for service in of_role(create::SERVICE) {
+    client.args(["/bin/sh", "-c", start_gate::WRITE_HOSTS_SCRIPT, "moat"]);
+    for service in of_role(create::SERVICE_ROLE) {
         let name = model::label(service, SERVICE_LABEL).unwrap_or_default();
         match model::address(service, network) {
             Some(address) => client.arg(start_gate::line(address, name)),
@@ -58,21 +58,21 @@ fn publish_names(run: &str, network: &str) -> Result<bool> {
             }
         };
     }
-    client::run(&mut client, b"", CHANGE).map(|_| true)
+    client::run(&mut client, b"", CHANGE_TIMEOUT).map(|_| true)
 }
 
 /// Tells a run's own container where its services are now, unless it has yet to begin: then it is told all
 /// of them at once.
-pub(super) fn publish_anew(run: &str, attached: &Attached) -> Result<()> {
+pub(super) fn rewrite_hosts(run: &str, attached: &Attached) -> Result<()> {
     let deadline = Instant::now() + limit();
     let publish = || match super::Apple::is_running(run)? {
-        true => publish_names(run, run).map(drop),
+        true => write_hosts_and_open(run, run).map(drop),
         false => Ok(()),
     };
     while !attached.client.has_ended() {
         match publish() {
             // It may just have ended.
-            Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK * 4),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(POLL_INTERVAL * 4),
             published => return published,
         }
     }
@@ -80,12 +80,12 @@ pub(super) fn publish_anew(run: &str, attached: &Attached) -> Result<()> {
 }
 
 /// Whether a container surely never ran: its log is made with its first start.
-pub(super) fn never_ran(handle: &str) -> bool {
-    let log = client::again(|| {
+pub(super) fn has_never_run(handle: &str) -> bool {
+    let log = client::retry_transient(|| {
         client::run(
             client::client().args(["logs", "-n", "1", handle]),
             b"",
-            CHANGE,
+            CHANGE_TIMEOUT,
         )
     });
     log.is_err_and(|problem| problem.message().contains("failed to open container logs"))
@@ -101,9 +101,10 @@ pub(super) fn is_held_back(handle: &str) -> Result<bool> {
         handle,
         "/bin/sh",
         "-c",
-        start_gate::ASK,
+        start_gate::CHECK_GATE_SCRIPT,
     ];
-    match client::again(|| client::run(client::client().args(args), b"", CHANGE)) {
+    match client::retry_transient(|| client::run(client::client().args(args), b"", CHANGE_TIMEOUT))
+    {
         Ok(answer) => Ok(!answer.stdout.is_empty()),
         Err(RuntimeError::Refused(_) | RuntimeError::NotFound(_)) => Ok(false),
         Err(problem) => Err(problem),
@@ -111,13 +112,13 @@ pub(super) fn is_held_back(handle: &str) -> Result<bool> {
 }
 
 /// Lets the command of a run begin, now that its services have addresses.
-pub(super) fn let_go(run: &str, network: &str, attached: &Attached) -> Result<()> {
+pub(super) fn open_start_gate(run: &str, network: &str, attached: &Attached) -> Result<()> {
     let deadline = Instant::now() + limit();
     wait_for_address(run, attached);
     checkpoint("held-back");
     while !attached.client.has_ended() {
         let late = Instant::now() >= deadline;
-        match publish_names(run, network) {
+        match write_hosts_and_open(run, network) {
             Ok(true) => return Ok(()),
             Ok(false) if late => {
                 let message = "the container was asked to start, and does not run";
@@ -127,7 +128,7 @@ pub(super) fn let_go(run: &str, network: &str, attached: &Attached) -> Result<()
                 return Err(problem);
             }
             // It is about to run.
-            _ => std::thread::sleep(LOOK * 4),
+            _ => std::thread::sleep(POLL_INTERVAL * 4),
         }
     }
     // It says why.

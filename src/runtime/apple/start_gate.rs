@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 
 /// Waits for [`PUBLISH`], and then becomes the command, which is its arguments.
-pub(super) const HOLD: &str = "until [ -e /run/moat/go ]; do sleep 0.05 2>/dev/null || sleep 1; done; \
+pub(super) const WAIT_AT_GATE_SCRIPT: &str = "until [ -e /run/moat/go ]; do sleep 0.05 2>/dev/null || sleep 1; done; \
     exec \"$@\"";
 
 /// Writes its arguments into `/etc/hosts`, in the place of those of an earlier time, and lets go of who is
 /// held back. Builtins of a shell alone, as an image may have no more.
-pub(super) const PUBLISH: &str = "kept=
+pub(super) const WRITE_HOSTS_SCRIPT: &str = "kept=
 while IFS= read -r line; do
     case $line in *'# moat') ;; *) kept=\"$kept$line
 \" ;; esac
@@ -18,7 +18,7 @@ done </etc/hosts
 { [ -d /run/moat ] || mkdir -p /run/moat; } && : >/run/moat/go";
 
 /// Says something where [`PUBLISH`] has not let go yet.
-pub(super) const ASK: &str = "[ -e /run/moat/go ] || echo held";
+pub(super) const CHECK_GATE_SCRIPT: &str = "[ -e /run/moat/go ] || echo held";
 
 /// A line of `/etc/hosts`.
 pub(super) fn line(address: IpAddr, name: &str) -> String {
@@ -37,7 +37,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let hosts = dir.join("hosts");
         std::fs::write(&hosts, "127.0.0.1 localhost\n10.0.0.1 db # moat\n").unwrap();
-        let script = PUBLISH
+        let script = WRITE_HOSTS_SCRIPT
             .replace("/etc/hosts", hosts.to_str().unwrap())
             .replace("/run/moat", dir.join("notes").to_str().unwrap());
         let lines = [

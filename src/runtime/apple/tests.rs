@@ -631,7 +631,7 @@ fn words_of_clients_of_all_releases() {
         let is_start = is_start && !title.starts_with("volume-busy");
         if is_start {
             assert!(
-                classify::is_of_a_start(&said),
+                classify::is_start_message(&said),
                 "{title}: {releases:?}: {said}"
             );
         }
@@ -641,7 +641,7 @@ fn words_of_clients_of_all_releases() {
                 false => "one",
             };
             assert!(
-                classify::is_of_an_exec(&said, handle),
+                classify::is_exec_message(&said, handle),
                 "{title}: {releases:?}: {said}"
             );
         }

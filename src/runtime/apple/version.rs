@@ -4,18 +4,20 @@
 use super::super::error::{Result, RuntimeError};
 
 /// What a version is printed behind.
-const BEFORE: &str = "container CLI version ";
+const VERSION_PREFIX: &str = "container CLI version ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(u32, u32, u32);
 
 /// The oldest release that has all that moat cannot do without: labels, limits, mounts of files.
-const OLDEST: Version = Version(0, 9, 0);
+const MIN_VERSION: Version = Version(0, 9, 0);
 
 impl Version {
     /// What `container --version` printed. Other programs have that name, too.
     pub(super) fn read(text: &str) -> Result<Version> {
-        let line = text.lines().find_map(|line| line.strip_prefix(BEFORE));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(VERSION_PREFIX));
         let word = line.and_then(|rest| rest.split([' ', '-']).next());
         let Some(version) = word.and_then(Version::parse) else {
             return Err(RuntimeError::unreachable(
@@ -23,9 +25,9 @@ impl Version {
                 "put Apple's first on your PATH, or choose another runtime with --runtime",
             ));
         };
-        if version < OLDEST {
+        if version < MIN_VERSION {
             return Err(RuntimeError::unreachable(
-                format!("container {version} is too old: moat needs {OLDEST} or newer"),
+                format!("container {version} is too old: moat needs {MIN_VERSION} or newer"),
                 "update it: https://github.com/apple/container/releases",
             ));
         }

@@ -20,7 +20,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 const PERIOD: f64 = 100_000.0;
 
 /// How long processes that were killed may take to leave a group.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CGROUP_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The names of the controllers, the same in both versions.
 const MEMORY: &str = "memory";
@@ -37,7 +37,7 @@ struct Group {
 pub(crate) fn is_possible() -> bool {
     [MEMORY, CPU, PIDS]
         .iter()
-        .all(|controller| place(controller).is_some())
+        .all(|controller| cgroup_parent(controller).is_some())
 }
 
 /// Makes the groups that a container's limits need, and sets the limits.
@@ -45,7 +45,7 @@ pub(super) fn make(sandbox: &Path, spec: &ContainerSpec) -> io::Result<()> {
     let limits = limits(spec);
     let mut groups: Vec<Group> = Vec::new();
     for (controller, _) in &limits {
-        let (parent, from) = place(controller).ok_or(io::ErrorKind::Unsupported)?;
+        let (parent, from) = cgroup_parent(controller).ok_or(io::ErrorKind::Unsupported)?;
         let dir = parent.join(format!("moat-{}", spec.handle));
         if !groups.iter().any(|group| group.dir == dir) {
             groups.push(Group { dir, from });
@@ -144,7 +144,7 @@ pub(super) fn oom_killed(sandbox: &Path) -> bool {
 
 /// Removes the groups of a sandbox that has ended.
 pub(super) fn remove(sandbox: &Path) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CGROUP_EXIT_TIMEOUT;
     for group in groups(sandbox) {
         loop {
             match fs::remove_dir(&group.dir) {
@@ -181,7 +181,7 @@ fn groups(sandbox: &Path) -> Vec<Group> {
 }
 
 /// Where a group with this controller can be made, and the group that we are in.
-fn place(controller: &str) -> Option<(PathBuf, PathBuf)> {
+fn cgroup_parent(controller: &str) -> Option<(PathBuf, PathBuf)> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let (parent, from) =
         first_version(controller, &own).or_else(|| second_version(controller, &own))?;

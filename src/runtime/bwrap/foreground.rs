@@ -16,7 +16,7 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 pub(crate) const COMMAND: &str = "__job";
 
 /// How long the one above may take to give us the terminal.
-const TURN: Duration = Duration::from_secs(5);
+const FOREGROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the program in a process group of its own, to which the terminal belongs. Its exit code.
 pub(crate) fn job(args: &[OsString]) -> u8 {
@@ -47,7 +47,7 @@ fn wait(pid: Pid) -> u8 {
         match waitpid(Some(pid), WaitOptions::UNTRACED) {
             Ok(Some((_, status))) => match code(status) {
                 Some(code) => return code,
-                None => go_on(pid, status),
+                None => continue_stopped(pid, status),
             },
             Ok(None) | Err(Errno::INTR) => {}
             Err(_) => return 255,
@@ -63,15 +63,15 @@ fn code(status: WaitStatus) -> Option<u8> {
 }
 
 /// A shell would wait until it is wanted again. There is none behind it, so Ctrl-Z would be its end.
-fn go_on(pid: Pid, status: WaitStatus) {
+fn continue_stopped(pid: Pid, status: WaitStatus) {
     if status.stopping_signal() == Some(Signal::TSTP.as_raw()) {
         let _ = kill_process_group(pid, Signal::CONT);
     }
 }
 
 /// Waits until the terminal is ours: who reads from another's is stopped.
-pub(super) fn await_turn() {
-    let deadline = Instant::now() + TURN;
+pub(super) fn wait_for_foreground() {
+    let deadline = Instant::now() + FOREGROUND_TIMEOUT;
     // A group outside of the sandbox has no number in here, which is an error.
     while tcgetpgrp(stdin()) != Ok(getpgrp()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_micros(100));

@@ -27,9 +27,9 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
     }
     let has_terminal = rustix::termios::isatty(rustix::stdio::stdin());
     if has_terminal {
-        super::foreground::await_turn();
+        super::foreground::wait_for_foreground();
     }
-    if stderr.write_all(super::status::STARTED).is_err() {
+    if stderr.write_all(super::status::STARTED_MARK).is_err() {
         return 126;
     }
     if has_terminal {

@@ -28,7 +28,7 @@ mod tail;
 pub(crate) use cgroup::is_possible as can_limit;
 pub(crate) use foreground::{COMMAND as JOB, foreground, job};
 pub(crate) use init::{COMMAND as INIT, init};
-pub(crate) use sandbox::has_place;
+pub(crate) use sandbox::can_mount_at;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};
@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use rustix::io::FdFlags;
 use rustix::process::{Gid, Signal, Uid};
 
-use super::choose::on_path;
+use super::choose::is_on_path;
 use super::error::{Result, RuntimeError};
 use super::{
     AttachEnd, Attached, BuildEvent, ContainerSpec, EngineClient, EngineVolume, ExecSpec, Exit,
@@ -57,10 +57,10 @@ use crate::term::pty::{self, Size};
 use tail::Tail;
 
 /// How long the shim may take to act on a signal.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SHIM_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The process that keeps the workload of a run, where the driver has one; it may be no more.
-pub(crate) fn keeper(run: &RunDir) -> Option<ProcessIdentity> {
+pub(crate) fn shim_process(run: &RunDir) -> Option<ProcessIdentity> {
     shim_in(&run.sandbox())
 }
 
@@ -93,7 +93,7 @@ impl Bwrap {
     }
 
     /// Waits until the shim is gone. False: it was not within `patience`.
-    fn wait_gone(&self, timeout: Duration) -> Result<bool> {
+    fn wait_for_exit(&self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now() + timeout;
         let mut pause = Duration::from_millis(1);
         while self.is_alive()? {
@@ -111,7 +111,7 @@ impl Bwrap {
         if let Some(shim) = self.shim() {
             shim.signal(Signal::KILL);
         }
-        match self.wait_gone(PATIENCE)? {
+        match self.wait_for_exit(SHIM_SIGNAL_TIMEOUT)? {
             true => Ok(()),
             false => Err(RuntimeError::Transient(
                 "the sandbox does not end".to_owned(),
@@ -124,8 +124,13 @@ impl Runtime for Bwrap {
     /// Makes a sandbox with the same namespaces as a run's: having bwrap does not mean being allowed.
     fn probe(&self) -> Result<String> {
         let run = |args: &[&str]| {
-            child::run(Command::new("bwrap").args(args), b"", PATIENCE, &|| true)
-                .map_err(|error| failed(&error))
+            child::run(
+                Command::new("bwrap").args(args),
+                b"",
+                SHIM_SIGNAL_TIMEOUT,
+                &|| true,
+            )
+            .map_err(|error| failed(&error))
         };
         let version = run(&["--version"])?.stdout;
         let mut args = sandbox::NAMESPACES.to_vec();
@@ -142,7 +147,7 @@ impl Runtime for Bwrap {
         let trial = run(&args)?;
         match trial.success {
             true => Ok(version.trim().trim_start_matches("bubblewrap ").to_owned()),
-            false => Err(setup_failed(&trial.stderr)),
+            false => Err(setup_error(&trial.stderr)),
         }
     }
 
@@ -222,7 +227,7 @@ impl Runtime for Bwrap {
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        if !on_path("bwrap") {
+        if !is_on_path("bwrap") {
             return Err(failed(&io::ErrorKind::NotFound.into()));
         }
         let dir = self.dir()?;
@@ -243,7 +248,7 @@ impl Runtime for Bwrap {
     }
 
     fn pre_run_failed(&self, _handle: &str) -> Result<bool> {
-        let note = fs::metadata(self.dir()?.join(shim::HOOK));
+        let note = fs::metadata(self.dir()?.join(shim::HOOK_CODE_FILE));
         Ok(note.is_ok_and(|note| note.len() > 0))
     }
 
@@ -265,7 +270,7 @@ impl Runtime for Bwrap {
             .arg(dir)
             .arg(arguments.as_raw_fd().to_string())
             .arg(if terminal.is_some() {
-                shim::TERMINAL
+                shim::TERMINAL_ARG
             } else {
                 ""
             })
@@ -330,7 +335,7 @@ impl Runtime for Bwrap {
         Ok(handles.iter().map(|_| state.clone()).collect())
     }
 
-    fn looks_are_cheap(&self) -> bool {
+    fn inspect_is_cheap(&self) -> bool {
         true
     }
 
@@ -338,7 +343,7 @@ impl Runtime for Bwrap {
         if let Some(shim) = self.shim() {
             shim.signal(Signal::TERM);
         }
-        match self.wait_gone(grace)? {
+        match self.wait_for_exit(grace)? {
             true => Ok(()),
             false => self.kill(handle),
         }
@@ -348,7 +353,7 @@ impl Runtime for Bwrap {
         if let Some(shim) = self.shim() {
             shim.signal(Signal::QUIT);
         }
-        match self.wait_gone(PATIENCE)? {
+        match self.wait_for_exit(SHIM_SIGNAL_TIMEOUT)? {
             // A shim without a sandbox has output that nobody else has.
             false if status::exit_code(self.dir()?).is_none() => self.kill_shim(),
             _ => Ok(()),
@@ -392,7 +397,7 @@ fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
 
 /// Waits until the shim holds its lock: from then on the lock says whether it lives.
 fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SHIM_SIGNAL_TIMEOUT;
     while !dir.join("shim").exists() {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(RuntimeError::Refused(format!(
@@ -426,11 +431,7 @@ fn exit(dir: &Path) -> Exit {
         },
         None => Exit {
             finished_at,
-            error: Some(
-                setup_failed(&status::setup_output(dir))
-                    .message()
-                    .to_owned(),
-            ),
+            error: Some(setup_error(&status::setup_output(dir)).message().to_owned()),
             ..Exit::default()
         },
     }
@@ -455,7 +456,7 @@ impl EngineClient for ShimClient {
     fn ended(&self) -> AttachEnd {
         let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(child) = child.as_mut() {
-            let _ = child::wait_until(child, Instant::now() + PATIENCE);
+            let _ = child::wait_until(child, Instant::now() + SHIM_SIGNAL_TIMEOUT);
         }
         // The files hold what it wrote, whoever is killed.
         AttachEnd::Complete
@@ -463,7 +464,7 @@ impl EngineClient for ShimClient {
 }
 
 /// The sandbox could not be set up; bwrap's own words, and what they mean.
-fn setup_failed(stderr: &str) -> RuntimeError {
+fn setup_error(stderr: &str) -> RuntimeError {
     let text = stderr.trim().trim_start_matches("bwrap: ");
     let text = if text.is_empty() {
         "bwrap failed without saying why"

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::super::{ContainerSpec, HOME, WORKSPACE};
+use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE};
 
 /// Own namespaces for everything; `--unshare-user` always, or bwrap may fall back to less.
 pub(super) const NAMESPACES: [&str; 8] = [
@@ -18,30 +18,30 @@ pub(super) const NAMESPACES: [&str; 8] = [
 ];
 
 /// What of the host is shown, read-only, where it exists. Not its home directories, not /var.
-const SHOWN: [&str; 11] = [
+const SHOWN_HOST_DIRS: [&str; 11] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu",
 ];
 
 /// What every sandbox has of its own.
-const OWN: [&str; 7] = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
+const SANDBOX_DIRS: [&str; 7] = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
 
 /// Whether there is, or can be made, a place to mount on: what is shown of a system is read-only.
-pub(crate) fn has_place(rootfs: Option<&Path>, target: &str) -> bool {
+pub(crate) fn can_mount_at(rootfs: Option<&Path>, target: &str) -> bool {
     let path = target.trim_start_matches('/');
     let top = path.split('/').next().unwrap_or_default();
     let root = rootfs.unwrap_or(Path::new("/"));
-    let shown = rootfs.is_some() || SHOWN.iter().any(|shown| shown[1..] == *top);
-    let made = OWN.contains(&top) || !shown || !root.join(top).exists();
+    let shown = rootfs.is_some() || SHOWN_HOST_DIRS.iter().any(|shown| shown[1..] == *top);
+    let made = SANDBOX_DIRS.contains(&top) || !shown || !root.join(top).exists();
     made || root.join(path).exists()
 }
 
 /// How deep below a shown directory private files are looked for.
-const DEPTH: usize = 4;
+const PRIVATE_SEARCH_DEPTH: usize = 4;
 
 /// Where this program is inside the sandbox: it starts the workload. Beside all that can be mounted.
-pub(super) const INIT: &str = "/.moat-init";
+pub(super) const INIT_PATH: &str = "/.moat-init";
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The sandbox of a container, without the command and what the shim adds.
 /// `dir`: that of the sandbox's own files.
@@ -62,7 +62,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     match &spec.rootfs {
         Some(path) => show_rootfs(path, &mut add),
         None => {
-            for path in SHOWN {
+            for path in SHOWN_HOST_DIRS {
                 show(path, path, &mut add);
             }
         }
@@ -71,18 +71,25 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     for path in ["/tmp", "/run", "/home", "/var"] {
         add(&["--tmpfs", path]);
     }
-    add(&["--dir", "/var/tmp", "--perms", "0700", "--dir", HOME]);
+    add(&[
+        "--dir",
+        "/var/tmp",
+        "--perms",
+        "0700",
+        "--dir",
+        WORKLOAD_HOME,
+    ]);
     if spec.user.uid == 0 && spec.rootfs.is_none() {
         // Root may read what others may not; the workload is one of the others.
         hide_private(Path::new("/etc"), 0, &mut add);
     }
     let workspace = super::workspace_copy::workspace(dir, spec);
     add(&["--bind", &workspace.to_string_lossy(), WORKSPACE]);
-    for (_, words) in places(spec) {
+    for (_, words) in mount_args(spec) {
         add(&words);
     }
     add(&["--chdir", WORKSPACE]);
-    for (name, value) in [("PATH", PATH), ("HOME", HOME)] {
+    for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", WORKLOAD_HOME)] {
         add(&["--setenv", name, value]);
     }
     for (name, value) in &spec.env {
@@ -92,7 +99,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
 }
 
 /// What is mounted, empty or covered, with the words for it: what is inside something else after that.
-fn places(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
+fn mount_args(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
     let mounts = spec.mounts.iter().filter_map(|mount| {
         let option = if mount.readonly {
             "--ro-bind"
@@ -104,7 +111,7 @@ fn places(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
     });
     let scratch = spec.scratch.iter();
     let scratch = scratch.map(|path| (path.as_str(), vec!["--tmpfs", path]));
-    let covers = spec.covers();
+    let covers = spec.hidden_paths();
     let covers = covers.map(|path| (path.as_str(), vec!["--tmpfs", path, "--remount-ro", path]));
     let mut places: Vec<_> = mounts.chain(scratch).chain(covers).collect();
     places.sort_by_key(|(path, _)| *path);
@@ -130,7 +137,10 @@ fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     names.sort();
-    for name in names.iter().filter(|name| !OWN.contains(&name.as_str())) {
+    for name in names
+        .iter()
+        .filter(|name| !SANDBOX_DIRS.contains(&name.as_str()))
+    {
         show(&root.join(name).to_string_lossy(), &format!("/{name}"), add);
     }
 }
@@ -150,7 +160,7 @@ fn hide_private(dir: &Path, depth: usize, add: &mut impl FnMut(&[&str])) {
             add(&["--ro-bind", "/dev/null", text]);
         } else if metadata.is_dir() && !public(0o005) {
             add(&["--tmpfs", text, "--remount-ro", text]);
-        } else if metadata.is_dir() && depth < DEPTH {
+        } else if metadata.is_dir() && depth < PRIVATE_SEARCH_DEPTH {
             hide_private(&path, depth + 1, add);
         }
     }

@@ -32,30 +32,30 @@ use crate::term::pty;
 pub(crate) const COMMAND: &str = "__shim";
 
 /// The argument that says that the workload has a terminal.
-pub(super) const TERMINAL: &str = "terminal";
+pub(super) const TERMINAL_ARG: &str = "terminal";
 
 /// Where the code of a script before the command is noted, if it failed.
-pub(super) const HOOK: &str = "hook";
+pub(super) const HOOK_CODE_FILE: &str = "hook";
 
 /// How long a signal waits for a workload that is about to start.
-const START: Duration = Duration::from_secs(3);
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One ring is for so many bytes of output, and so many rings may be unheard: together, how far the
 /// workload can be ahead of the supervisor.
-const PER_RING: usize = 256;
-const UNHEARD: usize = 4096;
+const BYTES_PER_NOTICE: usize = 256;
+const MAX_UNREAD_NOTICES: usize = 4096;
 
 /// The most that is taken from a pipe at once, in bytes.
-const BUFFER: usize = 64 * 1024;
+const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// How often one whose bell nobody hears looks whether the sandbox is over.
-const LOOK: Timespec = Timespec {
+const POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
 /// How much space is kept for each stream from the start, in bytes.
-const RESERVE: u64 = 256 * 1024;
+const RESERVED_BYTES: u64 = 256 * 1024;
 
 /// Runs the sandbox described by the arguments to its end; returns bwrap's exit code.
 pub(crate) fn shim(args: &[OsString]) -> u8 {
@@ -104,7 +104,7 @@ impl<'a> ShimArguments<'a> {
         Some(ShimArguments {
             dir: PathBuf::from(dir),
             args_fd,
-            has_terminal: terminal == TERMINAL,
+            has_terminal: terminal == TERMINAL_ARG,
             uid: uid.to_str()?.parse().ok()?,
             gid: gid.to_str()?.parse().ok()?,
             limits,
@@ -117,7 +117,7 @@ impl<'a> ShimArguments<'a> {
         // Fails only for a process that leads its group, which a fresh child does not.
         let _ = rustix::process::setsid();
         // Somebody may be looking whether the lock is held, which takes no time.
-        let lock = exclusive(&self.dir.join("lock"), START);
+        let lock = exclusive(&self.dir.join("lock"), START_TIMEOUT);
         let _lock = lock.ok().flatten().ok_or(io::ErrorKind::WouldBlock)?;
         let signals = Signals::new([SIGTERM, SIGQUIT])?;
         let spools = (self.spool("stdout")?, self.spool("stderr")?);
@@ -169,7 +169,7 @@ impl<'a> ShimArguments<'a> {
             .mode(0o600)
             .open(self.dir.join(name))?;
         // Space to go on with when the disk is full. Not every filesystem can.
-        kernel::reserve(&file, RESERVE);
+        kernel::reserve(&file, RESERVED_BYTES);
         Ok(file)
     }
 
@@ -177,7 +177,7 @@ impl<'a> ShimArguments<'a> {
     fn spawn(&self, terminal: Option<OwnedFd>) -> io::Result<Child> {
         let status = create(&self.dir.join("status"))?;
         let program = File::open("/proc/self/exe")?;
-        let hook = create(&self.dir.join(HOOK))?;
+        let hook = create(&self.dir.join(HOOK_CODE_FILE))?;
         // The sandbox may have another user, which reaches the file by this descriptor alone.
         hook.set_permissions(Permissions::from_mode(0o666))?;
         for inherited in [status.as_fd(), program.as_fd(), hook.as_fd()] {
@@ -195,12 +195,12 @@ impl<'a> ShimArguments<'a> {
                 "0555",
                 "--file",
                 &program.as_raw_fd().to_string(),
-                sandbox::INIT,
+                sandbox::INIT_PATH,
             ])
-            .args(["--", sandbox::INIT])
+            .args(["--", sandbox::INIT_PATH])
             .args(
                 self.has_terminal
-                    .then_some([foreground::COMMAND, sandbox::INIT])
+                    .then_some([foreground::COMMAND, sandbox::INIT_PATH])
                     .into_iter()
                     .flatten(),
             )
@@ -240,7 +240,7 @@ struct OutputNotifier<F> {
 
 impl<F: AsFd> OutputNotifier<F> {
     fn new(fd: F, over: &Arc<AtomicBool>) -> OutputNotifier<F> {
-        kernel::limit_pipe(&fd, UNHEARD);
+        kernel::limit_pipe(&fd, MAX_UNREAD_NOTICES);
         // The writing end is ours alone.
         let flags = rustix::fs::fcntl_getfl(&fd).unwrap_or(OFlags::WRONLY);
         let _ = rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
@@ -249,9 +249,9 @@ impl<F: AsFd> OutputNotifier<F> {
     }
 
     /// Rings for so many bytes of output.
-    fn ring(&self, bytes: usize) {
-        let rings = [b'.'; BUFFER / PER_RING];
-        let mut left = &rings[..bytes.div_ceil(PER_RING)];
+    fn notify(&self, bytes: usize) {
+        let rings = [b'.'; MAX_READ_BYTES / BYTES_PER_NOTICE];
+        let mut left = &rings[..bytes.div_ceil(BYTES_PER_NOTICE)];
         while !left.is_empty() && !self.over.load(Ordering::Acquire) {
             match rustix::io::write(&self.fd, left) {
                 Ok(count) => left = &left[count..],
@@ -265,14 +265,14 @@ impl<F: AsFd> OutputNotifier<F> {
     /// Waits a moment until a ring may be heard.
     fn wait(&self) {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
-        let _ = poll(&mut fds, Some(&LOOK));
+        let _ = poll(&mut fds, Some(&POLL_INTERVAL));
     }
 }
 
 /// Appends a stream to its file and rings. When the disk is full, it waits for space: the workload
 /// waits with it, and nothing is lost. The supervisor makes space by releasing what it has read.
 fn copy(mut pipe: impl Read, mut spool: File, bell: &OutputNotifier<impl AsFd>) {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; MAX_READ_BYTES];
     loop {
         let count = match pipe.read(&mut buffer) {
             Ok(0) => return,
@@ -287,7 +287,7 @@ fn copy(mut pipe: impl Read, mut spool: File, bell: &OutputNotifier<impl AsFd>) 
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
-        bell.ring(count);
+        bell.notify(count);
     }
 }
 
@@ -302,7 +302,7 @@ impl SignalTarget {
     /// Passes signals on: TERM to the workload, QUIT kills all that is in the sandbox.
     fn obey(&self, mut signals: Signals) {
         for signal in signals.forever() {
-            let deadline = Instant::now() + START;
+            let deadline = Instant::now() + START_TIMEOUT;
             while !self.deliver(signal) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }

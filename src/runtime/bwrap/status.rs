@@ -8,18 +8,18 @@ use serde::Deserialize;
 
 /// What [`super::init`] writes to standard error before it becomes the workload. All before it is
 /// bwrap's own, all behind it is the workload's; without it, the workload never ran.
-pub(super) const STARTED: &[u8] = b"\0moat: the sandbox stands\0\n";
+pub(super) const STARTED_MARK: &[u8] = b"\0moat: the sandbox stands\0\n";
 
 /// How much bwrap may say before the mark.
-const SETUP: u64 = 64 * 1024;
+const MAX_SETUP_BYTES: u64 = 64 * 1024;
 
 /// Where the workload's standard error begins in `stderr`; `None` if it has not started.
 pub(super) fn started(dir: &Path) -> Option<u64> {
     let head = head(dir);
     let mark = head
-        .windows(STARTED.len())
-        .position(|window| window == STARTED)?;
-    Some((mark + STARTED.len()) as u64)
+        .windows(STARTED_MARK.len())
+        .position(|window| window == STARTED_MARK)?;
+    Some((mark + STARTED_MARK.len()) as u64)
 }
 
 /// What was written before the workload started.
@@ -30,7 +30,7 @@ pub(super) fn setup_output(dir: &Path) -> String {
 fn head(dir: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     if let Ok(file) = File::open(dir.join("stderr")) {
-        let _ = file.take(SETUP).read_to_end(&mut head);
+        let _ = file.take(MAX_SETUP_BYTES).read_to_end(&mut head);
     }
     head
 }

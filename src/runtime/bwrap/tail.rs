@@ -14,15 +14,15 @@ use super::status;
 use crate::store::is_held;
 
 /// How long to sleep without a bell, i.e. after an adoption.
-const PAUSE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is read is given back to the disk in steps of this many bytes, and later by this many: the
 /// log keeps less than that of an unfinished line in memory.
-const RELEASE: u64 = 64 * 1024;
-const MARGIN: u64 = 128 * 1024;
+const RELEASE_STEP_BYTES: u64 = 64 * 1024;
+const RELEASE_MARGIN_BYTES: u64 = 128 * 1024;
 
 /// The head of a file stays: it says whether the workload started.
-const HEAD: u64 = 64 * 1024;
+const KEPT_HEAD_BYTES: u64 = 64 * 1024;
 
 /// One growing file.
 pub(super) struct Tail {
@@ -51,7 +51,7 @@ impl Tail {
             file: None,
             base: None,
             offset: kept,
-            released: HEAD,
+            released: KEPT_HEAD_BYTES,
             bell,
         }
     }
@@ -64,7 +64,7 @@ impl Tail {
     }
 
     /// What there is, up to the size of the buffer.
-    fn read_there(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read_available(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.base.is_none() {
             self.base = status::started(&self.dir);
         }
@@ -91,8 +91,9 @@ impl Tail {
     fn release(&mut self) {
         let read = self.base.unwrap_or(0) + self.offset;
         // Whole blocks, or nothing is freed.
-        let safe = read.saturating_sub(MARGIN) / RELEASE * RELEASE;
-        if safe < self.released + RELEASE {
+        let safe =
+            read.saturating_sub(RELEASE_MARGIN_BYTES) / RELEASE_STEP_BYTES * RELEASE_STEP_BYTES;
+        if safe < self.released + RELEASE_STEP_BYTES {
             return;
         }
         #[cfg(target_os = "linux")]
@@ -108,7 +109,7 @@ impl Tail {
     /// died while it could not write its log. They are skipped.
     pub(super) fn skip_lost(&mut self) -> u64 {
         let mut probe = [0];
-        let there = self.read_there(&mut probe).unwrap_or(0) as u64;
+        let there = self.read_available(&mut probe).unwrap_or(0) as u64;
         self.offset -= there;
         let (Some(file), Some(base), 1) = (&self.file, self.base, there) else {
             return 0;
@@ -124,7 +125,7 @@ impl Tail {
     /// Sleeps until there may be more.
     fn wait(&mut self) {
         let Some(bell) = &self.bell else {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
             return;
         };
         let timeout = Timespec {
@@ -152,7 +153,7 @@ impl Read for Tail {
         loop {
             // Asked first: what was written before the end is read after it.
             let ended = self.has_ended()?;
-            let count = self.read_there(buffer)?;
+            let count = self.read_available(buffer)?;
             if count > 0 || ended {
                 return Ok(count);
             }

@@ -35,7 +35,7 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     if lower.contains("error during connect") && !says(&["dial ", "connection refused"]) {
         return RuntimeError::Transient(text);
     }
-    if !answered && says(UNREACHABLE) {
+    if !answered && says(UNREACHABLE_MESSAGES) {
         return RuntimeError::unreachable(
             format!("docker's engine cannot be reached: {text}"),
             "start it (e.g. 'systemctl start docker'), set DOCKER_HOST, or use --runtime bwrap",
@@ -49,7 +49,7 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     if no_network || says(&["no such container", "no such object", "no such network"]) {
         return RuntimeError::NotFound(text);
     }
-    if says(TRANSIENT) {
+    if says(TRANSIENT_MESSAGES) {
         return RuntimeError::Transient(text);
     }
     RuntimeError::Refused(text)
@@ -84,7 +84,7 @@ fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> RuntimeError
     if let Some(hint) = podman_requirements::hint(says) {
         return RuntimeError::unreachable(format!("podman does not work here: {text}"), hint);
     }
-    if says(TRANSIENT) || says(PODMANS_TRANSIENT) {
+    if says(TRANSIENT_MESSAGES) || says(PODMAN_TRANSIENT_MESSAGES) {
         return RuntimeError::Transient(text);
     }
     RuntimeError::Refused(text)
@@ -109,13 +109,13 @@ pub(super) fn build(dialect: Dialect, lines: &[String]) -> RuntimeError {
 /// Whether another podman has removed an image that this one was about to look at, as one that builds looks at all that
 /// there are (github.com/containers/buildah, issue 5674; seen with 4.3.1).
 pub(super) fn is_race(text: &str) -> bool {
-    text.ends_with(RACE)
+    text.ends_with(IMAGE_RACE_MESSAGE)
 }
 
-const RACE: &str = "layer not known";
+const IMAGE_RACE_MESSAGE: &str = "layer not known";
 
-const PODMANS_TRANSIENT: &[&str] = &[
-    RACE,
+const PODMAN_TRANSIENT_MESSAGES: &[&str] = &[
+    IMAGE_RACE_MESSAGE,
     "network is being used",
     "database is locked",
     "timed out waiting for",
@@ -123,7 +123,7 @@ const PODMANS_TRANSIENT: &[&str] = &[
     "is in state stopping",
 ];
 
-const UNREACHABLE: &[&str] = &[
+const UNREACHABLE_MESSAGES: &[&str] = &[
     "cannot connect to the docker daemon",
     "failed to connect to the docker api",
     "is the docker daemon running",
@@ -131,7 +131,7 @@ const UNREACHABLE: &[&str] = &[
     "connection refused",
 ];
 
-const TRANSIENT: &[&str] = &[
+const TRANSIENT_MESSAGES: &[&str] = &[
     "already in progress",
     "has active endpoints",
     "unexpected eof",

@@ -4,7 +4,7 @@ use super::super::attach::{ClientMessages, MessageSource};
 use super::Dialect;
 
 /// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
-const OWN_WORDS: [&[u8]; 11] = [
+const CLIENT_LINE_PREFIXES: [&[u8]; 11] = [
     b"Error response from daemon: ",
     b"error waiting for container: ",
     b"Error: ",
@@ -22,11 +22,14 @@ const OWN_WORDS: [&[u8]; 11] = [
 pub(super) struct DockerAttachMessages(pub(super) Dialect);
 
 impl ClientMessages for DockerAttachMessages {
-    fn is_own(&self, line: &[u8]) -> bool {
-        OWN_WORDS.iter().any(|words| line.starts_with(words)) || is_log_line(line)
+    fn may_be_client_line(&self, line: &[u8]) -> bool {
+        CLIENT_LINE_PREFIXES
+            .iter()
+            .any(|words| line.starts_with(words))
+            || is_log_line(line)
     }
 
-    fn judge(&self, _words: &[u8], code: u8) -> MessageSource {
+    fn source_of(&self, _words: &[u8], code: u8) -> MessageSource {
         match code {
             1 | 125..=127 => MessageSource::EngineClient,
             _ => MessageSource::Workload,
@@ -34,7 +37,7 @@ impl ClientMessages for DockerAttachMessages {
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        self.0.classify(words).may_pass()
+        self.0.classify(words).is_transient()
     }
 }
 
@@ -46,11 +49,11 @@ pub(super) struct DockerExecMessages {
 }
 
 impl ClientMessages for DockerExecMessages {
-    fn is_own(&self, _line: &[u8]) -> bool {
+    fn may_be_client_line(&self, _line: &[u8]) -> bool {
         false
     }
 
-    fn judge(&self, _words: &[u8], code: u8) -> MessageSource {
+    fn source_of(&self, _words: &[u8], code: u8) -> MessageSource {
         match (self.dialect, code) {
             // So ends docker's client where the engine is away, or the container does not run. Of an engine that
             // is well these are the words of another client, which the command was.
@@ -62,7 +65,7 @@ impl ClientMessages for DockerExecMessages {
     }
 
     fn is_interruption(&self, words: &str) -> bool {
-        self.dialect.classify(words).may_pass()
+        self.dialect.classify(words).is_transient()
     }
 }
 
@@ -89,7 +92,7 @@ mod tests {
             ("an Error: within\n", false),
         ] {
             assert_eq!(
-                DockerAttachMessages(Dialect::Docker).is_own(line.as_bytes()),
+                DockerAttachMessages(Dialect::Docker).may_be_client_line(line.as_bytes()),
                 is_own,
                 "{line}"
             );

@@ -12,26 +12,26 @@ use std::time::Duration;
 use super::super::child;
 use super::super::client_call::{HOME_LABEL, ROLE_LABEL, SERVICE_LABEL, SESSION_LABEL};
 use super::super::error::{Result, RuntimeError};
-use super::{Dialect, Docker, PULL_PATIENCE, ping};
+use super::{Dialect, Docker, PULL_TIMEOUT, ping};
 
 /// How long the tool may take to read a file.
-const READING: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Stopping takes as long as what is stopped wants it to.
-const STOPPING: Duration = Duration::from_secs(900);
+const STOP_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// How often what is in the way of a removal may be so.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(300);
+const REMOVE_ATTEMPTS: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 
 /// So many of its last lines tell why the tool failed.
-const LAST_LINES: usize = 12;
+const ERROR_LINES: usize = 12;
 
 /// How the tool is called, the newer generation first.
-const TOOLS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
+const TOOL_COMMANDS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
 
 /// The settings of the tool that would lead it elsewhere.
-const OWN_SETTINGS: [&str; 5] = [
+const TOOL_VARIABLES: [&str; 5] = [
     "COMPOSE_FILE",
     "COMPOSE_PROJECT_NAME",
     "COMPOSE_REMOVE_ORPHANS",
@@ -101,7 +101,7 @@ pub(crate) enum Removal<'a> {
 impl ComposeTool {
     /// The tool that is installed.
     pub(crate) fn find(engine: &[(String, String)]) -> Result<ComposeTool> {
-        for words in TOOLS {
+        for words in TOOL_COMMANDS {
             let mut tool = ComposeTool {
                 words,
                 engine: engine.to_vec(),
@@ -111,7 +111,7 @@ impl ComposeTool {
                 tool.engine.retain(|(name, _)| name != "DOCKER_CONTEXT");
                 tool.engine.push(("DOCKER_HOST".to_owned(), address));
             }
-            let answer = child::run(tool.command().arg("version"), b"", READING, &|| true);
+            let answer = child::run(tool.command().arg("version"), b"", READ_TIMEOUT, &|| true);
             if answer.is_ok_and(|output| output.success) {
                 return Ok(tool);
             }
@@ -129,7 +129,7 @@ impl ComposeTool {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.words[0]);
-        for name in Dialect::Docker.settings().iter().chain(&OWN_SETTINGS) {
+        for name in Dialect::Docker.settings().iter().chain(&TOOL_VARIABLES) {
             command.env_remove(name);
         }
         command
@@ -160,7 +160,7 @@ impl ComposeTool {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<String> {
         let mut command = self.for_project(project);
-        let output = child::run(command.arg("config"), b"", READING, should_continue)
+        let output = child::run(command.arg("config"), b"", READ_TIMEOUT, should_continue)
             .map_err(|error| self.failed(&error))?;
         match output.success {
             true => Ok(output.stdout),
@@ -177,11 +177,11 @@ impl ComposeTool {
         should_continue: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(&str),
     ) -> Result<()> {
-        let mut last = VecDeque::with_capacity(LAST_LINES);
+        let mut last = VecDeque::with_capacity(ERROR_LINES);
         let mut command = self.for_project(project);
         command.args(args).env("BUILDKIT_PROGRESS", "plain");
-        let status = child::stream(&mut command, PULL_PATIENCE, should_continue, &mut |line| {
-            if last.len() == LAST_LINES {
+        let status = child::run_lines(&mut command, PULL_TIMEOUT, should_continue, &mut |line| {
+            if last.len() == ERROR_LINES {
                 last.pop_front();
             }
             last.push_back(line.to_owned());
@@ -203,7 +203,7 @@ impl ComposeTool {
 pub(crate) fn session_labels(home: &str, incarnation: &str) -> [(&'static str, String); 3] {
     [
         (HOME_LABEL, home.to_owned()),
-        (ROLE_LABEL, ROLE.to_owned()),
+        (ROLE_LABEL, COMPOSE_ROLE.to_owned()),
         (SESSION_LABEL, incarnation.to_owned()),
     ]
 }
@@ -211,11 +211,11 @@ pub(crate) fn session_labels(home: &str, incarnation: &str) -> [(&'static str, S
 /// The label that says which service of a session a container is.
 pub(crate) const SESSION_SERVICE_LABEL: &str = SERVICE_LABEL;
 
-const ROLE: &str = "compose";
+const COMPOSE_ROLE: &str = "compose";
 
 /// What all of it carries, and what nothing else does.
 fn is_ours() -> String {
-    format!("label={ROLE_LABEL}={ROLE}")
+    format!("label={ROLE_LABEL}={COMPOSE_ROLE}")
 }
 
 fn engine_of(engine: &[(String, String)]) -> Docker {
@@ -228,7 +228,7 @@ pub(crate) fn session_containers(
     home: &str,
     timeout: Duration,
 ) -> Result<Vec<SessionContainer>> {
-    let docker = engine_of(engine).within(timeout);
+    let docker = engine_of(engine).with_timeout(timeout);
     containers(&docker, &format!("label={HOME_LABEL}={home}"))
 }
 
@@ -249,7 +249,7 @@ pub(crate) fn session_storage(
     let filters = ["--filter", &filter, "--filter", &ours];
     let format = format!("{{{{.Name}}}}\t{{{{.Label \"{SESSION_LABEL}\"}}}}");
     let list = ["volume", "ls", "--format", &format];
-    let volumes = docker.call(&[&list[..], &filters].concat())?.stdout;
+    let volumes = docker.run_client(&[&list[..], &filters].concat())?.stdout;
     let volumes = volumes
         .lines()
         .filter_map(|line| line.split_once('\t'))
@@ -265,7 +265,7 @@ pub(crate) fn session_storage(
 fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStorage>> {
     let ours = is_ours();
     let list = ["image", "ls", "--quiet", "--no-trunc", "--filter", filter];
-    let ids = docker.call(&[&list[..], &["--filter", &ours]].concat())?;
+    let ids = docker.run_client(&[&list[..], &["--filter", &ours]].concat())?;
     let ids = unique(&ids.stdout);
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -275,7 +275,7 @@ fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStorage>> {
     );
     let mut inspect = vec!["image", "inspect", "--format", &format];
     inspect.extend(ids.iter().map(String::as_str));
-    let images = docker.call(&inspect)?.stdout;
+    let images = docker.run_client(&inspect)?.stdout;
     Ok(images.lines().flat_map(own_names).collect())
 }
 
@@ -311,7 +311,7 @@ fn unique(text: &str) -> Vec<String> {
 
 /// Takes the name from an image, which goes with its last one. Fine if it is gone.
 pub(crate) fn remove_image(engine: &[(String, String)], name: &str) -> Result<()> {
-    super::gone_is_fine(engine_of(engine).call(&["image", "rm", "--force", name]))
+    super::ignore_not_found(engine_of(engine).run_client(&["image", "rm", "--force", name]))
 }
 
 fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
@@ -320,7 +320,7 @@ fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
     );
     let args = ["ps", "--all", "--no-trunc", "--filter", filter];
     let more = ["--filter", &is_ours(), "--format", &format];
-    let output = docker.call(&[&args[..], &more].concat())?;
+    let output = docker.run_client(&[&args[..], &more].concat())?;
     Ok(output.stdout.lines().filter_map(container).collect())
 }
 
@@ -382,7 +382,7 @@ pub(crate) fn last_lines(engine: &[(String, String)], id: &str, count: usize) ->
     let (mut lines, count) = (Vec::new(), count.to_string());
     let mut command = engine_of(engine).command();
     command.args(["logs", "--tail", &count, id]);
-    let _ = child::stream(&mut command, READING, &|| true, &mut |line| {
+    let _ = child::run_lines(&mut command, READ_TIMEOUT, &|| true, &mut |line| {
         lines.push(line.to_owned());
     });
     lines
@@ -412,7 +412,7 @@ pub(crate) fn remove_session(
     let mut found = clear(&docker, &["rm", "--force", "--volumes"], &ids)?;
     for volume in nameless {
         // It went with its container, unless another one had it before: then the engine takes it for somebody's.
-        let _ = docker.call(&["volume", "rm", &volume]);
+        let _ = docker.run_client(&["volume", "rm", &volume]);
     }
     if matches!(what, Removal::Services { .. }) {
         return Ok(found);
@@ -422,7 +422,7 @@ pub(crate) fn remove_session(
         move |docker: &Docker| {
             let (first, last) = ([kind, "ls", "--quiet"], is_ours());
             let filters = ["--filter", filter, "--filter", &last];
-            let output = docker.call(&[&first[..], &filters].concat())?;
+            let output = docker.run_client(&[&first[..], &filters].concat())?;
             Ok(unique(&output.stdout))
         }
     };
@@ -456,7 +456,7 @@ fn stop(docker: &Docker, filter: &str, what: Removal<'_>) -> Result<()> {
     let mut command = docker.command();
     // Ctrl-C is ours to hear: it must not cut their time short.
     command.process_group(0).arg("stop").args(&running);
-    match docker.finish(&mut command, b"", STOPPING, &|| true) {
+    match docker.run_command(&mut command, b"", STOP_TIMEOUT, &|| true) {
         Err(problem) if matches!(what, Removal::Nothing) => Err(problem),
         // What cannot be stopped is killed by its removal.
         _ => Ok(()),
@@ -465,14 +465,14 @@ fn stop(docker: &Docker, filter: &str, what: Removal<'_>) -> Result<()> {
 
 /// The volumes without a name that containers have.
 fn nameless_volumes(docker: &Docker, ids: &[String]) -> Vec<String> {
-    const FORMAT: &str = "{{range .Mounts}}{{println .Name}}{{end}}";
+    const VOLUME_FORMAT: &str = "{{range .Mounts}}{{println .Name}}{{end}}";
     if ids.is_empty() {
         return Vec::new();
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let first = ["container", "inspect", "--format", FORMAT];
+    let first = ["container", "inspect", "--format", VOLUME_FORMAT];
     // Without those that have gone meanwhile.
-    let output = docker.call(&[&first[..], &ids].concat());
+    let output = docker.run_client(&[&first[..], &ids].concat());
     let names = output.map(|output| output.stdout).unwrap_or_default();
     let is_nameless =
         |name: &&str| name.len() == 64 && name.bytes().all(|it| it.is_ascii_hexdigit());
@@ -496,12 +496,12 @@ fn clear(
             return Ok(tries > 0);
         }
         let words: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let removed = docker.call(&[remove, &words].concat());
+        let removed = docker.run_client(&[remove, &words].concat());
         tries += 1;
         match removed {
             // One of them may have gone, or be going, by itself: the list tells.
-            Err(problem) if tries >= TRIES => return Err(problem),
-            Err(_) => std::thread::sleep(PAUSE),
+            Err(problem) if tries >= REMOVE_ATTEMPTS => return Err(problem),
+            Err(_) => std::thread::sleep(RETRY_DELAY),
             Ok(_) => {}
         }
     }

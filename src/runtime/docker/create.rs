@@ -1,9 +1,9 @@
 //! The arguments of `docker create` for a run's own container. Pure.
 
 use super::super::client_call::RUN_LABEL;
-use super::super::container_scripts::PRE_RUN;
+use super::super::container_scripts::PRE_RUN_SCRIPT;
 use super::super::error::Result;
-use super::super::{ContainerSpec, HOME, WORKSPACE};
+use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE};
 use super::Dialect;
 use super::create_args::{ClientCall, ContainerLabels, mount};
 use super::initial_files;
@@ -25,10 +25,13 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     for mount in storage(dialect, spec) {
         request.add(&["--mount", &mount]);
     }
-    for path in spec.covers() {
-        request.add(&["--tmpfs", &format!("{path}:ro{}", dialect.empty())]);
+    for path in spec.hidden_paths() {
+        request.add(&[
+            "--tmpfs",
+            &format!("{path}:ro{}", dialect.tmpfs_no_copy_option()),
+        ]);
     }
-    let owner = dialect.owned(spec.user);
+    let owner = dialect.tmpfs_owner_option(spec.user);
     for path in &spec.scratch {
         request.add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
     }
@@ -40,10 +43,13 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     if spec.user.uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which it may not write to.
         if initial_files::home_in_memory(spec) {
-            request.add(&["--tmpfs", &format!("{HOME}:{owner},mode=0700,exec")]);
+            request.add(&[
+                "--tmpfs",
+                &format!("{WORKLOAD_HOME}:{owner},mode=0700,exec"),
+            ]);
         }
         if !spec.env.iter().any(|(name, _)| name == "HOME") {
-            request.add(&["--env", &format!("HOME={HOME}")]);
+            request.add(&["--env", &format!("HOME={WORKLOAD_HOME}")]);
         }
     }
     request.limits(spec.memory_bytes, spec.cpus);
@@ -66,7 +72,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
             "--",
             image,
             "-c",
-            PRE_RUN,
+            PRE_RUN_SCRIPT,
             "moat",
             script,
         ]),

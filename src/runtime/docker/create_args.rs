@@ -9,7 +9,7 @@ use crate::config::Ulimit;
 use crate::store::PublishedPort;
 
 /// Enough for builds and test suites, too few for a fork bomb to take the host along.
-const PIDS: &str = "4096";
+const DEFAULT_MAX_PIDS: &str = "4096";
 
 /// Whose a container is.
 pub(super) struct ContainerLabels<'a> {
@@ -41,7 +41,7 @@ impl ClientCall {
         }
         request.add(&["--security-opt", "no-new-privileges"]);
         if dialect.can_limit() {
-            let pids = pids.map_or_else(|| PIDS.to_owned(), |pids| pids.to_string());
+            let pids = pids.map_or_else(|| DEFAULT_MAX_PIDS.to_owned(), |pids| pids.to_string());
             request.add(&["--pids-limit", &pids]);
         }
         request
@@ -81,13 +81,13 @@ impl ClientCall {
 
     /// Hands over the values of variables.
     pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, String)]) -> Result<()> {
-        self.variables(env, obeyed_by_client)
+        self.variables(env, is_client_variable)
             .map_err(|name| newline(dialect.program(), name))
     }
 }
 
 /// Whether a variable means something to the client itself.
-pub(super) fn obeyed_by_client(name: &str) -> bool {
+pub(super) fn is_client_variable(name: &str) -> bool {
     let prefixes = [
         "DOCKER_",
         "BUILDKIT_",

@@ -57,7 +57,7 @@ impl Dialect {
     }
 
     /// What comes before the name of every command. podman's warnings would be in the workload's output.
-    pub(super) fn first_args(self) -> &'static [&'static str] {
+    pub(super) fn global_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
             Dialect::Podman => &["--log-level", "error"],
@@ -72,7 +72,7 @@ impl Dialect {
     }
 
     /// The client's own escape. docker's cannot be switched off: bytes that are in no text and no key.
-    pub(super) fn no_keys(self) -> &'static [u8] {
+    pub(super) fn detach_keys_arg(self) -> &'static [u8] {
         match self {
             Dialect::Docker => b"\xff,\xff,\xff,\xff",
             Dialect::Podman => b"",
@@ -81,7 +81,7 @@ impl Dialect {
 
     /// Signals that reach the client are not the workload's. docker passes none on from a terminal, where the
     /// end of the supervisor would be one.
-    pub(super) fn deaf(self) -> &'static [&'static str] {
+    pub(super) fn no_sig_proxy_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
             Dialect::Podman => &["--sig-proxy=false"],
@@ -89,7 +89,7 @@ impl Dialect {
     }
 
     /// The removal of what runs takes no time.
-    pub(super) fn at_once(self) -> &'static [&'static str] {
+    pub(super) fn remove_timeout_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
             Dialect::Podman => &["--time", "0"],
@@ -143,7 +143,7 @@ impl Dialect {
     }
 
     /// A directory in memory that belongs to a user. podman names the owner by the container's.
-    pub(super) fn owned(self, user: User) -> String {
+    pub(super) fn tmpfs_owner_option(self, user: User) -> String {
         match self {
             Dialect::Docker => format!("uid={},gid={}", user.uid, user.gid),
             Dialect::Podman => "U,notmpcopyup".to_owned(),
@@ -167,7 +167,7 @@ impl Dialect {
     }
 
     /// That a directory in memory is to have nothing of what it covers.
-    pub(super) fn empty(self) -> &'static str {
+    pub(super) fn tmpfs_no_copy_option(self) -> &'static str {
         match self {
             Dialect::Docker => "",
             Dialect::Podman => ",notmpcopyup",
@@ -175,7 +175,7 @@ impl Dialect {
     }
 
     /// What is copied into a container belongs to who the archive says.
-    pub(super) fn with_owners(self) -> &'static [&'static str] {
+    pub(super) fn copy_owner_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
             Dialect::Podman => &["--archive=false"],
@@ -183,7 +183,7 @@ impl Dialect {
     }
 
     /// How the labels of what is listed are printed.
-    pub(super) fn label(self, name: &str) -> String {
+    pub(super) fn label_format(self, name: &str) -> String {
         match self {
             Dialect::Docker => format!("{{{{.Label \"{name}\"}}}}"),
             Dialect::Podman => "{{.Labels}}".to_owned(),

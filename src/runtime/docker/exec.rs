@@ -6,16 +6,16 @@
 
 use std::process::Command;
 
-use super::super::container_scripts::{KILL, MARKER};
+use super::super::container_scripts::{EXEC_MARKER_VARIABLE, KILL_SCRIPT};
 use super::super::error::{Result, RuntimeError};
 use super::super::{Attached, ExecSpec, Refusal, attach};
 use super::client_messages;
-use super::create_args::obeyed_by_client;
+use super::create_args::is_client_variable;
 use crate::term::pty::Size;
 
 /// How the words of the engine and of the client begin.
-const ENGINE: &[&[u8]] = &[b"OCI runtime exec failed: "];
-const CLIENT: &[&[u8]] = &[
+const ENGINE_PREFIXES: &[&[u8]] = &[b"OCI runtime exec failed: "];
+const CLIENT_PREFIXES: &[&[u8]] = &[
     b"Error response from daemon: ",
     b"Error: No such container: ",
     b"Error: No such exec instance",
@@ -30,21 +30,30 @@ const CLIENT: &[&[u8]] = &[
 ];
 
 /// On a terminal there is one stream for all of them.
-const EITHER: &[&[u8]] = &[
-    ENGINE[0], CLIENT[0], CLIENT[1], CLIENT[2], CLIENT[3], CLIENT[4], CLIENT[5], CLIENT[6],
-    CLIENT[7], CLIENT[8], CLIENT[9],
+const ALL_PREFIXES: &[&[u8]] = &[
+    ENGINE_PREFIXES[0],
+    CLIENT_PREFIXES[0],
+    CLIENT_PREFIXES[1],
+    CLIENT_PREFIXES[2],
+    CLIENT_PREFIXES[3],
+    CLIENT_PREFIXES[4],
+    CLIENT_PREFIXES[5],
+    CLIENT_PREFIXES[6],
+    CLIENT_PREFIXES[7],
+    CLIENT_PREFIXES[8],
+    CLIENT_PREFIXES[9],
 ];
 
 /// The client's own escape, which cannot be switched off. Here it has to be ASCII, as the engine gets it as
 /// JSON: nothing that anybody types. The engine holds back the first of these keys until the next one.
-const NO_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
+const UNTYPABLE_DETACH_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
 
 /// Completes a client that runs a command.
 pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
     if spec.terminal.is_some() {
         client.args(["--interactive", "--tty", "--detach-keys"]);
-        client.arg(NO_KEYS);
+        client.arg(UNTYPABLE_DETACH_KEYS);
     } else if spec.stdin.is_some() {
         client.arg("--interactive");
     }
@@ -53,7 +62,7 @@ pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     }
     client.args(["--env", &marker(&spec.marker)]);
     for (name, value) in &spec.env {
-        if obeyed_by_client(name) {
+        if is_client_variable(name) {
             let message = format!(
                 "{name} cannot be set this way on docker, whose client obeys it; write: env {name}=VALUE CMD"
             );
@@ -69,12 +78,19 @@ pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
 pub(super) fn kill(client: &mut Command, handle: &str, marker_word: &str, signal: &str) {
     let marker = marker(marker_word);
     client.args([
-        "exec", handle, "/bin/sh", "-c", KILL, "moat", &marker, signal,
+        "exec",
+        handle,
+        "/bin/sh",
+        "-c",
+        KILL_SCRIPT,
+        "moat",
+        &marker,
+        signal,
     ]);
 }
 
 fn marker(word: &str) -> String {
-    format!("{MARKER}={word}")
+    format!("{EXEC_MARKER_VARIABLE}={word}")
 }
 
 /// Starts a client.
@@ -83,7 +99,7 @@ pub(super) fn spawn(
     client: &mut Command,
 ) -> Result<Attached> {
     let dialect = manner.dialect;
-    attach::spawn_exec(client, Box::new(manner), [ENGINE, CLIENT])
+    attach::spawn_exec(client, Box::new(manner), [ENGINE_PREFIXES, CLIENT_PREFIXES])
         .map_err(|error| dialect.failed(&error))
 }
 
@@ -94,19 +110,26 @@ pub(super) fn spawn_on_terminal(
     size: Size,
 ) -> Result<Attached> {
     let dialect = manner.dialect;
-    attach::spawn_exec_on_terminal(client, Box::new(manner), EITHER, size, attach::as_it_is)
-        .map_err(|error| dialect.failed(&error))
+    attach::spawn_exec_on_terminal(
+        client,
+        Box::new(manner),
+        ALL_PREFIXES,
+        size,
+        attach::unprepared,
+    )
+    .map_err(|error| dialect.failed(&error))
 }
 
 /// How the engine and shells say that a command is not there, and that it cannot be run.
-const MISSING: [&str; 2] = ["not found", "no such file"];
-const UNUSABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+const NOT_FOUND_MESSAGES: [&str; 2] = ["not found", "no such file"];
+const NOT_EXECUTABLE_MESSAGES: [&str; 3] =
+    ["permission denied", "is a directory", "exec format error"];
 
 /// How the engine says that it is the working directory that is not there.
-const NO_DIRECTORY: [&str; 1] = ["chdir to cwd"];
+const NO_WORKDIR_MESSAGES: [&str; 1] = ["chdir to cwd"];
 
 /// What podman adds, which is the same for a directory that is missing.
-const PODMANS: [&str; 2] = [
+const PODMAN_MESSAGES: [&str; 2] = [
     ": OCI runtime attempted to invoke a command that was not found",
     ": OCI permission denied",
 ];
@@ -115,7 +138,7 @@ const PODMANS: [&str; 2] = [
 pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
-    let text = PODMANS
+    let text = PODMAN_MESSAGES
         .iter()
         .fold(text, |text, end| text.trim_end_matches(end));
     let text = text.rsplit("container process: ").next().unwrap_or(text);
@@ -126,9 +149,9 @@ pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     // Whichever of the two the engine chose: versions differ.
     let code = match code {
-        126 | 127 if has(&NO_DIRECTORY) => None,
-        126 | 127 if has(&MISSING) => Some(127),
-        126 | 127 if has(&UNUSABLE) => Some(126),
+        126 | 127 if has(&NO_WORKDIR_MESSAGES) => None,
+        126 | 127 if has(&NOT_FOUND_MESSAGES) => Some(127),
+        126 | 127 if has(&NOT_EXECUTABLE_MESSAGES) => Some(126),
         _ => None,
     };
     let why = why.to_owned();

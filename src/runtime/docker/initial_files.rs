@@ -5,14 +5,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::super::container_scripts::{FAILED, NOTES};
+use super::super::container_scripts::{NOTES_DIR, PRE_RUN_FAILED_NOTE};
 use super::super::error::{Result, RuntimeError};
-use super::super::{ContainerSpec, HOME, WORKSPACE, is_below};
+use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
 /// Where it notes that the script before the command failed.
 pub(super) fn pre_run_failed() -> String {
-    format!("{NOTES}/{FAILED}")
+    format!("{NOTES_DIR}/{PRE_RUN_FAILED_NOTE}")
 }
 
 /// The directories that are to be the user's, as an archive of entries below the root; `None` if there
@@ -21,21 +21,21 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
     let places = between(spec);
     let mut paths: Vec<(&str, u32)> = Vec::new();
     for path in &places {
-        match path == HOME && !spec.has_home {
+        match path == WORKLOAD_HOME && !spec.has_home {
             true => paths.push((path, 0o700)),
-            false => paths.push((path, MODE)),
+            false => paths.push((path, DEFAULT_DIR_MODE)),
         }
     }
     if spec.pre_run.is_some() {
-        paths.push((NOTES, MODE));
+        paths.push((NOTES_DIR, DEFAULT_DIR_MODE));
     }
     if spec.workspace_mode == WorkspaceMode::Volume {
         // The engine leaves a directory that it unpacks into as it is.
         let metadata = fs::metadata(&spec.workspace);
-        let mode = metadata.map_or(MODE, |metadata| metadata.mode() & 0o7777);
+        let mode = metadata.map_or(DEFAULT_DIR_MODE, |metadata| metadata.mode() & 0o7777);
         paths.push((WORKSPACE, mode));
     }
-    paths.extend(new.iter().map(|path| (*path, MODE)));
+    paths.extend(new.iter().map(|path| (*path, DEFAULT_DIR_MODE)));
     if paths.is_empty() {
         return Ok(None);
     }
@@ -44,14 +44,15 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
         archive.extend(directory(path, mode, spec.user.uid, spec.user.gid)?);
     }
     // Two empty blocks end an archive.
-    archive.resize(archive.len() + 2 * BLOCK, 0);
+    archive.resize(archive.len() + 2 * TAR_BLOCK_BYTES, 0);
     Ok(Some(archive))
 }
 
 /// Whether the user's home is in memory: the image has none, and nothing is mounted there or in it.
 pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
     let needs_one = spec.user.uid != 0 && !spec.has_home;
-    needs_one && !targets(spec).any(|target| target == HOME || is_below(target, HOME))
+    needs_one
+        && !targets(spec).any(|target| target == WORKLOAD_HOME || is_below(target, WORKLOAD_HOME))
 }
 
 /// The directories between the user's own ones and what is mounted deeper in them, and the home itself
@@ -59,7 +60,7 @@ pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
 fn between(spec: &ContainerSpec) -> Vec<String> {
     let mut own = Vec::new();
     if spec.user.uid != 0 {
-        own.push(HOME);
+        own.push(WORKLOAD_HOME);
     }
     if spec.workspace_mode == WorkspaceMode::Volume {
         own.push(WORKSPACE);
@@ -67,8 +68,8 @@ fn between(spec: &ContainerSpec) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     for target in targets(spec) {
         for root in own.iter().filter(|root| is_below(target, root)) {
-            if *root == HOME && !spec.has_home {
-                places.push(HOME.to_owned());
+            if *root == WORKLOAD_HOME && !spec.has_home {
+                places.push(WORKLOAD_HOME.to_owned());
             }
             let parts = target[root.len() + 1..].match_indices('/');
             places.extend(parts.map(|(at, _)| target[..root.len() + 1 + at].to_owned()));
@@ -89,7 +90,7 @@ fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
 }
 
 /// The size of a header, in bytes.
-pub(super) const BLOCK: usize = 512;
+pub(super) const TAR_BLOCK_BYTES: usize = 512;
 
 /// Whether the first entry of an archive is root's. (Of who has a number too large for a header, the
 /// first entry says that alone: `x`.)
@@ -100,31 +101,31 @@ pub(super) fn is_roots(header: &[u8]) -> bool {
 
 /// The entry of a directory, as that of what an archive is an archive of. (Of who has a number too large
 /// for a header there is none.)
-pub(super) fn as_root(header: &[u8]) -> Option<[u8; BLOCK]> {
-    let mut header: [u8; BLOCK] = header.get(..BLOCK)?.try_into().ok()?;
+pub(super) fn as_root(header: &[u8]) -> Option<[u8; TAR_BLOCK_BYTES]> {
+    let mut header: [u8; TAR_BLOCK_BYTES] = header.get(..TAR_BLOCK_BYTES)?.try_into().ok()?;
     if header[156] != b'5' {
         return None;
     }
     header[..100].fill(0);
     header[..2].copy_from_slice(b"./");
-    seal(&mut header);
+    write_checksum(&mut header);
     Some(header)
 }
 
 /// Writes the sum of a header.
-fn seal(header: &mut [u8; BLOCK]) {
+fn write_checksum(header: &mut [u8; TAR_BLOCK_BYTES]) {
     header[148..156].copy_from_slice(b"        ");
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 /// The mode of a directory that has none of its own yet.
-const MODE: u32 = 0o755;
+const DEFAULT_DIR_MODE: u32 = 0o755;
 
 /// An entry of a directory, in the format of POSIX.1-1988 ("ustar").
-fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
+fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; TAR_BLOCK_BYTES]> {
     let name = format!("{}/", path.trim_start_matches('/'));
-    let mut header = [0; BLOCK];
+    let mut header = [0; TAR_BLOCK_BYTES];
     let mut put = |at: usize, text: &str| {
         header[at..at + text.len()].copy_from_slice(text.as_bytes());
     };
@@ -143,23 +144,23 @@ fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; BLOCK]> {
     put(156, "5");
     put(257, "ustar\0");
     put(263, "00");
-    if uid.max(gid) > LARGEST {
+    if uid.max(gid) > MAX_OCTAL_ID {
         write_large(&mut header, 108, uid);
         write_large(&mut header, 116, gid);
     }
-    seal(&mut header);
+    write_checksum(&mut header);
     Ok(header)
 }
 
 /// The largest number that seven octal digits hold.
-const LARGEST: u32 = 0o7_777_777;
+const MAX_OCTAL_ID: u32 = 0o7_777_777;
 
 fn number(id: u32) -> String {
-    format!("{:07o}\0", id.min(LARGEST))
+    format!("{:07o}\0", id.min(MAX_OCTAL_ID))
 }
 
 /// A number in base 256, which the first bit says.
-fn write_large(header: &mut [u8; BLOCK], at: usize, id: u32) {
+fn write_large(header: &mut [u8; TAR_BLOCK_BYTES], at: usize, id: u32) {
     header[at..at + 8].fill(0);
     header[at] = 0x80;
     header[at + 4..at + 8].copy_from_slice(&id.to_be_bytes());
@@ -173,8 +174,10 @@ mod tests {
     #[test]
     fn tar_reads_the_directories() {
         for uid in [0, 1000, 0o7_777_777, 0o10_000_000, u32::MAX - 1] {
-            let mut archive = directory("/run/moat", MODE, uid, 7).unwrap().to_vec();
-            archive.resize(archive.len() + 2 * BLOCK, 0);
+            let mut archive = directory("/run/moat", DEFAULT_DIR_MODE, uid, 7)
+                .unwrap()
+                .to_vec();
+            archive.resize(archive.len() + 2 * TAR_BLOCK_BYTES, 0);
             let mut tar = std::process::Command::new("tar")
                 .args(["--numeric-owner", "-tvf", "-"])
                 .stdin(std::process::Stdio::piped())
@@ -192,6 +195,6 @@ mod tests {
 
     #[test]
     fn a_long_path_is_refused() {
-        assert!(directory(&format!("/{}", "x".repeat(100)), MODE, 1, 1).is_err());
+        assert!(directory(&format!("/{}", "x".repeat(100)), DEFAULT_DIR_MODE, 1, 1).is_err());
     }
 }

@@ -10,16 +10,16 @@ use super::Dialect;
 use crate::store::Timestamp;
 
 /// One line per container: its name, and state and ports as JSON.
-pub(super) const FORMAT: &str =
+pub(super) const INSPECT_FORMAT: &str =
     "{{.Name}} {\"State\":{{json .State}},\"Ports\":{{json .NetworkSettings.Ports}}}";
 
 /// How podman's init says that it cannot run the command: `ERROR (catatonit:6): failed to exec pid1: No
 /// such file or directory`. Its exit code is 1.
-const NOT_RUN: &str = "failed to exec pid1: ";
+const INIT_EXEC_ERROR: &str = "failed to exec pid1: ";
 
 /// What a shell would exit with, if this is what podman's init has said last.
 pub(super) fn exec_failure(output: &str) -> Option<u8> {
-    let (_, why) = words_of_init(output)?.split_once(NOT_RUN)?;
+    let (_, why) = words_of_init(output)?.split_once(INIT_EXEC_ERROR)?;
     match why {
         "" => None,
         why if why.starts_with("No such file") => Some(127),

@@ -36,8 +36,8 @@ use super::client_call::{RUN_LABEL, SESSION_LABEL};
 use super::error::{Result, RuntimeError};
 use super::{
     Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, PATIENCE, Refusal, ResourceOwner, Runtime, ServiceSpec, ShowFn, attach, build_output,
-    client_terminal,
+    Network, REQUEST_TIMEOUT, Refusal, ResourceOwner, Runtime, ServiceSpec, ShowFn, attach,
+    build_output, client_terminal,
 };
 use crate::failpoint::whole_seconds;
 use crate::store::{ResourceKind, StreamBytes};
@@ -45,9 +45,9 @@ use crate::store::{ResourceKind, StreamBytes};
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
 pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
-const PULL_PATIENCE: Duration = Duration::from_secs(3600);
-const BUILD_PATIENCE: Duration = Duration::from_secs(4 * 3600);
-const COPY_PATIENCE: Duration = Duration::from_secs(3600);
+const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
+const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+const COPY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The driver, bound to one engine.
 #[derive(Clone)]
@@ -70,19 +70,19 @@ impl Docker {
         Docker {
             dialect,
             engine,
-            timeout: PATIENCE,
+            timeout: REQUEST_TIMEOUT,
             scratch,
         }
     }
 
     /// The same, for who cannot wait long.
-    pub(super) fn within(self, timeout: Duration) -> Docker {
+    pub(super) fn with_timeout(self, timeout: Duration) -> Docker {
         Docker { timeout, ..self }
     }
 
     /// Whether the engine answers. Asks its socket where that is a local one, which takes a
     /// millisecond instead of the client's thirty.
-    pub(super) fn answers(&self) -> bool {
+    pub(super) fn is_answering(&self) -> bool {
         let known = match self.dialect {
             Dialect::Docker => ping::ping(&self.engine),
             Dialect::Podman => None,
@@ -91,25 +91,25 @@ impl Docker {
     }
 
     fn command(&self) -> Command {
-        self.complete(Command::new(self.dialect.program()))
+        self.with_engine(Command::new(self.dialect.program()))
     }
 
-    fn complete(&self, mut command: Command) -> Command {
+    fn with_engine(&self, mut command: Command) -> Command {
         for name in self.dialect.settings() {
             command.env_remove(name);
         }
         command
-            .args(self.dialect.first_args())
+            .args(self.dialect.global_args())
             .envs(self.engine.iter().map(|(name, value)| (name, value)))
             .env("DOCKER_CLI_HINTS", "false");
         command
     }
 
-    fn call(&self, args: &[&str]) -> Result<CommandOutput> {
-        self.finish(self.command().args(args), b"", self.timeout, &|| true)
+    fn run_client(&self, args: &[&str]) -> Result<CommandOutput> {
+        self.run_command(self.command().args(args), b"", self.timeout, &|| true)
     }
 
-    fn finish(
+    fn run_command(
         &self,
         command: &mut Command,
         input: &[u8],
@@ -127,16 +127,16 @@ impl Docker {
 }
 
 /// So many lines of a log are looked at for what podman's init says.
-const FIRST_LINES: usize = 4;
+const INIT_LINES: usize = 4;
 
 /// So much of a failed build is looked at for its reason.
-const LAST_LINES: usize = 40;
+const ERROR_LINES: usize = 40;
 
 /// How often a build is tried that others of podman's get in the way of.
-const BUILDS: usize = 5;
+const BUILD_ATTEMPTS: usize = 5;
 
 /// What the output of a build says then.
-const BUILDS_AGAIN: &str =
+const REBUILD_NOTICE: &str =
     "podman's images changed while it looked at them; the build is tried again";
 
 /// The label of a volume: the project's name for it.
@@ -146,21 +146,21 @@ impl Docker {
     fn make(&self, request: create_args::ClientCall) -> Result<()> {
         let mut command = self.command();
         command.args(&request.args).envs(request.environment);
-        self.finish(&mut command, &request.input, PATIENCE, &|| true)
+        self.run_command(&mut command, &request.input, REQUEST_TIMEOUT, &|| true)
             .map(|_| ())
     }
 
     /// Does what comes before a start by itself, where the client would tell of it in the workload's output:
     /// networks, mounts, what is wrong with either.
-    fn ready(&self, handle: &str) -> Result<()> {
+    fn initialize(&self, handle: &str) -> Result<()> {
         if self.dialect == Dialect::Docker {
             return Ok(());
         }
-        self.call(&["init", handle]).map(|_| ())
+        self.run_client(&["init", handle]).map(|_| ())
     }
 
     /// Starts a client that carries a container's output.
-    fn carry(&self, command: &mut Command, kept: StreamBytes) -> Result<Attached> {
+    fn attach_client(&self, command: &mut Command, kept: StreamBytes) -> Result<Attached> {
         attach::spawn(
             command,
             Box::new(client_messages::DockerAttachMessages(self.dialect)),
@@ -204,7 +204,7 @@ impl Docker {
     /// Where podman keeps the log of a container.
     fn log_path(&self, handle: &str) -> Result<PathBuf> {
         let format = "{{.HostConfig.LogConfig.Path}}";
-        let output = self.call(&["container", "inspect", "--format", format, handle])?;
+        let output = self.run_client(&["container", "inspect", "--format", format, handle])?;
         Ok(PathBuf::from(output.stdout.trim_end()))
     }
 
@@ -219,9 +219,9 @@ impl Docker {
             .args(build_args::args(self.dialect, build))
             // One line after the other, whichever builder it is.
             .env("BUILDKIT_PROGRESS", "plain");
-        let mut last = VecDeque::with_capacity(LAST_LINES);
-        let built = child::stream(&mut command, BUILD_PATIENCE, should_continue, &mut |line| {
-            if last.len() == LAST_LINES {
+        let mut last = VecDeque::with_capacity(ERROR_LINES);
+        let built = child::run_lines(&mut command, BUILD_TIMEOUT, should_continue, &mut |line| {
+            if last.len() == ERROR_LINES {
                 last.pop_front();
             }
             last.push_back(line.to_owned());
@@ -239,8 +239,8 @@ impl Docker {
         let (lines, mut said) = (Cell::new(0), String::new());
         let mut client = self.command();
         client.args(["logs", handle]);
-        let is_short = || lines.get() < FIRST_LINES;
-        let _ = child::stream(&mut client, PATIENCE, &is_short, &mut |line| {
+        let is_short = || lines.get() < INIT_LINES;
+        let _ = child::run_lines(&mut client, REQUEST_TIMEOUT, &is_short, &mut |line| {
             if is_short() {
                 said.push_str(line);
                 said.push('\n');
@@ -264,7 +264,7 @@ impl Docker {
 
 impl Runtime for Docker {
     fn probe(&self) -> Result<String> {
-        let output = self.finish(
+        let output = self.run_command(
             self.command()
                 .args(["version", "--format", self.dialect.version()]),
             b"",
@@ -282,7 +282,7 @@ impl Runtime for Docker {
     fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
         let mut command = self.command();
         command.args(["pull", "--quiet", "--", image]);
-        match self.finish(&mut command, b"", PULL_PATIENCE, should_continue) {
+        match self.run_command(&mut command, b"", PULL_TIMEOUT, should_continue) {
             Err(
                 RuntimeError::Refused(text)
                 | RuntimeError::NotFound(text)
@@ -293,7 +293,7 @@ impl Runtime for Docker {
     }
 
     fn has_image(&self, image: &str) -> Result<bool> {
-        match self.call(&["image", "inspect", "--format", "{{.Id}}", "--", image]) {
+        match self.run_client(&["image", "inspect", "--format", "{{.Id}}", "--", image]) {
             Err(RuntimeError::ImageMissing(..) | RuntimeError::NotFound(_)) => Ok(false),
             result => result.map(|_| true),
         }
@@ -305,12 +305,12 @@ impl Runtime for Docker {
         tell: &mut dyn FnMut(BuildEvent<'_>),
         should_continue: &dyn Fn() -> bool,
     ) -> Result<()> {
-        for _ in 1..BUILDS {
+        for _ in 1..BUILD_ATTEMPTS {
             match self.build_once(build, tell, should_continue) {
                 Err(RuntimeError::Transient(why))
                     if classify::is_race(&why) && should_continue() =>
                 {
-                    tell(BuildEvent::Line(BUILDS_AGAIN));
+                    tell(BuildEvent::Line(REBUILD_NOTICE));
                 }
                 result => return result,
             }
@@ -325,7 +325,7 @@ impl Runtime for Docker {
         let mut args = vec!["volume", "create"];
         args.extend(labels);
         args.push(&volume.handle);
-        match self.call(&args) {
+        match self.run_client(&args) {
             // podman's words for what docker is content with.
             Err(RuntimeError::Refused(text)) if text.contains("volume already exists") => Ok(()),
             result => result.map(|_| ()),
@@ -334,8 +334,9 @@ impl Runtime for Docker {
 
     fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
         let filter = format!("label={}={home}", create_args::HOME_LABEL);
-        let format = format!("{{{{.Name}}}}\t{}", self.dialect.label(VOLUME_LABEL));
-        let output = self.call(&["volume", "ls", "--filter", &filter, "--format", &format])?;
+        let format = format!("{{{{.Name}}}}\t{}", self.dialect.label_format(VOLUME_LABEL));
+        let output =
+            self.run_client(&["volume", "ls", "--filter", &filter, "--format", &format])?;
         let found = output.stdout.lines().filter_map(|line| {
             let (handle, name) = line.split_once('\t')?;
             let mut name = self.dialect.label_in(name, VOLUME_LABEL);
@@ -353,36 +354,36 @@ impl Runtime for Docker {
     }
 
     fn remove_volume(&self, handle: &str) -> Result<()> {
-        match self.call(&["volume", "rm", handle]) {
+        match self.run_client(&["volume", "rm", handle]) {
             Err(RuntimeError::Refused(text)) if text.to_lowercase().contains("no such volume") => {
                 Ok(())
             }
-            result => gone_is_fine(result),
+            result => ignore_not_found(result),
         }
     }
 
     fn make_network(&self, network: &Network) -> Result<()> {
         let args = service::network(self.dialect, network);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.call(&args).map(|_| ())
+        self.run_client(&args).map(|_| ())
     }
 
     fn has_network(&self, handle: &str) -> Result<bool> {
-        match self.call(&["network", "inspect", "--format", "{{.Id}}", handle]) {
+        match self.run_client(&["network", "inspect", "--format", "{{.Id}}", handle]) {
             Err(RuntimeError::NotFound(_)) => Ok(false),
             result => result.map(|_| true),
         }
     }
 
     fn remove_network(&self, handle: &str) -> Result<()> {
-        gone_is_fine(self.call(&["network", "rm", handle]))
+        ignore_not_found(self.run_client(&["network", "rm", handle]))
     }
 
-    fn leave_network(&self, network: &str, container: &str) -> Result<()> {
+    fn disconnect(&self, network: &str, container: &str) -> Result<()> {
         let words = ["network", "disconnect", "--force", network, container];
-        match self.call(&words) {
+        match self.run_client(&words) {
             Err(RuntimeError::Refused(text)) if text.contains("is not connected") => Ok(()),
-            result => gone_is_fine(result),
+            result => ignore_not_found(result),
         }
     }
 
@@ -394,20 +395,22 @@ impl Runtime for Docker {
         let mut command = self.command();
         command
             .args(["start", "--attach"])
-            .args(self.dialect.deaf());
+            .args(self.dialect.no_sig_proxy_args());
         command.stdin(Stdio::null());
-        self.ready(handle)?;
-        self.carry(command.arg(handle), StreamBytes::default())
+        self.initialize(handle)?;
+        self.attach_client(command.arg(handle), StreamBytes::default())
     }
 
-    fn launch(&self, handle: &str) -> Result<()> {
-        self.call(&["start", handle]).map(|_| ())
+    fn start_detached(&self, handle: &str) -> Result<()> {
+        self.run_client(&["start", handle]).map(|_| ())
     }
 
-    fn pass_log(&self, handle: &str, show: Option<ShowFn<'_>>) -> Result<()> {
+    fn show_log(&self, handle: &str, show: Option<ShowFn<'_>>) -> Result<()> {
         let mut client = self.command();
         client.args(["logs", handle]);
-        match child::pass(&mut client, show).map_err(|error| self.dialect.failed(&error))? {
+        match child::run_to_own_streams(&mut client, show)
+            .map_err(|error| self.dialect.failed(&error))?
+        {
             true => Ok(()),
             false => Err(RuntimeError::Refused(format!(
                 "there is no log of {handle}"
@@ -415,25 +418,25 @@ impl Runtime for Docker {
         }
     }
 
-    fn whole_log(&self, handle: &str) -> Result<(String, String)> {
+    fn full_log(&self, handle: &str) -> Result<(String, String)> {
         let mut client = self.command();
         client.args(["logs", "--timestamps", handle]);
-        let output =
-            child::whole(&mut client, PATIENCE).map_err(|error| self.dialect.failed(&error))?;
+        let output = child::run_unlimited(&mut client, REQUEST_TIMEOUT)
+            .map_err(|error| self.dialect.failed(&error))?;
         match output.success {
             true => Ok((output.stdout, output.stderr)),
             false => Err(self.dialect.classify(&output.stderr)),
         }
     }
 
-    fn log(&self, handle: &str, last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    fn read_log(&self, handle: &str, last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
         // podman's --tail leaves out pieces of lines.
         let mut client = self.command();
         client.arg("logs");
         if self.dialect == Dialect::Docker {
             client.args(["--tail", &last.to_string()]);
         }
-        let status = child::stream(client.arg(handle), PATIENCE, &|| true, tell);
+        let status = child::run_lines(client.arg(handle), REQUEST_TIMEOUT, &|| true, tell);
         match status
             .map_err(|error| self.dialect.failed(&error))?
             .success()
@@ -455,14 +458,14 @@ impl Runtime for Docker {
     ) -> Result<Option<u8>> {
         let mut client = self.command();
         client.args(["exec", handle]).args(command);
-        let status = child::stream(&mut client, timeout, should_continue, tell);
+        let status = child::run_lines(&mut client, timeout, should_continue, tell);
         let status = status.map_err(|error| self.dialect.failed(&error))?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()))
     }
 
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
         if let Some(size) = spec.terminal {
-            let mut client = self.complete(client_terminal::command(self.dialect.program()));
+            let mut client = self.with_engine(client_terminal::command(self.dialect.program()));
             exec::command(&mut client, spec)?;
             return exec::spawn_on_terminal(self.exec_manner(spec), &mut client, size);
         }
@@ -483,7 +486,7 @@ impl Runtime for Docker {
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
         let mut client = self.command();
         exec::kill(&mut client, handle, marker, signal);
-        self.finish(&mut client, b"", PATIENCE, &|| true)
+        self.run_command(&mut client, b"", REQUEST_TIMEOUT, &|| true)
             .map(|_| ())
     }
 
@@ -496,11 +499,11 @@ impl Runtime for Docker {
         // Engines before 25 take one network when they make a container.
         let connect = |network: &String| {
             let words = ["network", "connect", network, &spec.handle];
-            self.call(&words).map(|_| ())
+            self.run_client(&words).map(|_| ())
         };
         let connected = spec.more_networks.iter().try_for_each(connect);
-        let filled = connected.and_then(|()| self.fill(spec));
-        self.tidy();
+        let filled = connected.and_then(|()| self.copy_initial_files(spec));
+        self.remove_scratch();
         filled.map_err(|problem| match problem {
             // There is a container by now.
             RuntimeError::Unreachable(text, _) => RuntimeError::Transient(text),
@@ -524,23 +527,23 @@ impl Runtime for Docker {
     }
 
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached> {
-        self.ready(&spec.handle)?;
+        self.initialize(&spec.handle)?;
         if let Some(size) = spec.terminal {
-            let mut command = self.complete(client_terminal::command(self.dialect.program()));
+            let mut command = self.with_engine(client_terminal::command(self.dialect.program()));
             command
                 .args(["start", "--attach"])
-                .args(self.dialect.deaf());
+                .args(self.dialect.no_sig_proxy_args());
             command.args(["--interactive", "--detach-keys"]);
-            let keys = OsStr::from_bytes(self.dialect.no_keys());
+            let keys = OsStr::from_bytes(self.dialect.detach_keys_arg());
             command.arg(keys).arg(&spec.handle);
             let manner = Box::new(client_messages::DockerAttachMessages(self.dialect));
-            return attach::spawn_on_terminal(&mut command, manner, size, attach::as_it_is)
+            return attach::spawn_on_terminal(&mut command, manner, size, attach::unprepared)
                 .map_err(|error| self.dialect.failed(&error));
         }
         let mut command = self.command();
         command
             .args(["start", "--attach"])
-            .args(self.dialect.deaf());
+            .args(self.dialect.no_sig_proxy_args());
         // podman looks for its escape in any input.
         if self.dialect == Dialect::Podman {
             command.args(["--detach-keys", ""]);
@@ -549,7 +552,7 @@ impl Runtime for Docker {
             Some(stdin) => command.arg("--interactive").stdin(Stdio::from(stdin)),
             None => command.stdin(Stdio::null()),
         };
-        self.carry(command.arg(&spec.handle), StreamBytes::default())
+        self.attach_client(command.arg(&spec.handle), StreamBytes::default())
     }
 
     fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
@@ -571,7 +574,7 @@ impl Runtime for Docker {
             (true, Dialect::Docker) => command.args(["logs", "--follow"]),
             (false, _) => command.arg("logs"),
         };
-        self.carry(command.stdin(Stdio::null()).arg(handle), kept)
+        self.attach_client(command.stdin(Stdio::null()).arg(handle), kept)
     }
 
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
@@ -582,7 +585,7 @@ impl Runtime for Docker {
                 "--type",
                 "container",
                 "--format",
-                inspect::FORMAT,
+                inspect::INSPECT_FORMAT,
                 "--",
             ])
             .args(handles);
@@ -604,40 +607,41 @@ impl Runtime for Docker {
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
         let mut command = self.command();
         command.args(["stop", "-t", &whole_seconds(grace).to_string(), handle]);
-        let stopped = self.finish(&mut command, b"", grace + PATIENCE, &|| true);
+        let stopped = self.run_command(&mut command, b"", grace + REQUEST_TIMEOUT, &|| true);
         if let Err(RuntimeError::Refused(text)) = &stopped
             && text.contains("running or paused")
         {
             // podman does not stop what is paused.
-            self.call(&["unpause", handle])?;
+            self.run_client(&["unpause", handle])?;
             return self.stop(handle, grace);
         }
-        gone_is_fine(stopped)
+        ignore_not_found(stopped)
     }
 
     fn kill(&self, handle: &str) -> Result<()> {
-        gone_is_fine(self.call(&["kill", handle]))
+        ignore_not_found(self.run_client(&["kill", handle]))
     }
 
     fn remove(&self, handle: &str) -> Result<()> {
         let mut args = vec!["rm", "--force", "--volumes"];
-        self.tidy();
+        self.remove_scratch();
         // podman would give it time to end.
-        args.extend_from_slice(self.dialect.at_once());
+        args.extend_from_slice(self.dialect.remove_timeout_args());
         args.push(handle);
-        gone_is_fine(self.call(&args))
+        ignore_not_found(self.run_client(&args))
     }
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
         let filter = format!("label={}={home}", create_args::HOME_LABEL);
-        let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label(name));
+        let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label_format(name));
         let label = label.join("\t");
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
         let format = format!("{{{{.Names}}}}\t{{{{.ID}}}}\t{label}");
         let containers = [&list[..], &[of_label, "--format", &format]].concat();
-        let output = self.call(&containers)?;
+        let output = self.run_client(&containers)?;
         let format = format!("{{{{.Name}}}}\t{{{{.ID}}}}\t{label}");
-        let networks = self.call(&["network", "ls", "--filter", &filter, "--format", &format])?;
+        let networks =
+            self.run_client(&["network", "ls", "--filter", &filter, "--format", &format])?;
         let found = |kind, output: CommandOutput| {
             let lines = output.stdout.lines().filter_map(|line| {
                 let mut parts = line.split('\t');
@@ -659,7 +663,7 @@ impl Runtime for Docker {
     }
 }
 
-fn gone_is_fine(result: Result<CommandOutput>) -> Result<()> {
+fn ignore_not_found(result: Result<CommandOutput>) -> Result<()> {
     match result {
         Err(RuntimeError::NotFound(_)) => Ok(()),
         Err(RuntimeError::Refused(text)) if classify::has_ended(&text) => Ok(()),

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-const DEFAULT: &str = "unix:///var/run/docker.sock";
+const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 
 /// The name of the context that is none: what the client uses where nothing else is said.
-const NO_CONTEXT: &str = "default";
+const DEFAULT_CONTEXT: &str = "default";
 
 /// True or false if a local socket is known to be the engine's address; else `None`, and only the client
 /// can tell. `GET /_ping` is part of every version of the engine's API.
@@ -33,7 +33,7 @@ pub(in super::super) fn address(engine: &[(String, String)]) -> Option<String> {
         return Some(address.to_owned());
     }
     match setting(engine, "DOCKER_CONTEXT") {
-        None | Some(NO_CONTEXT) => Some(DEFAULT.to_owned()),
+        None | Some(DEFAULT_CONTEXT) => Some(DEFAULT_ADDRESS.to_owned()),
         Some(context) => address_in(engine, context),
     }
 }
@@ -52,13 +52,13 @@ pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     let config: Option<DockerConfig> = text.and_then(|text| serde_json::from_slice(&text).ok());
     let named = config.and_then(|config| config.context);
     let context = named.filter(|name| !name.is_empty());
-    let context = context.unwrap_or_else(|| NO_CONTEXT.to_owned());
+    let context = context.unwrap_or_else(|| DEFAULT_CONTEXT.to_owned());
     engine.push(("DOCKER_CONTEXT".to_owned(), context));
 }
 
 /// Notes where the context is described, as that may be another home's tomorrow.
 pub(in super::super) fn name_config(engine: &mut Vec<(String, String)>) {
-    let context = setting(engine, "DOCKER_CONTEXT").filter(|context| *context != NO_CONTEXT);
+    let context = setting(engine, "DOCKER_CONTEXT").filter(|context| *context != DEFAULT_CONTEXT);
     let is_named = setting(engine, "DOCKER_CONFIG").is_some();
     if let (Some(_), false, Some(dir)) = (context, is_named, config(engine))
         && let Some(dir) = dir.to_str()
@@ -86,7 +86,7 @@ pub(in super::super) fn is_local(address: &str) -> bool {
 
 /// Whether there is a context of that name.
 pub(in super::super) fn has_context(engine: &[(String, String)], context: &str) -> bool {
-    context == NO_CONTEXT || address_in(engine, context).is_some()
+    context == DEFAULT_CONTEXT || address_in(engine, context).is_some()
 }
 
 /// The directory of the client's configuration.

@@ -19,7 +19,7 @@ use super::client_messages::DockerAttachMessages;
 use crate::store::StreamBytes;
 
 /// How late output is at most, beyond what it takes to read it.
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Follows a log until the client that waits for the container's end has ended. Where the log is not a
 /// file of this machine, nothing comes until then: the whole log can be had afterwards.
@@ -30,7 +30,7 @@ pub(super) fn follow(
     kept: StreamBytes,
 ) -> io::Result<Attached> {
     let manner = Box::new(DockerAttachMessages(dialect));
-    attach::spawn_beside(waiting, manner, kept, |[out, err]| {
+    attach::spawn_silent(waiting, manner, kept, |[out, err]| {
         [
             LogFile::open(log, b" stdout ", out),
             LogFile::open(log, b" stderr ", err),
@@ -77,7 +77,7 @@ impl LogFile {
                 if ends {
                     return Ok(false);
                 }
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(POLL_INTERVAL);
                 continue;
             }
             self.given = piece(&self.line, self.stream);
@@ -167,7 +167,7 @@ mod tests {
             log.read_to_end(&mut all).unwrap();
             all
         });
-        std::thread::sleep(2 * PAUSE);
+        std::thread::sleep(2 * POLL_INTERVAL);
         written
             .write_all(b"o\nt stderr F no\nt stdout F !\nt stdout F half")
             .unwrap();

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::super::choose::on_path;
+use super::super::choose::is_on_path;
 use super::super::error::{Result, RuntimeError};
 use super::dialect::{can_limit, is_rootless};
 
@@ -13,7 +13,7 @@ struct Requirement {
     hint: &'static str,
 }
 
-const NEEDS: &[Requirement] = &[
+const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         words: "container-init binary not found",
         hint: "install the init of podman's containers: apt-get install catatonit",
@@ -46,7 +46,7 @@ const NEEDS: &[Requirement] = &[
 
 /// What helps against a failure, if it is for the lack of something that podman needs.
 pub(super) fn hint(says: &dyn Fn(&[&str]) -> bool) -> Option<&'static str> {
-    let found = NEEDS.iter().find(|need| says(&[need.words]));
+    let found = REQUIREMENTS.iter().find(|need| says(&[need.words]));
     found.map(|need| need.hint)
 }
 
@@ -60,16 +60,16 @@ pub(super) fn check(version: &str) -> Result<String> {
         ))
     };
     let init = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
-    if !on_path("catatonit") && !init.iter().any(|path| Path::new(path).exists()) {
+    if !is_on_path("catatonit") && !init.iter().any(|path| Path::new(path).exists()) {
         return fails("there is no 'catatonit'", "container-init binary not found");
     }
     if !is_rootless() {
         return Ok(format!("{version}, as root"));
     }
-    if !on_path("newuidmap") {
+    if !is_on_path("newuidmap") {
         return fails("there is no 'newuidmap'", "newuidmap");
     }
-    if !on_path("slirp4netns") && !on_path("pasta") {
+    if !is_on_path("slirp4netns") && !is_on_path("pasta") {
         return fails("there is no 'slirp4netns'", "could not find slirp4netns");
     }
     let limits = match can_limit() {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::super::child;
 use super::super::error::{Result, RuntimeError};
 use super::super::{ContainerSpec, WORKSPACE, in_workspace};
-use super::{COPY_PATIENCE, Dialect, Docker, PATIENCE, initial_files, is_rootless};
+use super::{COPY_TIMEOUT, Dialect, Docker, REQUEST_TIMEOUT, initial_files, is_rootless};
 use crate::store::{WorkspaceMode, leave_out, make_dir, pack, remove_tree};
 
 impl Docker {
@@ -20,22 +20,22 @@ impl Docker {
             make_dir(dir).map_err(|error| self.dialect.failed(&error))?;
             command.env("TMPDIR", dir);
         }
-        command.arg("cp").args(self.dialect.with_owners());
+        command.arg("cp").args(self.dialect.copy_owner_args());
         Ok(command)
     }
 
-    pub(super) fn tidy(&self) {
+    pub(super) fn remove_scratch(&self) {
         if let Some(dir) = &self.scratch {
             let _ = remove_tree(dir);
         }
     }
 
     /// Puts into a new container what belongs there.
-    pub(super) fn fill(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(super) fn copy_initial_files(&self, spec: &ContainerSpec) -> Result<()> {
         if let Some(archive) = initial_files::directories(spec, &self.new_volumes(spec)?)? {
             let mut command = self.reader()?;
             command.args(["-", &format!("{}:/", spec.handle)]);
-            self.finish(&mut command, &archive, PATIENCE, &|| true)?;
+            self.run_command(&mut command, &archive, REQUEST_TIMEOUT, &|| true)?;
         }
         if spec.workspace_mode == WorkspaceMode::Bind {
             return Ok(());
@@ -64,7 +64,11 @@ impl Docker {
             let from = format!("{}:{}", spec.handle, volume.target);
             let mut command = self.command();
             command.args(["cp", &from, "-"]);
-            let header = child::head(&mut command, initial_files::BLOCK, PATIENCE);
+            let header = child::run_first_bytes(
+                &mut command,
+                initial_files::TAR_BLOCK_BYTES,
+                REQUEST_TIMEOUT,
+            );
             if initial_files::is_roots(&header.map_err(|error| self.dialect.failed(&error))?) {
                 found.push(volume.target.as_str());
             }
@@ -108,7 +112,12 @@ impl Docker {
         let mut command = self.command();
         command.args(["cp", &format!("{handle}:{WORKSPACE}"), "-"]);
         let failed = |error: io::Error| self.dialect.failed(&error);
-        let header = child::head(&mut command, initial_files::BLOCK, PATIENCE).map_err(failed)?;
+        let header = child::run_first_bytes(
+            &mut command,
+            initial_files::TAR_BLOCK_BYTES,
+            REQUEST_TIMEOUT,
+        )
+        .map_err(failed)?;
         match initial_files::as_root(&header) {
             Some(header) => into.write_all(&header).map_err(failed),
             None => Ok(()),
@@ -132,7 +141,7 @@ impl Docker {
             &format,
             handle,
         ];
-        let path = PathBuf::from(self.call(&inspect)?.stdout.trim());
+        let path = PathBuf::from(self.run_client(&inspect)?.stdout.trim());
         Ok(Some(path).filter(|path| path.is_dir()))
     }
 
@@ -141,12 +150,12 @@ impl Docker {
         let format = "{{range .Mounts}}{{println .Destination}}{{end}}\
             {{range $path, $_ := .HostConfig.Tmpfs}}{{println $path}}{{end}}";
         let inspect = ["inspect", "--type", "container", "--format", format, handle];
-        Ok(in_workspace(self.call(&inspect)?.stdout.lines()))
+        Ok(in_workspace(self.run_client(&inspect)?.stdout.lines()))
     }
 
     /// Runs a client whose input or output is large.
     pub(super) fn copy(&self, command: &mut Command, input: Stdio, output: Stdio) -> Result<()> {
-        let stderr = child::transfer(command, input, output, COPY_PATIENCE)
+        let stderr = child::run_between(command, input, output, COPY_TIMEOUT)
             .map_err(|error| self.dialect.failed(&error))?;
         match stderr {
             None => Ok(()),

@@ -5,16 +5,16 @@ use super::super::repository::Repository;
 use super::super::up::{Action, Decision, UpRequest};
 use super::super::worktree;
 use super::rewrite;
-use super::{failed, intend_one, is_up, started, state_of};
+use super::{failed, is_up, record_intent, started, state_of};
 use crate::error::Result;
-use crate::runtime::{self, ContainerState, PATIENCE};
+use crate::runtime::{self, ContainerState, REQUEST_TIMEOUT};
 use crate::store::{Session, SessionCompose, key_of};
 
 /// Long enough for a word of a branch in the name of a project.
-const READABLE: usize = 24;
+const MAX_BRANCH_CHARS: usize = 24;
 
 /// The services that come with those of moat.yaml: what the record has, and what the file says that is there now.
-pub(in crate::session) fn along(
+pub(in crate::session) fn dependencies_of(
     context: &OperationContext<'_>,
     repository: &Repository,
     request: &UpRequest<'_>,
@@ -52,7 +52,7 @@ pub(in crate::session) fn decide(
     // Also where there can be none: an engine that does not answer is seen before anything is made.
     let ours = known
         .is_none()
-        .then(|| runtime::engine_settings(runtime::COMPOSES));
+        .then(|| runtime::engine_settings(runtime::COMPOSE_RUNTIME));
     let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
     let members = known.map_or(&[][..], |compose| &compose.services);
     let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
@@ -68,7 +68,7 @@ pub(in crate::session) fn decide(
             names.push(name);
         }
     }
-    let found = match runtime::session_containers(engine, &context.home.hash(), PATIENCE) {
+    let found = match runtime::session_containers(engine, &context.home.hash(), REQUEST_TIMEOUT) {
         // Who wants none of them needs no engine.
         Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
         found => found.map_err(failed)?,
@@ -122,7 +122,11 @@ fn why_not(state: Option<ContainerState>) -> String {
 }
 
 /// Notes what an `up` is about to start. Nothing of it is made yet.
-pub(in crate::session) fn intend(session: &mut Session, operation: &str, decisions: &[Decision]) {
+pub(in crate::session) fn record_intents(
+    session: &mut Session,
+    operation: &str,
+    decisions: &[Decision],
+) {
     let starting: Vec<&str> = started(decisions).collect();
     if starting.is_empty() {
         return;
@@ -130,13 +134,13 @@ pub(in crate::session) fn intend(session: &mut Session, operation: &str, decisio
     let project = project_name(session);
     let compose = session.compose.get_or_insert_with(|| SessionCompose {
         project,
-        engine: runtime::engine_settings(runtime::COMPOSES),
+        engine: runtime::engine_settings(runtime::COMPOSE_RUNTIME),
         operation: operation.to_owned(),
         asked: false,
         services: Vec::new(),
     });
     for name in starting {
-        intend_one(compose, name, operation, false);
+        record_intent(compose, name, operation, false);
     }
 }
 
@@ -147,7 +151,7 @@ fn project_name(session: &Session) -> String {
     // As the names of files are made, without the hash.
     let key = key_of(&session.repository, &words).branch;
     let readable = key.rsplit_once('-').map_or("", |(readable, _)| readable);
-    let readable = readable[..readable.len().min(READABLE)].trim_end_matches('-');
+    let readable = readable[..readable.len().min(MAX_BRANCH_CHARS)].trim_end_matches('-');
     // Names of projects are in lower case.
     let incarnation = session.incarnation.to_ascii_lowercase();
     format!("moat-{readable}-{}-{incarnation}", session.slot)

@@ -117,7 +117,7 @@ pub(in crate::session) fn container(
     let Some(container) = state_of(&found, session, name) else {
         return Err(no_container(name));
     };
-    let engine = runtime::open(runtime::COMPOSES, &compose.engine, None);
+    let engine = runtime::open(runtime::COMPOSE_RUNTIME, &compose.engine, None);
     Ok(Some((engine, container.id.clone())))
 }
 
@@ -132,7 +132,7 @@ pub(in crate::session) fn runs(
         .services
         .iter()
         .find(|service| service.name == name)?;
-    let found = containers_within(home, session, runtime::GLANCE);
+    let found = containers_within(home, session, runtime::QUICK_TIMEOUT);
     Some(found.map(|found| {
         let container = state_of(&found, session, name);
         container.is_some_and(|container| is_up(container.state, service.once))

@@ -13,9 +13,9 @@ mod remove;
 mod rewrite;
 mod start;
 
-pub(super) use decisions::{along, decide, intend};
+pub(super) use decisions::{decide, dependencies_of, record_intents};
 pub(super) use health::{ComposeContainers, container, is_complete, runs};
-pub(super) use networks::reach;
+pub(super) use networks::join_networks;
 pub(super) use remove::{forget_rolled_back, remove_all, roll_back_compose, roll_back_interrupted};
 pub(super) use start::start;
 
@@ -27,10 +27,10 @@ use crate::runtime::{self, ContainerState, RuntimeError, SessionContainer};
 use crate::store::{ComposeService, Home, ResourceStage, Session, SessionCompose};
 
 /// What the tool's environment is marked with.
-pub(super) const MARKED: &str = ".compose";
+pub(super) const COMPOSE_MARK: &str = ".compose";
 
 /// How often to look at those that were started.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A problem with the engine, with advice that fits here.
 fn failed(problem: RuntimeError) -> Error {
@@ -44,7 +44,7 @@ fn failed(problem: RuntimeError) -> Error {
 
 /// The containers of a session's services.
 fn containers(home: &Home, session: &Session) -> runtime::Result<Vec<SessionContainer>> {
-    containers_within(home, session, runtime::PATIENCE)
+    containers_within(home, session, runtime::REQUEST_TIMEOUT)
 }
 
 fn containers_within(
@@ -94,7 +94,7 @@ fn started(decisions: &[Decision]) -> impl Iterator<Item = &str> {
     started.map(|decision| decision.process.as_str())
 }
 
-fn intend_one(compose: &mut SessionCompose, name: &str, operation: &str, once: bool) {
+fn record_intent(compose: &mut SessionCompose, name: &str, operation: &str, once: bool) {
     let mut services = compose.services.iter();
     let before = services.find(|service| service.name == name);
     let again = before.is_some_and(|before| before.again || before.operation != operation);

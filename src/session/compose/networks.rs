@@ -17,7 +17,7 @@ pub(in crate::session) struct Reach {
 }
 
 /// Those that run now.
-pub(in crate::session) fn reach(
+pub(in crate::session) fn join_networks(
     home: &Home,
     session: &Session,
     compose: &SessionCompose,

@@ -4,20 +4,25 @@ use std::time::{Duration, Instant};
 
 use super::super::operation::OperationContext;
 use super::rewrite::RewrittenService;
-use super::{LOOK, containers, failed, indented, state_of};
+use super::{POLL_INTERVAL, containers, failed, indented, state_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
 use crate::runtime::{self, ContainerState, SessionContainer};
 use crate::store::{Home, Session};
 
 /// How long a service without a test of its health has to live before it counts as running.
-const EARLY: Duration = Duration::from_millis(1500);
+const EARLY_EXIT_PERIOD: Duration = Duration::from_millis(1500);
 
 /// How many of its last lines are shown of a service that failed.
-const LINES: usize = 10;
+const SHOWN_LINES: usize = 10;
 
 /// Where the tool failed because of a service that died, that one says more.
-pub(super) fn blame(home: &Home, session: &Session, starting: &[String], error: Error) -> Error {
+pub(super) fn failed_service_error(
+    home: &Home,
+    session: &Session,
+    starting: &[String],
+    error: Error,
+) -> Error {
     let found = containers(home, session).unwrap_or_default();
     let culprit = starting.iter().find_map(|name| {
         let container = state_of(&found, session, name)?;
@@ -67,7 +72,7 @@ pub(super) fn wait(
             None if !untested => return Ok(()),
             None => {
                 let since = since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= scaled(EARLY) {
+                if since.elapsed() >= scaled(EARLY_EXIT_PERIOD) {
                     return Ok(());
                 }
             }
@@ -76,12 +81,12 @@ pub(super) fn wait(
                 if Instant::now() >= deadline {
                     let seconds = timeout.as_secs();
                     let what = format!("'{name}' is not ready after {seconds} s");
-                    return Err(with_last_words(session, container, what)
+                    return Err(with_last_lines(session, container, what)
                         .hint("give it more time with session.compose.timeout in moat.yaml"));
                 }
             }
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -91,15 +96,15 @@ fn died(session: &Session, name: &str, container: &SessionContainer) -> Error {
         ContainerState::Ended(None) => format!("'{name}' ended"),
         _ => format!("'{name}' is unhealthy"),
     };
-    with_last_words(session, Some(container), what)
+    with_last_lines(session, Some(container), what)
         .hint("see what it is: the compose file; see session.compose in moat.yaml")
 }
 
-fn with_last_words(session: &Session, container: Option<&SessionContainer>, what: String) -> Error {
+fn with_last_lines(session: &Session, container: Option<&SessionContainer>, what: String) -> Error {
     let engine = session.compose.as_ref().map(|compose| &compose.engine);
     let last = match (engine, container) {
         (Some(engine), Some(container)) => {
-            runtime::last_container_lines(engine, &container.id, LINES)
+            runtime::last_container_lines(engine, &container.id, SHOWN_LINES)
         }
         _ => Vec::new(),
     };

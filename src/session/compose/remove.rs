@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::super::process;
-use super::{LOOK, MARKED, failed};
+use super::{COMPOSE_MARK, POLL_INTERVAL, failed};
 use crate::error::Result;
 use crate::runtime::{self, Removal};
 use crate::store::{Session, SessionCompose};
 
 /// How long an engine may take over what a tool that was killed had asked it for.
-const IN_FLIGHT: Duration = Duration::from_secs(2);
+const LATE_RESOURCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Settles what an `up` that was killed has left half made, so that it is made anew.
 pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Result<()> {
@@ -22,7 +22,7 @@ pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Re
     let Some(session) = unsettled else {
         return Ok(());
     };
-    process::stop(session, &[MARKED])?;
+    process::stop(session, &[COMPOSE_MARK])?;
     match &session.operation {
         Some(operation) => roll_back_compose(session, &operation.id),
         None => Ok(()),
@@ -85,9 +85,9 @@ fn remove(session: &Session, compose: &SessionCompose, what: Removal<'_>) -> Res
     let remove = || runtime::remove_session(&compose.engine, &session.incarnation, what);
     remove().map_err(failed)?;
     // Of a tool that was killed the engine may still have a request.
-    let end = Instant::now() + IN_FLIGHT;
+    let end = Instant::now() + LATE_RESOURCE_TIMEOUT;
     while compose.asked && Instant::now() < end {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
         remove().map_err(failed)?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::yaml::{Node, NodeValue, Source, shown, unknown};
 
 /// More is read by the tool alone, in bytes.
-const LONGEST: usize = 256 * 1024;
+const MAX_FILE_BYTES: usize = 256 * 1024;
 
 /// What the session wants of the file.
 pub(super) struct RewriteRequest<'a> {
@@ -111,7 +111,7 @@ pub(super) fn along<'a>(
     listed: impl Iterator<Item = &'a str> + Clone,
 ) -> Vec<String> {
     let files: Vec<Node> = files
-        .filter(|text| text.len() <= LONGEST)
+        .filter(|text| text.len() <= MAX_FILE_BYTES)
         .filter_map(|text| {
             let (_, root) = Source::parse("", text).ok()?;
             root.get("services").cloned()
@@ -495,7 +495,7 @@ fn shared(
             entry.remove("name");
             entry.remove("external");
             label(&mut entry, wanted.labels);
-        } else if kind == "networks" && is_the_hosts(name, &entry) {
+        } else if kind == "networks" && is_host_resource(name, &entry) {
             let why = format!(
                 "the network '{name}' is the machine's own, which two sessions cannot share"
             );
@@ -506,7 +506,7 @@ fn shared(
     Ok(kept)
 }
 
-fn is_the_hosts(name: &str, entry: &Node) -> bool {
+fn is_host_resource(name: &str, entry: &Node) -> bool {
     let named = entry
         .get("name")
         .or_else(|| entry.get("external")?.get("name"));

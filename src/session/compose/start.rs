@@ -5,11 +5,11 @@ use super::super::operation::OperationContext;
 use super::super::up::{Action, Decision, UpRequest};
 use super::super::variables;
 use super::base_images;
-use super::readiness::{blame, wait};
+use super::readiness::{failed_service_error, wait};
 use super::rewrite::{
     self, RequestedPort, RequestedService, RewriteRequest, RewrittenFile, RewrittenService,
 };
-use super::{MARKED, containers, failed, indented, intend_one, is_up, started, state_of};
+use super::{COMPOSE_MARK, containers, failed, indented, is_up, record_intent, started, state_of};
 use crate::config::{ComposeServiceConfig, ComposeSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
@@ -41,7 +41,7 @@ pub(in crate::session) fn start(
     context.check()?;
     let tool = tool(&compose.engine)?;
     let mut env = variables::shared(&session);
-    env.push((MARK.to_owned(), session.mark(MARKED)));
+    env.push((MARK.to_owned(), session.mark(COMPOSE_MARK)));
     // What it leaves there when it is killed goes with the session.
     let dir = context.home.prepare_compose(&session.key)?;
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
@@ -75,7 +75,7 @@ pub(in crate::session) fn start(
             .iter()
             .filter(|member| starting.contains(&member.name))
         {
-            intend_one(compose, &member.name, &operation, member.once);
+            record_intent(compose, &member.name, &operation, member.once);
         }
         compose.asked = true;
     })?;
@@ -104,7 +104,7 @@ pub(in crate::session) fn start(
             own.for_each(|service| service.stage = stage);
         }
     })?;
-    made.map_err(|error| blame(context.home, &session, &starting, error))?;
+    made.map_err(|error| failed_service_error(context.home, &session, &starting, error))?;
     wait(
         context,
         &session,
@@ -118,7 +118,7 @@ pub(in crate::session) fn start(
 
 /// The tool, if it is here, and what it starts is on this machine.
 pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
-    if let Some(address) = runtime::remote(runtime::COMPOSES, engine) {
+    if let Some(address) = runtime::remote_address(runtime::COMPOSE_RUNTIME, engine) {
         let address = crate::term::harmless(&address);
         let message =
             format!("the engine is on another machine ({address}): its ports are not on this one");

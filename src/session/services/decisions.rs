@@ -3,7 +3,7 @@
 use super::{engine_of, handle, health};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Host};
-use crate::runtime::{Capability, Inspected, PATIENCE, Runtime};
+use crate::runtime::{Capability, Inspected, REQUEST_TIMEOUT, Runtime};
 use crate::session::operation::OperationContext;
 use crate::session::port_probe;
 use crate::session::ports::PinnedPort;
@@ -12,7 +12,7 @@ use crate::store::{ResourceStage, Session, SessionService, SessionStatus, fnv1a}
 
 /// What is done about a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::session) enum How {
+pub(in crate::session) enum ServiceAction {
     /// It is not asked for, and does not run.
     Skip,
     /// The same, and its container stays, with its data.
@@ -28,17 +28,17 @@ pub(in crate::session) enum How {
     Make,
 }
 
-pub(in crate::session) struct Step<'a> {
+pub(in crate::session) struct ServiceStep<'a> {
     pub(super) plan: &'a plan::PlannedService,
-    pub(super) how: How,
+    pub(super) how: ServiceAction,
     why: String,
     /// Whether it runs, and is ended before it is started or made again.
     ends: bool,
 }
 
 /// What is done about all of them.
-pub(in crate::session) struct Services<'a> {
-    pub(super) steps: Vec<Step<'a>>,
+pub(in crate::session) struct ServiceDecisions<'a> {
+    pub(super) steps: Vec<ServiceStep<'a>>,
     /// Not set: there is nothing to do.
     pub(super) engine: Option<(SessionEngine, Host)>,
 }
@@ -50,38 +50,41 @@ pub(super) struct SessionEngine {
     pub(super) runtime: Box<dyn Runtime>,
 }
 
-impl How {
+impl ServiceAction {
     fn action(self) -> Action {
         match self {
-            How::Skip | How::Leave => Action::Skipped,
-            How::Keep => Action::Kept,
-            How::Wait | How::Start | How::Restart | How::Make => Action::Started,
+            ServiceAction::Skip | ServiceAction::Leave => Action::Skipped,
+            ServiceAction::Keep => Action::Kept,
+            ServiceAction::Wait
+            | ServiceAction::Start
+            | ServiceAction::Restart
+            | ServiceAction::Make => Action::Started,
         }
     }
 
-    pub(super) fn is_work(self) -> bool {
+    pub(super) fn changes_container(self) -> bool {
         self.action() == Action::Started
     }
 
     /// Whether its container stays, and so its ports.
     pub(in crate::session) fn has_ports(self) -> bool {
-        !matches!(self, How::Skip | How::Make)
+        !matches!(self, ServiceAction::Skip | ServiceAction::Make)
     }
 }
 
-impl<'a> Services<'a> {
+impl<'a> ServiceDecisions<'a> {
     pub(in crate::session) fn decide(
         context: &OperationContext<'_>,
         session: Option<&Session>,
         request: &UpRequest<'a>,
-    ) -> Result<Services<'a>> {
+    ) -> Result<ServiceDecisions<'a>> {
         let wants_any = request
             .services
             .iter()
             .any(|plan| request.wants(&plan.name));
         let states = match session.filter(|session| !session.services.list.is_empty()) {
             Some(session) if !request.services.is_empty() => {
-                match health::query_engines(session, PATIENCE) {
+                match health::query_engines(session, REQUEST_TIMEOUT) {
                     // Who wants none of them needs no engine.
                     Err(_) if !wants_any => Vec::new(),
                     states => states?,
@@ -98,8 +101,8 @@ impl<'a> Services<'a> {
             let state = states.find_map(|(of, state)| (of == name).then_some(state));
             let (how, why) = decide(session, entry.zip(state), plan, request);
             let runs = matches!(state, Some(Inspected::Running { .. }));
-            let ends = runs && matches!(how, How::Restart | How::Make);
-            steps.push(Step {
+            let ends = runs && matches!(how, ServiceAction::Restart | ServiceAction::Make);
+            steps.push(ServiceStep {
                 plan,
                 how,
                 why,
@@ -108,7 +111,7 @@ impl<'a> Services<'a> {
         }
         let works: Vec<&str> = steps
             .iter()
-            .filter(|step| step.how.is_work())
+            .filter(|step| step.how.changes_container())
             .map(|step| step.plan.name.as_str())
             .collect();
         let engine = match works.is_empty() {
@@ -116,7 +119,7 @@ impl<'a> Services<'a> {
             false => Some(SessionEngine::find(session, request, &works)?),
         };
         context.check()?;
-        Ok(Services { steps, engine })
+        Ok(ServiceDecisions { steps, engine })
     }
 
     pub(in crate::session) fn decisions(&self) -> impl Iterator<Item = Decision> {
@@ -133,14 +136,17 @@ impl<'a> Services<'a> {
     }
 
     /// What is done about one; `None`: there is no such service.
-    pub(in crate::session) fn how(&self, name: &str) -> Option<How> {
+    pub(in crate::session) fn how(&self, name: &str) -> Option<ServiceAction> {
         let mut steps = self.steps.iter();
         steps.find_map(|step| (step.plan.name == name).then_some(step.how))
     }
 
     /// Those about which something is done.
     pub(in crate::session) fn working(&self) -> impl Iterator<Item = &str> {
-        let working = self.steps.iter().filter(|step| step.how.is_work());
+        let working = self
+            .steps
+            .iter()
+            .filter(|step| step.how.changes_container());
         working.map(|step| step.plan.name.as_str())
     }
 
@@ -158,15 +164,15 @@ impl<'a> Services<'a> {
 
     /// Before anything is ended or made: whether those that are stopped can have their ports again.
     pub(in crate::session) fn check(&self, session: &Session) -> Result<()> {
-        self.check_ports(session, How::Start)
+        self.check_ports(session, ServiceAction::Start)
     }
 
-    fn check_ports(&self, session: &Session, which: How) -> Result<()> {
+    fn check_ports(&self, session: &Session, which: ServiceAction) -> Result<()> {
         for step in self.steps.iter().filter(|step| step.how == which) {
             let name = step.plan.name.as_str();
             let mut own = session.ports.iter().filter(|port| port.process == name);
             if let Some(port) = own.find(|port| port_probe::is_taken(port.port)) {
-                return Err(held(name, port.port));
+                return Err(port_listener_error(name, port.port));
             }
         }
         Ok(())
@@ -178,21 +184,21 @@ impl<'a> Services<'a> {
         context: &OperationContext<'_>,
         session: &Session,
     ) -> Result<()> {
-        let chosen = |how: How| {
+        let chosen = |how: ServiceAction| {
             let steps = self.steps.iter().filter(move |step| step.how == how);
             steps.map(|step| step.plan.name.as_str())
         };
-        let anew: Vec<&str> = chosen(How::Make)
+        let anew: Vec<&str> = chosen(ServiceAction::Make)
             .filter(|name| session.service(name).is_some())
             .collect();
         if !anew.is_empty() {
             super::remove(context, session, Some(&anew))?;
         }
-        let again: Vec<&str> = chosen(How::Restart).collect();
+        let again: Vec<&str> = chosen(ServiceAction::Restart).collect();
         if !again.is_empty() {
             super::stop(context, session, &again)?;
         }
-        self.check_ports(session, How::Restart)
+        self.check_ports(session, ServiceAction::Restart)
     }
 
     /// Puts into the record what is about to be made or started.
@@ -202,9 +208,13 @@ impl<'a> Services<'a> {
         };
         session.services.runtime.clone_from(&engine.name);
         session.services.engine.clone_from(&engine.settings);
-        for step in self.steps.iter().filter(|step| step.how.is_work()) {
+        for step in self
+            .steps
+            .iter()
+            .filter(|step| step.how.changes_container())
+        {
             let name = &step.plan.name;
-            if step.how == How::Make {
+            if step.how == ServiceAction::Make {
                 let entry = entry(session, step.plan, operation);
                 session.services.list.retain(|other| other.name != *name);
                 session.services.list.push(entry);
@@ -220,7 +230,7 @@ impl<'a> Services<'a> {
 }
 
 /// Who has a port that a container is to have again.
-fn held(name: &str, port: u16) -> Error {
+fn port_listener_error(name: &str, port: u16) -> Error {
     let holder = port_probe::listener_name(port);
     let message = format!("port {port} of '{name}' is held by {holder}");
     Error::new(ErrorKind::Failed, message).hint(format!(
@@ -236,7 +246,7 @@ fn entry(session: &Session, plan: &plan::PlannedService, operation: &str) -> Ses
         version: plan.version.clone(),
         image: plan.image.clone(),
         handle: handle(session, &plan.name),
-        settings: settings(plan),
+        settings: settings_hash(plan),
         stage: ResourceStage::Intent,
         operation: operation.to_owned(),
         again: before.is_some_and(|before| before.again || before.operation != operation),
@@ -247,7 +257,7 @@ fn entry(session: &Session, plan: &plan::PlannedService, operation: &str) -> Ses
 }
 
 /// What a container is made from, as a word. Of secrets, their names.
-fn settings(plan: &plan::PlannedService) -> String {
+fn settings_hash(plan: &plan::PlannedService) -> String {
     let mut parts = vec![plan.image.clone()];
     parts.extend(plan.command.iter().cloned());
     for variable in &plan.env {
@@ -267,40 +277,47 @@ fn decide(
     known: Option<(&SessionService, &Inspected)>,
     plan: &plan::PlannedService,
     request: &UpRequest<'_>,
-) -> (How, String) {
+) -> (ServiceAction, String) {
     let name = &plan.name;
     let wanted = request.wants(name);
     let Some((entry, state)) = known else {
         return match wanted {
-            true => (How::Make, "it did not run".to_owned()),
-            false => (How::Skip, "not asked for".to_owned()),
+            true => (ServiceAction::Make, "it did not run".to_owned()),
+            false => (ServiceAction::Skip, "not asked for".to_owned()),
         };
     };
-    let is_same = entry.settings == settings(plan);
+    let is_same = entry.settings == settings_hash(plan);
     let moves = |pin: &PinnedPort| {
         let port = session.and_then(|session| session.primary_port(name));
         pin.process == *name && port.is_none_or(|port| port.port != pin.port)
     };
     let anew = request.force && (!is_same || request.pins.iter().any(moves));
     let (how, mut why) = match state {
-        Inspected::Missing if wanted => return (How::Make, "its container was gone".to_owned()),
-        Inspected::Running { .. } if !wanted => return (How::Keep, "it runs".to_owned()),
-        Inspected::Missing => return (How::Skip, "not asked for".to_owned()),
-        _ if !wanted => return (How::Leave, "not asked for".to_owned()),
-        _ if anew => return (How::Make, "--force: made anew".to_owned()),
-        Inspected::Running { .. } if request.force => (How::Restart, "--force".to_owned()),
-        Inspected::Running { .. } if entry.ready_at.is_none() => {
-            (How::Wait, "it was not ready yet".to_owned())
+        Inspected::Missing if wanted => {
+            return (ServiceAction::Make, "its container was gone".to_owned());
         }
-        Inspected::Running { .. } => (How::Keep, "it runs".to_owned()),
+        Inspected::Running { .. } if !wanted => return (ServiceAction::Keep, "it runs".to_owned()),
+        Inspected::Missing => return (ServiceAction::Skip, "not asked for".to_owned()),
+        _ if !wanted => return (ServiceAction::Leave, "not asked for".to_owned()),
+        _ if anew => return (ServiceAction::Make, "--force: made anew".to_owned()),
+        Inspected::Running { .. } if request.force => {
+            (ServiceAction::Restart, "--force".to_owned())
+        }
+        Inspected::Running { .. } if entry.ready_at.is_none() => {
+            (ServiceAction::Wait, "it was not ready yet".to_owned())
+        }
+        Inspected::Running { .. } => (ServiceAction::Keep, "it runs".to_owned()),
         _ if session.is_some_and(|session| session.status == SessionStatus::Stopped) => {
-            (How::Start, "it was stopped".to_owned())
+            (ServiceAction::Start, "it was stopped".to_owned())
         }
         Inspected::Exited(exit) => match exit.code {
-            Some(code) => (How::Start, format!("it had ended with code {code}")),
-            None => (How::Start, "it had ended".to_owned()),
+            Some(code) => (
+                ServiceAction::Start,
+                format!("it had ended with code {code}"),
+            ),
+            None => (ServiceAction::Start, "it had ended".to_owned()),
         },
-        _ => (How::Start, "it did not run".to_owned()),
+        _ => (ServiceAction::Start, "it did not run".to_owned()),
     };
     if !is_same {
         why.push_str(", with the settings of before; --force makes it anew, without its data");
@@ -339,7 +356,7 @@ impl SessionEngine {
             return Ok((engine, host));
         }
         let name = host.runtime;
-        if !name.has_images() || !name.can(Capability::SessionServices) {
+        if !name.has_images() || !name.supports(Capability::SessionServices) {
             return Err(unfit(&format!(
                 "the runtime here is {name}, which has none"
             )));

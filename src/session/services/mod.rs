@@ -9,7 +9,7 @@ mod health;
 mod remove;
 mod start;
 
-pub(super) use decisions::{How, Services};
+pub(super) use decisions::{ServiceAction, ServiceDecisions};
 pub(crate) use health::ServiceHealth;
 pub(super) use health::{container, query_engines, service_healths};
 pub(super) use remove::{remove, stop};
@@ -32,5 +32,9 @@ fn handle(session: &Session, service: &str) -> String {
 fn engine_of(session: &Session) -> Result<Box<dyn Runtime>> {
     let services = &session.services;
     let (name, settings) = (&services.runtime, &services.engine);
-    Ok(runtime::of_session(name, settings, runtime::PATIENCE)?)
+    Ok(runtime::of_session(
+        name,
+        settings,
+        runtime::REQUEST_TIMEOUT,
+    )?)
 }

@@ -10,12 +10,12 @@ use crate::session::operation::OperationContext;
 use crate::store::{ProcessIdentity, ResourceKind, ResourceStage, Session};
 
 /// How long a service has to write down what it knows.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long an engine may go on with a request of somebody who was killed.
-const LATE: Duration = Duration::from_secs(2);
+const LATE_RESOURCE_TIMEOUT: Duration = Duration::from_secs(2);
 
-const PAUSE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Removes the containers of these services, with their data; `None`: all that there is of the session in its engine,
 /// the network included.
@@ -28,11 +28,11 @@ pub(in crate::session) fn remove(
         return Ok(());
     }
     let runtime = engine_of(session)?;
-    let deadline = Instant::now() + LATE;
+    let deadline = Instant::now() + LATE_RESOURCE_TIMEOUT;
     loop {
         let found = find(context, session, runtime.as_ref(), names)?;
         let is_network = |one: &&Labelled| one.kind == ResourceKind::Network;
-        each(&found, &|one| match is_network(&one) {
+        for_each_parallel(&found, &|one| match is_network(&one) {
             true => Ok(()),
             false => runtime.remove(&one.handle),
         })?;
@@ -40,10 +40,10 @@ pub(in crate::session) fn remove(
             runtime.remove_network(&network.handle)?;
         }
         // What a killed command has asked for may still come.
-        if !may_come_late(session, names) || Instant::now() >= deadline {
+        if !may_still_appear(session, names) || Instant::now() >= deadline {
             return Ok(());
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -58,7 +58,9 @@ pub(in crate::session) fn stop(
     }
     let runtime = engine_of(session)?;
     let found = find(context, session, runtime.as_ref(), Some(names))?;
-    each(&found, &|one| runtime.stop(&one.handle, scaled(GRACE)))
+    for_each_parallel(&found, &|one| {
+        runtime.stop(&one.handle, scaled(GRACE_PERIOD))
+    })
 }
 
 /// What carries the label of the incarnation, be it all or the containers of these services.
@@ -86,7 +88,7 @@ fn find(
 }
 
 /// Whether somebody was killed who may have asked for one of these and had no answer.
-fn may_come_late(session: &Session, names: Option<&[&str]>) -> bool {
+fn may_still_appear(session: &Session, names: Option<&[&str]>) -> bool {
     let owner = session
         .operation
         .as_ref()
@@ -98,7 +100,7 @@ fn may_come_late(session: &Session, names: Option<&[&str]>) -> bool {
 }
 
 /// Does it to all at once. Past failures: the first one is told.
-fn each(
+fn for_each_parallel(
     found: &[Labelled],
     work: &(dyn Fn(&Labelled) -> std::result::Result<(), RuntimeError> + Sync),
 ) -> Result<()> {

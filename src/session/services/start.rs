@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::decisions::{How, Services, SessionEngine};
+use super::decisions::{ServiceAction, ServiceDecisions, SessionEngine};
 use super::{health, network};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
@@ -13,14 +13,14 @@ use crate::plan::{self, Host};
 use crate::runtime::{
     self, Exit, Inspected, Network, ResourceOwner, Runtime, RuntimeError, ServiceSpec,
 };
-use crate::service::{StartingService, errors, provide, readiness, specify};
+use crate::service::{StartingService, errors, provide, readiness, service_spec};
 use crate::session::marked_processes::MARK;
 use crate::session::operation::OperationContext;
 use crate::session::port_probe;
 use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, Timestamp};
 
 /// How often to look whether somebody wants the operation to end.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the thread of a service has to say.
 enum ServiceStartEvent {
@@ -44,7 +44,7 @@ struct ServiceStart<'a> {
     exit: OnceLock<Exit>,
 }
 
-impl Services<'_> {
+impl ServiceDecisions<'_> {
     /// Makes and starts what is to be, and waits until all of it can be used.
     pub(in crate::session) fn start(
         &self,
@@ -54,12 +54,12 @@ impl Services<'_> {
         let Some((engine, host)) = &self.engine else {
             return Ok(());
         };
-        let plans = self.fill(context, claim, host)?;
+        let plans = self.prepare_values(context, claim, host)?;
         let Some(session) = claim.session().cloned() else {
             return Ok(());
         };
         checkpoint("session-services-intent");
-        if plans.iter().any(|(how, _)| *how == How::Make) {
+        if plans.iter().any(|(how, _)| *how == ServiceAction::Make) {
             make_network(context, engine, &session)?;
         }
         bring_up(context, claim, engine, &session, &plans)?;
@@ -68,16 +68,20 @@ impl Services<'_> {
     }
 
     /// Values are made and looked up, and what others are told is kept, before there is anything of it.
-    fn fill(
+    fn prepare_values(
         &self,
         context: &OperationContext<'_>,
         claim: &mut Claim,
         host: &Host,
-    ) -> Result<Vec<(How, plan::PlannedService)>> {
+    ) -> Result<Vec<(ServiceAction, plan::PlannedService)>> {
         let mut plans = Vec::new();
-        for step in self.steps.iter().filter(|step| step.how.is_work()) {
+        for step in self
+            .steps
+            .iter()
+            .filter(|step| step.how.changes_container())
+        {
             let mut plan = step.plan.clone();
-            if step.how == How::Make {
+            if step.how == ServiceAction::Make {
                 let session = claim.session();
                 let port = session.and_then(|session| session.primary_port(&plan.name));
                 let entry = session.and_then(|session| session.service(&plan.name));
@@ -130,7 +134,7 @@ fn bring_up(
     claim: &mut Claim,
     engine: &SessionEngine,
     session: &Session,
-    plans: &[(How, plan::PlannedService)],
+    plans: &[(ServiceAction, plan::PlannedService)],
 ) -> Result<()> {
     let should_continue = AtomicBool::new(true);
     let first: Mutex<Option<Error>> = Mutex::new(None);
@@ -164,17 +168,19 @@ fn bring_up(
         }
         drop(tell);
         loop {
-            let noted = match told.recv_timeout(LOOK) {
+            let noted = match told.recv_timeout(POLL_INTERVAL) {
                 Ok(ServiceStartEvent::Output(words)) => {
                     (context.say)(&words);
                     Ok(())
                 }
                 Ok(ServiceStartEvent::Made(name)) => {
-                    note(claim, &name, &|entry| entry.stage = ResourceStage::Made)
+                    record_service_intents(claim, &name, &|entry| entry.stage = ResourceStage::Made)
                 }
-                Ok(ServiceStartEvent::Ready(name)) => note(claim, &name, &|entry| {
-                    entry.ready_at = Some(Timestamp::now());
-                }),
+                Ok(ServiceStartEvent::Ready(name)) => {
+                    record_service_intents(claim, &name, &|entry| {
+                        entry.ready_at = Some(Timestamp::now());
+                    })
+                }
                 Err(RecvTimeoutError::Timeout) => context.check(),
                 Err(RecvTimeoutError::Disconnected) => break,
             };
@@ -187,7 +193,7 @@ fn bring_up(
     first.map_or(Ok(()), Err)
 }
 
-fn note(
+fn record_service_intents(
     claim: &mut Claim,
     name: &str,
     change: &dyn Fn(&mut crate::store::SessionService),
@@ -205,21 +211,26 @@ impl ServiceStart<'_> {
         self.should_continue.load(Ordering::Acquire)
     }
 
-    fn tell(&self, event: ServiceStartEvent) {
+    fn send_event(&self, event: ServiceStartEvent) {
         let _ = self.tell.send(event);
     }
 
-    fn bring_up(&self, engine: &SessionEngine, session: &Session, how: How) -> Result<()> {
+    fn bring_up(
+        &self,
+        engine: &SessionEngine,
+        session: &Session,
+        how: ServiceAction,
+    ) -> Result<()> {
         let began = Instant::now();
-        if how == How::Make {
+        if how == ServiceAction::Make {
             self.create(engine, session)?;
-            self.tell(ServiceStartEvent::Made(self.plan.name.clone()));
+            self.send_event(ServiceStartEvent::Made(self.plan.name.clone()));
             checkpoint("session-service-created");
         }
-        if how != How::Wait {
-            self.say(&format!("starting {}", self.plan.image), true);
+        if how != ServiceAction::Wait {
+            self.notify(&format!("starting {}", self.plan.image), true);
             self.runtime
-                .launch(&self.handle)
+                .start_detached(&self.handle)
                 .map_err(|problem| self.not_started(problem))?;
         }
         self.started.store(true, Ordering::Release);
@@ -229,26 +240,26 @@ impl ServiceStart<'_> {
             true => {
                 readiness::wait(self, &should_continue).map_err(|why| why.into_error(self))?;
                 let seconds = began.elapsed().as_secs_f64();
-                self.say(&format!("ready after {seconds:.1} s"), true);
+                self.notify(&format!("ready after {seconds:.1} s"), true);
             }
             false => {
                 readiness::wait_running(self, &should_continue)
                     .map_err(|why| why.into_error(self))?;
-                self.say("started; nobody waits until it is ready", true);
+                self.notify("started; nobody waits until it is ready", true);
             }
         }
         if let Some(wanted) = &self.plan.provision {
             provide(self, &self.plan.service, wanted, &should_continue)?;
         }
         checkpoint("session-service-ready");
-        self.tell(ServiceStartEvent::Ready(self.plan.name.clone()));
+        self.send_event(ServiceStartEvent::Ready(self.plan.name.clone()));
         Ok(())
     }
 
     fn create(&self, engine: &SessionEngine, session: &Session) -> Result<()> {
         let whose = ResourceOwner::Session(session.incarnation.clone());
         let network = network(session);
-        let mut spec = specify(self.home, self.plan, self.handle.clone(), network, whose)?;
+        let mut spec = service_spec(self.home, self.plan, self.handle.clone(), network, whose)?;
         let own = session.ports.iter();
         spec.ports = own
             .filter(|port| port.process == self.plan.name)
@@ -263,13 +274,13 @@ impl ServiceStart<'_> {
         // A client that outlives us is found by its mark. Others are not marked: podman's start what is for all.
         let mut settings = engine.settings.clone();
         settings.push((MARK.to_owned(), session.mark(&self.plan.name)));
-        let marked = runtime::of_session(&engine.name, &settings, runtime::PATIENCE)?;
-        match self.ask_for(marked.as_ref(), &spec)? {
+        let marked = runtime::of_session(&engine.name, &settings, runtime::REQUEST_TIMEOUT)?;
+        match self.pull_service_image(marked.as_ref(), &spec)? {
             Err(RuntimeError::ImageMissing(..)) => {
-                self.say(&format!("getting the image {}", spec.image), true);
+                self.notify(&format!("getting the image {}", spec.image), true);
                 let pulled = marked.pull_image(&spec.image, &|| self.should_continue());
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
-                let made = self.ask_for(marked.as_ref(), &spec)?;
+                let made = self.pull_service_image(marked.as_ref(), &spec)?;
                 made.map_err(|problem| errors::start(self, problem))
             }
             made => made.map_err(|problem| errors::start(self, problem)),
@@ -277,14 +288,14 @@ impl ServiceStart<'_> {
     }
 
     /// The outer error: it is not wanted any more.
-    fn ask_for(
+    fn pull_service_image(
         &self,
         runtime: &dyn Runtime,
         spec: &ServiceSpec,
     ) -> Result<std::result::Result<(), RuntimeError>> {
         match self.should_continue() {
             true => Ok(runtime.create_service(spec)),
-            false => Err(errors::not_wanted(self)),
+            false => Err(errors::cancelled(self)),
         }
     }
 
@@ -332,7 +343,7 @@ impl StartingService for ServiceStart<'_> {
         self.started.load(Ordering::Acquire)
     }
 
-    fn pause(&self, until: Instant) -> Option<Exit> {
+    fn wait_for_exit(&self, until: Instant) -> Option<Exit> {
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
         // An engine that cannot be asked is no end.
         let states = self.runtime.inspect(&[&self.handle]).unwrap_or_default();
@@ -347,9 +358,9 @@ impl StartingService for ServiceStart<'_> {
         self.exit.get().cloned()
     }
 
-    fn say(&self, text: &str, step: bool) {
+    fn notify(&self, text: &str, step: bool) {
         if step {
-            self.tell(ServiceStartEvent::Output(format!(
+            self.send_event(ServiceStartEvent::Output(format!(
                 "{}: {text}",
                 self.plan.name
             )));

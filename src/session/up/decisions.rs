@@ -69,12 +69,12 @@ pub(super) fn decide(
 
 /// The processes that the record has and nothing decided so far is about: the file has them no more. They run, as those
 /// that have ended are forgotten.
-pub(super) fn left_over(
+pub(super) fn removed_from_config(
     context: &OperationContext<'_>,
     session: &Session,
     decisions: &[Decision],
 ) -> Vec<Decision> {
-    let left = forgotten(session, decisions).filter(|it| status::runs(context.home, session, it));
+    let left = undecided(session, decisions).filter(|it| status::runs(context.home, session, it));
     left.map(|entry| Decision {
         process: entry.name.clone(),
         action: Action::Kept,
@@ -85,7 +85,7 @@ pub(super) fn left_over(
 }
 
 /// Those of which nothing is decided.
-pub(super) fn forgotten<'a>(
+pub(super) fn undecided<'a>(
     session: &'a Session,
     decisions: &[Decision],
 ) -> impl Iterator<Item = &'a SessionProcess> {
@@ -111,7 +111,7 @@ fn why_not(
 }
 
 /// Whether there is nothing to do.
-pub(super) fn is_settled(
+pub(super) fn is_complete_already(
     session: &Session,
     request: &UpRequest<'_>,
     decisions: &[Decision],
@@ -125,14 +125,17 @@ pub(super) fn is_settled(
         && session.operation.is_none()
         && session.worktree.path.is_dir()
         && request.pins.iter().all(pinned)
-        && forgotten(session, decisions).next().is_none()
+        && undecided(session, decisions).next().is_none()
         && decisions
             .iter()
             .all(|decision| decision.action != Action::Started)
 }
 
 /// The processes that are to be started.
-pub(super) fn starting<'a>(request: &UpRequest<'_>, decisions: &'a [Decision]) -> Vec<&'a str> {
+pub(super) fn processes_to_start<'a>(
+    request: &UpRequest<'_>,
+    decisions: &'a [Decision],
+) -> Vec<&'a str> {
     let mut names = names(decisions, Action::Started);
     let processes = &request.settings.processes;
     names.retain(|name| processes.iter().any(|process| process.name == *name));

@@ -7,7 +7,7 @@ mod reserve;
 use super::operation::OperationContext;
 use super::ports::PinnedPort;
 use super::repository::Repository;
-use super::services::Services;
+use super::services::ServiceDecisions;
 use super::{compose, files, hooks, process, rollback, tmux, worktree};
 use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ use crate::term::{harmless, word};
 pub(crate) use decisions::{Action, Decision};
 pub(crate) use name_check::check_services;
 
-use decisions::{decide, is_settled, left_over, starting};
+use decisions::{decide, is_complete_already, processes_to_start, removed_from_config};
 use name_check::check_names;
 use reserve::reserve;
 
@@ -55,7 +55,7 @@ pub(crate) fn up(
     repository: &Repository,
     request: &UpRequest<'_>,
 ) -> Result<(Session, Vec<Decision>)> {
-    let along = compose::along(context, repository, request)?;
+    let along = compose::dependencies_of(context, repository, request)?;
     check_names(request, &along)?;
     if request.settings.tmux {
         tmux::require()?;
@@ -74,7 +74,7 @@ pub(crate) fn up(
         .and_then(|()| compose::decide(context, claim.session(), request, &along))
         .and_then(|more| {
             decisions.extend(more);
-            Services::decide(context, claim.session(), request)
+            ServiceDecisions::decide(context, claim.session(), request)
         });
     let services = match decided {
         Ok(services) => services,
@@ -84,10 +84,10 @@ pub(crate) fn up(
         }
     };
     if let Some(session) = claim.session() {
-        decisions.extend(left_over(context, session, &decisions));
+        decisions.extend(removed_from_config(context, session, &decisions));
     }
     if let Some(session) = claim.session()
-        && is_settled(session, request, &decisions)
+        && is_complete_already(session, request, &decisions)
         && services.is_idle()
     {
         files::write_variables(session)?;
@@ -164,7 +164,7 @@ fn end(
     context: &OperationContext<'_>,
     before: Option<&Session>,
     decisions: &[Decision],
-    services: &Services<'_>,
+    services: &ServiceDecisions<'_>,
 ) -> Result<()> {
     let Some(session) = before else {
         return Ok(());
@@ -185,7 +185,7 @@ fn run_steps(
     claim: &mut Claim,
     repository: &Repository,
     request: &UpRequest<'_>,
-    (decisions, services): (&mut Vec<Decision>, &Services<'_>),
+    (decisions, services): (&mut Vec<Decision>, &ServiceDecisions<'_>),
 ) -> Result<Session> {
     let hooks = &request.settings.hooks;
     let run_hook = |claim: &Claim, name: &str, script: &Option<String>, in_worktree: bool| {
@@ -211,7 +211,7 @@ fn run_steps(
     files::make(context, claim, repository, &request.settings.inherit)?;
     compose::start(context, claim, request, decisions)?;
     run_hook(claim, "pre_start", &hooks.pre_start, true)?;
-    let starting = starting(request, decisions);
+    let starting = processes_to_start(request, decisions);
     let processes: Vec<&HostProcess> = request
         .settings
         .processes

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use super::super::operation::OperationContext;
 use super::super::ports::{PortAllocator, free_slot};
 use super::super::repository::Repository;
-use super::super::services::{How, Services};
+use super::super::services::{ServiceAction, ServiceDecisions};
 use super::super::{compose, process, worktree};
 use super::UpRequest;
-use super::decisions::{Action, Decision, forgotten, names, starting};
+use super::decisions::{Action, Decision, names, processes_to_start, undecided};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
     Claim, DownOptions, ResourceStage, Session, SessionHooks, SessionProcess, SessionStatus,
@@ -21,9 +21,9 @@ pub(super) fn reserve(
     claim: &mut Claim,
     repository: &Repository,
     request: &UpRequest<'_>,
-    (decisions, services): (&[Decision], &Services<'_>),
+    (decisions, services): (&[Decision], &ServiceDecisions<'_>),
 ) -> Result<()> {
-    let starting = starting(request, decisions);
+    let starting = processes_to_start(request, decisions);
     let ends = |name: &str| {
         let mut decisions = decisions.iter();
         services.ends(name) || decisions.any(|decision| decision.process == name && decision.ends)
@@ -32,7 +32,7 @@ pub(super) fn reserve(
         // What is left of those that have ended would hold their ports.
         let dead = starting.iter().copied().filter(|name| !ends(name));
         let clients = services.working();
-        let forgotten = forgotten(session, decisions).map(|process| process.name.as_str());
+        let forgotten = undecided(session, decisions).map(|process| process.name.as_str());
         let left: Vec<&str> = dead.chain(clients).chain(forgotten).collect();
         process::stop(session, &left)?;
         services.check(session)?;
@@ -47,7 +47,7 @@ pub(super) fn reserve(
         &mut |operation, mut session, others| {
             check_place(&planned, others)?;
             if let Some(session) = &mut session {
-                let over: Vec<String> = forgotten(session, decisions)
+                let over: Vec<String> = undecided(session, decisions)
                     .map(|it| it.name.clone())
                     .collect();
                 session
@@ -68,7 +68,7 @@ pub(super) fn reserve(
                 runs: &|name| {
                     services
                         .how(name)
-                        .map_or(kept.contains(&name), How::has_ports)
+                        .map_or(kept.contains(&name), ServiceAction::has_ports)
                 },
                 frees: &ends,
                 left: &session.as_ref().map(members).unwrap_or_default(),
@@ -77,14 +77,14 @@ pub(super) fn reserve(
             let ports = chooser.choose()?;
             let mut session = match session {
                 Some(session) => session,
-                None => blank(
+                None => new_session(
                     &repository.key(request.branch).text(),
                     slot,
                     planned.clone(),
                 )?,
             };
             session.ports = ports;
-            settle(&mut session, repository, request, &planned);
+            update_session_fields(&mut session, repository, request, &planned);
             services.reserve(&mut session, operation);
             for name in &starting {
                 intend(&mut session, request, name, operation);
@@ -92,7 +92,7 @@ pub(super) fn reserve(
                 home.prepare_process(&session.key, name)?;
             }
             let of_compose = &decisions[request.settings.processes.len()..];
-            compose::intend(&mut session, operation, of_compose);
+            compose::record_intents(&mut session, operation, of_compose);
             Ok(session)
         },
     );
@@ -113,7 +113,7 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
 }
 
 /// What the record says of the session as a whole is of this `up` from now on.
-fn settle(
+fn update_session_fields(
     session: &mut Session,
     repository: &Repository,
     request: &UpRequest<'_>,
@@ -159,7 +159,7 @@ fn intend(session: &mut Session, request: &UpRequest<'_>, name: &str, operation:
     });
 }
 
-fn blank(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
+fn new_session(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
     let incarnation = random_word(16).map_err(|error| {
         Error::new(
             ErrorKind::Failed,

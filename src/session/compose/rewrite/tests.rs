@@ -97,7 +97,7 @@ fn what_comes_along_is_told_of_files_as_they_are_written() {
     let names = |files: [&String; 2]| along(files.into_iter().cloned(), ["a"].into_iter());
     assert_eq!(names([&one, &more]), ["b", "c"]);
     assert_eq!(names([&one, &"]".to_owned()]), ["b"]);
-    let large = more + &"#".repeat(LONGEST);
+    let large = more + &"#".repeat(MAX_FILE_BYTES);
     assert_eq!(names([&one, &large]), ["b"]);
 }
 
