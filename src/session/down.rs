@@ -1,5 +1,5 @@
-//! `moat down`: takes a session away, or, with `keep`, what runs of it. It goes by the record alone: a file that
-//! was edited since `up` changes nothing.
+//! `moat down`: removes a session, or with `keep` stops its processes and services. It reads the record alone, so
+//! editing moat.yaml after `up` changes nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::failpoint::checkpoint;
 use crate::runtime::{self, child};
 use crate::store::{Claim, CreatedFile, DownOptions, OpKind, Session, SessionStatus};
 
-/// What is asked for.
+/// The options of a `down`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DownRequest {
-    /// Slot, ports and worktree stay.
+    /// Keep the slot, the ports and the worktree.
     pub(crate) keep: bool,
-    /// Refuse, rather than keep a worktree with work in it.
+    /// Fail instead of keeping a worktree that holds uncommitted work.
     pub(crate) delete_worktree: bool,
-    /// Remove the worktree even with work in it, and do not mind an engine that cannot be asked.
+    /// Remove the worktree even if it holds uncommitted work, and ignore engines that do not respond.
     pub(crate) force: bool,
 }
 
-/// What stays of a session that is taken down.
+/// What a `down` left in place.
 #[derive(Default)]
 pub(crate) struct DownOutcome {
-    /// A worktree that was moat's.
+    /// A worktree that moat created and did not remove.
     pub(crate) worktree: Option<PathBuf>,
-    /// The engines that could not be asked, and keep what they have of it.
+    /// The engines that did not respond and may still hold resources of the session.
     pub(crate) engines: Vec<String>,
 }
 
-/// Takes a session down.
+/// Removes a session.
 pub(crate) fn down(
     context: &OperationContext<'_>,
     key: &str,
@@ -46,7 +46,7 @@ pub(crate) fn down(
             return Err(Error::new(ErrorKind::Failed, "there is no such session")
                 .hint("see what there is: moat wt list"));
         };
-        // The `up` that we asked to end has taken it back itself, but for what somebody has worked on.
+        // The `up` that was asked to end has rolled back by itself, except for files that a user changed.
         let tree = before.worktree;
         let stays = tree.ours && tree.path.is_dir();
         if stays {
@@ -94,8 +94,8 @@ pub(crate) fn down(
     Ok(left)
 }
 
-/// Hooks of a `down` only warn: it goes on. A signal does not cut them short, as it does nothing else of the end of a
-/// session: they have their time.
+/// Runs a hook of `down`. A failing hook only produces a warning. A signal does not interrupt a hook, just as it
+/// interrupts no other step of the removal; the hook has its own timeout.
 fn run_hook(
     context: &OperationContext<'_>,
     session: &Session,
@@ -123,8 +123,8 @@ fn run_hook(
     }
 }
 
-/// Carries a `down` that is in the record to its end. Where something cannot be removed, the session is broken,
-/// and keeps its slot. Gives the worktree only if it stays although it was to go.
+/// Completes the `down` in the record. If a resource cannot be removed, the session is broken and keeps its slot.
+/// Returns the worktree only if it was not removed although it should have been.
 pub(super) fn finish(context: &OperationContext<'_>, mut claim: Claim) -> Result<DownOutcome> {
     let Some(session) = claim.session().cloned() else {
         return Ok(DownOutcome::default());
@@ -194,7 +194,7 @@ fn remove_everything(
         ended => ended?,
     }
     checkpoint("session-down-runs");
-    // What an engine that answers has refused, or could not do just now, is no reason to leave it there.
+    // A resource that a responding engine refuses to remove, or cannot remove now, must not be abandoned.
     let give_up = |name: &str, engine: &[(String, String)], result: Result<()>| match result {
         Err(error) if force && !runtime::is_reachable(name, engine) => {
             let engine = runtime::engine_shown(name, engine);
@@ -241,14 +241,14 @@ fn remove_everything(
     let tree = &session.worktree;
     let made: Vec<&CreatedFile> = session.files.iter().collect();
     let removed = files::remove(context, &tree.path, &made);
-    // With the worktree they go anyway, or that is told.
+    // These files are removed together with the worktree, or the message about the kept worktree names them.
     if !operation.is_some_and(|operation| operation.force && operation.remove_worktree) {
         removed?;
     }
     claim.update(&mut |session| session.files.clear())?;
     checkpoint("session-down-files");
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
-        // Again, now that nothing of the session runs any more that could make some.
+        // Repeated here: no process of the session can create new ones any more.
         if tree.path.is_dir() && !operation.force && !worktree::has_no_work(session) {
             (context.say)(&worktree::kept_worktree_message(&tree.path));
             left.worktree = Some(tree.path.clone());

@@ -1,5 +1,5 @@
-//! Files that a session puts into its worktree: its variables, and what is inherited from the main checkout.
-//! A file that is there already is never touched.
+//! Files that a session creates in its worktree: its variables, and files inherited from the main checkout. An
+//! existing file is never changed.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ use crate::failpoint::checkpoint;
 use crate::store::{Claim, CreatedFile, CreatedFileKind, Session, write_atomically};
 use crate::term::harmless;
 
-/// The variables, for tools that read such a file.
+/// The file of variables, for tools that read `.env`-style files.
 pub(crate) const VARIABLES_FILE: &str = ".env.moat";
 
-/// Makes the files that are missing, and writes the variables anew where they have changed.
+/// Creates the missing files, and rewrites the variables if they have changed.
 pub(super) fn make(
     context: &OperationContext<'_>,
     claim: &mut Claim,
@@ -59,7 +59,7 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Writes the variables, if they are not as they should be.
+/// Writes the file of variables unless its content is current.
 pub(super) fn write_variables(session: &Session) -> Result<()> {
     let path = session.worktree.path.join(VARIABLES_FILE);
     let text = variables::file(session);
@@ -107,7 +107,7 @@ fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
         Ok(()) => copy(source, &target),
     };
     match made {
-        // Somebody was faster; theirs stays.
+        // Another process created the file first; that file stays.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map_err(|error| Error::io(ErrorKind::Workspace, "make", &target, &error)),
     }
@@ -123,7 +123,8 @@ fn copy(source: &Path, target: &Path) -> io::Result<()> {
     file.set_permissions(fs::metadata(source)?.permissions())
 }
 
-/// Keeps git from taking the variables for work: in the repository's own list, which is in no commit.
+/// Adds the file of variables to the repository's own exclude list, which is in no commit, so that git does not
+/// report the file as work.
 fn ignore(common: &Path, root: &Path) {
     if git(root, &["check-ignore", "--quiet", VARIABLES_FILE]).is_ok() {
         return;
@@ -138,18 +139,18 @@ fn ignore(common: &Path, root: &Path) {
     let added = fs::create_dir_all(common.join("info"))
         .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&path))
         .and_then(|mut file| file.write_all(format!("{end}/{VARIABLES_FILE}\n").as_bytes()));
-    // It then shows up as a file that git does not know, which harms nobody.
+    // Without that entry, git shows the file as untracked, which does no harm.
     drop(added);
 }
 
-/// Whether a file is behind a link, which may lead anywhere: a workload can put one in the place of a directory.
+/// Whether the path leads through a link. A workload can replace a directory by a link to any place.
 fn escapes_worktree(root: &Path, file: &Path) -> bool {
     let parents = file.ancestors().skip(1);
     let mut parents = parents.filter(|parent| !parent.as_os_str().is_empty());
     parents.any(|parent| root.join(parent).is_symlink())
 }
 
-/// Whether two files are the same. What is no file is none.
+/// Whether two regular files have the same content.
 fn is_same(copy: &Path, original: &Path) -> bool {
     let size = |path: &Path| {
         let about = path.symlink_metadata().ok()?;
@@ -162,14 +163,14 @@ fn is_same(copy: &Path, original: &Path) -> bool {
     other.is_file() && one == other.len() && read().is_some_and(|(one, other)| one == other)
 }
 
-/// Whether a file is still what was put there.
+/// Whether a created file still has the content that moat wrote.
 pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
     let path = root.join(&file.path);
     if escapes_worktree(root, &file.path) {
         return false;
     }
     match (file.how, &file.source) {
-        // A directory in its place is somebody else's.
+        // A directory at this path was created by another program.
         (CreatedFileKind::Variables, _) => path.is_symlink() || !path.is_dir(),
         (CreatedFileKind::Link, Some(source)) => {
             fs::read_link(&path).is_ok_and(|target| target == *source)
@@ -179,7 +180,7 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
     }
 }
 
-/// Removes files, unless somebody changed them.
+/// Removes the created files that nobody has changed.
 pub(super) fn remove(
     context: &OperationContext<'_>,
     root: &Path,

@@ -1,10 +1,10 @@
-//! git in a container whose workspace is the worktree of a session.
+//! Mounts that make git work in a container whose workspace is the worktree of a session.
 //!
-//! A worktree has a file `.git` that leads to a directory of its own in the repository, and that one leads on to
-//! what all worktrees share. So both are shown at their places on the host. What git on the host obeys or is led
-//! by (`config`, `hooks`, `commondir`, the file `.git` itself) is read-only, or the workload could have whoever
-//! calls git next run its commands. Objects, refs and the worktree's own directory can be written: that is what
-//! a commit is.
+//! The file `.git` of a worktree names a directory in the repository, and that directory names the one that all
+//! worktrees share. Both are mounted at their paths on the host. Files that git on the host obeys or follows
+//! (`config`, `hooks`, `commondir`, the file `.git` itself) are read-only; otherwise the workload could make the next
+//! git command on the host run its programs. Objects, refs and the worktree's own directory are writable, because a
+//! commit writes them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,18 +16,20 @@ use crate::plan::GitAccess;
 use crate::runtime::WORKSPACE;
 use crate::store::{BindMount, Home, Session, make_dir, write_atomically};
 
-/// What of the repository a commit, a fetch and a stash change. That which is not there is not shown.
+/// The directories of the repository that a commit, a fetch and a stash write. A missing one is not mounted.
 const WRITABLE_DIRS: [&str; 5] = ["lfs", "logs", "objects", "refs", "reftable"];
 
-/// What of the worktree's own directory git on the host obeys; made where it is missing, as else the workload would.
+/// The files of the worktree's own directory that git on the host obeys. A missing file is created; otherwise the
+/// workload could create it.
 const WORKTREE_CONFIG: &str = "config.worktree";
 
-/// What git needs in a container with this workspace: nothing, unless it is the worktree of a session.
+/// The mounts that git needs in a container with this workspace; none unless the workspace is the worktree of a
+/// session.
 pub(crate) fn git_mounts(home: &Home, workspace: &Path) -> Result<GitAccess> {
     let Ok(path) = fs::canonicalize(workspace) else {
         return Ok(GitAccess::default());
     };
-    // A record that cannot be read is the matter of those who need it.
+    // An unreadable session record is reported by the commands that need it.
     let Ok(Some(session)) = home.owner_of_worktree(&path) else {
         return Ok(GitAccess::default());
     };
@@ -40,7 +42,7 @@ pub(crate) fn git_mounts(home: &Home, workspace: &Path) -> Result<GitAccess> {
     })
 }
 
-/// The worktree's directory in the repository, if both agree that it is that.
+/// The worktree's directory in the repository, if both sides name each other.
 fn own_directory(session: &Session) -> Option<PathBuf> {
     let link = session.worktree.path.join(".git");
     let text = fs::read_to_string(&link).ok()?;
@@ -71,7 +73,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
     show(common.clone(), common, true)?;
     for name in WRITABLE_DIRS {
         let place = common.join(name);
-        // Not through a link, which git would not need.
+        // Links are not followed; git creates none here.
         if place.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             show(place.clone(), &place, false)?;
         }
@@ -84,7 +86,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
     for name in [WORKTREE_CONFIG, "commondir"] {
         show(own.join(name), &own.join(name), true)?;
     }
-    // Inside, the worktree is elsewhere: git must neither be told otherwise nor correct what is on the host.
+    // The worktree has another path inside the container. git there must neither see the host's path nor correct it.
     let dir = home.session_dir(&session.key);
     make_dir(&dir).map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
     let link = format!("{WORKSPACE}/.git");
@@ -105,8 +107,8 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
     Ok(mounts)
 }
 
-/// Writes a file that the workload's user may read. It is of a time to come: git writes a `gitdir` anew that is
-/// older than a day, and fails where it cannot.
+/// Writes a file that the workload's user may read. Its modification time lies in the future: git rewrites a `gitdir`
+/// file older than a day, and fails where it cannot.
 fn write_for_workload(path: &Path, text: &str) -> Result<()> {
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(50 * 365 * 86400);
     write_atomically(path, text.as_bytes())
@@ -120,11 +122,11 @@ fn write_for_workload(path: &Path, text: &str) -> Result<()> {
         .map_err(|error| Error::io(ErrorKind::Store, "write", path, &error))
 }
 
-/// Who commits: the same as on the host, whose own configuration is not inside.
+/// The author of commits: the same as on the host, whose own git configuration is not mounted.
 fn identity(common: &Path) -> Vec<(String, String)> {
     let found = git(common, &["config", "--get-regexp", r"^user\.(name|email)$"]);
     let found = found.unwrap_or_default();
-    // The last one counts.
+    // git uses the last value.
     let value = |key: &str| {
         let mut values = found.lines().filter_map(|line| line.strip_prefix(key));
         values

@@ -1,4 +1,4 @@
-//! The scripts of a project around a session. Their output goes to stderr, never to our stdout.
+//! The hooks of a session: scripts of the project. Their output goes to stderr, never to moat's stdout.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -14,24 +14,24 @@ use super::variables;
 use crate::error::{Error, ErrorKind, Result, reason};
 use crate::store::{ProcessIdentity, Session};
 
-/// How often to ask whether to go on.
+/// Poll interval of the check for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long what a script has left in the background may hold its output open.
+/// Time that a background process of a hook may hold the hook's output open.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How many lines are said before it is asked again whether to go on, and wait to be said.
+/// Number of lines that are passed on between two checks for cancellation; also the size of the queue.
 const LINES_PER_CHECK: usize = 100;
 
-/// What is longer is passed on in pieces, in bytes.
+/// Longest line in bytes; a longer one is passed on in pieces.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// The mark of what is not one of its processes: no name begins like this.
+/// Prefix of the mark of a hook's processes. No process name of a session begins like this.
 pub(super) fn operation_mark(name: &str) -> String {
     format!(".{name}")
 }
 
-/// Runs a script of the session, for so long at most. Whatever is left of it after a failure is ended.
+/// Runs a hook with its timeout. After a failure, all processes that the hook started are ended.
 pub(super) fn run(
     context: &OperationContext<'_>,
     session: &Session,
@@ -60,7 +60,7 @@ pub(super) fn run(
     let mut child = command
         .spawn()
         .map_err(|error| failed(name, &reason(&error)))?;
-    // With it go our copies of the pipe's end.
+    // Dropping the command closes moat's copies of the pipe's end.
     drop(command);
     let leader = ProcessIdentity::of(child.id());
     let lines = lines(reader);
@@ -89,7 +89,7 @@ pub(super) fn run(
         }
     };
     let rest = Instant::now() + DRAIN_TIMEOUT;
-    // What is there is received even without any time.
+    // Lines that are already in the queue are received even with a timeout of zero.
     while let Some(left) = rest.checked_duration_since(Instant::now())
         && let Ok(line) = lines.recv_timeout(left)
     {

@@ -1,11 +1,11 @@
-//! What services have printed: their engine keeps that.
+//! The logs of a session's services, which the engine keeps.
 
 use super::{compose, services};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::store::{Home, Session};
 
-/// The container of a service, and the engine that keeps what it has printed. `None`: the session has no such service.
+/// The container of a service and its engine. `None`: the session has no such service.
 pub(crate) fn service_log(
     home: &Home,
     session: &Session,

@@ -1,8 +1,8 @@
-//! The processes of a session: all whose environment carries its mark, `MOAT_PROCESS=INCARNATION/NAME`, and
-//! the group of each process that it started.
+//! The processes of a session: every process whose environment carries the session's mark,
+//! `MOAT_PROCESS=INCARNATION/NAME`, and the process group of each process that the session started.
 //!
-//! On Linux both are in /proc (proc(5)): what a process was started with, and its group. Elsewhere the group
-//! alone is known. Every signal goes to a pid whose start token was read together with its mark.
+//! On Linux, /proc has both (proc(5)): the environment at start, and the group. Other systems show only the group. A
+//! signal goes only to a pid whose start token was read together with its mark.
 
 use std::time::{Duration, Instant};
 
@@ -12,29 +12,30 @@ use crate::failpoint::scaled;
 pub(super) use crate::store::MARK;
 use crate::store::ProcessIdentity;
 
-/// How long a process has to end by itself.
+/// Grace period between SIGTERM and SIGKILL.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// How long the kernel has to end one that was killed.
+/// Time for the kernel to remove a killed process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a keeper may take for the last words of what it kept.
+/// Time for a monitor to write the last lines of its process.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is to be ended.
+/// The processes that are to end.
 pub(super) struct ProcessSelection {
-    /// The mark of its processes, or, with a '/' at the end, how they begin. Elsewhere nobody may see marks.
+    /// The mark of the processes, or, with a final '/', the prefix of their marks. Unused where the system shows no
+    /// environments.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub(super) mark: String,
-    /// The leaders of its process groups, as far as they are known.
+    /// The known leaders of process groups.
     pub(super) leaders: Vec<ProcessIdentity>,
-    /// They end by themselves when nothing is left to keep.
+    /// The monitors, which end by themselves when their process has ended.
     pub(super) keepers: Vec<ProcessIdentity>,
 }
 
-/// All pids there are.
+/// All pids of the system.
 #[cfg(target_os = "linux")]
 pub(super) fn pids() -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -43,7 +44,7 @@ pub(super) fn pids() -> Vec<u32> {
         .collect()
 }
 
-/// What a process is marked with. `Err`: nobody may look.
+/// The mark of a process. `Err`: permission denied.
 #[cfg(target_os = "linux")]
 pub(super) fn mark_of(pid: u32) -> std::io::Result<Option<String>> {
     let environ = std::fs::read(format!("/proc/{pid}/environ"))?;
@@ -59,7 +60,7 @@ pub(super) fn mark_of(_pid: u32) -> std::io::Result<Option<String>> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
-/// The parent and the process group.
+/// The parent and the process group of a process.
 #[cfg(target_os = "linux")]
 pub(super) fn parent_and_group(pid: u32) -> Option<(u32, u32)> {
     let [parent, group, _] = relations(pid)?;
@@ -71,18 +72,18 @@ fn session_of(pid: u32) -> Option<u32> {
     relations(pid).map(|[_, _, session]| session)
 }
 
-/// Whether it has ended, and its parent has not asked yet.
+/// Whether the process is a zombie.
 fn is_zombie(pid: u32) -> bool {
     fields(pid).is_some_and(|fields| fields.starts_with('Z'))
 }
 
-/// What stands in /proc/PID/stat behind the command, which may hold spaces and parentheses.
+/// The fields of /proc/PID/stat after the command, which may contain spaces and parentheses.
 fn fields(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(')')?.1.trim_start().to_owned())
 }
 
-/// The parent, the process group and the session.
+/// The parent, the process group and the kernel session of a process.
 #[cfg(target_os = "linux")]
 fn relations(pid: u32) -> Option<[u32; 3]> {
     let fields = fields(pid)?;
@@ -103,7 +104,7 @@ pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
 }
 
 impl ProcessSelection {
-    /// The processes that are there now, the keepers and ourselves left out.
+    /// The matching processes that exist now, without monitors and this process.
     #[cfg(target_os = "linux")]
     fn members(&self) -> Vec<ProcessIdentity> {
         let groups: Vec<u32> = self
@@ -114,7 +115,7 @@ impl ProcessSelection {
             .collect();
         let ours = std::process::id();
         let is_keeper = |pid: u32| self.keepers.iter().any(|keeper| keeper.pid == pid);
-        // A keeper leads a session of the kernel's, which only who wants to can leave.
+        // A monitor leads a kernel session, which its descendants leave only on purpose.
         let kept: Vec<u32> = self
             .keepers
             .iter()
@@ -124,7 +125,7 @@ impl ProcessSelection {
         let is_member = |pid: u32| {
             let marked = mark_of(pid).ok().flatten();
             marked.is_some_and(|mark| self.matches_mark(&mark))
-                // One that was started by hand leads no group.
+                // A process that the user started by hand leads no group.
                 || groups.contains(&pid)
                 || parent_and_group(pid).is_some_and(|(_, group)| groups.contains(&group))
                 || session_of(pid).is_some_and(|session| kept.contains(&session))
@@ -132,7 +133,8 @@ impl ProcessSelection {
         pids()
             .into_iter()
             .filter(|pid| *pid != ours && !is_keeper(*pid))
-            // First who it is, then what it is: one that took the pid in between has another token.
+            // The identity is read before the mark: a process that takes over the pid in between has another start
+            // token.
             .filter_map(|pid| ProcessIdentity::of(pid).filter(|_| is_member(pid)))
             .collect()
     }
@@ -148,8 +150,8 @@ impl ProcessSelection {
         leaders.cloned().collect()
     }
 
-    /// Ends all of them at once: SIGTERM, then SIGKILL for what is left after the grace. Gives what is left
-    /// even then.
+    /// Ends the processes: SIGTERM to all, then SIGKILL to those that remain after the grace period. Returns the
+    /// processes that remain even then.
     pub(super) fn end(&self) -> Vec<ProcessIdentity> {
         let mut told: Vec<ProcessIdentity> = Vec::new();
         let grace = Instant::now() + scaled(GRACE_PERIOD);
@@ -158,7 +160,7 @@ impl ProcessSelection {
             if left.is_empty() {
                 return self.end_monitors();
             }
-            // Those that came to be meanwhile, too.
+            // Includes processes that were started since.
             for process in left {
                 if !told.contains(&process) {
                     send(&process, Signal::TERM);
@@ -183,8 +185,8 @@ impl ProcessSelection {
         }
     }
 
-    /// The members, and those that were told to end and are still there: without their leader nothing else may say
-    /// whose they are.
+    /// The matching processes, and those that received a signal and still exist: once their leader is gone, nothing
+    /// else may identify them.
     fn remaining(&self, told: &[ProcessIdentity]) -> Vec<ProcessIdentity> {
         let mut left = self.members();
         let is_there = |process: &&ProcessIdentity| process.is_alive() && !is_zombie(process.pid);

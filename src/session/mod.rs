@@ -1,9 +1,9 @@
 //! Sessions: worktrees that run side by side, each with its own slot, ports, services and processes.
 //!
-//! An operation ([`up`], [`down`], [`recover`]) holds the session's lock for its whole length and writes down
-//! what it is about to make before it makes it. So what a killed one has left is known, and what is undone
-//! after a failure and after a crash is the same: the journal, backwards. Nothing is looked for by name: a
-//! process is ours by the incarnation in its environment, a worktree by its place.
+//! An operation ([`up`], [`down`], [`recover`]) holds the session's lock for its whole duration and writes an intent
+//! to the journal before it makes a resource. So the resources of a killed operation are known, and the rollback
+//! after a failure and after a crash is the same: the journal, backwards. No resource is identified by its name: a
+//! process belongs to a session by the incarnation in its environment, a worktree by its path.
 
 mod compose;
 mod down;

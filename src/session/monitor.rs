@@ -1,8 +1,9 @@
-//! Who stays with a process of a session: holds its pipes, writes its log, and notes how it ended. This program
-//! in another role, in a session of its own, so that no terminal and no end of `moat up` concerns it.
+//! The monitor of a session process: this program in another role. It holds the pipes of the process, writes its log
+//! and records its exit. It runs in a kernel session of its own, so that neither a closed terminal nor the end of
+//! `moat up` affects it.
 //!
-//! It begins only when it is told to, which `moat up` does once the keeper's identity is in the record. If
-//! `moat up` is killed before, its end of the pipe closes, and nothing is ever started.
+//! A monitor starts its process only after `moat up` has written the monitor's identity to the record and has
+//! released it. If `moat up` is killed before, its end of the pipe closes, and the process is never started.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -27,18 +28,19 @@ use crate::store::{
 /// The hidden command.
 pub(crate) const KEEPER: &str = "__keeper";
 
-/// What the keeper answers once the process has been started.
+/// The monitor's answer once the process has been started.
 pub(super) const STARTED_BYTE: u8 = b's';
 
-/// How often a keeper in a window looks whether it may begin.
+/// Poll interval of a monitor in a tmux window that waits for its release.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a log may get before it begins anew, in bytes; the one before it is kept.
+/// Size in bytes at which a log is rotated; one previous log is kept.
 const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Keeps the process described by the arguments: the files of its log and its state, and its command. In a window of
-/// tmux these are two, as tmux has the output: one that waits for the process (its state, its command, the file that
-/// lets it begin, and whose word that is), and one that writes what tmux hands over to the log.
+/// Runs the monitor with the given arguments: the files of the log and the state, and the command. A process in a
+/// tmux window has two monitors, because tmux has the output: one waits for the process (its arguments are the state,
+/// the command, the file that releases it and the process that writes that file); the other one writes the output
+/// that tmux passes on to the log.
 pub(crate) fn monitor(args: &[OsString]) -> u8 {
     let done = match args {
         [log, state, command] => run(Path::new(log), Path::new(state), command).map(|()| 0),
@@ -54,7 +56,7 @@ pub(crate) fn monitor(args: &[OsString]) -> u8 {
     done.unwrap_or(1)
 }
 
-/// Writes the output of a window to a log.
+/// Writes the output of a tmux window to a log.
 fn write_log(path: &Path) -> io::Result<()> {
     let log = open(path)?;
     copy(io::stdin(), Stream::Stdout, path, &log);
@@ -62,8 +64,8 @@ fn write_log(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Begins when the file is there, and not if who is to write it is no more. Gives the exit code of the process, so that
-/// the window shows it.
+/// Starts the process once the file exists, or gives up if the process that must write the file is gone. Returns the
+/// exit code of the process, which the window shows.
 fn wait_for_go_file(
     state: &Path,
     command: &OsString,
@@ -89,7 +91,7 @@ fn wait_for_go_file(
             shell.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
         }
     }
-    // What tmux says of the terminal.
+    // Variables that tmux sets for the terminal.
     for name in ["TERM", "TMUX", "TMUX_PANE"] {
         shell.envs(std::env::var_os(name).map(|value| (name, value)));
     }
@@ -98,7 +100,7 @@ fn wait_for_go_file(
     let pid = Pid::from_child(&child);
     let mut known = state_of(child.id());
     write(state, &known)?;
-    // The window is closed: that is said to us alone.
+    // tmux has closed the window; only the monitor receives the signal.
     std::thread::spawn(move || {
         for _ in hangups.forever() {
             let _ = kill_process_group(pid, Signal::HUP);
@@ -111,7 +113,8 @@ fn wait_for_go_file(
     Ok(code)
 }
 
-/// Who ends the process group means the process. A handler, as what is ignored is inherited.
+/// A SIGTERM to the process group is meant for the process. The monitor installs a handler instead of ignoring the
+/// signal, because a child inherits ignored signals.
 fn ignore_signals() -> io::Result<()> {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
@@ -134,7 +137,7 @@ fn state_of(pid: u32) -> ProcessState {
         mark: std::env::var(MARK).unwrap_or_default(),
         process: ProcessIdentity::of(pid).unwrap_or_else(|| ProcessIdentity {
             pid,
-            // It has ended already; nobody can take its pid before we have waited for it.
+            // The process has ended already; its pid cannot be reused before it has been waited for.
             token: String::new(),
         }),
         started_at: Timestamp::now(),
@@ -180,7 +183,7 @@ fn run(path: &Path, state: &Path, command: &OsString) -> io::Result<()> {
         let status = child.wait()?;
         known.ended_at = Some(Timestamp::now());
         known.exit_code = Some(code(status));
-        // What it has started may go on to speak.
+        // Descendants of the process may continue to write.
         write(state, &known)
     })?;
     close(&log);

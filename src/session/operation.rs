@@ -1,4 +1,4 @@
-//! What every operation on a session needs.
+//! The context that every operation on a session needs.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Claim, Home, OpKind, Session};
 use rustix::process::Signal;
 
-/// How long a `down` waits for the operation that it has asked to end.
+/// Time that a `down` waits for an operation that it has cancelled.
 const OPERATION_END_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who asks, and who is told.
+/// The caller of an operation: where its notices go, and whether it was cancelled.
 pub(crate) struct OperationContext<'a> {
     pub(crate) home: &'a Home,
-    /// False: somebody wants it to end (SIGINT, SIGTERM, SIGHUP). What was made is undone then.
+    /// False once the operation is cancelled (SIGINT, SIGTERM, SIGHUP); the operation then rolls back.
     pub(crate) should_continue: &'a dyn Fn() -> bool,
-    /// Says something to a person; what hooks print, too.
+    /// Prints a notice, and the output of hooks.
     pub(crate) say: &'a dyn Fn(&str),
-    /// Says what must be known, whoever asks not to be told of all.
+    /// Prints a warning, also with --quiet.
     pub(crate) warn: &'a dyn Fn(&str),
 }
 
 impl OperationContext<'_> {
-    /// Fails if it is to end.
+    /// Fails if the operation is cancelled.
     pub(crate) fn check(&self) -> Result<()> {
         match (self.should_continue)() {
             true => Ok(()),
@@ -30,7 +30,7 @@ impl OperationContext<'_> {
         }
     }
 
-    /// Takes the right to change a session, or says who has it.
+    /// Claims the session for this operation, or fails with the operation that holds the claim.
     pub(super) fn claim(&self, key: &str, kind: OpKind) -> Result<Claim> {
         self.try_claim(key, kind)?.ok_or_else(|| {
             let session = self.home.session(key).ok().flatten();
@@ -38,7 +38,8 @@ impl OperationContext<'_> {
         })
     }
 
-    /// Takes the right, unless somebody has it. What was killed may have left a hook, or git: nothing that follows runs beside it.
+    /// Claims the session unless another operation holds the claim. A killed operation may have left a hook or git
+    /// running; both are ended first.
     fn try_claim(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
         let claim = self.home.claim_session(key, kind)?;
         let session = claim.as_ref().and_then(Claim::session);
@@ -48,7 +49,7 @@ impl OperationContext<'_> {
         Ok(claim)
     }
 
-    /// Takes the right to change a session, but asks an `up` that is under way to end, and waits for whatever is.
+    /// Claims the session, after cancelling an `up` under way and waiting for any other operation.
     pub(super) fn take_over(&self, key: &str, kind: OpKind) -> Result<Claim> {
         let deadline = Instant::now() + OPERATION_END_TIMEOUT;
         let mut asked = None;
@@ -60,13 +61,13 @@ impl OperationContext<'_> {
             let operation = session
                 .as_ref()
                 .and_then(|session| session.operation.as_ref());
-            // A `down` comes to its end anyhow; of one with --all the signal would be the end before the others' turn.
+            // A `down` completes in any case, and a signal would also end the remaining sessions of a `down --all`.
             if let Some(operation) = operation
                 && operation.kind == OpKind::Up
                 && asked.as_ref() != Some(&operation.id)
                 && let Some(owner) = &operation.owner
             {
-                // Only the process that wrote this: its start token is checked.
+                // Only the process that wrote the record is signalled: its start token is checked.
                 if owner.signal(Signal::TERM) {
                     (self.say)(&format!(
                         "asked the running 'moat up' (process {}) to end",

@@ -1,7 +1,8 @@
-//! Whose is this process, this port, this container? For those who are about to end something.
+//! Finds the run or session that owns a process, a port or a container, for users who are about to end one.
 //!
-//! *Ours* needs a proof: the mark in a process's environment, its place below a process that we know or in a
-//! container with our label, a port or a container in a record. What we may not look at is *cannot tell*, not *no*.
+//! *Owned* requires a proof: the mark in a process's environment, an ancestor that is a known process, a container
+//! with moat's label, or a port or container in a record. If the proof is not readable, the answer is *unknown*, not
+//! *no*.
 
 use super::marked_processes::{mark_of, parent_and_group};
 use super::port_probe::{self, PortListener};
@@ -9,21 +10,21 @@ use crate::error::Result;
 use crate::runtime::{self, Inspected, Labelled, ResourceOwner};
 use crate::store::{Home, ProcessIdentity, ResourceKind, RunId, RunRecord, Session};
 
-/// What somebody asks about.
+/// The subject of a query.
 pub(crate) enum OwnershipQuery<'a> {
     Pid(u32),
     Port(u16),
-    /// A run, the name of its container, or what the engine calls that: its id, or how it begins.
+    /// A run, the name of its container, or the engine's id of the container or a prefix of the id.
     Container(&'a str),
 }
 
-/// The engines that may have something of ours, with their settings.
+/// The engines that may hold resources of this home, with their settings.
 pub(crate) type KnownEngines<'a> =
     &'a dyn Fn() -> Vec<(runtime::RuntimeName, Vec<(String, String)>)>;
 
-/// The answer.
+/// The answer to a query.
 pub(crate) enum Ownership {
-    /// A session, and the process in it, if it is known which.
+    /// A session, and the process in it if that is known.
     Session(Box<Session>, Option<String>),
     /// A run.
     Run(String),
@@ -31,7 +32,7 @@ pub(crate) enum Ownership {
     Unknown(String),
 }
 
-/// How far up the parents are looked at.
+/// Maximum number of ancestors that are examined.
 const MAX_PARENTS: usize = 64;
 
 pub(crate) fn find_owner(
@@ -64,7 +65,7 @@ fn owner_of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<
         }
         match mark_of(pid) {
             Ok(Some(mark)) => return Ok(by_mark(sessions, &mark)),
-            // A process that is gone is nobody's.
+            // A process that is gone has no owner.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 unknown = Some(format!(
                     "process {pid} is another user's, and does not show its environment"
@@ -87,7 +88,7 @@ fn owner_of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<
     Ok(unknown.map_or(Ownership::Nobody, Ownership::Unknown))
 }
 
-/// Who looks after runs: all that these start is the runs'.
+/// The supervisors and shims of runs: every process that they started belongs to their run.
 fn processes_of_runs(home: &Home) -> Result<Vec<(ProcessIdentity, RunId)>> {
     let mut found = Vec::new();
     for id in home.run_ids()? {
@@ -99,8 +100,8 @@ fn processes_of_runs(home: &Home) -> Result<Vec<(ProcessIdentity, RunId)>> {
     Ok(found)
 }
 
-/// The engine's id of the container that a process is in: it is in the names of its control groups. The one that
-/// we are in ourselves is not meant.
+/// The engine's id of the container that a process is in, which is part of the names of its control groups. The
+/// container that moat itself runs in does not count.
 fn container_of(pid: u32) -> Option<String> {
     let groups = |pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
     let ours = groups(std::process::id()).unwrap_or_default();
@@ -150,7 +151,7 @@ fn owner_of_port(home: &Home, port: u16, engines: KnownEngines<'_>) -> Result<Ow
     }
     let listeners = port_probe::listeners(&[port]);
     if let Some((session, name)) = sessions_with_port(&sessions, port).next() {
-        // That it is assigned does not make who listens there ours.
+        // That a port is assigned does not make its listener a process of the session.
         let stranger = listeners.iter().find(|listener| {
             !listener
                 .pid
@@ -179,7 +180,7 @@ fn owner_of_listener(
     }
 }
 
-/// The sessions that have a port, and for which process or service.
+/// The sessions that have a port assigned, each with the process or service.
 fn sessions_with_port(sessions: &[Session], port: u16) -> impl Iterator<Item = (&Session, &str)> {
     sessions.iter().filter_map(move |session| {
         let mut ports = session.ports.iter();
@@ -188,7 +189,7 @@ fn sessions_with_port(sessions: &[Session], port: u16) -> impl Iterator<Item = (
     })
 }
 
-/// Whose a port is that a container publishes, as its engine tells: who listens there is a process of the engine's.
+/// The owner of a port that a container publishes, according to the engine. The listener is a process of the engine.
 fn by_published_port(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Ownership>> {
     for (session, name) in sessions_with_port(sessions, port) {
         match super::compose::runs(home, session, name) {
@@ -218,7 +219,7 @@ fn by_published_port(home: &Home, sessions: &[Session], port: u16) -> Result<Opt
     Ok(None)
 }
 
-/// The runs that may have ports of this host.
+/// The runs that may publish ports of this host.
 fn publishing(home: &Home) -> Result<Vec<RunRecord>> {
     let ids = home.run_ids()?.into_iter();
     let records = ids.filter_map(|id| home.run(&id).load().record());
@@ -226,7 +227,7 @@ fn publishing(home: &Home) -> Result<Vec<RunRecord>> {
     Ok(records.filter(has_some).collect())
 }
 
-/// Whether a process listens on a port that a container of ours publishes.
+/// Whether a process listens on a port that a container of this home publishes.
 fn by_listening_process(home: &Home, sessions: &[Session], pid: u32) -> Result<Option<Ownership>> {
     let of_sessions = sessions.iter().flat_map(|session| &session.ports);
     let mut ports: Vec<u16> = of_sessions.map(|own| own.port).collect();
@@ -243,7 +244,7 @@ fn by_listening_process(home: &Home, sessions: &[Session], pid: u32) -> Result<O
     Ok(None)
 }
 
-/// Whose the port of a service is, as far as its container tells.
+/// The owner of a service's port, according to its container.
 fn owner_of_service_port(session: &Session, name: &str, port: u16) -> Option<Ownership> {
     session.service(name)?;
     match super::services::query_engines(session, runtime::QUICK_TIMEOUT) {
@@ -255,7 +256,7 @@ fn owner_of_service_port(session: &Session, name: &str, port: u16) -> Option<Own
     }
 }
 
-/// The same for the port of a run.
+/// The owner of a run's port.
 fn owner_of_run_port(record: &RunRecord, port: u16) -> Option<Ownership> {
     let containers = record.resources.iter();
     let containers = containers.filter(|resource| resource.kind == ResourceKind::Container);
@@ -277,7 +278,7 @@ fn publishes(state: &Inspected, port: u16) -> bool {
     }
 }
 
-/// The shortest beginning of an engine's id that is taken for one.
+/// Minimum length of a prefix that is accepted as an engine's id.
 const MIN_ID_CHARS: usize = 4;
 
 fn owner_of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Result<Ownership> {
@@ -301,13 +302,13 @@ fn owner_of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Res
             return Ok(Ownership::Run(id.to_string()));
         }
     }
-    // An engine's own id is in no record, and neither is what has lost its record.
+    // An engine's own id is in no record, and neither are containers whose record is lost.
     let is_id = name.len() >= MIN_ID_CHARS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_it = |found: &Labelled| {
         let called = found.handle == name || is_id && found.id.starts_with(name);
         found.kind == ResourceKind::Container && called
     };
-    // Names are in records, but for those that the compose tool gives.
+    // Names are in records, except for those that the compose tool chooses.
     let has_compose = sessions.iter().any(|session| session.compose.is_some());
     Ok(match by_engine(home, engines, &is_it)? {
         Ownership::Unknown(_) if !is_id && !has_compose => Ownership::Nobody,
@@ -315,7 +316,7 @@ fn owner_of_container(home: &Home, name: &str, engines: KnownEngines<'_>) -> Res
     })
 }
 
-/// Asks the engines for what is ours. One that does not answer makes it *cannot tell*.
+/// Asks the engines for this home's resources. An engine that does not respond makes the answer *unknown*.
 fn by_engine(
     home: &Home,
     engines: KnownEngines<'_>,
@@ -336,7 +337,7 @@ fn by_engine(
     Ok(owner)
 }
 
-/// What the label of a container says: the run or the session that made it.
+/// The run or session in the label of a container.
 fn by_label(sessions: Vec<Session>, whose: ResourceOwner) -> Ownership {
     match whose {
         ResourceOwner::Run(id) => Ownership::Run(id),
@@ -344,7 +345,7 @@ fn by_label(sessions: Vec<Session>, whose: ResourceOwner) -> Ownership {
             let mut sessions = sessions.into_iter();
             match sessions.find(|session| session.incarnation == incarnation) {
                 Some(session) => Ownership::Session(Box::new(session), None),
-                // It has lost its record; moat clean removes it.
+                // The record is lost; `moat clean` removes the container.
                 None => Ownership::Run(incarnation),
             }
         }

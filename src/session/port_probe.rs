@@ -1,7 +1,7 @@
-//! Whether a port is free, and who has it if not.
+//! Finds out whether a port is free, and which process listens on it otherwise.
 //!
-//! Free means that it can be bound on 127.0.0.1, 0.0.0.0 and ::1. Nothing ever listens for that. Who listens
-//! is in /proc/net/tcp and the descriptors of processes on Linux (proc(5)); elsewhere lsof is asked.
+//! A port is free if it can be bound on 127.0.0.1, 0.0.0.0 and ::1; the probe never listens. Linux lists listeners in
+//! /proc/net/tcp and in the descriptors of processes (proc(5)); elsewhere the probe asks lsof.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use rustix::net::{AddressFamily, SocketType, bind, sockopt};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortListener {
     pub(crate) port: u16,
-    /// Not known of a process of somebody else.
+    /// Unknown for a process of another user.
     pub(crate) pid: Option<u32>,
 }
 
-/// Whether somebody has the port, on any of the addresses that a server may use.
+/// Whether a port is in use on any address that a server may choose.
 pub(super) fn is_taken(port: u16) -> bool {
     [
         IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -28,7 +28,7 @@ pub(super) fn is_taken(port: u16) -> bool {
     .any(|address| is_bind_refused(SocketAddr::new(address, port)))
 }
 
-/// Whether binding fails because of somebody else. That there is no IPv6 here is no such reason.
+/// Whether binding fails because the address is in use. Missing IPv6 support is no such reason.
 fn is_bind_refused(address: SocketAddr) -> bool {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -37,12 +37,12 @@ fn is_bind_refused(address: SocketAddr) -> bool {
     let Ok(socket) = open(family) else {
         return false;
     };
-    // Else connections that were closed a moment ago would count.
+    // Without this option, recently closed connections would count as use.
     let _ = sockopt::set_socket_reuseaddr(&socket, true);
     bind(&socket, &address) == Err(Errno::ADDRINUSE)
 }
 
-/// Not for our children, who would have the port, too.
+/// Not inherited: a child would hold the port as well.
 #[cfg(target_os = "linux")]
 fn open(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     let flags = rustix::net::SocketFlags::CLOEXEC;
@@ -54,7 +54,7 @@ fn open(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     rustix::net::socket(family, SocketType::STREAM, None)
 }
 
-/// Some port that nobody has on 127.0.0.1, as the kernel gives it.
+/// A port that is free on 127.0.0.1, chosen by the kernel.
 pub(super) fn free_port_from_kernel() -> Option<u16> {
     let socket = open(AddressFamily::INET).ok()?;
     bind(&socket, &SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).ok()?;
@@ -62,7 +62,7 @@ pub(super) fn free_port_from_kernel() -> Option<u16> {
     Some(address.port())
 }
 
-/// Who has a port, for messages: `process 12 (node)`.
+/// The listener on a port, for messages: `process 12 (node)`.
 pub(super) fn listener_name(port: u16) -> String {
     let pids = listeners(&[port]);
     match pids.first().map(|listener| listener.pid) {
@@ -86,7 +86,7 @@ fn command(_pid: u32) -> Option<String> {
     None
 }
 
-/// Who listens on these ports.
+/// The listeners on the given ports.
 #[cfg(target_os = "linux")]
 pub(super) fn listeners(ports: &[u16]) -> Vec<PortListener> {
     let mut sockets: Vec<(u64, u16)> = Vec::new();
@@ -122,7 +122,7 @@ pub(super) fn listeners(ports: &[u16]) -> Vec<PortListener> {
     found
 }
 
-/// The inode and the port of a line of the table, if somebody listens there (state 0A).
+/// The inode and the port of a line of the table, if the socket is listening (state 0A).
 #[cfg(target_os = "linux")]
 fn listening(line: &str) -> Option<(u64, u16)> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -150,7 +150,7 @@ fn sockets_of(pid: u32) -> Vec<u64> {
         .collect()
 }
 
-/// Who listens on these ports. Each filter of lsof is joined by `-a`; the port is part of `-i`.
+/// The listeners on the given ports. `-a` joins the filters of lsof; the port is part of `-i`.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn listeners(ports: &[u16]) -> Vec<PortListener> {
     let mut found = Vec::new();
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(pids[0].pid, Some(std::process::id()), "{address}");
             assert!(listener_name(port).starts_with("process "));
             drop(server);
-            // A child that another test is just starting has it for a moment.
+            // A child that another test is starting inherits the descriptor for a moment.
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
             while is_taken(port) {
                 assert!(std::time::Instant::now() < deadline, "{address}");

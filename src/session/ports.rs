@@ -1,8 +1,8 @@
-//! Slots, and the ports that follow from them: `base + slot * stride`. A port that is taken gives way by as many
-//! strides as there are slots, so that it never becomes what another slot would have.
+//! Slots, and the ports that follow from them: `base + slot * stride`. If a port is in use, the process falls back to
+//! another port: the number of slots, times the stride, is added, so that the fallback is no other slot's port.
 //!
-//! Called while nobody else gives out slots and ports. What a record has is the truth: what somebody else listens
-//! on changes nothing in it, and a process that runs keeps its ports.
+//! The caller holds the lock under which slots and ports are assigned. The record is authoritative: a foreign
+//! listener changes nothing in it, and a running process keeps its ports.
 
 use super::port_probe;
 use crate::config::SessionSettings;
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, port_variable};
 use crate::store::{Session, SessionPort};
 
-/// A port that `--port NAME=PORT` asks for.
+/// A port that `--port NAME=PORT` requests.
 #[derive(Clone, Debug)]
 pub(crate) struct PinnedPort {
     pub(crate) process: String,
@@ -18,7 +18,7 @@ pub(crate) struct PinnedPort {
 }
 
 impl PinnedPort {
-    /// Reads `NAME=PORT`.
+    /// Parses `NAME=PORT`.
     pub(crate) fn parse(text: &str) -> Result<PinnedPort> {
         let parsed = text.split_once('=').and_then(|(name, port)| {
             let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -45,7 +45,7 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
             .collect();
         let count = settings.slots;
         let message = format!("all {count} slots are taken: {}", holders.join(", "));
-        // They may be of other repositories, where their branches say nothing here.
+        // The other sessions may belong to other repositories, where their branches mean nothing here.
         let ways: Vec<String> = others
             .iter()
             .map(|other| format!("moat down {}", other.key))
@@ -57,28 +57,28 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
     })
 }
 
-/// What the ports of a session are chosen from.
+/// The input of the assignment of a session's ports.
 pub(super) struct PortAllocator<'a> {
     pub(super) settings: &'a SessionSettings,
     pub(super) services: &'a [plan::PlannedService],
     pub(super) slot: u16,
     pub(super) others: &'a [Session],
     pub(super) pins: &'a [PinnedPort],
-    /// The ports that it has so far.
+    /// The ports that the session has so far.
     pub(super) earlier: &'a [SessionPort],
-    /// Whether a process runs, or a service has a container, and so has its ports.
+    /// Whether a process runs, or a service has a container, and so keeps its ports.
     pub(super) runs: &'a dyn Fn(&str) -> bool,
-    /// Whether it runs, and is ended before it is started again: then its ports are free.
+    /// Whether it runs and is ended before a restart; its ports are free then.
     pub(super) frees: &'a dyn Fn(&str) -> bool,
-    /// What the record has, be it in the file or not any more.
+    /// All names in the record, whether moat.yaml still has them or not.
     pub(super) left: &'a [String],
     pub(super) warn: &'a dyn Fn(&str),
 }
 
-/// The port that a process or a service listens on first of all, before there is a number.
+/// The primary port of a process or service, before a number is assigned.
 struct PrimaryPort<'a> {
     name: &'a str,
-    /// Not set: any that is free.
+    /// Not set: any free port.
     base: Option<u16>,
     variables: Vec<String>,
     published: bool,
@@ -86,7 +86,7 @@ struct PrimaryPort<'a> {
     of_compose: bool,
 }
 
-/// How often the kernel is asked for a port: one that it gives may be promised to another session.
+/// Number of ports that the kernel is asked for: each may be reserved for another session.
 const KERNEL_PORT_ATTEMPTS: usize = 50;
 
 impl PortAllocator<'_> {
@@ -97,7 +97,7 @@ impl PortAllocator<'_> {
         let holders = self.settings.port_holders();
         let names = holders.iter().map(|holder| holder.name);
         let services = self.services.iter().map(|service| service.name.as_str());
-        // What runs first: nobody else gets its ports, listens it or not.
+        // Running members come first: no other one gets their ports, whether they listen or not.
         for name in names.chain(services).filter(|name| (self.runs)(name)) {
             self.keep_previous(name, &mut chosen)?;
         }
@@ -141,7 +141,7 @@ impl PortAllocator<'_> {
         Ok(chosen)
     }
 
-    /// The ports of what is not in the file any more, and is still there.
+    /// The ports of members that are no longer in moat.yaml but still exist.
     fn keep_removed(&self) -> impl Iterator<Item = &SessionPort> {
         let holders = self.settings.port_holders();
         let known: Vec<&str> = holders.iter().map(|holder| holder.name).collect();
@@ -155,7 +155,7 @@ impl PortAllocator<'_> {
         self.earlier.iter().filter(forgotten)
     }
 
-    /// Its first port is the one that can be asked for. Others are any that are free.
+    /// The user can pin the first port only. The others are any free ports.
     fn of_service(
         &self,
         service: &plan::PlannedService,
@@ -189,7 +189,7 @@ impl PortAllocator<'_> {
         Ok(())
     }
 
-    /// A port that is free: that of before, if that is.
+    /// A free port: the previous one if that is free.
     fn any_free(
         &self,
         wanted: &PrimaryPort<'_>,
@@ -303,7 +303,7 @@ impl PortAllocator<'_> {
         let Some(base) = wanted.base else {
             return self.any_free(&wanted, true, chosen);
         };
-        // A session that was stopped comes back where it was.
+        // A stopped session gets its previous ports back.
         let earlier = self.previous_port(name).filter(|port| port.base == base);
         let lost = match earlier
             .map(|earlier| (earlier, self.port_conflict(name, earlier.port, chosen)))
@@ -362,7 +362,7 @@ impl PortAllocator<'_> {
         Ok(())
     }
 
-    /// Who has a port: another session, another process of this one, or whoever listens there.
+    /// The user of a port: another session, another process of this session, or a foreign listener.
     fn port_conflict(&self, name: &str, port: u16, chosen: &[SessionPort]) -> Option<String> {
         let has = |ports: &[SessionPort]| ports.iter().any(|other| other.port == port);
         if has(chosen) {
@@ -382,7 +382,7 @@ impl PortAllocator<'_> {
         port_probe::is_taken(port).then(|| port_probe::listener_name(port))
     }
 
-    /// Who of this session had a port, and comes back to it, although its turn is later.
+    /// The member of this session that had the port before and gets it back although its turn is later.
     fn reserved_for(&self, name: &str, port: u16) -> Option<&str> {
         let holders = self.settings.port_holders();
         let stays = |own: &&SessionPort| {

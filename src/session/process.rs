@@ -1,4 +1,4 @@
-//! Starting the processes of a session, and seeing that they do not die at once.
+//! Starts the processes of a session, and checks that they survive their first moments.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,19 +21,19 @@ use crate::store::{
     write_atomically,
 };
 
-/// How long a process has to live before it counts as running, unless it listens on its port before.
+/// Time that a process must survive to count as running, unless it listens on its port earlier.
 const EARLY_EXIT_PERIOD: Duration = Duration::from_millis(1500);
 
-/// How long the keeper in a window may take to start a process.
+/// Time for the monitor in a tmux window to start its process.
 const MONITOR_START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often to look at those that have just been started.
+/// Poll interval of the check of newly started processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many of its last lines are shown of a process that died.
+/// Number of log lines that are shown of a process that exited early.
 const SHOWN_LINES: usize = 10;
 
-/// Starts a process: first in the journal, then told to begin.
+/// Starts a process: the intent is in the journal before the monitor is released.
 pub(super) fn start(
     context: &OperationContext<'_>,
     claim: &mut Claim,
@@ -87,7 +87,7 @@ pub(super) fn start(
     })
 }
 
-/// Where a process begins.
+/// The working directory of a process.
 fn directory(session: &Session, process: &HostProcess) -> Result<PathBuf> {
     let dir = match &process.cwd {
         Some(dir) => session.worktree.path.join(dir),
@@ -102,7 +102,7 @@ fn directory(session: &Session, process: &HostProcess) -> Result<PathBuf> {
     }
 }
 
-/// What a process gets beside the environment that we have.
+/// The variables that a process gets in addition to moat's own environment.
 fn environment(session: &Session, process: &HostProcess) -> Vec<(String, String)> {
     let mut variables = variables::shared(session);
     variables.extend(variables::own(session, &process.name));
@@ -113,7 +113,7 @@ fn environment(session: &Session, process: &HostProcess) -> Vec<(String, String)
 
 fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> Result<Child> {
     let name = process.name.as_str();
-    // Neither the lock nor anything else of ours is for it.
+    // The monitor inherits neither the lock nor any other descriptor.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(crate::run::own_executable()?);
     clear_git_environment(&mut command)
@@ -131,14 +131,14 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
         .map_err(|error| failed(name, &reason(&error)))
 }
 
-/// Tells a keeper to begin, and waits until it has.
+/// Releases a monitor, and waits until it has started its process.
 fn release_monitor(keeper: &mut Child) -> std::result::Result<(), String> {
     let told = keeper.stdin.take().map(|mut stdin| stdin.write_all(b"g"));
     if let Some(Err(error)) = told {
         return Err(reason(&error));
     }
     let mut answer = [0];
-    // It answers, or its end of the pipe closes.
+    // The monitor answers, or its end of the pipe closes.
     match keeper
         .stdout
         .take()
@@ -149,7 +149,7 @@ fn release_monitor(keeper: &mut Child) -> std::result::Result<(), String> {
     }
 }
 
-/// The same for a keeper in a window. The environment goes through a file, as arguments can be seen by all.
+/// Releases a monitor in a tmux window. The environment goes through a file, because every user can read arguments.
 fn release_monitor_in_window(
     home: &Home,
     session: &Session,
@@ -187,7 +187,8 @@ fn failed(name: &str, why: &str) -> Error {
     Error::new(ErrorKind::Failed, format!("cannot start '{name}': {why}"))
 }
 
-/// Waits until all of these have lived long enough, or listen; fails with the last words of one that died.
+/// Waits until all given processes have survived long enough or listen; fails with the last log lines of one that
+/// exited.
 pub(super) fn watch(
     context: &OperationContext<'_>,
     session: &Session,
@@ -226,7 +227,7 @@ fn all_listen(session: &Session, started: &[&HostProcess], ports: &[u16]) -> boo
     })
 }
 
-/// Whether a pid is one of the processes behind a name.
+/// Whether a pid is one of the processes with this name.
 pub(super) fn is_process_of(session: &Session, name: &str, pid: u32) -> bool {
     if super::marked_processes::mark_of(pid).is_ok_and(|mark| mark == Some(session.mark(name))) {
         return true;
@@ -250,7 +251,7 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
     }
     let path = home.process_log(&session.key, name);
     let mut last = last_output(&path);
-    // From a window they come through tmux, which may be slower.
+    // Output of a window passes through tmux, which may be slower.
     while last.is_empty() && session.tmux.is_some() && Instant::now() < deadline {
         std::thread::sleep(POLL_INTERVAL);
         last = last_output(&path);
@@ -268,7 +269,7 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
     )
 }
 
-/// The last lines of what a process said since it was last started.
+/// The last log lines of a process since its last start.
 fn last_output(path: &Path) -> Vec<String> {
     let Ok(mut file) = File::open(path) else {
         return Vec::new();
@@ -284,7 +285,7 @@ fn last_output(path: &Path) -> Vec<String> {
     since.iter().map(text).collect()
 }
 
-/// The names behind the marks of what an operation itself runs: git, the hooks, and the tool of compose files.
+/// The names in the marks of an operation's own processes: git, the hooks and the compose tool.
 pub(super) const OPERATION_MARKS: [&str; 7] = [
     ".git",
     ".pre_up",
@@ -295,7 +296,7 @@ pub(super) const OPERATION_MARKS: [&str; 7] = [
     COMPOSE_MARK,
 ];
 
-/// Ends some of the processes of a session, all at once. Fails with those that are left.
+/// Ends some processes of a session at once. Fails with the names of those that remain.
 pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {
     std::thread::scope(|scope| {
         let ends: Vec<_> = names
@@ -318,7 +319,7 @@ pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {
     })
 }
 
-/// What there is of one process.
+/// Selects all processes with one name.
 pub(super) fn targets(session: &Session, name: &str) -> ProcessSelection {
     let process = session.process(name);
     ProcessSelection {
@@ -334,8 +335,8 @@ pub(super) fn targets(session: &Session, name: &str) -> ProcessSelection {
     }
 }
 
-/// Ends all that carries a mark of the session, be it a process, a hook or what they left. `home` knows leaders
-/// that the record does not: the keeper's word comes before `moat up`'s.
+/// Ends all processes that carry a mark of the session: its processes, its hooks and their descendants. `home` knows
+/// leaders that the record lacks: a monitor writes its state file before `moat up` writes the record.
 pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
     let mut targets = ProcessSelection {
         mark: session.mark(""),

@@ -1,4 +1,4 @@
-//! What git says of a repository and its worktrees. git's own output never reaches our stdout.
+//! Queries git about a repository and its worktrees. git's output never reaches moat's stdout.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::child;
 use crate::store::{CreationLock, Home, SessionKey, key_of};
 
-/// How long git may take. A checkout of a large repository takes minutes, all else much less.
+/// Timeout of git. A checkout of a large repository takes minutes, any other command much less.
 const GIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// Variables by which a caller that is itself called by git, e.g. as a hook, would send us and what we start to another
-/// repository: `git rev-parse --local-env-vars`, but for `GIT_CONFIG_COUNT`, which people set; and what git tells a
-/// server's hooks.
+/// Variables with which a caller that git started (a hook, for example) would redirect moat and its children to
+/// another repository: `git rev-parse --local-env-vars` without `GIT_CONFIG_COUNT`, which users set, and the
+/// variables that git sets for the hooks of a server.
 pub(super) const GIT_VARIABLES: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -36,7 +36,7 @@ pub(super) const GIT_VARIABLES: [&str; 16] = [
     "GIT_WORK_TREE",
 ];
 
-/// Takes those from the environment of a command. What is set for it goes in afterwards.
+/// Removes these variables from the environment of a command. Variables for the command itself are set afterwards.
 pub(crate) fn clear_git_environment(command: &mut Command) -> &mut Command {
     for name in GIT_VARIABLES {
         command.env_remove(name);
@@ -44,38 +44,38 @@ pub(crate) fn clear_git_environment(command: &mut Command) -> &mut Command {
     command
 }
 
-/// A repository, and where its branches are checked out.
+/// A repository, and the paths at which its branches are checked out.
 #[derive(Clone, Debug)]
 pub(crate) struct Repository {
-    /// What all its worktrees share.
+    /// The directory that all worktrees share.
     pub(crate) common: PathBuf,
-    /// The main checkout; of a bare repository, its directory.
+    /// The main checkout; the directory itself for a bare repository.
     pub(crate) main: PathBuf,
     pub(crate) trees: Vec<GitWorktree>,
-    /// The worktree that we stand in: its number in `trees`.
+    /// The index in `trees` of the worktree that contains the current directory.
     here: Option<usize>,
 }
 
-/// A worktree that git knows; its directory may be gone.
+/// A worktree that git lists; its directory may be gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GitWorktree {
     pub(crate) path: PathBuf,
-    /// Not set: none is checked out.
+    /// Not set: no branch is checked out.
     pub(crate) branch: Option<String>,
     pub(crate) bare: bool,
-    /// git is at making it, or was ended before it was done.
+    /// git is creating the worktree, or was ended before it was done.
     pub(crate) torn: bool,
 }
 
 impl Repository {
-    /// The repository that a directory is in.
+    /// The repository that contains a directory.
     pub(crate) fn discover(dir: &Path) -> Result<Repository> {
         let found = git(
             dir,
             &["rev-parse", "--path-format=absolute", "--git-common-dir"],
         );
         let common = found.map_err(|error| {
-            // git may be missing, or refuse for a reason of its own.
+            // git may be missing, or fail for a reason of its own.
             if !error.message.contains("not a git repository") {
                 return error;
             }
@@ -83,7 +83,7 @@ impl Repository {
             Error::new(ErrorKind::Workspace, message)
                 .hint("a session belongs to a branch of a repository: go to one")
         })?;
-        // So it is where a byte was none.
+        // The path contained bytes that are not UTF-8.
         if common.contains(char::REPLACEMENT_CHARACTER) {
             let message = "the path of the repository is not UTF-8";
             return Err(
@@ -118,7 +118,7 @@ impl Repository {
         })
     }
 
-    /// The branch that is meant: the one given, or the one that is checked out where we stand.
+    /// The requested branch, or the branch that is checked out in the current directory.
     pub(crate) fn branch(&self, given: Option<&str>) -> Result<String> {
         let Some(name) = given else {
             let here = self.here.and_then(|place| self.trees.get(place));
@@ -139,7 +139,7 @@ impl Repository {
         }
     }
 
-    /// Whether we stand in this worktree.
+    /// Whether the current directory is in this worktree.
     pub(crate) fn is_in(&self, path: &Path) -> bool {
         let here = self.here.and_then(|place| self.trees.get(place));
         here.is_some_and(|tree| tree.path == path)
@@ -149,19 +149,19 @@ impl Repository {
         key_of(&self.common, branch)
     }
 
-    /// Where a branch is checked out. The directory may be gone.
+    /// The path at which a branch is checked out. The directory may be gone.
     pub(crate) fn tree_of(&self, branch: &str) -> Option<&GitWorktree> {
         let is_it = |tree: &&GitWorktree| tree.branch.as_deref() == Some(branch);
         self.trees.iter().find(is_it)
     }
 
-    /// Where moat puts the worktree of a branch.
+    /// The path of the worktree that moat creates for a branch.
     pub(crate) fn place(&self, home: &Home, branch: &str) -> PathBuf {
         let key = self.key(branch);
         home.worktrees(&key.repository).join(key.branch)
     }
 
-    /// Where the project's configuration is: the main checkout, or, if there is none, where we stand.
+    /// The directory of the project's configuration: the main checkout, or without one the current directory.
     pub(crate) fn config_dir(&self) -> &Path {
         let here = self.here.and_then(|place| self.trees.get(place));
         match (self.trees.first(), here) {
@@ -171,7 +171,7 @@ impl Repository {
     }
 }
 
-/// The main checkout of a repository that is elsewhere, as that of a submodule is: git lists the repository in its place.
+/// The main checkout of a repository that lies elsewhere, such as a submodule's: git lists the repository instead.
 fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
     let own = git(dir, &["rev-parse", "--absolute-git-dir"])?;
     let is_here = std::fs::canonicalize(own.trim_end_matches('\n')).is_ok_and(|own| own == common);
@@ -187,7 +187,7 @@ fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
     Ok(std::fs::canonicalize(&top).unwrap_or(top))
 }
 
-/// One at a time changes the worktrees of a repository: git's own locks make it fail instead of wait.
+/// Locks the worktrees of a repository. git's own locks make a second command fail instead of wait.
 pub(super) fn lock_worktrees(
     home: &Home,
     common: &Path,
@@ -197,12 +197,12 @@ pub(super) fn lock_worktrees(
     home.making(&format!("git-{}", key.repository), should_continue)
 }
 
-/// Runs git in a directory; what it printed to stdout.
+/// Runs git in a directory and returns its stdout.
 pub(super) fn git(dir: &Path, args: &[&str]) -> Result<String> {
     call(dir, args, None, &|| true)
 }
 
-/// The same, marked as a process of a session, and asked to end when the operation is.
+/// Runs git as a marked process of a session, which is ended if the operation is cancelled.
 pub(super) fn git_marked(
     context: &OperationContext<'_>,
     dir: &Path,
@@ -210,18 +210,18 @@ pub(super) fn git_marked(
     mark: &str,
 ) -> Result<String> {
     let done = call(dir, args, Some((MARK, mark)), context.should_continue);
-    // It is not why it failed that counts then.
+    // A cancelled operation reports the cancellation, not git's error.
     done.or_else(|error| context.check().and(Err(error)))
 }
 
-/// Looks into a worktree without obeying what is in there: a workload may have written its `.git`. `None`: it is none
-/// of the repository's.
+/// Queries a worktree without obeying its files: a workload may have written its `.git`. `None`: the directory is no
+/// worktree of the repository.
 pub(super) fn git_untrusted(common: &Path, tree: &Path, args: &[&str]) -> Result<Option<String>> {
     run_untrusted(common, tree, None, args)
 }
 
-/// The same for a worktree in which git may have been killed before it wrote the index, which comes last: by one that
-/// is made for this from HEAD.
+/// Queries a worktree in which git may have been killed before it wrote the index, which it writes last: the query
+/// uses a temporary index made from HEAD.
 pub(super) fn git_untrusted_incomplete(
     common: &Path,
     tree: &Path,
@@ -262,7 +262,7 @@ fn run_untrusted(
     call(tree, &all, index, &|| true).map(Some)
 }
 
-/// What a repository has of a worktree, found from the repository's side.
+/// The repository's entry of a worktree, found from the repository's side.
 fn own_directory(common: &Path, tree: &Path) -> Option<PathBuf> {
     let real = std::fs::canonicalize(tree).ok()?;
     let is_its = |own: &PathBuf| {
@@ -276,7 +276,7 @@ fn own_directory(common: &Path, tree: &Path) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).find(is_its)
 }
 
-/// The text of a file that may be anything: neither a pipe nor what has no end is waited for.
+/// The text of a file of any kind; a pipe or an endless file is not waited for.
 pub(super) fn small_file(path: &Path) -> Option<String> {
     const MAX_SMALL_FILE_BYTES: u64 = 1 << 20;
     let about = path.symlink_metadata().ok()?;
@@ -292,7 +292,7 @@ fn call(
 ) -> Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
-    // To look must not change anything: what is in a worktree may be a link to somewhere else.
+    // A query must not write: a path in the worktree may be a link to another place.
     command.env("GIT_OPTIONAL_LOCKS", "0");
     clear_git_environment(&mut command);
     command.envs(variable);
@@ -318,7 +318,7 @@ fn call(
     }
 }
 
-/// Why git did not come to its own end.
+/// The error for a git command that did not complete.
 fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
     let failed = |message: String| Error::new(ErrorKind::Workspace, message);
     let cannot_run = || failed(format!("cannot run git: {}", crate::error::reason(error)));
@@ -335,7 +335,7 @@ fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
     }
 }
 
-/// The output of `git worktree list --porcelain`: a paragraph for each, the main one first.
+/// Parses `git worktree list --porcelain`: one paragraph for each worktree, the main one first.
 fn parse(text: &str) -> Vec<GitWorktree> {
     let mut trees = Vec::new();
     for paragraph in text.split("\n\n") {
@@ -356,7 +356,7 @@ fn parse(text: &str) -> Vec<GitWorktree> {
                     tree.branch = rest.strip_prefix("refs/heads/").map(str::to_owned);
                 }
                 ("bare", Some(tree)) => tree.bare = true,
-                // The lock that it puts there meanwhile ('worktree add' of git 2.39).
+                // The lock that 'worktree add' sets meanwhile (git 2.39).
                 ("locked", Some(tree)) => tree.torn = rest == "initializing",
                 _ => {}
             }

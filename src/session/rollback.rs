@@ -1,5 +1,4 @@
-//! Taking back what an operation has made, from the journal alone: after a failure, after a signal, and after a
-//! crash, which is the same.
+//! Rolls back an operation from the journal alone. A failure, a signal and a crash are handled alike.
 
 use super::operation::OperationContext;
 use super::{compose, files, process, services, tmux, worktree};
@@ -10,8 +9,8 @@ use crate::store::{
     Claim, CreatedFile, OpKind, ResourceStage, Session, SessionService, SessionStatus, Tmux,
 };
 
-/// Takes back all that an `up` has made. A session that it made is gone then; another one is what it was.
-/// What cannot be taken back leaves it broken.
+/// Rolls back everything that an `up` made. A session that this `up` created is removed; an existing session returns
+/// to its previous state. If a resource cannot be removed, the session is broken.
 pub(super) fn roll_back(
     context: &OperationContext<'_>,
     mut claim: Claim,
@@ -22,7 +21,7 @@ pub(super) fn roll_back(
     };
     claim.end();
     if claim.check().is_err() {
-        // The record is somebody else's now. What we made is still ours to remove.
+        // Another operation has claimed the record. This operation's own resources are still removed.
         roll_back_superseded(context, &session, operation);
         return claim.check();
     }
@@ -85,7 +84,7 @@ fn roll_back_resources(
         session
             .processes
             .retain(|process| process.operation != operation || process.again);
-        // What was there before is in the record still, and does not run.
+        // A member that existed before stays in the record as not running.
         let mut stopped = session.processes.iter_mut();
         for process in stopped.by_ref().filter(|it| it.operation == operation) {
             (process.process, process.keeper) = (None, None);
@@ -108,7 +107,8 @@ fn roll_back_resources(
     let tree = &session.worktree;
     let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;
     if goes && tree.path.is_dir() {
-        // Somebody may have worked there as soon as it was made; if we were killed, git may have gone on without us.
+        // A user may have worked in the worktree since it was created; if moat was killed, git may have continued
+        // alone.
         goes = worktree::has_no_work(session);
         if !goes {
             (context.say)(&worktree::kept_worktree_message(&tree.path));
@@ -129,7 +129,7 @@ fn roll_back_resources(
     Ok(())
 }
 
-/// Containers that the operation made go, and those that it started are stopped.
+/// Removes the containers that the operation created, and stops those that it started.
 fn roll_back_services(
     context: &OperationContext<'_>,
     claim: &mut Claim,
@@ -138,7 +138,7 @@ fn roll_back_services(
 ) -> Result<()> {
     let list = &session.services.list;
     let is_made = |service: &SessionService| service.operation == operation;
-    // Of the network of a session that had services before there may be runs.
+    // Runs may be connected to the network of a session that had services before.
     if list
         .iter()
         .all(|service| is_made(service) && !service.again)
@@ -161,7 +161,7 @@ fn roll_back_services(
         let list = &mut session.services.list;
         list.retain(|service| !is_made(service) || service.again);
         for service in list.iter_mut().filter(|service| is_made(service)) {
-            // It was, and its container is gone.
+            // The container existed before and is gone now.
             service.stage = ResourceStage::Made;
             service.ready_at = None;
         }
@@ -171,7 +171,7 @@ fn roll_back_services(
     })
 }
 
-/// Removes what is ours by incarnation, and the worktree, unless another session has it now.
+/// Removes resources by their incarnation, and the worktree unless another session has claimed it.
 fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, operation: &str) {
     let _ = process::stop_all(context.home, session);
     let _ = tmux::end(session);
@@ -185,8 +185,8 @@ fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, opera
     }
 }
 
-/// Settles a session whose operation was killed. An `up` that had come so far that all runs counts as done,
-/// whatever hooks it had still to run; any other is taken back; a `down` is carried to its end. Says what it did.
+/// Settles a session whose operation was killed. An `up` whose members all run counts as complete, even if hooks were
+/// still to run; any other `up` is rolled back; a `down` is completed. Returns what it did.
 pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'static str> {
     let mut claim = context.claim(key, OpKind::Up)?;
     let _apart = child::IsolatedProcessGroup::begin();
@@ -214,9 +214,9 @@ pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'sta
     Ok("what was begun is taken back")
 }
 
-/// Whether all that an `up` was to make is there.
+/// Whether everything that an `up` was asked for exists.
 fn is_complete(context: &OperationContext<'_>, session: &Session) -> bool {
-    // Those that it was not asked for are not its to start.
+    // Members that the `up` was not asked for do not count.
     let operation = session.operation.as_ref().map(|operation| &operation.id);
     let runs = |process: &crate::store::SessionProcess| {
         Some(&process.operation) != operation || super::status::runs(context.home, session, process)

@@ -1,7 +1,7 @@
-//! Runs in a session: they reach its services, and end when it is taken down.
+//! Runs in a session: they reach its services, and end when the session is taken down.
 //!
-//! A run that is in the record looks whether its session takes runs; a `down` looks for runs when the session's record
-//! says that it takes none. So no run is missed, whatever the order.
+//! A run is written to disk before it checks whether its session accepts runs; a `down` marks the session in its
+//! record before it looks for runs. So no run is missed, whatever the order.
 
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,17 @@ use crate::store::{
 };
 use crate::term::word;
 
-/// The seconds that a workload has after SIGTERM.
+/// Grace period in seconds between SIGTERM and SIGKILL.
 const GRACE_SECONDS: u32 = 10;
 
-/// How long a run may take to end; then it is killed, and has as long again.
+/// Time for a run to end; afterwards it is killed, and has the same time again.
 const RUN_END_TIMEOUT: Duration = Duration::from_secs(20);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Puts a run into a session. Where all services that it wants run there, it is on their network and has none of its
-/// own; else it has its own, and a note says why. It is on the networks of those of a compose file, too.
+/// Puts a run into a session. If all services that the run needs are running there, the run joins their network and
+/// gets no services of its own; otherwise it has its own, and a notice says why. The run also joins the networks of
+/// the session's compose services.
 pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()> {
     if !session.takes_runs() {
         let status = session.status.as_str();
@@ -49,7 +50,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         None if session.services.list.is_empty() => {}
         None => {
             let running = running(session, plan)?;
-            // Where none runs there may be no network.
+            // Without running services there may be no network.
             if !running.is_empty() {
                 place.network = Some(services::network(session));
             }
@@ -92,7 +93,7 @@ fn join_compose(
     Ok(())
 }
 
-/// That services and run are in two engines, and which.
+/// The reason if the services and the run are on different engines.
 fn different_engine_reason(
     (name, settings): (&str, &[(String, String)]),
     plan: &Plan,
@@ -105,7 +106,7 @@ fn different_engine_reason(
     Some(format!("they are in {theirs}, and it is in {ours}"))
 }
 
-/// That a run cannot have the services of a session, and why.
+/// The notice that a run cannot use the services of a session, with the reason.
 fn unreachable_services_error(session: &Session, plan: &Plan) -> Option<String> {
     let why = unreachable_service_reason(session, plan)?;
     let own = match plan.services.is_empty() {
@@ -138,13 +139,13 @@ fn unreachable_service_reason(session: &Session, plan: &Plan) -> Option<String> 
     })
 }
 
-/// The services that can be used; those that the run wants must be among them.
+/// The usable services; the ones that the run needs must be among them.
 fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionService>> {
     let states = services::query_engines(session, runtime::REQUEST_TIMEOUT)?;
     let is_up = |service: &&SessionService| {
         let mut states = states.iter();
         let state = states.find_map(|(name, state)| (*name == service.name).then_some(state));
-        // What an operation that goes on has made may be taken back, and its network with it.
+        // An operation under way may still roll back what it has made, including the network.
         let is_settled = !is_made_by_its_operation(session, &service.operation);
         is_settled && service.ready_at.is_some() && matches!(state, Some(Inspected::Running { .. }))
     };
@@ -165,7 +166,7 @@ fn is_made_by_its_operation(session: &Session, made_by: &str) -> bool {
     own.is_some_and(|own| own.id == made_by)
 }
 
-/// What somebody set himself is what he wants.
+/// Settings that the user gave explicitly take precedence.
 fn add_variables(plan: &mut Plan, variables: Vec<(String, String)>) {
     for (name, value) in variables {
         let is_set = plan.env.iter().any(|set| set.name == name)
@@ -184,7 +185,7 @@ fn bring_up(session: &Session) -> String {
     format!("bring it up: moat up {}", word(&session.branch))
 }
 
-/// Ends the runs in a session, all at once.
+/// Ends all runs of the session at once.
 pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> Result<()> {
     let runs = runs_of(context.home, session)?;
     let is_running = |record: &&RunRecord| !has_ended(context.home, record);
@@ -212,8 +213,8 @@ pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> 
     runs.iter().try_for_each(disconnect_ended_run)
 }
 
-/// Asks all, whatever comes of one. Gives those that were told, and what the first of the others had to say. One that
-/// somebody removes just now has ended.
+/// Requests the end of all given runs, even if one request fails. Returns the runs that were signalled, and the first
+/// error. A run that is being removed counts as ended.
 fn request_ends<'a>(
     home: &Home,
     runs: &[&'a RunRecord],
@@ -229,7 +230,7 @@ fn request_ends<'a>(
     (told, failed)
 }
 
-/// The runs in this incarnation of a session, those that have ended included.
+/// The runs in this incarnation of a session, including ended ones.
 fn runs_of(home: &Home, session: &Session) -> Result<Vec<RunRecord>> {
     let records = home.run_ids()?.into_iter();
     let records = records.filter_map(|id| home.run(&id).load().record());
@@ -240,7 +241,7 @@ fn runs_of(home: &Home, session: &Session) -> Result<Vec<RunRecord>> {
     Ok(records.filter(is_in).collect())
 }
 
-/// Whether a run has ended, and nobody is at it any more.
+/// Whether a run has ended and has no supervisor any more.
 fn has_ended(home: &Home, record: &RunRecord) -> bool {
     let dir = home.run(&record.id);
     match dir.load().record() {
@@ -249,7 +250,7 @@ fn has_ended(home: &Home, record: &RunRecord) -> bool {
     }
 }
 
-/// Whether all have ended in time.
+/// Waits until all runs have ended; false after the timeout.
 fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
     let deadline = Instant::now() + RUN_END_TIMEOUT;
     loop {
@@ -263,7 +264,7 @@ fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
     }
 }
 
-/// podman removes no network that a container is on, be it one that has ended and is kept.
+/// podman removes no network that has a container, even a stopped one that is kept.
 fn disconnect_ended_run(record: &RunRecord) -> Result<()> {
     let place = record.session.as_ref().filter(|_| record.keep);
     let Some(network) = place.and_then(|place| place.network.as_deref()) else {

@@ -1,4 +1,4 @@
-//! How a session is. The record says what is expected; what is observed is only compared with it.
+//! The state of a session. The record holds the expected state; observed states are compared with it.
 
 use std::time::Duration;
 
@@ -10,44 +10,44 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 use crate::store::{Home, OpKind, ProcessIdentity, Session, SessionProcess, SessionStatus};
 
-/// A session and the health of its processes and services.
+/// A session with the health of its processes and services.
 pub(crate) struct SessionView {
     pub(crate) session: Session,
-    /// Whether the operation in the record is no more: its process was killed.
+    /// Whether the process of the recorded operation is gone: it was killed.
     pub(crate) abandoned: bool,
     pub(crate) processes: Vec<ProcessHealth>,
     pub(crate) services: Vec<ServiceHealth>,
 }
 
-/// How a process is.
+/// The health of a process or service.
 pub(crate) struct ProcessHealth {
     pub(crate) name: String,
-    /// Not set: its engine does not tell.
+    /// Not set: its engine does not respond.
     pub(crate) running: Option<bool>,
     pub(crate) pid: Option<u32>,
-    /// The name of its container, if it is a service.
+    /// The name of the container of a service.
     pub(crate) container: Option<String>,
-    /// Whether it was stopped by 'down --keep', and is not wanted since.
+    /// Whether 'down --keep' stopped it, and no `up` has requested it since.
     pub(crate) stopped: bool,
-    /// What is wrong with it although it may run.
+    /// A problem that exists although the process may run.
     pub(crate) trouble: Option<String>,
-    /// If it is over, and somebody saw it end.
+    /// The exit, if a monitor or the engine recorded it.
     pub(crate) exit_code: Option<u8>,
     pub(crate) ports: Vec<PortView>,
 }
 
-/// A port as it is expected, and who listens on it.
+/// A port as the record has it, and its listener.
 pub(crate) struct PortView {
     pub(crate) port: u16,
     pub(crate) primary: bool,
     /// Whether the process itself listens.
     pub(crate) listening: bool,
-    /// Somebody else who listens there; 0 if that is another user's.
+    /// The pid of a foreign process that listens; 0 for a process of another user.
     pub(crate) stranger: Option<u32>,
 }
 
 impl SessionView {
-    /// The engines that do not tell how its services are, and why.
+    /// The engines that do not report the state of the session's services, and the reasons.
     pub(crate) fn unreachable_engines(&self) -> Vec<(String, &str)> {
         let own = &self.session.services;
         let of_services = self
@@ -70,7 +70,7 @@ impl SessionView {
         of_services.into_iter().chain(compose).collect()
     }
 
-    /// Whether all is as it should be.
+    /// Whether the session is in its expected state.
     pub(crate) fn is_healthy(&self) -> bool {
         let stolen =
             |health: &ProcessHealth| health.ports.iter().any(|port| port.stranger.is_some());
@@ -86,12 +86,12 @@ impl SessionView {
     }
 }
 
-/// Whether a process of a session runs: the very one that was started.
+/// Whether a process of a session runs: the identity in the record is compared.
 pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> bool {
     leader_process(home, session, process).is_some_and(|leader| leader.is_alive())
 }
 
-/// The process behind the entry; its keeper knows it before the record does.
+/// The process of an entry; the monitor's state file is written before the record.
 fn leader_process(
     home: &Home,
     session: &Session,
@@ -103,7 +103,7 @@ fn leader_process(
     }
 }
 
-/// Looks at sessions, all at once. What an engine has is unknown if it does not answer that soon.
+/// Views sessions at once. State on an engine that does not respond in time is unknown.
 pub(crate) fn view(
     home: &Home,
     sessions: Vec<Session>,
@@ -132,7 +132,8 @@ pub(crate) fn view(
     for (mut session, services) in sessions.into_iter().zip(services) {
         let mut abandoned = session.operation.is_some() && !home.session_is_busy(&session.key)?;
         if abandoned && let Some(now) = home.session(&session.key)? {
-            // It may have come to its end between the two looks. The record is written before the lock is let go.
+            // The operation may have completed between the two reads. The record is written before the lock is
+            // released.
             let id = |session: &Session| session.operation.as_ref().map(|op| op.id.clone());
             abandoned = id(&now) == id(&session);
             session = now;

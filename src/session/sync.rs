@@ -1,7 +1,7 @@
-//! `moat wt sync`: takes processes into a session that somebody has started by hand.
+//! `moat wt sync`: adopts processes that the user started by hand.
 //!
-//! Not by how they look: a process belongs to a name if it listens on the port that the record has for that name,
-//! and works in the worktree. What is not there stays as it is.
+//! A process belongs to a name if it listens on the port that the record assigns to the name and its working
+//! directory is in the worktree. Nothing else changes.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::store::{
 };
 use crate::term::{harmless, word};
 
-/// Takes in what runs by hand. Gives the names that were taken in.
+/// Adopts the processes that the user started by hand. Returns the adopted names.
 pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<String>> {
     let mut claim = context.claim(key, OpKind::Up)?;
     let Some(session) = claim.session().cloned() else {
@@ -63,7 +63,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
             .filter(|pid| {
                 directory(*pid).is_some_and(|dir| dir.starts_with(&session.worktree.path))
             })
-            // No process has two names.
+            // A process has one name only.
             .filter(|pid| {
                 let mut others = known.processes.iter().filter(|other| other.name != name);
                 !others.any(|other| process::is_process_of(&known, &other.name, *pid))
@@ -100,13 +100,13 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
     Ok(taken)
 }
 
-/// Where a process works.
+/// The working directory of a process.
 #[cfg(target_os = "linux")]
 fn directory(pid: u32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
-/// Where a process works: `-a` joins the filters, `-Fn` prints a line for each field.
+/// The working directory of a process: `-a` joins the filters, `-Fn` prints a line for each field.
 #[cfg(not(target_os = "linux"))]
 fn directory(pid: u32) -> Option<PathBuf> {
     let output = std::process::Command::new("lsof")

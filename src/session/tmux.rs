@@ -1,9 +1,9 @@
 //! The tmux session of a session (`session.tmux`): window 0 is a shell in the worktree, and each process has a
-//! window of its own, which stays when the process has ended.
+//! window, which stays open after the process has exited.
 //!
-//! The server is the user's. What is ours there is known by options that we set: `@moat` of the tmux session is the
-//! incarnation, `@moat_window` of a window the process. Targets are the ids that tmux gives, as it takes any beginning
-//! of a name for the name. The socket stands in the record, so that `down` asks the server that `up` asked.
+//! The tmux server belongs to the user. moat identifies its own objects by options: `@moat` of the tmux session holds
+//! the incarnation, `@moat_window` of a window the process name. Targets are tmux ids, because tmux accepts any
+//! prefix of a name. The socket is in the record, so that `down` asks the server that `up` used.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::store::{Claim, Home, ProcessIdentity, Session, Tmux, write_atomically
 
 const TMUX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Fails if there is no tmux.
+/// Fails if tmux is not installed.
 pub(super) fn require() -> Result<()> {
     match crate::runtime::is_on_path("tmux") {
         true => Ok(()),
@@ -33,19 +33,19 @@ pub(super) fn require() -> Result<()> {
     }
 }
 
-/// The socket of the tmux that we are in.
+/// The socket of the surrounding tmux.
 fn inside() -> Option<PathBuf> {
     let inside = std::env::var("TMUX").ok()?;
     let socket = inside.split(',').next()?;
     (!socket.is_empty()).then(|| PathBuf::from(socket))
 }
 
-/// How tmux calls the directory of its sockets.
+/// The name of tmux's directory of sockets.
 fn directory() -> String {
     format!("tmux-{}", rustix::process::getuid().as_raw())
 }
 
-/// The socket that tmux would use: that of the tmux we are in, or the user's default.
+/// The socket to use: that of the surrounding tmux, or the user's default.
 fn default_socket() -> PathBuf {
     inside().unwrap_or_else(|| {
         let base = std::env::var_os("TMUX_TMPDIR").filter(|dir| !dir.is_empty());
@@ -54,7 +54,7 @@ fn default_socket() -> PathBuf {
     })
 }
 
-/// Makes the directory of a socket, which tmux does not with -S: after a boot it is gone.
+/// Creates the directory of a socket, which tmux does not do with -S: after a reboot the directory is gone.
 fn create_socket_dir(socket: &Path) -> Result<()> {
     let dir = socket.parent().unwrap_or(socket);
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
@@ -72,8 +72,8 @@ fn create_socket_dir(socket: &Path) -> Result<()> {
     }
 }
 
-/// The other user who has the directory of a socket: it may be theirs who listens there, and who would be sent our
-/// whole environment. tmux looks at its own directory in the same way, but not with -S.
+/// The other user who owns the directory of a socket: that user's server would receive moat's whole environment. tmux
+/// checks its own directory in the same way, but not with -S.
 fn foreign_user(socket: &Path) -> Result<Option<u32>> {
     let dir = socket.parent().unwrap_or(socket);
     let is_tmuxs = dir.ends_with(directory()) && inside().is_none_or(|inside| inside != socket);
@@ -100,12 +100,12 @@ fn untrusted_socket_error(dir: &Path, why: &str) -> Error {
     .hint("set TMUX_TMPDIR to a directory of your own, or put that one right")
 }
 
-/// What tmux printed; `Err`: what it complained of.
+/// The output of tmux; `Err`: its error message.
 fn run_tmux(socket: &Path, args: &[&str]) -> std::result::Result<String, String> {
-    // The server that it may start is to have nothing of ours, least of all the lock.
+    // A server that tmux starts must inherit nothing, least of all the lock.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("tmux");
-    // It takes a ';' at the end of a word for the end of its command.
+    // tmux takes a ';' at the end of an argument for the end of its command.
     let args = args.iter().map(|word| match word.strip_suffix(';') {
         Some(word) if !word.is_empty() => format!("{word}\\;"),
         _ => (*word).to_owned(),
@@ -124,14 +124,14 @@ fn failed(why: &str) -> Error {
     Error::new(ErrorKind::Failed, format!("tmux: {why}"))
 }
 
-/// Text that tmux takes for a format.
+/// Escapes text for a place where tmux expands formats.
 fn format_text(text: &str) -> String {
     text.replace('#', "##")
 }
 
-/// The id of our tmux session, if it is there.
+/// The id of the tmux session, if it exists.
 fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
-    // Nothing of ours is where another user lets in whom they like.
+    // A directory of another user may hold a foreign server.
     if foreign_user(socket)?.is_some() {
         return Ok(None);
     }
@@ -154,7 +154,7 @@ fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
     Ok(ours.map(|(id, _)| id.to_owned()))
 }
 
-/// Writes the variables of the session for a shell to read, which nobody else may; where they are.
+/// Writes the session's variables to a private file for a shell to read; returns its path.
 fn shell_variables(home: &Home, session: &Session) -> Result<String> {
     let path = home.shell_variables(&session.key);
     let quoted = |value: &str| shlex::try_quote(value).unwrap_or_default().into_owned();
@@ -166,7 +166,7 @@ fn shell_variables(home: &Home, session: &Session) -> Result<String> {
     Ok(format_text(&path.to_string_lossy()))
 }
 
-/// The server and our session on it, which is made if it is not there.
+/// Ensures that the server and the tmux session exist.
 fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf, String)> {
     let recorded = session.tmux.as_ref().map(|tmux| tmux.socket.clone());
     if let Some(socket) = &recorded
@@ -202,14 +202,14 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         "#{session_id}",
         "sh",
         "-c",
-        // Arguments can be seen by all, and there may be passwords among the variables.
+        // Every user can read arguments, and the variables may contain passwords.
         ". \"$1\"; exec \"$2\"",
         "sh",
     ]);
     let variables = shell_variables(home, session)?;
     args.push(&variables);
     let target = format!("={}:", made.name);
-    // In one call: nobody sees it without its mark.
+    // One call, so that the window never exists without its mark.
     args.extend([
         &shell,
         ";",
@@ -218,7 +218,7 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         &target,
         "@moat",
         &session.incarnation,
-        // A shell that ends, or is none, must not end the session.
+        // A shell that exits or is missing must not end the tmux session.
         ";",
         "set-option",
         "-w",
@@ -240,7 +240,7 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
     Ok((socket, id.trim().to_owned()))
 }
 
-/// Makes the window of a process, with a keeper in it that waits for its word.
+/// Creates the window of a process, with a monitor in it that waits for its release.
 pub(super) fn window(
     home: &Home,
     claim: &mut Claim,
@@ -256,7 +256,8 @@ pub(super) fn window(
     end_windows(&socket, &id, &[name])?;
     let owner = ProcessIdentity::this().ok_or_else(gone)?;
     let pid = owner.pid.to_string();
-    // It is tmux that starts it, whose own "self" is another; we are there until it has begun.
+    // tmux starts the monitor, so the path of this program is passed; this process exists until the monitor has
+    // started.
     let program = crate::run::own_executable()?
         .to_string_lossy()
         .replace("/self/", &format!("/{pid}/"));
@@ -295,10 +296,11 @@ pub(super) fn window(
     .map_err(|why| failed(&why))?;
     checkpoint("session-window-made");
     let (pane, pid) = made.trim().split_once(' ').ok_or_else(gone)?;
-    // It waits, so no word of the process comes before its log, and none is lost with its window.
+    // The monitor waits, so the log exists before the first output of the process, and no output is lost with the
+    // window.
     let quote = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
     let copy = format!("exec {} {KEEPER} {}", quote(&program), quote(&log));
-    // Here a '%' begins a time.
+    // tmux expands '%' here as a time format.
     let copy = format_text(&copy).replace('%', "%%");
     run_tmux(
         &socket,
@@ -330,7 +332,7 @@ pub(super) fn window(
         .ok_or_else(gone)
 }
 
-/// Removes windows of processes that have ended.
+/// Removes the windows of exited processes.
 fn end_windows(socket: &Path, id: &str, names: &[&str]) -> Result<()> {
     let target = format!("{id}:");
     let windows = run_tmux(
@@ -346,13 +348,13 @@ fn end_windows(socket: &Path, id: &str, names: &[&str]) -> Result<()> {
     .map_err(|why| failed(&why))?;
     let windows = windows.lines().filter_map(|line| line.split_once(' '));
     for (window, _) in windows.filter(|(_, name)| names.contains(name)) {
-        // Somebody may have closed it meanwhile.
+        // The user may have closed the window meanwhile.
         let _ = run_tmux(socket, &["kill-window", "-t", window]);
     }
     Ok(())
 }
 
-/// Removes the windows of some processes, which have ended.
+/// Removes the windows of some exited processes.
 pub(super) fn remove_windows(session: &Session, names: &[&str]) -> Result<()> {
     let Some(tmux) = &session.tmux else {
         return Ok(());
@@ -363,7 +365,7 @@ pub(super) fn remove_windows(session: &Session, names: &[&str]) -> Result<()> {
     }
 }
 
-/// Removes the tmux session of a session, whose processes have ended; what else is in it is hung up.
+/// Removes the tmux session after its processes have ended; other programs in it receive a hangup.
 pub(super) fn end(session: &Session) -> Result<()> {
     let Some(tmux) = &session.tmux else {
         return Ok(());
@@ -377,7 +379,7 @@ pub(super) fn end(session: &Session) -> Result<()> {
     }
 }
 
-/// What shows a session's windows on this terminal; `None`: it has none.
+/// The command that shows a session's windows on this terminal; `None`: the session has no windows.
 pub(crate) fn attach(session: &Session) -> Result<Option<Command>> {
     let Some(tmux) = &session.tmux else {
         return Ok(None);

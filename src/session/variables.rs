@@ -1,10 +1,10 @@
-//! The variables of a session: one map, for processes, hooks, runs and `.env.moat`.
+//! The variables of a session: one map for processes, hooks, runs and `.env.moat`.
 
 use crate::plan::LOOPBACK;
 use crate::store::{Session, SessionService};
 
-/// The map, sorted by names. Where two processes give the same name to their ports, the first counts; each
-/// process itself gets its own.
+/// The map, sorted by name. If two processes give one name to their ports, the first one counts; each process itself
+/// gets its own.
 pub(crate) fn shared(session: &Session) -> Vec<(String, String)> {
     let mut variables = vec![
         ("MOAT_BRANCH".to_owned(), session.branch.clone()),
@@ -25,7 +25,7 @@ pub(crate) fn shared(session: &Session) -> Vec<(String, String)> {
             add(name, port.port.to_string());
         }
     }
-    // What they say of ports is what these are inside.
+    // The variables of ports hold the ports inside the container.
     for service in &session.services.list {
         for (name, value) in &service.variables {
             add(name, value.clone());
@@ -35,7 +35,8 @@ pub(crate) fn shared(session: &Session) -> Vec<(String, String)> {
     variables
 }
 
-/// The same for a run, without what is said of services: where it reaches them, that is [`inside`].
+/// The map for a run, without the variables of services: [`container_variables`] has those as seen from the
+/// container.
 pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
     let mut variables = shared(session);
     variables.retain(|(name, _)| {
@@ -48,7 +49,8 @@ pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
     variables
 }
 
-/// What a run on the network of a session is told of a service: its name there, and its own ports.
+/// The variables of a service for a run on the network of the session: the service's host name there, and its own
+/// ports.
 pub(super) fn container_variables(
     session: &Session,
     service: &SessionService,
@@ -60,7 +62,7 @@ pub(super) fn container_variables(
         let value = match (name, ports) {
             (name, _) if name.ends_with("_HOST") && *value == host => service.name.clone(),
             (name, Some((outside, inside))) if name.ends_with("_URL") => {
-                // Somebody may be called as the host is; what follows it has no colon that is not encoded.
+                // The user name may equal the host name; the text after the host has no colon that is not encoded.
                 let outside = format!("{LOOPBACK}:{outside}");
                 let (before, after) = value.rsplit_once(&outside).unwrap_or((value, ""));
                 match before.len() == value.len() {
@@ -75,7 +77,7 @@ pub(super) fn container_variables(
     service.variables.iter().map(told).collect()
 }
 
-/// What is set for one process on top of that.
+/// The variables of one process, in addition to the map.
 pub(super) fn own(session: &Session, process: &str) -> Vec<(String, String)> {
     let ports = session.ports.iter().filter(|port| port.process == process);
     ports
@@ -88,11 +90,11 @@ pub(super) fn own(session: &Session, process: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The map as a file that a shell and the usual readers of such files understand.
+/// The map as a file that a shell and common `.env` readers understand.
 pub(super) fn file(session: &Session) -> String {
     let mut text = "# Written by moat up. Gone after moat down.\n".to_owned();
     for (name, value) in shared(session) {
-        // Refused for NUL alone, which none of them can have.
+        // Fails only for NUL, which no variable contains.
         let value = shlex::try_quote(&value).unwrap_or_default();
         text.push_str(&format!("{name}={value}\n"));
     }

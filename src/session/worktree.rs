@@ -1,5 +1,5 @@
-//! The directory where the branch of a session is checked out: made from a local, a remote or a new branch, or
-//! adopted where it is. What moat did not make is never removed, and neither is work that is not committed.
+//! The directory in which the branch of a session is checked out: created from a local, a remote or a new branch, or
+//! adopted if it exists. moat never removes a worktree that it did not create, nor uncommitted work.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::store::{
 };
 use crate::term::{harmless, word};
 
-/// Asks git what is not committed, one entry for each file.
+/// The arguments that make git list uncommitted files, one entry each.
 const STATUS_ARGS: [&str; 5] = [
     "status",
     "--porcelain",
@@ -23,7 +23,7 @@ const STATUS_ARGS: [&str; 5] = [
     "--no-renames",
 ];
 
-/// What will be the worktree of a branch; nothing is made yet.
+/// Describes the future worktree of a branch; nothing is created yet.
 pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktree {
     let place = repository.place(home, branch);
     let ours = real(&place);
@@ -45,7 +45,7 @@ pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktr
     }
 }
 
-/// As git will tell it: without links in the part that exists.
+/// The path as git reports it: links in the existing part are resolved.
 fn real(path: &Path) -> PathBuf {
     match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
         (Ok(path), _, _) => path,
@@ -54,7 +54,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// Where a new worktree gets its branch from.
+/// The origin of the branch of a new worktree.
 enum BranchOrigin {
     Local,
     Remote(String),
@@ -62,7 +62,7 @@ enum BranchOrigin {
     New(String),
 }
 
-/// A file of the worktree of a branch as it is, or, where there is no worktree yet, as it would be.
+/// A file of the worktree of a branch, or, before the worktree exists, of the commit that it will have.
 pub(super) fn read(
     home: &Home,
     repository: &Repository,
@@ -82,7 +82,7 @@ pub(super) fn read(
     git(&repository.main, &["cat-file", "blob", &name]).ok()
 }
 
-/// Makes the worktree if there is none.
+/// Creates the worktree if it does not exist.
 pub(super) fn make(
     context: &OperationContext<'_>,
     claim: &mut Claim,
@@ -103,7 +103,7 @@ pub(super) fn make(
     let is_torn = trees.any(|tree| tree.torn && tree.path == path);
     let has_parts = path.exists() && (is_left || is_torn);
     if has_parts && is_untouched(&repository.common, &path).unwrap_or_default() {
-        // What a killed one has left of it may lack files.
+        // The worktree of a killed operation may lack files.
         remove(context.home, &repository.common, &path)?;
     }
     let Some(_alone) = lock_worktrees(context.home, &repository.common, context.should_continue)?
@@ -122,7 +122,7 @@ pub(super) fn make(
     let new_branch = match &origin {
         BranchOrigin::New(commit) => Some(commit.clone()),
         BranchOrigin::Remote(remote) => Some(commit(&repository.main, remote)?),
-        // It may be of a try before.
+        // A directory may remain from an earlier attempt.
         BranchOrigin::Local => session.worktree.new_branch.clone(),
     };
     claim.update(&mut |session| {
@@ -134,8 +134,8 @@ pub(super) fn make(
     if let Some(parent) = path.parent() {
         make_dir(parent).map_err(|error| Error::io(ErrorKind::Store, "make", parent, &error))?;
     }
-    // One whose directory was removed by hand is in git's list still. Only this one: others may be on a disk that is
-    // not there just now.
+    // git still lists a worktree whose directory the user removed. Only this entry is pruned: other worktrees may be
+    // on a disk that is not mounted now.
     for gone in repository.trees.iter().filter(|tree| {
         (tree.path == path || tree.branch.as_deref() == Some(branch)) && !tree.path.exists()
     }) {
@@ -155,13 +155,13 @@ pub(super) fn make(
         BranchOrigin::Remote(remote) => args.extend(["--track", "-b", branch, place, remote]),
         BranchOrigin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
     }
-    // If we are killed it goes on; so it is marked as well.
+    // git continues if moat is killed; therefore the process is marked.
     git_marked(context, &repository.main, &args, &session.mark(".git"))?;
     checkpoint("session-worktree-made");
     claim.update(&mut |session| session.worktree.stage = ResourceStage::Made)
 }
 
-/// git follows links where it keeps branches and their history, and a workload may have put some there.
+/// git follows links in the directories of its branches and reflogs, where a workload may have put some.
 fn refuse_links(common: &Path) -> Result<()> {
     let mut dirs: Vec<PathBuf> = ["refs", "logs"].map(|name| common.join(name)).into();
     while let Some(dir) = dirs.pop() {
@@ -225,7 +225,8 @@ fn commit(main: &Path, name: &str) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// Whether nothing is lost with the worktree of a session, as far as that was made. If it cannot be told, something is.
+/// Whether removing the worktree of a session, as far as it was created, loses nothing. False if this cannot be
+/// determined.
 pub(super) fn has_no_work(session: &Session) -> bool {
     let (common, tree) = (&session.repository, &session.worktree);
     let found = match tree.stage {
@@ -235,13 +236,14 @@ pub(super) fn has_no_work(session: &Session) -> bool {
     found.unwrap_or_default()
 }
 
-/// Whether nothing is lost with a worktree: all is committed, on a branch. `session`: whose files are known.
+/// Whether removing a worktree loses nothing: everything is committed on a branch. `session` names the files that
+/// moat created.
 pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) -> Result<bool> {
     let head = git_untrusted(common, path, &["symbolic-ref", "--quiet", "HEAD"]);
     if !matches!(head, Ok(Some(_))) {
         return Ok(false);
     }
-    // In a submodule git would obey that one's configuration, which a workload may have written.
+    // In a submodule git would obey the configuration of the submodule, which a workload may have written.
     let args = [&STATUS_ARGS[..], &["--ignore-submodules=dirty"]].concat();
     let status = git_untrusted(common, path, &args)?.unwrap_or_default();
     let index =
@@ -250,7 +252,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
         return Ok(false);
     }
     let files = session.map_or(&[][..], |session| &session.files);
-    // git is told not to look at these, whatever is in their place.
+    // git is told to ignore these files, whatever replaces them.
     let mut unseen = files
         .iter()
         .filter(|file| file.how == CreatedFileKind::Variables);
@@ -268,10 +270,10 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
     Ok(status.split_terminator('\0').all(ours))
 }
 
-/// Whether a worktree whose making was cut off has nothing but what git has put there, as far as it came.
+/// Whether a partially created worktree contains only files that git has written.
 pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
     let Some(status) = git_untrusted_incomplete(common, path, &STATUS_ARGS)? else {
-        // git does not know it: not yet, or not any more.
+        // git does not list the directory: not yet, or not any more.
         let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         return Ok(entries.all(|entry| entry.file_name() == ".git"));
     };
@@ -279,7 +281,7 @@ pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
     Ok(status.split_terminator('\0').all(is_missing))
 }
 
-/// Whether there is a submodule that is checked out: nobody has looked whether it has work in it.
+/// Whether a submodule is checked out; its work was not examined.
 fn has_submodules(path: &Path, index: &str) -> bool {
     let mut names = index.split_terminator('\0').filter_map(|entry| {
         let (about, name) = entry.split_once('\t')?;
@@ -288,8 +290,8 @@ fn has_submodules(path: &Path, index: &str) -> bool {
     names.any(|name| path.join(name).join(".git").symlink_metadata().is_ok())
 }
 
-/// Whether there are files that git was told not to look at: a small letter says `assume-unchanged`, and an `S`
-/// `skip-worktree`, which is there for files that are not.
+/// Whether git was told to ignore changes of files: a lower-case letter means `assume-unchanged`, an `S` means
+/// `skip-worktree`, which also marks files that do not exist.
 fn has_hidden(path: &Path, index: &str) -> bool {
     let mut entries = index.split_terminator('\0').filter_map(|entry| {
         let (about, name) = entry.split_once('\t')?;
@@ -300,17 +302,17 @@ fn has_hidden(path: &Path, index: &str) -> bool {
     })
 }
 
-/// What is said of a worktree that is not removed.
+/// The message about a worktree that is not removed.
 pub(crate) fn kept_worktree_message(path: &Path) -> String {
     let shown = harmless(&path.display().to_string());
     format!("note: {shown} stays: there is work in it that is not committed")
 }
 
-/// Removes a worktree that moat made, whatever is in it, and makes sure that it is gone.
+/// Removes a worktree that moat created, with all its files, and checks that it is gone.
 pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
     let _alone = lock_worktrees(home, common, &|| true)?;
     let shown = path.to_string_lossy();
-    // Twice, as one that somebody locked needs that.
+    // git requires --force twice for a locked worktree.
     let removed = git(
         common,
         &["worktree", "remove", "--force", "--force", &shown],
@@ -320,21 +322,22 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
             .map_err(|error| Error::io(ErrorKind::Workspace, "remove", path, &error))?;
     }
     if removed.is_err() {
-        // Now that the directory is gone, git forgets it, whatever was wrong with it.
+        // The directory is gone, so git prunes the entry in any case.
         let _ = git(
             common,
             &["worktree", "remove", "--force", "--force", &shown],
         );
     }
     if let Some(parent) = path.parent() {
-        // Goes with the last worktree in it.
+        // Removed together with the last worktree in it.
         let _ = std::fs::remove_dir(parent);
     }
     Ok(())
 }
 
-/// The same for a session, which must not be held for good by what somebody else has put there, such as a container
-/// whose workload was root: then the directory stays, and that is said. Whether it is gone.
+/// Removes the worktree of a session. Files of another user (of a container whose workload was root, for example)
+/// must not block the session for ever: the directory stays, and a warning says so. Returns whether the directory is
+/// gone.
 pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) -> bool {
     let path = &session.worktree.path;
     let Err(error) = remove(context.home, &session.repository, path) else {
@@ -347,7 +350,7 @@ pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) 
     false
 }
 
-/// Removes a branch that an operation made, if nothing was committed to it since.
+/// Removes a branch that an operation created, if it has no new commits.
 pub(super) fn remove_branch(common: &Path, branch: &str, commit: &str) {
     let name = format!("refs/heads/{branch}");
     if git(common, &["update-ref", "-d", &name, commit]).is_ok() {
@@ -356,7 +359,7 @@ pub(super) fn remove_branch(common: &Path, branch: &str, commit: &str) {
     }
 }
 
-/// The worktrees that moat made for a repository, and that belong to no session any more.
+/// The worktrees that moat created for a repository and that belong to no session.
 pub(crate) fn unused(home: &Home, repository: &Repository) -> Result<Vec<PathBuf>> {
     let root = real(&home.worktrees(&repository.key("").repository));
     let sessions = home.sessions()?;
