@@ -1,5 +1,5 @@
-//! What a service is built from. What another service of the file builds has a tag of the session's own, so a Dockerfile that
-//! says the tag of the file would silently get whichever image has that.
+//! The base images of compose services. An image that another service of the file builds has a tag of its own in each
+//! session, so a Dockerfile that names the file's tag would silently use an unrelated image.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ pub(super) struct ComposeBuild {
     /// The tag in the file, if it has one.
     pub(super) image: Option<String>,
     pub(super) dockerfile: PathBuf,
-    /// Instead of that file.
+    /// The Dockerfile's text, in the place of a file.
     pub(super) inline: Option<String>,
 }
 
-/// Refuses services that are built from what others build, as far as their Dockerfiles tell.
+/// Refuses services that are built FROM an image of another service, as far as their Dockerfiles show.
 pub(super) fn check(file: &str, builds: &[ComposeBuild]) -> Result<()> {
     for build in builds {
         let read = || crate::yaml::read_file(&build.dockerfile, "").ok().flatten();
@@ -46,7 +46,7 @@ fn without_latest(image: &str) -> &str {
     image.strip_suffix(":latest").unwrap_or(image)
 }
 
-/// The images that a Dockerfile names, its own stages left out.
+/// The images that a Dockerfile names, without its own stages.
 fn images(text: &str) -> Vec<&str> {
     let (mut images, mut stages) = (Vec::new(), Vec::new());
     for line in text.lines() {

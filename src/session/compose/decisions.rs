@@ -1,4 +1,4 @@
-//! What is to become of the services, and the note of it in the record.
+//! Decides what an `up` does about compose services, and notes the intents in the record.
 
 use super::super::operation::OperationContext;
 use super::super::repository::Repository;
@@ -10,10 +10,10 @@ use crate::error::Result;
 use crate::runtime::{self, ContainerState, REQUEST_TIMEOUT};
 use crate::store::{Session, SessionCompose, key_of};
 
-/// Long enough for a word of a branch in the name of a project.
+/// Enough for a recognizable part of the branch in the project's name.
 const MAX_BRANCH_CHARS: usize = 24;
 
-/// The services that come with those of moat.yaml: what the record has, and what the file says that is there now.
+/// The services that belong to those of moat.yaml: those in the record, and those that the file has now.
 pub(in crate::session) fn dependencies_of(
     context: &OperationContext<'_>,
     repository: &Repository,
@@ -38,7 +38,7 @@ pub(in crate::session) fn dependencies_of(
     Ok(names)
 }
 
-/// What is to become of the services.
+/// Decides what to do about each compose service.
 pub(in crate::session) fn decide(
     context: &OperationContext<'_>,
     session: Option<&Session>,
@@ -49,14 +49,14 @@ pub(in crate::session) fn decide(
         return Ok(Vec::new());
     };
     let known = session.and_then(|session| session.compose.as_ref());
-    // Also where there can be none: an engine that does not answer is seen before anything is made.
+    // Also asked where no containers can exist: an engine that does not respond is noticed before anything is made.
     let ours = known
         .is_none()
         .then(|| runtime::engine_settings(runtime::COMPOSE_RUNTIME));
     let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
     let members = known.map_or(&[][..], |compose| &compose.services);
     let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
-    // Those that came with them, and those that would and are asked for.
+    // The dependencies in the record, and the dependencies of the services that are requested.
     let asked = |name: &&str| {
         request
             .only
@@ -69,7 +69,7 @@ pub(in crate::session) fn decide(
         }
     }
     let found = match runtime::session_containers(engine, &context.home.hash(), REQUEST_TIMEOUT) {
-        // Who wants none of them needs no engine.
+        // Without a requested service, no engine is needed.
         Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
         found => found.map_err(failed)?,
     };
@@ -81,7 +81,7 @@ pub(in crate::session) fn decide(
             .any(|member| member.name == name && member.once);
         let container = session.and_then(|session| state_of(&found, session, name));
         let state = container.map(|container| container.state);
-        // Also one that is paused, or starts again and again, has its ports.
+        // A paused or restarting container keeps its ports as well.
         let is_there = state.is_some_and(|state| !matches!(state, ContainerState::Ended(_)));
         let (action, why) = match state.filter(|state| is_up(*state, once)) {
             None if !is_wanted => (Action::Skipped, "not asked for".to_owned()),
@@ -106,13 +106,13 @@ pub(in crate::session) fn decide(
     };
     let decisions: Vec<Decision> = names.into_iter().map(decide).collect();
     if started(&decisions).next().is_some() {
-        // What cannot be is seen before anything is made.
+        // An impossible request is noticed before anything is made.
         super::start::tool(engine)?;
     }
     Ok(decisions)
 }
 
-/// Why a service does not run.
+/// The reason why a service does not run.
 fn why_not(state: Option<ContainerState>) -> String {
     match state {
         None => "it did not run".to_owned(),
@@ -121,7 +121,7 @@ fn why_not(state: Option<ContainerState>) -> String {
     }
 }
 
-/// Notes what an `up` is about to start. Nothing of it is made yet.
+/// Records the intents of an `up`. Nothing is made yet.
 pub(in crate::session) fn record_intents(
     session: &mut Session,
     operation: &str,
@@ -144,15 +144,15 @@ pub(in crate::session) fn record_intents(
     }
 }
 
-/// A name that tells people whose it is, and that no other project has: the incarnation is in it.
+/// A project name that shows the branch and is unique: it contains the incarnation.
 fn project_name(session: &Session) -> String {
     let repository = session.main.file_name().unwrap_or_default();
     let words = format!("{}-{}", repository.to_string_lossy(), session.branch);
-    // As the names of files are made, without the hash.
+    // The same characters as in file names, without the hash.
     let key = key_of(&session.repository, &words).branch;
     let readable = key.rsplit_once('-').map_or("", |(readable, _)| readable);
     let readable = readable[..readable.len().min(MAX_BRANCH_CHARS)].trim_end_matches('-');
-    // Names of projects are in lower case.
+    // Project names are lower case.
     let incarnation = session.incarnation.to_ascii_lowercase();
     format!("moat-{readable}-{}-{incarnation}", session.slot)
 }

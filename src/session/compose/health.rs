@@ -1,4 +1,4 @@
-//! How the services are, as far as their engine tells.
+//! The health of compose services, as far as their engine reports it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::runtime::{self, ContainerState, Runtime, SessionContainer};
 use crate::store::{ComposeService, Home, ResourceStage, Session};
 
-/// What the engines say of the services of several sessions, each engine asked once.
+/// The containers that the engines report for several sessions; each engine is asked once.
 pub(in crate::session) struct ComposeContainers {
     engines: Vec<EngineContainers>,
 }
@@ -42,7 +42,7 @@ impl ComposeContainers {
         ComposeContainers { engines }
     }
 
-    /// How the services of a session are.
+    /// The health of a session's compose services.
     pub(in crate::session) fn health(&self, session: &Session) -> Vec<ProcessHealth> {
         let Some(compose) = &session.compose else {
             return Vec::new();
@@ -90,7 +90,7 @@ impl ComposeContainers {
                 .map(|port| PortView {
                     port: port.port,
                     primary: port.primary,
-                    // The engine has them as long as the container runs.
+                    // The engine reports the ports while the container runs.
                     listening: health.running == Some(true) && health.exit_code.is_none(),
                     stranger: None,
                 })
@@ -101,7 +101,7 @@ impl ComposeContainers {
     }
 }
 
-/// The container of a service, and its engine; `None`: the session has no such service.
+/// The container of a service and its engine; `None`: the session has no such service.
 pub(in crate::session) fn container(
     home: &Home,
     session: &Session,
@@ -121,7 +121,7 @@ pub(in crate::session) fn container(
     Ok(Some((engine, container.id.clone())))
 }
 
-/// Whether a service of a session runs, for who asks in passing; nothing if it has no such service.
+/// Whether a service of a session runs; `None` if the session has no such service or the engine does not respond.
 pub(in crate::session) fn runs(
     home: &Home,
     session: &Session,
@@ -139,7 +139,7 @@ pub(in crate::session) fn runs(
     }))
 }
 
-/// Whether all services are up, and none is being made.
+/// Whether all services are up and none is being created.
 pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
     let Some(compose) = &session.compose else {
         return true;
@@ -147,7 +147,7 @@ pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
     let Ok(found) = containers(home, session) else {
         return false;
     };
-    // Those that it was not asked for are not its to start.
+    // Services that the `up` was not asked for do not count.
     let operation = session.operation.as_ref().map(|operation| &operation.id);
     let own = compose.services.iter();
     let mut own = own.filter(|service| Some(&service.operation) == operation);

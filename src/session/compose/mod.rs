@@ -1,8 +1,8 @@
-//! The services of a session that come from a compose file of its worktree.
+//! The services of a session that come from a compose file in its worktree.
 //!
-//! The tool is asked to read the file and to make what is in it. It is not asked to take anything away: that goes by the
-//! label of the session's incarnation, by the engine alone, and so works without the file and without the tool, and never
-//! meets a project of the same name.
+//! The compose tool reads the file and creates its services. It never removes any: removal goes through the engine,
+//! by the label of the session's incarnation, and so works without the file and without the tool, and never touches
+//! another project of the same name.
 
 mod base_images;
 mod decisions;
@@ -26,13 +26,13 @@ use crate::error::{Error, ErrorKind};
 use crate::runtime::{self, ContainerState, RuntimeError, SessionContainer};
 use crate::store::{ComposeService, Home, ResourceStage, Session, SessionCompose};
 
-/// What the tool's environment is marked with.
+/// The mark in the environment of the compose tool.
 pub(super) const COMPOSE_MARK: &str = ".compose";
 
-/// How often to look at those that were started.
+/// Poll interval of the check of started services.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A problem with the engine, with advice that fits here.
+/// Adds a hint to an engine's error.
 fn failed(problem: RuntimeError) -> Error {
     let error = Error::from(problem);
     match error.kind {
@@ -42,7 +42,7 @@ fn failed(problem: RuntimeError) -> Error {
     }
 }
 
-/// The containers of a session's services.
+/// The containers of a session's compose services.
 fn containers(home: &Home, session: &Session) -> runtime::Result<Vec<SessionContainer>> {
     containers_within(home, session, runtime::REQUEST_TIMEOUT)
 }
@@ -60,7 +60,7 @@ fn containers_within(
     Ok(found)
 }
 
-/// How a service is: as the worst of its containers.
+/// The state of a service: the worst state of its containers.
 fn state_of<'a>(
     containers: &'a [SessionContainer],
     session: &Session,
@@ -79,7 +79,7 @@ fn state_of<'a>(
         .min_by_key(rank)
 }
 
-/// Whether it is there, be it that it has done its work.
+/// Whether a service is up; a one-shot service that has completed counts.
 fn is_up(state: ContainerState, once: bool) -> bool {
     match state {
         ContainerState::Ended(code) => once && code == Some(0),
@@ -108,7 +108,7 @@ fn record_intent(compose: &mut SessionCompose, name: &str, operation: &str, once
     });
 }
 
-/// Lines below a message.
+/// Indents lines below a message.
 fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines
         .map(|line| format!("\n  {}", crate::term::harmless(line.trim_end())))

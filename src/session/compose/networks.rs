@@ -1,4 +1,4 @@
-//! How a run reaches the services of a compose file: on their networks, by their names.
+//! Connects a run to the services of a compose file: to their networks, under their names.
 
 use super::{containers, failed};
 use crate::error::Result;
@@ -6,17 +6,17 @@ use crate::plan::host_variable;
 use crate::runtime::ContainerState;
 use crate::store::{Home, Session, SessionCompose};
 
-/// What a run that is to reach them needs.
+/// The settings of a run that reaches compose services.
 #[derive(Default)]
 pub(in crate::session) struct Reach {
-    /// The session's own: one that the file calls external is for others, too.
+    /// The session's own networks. An external network of the file is shared with others and is left out.
     pub(in crate::session) networks: Vec<String>,
     pub(in crate::session) services: Vec<String>,
-    /// Their names, and their ports as they are inside.
+    /// The names of the services and their ports inside the networks.
     pub(in crate::session) variables: Vec<(String, String)>,
 }
 
-/// Those that run now.
+/// The services that run now.
 pub(in crate::session) fn join_networks(
     home: &Home,
     session: &Session,

@@ -1,4 +1,4 @@
-//! Waiting until what was started is ready, and what is said of what does not get there.
+//! Waits until started compose services are ready, and reports those that fail.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use crate::failpoint::scaled;
 use crate::runtime::{self, ContainerState, SessionContainer};
 use crate::store::{Home, Session};
 
-/// How long a service without a test of its health has to live before it counts as running.
+/// Time that a service without a health check must survive to count as running.
 const EARLY_EXIT_PERIOD: Duration = Duration::from_millis(1500);
 
-/// How many of its last lines are shown of a service that failed.
+/// Number of log lines that are shown of a failed service.
 const SHOWN_LINES: usize = 10;
 
-/// Where the tool failed because of a service that died, that one says more.
+/// If the tool failed because a service exited, the error of the service says more.
 pub(super) fn failed_service_error(
     home: &Home,
     session: &Session,
@@ -38,7 +38,7 @@ pub(super) fn failed_service_error(
     }
 }
 
-/// Waits until all that was started runs, and is healthy where that is tested.
+/// Waits until every started service runs, and is healthy if it has a health check.
 pub(super) fn wait(
     context: &OperationContext<'_>,
     session: &Session,

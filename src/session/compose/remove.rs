@@ -1,4 +1,4 @@
-//! Taking the services away, or back: by the label of the session's incarnation.
+//! Removes and rolls back compose services by the label of the session's incarnation.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::runtime::{self, Removal};
 use crate::store::{Session, SessionCompose};
 
-/// How long an engine may take over what a tool that was killed had asked it for.
+/// Time for an engine to complete a request of a tool that was killed.
 const LATE_RESOURCE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Settles what an `up` that was killed has left half made, so that it is made anew.
+/// Removes the services that a killed `up` left incomplete, so that they are created again.
 pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Result<()> {
     let unsettled = session.filter(|session| {
         session
@@ -29,8 +29,8 @@ pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Re
     }
 }
 
-/// Takes back what an operation has made: the services that it has started, or all of it where there was nothing before.
-/// The tool does not run any more.
+/// Rolls back an operation: the services that it started, or the whole project if none existed before. The tool does
+/// not run any more.
 pub(in crate::session) fn roll_back_compose(session: &Session, operation: &str) -> Result<()> {
     let Some(compose) = &session.compose else {
         return Ok(());
@@ -55,7 +55,7 @@ pub(in crate::session) fn roll_back_compose(session: &Session, operation: &str) 
     remove(session, compose, what)
 }
 
-/// The record after [`take_back`].
+/// Updates the record after [`roll_back_compose`].
 pub(in crate::session) fn forget_rolled_back(session: &mut Session, operation: &str) {
     session.compose = session
         .compose
@@ -69,7 +69,7 @@ pub(in crate::session) fn forget_rolled_back(session: &mut Session, operation: &
     }
 }
 
-/// Removes the services of a session; `keep`: stops them.
+/// Removes the compose services of a session; `keep` stops them instead.
 pub(in crate::session) fn remove_all(session: &Session, keep: bool) -> Result<()> {
     let Some(compose) = &session.compose else {
         return Ok(());
@@ -84,7 +84,7 @@ pub(in crate::session) fn remove_all(session: &Session, keep: bool) -> Result<()
 fn remove(session: &Session, compose: &SessionCompose, what: Removal<'_>) -> Result<()> {
     let remove = || runtime::remove_session(&compose.engine, &session.incarnation, what);
     remove().map_err(failed)?;
-    // Of a tool that was killed the engine may still have a request.
+    // The engine may still be carrying out a request of a killed tool.
     let end = Instant::now() + LATE_RESOURCE_TIMEOUT;
     while compose.asked && Instant::now() < end {
         std::thread::sleep(POLL_INTERVAL);

@@ -1,9 +1,9 @@
-//! A compose file, rewritten for one session. Pure.
+//! Rewrites a compose file for one session. Pure.
 //!
-//! What comes in is what the compose tool has made of the files: one document, variables and relative paths resolved.
-//! What goes out has the services that are wanted and those they depend on, without anything that two sessions could
-//! not have both: names, ports of the host, tags of what is built. All of it carries labels. The older generation of
-//! the tool cannot take back a port in an overlay, so this takes the place of the file, and lies over nothing.
+//! The input is the document that the compose tool resolves the files to, with variables and relative paths replaced.
+//! The output has the requested services and their dependencies, without anything that two sessions cannot have at
+//! once: names, ports of the host, tags of built images. Every resource carries labels. The older generation of the
+//! tool cannot remove a port in an overlay, so the output replaces the file.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use super::base_images::ComposeBuild;
 use crate::error::{Error, ErrorKind, Result};
 use crate::yaml::{Node, NodeValue, Source, shown, unknown};
 
-/// More is read by the tool alone, in bytes.
+/// Maximum size in bytes of a file that moat reads; only the tool reads a larger one.
 const MAX_FILE_BYTES: usize = 256 * 1024;
 
-/// What the session wants of the file.
+/// The session's requirements of the file.
 pub(super) struct RewriteRequest<'a> {
-    /// What people call the file.
+    /// The name of the file in messages.
     pub(super) file: &'a str,
     pub(super) project: &'a str,
     pub(super) labels: &'a [(&'a str, String)],
-    /// The label that says which service a container is.
+    /// The label with the name of the service.
     pub(super) service_label: &'a str,
     pub(super) services: Vec<RequestedService<'a>>,
 }
@@ -30,30 +30,30 @@ pub(super) struct RequestedService<'a> {
     pub(super) ports: Vec<RequestedPort>,
 }
 
-/// A port of the host, and where it leads to.
+/// A port of the host and the container port behind it.
 pub(super) struct RequestedPort {
     pub(super) host: u16,
-    /// Not set: to the only one that the file has for the service.
+    /// Not set: the only port that the file has for the service.
     pub(super) container: Option<u16>,
 }
 
-/// What came of it.
+/// The result of a rewrite.
 pub(super) struct RewrittenFile {
     pub(super) text: String,
     pub(super) members: Vec<RewrittenService>,
     pub(super) builds: Vec<ComposeBuild>,
 }
 
-/// A service that is in the rewritten file.
+/// A service of the rewritten file.
 pub(super) struct RewrittenService {
     pub(super) name: String,
-    /// Those that it depends on.
+    /// The services that it depends on.
     pub(super) needs: Vec<String>,
-    /// Whether another one waits for its end.
+    /// Whether another service waits for its completion.
     pub(super) once: bool,
     /// Whether its image is built.
     pub(super) built: bool,
-    /// Whether its image is one that another service builds.
+    /// Whether another service builds its image.
     pub(super) borrows: bool,
 }
 
@@ -104,8 +104,8 @@ fn refuse(wanted: &RewriteRequest<'_>, why: &str) -> Error {
     Error::new(ErrorKind::Config, format!("{}: {why}", wanted.file))
 }
 
-/// The services of files, as they are written, that come with those listed. What the tool would make of the files is not
-/// known yet; one that we cannot read has none.
+/// The dependencies of the listed services, according to the files as written: the tool has not resolved them yet. An
+/// unreadable file contributes none.
 pub(super) fn along<'a>(
     files: impl Iterator<Item = String>,
     listed: impl Iterator<Item = &'a str> + Clone,
@@ -123,7 +123,7 @@ pub(super) fn along<'a>(
     names
 }
 
-/// Names of services, and those of all that they depend on.
+/// Adds the names of all dependencies to the given names.
 fn with_needed<'a>(files: &[&Node], listed: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<String> = listed.map(str::to_owned).collect();
     let mut next = 0;
@@ -142,7 +142,7 @@ fn with_needed<'a>(files: &[&Node], listed: impl Iterator<Item = &'a str>) -> Ve
     names
 }
 
-/// The services that are wanted, and those they depend on.
+/// The requested services and their dependencies.
 fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenService>> {
     let known: Vec<&str> = entries(all).map(|(name, _)| name).collect();
     let mut members: Vec<RewrittenService> = Vec::new();
@@ -172,7 +172,7 @@ fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenServi
     Ok(members)
 }
 
-/// The entries of a map whose keys are texts.
+/// The entries of a map with text keys.
 fn entries(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
     let entries: &[(Node, Node)] = match &node.value {
         NodeValue::Map(entries) => entries,
@@ -204,7 +204,7 @@ fn names(node: Option<&Node>) -> Vec<String> {
     listed.chain(keys).map(str::to_owned).collect()
 }
 
-/// The services that one cannot be without.
+/// The services that a service requires.
 fn needs(service: &Node) -> Vec<String> {
     let mut found = names(service.get("depends_on"));
     for link in names(service.get("links")) {
@@ -223,7 +223,7 @@ fn needs(service: &Node) -> Vec<String> {
     found
 }
 
-/// The tags of what is built, and what they become: two worktrees build different things.
+/// The tags of built images and their replacements: two worktrees build different images.
 fn built_images(
     wanted: &RewriteRequest<'_>,
     all: &Node,
@@ -238,7 +238,7 @@ fn built_images(
         .collect()
 }
 
-/// What is built, and from which file.
+/// The build settings of a service, and the Dockerfile's path.
 fn builds(all: &Node, members: &[RewrittenService]) -> Vec<ComposeBuild> {
     let build = |member: &RewrittenService| {
         let service = all.get(&member.name)?;
@@ -255,7 +255,7 @@ fn builds(all: &Node, members: &[RewrittenService]) -> Vec<ComposeBuild> {
     members.iter().filter_map(build).collect()
 }
 
-/// Names of images are in lower case.
+/// Image names are lower case.
 fn own_image(wanted: &RewriteRequest<'_>, service: &str) -> String {
     let service = service.to_ascii_lowercase();
     format!(
@@ -323,7 +323,7 @@ fn rewrite_service(
             None => build.clone(),
         };
         label(&mut build, wanted.labels);
-        // Tags beside that of the service would be those of other sessions.
+        // Further tags would be shared with other sessions.
         build.remove("tags");
         service.set("build", build);
         own = own.or_else(|| Some(own_image(wanted, name)));
@@ -336,7 +336,7 @@ fn rewrite_service(
     Ok(service)
 }
 
-/// How many containers a service has. Which of the two words counts depends on the tool.
+/// The number of containers of a service. The tool's generation decides which of the two keys counts.
 fn copies(service: &Node) -> i64 {
     let replicas = service
         .get("deploy")
@@ -349,7 +349,7 @@ fn copies(service: &Node) -> i64 {
     counts.max().unwrap_or(1)
 }
 
-/// Adds labels, whichever form they have.
+/// Adds labels to a map or list of labels.
 fn label(node: &mut Node, labels: &[(&str, String)]) {
     let mut all = node
         .get("labels")
@@ -364,8 +364,8 @@ fn label(node: &mut Node, labels: &[(&str, String)]) {
     node.set("labels", all);
 }
 
-/// Where a port of the host leads to: to the one that is asked for, if the file has it or has none at all; or to the only one
-/// that the file has.
+/// The container port behind a port of the host: the requested one, if the file has it or has no ports; otherwise the
+/// only one that the file has.
 fn container_port(
     wanted: &RewriteRequest<'_>,
     name: &str,
@@ -420,7 +420,7 @@ fn container_port(
     }
 }
 
-/// The port of the container in an entry of `ports` or `expose`, if it is one of TCP.
+/// The container port of an entry of `ports` or `expose`, if it is a TCP port.
 fn target(entry: &Node) -> Option<u16> {
     match &entry.value {
         NodeValue::Whole(port) => u16::try_from(*port).ok(),
@@ -437,7 +437,7 @@ fn target(entry: &Node) -> Option<u16> {
     }
 }
 
-/// The networks that services are on.
+/// The networks of the services.
 fn networks(services: &Node) -> Vec<String> {
     let mut used: Vec<String> = Vec::new();
     for (_, service) in entries(services) {
@@ -450,7 +450,7 @@ fn networks(services: &Node) -> Vec<String> {
     used
 }
 
-/// The volumes with a name that services have.
+/// The named volumes of the services.
 fn volumes(services: &Node) -> Vec<String> {
     let mut used = Vec::new();
     for (_, service) in entries(services) {
@@ -466,7 +466,7 @@ fn volumes(services: &Node) -> Vec<String> {
     used
 }
 
-/// Those networks or volumes that are used. External ones are whose they are; the others become the session's.
+/// The networks or volumes in use. External ones stay as they are; the others become the session's own.
 fn shared(
     wanted: &RewriteRequest<'_>,
     kind: &str,
@@ -477,7 +477,7 @@ fn shared(
     for name in used {
         let is_declared = declared.get(name).is_some();
         if !is_declared && kind == "volumes" {
-            // Whatever it is: the tool will say so.
+            // Of an unknown form; the tool reports it.
             continue;
         }
         let mut entry = declared
@@ -528,7 +528,7 @@ fn check_subnet(wanted: &RewriteRequest<'_>, kind: &str, name: &str, entry: &Nod
         .hint("leave the choice of addresses to the engine, and use the names of services"))
 }
 
-/// A driver may be told of something that there is once on this machine: a directory, an interface.
+/// A driver's options may name something that exists once on this machine: a directory or an interface.
 fn check_options(wanted: &RewriteRequest<'_>, kind: &str, name: &str, entry: &Node) -> Result<()> {
     let has = |option: &str| {
         let options = entry.get("driver_opts");

@@ -1,4 +1,4 @@
-//! Starting the services: the file is read, rewritten and given to the tool.
+//! Starts compose services: reads the file, rewrites it and passes it to the tool.
 
 use super::super::marked_processes::MARK;
 use super::super::operation::OperationContext;
@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::store::{Claim, ResourceStage, Session, write_atomically};
 
-/// Starts what is to be started, and what that depends on, and waits until all of it is ready. Says what was started on
-/// top of what was decided.
+/// Starts the requested services and their dependencies, and waits until all are ready. Returns the additional
+/// decisions.
 pub(in crate::session) fn start(
     context: &OperationContext<'_>,
     claim: &mut Claim,
@@ -42,7 +42,7 @@ pub(in crate::session) fn start(
     let tool = tool(&compose.engine)?;
     let mut env = variables::shared(&session);
     env.push((MARK.to_owned(), session.mark(COMPOSE_MARK)));
-    // What it leaves there when it is killed goes with the session.
+    // Files that a killed tool leaves in this directory are removed with the session.
     let dir = context.home.prepare_compose(&session.key)?;
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
     let rewritten = resolve(context, &tool, &session, settings, &env)?;
@@ -55,7 +55,7 @@ pub(in crate::session) fn start(
         .map_err(|error| Error::io(ErrorKind::Store, "write", &file, &error))?;
     checkpoint("session-compose-resolved");
     add_needed(context, &session, request, &rewritten.members, decisions)?;
-    // What the file does not have any more is not made.
+    // A service that the file no longer has is not created.
     let is_known = |name: &str| is_process(name) || is_member(name);
     decisions.retain(|it| it.action != Action::Started || is_known(&it.process));
     let starting: Vec<String> = started(decisions)
@@ -90,7 +90,7 @@ pub(in crate::session) fn start(
     checkpoint("session-compose-up");
     claim.update(&mut |session| {
         if let Some(compose) = &mut session.compose {
-            // One that failed may have been killed, and so not be answered yet.
+            // The tool may have failed because it was killed, with a request still pending in the engine.
             compose.asked = made.is_err();
             let stage = if made.is_ok() {
                 ResourceStage::Made
@@ -116,7 +116,7 @@ pub(in crate::session) fn start(
     Ok(())
 }
 
-/// The tool, if it is here, and what it starts is on this machine.
+/// The compose tool, if it is installed and its engine is on this machine.
 pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
     if let Some(address) = runtime::remote_address(runtime::COMPOSE_RUNTIME, engine) {
         let address = crate::term::harmless(&address);
@@ -128,8 +128,8 @@ pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
     Ok(ComposeTool::find(engine)?)
 }
 
-/// What relative paths in the file are relative to, and where its `.env` is: as the tool has it, the directory of the
-/// first file.
+/// The directory that relative paths in the file and its `.env` refer to: the directory of the first file, as the
+/// tool defines it.
 fn home_of(session: &Session, settings: &ComposeSettings) -> PathBuf {
     let tree = &session.worktree.path;
     let first = settings.files.first().map(|file| tree.join(file));
@@ -137,7 +137,7 @@ fn home_of(session: &Session, settings: &ComposeSettings) -> PathBuf {
     dir.unwrap_or(tree).to_owned()
 }
 
-/// What people call the files.
+/// The names of the files in messages.
 fn shown(settings: &ComposeSettings) -> String {
     let names = settings.files.iter().map(|file| file.display().to_string());
     names.collect::<Vec<_>>().join(", ")
@@ -232,7 +232,7 @@ fn resolve(
     rewrite::rewrite(resolved, &wanted)
 }
 
-/// Adds what is depended on by what is started, and does not run.
+/// Adds the dependencies that do not run yet.
 fn add_needed(
     context: &OperationContext<'_>,
     session: &Session,
@@ -267,7 +267,7 @@ fn add_needed(
     Ok(())
 }
 
-/// Has the tool build and start.
+/// Makes the tool build and start the services.
 fn make(
     context: &OperationContext<'_>,
     tool: &ComposeTool,
@@ -301,12 +301,12 @@ fn make(
         })
     };
     if !built.is_empty() {
-        // What a build that is killed has begun goes with it.
+        // Removed afterwards, with what a killed build left.
         run(&["build", "--force-rm"], &built)?;
         checkpoint("session-compose-built");
     }
-    // Others run, and stay as they are whatever has become of the file. These are made of it as it is now, and see the
-    // worktree that is there now.
+    // Running services stay as they are, whatever the file says now. The started ones use the current file and the
+    // current worktree.
     let words = ["up", "-d", "--no-build", "--no-deps", "--force-recreate"];
     let names: Vec<&str> = starting.iter().map(String::as_str).collect();
     run(&words, &names)

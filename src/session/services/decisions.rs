@@ -1,4 +1,4 @@
-//! What an `up` does about each service, and on which engine. Looks only.
+//! Decides what an `up` does about each service, and on which engine. Read-only.
 
 use super::{engine_of, handle, health};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,20 +10,20 @@ use crate::session::ports::PinnedPort;
 use crate::session::up::{Action, Decision, UpRequest};
 use crate::store::{ResourceStage, Session, SessionService, SessionStatus, fnv1a};
 
-/// What is done about a service.
+/// The action for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) enum ServiceAction {
-    /// It is not asked for, and does not run.
+    /// Not requested and not running.
     Skip,
-    /// The same, and its container stays, with its data.
+    /// Not requested and stopped; its container stays, with its data.
     Leave,
-    /// It runs.
+    /// Running.
     Keep,
-    /// It runs, and nobody has seen it ready.
+    /// Running, but never seen ready.
     Wait,
-    /// Its container is there, with its data.
+    /// Stopped; its container exists, with its data.
     Start,
-    /// The same, and it runs.
+    /// Running; it is restarted, with its data.
     Restart,
     Make,
 }
@@ -32,18 +32,18 @@ pub(in crate::session) struct ServiceStep<'a> {
     pub(super) plan: &'a plan::PlannedService,
     pub(super) how: ServiceAction,
     why: String,
-    /// Whether it runs, and is ended before it is started or made again.
+    /// Whether the service runs and is stopped before it is started or recreated.
     ends: bool,
 }
 
-/// What is done about all of them.
+/// The actions for all services of a session.
 pub(in crate::session) struct ServiceDecisions<'a> {
     pub(super) steps: Vec<ServiceStep<'a>>,
-    /// Not set: there is nothing to do.
+    /// Not set: no action needs an engine.
     pub(super) engine: Option<(SessionEngine, Host)>,
 }
 
-/// The engine that is to have the services of a session.
+/// The engine of a session's services.
 pub(super) struct SessionEngine {
     pub(super) name: String,
     pub(super) settings: Vec<(String, String)>,
@@ -66,7 +66,7 @@ impl ServiceAction {
         self.action() == Action::Started
     }
 
-    /// Whether its container stays, and so its ports.
+    /// Whether the container, and so its ports, is kept.
     pub(in crate::session) fn has_ports(self) -> bool {
         !matches!(self, ServiceAction::Skip | ServiceAction::Make)
     }
@@ -85,7 +85,7 @@ impl<'a> ServiceDecisions<'a> {
         let states = match session.filter(|session| !session.services.list.is_empty()) {
             Some(session) if !request.services.is_empty() => {
                 match health::query_engines(session, REQUEST_TIMEOUT) {
-                    // Who wants none of them needs no engine.
+                    // Without a requested service, no engine is needed.
                     Err(_) if !wants_any => Vec::new(),
                     states => states?,
                 }
@@ -135,13 +135,13 @@ impl<'a> ServiceDecisions<'a> {
         self.engine.is_none()
     }
 
-    /// What is done about one; `None`: there is no such service.
+    /// The action for one service; `None`: there is no such service.
     pub(in crate::session) fn how(&self, name: &str) -> Option<ServiceAction> {
         let mut steps = self.steps.iter();
         steps.find_map(|step| (step.plan.name == name).then_some(step.how))
     }
 
-    /// Those about which something is done.
+    /// The services that change.
     pub(in crate::session) fn working(&self) -> impl Iterator<Item = &str> {
         let working = self
             .steps
@@ -150,19 +150,19 @@ impl<'a> ServiceDecisions<'a> {
         working.map(|step| step.plan.name.as_str())
     }
 
-    /// Those that run, and are ended before they are started or made again.
+    /// The services that run and are stopped before they are started or recreated.
     pub(in crate::session) fn ending(&self) -> impl Iterator<Item = String> {
         let ending = self.steps.iter().filter(|step| step.ends);
         ending.map(|step| step.plan.name.clone())
     }
 
-    /// Whether it runs, and is ended before it is started or made again.
+    /// Whether a service runs and is stopped before it is started or recreated.
     pub(in crate::session) fn ends(&self, name: &str) -> bool {
         let mut steps = self.steps.iter();
         steps.any(|step| step.plan.name == name && step.ends)
     }
 
-    /// Before anything is ended or made: whether those that are stopped can have their ports again.
+    /// Checks, before anything is stopped or made, that stopped services can have their ports again.
     pub(in crate::session) fn check(&self, session: &Session) -> Result<()> {
         self.check_ports(session, ServiceAction::Start)
     }
@@ -178,7 +178,7 @@ impl<'a> ServiceDecisions<'a> {
         Ok(())
     }
 
-    /// Takes away the containers that are made anew, and stops those that are started again.
+    /// Removes the containers that are recreated, and stops those that are restarted.
     pub(in crate::session) fn clear(
         &self,
         context: &OperationContext<'_>,
@@ -201,7 +201,7 @@ impl<'a> ServiceDecisions<'a> {
         self.check_ports(session, ServiceAction::Restart)
     }
 
-    /// Puts into the record what is about to be made or started.
+    /// Records the intents of creation and start.
     pub(in crate::session) fn reserve(&self, session: &mut Session, operation: &str) {
         let Some((engine, _)) = &self.engine else {
             return;
@@ -229,7 +229,7 @@ impl<'a> ServiceDecisions<'a> {
     }
 }
 
-/// Who has a port that a container is to have again.
+/// The user of a port that a container needs again.
 fn port_listener_error(name: &str, port: u16) -> Error {
     let holder = port_probe::listener_name(port);
     let message = format!("port {port} of '{name}' is held by {holder}");
@@ -256,7 +256,7 @@ fn entry(session: &Session, plan: &plan::PlannedService, operation: &str) -> Ses
     }
 }
 
-/// What a container is made from, as a word. Of secrets, their names.
+/// A hash of the settings of a container. Of secrets, it contains the names only.
 fn settings_hash(plan: &plan::PlannedService) -> String {
     let mut parts = vec![plan.image.clone()];
     parts.extend(plan.command.iter().cloned());
@@ -326,7 +326,7 @@ fn decide(
 }
 
 impl SessionEngine {
-    /// The engine that the session has already, or the one that runs would use.
+    /// The engine that the session uses already, or the one that runs would use.
     fn find(
         session: Option<&Session>,
         request: &UpRequest<'_>,

@@ -1,4 +1,4 @@
-//! How the services of sessions are: the engine is asked once for all of them.
+//! The health of services: the engine is asked once for the services of all sessions.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::runtime::{self, Exit, Inspected, Runtime, RuntimeError};
 use crate::store::{ResourceStage, Session, SessionPort, SessionService};
 
-/// How a service is.
+/// The health of a service.
 pub(crate) struct ServiceHealth {
     pub(crate) name: String,
     /// `running`, `starting`, `ended`, `stopped`, `missing` or `unknown`.
@@ -16,7 +16,7 @@ pub(crate) struct ServiceHealth {
     pub(crate) handle: String,
     pub(crate) exit_code: Option<u8>,
     pub(crate) ports: Vec<u16>,
-    /// Why the engine could not be asked.
+    /// The reason why the engine did not respond.
     pub(crate) error: Option<String>,
 }
 
@@ -25,13 +25,13 @@ impl ServiceHealth {
         self.state == "running"
     }
 
-    /// Whether it runs, or was stopped by 'down --keep' and is not wanted since.
+    /// Whether the service runs, or 'down --keep' stopped it and no `up` has requested it since.
     pub(crate) fn is_well(&self) -> bool {
         matches!(self.state, "running" | "stopped")
     }
 }
 
-/// The states of the containers of one session, by the names of its services.
+/// The states of one session's containers, by service name.
 pub(in crate::session) fn query_engines(
     session: &Session,
     timeout: Duration,
@@ -45,8 +45,8 @@ pub(in crate::session) fn query_engines(
     Ok(names.zip(states).collect())
 }
 
-/// How the services of all these sessions are, in the order of the sessions. In those that `is_made` an `up` is under way:
-/// the engine, which has its hands full then, is not asked for what that starts, as the record says how far it is.
+/// The health of the services of all given sessions, in their order. While an `up` is starting services of a session
+/// (`is_made`), its busy engine is not asked about these: the record has their progress.
 pub(in crate::session) fn service_healths(
     sessions: &[Session],
     is_made: &dyn Fn(&Session) -> bool,
@@ -100,7 +100,7 @@ pub(in crate::session) fn service_healths(
     sessions.iter().map(health).collect()
 }
 
-/// Those services that the engine is asked for; in a session that is just being brought up, what that does not start.
+/// The services that the engine is asked about; not those that an `up` under way is starting.
 fn asked_for(session: &Session, is_made: bool) -> Vec<&SessionService> {
     let operation = session.operation.as_ref().filter(|_| is_made);
     let services = session.services.list.iter();
@@ -121,7 +121,7 @@ fn health(
         Some(Ok(Inspected::Missing)) => ("missing", None),
         Some(Ok(Inspected::Running { .. })) if entry.ready_at.is_none() => ("starting", None),
         Some(Ok(Inspected::Running { .. })) => ("running", None),
-        // Nobody has started it since.
+        // No `up` has started it since.
         Some(Ok(_)) if entry.ready_at.is_none() => ("stopped", None),
         Some(Ok(Inspected::Exited(exit))) => ("ended", exit.code),
         Some(Ok(Inspected::Created | Inspected::Ending { .. })) => ("stopped", None),
@@ -143,7 +143,7 @@ fn health(
     }
 }
 
-/// The container of a service, and its engine; `None`: there is no such service.
+/// The container of a service and its engine; `None`: there is no such service.
 pub(in crate::session) fn container(
     session: &Session,
     name: &str,
@@ -164,7 +164,7 @@ pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> V
     lines.split_off(lines.len().saturating_sub(count))
 }
 
-/// The end of a container that somebody removed.
+/// The exit of a container that was removed.
 pub(super) fn removed_exit() -> Exit {
     Exit {
         vanished: true,

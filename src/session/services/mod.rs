@@ -1,8 +1,8 @@
-//! The services of a session: containers of an engine, published on this host's loopback alone.
+//! The services of a session: containers of an engine, published on the host's loopback address only.
 //!
-//! They outlive the command that starts them, and nobody watches them: how they are is asked of the engine, all at
-//! once. That something may have been made stands in the record before it is; what is taken away carries the label
-//! of the session's incarnation, whatever it is called.
+//! They outlive the command that starts them, and no process watches them: the engine is asked for the state of all
+//! of them at once. The intent is in the record before a resource is made; removal goes by the label of the session's
+//! incarnation, not by names.
 
 mod decisions;
 mod health;
@@ -18,17 +18,17 @@ use crate::error::Result;
 use crate::runtime::{self, Runtime};
 use crate::store::Session;
 
-/// What the engine calls the network of a session.
+/// The name of a session's network in the engine.
 pub(super) fn network(session: &Session) -> String {
     format!("moat-{}", session.incarnation)
 }
 
-/// What the engine calls the container of a service.
+/// The name of a service's container in the engine.
 fn handle(session: &Session, service: &str) -> String {
     format!("moat-{}-{service}", session.incarnation)
 }
 
-/// The engine that has the services of a session.
+/// The engine of a session's services.
 fn engine_of(session: &Session) -> Result<Box<dyn Runtime>> {
     let services = &session.services;
     let (name, settings) = (&services.runtime, &services.engine);

@@ -1,4 +1,4 @@
-//! Taking containers of a session away, or stopping them: those that carry the label of its incarnation.
+//! Removes or stops containers of a session, by the label of its incarnation.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use crate::runtime::{Labelled, ResourceOwner, Runtime, RuntimeError};
 use crate::session::operation::OperationContext;
 use crate::store::{ProcessIdentity, ResourceKind, ResourceStage, Session};
 
-/// How long a service has to write down what it knows.
+/// Grace period for a service to save its data.
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long an engine may go on with a request of somebody who was killed.
+/// Time for an engine to complete a request of a killed command.
 const LATE_RESOURCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Removes the containers of these services, with their data; `None`: all that there is of the session in its engine,
-/// the network included.
+/// Removes the containers of the given services, with their data; `None`: every resource of the session on its
+/// engine, including the network.
 pub(in crate::session) fn remove(
     context: &OperationContext<'_>,
     session: &Session,
@@ -39,7 +39,7 @@ pub(in crate::session) fn remove(
         for network in found.iter().filter(is_network) {
             runtime.remove_network(&network.handle)?;
         }
-        // What a killed command has asked for may still come.
+        // The engine may still complete a request of a killed command.
         if !may_still_appear(session, names) || Instant::now() >= deadline {
             return Ok(());
         }
@@ -47,7 +47,7 @@ pub(in crate::session) fn remove(
     }
 }
 
-/// Stops the containers of these services, all at once. Their data stays.
+/// Stops the containers of the given services at once. Their data stays.
 pub(in crate::session) fn stop(
     context: &OperationContext<'_>,
     session: &Session,
@@ -63,7 +63,7 @@ pub(in crate::session) fn stop(
     })
 }
 
-/// What carries the label of the incarnation, be it all or the containers of these services.
+/// The resources with the label of the incarnation: all, or the containers of the given services.
 fn find(
     context: &OperationContext<'_>,
     session: &Session,
@@ -74,7 +74,7 @@ fn find(
     let mut found = runtime.find_labelled(&context.home.hash())?;
     let (own, network) = (super::handle(session, ""), super::network(session));
     found.retain(|one| {
-        // What comes from a compose file has the same label, and other names.
+        // Resources of a compose file have the same label and other names.
         if !one.handle.starts_with(&own) && one.handle != network {
             return false;
         }
@@ -87,7 +87,7 @@ fn find(
     Ok(found)
 }
 
-/// Whether somebody was killed who may have asked for one of these and had no answer.
+/// Whether a killed command may have a pending request for one of the services.
 fn may_still_appear(session: &Session, names: Option<&[&str]>) -> bool {
     let owner = session
         .operation
@@ -99,7 +99,7 @@ fn may_still_appear(session: &Session, names: Option<&[&str]>) -> bool {
     !is_ours && open.any(|entry| entry.stage == ResourceStage::Intent && is_meant(&entry.name))
 }
 
-/// Does it to all at once. Past failures: the first one is told.
+/// Runs an action on all resources at once, past failures; returns the first error.
 fn for_each_parallel(
     found: &[Labelled],
     work: &(dyn Fn(&Labelled) -> std::result::Result<(), RuntimeError> + Sync),

@@ -1,4 +1,4 @@
-//! Bringing the services of a session up, all at once.
+//! Starts the services of a session, all at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -19,22 +19,22 @@ use crate::session::operation::OperationContext;
 use crate::session::port_probe;
 use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, Timestamp};
 
-/// How often to look whether somebody wants the operation to end.
+/// Poll interval of the check for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the thread of a service has to say.
+/// A message from a service's thread.
 enum ServiceStartEvent {
     Output(String),
-    /// Its container is there.
+    /// The container exists.
     Made(String),
     Ready(String),
 }
 
-/// A service that is being brought up.
+/// A service that is being started.
 struct ServiceStart<'a> {
     plan: &'a plan::PlannedService,
     handle: String,
-    /// The port of this host that it is to have.
+    /// The port of the host to publish.
     port: u16,
     runtime: &'a dyn Runtime,
     home: &'a Home,
@@ -45,7 +45,7 @@ struct ServiceStart<'a> {
 }
 
 impl ServiceDecisions<'_> {
-    /// Makes and starts what is to be, and waits until all of it can be used.
+    /// Creates and starts the services, and waits until all are ready.
     pub(in crate::session) fn start(
         &self,
         context: &OperationContext<'_>,
@@ -67,7 +67,7 @@ impl ServiceDecisions<'_> {
         context.check()
     }
 
-    /// Values are made and looked up, and what others are told is kept, before there is anything of it.
+    /// Passwords are generated, secrets looked up and the published variables saved before the container is made.
     fn prepare_values(
         &self,
         context: &OperationContext<'_>,
@@ -139,7 +139,7 @@ fn bring_up(
     let should_continue = AtomicBool::new(true);
     let first: Mutex<Option<Error>> = Mutex::new(None);
     let fail = |error: Error| {
-        // Those that end because of it have nothing to add.
+        // A service that was cancelled because of this failure has nothing to add.
         if should_continue.swap(false, Ordering::AcqRel) {
             *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
@@ -271,7 +271,8 @@ impl ServiceStart<'_> {
                 })
             })
             .collect();
-        // A client that outlives us is found by its mark. Others are not marked: podman's start what is for all.
+        // A client that outlives moat is found by its mark. podman is not marked: it starts processes that all
+        // containers share.
         let mut settings = engine.settings.clone();
         settings.push((MARK.to_owned(), session.mark(&self.plan.name)));
         let marked = runtime::of_session(&engine.name, &settings, runtime::REQUEST_TIMEOUT)?;
@@ -287,7 +288,7 @@ impl ServiceStart<'_> {
         }
     }
 
-    /// The outer error: it is not wanted any more.
+    /// The outer error: the operation was cancelled.
     fn pull_service_image(
         &self,
         runtime: &dyn Runtime,
@@ -299,7 +300,7 @@ impl ServiceStart<'_> {
         }
     }
 
-    /// The engine finds out last that somebody has the port.
+    /// The engine is the last to notice that a port is in use.
     fn not_started(&self, problem: RuntimeError) -> Error {
         let error = errors::start(self, problem);
         if self.port == 0 || !port_probe::is_taken(self.port) {
@@ -345,7 +346,7 @@ impl StartingService for ServiceStart<'_> {
 
     fn wait_for_exit(&self, until: Instant) -> Option<Exit> {
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
-        // An engine that cannot be asked is no end.
+        // An engine that does not respond is no exit.
         let states = self.runtime.inspect(&[&self.handle]).unwrap_or_default();
         match states.into_iter().next() {
             Some(Inspected::Exited(exit)) => Some(self.exit.get_or_init(|| exit).clone()),

@@ -1,4 +1,4 @@
-//! What is to become of each process, and why.
+//! Decides what an `up` does about each process, and why.
 
 use super::super::operation::OperationContext;
 use super::super::ports::PinnedPort;
@@ -7,12 +7,12 @@ use super::UpRequest;
 use crate::config::HostProcess;
 use crate::store::{Session, SessionProcess, SessionStatus};
 
-/// What became of a process or a service, and why.
+/// The decision about a process or a service, with its reason.
 pub(crate) struct Decision {
     pub(crate) process: String,
     pub(crate) action: Action,
     pub(crate) why: String,
-    /// Whether it runs, and is ended before it is started again.
+    /// Whether it runs and is ended before it is started again.
     pub(in crate::session) ends: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn decide(
     session: Option<&Session>,
     request: &UpRequest<'_>,
 ) -> Vec<Decision> {
-    // Who works in a directory that is gone cannot go on.
+    // A process whose working directory is gone cannot continue.
     let homeless = session.is_some_and(|session| !session.worktree.path.is_dir());
     let decide = |process: &HostProcess| {
         let entry = session.and_then(|session| session.process(&process.name));
@@ -67,8 +67,8 @@ pub(super) fn decide(
     request.settings.processes.iter().map(decide).collect()
 }
 
-/// The processes that the record has and nothing decided so far is about: the file has them no more. They run, as those
-/// that have ended are forgotten.
+/// The processes in the record that no decision mentions: moat.yaml does not have them any more. They run, because
+/// exited ones are removed from the record.
 pub(super) fn removed_from_config(
     context: &OperationContext<'_>,
     session: &Session,
@@ -84,7 +84,7 @@ pub(super) fn removed_from_config(
     .collect()
 }
 
-/// Those of which nothing is decided.
+/// The names without a decision.
 pub(super) fn undecided<'a>(
     session: &'a Session,
     decisions: &[Decision],
@@ -94,7 +94,7 @@ pub(super) fn undecided<'a>(
     processes.filter(move |process| !is_decided(&process.name))
 }
 
-/// Why a process does not run.
+/// The reason why a process does not run.
 fn why_not(
     context: &OperationContext<'_>,
     session: Option<&Session>,
@@ -110,7 +110,7 @@ fn why_not(
     }
 }
 
-/// Whether there is nothing to do.
+/// Whether nothing has to be done.
 pub(super) fn is_complete_already(
     session: &Session,
     request: &UpRequest<'_>,
@@ -131,7 +131,7 @@ pub(super) fn is_complete_already(
             .all(|decision| decision.action != Action::Started)
 }
 
-/// The processes that are to be started.
+/// The processes to start.
 pub(super) fn processes_to_start<'a>(
     request: &UpRequest<'_>,
     decisions: &'a [Decision],

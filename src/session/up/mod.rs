@@ -1,4 +1,4 @@
-//! `moat up`: brings a session up, or what is missing of it. Safe to repeat: what runs is kept.
+//! `moat up`: starts a session, or its missing members. Repeating it is safe: running members are kept.
 
 mod decisions;
 mod name_check;
@@ -24,21 +24,21 @@ use decisions::{decide, is_complete_already, processes_to_start, removed_from_co
 use name_check::check_names;
 use reserve::reserve;
 
-/// What is asked for.
+/// The options of an `up`.
 pub(crate) struct UpRequest<'a> {
     pub(crate) branch: &'a str,
     pub(crate) settings: &'a SessionSettings,
     pub(crate) services: &'a [plan::PlannedService],
-    /// What is to know of the host for services; given the runtime, if that is settled.
+    /// Reads the facts about the host that services need; the argument is the runtime if it is known.
     pub(crate) host: &'a dyn Fn(Option<&str>) -> Result<plan::Host>,
     pub(crate) pins: &'a [PinnedPort],
-    /// These processes and services alone; not set: all.
+    /// Only these processes and services; not set: all.
     pub(crate) only: Option<&'a [String]>,
-    /// Not these.
+    /// Names to leave out.
     pub(crate) skip: &'a [String],
-    /// Whether what runs is started again.
+    /// Whether running members are restarted.
     pub(crate) force: bool,
-    /// Told of each port that is not what the file says.
+    /// Receives each port that differs from moat.yaml.
     pub(crate) warn: &'a dyn Fn(String),
 }
 
@@ -49,7 +49,7 @@ impl UpRequest<'_> {
     }
 }
 
-/// Brings the session of a branch up. A failure leaves what was there before, and nothing else.
+/// Starts the session of a branch. A failure restores the previous state.
 pub(crate) fn up(
     context: &OperationContext<'_>,
     repository: &Repository,
@@ -139,12 +139,14 @@ pub(crate) fn up(
     }
 }
 
-/// Why it failed: because it was interrupted, if it was. What a terminal sends, others of the process group get as well.
+/// Replaces the error by the interruption, if there was one: children in the process group receive a terminal's
+/// signal as well.
 fn cause(context: &OperationContext<'_>, error: Error) -> Error {
     context.check().err().unwrap_or(error)
 }
 
-/// The error of an `up` that is taken back, with what ran before: it was ended to be started again, and stays so.
+/// The error of an `up` that was rolled back, with the members that ran before: they were ended for a restart and
+/// stay stopped.
 fn with_stopped_names(error: Error, branch: &str, stopped: &[String]) -> Error {
     if stopped.is_empty() {
         return error;
@@ -159,7 +161,7 @@ fn with_stopped_names(error: Error, branch: &str, stopped: &[String]) -> Error {
     error.with_message(message).hint(hint)
 }
 
-/// Ends what runs and is to be started again. There is a journal by now, and it has its ports.
+/// Ends the members that are restarted. The journal exists by now, and the session has its ports.
 fn end(
     context: &OperationContext<'_>,
     before: Option<&Session>,
@@ -173,13 +175,13 @@ fn end(
     let ending: Vec<&str> = ending.map(|decision| decision.process.as_str()).collect();
     process::stop(session, &ending)?;
     for name in ending {
-        // What it said at its end must not be taken for the word of the next one.
+        // The exit recorded by the old monitor must not be taken for the new process.
         context.home.prepare_process(&session.key, name)?;
     }
     services.clear(context, session)
 }
 
-/// The slow part: nobody waits for us meanwhile but those who want this very session.
+/// The slow part: only commands for this session wait meanwhile.
 fn run_steps(
     context: &OperationContext<'_>,
     claim: &mut Claim,

@@ -1,4 +1,4 @@
-//! The names of what is asked for: they are there, and nobody has another's.
+//! Checks the requested names: they exist, and no two members share one.
 
 use super::UpRequest;
 use crate::config::SessionSettings;
@@ -6,8 +6,8 @@ use crate::error::{Error, ErrorKind, FileProblem, Result};
 use crate::plan;
 use crate::registry::DEFAULT_PORT;
 
-/// Fails before anything is made if a name means nobody, or two. `along`: the services that come with those of the
-/// compose file.
+/// Fails before anything is made if a name is unknown or ambiguous. `along`: the dependencies of the compose
+/// services.
 pub(super) fn check_names(request: &UpRequest<'_>, along: &[String]) -> Result<()> {
     let holders = request.settings.port_holders();
     let services = request.services.iter();
@@ -29,7 +29,7 @@ pub(super) fn check_names(request: &UpRequest<'_>, along: &[String]) -> Result<(
     Ok(())
 }
 
-/// Whether a service of the dependencies would be told of as a process or a service of the compose file is.
+/// Whether a service of `dependencies` has the variables of a process or of a compose service.
 pub(crate) fn check_services(
     settings: &SessionSettings,
     services: &[plan::PlannedService],
@@ -54,7 +54,7 @@ pub(crate) fn check_services(
 }
 
 impl UpRequest<'_> {
-    /// Whether services that come with those of the compose file have names of their own.
+    /// Whether the dependencies of compose services have unique names.
     pub(in crate::session) fn check_along<'n>(
         &self,
         names: impl Iterator<Item = &'n str>,

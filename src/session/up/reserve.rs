@@ -1,4 +1,4 @@
-//! Slot, ports and the journal's first entry, all at once.
+//! Reserves the slot and the ports, and writes the first journal entry, in one step.
 
 use std::cell::RefCell;
 
@@ -29,7 +29,7 @@ pub(super) fn reserve(
         services.ends(name) || decisions.any(|decision| decision.process == name && decision.ends)
     };
     if let Some(session) = claim.session() {
-        // What is left of those that have ended would hold their ports.
+        // Leftovers of exited processes would hold their ports.
         let dead = starting.iter().copied().filter(|name| !ends(name));
         let clients = services.working();
         let forgotten = undecided(session, decisions).map(|process| process.name.as_str());
@@ -37,7 +37,7 @@ pub(super) fn reserve(
         process::stop(session, &left)?;
         services.check(session)?;
     }
-    // Nobody else waits while somebody is told.
+    // The lock is released before warnings are printed.
     let warnings = RefCell::new(Vec::new());
     let kept = names(decisions, Action::Kept);
     let planned = worktree::plan(context.home, repository, request.branch);
@@ -88,7 +88,7 @@ pub(super) fn reserve(
             services.reserve(&mut session, operation);
             for name in &starting {
                 intend(&mut session, request, name, operation);
-                // What an earlier one said of itself must not be taken for this one's word.
+                // The state file of an earlier process must not be taken for the new one's.
                 home.prepare_process(&session.key, name)?;
             }
             let of_compose = &decisions[request.settings.processes.len()..];
@@ -100,7 +100,7 @@ pub(super) fn reserve(
     begun
 }
 
-/// Two sessions never have one worktree.
+/// Fails if another session has the worktree.
 fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
     let mut others = others.iter();
     let Some(other) = others.find(|other| other.worktree.path == planned.path) else {
@@ -112,7 +112,7 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
         .hint(format!("take that down first: moat down {}", other.key)))
 }
 
-/// What the record says of the session as a whole is of this `up` from now on.
+/// Sets the fields of the record that describe the session as a whole to this `up`.
 fn update_session_fields(
     session: &mut Session,
     repository: &Repository,
@@ -138,7 +138,7 @@ fn update_session_fields(
     };
 }
 
-/// Notes in the journal that a process is to be started.
+/// Records the intent to start a process.
 fn intend(session: &mut Session, request: &UpRequest<'_>, name: &str, operation: &str) {
     let mut processes = request.settings.processes.iter();
     let process = processes.find(|process| process.name == name);
@@ -189,7 +189,7 @@ fn new_session(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
     })
 }
 
-/// All that the record has, by name.
+/// The names of all members in the record.
 fn members(session: &Session) -> Vec<String> {
     let processes = session.processes.iter().map(|process| &process.name);
     let services = session.services.list.iter().map(|service| &service.name);

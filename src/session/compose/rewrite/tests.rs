@@ -1,8 +1,8 @@
-//! Files as people write them, and what becomes of them.
+//! Compose files as users write them, and their rewritten forms.
 
 use super::*;
 
-/// Rewrites for services of which each wants so many ports, from 1 on.
+/// Rewrites a file for the given services, with ports from 1 on.
 fn written(text: &str, services: &[(&str, &[Option<u16>])]) -> Result<RewrittenFile> {
     let labels = [("l", "v".to_owned())];
     let port = |(place, container): (usize, &Option<u16>)| RequestedPort {
@@ -25,7 +25,7 @@ fn written(text: &str, services: &[(&str, &[Option<u16>])]) -> Result<RewrittenF
     rewrite(text.to_owned(), &wanted)
 }
 
-/// What is written, as one line.
+/// The rewritten document on one line.
 fn line(text: &str, services: &[(&str, &[Option<u16>])]) -> String {
     let written = written(text, services).unwrap_or_else(|error| panic!("{text}: {error}"));
     written.text.replace(",\n", ", ").trim_end().to_owned()
