@@ -1,7 +1,7 @@
-//! Keeping the workload's output: first in the log, then to the client.
+//! Captures the workload's output: first to the log, then to the client.
 //!
-//! One thread per stream reads; order within a stream is exact. Capture can be attached again
-//! where a stream broke, and then goes on at the very byte.
+//! One thread per stream reads, so the order within a stream is exact. If a stream breaks, the next attachment
+//! continues at the first byte that is not in the log.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,25 +16,25 @@ use crate::failpoint::unit_scaled;
 use crate::runtime::{AttachEnd, Attached, EngineClient};
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
-/// What a reading thread tells the supervisor.
+/// A message from a reading thread to the supervisor.
 pub(crate) enum OutputEvent {
-    /// The workload has written something.
+    /// The workload has written output.
     Output,
-    /// The client's end takes no more; why, unless it was closed.
+    /// The client's stdout or stderr accepts no more data; the reason, unless it was closed.
     OutputBroken(Stream, Option<String>),
 }
 
-/// The output of one run.
+/// The output of one container.
 pub(crate) struct Capture {
     log: Mutex<LogWriter>,
     stdout: Channel,
     stderr: Channel,
     flow: Mutex<CaptureState>,
     changed: Condvar,
-    /// Whether a client that does not read no longer holds the workload back.
+    /// Whether backpressure from the client is over.
     let_go: AtomicBool,
     attachment: Mutex<Option<Box<dyn EngineClient>>>,
-    /// Why a stream could not be read to its end.
+    /// The error that ended a stream early.
     failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Capture {
 /// One of the two streams.
 struct Channel {
     stream: Stream,
-    /// The workload's bytes that went to the log, including those of an unfinished line.
+    /// The number of the workload's bytes in the log, including an unfinished line.
     kept: AtomicU64,
     outlet: Mutex<Option<ClientStream>>,
     /// The log, opened at its end for a client that is far behind.
@@ -51,11 +51,11 @@ struct Channel {
 
 #[derive(Default)]
 struct CaptureState {
-    /// How many streams are being read.
+    /// The number of streams that are being read.
     reading: usize,
-    /// Which attachment that is about; an earlier one may have a thread that does not end.
+    /// The number of the current attachment; a thread of an earlier one may never end.
     attachment: u64,
-    /// Whether the waiter is to look at once.
+    /// Whether the waiter was woken.
     poked: bool,
     gate: OutputGate,
 }
@@ -67,12 +67,12 @@ enum OutputGate {
     #[default]
     Waiting,
     Open,
-    /// There is no client (any more).
+    /// There is no client, or it is gone.
     Closed,
 }
 
 impl Capture {
-    /// `kept`: what the log holds already. `streaming`: whether there is a client to copy to.
+    /// `kept`: what the log contains already. `streaming`: whether there is a client to copy to.
     pub(crate) fn new(log: LogWriter, kept: StreamBytes, streaming: bool) -> Capture {
         let channel = |stream| Channel {
             stream,
@@ -100,7 +100,7 @@ impl Capture {
         }
     }
 
-    /// How much of each stream is kept: where to go on reading.
+    /// The number of bytes of each stream in the log: the position at which reading continues.
     pub(crate) fn kept(&self) -> StreamBytes {
         StreamBytes {
             stdout: self.stdout.kept.load(Ordering::Acquire),
@@ -108,7 +108,7 @@ impl Capture {
         }
     }
 
-    /// When the last of what an earlier supervisor has kept was written; none: it kept nothing.
+    /// The time of the last entry of an earlier supervisor; `None`: there is no entry.
     pub(crate) fn last_kept(&self) -> Option<Timestamp> {
         lock(&self.log).kept_until()
     }
@@ -158,7 +158,7 @@ impl Capture {
         }
     }
 
-    /// One of the streams of an attachment has ended.
+    /// Records the end of one stream of an attachment.
     fn ended(&self, attachment: u64) {
         let mut flow = self.flow();
         if flow.attachment == attachment {
@@ -167,7 +167,7 @@ impl Capture {
         self.changed.notify_all();
     }
 
-    /// Accounts for bytes that nobody has any more.
+    /// Accounts for bytes that are lost.
     fn skip(&self, lost: StreamBytes) {
         if lost == StreamBytes::default() {
             return;
@@ -201,7 +201,7 @@ impl Capture {
         self.deliver(channel, &|| !self.is_backpressure_stopped(), tell);
     }
 
-    /// After the end: the client gets the rest, for as long as it is there.
+    /// Sends the rest to the client after the end, as long as the client exists.
     fn flush(&self, channel: &Channel, tell: &dyn Fn(OutputEvent)) {
         while self.flow().gate == OutputGate::Waiting {
             self.wait_for_change();
@@ -209,8 +209,8 @@ impl Capture {
         self.deliver(channel, &|| true, tell);
     }
 
-    /// Writes what is waiting, as long as there is a client and `must_wait` says so. Waits without
-    /// the lock: nobody who has more for the client waits for its reader.
+    /// Writes the buffered output while there is a client and `must_wait` returns true. It waits without the lock, so
+    /// that a thread with more output does not wait for the client's reader.
     fn deliver(&self, channel: &Channel, must_wait: &dyn Fn() -> bool, tell: &dyn Fn(OutputEvent)) {
         let awaits = || {
             lock(&channel.outlet)
@@ -223,7 +223,7 @@ impl Capture {
                 .is_some_and(ClientStream::is_cut)
         };
         while let Some(sink) = awaits() {
-            // Who gets the rest from the log anyhow is worth no moment of those who have more to say.
+            // A client that gets the rest from the log must not delay a thread that has more output.
             let is_ready = match must_wait() || !is_cut() {
                 true => sink.wait(),
                 false => sink.is_writable(),
@@ -238,7 +238,7 @@ impl Capture {
         }
     }
 
-    /// The client gets from the log what was too much to wait in memory.
+    /// Lets the client read from the log what exceeded the buffer.
     fn deliver_rest(&self, channel: &Channel, tell: &dyn Fn(OutputEvent)) {
         let Some(mut log) = lock(&channel.rest).take() else {
             return;
@@ -276,7 +276,7 @@ impl Capture {
         }
     }
 
-    /// Whether output may flow: known soon, or when the run comes to its end.
+    /// Whether output may flow; waits until that is known or the run ends.
     fn wait_for_gate(&self) -> OutputGate {
         let mut flow = self.flow();
         while flow.gate == OutputGate::Waiting && !self.is_backpressure_stopped() {
@@ -288,7 +288,7 @@ impl Capture {
         flow.gate
     }
 
-    /// The client has announced the run.
+    /// Records that the client has announced the run.
     pub(crate) fn open_gate(&self) {
         let mut flow = self.flow();
         if flow.gate == OutputGate::Waiting {
@@ -297,14 +297,13 @@ impl Capture {
         self.changed.notify_all();
     }
 
-    /// The client is gone.
+    /// Records that the client is gone.
     pub(crate) fn close_gate(&self) {
         self.flow().gate = OutputGate::Closed;
         self.changed.notify_all();
     }
 
-    /// Lets go of the client's stdout and stderr: whoever reads them sees their end now, and not when
-    /// the run ends.
+    /// Closes the client's stdout and stderr, so that their readers see the end now and not when the run ends.
     pub(crate) fn close_client_streams(&self) {
         *lock(&self.stdout.outlet) = None;
         *lock(&self.stderr.outlet) = None;
@@ -314,13 +313,13 @@ impl Capture {
         }
     }
 
-    /// Makes the waiter look at once.
+    /// Makes the waiter inspect the container at once.
     pub(crate) fn wake_waiter(&self) {
         self.flow().poked = true;
         self.changed.notify_all();
     }
 
-    /// Waits until both streams have ended, somebody pokes, or time is up. True: they have ended.
+    /// Waits until both streams have ended, the waiter is woken, or the timeout expires. True: both have ended.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut flow = self.flow();
@@ -336,15 +335,15 @@ impl Capture {
         flow.reading == 0
     }
 
-    /// The run comes to its end: from now on what the client does not read holds nobody back.
+    /// Stops the backpressure when the run ends: a client that does not read delays nothing from now on.
     pub(crate) fn stop_backpressure(&self) {
         self.let_go.store(true, Ordering::Release);
         drop(self.flow());
         self.changed.notify_all();
     }
 
-    /// Waits until both streams have ended, or ends them after `patience`. The workload has exited,
-    /// so nothing new comes. Says whether they ended by themselves.
+    /// Waits until both streams have ended, or ends them after `timeout`. The workload has exited, so no new output
+    /// comes. Returns whether the streams ended by themselves.
     pub(crate) fn drain(&self, timeout: Duration) -> bool {
         self.stop_backpressure();
         let deadline = Instant::now() + timeout;
@@ -358,24 +357,24 @@ impl Capture {
         true
     }
 
-    /// Ends the attachment, whatever becomes of the container.
+    /// Ends the attachment, whatever the container does.
     pub(crate) fn detach(&self) {
         if let Some(client) = lock(&self.attachment).as_ref() {
             client.detach();
         }
     }
 
-    /// Whether anything was ever attached.
+    /// Whether an attachment ever existed.
     pub(crate) fn was_attached(&self) -> bool {
         self.flow().attachment > 0
     }
 
-    /// Why a stream could not be read to its end, if so.
+    /// The error that ended a stream early, if there was one.
     pub(crate) fn failure(&self) -> Option<String> {
         lock(&self.failure).clone()
     }
 
-    /// How an attachment ended whose streams have ended. Asked once; `None`: there is none (any more).
+    /// The end of an attachment whose streams have ended; consumed by the call. `None`: there is no such attachment.
     pub(crate) fn attachment_end(&self) -> Option<AttachEnd> {
         let client = lock(&self.attachment).take();
         client.map(|client| client.ended())
@@ -385,13 +384,13 @@ impl Capture {
         lock(&self.log).note(text);
     }
 
-    /// Since when, and why, the log is not complete.
+    /// Since when and why the log is incomplete.
     pub(crate) fn outage(&self) -> Option<(Timestamp, String)> {
         lock(&self.log).first_outage().cloned()
     }
 
-    /// Puts the log on disk, and opens it for a client that is far behind: the run may be removed
-    /// before that has got everything.
+    /// Syncs the log to disk and opens it for a client that is far behind: the run may be removed before the client
+    /// has read everything.
     pub(crate) fn close_log(&self) {
         let mut log = lock(&self.log);
         log.close();
@@ -405,7 +404,7 @@ impl Capture {
         }
     }
 
-    /// Waits until the client has got everything, or is gone.
+    /// Waits until the client has received everything or is gone.
     pub(crate) fn join(&self, tell: &dyn Fn(OutputEvent)) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {

@@ -1,8 +1,7 @@
-//! The client's stdout or stderr, as seen by the supervisor: may block, break, or fill up.
+//! The client's stdout or stderr, written by the supervisor. A write may block, fail, or fill the disk.
 //!
-//! A reader that does not read holds the workload back, as a pipe does. But it must not hold back
-//! the end of the run: once that has come, what is left waits in memory, and what is too much for
-//! that is left to the log, from where the reader gets it when the run is over.
+//! A client that does not read blocks the workload, as a pipe does (backpressure). It must not block the end of the
+//! run: from then on output is buffered in memory, and the client reads from the log what exceeds the buffer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,13 +14,13 @@ use rustix::net::SendFlags;
 
 use crate::store::Stream;
 
-/// How much a pipe that is ready surely takes without blocking (POSIX: PIPE_BUF).
+/// Number of bytes that a writable pipe accepts without blocking (POSIX: PIPE_BUF).
 const ATOMIC_WRITE_BYTES: usize = 4096;
 
-/// How much may wait in memory, in bytes: more than the pipes of a runtime hold when a workload ends.
+/// Maximum size of the buffer in bytes: more than the pipes of a runtime hold when a workload ends.
 const MAX_BACKLOG_BYTES: usize = 512 * 1024;
 
-/// How often a blocked write looks whether it still matters.
+/// Interval at which a blocked write checks whether it is still needed.
 const POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
@@ -31,25 +30,25 @@ const NO_WAIT: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// One of the two.
+/// One of the client's two streams.
 pub(super) struct ClientStream {
     sink: Arc<WriteMode>,
     backlog: Vec<u8>,
     open: bool,
-    /// How many bytes were taken, to the reader or into the backlog.
+    /// The number of bytes delivered to the reader or buffered.
     taken: u64,
-    /// Whether bytes came that were not taken, and none is from then on.
+    /// Whether bytes were dropped; all later ones are dropped as well.
     cut: bool,
 }
 
-/// How to write without ever blocking, and without changing what we share with the client.
+/// A way to write without blocking and without changing a description that is shared with the client.
 pub(super) enum WriteMode {
-    /// A description of our own of the same pipe or terminal, which does not block.
+    /// A separate, non-blocking description of the same pipe or terminal.
     Own(OwnedFd),
     Socket(BorrowedFd<'static>),
-    /// A file, which takes any amount at once.
+    /// A file, which accepts any amount at once.
     File(BorrowedFd<'static>),
-    /// Whatever cannot be opened again: asked first, and given little.
+    /// Anything that cannot be reopened: polled first, and written in small pieces.
     Shared(BorrowedFd<'static>),
 }
 
@@ -67,7 +66,7 @@ impl WriteMode {
         }
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            // Only Linux opens anew; elsewhere this is the description that we share.
+            // Only Linux creates a new description here; other systems return the shared one.
             Ok(own) if cfg!(target_os = "linux") => WriteMode::Own(own),
             _ => WriteMode::Shared(fd),
         }
@@ -83,7 +82,7 @@ impl WriteMode {
     fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
         match self {
             WriteMode::Socket(fd) => {
-                // SIGPIPE is ignored since the start of the program: std does that.
+                // std ignores SIGPIPE from the start of the program.
                 rustix::net::send(fd, bytes, SendFlags::DONTWAIT)
             }
             WriteMode::Shared(fd) if self.is_ready(NO_WAIT) => {
@@ -94,7 +93,7 @@ impl WriteMode {
         }
     }
 
-    /// Waits a moment until a write would not block. False: it still would.
+    /// Waits briefly until a write would not block. False: it still would.
     pub(super) fn wait(&self) -> bool {
         self.is_ready(POLL_INTERVAL)
     }
@@ -111,9 +110,9 @@ impl WriteMode {
     }
 }
 
-/// Why an outlet takes no more.
+/// The reason why a client stream accepts no more data.
 pub(super) enum StreamFailure {
-    /// Nobody reads.
+    /// The reader is gone.
     Closed,
     Failed(String),
 }
@@ -129,13 +128,13 @@ impl ClientStream {
         }
     }
 
-    /// Takes no more, and forgets what is waiting.
+    /// Drops the buffer, and accepts no more data.
     pub(super) fn close(&mut self) {
         self.open = false;
         self.backlog = Vec::new();
     }
 
-    /// Writes what can be written at once, and keeps the rest.
+    /// Writes what can be written without blocking, and buffers the rest.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StreamFailure> {
         self.push()?;
         let written = match self.open && !self.cut && self.backlog.is_empty() {
@@ -147,7 +146,7 @@ impl ClientStream {
         Ok(())
     }
 
-    /// Keeps bytes for [`Outlet::push`], all or none of them.
+    /// Buffers bytes for `push`, all or none of them.
     pub(super) fn queue(&mut self, bytes: &[u8]) {
         self.cut |= self.backlog.len() + bytes.len() > MAX_BACKLOG_BYTES;
         if self.open && !self.cut {
@@ -156,13 +155,13 @@ impl ClientStream {
         }
     }
 
-    /// What to wait for before [`Outlet::push`] can do more; `None`: nothing is waiting.
+    /// The descriptor to wait for before `push` can continue; `None`: the buffer is empty.
     pub(super) fn wait_descriptor(&self) -> Option<Arc<WriteMode>> {
         let waiting = self.open && !self.backlog.is_empty();
         waiting.then(|| Arc::clone(&self.sink))
     }
 
-    /// Writes of what is waiting what can be written at once.
+    /// Writes as much of the buffer as possible without blocking.
     pub(super) fn push(&mut self) -> Result<(), StreamFailure> {
         let backlog = std::mem::take(&mut self.backlog);
         let written = self.write_ready(&backlog)?;
@@ -180,7 +179,7 @@ impl ClientStream {
         self.open && self.cut
     }
 
-    /// Goes on with what the log has: says where it stopped.
+    /// Continues with bytes from the log; returns the position at which the stream stopped.
     pub(super) fn resume(&mut self) -> Option<u64> {
         let from = self.is_cut().then_some(self.taken);
         self.cut = false;

@@ -1,8 +1,8 @@
-//! One container, from its start to its end: its output is kept ([`capture`]), its end is noticed
-//! ([`watch`]).
+//! One container, from its start to its end: its output is captured ([`capture`]) and its exit is noticed
+//! ([`waiter`]).
 //!
-//! A run's own container and those of its services are looked after by the same code. What an end
-//! means is for the one who asked for the container.
+//! A run's own container and those of its services are watched by the same code. The caller decides what an exit
+//! means.
 
 mod capture;
 mod client_stream;
@@ -19,12 +19,12 @@ pub(crate) use waiter::{PollSchedule, Waiter};
 use crate::runtime::{self, Attached, Exit, Runtime};
 use crate::store::Timestamp;
 
-/// Whom the threads that read a container's output tell of it.
+/// Receives events from the threads that read a container's output.
 pub(crate) type OutputListener = Arc<dyn Fn(OutputEvent) + Send + Sync>;
 
-/// A container that is watched, and what the watcher reports.
+/// A watched container, and the receiver of the waiter's reports.
 pub(crate) trait Watched: Send + Sync {
-    /// What the runtime calls it.
+    /// The container's handle.
     fn handle(&self) -> String;
 
     fn runtime(&self) -> &dyn Runtime;
@@ -33,26 +33,26 @@ pub(crate) trait Watched: Send + Sync {
 
     fn listener(self: Arc<Self>) -> OutputListener;
 
-    /// When it started, as far as that is known.
+    /// The container's start time, if it is known.
     fn started_at(&self) -> Option<Timestamp>;
 
-    /// It has been seen to run, with these ports published.
+    /// Reports that the container runs, with its published ports.
     fn saw_running(&self, started_at: Option<Timestamp>, ports: &[(u16, u16)]);
 
-    /// Whether an end is one that is known already: then its next start has yet to come.
+    /// Whether an exit is already known; then the next start is still to come.
     fn is_known_exit(&self, _end: &Exit) -> bool {
         false
     }
 
-    /// Starts it once more, as the engine has not heard that it is to start. `None`: that is not done.
+    /// Starts the container again after the engine lost the start request. `None`: no restart.
     fn restart_interrupted(&self) -> runtime::Result<Option<Attached>>;
 
-    /// Something that people should know.
+    /// Reports a notice for the user.
     fn notice(&self, text: &str);
 
-    /// The client that carried its output is gone, and the container is not.
+    /// Reports that the client with the output has ended while the container still runs.
     fn is_detached(self: Arc<Self>) {}
 
-    /// Something that only who looks into a run wants to know.
+    /// Adds a line to the supervisor log.
     fn append_supervisor_log(&self, text: &str);
 }

@@ -1,8 +1,7 @@
-//! What a container's standard error begins with, when it is read once more.
+//! The beginning of a container's standard error when it is read again.
 //!
-//! The last words of an engine's client stand where the workload's may stand. They are left out of
-//! the output, so that the engine's log, read from there on, begins with them if they were the
-//! workload's.
+//! The last words of an engine's client may also be output of the workload. They are left out of the output; if they
+//! were the workload's, the engine's log, read from that position on, begins with them.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +21,7 @@ impl StderrPrefix {
     }
 }
 
-/// Remembers as much of an attachment's standard error as an earlier one said at its end.
+/// Records as much of an attachment's standard error as an earlier client printed at its end.
 pub(super) fn record_prefix(attached: Attached, earlier: &AttachEnd) -> (Attached, StderrPrefix) {
     let beginning = StderrPrefix::default();
     let AttachEnd::Failed(words) = earlier else {

@@ -1,7 +1,7 @@
-//! The waiter: the one place that waits for a container.
+//! The waiter: the only code that waits for a container.
 //!
-//! It polls `inspect`; the end of the output wakes it at once. An engine that cannot be asked is
-//! asked again, never taken for an exit. What the end means, and what follows, is for its caller.
+//! It polls `inspect`, and the end of the output wakes it at once. If the engine does not respond, the waiter tries
+//! again and never takes the error for an exit. The caller decides what an exit means and what follows.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::failpoint::unit_scaled;
 use crate::runtime::{AttachEnd, Exit, Inspected, RuntimeError};
 use crate::store::Timestamp;
 
-/// How long reading all of the runtime's own log may take.
+/// Timeout of reading the runtime's own log.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long the output of an exited container may take to arrive.
+/// Time for the output of an exited container to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Watches one started container to its end.
+/// Watches one started container until its exit.
 pub(crate) struct Waiter {
     watched: Arc<dyn Watched>,
     pace: PollSchedule,
@@ -26,20 +26,20 @@ pub(crate) struct Waiter {
     /// Since when output may be missing, and why.
     broken: Option<(Timestamp, String)>,
     attach_end: AttachEnd,
-    /// Whether the engine was ever away, so that its own log may have a gap.
+    /// Whether the engine was ever unreachable, so that its own log may have a gap.
     away: bool,
-    /// Whether the container's output no longer comes from its first attachment, so that its very
-    /// end has to be looked up.
+    /// Whether the output no longer comes from the container's first attachment, so that the exit time must be looked
+    /// up.
     detached: bool,
-    /// Whether it was started once more.
+    /// Whether the container was started again.
     was_started_again: bool,
-    /// Since when nobody listens to a container whose engine keeps nothing for later.
+    /// Since when no client reads the output of a container whose engine keeps no log.
     unheard: Option<Timestamp>,
 }
 
 impl Waiter {
     pub(crate) fn new(watched: Arc<dyn Watched>, pace: PollSchedule) -> Waiter {
-        // After an adoption nothing is, and the end may be there already.
+        // After an adoption there is no attachment, and the container may have exited already.
         let adopted = !watched.capture().was_attached();
         let last = || watched.capture().last_kept().or(watched.started_at());
         Waiter {
@@ -55,10 +55,11 @@ impl Waiter {
         }
     }
 
-    /// Waits for the end.
+    /// Waits for the exit.
     pub(crate) fn until_exit(&mut self) -> Exit {
         let mut exit = self.poll_until_exit();
-        // An engine that died after the start may not remember it; the output does, or who saw it run.
+        // An engine that died after the start may not remember it; the output proves it, or a record that the
+        // container ran.
         exit.started_at = exit.started_at.or(self.watched.started_at());
         exit
     }
@@ -77,7 +78,7 @@ impl Waiter {
                 self.pace.after_stream();
             }
             if ended && ended_before {
-                // No stream will wake us.
+                // No stream will wake the waiter.
                 std::thread::sleep(self.pace.next());
             }
             ended_before = ended;
@@ -93,7 +94,7 @@ impl Waiter {
         }
     }
 
-    /// What a look at the container says; its end, if that is what it says.
+    /// Evaluates an inspected state; returns the exit if the state is one.
     fn interpret_state(&mut self, state: Inspected, ended: bool, handle: &str) -> Option<Exit> {
         match state {
             Inspected::Running { started_at, ports } => {
@@ -127,7 +128,7 @@ impl Waiter {
                 let started_at = self.watched.started_at();
                 Some(Exit {
                     started_at: started_at.or_else(|| Some(Timestamp::now())),
-                    // 1 and 125 may be the client's own.
+                    // 1 and 125 may be codes of the client itself.
                     code: end.code().filter(|code| !matches!(code, 0 | 1 | 125)),
                     vanished: true,
                     error: Some("its container was removed by somebody else".to_owned()),
@@ -137,12 +138,12 @@ impl Waiter {
         }
     }
 
-    /// It has yet to start. If the client that is to start it has ended it will not start any more.
+    /// The container has not started yet. If the client that starts it has ended, it never will.
     fn handle_not_started(&mut self, ended: bool) -> Option<Exit> {
         if !ended {
             let limit = self.watched.runtime().start_limit();
             if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
-                // That ends the output, and we come here again.
+                // That ends the output, and the waiter comes here again.
                 self.capture().detach();
             }
             return None;
@@ -152,7 +153,8 @@ impl Waiter {
             return None;
         }
         Some(match end.code() {
-            // As a shell says of a command that cannot be run. An engine may call that no start.
+            // The code that a shell returns for a command that cannot run. An engine may treat this as a failed
+            // start.
             Some(code @ (126 | 127)) => Exit {
                 started_at: Some(Timestamp::now()),
                 code: Some(code),
@@ -167,8 +169,8 @@ impl Waiter {
         })
     }
 
-    /// The engine went away when it was asked to start it, and says now that it has not: it is asked
-    /// once more. One that was seen to run is never started again.
+    /// The engine went away during the start request and now reports that the container has not started: the request
+    /// is repeated once. A container that was seen running is never started again.
     fn restart_after_interruption(&mut self, end: &AttachEnd) -> bool {
         let interrupted = matches!(end, AttachEnd::Failed(words) if words.interrupted);
         let has_run = self.watched.started_at().is_some();
@@ -201,8 +203,7 @@ impl Waiter {
         self.attach_end.clone()
     }
 
-    /// The output has ended, the container has not: somebody killed the client, or the engine
-    /// restarted under it.
+    /// The output has ended but the container has not: the client was killed, or the engine restarted.
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
         if !self.watched.runtime().keeps_output() {
@@ -223,9 +224,9 @@ impl Waiter {
         }
     }
 
-    /// Nobody listens to the container any more, and its engine keeps nothing for later.
+    /// No client reads the output any more, and the engine keeps no log.
     fn mark_output_lost(&mut self, end: &AttachEnd) {
-        // What it says of the container may lag behind the end of the client that has waited for that.
+        // The reported state may lag behind the end of the client that waited for it.
         if self.broken.is_some() || end.code().is_some() {
             return;
         }
@@ -239,7 +240,7 @@ impl Waiter {
         self.broken = Some((self.unheard.unwrap_or_else(Timestamp::now), why));
     }
 
-    /// The engine cannot be asked. As long as the output flows, nothing is missing.
+    /// The engine does not respond. While output flows, nothing is missing.
     fn unreachable(&mut self, problem: &RuntimeError, ended: bool) {
         self.pace.after_stream();
         self.away = true;
@@ -247,7 +248,7 @@ impl Waiter {
             return;
         }
         let end = self.attachment_end();
-        // A client that ended well has said all there is. These codes may be its own.
+        // A client that ended with 0 has passed on everything. Other codes may be its own.
         let own = end.code().is_none_or(|code| matches!(code, 1 | 125..=127));
         if self.detached || own {
             self.detached = true;
@@ -257,7 +258,7 @@ impl Waiter {
         }
     }
 
-    /// Says once, while the output is interrupted, that it is.
+    /// Reports once that the output is interrupted.
     fn note_break(&mut self, why: &str) {
         if self.broken.is_none() {
             self.broken = Some((Timestamp::now(), why.to_owned()));
@@ -267,8 +268,8 @@ impl Waiter {
         }
     }
 
-    /// Keeps all output that there is, and closes the log. Since when some may be missing, and why.
-    /// Where only the one who listened knows the exit code, `exit` has it from then on.
+    /// Captures the remaining output and closes the log. Returns since when and why output may be missing. If only
+    /// the attached client knows the exit code, `exit` has it afterwards.
     pub(crate) fn drain(&mut self, exit: &mut Exit) -> Option<(Timestamp, String)> {
         self.read_to_end(exit);
         let broken = self.broken.take();
@@ -306,7 +307,7 @@ impl Waiter {
         self.broken.get_or_insert((Timestamp::now(), why));
     }
 
-    /// Without a log of the engine's, what nobody heard is lost.
+    /// Without a log of the engine, output that no client read is lost.
     fn record_unread_output(&mut self, end: &AttachEnd, exit: &mut Exit) {
         if exit.started_at.is_none() || exit.code.is_some() {
             return;
@@ -325,8 +326,8 @@ impl Waiter {
             .get_or_insert_with(|| format!("its exit code is not known: {why}"));
     }
 
-    /// Reads the runtime's own log once more, from where ours ends. What the end of the attachment
-    /// was, now that it is known who said its last words.
+    /// Reads the runtime's own log from the end of moat's log on. Returns how the attachment ended, now that the
+    /// origin of its last words is known.
     fn catch_up(&mut self, end: AttachEnd) -> AttachEnd {
         let capture = self.capture();
         let handle = self.watched.handle();
@@ -368,9 +369,8 @@ fn may_miss_output(end: &AttachEnd, exit: &Exit) -> bool {
     }
 }
 
-/// How long to wait between looks. While the output flows its end wakes the waiter anyway, so looks
-/// are rare: with docker each costs 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of
-/// a core in all.
+/// The poll schedule. While output flows its end wakes the waiter anyway, so polls are rare: with docker each costs
+/// 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of a core in all.
 pub(crate) struct PollSchedule {
     next: Duration,
     most: Duration,
@@ -378,7 +378,7 @@ pub(crate) struct PollSchedule {
 }
 
 impl PollSchedule {
-    /// `awaited`: somebody waits for the start, and nothing else would tell of it.
+    /// `awaited`: a caller waits for the start, and only a poll shows it.
     pub(crate) fn starting(awaited: bool, cheap: bool) -> PollSchedule {
         let (next, most) = match (awaited, cheap) {
             (_, true) => (1, 20),
@@ -393,7 +393,7 @@ impl PollSchedule {
     }
 
     pub(super) fn running(&mut self) {
-        // A client that does not read keeps the end of the output from waking us.
+        // A client that does not read keeps the end of the output from waking the waiter.
         let most = Duration::from_secs(if self.cheap { 1 } else { 15 });
         if self.most != most {
             (self.next, self.most) = (Duration::from_secs(1), most);

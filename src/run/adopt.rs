@@ -1,8 +1,9 @@
-//! Taking over a run whose supervisor died.
+//! Adoption: a new supervisor takes over a run whose supervisor died.
 //!
-//! The journal says what may exist; the runtime says what does. A workload that never started is
-//! not started now: nobody expects that any more; nor is one let go that was held back. One that runs is watched, one that has ended is
-//! recorded; its output comes from the runtime's own log, behind what is kept already.
+//! The journal says what may exist; the runtime says what does. A workload that never started is not started now,
+//! because nobody expects it any more; a container that waits at the start gate is killed. A running workload is
+//! watched, an exited one is recorded; its output comes from the runtime's own log, from the first byte on that moat
+//! has not kept.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,12 +18,12 @@ use crate::failpoint::{checkpoint, unit_scaled};
 use crate::runtime::{self, Inspected, Runtime};
 use crate::store::{EndReason, EndRequest, Home, OwnedRun, RunId, RunRecord, RunState, Timestamp};
 
-/// How long to wait for something that a dead supervisor had asked for. What comes later is found by
-/// the next commands.
+/// Time to wait for a resource that a dead supervisor requested. The next command finds a resource that appears
+/// later.
 const PENDING_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Starts an adopting supervisor in the background if the run needs one, and does not wait for it.
-/// Says whether it did.
+/// Starts an adopting supervisor in the background if the run needs one, without waiting for it. Returns whether it
+/// did.
 pub(crate) fn adopt(home: &Home, record: &RunRecord) -> bool {
     home.run(&record.id).is_abandoned(record).unwrap_or(false)
         && respawn::adopter(home, &record.id).unwrap_or(false)
@@ -46,14 +47,14 @@ pub(crate) fn supervise_adopted(id: &RunId) -> Result<()> {
     })
 }
 
-/// Sees an adopted run to its end. `begun`: called when there is a supervisor, before that acts.
+/// Supervises an adopted run until its end. `begun` is called once the run has a supervisor, before that acts.
 pub(super) fn go_on(
     run: OwnedRun,
     runtime: Box<dyn Runtime>,
     begun: impl FnOnce(&Arc<Supervisor>),
 ) -> Result<()> {
     let record = run.record().clone();
-    // Where the runtime does not answer nothing can be known: the next command tries again.
+    // If the runtime does not respond, nothing can be known; the next command tries again.
     let (state, is_held_back) = inspect_after_pending(runtime.as_ref(), &run)?;
     if is_held_back {
         runtime.kill(record.id.as_str())?;
@@ -81,15 +82,15 @@ pub(super) fn go_on(
     Ok(())
 }
 
-/// There is no workload to watch.
+/// Ends a run without a workload to watch.
 fn finish_without_workload(supervisor: &Supervisor) {
     let request = supervisor.run().dir().take_end_request();
     supervisor.capture.close_log();
     supervisor.update_durably(|record| record_lost_run(record, request));
 }
 
-/// The state of the container, after all that may still be in flight has arrived; and whether its
-/// command was never let go.
+/// The state of the container once pending requests have arrived, and whether its command still waits at the start
+/// gate.
 fn inspect_after_pending(
     runtime: &dyn Runtime,
     run: &OwnedRun,
@@ -130,7 +131,7 @@ fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
     }
     let request = supervisor.run().dir().end_request();
     if record.state == RunState::Stopping {
-        // Asked for when the predecessor lived: whatever ended the workload since counts as that.
+        // The end was requested while the predecessor lived; whatever ended the workload since counts as that.
         let reason = record.reason.unwrap_or(EndReason::UserStop);
         supervisor.end(reason, StopRequestTime::BeforeExit);
     }
@@ -147,12 +148,11 @@ fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
             .unwrap_or_default();
         Some(Instant::now() + timeout.saturating_sub(passed))
     });
-    // The waiter finds no output being read, and sees to it.
+    // The waiter finds no attachment and creates one.
     watch_to_end(supervisor, timeout);
 }
 
-/// Records the end of a run whose workload never started, or vanished with its container or from its
-/// engine's memory.
+/// Records the end of a run whose workload never started, or vanished with its container or from its engine's memory.
 fn record_lost_run(record: &mut RunRecord, request: Option<EndRequest>) {
     let ran = record.started_at.is_some();
     let asked = match (request, record.state) {
@@ -224,7 +224,7 @@ mod tests {
                 Some(EndRequest::Kill),
                 (RunState::Stopped, EndReason::Killed),
             ),
-            // Whether the engine says "missing" or, having lost its memory, "created".
+            // The engine may report "missing", or "created" after it lost its memory.
             (
                 RunState::Running,
                 true,

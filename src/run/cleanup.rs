@@ -1,4 +1,4 @@
-//! Removing what a run made, from the journal, in reverse order of making. Once.
+//! Removes the resources of a run according to the journal, in reverse order of creation, once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::failpoint::{checkpoint, scaled, unit_scaled};
 use crate::runtime::{Inspected, Runtime};
 use crate::store::{Resource, ResourceKind, ResourceStage, RunDir, Timestamp};
 
-/// Cleans up, whichever path gets here first. What cannot be removed stays in the journal, and the
-/// record says that it is not clean: the next moat command tries again.
+/// Cleans up; only the first caller does. A resource that cannot be removed stays in the journal and the run stays
+/// unclean: the next moat command tries again.
 pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
     supervisor.cleanup.call_once(|| {
         checkpoint("before-cleanup");
         let record = supervisor.record();
-        // A builder that was killed has left it.
+        // A killed build may have left it.
         let context = supervisor.run().dir().build_context();
         let _ = std::fs::remove_dir_all(context);
         if let Some(services) = supervisor.services.get() {
@@ -28,7 +28,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         let left = record.resources.iter().rev();
         let left = left.filter(|resource| resource.stage != ResourceStage::Removed);
         let (own, services): (Vec<_>, Vec<_>) = left.partition(own);
-        // What the workload made may be in its container alone.
+        // The workload's files may exist in the container only.
         let (saved, mut clean) = std::thread::scope(|scope| {
             let any = !services.is_empty();
             let removal = any.then(|| scope.spawn(|| remove_all(supervisor, &services)));
@@ -40,7 +40,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
             return;
         }
         checkpoint("workspace-saved");
-        // A kept container is no debris; 'destroy' removes it, and the network that it is on.
+        // A kept container is intended; 'destroy' removes it and its network.
         if !(record.keep && record.started_at.is_some()) {
             let of_kind = |kind| own.iter().filter(move |resource| resource.kind == kind);
             clean &=
@@ -56,7 +56,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
     });
 }
 
-/// Removes containers, side by side.
+/// Removes containers in parallel.
 fn remove_all(supervisor: &Supervisor, containers: &[&Resource]) -> bool {
     std::thread::scope(|scope| {
         let removals: Vec<_> = containers
@@ -68,7 +68,7 @@ fn remove_all(supervisor: &Supervisor, containers: &[&Resource]) -> bool {
     })
 }
 
-/// Whether a resource that was asked for is not there, but may still come.
+/// Whether a requested resource is missing but may still appear.
 pub(super) fn may_still_appear(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
     if resource.stage != ResourceStage::Intent || !dir.is_making(resource.kind, handle) {
@@ -86,7 +86,7 @@ pub(super) fn may_still_appear(runtime: &dyn Runtime, dir: &RunDir, resource: &R
 fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
     let dir = supervisor.run().dir().clone();
     if may_still_appear(supervisor.runtime.as_ref(), &dir, resource) {
-        // The next command looks again.
+        // The next command checks again.
         return false;
     }
     let deadline = Instant::now() + scaled(CLEANUP_TIMEOUT);
@@ -111,7 +111,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
         std::thread::sleep(pause);
         pause = (pause * 2).min(unit_scaled(Duration::from_secs(2)));
     }
-    // Written with `cleaned_at`, or by the next supervisor, for which removing again is fine.
+    // Written together with `cleaned_at`, or by the next supervisor; removing a resource twice is harmless.
     let mut run = supervisor.run();
     run.stage(|record| {
         let mut made = record.resources.iter_mut();

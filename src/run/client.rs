@@ -1,4 +1,4 @@
-//! The client's side of a run: start its supervisor, hear from it.
+//! The client's side of a run: starts its supervisor and receives its messages.
 
 use std::io::BufReader;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +21,8 @@ pub(crate) struct Connection {
     reader: BufReader<UnixStream>,
 }
 
-/// A way to signal a supervisor that is our child and not waited for: its pid cannot be another's.
+/// A handle for signals to a supervisor that is a child of this process and not yet waited for, so that its pid
+/// cannot be reused.
 #[derive(Clone, Copy)]
 pub(crate) struct SupervisorProcess(Option<Pid>);
 
@@ -41,7 +42,7 @@ impl SupervisorProcess {
     }
 }
 
-/// A way to tell a supervisor something.
+/// Sends messages to a supervisor.
 #[derive(Clone)]
 pub(crate) struct SupervisorLink(Option<Arc<UnixStream>>);
 
@@ -53,19 +54,19 @@ impl SupervisorLink {
     }
 }
 
-/// Where a workload's streams lead.
+/// The workload's streams.
 pub(crate) struct Streams {
-    /// What it is to read, if anything.
+    /// The workload's stdin, if it has one.
     pub(crate) stdin: Option<OwnedFd>,
-    /// The terminal that it is to have, its keys and its screen, through [`Streams::stdin`] and [`Output::To`].
+    /// The workload's terminal: its keys and its screen, through [`Streams::stdin`] and [`OutputTarget::Descriptor`].
     pub(crate) terminal: Option<[OwnedFd; 2]>,
     pub(crate) output: OutputTarget,
 }
 
-/// Where its output goes, beside the log.
+/// The destination of the output in addition to the log.
 pub(crate) enum OutputTarget {
     LogOnly,
-    /// To our stdout and stderr.
+    /// This process's stdout and stderr.
     Inherited,
     Descriptor(OwnedFd),
 }
@@ -93,7 +94,7 @@ pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Conne
         }
     };
     let supervisor = command.spawn().map_err(|error| failed(&error))?;
-    // Our copy of their end goes with the command.
+    // Dropping the command closes this process's copy of the supervisor's end.
     drop(command);
     let fds = streams
         .stdin
@@ -116,24 +117,24 @@ impl Connection {
         SupervisorProcess(pid.and_then(Pid::from_raw))
     }
 
-    /// The next thing that the supervisor says; `None` when it is gone.
+    /// The next message of the supervisor; `None` when it is gone.
     pub(crate) fn next(&mut self) -> Option<ToClient> {
         protocol::receive(&mut self.reader).ok().flatten()
     }
 
-    /// A way to tell the supervisor something, from any thread.
+    /// A sender for messages to the supervisor, usable from any thread.
     pub(crate) fn link(&self) -> SupervisorLink {
         SupervisorLink(self.link.try_clone().ok().map(Arc::new))
     }
 
-    /// Waits for a supervisor that has said its last word.
+    /// Waits for the exit of a supervisor that has sent its last message.
     pub(crate) fn finish(mut self) {
         let _ = self.supervisor.wait();
     }
 }
 
 impl ToClient {
-    /// The error that the supervisor reports, if that is what it says.
+    /// The error in a message, if it is one.
     pub(crate) fn into_error(self) -> Option<Error> {
         match self {
             ToClient::Failed {

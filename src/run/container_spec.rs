@@ -1,4 +1,4 @@
-//! From the plan to what a driver needs to make the container.
+//! Turns a plan into the specification that a driver needs to create the container.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -12,7 +12,7 @@ use crate::plan::{Plan, PlannedVolume};
 use crate::runtime::{ContainerSpec, EngineVolume, User, VolumeMount};
 use crate::store::{BindMount, make_dir};
 
-/// Describes the container, and makes what outlives it: the project's volumes.
+/// Builds the specification, and creates the project's volumes, which outlive the container.
 pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerSpec> {
     let (id, home_label) = {
         let run = supervisor.run();
@@ -71,7 +71,7 @@ pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<Con
     })
 }
 
-/// The directory of a volume, made if it is missing, with the workload's user as its owner.
+/// The directory of a volume, created if it is missing, with the workload's user as its owner.
 fn directory(supervisor: &Supervisor, plan: &Plan, volume: &PlannedVolume) -> Result<PathBuf> {
     let path = supervisor.run().home().volumes().join(&volume.name);
     let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "make", &path, error);
@@ -89,7 +89,7 @@ fn engine_volume(
     home_label: &str,
     volume: &PlannedVolume,
 ) -> Result<VolumeMount> {
-    // A dot is in no name of a volume, so two projects cannot come to one handle.
+    // No volume name contains a dot, so two projects cannot get the same handle.
     let handle = format!("moat-{home_label}-{}", volume.name.replace('/', "."));
     supervisor.runtime.make_volume(&EngineVolume {
         handle: handle.clone(),

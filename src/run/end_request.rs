@@ -1,4 +1,4 @@
-//! What other commands ask of a run's supervisor: stop, kill; and waiting for its end.
+//! Requests of other commands to a run's supervisor: stop, kill, and waiting for the end.
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
 use crate::store::{EndRequest, Home, Loaded, RunEnd, RunId};
 
-/// What came of it.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
-    /// The supervisor has been told.
+    /// The supervisor was signalled.
     Signalled,
-    /// There was nothing to do.
+    /// The run had ended already.
     AlreadyEnded,
 }
 
-/// How long a request looks for a supervisor, starting one if need be.
+/// Time to find a supervisor, or to start an adopting one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A supervisor that lived so long was able to look after its run.
+/// A supervisor that lived this long was able to supervise its run.
 const MIN_SUPERVISOR_UPTIME: Duration = Duration::from_secs(5);
 
-/// Tells the supervisor of a run. Where there is none, one adopts the run first.
+/// Signals the supervisor of a run. A run without one is adopted first.
 pub(crate) fn request_end(home: &Home, id: &RunId, how: EndRequest) -> Result<RequestOutcome> {
     request_end_until(home, id, how, Instant::now() + scaled(REQUEST_TIMEOUT))
 }
@@ -63,8 +63,8 @@ fn request_end_until(
         .hint("its runtime may not answer; see: moat doctor"))
 }
 
-/// Waits for the end that was asked for. Where the supervisor that was told went away before that, another
-/// one is told. Those that cannot even begin (their engine cannot be asked) are not tried for ever.
+/// Waits for the requested end. If the signalled supervisor goes away before, the next one is signalled. Supervisors
+/// that fail to start (their engine does not respond) are not retried for ever.
 pub(crate) fn wait_for_requested_end(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
     let mut deadline = Instant::now() + scaled(REQUEST_TIMEOUT);
     loop {
@@ -80,20 +80,20 @@ pub(crate) fn wait_for_requested_end(home: &Home, id: &RunId, how: EndRequest) -
     }
 }
 
-/// The end of a run, once nobody owns it.
+/// The end of a run, once it has no owner.
 fn ended(home: &Home, id: &RunId) -> Result<Option<RunEnd>> {
     let dir = home.run(id);
     let ended = dir.wait_unowned()?;
     if ended.is_some()
         && let Some(record) = dir.load().record()
     {
-        // Nobody waits for what may be left to be removed.
+        // Remaining resources are not waited for.
         adopt(home, &record);
     }
     Ok(ended)
 }
 
-/// Waits until a run has ended and nobody owns it, adopting it if need be.
+/// Waits until a run has ended and has no owner, adopting the run if necessary.
 pub(crate) fn wait(home: &Home, id: &RunId) -> Result<RunEnd> {
     let dir = home.run(id);
     let mut pause = Duration::from_millis(10);
@@ -122,8 +122,8 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<RunEnd> {
     }
 }
 
-/// Waits until nobody is at an ended run any more. Where its copy of the workspace is not saved,
-/// another supervisor tries that first.
+/// Waits until an ended run has no owner. If its copy of the workspace is not saved, another supervisor tries that
+/// first.
 pub(crate) fn wait_until_unowned(home: &Home, id: &RunId) -> Result<()> {
     let dir = home.run(id);
     dir.wait_unowned()?;

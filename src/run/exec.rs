@@ -1,7 +1,7 @@
-//! Another command in a run: run by whoever asks for it, its output kept beside the run's own.
+//! `moat exec`: another command in a run. The calling process runs it and keeps its output beside the run's own.
 //!
-//! It needs no supervisor: it ends with the run's container at the latest, and its caller is the only
-//! one who waits for it. Its caller writes its log, too; that of the run is its supervisor's.
+//! It needs no supervisor: it ends with the run's container at the latest, and only its caller waits for it. The
+//! caller also writes its log; the run's log belongs to the supervisor.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -22,17 +22,17 @@ use crate::store::{
 use crate::term::Terminal;
 use crate::term::pty::Size;
 
-/// How long to leave a command alone that could not be ended.
+/// Pause before another attempt to end a command.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// How long a command has to end by itself.
+/// Grace period between SIGTERM and SIGKILL.
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long to look for a command that is to end, or is to be killed.
+/// Time to find the command's processes before a graceful end, or before a kill.
 const FIND_TIMEOUT: Duration = Duration::from_secs(5);
 const KILL_FIND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is to be run, and where.
+/// A command and where it runs.
 pub(crate) struct ExecRequest {
     /// Not set: in the run's own container.
     pub(crate) service: Option<String>,
@@ -40,13 +40,13 @@ pub(crate) struct ExecRequest {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) workdir: Option<String>,
     pub(crate) stdin: Option<OwnedFd>,
-    /// The terminal that it is to have, through [`Exec::stdin`] and our stdout.
+    /// The command's terminal, through [`ExecRequest::stdin`] and this process's stdout.
     pub(crate) terminal: Option<Arc<Terminal>>,
-    /// Whether its output goes to our stdout and stderr.
+    /// Whether the output also goes to this process's stdout and stderr.
     pub(crate) stream: bool,
 }
 
-/// What is known of such a command: `exec/<number>.json`.
+/// The record of such a command: `exec/<number>.json`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ExecRecord {
     pub(crate) number: u32,
@@ -57,27 +57,27 @@ pub(crate) struct ExecRecord {
     pub(crate) started_at: Timestamp,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) exit_code: Option<u8>,
-    /// Why it could not be run.
+    /// The reason why it could not run.
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
 }
 
-/// A way to end a command from another thread.
+/// Cancels a command from another thread.
 #[derive(Clone, Default)]
 pub(crate) struct ExecCanceller(Arc<StopRequests>);
 
 #[derive(Default)]
 struct StopRequests {
-    /// How often somebody asked.
+    /// The number of requests.
     times: AtomicU8,
     closed: AtomicBool,
-    /// Whether it has ended.
+    /// Whether the command has ended.
     over: AtomicBool,
     target: OnceLock<ExecTarget>,
     typing: OnceLock<WorkloadTerminal>,
 }
 
-/// What is to be ended, and where it is.
+/// The command to end, and its container.
 #[derive(Clone)]
 struct ExecTarget {
     runtime: Arc<dyn Runtime>,
@@ -88,21 +88,21 @@ struct ExecTarget {
 }
 
 impl ExecCanceller {
-    /// Ends it; at once if that is wanted, or the second time.
+    /// Ends the command: gracefully, or at once if `kill` is set or it is the second request.
     pub(crate) fn end(&self, at_once: bool) {
         let times = if at_once { 2 } else { 1 };
         self.0.times.fetch_add(times, Ordering::AcqRel);
         self.carry_out();
     }
 
-    /// Tells it of the size of its terminal.
+    /// Passes on the size of the terminal.
     pub(crate) fn resize(&self, size: Size) {
         if let Some(typing) = self.0.typing.get() {
             typing.resize(size);
         }
     }
 
-    /// Whether nobody reads its output any more.
+    /// Whether the output has no reader any more.
     pub(crate) fn output_was_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
     }
@@ -120,8 +120,8 @@ impl ExecCanceller {
 }
 
 impl ExecTarget {
-    /// Ends the command; where it cannot be found, as it has another user or nothing to be found by, we
-    /// leave it alone.
+    /// Ends the command. If its processes cannot be found, because they run as another user or dropped the mark, they
+    /// are left alone.
     fn end(&self, asked: &StopRequests, at_once: bool) {
         let deadline = Instant::now()
             + if at_once {
@@ -132,12 +132,12 @@ impl ExecTarget {
         while !asked.over.load(Ordering::Acquire) {
             let signal = match (at_once, self.has_terminal) {
                 (true, _) => "KILL",
-                // Shells ignore TERM there. That their terminal is gone they obey.
+                // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
                 (false, true) => "HUP",
                 (false, false) => "TERM",
             };
             let found = self.runtime.kill_exec(&self.handle, &self.marker, signal);
-            // It may not have begun yet, or take its time.
+            // The command may not have started yet, or may need time.
             if found.is_ok() && !at_once {
                 return self.kill_after_grace(asked);
             }
@@ -150,7 +150,7 @@ impl ExecTarget {
 }
 
 impl ExecTarget {
-    /// Kills it, if it does not end by itself.
+    /// Kills the command if it does not end by itself.
     fn kill_after_grace(&self, asked: &StopRequests) {
         let deadline = Instant::now() + scaled(GRACE_PERIOD);
         while Instant::now() < deadline {
@@ -163,7 +163,7 @@ impl ExecTarget {
     }
 }
 
-/// Runs a command in a run that is running, to its end. Its record has its exit code.
+/// Runs a command in a running run until its end. Its record contains the exit code.
 pub(crate) fn exec(
     home: &Home,
     record: &RunRecord,
@@ -216,7 +216,7 @@ pub(crate) fn exec(
     result.map(|()| done)
 }
 
-/// The container in which to run a command.
+/// The container in which a command runs.
 fn target(record: &RunRecord, service: Option<&str>) -> Result<String> {
     let id = &record.id;
     if !matches!(
@@ -266,7 +266,7 @@ fn carry_out(
         let _ = ender.0.typing.set(typing);
     }
     if let Some(person) = person {
-        // It may have another one by now.
+        // The service may have another container by now.
         ender.resize(person.size());
     }
     let _ = ender.0.target.set(ExecTarget {
@@ -278,14 +278,14 @@ fn carry_out(
     });
     capture.open_gate();
     capture.attach(attached, output_listener(ender));
-    // What came before there was anything to end.
+    // Requests that arrived before there was a command to end.
     ender.carry_out();
     while !capture.wait(Duration::from_secs(60)) {}
     ender.0.over.store(true, Ordering::Release);
     Ok(capture.attachment_end())
 }
 
-/// Nobody reads what it prints: it ends, as it would in a pipeline.
+/// Ends a command whose output has no reader, as in a pipeline.
 fn output_listener(ender: &ExecCanceller) -> OutputListener {
     let ender = ender.clone();
     Arc::new(move |event| {
@@ -328,7 +328,7 @@ fn exec_result(
 }
 
 fn write(dir: &RunDir, record: &ExecRecord) {
-    // The output counts; what is known of it beside that can be missing.
+    // The output counts; the record beside it may be missing.
     let _ = document(record)
         .and_then(|bytes| write_atomically(&dir.exec_record(record.number), &bytes));
 }

@@ -1,4 +1,4 @@
-//! The exit signal: raised once, after the final state is on disk; waited for by the main thread.
+//! The exit signal: raised once, after the final state is on disk; the main thread waits for it.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -16,7 +16,7 @@ impl ExitSignal {
         self.changed.notify_all();
     }
 
-    /// Waits until it is raised, or until the deadline. False: the deadline came first.
+    /// Waits until the signal is raised or the deadline has passed. False: the deadline has passed.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         while !*raised {

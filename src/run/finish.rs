@@ -1,7 +1,7 @@
-//! From the end of the run's container to its final record.
+//! From the exit of the run's container to its final record.
 //!
-//! Order: all output kept, log closed, final state recorded, exit signal raised. Cleaning up is for
-//! who waits for the signal.
+//! Order: all output is captured, the log is closed, the final state is recorded, the exit signal is raised. The
+//! waiter of the signal cleans up.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::failpoint::checkpoint;
 use crate::runtime::Exit;
 use crate::store::{EndReason, Timestamp};
 
-/// Watches the started container of a run to its end.
+/// Watches the started container of a run until its exit.
 pub(super) fn watch(supervisor: &Arc<Supervisor>) {
     let awaited = supervisor.background || supervisor.publishes;
     let pace = PollSchedule::starting(awaited, supervisor.runtime.inspect_is_cheap());
@@ -28,7 +28,7 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
     supervisor.exit.raise();
 }
 
-/// Records the end. `missing`: since when output may be missing, and why.
+/// Records the exit. `missing`: since when output may be missing, and why.
 fn record_end(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp, String)>) {
     let outage = supervisor.capture.outage();
     let (state, mut reason) = verdict(exit, supervisor.end_intent());
@@ -37,7 +37,7 @@ fn record_end(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp,
         reason = EndReason::HookFailed;
     }
     supervisor.update_durably(|record| {
-        // Engines and files have clocks of their own, some of them coarse.
+        // Engines and files have their own clocks, some of them coarse.
         record.started_at = exit.started_at.map(|at| at.max(record.created_at));
         let finished = exit.finished_at.unwrap_or_else(Timestamp::now);
         let earliest = record.started_at.unwrap_or(record.created_at);

@@ -1,4 +1,4 @@
-//! Getting the image of a run: from its registry, or built here, once for all who want it.
+//! Provides the image of a run: pulled from its registry, or built here, once for all runs that need it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -17,10 +17,10 @@ use crate::runtime::{self, BuildEvent, ImageBuild, RuntimeError};
 use crate::store::{create, make_dir};
 use crate::term::{harmless, plain};
 
-/// So many lines of a failed step are shown.
+/// Number of lines that are shown of a failed step.
 const SHOWN_LINES: usize = 30;
 
-/// Gets the image, be it there or not.
+/// Ensures that the image exists.
 pub(super) fn ensure_image(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     let image = plan.image.as_deref().unwrap_or_default();
     match &plan.build {
@@ -53,7 +53,7 @@ fn pull_once(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
     })
 }
 
-/// Builds the image, unless somebody else does: then waits for that, and fails with it.
+/// Builds the image. If another process is building it, waits for that build and shares its failure.
 fn build_once(
     supervisor: &Supervisor,
     plan: &Plan,
@@ -75,7 +75,7 @@ fn build_once(
     };
     let lock = home.making(&image.replace(['/', ':'], "-"), &waiting)?;
     supervisor.check_end_intent()?;
-    // Whoever had the lock before us may have built it.
+    // The previous holder of the lock may have built it.
     if !plan.rebuild && supervisor.runtime.has_image(image)? {
         return Ok(());
     }
@@ -87,7 +87,7 @@ fn build_once(
     let built = run_build(supervisor, plan, image, build, &should_continue);
     supervisor.check_end_intent()?;
     match (&built, lock) {
-        // It would fail for the others, too. Where the engine failed, they try.
+        // The build would fail for the waiting runs as well. After an engine's failure they try themselves.
         (Err(error), Some(lock)) if error.kind == ErrorKind::Image => lock.fail(error),
         (_, lock) => drop(lock),
     }
@@ -97,7 +97,7 @@ fn build_once(
     Ok(())
 }
 
-/// Gets a base image anew; one that is only here will do.
+/// Pulls a base image again; a local-only image is accepted.
 fn pull_base(supervisor: &Supervisor, base: &str) {
     supervisor.notice(&format!("getting the image {base}"));
     if let Err(problem) = pull_once(supervisor, base) {
@@ -108,7 +108,7 @@ fn pull_base(supervisor: &Supervisor, base: &str) {
     }
 }
 
-/// What is in it, and what of that nobody asked for.
+/// The contents of the image for a notice, with the dependencies that were added automatically.
 fn contents(plan: &Plan) -> String {
     let dependencies = plan.dependencies.iter();
     let parts: Vec<String> = dependencies.map(ToString::to_string).collect();
@@ -134,7 +134,7 @@ fn run_build(
         &request,
         &mut |event| {
             let (BuildEvent::Step(text) | BuildEvent::Line(text)) = event;
-            // A full disk does not end a build.
+            // A full disk does not fail a build.
             let _ = writeln!(file, "{text}");
             if let Some(message) = progress.record_event(event) {
                 supervisor.try_notify_client(&message);
@@ -153,7 +153,7 @@ fn run_build(
     })
 }
 
-/// Writes the files from which the image is built into the run's directory.
+/// Writes the files of the build context into the run's directory.
 fn write_context(
     supervisor: &Supervisor,
     plan: &Plan,
@@ -189,7 +189,7 @@ fn write_context(
     })
 }
 
-/// Modes go into the image, where other users read these files; the run's directory protects them here.
+/// Modes are part of the image, where other users read these files; here the run's directory protects them.
 fn readable(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = if path.is_dir() { 0o755 } else { 0o644 };
@@ -213,7 +213,7 @@ fn progress(text: String, step: bool) -> ToClient {
     }
 }
 
-/// Where a build is, and what was said last.
+/// The progress of a build, and its last output.
 #[derive(Default)]
 struct BuildProgress {
     step: Option<String>,
@@ -221,7 +221,7 @@ struct BuildProgress {
 }
 
 impl BuildProgress {
-    /// Notes what the builder said; what the client is to know of it.
+    /// Records a line of the builder; returns what the client should show.
     fn record_event(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
         match event {
             BuildEvent::Step(text) => {
@@ -236,7 +236,7 @@ impl BuildProgress {
                     self.last.pop_front();
                 }
                 self.last.push_back(text.clone());
-                // Before the first step the builder speaks of itself.
+                // Before the first step the builder prints about itself.
                 self.step.as_ref()?;
                 Some(progress(text, false))
             }

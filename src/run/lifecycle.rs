@@ -1,4 +1,4 @@
-//! A supervisor's life, for a new run: reserve, make, start, watch, clean up.
+//! The life of a supervisor of a new run: reserve, create, start, watch, clean up.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -24,10 +24,10 @@ use crate::store::{
 };
 use crate::term::Terminal;
 
-/// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code
-/// of the process, which nobody looks at.
+/// The hidden command of a supervisor. Its stdin is the socket to its client. Returns the exit code of the process,
+/// which no process reads.
 pub(crate) fn supervise() -> u8 {
-    // Own session: what happens to the client's terminal or process group is not our business.
+    // A session of its own: events of the client's terminal and process group do not concern the supervisor.
     let _ = rustix::process::setsid();
     match serve() {
         Ok(()) => 0,
@@ -41,7 +41,7 @@ fn serve() -> io::Result<()> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let mut fds = protocol::receive_fds(&client)?.into_iter();
     let (stdin, terminal) = (fds.next(), fds.next().zip(fds.next()));
-    // Before the client changes it.
+    // Read before the client changes it.
     let terminal = terminal.and_then(|(keys, screen)| Terminal::new(&keys, &screen).ok());
     let mut reader = BufReader::new(client.try_clone()?);
     let Some(order) = protocol::receive::<StartOrder>(&mut reader)? else {
@@ -60,7 +60,7 @@ fn serve() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes what the run needs, starts it, and sees it to its end.
+/// Creates the run's resources, starts its workload, and supervises it until its end.
 pub(super) fn see_through(
     supervisor: &Arc<Supervisor>,
     plan: Plan,
@@ -69,7 +69,7 @@ pub(super) fn see_through(
 ) {
     let started = start(supervisor, &plan, stdin, terminal);
     let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
-    // From here on the values are in the runtime's hands alone.
+    // From here on only the runtime has the values.
     drop(plan);
     match started {
         Ok(()) => watch_to_end(supervisor, timeout),
@@ -162,7 +162,7 @@ fn reserve_run(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<S
     }
 }
 
-/// What a supervisor needs beside the run.
+/// Creates the supervisor's state for a reserved run.
 fn new_supervisor(
     run: &OwnedRun,
     plan: &Plan,
@@ -182,7 +182,7 @@ pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
     Ok((log, kept))
 }
 
-/// Hears from the client until it is gone.
+/// Handles messages of the client until it is gone.
 fn listen_to_client(
     supervisor: &Arc<Supervisor>,
     mut reader: BufReader<UnixStream>,
@@ -208,7 +208,7 @@ fn listen_to_client(
         supervisor.capture.close_gate();
         supervisor.capture.close_client_streams();
         let Some(terminal) = terminal else { return };
-        // Nobody types any more. That comes first: the terminal may take nothing.
+        // No more keys come. This is first: writing to the terminal may block.
         if !supervisor.exit.wait(Some(Instant::now())) {
             supervisor.end(EndReason::UserStop, StopRequestTime::now());
         }
@@ -218,7 +218,7 @@ fn listen_to_client(
     });
 }
 
-/// Makes and starts the container.
+/// Creates and starts the container.
 fn start(
     supervisor: &Arc<Supervisor>,
     plan: &Plan,
@@ -234,7 +234,7 @@ fn start(
         if let Err(error) = &made {
             services.cancel(error);
         }
-        // If they are why nothing else was made, they say so; else it is the other way round.
+        // If a service failed first, its error is reported; otherwise the container's.
         let up = services.wait();
         supervisor.check_end_intent()?;
         up?;
@@ -251,7 +251,7 @@ fn start(
     });
     checkpoint("before-start");
     supervisor.check_end_intent()?;
-    // What is typed goes to its terminal, if it has one; else it reads that itself.
+    // Keys go to the workload's terminal if it has one; otherwise the workload reads the client's stdin itself.
     let (typed, input) = match plan.terminal {
         Some(_) => (stdin, None),
         None => (None, stdin),
@@ -267,8 +267,8 @@ fn start(
     Ok(())
 }
 
-/// Whether its session still takes runs. One that does not any more has seen this one, or is seen here: it looks for
-/// runs when that is in its record, and this is after the run is in ours.
+/// Whether the session still accepts runs. A `down` marks its record before it looks for runs, and this check follows
+/// the run's own record; so one of the two sees the other.
 fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     let Some(place) = &plan.session else {
         return Ok(());
@@ -284,7 +284,7 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     }
 }
 
-/// Creates the container; makes the image first where it is missing, or is wanted anew.
+/// Creates the container; provides the image first if it is missing or must be rebuilt.
 fn create_or_build(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
     supervisor.check_end_intent()?;
     if plan.rebuild {
@@ -296,7 +296,7 @@ fn create_or_build(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -
             Ok(create(supervisor, spec)?)
         }
         Err(problem @ RuntimeError::Unreachable(..)) => {
-            // It was not asked: then there is nothing to remove either.
+            // The engine received no request, so there is nothing to remove.
             supervisor.run().stage(|record| {
                 record.resources.pop();
             });
@@ -306,7 +306,7 @@ fn create_or_build(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -
     }
 }
 
-/// Asks for the container. As long as there is no answer it may come into being, whoever is killed.
+/// Requests the container. Until the answer arrives it may appear even if this process is killed.
 fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> {
     supervisor.begin_engine_request(ResourceKind::Container, &spec.handle);
     let created = supervisor.runtime.create(spec);
@@ -319,7 +319,7 @@ fn create(supervisor: &Supervisor, spec: &ContainerSpec) -> runtime::Result<()> 
     created
 }
 
-/// Sees a started run to its end.
+/// Supervises a started run until its end.
 pub(super) fn watch_to_end(supervisor: &Arc<Supervisor>, timeout: Option<Instant>) {
     let waiter = {
         let supervisor = Arc::clone(supervisor);
@@ -333,7 +333,7 @@ pub(super) fn watch_to_end(supervisor: &Arc<Supervisor>, timeout: Option<Instant
     clean_up_and_report(supervisor);
 }
 
-/// Ends a run that did not come to a workload.
+/// Ends a run that never had a workload.
 fn finish_failed_start(supervisor: &Arc<Supervisor>, error: &Error) {
     let intent = supervisor.end_intent();
     supervisor.capture.close_log();
@@ -355,14 +355,14 @@ fn finish_failed_start(supervisor: &Arc<Supervisor>, error: &Error) {
     supervisor.notify_client(&ToClient::failed(error));
 }
 
-/// The last things: clean up, give the client its rest, and say goodbye.
+/// The last steps: clean up, send the rest of the output to the client, and report the end.
 pub(super) fn clean_up_and_report(supervisor: &Arc<Supervisor>) {
     cleanup::clean_up(supervisor);
     let record = supervisor.record();
-    // Who waits for the run need not wait for a client that does not read.
+    // Waiters for the run need not wait for a client that does not read.
     supervisor.run().release();
     if !supervisor.is_started() {
-        // Then the client never announces it, and waits for our word.
+        // The client then never announces the run, and waits for this message.
         supervisor.capture.close_gate();
     }
     let listener = Arc::clone(supervisor).listener();
@@ -379,5 +379,5 @@ pub(super) fn clean_up_and_report(supervisor: &Arc<Supervisor>) {
     supervisor.join_stops();
 }
 
-/// How long cleaning up tries before it leaves the rest to the next command.
+/// Time that cleanup keeps trying before it leaves the rest to the next command.
 pub(super) const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);

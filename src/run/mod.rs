@@ -1,12 +1,11 @@
-//! Runs: from a plan to a final record, whoever is killed meanwhile.
+//! Runs: from a plan to a final record, whichever process is killed meanwhile.
 //!
-//! One process, the *supervisor* ([`supervise`]), owns a run. The client that a person typed starts
-//! it ([`client`]) and may die at any time. Requests reach it as signals ([`request`]); when it dies
-//! another one takes over ([`adopt`]).
+//! One process, the *supervisor* ([`supervise`]), owns a run. The client ([`client`]), the `moat run` process that
+//! the user started, starts the supervisor and may die at any time. Requests reach the supervisor as signals
+//! ([`end_request`]); when it dies, another one adopts the run ([`adopt`]).
 //!
-//! Inside the supervisor: the waiter watches the container ([`crate::container`]), records its end
-//! ([`settle`]) and raises the exit signal ([`exit`]); the main thread waits for that signal and
-//! cleans up ([`cleanup`]).
+//! Inside the supervisor, the waiter watches the container ([`crate::container`]), records its exit ([`finish`]) and
+//! raises the exit signal ([`exit_signal`]); the main thread waits for the signal and cleans up ([`cleanup`]).
 
 mod adopt;
 mod cleanup;

@@ -1,4 +1,4 @@
-//! Places on this host that something is to be mounted on, made before an engine makes them as root.
+//! Mount points on this host that moat creates before an engine creates them as root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -9,16 +9,16 @@ use crate::plan::Plan;
 use crate::runtime::{VolumeMount, WORKSPACE};
 use crate::store::{BindMount, WorkspaceMode};
 
-/// Something that is mounted, and in which there may be places to mount on.
+/// A mounted directory that may contain further mount points.
 struct MountedTree<'a> {
     target: &'a str,
-    /// Not set: it is not on this host.
+    /// Not set: the directory is not on this host.
     source: Option<&'a Path>,
     readonly: bool,
 }
 
-/// Makes the places in the workspace and in mounts that something else is to be mounted on: with the
-/// owner of what they are in, as an engine would make them root's.
+/// Creates the mount points in the workspace and in mounts, with the owner of the surrounding directory; an engine
+/// would make root their owner.
 pub(super) fn create_mount_points(
     plan: &Plan,
     mounts: &[BindMount],
@@ -54,14 +54,14 @@ pub(super) fn create_mount_points(
     for (target, is_dir) in of_mounts.chain(of_volumes) {
         let around = innermost_mount(target, &outer);
         if around.is_some_and(|around| !around.readonly) {
-            // What cannot be made is the runtime's to make, or to refuse.
+            // The runtime creates or refuses what cannot be created here.
             let _ = create_mount_point(target, is_dir, &outer);
         }
     }
     Ok(())
 }
 
-/// What a path is in.
+/// The mount that contains a path.
 fn innermost_mount<'a, 'b>(
     path: &str,
     outer: &'a [MountedTree<'b>],
@@ -98,7 +98,7 @@ fn create_mount_point(path: &str, is_dir: bool, outer: &[MountedTree<'_>]) -> Re
             false => fs::File::create_new(&place).map(drop),
         };
         match made {
-            // A link may lead anywhere, and a workload may have made it.
+            // A link may lead anywhere, and a workload may have created it.
             Err(_)
                 if fs::symlink_metadata(&place)
                     .is_ok_and(|found| found.is_dir() == as_dir && !found.is_symlink()) =>

@@ -1,7 +1,7 @@
-//! What client and supervisor say to each other, over a socket pair: one JSON document per line.
+//! The protocol between client and supervisor over a socket pair: one JSON document per line.
 //!
-//! The client sends its stdin (if the workload is to have it), its terminal (if the workload is to have
-//! that), and one [`Start`]; later what [`FromClient`] says. Whatever dies closes its end.
+//! The client sends the workload's stdin or terminal, if it has one, and one [`StartOrder`]; later [`FromClient`]
+//! messages. A process that dies closes its end.
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -20,12 +20,12 @@ use crate::plan::Plan;
 use crate::store::{RunEnd, RunId, RunName};
 use crate::term::pty::Size;
 
-/// The order to start a run. The values of its variables travel here and nowhere else.
+/// The order to start a run. The values of its variables travel in this message and nowhere else.
 #[derive(Deserialize, Serialize)]
 pub(super) struct StartOrder {
     plan: Plan,
     values: Vec<String>,
-    /// The contents of the files from which the image is built.
+    /// The contents of the files of the build context.
     files: Vec<String>,
     /// Whether the workload's output goes to the client's stdout and stderr.
     pub(super) stream: bool,
@@ -58,14 +58,14 @@ impl StartOrder {
     }
 }
 
-/// What a client tells later: one byte each, the size of a terminal behind [`FromClient::Size`].
+/// A later message of the client: one byte, followed by the terminal's size for [`FromClient::Size`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FromClient {
-    /// The run is announced, its output may flow, and its workload has the terminal, if it is to have it.
+    /// The run is announced: output may flow, and an interactive workload has the terminal.
     Announced,
-    /// The terminal has another size now.
+    /// The terminal's size has changed.
     Size(Size),
-    /// The terminal is as it was before, for now or for good.
+    /// The terminal is restored, temporarily or for good.
     Restored,
 }
 
@@ -102,13 +102,13 @@ impl FromClient {
     }
 }
 
-/// What a supervisor tells its client.
+/// A message of the supervisor to its client.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ToClient {
-    /// The run exists, under this id.
+    /// The run exists, with this id.
     Reserved { id: RunId },
-    /// Something worth knowing while it takes long.
+    /// A notice during long work.
     Notice { text: String },
     /// How far long work has come. `thing`: a service, or nothing for the builder of the image. `step`:
     /// something else begins.
@@ -123,7 +123,7 @@ pub(crate) enum ToClient {
     OutputClosed { stream: String },
     /// The client's stdout or stderr cannot be written.
     OutputFailed { stream: String, why: String },
-    /// It did not come to a workload.
+    /// The run failed before its workload started.
     Failed {
         kind: String,
         message: String,
@@ -132,10 +132,10 @@ pub(crate) enum ToClient {
     /// The run has ended and everything is cleaned up.
     Finished {
         ended: RunEnd,
-        /// Why the log is not complete, if it is not.
+        /// The reason why the log is incomplete, if it is.
         log_missing: Option<String>,
         error: Option<String>,
-        /// Whether something could not be removed.
+        /// Whether a resource could not be removed.
         left_behind: bool,
     },
 }
@@ -150,7 +150,7 @@ impl ToClient {
     }
 }
 
-/// The error that a [`ToClient::Failed`] carries.
+/// The error in a [`ToClient::Failed`].
 pub(super) fn as_error(kind: &str, message: String, hint: Option<String>) -> Error {
     let mut error = Error::new(ErrorKind::from_word(kind), message);
     error.hint = hint;
@@ -164,7 +164,7 @@ pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Re
     stream.write_all(&line)
 }
 
-/// Reads one message; `None` when the other side is gone.
+/// Reads one message; `None` when the peer is gone.
 pub(super) fn receive<T: DeserializeOwned>(
     reader: &mut BufReader<UnixStream>,
 ) -> io::Result<Option<T>> {
@@ -175,7 +175,7 @@ pub(super) fn receive<T: DeserializeOwned>(
     Ok(Some(serde_json::from_slice(&line)?))
 }
 
-/// Hands over at most two descriptors.
+/// Sends at most three descriptors.
 pub(super) fn send_fds(stream: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -191,7 +191,7 @@ pub(super) fn send_fds(stream: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Resul
     Ok(())
 }
 
-/// Takes the descriptors that were handed over.
+/// Receives the descriptors.
 pub(super) fn receive_fds(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -209,7 +209,7 @@ pub(super) fn receive_fds(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             for fd in fds {
-                // Not for our other children.
+                // Not inherited by other children.
                 rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
                 received.push(fd);
             }

@@ -1,4 +1,4 @@
-//! Starting this program again in another role.
+//! Starts this program again in another role.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -12,19 +12,19 @@ use crate::store::{Home, MARK, RunId};
 pub(crate) const SUPERVISE: &str = "__supervise";
 pub(crate) const ADOPT: &str = "__adopt";
 
-/// This program, bound to a home, away from the current directory.
+/// A command for this program, bound to a home, outside of the current directory.
 pub(super) fn own_command(home: &Home) -> Result<Command> {
-    // Whatever our caller left open is neither for the supervisor, which would hold it for as long as
-    // the run lasts, nor for a sandbox: a directory among it would be a way out.
+    // Descriptors that the caller left open must reach neither the supervisor, which would hold them as long as the
+    // run lasts, nor a sandbox, in which an open directory is a way out.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(own_executable()?);
     command.env("MOAT_HOME", home.root()).current_dir("/");
-    // A run is no process of the session that one of ours was started in, and outlives it.
+    // A run outlives the session process that started it and must not carry that one's mark.
     command.env_remove(MARK);
     Ok(command)
 }
 
-/// On Linux the running program itself, also when its file was replaced meanwhile.
+/// On Linux the running executable itself, even if its file was replaced meanwhile.
 pub(crate) fn own_executable() -> Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok("/proc/self/exe".into());
@@ -47,10 +47,10 @@ struct Adopter {
     since: Instant,
 }
 
-/// How long to leave a run alone whose adopter gave up.
+/// Time to leave a run alone after its adopter gave up.
 const ADOPTION_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Waits for the end of the adopter of a run, if this process has started one.
+/// Waits for the exit of a run's adopter, if this process has started one.
 pub(super) fn wait_adopter(id: &RunId) {
     let mut adopters = ADOPTERS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(adopter) = adopters.iter_mut().find(|adopter| adopter.id == *id) {
@@ -58,8 +58,8 @@ pub(super) fn wait_adopter(id: &RunId) {
     }
 }
 
-/// Starts an adopting supervisor in the background, unless one of ours is at it, or has just given
-/// up. Says whether it did.
+/// Starts an adopting supervisor in the background unless one that this process started is running or has just given
+/// up. Returns whether it did.
 pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {
     let mut adopters = ADOPTERS.lock().unwrap_or_else(PoisonError::into_inner);
     adopters.retain_mut(|adopter| {

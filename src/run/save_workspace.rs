@@ -1,5 +1,5 @@
-//! What has to be got out of a container before it is removed: the workload's own copy of the
-//! workspace, and whether the script before the command failed.
+//! Retrieves data from a container before it is removed: the workload's copy of the workspace, and whether the script
+//! before the command failed.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::failpoint::{scaled, unit_scaled};
 use crate::runtime::{Exit, Result, RuntimeError};
 use crate::store::{RunRecord, create};
 
-/// How long an engine that does not answer is asked again.
+/// Time during which an engine that does not respond is asked again.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Keeps the workspace of a run that had a copy. False: it could not be kept, and the container must
-/// stay; the next moat command tries again.
+/// Saves the workspace of a run with a copy. False: it could not be saved, and the container must stay; the next moat
+/// command tries again.
 pub(super) fn save(supervisor: &Arc<Supervisor>, record: &RunRecord) -> bool {
     if !record.has_unsaved_copy() {
         return true;
@@ -26,7 +26,7 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &RunRecord) -> bool {
     }
     match try_save(supervisor) {
         Ok(()) => true,
-        // Nobody will ever have it: that is no reason to try for ever.
+        // The copy is lost for good, so trying for ever helps nobody.
         Err(RuntimeError::NotFound(why)) => {
             let lost = format!("its copy of the workspace is lost: {why}");
             supervisor.notice(&lost);

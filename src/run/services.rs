@@ -1,4 +1,4 @@
-//! The services of a run, as its supervisor sees them: the network, the journal, the record.
+//! The services of a run from its supervisor's point of view: the network, the journal, the record.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::runtime::{Network, ResourceOwner, Runtime, RuntimeError};
 use crate::service::{self, ServiceOwner, Services};
 use crate::store::{self, Home, Resource, ResourceKind, ResourceStage, RunDir, RunRecord};
 
-/// What a run makes, in the order of making: its network, its services, its own container.
+/// The resources of a run in the order of creation: its network, its services, its own container.
 pub(super) fn journal(id: &str, plan: &Plan) -> Vec<Resource> {
     let resource = |kind, handle: String| Resource {
         kind,
@@ -31,7 +31,7 @@ pub(super) fn journal(id: &str, plan: &Plan) -> Vec<Resource> {
     resources
 }
 
-/// Makes the network, and starts to bring up the services beside whatever else is made.
+/// Creates the network, and starts bringing up the services in the background.
 pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     if plan.services.is_empty() {
         return Ok(());
@@ -48,7 +48,7 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     match &made {
         Ok(()) => supervisor.end_container_request(Some(&network.handle)),
         Err(RuntimeError::Unreachable(..)) => {
-            // It was not asked for anything: then there is nothing to remove either.
+            // The engine received no request, so there is nothing to remove.
             supervisor.end_container_request(None);
             supervisor.run().stage(|record| record.resources.clear());
         }
@@ -63,8 +63,8 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Takes over the services of a run whose supervisor died. What cannot be taken over is removed all the
-/// same when the run is over.
+/// Adopts the services of a run whose supervisor died. A service that cannot be adopted is still removed after the
+/// run.
 pub(super) fn adopt(supervisor: &Arc<Supervisor>, record: &RunRecord) {
     if record.services.is_empty() {
         return;
@@ -123,7 +123,7 @@ impl ServiceOwner for Supervisor {
         if let Some(handle) = made {
             self.run().stage(|record| {
                 let mut resources = record.resources.iter_mut();
-                // A network and a container may have one name: the network is made first.
+                // A network and a container may share a name: the network is created first.
                 let made = resources
                     .find(|made| made.handle == handle && made.stage == ResourceStage::Intent);
                 if let Some(made) = made {

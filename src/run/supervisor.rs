@@ -1,4 +1,4 @@
-//! The state of a supervisor, and what its threads do to it: record, tell, stop.
+//! The state of a supervisor, and the actions of its threads: record, notify, stop.
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,34 +20,34 @@ use crate::runtime::{self, Attached, Inspected, Runtime};
 use crate::service::Services;
 use crate::store::{EndReason, EndRequest, OwnedRun, ResourceKind, RunRecord, RunState, Timestamp};
 
-/// How long a graceful stop waits before it kills, unless asked otherwise.
+/// Grace period of a stop, unless the request has another one.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long a request for an end may go on after that has come.
+/// Time for a stop request to return after the container has exited.
 const LATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn grace() -> Duration {
     scaled(GRACE)
 }
 
-/// One run's supervisor.
+/// The supervisor of one run.
 pub(super) struct Supervisor {
     run: Mutex<OwnedRun>,
     pub(super) runtime: Box<dyn Runtime>,
     pub(super) capture: Arc<Capture>,
     pub(super) exit: ExitSignal,
-    /// Whether the run is in the background: then its client waits for the start alone.
+    /// Whether the run is in the background; its client then waits for the start only.
     pub(super) background: bool,
-    /// Whether ports of it are published.
+    /// Whether the run publishes ports.
     pub(super) publishes: bool,
     pub(super) services: OnceLock<Services>,
     pub(super) typing: OnceLock<WorkloadTerminal>,
-    /// How many things the engine has been asked for, and has not answered yet.
+    /// The number of engine requests without an answer.
     making: Mutex<i32>,
     intent: Mutex<Option<EndIntent>>,
-    /// Whether a stop is being carried out.
+    /// Whether a stop is in progress.
     stopping: AtomicBool,
-    /// How many are at it.
+    /// The number of threads that carry out a stop.
     stops: AtomicUsize,
     client: Option<UnixStream>,
     started: Once,
@@ -88,8 +88,7 @@ impl Supervisor {
         self.run().record().clone()
     }
 
-    /// Changes the record. Where that fails, the run goes on: what cannot be written now is written
-    /// with the next change.
+    /// Changes the record. If writing fails the run continues, and the next change writes both.
     pub(super) fn update(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut run = self.run();
         if let Err(error) = run.update(change) {
@@ -97,14 +96,14 @@ impl Supervisor {
         }
     }
 
-    /// Changes the record for good: the end of the run must be on disk before anything else happens.
+    /// Writes the end of the run: it must be on disk before anything else happens.
     pub(super) fn update_durably(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut written = self.run().update(change);
         let mut pause = unit_scaled(Duration::from_millis(50));
         let mut told = false;
         while let Err(error) = written {
             if !self.run().dir().path().exists() {
-                // Somebody removed it under us: there is no place to write to any more.
+                // The run was removed meanwhile: there is no place to write to.
                 return;
             }
             if !told {
@@ -119,13 +118,13 @@ impl Supervisor {
         }
     }
 
-    /// The engine is about to be asked for something: that may come into being whoever is killed.
+    /// Notes an engine request: the resource may appear even if this process is killed.
     pub(super) fn begin_engine_request(&self, kind: ResourceKind, handle: &str) {
         *self.making() += 1;
         self.run().dir().begin_making(kind, handle);
     }
 
-    /// It has answered.
+    /// Notes the engine's answer.
     pub(super) fn end_engine_request(&self) {
         let mut making = self.making();
         *making -= 1;
@@ -138,7 +137,7 @@ impl Supervisor {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to go on making what the run needs: nobody ends it, and nothing of it has failed.
+    /// Whether to continue with creating the run's resources: no end was requested, and no part has failed.
     pub(super) fn should_continue_creating(&self) -> bool {
         self.end_intent().is_none()
             && !self
@@ -147,14 +146,14 @@ impl Supervisor {
                 .is_some_and(Services::has_failed_service)
     }
 
-    /// Tells the client, if there is one.
+    /// Sends a message to the client, if there is one.
     pub(super) fn notify_client(&self, message: &ToClient) {
         if let Some(client) = &self.client {
             let _ = protocol::send(client, message);
         }
     }
 
-    /// Tells the client, unless it is so far behind that it would hold us up.
+    /// Sends a message unless the client is so far behind that sending would block.
     pub(super) fn try_notify_client(&self, message: &ToClient) {
         let Some(client) = &self.client else { return };
         let mut fds = [PollFd::new(client, PollFlags::OUT)];
@@ -167,8 +166,7 @@ impl Supervisor {
         }
     }
 
-    /// The first output says that the workload runs; but where ports are published, the engine has to
-    /// say first which they are.
+    /// The first output shows that the workload runs. If ports are published, the engine must report them first.
     fn on_first_output(&self) {
         if self.is_started() || self.publishes {
             return;
@@ -176,7 +174,7 @@ impl Supervisor {
         self.has_started(None);
     }
 
-    /// The ports of the host, as the engine tells them.
+    /// Records the published ports as the engine reports them.
     fn set_ports(&self, published: &[(u16, u16)]) {
         if self.is_started() || !self.publishes {
             return;
@@ -191,7 +189,7 @@ impl Supervisor {
         });
     }
 
-    /// The workload runs: records it, and tells the client. Once.
+    /// Records that the workload runs, and notifies the client. Once.
     fn has_started(&self, at: Option<Timestamp>) {
         self.started.call_once(|| {
             let at = at.unwrap_or_else(Timestamp::now);
@@ -213,13 +211,13 @@ impl Supervisor {
         self.started.is_completed()
     }
 
-    /// Why the run is to end, if somebody said so.
+    /// The requested end, if there is one.
     pub(super) fn end_intent(&self) -> Option<EndIntent> {
         *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the run: gracefully, or at once for [`Reason::Killed`]. `asked`: when that was decided;
-    /// a workload that ended before ended by itself. Returns at once.
+    /// Ends the run: gracefully, or at once for `Killed`. `asked`: the time of the request; a workload that exited
+    /// before counts as exited by itself. Returns at once.
     pub(super) fn end(self: &Arc<Self>, reason: EndReason, asked: StopRequestTime) {
         let (grace, shorter) = self.set_end_intent(reason, asked);
         let supervisor = Arc::clone(self);
@@ -230,7 +228,7 @@ impl Supervisor {
         });
     }
 
-    /// Waits for those who still ask the runtime for an end that has come: their clients would be left behind.
+    /// Waits for the threads whose stop request is still in the engine; their clients would be left behind otherwise.
     pub(super) fn join_stops(&self) {
         let deadline = Instant::now() + unit_scaled(LATE_STOP_TIMEOUT);
         while self.stops.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
@@ -238,10 +236,10 @@ impl Supervisor {
         }
     }
 
-    /// Remembers why the run is to end. How long that may take, and whether that is less than before.
+    /// Records the requested end. Returns its grace period, and whether that is shorter than before.
     fn set_end_intent(&self, reason: EndReason, asked: StopRequestTime) -> (Duration, bool) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
-        // It stays until the record says the same: whoever adopts the run has to know.
+        // The request stays on disk until the record contains the end: an adopting supervisor must know.
         let word = match reason {
             EndReason::UserStop | EndReason::Killed => self.run().dir().end_request(),
             _ => None,
@@ -256,7 +254,7 @@ impl Supervisor {
                 asked,
                 grace: said,
             },
-            // The first reason counts, except that a kill overrules a stop.
+            // The first reason counts, but a kill overrides a stop.
             Some(before) => EndIntent {
                 reason: match reason {
                     EndReason::Killed => reason,
@@ -272,13 +270,13 @@ impl Supervisor {
         (grace, before.is_some_and(|before| grace < before))
     }
 
-    /// `shorter`: somebody has just said that it may not take so long.
+    /// `shorter`: the request has just shortened the grace period.
     fn stop_container(&self, reason: EndReason, grace: Duration, shorter: bool) {
         if !self.is_started() && !self.is_starting() {
-            // Nothing runs yet: the start looks at the intent before each step.
+            // No container runs yet: the start checks for the request before each step.
             return;
         }
-        // A stop that is under way is not begun again: that would cut its time short.
+        // A stop in progress is not repeated; that would shorten its grace period.
         let is_under_way = self.stopping.swap(true, Ordering::SeqCst);
         if is_under_way && !shorter && reason != EndReason::Killed {
             return;
@@ -290,7 +288,7 @@ impl Supervisor {
             }
         });
         self.run().dir().take_end_request();
-        // What it says at its end must not wait for a client that does not read.
+        // The workload's last output must not wait for a client that does not read.
         self.capture.stop_backpressure();
         let handle = self.handle();
         let mut pause = unit_scaled(Duration::from_millis(100));
@@ -316,8 +314,8 @@ impl Supervisor {
         }
     }
 
-    /// The workload has been seen since its end was asked for: whatever ends it now, clocks do not
-    /// matter any more.
+    /// Records that the workload was seen running after the request: whatever ends it now was the request, whatever
+    /// clocks say.
     fn was_running_since_request(&self) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(intent) = intent.as_mut() {
@@ -340,7 +338,7 @@ impl Supervisor {
         self.run().record().state != RunState::Created
     }
 
-    /// The error of a run that somebody ended before it started.
+    /// The error of a run that was stopped before it started.
     pub(super) fn check_end_intent(&self) -> Result<()> {
         match self.end_intent() {
             None => Ok(()),
@@ -369,7 +367,7 @@ impl Watched for Supervisor {
         let supervisor = self;
         Arc::new(move |event| match event {
             OutputEvent::Output => supervisor.on_first_output(),
-            // Whether that ends the run is up to the client, if it is still there.
+            // The client, if it still exists, decides whether this ends the run.
             OutputEvent::OutputBroken(stream, None) => {
                 supervisor.notify_client(&ToClient::OutputClosed {
                     stream: stream.as_str().to_owned(),
@@ -401,7 +399,7 @@ impl Watched for Supervisor {
             let handle = record.id.to_string();
             (handle, has_input, !record.services.is_empty())
         };
-        // The first client may have taken some of its input.
+        // The first client may have consumed some of the input.
         match has_input || self.end_intent().is_some() {
             true => Ok(None),
             false => self.runtime.restart_interrupted(&handle, has_services),
@@ -427,13 +425,13 @@ impl Watched for Supervisor {
     }
 }
 
-/// Installs the handlers first thing, so that no signal finds the default.
+/// Installs the signal handlers first, so that no signal meets its default action.
 pub(super) fn signals() -> std::io::Result<Signals> {
-    // SIGINT and SIGHUP come from terminals, which are the client's business.
+    // SIGINT and SIGHUP come from terminals, which the client handles.
     Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP])
 }
 
-/// Obeys signals for the rest of the process's life.
+/// Handles signals for the rest of the process's life.
 pub(super) fn handle_signals(supervisor: &Arc<Supervisor>, mut signals: Signals) {
     let supervisor = Arc::clone(supervisor);
     std::thread::spawn(move || {

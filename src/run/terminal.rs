@@ -1,5 +1,5 @@
-//! The terminal of an interactive run, on the supervisor's side: what is typed goes in, what comes out
-//! is looked at, and a person whose client was killed gets a sane terminal back.
+//! The terminal of an interactive run on the supervisor's side: it passes on keys, tracks the modes that the output
+//! sets, and restores the user's terminal if the client is killed.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -10,13 +10,13 @@ use crate::runtime::Attached;
 use crate::term::pty::Size;
 use crate::term::{Terminal, write_all};
 
-/// The workload's terminal, of which we have the other end.
+/// The controlling end of the workload's terminal.
 pub(super) struct WorkloadTerminal {
     workload: OwnedFd,
 }
 
 impl WorkloadTerminal {
-    /// Begins to pass on what comes from `input`. `None`: the workload has no terminal.
+    /// Starts passing on keys from `input`. `None`: the workload has no terminal.
     pub(super) fn start(
         attached: &mut Attached,
         input: Option<OwnedFd>,
@@ -50,7 +50,7 @@ pub(super) fn terminal_error(error: &io::Error) -> Error {
     Error::new(ErrorKind::Runtime, message)
 }
 
-/// Passes on what is typed, until nobody types or nobody reads.
+/// Passes on keys until the input or the terminal is closed.
 fn forward_input(input: &OwnedFd, workload: &OwnedFd) {
     let mut buffer = [0; 4096];
     loop {
@@ -66,7 +66,7 @@ fn forward_input(input: &OwnedFd, workload: &OwnedFd) {
     }
 }
 
-/// A stream whose bytes a terminal takes note of.
+/// A stream whose bytes update the terminal's modes.
 struct ModeTrackingStream {
     stream: Box<dyn Read + Send>,
     terminal: Arc<Terminal>,

@@ -1,25 +1,25 @@
-//! What the end of a container means for its run. Pure.
+//! What the exit of a container means for its run. Pure.
 
 use std::time::{Duration, SystemTime};
 
 use crate::runtime::Exit;
 use crate::store::{EndReason, RunState};
 
-/// That somebody ended the run, and when.
+/// The requested end of a run, with the time of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EndIntent {
     pub(super) reason: EndReason,
     pub(super) asked: StopRequestTime,
-    /// How long the workload has to end by itself, if that was said.
+    /// The grace period, if the request has one.
     pub(super) grace: Option<Duration>,
 }
 
-/// When the end of a run was asked for, as far as that matters: what had ended before ended by itself.
+/// The time of a request as far as it matters: a workload that exited before exited by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopRequestTime {
-    /// The workload was seen to run later than that.
+    /// The workload was seen running after the request.
     BeforeExit,
-    /// At this time by our clock, which may not be that of the engine.
+    /// The request's time by this process's clock, which may differ from the engine's.
     At(SystemTime),
 }
 
@@ -29,17 +29,17 @@ impl StopRequestTime {
     }
 }
 
-/// How coarse times of files and engines may be. An end that lies clearly before the request was
-/// the workload's own doing.
+/// Tolerance between the times of files and engines. An exit that is clearly earlier than the request was the
+/// workload's own.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(20);
 
-/// The final state, and why.
+/// The final state and its reason.
 pub(super) fn verdict(exit: &Exit, intent: Option<EndIntent>) -> (RunState, EndReason) {
     let intent = intent.filter(|intent| !ended_before(exit, intent.asked));
     match (intent.map(|intent| intent.reason), exit) {
         (Some(EndReason::Timeout), _) => (RunState::Failed, EndReason::Timeout),
         (Some(reason), _) => (RunState::Stopped, reason),
-        // A child of the workload may have been killed, and the workload have gone on.
+        // A child of the workload may have been killed while the workload continued.
         (None, exit) if exit.oom_killed && exit.code == Some(137) => {
             (RunState::Failed, EndReason::Oom)
         }

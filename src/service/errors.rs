@@ -1,5 +1,4 @@
-//! Why a service could not be used, in words: its name, what happened, the end of its log, and what
-//! to do.
+//! The errors of services: the service's name, the event, the end of its log, and a hint.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,16 +10,16 @@ use crate::runtime::{Exit, RuntimeError};
 use crate::store::{Stream, last_lines};
 use crate::term::{harmless, plain};
 
-/// So many lines of its log are shown.
+/// Number of log lines that are shown.
 const SHOWN_LINES: usize = 20;
 
-/// So much of a line is shown, in characters.
+/// Maximum length of a shown line, in characters.
 const MAX_LINE_CHARS: usize = 400;
 
-/// What stands before the end of a log.
+/// The text before the end of a log.
 pub(super) const LOG_END_INTRO: &str = "; the end of its log:";
 
-/// The run was stopped, or another part of it failed: nobody reads this.
+/// The run was stopped, or another part of it failed: this error is not shown.
 pub(crate) fn cancelled(subject: &dyn StartingService) -> Error {
     let message = format!("the service {} is not wanted any more", subject.name());
     Error::new(ErrorKind::Failed, message)
@@ -39,14 +38,14 @@ pub(crate) fn image(subject: &dyn StartingService, image: &str, problem: Runtime
     ))
 }
 
-/// The runtime would not make or start it.
+/// The runtime failed to create or start the service.
 pub(crate) fn start(subject: &dyn StartingService, problem: RuntimeError) -> Error {
     let error = Error::from(problem);
     let message = format!("service {}: {}", subject.name(), error.message);
     error.with_message(message)
 }
 
-/// How it ended, for people.
+/// The exit in words.
 pub(super) fn exit_text(subject: &dyn StartingService, exit: &Exit) -> String {
     match exit {
         exit if exit.oom_killed => match subject.memory_bytes() {
@@ -66,7 +65,7 @@ pub(super) fn exit_text(subject: &dyn StartingService, exit: &Exit) -> String {
     }
 }
 
-/// It ended before it could be used.
+/// The service exited before it was ready.
 pub(crate) fn ended(subject: &dyn StartingService, exit: &Exit, when: &str) -> Error {
     let name = subject.name();
     let how = exit_text(subject, exit);
@@ -78,7 +77,7 @@ pub(crate) fn ended(subject: &dyn StartingService, exit: &Exit, when: &str) -> E
     with_log_end(subject, message, hint)
 }
 
-/// Nothing in it can say that it is ready.
+/// The image lacks the readiness command.
 pub(super) fn no_command(subject: &dyn StartingService, words: &str) -> Error {
     let name = subject.name();
     let message = format!("service {name}: its readiness command cannot be run: {words}");
@@ -87,7 +86,7 @@ pub(super) fn no_command(subject: &dyn StartingService, words: &str) -> Error {
     ))
 }
 
-/// It never succeeded in saying that it is ready.
+/// The readiness command never succeeded.
 pub(super) fn timed_out(subject: &dyn StartingService, words: &str) -> Error {
     let name = subject.name();
     let seconds = subject.ready().1.as_secs_f64();
@@ -137,7 +136,7 @@ fn with_log_end(subject: &dyn StartingService, mut message: String, hint: String
     Error::new(ErrorKind::Runtime, message).hint(hint)
 }
 
-/// The last lines that a service has printed, in a log of ours.
+/// The last lines of a service's log.
 pub(super) fn lines_of(path: &Path, count: usize) -> Vec<String> {
     let of_service = |entry: &crate::store::LogEntry| entry.stream != Stream::Moat;
     let lines = File::open(path)

@@ -1,8 +1,8 @@
-//! The sidecars of a run: started side by side, waited for, provided with what they are to have,
-//! watched, started again if that is wanted, and ended with their run.
+//! The sidecars of a run: started in parallel, waited for, provisioned, watched, restarted if configured, and ended
+//! with their run.
 //!
-//! It knows its run by the trait [`Owner`] alone. What is made is in the run's journal before it is
-//! made, so that removing it needs none of this.
+//! This module knows its run only through the trait [`ServiceOwner`]. Resources are in the run's journal before they
+//! are made, so removing them needs none of this code.
 
 pub(crate) mod errors;
 mod provisioning;
@@ -22,48 +22,47 @@ use crate::store::{
 pub(crate) use provisioning::provide;
 use sidecar::Sidecar;
 
-/// How long the end of a service may take to arrive when its run is over.
+/// Time for the exit of a service to arrive after its run has ended.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A service that is being brought up, be it of a run or of a session, as far as waiting for it, providing it
-/// with something and telling why it failed are concerned.
+/// A service of a run or of a session while it is brought up: what waiting, provisioning and error messages need.
 pub(crate) trait StartingService {
     fn name(&self) -> &str;
 
-    /// What the runtime calls its container.
+    /// The handle of its container.
     fn handle(&self) -> String;
 
     fn runtime(&self) -> &dyn Runtime;
 
     fn home(&self) -> Home;
 
-    /// What succeeds inside when it can be used, and how long that may take.
+    /// The readiness command and its timeout.
     fn ready(&self) -> (&[String], Duration);
 
     fn memory_bytes(&self) -> Option<u64>;
 
     fn has_started(&self) -> bool;
 
-    /// Waits a moment, or until it has ended: then says how.
+    /// Waits briefly, or until the container has exited; returns the exit.
     fn wait_for_exit(&self, until: Instant) -> Option<Exit>;
 
-    /// How it ended, if somebody has seen that.
+    /// The exit, if it was noticed.
     fn exit(&self) -> Option<Exit>;
 
-    /// Tells what is being done. `step`: something else begins.
+    /// Reports progress. `step`: a new step begins.
     fn notify(&self, text: &str, step: bool);
 
-    /// Keeps what was said while it was provided with something.
+    /// Logs output of the provisioning.
     fn log_output(&self, _line: &str) {}
 
-    /// Something that only who looks into a run wants to know.
+    /// Adds a line to the supervisor log.
     fn log_note(&self, _text: &str) {}
 
     /// The end of its log.
     fn last_lines(&self, count: usize) -> Vec<String>;
 }
 
-/// What its container is made from. `plan` has all values.
+/// The specification of its container. `plan` has all values.
 pub(crate) fn service_spec(
     home: &Home,
     plan: &plan::PlannedService,
@@ -111,35 +110,35 @@ pub(crate) trait ServiceOwner: Send + Sync {
 
     fn dir(&self) -> RunDir;
 
-    /// What the runtime calls the run's container and its network, and the label of both.
+    /// The handle of the run's container and network, and the value of their label.
     fn run_handle(&self) -> String;
 
-    /// Whether the run still wants what it asked for.
+    /// Whether the run continues to need its services.
     fn should_continue(&self) -> bool;
 
-    /// What is being done about a service, and what it says. `step`: something else begins.
+    /// Reports progress of a service. `step`: a new step begins.
     fn progress(&self, service: &str, text: &str, step: bool);
 
-    /// A line in the run's log.
+    /// Adds a line to the run's log.
     fn log(&self, text: &str);
 
-    /// A line for who looks into the run.
+    /// Adds a line to the supervisor log.
     fn append_supervisor_log(&self, text: &str);
 
-    /// The engine is about to be asked for a container; it has answered, and `made` is there.
+    /// The engine is about to be asked for a container; it has answered, and the container exists.
     fn begin_container_request(&self, handle: &str);
     fn end_container_request(&self, made: Option<&str>);
 
-    /// Changes what is recorded of a service.
+    /// Changes the record of a service.
     fn update(&self, service: &str, change: &mut dyn FnMut(&mut store::ServiceRecord));
 }
 
-/// What the runtime calls the container of a service.
+/// The handle of a service's container.
 pub(crate) fn handle(run: &str, service: &str) -> String {
     format!("{run}-{service}")
 }
 
-/// What is recorded of a service that is to be made.
+/// The record of a service that will be created.
 pub(crate) fn record(run: &str, plan: &plan::PlannedService) -> store::ServiceRecord {
     store::ServiceRecord {
         name: plan.name.clone(),
@@ -176,7 +175,7 @@ pub(crate) struct Services {
     outcome: Arc<Outcome>,
 }
 
-/// What came of bringing them up.
+/// The outcome of bringing them up.
 #[derive(Default)]
 struct Outcome {
     state: Mutex<BringUpProgress>,
@@ -185,11 +184,11 @@ struct Outcome {
 
 #[derive(Default)]
 struct BringUpProgress {
-    /// How many are not up yet.
+    /// The number of services that are not up yet.
     pending: usize,
-    /// Why the first one failed.
+    /// The error of the first one that failed.
     error: Option<Error>,
-    /// Whether all were up, and the run has gone on.
+    /// Whether all were up and the run has continued.
     is_over: bool,
 }
 
@@ -211,7 +210,7 @@ impl Outcome {
         self.changed.notify_all();
     }
 
-    /// One that was up has ended. Says whether that is a failure of the start: the others are not up yet.
+    /// Records the exit of a service that was up. Returns whether the start fails: others are not up yet.
     fn record_exit(&self, why: impl FnOnce() -> Error) -> bool {
         let mut progress = self.lock();
         if !progress.is_over {
@@ -222,7 +221,7 @@ impl Outcome {
 }
 
 impl Services {
-    /// Starts to bring up services, all at once. Their network must be there.
+    /// Starts bringing up services, all at once. Their network must exist.
     pub(crate) fn start(
         owner: &Arc<dyn ServiceOwner>,
         plans: &[plan::PlannedService],
@@ -239,7 +238,7 @@ impl Services {
             std::thread::spawn(move || {
                 let should_continue = || sidecar.should_continue() && !outcome.has_failed();
                 let result = sidecar.bring_up(&plan, &should_continue);
-                // From here on its values are in the runtime's hands alone.
+                // From here on only the runtime has the values.
                 let waits = plan.wait;
                 drop(plan);
                 let is_up = result.is_ok();
@@ -259,15 +258,15 @@ impl Services {
         Ok(Services { sidecars, outcome })
     }
 
-    /// Goes on with the services of a run whose supervisor died. Those that run are not started again.
+    /// Continues with the services of a run whose supervisor died. Running ones are not started again.
     pub(crate) fn adopt(owner: &Arc<dyn ServiceOwner>, record: &RunRecord) -> Result<Services> {
         let mut sidecars = Vec::new();
         for service in &record.services {
             let should_resume = match service.state {
                 ServiceState::Starting | ServiceState::Ready => true,
-                // Nobody may have been left to record its start.
+                // The start may be unrecorded if the supervisor died.
                 ServiceState::Created => has_started(owner.runtime(), &service.handle),
-                // It was about to be started again.
+                // The service was about to be restarted.
                 ServiceState::Failed => service.restart && may_use_services(record.state),
                 ServiceState::Stopped | ServiceState::Unknown => false,
             };
@@ -281,17 +280,17 @@ impl Services {
         Ok(Services { sidecars, outcome })
     }
 
-    /// Whether one of them could not be brought up. Then the others give up, too.
+    /// Whether a service failed; the others are then cancelled.
     pub(crate) fn has_failed_service(&self) -> bool {
         self.outcome.has_failed()
     }
 
-    /// They are not needed any more, as something else failed.
+    /// Cancels the services because another part of the run failed.
     pub(crate) fn cancel(&self, why: &Error) {
         self.outcome.lock().error.get_or_insert_with(|| why.clone());
     }
 
-    /// Waits until all are up, or until nobody works at that any more: the first failure.
+    /// Waits until all are up or all threads have ended; returns the first failure.
     pub(crate) fn wait(&self) -> Result<()> {
         let mut state = self.outcome.lock();
         while state.pending > 0 {
@@ -302,7 +301,7 @@ impl Services {
         state.error.clone().map_or(Ok(()), Err)
     }
 
-    /// The run is over: kills them, and keeps their last words.
+    /// Kills the services after the run, and keeps their last output.
     pub(crate) fn end(&self) {
         for sidecar in &self.sidecars {
             sidecar.expect_end();
@@ -326,7 +325,7 @@ fn may_use_services(run: RunState) -> bool {
     !run.is_terminal() && run != RunState::Created
 }
 
-/// Notes that a service ended with its run, or could not be used.
+/// Records that a service ended with its run, or failed.
 fn ended(service: &mut store::ServiceRecord, state: ServiceState) {
     service.state = state;
     service.ended_at.get_or_insert_with(Timestamp::now);

@@ -1,7 +1,7 @@
-//! Getting what a service is to come with, such as models, into the cache that runs share.
+//! Downloads what a service needs, such as models, into the cache that runs share.
 //!
-//! One lock per item: runs that want different ones do not wait for each other, and one that several
-//! want is got once.
+//! Each item has its own lock: runs that need different items do not wait for each other, and an item that several
+//! runs need is downloaded once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::registry::ITEM;
 use crate::runtime;
 use crate::term::{RepeatFilter, harmless, plain};
 
-/// How long one item may take.
+/// Timeout of one item.
 const ITEM_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// How long the question what is there may take.
+/// Timeout of the query for existing items.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn provide(
@@ -26,7 +26,7 @@ pub(crate) fn provide(
     wanted: &PlannedProvision,
     should_continue: &dyn Fn() -> bool,
 ) -> Result<()> {
-    // An item has no comma in it.
+    // Items contain no comma.
     let lock_name = |item: &str| format!("{service}-{}", item.replace('/', ","));
     let count = wanted.items.len();
     for (at, item) in wanted.items.iter().enumerate() {
@@ -53,7 +53,7 @@ pub(crate) fn provide(
     Ok(())
 }
 
-/// Whether somebody has got it already. As with images, a name without a tag means `latest`.
+/// Whether the item exists already. As with images, a name without a tag means `latest`.
 fn is_there(
     subject: &dyn StartingService,
     wanted: &PlannedProvision,
@@ -120,10 +120,10 @@ fn get(
     }
 }
 
-/// So many lines of a command that failed are shown: which of its two streams comes first is chance.
+/// Number of lines that are shown of a failed command; the order of its two streams is arbitrary.
 const SHOWN_LINES: usize = 3;
 
-/// What the command says.
+/// Receives the output of a provisioning command.
 #[derive(Default)]
 struct ProvisioningOutput {
     last: VecDeque<String>,
@@ -132,7 +132,7 @@ struct ProvisioningOutput {
 
 impl ProvisioningOutput {
     fn on_output(&mut self, subject: &dyn StartingService, line: &str) {
-        // A carriage return begins the line anew.
+        // A carriage return starts the line again.
         let line = line.rsplit('\r').find(|part| !part.is_empty());
         let line = harmless(&plain(line.unwrap_or_default()));
         if line.is_empty() {
@@ -142,7 +142,7 @@ impl ProvisioningOutput {
         if self.sparse.passes(&line) {
             subject.log_output(&line);
         } else {
-            // The same with another number.
+            // The same line with another number.
             self.last.pop_back();
         }
         if self.last.len() == SHOWN_LINES {
@@ -151,7 +151,7 @@ impl ProvisioningOutput {
         self.last.push_back(line);
     }
 
-    /// Its last words, on one line.
+    /// Its last output, on one line.
     fn end(&self) -> String {
         let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
         lines.join("; ")

@@ -1,4 +1,4 @@
-//! Waiting until a service can be used: its readiness command succeeds inside it.
+//! Waits until a service is ready: its readiness command succeeds inside the container.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,20 @@ use crate::failpoint::unit_scaled;
 use crate::runtime::Exit;
 use crate::term::{harmless, plain};
 
-/// The time between the beginnings of two tries: a quarter of what has passed, in these bounds. So it
-/// adds little to a quick start, and costs a slow one little.
+/// Bounds of the time between the starts of two probes, which is a quarter of the elapsed time: a quick start is
+/// delayed little, and a slow start is probed rarely.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(400);
 
-/// How long one try may take.
+/// Timeout of one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a service cannot be used.
+/// The reason why a service is not ready.
 pub(crate) enum NotReady {
     Ended(Exit),
-    /// The time was up; what the last try said.
+    /// The timeout expired; the output of the last probe.
     TimedOut(String),
-    /// The command is not in its image, or cannot be run there.
+    /// The command is not in the image, or is not executable there.
     NoCommand(String),
     Cancelled,
 }
@@ -37,7 +37,7 @@ impl NotReady {
     }
 }
 
-/// Waits until the command succeeds; where there is none, until the container runs.
+/// Waits until the command succeeds; without a command, until the container runs.
 pub(crate) fn wait(
     subject: &dyn StartingService,
     should_continue: &dyn Fn() -> bool,
@@ -105,7 +105,7 @@ fn is_ready(
 ) -> Result<bool, NotReady> {
     let left = deadline.saturating_duration_since(Instant::now());
     let should_continue = || should_continue() && subject.exit().is_none();
-    // Before it runs, the engine alone has something to say.
+    // Until the container runs, only the engine prints something.
     let runs = subject.has_started();
     let mut said = String::new();
     let runtime = subject.runtime();
@@ -123,7 +123,7 @@ fn is_ready(
         },
     );
     match tried {
-        // What is not there will not be there later. A container that has stopped says the same.
+        // A missing command will not appear later. A stopped container prints the same error.
         Ok(Some(code)) if runs && cannot_run(code, &said) => Err(NotReady::NoCommand(said)),
         Ok(code) => {
             if runs {
@@ -131,7 +131,7 @@ fn is_ready(
             }
             Ok(code == Some(0))
         }
-        // A try that was cut off has not had its say.
+        // A probe that was cut off printed nothing final.
         Err(problem) if problem.may_have_been_received() => Ok(false),
         Err(problem) => {
             problem.message().clone_into(words);

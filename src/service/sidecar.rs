@@ -11,14 +11,14 @@ use crate::plan;
 use crate::runtime::{self, Attached, Exit, ResourceOwner, Runtime, RuntimeError, ServiceSpec};
 use crate::store::{self, Home, LogWriter, ServiceState, Timestamp, make_dir};
 
-/// How long to wait before a service is started again, and how long at most.
+/// Minimum and maximum backoff before a restart.
 const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(30);
 
-/// A service that has been ready for so long begins with the shortest pause again.
+/// A service that was ready this long restarts with the minimum backoff.
 const BACKOFF_RESET_PERIOD: Duration = Duration::from_secs(60);
 
-/// The exit code of who was killed.
+/// The exit code of a killed process.
 const SIGKILL_EXIT_CODE: u8 = 137;
 
 pub(super) struct Sidecar {
@@ -37,13 +37,13 @@ pub(super) struct Sidecar {
 #[derive(Default)]
 struct SidecarState {
     started_at: Option<Timestamp>,
-    /// Whether somebody waits for its end.
+    /// Whether a thread waits for its exit.
     is_watched: bool,
-    /// How it ended, and nobody has taken note of that yet.
+    /// The exit, until it has been processed.
     exit: Option<Exit>,
-    /// When it ended last.
+    /// The time of its last exit.
     ended_at: Option<Timestamp>,
-    /// Whether its end is wanted.
+    /// Whether its end was requested.
     is_to_end: bool,
 }
 
@@ -74,7 +74,7 @@ impl Sidecar {
         })
     }
 
-    /// Makes it, and sees to it that it can be used.
+    /// Creates the service and waits until it is ready.
     pub(super) fn bring_up(
         self: &Arc<Self>,
         plan: &plan::PlannedService,
@@ -85,7 +85,7 @@ impl Sidecar {
         if let Err(error) = &brought_up
             && should_continue()
         {
-            // The end of its log is in its log.
+            // The log contains its own end already.
             let why = error.message.lines().next().unwrap_or_default();
             let why = why.trim_end_matches(errors::LOG_END_INTRO).to_owned();
             let exit = self.exit().unwrap_or_default();
@@ -160,7 +160,7 @@ impl Sidecar {
         }
     }
 
-    /// The outer error: it is not wanted any more.
+    /// The outer error: the run was cancelled.
     fn pull_service_image(
         &self,
         spec: &ServiceSpec,
@@ -181,7 +181,7 @@ impl Sidecar {
         Ok(made)
     }
 
-    /// Starts it, for the first time or again, and watches it from there on.
+    /// Starts the container, first or again, and watches it.
     fn start(self: &Arc<Self>) -> std::result::Result<(), RuntimeError> {
         let attached = self.owner.runtime().start_service(&self.handle)?;
         {
@@ -195,7 +195,7 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Waits for its end in a thread of its own.
+    /// Waits for its exit in a thread.
     fn watch(self: &Arc<Self>) {
         self.life().is_watched = true;
         let sidecar = Arc::clone(self);
@@ -224,7 +224,7 @@ impl Sidecar {
 
     fn is_ready(&self, after: Duration) {
         self.update(&mut |service| {
-            // Whose end is wanted is not ready any more.
+            // A service whose end was requested is no longer ready.
             if self.life().is_to_end {
                 return;
             }
@@ -236,9 +236,9 @@ impl Sidecar {
         self.notify(&format!("ready after {seconds:.1} s"), true);
     }
 
-    /// Goes on with one that another supervisor has left in this state.
+    /// Continues with a service that another supervisor left in this state.
     pub(super) fn resume(self: &Arc<Self>, state: ServiceState) {
-        // Else it has ended, and that is on record.
+        // Otherwise it has exited, and the record says so.
         if state != ServiceState::Failed {
             self.watch();
         }
@@ -256,8 +256,8 @@ impl Sidecar {
         });
     }
 
-    /// Looks after a service that is up, until its run is over.
-    /// `fails_the_run`: asked when it has ended for good, and told so if the run is only beginning.
+    /// Supervises a service that is up, until its run ends. `fails_the_run` is called when the service has ended for
+    /// good; it returns whether that fails a run that is still starting.
     pub(super) fn supervise_until_end(self: &Arc<Self>, fails_the_run: &dyn Fn(&Exit) -> bool) {
         let mut pause = unit_scaled(MIN_RESTART_BACKOFF);
         while let Some(exit) = self.wait_for_end() {
@@ -274,7 +274,7 @@ impl Sidecar {
         }
     }
 
-    /// How it ended; `None`: as it should.
+    /// Its exit; `None`: the end was requested.
     fn wait_for_end(&self) -> Option<Exit> {
         let mut life = self.life();
         while life.exit.is_none() && !life.is_to_end {
@@ -287,7 +287,7 @@ impl Sidecar {
         }
     }
 
-    /// Records and tells that it ended; whether it had been ready for a good while.
+    /// Records and reports its exit; returns whether it had been ready long enough.
     fn record_unexpected_exit(&self, exit: &Exit, fails_the_run: bool) -> bool {
         let how = errors::exit_text(self, exit);
         let mut was_good = false;
@@ -307,7 +307,7 @@ impl Sidecar {
         was_good
     }
 
-    /// Waits for its next start, or until its run is over.
+    /// Waits for the next start, or until the run ends.
     fn ends_within(&self, pause: Duration) -> bool {
         self.wait(|life| life.is_to_end, Instant::now() + pause)
     }
@@ -324,7 +324,7 @@ impl Sidecar {
             service.exit_code = None;
         });
         if let Err(problem) = self.start() {
-            // As if it had ended at once: the next pause is longer.
+            // Counts as an immediate exit: the next backoff is longer.
             self.life().exit = Some(Exit {
                 error: Some(problem.message().to_owned()),
                 ..Exit::default()
@@ -340,18 +340,18 @@ impl Sidecar {
             Err(readiness::NotReady::TimedOut(_)) => {
                 self.notify("not ready in time; it is left alone", true)
             }
-            // Its end is waiting to be taken note of.
+            // The exit has not been processed yet.
             Err(_) => {}
         }
     }
 
-    /// From now on its end is as it should be.
+    /// Marks its end as requested.
     pub(super) fn expect_end(&self) {
         self.life().is_to_end = true;
         self.changed.notify_all();
     }
 
-    /// Ends it, and waits until its last words are kept, if they come in time.
+    /// Ends it, and waits until its last output is kept or the deadline has passed.
     pub(super) fn end(&self, deadline: Instant) {
         self.capture.stop_backpressure();
         if self.life().is_watched {
@@ -362,7 +362,7 @@ impl Sidecar {
             self.capture.wake_waiter();
             self.wait(|life| !life.is_watched, deadline);
         }
-        // Who was killed has no other code: then it had died before, and nobody has seen that.
+        // A killed process has no other code: with another one it had exited before, unnoticed.
         let exit = self.exit();
         let own = exit.filter(|exit| exit.code.is_some_and(|code| code != SIGKILL_EXIT_CODE));
         self.update(&mut |service| {
@@ -375,7 +375,7 @@ impl Sidecar {
         });
     }
 
-    /// Waits until something is so; false: the deadline came first.
+    /// Waits for a condition; false: the deadline has passed.
     fn wait(&self, so: impl Fn(&SidecarState) -> bool, deadline: Instant) -> bool {
         let mut life = self.life();
         while !so(&life) {
@@ -461,7 +461,7 @@ impl StartingService for Sidecar {
     }
 }
 
-/// Records an end that nobody wanted.
+/// Records an unexpected exit.
 fn died(service: &mut store::ServiceRecord, exit: &Exit, how: &str) {
     service.state = ServiceState::Failed;
     service.ended_at = Some(exit.finished_at.unwrap_or_else(Timestamp::now));
@@ -516,7 +516,7 @@ impl Watched for Sidecar {
     }
 
     fn is_known_exit(&self, end: &Exit) -> bool {
-        // As records have it, which are not as exact as engines.
+        // Records have a lower resolution than engines.
         let written = |at: Option<Timestamp>| at.map(|at| at.to_string());
         end.finished_at.is_some() && written(end.finished_at) == written(self.life().ended_at)
     }
