@@ -1,14 +1,14 @@
-//! What can go wrong, as a value: a kind (which decides the exit code), a message, and a hint.
+//! Errors as values: a kind (which decides the exit code), a message, and a hint.
 //!
-//! Errors are built where the facts are known and printed in one place, `cli::output`. A message
-//! says what happened; a hint says what to do next and names the exact command or key.
+//! An error is built where the facts are known and printed in one place, `cli::output`. The message says what
+//! happened; the hint names the command or the key that helps.
 
 use std::fmt;
 use std::io;
 
 use serde::Serialize;
 
-/// Which exit code an error leads to, and the `kind` of its JSON form.
+/// The kind of an error: it decides the exit code, and is `kind` in the JSON form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
     /// The command line is wrong.
@@ -19,19 +19,19 @@ pub(crate) enum ErrorKind {
     AmbiguousRun,
     /// A configuration file is wrong.
     Config,
-    /// The workspace or a mount source cannot be used.
+    /// The workspace or the source of a mount is not usable.
     Workspace,
-    /// The runtime is absent, unreachable or refuses.
+    /// The runtime is missing, unreachable, or refused the request.
     Runtime,
-    /// The image cannot be had.
+    /// The image cannot be pulled or built.
     Image,
-    /// `$MOAT_HOME` cannot be read or written, or holds something unreadable.
+    /// `$MOAT_HOME` cannot be read or written, or contains an unreadable file.
     Store,
-    /// A question would have to be asked, and there is nobody to ask.
+    /// A confirmation is required, and there is no terminal to ask on.
     NotConfirmed,
-    /// Nobody reads our output any more. Not a failure: `moat list | head` is fine.
+    /// The output has no reader any more. Not a failure: `moat list | head` is fine.
     OutputClosed,
-    /// Anything else that failed.
+    /// Any other failure.
     Failed,
 }
 
@@ -79,19 +79,19 @@ impl ErrorKind {
 #[derive(Clone, Debug)]
 pub(crate) struct Error {
     pub(crate) kind: ErrorKind,
-    /// One line; of several problems, one line each.
+    /// One line, or one line for each of several problems.
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// What is wrong in files, each with its place. The message has them, too.
+    /// The problems in files, with their positions. The message contains them as well.
     pub(crate) problems: Vec<FileProblem>,
 }
 
-/// Something that is wrong in a file.
+/// A problem in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct FileProblem {
-    /// As people call it.
+    /// The file's name in messages.
     pub(crate) file: String,
-    /// Counted from 1; not set where no line is at fault.
+    /// Counted from 1; not set if no line is at fault.
     pub(crate) line: Option<usize>,
     pub(crate) column: Option<usize>,
     pub(crate) message: String,
@@ -119,13 +119,13 @@ impl Error {
         }
     }
 
-    /// The same, said otherwise.
+    /// Replaces the message.
     pub(crate) fn with_message(mut self, message: String) -> Error {
         self.message = message;
         self
     }
 
-    /// What is wrong in configuration files, all at once.
+    /// The error for problems in configuration files, all at once.
     pub(crate) fn problems(problems: Vec<FileProblem>) -> Error {
         let lines: Vec<String> = problems.iter().map(FileProblem::to_string).collect();
         let mut error = Error::new(ErrorKind::Config, lines.join("\n"));
@@ -137,7 +137,7 @@ impl Error {
         Error::new(ErrorKind::Usage, message)
     }
 
-    /// An error about a file or directory: `cannot VERB PATH: REASON`.
+    /// An error of a file operation: `cannot VERB PATH: REASON`.
     pub(crate) fn io(
         kind: ErrorKind,
         verb: &str,
@@ -163,7 +163,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The operating system's words for an error, lower-case and without the number.
+/// The operating system's text for an error, lower case and without the number.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

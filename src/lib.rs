@@ -1,4 +1,4 @@
-//! moat as a library: what `src/main.rs` calls, so that tests can call it in process.
+//! moat as a library: `src/main.rs` calls it, and tests can call it in process.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Where moat keeps its data, and what is in there.
+//! `$MOAT_HOME`: where moat keeps its data.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use super::lock::{self, Lock};
 use super::run_dir::RunDir;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long to wait for the global lock, which nobody holds for more than milliseconds.
+/// Timeout of the global lock, which is held for milliseconds only.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `$MOAT_HOME`, by default `~/.moat`.
@@ -47,7 +47,7 @@ impl Home {
         }
     }
 
-    /// A home of a test.
+    /// The home of a unit test.
     #[cfg(test)]
     pub(super) fn at(root: PathBuf) -> Home {
         Home { root }
@@ -57,7 +57,7 @@ impl Home {
         &self.root
     }
 
-    /// Makes the directories that a run needs.
+    /// Creates the directories that a run needs.
     pub(crate) fn prepare(&self) -> Result<()> {
         for dir in [self.root.clone(), self.runs(), self.names()] {
             atomic_file::make_dir(&dir).map_err(|error| {
@@ -68,7 +68,7 @@ impl Home {
         Ok(())
     }
 
-    /// Tries what a run needs: directories, writing, locks.
+    /// Checks what a run needs: directories, write permission, locks.
     pub(crate) fn trial(&self) -> Result<()> {
         self.prepare()?;
         let path = self.root.join("trial");
@@ -78,7 +78,7 @@ impl Home {
         self.lock().map(|_| ())
     }
 
-    /// A word that tells this home from others, for labels: FNV-1a of its real path.
+    /// The value of the label that identifies this home: FNV-1a of its real path.
     pub(crate) fn hash(&self) -> String {
         let path = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
         format!("{:016x}", fnv1a(path.as_os_str().as_bytes()))
@@ -88,26 +88,26 @@ impl Home {
         self.root.join("config.yaml")
     }
 
-    /// Where a person's own entries of the registry are.
+    /// The directory of the user's own registry entries.
     pub(crate) fn registry(&self) -> PathBuf {
         self.root.join("registry.d")
     }
 
-    /// Where the projects' volumes are; below, one directory per project and volume.
+    /// The directory of the projects' volumes; below it, one directory for each project and volume.
     pub(crate) fn volumes(&self) -> PathBuf {
         self.root.join("volumes")
     }
 
-    /// What runs share of what a service has got, such as models.
+    /// The directory of data that runs share for a service, such as models.
     pub(crate) fn cache(&self, service: &str) -> PathBuf {
         self.root.join("cache").join(service)
     }
 
-    /// Removes the files of locks that nobody holds: those of who was killed.
+    /// Removes lock files without a holder, left by killed processes.
     pub(crate) fn sweep_locks(&self) {
         let entries = fs::read_dir(self.locks()).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()) {
-            // Who waits for the file meanwhile sees that it is gone, and makes another.
+            // A process that waits for the file notices that it is gone and creates another.
             if let Ok(Some(lock)) = lock::exclusive(&path, Duration::ZERO)
                 && lock::is_current(&lock, &path)
             {
@@ -120,9 +120,9 @@ impl Home {
         self.root.join("locks")
     }
 
-    /// Takes the lock of something that only one process may make at a time, waiting for it as long
-    /// as `should_continue` says so. `None`: it no longer does. The lock's file goes with the lock. Where the
-    /// holder failed for good ([`Making::fail`]), so do those who were waiting.
+    /// Locks the creation of something that only one process may create at a time, waiting while `should_continue`
+    /// returns true. `None`: it returned false. The lock's file is removed with the lock. If the holder failed for
+    /// good ([`CreationLock::fail`]), the waiting processes fail with it.
     pub(crate) fn making(
         &self,
         what: &str,
@@ -136,9 +136,9 @@ impl Home {
             let Some(lock) = lock::exclusive(&path, LOOK)? else {
                 continue;
             };
-            // The holder before us may have removed the file that we waited for.
+            // The previous holder may have removed the file that this process waited for.
             if lock::is_current(&lock, &path) {
-                // One that was killed may have left words.
+                // A killed process may have left a message.
                 let _ = lock.file().set_len(0);
                 return Ok(Some(CreationLock { path, lock }));
             }
@@ -163,7 +163,7 @@ impl Home {
         RunDir::new(self.runs().join(id.as_str()), id.clone())
     }
 
-    /// The ids of all runs, in no order. A home that does not exist has none.
+    /// The ids of all runs, unordered; none if the home does not exist.
     pub(crate) fn run_ids(&self) -> Result<Vec<RunId>> {
         Ok(self
             .entries()?
@@ -172,7 +172,7 @@ impl Home {
             .collect())
     }
 
-    /// What an interrupted start or removal left in `runs/` and nobody holds any more.
+    /// Directories in `runs/` that an interrupted creation or removal left without an owner.
     pub(crate) fn debris(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for name in self.entries()? {
@@ -185,7 +185,7 @@ impl Home {
         Ok(found)
     }
 
-    /// Removes what [`Home::debris`] found, unless somebody is at it.
+    /// Removes these directories unless a process is working on them.
     pub(crate) fn remove_debris(&self, path: &Path) -> Result<()> {
         if !is_abandoned(path)? {
             return Ok(());
@@ -220,28 +220,28 @@ impl Home {
     }
 }
 
-/// FNV-1a, 64 bits: tells names apart, and keeps nobody from making two that collide.
+/// FNV-1a, 64 bits: distinguishes names; it does not resist deliberate collisions.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// Whether nobody is making or removing a directory. For a moment it has no lock: before there is
-/// one, and when that has been removed before the rest.
+/// Whether no process is creating or removing a directory. There is no lock for a moment: before it is created, and
+/// after it was removed ahead of the rest.
 fn is_abandoned(dir: &Path) -> Result<bool> {
     let changed = fs::metadata(dir).and_then(|metadata| metadata.modified());
     let age = changed.ok().and_then(|changed| changed.elapsed().ok());
     Ok(age.is_some_and(|age| age >= MOMENT) && !lock::is_held(&dir.join("owner.lock"))?)
 }
 
-/// Longer than anybody is between two steps of making or removing a directory.
+/// Longer than any pause between two steps of creating or removing a directory.
 const MOMENT: Duration = Duration::from_secs(5);
 
-/// How often one who waits for a lock asks whether to go on waiting.
+/// Interval at which a waiting process checks whether it should continue.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The right to make something that nobody else may make meanwhile.
+/// The exclusive right to create something.
 #[derive(Debug)]
 pub(crate) struct CreationLock {
     path: PathBuf,
@@ -249,7 +249,7 @@ pub(crate) struct CreationLock {
 }
 
 impl CreationLock {
-    /// Gives it up: those who wait for it now fail with the same words.
+    /// Gives up: the waiting processes fail with this error.
     pub(crate) fn fail(self, error: &Error) {
         let hint = error.hint.as_deref().unwrap_or_default();
         let words = format!("{hint}\n{}", error.message);
@@ -259,12 +259,12 @@ impl CreationLock {
 
 impl Drop for CreationLock {
     fn drop(&mut self) {
-        // While the lock is held: who waits for this file sees that it is gone, and makes another.
+        // Removed while locked: a process that waits for this file notices that it is gone and creates another.
         let _ = atomic_file::remove_if_there(&self.path);
     }
 }
 
-/// Run directories that are not complete yet, and those that are being removed.
+/// Run directories that are incomplete or are being removed.
 pub(super) const NEW_PREFIX: &str = ".new-";
 pub(super) const GONE_PREFIX: &str = ".gone-";
 
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    /// Its owner.lock is not there yet, or not any more.
+    /// Its owner.lock does not exist yet, or no longer.
     #[test]
     fn what_somebody_is_at_is_no_debris() {
         let root = std::env::temp_dir().join(format!("moat-home-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! Run ids and run names: what they may look like, and how new ones are made.
+//! Run ids and run names: their syntax, and how new ones are generated.
 
 use std::fmt;
 use std::fs::File;
@@ -50,8 +50,8 @@ impl TryFrom<String> for RunId {
 
 /// A run's name: 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or a digit.
 ///
-/// It is a file name in `$MOAT_HOME/names` and part of messages, hence the narrow alphabet. A name
-/// that begins like an id would make every argument ambiguous, so there is none.
+/// The name is a file name in `$MOAT_HOME/names` and part of messages, hence the narrow alphabet. A name that starts
+/// like an id would make arguments ambiguous and is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub(crate) struct RunName(String);
@@ -68,14 +68,14 @@ impl RunName {
         valid.then(|| RunName(text.to_owned()))
     }
 
-    /// The name with a number behind it.
+    /// The name followed by a number.
     pub(crate) fn numbered(&self, number: u32) -> RunName {
         let suffix = format!("-{number}");
         let kept: String = self.0.chars().take(63 - suffix.len()).collect();
         RunName(kept + &suffix)
     }
 
-    /// Two words, and a number from the second try on, so that trying again ends soon.
+    /// Two words, and a number from the second attempt on, so that retrying ends soon.
     pub(crate) fn random(attempt: u32) -> io::Result<RunName> {
         let bytes: [u8; 4] = random_bytes()?;
         let pick = |words: &[&'static str], byte: u8| words[usize::from(byte) % words.len()];
@@ -112,7 +112,7 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// So many letters and digits that nobody can guess.
+/// Random letters and digits that cannot be guessed.
 pub(crate) fn random_word(length: usize) -> io::Result<String> {
     const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut source = File::open("/dev/urandom")?;
@@ -120,7 +120,7 @@ pub(crate) fn random_word(length: usize) -> io::Result<String> {
     while word.len() < length {
         let mut byte = [0];
         source.read_exact(&mut byte)?;
-        // The last few values of a byte would make some letters likelier than others.
+        // The last values of a byte would make some characters more likely than others.
         if usize::from(byte[0]) < 4 * LETTERS.len() {
             word.push(char::from(LETTERS[usize::from(byte[0]) % LETTERS.len()]));
         }

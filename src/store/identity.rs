@@ -1,12 +1,12 @@
-//! Which process a pid means: the pid together with a token of its start.
+//! Process identity: a pid together with a token of the process's start. A reused pid has another token.
 //!
-//! Linux: the boot id and field 22 (start time) of `/proc/PID/stat`, see proc(5). Elsewhere
-//! (macOS): `ps -o lstart=` under a fixed locale and time zone. A recycled pid has another token.
+//! Linux: the boot id and field 22 (start time) of `/proc/PID/stat`, see proc(5). Elsewhere (macOS): `ps -o lstart=`
+//! with a fixed locale and time zone.
 
 use rustix::process::{self, Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-/// A process that can be told from a later one with the same pid.
+/// A process that is distinguishable from a later one with the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
@@ -14,7 +14,7 @@ pub(crate) struct ProcessIdentity {
 }
 
 impl ProcessIdentity {
-    /// The process that has this pid now. `None` if there is none.
+    /// The process that has this pid now. `None`: there is none.
     pub(crate) fn of(pid: u32) -> Option<ProcessIdentity> {
         start_token(pid).map(|token| ProcessIdentity { pid, token })
     }
@@ -28,14 +28,14 @@ impl ProcessIdentity {
         start_token(self.pid).is_some_and(|token| token == self.token)
     }
 
-    /// Sends a signal if this very process still exists; says whether it did.
+    /// Sends a signal if this very process still exists; returns whether it did.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         pid.is_some_and(|pid| self.send(pid, signal))
     }
 
-    /// What is opened stays this process, whoever has its pid by the time of the signal. Linux before 5.3, and what
-    /// some containers allow, has no such thing.
+    /// The descriptor refers to this process even if the pid is reused before the signal. Linux before 5.3 and some
+    /// containers do not offer it.
     #[cfg(target_os = "linux")]
     fn send(&self, pid: Pid, signal: Signal) -> bool {
         match process::pidfd_open(pid, process::PidfdFlags::empty()) {
@@ -57,8 +57,8 @@ fn start_token(pid: u32) -> Option<String> {
     Some(format!("{}:{}", boot.trim(), start_time(&stat)?))
 }
 
-/// Field 22 of `/proc/PID/stat`. The second field, the command, may hold spaces and parentheses,
-/// so fields are counted from the last closing one. A zombie has ended: it has no start time here.
+/// Field 22 of `/proc/PID/stat`. The second field, the command, may contain spaces and parentheses, so fields are
+/// counted from the last closing one. A zombie has exited: it has no start time here.
 #[cfg(target_os = "linux")]
 fn start_time(stat: &str) -> Option<&str> {
     let (_, rest) = stat.rsplit_once(')')?;

@@ -1,6 +1,6 @@
 //! File locks. The kernel drops a lock with its last holder, so a lock never outlives a process.
 //!
-//! The only module that knows which crate does the locking.
+//! Only this module knows which crate does the locking.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,14 +18,14 @@ use crate::failpoint;
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// The locked file, to write who holds it.
+    /// The locked file, for the holder's identity.
     pub(crate) fn file(&self) -> &File {
         &self.0
     }
 }
 
-/// Takes the lock of `path` (made if missing, mode 0600), waiting for at most `patience`.
-/// `None`: somebody else held it all the time.
+/// Locks `path` (created if it is missing, mode 0600), waiting for at most `timeout`. `None`: another process held
+/// the lock all the time.
 pub(crate) fn exclusive(path: &Path, timeout: Duration) -> Result<Option<Lock>> {
     let file = open(path).map_err(|error| Error::io(ErrorKind::Store, "open", path, &error))?;
     let deadline = Instant::now() + timeout;
@@ -39,14 +39,14 @@ pub(crate) fn exclusive(path: &Path, timeout: Duration) -> Result<Option<Lock>> 
     }
 }
 
-/// Whether the lock is on the file that is at `path` now, and not on one that was removed.
+/// Whether the lock is on the file that is at `path` now, and not on a removed one.
 pub(crate) fn is_current(lock: &Lock, path: &Path) -> bool {
     let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     let held = lock.0.metadata().map(identity).ok();
     held.is_some() && held == std::fs::metadata(path).map(identity).ok()
 }
 
-/// Whether anybody holds the lock of `path` now. A file that is not there is not locked.
+/// Whether a process holds the lock of `path` now. A missing file is not locked.
 pub(crate) fn is_held(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -60,8 +60,8 @@ pub(crate) fn is_held(path: &Path) -> Result<bool> {
     }
 }
 
-/// Blocks until nobody holds `path` exclusively, and keeps others from it until dropped.
-/// The file may be unlinked meanwhile: the lock and the content stay reachable through it.
+/// Blocks until no process holds `path` exclusively, and keeps others from locking it until dropped. The file may be
+/// unlinked meanwhile: the lock and the content stay reachable.
 pub(crate) fn wait_shared(file: File) -> io::Result<SharedLock> {
     FileExt::lock_shared(&file)?;
     Ok(SharedLock(file))

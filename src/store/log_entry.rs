@@ -1,7 +1,7 @@
 //! One line of `logs.jsonl`: `{"ts":"…Z","stream":"stdout","line":"…"}`.
 //!
-//! Bytes that are not UTF-8 stand in `b64` instead of `line`. `"eol":false` marks a piece that did
-//! not end in a newline: the last of its stream, or a piece of a line longer than [`PIECE`].
+//! Bytes that are not UTF-8 are in `b64` instead of `line`. `"eol":false` marks a piece that did not end in a
+//! newline: the last one of its stream, or a piece of a line longer than [`MAX_PIECE_BYTES`].
 
 use std::io::Write;
 
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::time::Timestamp;
 
-/// The most bytes of a line that one entry holds.
+/// The maximum number of bytes of a line in one entry.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// Where a line comes from: the workload's two streams, or moat itself.
+/// The origin of a line: the workload's two streams, or moat itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Stream {
@@ -34,7 +34,7 @@ impl Stream {
     }
 }
 
-/// Bytes of the workload's two streams: kept in a log, lost, or to be skipped.
+/// Byte counts of the workload's two streams: kept in a log, lost, or to be skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct StreamBytes {
     pub(crate) stdout: u64,
@@ -59,7 +59,7 @@ impl StreamBytes {
     }
 }
 
-/// An entry as read back.
+/// An entry that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogEntry {
     pub(crate) ts: String,
@@ -67,7 +67,7 @@ pub(crate) struct LogEntry {
     pub(crate) data: Vec<u8>,
     /// Whether the data was followed by a newline, which is not part of it.
     pub(crate) eol: bool,
-    /// On an entry of moat: bytes that could not be kept before it.
+    /// In an entry of moat: the bytes that were lost before it.
     pub(crate) lost: Option<StreamBytes>,
 }
 
@@ -82,7 +82,7 @@ struct LogEntryJson {
 }
 
 impl LogEntry {
-    /// Reads one line of the file, with or without its newline. `None` if it is torn or foreign.
+    /// Parses one line of the file, with or without its newline. `None`: the line is torn or foreign.
     pub(crate) fn parse(line: &[u8]) -> Option<LogEntry> {
         let json: LogEntryJson = serde_json::from_slice(line).ok()?;
         let data = match (json.line, json.b64) {
@@ -103,12 +103,12 @@ impl LogEntry {
         Timestamp::parse(&self.ts)
     }
 
-    /// Appends the entry to `out`, as it stands in the file.
+    /// Appends the entry to `out` in the file's format.
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
         encode(out, &self.ts, self.stream, &self.data, self.eol);
     }
 
-    /// How many of the workload's bytes the entry stands for.
+    /// The number of the workload's bytes in the entry.
     pub(crate) fn bytes(&self) -> u64 {
         self.data.len() as u64 + u64::from(self.eol)
     }
@@ -135,7 +135,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, ts: &str, stream: Stream, data: &[u8], e
     out.extend_from_slice(b"}\n");
 }
 
-/// Appends an entry of moat that accounts for bytes which could not be kept.
+/// Appends an entry of moat that accounts for lost bytes.
 pub(crate) fn encode_lost(out: &mut Vec<u8>, ts: &str, text: &str, lost: StreamBytes) {
     open(out, ts, Stream::Moat);
     out.extend_from_slice(b"\"line\":");

@@ -1,11 +1,11 @@
-//! Reading `logs.jsonl`: forwards from an offset, or the last N lines without reading the rest.
+//! Reads `logs.jsonl`: forwards from an offset, or the last N lines without reading the rest.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::log_entry::{LogEntry, Stream};
 
-/// Reads entries forwards. An entry that is not whole yet is left for the next call.
+/// Reads entries forwards. An incomplete entry is left for the next call.
 #[derive(Debug)]
 pub(crate) struct LogReader {
     reader: BufReader<File>,
@@ -23,13 +23,13 @@ impl LogReader {
         })
     }
 
-    /// The next whole line of the file, as it stands there; `None` at the end (for now).
+    /// The next complete line of the file; `None` at the end (for now).
     pub(crate) fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         self.reader.read_until(b'\n', &mut self.line)?;
         if self.line.last() != Some(&b'\n') {
             if !self.line.is_empty() {
-                // Read again, and not continued: the writer may cut it off and write another.
+                // Read again from its start: the writer may cut it off and write another one.
                 self.reader.seek(SeekFrom::Start(self.offset))?;
             }
             return Ok(None);
@@ -38,7 +38,7 @@ impl LogReader {
         Ok(Some(&self.line))
     }
 
-    /// The next entry that can be read; `None` at the end (for now).
+    /// The next readable entry; `None` at the end (for now).
     pub(crate) fn next_entry(&mut self) -> io::Result<Option<LogEntry>> {
         while let Some(line) = self.next_line()? {
             if let Some(entry) = LogEntry::parse(line) {
@@ -49,7 +49,7 @@ impl LogReader {
     }
 }
 
-/// The bytes of one stream, as the workload wrote them.
+/// The bytes of one stream as the workload wrote them.
 #[derive(Debug)]
 pub(crate) struct StreamReader {
     reader: LogReader,
@@ -66,12 +66,12 @@ impl StreamReader {
         })
     }
 
-    /// Leaves out so many bytes from here on; those that are lost count.
+    /// Skips this many bytes; lost bytes count.
     pub(crate) fn skip(&mut self, bytes: u64) {
         self.skip += bytes;
     }
 
-    /// The next bytes, those of one entry; `None` at the end.
+    /// The next bytes, from one entry; `None` at the end.
     pub(crate) fn next_bytes(&mut self) -> io::Result<Option<Vec<u8>>> {
         while let Some(entry) = self.reader.next_entry()? {
             let lost = entry.lost.map_or(0, |lost| lost.of(self.stream));
@@ -83,7 +83,7 @@ impl StreamReader {
             bytes.extend(entry.eol.then_some(b'\n'));
             let skipped = self.skip.min(bytes.len() as u64);
             self.skip -= skipped;
-            // Not more than there are.
+            // At most the bytes that exist.
             bytes.drain(..skipped as usize);
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
@@ -93,12 +93,12 @@ impl StreamReader {
     }
 }
 
-/// How many bytes of other entries to look through for an earlier piece of a line. The pieces of a
-/// line are written one after the other, unless the streams alternate.
+/// Maximum number of bytes of other entries that are searched for an earlier piece of a line. The pieces of a line
+/// are adjacent unless the streams alternate.
 const PIECES_APART: usize = 1024 * 1024;
 
-/// The last `count` lines of a log of which `wanted` is true, oldest first, and the offset behind
-/// them. A line in several pieces counts once. Reads backwards, and only as far as it has to.
+/// The last `count` lines of a log for which `wanted` is true, oldest first, and the offset after them. A line in
+/// several pieces counts once. Reads backwards, and only as far as necessary.
 pub(crate) fn last_lines(
     file: &mut File,
     count: usize,
@@ -126,11 +126,11 @@ pub(crate) fn last_lines(
     Ok((selection.finish(), end))
 }
 
-/// Entries taken from the end of a log until `count` lines are whole.
+/// Collects entries from the end of a log until `count` lines are complete.
 struct LastLines {
     count: usize,
     lines: usize,
-    /// Streams whose oldest line here may have earlier pieces.
+    /// The streams whose oldest line may have earlier pieces.
     unfinished: Vec<Stream>,
     entries: Vec<LogEntry>,
 }
@@ -145,7 +145,7 @@ impl LastLines {
         }
     }
 
-    /// Takes an entry, going backwards. False: nothing older is needed.
+    /// Adds an entry, going backwards. False: no older entry is needed.
     fn add(&mut self, entry: LogEntry) -> bool {
         let known = self.unfinished.contains(&entry.stream);
         // An entry with a newline ends a line. One without does so only as the last of its stream.
@@ -176,11 +176,11 @@ impl LastLines {
 /// The lines of a file from the last to the first.
 struct ReverseLines<'a> {
     file: &'a mut File,
-    /// Where the whole lines end; a torn one behind it is left out.
+    /// The end of the complete lines; a torn line after it is ignored.
     end: u64,
-    /// Where the unread part ends.
+    /// The end of the unread part.
     position: u64,
-    /// What was read and not handed out; begins at `position`.
+    /// Bytes that were read but not returned; they start at `position`.
     buffer: Vec<u8>,
 }
 
@@ -214,7 +214,7 @@ impl<'a> ReverseLines<'a> {
         }
     }
 
-    /// The line before the last one handed out, without its newline.
+    /// The line before the one returned last, without its newline.
     fn previous(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.buffer.last() == Some(&b'\n') {
             self.buffer.pop();
@@ -231,7 +231,7 @@ impl<'a> ReverseLines<'a> {
         }
     }
 
-    /// Puts the block before `position` in front of the buffer. False at the beginning.
+    /// Prepends the block before `position` to the buffer. False at the start of the file.
     fn read_block(&mut self) -> io::Result<bool> {
         let size = self.position.min(BLOCK);
         if size == 0 {
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(last(&mut file, 4).len(), 6);
     }
 
-    /// A full disk: the writer takes back what it could not write to the end.
+    /// A full disk: the writer truncates a partially written entry.
     #[test]
     fn a_torn_end_that_is_cut_off_under_the_reader_is_forgotten() {
         let path = std::env::temp_dir().join(format!("moat-cut-{}", std::process::id()));

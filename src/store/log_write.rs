@@ -1,7 +1,7 @@
-//! Writing `logs.jsonl`: whole lines, in the order of their arrival, one `write` per chunk.
+//! Writes `logs.jsonl`: complete lines in the order of their arrival, one `write` for each batch.
 //!
-//! A disk that is full does not end a run: what cannot be written is counted, the file is cut back
-//! to its last whole entry, and when space returns an entry of moat says what is missing.
+//! A full disk does not end a run: the lost bytes are counted, the file is truncated to its last complete entry, and
+//! once space returns an entry of moat says what is missing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -13,14 +13,14 @@ use super::log_entry::{self, LogEntry, PIECE, Stream, StreamBytes};
 use super::log_read::StreamReader;
 use super::time::Timestamp;
 
-/// How long to leave a full disk alone before trying again.
+/// Delay before the next attempt on a full disk.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// How much is encoded before it is written, in bytes. Short lines grow a lot in JSON.
+/// Size of a batch in bytes before it is written. Short lines grow a lot in JSON.
 const BATCH: usize = 32 * 1024;
 
-/// How much space there must be before a log that ran out of it goes on, in bytes: else it would
-/// take the little that the runtime needs to keep output flowing.
+/// Free bytes that a log needs after an outage before it continues: otherwise it would take the little space with
+/// which the runtime keeps output flowing.
 const SPACE: u64 = 1024 * 1024;
 
 /// The only writer of a run's log. Its holder owns the run.
@@ -28,15 +28,15 @@ const SPACE: u64 = 1024 * 1024;
 pub(crate) struct LogWriter {
     path: PathBuf,
     file: File,
-    /// The length of the file up to its last whole entry.
+    /// The length of the file up to its last complete entry.
     length: u64,
-    /// Entries that are encoded and not written yet, and the workload's bytes in them.
+    /// Entries that are encoded but not written, and the number of the workload's bytes in them.
     out: Vec<u8>,
     pending: StreamBytes,
-    /// The beginning of a line that has not ended yet, for each stream.
+    /// The start of an unfinished line of each stream.
     open_stdout: Vec<u8>,
     open_stderr: Vec<u8>,
-    /// Whether nothing waits for the end of its line.
+    /// Whether pieces are written without waiting for the end of their line.
     in_pieces: bool,
     outage: Option<Outage>,
     first_outage: Option<(Timestamp, String)>,
@@ -51,8 +51,8 @@ struct Outage {
 }
 
 impl LogWriter {
-    /// Opens a log to append to it, cutting off a torn last entry. Also says how many bytes of each
-    /// stream it accounts for: what a reader of the runtime's own log has to skip.
+    /// Opens a log for appending, cutting off a torn last entry. Also returns the number of bytes of each stream that
+    /// the log accounts for: a reader of the runtime's own log skips them.
     pub(crate) fn open(path: &Path) -> io::Result<(LogWriter, StreamBytes)> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -81,13 +81,13 @@ impl LogWriter {
         Ok((writer, kept))
     }
 
-    /// From now on keeps bytes as they come, each piece with its time: what is on a terminal does not
-    /// wait for the end of a line.
+    /// Writes every piece at once from now on, with its time: output on a terminal does not wait for the end of a
+    /// line.
     pub(crate) fn keep_pieces(&mut self) {
         self.in_pieces = true;
     }
 
-    /// Keeps bytes of the workload. A line is written when it ends, or when it exceeds [`PIECE`].
+    /// Keeps bytes of the workload. A line is written when it ends or exceeds [`MAX_PIECE_BYTES`].
     pub(crate) fn append(&mut self, stream: Stream, bytes: &[u8]) {
         let ts = Timestamp::now().to_string();
         let mut open = std::mem::take(self.open_line(stream));
@@ -117,7 +117,7 @@ impl LogWriter {
         self.flush();
     }
 
-    /// Ends a stream: a line that never ended is kept as it is.
+    /// Ends a stream: an unfinished line is written as it is.
     pub(crate) fn end_stream(&mut self, stream: Stream) {
         let open = std::mem::take(self.open_line(stream));
         if !open.is_empty() {
@@ -126,7 +126,7 @@ impl LogWriter {
         }
     }
 
-    /// Accounts for bytes of the workload that are gone, with a line of moat's own.
+    /// Accounts for lost bytes of the workload with a line of moat's own.
     pub(crate) fn note_lost(&mut self, text: &str, lost: StreamBytes) {
         let ts = Timestamp::now().to_string();
         log_entry::encode_lost(&mut self.out, &ts, text, lost);
@@ -144,8 +144,8 @@ impl LogWriter {
         self.flush();
     }
 
-    /// Begins anew if the log has become longer than this. What there is becomes `older`, in the place of what was that.
-    /// Lines that have not ended go on in the new one. If it cannot be done, the log goes on as it is.
+    /// Rotates the log if it is longer than `bytes`: the current file replaces `older`. Unfinished lines continue in
+    /// the new file. If rotation fails, the log continues as it is.
     pub(crate) fn begin_anew_above(&mut self, limit: u64, older: &Path) {
         if self.length <= limit || std::fs::rename(&self.path, older).is_err() {
             return;
@@ -159,7 +159,7 @@ impl LogWriter {
         }
     }
 
-    /// Puts everything on the disk.
+    /// Syncs everything to disk.
     pub(crate) fn close(&mut self) {
         self.end_stream(Stream::Stdout);
         self.end_stream(Stream::Stderr);
@@ -167,17 +167,17 @@ impl LogWriter {
         let _ = self.file.sync_data();
     }
 
-    /// One stream of what is in the log so far.
+    /// Reads one stream of the log as it is now.
     pub(crate) fn stream(&self, stream: Stream) -> io::Result<StreamReader> {
         StreamReader::new(File::open(&self.path)?, stream)
     }
 
-    /// When what was in the log as it was opened had been written; none: nothing was.
+    /// The time of the last entry at the time of opening; `None`: the log was empty.
     pub(crate) fn kept_until(&self) -> Option<Timestamp> {
         self.kept_until
     }
 
-    /// Since when, and why, bytes are missing. The first time counts.
+    /// Since when and why bytes are missing. The first gap counts.
     pub(crate) fn first_outage(&self) -> Option<&(Timestamp, String)> {
         self.first_outage.as_ref()
     }
@@ -189,7 +189,7 @@ impl LogWriter {
         }
     }
 
-    /// Encodes pieces until what is left fits into one entry.
+    /// Encodes pieces until the rest fits into one entry.
     fn encode_pieces(&mut self, ts: &str, stream: Stream, line: &mut Vec<u8>) {
         while line.len() > PIECE {
             let end = piece_end(line);
@@ -227,7 +227,7 @@ impl LogWriter {
         }
     }
 
-    /// Writes the entry that accounts for an outage, if it is time to try. True: no outage (any more).
+    /// Writes the entry that accounts for an outage, if a retry is due. True: there is no outage (any more).
     fn end_outage(&mut self, now: bool) -> bool {
         let Some(outage) = &mut self.outage else {
             return true;
@@ -256,7 +256,7 @@ impl LogWriter {
         over
     }
 
-    /// Writes all of `out`, or nothing of it.
+    /// Writes all of `out` or nothing.
     fn write_out(&mut self) -> io::Result<()> {
         match self.file.write_all(&self.out) {
             Ok(()) => {
@@ -272,8 +272,8 @@ impl LogWriter {
     }
 }
 
-/// Where to cut a long line: at [`PIECE`], or up to three bytes before, so that no character of
-/// valid UTF-8 is split.
+/// The position at which a long line is cut: at [`MAX_PIECE_BYTES`], or up to three bytes before, so that no
+/// character of valid UTF-8 is split.
 fn piece_end(line: &[u8]) -> usize {
     (PIECE - 3..=PIECE)
         .rev()
@@ -281,7 +281,7 @@ fn piece_end(line: &[u8]) -> usize {
         .unwrap_or(PIECE)
 }
 
-/// The length of the whole entries at the beginning of a log, and the bytes that they stand for.
+/// The length of the complete entries at the start of a log, and the bytes that they account for.
 fn measure(file: &File) -> io::Result<(u64, StreamBytes)> {
     let mut reader = BufReader::with_capacity(PIECE, file);
     let (mut length, mut kept) = (0, StreamBytes::default());

@@ -1,7 +1,7 @@
 //! `$MOAT_HOME`: the only code that knows its layout.
 //!
-//! It knows nothing of how runs are run. Readers never write and need no runtime; the record and
-//! the log of a run are written by the holder of its owner lock alone ([`OwnedRun`]).
+//! The store does not know how runs are executed. Readers never write and need no runtime; only the holder of a run's
+//! owner lock writes the run's record and log ([`OwnedRun`]).
 
 mod atomic_file;
 mod home;

@@ -16,34 +16,34 @@ use super::run_record::{RunRecord, SCHEMA};
 use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long an adopter waits for those who only look whether the lock is held.
+/// Time that an adopter waits for processes that only check whether the lock is held.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a removal waits for a supervisor that is cleaning up.
+/// Time that a removal waits for a supervisor that is cleaning up.
 const REMOVAL: Duration = Duration::from_secs(40);
 
-/// A run and its owner lock, which is held as long as this lives.
+/// A run and its owner lock, held as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct OwnedRun {
     home: Home,
     dir: RunDir,
-    /// Until the run is given up.
+    /// Set until the run is released.
     lock: Option<Lock>,
     record: RunRecord,
-    /// Whether the end is on disk.
+    /// Whether the final state is on disk.
     ended: bool,
 }
 
-/// What a new run is called, and its record but for id and name.
+/// The name and the record of a new run; id and final name are still open.
 pub(crate) struct NewRun<F> {
     pub(crate) name: Option<RunName>,
-    /// Whether a number may be added to the name where it is taken.
+    /// Whether a number may be appended to a name that is taken.
     pub(crate) or_numbered: bool,
     pub(crate) record: F,
 }
 
 impl OwnedRun {
-    /// Makes a run: a unique name, its directory, its record, its empty log, and the owner lock.
+    /// Creates a run: a unique name, its directory, its record, its empty log, and the owner lock.
     pub(crate) fn reserve<F>(home: &Home, new: NewRun<F>) -> Result<OwnedRun>
     where
         F: Fn(RunId, RunName) -> RunRecord,
@@ -69,7 +69,7 @@ impl OwnedRun {
         Err(Error::new(ErrorKind::Store, "no free name was found"))
     }
 
-    /// Takes over a run whose owner is gone. `None`: it has one, or it needs none.
+    /// Adopts a run whose owner is gone. `None`: it has an owner, or needs none.
     pub(crate) fn adopt(home: &Home, id: &RunId) -> Result<Option<OwnedRun>> {
         let dir = home.run(id);
         let record = dir.require()?;
@@ -82,7 +82,7 @@ impl OwnedRun {
         let Some(lock) = lock::exclusive(&dir.owner_lock(), PATIENCE)? else {
             return Ok(None);
         };
-        // Between the look and the lock, another adopter may have come and gone.
+        // Another adopter may have come and gone between the check and the lock.
         let record = dir.require()?;
         if record.cleaned_at.is_some() {
             return Ok(None);
@@ -110,8 +110,8 @@ impl OwnedRun {
         &self.record
     }
 
-    /// Changes the record, and writes it. State, code and reason of an ended run stay as they are.
-    /// Where writing fails the change stays in memory, for the next call to write.
+    /// Changes the record and writes it. State, code and reason of an ended run stay. If writing fails, the change
+    /// stays in memory for the next write.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<()> {
         let before = RunEnd::of(&self.record);
         let code = self.record.exit_code;
@@ -136,7 +136,7 @@ impl OwnedRun {
         change(&mut self.record);
     }
 
-    /// Writes a line about the supervisor's own doings; for people who look into a run.
+    /// Adds a line to the supervisor log, for users who examine a run.
     pub(crate) fn diary(&self, text: &str) {
         let opened = fs::OpenOptions::new()
             .append(true)
@@ -148,19 +148,19 @@ impl OwnedRun {
         }
     }
 
-    /// Gives the run up: it has ended, and nothing more will be written. Who waits for it goes on.
+    /// Releases the run: it has ended and nothing more is written. Waiting processes continue.
     pub(crate) fn release(&mut self) {
         self.lock = None;
     }
 
-    /// Gives back the space that was kept for the record of a run on a full disk.
+    /// Releases the space that is reserved for the run's record on a full disk.
     pub(crate) fn drop_reserve(&self) {
         reserved_space::give_back(&self.dir.reserve());
     }
 
     fn save(&self) -> Result<()> {
         let path = self.dir.record();
-        // The reserve is for the end, which must not be lost.
+        // The reserved space is for the final record, which must not be lost.
         let written = atomic_file::document(&self.record).and_then(|bytes| {
             match self.record.state.is_terminal() {
                 true => reserved_space::write(&path, &bytes, &self.dir.reserve()),
@@ -184,7 +184,7 @@ impl OwnedRun {
     }
 }
 
-/// Removes the directory of an ended run. The caller made sure that nobody needs its resources.
+/// Removes the directory of an ended run. The caller has checked that no resource of it is needed.
 pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
     let dir = home.run(id);
     let failed = |error: &io::Error| Error::io(ErrorKind::Store, "remove", dir.path(), error);
@@ -243,12 +243,12 @@ impl<'a> UnpublishedRun<'a> {
             .and_then(|bytes| atomic_file::write_atomically(&self.dir.record(), &bytes))
     }
 
-    /// Makes the run visible under its name, or says who has the name.
+    /// Publishes the run under its name, or returns the run that has the name.
     fn publish(self) -> Result<std::result::Result<OwnedRun, Error>> {
         let final_dir = self.home.run(&self.record.id);
         let appeared = self.appear_as(&final_dir);
         if !matches!(appeared, Ok(Ok(()))) {
-            // Whatever is in the way, the draft is not left behind.
+            // After any failure the unpublished directory is removed.
             let _ = fs::remove_dir_all(self.dir.path());
         }
         Ok(appeared?.map(|()| OwnedRun {
@@ -260,7 +260,7 @@ impl<'a> UnpublishedRun<'a> {
         }))
     }
 
-    /// Takes the name, and the place where everybody looks. The inner error: another run has the name.
+    /// Claims the name and moves the directory to its place. The inner error: another run has the name.
     fn appear_as(&self, final_dir: &RunDir) -> Result<std::result::Result<(), Error>> {
         let _lock = self.home.lock()?;
         let name = &self.record.name;

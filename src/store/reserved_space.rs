@@ -1,14 +1,14 @@
-//! Space that is kept back for the day when the disk is full: what has begun can then still be ended, and written down.
+//! Reserved disk space: on a full disk, a run or session can still end and record its end.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::atomic_file;
 
-/// Bytes: several times the record of a run or of a session.
+/// Bytes: several times the size of a record.
 const SIZE: usize = 32 * 1024;
 
-/// Takes the space, with real blocks, unless that has been done.
+/// Reserves the space with real blocks, unless it is reserved already.
 pub(super) fn take(reserve: &Path) -> io::Result<()> {
     if reserve.exists() {
         return Ok(());
@@ -24,7 +24,7 @@ pub(super) fn give_back(reserve: &Path) {
     let _ = atomic_file::remove_if_there(reserve);
 }
 
-/// Replaces a file as [`file::write_atomically`] does. If the disk is full, and only then, for the space of a reserve.
+/// Replaces a file atomically. Only if the disk is full, the reserved space is used.
 pub(super) fn write(path: &Path, bytes: &[u8], reserve: &Path) -> io::Result<()> {
     match atomic_file::write_atomically(path, bytes) {
         Err(error) if is_full(&error) => {

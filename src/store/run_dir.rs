@@ -26,7 +26,7 @@ pub(crate) struct RunDir {
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Record(Box<RunRecord>),
-    /// There is a run, but its record cannot be understood.
+    /// The run exists, but its record is unreadable.
     Unreadable(String),
     Missing,
 }
@@ -40,8 +40,8 @@ impl Loaded {
     }
 }
 
-/// Who owns a run; at the end, also how it ended, so that whoever waits for the lock learns it even
-/// if the run is removed in the same moment. The content of `owner.lock`.
+/// The owner of a run; at the end also how the run ended, so that a process that waits for the lock learns it even if
+/// the run is removed at the same moment. The content of `owner.lock`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct OwnerLockContent {
     pid: u32,
@@ -61,21 +61,20 @@ impl OwnerLockContent {
     }
 }
 
-/// How a run is asked to end.
+/// A request to end a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndRequest {
-    /// Gracefully, with this many seconds before it is killed.
+    /// Gracefully, with this grace period in seconds.
     Stop(u32),
     Kill,
 }
 
 const KILL: &str = "kill";
 
-/// How long something that was asked of an engine may take to come into being after the one who asked
-/// is dead.
+/// Time in which a resource may still appear that a dead process requested from an engine.
 const IN_FLIGHT: Duration = Duration::from_secs(60);
 
-/// What is noted of something that an engine is asked for.
+/// The note of a pending engine request.
 fn line_of(kind: ResourceKind, handle: &str) -> String {
     format!("{} {handle}\n", kind.as_str())
 }
@@ -113,12 +112,12 @@ impl RunDir {
         self.path.join("logs.jsonl")
     }
 
-    /// The output of a service.
+    /// The log of a service.
     pub(crate) fn service_log(&self, name: &str) -> PathBuf {
         self.path.join("services").join(format!("{name}.jsonl"))
     }
 
-    /// Makes a place for another command in the run: its number.
+    /// Reserves a number for another command in the run.
     pub(crate) fn new_exec(&self) -> io::Result<u32> {
         atomic_file::make_dir(&self.path.join("exec"))?;
         for number in 1.. {
@@ -130,7 +129,7 @@ impl RunDir {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The output of another command in the run, and what is known of it.
+    /// The log and the record of another command in the run.
     pub(crate) fn exec_log(&self, number: u32) -> PathBuf {
         self.path.join("exec").join(format!("{number}.jsonl"))
     }
@@ -139,7 +138,7 @@ impl RunDir {
         self.exec_log(number).with_extension("json")
     }
 
-    /// The numbers of such commands, in their order.
+    /// The numbers of such commands, sorted.
     pub(crate) fn execs(&self) -> Vec<u32> {
         let entries = fs::read_dir(self.path.join("exec"))
             .into_iter()
@@ -154,22 +153,22 @@ impl RunDir {
         numbers
     }
 
-    /// Where a runtime that has no daemon keeps what it needs while the run lasts.
+    /// Files of a runtime without a daemon, kept while the run lasts.
     pub(crate) fn sandbox(&self) -> PathBuf {
         self.path.join("sandbox")
     }
 
-    /// What a container sees of this host, where the driver keeps that.
+    /// Host files that a container sees, if the driver keeps any.
     pub(crate) fn shared(&self) -> PathBuf {
         self.path.join("shared")
     }
 
-    /// What a driver leaves to its client while that lasts.
+    /// Files that a driver passes to its client while that runs.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
     }
 
-    /// What the image of the run was built from, and what the builder said.
+    /// The build context of the run's image, and the builder's output.
     pub(crate) fn dockerfile(&self) -> PathBuf {
         self.path.join("Dockerfile")
     }
@@ -182,17 +181,17 @@ impl RunDir {
         self.path.join("build.log")
     }
 
-    /// What the workload left in its copy of the workspace, as a tar archive.
+    /// The workload's copy of the workspace after its end, as a tar archive.
     pub(crate) fn workspace(&self) -> PathBuf {
         self.path.join("workspace.tar")
     }
 
-    /// Whether the run holds the only copy of what its workload made: saved, or not yet.
+    /// Whether the run has the only copy of the workload's files, saved or not yet saved.
     pub(crate) fn holds_only_copy(&self, record: &RunRecord) -> bool {
         (record.has_unsaved_copy() || self.workspace().exists()) && !self.exported().exists()
     }
 
-    /// Notes that the workspace was given to somebody.
+    /// Records that the workspace was exported.
     pub(crate) fn mark_exported(&self) {
         let _ = atomic_file::create(&self.exported());
     }
@@ -213,7 +212,7 @@ impl RunDir {
         self.path.join("reserve")
     }
 
-    /// What its supervisors had trouble with.
+    /// The supervisor log: problems of the run's supervisors.
     pub(crate) fn supervisor_log(&self) -> PathBuf {
         self.path.join("supervisor.log")
     }
@@ -222,7 +221,7 @@ impl RunDir {
         self.path.join("making")
     }
 
-    /// Notes that an engine is about to be asked to make something.
+    /// Notes that an engine is about to be asked to create a resource.
     pub(crate) fn begin_making(&self, kind: ResourceKind, handle: &str) {
         let opened = fs::OpenOptions::new()
             .append(true)
@@ -234,12 +233,12 @@ impl RunDir {
         }
     }
 
-    /// Notes that it has answered, whatever it was asked for.
+    /// Notes that the engine has answered, whatever the request was.
     pub(crate) fn end_making(&self) {
         let _ = atomic_file::remove_if_there(&self.making());
     }
 
-    /// Whether an engine that was asked to make this may still be at it.
+    /// Whether an engine may still be carrying out a request for this resource.
     pub(crate) fn is_making(&self, kind: ResourceKind, handle: &str) -> bool {
         let since = fs::metadata(self.making()).and_then(|metadata| metadata.modified());
         let age = since.ok().and_then(|since| since.elapsed().ok());
@@ -253,7 +252,7 @@ impl RunDir {
         self.path.join("stop")
     }
 
-    /// Reads the record. Never fails: what cannot be read is said to be unreadable, and why.
+    /// Reads the record. Never fails: an unreadable record is returned with the reason.
     pub(crate) fn load(&self) -> Loaded {
         let bytes = match fs::read(self.record()) {
             Ok(bytes) => bytes,
@@ -271,7 +270,7 @@ impl RunDir {
         }
     }
 
-    /// The record, or an error that says what to do.
+    /// The record, or an error with a hint.
     pub(crate) fn require(&self) -> Result<RunRecord> {
         match self.load() {
             Loaded::Record(record) => Ok(*record),
@@ -288,8 +287,8 @@ impl RunDir {
         }
     }
 
-    /// An error if a newer version of moat wrote the record and nobody looks after the run: this one
-    /// can neither end it nor see its end.
+    /// Fails if a newer version of moat wrote the record and the run has no owner: this version can neither end the
+    /// run nor wait for its end.
     pub(crate) fn check_version(&self, record: &RunRecord) -> Result<()> {
         let over = record.state.is_terminal() && record.cleaned_at.is_some();
         if record.schema <= SCHEMA || over || self.is_owned()? {
@@ -303,7 +302,7 @@ impl RunDir {
         lock::is_held(&self.owner_lock())
     }
 
-    /// The supervisor, if there is one and it is alive.
+    /// The supervisor, if there is a live one.
     pub(crate) fn owner(&self) -> Result<Option<ProcessIdentity>> {
         if !self.is_owned()? {
             return Ok(None);
@@ -314,8 +313,8 @@ impl RunDir {
         Ok(owner.map(OwnerLockContent::process))
     }
 
-    /// Blocks until nobody owns the run, and says how it ended; `None` if it has not, or if the
-    /// record cannot be read. Does not fail when the run is removed meanwhile.
+    /// Blocks until the run has no owner, and returns how it ended; `None` if it has not, or if the record is
+    /// unreadable. Does not fail if the run is removed meanwhile.
     pub(crate) fn wait_unowned(&self) -> Result<Option<RunEnd>> {
         let path = self.owner_lock();
         let file = match File::open(&path) {
@@ -336,14 +335,14 @@ impl RunDir {
         Ok(owner.and_then(|owner| owner.ended))
     }
 
-    /// Whether a supervisor is needed and missing: the run has not ended, or has left something.
+    /// Whether the run needs an adopting supervisor: it has not ended, or has left resources.
     pub(crate) fn is_abandoned(&self, record: &RunRecord) -> Result<bool> {
         let unfinished = !record.state.is_terminal() || record.cleaned_at.is_none();
         Ok(unfinished && record.schema <= SCHEMA && !self.is_owned()?)
     }
 
-    /// Leaves a word for the supervisor, or for the next one. The signal that follows counts; the
-    /// word is for a supervisor that dies before it hears it.
+    /// Writes an end request for the supervisor or its successor. The signal that follows carries the request; the
+    /// file is for a supervisor that dies before it handles the signal.
     pub(crate) fn request_end(&self, how: EndRequest) {
         let text = match how {
             EndRequest::Stop(seconds) => seconds.to_string(),
@@ -352,7 +351,7 @@ impl RunDir {
         let _ = atomic_file::write_atomically_among_others(&self.stop_request(), text.as_bytes());
     }
 
-    /// The word, if there is one.
+    /// The end request, if there is one.
     pub(crate) fn end_request(&self) -> Option<EndRequest> {
         let text = fs::read_to_string(self.stop_request()).ok()?;
         match text.trim() {
@@ -361,7 +360,7 @@ impl RunDir {
         }
     }
 
-    /// Takes the word, if there is one.
+    /// Removes and returns the end request, if there is one.
     pub(crate) fn take_end_request(&self) -> Option<EndRequest> {
         let request = self.end_request();
         let _ = atomic_file::remove_if_there(&self.stop_request());
@@ -378,7 +377,7 @@ pub(super) fn newer_version(record: &RunRecord) -> Error {
         .hint("use that version to change the run; reading it works")
 }
 
-/// The error for an argument that no run answers to.
+/// The error for an argument that matches no run.
 pub(crate) fn no_such_run(argument: &str) -> Error {
     Error::new(ErrorKind::NoSuchRun, format!("no such run: '{argument}'"))
         .hint("see all runs: moat list -a")

@@ -1,4 +1,4 @@
-//! Which run an argument means: exact id, id prefix, exact name, unique name prefix.
+//! Resolves a run argument: exact id, id prefix, exact name, unique name prefix.
 
 use super::home::Home;
 use super::id::{ID_PREFIX, RunId};
@@ -7,7 +7,7 @@ use super::run_record::RunRecord;
 use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Finds the run that `argument` means, or the error that lists what it could mean.
+/// Finds the run that `argument` names, or fails with the candidates.
 pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
     if argument.contains('/') {
         return Err(Error::new(
@@ -30,7 +30,7 @@ pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
     by_name(argument, candidates(home, ids.into_iter()))
 }
 
-/// A run that may be meant; one whose record is unreadable has no more than an id.
+/// A run that may match; one with an unreadable record has an id only.
 struct RunCandidate {
     id: RunId,
     record: Option<RunRecord>,
@@ -62,7 +62,7 @@ fn candidates(home: &Home, ids: impl Iterator<Item = RunId>) -> Vec<RunCandidate
     .collect()
 }
 
-/// Among several runs of one name, the active one is meant: it alone can be acted on.
+/// Among several runs with one name, the active one is meant: only it can be acted on.
 fn by_name(argument: &str, all: Vec<RunCandidate>) -> Result<RunId> {
     let (exact, rest): (Vec<_>, Vec<_>) = all
         .into_iter()

@@ -1,7 +1,7 @@
-//! Names of active runs: `names/NAME` holds the id of the run that has it.
+//! Names of active runs: `names/NAME` contains the id of the run with that name.
 //!
-//! Claims are made and given back under the global lock. A claim whose run has ended, or never
-//! came to be, does not count; so a crash in between costs nothing.
+//! Names are claimed and released under the global lock. A claim of a run that has ended, or was never created, does
+//! not count; so a crash in between does no harm.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use super::run_record::RunState;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Home {
-    /// Gives `name` to `id`, or says which active run has it. The caller holds the global lock.
+    /// Claims `name` for `id`, or returns the active run that has it. The caller holds the global lock.
     pub(super) fn claim_name(
         &self,
         name: &RunName,
@@ -23,14 +23,14 @@ impl Home {
             return Ok(Some(holder));
         }
         let path = self.names().join(name.as_str());
-        // Not through a temporary file: that would be a name, too. A torn claim counts as none.
+        // Not written through a temporary file, which would count as a name. A torn claim counts as none.
         atomic_file::create(&path)
             .and_then(|mut file| file.write_all(id.as_str().as_bytes()))
             .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
         Ok(None)
     }
 
-    /// Gives a name back if `id` has it. The caller holds the global lock.
+    /// Releases a name if `id` has it. The caller holds the global lock.
     pub(super) fn release_name(&self, name: &RunName, id: &RunId) {
         let path = self.names().join(name.as_str());
         if fs::read_to_string(&path).is_ok_and(|holder| holder == id.as_str()) {

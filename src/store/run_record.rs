@@ -1,7 +1,7 @@
-//! What is known of a run: `run.json`.
+//! The record of a run: `run.json`.
 //!
-//! The schema has a version. A record of a newer version is read (unknown fields and words are
-//! tolerated) but never written. The supervisor that holds the run's owner lock is the only writer.
+//! The schema has a version. A record of a newer version is read (unknown fields and words are tolerated) but never
+//! written. The supervisor that holds the run's owner lock is the only writer.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{RunId, RunName};
 use super::time::Timestamp;
 
-/// The version that this program writes.
+/// The schema version that this program writes.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// The record of one run.
@@ -21,21 +21,21 @@ pub(crate) struct RunRecord {
     pub(crate) name: RunName,
     pub(crate) state: RunState,
     pub(crate) runtime: String,
-    /// The settings that chose the engine, as environment variables; the others were unset.
+    /// The settings that choose the engine, as environment variables; all others were unset.
     pub(crate) engine: Vec<(String, String)>,
     pub(crate) image: Option<String>,
     pub(crate) workspace: PathBuf,
-    /// The session that it is in: that takes it along when it is taken down.
+    /// The session of the run; `moat down` ends its runs.
     #[serde(default)]
     pub(crate) session: Option<RunSession>,
     pub(crate) command: Vec<String>,
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
     pub(crate) mounts: Vec<BindMount>,
-    /// Those of the project: `PROJECT/NAME`.
+    /// The project's volumes: `PROJECT/NAME`.
     #[serde(default)]
     pub(crate) volumes: Vec<String>,
-    /// As they are known: those of the host when the workload runs.
+    /// The published ports; host ports that the engine chooses are known once the workload runs.
     #[serde(default)]
     pub(crate) ports: Vec<PublishedPort>,
     #[serde(default)]
@@ -45,7 +45,7 @@ pub(crate) struct RunRecord {
     pub(crate) pre_run: bool,
     pub(crate) background: bool,
     pub(crate) interactive: bool,
-    /// Whether the workload has a terminal; then its output is one stream.
+    /// Whether the workload has a terminal; its output is then one stream.
     #[serde(default)]
     pub(crate) terminal: bool,
     pub(crate) keep: bool,
@@ -55,13 +55,13 @@ pub(crate) struct RunRecord {
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
-    /// When the last resource was gone. Not set: something may be left.
+    /// The time at which the last resource was removed. Not set: resources may remain.
     pub(crate) cleaned_at: Option<Timestamp>,
-    /// The workload's own code. Not set: it never ran, or the code cannot be known.
+    /// The workload's own exit code. Not set: it never ran, or the code is unknown.
     pub(crate) exit_code: Option<u8>,
     pub(crate) reason: Option<EndReason>,
     pub(crate) oom_killed: bool,
-    /// Why the run failed, where the exit code does not say it.
+    /// The reason for a failure that the exit code does not express.
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
     /// The sidecars.
@@ -75,22 +75,22 @@ pub(crate) struct RunRecord {
 pub(crate) struct RunSession {
     pub(crate) key: String,
     pub(crate) incarnation: String,
-    /// That of its services, if the run is on it.
+    /// The network of the session's services, if the run is on it.
     pub(crate) network: Option<String>,
-    /// Those of the services of its compose file that the run is on.
+    /// The networks of the session's compose services that the run is on.
     pub(crate) compose_networks: Vec<String>,
-    /// Those that the run is told of.
+    /// The services whose variables the run has.
     pub(crate) services: Vec<String>,
 }
 
 impl RunRecord {
-    /// Whether nothing is left of what the run made.
+    /// Whether no resource of the run is left.
     pub(crate) fn is_clean(&self) -> bool {
         let removed = |resource: &Resource| resource.stage == ResourceStage::Removed;
         self.cleaned_at.is_some() && self.resources.iter().all(removed)
     }
 
-    /// Whether what the workload left in its copy of the workspace may be nowhere but where it worked.
+    /// Whether the workload's copy of the workspace may exist only in the container.
     pub(crate) fn has_unsaved_copy(&self) -> bool {
         let worked = self.workspace_mode == WorkspaceMode::Volume && self.started_at.is_some();
         worked && self.cleaned_at.is_none()
@@ -101,7 +101,7 @@ impl RunRecord {
         match (self.reason, self.exit_code) {
             (Some(EndReason::Timeout), _) => 124,
             (_, Some(code)) => code,
-            // Ended before it started.
+            // The run was ended before it started.
             (Some(EndReason::UserStop), None) => 143,
             (Some(EndReason::Killed), None) => 137,
             (_, None) => 125,
@@ -109,12 +109,12 @@ impl RunRecord {
     }
 }
 
-/// What is known of a sidecar.
+/// The record of a sidecar.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ServiceRecord {
-    /// What it is called in this run; its host name, too.
+    /// Its name in this run, which is also its host name.
     pub(crate) name: String,
-    /// What it is called in the registry.
+    /// Its name in the registry.
     pub(crate) service: String,
     pub(crate) version: String,
     pub(crate) image: String,
@@ -122,23 +122,23 @@ pub(crate) struct ServiceRecord {
     pub(crate) ports: Vec<ServicePort>,
     /// Names only.
     pub(crate) env: Vec<String>,
-    /// What succeeds inside when it can be used, and how long that may take.
+    /// The readiness command and its timeout.
     pub(crate) ready: Vec<String>,
     pub(crate) ready_seconds: f64,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     pub(crate) restart: bool,
     pub(crate) state: ServiceState,
-    /// When it started last, and since when it has been ready.
+    /// The time of the last start, and of readiness since then.
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ready_at: Option<Timestamp>,
-    /// When it ended last.
+    /// The time of the last exit.
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) exit_code: Option<u8>,
     pub(crate) oom_killed: bool,
-    /// How often it was started again.
+    /// The number of restarts.
     pub(crate) restarts: u32,
-    /// Why it could not be used.
+    /// The reason why it failed.
     pub(crate) error: Option<String>,
     pub(crate) log: LogState,
 }
@@ -150,19 +150,19 @@ pub(crate) struct ServicePort {
     pub(crate) port: u16,
 }
 
-/// Where a service is in its life.
+/// The state of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ServiceState {
-    /// It is to be made.
+    /// Not created yet.
     Created,
-    /// It runs, and cannot be used yet.
+    /// Running, but not ready.
     Starting,
-    /// It can be used.
+    /// Ready.
     Ready,
-    /// It ended while it was needed, or never could be used.
+    /// Exited unexpectedly, or never became ready.
     Failed,
-    /// It was ended with its run.
+    /// Ended with its run.
     Stopped,
     #[serde(other)]
     Unknown,
@@ -181,7 +181,7 @@ impl ServiceState {
     }
 }
 
-/// Where a run is in its life. The last two are terminal and never change.
+/// The state of a run. `stopped` and `failed` are final and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RunState {
@@ -231,25 +231,25 @@ impl RunState {
     }
 }
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum EndReason {
-    /// The workload ended by itself.
+    /// The workload exited by itself.
     Exited,
-    /// Somebody stopped it.
+    /// The user stopped it.
     UserStop,
-    /// Somebody killed it.
+    /// The user killed it.
     Killed,
     /// `--timeout` expired.
     Timeout,
-    /// The kernel killed it for want of memory.
+    /// The kernel killed it because it ran out of memory.
     Oom,
     /// It could not be started.
     StartError,
-    /// The script before the command failed; the code is its own.
+    /// The script before the command failed; the exit code is the script's.
     HookFailed,
-    /// Its container vanished, or its end cannot be known.
+    /// Its container vanished, or its exit is unknown.
     Lost,
     #[serde(other)]
     Unknown,
@@ -271,7 +271,7 @@ impl EndReason {
     }
 }
 
-/// Whether the log holds all that the workload wrote, and if not, since when and why not.
+/// Whether the log has all output of the workload, and if not, since when and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct LogState {
     pub(crate) complete: bool,
@@ -287,7 +287,7 @@ impl LogState {
         }
     }
 
-    /// Keeps the first gap: "complete until then" is what a reader needs to know.
+    /// Records the first gap: readers need to know until when the log is complete.
     pub(crate) fn mark_missing(&mut self, since: Timestamp, why: &str) {
         if self.complete {
             *self = LogState {
@@ -306,20 +306,20 @@ pub(crate) enum WorkspaceMode {
     /// The directory itself.
     #[default]
     Bind,
-    /// A copy of it; the directory stays as it is.
+    /// A copy; the directory stays unchanged.
     Volume,
 }
 
-/// A port of the container that is published on 127.0.0.1.
+/// A container port that is published on 127.0.0.1.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct PublishedPort {
     pub(crate) name: String,
     pub(crate) container: u16,
-    /// Not set: the engine chooses one that is free.
+    /// Not set: the engine chooses a free port.
     pub(crate) host: Option<u16>,
 }
 
-/// One bind mount.
+/// A bind mount.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct BindMount {
     pub(crate) source: PathBuf,
@@ -327,11 +327,11 @@ pub(crate) struct BindMount {
     pub(crate) readonly: bool,
 }
 
-/// An entry of the journal: something that a run makes, and must unmake.
+/// A journal entry: a resource that a run makes and must remove.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Resource {
     pub(crate) kind: ResourceKind,
-    /// What the runtime calls it. Chosen by moat, so that it is known before it exists.
+    /// The resource's handle. moat chooses it, so that it is known before the resource exists.
     pub(crate) handle: String,
     pub(crate) stage: ResourceStage,
 }
@@ -358,7 +358,7 @@ impl ResourceKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ResourceStage {
-    /// About to be made: it may or may not exist.
+    /// About to be made: the resource may or may not exist.
     Intent,
     Made,
     Removed,
@@ -373,7 +373,7 @@ mod tests {
     use super::*;
     use crate::store::{OpKind, SessionStatus, Stream};
 
-    /// The derived JSON and `as_str` are written apart, and must name each variant alike.
+    /// The derived JSON and `as_str` must name each variant alike.
     fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, word: &str) {
         let json = serde_json::to_string(&value).unwrap();
         assert_eq!(json, format!("{word:?}"));

@@ -1,4 +1,4 @@
-//! Homes for unit tests: in memory where the system has that, and gone with the test.
+//! Homes for unit tests: in memory if the system offers that, removed with the test.
 
 use std::fs;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use super::owned_run::{NewRun, OwnedRun};
 use super::run_dir::RunDir;
 use super::run_record::RunRecord;
 
-/// A home of its own, for one test.
+/// A home for one test.
 #[derive(Debug)]
 pub(crate) struct Scratch(Home);
 
@@ -32,14 +32,14 @@ impl Scratch {
         Scratch(home)
     }
 
-    /// A directory beside what moat keeps.
+    /// A directory outside of the home.
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
         let dir = self.0.root().join(name);
         fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    /// A new run, which has an owner as long as the result lives.
+    /// A new run, owned as long as the result lives.
     pub(crate) fn reserve(&self, change: impl Fn(&mut RunRecord)) -> OwnedRun {
         let record = |id: RunId, name: RunName| {
             let mut record = record(&id, &name);
@@ -69,7 +69,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The record of a new run that has a container and no more.
+/// The record of a new run with one container.
 fn record(id: &RunId, name: &RunName) -> RunRecord {
     let text = format!(
         r#"{{"schema": 1, "id": "{id}", "name": "{name}", "state": "created", "runtime": "fake", "engine": [],
@@ -84,7 +84,7 @@ fn record(id: &RunId, name: &RunName) -> RunRecord {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What a log has of one stream, as text.
+/// One stream of a log, as text.
 pub(crate) fn logged(path: &Path, stream: Stream) -> String {
     let mut text = String::new();
     for entry in entries(path).iter().filter(|entry| entry.stream == stream) {
@@ -103,10 +103,10 @@ fn entries(path: &Path) -> Vec<LogEntry> {
 }
 
 impl RunDir {
-    /// From now on the record of the run cannot be written, until [`RunDir::mend_record`].
+    /// Makes the run's record unwritable until [`RunDir::mend_record`].
     pub(crate) fn break_record(&self) {
         fs::rename(self.record(), self.path().join("aside")).unwrap();
-        // A file does not take the place of a directory.
+        // A file cannot replace a directory.
         fs::create_dir(self.record()).unwrap();
     }
 

@@ -1,5 +1,6 @@
-//! The right to change a session: `sessions/KEY.lock` is held by an operation for its whole length, so *live* and
-//! *abandoned* are facts. Slots and ports are given out under the home's global lock, which is held for milliseconds.
+//! The exclusive right to change a session: an operation holds `sessions/KEY.lock` for its whole duration, so *live*
+//! and *abandoned* are facts. Slots and ports are assigned under the home's global lock, which is held for
+//! milliseconds.
 
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use super::session_record::{DownOptions, OpKind, Operation, Session, SessionStat
 use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a claim waits for those who only look whether the lock is held.
+/// Time that a claim waits for processes that only check whether the lock is held.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// Makes the record of an operation from its id, the session so far, and all others.
+/// Builds the record of an operation from its id, the session so far, and all other sessions.
 pub(crate) type BuildRecordFn<'a> =
     &'a mut dyn FnMut(&str, Option<Session>, &[Session]) -> Result<Session>;
 
-/// What tells whether a record on disk is the one that was read or written last.
+/// Identifies the record on disk that was read or written last.
 fn identity(session: &Session) -> (String, Option<String>) {
     let operation = session.operation.as_ref();
     let id = operation.map(|operation| operation.id.clone());
@@ -28,7 +29,7 @@ fn identity(session: &Session) -> (String, Option<String>) {
 }
 
 impl Home {
-    /// Takes the right to change a session, which need not exist. `None`: an operation is under way.
+    /// Claims a session, which need not exist. `None`: an operation is under way.
     pub(crate) fn claim_session(&self, key: &str, kind: OpKind) -> Result<Option<Claim>> {
         if self.root().to_str().is_none() {
             let message = "the path of MOAT_HOME is not UTF-8";
@@ -43,7 +44,7 @@ impl Home {
             let Some(lock) = lock::exclusive(&path, MOMENT)? else {
                 return Ok(None);
             };
-            // The one before us may have removed the session, and the file with it.
+            // The previous holder may have removed the session and its file.
             if !lock::is_current(&lock, &path) {
                 continue;
             }
@@ -64,33 +65,33 @@ impl Home {
     }
 }
 
-/// The right to change a session, for the length of one operation.
+/// The exclusive right to change a session, for the duration of one operation.
 pub(crate) struct Claim {
     home: Home,
     key: String,
     id: String,
     kind: OpKind,
-    /// What is on disk, unless somebody meddled.
+    /// The content of the disk, unless another program changed it.
     known: Option<(String, Option<String>)>,
     session: Option<Session>,
-    /// Whether what is written from now on is to be written on a full disk, too.
+    /// Whether further writes must succeed on a full disk as well.
     ends: bool,
     _lock: Lock,
 }
 
 impl Claim {
-    /// The operation that holds it.
+    /// The operation that holds the claim.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// As it is on disk; `None` if there is no such session.
+    /// The session on disk; `None`: it does not exist.
     pub(crate) fn session(&self) -> Option<&Session> {
         self.session.as_ref()
     }
 
-    /// Begins an operation: `make` gets its id, the session and all others, and gives the record; nobody else gives out slots
-    /// or ports meanwhile. The operation's status is the session's from now on.
+    /// Starts an operation: `make` receives its id, the session and all others, and returns the record; no other
+    /// process assigns slots or ports meanwhile. The operation's status becomes the session's.
     pub(crate) fn begin(&mut self, ending: DownOptions, make: BuildRecordFn<'_>) -> Result<()> {
         let _global = self.home.lock()?;
         let others: Vec<Session> = self
@@ -100,7 +101,7 @@ impl Claim {
             .filter(|session| session.key != self.key)
             .collect();
         let found = self.session.as_ref();
-        // One that was abandoned goes on where it was.
+        // An abandoned operation continues where it was.
         let earlier = found.and_then(|session| session.operation.clone());
         let status = found.map(|session| session.status);
         let status_now = match self.kind {
@@ -108,7 +109,7 @@ impl Claim {
             OpKind::Down => SessionStatus::Stopping,
         };
         let before = match earlier {
-            // What it has made is ours now: its end is known, as the lock is.
+            // Its resources belong to this operation now; the lock proves that it has ended.
             Some(earlier) if earlier.kind == self.kind => {
                 self.id = earlier.id;
                 earlier.before
@@ -138,12 +139,12 @@ impl Claim {
         self.write(session)
     }
 
-    /// What follows ends what has been begun.
+    /// The following steps end the operation.
     pub(crate) fn end(&mut self) {
         self.ends = true;
     }
 
-    /// Changes the record and writes it, if the session still is ours.
+    /// Changes the record and writes it, if this operation still owns the session.
     pub(crate) fn update(&mut self, change: &mut dyn FnMut(&mut Session)) -> Result<()> {
         let Some(mut session) = self.session.clone() else {
             return Err(self.lost());
@@ -166,7 +167,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Removes the session with all that is kept of it. What it made is gone already.
+    /// Removes the session's files. Its resources are gone already.
     pub(crate) fn remove(mut self) -> Result<()> {
         self.check()?;
         let (file, dir) = (
@@ -182,7 +183,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Removes the lock's file, and what was prepared, where they belong to no session: it is not there, or never began.
+    /// Removes the lock's file and prepared files if no session exists or the operation never started.
     pub(crate) fn release(self) {
         if self.session.is_none() && self.check().is_ok() {
             let _ = atomic_file::remove_tree(&self.home.session_dir(&self.key));
@@ -191,11 +192,11 @@ impl Claim {
     }
 
     fn forget_lock(&self) {
-        // While the lock is held: who waits for this file sees that it is gone, and makes another.
+        // Removed while locked: a process that waits for this file notices that it is gone and creates another.
         let _ = atomic_file::remove_if_there(&self.home.session_lock(&self.key));
     }
 
-    /// Whether the record on disk is still the one that this operation wrote or found.
+    /// Whether the record on disk is still the one that this operation read or wrote.
     pub(crate) fn check(&self) -> Result<()> {
         match self.home.session(&self.key)?.as_ref().map(identity) == self.known {
             true => Ok(()),

@@ -1,37 +1,36 @@
-//! What the record of a session says of its services that come from a compose file.
+//! The part of a session's record about compose services.
 //!
-//! What is removed is found by the session's label in the engine. This says which of it an operation has
-//! made, and where to look.
+//! Resources are found for removal by the session's label in the engine. The record says which of them an operation
+//! made, and on which engine.
 
 use serde::{Deserialize, Serialize};
 
 use super::run_record::ResourceStage;
 
-/// The services of a session that are in a compose file.
+/// The compose services of a session.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionCompose {
-    /// Their project, which no other session has or had.
+    /// Their project, which is unique to this session.
     pub(crate) project: String,
-    /// The settings that chose the engine, as environment variables; the others were unset.
+    /// The settings that choose the engine, as environment variables; all others were unset.
     pub(crate) engine: Vec<(String, String)>,
-    /// The operation that first made something of it: network and volumes, which stay when it is stopped.
+    /// The operation that created the project's network and volumes, which stay when the session is stopped.
     pub(crate) operation: String,
-    /// Whether the tool has been asked for something, and has not answered yet: if it was killed, the engine may
-    /// still be at it.
+    /// Whether a request of the tool is pending: if the tool was killed, the engine may still carry it out.
     pub(crate) asked: bool,
     pub(crate) services: Vec<ComposeService>,
 }
 
-/// A service that was asked for, or that one of these depends on.
+/// A requested service, or a dependency of one.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ComposeService {
     pub(crate) name: String,
     pub(crate) stage: ResourceStage,
-    /// The operation that started it last; empty, if it was stopped by `down --keep` since.
+    /// The operation that started it last; empty after `down --keep`.
     pub(crate) operation: String,
-    /// Whether it is to end by itself, as another one waits for that.
+    /// Whether it must complete, because another service waits for its completion.
     pub(crate) once: bool,
-    /// Whether it was there before that operation, perhaps with data.
+    /// Whether it existed before that operation, perhaps with data.
     #[serde(default)]
     pub(crate) again: bool,
 }

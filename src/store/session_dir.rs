@@ -1,4 +1,4 @@
-//! Where sessions are on disk. Who may write there is in `session_claim.rs`.
+//! The files of sessions. `session_claim.rs` decides which process may write them.
 
 use std::fs;
 use std::io;
@@ -15,16 +15,15 @@ use super::session_record::{SCHEMA, Session, SessionService};
 use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many letters of a branch are in the names of its files.
+/// Number of characters of a branch in the names of its files.
 const READABLE: usize = 40;
 
-/// What the files of a session are called: safe as a file name, and different for different branches and
-/// repositories, however alike they look.
+/// The key of a session: safe as a file name, and different for different branches and repositories.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionKey {
-    /// Which repository: part of the names of its worktrees' directory, too.
+    /// The repository's part, which also names the directory of its worktrees.
     pub(crate) repository: String,
-    /// Which branch, readable and with a hash of all of it.
+    /// The branch's part: readable, with a hash of the whole name.
     pub(crate) branch: String,
 }
 
@@ -56,15 +55,15 @@ impl SessionKey {
     }
 }
 
-/// What others are told of a service.
+/// The published variables of a service.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct ServiceVariables {
-    /// A later session of the same branch has the same files.
+    /// Checked because a later session of the same branch has the same files.
     handle: String,
     variables: Vec<(String, String)>,
 }
 
-/// What the keeper of a process knows of it.
+/// The state of a process, written by its monitor.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ProcessState {
     /// [`Session::mark`]: a later session of the same branch has the same files.
@@ -72,7 +71,7 @@ pub(crate) struct ProcessState {
     pub(crate) process: ProcessIdentity,
     pub(crate) started_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
-    /// As a shell says it: 128 and the number, if a signal ended it.
+    /// As a shell reports it: 128 plus the signal's number if a signal ended the process.
     pub(crate) exit_code: Option<u8>,
 }
 
@@ -89,17 +88,17 @@ impl Home {
         self.sessions_dir().join(format!("{key}.lock"))
     }
 
-    /// The logs and the states of its processes, and what its containers see of git.
+    /// The logs and states of its processes, and the files that its containers need for git.
     pub(crate) fn session_dir(&self, key: &str) -> PathBuf {
         self.sessions_dir().join(key)
     }
 
-    /// The compose file as it was rewritten for the session. It may hold secrets.
+    /// The rewritten compose file. It may contain secrets.
     pub(crate) fn compose_file(&self, key: &str) -> PathBuf {
         self.session_dir(key).join("compose.yaml")
     }
 
-    /// Makes the directory where the compose file is, and whatever its tool may leave.
+    /// Creates the directory of the rewritten compose file and of files that the tool may leave.
     pub(crate) fn prepare_compose(&self, key: &str) -> Result<PathBuf> {
         let dir = self.session_dir(key);
         atomic_file::make_dir(&dir)
@@ -115,7 +114,7 @@ impl Home {
         self.session_dir(key).join(format!("{process}.state"))
     }
 
-    /// What tells the keeper of a process in a window to begin: the environment of the process.
+    /// The file that releases the monitor of a process in a window: the environment of the process.
     pub(crate) fn process_go_file(&self, key: &str, process: &str) -> PathBuf {
         self.session_dir(key).join(format!("{process}.go"))
     }
@@ -125,24 +124,24 @@ impl Home {
         self.session_dir(key).join(".shell")
     }
 
-    /// Space for its end, should the disk be full by then.
+    /// The reserved space for its end on a full disk.
     pub(super) fn session_reserve(&self, key: &str) -> PathBuf {
         self.session_dir(key).join(".reserve")
     }
 
-    /// What there was in the log of a process before it was begun anew.
+    /// The previous log of a process, before rotation.
     pub(crate) fn older_log(log: &Path) -> PathBuf {
         log.with_extension("jsonl.1")
     }
 
-    /// What the keeper of a process last said of it; nothing, if that was another session's.
+    /// The state that the monitor of a process wrote last; `None` if another session's monitor did.
     pub(crate) fn process_state(&self, session: &Session, process: &str) -> Option<ProcessState> {
         let bytes = fs::read(self.process_state_file(&session.key, process)).ok()?;
         let state: ProcessState = serde_json::from_slice(&bytes).ok()?;
         Some(state).filter(|state| state.mark == session.mark(process))
     }
 
-    /// Forgets what an earlier keeper said, and makes the directory for the next.
+    /// Removes the state of an earlier monitor, and creates the directory for the next one.
     pub(crate) fn prepare_process(&self, key: &str, process: &str) -> Result<()> {
         let dir = self.session_dir(key);
         let state = self.process_state_file(key, process);
@@ -157,7 +156,7 @@ impl Home {
         self.session_dir(key).join(format!("{service}.vars"))
     }
 
-    /// Keeps what others are told of a service: nobody else may read that.
+    /// Saves the published variables of a service in a private file.
     pub(crate) fn keep_variables(&self, key: &str, service: &SessionService) -> Result<()> {
         let path = self.service_variables(key, &service.name);
         let document = ServiceVariables {
@@ -169,7 +168,7 @@ impl Home {
             .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))
     }
 
-    /// What was kept of it, for this very container.
+    /// The saved variables of this very container.
     fn kept_variables(&self, key: &str, service: &SessionService) -> Vec<(String, String)> {
         let bytes = fs::read(self.service_variables(key, &service.name)).unwrap_or_default();
         let kept = serde_json::from_slice::<ServiceVariables>(&bytes).ok();
@@ -177,13 +176,13 @@ impl Home {
         kept.map(|kept| kept.variables).unwrap_or_default()
     }
 
-    /// Where the worktrees are that moat makes for one repository.
+    /// The directory of the worktrees that moat creates for one repository.
     pub(crate) fn worktrees(&self, repository: &str) -> PathBuf {
         self.root().join("worktrees").join(repository)
     }
 
-    /// All sessions, by their slots. A home without any has none; one that cannot be read is an error, as its
-    /// slot and ports are not known.
+    /// All sessions, sorted by slot; none without a directory. An unreadable session is an error, because its slot
+    /// and ports are unknown.
     pub(crate) fn sessions(&self) -> Result<Vec<Session>> {
         let dir = self.sessions_dir();
         let entries = match fs::read_dir(&dir) {
@@ -203,7 +202,7 @@ impl Home {
         Ok(sessions)
     }
 
-    /// A session; `None` if there is no such.
+    /// A session; `None`: it does not exist.
     pub(crate) fn session(&self, key: &str) -> Result<Option<Session>> {
         let path = self.session_file(key);
         let bytes = match fs::read(&path) {
@@ -231,7 +230,7 @@ impl Home {
         lock::is_held(&self.session_lock(key))
     }
 
-    /// Whether `path` belongs to any session.
+    /// Whether `path` is the worktree of any session.
     pub(crate) fn owner_of_worktree(&self, path: &Path) -> Result<Option<Session>> {
         let sessions = self.sessions()?;
         Ok(sessions

@@ -1,8 +1,8 @@
-//! What is known of a session: `sessions/KEY.json`.
+//! The record of a session: `sessions/KEY.json`.
 //!
-//! Whoever holds the session's operation lock is the only writer ([`super::Claim`]). The record is also the
-//! journal: what is to be made stands in it before it is made, together with the operation that makes it, so
-//! that a crash at any point leaves a list of all that may have to be removed.
+//! The holder of the session's operation lock is the only writer ([`super::Claim`]). The record is also the journal:
+//! a resource is in it before it is made, with the operation that makes it, so that a crash at any point leaves a
+//! list of all resources to remove.
 
 use std::path::{Path, PathBuf};
 
@@ -16,28 +16,28 @@ use super::time::Timestamp;
 /// The variable that marks the processes of sessions.
 pub(crate) const MARK: &str = "MOAT_PROCESS";
 
-/// The version that this program writes.
+/// The schema version that this program writes.
 pub(super) const SCHEMA: u32 = 1;
 
 /// The record of one session: a branch of a repository.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Session {
     pub(crate) schema: u32,
-    /// What its files are called.
+    /// The name of its files.
     pub(crate) key: String,
-    /// A word that no other session has or had, not even one of the same branch.
+    /// The incarnation: a random word that is unique, even among sessions of the same branch.
     pub(crate) incarnation: String,
     /// The directory that all worktrees of the repository share (`git rev-parse --git-common-dir`).
     pub(crate) repository: PathBuf,
-    /// The main checkout, where hooks before and after the worktree run.
+    /// The main checkout, in which hooks before and after the worktree's life run.
     pub(crate) main: PathBuf,
     pub(crate) branch: String,
     pub(crate) status: SessionStatus,
-    /// From 1 on; no other session of this home has the same.
+    /// Counted from 1; unique in this home.
     pub(crate) slot: u16,
-    /// What is being done to it. Not set: nothing is.
+    /// The operation under way. Not set: none is.
     pub(crate) operation: Option<Operation>,
-    /// Why it is broken.
+    /// The reason why the session is broken.
     pub(crate) error: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) worktree: Worktree,
@@ -46,24 +46,24 @@ pub(crate) struct Session {
     pub(crate) processes: Vec<SessionProcess>,
     #[serde(default)]
     pub(crate) services: SessionServices,
-    /// Not set: it has no services from a compose file.
+    /// Not set: the session has no compose services.
     pub(crate) compose: Option<SessionCompose>,
     pub(crate) hooks: SessionHooks,
-    /// Where the windows of its processes are, if they have some.
+    /// The tmux session with the windows of its processes, if there is one.
     pub(crate) tmux: Option<Tmux>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SessionStatus {
-    /// Being brought up, or abandoned while it was.
+    /// `up` is under way or was abandoned.
     Provisioning,
     Active,
-    /// Being taken down, or abandoned while it was.
+    /// `down` is under way or was abandoned.
     Stopping,
-    /// Nothing runs; slot, ports and worktree are kept.
+    /// Stopped by `down --keep`; slot, ports and worktree are kept.
     Stopped,
-    /// Something could not be removed.
+    /// A resource could not be removed.
     #[serde(other)]
     Broken,
 }
@@ -80,26 +80,26 @@ impl SessionStatus {
     }
 }
 
-/// A command that changes a session, for as long as it takes.
+/// A command that changes a session, for the duration of the command.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Operation {
-    /// Unique; what it makes carries it.
+    /// Unique; its resources carry it.
     pub(crate) id: String,
     pub(crate) kind: OpKind,
     pub(crate) since: Timestamp,
     pub(crate) owner: Option<ProcessIdentity>,
-    /// The status before. Not set: this operation made the session.
+    /// The previous status. Not set: this operation created the session.
     pub(crate) before: Option<SessionStatus>,
     /// Of a `down`: whether slot, ports and worktree are kept.
     pub(crate) keep: bool,
-    /// Of a `down`: whether the worktree is removed, if there is no work in it.
+    /// Of a `down`: whether the worktree is removed if it holds no work.
     pub(crate) remove_worktree: bool,
-    /// Of a `down`: whether it is removed whatever is in it.
+    /// Of a `down`: whether the worktree is removed in any case.
     #[serde(default)]
     pub(crate) force: bool,
 }
 
-/// What a `down` is to do, which has to be in the record with its first word.
+/// The options of a `down`, which are in the record from its first write on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DownOptions {
     pub(crate) keep: bool,
@@ -123,26 +123,26 @@ impl OpKind {
     }
 }
 
-/// The directory where the branch is checked out.
+/// The directory in which the branch is checked out.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Worktree {
     pub(crate) path: PathBuf,
-    /// Whether moat made it, now or for an earlier session. What is not ours is never removed.
+    /// Whether moat created it, now or for an earlier session. A foreign worktree is never removed.
     pub(crate) ours: bool,
     pub(crate) stage: ResourceStage,
-    /// The operation that made it.
+    /// The operation that created it.
     pub(crate) operation: Option<String>,
-    /// The commit at which that operation made the branch, if it did.
+    /// The commit at which that operation created the branch, if it did.
     pub(crate) new_branch: Option<String>,
 }
 
-/// A file that was put into the worktree.
+/// A file that was created in the worktree.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct CreatedFile {
     /// Relative to the worktree.
     pub(crate) path: PathBuf,
     pub(crate) how: CreatedFileKind,
-    /// What it is a copy of, or a link to.
+    /// The source of a copy, or the target of a link.
     pub(crate) source: Option<PathBuf>,
     pub(crate) operation: String,
 }
@@ -161,19 +161,19 @@ pub(crate) enum CreatedFileKind {
 pub(crate) struct SessionPort {
     /// The process that listens on it.
     pub(crate) process: String,
-    /// The variables that tell of it, the process's own names included.
+    /// The variables that contain it, including the process's own ones.
     pub(crate) variables: Vec<String>,
     /// The port of slot 0, as configured.
     pub(crate) base: u16,
     pub(crate) port: u16,
-    /// The port of the container that it leads to, if it is a service's.
+    /// The container port behind a service's port.
     #[serde(default)]
     pub(crate) container: Option<u16>,
-    /// Whether it is that of a service of a compose file.
+    /// Whether a compose service has it.
     #[serde(default)]
     pub(crate) of_compose: bool,
     pub(crate) primary: bool,
-    /// Whether others than the process are told of it.
+    /// Whether the other processes see its variables.
     pub(crate) published: bool,
     /// Whether `--port` chose it.
     pub(crate) pinned: bool,
@@ -183,24 +183,24 @@ pub(crate) struct SessionPort {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct SessionProcess {
     pub(crate) name: String,
-    /// Empty for one that was started by hand.
+    /// Empty for an adopted process that the user started by hand.
     pub(crate) command: String,
     pub(crate) stage: ResourceStage,
     pub(crate) operation: String,
-    /// Whether there was one of its name before that operation.
+    /// Whether a process with this name existed before that operation.
     #[serde(default)]
     pub(crate) again: bool,
-    /// Who holds its pipes and writes its log.
+    /// The monitor that holds its pipes and writes its log.
     pub(crate) keeper: Option<ProcessIdentity>,
     /// The leader of its process group, which has the command's pid.
     pub(crate) process: Option<ProcessIdentity>,
     pub(crate) started_at: Option<Timestamp>,
 }
 
-/// The services of a session, and where they run. That something may have been made there is known before it is.
+/// The services of a session and their engine, recorded before the first one is made.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionServices {
-    /// Empty: it has none.
+    /// Empty: the session has no services.
     pub(crate) runtime: String,
     /// The settings that choose the engine, as environment variables.
     pub(crate) engine: Vec<(String, String)>,
@@ -211,28 +211,28 @@ pub(crate) struct SessionServices {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct SessionService {
     pub(crate) name: String,
-    /// What it is called in the registry.
+    /// Its name in the registry.
     pub(crate) service: String,
     pub(crate) version: String,
     pub(crate) image: String,
     pub(crate) handle: String,
-    /// What tells whether it would be made the same way now.
+    /// The hash of the settings that it was made with.
     pub(crate) settings: String,
     pub(crate) stage: ResourceStage,
-    /// The operation that made it, and the one that started it last.
+    /// The operation that created it, and the one that started it last.
     pub(crate) operation: String,
-    /// Whether there was one of its name before it was made.
+    /// Whether a service with this name existed before it was created.
     #[serde(default)]
     pub(crate) again: bool,
     pub(crate) started_by: String,
-    /// Not set: it has not been ready since it was started last.
+    /// Not set: it has not been ready since its last start.
     pub(crate) ready_at: Option<Timestamp>,
-    /// What others are told of it. There are passwords among this, so the record does not have it.
+    /// The published variables. They contain passwords and are not part of the record.
     #[serde(skip)]
     pub(crate) variables: Vec<(String, String)>,
 }
 
-/// A session of tmux that was made, or was to be made. Which one it is tells the incarnation, which is an option of it.
+/// A tmux session that was made or was about to be made. It is identified by the incarnation in one of its options.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Tmux {
     pub(crate) name: String,
@@ -240,7 +240,7 @@ pub(crate) struct Tmux {
     pub(crate) operation: String,
 }
 
-/// The scripts that a `down` needs, as they were at `up`: a file that was edited meanwhile changes nothing.
+/// The hooks that a `down` needs, as they were at `up`: later edits change nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionHooks {
     pub(crate) pre_down: Option<String>,
@@ -249,17 +249,18 @@ pub(crate) struct SessionHooks {
 }
 
 impl Session {
-    /// What the environment of each of its processes carries as its [`MARK`]: INCARNATION/NAME.
+    /// The value of [`PROCESS_MARK_VARIABLE`] in the environment of its processes: INCARNATION/NAME.
     pub(crate) fn mark(&self, process: &str) -> String {
         format!("{}/{process}", self.incarnation)
     }
 
-    /// Whether it is this branch's: another one may have the same key, which has 32 bits of each.
+    /// Whether the session is this branch's: another branch may have the same key, which contains 32 bits of each
+    /// hash.
     pub(crate) fn is_of(&self, repository: &Path, branch: &str) -> bool {
         self.repository == repository && self.branch == branch
     }
 
-    /// Whether a run can begin in it. Not while it is made, as that may be taken back, or taken down.
+    /// Whether a run can start in it. Not during an operation, which may roll back or remove it.
     pub(crate) fn takes_runs(&self) -> bool {
         let was_up = |operation: &Operation| operation.before == Some(SessionStatus::Active);
         match self.status {
@@ -269,13 +270,13 @@ impl Session {
         }
     }
 
-    /// The port that a process listens on first of all.
+    /// The primary port of a process.
     pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
         let is_it = |port: &&SessionPort| port.primary && port.process == process;
         self.ports.iter().find(is_it)
     }
 
-    /// Whether nothing of it is meant to run.
+    /// Whether none of its members is expected to run.
     pub(crate) fn is_empty(&self) -> bool {
         let compose = self.compose.iter();
         self.processes.is_empty()

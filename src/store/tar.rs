@@ -12,8 +12,8 @@ pub(crate) struct TarStream {
     words: Option<JoinHandle<String>>,
 }
 
-/// Starts to pack a directory, as paths from `./` on. `without`: what of it is left out, relative to
-/// it. `into`: where the archive goes; if that is a pipe, it is [`Packing::archive`].
+/// Starts packing a directory, with paths from `./` on. `without`: paths to leave out, relative to the directory.
+/// `into`: the destination; if it is a pipe, the archive is in [`TarStream::archive`].
 pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<TarStream> {
     let mut command = Command::new("tar");
     for path in without {
@@ -27,7 +27,7 @@ pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Ta
         .stdout(into)
         .stderr(Stdio::piped())
         .spawn()?;
-    // Read at once: a tar that nobody listens to would stop and wait.
+    // Read at once: tar would block if its stderr were not read.
     let words = tar.stderr.take().map(|mut stderr| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -39,17 +39,17 @@ pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Ta
     Ok(TarStream { tar, words })
 }
 
-/// So much of what tar says is kept, in bytes.
+/// Maximum number of bytes kept of tar's stderr.
 const LIMIT: u64 = 16 * 1024;
 
 impl TarStream {
-    /// The archive, once.
+    /// The archive; can be taken once.
     pub(crate) fn archive(&mut self) -> Stdio {
         self.tar.stdout.take().map_or_else(Stdio::null, Stdio::from)
     }
 
-    /// Waits for the end; tar's own words if it failed. That files changed meanwhile is no failure: a
-    /// copy of a living directory cannot rule that out (GNU tar's manual: exit code 1).
+    /// Waits for the exit; fails with tar's own text. Files that changed meanwhile are no failure: a copy of a
+    /// directory in use cannot rule that out (GNU tar's manual: exit code 1).
     pub(crate) fn finish(mut self) -> io::Result<std::result::Result<(), String>> {
         let status = self.tar.wait()?;
         let words = self.words.map(|words| words.join().unwrap_or_default());
@@ -65,7 +65,7 @@ pub(crate) fn extract(archive: impl Into<Stdio>, dir: &Path) -> io::Result<Outpu
     Command::new("tar")
         .arg("-C")
         .arg(dir)
-        // With the modes as they are, whatever our umask.
+        // Keeps the modes, whatever the umask.
         .args(["-xpf", "-"])
         .stdin(archive)
         .output()
@@ -73,10 +73,10 @@ pub(crate) fn extract(archive: impl Into<Stdio>, dir: &Path) -> io::Result<Outpu
 
 const BLOCK: usize = 512;
 
-/// The most that may say what an entry is called, in bytes.
+/// Maximum size in bytes of an entry's extended name.
 const LONGEST_EXTENSION: u64 = 1024 * 1024;
 
-/// Copies a tar archive of paths from `./` on, but for those of `without` and all that is below them.
+/// Copies a tar archive of paths from `./` on, without the paths of `without` and everything below them.
 pub(crate) fn leave_out(
     mut archive: impl Read,
     mut into: impl Write,
@@ -107,17 +107,17 @@ pub(crate) fn leave_out(
     }
 }
 
-/// What an archive says of its next entry where the entry's own header has no place for it.
+/// The extended header of the next entry.
 #[derive(Default)]
 struct TarExtension {
     path: Option<Vec<u8>>,
     size: Option<u64>,
-    /// As it came.
+    /// The unchanged bytes.
     blocks: Vec<u8>,
 }
 
 impl TarExtension {
-    /// Takes an entry that is about the next one. False: this one is not.
+    /// Takes an entry that describes the next one. False: this one does not.
     fn add(&mut self, header: &[u8], size: u64, content: &mut impl Read) -> io::Result<bool> {
         let kind = header[156];
         if !matches!(kind, b'x' | b'g' | b'L' | b'K') {
@@ -145,7 +145,7 @@ impl TarExtension {
     }
 }
 
-/// The value of a key, of which there is one per line: `LENGTH KEY=VALUE`.
+/// The value of a key in records of the form `LENGTH KEY=VALUE`.
 fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let mut lines = text.split(|byte| *byte == b'\n');
     lines.find_map(|line| {
@@ -154,7 +154,7 @@ fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// The name in a header: two fields.
+/// The name in a header, which has two fields.
 fn name(header: &[u8]) -> Cow<'_, [u8]> {
     let (name, prefix) = (until_nul(&header[..100]), until_nul(&header[345..500]));
     match &header[257..263] == b"ustar\0" && !prefix.is_empty() {
@@ -169,7 +169,7 @@ fn until_nul(field: &[u8]) -> &[u8] {
 
 fn octal(field: &[u8]) -> u64 {
     if field[0] & 0x80 != 0 {
-        // Base 256: for what eleven digits do not hold.
+        // Base 256: for values that eleven digits do not hold.
         let bytes = field[4..].iter();
         return bytes.fold(0, |number, byte| number << 8 | u64::from(*byte));
     }

@@ -1,4 +1,4 @@
-//! Points in time as they stand in records and logs: UTC, RFC 3339, microseconds.
+//! Timestamps in records and logs: UTC, RFC 3339, microseconds.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,12 +16,12 @@ impl Timestamp {
         Timestamp(SystemTime::now())
     }
 
-    /// Reads RFC 3339, with or without a fraction. `None` for anything else.
+    /// Parses RFC 3339, with or without a fraction. `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Timestamp> {
         humantime::parse_rfc3339(text).ok().map(Timestamp)
     }
 
-    /// How long ago this was; zero if the clock was set back since.
+    /// The elapsed time; zero if the clock was set back since.
     pub(crate) fn age(self) -> Duration {
         self.0.elapsed().unwrap_or_default()
     }
