@@ -1,9 +1,9 @@
-//! A client that carries a container's output, without what the client itself says.
+//! A client that carries a container's output, without the client's own messages.
 //!
-//! `start --attach` of every engine's client, and `docker logs`, write their own errors to the same
-//! standard error as the workload's. A line that looks like one is held back until it is known: if
-//! something follows, or the client ends well, it was the workload's; if the client failed, it may be its
-//! own, and the engine's log tells. What they look like is for the drivers to say ([`Manner`]).
+//! `start --attach` of every engine's client, and `docker logs`, write their own errors to the same standard error as
+//! the workload. A line that looks like such an error is buffered until its origin is known: if more output follows,
+//! or the client ends with success, the workload wrote it; if the client failed, the line may be the client's own,
+//! and the engine's log decides. The drivers recognize the messages ([`ClientMessages`]).
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -17,46 +17,45 @@ use super::{AttachEnd, Attached, ClientFailure, EngineClient, child, client_term
 use crate::store::StreamBytes;
 use crate::term::pty::{self, Size};
 
-/// How a client speaks of itself.
+/// Recognizes an engine client's own messages in its stderr.
 pub(super) trait ClientMessages: Send + Sync {
-    /// Whether a line may be its own.
+    /// Whether the client may have written a line.
     fn may_be_client_line(&self, line: &[u8]) -> bool;
 
-    /// Whose the last words of a client are that ended with this code.
+    /// The origin of the last lines of a client that ended with this code.
     fn source_of(&self, words: &[u8], code: u8) -> MessageSource;
 
-    /// Whether words of its own mean that the engine went away.
+    /// Whether a message of the client says that the engine went away.
     fn is_interruption(&self, words: &str) -> bool;
 
-    /// Where in last words that are its own these begin: the workload's may stand before them.
+    /// The position in the last lines at which the client's message starts: output of the workload may precede it.
     fn client_text_start(&self, _words: &[u8]) -> usize {
         0
     }
 
-    /// Words of its own without what is of no use to people.
+    /// The client's message without parts that are useless to the user.
     fn display_text(&self, words: Vec<u8>) -> Vec<u8> {
         words
     }
 }
 
-/// Whose words they are.
+/// The origin of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MessageSource {
     Workload,
-    /// The client's, as far as anybody can tell from here.
+    /// The client, as far as can be told here.
     EngineClient,
-    /// The client's about a workload that could not be started, with the code that a shell would have.
+    /// The client, about a workload that could not be started, with the code that a shell would return.
     StartRefusal(u8),
 }
 
-/// How long a client takes from its own last words to its end, at most. Longer silence says that
-/// they were the workload's.
+/// Maximum time from a client's last message to its exit. Longer silence shows that the workload wrote the line.
 const CLIENT_EXIT_TIMEOUT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 500_000_000,
 };
 
-/// The most that is held back: one message of the client.
+/// Maximum number of buffered bytes: one message of the client.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// Starts an attachment, skipping the bytes that are kept already.
@@ -81,11 +80,11 @@ pub(super) fn spawn(
     })
 }
 
-/// Whether a client has ended.
+/// Returns whether a client has ended.
 pub(super) type HasEndedFn = Box<dyn Fn() -> bool + Send>;
 
-/// Carries output that is read elsewhere: a client that prints nothing says by its end that there will be
-/// no more. Skips the bytes that are kept already.
+/// Attaches output that is read elsewhere: the exit of a silent client marks the end of the output. Skips the bytes
+/// that are kept already.
 pub(super) fn spawn_silent<R: Read + Send + 'static>(
     command: &mut Command,
     manner: Box<dyn ClientMessages>,
@@ -114,8 +113,8 @@ pub(super) fn spawn_silent<R: Read + Send + 'static>(
     })
 }
 
-/// Starts a command beside what runs in a container. What a stream begins with may be words about a
-/// failure to start, and is held back until that is known; `beginnings`: theirs, of stdout and of stderr.
+/// Starts a command beside the container's own. The first bytes of a stream may be a message about a failed start and
+/// are buffered until that is known; `beginnings`: the prefixes of such messages on stdout and stderr.
 pub(super) fn spawn_exec(
     command: &mut Command,
     manner: Box<dyn ClientMessages>,
@@ -139,7 +138,7 @@ fn spawn_client(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    // Ours would keep what was given as its input open.
+    // This process's copy would keep the command's input open.
     command.stdin(Stdio::null());
     let mut child = spawned?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -150,16 +149,16 @@ fn spawn_client(
     }
 }
 
-/// What is done with a client's terminal before the client gets it.
+/// Prepares a client's terminal before the client gets it.
 pub(super) type PrepareTerminalFn = fn(&OwnedFd) -> io::Result<()>;
 
-/// Nothing.
+/// Leaves the terminal unchanged.
 pub(super) fn unprepared(_terminal: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts an attachment on a terminal of its own, which `prepare` gets first. All that comes out of that
-/// is the workload's.
+/// Starts an attachment on a terminal of its own, which `prepare` receives first. All output of the terminal is the
+/// workload's.
 pub(super) fn spawn_on_terminal(
     command: &mut Command,
     manner: Box<dyn ClientMessages>,
@@ -171,7 +170,7 @@ pub(super) fn spawn_on_terminal(
     Ok(on_terminal(Box::new(stream), client, ours))
 }
 
-/// The same for a command beside what runs in a container; see [`spawn_exec`].
+/// Starts a command beside the container's own on a terminal; see [`spawn_exec`].
 pub(super) fn spawn_exec_on_terminal(
     command: &mut Command,
     manner: Box<dyn ClientMessages>,
@@ -195,7 +194,7 @@ fn spawn_client_on_terminal(
     prepare(&theirs)?;
     client_terminal::give(command, &theirs)?;
     let child = command.spawn();
-    // Our copies of their end would keep it from ever ending.
+    // This process's copies of the client's end would keep the terminal open.
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -213,7 +212,7 @@ fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: Own
     }
 }
 
-/// The client's process, and what it said of itself.
+/// The client's process, and its own messages.
 struct ChildClient {
     child: Mutex<Child>,
     manner: Box<dyn ClientMessages>,
@@ -222,9 +221,9 @@ struct ChildClient {
 
 #[derive(Default)]
 struct ClientOutput {
-    /// What was held back to the end, and may be its own.
+    /// Buffered bytes at the end of the stream, possibly a message of the client.
     words: Option<Vec<u8>>,
-    /// The code that a shell would have in the place of its own.
+    /// The code that a shell would return instead of the client's.
     code: Option<u8>,
 }
 
@@ -237,7 +236,7 @@ impl ChildClient {
         })
     }
 
-    /// The client's exit code once it has ended; kills it if it does not end with its streams.
+    /// The client's exit code once it has ended; kills a client that does not end with its streams.
     fn code(&self) -> Option<u8> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -248,9 +247,9 @@ impl ChildClient {
         status.ok()?.code().and_then(|code| u8::try_from(code).ok())
     }
 
-    /// Whose the last words are; remembers what they mean for its code.
+    /// Decides the origin of the last lines, and records their meaning for the exit code.
     fn judge(&self, words: &[u8]) -> MessageSource {
-        // Somebody killed it, in whatever it was saying: the engine's log has that, if it has one.
+        // The client was killed while it was writing; the engine's log has the output if there is one.
         let Some(code) = self.code() else {
             return MessageSource::EngineClient;
         };
@@ -284,7 +283,7 @@ impl EngineClient for SharedClient {
     }
 
     fn ended(&self) -> AttachEnd {
-        // Without a code it was killed, and more may have been to come.
+        // Without a code the client was killed, and more output may have followed.
         let Some(code) = self.0.code() else {
             return AttachEnd::Interrupted;
         };
@@ -307,12 +306,12 @@ impl EngineClient for SharedClient {
     }
 }
 
-/// Standard error without the client's own words at its end.
+/// Standard error without the client's own message at its end.
 struct ClientMessageFilter {
     stream: Option<ChildStderr>,
-    /// Bytes from the beginning of a suspicious line on.
+    /// Bytes from the start of a suspicious line on.
     held: Vec<u8>,
-    /// Bytes that were held back and turned out to be the workload's.
+    /// Buffered bytes that turned out to be the workload's.
     ready: Vec<u8>,
     client: Arc<ChildClient>,
 }
@@ -346,7 +345,7 @@ impl Read for ClientMessageFilter {
 }
 
 impl ClientMessageFilter {
-    /// Lets go of what is surely the workload's: all before the last suspicious place.
+    /// Releases bytes that are certainly the workload's: everything before the last suspicious position.
     fn release_all_but_suspicious(&mut self, chunk: &[u8]) {
         self.held.extend_from_slice(chunk);
         let keep = self.own_words_at(&self.held).unwrap_or(self.held.len());
@@ -376,14 +375,14 @@ impl ClientMessageFilter {
     }
 }
 
-/// Whether there is something to read, or the end, soon.
+/// Whether data or the end of the stream is available soon.
 fn is_ready(stream: &ChildStderr) -> bool {
     let mut fds = [PollFd::new(stream, PollFlags::IN)];
     poll(&mut fds, Some(&CLIENT_EXIT_TIMEOUT)).is_ok_and(|ready| ready > 0)
 }
 
-/// Where the client's own words may begin: at the beginning of a chunk (it writes them in one
-/// piece), or of one of its last lines.
+/// The possible start of the client's message: the start of a chunk (the client writes it in one piece) or of one of
+/// its last lines.
 fn own_words_at(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
     let from = bytes.len().saturating_sub(MAX_MESSAGE_BYTES);
     let mut starts = std::iter::once(0)
@@ -394,12 +393,12 @@ fn own_words_at(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
     })
 }
 
-/// A stream that does not begin with words about a failure to start.
+/// A stream without a leading message about a failed start.
 struct StartFailureFilter<R> {
     stream: Option<R>,
     beginnings: &'static [&'static [u8]],
     client: Arc<ChildClient>,
-    /// Whether the stream has begun with something else.
+    /// Whether the stream starts with anything else.
     is_through: bool,
     held: Vec<u8>,
 }
@@ -419,7 +418,7 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
         })
     }
 
-    /// Reads until it is known what the stream begins with.
+    /// Reads until the kind of the leading bytes is known.
     fn begin(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         while let Some(stream) = self.stream.as_mut().filter(|_| !self.is_through) {
             let count = stream.read(buffer)?;

@@ -1,9 +1,9 @@
-//! What the output of builders says. Facts from the legacy builder of Docker 20.10.24, from podman 4.3.1, and
-//! from the plain progress of BuildKit 0.12, which Apple's builder is, too.
+//! Parses the output of image builders. Facts from the legacy builder of Docker 20.10.24, from podman 4.3.1, and from
+//! the plain progress of BuildKit 0.12, which Apple's builder uses as well.
 
 use super::BuildEvent;
 
-/// What a line of the builder's output is.
+/// Classifies a line of the builder's output.
 pub(super) fn event(line: &str) -> BuildEvent<'_> {
     // podman: `STEP 3/9: RUN …`.
     if let Some(step) = line.strip_prefix("STEP ")
@@ -21,7 +21,7 @@ pub(super) fn event(line: &str) -> BuildEvent<'_> {
     {
         return BuildEvent::Step(step);
     }
-    // BuildKit: `#7 [3/9] RUN …` when it begins, ` > [3/9] RUN …:` when it failed.
+    // BuildKit: `#7 [3/9] RUN …` at the start of a step, ` > [3/9] RUN …:` for a failed one.
     let begins = line
         .strip_prefix('#')
         .and_then(|rest| rest.split_once(" ["));

@@ -1,6 +1,6 @@
-//! Running a command line to its end, under a deadline.
+//! Runs a command to its end, with a deadline.
 //!
-//! No child outlives its deadline, and no thread waits for one: both pipes are read by `poll`.
+//! No child outlives its deadline, and no thread waits for one: both pipes are read with `poll`.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
@@ -15,20 +15,20 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::ShowFn;
 
-/// The most output that is kept of each stream, in bytes.
+/// Maximum number of bytes kept of each stream.
 const MAX_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 
-/// How often to ask whether to go on.
+/// Poll interval of the check for cancellation.
 const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a command has to end itself once what it has started was asked to.
+/// Grace period of a command whose children were asked to end.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// Whether what is run now is to be spared what a terminal sends.
+/// Whether commands are currently isolated from the terminal's signals.
 static IS_ISOLATED: AtomicBool = AtomicBool::new(false);
 
-/// As long as it is held, what is run here is in process groups of its own: Ctrl-C is for this program to hear, which
-/// would otherwise lose, at its first stroke, those that it takes things away with.
+/// While this value exists, commands run in process groups of their own: Ctrl-C then reaches only this program, which
+/// needs its commands to roll back.
 #[must_use]
 pub(crate) struct IsolatedProcessGroup(());
 
@@ -45,14 +45,14 @@ impl Drop for IsolatedProcessGroup {
     }
 }
 
-/// Spares a command what a terminal sends, if that is wanted now.
+/// Isolates a command from the terminal's signals, if that is active.
 pub(crate) fn isolate(command: &mut Command) {
     if IS_ISOLATED.load(Ordering::Relaxed) {
         command.process_group(0);
     }
 }
 
-/// What a command said, and how it ended.
+/// The output of a command, and how it ended.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) success: bool,
@@ -60,8 +60,8 @@ pub(crate) struct CommandOutput {
     pub(crate) stderr: String,
 }
 
-/// Runs a command to its end, giving it `input`. Kills it at the deadline (`TimedOut`), or when
-/// `should_continue` says no (`Interrupted`).
+/// Runs a command to its end with `input`. Kills it at the deadline (`TimedOut`) or when `should_continue` returns
+/// false (`Interrupted`).
 pub(crate) fn run(
     command: &mut Command,
     input: &[u8],
@@ -79,12 +79,12 @@ pub(crate) fn run(
     )
 }
 
-/// The same without input, and with all output, however much it is.
+/// Runs a command without input and keeps all of its output, without a limit.
 pub(super) fn run_unlimited(command: &mut Command, timeout: Duration) -> io::Result<CommandOutput> {
     run_with(usize::MAX, command, b"", timeout, &|| true, &kill)
 }
 
-/// The same for a command that takes back what it has made when it is asked to end, and is so before it is killed.
+/// Runs a command that cleans up on SIGTERM: it gets SIGTERM and a grace period before it is killed.
 pub(crate) fn run_with_grace(
     command: &mut Command,
     timeout: Duration,
@@ -140,8 +140,8 @@ fn run_with(
     })
 }
 
-/// Runs a command that says much, to its end, and passes on every line of both its streams, which are
-/// one here. Otherwise as [`run`]. Says how it ended.
+/// Runs a command with much output to its end, and passes on every line of both streams, which are merged. Otherwise
+/// like [`run`]. Returns how it ended.
 pub(super) fn run_lines(
     command: &mut Command,
     timeout: Duration,
@@ -155,7 +155,7 @@ pub(super) fn run_lines(
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()?;
-    // Our copies of the writing end are in the command, and would keep the pipe open.
+    // The command holds this process's copies of the writing end, which would keep the pipe open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let result = read_lines(reader, deadline, should_continue, on_line)
         .and_then(|()| wait_until(&mut child, deadline));
@@ -165,13 +165,13 @@ pub(super) fn run_lines(
     result
 }
 
-/// Kills it. What it has started is asked to end first: podman's client runs the steps of a build itself, and would
-/// leave the one that it is at, with its files.
+/// Kills the command after asking its children to end: podman's client runs build steps itself and would leave the
+/// current one behind, with its files.
 fn end(child: &mut Child) {
     ask_to_end(child, &children(child.id()));
 }
 
-/// Asks these to end, and kills the child if it does not end with them.
+/// Asks these processes to end, and kills the child if it does not end with them.
 fn ask_to_end(child: &mut Child, asked: &[Pid]) {
     for pid in asked {
         let _ = kill_process(*pid, Signal::TERM);
@@ -182,7 +182,7 @@ fn ask_to_end(child: &mut Child, asked: &[Pid]) {
     }
 }
 
-/// The processes that one has started; none where that cannot be known.
+/// The children of a process; none if they cannot be determined.
 fn children(pid: u32) -> Vec<Pid> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let tasks = tasks.into_iter().flatten().flatten();
@@ -195,8 +195,9 @@ fn children(pid: u32) -> Vec<Pid> {
     found
 }
 
-/// Runs a command on our stdout and stderr, however long their readers take. With `show` its stdout goes there,
-/// and so does its stderr if ours is a terminal. Whether it succeeded, or nobody reads any more.
+/// Runs a command on this process's stdout and stderr without a time limit for their readers. `show` receives its
+/// stdout, and also its stderr if this process's stderr is a terminal. Returns whether it succeeded or the readers
+/// are gone.
 pub(super) fn run_to_own_streams(
     command: &mut Command,
     show: Option<ShowFn<'_>>,
@@ -211,7 +212,7 @@ pub(super) fn run_to_own_streams(
         command.stderr(writer.try_clone()?);
     }
     let mut child = command.stdout(writer).spawn()?;
-    // Our copies of the writing end are in the command, and would keep the pipe open.
+    // The command holds this process's copies of the writing end, which would keep the pipe open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut buffer = [0; 8192];
     loop {
@@ -222,7 +223,7 @@ pub(super) fn run_to_own_streams(
     }
 }
 
-/// Runs a command between two streams that we do not look at. `Some`: it failed, and said this.
+/// Runs a command between two streams. `Some`: it failed, with this stderr.
 pub(super) fn run_between(
     command: &mut Command,
     input: Stdio,
@@ -234,7 +235,7 @@ pub(super) fn run_between(
         .stdout(output)
         .stderr(Stdio::piped())
         .spawn()?;
-    // Our copies of the streams are in the command, and would keep them open.
+    // The command holds this process's copies of the streams, which would keep them open.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let result = exchange(
         &mut child,
@@ -251,7 +252,7 @@ pub(super) fn run_between(
     Ok((!status.success()).then_some(stderr))
 }
 
-/// The first bytes that a command prints: so many, unless it ends before. It is killed then.
+/// The first bytes of a command's output, at most this many. The command is killed afterwards.
 pub(super) fn run_first_bytes(
     command: &mut Command,
     count: usize,
@@ -303,7 +304,7 @@ fn read_lines(
     Ok(())
 }
 
-/// What is longer is passed on in pieces, in bytes.
+/// Maximum length of a line in bytes; a longer one is passed on in pieces.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
 fn exchange(
@@ -314,7 +315,7 @@ fn exchange(
     should_continue: &dyn Fn() -> bool,
 ) -> io::Result<(String, String, ExitStatus)> {
     if let Some(mut stdin) = child.stdin.take() {
-        // A few lines of environment: less than a pipe holds.
+        // A few lines of environment: less than a pipe's capacity.
         match io::Write::write_all(&mut stdin, input) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
@@ -355,7 +356,7 @@ fn wait_readable(
     }
 }
 
-/// Reads once if there is something to read; at the end of the stream, drops it.
+/// Reads once if data is available; at the end of the stream, drops it.
 fn read_ready<R: Read + AsFd>(
     stream: &mut Option<R>,
     into: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! Which runtime a run uses, and how a driver is opened.
+//! Chooses the runtime of a run, and opens drivers.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::docker::{self, Dialect, Docker};
 use super::error::{Result, RuntimeError};
 use crate::store::RunDir;
 
-/// The runtimes that this program drives.
+/// The runtimes that this program supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RuntimeName {
     Apple,
@@ -20,7 +20,7 @@ pub(crate) enum RuntimeName {
     Bwrap,
 }
 
-/// In the order in which they are tried.
+/// In the order of preference.
 pub(crate) const RUNTIMES: [RuntimeName; 4] = [
     RuntimeName::Apple,
     RuntimeName::Docker,
@@ -28,7 +28,7 @@ pub(crate) const RUNTIMES: [RuntimeName; 4] = [
     RuntimeName::Bwrap,
 ];
 
-/// What they are called, in the same order.
+/// Their names, in the same order.
 pub(crate) const RUNTIME_NAMES: &[&str] = &["apple", "docker", "podman", "bwrap"];
 
 impl RuntimeName {
@@ -40,12 +40,12 @@ impl RuntimeName {
         RUNTIMES.into_iter().find(|name| name.as_str() == word)
     }
 
-    /// Whether containers are made from images.
+    /// Whether containers are created from images.
     pub(crate) fn has_images(self) -> bool {
         self != RuntimeName::Bwrap
     }
 
-    /// Whether its client is here, whatever that says.
+    /// Whether its client is installed, whether it works or not.
     pub(crate) fn is_here(self) -> bool {
         match self {
             RuntimeName::Apple => apple::is_here(),
@@ -53,7 +53,7 @@ impl RuntimeName {
         }
     }
 
-    /// Whether it is made for systems such as this one.
+    /// Whether it supports this operating system.
     pub(crate) fn is_for_this_system(self) -> bool {
         match self {
             RuntimeName::Apple => cfg!(target_os = "macos"),
@@ -62,7 +62,7 @@ impl RuntimeName {
         }
     }
 
-    /// Who the workload runs as: the owner of the workspace, unless only who we are can be it.
+    /// The user of the workload: the owner of the workspace, unless the runtime can only use the current user.
     pub(crate) fn user(self, owner: (u32, u32)) -> (u32, u32) {
         match self == RuntimeName::Podman && docker::is_rootless() {
             true => (
@@ -73,7 +73,7 @@ impl RuntimeName {
         }
     }
 
-    /// Whether a runtime with images can do what not all of them can.
+    /// Whether a runtime with images has a capability that some lack.
     pub(crate) fn supports(self, ability: Capability) -> bool {
         match (self, ability) {
             (RuntimeName::Apple, _) => false,
@@ -81,7 +81,7 @@ impl RuntimeName {
         }
     }
 
-    /// Whether memory, processors and the number of processes can be limited here.
+    /// Whether memory, CPUs and the number of processes can be limited here.
     pub(crate) fn can_limit(self) -> bool {
         match self {
             RuntimeName::Apple | RuntimeName::Docker => true,
@@ -90,7 +90,7 @@ impl RuntimeName {
         }
     }
 
-    /// Whether something can be mounted there. `rootfs`: what is shown instead of this system.
+    /// Whether a mount is possible at a path. `rootfs`: the root directory, if it is not this system's.
     pub(crate) fn can_mount_at(self, rootfs: Option<&Path>, target: &str) -> bool {
         match self {
             RuntimeName::Apple | RuntimeName::Docker | RuntimeName::Podman => true,
@@ -98,7 +98,7 @@ impl RuntimeName {
         }
     }
 
-    /// What isolation by this runtime does not give, if it is less than a container's.
+    /// The weakness of the runtime's isolation, if it is weaker than a container's.
     pub(crate) fn isolation_warning(self) -> Option<&'static str> {
         match self {
             RuntimeName::Apple | RuntimeName::Docker | RuntimeName::Podman => None,
@@ -109,22 +109,22 @@ impl RuntimeName {
     }
 }
 
-/// What not every runtime with images can do.
+/// A capability that some runtimes with images lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Capability {
-    /// A file mounted inside a mounted directory, which stays what it is.
+    /// A file mounted inside a mounted directory.
     FilesInDirectories,
-    /// Volumes that are the user's, and that several containers may have.
+    /// Volumes that belong to the workload's user and that several containers may use.
     Volumes,
     /// Mounts of single files.
     FileMounts,
     /// A limit of processes and threads.
     PidsLimit,
-    /// Parts of a processor.
+    /// Fractional CPUs.
     FractionalCpus,
-    /// Less memory than a small machine has.
+    /// Less memory than a small virtual machine needs.
     LowMemory,
-    /// Services that outlive the command that started them, for a session.
+    /// Services of a session, which outlive the command that started them.
     SessionServices,
 }
 
@@ -134,7 +134,7 @@ impl fmt::Display for RuntimeName {
     }
 }
 
-/// Opens a driver. `dir`: the run that it is for; drivers without a daemon keep their state there.
+/// Opens a driver. `dir`: the run that it serves; drivers without a daemon keep their state there.
 pub(crate) fn open(
     name: RuntimeName,
     engine: &[(String, String)],
@@ -152,7 +152,7 @@ pub(crate) fn open(
     }
 }
 
-/// Opens a driver that gives up requests after this long.
+/// Opens a driver whose requests have this timeout.
 pub(crate) fn open_within(
     name: RuntimeName,
     engine: &[(String, String)],
@@ -166,7 +166,7 @@ pub(crate) fn open_within(
     Box::new(Docker::new(dialect, engine.to_vec(), None).with_timeout(timeout))
 }
 
-/// The first runtime that answers here.
+/// The first runtime that responds.
 pub(crate) fn choose() -> Result<RuntimeName> {
     if Apple::answers() {
         return Ok(RuntimeName::Apple);
@@ -196,8 +196,8 @@ pub(crate) fn choose() -> Result<RuntimeName> {
     })
 }
 
-/// The settings in our environment that choose the engine. A run keeps them, so that whoever looks
-/// after it later asks the same engine.
+/// The settings in the environment that choose the engine. A run keeps them, so that later commands ask the same
+/// engine.
 pub(crate) fn engine_settings(name: RuntimeName) -> Vec<(String, String)> {
     let dialect = match name {
         RuntimeName::Docker => Dialect::Docker,
@@ -218,7 +218,7 @@ pub(crate) fn engine_settings(name: RuntimeName) -> Vec<(String, String)> {
     settings
 }
 
-/// An engine as people call it: its name, and the settings that say which one it is.
+/// An engine for display: its name, and the settings that identify it.
 pub(crate) fn engine_shown(name: &str, engine: &[(String, String)]) -> String {
     let says = |name: &str| name.ends_with("_HOST") || name.ends_with("_CONTEXT");
     let settings = engine.iter().filter(|(name, _)| says(name));
@@ -234,7 +234,7 @@ pub(crate) fn engine_shown(name: &str, engine: &[(String, String)]) -> String {
 /// The settings of docker's engine in a context.
 pub(crate) fn context_settings(context: &str) -> Result<Vec<(String, String)>> {
     let mut settings = engine_settings(RuntimeName::Docker);
-    // This one goes before a context.
+    // This setting takes precedence over a context.
     settings.retain(|(name, _)| !matches!(name.as_str(), "DOCKER_HOST" | "DOCKER_CONTEXT"));
     settings.push(("DOCKER_CONTEXT".to_owned(), context.to_owned()));
     docker::name_config(&mut settings);
@@ -247,8 +247,8 @@ pub(crate) fn context_settings(context: &str) -> Result<Vec<(String, String)>> {
     }
 }
 
-/// Where the engine is, if it is on another machine, as far as its address tells: what is mounted here
-/// is not there.
+/// The address of an engine on another machine, as far as the settings show: directories of this host cannot be
+/// mounted there.
 pub(crate) fn remote_address(name: RuntimeName, engine: &[(String, String)]) -> Option<String> {
     let address = match name {
         RuntimeName::Docker => docker::address(engine)?,
@@ -258,7 +258,7 @@ pub(crate) fn remote_address(name: RuntimeName, engine: &[(String, String)]) -> 
     (!docker::is_local(&address)).then_some(address)
 }
 
-/// Supervisors do not run in the directory that a relative path is relative to.
+/// A relative path is resolved here, because supervisors run in another directory.
 fn absolute(name: &str, value: String) -> String {
     let is_path = matches!(name, "DOCKER_CONFIG" | "DOCKER_CERT_PATH")
         || name.starts_with("CONTAINERS_")

@@ -1,8 +1,8 @@
-//! The call of a client that makes something, as drivers put it together. Pure.
+//! Builds the client call that creates a container. Pure.
 
 use super::error::RuntimeError;
 
-/// The labels of all that is made in an engine.
+/// The labels of every resource in an engine.
 pub(super) const HOME_LABEL: &str = "moat.home";
 pub(super) const RUN_LABEL: &str = "moat.run";
 pub(super) const ROLE_LABEL: &str = "moat.role";
@@ -10,7 +10,7 @@ pub(super) const SERVICE_LABEL: &str = "moat.service";
 /// The incarnation of a session.
 pub(super) const SESSION_LABEL: &str = "moat.session";
 
-/// How to call the client: values travel in its environment or its input, never in its arguments.
+/// A client call: values travel in its environment or its input, never in its arguments.
 #[derive(Debug, Default)]
 pub(super) struct ClientCall {
     pub(super) args: Vec<String>,
@@ -28,9 +28,9 @@ impl ClientCall {
         self.add(&["--label", &format!("{name}={value}")]);
     }
 
-    /// Hands over the values: `--env NAME` takes them from the client's environment. Names that the
-    /// client itself obeys go through its input instead, which has a line for each: the error is the name
-    /// of one whose value does not fit on a line.
+    /// Adds the values: `--env NAME` takes them from the client's environment. Names that the client itself obeys go
+    /// through its input instead, one line each; the error is the name of a variable whose value contains a line
+    /// break.
     pub(super) fn variables<'a>(
         &mut self,
         env: &'a [(String, String)],
@@ -54,7 +54,7 @@ impl ClientCall {
     }
 }
 
-/// Why a value cannot be handed over.
+/// The error for a value that cannot be passed on.
 pub(super) fn newline(engine: &str, name: &str) -> RuntimeError {
     RuntimeError::Refused(format!(
         "the value of {name} may not contain a newline on {engine}, whose client itself obeys \

@@ -1,5 +1,4 @@
-//! Programs that are to have a terminal of their own: this program in the role of the one that gets it
-//! for them.
+//! Programs with a terminal of their own: this program, re-executed, acquires the terminal and becomes the program.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -10,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
-/// The hidden command: becomes the program behind it, in a session of its own whose terminal is stdin.
+/// The hidden command: becomes the given program, in a kernel session of its own whose terminal is stdin.
 pub(crate) const COMMAND: &str = "__tty";
 
 pub(crate) fn become_program(args: &[OsString]) -> u8 {
@@ -26,7 +25,7 @@ pub(crate) fn become_program(args: &[OsString]) -> u8 {
     }
 }
 
-/// A call of a program that gets a terminal.
+/// A command for a program that gets a terminal.
 pub(super) fn command(program: &str) -> Command {
     let ourselves = match cfg!(target_os = "linux") {
         true => "/proc/self/exe".into(),
@@ -46,22 +45,22 @@ pub(super) fn give(command: &mut Command, terminal: &OwnedFd) -> io::Result<()> 
     Ok(())
 }
 
-/// Keeps a terminal from changing what is written to it: for a program that makes it raw and leaves that
-/// part alone, so that every line would end in two carriage returns.
+/// Disables output processing of a terminal: for a program that makes its terminal raw except for that part, so that
+/// every line would end in two carriage returns.
 pub(super) fn leave_output_alone(terminal: &OwnedFd) -> io::Result<()> {
     let mut modes = tcgetattr(terminal)?;
     modes.output_modes = OutputModes::empty();
     Ok(tcsetattr(terminal, OptionalActions::Now, &modes)?)
 }
 
-/// Our end of a pseudo terminal, as a stream that ends when nobody has the other end any more.
+/// The controlling end of a pseudo terminal, as a stream that ends when the other end is closed everywhere.
 pub(super) struct ControllingEnd(pub(super) OwnedFd);
 
 impl Read for ControllingEnd {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match rustix::io::read(&self.0, &mut *buffer) {
-                // Linux says so instead of "end of file".
+                // Linux reports EIO instead of the end of file.
                 Err(Errno::IO) => return Ok(0),
                 Err(Errno::INTR) => {}
                 result => return Ok(result?),

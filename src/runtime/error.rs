@@ -1,22 +1,21 @@
-//! What can go wrong between moat and an engine.
+//! Errors between moat and an engine.
 
 use crate::error::{Error, ErrorKind};
 
 pub(crate) type Result<T> = std::result::Result<T, RuntimeError>;
 
-/// An engine's failure, by what the caller can do about it.
+/// An engine's failure, classified by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RuntimeError {
-    /// The container is not there.
+    /// The container does not exist.
     NotFound(String),
-    /// The image is not there; getting it may help. The second text names the command line.
+    /// The image does not exist; pulling it may help. The second text names the command line.
     ImageMissing(String, &'static str),
-    /// The engine cannot be asked: absent, down, or not permitted. It has not heard the request. The
-    /// second text says what to do.
+    /// The engine is missing, down, or denies access, and has not received the request. The second text is the hint.
     Unreachable(String, String),
-    /// It may work when tried again. There may have been no answer at all.
+    /// A repetition may succeed. There may have been no answer at all.
     Transient(String),
-    /// It will not work when tried again. The engine's own words.
+    /// A repetition will fail. The engine's own message.
     Refused(String),
 }
 
@@ -33,7 +32,7 @@ impl RuntimeError {
         )
     }
 
-    /// Whether the engine may have heard the request, and go on with it.
+    /// Whether the engine may have received the request and may carry it out.
     pub(crate) fn may_have_been_received(&self) -> bool {
         matches!(self, RuntimeError::Transient(_))
     }

@@ -1,9 +1,8 @@
-//! Drivers for the container command lines, behind one small trait.
+//! Drivers for the container command lines, behind one trait.
 //!
-//! The only code that names an engine. Drivers are thin and know nothing of runs: they get a
-//! [`ContainerSpec`] and a handle, which moat chooses, so that it is known before anything exists.
-//! Whether a container is there is a value ([`Inspected::Missing`]); errors say whether the engine
-//! could not be asked, or refused ([`Problem`]).
+//! Only this module names an engine. Drivers are thin and know nothing of runs: they receive a [`ContainerSpec`] and
+//! a handle, which moat chooses, so that it is known before the container exists. A missing container is a value
+//! ([`Inspected::Missing`]); errors say whether the engine was unreachable or refused the request ([`RuntimeError`]).
 
 mod apple;
 mod attach;
@@ -53,17 +52,17 @@ use crate::term::pty::Size;
 
 pub(crate) use crate::config::WORKSPACE;
 
-/// The workload's home directory, where the image's own cannot be used. Gone with the container.
+/// The workload's home directory if the image has none. Removed with the container.
 pub(crate) const WORKLOAD_HOME: &str = "/home/moat";
 
 /// Shows output on a terminal.
 pub(crate) type ShowFn<'a> = &'a mut dyn FnMut(&[u8]);
 
-/// The runtime whose engine the compose tool talks to.
+/// The runtime whose engine the compose tool uses.
 pub(crate) const COMPOSE_RUNTIME: RuntimeName = RuntimeName::Docker;
 
-/// What package managers need, and servers that begin as root to become somebody else; everything else
-/// is dropped.
+/// The capabilities that package managers need, and servers that start as root and change their user; all others are
+/// dropped.
 const CAPABILITIES: [&str; 7] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -74,30 +73,30 @@ const CAPABILITIES: [&str; 7] = [
     "SETUID",
 ];
 
-/// How long an ordinary request may take.
+/// Timeout of an ordinary request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long one may take whose answer somebody waits for who can do without.
+/// Timeout of a request whose answer a waiting user can do without.
 pub(crate) const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A driver for one container command line.
 pub(crate) trait Runtime: Send + Sync {
-    /// Asks for the version of what runs the containers. Fails with what a person can do about it.
+    /// Queries the version of the engine. The error has a hint for the user.
     fn probe(&self) -> Result<String>;
 
-    /// What that cannot do here, though others of its kind can.
+    /// A limitation of the engine on this host, if it has one.
     fn limitation(&self) -> Option<&'static str> {
         None
     }
 
-    /// Gets an image from its registry. Gives up when `should_continue` says no.
+    /// Pulls an image from its registry. Gives up when `should_continue` returns false.
     fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()>;
 
-    /// Whether an image is there.
+    /// Whether an image exists.
     fn has_image(&self, image: &str) -> Result<bool>;
 
-    /// Builds an image, and tells of every line that the builder prints. Gives up when `should_continue`
-    /// says no. [`Problem::Refused`]: a step failed.
+    /// Builds an image, and passes on every line of the builder. Gives up when `should_continue` returns false.
+    /// [`RuntimeError::Refused`]: a step failed.
     fn build_image(
         &self,
         build: &ImageBuild,
@@ -105,59 +104,58 @@ pub(crate) trait Runtime: Send + Sync {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<()>;
 
-    /// Makes a volume that outlives containers, if there is none of that name.
+    /// Creates a volume that outlives containers, unless it exists.
     fn make_volume(&self, volume: &EngineVolume) -> Result<()>;
 
     /// The volumes of this home.
     fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>>;
 
-    /// Removes a volume. Fine if it is gone.
+    /// Removes a volume; a missing one is fine.
     fn remove_volume(&self, handle: &str) -> Result<()>;
 
-    /// Makes a network that only who is put on it is on.
+    /// Creates a network; only containers that are explicitly connected are on it.
     fn make_network(&self, network: &Network) -> Result<()>;
 
     fn has_network(&self, handle: &str) -> Result<bool>;
 
-    /// Removes a network that nobody is on any more. Fine if it is gone.
+    /// Removes a network without containers; a missing one is fine.
     fn remove_network(&self, handle: &str) -> Result<()>;
 
-    /// Takes a container off a network. Fine if it is not on it.
+    /// Disconnects a container from a network; an unconnected one is fine.
     fn disconnect(&self, _network: &str, _container: &str) -> Result<()> {
         Ok(())
     }
 
-    /// Makes the container of a service, which is not started. Image and network must be there.
+    /// Creates the container of a service without starting it. Image and network must exist.
     fn create_service(&self, spec: &ServiceSpec) -> Result<()>;
 
-    /// Starts the container of a service, for the first time or again, and gives its output from
-    /// there on.
+    /// Starts the container of a service, first or again, and returns its output from then on.
     fn start_service(&self, handle: &str) -> Result<Attached>;
 
-    /// Starts the container of a service to which nobody listens: what it prints is in the engine's log.
+    /// Starts the container of a service without an attachment: its output is in the engine's log.
     fn start_detached(&self, _handle: &str) -> Result<()> {
         Err(not_in_sessions())
     }
 
-    /// Tells of every line that a container has printed so far, of so many at least.
+    /// Passes on every line that a container has printed so far, at least the last `_last`.
     fn read_log(&self, _handle: &str, _last: usize, _tell: &mut dyn FnMut(&str)) -> Result<()> {
         Err(not_in_sessions())
     }
 
-    /// Passes all that a container has printed so far on to our stdout and stderr, as it is and in its order. With
-    /// `show`, which is for a terminal, stdout goes there; and stderr, where that is a terminal, too.
+    /// Passes everything that a container has printed so far on to this process's stdout and stderr, unchanged and in
+    /// order. `show`, which is for a terminal, receives stdout; and stderr if that is a terminal as well.
     fn show_log(&self, _handle: &str, _show: Option<ShowFn<'_>>) -> Result<()> {
         Err(not_in_sessions())
     }
 
-    /// All that a container has printed so far, each line with its time, as is each piece of 16 KiB of a longer one:
-    /// stdout, and stderr.
+    /// Everything that a container has printed so far, each line with its time (each piece of 16 KiB of a longer
+    /// one): stdout, then stderr.
     fn full_log(&self, _handle: &str) -> Result<(String, String)> {
         Err(not_in_sessions())
     }
 
-    /// Runs a command in a running container to its end, and tells of every line that it prints on
-    /// either stream. Gives up when `should_continue` says no, or time is up: [`Problem::Transient`]. Its
+    /// Runs a command in a running container to its end, and passes on every line of both streams. Gives up when
+    /// `should_continue` returns false or the timeout expires: [`RuntimeError::Transient`]. Returns the command's
     /// exit code, or the client's own; `None`: a signal ended it.
     fn exec(
         &self,
@@ -168,42 +166,40 @@ pub(crate) trait Runtime: Send + Sync {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>>;
 
-    /// Starts a command in a running container, beside what runs there. [`AttachEnd::Code`] is its
-    /// exit code; [`AttachEnd::Failed`]: it could not be started, and [`Runtime::refusal`] says why.
+    /// Starts a command in a running container, beside the container's own. [`AttachEnd::Code`] is its exit code;
+    /// [`AttachEnd::Failed`]: it could not be started, and [`Runtime::refusal`] says why.
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached>;
 
-    /// Ends such a command, with all that it has started. Fails if there is none, be it not yet.
-    /// `signal`: as kill(1) names it.
+    /// Ends such a command with all of its descendants. Fails if there is none (yet). `signal`: a name for kill(1).
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()>;
 
-    /// What it means that a command in a running container ended with this code and these words of
-    /// whoever was to start it.
+    /// Interprets the exit code and the message of a client that had to run a command in a container.
     fn refusal(&self, code: u8, words: &[u8]) -> Refusal;
 
-    /// Makes a container that is not started, with all that belongs into it. The image must be there.
+    /// Creates a container with its initial files, without starting it. The image must exist.
     fn create(&self, spec: &ContainerSpec) -> Result<()>;
 
-    /// Writes what is in the container's own copy of the workspace to a file, as a tar archive of
-    /// paths from `./` on. The container need not run.
+    /// Writes the container's copy of the workspace to a file, as a tar archive of paths from `./` on. The container
+    /// need not run.
     fn save_workspace(&self, handle: &str, into: File) -> Result<()>;
 
-    /// Whether it was the script before the command that ended the container.
+    /// Whether the script before the command ended the container.
     fn pre_run_failed(&self, handle: &str) -> Result<bool>;
 
-    /// Starts a container and gives its output from the first byte on.
+    /// Starts a container and returns its output from the first byte on.
     fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached>;
 
-    /// Starts a container that gets no input once more, after the engine went away before it had heard
-    /// that it is to start. `None`: that does not happen with this engine.
+    /// Starts a container without input again, after the engine went away before it received the start request.
+    /// `None`: this cannot happen with this engine.
     fn restart_interrupted(&self, _handle: &str, _has_services: bool) -> Result<Option<Attached>> {
         Ok(None)
     }
 
-    /// Gives the output of a container that was started before, without the bytes already kept.
-    /// It may end before the container does (see [`Runtime::inspect`]); then reattach again.
+    /// Returns the output of a container that was started before, without the bytes already kept. It may end before
+    /// the container does (see [`Runtime::inspect`]); then reattach again.
     fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached>;
 
-    /// The state of containers, in the order asked for.
+    /// The states of containers, in the order of the handles.
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>>;
 
     /// Whether [`Runtime::inspect`] costs next to nothing.
@@ -211,48 +207,48 @@ pub(crate) trait Runtime: Send + Sync {
         false
     }
 
-    /// Whether the engine keeps output and exit code for who asks later. Else only who is attached has
-    /// them, and [`Runtime::reattach`] gives nothing.
+    /// Whether the engine keeps output and exit code for later queries. Otherwise only the attached client has them,
+    /// and [`Runtime::reattach`] returns nothing.
     fn keeps_output(&self) -> bool {
         true
     }
 
-    /// Whether the command of a running container waits for something that only its supervisor does.
+    /// Whether the command of a running container waits at the start gate, which only its supervisor opens.
     fn is_at_start_gate(&self, _handle: &str) -> Result<bool> {
         Ok(false)
     }
 
-    /// How long a client may take to start a container before it is given up. Not set: as long as it likes.
+    /// Timeout of a client that starts a container. Not set: no limit.
     fn start_limit(&self) -> Option<Duration> {
         None
     }
 
-    /// Asks the workload to end, and kills it after `grace`. Blocks until it has ended.
-    /// Fine if it has ended already, or is gone.
+    /// Ends the workload: SIGTERM, then SIGKILL after `grace`. Blocks until it has ended. An ended or missing
+    /// container is fine.
     fn stop(&self, handle: &str, grace: Duration) -> Result<()>;
 
-    /// Kills the workload at once. Fine if it has ended already, or is gone.
+    /// Kills the workload at once. An ended or missing container is fine.
     fn kill(&self, handle: &str) -> Result<()>;
 
-    /// Removes a container with all that belongs to it, running or not. Fine if it is gone.
+    /// Removes a container and everything that belongs to it, running or not. A missing one is fine.
     fn remove(&self, handle: &str) -> Result<()>;
 
-    /// The containers and networks that carry the label of this home.
+    /// The containers and networks with the label of this home.
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>>;
 }
 
-/// All that a driver needs to know to make a container.
+/// The specification of a container.
 #[derive(Clone, Debug)]
 pub(crate) struct ContainerSpec {
     pub(crate) handle: String,
     pub(crate) home_label: String,
     pub(crate) run_label: String,
     pub(crate) image: Option<String>,
-    /// The network that it is on, beside its services or those of its session. Not set: the engine's own.
+    /// The network with its services, or with those of its session. Not set: the engine's own.
     pub(crate) network: Option<String>,
-    /// Those that it is on besides, which may lead nowhere else; only where the engine can have services of sessions.
+    /// Further networks, which may lead nowhere else; only on engines that support services of sessions.
     pub(crate) more_networks: Vec<String>,
-    /// The directory that is shown as the root, where there are no images.
+    /// The root directory of a runtime without images.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
     pub(crate) workspace_mode: WorkspaceMode,
@@ -262,9 +258,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<BindMount>,
     pub(crate) volumes: Vec<VolumeMount>,
-    /// Directories that are empty, in memory, and the workload's own.
+    /// Empty directories in memory that belong to the workload's user.
     pub(crate) scratch: Vec<String>,
-    /// Directories that are covered with an empty one, so that nothing below can be reached.
+    /// Directories that are hidden below an empty one.
     pub(crate) covered: Vec<String>,
     pub(crate) user: User,
     /// Whether the image has a home directory for the user.
@@ -273,24 +269,24 @@ pub(crate) struct ContainerSpec {
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
-    /// The most processes and threads. Not set: enough for builds, too few for a fork bomb.
+    /// The maximum number of processes and threads. Not set: enough for builds, too few for a fork bomb.
     pub(crate) pids: Option<u32>,
     pub(crate) dns: Vec<IpAddr>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) stdin: bool,
-    /// The size of the terminal that it gets, if it gets one.
+    /// The size of its terminal, if it gets one.
     pub(crate) terminal: Option<Size>,
 }
 
 impl ContainerSpec {
-    /// Where in the workspace something else is mounted, relative to it.
+    /// The mount points inside the workspace, relative to it.
     fn mounted_in_workspace(&self) -> Vec<String> {
         let mounts = self.mounts.iter().map(|mount| &mount.target);
         let volumes = self.volumes.iter().map(|volume| &volume.target);
         in_workspace(mounts.chain(volumes).chain(&self.scratch))
     }
 
-    /// What is covered. Where the workspace is a copy, what of it would be was not copied.
+    /// The hidden directories. A copy of the workspace does not contain them.
     fn hidden_paths(&self) -> impl Iterator<Item = &String> {
         let copied = self.workspace_mode == WorkspaceMode::Volume;
         let mounted = |path: &str| {
@@ -302,7 +298,7 @@ impl ContainerSpec {
         covered.filter(move |path| !copied || mounted(path))
     }
 
-    /// What is no part of a copy of the workspace, relative to it.
+    /// The paths that a copy of the workspace leaves out, relative to it.
     fn not_copied(&self) -> Vec<String> {
         let mut paths = in_workspace(self.covered.iter());
         paths.extend(self.mounted_in_workspace());
@@ -310,19 +306,19 @@ impl ContainerSpec {
     }
 }
 
-/// Whether a path is in a directory, and is not that directory itself.
+/// Whether a path is inside a directory, and is not the directory itself.
 pub(crate) fn is_below(path: &str, dir: &str) -> bool {
     let rest = path.strip_prefix(dir);
     rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Those paths that are below the workspace, relative to it.
+/// The paths below the workspace, relative to it.
 fn in_workspace(paths: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let below = |path: &str| Some(path.strip_prefix(WORKSPACE)?.strip_prefix('/')?.to_owned());
     paths.filter_map(|path| below(path.as_ref())).collect()
 }
 
-/// All that a driver needs to know to make the container of a service.
+/// The specification of a service's container.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceSpec {
     pub(crate) handle: String,
@@ -334,7 +330,7 @@ pub(crate) struct ServiceSpec {
     /// Published on 127.0.0.1.
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) image: String,
-    /// What follows the image; empty: the image's own command.
+    /// The arguments after the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) memory_bytes: Option<u64>,
@@ -342,27 +338,27 @@ pub(crate) struct ServiceSpec {
     pub(crate) cache: Option<BindMount>,
 }
 
-/// A command that is to run in a container beside what runs there.
+/// A command that runs in a container beside the container's own.
 #[derive(Debug)]
 pub(crate) struct ExecSpec {
     pub(crate) handle: String,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
-    /// Not set: where the container's own command began.
+    /// Not set: the working directory of the container's own command.
     pub(crate) workdir: Option<String>,
-    /// A word by which it is found again.
+    /// A unique word that identifies its processes.
     pub(crate) marker: String,
     pub(crate) stdin: Option<OwnedFd>,
-    /// The size of the terminal that it gets, if it gets one; then it has no other input.
+    /// The size of its terminal, if it gets one; it has no other input then.
     pub(crate) terminal: Option<Size>,
 }
 
-/// Why a command could not be run in a container.
+/// The reason why a command could not run in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// For people.
+    /// For display.
     pub(crate) why: String,
-    /// What a shell would exit with, 126 or 127, if it is the command that cannot be run.
+    /// The code that a shell would return, 126 or 127, if the command is not executable or missing.
     pub(crate) code: Option<u8>,
 }
 
@@ -374,17 +370,17 @@ pub(crate) struct Network {
     pub(crate) whose: ResourceOwner,
 }
 
-/// Whose a container or a network is.
+/// The owner of a container or a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ResourceOwner {
-    /// Its id.
+    /// The run's id.
     Run(String),
-    /// Its incarnation.
+    /// The session's incarnation.
     Session(String),
 }
 
 impl ResourceOwner {
-    /// The label that says it, and its value.
+    /// The label of the owner, and its value.
     fn label(&self) -> (&'static str, &str) {
         match self {
             ResourceOwner::Run(id) => (client_call::RUN_LABEL, id),
@@ -401,7 +397,7 @@ impl ResourceOwner {
     }
 }
 
-/// A volume of the engine, mounted.
+/// A mounted volume of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VolumeMount {
     pub(crate) handle: String,
@@ -418,84 +414,84 @@ pub(crate) struct EngineVolume {
     pub(crate) name: String,
 }
 
-/// How to build an image.
+/// The request to build an image.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageBuild {
     pub(crate) tag: String,
     pub(crate) home_label: String,
     pub(crate) dockerfile: PathBuf,
     pub(crate) context: PathBuf,
-    /// Whether to use nothing of what was built before.
+    /// Whether to ignore the builder's cache.
     pub(crate) fresh: bool,
-    /// Whom a builder with a network of its own asks for names.
+    /// The name servers for a builder with a network of its own.
     pub(crate) dns: Vec<IpAddr>,
 }
 
-/// What a builder says.
+/// An event of a builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BuildEvent<'a> {
-    /// A step begins, or is named as the one that failed: `3/9 RUN …`.
+    /// A step starts, or is named as the failed one: `3/9 RUN …`.
     Step(&'a str),
     /// Any other line.
     Line(&'a str),
 }
 
-/// The user and group that the workload runs as: the workspace's owner.
+/// The user and group of the workload: the workspace's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// A container's output, and what ends with it.
+/// A container's output, and the process behind it.
 pub(crate) struct Attached {
     pub(crate) stdout: Box<dyn Read + Send>,
     pub(crate) stderr: Box<dyn Read + Send>,
-    /// Bytes before the first ones that nobody has any more.
+    /// The number of lost bytes before the first one.
     pub(crate) lost: StreamBytes,
     pub(crate) client: Box<dyn EngineClient>,
-    /// Our end of its terminal, if it has one: to type on, and to change its size.
+    /// The controlling end of its terminal, if it has one: for keys and size changes.
     pub(crate) terminal: Option<OwnedFd>,
 }
 
-/// The process behind an attachment. Not the workload: its end says that the streams have ended.
+/// The process behind an attachment. It is not the workload: its end means that the streams have ended.
 pub(crate) trait EngineClient: Send + Sync {
-    /// Ends the attachment. The container goes on.
+    /// Ends the attachment. The container continues.
     fn detach(&self);
 
     /// Whether it has ended.
     fn has_ended(&self) -> bool;
 
-    /// How it ended; blocks until it has. Call when the streams have ended.
+    /// How it ended; blocks until it has. Call this when the streams have ended.
     fn ended(&self) -> AttachEnd;
 }
 
 /// How an attachment ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AttachEnd {
-    /// With the workload's streams themselves: there is no more output.
+    /// With the workload's streams: there is no more output.
     Complete,
-    /// With an exit code that it claims for the workload; [`Runtime::inspect`] confirms it.
+    /// With an exit code that it reports for the workload; [`Runtime::inspect`] confirms the code.
     Code(u8),
-    /// Somebody killed it. There may be more output.
+    /// It was killed. There may be more output.
     Interrupted,
-    /// With words that are its own, unless they were the workload's last. There may be more output.
+    /// With a message of its own, unless the workload wrote it. There may be more output.
     Failed(ClientFailure),
 }
 
-/// What the process behind an attachment may have said about a failure of its own.
+/// The possible failure of the process behind an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientFailure {
-    /// Its exit code, which would be the workload's if the words were.
+    /// Its exit code, which is the workload's if the workload wrote the message.
     pub(crate) code: u8,
-    /// As they came. They are not in the output.
+    /// The message, unchanged. It is not in the output.
     pub(crate) bytes: Vec<u8>,
-    /// Whether they mean that the engine went away: then its log may have a gap, too.
+    /// Whether it says that the engine went away: the engine's log may then have a gap as well.
     pub(crate) interrupted: bool,
 }
 
 impl AttachEnd {
-    /// The exit code that it claims for the workload.
+    /// The exit code that it reports for the workload.
     pub(crate) fn code(&self) -> Option<u8> {
         match self {
             AttachEnd::Code(code) => Some(*code),
@@ -503,7 +499,7 @@ impl AttachEnd {
         }
     }
 
-    /// What it said about a failure of its own, in the engine's words.
+    /// Its message about a failure of its own, as the engine worded it.
     pub(crate) fn error(&self) -> Option<String> {
         match self {
             AttachEnd::Failed(words) => {
@@ -519,34 +515,34 @@ impl AttachEnd {
 /// The state of a container.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Inspected {
-    /// There is no such container (any more).
+    /// The container does not exist (any more).
     Missing,
-    /// It was never started.
+    /// The container was never started.
     Created,
     Running {
         started_at: Option<Timestamp>,
-        /// The ports of the container, and those of the host where they are published.
+        /// Pairs of container port and published host port.
         ports: Vec<(u16, u16)>,
     },
-    /// The workload has ended, but not all of its output has been taken from it yet.
+    /// The workload has exited, but some of its output is still pending.
     Ending {
         started_at: Option<Timestamp>,
     },
     Exited(Exit),
 }
 
-/// The end of a container.
+/// The exit of a container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Exit {
     /// Not set: the workload never ran.
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
-    /// Not set: nobody can know it.
+    /// Not set: the code is unknown.
     pub(crate) code: Option<u8>,
-    /// Whether the container was removed by somebody else: then the code is what was heard.
+    /// Whether another program removed the container: the code is then the one that the client reported.
     pub(crate) vanished: bool,
     pub(crate) oom_killed: bool,
-    /// Why it failed to start, in the engine's words.
+    /// The reason why it failed to start, as the engine worded it.
     pub(crate) error: Option<String>,
 }
 
@@ -564,7 +560,7 @@ fn not_in_sessions() -> RuntimeError {
     RuntimeError::Refused("this runtime has no services of sessions".to_owned())
 }
 
-/// What this program does when a driver starts it in one of its own roles; its exit code.
+/// Runs this program in one of the roles that drivers need; returns its exit code.
 pub(crate) fn run_hidden_role(name: &str, args: &[OsString]) -> Option<u8> {
     match name {
         bwrap::SHIM => Some(bwrap::shim(args)),
@@ -575,7 +571,7 @@ pub(crate) fn run_hidden_role(name: &str, args: &[OsString]) -> Option<u8> {
     }
 }
 
-/// The runtime that has the services of a session.
+/// The runtime of a session's services.
 pub(crate) fn of_session(
     name: &str,
     engine: &[(String, String)],
@@ -584,13 +580,13 @@ pub(crate) fn of_session(
     Ok(open_within(parse_runtime(name)?, engine, timeout))
 }
 
-/// Whether the engine of a session answers at all.
+/// Whether the engine of a session responds.
 pub(crate) fn is_reachable(name: &str, engine: &[(String, String)]) -> bool {
     let probed = of_session(name, engine, REQUEST_TIMEOUT).and_then(|runtime| runtime.probe());
     probed.is_ok()
 }
 
-/// The runtime that a run was made with.
+/// The runtime that created a run.
 pub(crate) fn of_run(
     dir: &RunDir,
     name: &str,

@@ -1,17 +1,17 @@
-//! Asking an engine once more for what may work later.
+//! Repeats engine requests that may succeed later.
 
 use std::time::{Duration, Instant};
 
 use super::error::Result;
 use crate::failpoint::scaled;
 
-/// How long to wait before it is asked again, each time.
+/// The delays between the attempts.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
-/// Who was silent for that long is not asked again.
+/// A request without an answer for this long is not repeated.
 const MAX_SILENCE: Duration = Duration::from_secs(300);
 
-/// Asks again as long as nothing is known against it, and notes why.
+/// Repeats a request while its errors are transient, and reports each error.
 pub(crate) fn retry(
     should_continue: &dyn Fn() -> bool,
     note: &dyn Fn(&str),

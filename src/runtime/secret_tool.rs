@@ -1,4 +1,4 @@
-//! Other programs that moat asks something once: the tools that keep secrets.
+//! Queries the command-line tools of secret stores.
 
 use std::io;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::child;
 
-/// A tool may ask a person for a fingerprint.
+/// Long, because a tool may ask the user for a fingerprint.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a tool prints; its own words where it fails.
+/// The output of a tool; its own message if it fails.
 pub(crate) fn ask_tool(program: &str, args: &[&str]) -> Result<String, String> {
     let output = child::run(Command::new(program).args(args), b"", TOOL_TIMEOUT, &|| {
         true

@@ -1,5 +1,5 @@
-//! The workload's own copy of the workspace, where that is a directory of the run: with runtimes whose
-//! containers see directories of this host.
+//! The workload's copy of the workspace as a directory of the run, for runtimes whose containers mount directories of
+//! this host.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,13 +12,13 @@ use crate::store::{
     TarStream, WorkspaceMode, extract, make_dir, pack, remove_tree, write_atomically,
 };
 
-/// The workload's own copy of the workspace.
+/// The directory of the copy.
 const COPY_DIR: &str = "workspace";
 
-/// Where in that something else is mounted: a path per line, relative to it.
+/// The list of mount points inside the copy: one relative path on each line.
 const MOUNTED_LIST: &str = "mounted";
 
-/// What a container sees as its workspace.
+/// The directory that a container sees as its workspace.
 pub(super) fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
     match spec.workspace_mode {
         WorkspaceMode::Bind => spec.workspace.clone(),
@@ -26,7 +26,7 @@ pub(super) fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
     }
 }
 
-/// Makes the copy, in the place of what an earlier attempt left.
+/// Creates the copy, replacing the rest of an earlier attempt.
 pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
     let copy = dir.join(COPY_DIR);
     let failed = |error: io::Error| failed(&copy, &error);
@@ -48,9 +48,9 @@ pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
     }
 }
 
-/// Refuses what would be mounted behind a link that leads out of the directory that the link is in. A
-/// place to mount on is made where there is none, by who follows links, and whose root is this host's: a
-/// workspace from elsewhere would choose where on this host something is made.
+/// Refuses mounts behind a link that leads out of the directory that contains it. A missing mount point is created by
+/// a program that follows links and whose root is this host's: a foreign workspace could otherwise choose a place on
+/// this host.
 pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> {
     let mounts = spec.mounts.iter();
     let shown = mounts.map(|mount| (mount.target.as_str(), mount.source.as_path()));
@@ -70,11 +70,10 @@ pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> 
     Ok(())
 }
 
-/// So many links are followed. The system follows no more.
+/// Maximum number of links that are followed; the kernel follows no more.
 const MAX_LINKS: u32 = 40;
 
-/// Whether a path from `at` in a directory, whose links are followed, stays in that directory. What does not
-/// exist is no link.
+/// Whether a path below `at`, with all links followed, stays in that directory. A missing component is no link.
 fn stays_inside(root: &Path, at: &mut PathBuf, path: &Path, links: &mut u32) -> bool {
     path.components().all(|part| match part {
         Component::CurDir => true,
@@ -92,7 +91,7 @@ fn stays_inside(root: &Path, at: &mut PathBuf, path: &Path, links: &mut u32) -> 
     })
 }
 
-/// Writes what is in the copy to a file, as a tar archive.
+/// Writes the copy to a file, as a tar archive.
 pub(super) fn save(dir: &Path, into: File) -> Result<()> {
     let copy = dir.join(COPY_DIR);
     if !copy.exists() {
