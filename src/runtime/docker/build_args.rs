@@ -1,10 +1,10 @@
-//! What `docker build` is called with.
+//! The arguments of `docker build`.
 
 use super::super::ImageBuild;
 use super::Dialect;
 use super::create_args::HOME_LABEL;
 
-/// The arguments. What is not known to one of the two builders is left out.
+/// The arguments, limited to those that both builders know.
 pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
     let mut args: Vec<String> = [
         "build",
@@ -14,7 +14,7 @@ pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
         &format!("{HOME_LABEL}={}", build.home_label),
         "--label",
         "moat.role=build",
-        // Else a failed step leaves its container.
+        // Without it, a failed step leaves its container.
         "--force-rm",
         "--file",
         &build.dockerfile.to_string_lossy(),

@@ -1,10 +1,10 @@
-//! What the client's error output means. The only place that reads it.
+//! Classifies the client's error output. Only this module reads it.
 
 use super::super::error::RuntimeError;
 use super::Dialect;
 use super::podman_requirements;
 
-/// Turns the error output of a failed client into a problem.
+/// Turns the stderr of a failed client into an error.
 pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     let text = message(stderr);
     let lower = stderr.to_ascii_lowercase();
@@ -29,9 +29,9 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
             "see: docker context ls; or set DOCKER_CONTEXT to another one",
         );
     }
-    // What the engine itself answers, e.g. about a registry that it cannot reach, was reached.
+    // The engine answered by itself, for example about an unreachable registry.
     let answered = lower.contains("error response from daemon");
-    // The connection broke; what was asked for may have been heard.
+    // The connection broke; the engine may have received the request.
     if lower.contains("error during connect") && !says(&["dial ", "connection refused"]) {
         return RuntimeError::Transient(text);
     }
@@ -44,7 +44,7 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     if says(&["no such image", "unable to find image"]) {
         return RuntimeError::ImageMissing(text, "docker");
     }
-    // Of a network the engine speaks in other words than its client.
+    // About networks, the engine's wording differs from its client's.
     let no_network = text.starts_with("network ") && text.contains(" not found");
     if no_network || says(&["no such container", "no such object", "no such network"]) {
         return RuntimeError::NotFound(text);
@@ -55,7 +55,7 @@ pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     RuntimeError::Refused(text)
 }
 
-/// podman has no daemon that could be away, unless it is told of one by CONTAINER_HOST.
+/// podman has no daemon that could be down, unless CONTAINER_HOST names one.
 fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> RuntimeError {
     if says(&["cannot connect to podman", "unable to connect to podman"]) {
         return RuntimeError::unreachable(
@@ -90,11 +90,11 @@ fn classify_podman(text: String, says: &dyn Fn(&[&str]) -> bool) -> RuntimeError
     RuntimeError::Refused(text)
 }
 
-/// What a failed build means, whose last lines these are. The steps speak in the same lines, of connections and of
-/// trying again as well: what the builder says itself comes last.
+/// Classifies a failed build by its last lines. The steps print similar lines about connections and retries; the
+/// builder's own message comes last.
 pub(super) fn build(dialect: Dialect, lines: &[String]) -> RuntimeError {
     let last = lines.last().map(String::as_str).unwrap_or_default();
-    // What podman lacks is in the words of what it has called.
+    // A missing requirement of podman shows in the message of the program that it called.
     if dialect == Dialect::Podman
         && let lacks @ RuntimeError::Unreachable(..) = classify(dialect, &lines.join("\n"))
     {
@@ -106,8 +106,8 @@ pub(super) fn build(dialect: Dialect, lines: &[String]) -> RuntimeError {
     }
 }
 
-/// Whether another podman has removed an image that this one was about to look at, as one that builds looks at all that
-/// there are (github.com/containers/buildah, issue 5674; seen with 4.3.1).
+/// Whether another podman process removed an image that this one was about to read; a build reads all existing images
+/// (github.com/containers/buildah, issue 5674; seen with 4.3.1).
 pub(super) fn is_race(text: &str) -> bool {
     text.ends_with(IMAGE_RACE_MESSAGE)
 }
@@ -143,7 +143,7 @@ const TRANSIENT_MESSAGES: &[&str] = &[
     "try again",
 ];
 
-/// Whether a refusal to stop, kill or remove says that there is nothing to do.
+/// Whether a failed stop, kill or remove says that there is nothing to do.
 pub(super) fn has_ended(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     [
@@ -156,7 +156,7 @@ pub(super) fn has_ended(text: &str) -> bool {
     .any(|words| lower.contains(words))
 }
 
-/// The engine's own words: without the client's prefixes and its advice to read the help.
+/// The engine's own message, without the client's prefixes and its hint to read the help.
 fn message(stderr: &str) -> String {
     let lines: Vec<&str> = stderr
         .lines()
@@ -322,7 +322,7 @@ mod tests {
         }
     }
 
-    /// Lines that end a build, word for word but for the hook's own, and what the engine means.
+    /// Last lines of failed builds, verbatim except for the hook's own, and their classification.
     const BUILDS: &[(Dialect, &[&str], &str)] = &[
         (
             Dialect::Docker,

@@ -1,9 +1,9 @@
-//! How docker's client speaks of itself, on the streams that carry a container's output.
+//! Recognizes the messages of docker's client in the streams that carry a container's output.
 
 use super::super::attach::{ClientMessages, MessageSource};
 use super::Dialect;
 
-/// How a line begins that the client may have written (client 28.2.2 and 20.10.24).
+/// Prefixes of lines that the client may have written (client 28.2.2 and 20.10.24).
 const CLIENT_LINE_PREFIXES: [&[u8]; 11] = [
     b"Error response from daemon: ",
     b"error waiting for container: ",
@@ -18,7 +18,7 @@ const CLIENT_LINE_PREFIXES: [&[u8]; 11] = [
     b"error from daemon in stream: ",
 ];
 
-/// A client that carries the output of a container.
+/// The messages of a client that carries the output of a container.
 pub(super) struct DockerAttachMessages(pub(super) Dialect);
 
 impl ClientMessages for DockerAttachMessages {
@@ -41,10 +41,10 @@ impl ClientMessages for DockerAttachMessages {
     }
 }
 
-/// A client that carries the output of another command.
+/// The messages of a client that carries the output of another command.
 pub(super) struct DockerExecMessages {
     pub(super) dialect: Dialect,
-    /// Whether the engine answers, and the container runs.
+    /// Whether the engine responds and the container runs.
     pub(super) is_well: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -55,10 +55,10 @@ impl ClientMessages for DockerExecMessages {
 
     fn source_of(&self, _words: &[u8], code: u8) -> MessageSource {
         match (self.dialect, code) {
-            // So ends docker's client where the engine is away, or the container does not run. Of an engine that
-            // is well these are the words of another client, which the command was.
+            // docker's client ends like this if the engine is down or the container does not run. If both are fine,
+            // the command itself was an engine's client that printed the message.
             (Dialect::Docker, 1) if !(self.is_well)() => MessageSource::EngineClient,
-            // podman's never has code 1.
+            // podman's client never returns 1.
             (_, 125..=127 | 255) => MessageSource::EngineClient,
             _ => MessageSource::Workload,
         }
@@ -69,7 +69,7 @@ impl ClientMessages for DockerExecMessages {
     }
 }
 
-/// The client's other form: `time="…" level=error msg="error waiting for container: …"`.
+/// The client's other format: `time="…" level=error msg="error waiting for container: …"`.
 fn is_log_line(line: &[u8]) -> bool {
     let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
     line.starts_with(b"time=\"") && has(b" level=error msg=\"")

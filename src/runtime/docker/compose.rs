@@ -1,7 +1,7 @@
-//! Projects of the compose tool: making them by the tool, in either of its generations, and finding and removing
-//! them by label, which needs the engine alone.
+//! Projects of the compose tool: the tool, of either generation, creates them; moat finds and removes them by label,
+//! with the engine alone.
 //!
-//! Measured with 1.29.2. The command lines are those that the second generation (`docker compose`) documents, too.
+//! Measured with 1.29.2. The same command lines are documented for the second generation (`docker compose`).
 
 use std::collections::VecDeque;
 use std::os::unix::process::CommandExt;
@@ -14,23 +14,23 @@ use super::super::client_call::{HOME_LABEL, ROLE_LABEL, SERVICE_LABEL, SESSION_L
 use super::super::error::{Result, RuntimeError};
 use super::{Dialect, Docker, PULL_TIMEOUT, ping};
 
-/// How long the tool may take to read a file.
+/// Timeout of the tool for reading a file.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Stopping takes as long as what is stopped wants it to.
+/// Long, because every service has its own grace period.
 const STOP_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// How often what is in the way of a removal may be so.
+/// Number and delay of attempts to remove a resource that is in use.
 const REMOVE_ATTEMPTS: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 
-/// So many of its last lines tell why the tool failed.
+/// Number of the tool's last lines that are shown in an error.
 const ERROR_LINES: usize = 12;
 
-/// How the tool is called, the newer generation first.
+/// The commands of the tool, the newer generation first.
 const TOOL_COMMANDS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
 
-/// The settings of the tool that would lead it elsewhere.
+/// The tool's settings that would change files, project or engine.
 const TOOL_VARIABLES: [&str; 5] = [
     "COMPOSE_FILE",
     "COMPOSE_PROJECT_NAME",
@@ -45,10 +45,10 @@ pub(crate) struct ComposeTool {
     engine: Vec<(String, String)>,
 }
 
-/// A project as the tool is told of it.
+/// The tool's arguments that describe a project.
 pub(crate) struct ComposeProject<'a> {
     pub(crate) name: &'a str,
-    /// What paths in its files are relative to.
+    /// The base directory of relative paths in its files.
     pub(crate) dir: &'a Path,
     pub(crate) files: Vec<&'a Path>,
     pub(crate) env: &'a [(String, String)],
@@ -64,31 +64,31 @@ pub(crate) struct SessionContainer {
     pub(crate) service: String,
     pub(crate) state: ContainerState,
     pub(crate) networks: Vec<String>,
-    /// The ports that are published: those of the host, and where they lead to.
+    /// The published ports: pairs of host port and container port.
     pub(crate) ports: Vec<(u16, u16)>,
 }
 
-/// How a container is, as its engine says it.
+/// The state of a container, as its engine reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContainerState {
-    /// It has no test of its health, or has passed it.
+    /// Running without a health check, or healthy.
     Running {
         tested: bool,
     },
-    /// Its health is not known yet.
+    /// Running with an unknown health.
     Starting,
     Unhealthy,
-    /// With this code, where it is known.
+    /// Exited with this code, if it is known.
     Ended(Option<u8>),
-    /// Neither: made and not started, paused, about to be started again.
+    /// Created, paused or restarting.
     Other,
 }
 
-/// What of a session is removed. A container that is stopped keeps its volumes without a name, and the tool hands them
-/// on to the one that takes its place.
+/// The resources of a session to remove. A stopped container keeps its anonymous volumes, and the tool passes them on
+/// to the container that replaces it.
 #[derive(Clone, Copy)]
 pub(crate) enum Removal<'a> {
-    /// The containers of `new` ones; those of `old` ones are stopped, as there may be data in them.
+    /// The containers of `new` services; those of `old` ones are stopped, because they may contain data.
     Services {
         new: &'a [&'a str],
         old: &'a [&'a str],
@@ -99,14 +99,14 @@ pub(crate) enum Removal<'a> {
 }
 
 impl ComposeTool {
-    /// The tool that is installed.
+    /// Finds the installed tool.
     pub(crate) fn find(engine: &[(String, String)]) -> Result<ComposeTool> {
         for words in TOOL_COMMANDS {
             let mut tool = ComposeTool {
                 words,
                 engine: engine.to_vec(),
             };
-            // The older generation knows nothing of contexts.
+            // The older generation does not know contexts.
             if let Some(address) = ping::address(engine).filter(|at| at.starts_with("unix://")) {
                 tool.engine.retain(|(name, _)| name != "DOCKER_CONTEXT");
                 tool.engine.push(("DOCKER_HOST".to_owned(), address));
@@ -122,7 +122,7 @@ impl ComposeTool {
         ))
     }
 
-    /// What it is called.
+    /// The tool's name.
     pub(crate) fn name(&self) -> String {
         self.words.join(" ")
     }
@@ -135,7 +135,7 @@ impl ComposeTool {
         command
             .args(&self.words[1..])
             .envs(self.engine.iter().map(|(name, value)| (name, value)))
-            // Which services there are is not a matter of who asks.
+            // The choice of services must not depend on the caller's profiles.
             .env("COMPOSE_PROFILES", "*");
         command
     }
@@ -153,7 +153,7 @@ impl ComposeTool {
         command
     }
 
-    /// The files of a project as one, with all variables and relative paths resolved. Makes nothing.
+    /// The files of a project as one document, with variables and relative paths resolved. Makes nothing.
     pub(crate) fn resolve(
         &self,
         project: &ComposeProject<'_>,
@@ -168,8 +168,7 @@ impl ComposeTool {
         }
     }
 
-    /// Has the tool do something with a project, and tells of every line that it prints. Where it fails, its last
-    /// lines say why.
+    /// Runs the tool on a project, and passes on every line of its output. The last lines are part of the error.
     pub(crate) fn run(
         &self,
         project: &ComposeProject<'_>,
@@ -199,7 +198,7 @@ impl ComposeTool {
     }
 }
 
-/// The labels of what a session has in an engine.
+/// The labels of a session's resources.
 pub(crate) fn session_labels(home: &str, incarnation: &str) -> [(&'static str, String); 3] {
     [
         (HOME_LABEL, home.to_owned()),
@@ -208,12 +207,12 @@ pub(crate) fn session_labels(home: &str, incarnation: &str) -> [(&'static str, S
     ]
 }
 
-/// The label that says which service of a session a container is.
+/// The label with the name of a container's service.
 pub(crate) const SESSION_SERVICE_LABEL: &str = SERVICE_LABEL;
 
 const COMPOSE_ROLE: &str = "compose";
 
-/// What all of it carries, and what nothing else does.
+/// The label that all resources of a session have, and no other ones.
 fn is_ours() -> String {
     format!("label={ROLE_LABEL}={COMPOSE_ROLE}")
 }
@@ -232,14 +231,14 @@ pub(crate) fn session_containers(
     containers(&docker, &format!("label={HOME_LABEL}={home}"))
 }
 
-/// An image that was built for a session, or a volume with a name.
+/// An image that was built for a session, or a named volume.
 pub(crate) struct SessionStorage {
     pub(crate) name: String,
     /// The incarnation of the session.
     pub(crate) session: String,
 }
 
-/// The images of all sessions of a home, and the volumes.
+/// The images and volumes of all sessions of a home.
 pub(crate) fn session_storage(
     engine: &[(String, String)],
     home: &str,
@@ -260,8 +259,8 @@ pub(crate) fn session_storage(
     Ok((own_images(&docker, &filter)?, volumes.collect()))
 }
 
-/// The names of images that carry the label of a session and are called after it; those that have no name at all, by
-/// their id. What somebody has made of one carries its labels, too, and is called as that one likes.
+/// The names of images with a session's label and a matching name; the ids of those without a name. An image that a
+/// user derived from one has the label as well, but another name.
 fn own_images(docker: &Docker, filter: &str) -> Result<Vec<SessionStorage>> {
     let ours = is_ours();
     let list = ["image", "ls", "--quiet", "--no-trunc", "--filter", filter];
@@ -284,7 +283,7 @@ fn own_names(line: &str) -> Vec<SessionStorage> {
     let [id, session, tags] = fields[..] else {
         return Vec::new();
     };
-    // As the project is called.
+    // As in the project's name.
     let end = format!("-{}", session.to_ascii_lowercase());
     let is_own = |tag: &&str| {
         let project = tag.split_once('/').map(|(project, _)| project);
@@ -301,7 +300,7 @@ fn own_names(line: &str) -> Vec<SessionStorage> {
     names.into_iter().map(stored).collect()
 }
 
-/// Each line once: an image that has several names is listed as often.
+/// Removes duplicate lines: an image with several names is listed several times.
 fn unique(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.sort();
@@ -309,7 +308,7 @@ fn unique(text: &str) -> Vec<String> {
     lines
 }
 
-/// Takes the name from an image, which goes with its last one. Fine if it is gone.
+/// Removes a name of an image; the image goes with its last name. A missing one is fine.
 pub(crate) fn remove_image(engine: &[(String, String)], name: &str) -> Result<()> {
     super::ignore_not_found(engine_of(engine).run_client(&["image", "rm", "--force", name]))
 }
@@ -324,7 +323,7 @@ fn containers(docker: &Docker, filter: &str) -> Result<Vec<SessionContainer>> {
     Ok(output.stdout.lines().filter_map(container).collect())
 }
 
-/// A line of the list, unless it is no session's.
+/// Parses a line of the list; `None` if it belongs to no session.
 fn container(line: &str) -> Option<SessionContainer> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [id, name, session, service, state, status, networks, ports] = fields[..] else {
@@ -341,7 +340,8 @@ fn container(line: &str) -> Option<SessionContainer> {
     })
 }
 
-/// `127.0.0.1:5512->5432/tcp`; neighbours stand together, `127.0.0.1:5512-5513->5432-5433/tcp`; `80/tcp` is not published.
+/// Parses `127.0.0.1:5512->5432/tcp`; adjacent ports share an entry, `127.0.0.1:5512-5513->5432-5433/tcp`; `80/tcp`
+/// is not published.
 fn published(text: &str) -> Vec<(u16, u16)> {
     let first_and_last = |text: &str| -> Option<(u16, u16)> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -377,7 +377,7 @@ fn state_of(state: &str, status: &str) -> ContainerState {
     }
 }
 
-/// What a container said last, both streams in one.
+/// The last lines of a container, both streams merged.
 pub(crate) fn last_lines(engine: &[(String, String)], id: &str, count: usize) -> Vec<String> {
     let (mut lines, count) = (Vec::new(), count.to_string());
     let mut command = engine_of(engine).command();
@@ -388,7 +388,7 @@ pub(crate) fn last_lines(engine: &[(String, String)], id: &str, count: usize) ->
     lines
 }
 
-/// Removes what carries the label of a session, and says whether there was anything.
+/// Removes the resources with a session's label; returns whether there were any.
 pub(crate) fn remove_session(
     engine: &[(String, String)],
     incarnation: &str,
@@ -411,7 +411,8 @@ pub(crate) fn remove_session(
     let nameless = nameless_volumes(&docker, &ids(&docker)?);
     let mut found = clear(&docker, &["rm", "--force", "--volumes"], &ids)?;
     for volume in nameless {
-        // It went with its container, unless another one had it before: then the engine takes it for somebody's.
+        // It was removed with its container, unless another container used it before; the engine then treats it as
+        // the user's.
         let _ = docker.run_client(&["volume", "rm", &volume]);
     }
     if matches!(what, Removal::Services { .. }) {
@@ -436,7 +437,7 @@ pub(crate) fn remove_session(
     Ok(found)
 }
 
-/// Stops what runs of it, each with the time that it is to have.
+/// Stops the running containers, each with its own grace period.
 fn stop(docker: &Docker, filter: &str, what: Removal<'_>) -> Result<()> {
     let is_meant = |container: &SessionContainer| match what {
         Removal::Services { new, old } => {
@@ -454,16 +455,16 @@ fn stop(docker: &Docker, filter: &str, what: Removal<'_>) -> Result<()> {
         return Ok(());
     }
     let mut command = docker.command();
-    // Ctrl-C is ours to hear: it must not cut their time short.
+    // Only moat handles Ctrl-C: it must not shorten the grace periods.
     command.process_group(0).arg("stop").args(&running);
     match docker.run_command(&mut command, b"", STOP_TIMEOUT, &|| true) {
         Err(problem) if matches!(what, Removal::Nothing) => Err(problem),
-        // What cannot be stopped is killed by its removal.
+        // A container that cannot be stopped is killed by its removal.
         _ => Ok(()),
     }
 }
 
-/// The volumes without a name that containers have.
+/// The anonymous volumes of containers.
 fn nameless_volumes(docker: &Docker, ids: &[String]) -> Vec<String> {
     const VOLUME_FORMAT: &str = "{{range .Mounts}}{{println .Name}}{{end}}";
     if ids.is_empty() {
@@ -471,7 +472,7 @@ fn nameless_volumes(docker: &Docker, ids: &[String]) -> Vec<String> {
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let first = ["container", "inspect", "--format", VOLUME_FORMAT];
-    // Without those that have gone meanwhile.
+    // Without volumes that are gone meanwhile.
     let output = docker.run_client(&[&first[..], &ids].concat());
     let names = output.map(|output| output.stdout).unwrap_or_default();
     let is_nameless =
@@ -483,7 +484,7 @@ fn nameless_volumes(docker: &Docker, ids: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Removes what is listed until nothing is. Says whether there was anything.
+/// Removes listed resources until none is listed. Returns whether there were any.
 fn clear(
     docker: &Docker,
     remove: &[&str],
@@ -499,7 +500,7 @@ fn clear(
         let removed = docker.run_client(&[remove, &words].concat());
         tries += 1;
         match removed {
-            // One of them may have gone, or be going, by itself: the list tells.
+            // A resource may have been removed meanwhile; the list tells.
             Err(problem) if tries >= REMOVE_ATTEMPTS => return Err(problem),
             Err(_) => std::thread::sleep(RETRY_DELAY),
             Ok(_) => {}

@@ -9,7 +9,7 @@ use super::create_args::{ClientCall, ContainerLabels, mount};
 use super::initial_files;
 use crate::store::WorkspaceMode;
 
-/// Describes the container to `docker create`.
+/// Builds the call of `docker create`.
 pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCall> {
     let identity = ContainerLabels {
         handle: &spec.handle,
@@ -36,12 +36,12 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
         request.add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
     }
     if dialect.is_rootless() {
-        // Else who we are would be root inside, and the workspace's owner nobody.
+        // Otherwise the current user would be root inside, and the workspace's owner nobody.
         request.add(&["--userns", "keep-id"]);
     }
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home {
-        // An unknown user's home is `/`, which it may not write to.
+        // An unknown user's home is `/`, which the user cannot write.
         if initial_files::home_in_memory(spec) {
             request.add(&[
                 "--tmpfs",
@@ -58,14 +58,14 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
         request.add(&["--interactive"]);
     }
     if spec.terminal.is_some() {
-        // Shells ignore TERM on a terminal. That the terminal is gone they obey.
+        // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
         request.add(&["--tty", "--stop-signal", "SIGHUP"]);
     }
     request.values(dialect, &spec.env)?;
     let image = spec.image.as_deref().unwrap_or_default();
     match &spec.pre_run {
         None => request.add(&["--", image]),
-        // The script comes first, so the image's own entry point cannot.
+        // The script runs first, so the image's own entry point cannot.
         Some(script) => request.add(&[
             "--entrypoint",
             "/bin/sh",
@@ -81,12 +81,12 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     Ok(request)
 }
 
-/// What is mounted: the workspace, directories of the host, volumes.
+/// The mounts: the workspace, directories of the host, volumes.
 fn storage(dialect: Dialect, spec: &ContainerSpec) -> Vec<String> {
     let workspace = spec.workspace.to_string_lossy();
     let mut mounts = vec![match spec.workspace_mode {
         WorkspaceMode::Bind => mount("bind", &workspace, WORKSPACE, false),
-        // Without a name: it goes with the container. Without what the image has there.
+        // Anonymous: removed with the container, and without the image's files.
         WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE}{}", dialect.no_copy()),
     }];
     for bind in &spec.mounts {

@@ -1,4 +1,4 @@
-//! What the arguments of every `docker create` have in common. Pure.
+//! The arguments that every `docker create` shares. Pure.
 
 use super::super::CAPABILITIES;
 use super::super::client_call::newline;
@@ -8,10 +8,10 @@ use super::Dialect;
 use crate::config::Ulimit;
 use crate::store::PublishedPort;
 
-/// Enough for builds and test suites, too few for a fork bomb to take the host along.
+/// Enough for builds and test suites, too few for a fork bomb to exhaust the host.
 const DEFAULT_MAX_PIDS: &str = "4096";
 
-/// Whose a container is.
+/// The labels of a container's owner.
 pub(super) struct ContainerLabels<'a> {
     pub(super) handle: &'a str,
     pub(super) home: &'a str,
@@ -20,7 +20,7 @@ pub(super) struct ContainerLabels<'a> {
 }
 
 impl ClientCall {
-    /// A container of somebody's, hardened.
+    /// Adds the labels and the hardening of a container.
     pub(super) fn create(
         dialect: Dialect,
         identity: &ContainerLabels<'_>,
@@ -32,7 +32,7 @@ impl ClientCall {
         request.label(HOME_LABEL, identity.home);
         request.label(identity.whose.0, identity.whose.1);
         request.label("moat.role", identity.role);
-        // The engine's log serves adoption alone, and goes with the container.
+        // The engine's log is only for adoption, and is removed with the container.
         request.add(dialect.log_options());
         request.add(dialect.create_options());
         request.add(&["--cap-drop", "ALL"]);
@@ -49,7 +49,7 @@ impl ClientCall {
 
     pub(super) fn publish(&mut self, ports: &[PublishedPort]) {
         for port in ports {
-            // Never on another address: who is allowed in is for a person to decide.
+            // Never on another address: access from other machines is the user's decision.
             let host = port.host.map_or_else(String::new, |host| host.to_string());
             self.add(&["--publish", &format!("127.0.0.1:{host}:{}", port.container)]);
         }
@@ -58,7 +58,7 @@ impl ClientCall {
     pub(super) fn limits(&mut self, memory_bytes: Option<u64>, cpus: Option<f64>) {
         if let Some(bytes) = memory_bytes {
             let bytes = bytes.to_string();
-            // The same limit with swap: else the kernel swaps as much again.
+            // The same limit including swap: otherwise the kernel swaps as much again.
             self.add(&["--memory", &bytes, "--memory-swap", &bytes]);
         }
         if let Some(cpus) = cpus {
@@ -79,14 +79,14 @@ impl ClientCall {
         }
     }
 
-    /// Hands over the values of variables.
+    /// Adds the values of variables.
     pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, String)]) -> Result<()> {
         self.variables(env, is_client_variable)
             .map_err(|name| newline(dialect.program(), name))
     }
 }
 
-/// Whether a variable means something to the client itself.
+/// Whether the client itself obeys a variable.
 pub(super) fn is_client_variable(name: &str) -> bool {
     let prefixes = [
         "DOCKER_",
@@ -105,7 +105,7 @@ pub(super) fn is_client_variable(name: &str) -> bool {
         "CONMON_",
     ];
     let proxies = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
-    // Those of the language that it is written in: GOOGLE_CREDENTIALS is not among them.
+    // Variables of the language's runtime; GOOGLE_CREDENTIALS is none of them.
     let runtime = [
         "GOCOVERDIR",
         "GODEBUG",
@@ -120,15 +120,15 @@ pub(super) fn is_client_variable(name: &str) -> bool {
         || proxies.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// One `--mount`.
+/// A `--mount` argument.
 pub(super) fn mount(kind: &str, source: &str, target: &str, readonly: bool) -> String {
     let (source, target) = (field("source", source), field("target", target));
-    // podman knows the long word for directories alone.
+    // podman accepts the long key for directories only.
     let mode = if readonly { ",ro" } else { "" };
     format!("type={kind},{source},{target}{mode}")
 }
 
-/// A field of a line of CSV: a comma or a quote in a path needs quoting.
+/// A field of a CSV line: a comma or a quote in a path needs quoting.
 fn field(key: &str, value: &str) -> String {
     let field = format!("{key}={value}");
     match field.contains([',', '"', '\n']) {

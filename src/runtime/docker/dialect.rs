@@ -1,8 +1,8 @@
-//! In what podman's command line differs from docker's, where it is not a matter of one call alone.
+//! The differences between podman's command line and docker's that concern several calls.
 //!
-//! podman has no daemon: each container has a monitor of its own (conmon), which keeps its output, and the
-//! client starts it. What the client is short of (the right to raise limits, programs beside it), the
-//! container is short of. Whoever is not root has podman's containers in a user namespace, "rootless".
+//! podman has no daemon: each container has its own monitor (conmon), which the client starts and which keeps the
+//! output. A limitation of the client (no right to raise limits, missing programs) is a limitation of the container.
+//! Without root, podman runs its containers in a user namespace ("rootless").
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use super::super::User;
 use super::super::error::RuntimeError;
 use super::classify::classify;
 
-/// Which command line it is.
+/// The command line of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Dialect {
     Docker,
@@ -56,7 +56,7 @@ impl Dialect {
         }
     }
 
-    /// What comes before the name of every command. podman's warnings would be in the workload's output.
+    /// The arguments before every command. podman's warnings would appear in the workload's output.
     pub(super) fn global_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
@@ -71,7 +71,8 @@ impl Dialect {
         }
     }
 
-    /// The client's own escape. docker's cannot be switched off: bytes that are in no text and no key.
+    /// Sets the client's detach keys. docker's cannot be disabled, so they are bytes that occur in no text and no
+    /// key.
     pub(super) fn detach_keys_arg(self) -> &'static [u8] {
         match self {
             Dialect::Docker => b"\xff,\xff,\xff,\xff",
@@ -79,8 +80,8 @@ impl Dialect {
         }
     }
 
-    /// Signals that reach the client are not the workload's. docker passes none on from a terminal, where the
-    /// end of the supervisor would be one.
+    /// Keeps the client from passing on signals to the workload. docker's client passes on none from a terminal,
+    /// where the end of the supervisor would cause one.
     pub(super) fn no_sig_proxy_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
@@ -88,7 +89,7 @@ impl Dialect {
         }
     }
 
-    /// The removal of what runs takes no time.
+    /// Removes a running container without a grace period.
     pub(super) fn remove_timeout_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
@@ -96,9 +97,8 @@ impl Dialect {
         }
     }
 
-    /// Where a container's output is kept for adoption, which needs it exact and whole. Of docker's drivers
-    /// `json-file` replaces what is not UTF-8, and `local` knows no "never rotate"; podman's `k8s-file`
-    /// has every byte, and `journald` is not on every host.
+    /// The log driver. Adoption needs the exact and complete output: docker's `json-file` replaces bytes that are not
+    /// UTF-8, and `local` always rotates; podman's `k8s-file` keeps every byte, and `journald` is not on every host.
     pub(super) fn log_options(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &["--log-driver", "local", "--log-opt", "max-size=1000t"],
@@ -106,8 +106,8 @@ impl Dialect {
         }
     }
 
-    /// A network like docker's: podman's let each other's containers in, unless both say that they do not
-    /// (4.2 and newer).
+    /// Makes a network like docker's: podman's networks admit each other's containers unless both are isolated (4.2
+    /// and newer).
     pub(super) fn network_options(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
@@ -115,7 +115,7 @@ impl Dialect {
         }
     }
 
-    /// A container like docker's: podman gives it our proxies otherwise, and a variable of its own.
+    /// Makes a container like docker's: podman otherwise adds the host's proxies and a variable of its own.
     pub(super) fn create_options(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
@@ -123,8 +123,8 @@ impl Dialect {
         }
     }
 
-    /// How many open files and processes there may be, where podman would raise that over what it may
-    /// ("error setting rlimit type 7"). It takes all of its own limits back where one is named, so both are.
+    /// The limits of open files and processes, if podman would raise them beyond its rights ("error setting rlimit
+    /// type 7"). podman drops all of its defaults if one is given, so both are.
     pub(super) fn ulimits(self, named: &[&str]) -> Vec<String> {
         if self == Dialect::Docker {
             return Vec::new();
@@ -142,7 +142,7 @@ impl Dialect {
         open.filter_map(option).collect()
     }
 
-    /// A directory in memory that belongs to a user. podman names the owner by the container's.
+    /// A tmpfs that belongs to a user. podman names the owner relative to the container's.
     pub(super) fn tmpfs_owner_option(self, user: User) -> String {
         match self {
             Dialect::Docker => format!("uid={},gid={}", user.uid, user.gid),
@@ -150,7 +150,7 @@ impl Dialect {
         }
     }
 
-    /// That a new volume is to have nothing of the image; podman has no word for it.
+    /// Keeps a new volume empty, without the image's files; podman has no option for it.
     pub(super) fn no_copy(self) -> &'static str {
         match self {
             Dialect::Docker => ",volume-nocopy",
@@ -166,7 +166,7 @@ impl Dialect {
         self == Dialect::Docker || can_limit()
     }
 
-    /// That a directory in memory is to have nothing of what it covers.
+    /// Keeps a tmpfs empty, without the files that it hides.
     pub(super) fn tmpfs_no_copy_option(self) -> &'static str {
         match self {
             Dialect::Docker => "",
@@ -174,7 +174,7 @@ impl Dialect {
         }
     }
 
-    /// What is copied into a container belongs to who the archive says.
+    /// Makes the archive's owners apply to copied files.
     pub(super) fn copy_owner_args(self) -> &'static [&'static str] {
         match self {
             Dialect::Docker => &[],
@@ -182,7 +182,7 @@ impl Dialect {
         }
     }
 
-    /// How the labels of what is listed are printed.
+    /// The format of labels in lists.
     pub(super) fn label_format(self, name: &str) -> String {
         match self {
             Dialect::Docker => format!("{{{{.Label \"{name}\"}}}}"),
@@ -190,7 +190,7 @@ impl Dialect {
         }
     }
 
-    /// A label in what was printed so: `map[a:b c:d]` or `a=b,c=d` by podman.
+    /// Finds a label in that format: `map[a:b c:d]`, or `a=b,c=d` by podman.
     pub(super) fn label_in(self, printed: &str, name: &str) -> String {
         if self == Dialect::Docker {
             return printed.to_owned();
@@ -210,7 +210,7 @@ impl Dialect {
         classify(self, stderr)
     }
 
-    /// The client could not be run, or did not answer in time.
+    /// The error of a client that could not run or did not answer in time.
     pub(super) fn failed(self, error: &io::Error) -> RuntimeError {
         let program = self.program();
         match error.kind() {
@@ -229,13 +229,13 @@ impl Dialect {
     }
 }
 
-/// Whether podman's containers are in a user namespace of ours.
+/// Whether podman runs its containers in the current user's namespace.
 pub(in super::super) fn is_rootless() -> bool {
     !rustix::process::geteuid().is_root()
 }
 
-/// Whether podman can limit memory, processors and processes. Without root that takes version 2 of control
-/// groups, and a manager that has handed them over; else podman ignores limits, or fails.
+/// Whether podman can limit memory, CPUs and processes. Without root this requires cgroup v2 and delegated
+/// controllers; otherwise podman ignores limits, or fails.
 pub(in super::super) fn can_limit() -> bool {
     if !is_rootless() {
         return true;

@@ -1,8 +1,7 @@
 //! `docker exec`: another command in a running container.
 //!
-//! The client reports by its output that a command could not be started: the engine's words come out
-//! of stdout (Docker 20.10.24), the client's own out of stderr. Both are the first thing on their
-//! stream, and are held back until the exit code says whose they are.
+//! A failed start shows in the output: the engine's message is on stdout (Docker 20.10.24), the client's own on
+//! stderr. Both come first on their stream, and are buffered until the exit code shows their origin.
 
 use std::process::Command;
 
@@ -13,7 +12,7 @@ use super::client_messages;
 use super::create_args::is_client_variable;
 use crate::term::pty::Size;
 
-/// How the words of the engine and of the client begin.
+/// Prefixes of the engine's and the client's messages.
 const ENGINE_PREFIXES: &[&[u8]] = &[b"OCI runtime exec failed: "];
 const CLIENT_PREFIXES: &[&[u8]] = &[
     b"Error response from daemon: ",
@@ -21,7 +20,7 @@ const CLIENT_PREFIXES: &[&[u8]] = &[
     b"Error: No such exec instance",
     b"error during connect: ",
     b"Cannot connect to the Docker daemon",
-    // podman's.
+    // Prefixes of podman's messages.
     b"Error: runc: ",
     b"Error: crun: ",
     b"Error: OCI runtime ",
@@ -29,7 +28,7 @@ const CLIENT_PREFIXES: &[&[u8]] = &[
     b"Error: can only create exec sessions on running containers",
 ];
 
-/// On a terminal there is one stream for all of them.
+/// A terminal has one stream for all of them.
 const ALL_PREFIXES: &[&[u8]] = &[
     ENGINE_PREFIXES[0],
     CLIENT_PREFIXES[0],
@@ -44,11 +43,11 @@ const ALL_PREFIXES: &[&[u8]] = &[
     CLIENT_PREFIXES[9],
 ];
 
-/// The client's own escape, which cannot be switched off. Here it has to be ASCII, as the engine gets it as
-/// JSON: nothing that anybody types. The engine holds back the first of these keys until the next one.
+/// The client's detach keys, which cannot be disabled. They must be ASCII here, because the engine receives them as
+/// JSON: keys that no user types. The engine delays the first of these keys until the next key.
 const UNTYPABLE_DETACH_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
 
-/// Completes a client that runs a command.
+/// Completes the call of a client that runs a command.
 pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
     if spec.terminal.is_some() {
@@ -74,7 +73,7 @@ pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     Ok(())
 }
 
-/// Completes a client that ends such a command.
+/// Completes the call of a client that ends such a command.
 pub(super) fn kill(client: &mut Command, handle: &str, marker_word: &str, signal: &str) {
     let marker = marker(marker_word);
     client.args([
@@ -120,21 +119,21 @@ pub(super) fn spawn_on_terminal(
     .map_err(|error| dialect.failed(&error))
 }
 
-/// How the engine and shells say that a command is not there, and that it cannot be run.
+/// The messages of the engine and of shells about a missing or non-executable command.
 const NOT_FOUND_MESSAGES: [&str; 2] = ["not found", "no such file"];
 const NOT_EXECUTABLE_MESSAGES: [&str; 3] =
     ["permission denied", "is a directory", "exec format error"];
 
-/// How the engine says that it is the working directory that is not there.
+/// The message of the engine about a missing working directory.
 const NO_WORKDIR_MESSAGES: [&str; 1] = ["chdir to cwd"];
 
-/// What podman adds, which is the same for a directory that is missing.
+/// podman's addition, which is the same for a missing directory.
 const PODMAN_MESSAGES: [&str; 2] = [
     ": OCI runtime attempted to invoke a command that was not found",
     ": OCI permission denied",
 ];
 
-/// The engine's words, without what it repeats, and what they mean for the command.
+/// The engine's message without its repetitions, and the command's exit code.
 pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
@@ -147,7 +146,7 @@ pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let why = why.unwrap_or(text);
     let lower = why.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-    // Whichever of the two the engine chose: versions differ.
+    // The engine's choice of the code depends on its version.
     let code = match code {
         126 | 127 if has(&NO_WORKDIR_MESSAGES) => None,
         126 | 127 if has(&NOT_FOUND_MESSAGES) => Some(127),

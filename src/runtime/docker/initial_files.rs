@@ -1,6 +1,6 @@
-//! What is put into a container between its creation and its start: directories that belong to the
-//! workload's user, and its own copy of the workspace. All of it travels as tar archives through the
-//! client's stdin (`docker cp - CONTAINER:PATH`), so it works on any image and with any engine.
+//! The files that a container gets between its creation and its start: directories of the workload's user, and the
+//! copy of the workspace. They travel as tar archives through the client's stdin (`docker cp - CONTAINER:PATH`),
+//! which works with any image and any engine.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,13 +10,13 @@ use super::super::error::{Result, RuntimeError};
 use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
-/// Where it notes that the script before the command failed.
+/// The directory for the note that the script before the command failed.
 pub(super) fn pre_run_failed() -> String {
     format!("{NOTES_DIR}/{PRE_RUN_FAILED_NOTE}")
 }
 
-/// The directories that are to be the user's, as an archive of entries below the root; `None` if there
-/// are none. `new`: those of volumes that are not the user's yet.
+/// The directories that must belong to the user, as an archive of entries below the root; `None` if there are none.
+/// `new`: those of volumes that do not belong to the user yet.
 pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<Vec<u8>>> {
     let places = between(spec);
     let mut paths: Vec<(&str, u32)> = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
         paths.push((NOTES_DIR, DEFAULT_DIR_MODE));
     }
     if spec.workspace_mode == WorkspaceMode::Volume {
-        // The engine leaves a directory that it unpacks into as it is.
+        // The engine keeps an existing directory as it is.
         let metadata = fs::metadata(&spec.workspace);
         let mode = metadata.map_or(DEFAULT_DIR_MODE, |metadata| metadata.mode() & 0o7777);
         paths.push((WORKSPACE, mode));
@@ -48,15 +48,15 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
     Ok(Some(archive))
 }
 
-/// Whether the user's home is in memory: the image has none, and nothing is mounted there or in it.
+/// Whether the user's home is a tmpfs: the image has none, and nothing is mounted there or below.
 pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
     let needs_one = spec.user.uid != 0 && !spec.has_home;
     needs_one
         && !targets(spec).any(|target| target == WORKLOAD_HOME || is_below(target, WORKLOAD_HOME))
 }
 
-/// The directories between the user's own ones and what is mounted deeper in them, and the home itself
-/// where the image has none. The engine would make them root's.
+/// The directories between the user's own ones and deeper mount points, and the home if the image has none. The
+/// engine would make root their owner.
 fn between(spec: &ContainerSpec) -> Vec<String> {
     let mut own = Vec::new();
     if spec.user.uid != 0 {
@@ -75,7 +75,7 @@ fn between(spec: &ContainerSpec) -> Vec<String> {
             places.extend(parts.map(|(at, _)| target[..root.len() + 1 + at].to_owned()));
         }
     }
-    // What is mounted itself is not the container's. A longer path has no place in an archive.
+    // Mount points themselves do not belong to the container. A longer path does not fit into an archive.
     let is_mounted =
         |path: &str| targets(spec).any(|target| target == path || is_below(path, target));
     places.retain(|path| !is_mounted(path) && path.len() < 100);
@@ -89,18 +89,18 @@ fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
     mounts.chain(spec.volumes.iter().map(|volume| volume.target.as_str()))
 }
 
-/// The size of a header, in bytes.
+/// The size of a header in bytes.
 pub(super) const TAR_BLOCK_BYTES: usize = 512;
 
-/// Whether the first entry of an archive is root's. (Of who has a number too large for a header, the
-/// first entry says that alone: `x`.)
+/// Whether the first entry of an archive belongs to root. (If the owner's number is too large for a header, the first
+/// entry is of type `x`.)
 pub(super) fn is_roots(header: &[u8]) -> bool {
     let uid = header.get(108..116).unwrap_or_default();
     header.get(156) != Some(&b'x') && uid.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
 }
 
-/// The entry of a directory, as that of what an archive is an archive of. (Of who has a number too large
-/// for a header there is none.)
+/// The header of a directory, as an archive of the directory starts with. (None if the owner's number is too large
+/// for a header.)
 pub(super) fn as_root(header: &[u8]) -> Option<[u8; TAR_BLOCK_BYTES]> {
     let mut header: [u8; TAR_BLOCK_BYTES] = header.get(..TAR_BLOCK_BYTES)?.try_into().ok()?;
     if header[156] != b'5' {
@@ -112,24 +112,24 @@ pub(super) fn as_root(header: &[u8]) -> Option<[u8; TAR_BLOCK_BYTES]> {
     Some(header)
 }
 
-/// Writes the sum of a header.
+/// Writes the checksum of a header.
 fn write_checksum(header: &mut [u8; TAR_BLOCK_BYTES]) {
     header[148..156].copy_from_slice(b"        ");
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-/// The mode of a directory that has none of its own yet.
+/// The mode of a directory that has none yet.
 const DEFAULT_DIR_MODE: u32 = 0o755;
 
-/// An entry of a directory, in the format of POSIX.1-1988 ("ustar").
+/// The entry of a directory in the POSIX.1-1988 format ("ustar").
 fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; TAR_BLOCK_BYTES]> {
     let name = format!("{}/", path.trim_start_matches('/'));
     let mut header = [0; TAR_BLOCK_BYTES];
     let mut put = |at: usize, text: &str| {
         header[at..at + text.len()].copy_from_slice(text.as_bytes());
     };
-    // The format's own limit, but for a split that no path of a container needs.
+    // The format's limit, without a split that no path of a container needs.
     if name.len() > 100 {
         return Err(RuntimeError::Refused(format!(
             "the path {path} is too long for a mount"
@@ -152,14 +152,14 @@ fn directory(path: &str, mode: u32, uid: u32, gid: u32) -> Result<[u8; TAR_BLOCK
     Ok(header)
 }
 
-/// The largest number that seven octal digits hold.
+/// The largest number in seven octal digits.
 const MAX_OCTAL_ID: u32 = 0o7_777_777;
 
 fn number(id: u32) -> String {
     format!("{:07o}\0", id.min(MAX_OCTAL_ID))
 }
 
-/// A number in base 256, which the first bit says.
+/// A number in base 256, marked by the first bit.
 fn write_large(header: &mut [u8; TAR_BLOCK_BYTES], at: usize, id: u32) {
     header[at..at + 8].fill(0);
     header[at] = 0x80;

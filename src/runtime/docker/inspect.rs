@@ -1,4 +1,4 @@
-//! What `inspect` says of a container's state.
+//! Parses the container state that `inspect` reports.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use super::super::{Exit, Inspected};
 use super::Dialect;
 use crate::store::Timestamp;
 
-/// One line per container: its name, and state and ports as JSON.
+/// One line for each container: its name, then state and ports as JSON.
 pub(super) const INSPECT_FORMAT: &str =
     "{{.Name}} {\"State\":{{json .State}},\"Ports\":{{json .NetworkSettings.Ports}}}";
 
-/// How podman's init says that it cannot run the command: `ERROR (catatonit:6): failed to exec pid1: No
-/// such file or directory`. Its exit code is 1.
+/// The message of podman's init for a command that cannot run: `ERROR (catatonit:6): failed to exec pid1: No such
+/// file or directory`. Its exit code is 1.
 const INIT_EXEC_ERROR: &str = "failed to exec pid1: ";
 
-/// What a shell would exit with, if this is what podman's init has said last.
+/// The code that a shell would return, if the output ends with this message.
 pub(super) fn exec_failure(output: &str) -> Option<u8> {
     let (_, why) = words_of_init(output)?.split_once(INIT_EXEC_ERROR)?;
     match why {
@@ -27,7 +27,7 @@ pub(super) fn exec_failure(output: &str) -> Option<u8> {
     }
 }
 
-/// What podman's init has said last, whole or not, if it was its turn.
+/// The last message of podman's init, complete or not.
 pub(super) fn words_of_init(output: &str) -> Option<&str> {
     let line = output.lines().next_back()?;
     line.strip_prefix("ERROR (catatonit:")
@@ -64,13 +64,13 @@ struct InspectedState {
     started_at: String,
     #[serde(rename = "FinishedAt")]
     finished_at: String,
-    /// podman's monitor of the container, which alone learns of its end.
+    /// podman's monitor of the container, the only process that learns of its exit.
     #[serde(rename = "ConmonPid")]
     conmon_pid: Option<i64>,
 }
 
-/// The state of `handle` in the output; missing if it is not in there. `is_here`: whether processes of the engine
-/// are ours to look for.
+/// The state of `handle` in the output; missing if the output lacks it. `is_here`: whether the engine's processes are
+/// visible here.
 pub(super) fn parse(
     output: &str,
     handle: &str,
@@ -91,13 +91,13 @@ pub(super) fn parse(
         })?;
     let state = container.state;
     Ok(match state.status.as_str() {
-        // Without its monitor a container of podman's stays so for good.
+        // Without its monitor, a podman container stays in this state for ever.
         "stopping" if is_here && !is_alive(state.conmon_pid) => Inspected::Exited(unknown(&state)),
         "running" | "paused" | "restarting" | "stopping" => Inspected::Running {
             started_at: time(&state.started_at),
             ports: published(container.ports),
         },
-        // Between the two, podman has made all of it but the first process.
+        // Between the two states, podman has created everything except the first process.
         "created" | "initialized" | "configured" if state.error.is_empty() => Inspected::Created,
         _ => Inspected::Exited(exit(state)),
     })
@@ -126,7 +126,7 @@ fn exit(state: InspectedState) -> Exit {
     }
 }
 
-/// The end that nobody has seen.
+/// An exit that no process noticed.
 fn unknown(state: &InspectedState) -> Exit {
     Exit {
         started_at: time(&state.started_at),
@@ -135,7 +135,7 @@ fn unknown(state: &InspectedState) -> Exit {
     }
 }
 
-/// A pid that is another's by now is as good: whoever stops the container asks again.
+/// A reused pid does no harm here: a stop request asks again.
 fn is_alive(pid: Option<i64>) -> bool {
     let pid = pid.and_then(|pid| i32::try_from(pid).ok());
     let pid = pid.and_then(rustix::process::Pid::from_raw);

@@ -1,9 +1,9 @@
-//! The `docker` command line, and podman's, which is its second [`Dialect`]. Facts about them were measured
-//! with Docker 20.10.24 and client 28.2.2, and with podman 4.3.1, rootful and rootless.
+//! The driver for docker's command line, and for podman's as a second [`Dialect`]. Facts were measured with Docker
+//! 20.10.24 and client 28.2.2, and with podman 4.3.1, rootful and rootless.
 //!
-//! `create`, then `start --attach`: one process gives the stream, its end and the exit code, and
-//! `inspect` confirms it. Never `--rm` (the engine would drop its log), never `logs --timestamps`
-//! as the source (it writes timestamps into the middle of lines over 16 KiB).
+//! `create`, then `start --attach`: one process provides the streams, their end and the exit code, and `inspect`
+//! confirms it. Never `--rm` (the engine would drop its log), never `logs --timestamps` as the source (it writes
+//! timestamps into the middle of lines over 16 KiB).
 
 mod build_args;
 mod classify;
@@ -54,9 +54,9 @@ const COPY_TIMEOUT: Duration = Duration::from_secs(3600);
 pub(super) struct Docker {
     dialect: Dialect,
     engine: Vec<(String, String)>,
-    /// How long an ordinary request may take.
+    /// Timeout of an ordinary request.
     timeout: Duration,
-    /// Where podman may leave what it reads from its input; it belongs to a run.
+    /// The directory in which podman may leave its input; it belongs to a run.
     scratch: Option<PathBuf>,
 }
 
@@ -75,13 +75,13 @@ impl Docker {
         }
     }
 
-    /// The same, for who cannot wait long.
+    /// A driver with shorter timeouts.
     pub(super) fn with_timeout(self, timeout: Duration) -> Docker {
         Docker { timeout, ..self }
     }
 
-    /// Whether the engine answers. Asks its socket where that is a local one, which takes a
-    /// millisecond instead of the client's thirty.
+    /// Whether the engine responds. Asks a local engine's socket, which takes a millisecond instead of the client's
+    /// thirty.
     pub(super) fn is_answering(&self) -> bool {
         let known = match self.dialect {
             Dialect::Docker => ping::ping(&self.engine),
@@ -126,16 +126,16 @@ impl Docker {
     }
 }
 
-/// So many lines of a log are looked at for what podman's init says.
+/// Number of log lines that are searched for a message of podman's init.
 const INIT_LINES: usize = 4;
 
-/// So much of a failed build is looked at for its reason.
+/// Number of lines of a failed build that are searched for the reason.
 const ERROR_LINES: usize = 40;
 
-/// How often a build is tried that others of podman's get in the way of.
+/// Maximum number of builds that conflict with other podman processes.
 const BUILD_ATTEMPTS: usize = 5;
 
-/// What the output of a build says then.
+/// The message of such a conflict.
 const REBUILD_NOTICE: &str =
     "podman's images changed while it looked at them; the build is tried again";
 
@@ -150,8 +150,8 @@ impl Docker {
             .map(|_| ())
     }
 
-    /// Does what comes before a start by itself, where the client would tell of it in the workload's output:
-    /// networks, mounts, what is wrong with either.
+    /// Runs podman's preparation of a start separately, because the client would print about it into the workload's
+    /// output: networks, mounts, and their problems.
     fn initialize(&self, handle: &str) -> Result<()> {
         if self.dialect == Dialect::Docker {
             return Ok(());
@@ -169,8 +169,8 @@ impl Docker {
         .map_err(|error| self.dialect.failed(&error))
     }
 
-    /// What the log of a container says about a command that could not be run: then it says nothing else. It may
-    /// come after the end, so it is looked at once more where it is not whole.
+    /// The log's message about a command that could not run; the log then contains nothing else. It may arrive after
+    /// the exit, so an incomplete one is read again.
     fn exec_failure(&self, handle: &str) -> Option<u8> {
         for pause in [0, 50] {
             std::thread::sleep(Duration::from_millis(pause));
@@ -184,7 +184,7 @@ impl Docker {
         None
     }
 
-    /// Whether podman is on this machine, as far as its settings tell.
+    /// Whether podman runs on this machine, as far as its settings show.
     fn is_here(&self) -> bool {
         ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
     }
@@ -201,7 +201,7 @@ impl Docker {
         }
     }
 
-    /// Where podman keeps the log of a container.
+    /// The file in which podman keeps a container's log.
     fn log_path(&self, handle: &str) -> Result<PathBuf> {
         let format = "{{.HostConfig.LogConfig.Path}}";
         let output = self.run_client(&["container", "inspect", "--format", format, handle])?;
@@ -217,7 +217,7 @@ impl Docker {
         let mut command = self.command();
         command
             .args(build_args::args(self.dialect, build))
-            // One line after the other, whichever builder it is.
+            // One line after another, whichever builder it is.
             .env("BUILDKIT_PROGRESS", "plain");
         let mut last = VecDeque::with_capacity(ERROR_LINES);
         let built = child::run_lines(&mut command, BUILD_TIMEOUT, should_continue, &mut |line| {
@@ -233,8 +233,7 @@ impl Docker {
         }
     }
 
-    /// The first lines of a log, which may be long. `--tail` is of no use: it leaves out pieces of lines (podman
-    /// 4.3.1).
+    /// The first lines of a log, which may be long. `--tail` loses pieces of lines (podman 4.3.1).
     fn first_lines(&self, handle: &str) -> String {
         let (lines, mut said) = (Cell::new(0), String::new());
         let mut client = self.command();
@@ -250,7 +249,7 @@ impl Docker {
         said
     }
 
-    /// podman's init ends with code 1 if it cannot run the command, and says why in its output.
+    /// podman's init exits with 1 if it cannot run the command, and prints the reason.
     fn with_exec_failure(&self, handle: &str, state: Inspected) -> Inspected {
         let Inspected::Exited(mut exit) = state else {
             return state;
@@ -326,7 +325,7 @@ impl Runtime for Docker {
         args.extend(labels);
         args.push(&volume.handle);
         match self.run_client(&args) {
-            // podman's words for what docker is content with.
+            // podman reports an error where docker accepts the request.
             Err(RuntimeError::Refused(text)) if text.contains("volume already exists") => Ok(()),
             result => result.map(|_| ()),
         }
@@ -341,7 +340,7 @@ impl Runtime for Docker {
             let (handle, name) = line.split_once('\t')?;
             let mut name = self.dialect.label_in(name, VOLUME_LABEL);
             if name.is_empty() {
-                // One of a session, which no project has named.
+                // A volume of a session has no project's name.
                 handle.clone_into(&mut name);
             }
             Some(EngineVolume {
@@ -430,7 +429,7 @@ impl Runtime for Docker {
     }
 
     fn read_log(&self, handle: &str, last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
-        // podman's --tail leaves out pieces of lines.
+        // podman's --tail loses pieces of lines.
         let mut client = self.command();
         client.arg("logs");
         if self.dialect == Dialect::Docker {
@@ -496,7 +495,7 @@ impl Runtime for Docker {
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.make(create::request(self.dialect, spec)?)?;
-        // Engines before 25 take one network when they make a container.
+        // Engines before 25 accept one network at creation.
         let connect = |network: &String| {
             let words = ["network", "connect", network, &spec.handle];
             self.run_client(&words).map(|_| ())
@@ -505,7 +504,7 @@ impl Runtime for Docker {
         let filled = connected.and_then(|()| self.copy_initial_files(spec));
         self.remove_scratch();
         filled.map_err(|problem| match problem {
-            // There is a container by now.
+            // The container exists by now.
             RuntimeError::Unreachable(text, _) => RuntimeError::Transient(text),
             problem => problem,
         })
@@ -544,7 +543,7 @@ impl Runtime for Docker {
         command
             .args(["start", "--attach"])
             .args(self.dialect.no_sig_proxy_args());
-        // podman looks for its escape in any input.
+        // podman searches any input for its detach keys.
         if self.dialect == Dialect::Podman {
             command.args(["--detach-keys", ""]);
         }
@@ -556,9 +555,8 @@ impl Runtime for Docker {
     }
 
     fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
-        // From the beginning: it is the only position that is exact to the byte. A following
-        // client leaves out a last line without a newline; once the container has ended, a plain
-        // one has it.
+        // From the beginning: the only position that is exact to the byte. A following client loses a last line
+        // without a newline; after the container's exit, a plain one has it.
         let running = matches!(
             self.inspect(&[handle])?.first(),
             Some(Inspected::Running { .. })
@@ -591,7 +589,7 @@ impl Runtime for Docker {
             .args(handles);
         let output = child::run(&mut command, b"", self.timeout, &|| true)
             .map_err(|error| self.dialect.failed(&error))?;
-        // With several containers, a missing one is an error beside the output of the others.
+        // A missing container is an error beside the output of the others.
         match self.dialect.classify(&output.stderr) {
             _ if output.success => {}
             RuntimeError::NotFound(_) => {}
@@ -611,7 +609,7 @@ impl Runtime for Docker {
         if let Err(RuntimeError::Refused(text)) = &stopped
             && text.contains("running or paused")
         {
-            // podman does not stop what is paused.
+            // podman does not stop a paused container.
             self.run_client(&["unpause", handle])?;
             return self.stop(handle, grace);
         }
@@ -625,7 +623,7 @@ impl Runtime for Docker {
     fn remove(&self, handle: &str) -> Result<()> {
         let mut args = vec!["rm", "--force", "--volumes"];
         self.remove_scratch();
-        // podman would give it time to end.
+        // podman would give it a grace period.
         args.extend_from_slice(self.dialect.remove_timeout_args());
         args.push(handle);
         ignore_not_found(self.run_client(&args))

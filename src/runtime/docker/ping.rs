@@ -1,4 +1,4 @@
-//! Where the engine is, and whether it answers, without starting a client.
+//! Finds the engine's address and checks whether it responds, without starting a client.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 
-/// The name of the context that is none: what the client uses where nothing else is said.
+/// The name of the default context, which is used without any setting.
 const DEFAULT_CONTEXT: &str = "default";
 
-/// True or false if a local socket is known to be the engine's address; else `None`, and only the client
+/// Whether the engine responds, if its address is known to be a local socket; otherwise `None`, and only the client
 /// can tell. `GET /_ping` is part of every version of the engine's API.
 pub(super) fn ping(engine: &[(String, String)]) -> Option<bool> {
     let address = address(engine)?;
@@ -38,7 +38,7 @@ pub(in super::super) fn address(engine: &[(String, String)]) -> Option<String> {
     }
 }
 
-/// Notes which context the client would use, as that may be another one tomorrow.
+/// Records the context that the client would use, because another one may be current later.
 pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     let is_said = ["DOCKER_HOST", "DOCKER_CONTEXT"].iter();
     if is_said
@@ -47,7 +47,7 @@ pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     {
         return;
     }
-    // Where the file names none, one may be named tomorrow.
+    // A file that names no context may name one later.
     let text = config(engine).and_then(|dir| fs::read(dir.join("config.json")).ok());
     let config: Option<DockerConfig> = text.and_then(|text| serde_json::from_slice(&text).ok());
     let named = config.and_then(|config| config.context);
@@ -56,7 +56,7 @@ pub(in super::super) fn name_context(engine: &mut Vec<(String, String)>) {
     engine.push(("DOCKER_CONTEXT".to_owned(), context));
 }
 
-/// Notes where the context is described, as that may be another home's tomorrow.
+/// Records the directory of the client's configuration, because another home may be current later.
 pub(in super::super) fn name_config(engine: &mut Vec<(String, String)>) {
     let context = setting(engine, "DOCKER_CONTEXT").filter(|context| *context != DEFAULT_CONTEXT);
     let is_named = setting(engine, "DOCKER_CONFIG").is_some();
@@ -68,8 +68,7 @@ pub(in super::super) fn name_config(engine: &mut Vec<(String, String)>) {
     }
 }
 
-/// The address that podman's client has been told of. A connection has a name, and its address is podman's to
-/// know; it counts as one of another machine.
+/// The address in podman's settings. The address of a named connection is known to podman only; it counts as remote.
 pub(in super::super) fn podmans_address(engine: &[(String, String)]) -> Option<String> {
     if let Some(address) = setting(engine, "CONTAINER_HOST") {
         return Some(address.to_owned());
@@ -78,13 +77,13 @@ pub(in super::super) fn podmans_address(engine: &[(String, String)]) -> Option<S
     Some(format!("CONTAINER_CONNECTION {connection}"))
 }
 
-/// Whether that is on this machine.
+/// Whether an address is on this machine.
 pub(in super::super) fn is_local(address: &str) -> bool {
     let local = ["unix://", "npipe://", "fd://"];
     local.iter().any(|scheme| address.starts_with(scheme))
 }
 
-/// Whether there is a context of that name.
+/// Whether a context exists.
 pub(in super::super) fn has_context(engine: &[(String, String)], context: &str) -> bool {
     context == DEFAULT_CONTEXT || address_in(engine, context).is_some()
 }
@@ -97,7 +96,7 @@ fn config(engine: &[(String, String)]) -> Option<PathBuf> {
     }
 }
 
-/// The address that a context has. The client keeps each in a file below a hash of its name.
+/// The address of a context. The client keeps each context in a file below a hash of its name.
 fn address_in(engine: &[(String, String)], context: &str) -> Option<String> {
     let dir = config(engine)?.join("contexts/meta");
     let files = fs::read_dir(dir).ok()?.flatten();
@@ -107,7 +106,7 @@ fn address_in(engine: &[(String, String)], context: &str) -> Option<String> {
     found.endpoints.docker?.host
 }
 
-/// What is read of the client's configuration, and of a context.
+/// The parts of the client's configuration and of a context that are needed here.
 #[derive(Deserialize)]
 struct DockerConfig {
     #[serde(rename = "currentContext")]

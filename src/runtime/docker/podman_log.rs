@@ -1,9 +1,8 @@
-//! podman's own log of a container, read as it grows.
+//! Reads podman's own log of a container while it grows.
 //!
-//! `podman logs --follow` leaves out lines of what is written quickly (4.3.1 lost 90 % of 300,000 lines),
-//! so the file is read here. Each piece is a line (podman 4.3.1, conmon 2.1.6, as CRI has it):
-//! `2026-11-21T04:00:00.000000000+00:00 stdout F text`; after `F` ends a line of the output, after `P`
-//! it goes on.
+//! `podman logs --follow` loses lines of fast output (4.3.1 lost 90 % of 300,000 lines), so the file is read here.
+//! Each piece is a line in CRI format (podman 4.3.1, conmon 2.1.6): `2026-11-21T04:00:00.000000000+00:00 stdout F
+//! text`; `F` ends a line of the output, `P` continues it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,11 +17,11 @@ use super::Dialect;
 use super::client_messages::DockerAttachMessages;
 use crate::store::StreamBytes;
 
-/// How late output is at most, beyond what it takes to read it.
+/// Maximum delay of output, in addition to reading.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Follows a log until the client that waits for the container's end has ended. Where the log is not a
-/// file of this machine, nothing comes until then: the whole log can be had afterwards.
+/// Follows a log until the client that waits for the container's exit has ended. If the log is no file of this
+/// machine, it stays silent until then; the complete log is available afterwards.
 pub(super) fn follow(
     waiting: &mut Command,
     dialect: Dialect,
@@ -41,13 +40,13 @@ pub(super) fn follow(
 /// One of the two streams in the file.
 struct LogFile {
     file: BufReader<Box<dyn Read + Send>>,
-    /// ` stdout ` or ` stderr `, as it stands behind the time.
+    /// ` stdout ` or ` stderr `, as it follows the time.
     stream: &'static [u8],
-    /// A line of the file, which may not be whole yet.
+    /// A line of the file, possibly incomplete.
     line: Vec<u8>,
-    /// What is to be given, from the line.
+    /// The part of the line that is returned next.
     given: Range<usize>,
-    /// Whether nothing more will be written.
+    /// Whether the file is complete.
     has_ended: HasEndedFn,
 }
 
@@ -66,11 +65,11 @@ impl LogFile {
         })
     }
 
-    /// Reads on until there is something to give. False: there is nothing more.
+    /// Reads until there is data to return. False: the log has ended.
     fn advance(&mut self) -> io::Result<bool> {
         self.line.clear();
         loop {
-            // Asked first: what is written before the end is there for the reading after it.
+            // Checked first: output that is written before the end is then read below.
             let ends = (self.has_ended)();
             self.file.read_until(b'\n', &mut self.line)?;
             if self.line.last() != Some(&b'\n') {
@@ -102,7 +101,7 @@ impl Read for LogFile {
     }
 }
 
-/// What a line of the file holds of a stream.
+/// The part of a line that belongs to a stream.
 fn piece(line: &[u8], stream: &[u8]) -> Range<usize> {
     let nothing = 0..0;
     let Some(time) = line.iter().position(|byte| *byte == b' ') else {

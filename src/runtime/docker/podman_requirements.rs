@@ -1,5 +1,5 @@
-//! What podman needs of the host, beside itself, and what to do where it is missing. All of it comes with
-//! podman's package, or is recommended by it (Debian 12).
+//! The host's programs that podman requires, and hints for missing ones. podman's package contains or recommends all
+//! of them (Debian 12).
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::super::choose::is_on_path;
 use super::super::error::{Result, RuntimeError};
 use super::dialect::{can_limit, is_rootless};
 
-/// Something that podman needs: what it says without it, and what helps.
+/// A requirement: podman's message without it, and the hint.
 struct Requirement {
     words: &'static str,
     hint: &'static str,
@@ -44,13 +44,13 @@ const REQUIREMENTS: &[Requirement] = &[
     },
 ];
 
-/// What helps against a failure, if it is for the lack of something that podman needs.
+/// The hint for a failure, if a missing requirement caused it.
 pub(super) fn hint(says: &dyn Fn(&[&str]) -> bool) -> Option<&'static str> {
     let found = REQUIREMENTS.iter().find(|need| says(&[need.words]));
     found.map(|need| need.hint)
 }
 
-/// Looks whether podman has all that any container needs. The version, and what it is worth here.
+/// Checks the requirements of every container. Returns the version and its limitations.
 pub(super) fn check(version: &str) -> Result<String> {
     let fails = |what: &str, words: &str| {
         let hint = hint(&|said| said.contains(&words)).unwrap_or_default();

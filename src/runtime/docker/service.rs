@@ -5,8 +5,8 @@ use super::super::{Network, ServiceSpec};
 use super::Dialect;
 use super::create_args::{ClientCall, ContainerLabels, HOME_LABEL, mount};
 
-/// Describes the container of a service. Who is on its network reaches it by its name; a run publishes
-/// no port of it.
+/// Builds the call that creates a service's container. Containers on its network reach it by its name; a run
+/// publishes none of its ports.
 pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall> {
     let identity = ContainerLabels {
         handle: &spec.handle,
@@ -32,7 +32,7 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall
     Ok(request)
 }
 
-/// Describes the network of a run or of a session.
+/// Builds the call that creates the network of a run or of a session.
 pub(super) fn network(dialect: Dialect, network: &Network) -> Vec<String> {
     let home = format!("{HOME_LABEL}={}", network.home_label);
     let (name, value) = network.whose.label();

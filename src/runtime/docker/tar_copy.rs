@@ -1,4 +1,4 @@
-//! What is copied into a container and out of it: all of it as tar archives, through the client (`cp`).
+//! Copies into and out of containers, as tar archives through the client (`cp`).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,8 +12,7 @@ use super::{COPY_TIMEOUT, Dialect, Docker, REQUEST_TIMEOUT, initial_files, is_ro
 use crate::store::{WorkspaceMode, leave_out, make_dir, pack, remove_tree};
 
 impl Docker {
-    /// A client that is to copy what comes through its input. podman writes that to a file first, and
-    /// does not remove it.
+    /// A client that copies its input. podman writes the input to a file first, and does not remove it.
     fn reader(&self) -> Result<Command> {
         let mut command = self.command();
         if let Some(dir) = &self.scratch {
@@ -30,7 +29,7 @@ impl Docker {
         }
     }
 
-    /// Puts into a new container what belongs there.
+    /// Copies a new container's initial files.
     pub(super) fn copy_initial_files(&self, spec: &ContainerSpec) -> Result<()> {
         if let Some(archive) = initial_files::directories(spec, &self.new_volumes(spec)?)? {
             let mut command = self.reader()?;
@@ -40,7 +39,7 @@ impl Docker {
         if spec.workspace_mode == WorkspaceMode::Bind {
             return Ok(());
         }
-        // The engine would write into what is mounted there.
+        // The engine would write into the directory that is mounted there.
         let without = spec.not_copied();
         let mut tar = pack(&spec.workspace, &without, Stdio::piped()).map_err(no_tar)?;
         let archive = tar.archive();
@@ -54,11 +53,10 @@ impl Docker {
         })
     }
 
-    /// Where volumes are mounted that nobody has given to the workload's user yet. What the user made of
-    /// its own ones stays as it is.
+    /// The mount points of volumes that do not belong to the workload's user yet. Modes that the user set are kept.
     fn new_volumes<'a>(&self, spec: &'a ContainerSpec) -> Result<Vec<&'a str>> {
         let mut found = Vec::new();
-        // Nothing can be put into a read-only one, not even an owner.
+        // A read-only volume accepts nothing, not even an owner.
         let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
         for volume in writable.filter(|_| spec.user.uid != 0) {
             let from = format!("{}:{}", spec.handle, volume.target);
@@ -76,7 +74,7 @@ impl Docker {
         Ok(found)
     }
 
-    /// Writes what is in the container's own copy of the workspace to a file.
+    /// Writes the container's copy of the workspace to a file.
     pub(super) fn save(&self, handle: &str, mut into: File) -> Result<()> {
         if let Some(dir) = self.volume_here(handle)? {
             let without = self.mounted_in_workspace(handle)?;
@@ -92,19 +90,19 @@ impl Docker {
         if without.is_empty() {
             return self.copy(&mut command, Stdio::null(), Stdio::from(into));
         }
-        // The engine's copy has in it what is mounted there, secrets and caches.
+        // The engine's copy contains mounted directories, with secrets and caches.
         let failed = |error: io::Error| RuntimeError::Refused(crate::error::reason(&error));
         let (archive, out) = io::pipe().map_err(failed)?;
         let filter = std::thread::spawn(move || leave_out(archive, into, &without));
         let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
         match filter.join().unwrap_or(Ok(())) {
-            // The engine's client says why the archive ended too early.
+            // The client's message says why the archive ended too early.
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(failed(error)),
             filtered => copied.and(filtered.map_err(failed)),
         }
     }
 
-    /// Begins an archive of the workspace with the directory itself, which podman leaves out.
+    /// Starts an archive of the workspace with the directory itself, which podman leaves out.
     fn save_root(&self, handle: &str, into: &mut File) -> Result<()> {
         if self.dialect == Dialect::Docker {
             return Ok(());
@@ -124,8 +122,8 @@ impl Docker {
         }
     }
 
-    /// Where on this machine the container's copy of the workspace is, if we may read all of it there:
-    /// what podman copies out of a container it gives to the container's user.
+    /// The path of the container's copy of the workspace on this machine, if every file is readable: podman makes the
+    /// container's user the owner of copied files.
     fn volume_here(&self, handle: &str) -> Result<Option<PathBuf>> {
         if self.dialect == Dialect::Docker || is_rootless() {
             return Ok(None);
@@ -145,7 +143,7 @@ impl Docker {
         Ok(Some(path).filter(|path| path.is_dir()))
     }
 
-    /// Where in the workspace of a container something else is mounted, relative to it.
+    /// The mount points inside a container's workspace, relative to it.
     fn mounted_in_workspace(&self, handle: &str) -> Result<Vec<String>> {
         let format = "{{range .Mounts}}{{println .Destination}}{{end}}\
             {{range $path, $_ := .HostConfig.Tmpfs}}{{println $path}}{{end}}";
@@ -153,7 +151,7 @@ impl Docker {
         Ok(in_workspace(self.run_client(&inspect)?.stdout.lines()))
     }
 
-    /// Runs a client whose input or output is large.
+    /// Runs a client with a large input or output.
     pub(super) fn copy(&self, command: &mut Command, input: Stdio, output: Stdio) -> Result<()> {
         let stderr = child::run_between(command, input, output, COPY_TIMEOUT)
             .map_err(|error| self.dialect.failed(&error))?;
