@@ -146,7 +146,7 @@ impl Error {
     ) -> Error {
         Error::new(
             kind,
-            format!("cannot {verb} {}: {}", path.display(), reason(error)),
+            format!("cannot {verb} {}: {}", path.display(), os_error_text(error)),
         )
     }
 
@@ -164,7 +164,7 @@ impl fmt::Display for Error {
 }
 
 /// The operating system's text for an error, lower case and without the number.
-pub(crate) fn reason(error: &io::Error) -> String {
+pub(crate) fn os_error_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = text.chars();

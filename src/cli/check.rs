@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         // A problem can contain lines that the user copies; each of them stays a line.
         let lines = problems.iter().flat_map(|problem| problem.lines());
         let text: String = lines
-            .map(|line| crate::term::harmless(line) + "\n")
+            .map(|line| crate::term::escape_unsafe(line) + "\n")
             .collect();
         output::print_result(&text)?;
     }
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
     let mut rows = Vec::new();
-    for holder in settings.port_holders() {
+    for holder in settings.port_users() {
         let primary = holder.port.iter().map(|port| (port.value, true));
         let extra = holder
             .extra_ports
@@ -140,7 +140,7 @@ fn check(args: &Args) -> Result<SessionSettings> {
         }
     }
     if !files.has_project() {
-        let shown = crate::term::harmless(&workspace.display().to_string());
+        let shown = crate::term::escape_unsafe(&workspace.display().to_string());
         let message = format!("there is no moat.yaml in '{shown}'");
         return Err(Error::new(ErrorKind::Config, message)
             .hint("run 'moat check PATH' with a directory that has a moat.yaml"));

@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
     let mut found = Leftovers {
-        directories: home.debris()?,
+        directories: home.leftovers()?,
         ..Leftovers::default()
     };
     let runs = run_selection::all(home)?;
@@ -170,7 +170,10 @@ fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
 fn describe(found: &Leftovers, nothing: bool) -> String {
     let mut text = String::new();
     let mut add = |what: &str, which: &str| {
-        text.push_str(&format!("{what:<10} {}\n", crate::term::harmless(which)));
+        text.push_str(&format!(
+            "{what:<10} {}\n",
+            crate::term::escape_unsafe(which)
+        ));
     };
     for (name, _, orphan) in &found.orphans {
         let what = match orphan.kind {
@@ -218,7 +221,7 @@ fn remove(home: &Home, found: &Leftovers) -> Result<()> {
         runtime::remove_session_image(engine, &image.name)?;
     }
     for directory in &found.directories {
-        home.remove_debris(directory)?;
+        home.remove_leftovers(directory)?;
     }
     for id in &found.runs {
         run::wait_until_unowned(home, id)?;

@@ -17,7 +17,7 @@ pub(super) fn confirm(args: &Args, question: &str, hint: &str) -> Result<()> {
             "nothing was removed: there is no terminal to ask for confirmation",
         ));
     }
-    let question = crate::term::harmless(question);
+    let question = crate::term::escape_unsafe(question);
     let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);

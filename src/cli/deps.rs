@@ -30,10 +30,10 @@ impl<'a> DependencyDocument<'a> {
     fn of(entry: &'a RegistryEntry) -> DependencyDocument<'a> {
         DependencyDocument {
             name: &entry.name,
-            kind: entry.type_word(),
+            kind: entry.type_name(),
             description: &entry.description,
             default: entry.default.as_deref(),
-            versions: entry.offered(),
+            versions: entry.version_list(),
             requires: &entry.requires,
             origin: &entry.origin,
         }
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 fn unknown_action(action: &OsStr) -> Error {
-    let action = term::harmless(&action.to_string_lossy());
+    let action = term::escape_unsafe(&action.to_string_lossy());
     let message = match ACTIONS.contains(&action.as_str()) {
         true => format!("wrong arguments for 'deps {action}'"),
         false => format!("unknown action '{action}' for 'deps'"),
@@ -91,9 +91,9 @@ fn list(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
 fn row(entry: &RegistryEntry) -> Vec<String> {
     vec![
         entry.name.clone(),
-        entry.type_word().to_owned(),
+        entry.type_name().to_owned(),
         entry.default.clone().unwrap_or_else(|| "-".to_owned()),
-        term::harmless(&entry.description),
+        term::escape_unsafe(&entry.description),
     ]
 }
 
@@ -106,7 +106,7 @@ fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
                 .entries()
                 .map(|entry| entry.name.as_str())
                 .collect();
-            let message = crate::yaml::unknown("dependency", &name, &known);
+            let message = crate::yaml::unknown_key_error("dependency", &name, &known);
             Error::new(ErrorKind::Failed, message).hint("see all: moat deps list")
         })?);
     }
@@ -122,7 +122,7 @@ fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
 }
 
 fn describe(entry: &RegistryEntry) -> String {
-    let versions = match entry.offered() {
+    let versions = match entry.version_list() {
         _ if !entry.has_versions() => String::new(),
         versions if entry.versions.is_empty() => [&["any"][..], &versions].concat().join(", "),
         versions => versions.join(", "),
@@ -146,7 +146,7 @@ fn describe(entry: &RegistryEntry) -> String {
     };
     let lines = [
         ("name", entry.name.clone()),
-        ("type", entry.type_word().to_owned()),
+        ("type", entry.type_name().to_owned()),
         ("description", entry.description.clone()),
         ("default", entry.default.clone().unwrap_or_default()),
         ("versions", versions),
@@ -156,7 +156,7 @@ fn describe(entry: &RegistryEntry) -> String {
     ];
     let mut text = String::new();
     for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        text.push_str(&format!("{what:<12} {}\n", term::harmless(value)));
+        text.push_str(&format!("{what:<12} {}\n", term::escape_unsafe(value)));
     }
     text
 }

@@ -59,7 +59,7 @@ fn runtimes() -> Vec<DoctorCheck> {
 
 /// Checks whether MOAT_HOME can store runs: the directory, writing and locks.
 fn home() -> DoctorCheck {
-    let trial = Home::locate().and_then(|home| home.trial().map(|()| home));
+    let trial = Home::locate().and_then(|home| home.check_usable().map(|()| home));
     let (ok, found, hint) = match trial {
         Ok(home) => (true, home.root().display().to_string(), None),
         Err(error) => (false, error.message.clone(), error.hint.clone()),
@@ -141,10 +141,10 @@ fn describe(checks: &[DoctorCheck], runtime: bool) -> String {
     let mut text = String::new();
     for check in checks {
         let mark = if check.ok { "ok" } else { "no" };
-        let found = term::harmless(&check.found);
+        let found = term::escape_unsafe(&check.found);
         text.push_str(&format!("{mark}  {:<15} {found}\n", check.what));
         if let Some(hint) = check.hint.as_ref().filter(|_| !check.ok) {
-            text.push_str(&format!("      hint: {}\n", term::harmless(hint)));
+            text.push_str(&format!("      hint: {}\n", term::escape_unsafe(hint)));
         }
     }
     if !runtime {

@@ -99,7 +99,7 @@ fn take_down(
     request: DownRequest,
 ) -> Result<DownResult> {
     let left = down(context, &session.key, request)?;
-    let branch = crate::term::harmless(&session.branch);
+    let branch = crate::term::escape_unsafe(&session.branch);
     let how = if request.keep {
         "stopped; its slot and ports are kept"
     } else {

@@ -15,7 +15,7 @@ pub(super) fn print(args: &Args, plan: &Plan) -> Result<u8> {
     for (what, value) in lines(plan).iter().filter(|(_, value)| !value.is_empty()) {
         for (number, line) in value.lines().enumerate() {
             let what = if number == 0 { *what } else { "" };
-            text.push_str(format!("{what:<12} {}", crate::term::harmless(line)).trim_end());
+            text.push_str(format!("{what:<12} {}", crate::term::escape_unsafe(line)).trim_end());
             text.push('\n');
         }
     }

@@ -132,7 +132,7 @@ impl Workload for ExecCanceller {
     fn set_has_terminal(&self, _has: bool) {}
 
     fn end(&self, kill: bool) {
-        ExecCanceller::end(self, kill);
+        ExecCanceller::stop(self, kill);
     }
 }
 
@@ -145,7 +145,7 @@ fn handle_signals(ender: &ExecCanceller) -> Result<Arc<AtomicI32>> {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let _ = noted.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire);
-            ender.end(false);
+            ender.stop(false);
         }
     });
     Ok(first)

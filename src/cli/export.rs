@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// Checks that the directory is empty or does not exist, so that no file is overwritten.
 pub(super) fn check_target(dir: &Path) -> Result<()> {
     let failed = |why: &str| {
-        let shown = crate::term::harmless(&dir.display().to_string());
+        let shown = crate::term::escape_unsafe(&dir.display().to_string());
         Error::new(
             ErrorKind::Workspace,
             format!("cannot export to '{shown}': {why}"),
@@ -36,7 +36,7 @@ pub(super) fn check_target(dir: &Path) -> Result<()> {
             Some(_) => Err(failed("the directory is not empty")),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(&crate::error::reason(&error))),
+        Err(error) => Err(failed(&crate::error::os_error_text(&error))),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
     let unpacked = store::extract(archive, dir).map_err(|error| failed("unpack", &path, &error))?;
     if !unpacked.status.success() {
         let words = String::from_utf8_lossy(&unpacked.stderr);
-        let words = crate::term::harmless(words.lines().next().unwrap_or_default());
+        let words = crate::term::escape_unsafe(words.lines().next().unwrap_or_default());
         if made {
             // A partial workspace must not look complete.
             let _ = store::remove_tree(dir);
@@ -95,7 +95,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
         ));
     }
     run.mark_exported();
-    let shown = crate::term::harmless(&dir.display().to_string());
+    let shown = crate::term::escape_unsafe(&dir.display().to_string());
     output::notice(args, &format!("exported the workspace of {id} to {shown}"));
     Ok(())
 }

@@ -70,7 +70,7 @@ fn row(run: &ListedRun) -> Vec<String> {
         ListedRun::Record(record) => vec![
             record.name.to_string(),
             record.id.to_string(),
-            term::harmless(&record.runtime),
+            term::escape_unsafe(&record.runtime),
             state(record),
             term::age(record.created_at.age()),
             ports(record),
@@ -83,7 +83,7 @@ fn row(run: &ListedRun) -> Vec<String> {
             "unreadable".to_owned(),
             "-".to_owned(),
             String::new(),
-            term::harmless(&run.error),
+            term::escape_unsafe(&run.error),
         ],
     }
 }
@@ -102,5 +102,5 @@ fn state(record: &RunRecord) -> String {
 
 fn command(record: &RunRecord) -> String {
     let text: String = record.command.join(" ").chars().take(200).collect();
-    term::harmless(&text)
+    term::escape_unsafe(&text)
 }

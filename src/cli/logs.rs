@@ -74,7 +74,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     if process.contains('/') || !path.exists() {
         return Err(Error::new(
             ErrorKind::Failed,
-            crate::yaml::unknown("process", process, &known),
+            crate::yaml::unknown_key_error("process", process, &known),
         ));
     }
     let mut printer = Printer::new(args)?;
@@ -143,7 +143,7 @@ fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
             true => "'moat exec' has run no command in this run".to_owned(),
             false => format!("the commands of this run are: {}", known.join(", ")),
         };
-        let shown = crate::term::harmless(text);
+        let shown = crate::term::escape_unsafe(text);
         Error::new(ErrorKind::Failed, format!("no such command: '{shown}'")).hint(hint)
     })
 }
@@ -156,7 +156,7 @@ fn open(args: &Args, path: &Path, printer: &mut Printer) -> Result<LogReader> {
         return LogReader::new(file, 0).map_err(|error| failed(&error));
     };
     let count = text.parse::<usize>().map_err(|_| {
-        let shown = crate::term::harmless(text);
+        let shown = crate::term::escape_unsafe(text);
         Error::usage(format!("bad number of lines '{shown}'")).hint("write e.g. -n 20")
     })?;
     let choice = printer.choice;
@@ -256,7 +256,7 @@ impl Replay {
                 .ok()
                 .filter(|speed| (0.01..=10_000.0).contains(speed))
                 .ok_or_else(|| {
-                    let shown = crate::term::harmless(text);
+                    let shown = crate::term::escape_unsafe(text);
                     Error::usage(format!("bad speed '{shown}'"))
                         .hint("write a number such as 2 or 0.5")
                 })?,

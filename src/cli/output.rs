@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::flags;
 use crate::error::{Error, ErrorKind, FileProblem, Result};
-use crate::term::{harmless, harmless_json};
+use crate::term::{escape_unsafe, escape_unsafe_json};
 
 /// Writes the result of a command.
 pub(super) fn print_result(text: &str) -> Result<()> {
@@ -39,7 +39,7 @@ fn write_error(error: &io::Error, stream: &str) -> Error {
             "the reader closed stdout or stderr",
         ),
         _ => {
-            let reason = crate::error::reason(error);
+            let reason = crate::error::os_error_text(error);
             Error::new(
                 ErrorKind::Failed,
                 format!("cannot write to {stream}: {reason}"),
@@ -52,7 +52,7 @@ fn write_error(error: &io::Error, stream: &str) -> Error {
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::new(ErrorKind::Failed, format!("cannot write JSON: {error}")))?;
-    print_result(&(harmless_json(&text) + "\n"))
+    print_result(&(escape_unsafe_json(&text) + "\n"))
 }
 
 /// Prints a notice, unless `--quiet` or `--json` is given.
@@ -92,7 +92,7 @@ fn line(text: &str) {
         out.push_str(end);
     }
     for line in text.lines() {
-        out.push_str(&harmless(line));
+        out.push_str(&escape_unsafe(line));
         out.push_str(end);
     }
     let _ = io::stderr().lock().write_all(out.as_bytes());
@@ -140,7 +140,7 @@ pub(super) fn error(error: &Error, json: bool) {
             },
         };
         let text = serde_json::to_string(&document).unwrap_or_default();
-        let _ = writeln!(io::stderr().lock(), "{}", harmless_json(&text));
+        let _ = writeln!(io::stderr().lock(), "{}", escape_unsafe_json(&text));
         return;
     }
     // Each of several problems has its own line, from which an editor can open the file.
@@ -164,7 +164,7 @@ pub(super) fn status_lines(before: usize, lines: &[String]) {
     };
     text.push_str("\r\x1b[J");
     for line in lines {
-        text.push_str(&harmless(line));
+        text.push_str(&escape_unsafe(line));
         text.push('\n');
     }
     let _ = io::stderr().lock().write_all(text.as_bytes());

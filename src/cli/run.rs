@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let files = ConfigFiles::read(&workspace, &home)?;
     let mut request = request(args, files.background())?;
     if let Some(session) = &session {
-        request.enter(workspace.clone(), sessions::run_variables(session));
+        request.enter_session(workspace.clone(), sessions::run_variables(session));
     }
     request.git = sessions::git_mounts(&home, &workspace).unwrap_or_else(|error| {
         output::warning(&format!(
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let named_after = |service: &&plan::PlannedService| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     plan_notices(args, &plan, host.runtime, builds);
-    plan::fill(&mut plan, &host)?;
+    plan::resolve_run_values(&mut plan, &host)?;
     let (id, result) = launch_and_follow(args, &home, plan, files.escape())?;
     match (export_to, id) {
         (Some(dir), Some(id)) => result.map(|code| export(args, &home, &id, &dir, code)),
@@ -252,7 +252,7 @@ pub(super) fn all_text<'a>(
 pub(super) fn stdin() -> Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     stdin.try_clone_to_owned().map_err(|error| {
-        let reason = crate::error::reason(&error);
+        let reason = crate::error::os_error_text(&error);
         Error::new(ErrorKind::Failed, format!("cannot use stdin: {reason}"))
     })
 }

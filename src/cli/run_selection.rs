@@ -57,13 +57,16 @@ pub(super) fn service<'a>(
         .iter()
         .map(|service| service.name.as_str())
         .collect();
-    let message = format!("{id}: {}", crate::yaml::unknown("service", name, &known));
+    let message = format!(
+        "{id}: {}",
+        crate::yaml::unknown_key_error("service", name, &known)
+    );
     Err(Error::new(ErrorKind::Failed, message).hint(format!("see them all: moat services {id}")))
 }
 
 fn text(argument: &OsStr) -> Result<&str> {
     argument.to_str().ok_or_else(|| {
-        let shown = crate::term::harmless(&argument.to_string_lossy());
+        let shown = crate::term::escape_unsafe(&argument.to_string_lossy());
         Error::new(ErrorKind::NoSuchRun, format!("no such run: '{shown}'"))
     })
 }

@@ -87,7 +87,7 @@ fn row(service: &ServiceRecord) -> Vec<String> {
         address(service),
         ready,
         service.restarts.to_string(),
-        term::harmless(error.lines().next().unwrap_or_default()),
+        term::escape_unsafe(error.lines().next().unwrap_or_default()),
     ]
 }
 

@@ -28,7 +28,7 @@ impl Signals {
             let number = usize::try_from(signal).unwrap_or_default();
             signal_hook::flag::register_usize(signal, Arc::clone(&first), number).map_err(
                 |error| {
-                    let reason = crate::error::reason(&error);
+                    let reason = crate::error::os_error_text(&error);
                     Error::new(
                         ErrorKind::Failed,
                         format!("cannot install signal handlers: {reason}"),
@@ -88,7 +88,7 @@ pub(super) fn branch_argument(args: &Args, place: usize) -> Result<Option<&str>>
 /// Returns the repository of the current directory.
 pub(super) fn repository() -> Result<Repository> {
     let here = std::env::current_dir().map_err(|error| {
-        let reason = crate::error::reason(&error);
+        let reason = crate::error::os_error_text(&error);
         Error::new(
             ErrorKind::Workspace,
             format!("cannot find the current directory: {reason}"),
@@ -116,7 +116,7 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     let found = match &branch {
         Ok(branch) => home
             .session(&repository.key(branch).text())?
-            .filter(|session| session.is_of(&repository.common, branch)),
+            .filter(|session| session.is_for_branch(&repository.common, branch)),
         Err(_) => None,
     };
     let found = match found {
@@ -130,14 +130,14 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
         return Ok(found);
     }
     let branch = branch?;
-    let shown = crate::term::harmless(&branch);
+    let shown = crate::term::escape_unsafe(&branch);
     Err(Error::new(
         ErrorKind::Failed,
         format!("there is no session of '{shown}'"),
     )
     .hint(format!(
         "bring it up: moat up {}; see all: moat wt list",
-        crate::term::word(&branch)
+        crate::term::shell_word(&branch)
     )))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::session::{Decision, PortView, ProcessHealth, ServiceHealth, SessionView};
 use crate::store::ResourceStage;
-use crate::term::{age, harmless};
+use crate::term::{age, escape_unsafe};
 
 /// Returns the status, and the age of an operation that is under way or abandoned.
 pub(super) fn status(view: &SessionView) -> String {
@@ -23,10 +23,10 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
     let session = &view.session;
     let mut text = format!(
         "{}: {}, slot {}, {}\n",
-        harmless(&session.branch),
+        escape_unsafe(&session.branch),
         status(view),
         session.slot,
-        harmless(&session.worktree.path.display().to_string())
+        escape_unsafe(&session.worktree.path.display().to_string())
     );
     let mut others: Vec<&Decision> = decisions.iter().collect();
     let mut member = |name: &str, ports: &[u16], state: &str| {
@@ -35,7 +35,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
             text.push_str(&format!(" [{}]", ports.join(" ")));
         }
-        text.push_str(&format!(": {}", harmless(state)));
+        text.push_str(&format!(": {}", escape_unsafe(state)));
         if let Some(place) = others.iter().position(|other| other.process == name) {
             text.push_str(&format!("; {}", decision(others.remove(place))));
         }
@@ -61,7 +61,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
         ));
     }
     if let Some(error) = &session.error {
-        text.push_str(&format!("  {}\n", harmless(error)));
+        text.push_str(&format!("  {}\n", escape_unsafe(error)));
     }
     text
 }

@@ -9,7 +9,7 @@ use super::{flags, session_commands};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{attach, clear_git_environment, variables};
 use crate::store::{Home, SessionStatus};
-use crate::term::harmless;
+use crate::term::escape_unsafe;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.has(&flags::JSON) {
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let home = Home::locate()?;
     let found = session_commands::find(&home, session_commands::branch_argument(args, 0)?)?;
-    let branch = harmless(&found.branch);
+    let branch = escape_unsafe(&found.branch);
     if found.status != SessionStatus::Active {
         let message = format!("the session of '{branch}' is {}", found.status.as_str());
         return Err(Error::new(ErrorKind::Failed, message)
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if std::io::stdout().is_terminal()
         && let Some(mut windows) = attach(&found)?
     {
-        let reason = crate::error::reason(&windows.exec());
+        let reason = crate::error::os_error_text(&windows.exec());
         return Err(Error::new(
             ErrorKind::Failed,
             format!("cannot run tmux: {reason}"),
@@ -38,8 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .current_dir(&found.worktree.path)
         .envs(variables(&found))
         .exec();
-    let reason = crate::error::reason(&error);
-    let shown = harmless(&shell.to_string_lossy());
+    let reason = crate::error::os_error_text(&error);
+    let shown = escape_unsafe(&shell.to_string_lossy());
     Err(
         Error::new(ErrorKind::Failed, format!("cannot run '{shown}': {reason}"))
             .hint("set the variable SHELL to an executable shell"),

@@ -15,7 +15,7 @@ use crate::store::{EndRequest, Home, RunId};
 /// Registers the signals that end a followed run or command.
 pub(super) fn signals() -> Result<Signals> {
     Signals::new([SIGINT, SIGTERM]).map_err(|error| {
-        let reason = crate::error::reason(&error);
+        let reason = crate::error::os_error_text(&error);
         Error::new(
             ErrorKind::Failed,
             format!("cannot install signal handlers: {reason}"),

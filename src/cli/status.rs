@@ -98,7 +98,7 @@ fn describe(status: &Status) -> String {
         status.stopped,
         status.failed,
         status.unreadable,
-        crate::term::harmless(&status.home)
+        crate::term::escape_unsafe(&status.home)
     );
     for runtime in &status.runtimes {
         let state = match (&runtime.version, &runtime.problem) {
@@ -114,7 +114,7 @@ fn describe(status: &Status) -> String {
         text.push_str(&format!(
             "{:<8} {}{default}\n",
             runtime.runtime,
-            crate::term::harmless(&state)
+            crate::term::escape_unsafe(&state)
         ));
     }
     if !status.active.is_empty() {

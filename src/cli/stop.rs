@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Some(text) => match text.parse::<u32>() {
             Ok(seconds) if seconds <= MAX_GRACE_SECONDS => seconds,
             _ => {
-                let shown = crate::term::harmless(text);
+                let shown = crate::term::escape_unsafe(text);
                 return Err(Error::usage(format!("bad number of seconds '{shown}'"))
                     .hint("write whole seconds up to a day, e.g. --time 30"));
             }

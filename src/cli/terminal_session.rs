@@ -127,7 +127,7 @@ impl PreparedTerminal {
         let _ = terminal.make_raw();
         // The size may have changed since the plan.
         workload.resize(terminal.size());
-        obey(&terminal, &workload);
+        handle_signals(&terminal, &workload);
         let screen = output.map(|output| {
             let terminal = Arc::clone(&terminal);
             std::thread::spawn(move || show(&output, &terminal))
@@ -172,7 +172,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn failed(error: &io::Error) -> Error {
-    let reason = crate::error::reason(error);
+    let reason = crate::error::os_error_text(error);
     Error::new(
         ErrorKind::Failed,
         format!("cannot use the terminal: {reason}"),
@@ -191,7 +191,7 @@ fn restore_on_panic(terminal: &Arc<Terminal>) {
 }
 
 /// Handles the signals about the terminal.
-fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
+fn handle_signals(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
     let Ok(mut signals) = Signals::new([SIGWINCH, SIGHUP, SIGTSTP, SIGCONT]) else {
         return;
     };
@@ -203,16 +203,16 @@ fn obey(terminal: &Arc<Terminal>, workload: &Arc<dyn Workload>) {
                 // The terminal is gone, and so is its user.
                 SIGHUP => workload.end(false),
                 SIGTSTP => {
-                    left_on = terminal.leave();
+                    left_on = terminal.suspend();
                     workload.set_has_terminal(left_on.is_none());
                     let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
                 }
                 SIGCONT => {
                     if let Some(on) = left_on.take() {
-                        terminal.come_back(&on);
+                        terminal.resume(&on);
                         workload.set_has_terminal(true);
                     }
-                    if terminal.reassert() {
+                    if terminal.make_raw_again() {
                         redraw(&terminal, &*workload);
                     }
                 }
@@ -273,7 +273,7 @@ impl Keyboard {
                 match rustix::io::read(terminal.keys(), &mut buffer) {
                     Ok(0) => return self.workload.end(false),
                     Ok(count) => {
-                        let typed = self.escapes.take(&buffer[..count]);
+                        let typed = self.escapes.feed(&buffer[..count]);
                         self.apply_escapes(typed);
                     }
                     Err(Errno::INTR | Errno::AGAIN) => {}
@@ -281,7 +281,7 @@ impl Keyboard {
                     Err(_) => return self.workload.end(false),
                 }
             } else if !can_pass {
-                let typed = self.escapes.let_go();
+                let typed = self.escapes.flush_pending();
                 self.apply_escapes(typed);
             }
             if self.write_input(input).is_err() {

@@ -65,7 +65,7 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
             vec![
                 volume.name.clone(),
                 kind.to_owned(),
-                term::harmless(&volume.place),
+                term::escape_unsafe(&volume.place),
             ]
         };
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
@@ -134,7 +134,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     for name in names {
         let volumes: Vec<&Volume> = found.iter().filter(|volume| volume.name == *name).collect();
         if volumes.is_empty() {
-            let message = format!("no such volume: '{}'", term::harmless(name));
+            let message = format!("no such volume: '{}'", term::escape_unsafe(name));
             return Err(Error::new(ErrorKind::Failed, message).hint("see all: moat volumes"));
         }
         check_not_in_use(home, name)?;

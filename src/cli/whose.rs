@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     let (code, text) = match find_owner(&home, &question, &engines)? {
         Ownership::Session(session, process) => {
-            let branch = crate::term::harmless(&session.branch);
+            let branch = crate::term::escape_unsafe(&session.branch);
             let name = process
                 .as_deref()
                 .map(|name| format!(", {name}"))
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 fn parse_query(word: &str) -> Result<OwnershipQuery<'_>> {
     if let Some(port) = word.strip_prefix(':') {
         let port = port.parse().ok().filter(|port| *port > 0);
-        let bad = || Error::usage(format!("bad port '{}'", crate::yaml::shown(word)));
+        let bad = || Error::usage(format!("bad port '{}'", crate::yaml::message_text(word)));
         return port
             .map(OwnershipQuery::Port)
             .ok_or_else(|| bad().hint("write e.g. :4101"));
@@ -91,10 +91,12 @@ fn parse_query(word: &str) -> Result<OwnershipQuery<'_>> {
         return Ok(OwnershipQuery::Container(word));
     };
     // An existing process comes before a port, because the user may be about to end it.
-    Ok(match (ProcessIdentity::of(number), u16::try_from(number)) {
-        (None, Ok(port)) if port > 0 => OwnershipQuery::Port(port),
-        _ => OwnershipQuery::Pid(number),
-    })
+    Ok(
+        match (ProcessIdentity::of_pid(number), u16::try_from(number)) {
+            (None, Ok(port)) if port > 0 => OwnershipQuery::Port(port),
+            _ => OwnershipQuery::Pid(number),
+        },
+    )
 }
 
 /// Returns a note about the slot of this repository that uses the port, if there is one.

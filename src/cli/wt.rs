@@ -165,14 +165,14 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
         .flat_map(SessionView::unreachable_engines)
         .collect();
     for (engine, why) in silent {
-        let why = term::harmless(why);
+        let why = term::escape_unsafe(why);
         output::warning(&format!(
             "the state of the services in {engine} is unknown: {why}"
         ));
     }
     let abandoned = views.iter().filter(|view| view.abandoned);
     for view in abandoned {
-        let (branch, key) = (term::harmless(&view.session.branch), &view.session.key);
+        let (branch, key) = (term::escape_unsafe(&view.session.branch), &view.session.key);
         output::notice(
             args,
             &format!("note: an operation on '{branch}' was killed; run 'moat wt recover {key}'"),
@@ -199,13 +199,13 @@ fn row(view: &SessionView) -> Vec<String> {
         .map(|port| format!("{}:{}", port.process, port.port))
         .collect();
     vec![
-        term::harmless(&session.branch),
+        term::escape_unsafe(&session.branch),
         session.slot.to_string(),
         session_text::status(view),
         running,
         ports.join(" "),
         term::age(session.created_at.age()),
-        term::harmless(&session.worktree.path.display().to_string()),
+        term::escape_unsafe(&session.worktree.path.display().to_string()),
     ]
 }
 
@@ -233,7 +233,7 @@ fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     }
     let line = |(name, value): (String, String)| {
         let value = shlex::try_quote(&value).unwrap_or_default().into_owned();
-        term::harmless(&format!("{name}={value}")) + "\n"
+        term::escape_unsafe(&format!("{name}={value}")) + "\n"
     };
     let text: String = variables.into_iter().map(line).collect();
     output::print_result(&text)?;
@@ -268,7 +268,7 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     let code = session_commands::interruptible(args, home, &mut |context| {
         for view in views.iter().filter(|view| view.abandoned) {
             context.check()?;
-            let branch = term::harmless(&view.session.branch);
+            let branch = term::escape_unsafe(&view.session.branch);
             match sessions::recover(context, &view.session.key) {
                 Ok(how) => {
                     output::notice(args, &format!("'{branch}': {how}"));
@@ -313,7 +313,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
     }
     let shown = |paths: &[PathBuf]| -> String {
         let paths = paths.iter();
-        let lines = paths.map(|path| term::harmless(&path.display().to_string()) + "\n");
+        let lines = paths.map(|path| term::escape_unsafe(&path.display().to_string()) + "\n");
         lines.collect::<String>().trim_end().to_owned()
     };
     if !going.is_empty() && !force {
@@ -325,7 +325,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         going.retain(|path| {
             let stays = !unused.contains(path) || !is_clean(path);
             if stays {
-                let shown = term::harmless(&path.display().to_string());
+                let shown = term::escape_unsafe(&path.display().to_string());
                 output::notice(args, &format!("note: keeping {shown}: it is now in use"));
             }
             !stays

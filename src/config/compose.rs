@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::scalar_values;
-use super::session::{LONGEST, inner_path, names, port};
+use super::session::{MAX_NAME_CHARS, inner_path, port, variable_names};
 use super::settings::checked;
-use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
 /// What of a compose file belongs to a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,16 +42,16 @@ pub(crate) struct ComposePort {
     pub(crate) port_env: Vec<String>,
 }
 
-const KEYS: [&str; 3] = ["file", "services", "timeout"];
+const COMPOSE_KEYS: [&str; 3] = ["file", "services", "timeout"];
 
 const SERVICE_KEYS: [&str; 4] = ["container_port", "extra_ports", "port", "port_env"];
 
 const PORT_KEYS: [&str; 3] = ["container_port", "port", "port_env"];
 
-const TIMEOUT: Duration = Duration::from_secs(120);
+const DEFAULT_COMPOSE_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
-    let section = source.section(node, &KEYS);
+    let section = source.section(node, &COMPOSE_KEYS);
     let timeout = section
         .text("timeout")
         .and_then(|text| checked(source, &text, scalar_values::duration));
@@ -59,7 +59,7 @@ pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
         files: section
             .require("file")
             .map_or_else(Vec::new, |node| files(source, node)),
-        timeout: timeout.map_or(TIMEOUT, |text| text.value),
+        timeout: timeout.map_or(DEFAULT_COMPOSE_TIMEOUT, |text| text.value),
         services: section
             .require("services")
             .map_or_else(Vec::new, |node| services(source, node)),
@@ -69,7 +69,7 @@ pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
 fn files(source: &Source, node: &Node) -> Vec<PathBuf> {
     let texts = match &node.value {
         NodeValue::List(items) if items.is_empty() => {
-            source.expected(node, "at least one file");
+            source.report_unexpected(node, "at least one file");
             return Vec::new();
         }
         NodeValue::List(_) => source.texts(node),
@@ -88,8 +88,8 @@ fn services(source: &Source, node: &Node) -> Vec<ComposeServiceConfig> {
     for (name, at, node) in entries {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
-        if !begins || name.len() > LONGEST || !name.bytes().all(allowed) {
-            let name = shown(name);
+        if !begins || name.len() > MAX_NAME_CHARS || !name.bytes().all(allowed) {
+            let name = message_text(name);
             source.report(at, format!("bad name of a service '{name}'"));
             continue;
         }
@@ -108,7 +108,7 @@ fn service(source: &Source, name: &str, at: NodeId, node: &Node) -> ComposeServi
         at,
         port: section.get("port").and_then(|node| port(source, node)),
         container_port: inside.map(|port| port.value),
-        port_env: names(source, &section, "port_env"),
+        port_env: variable_names(source, &section, "port_env"),
         extra_ports: section.get("extra_ports").map_or_else(Vec::new, |node| {
             let items = source.list(node).iter();
             items.filter_map(|item| extra_port(source, item)).collect()
@@ -132,6 +132,6 @@ fn extra_port(source: &Source, node: &Node) -> Option<ComposePort> {
     Some(ComposePort {
         port: port(source, section.require("port")?)?,
         container_port: port(source, section.get("container_port")?)?.value,
-        port_env: names(source, &section, "port_env"),
+        port_env: variable_names(source, &section, "port_env"),
     })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scalar_values;
 use super::settings::checked;
-use crate::yaml::{Node, NodeValue, Placed, Source, shown};
+use crate::yaml::{Node, NodeValue, Placed, Source, message_text};
 
 /// The names of the limits that engines know.
 const ULIMITS: [&str; 15] = [
@@ -28,7 +28,7 @@ const ULIMITS: [&str; 15] = [
 ];
 
 /// The kernel's own limit.
-const MOST_PIDS: i64 = 4_194_304;
+const MAX_PIDS: i64 = 4_194_304;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ContainerConfig {
@@ -61,7 +61,7 @@ impl ContainerConfig {
                 .and_then(|text| checked(source, &text, scalar_values::cpus)),
             pids: section
                 .get("pids")
-                .and_then(|node| source.whole(node, 1, MOST_PIDS))
+                .and_then(|node| source.whole(node, 1, MAX_PIDS))
                 .and_then(|pids| {
                     Some(Placed {
                         at: pids.at,
@@ -102,7 +102,7 @@ fn dns(source: &Source, node: &Node) -> Vec<Placed<IpAddr>> {
             }
             Ok(value) => servers.push(Placed { at: text.at, value }),
             Err(_) => {
-                let text_shown = shown(&text.value);
+                let text_shown = message_text(&text.value);
                 source.report(text.at, format!("'{text_shown}' is not an IP address"));
             }
         }
@@ -114,7 +114,7 @@ fn ulimits(source: &Source, node: &Node) -> Vec<Placed<Ulimit>> {
     let mut limits = Vec::new();
     for (name, at, node) in source.entries(node) {
         if !ULIMITS.contains(&name) {
-            source.report(at, crate::yaml::unknown("limit", name, &ULIMITS));
+            source.report(at, crate::yaml::unknown_key_error("limit", name, &ULIMITS));
             continue;
         }
         if let Some((soft, hard)) = soft_and_hard(source, node) {

@@ -7,7 +7,7 @@ use rustix::fs::Access;
 use super::settings::{self, Settings};
 use crate::error::Result;
 use crate::term::EscapePrefix;
-use crate::yaml::{Placed, Source, read_file, shown};
+use crate::yaml::{Placed, Source, message_text, read_file};
 
 /// A configuration file that was read, with the problems found so far.
 pub(crate) struct ConfigFile {
@@ -35,7 +35,7 @@ fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>
     }
     let found = EscapePrefix::parse(&text.value);
     if found.is_none() {
-        let shown = shown(&text.value);
+        let shown = message_text(&text.value);
         source.report(
             text.at,
             format!("'{shown}' is no key to begin an escape with: write 'none', or ctrl- and one of a-z / ] \\ ^ _ @ that the workload can do without"),
@@ -45,10 +45,10 @@ fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>
 }
 
 /// A project's file, and the name it had before.
-const NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
+const FILE_NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
 
 /// Keys of a project's file that have a meaning in the tools that moat succeeds, but none here yet.
-const UNSUPPORTED: [&str; 15] = [
+const RESERVED_KEYS: [&str; 15] = [
     "agent",
     "claude",
     "clipboard",
@@ -72,23 +72,23 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<ConfigFile>> {
     if rustix::fs::access(dir, Access::EXEC_OK).is_err() {
         return Ok(None);
     }
-    for name in NAMES {
+    for name in FILE_NAMES {
         let label = match shown.to_str() {
             Some("" | ".") => name.to_owned(),
             _ => shown.join(name).display().to_string(),
         };
-        let label = crate::term::harmless(&label);
+        let label = crate::term::escape_unsafe(&label);
         let Some(text) = read_file(&dir.join(name), &label)? else {
             continue;
         };
         let (source, root) = Source::parse(&label, text)?;
         let known: Vec<&str> = settings::PROJECT_KEYS
             .iter()
-            .chain(&UNSUPPORTED)
+            .chain(&RESERVED_KEYS)
             .copied()
             .collect();
         let section = source.section(&root, &known);
-        for key in UNSUPPORTED {
+        for key in RESERVED_KEYS {
             if let Some(at) = section.place(key) {
                 source.report(at, format!("'{key}' is not supported yet"));
             }
@@ -106,7 +106,7 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<ConfigFile>> {
 
 /// Reads `config.yaml`; `None` if there is none.
 pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
-    let label = crate::term::harmless(&path.display().to_string());
+    let label = crate::term::escape_unsafe(&path.display().to_string());
     let Some(text) = read_file(path, &label)? else {
         return Ok(None);
     };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::scalar_values;
 use super::settings::checked;
 use crate::store::WorkspaceMode;
-use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
 /// A file or directory of the host that the workload sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn mount(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
         }
         NodeValue::Map(_) => mount_object(source, node),
         _ => {
-            source.expected(node, "SOURCE:/target[:ro], or the keys source and target");
+            source.report_unexpected(node, "SOURCE:/target[:ro], or the keys source and target");
             None
         }
     }
@@ -98,7 +98,7 @@ fn target(source: &Source, node: &Node) -> Option<String> {
     match scalar_values::mount_target(&text.value) {
         Ok(target) => Some(target),
         Err(why) => {
-            let target = shown(&text.value);
+            let target = message_text(&text.value);
             source.report(text.at, format!("the target '{target}' {why}"));
             None
         }
@@ -111,7 +111,7 @@ fn exclude(source: &Source, node: &Node) -> Vec<String> {
         match excluded(&text.value, &taken) {
             Ok(path) => taken.push(path),
             Err(why) => {
-                let path = shown(&text.value);
+                let path = message_text(&text.value);
                 source.report(text.at, format!("bad path to exclude '{path}': {why}"));
             }
         }
@@ -199,7 +199,7 @@ fn volume_name(source: &Source, name: &str, at: NodeId) -> Option<String> {
         && name.bytes().all(allowed)
         && name.as_bytes()[0].is_ascii_alphanumeric();
     if !good {
-        let name = shown(name);
+        let name = message_text(name);
         source.report(
             at,
             format!("bad name of a volume '{name}' (1 to 63 of a-z, 0-9, '_', '-')"),

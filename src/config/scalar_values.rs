@@ -5,16 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::store::{BindMount, Timestamp};
-use crate::yaml::shown;
+use crate::yaml::message_text;
 
 /// Where every workspace is mounted.
 pub(crate) const WORKSPACE: &str = "/workspace";
 
 /// The least memory that a docker container can have, in bytes.
-const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
-const MOST_MEMORY: u64 = 1 << 50;
-const MOST_CPUS: f64 = 4096.0;
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const MIN_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
+const MAX_MEMORY_BYTES: u64 = 1 << 50;
+const MAX_CPUS: f64 = 4096.0;
+const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads `K=V`, or `K`, which takes its value from `environment`.
 pub(crate) fn env(
@@ -26,7 +26,7 @@ pub(crate) fn env(
         None => (text, None),
     };
     if !is_variable_name(name) {
-        let message = format!("bad variable name '{}'", shown(name));
+        let message = format!("bad variable name '{}'", message_text(name));
         return Err(Error::usage(message).hint("write -e NAME=value, or -e NAME to pass it on"));
     }
     let name = name.to_owned();
@@ -54,7 +54,7 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
 /// Reads `SRC:DST[:ro|rw]`. The source is not looked at.
 pub(crate) fn mount(text: &str) -> Result<BindMount> {
     let bad = |why: &str| {
-        let message = format!("bad mount '{}': {why}", shown(text));
+        let message = format!("bad mount '{}': {why}", message_text(text));
         Error::usage(message).hint("write SOURCE:/target or SOURCE:/target:ro")
     };
     let parts: Vec<&str> = text.split(':').collect();
@@ -81,7 +81,7 @@ pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static
     if !target.starts_with('/') {
         return Err("is not an absolute path");
     }
-    let target = normal(target).ok_or("has a '..' in it")?;
+    let target = normalized_path(target).ok_or("has a '..' in it")?;
     if target == WORKSPACE {
         return Err("is the workspace's own");
     }
@@ -102,7 +102,7 @@ pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static
 }
 
 /// An absolute path without empty parts and dots; `None` with a `..`.
-fn normal(path: &str) -> Option<String> {
+fn normalized_path(path: &str) -> Option<String> {
     let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
     let mut out = String::new();
     for part in parts {
@@ -118,7 +118,7 @@ fn normal(path: &str) -> Option<String> {
 /// Reads a size such as `512m` or `2g`, in bytes without a unit.
 pub(crate) fn memory(text: &str) -> Result<u64> {
     let bad = |why: &str| {
-        let message = format!("bad memory size '{}': {why}", shown(text));
+        let message = format!("bad memory size '{}': {why}", message_text(text));
         Error::usage(message).hint("write a number with k, m, g or t, e.g. 512m or 2g; at least 6m")
     };
     let lower = text.to_ascii_lowercase();
@@ -138,8 +138,8 @@ pub(crate) fn memory(text: &str) -> Result<u64> {
         .ok()
         .and_then(|number| number.checked_mul(factor));
     match bytes {
-        Some(bytes) if bytes < LEAST_MEMORY => Err(bad("it is less than 6m")),
-        Some(bytes) if bytes <= MOST_MEMORY => Ok(bytes),
+        Some(bytes) if bytes < MIN_MEMORY_BYTES => Err(bad("it is less than 6m")),
+        Some(bytes) if bytes <= MAX_MEMORY_BYTES => Ok(bytes),
         _ => Err(bad("it is too large")),
     }
 }
@@ -150,9 +150,9 @@ pub(crate) fn cpus(text: &str) -> Result<f64> {
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.');
     match text.parse::<f64>() {
-        Ok(number) if plain && (0.01..=MOST_CPUS).contains(&number) => Ok(number),
+        Ok(number) if plain && (0.01..=MAX_CPUS).contains(&number) => Ok(number),
         _ => {
-            let message = format!("bad number of cpus '{}'", shown(text));
+            let message = format!("bad number of cpus '{}'", message_text(text));
             Err(Error::usage(message).hint("write a number of at least 0.01, e.g. 2 or 0.5"))
         }
     }
@@ -161,9 +161,9 @@ pub(crate) fn cpus(text: &str) -> Result<f64> {
 /// Reads a duration such as `90s` or `1h30m`: more than nothing, less than a year.
 pub(crate) fn duration(text: &str) -> Result<Duration> {
     match humantime::parse_duration(text) {
-        Ok(length) if !length.is_zero() && length <= LONGEST => Ok(length),
+        Ok(length) if !length.is_zero() && length <= MAX_DURATION => Ok(length),
         _ => {
-            let message = format!("bad duration '{}'", shown(text));
+            let message = format!("bad duration '{}'", message_text(text));
             Err(Error::usage(message)
                 .hint("write a number with its unit, e.g. 90s, 10m, 1h30m; at most a year"))
         }
@@ -180,7 +180,7 @@ pub(crate) fn since(text: &str, now: SystemTime) -> Result<Timestamp> {
         .filter(|time| *time >= SystemTime::UNIX_EPOCH)
         .map(Timestamp)
         .ok_or_else(|| {
-            let message = format!("bad time '{}'", shown(text));
+            let message = format!("bad time '{}'", message_text(text));
             Error::usage(message).hint("write e.g. 2026-01-31T12:00:00Z, or an age such as 10m")
         })
 }
@@ -195,7 +195,7 @@ pub(crate) fn image(text: &str) -> Result<()> {
     if starts_well && text.bytes().all(allowed) {
         return Ok(());
     }
-    let message = format!("bad image '{}'", shown(text));
+    let message = format!("bad image '{}'", message_text(text));
     Err(Error::usage(message).hint("write NAME, NAME:TAG or NAME@sha256:DIGEST"))
 }
 

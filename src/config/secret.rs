@@ -1,7 +1,7 @@
 //! `secrets`: where the value of a variable is to be had. Never the value itself.
 
 use super::settings::variable_name;
-use crate::yaml::{Node, Placed, Source, shown};
+use crate::yaml::{Node, Placed, Source, message_text};
 
 /// A variable whose value is looked up when the run starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ const FORMS: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm
 
 impl Vault {
     /// Whether a text is meant to be the place of a secret.
-    pub(super) fn is_one(text: &str) -> bool {
+    pub(super) fn is_secret_reference(text: &str) -> bool {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         matches!(scheme, Some("env" | "file" | "op" | "ssm"))
     }
@@ -45,7 +45,10 @@ impl Vault {
             "env" if super::scalar_values::is_variable_name(rest) => {
                 Ok(Vault::Env(rest.to_owned()))
             }
-            "env" => Err(format!("bad variable name '{}' ({FORMS})", shown(rest))),
+            "env" => Err(format!(
+                "bad variable name '{}' ({FORMS})",
+                message_text(rest)
+            )),
             "file" => Ok(Vault::File(rest.to_owned())),
             "op" if rest.split('/').filter(|part| !part.is_empty()).count() >= 3 => {
                 Ok(Vault::Op(text.to_owned()))
@@ -58,7 +61,7 @@ impl Vault {
             "ssm" => Err("the name of a parameter does not begin with '-'".to_owned()),
             _ => Err(format!(
                 "unknown kind of secret '{}://' ({FORMS})",
-                shown(scheme)
+                message_text(scheme)
             )),
         }
     }

@@ -6,7 +6,7 @@ use super::container::memory;
 use super::scalar_values;
 use super::secret::{SecretSource, Vault};
 use super::settings::{checked, variable_name};
-use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
 /// One sidecar.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +34,13 @@ pub(crate) const SERVICE_KEYS: [&str; 9] = [
 ];
 
 /// The longest name, which is that of a host on the run's network.
-const LONGEST: usize = 40;
+const MAX_NAME_CHARS: usize = 40;
 
 pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<ServiceConfig>> {
     let mut services = Vec::new();
     for (name, at, node) in source.entries(node) {
         if !is_host_name(name) {
-            let name = shown(name);
+            let name = message_text(name);
             source.report(
                 at,
                 format!("bad name of a service '{name}' (a-z, 0-9 and '-', a letter first)"),
@@ -56,7 +56,7 @@ pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<ServiceConfig>> {
 fn is_host_name(name: &str) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-');
-    name.len() <= LONGEST
+    name.len() <= MAX_NAME_CHARS
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(allowed)
         && !name.ends_with('-')
@@ -118,7 +118,7 @@ fn env(source: &Source, node: &Node, service: &mut ServiceConfig) {
         }
         let name = name.to_owned();
         match &node.value {
-            NodeValue::Text(text) if Vault::is_one(text) => match Vault::parse(text) {
+            NodeValue::Text(text) if Vault::is_secret_reference(text) => match Vault::parse(text) {
                 Ok(vault) => service.secrets.push(SecretSource { name, vault }),
                 Err(why) => source.report(node.at, why),
             },

@@ -10,7 +10,7 @@ use super::compose::{self, ComposeSettings};
 use super::scalar_values;
 use super::service::ServiceConfig;
 use super::settings::{checked, variable_name};
-use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, message_text};
 
 /// How a project's sessions are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +75,7 @@ pub(crate) struct SessionScripts {
     pub(crate) timeout: Duration,
 }
 
-const KEYS: [&str; 9] = [
+const SESSION_KEYS: [&str; 9] = [
     "compose",
     "hooks",
     "inherit",
@@ -107,7 +107,7 @@ const HOOK_KEYS: [&str; 6] = [
 ];
 
 /// The longest name of a process or a service, which is part of file names and variables.
-pub(super) const LONGEST: usize = 40;
+pub(super) const MAX_NAME_CHARS: usize = 40;
 
 impl Default for SessionSettings {
     fn default() -> SessionSettings {
@@ -144,7 +144,7 @@ impl Default for SessionScripts {
 }
 
 pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
-    let section = source.section(node, &KEYS);
+    let section = source.section(node, &SESSION_KEYS);
     let mut settings = SessionSettings::default();
     let number = |key: &str, least: i64, most: i64| {
         let found = source.whole(section.get(key)?, least, most)?;
@@ -167,7 +167,7 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
         .map_or_else(Vec::new, |node| source.entries(node))
     {
         if !is_name(name) {
-            let name = shown(name);
+            let name = message_text(name);
             let why = format!("bad name of a process '{name}' (a-z, 0-9 and '-', a letter first)");
             source.report(at, why);
             continue;
@@ -197,7 +197,7 @@ fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
     };
-    name.len() <= LONGEST
+    name.len() <= MAX_NAME_CHARS
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(allowed)
 }
@@ -212,7 +212,7 @@ fn process(source: &Source, name: &str, node: &Node) -> HostProcess {
             .map(|text| text.value)
             .unwrap_or_default(),
         port: section.get("port").and_then(|node| port(source, node)),
-        port_env: names(source, &section, "port_env"),
+        port_env: variable_names(source, &section, "port_env"),
         extra_ports: section.get("extra_ports").map_or_else(Vec::new, |node| {
             let items = source.list(node).iter();
             items.filter_map(|item| extra_port(source, item)).collect()
@@ -250,12 +250,12 @@ fn extra_port(source: &Source, node: &Node) -> Option<ExtraPort> {
     section.require("port_env");
     Some(ExtraPort {
         port: port(source, section.require("port")?)?,
-        port_env: names(source, &section, "port_env"),
+        port_env: variable_names(source, &section, "port_env"),
     })
 }
 
 /// The names of variables for a port: one, or a list. What has a meaning already cannot be one.
-pub(super) fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
+pub(super) fn variable_names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
     let Some(node) = section.get(key) else {
         return Vec::new();
     };
@@ -269,7 +269,7 @@ pub(super) fn names(source: &Source, section: &Section<'_>, key: &str) -> Vec<St
         if has_meaning {
             source.report(
                 name.at,
-                format!("'{}' has a meaning of its own", shown(word)),
+                format!("'{}' has a meaning of its own", message_text(word)),
             );
         }
         !has_meaning && variable_name(source, word, name.at)
@@ -313,7 +313,7 @@ pub(super) fn inner_path(source: &Source, text: &Placed<String>) -> Option<PathB
         .components()
         .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !stays {
-        let shown = shown(&text.value);
+        let shown = message_text(&text.value);
         source.report(
             text.at,
             format!("'{shown}' is not a path inside the worktree"),
@@ -383,7 +383,7 @@ impl SessionSettings {
     }
 
     /// All of 'session' that has ports: the processes, then the services of the compose file.
-    pub(crate) fn port_holders(&self) -> Vec<PortUser<'_>> {
+    pub(crate) fn port_users(&self) -> Vec<PortUser<'_>> {
         let processes = self.processes.iter().map(|process| PortUser {
             name: &process.name,
             port: process.port.as_ref(),
@@ -415,16 +415,16 @@ impl SessionSettings {
     /// Reports a name whose variable another one has.
     fn check_variable(&self, source: &Source, name: &str, at: NodeId) {
         let variable = variable(name);
-        let holders = self.port_holders();
+        let holders = self.port_users();
         if let Some(other) = holders.iter().find(|other| other.variable() == variable) {
             let why = format!("'{}' has the variable {variable} already", other.name);
             source.report(at, why);
         }
     }
 
-    fn territories(&self) -> Vec<PortRange<'_>> {
+    fn port_ranges(&self) -> Vec<PortRange<'_>> {
         let mut all = Vec::new();
-        for holder in self.port_holders() {
+        for holder in self.port_users() {
             let extra = holder.extra_ports.iter().map(|(port, _)| (*port, false));
             let primary = holder.port.into_iter().map(|port| (port, true));
             for (base, gives_way) in primary.chain(extra) {
@@ -456,12 +456,12 @@ impl SessionSettings {
             self.services
                 .extend(port.map(|port| (service.value.name.clone(), port)));
         }
-        self.prove(source);
+        self.check_ranges_disjoint(source);
         self
     }
 
-    fn prove(&self, source: &Source) {
-        let all = self.territories();
+    fn check_ranges_disjoint(&self, source: &Source) {
+        let all = self.port_ranges();
         for (place, one) in all.iter().enumerate() {
             if one.last > 65535 {
                 let why = format!(
@@ -486,7 +486,7 @@ impl SessionSettings {
 
     /// The slot whose port this would be, and the process: the inverse of `base + slot * stride`.
     pub(crate) fn slot_of(&self, port: u16) -> Option<(u16, &str)> {
-        self.territories().iter().find_map(|territory| {
+        self.port_ranges().iter().find_map(|territory| {
             let above = port.checked_sub(territory.base.value)?;
             let fits = above > 0 && above % self.stride == 0 && u64::from(port) <= territory.last;
             // Giving way goes by as many strides as there are slots, so the slot stays what it was.

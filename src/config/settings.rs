@@ -11,7 +11,7 @@ use super::service::{self, ServiceConfig};
 use super::session::{self, SessionSettings};
 use crate::error::{Error, Result};
 use crate::store::{NAME_RULE, RunName, WorkspaceMode};
-use crate::yaml::{Node, NodeValue, Placed, Section, Source, shown};
+use crate::yaml::{Node, NodeValue, Placed, Section, Source, message_text};
 
 pub(super) const PROJECT_KEYS: [&str; 18] = [
     "base_image",
@@ -207,7 +207,7 @@ pub(super) fn checked<T>(
 fn name(source: &Source, text: Placed<String>) -> Option<Placed<RunName>> {
     let found = RunName::parse(&text.value);
     if found.is_none() {
-        let name = shown(&text.value);
+        let name = message_text(&text.value);
         source.report(text.at, format!("bad name '{name}' ({NAME_RULE})"));
     }
     found.map(|value| Placed { at: text.at, value })
@@ -216,8 +216,10 @@ fn name(source: &Source, text: Placed<String>) -> Option<Placed<RunName>> {
 fn base(text: &str) -> Result<RootFilesystem> {
     match text.strip_prefix("rootfs:") {
         Some(path) if path.starts_with('/') => Ok(RootFilesystem::Rootfs(PathBuf::from(path))),
-        Some(_) => Err(Error::usage(format!("bad base image '{}'", shown(text)))
-            .hint("a root filesystem is written rootfs:/absolute/path")),
+        Some(_) => Err(
+            Error::usage(format!("bad base image '{}'", message_text(text)))
+                .hint("a root filesystem is written rootfs:/absolute/path"),
+        ),
         None => scalar_values::image(text).map(|()| RootFilesystem::Image(text.to_owned())),
     }
 }
@@ -240,7 +242,7 @@ fn env(source: &Source, node: &Node) -> Vec<Placed<(String, String)>> {
 pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::NodeId) -> bool {
     let good = scalar_values::is_variable_name(name);
     if !good {
-        let name = shown(name);
+        let name = message_text(name);
         source.report(
             at,
             format!("bad variable name '{name}' (letters, digits and '_', no digit first)"),
@@ -258,11 +260,11 @@ fn one_or_many(source: &Source, node: &Node) -> Vec<Placed<String>> {
 
 fn command(source: &Source, node: &Node) -> Vec<String> {
     let NodeValue::List(items) = &node.value else {
-        source.expected(node, "a list of words, such as [npm, test]");
+        source.report_unexpected(node, "a list of words, such as [npm, test]");
         return Vec::new();
     };
     if items.is_empty() {
-        source.expected(node, "the words of a command");
+        source.report_unexpected(node, "the words of a command");
     }
     let mut words = Vec::new();
     for (place, item) in items.iter().enumerate() {
@@ -276,15 +278,15 @@ fn command(source: &Source, node: &Node) -> Vec<String> {
 }
 
 /// It is one word of a command line, for which Linux has 128 KiB. In bytes.
-const LONGEST_SCRIPT: usize = 120 * 1024;
+const MAX_SCRIPT_BYTES: usize = 120 * 1024;
 
 fn hooks(source: &Source, node: &Node) -> Hooks {
     let section = source.section(node, &["post_build", "post_build_root", "pre_run"]);
     let pre_run = section.text("pre_run");
     if let Some(script) = &pre_run
-        && script.value.len() > LONGEST_SCRIPT
+        && script.value.len() > MAX_SCRIPT_BYTES
     {
-        let kib = LONGEST_SCRIPT / 1024;
+        let kib = MAX_SCRIPT_BYTES / 1024;
         let why = format!(
             "'pre_run' is longer than {kib} KiB; put the script into a file, and call that"
         );
@@ -302,7 +304,7 @@ fn ports(source: &Source, node: &Node) -> Vec<Placed<PortConfig>> {
     for (name, at, node) in source.entries(node) {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
-            let name = shown(name);
+            let name = message_text(name);
             source.report(
                 at,
                 format!("bad name of a port '{name}' (letters, digits, '_', '-')"),
@@ -349,7 +351,7 @@ fn port(source: &Source, node: &Node) -> Option<(Option<u16>, u16)> {
         None => number(&text).map(|container| (None, container)),
     };
     if found.is_none() {
-        source.expected(
+        source.report_unexpected(
             node,
             "a port from 1 to 65535, or \"HOST:CONTAINER\" with two of them",
         );

@@ -1016,7 +1016,7 @@ fn services_of_a_compose_file() {
     let compose = session.compose.as_ref().unwrap();
     assert_eq!(compose.files, [Path::new("a.yml"), Path::new("dev/b.yml")]);
     assert_eq!(compose.timeout, Duration::from_secs(5));
-    let holders = session.port_holders();
+    let holders = session.port_users();
     let names: Vec<(String, bool)> = holders
         .iter()
         .map(|holder| (holder.variable(), holder.port.is_some()))

@@ -147,7 +147,7 @@ impl Capture {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    *lock(&self.failure) = Some(crate::error::reason(&error));
+                    *lock(&self.failure) = Some(crate::error::os_error_text(&error));
                     break;
                 }
             };

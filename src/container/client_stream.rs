@@ -197,9 +197,9 @@ impl ClientStream {
                     self.close();
                     return Err(match error {
                         Errno::PIPE => StreamFailure::Closed,
-                        error => {
-                            StreamFailure::Failed(crate::error::reason(&io::Error::from(error)))
-                        }
+                        error => StreamFailure::Failed(crate::error::os_error_text(
+                            &io::Error::from(error),
+                        )),
                     });
                 }
             }

@@ -90,12 +90,12 @@ impl ImageRecipe {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        format!("{REPOSITORY}:{hex}")
+        format!("{IMAGE_REPOSITORY}:{hex}")
     }
 }
 
 /// Where the images that moat builds are found in an engine.
-const REPOSITORY: &str = "moat/run";
+const IMAGE_REPOSITORY: &str = "moat/run";
 
 #[cfg(test)]
 mod tests;

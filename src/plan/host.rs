@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{self, Registry};
 use crate::runtime;
 use crate::store::{BindMount, Home};
-use crate::term::harmless;
+use crate::term::escape_unsafe;
 
 /// The host, as far as a plan depends on it.
 pub(crate) struct Host {
@@ -29,7 +29,7 @@ pub(crate) struct Host {
 }
 
 /// Where distributions keep the certificates that they trust, as one file.
-const CERTIFICATES: [&str; 4] = [
+const CERTIFICATE_PATHS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -71,7 +71,7 @@ impl Host {
             runtime,
             remote: runtime::remote_address(runtime, &engine),
             engine,
-            home: real(root),
+            home: canonical_path(root),
             environment: Box::new(|name| std::env::var_os(name)),
             registry: Box::new(move || registry::load(&additions)),
         })
@@ -111,9 +111,13 @@ impl Host {
     }
 
     /// The directory that a sandbox is to show as its root; reports if it cannot be.
-    pub(super) fn rootfs(&self, path: &Path, files: super::ConfigLayers<'_>) -> Option<PathBuf> {
+    pub(super) fn rootfs_path(
+        &self,
+        path: &Path,
+        files: super::ConfigLayers<'_>,
+    ) -> Option<PathBuf> {
         let why = match fs::canonicalize(path) {
-            Err(error) => crate::error::reason(&error),
+            Err(error) => crate::error::os_error_text(&error),
             Ok(real) if real == Path::new("/") => "it is the root of this system".to_owned(),
             Ok(real) if real.is_dir() && real.to_str().is_some() => return Some(real),
             Ok(_) => "it is not a directory".to_owned(),
@@ -129,9 +133,9 @@ impl Host {
     }
 
     /// The certificates of the authorities that this host trusts, in PEM form.
-    pub(super) fn certificates(&self) -> Result<String> {
+    pub(super) fn host_certificates(&self) -> Result<String> {
         let named = (self.environment)("SSL_CERT_FILE").map(PathBuf::from);
-        let usual = CERTIFICATES.iter().map(PathBuf::from);
+        let usual = CERTIFICATE_PATHS.iter().map(PathBuf::from);
         let found = named.into_iter().chain(usual).find(|path| path.is_file());
         let hint = "set SSL_CERT_FILE to a file in PEM form, or leave out container.host_ca";
         let Some(path) = found else {
@@ -154,13 +158,15 @@ impl Host {
 
     /// How a sandbox gets the certificates that `SSL_CERT_FILE` names: in the place of the system's own.
     /// `None`: it has them.
-    pub(super) fn own_certificates(&self) -> Result<Option<BindMount>> {
+    pub(super) fn sandbox_certificates(&self) -> Result<Option<BindMount>> {
         let Some(named) = (self.environment)("SSL_CERT_FILE") else {
             return Ok(None);
         };
-        self.certificates()?;
+        self.host_certificates()?;
         let real = |path: &OsStr| fs::canonicalize(path).ok().filter(|path| path.is_file());
-        let system = CERTIFICATES.iter().find_map(|path| real(path.as_ref()));
+        let system = CERTIFICATE_PATHS
+            .iter()
+            .find_map(|path| real(path.as_ref()));
         let mount = |(source, target): (PathBuf, PathBuf)| {
             Some(BindMount {
                 target: target.to_str()?.to_owned(),
@@ -176,16 +182,17 @@ impl Host {
 
     pub(super) fn workspace(&self, path: &Path) -> Result<Workspace> {
         let failed = |why: &str| {
-            let shown = harmless(&path.to_string_lossy());
+            let shown = escape_unsafe(&path.to_string_lossy());
             Error::new(
                 ErrorKind::Workspace,
                 format!("cannot use the workspace '{shown}': {why}"),
             )
             .hint("give a directory that you may read: moat run PATH -- CMD")
         };
-        let real = fs::canonicalize(path).map_err(|error| failed(&crate::error::reason(&error)))?;
+        let real =
+            fs::canonicalize(path).map_err(|error| failed(&crate::error::os_error_text(&error)))?;
         let metadata =
-            fs::metadata(&real).map_err(|error| failed(&crate::error::reason(&error)))?;
+            fs::metadata(&real).map_err(|error| failed(&crate::error::os_error_text(&error)))?;
         if !metadata.is_dir() {
             return Err(failed("not a directory"));
         }
@@ -213,14 +220,15 @@ impl Host {
 
     pub(super) fn mount_source(&self, path: &Path) -> Result<PathBuf> {
         let failed = |why: &str| {
-            let shown = harmless(&path.to_string_lossy());
+            let shown = escape_unsafe(&path.to_string_lossy());
             Error::new(
                 ErrorKind::Workspace,
                 format!("cannot mount '{shown}': {why}"),
             )
             .hint("the source of a mount must exist; make it first")
         };
-        let real = fs::canonicalize(path).map_err(|error| failed(&crate::error::reason(&error)))?;
+        let real =
+            fs::canonicalize(path).map_err(|error| failed(&crate::error::os_error_text(&error)))?;
         if real.starts_with(&self.home) {
             let mut error = failed("it is moat's own directory, or in it");
             error.hint = None;
@@ -234,7 +242,7 @@ impl Host {
 }
 
 /// A path without links; its end need not exist yet.
-fn real(path: &Path) -> PathBuf {
+fn canonical_path(path: &Path) -> PathBuf {
     let parent = || {
         Some(
             fs::canonicalize(path.parent()?)
@@ -253,7 +261,7 @@ fn unknown_runtime(word: &str) -> Error {
     let word: String = word.chars().take(80).collect();
     Error::new(
         ErrorKind::Runtime,
-        format!("unknown runtime '{}'", harmless(&word)),
+        format!("unknown runtime '{}'", escape_unsafe(&word)),
     )
     .hint(format!("this moat drives: {supported}"))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigLayers, DEFAULT_IMAGE, Dependency, Host, RunRequest, first};
+use super::{ConfigLayers, DEFAULT_IMAGE, Dependency, Host, RunRequest, first_set};
 use crate::config::{RootFilesystem, scalar_values};
 use crate::error::Result;
 use crate::image::{self, ImageRecipe, ImageSpec};
@@ -17,7 +17,7 @@ pub(super) struct PlannedImage {
     pub(super) rootfs: Option<PathBuf>,
 }
 
-pub(super) fn plan(
+pub(super) fn plan_image(
     request: &RunRequest,
     files: ConfigLayers<'_>,
     host: &Host,
@@ -25,10 +25,10 @@ pub(super) fn plan(
     owner: (u32, u32),
 ) -> Result<PlannedImage> {
     let settings = || files.iter().map(|file| &file.settings);
-    let base = first(settings().map(|settings| settings.base.as_ref()));
+    let base = first_set(settings().map(|settings| settings.base.as_ref()));
     if !host.runtime.has_images() {
         let rootfs = match base {
-            Some(RootFilesystem::Rootfs(path)) => Some(host.rootfs(&path, files)),
+            Some(RootFilesystem::Rootfs(path)) => Some(host.rootfs_path(&path, files)),
             _ => None,
         };
         return Ok(PlannedImage {
@@ -49,11 +49,11 @@ pub(super) fn plan(
         _ => None,
     };
     let hook = |pick: fn(&crate::config::Hooks) -> Option<&Placed<String>>| {
-        first(settings().map(|settings| pick(&settings.hooks)))
+        first_set(settings().map(|settings| pick(&settings.hooks)))
     };
-    let wants_ca = first(settings().map(|settings| settings.container.host_ca.as_ref()));
+    let wants_ca = first_set(settings().map(|settings| settings.container.host_ca.as_ref()));
     let certificates = match wants_ca {
-        Some(true) => Some(host.certificates()?),
+        Some(true) => Some(host.host_certificates()?),
         _ => None,
     };
     let (root, user) = (
@@ -108,7 +108,7 @@ fn dependency(chosen: &ResolvedDependency) -> Dependency {
     Dependency {
         name: chosen.entry.name.clone(),
         version: chosen.version.clone(),
-        kind: chosen.entry.type_word().to_owned(),
+        kind: chosen.entry.type_name().to_owned(),
         because: chosen.because.clone(),
     }
 }

@@ -59,7 +59,7 @@ fn env_file(
     host: &Host,
     problems: &mut Vec<FileProblem>,
 ) -> std::result::Result<Vec<(String, String)>, String> {
-    let name = crate::yaml::shown(&path.value);
+    let name = crate::yaml::message_text(&path.value);
     let real = host.path_in(&file.dir, &path.value);
     let text = match read_file(&real, &name) {
         Ok(Some(text)) => text,
@@ -149,7 +149,7 @@ pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) 
     // A mount at /a must not hide one at /a/b.
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     scratch.sort();
-    let covered = covered(&mounts, &scratch, host);
+    let covered = hidden_paths(&mounts, &scratch, host);
     Ok(Mounts {
         mounts,
         scratch,
@@ -157,7 +157,7 @@ pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) 
     })
 }
 
-fn covered(mounts: &[BindMount], scratch: &[String], host: &Host) -> Vec<String> {
+fn hidden_paths(mounts: &[BindMount], scratch: &[String], host: &Host) -> Vec<String> {
     let places = mounts.iter().filter_map(|mount| {
         let inside = host.home.strip_prefix(&mount.source).ok()?;
         let place = format!("{}/{}", mount.target, inside.display());
@@ -180,10 +180,10 @@ pub(super) fn certificates(
     host: &Host,
 ) -> Result<()> {
     let containers = files.iter().map(|file| &file.settings.container);
-    if super::first(containers.map(|container| container.host_ca.as_ref())) != Some(true) {
+    if super::first_set(containers.map(|container| container.host_ca.as_ref())) != Some(true) {
         return Ok(());
     }
-    let Some(mount) = host.own_certificates()? else {
+    let Some(mount) = host.sandbox_certificates()? else {
         return Ok(());
     };
     if mounts.iter().any(|other| other.target == mount.target) {

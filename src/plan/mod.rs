@@ -13,7 +13,9 @@ mod service;
 mod unsupported;
 
 pub(crate) use host::Host;
-pub(crate) use runtime_values::{LOOPBACK, PublishedService, fill, fill_service};
+pub(crate) use runtime_values::{
+    LOOPBACK, PublishedService, resolve_run_values, resolve_service_values,
+};
 pub(crate) use secret::SecretRef;
 pub(crate) use service::{PlannedProvision, PlannedService, host_variable, port_variable};
 
@@ -28,7 +30,7 @@ use crate::error::{Error, FileProblem, Result};
 use crate::image::ImageRecipe;
 use crate::store::{BindMount, NAME_RULE, PublishedPort, RunName, RunSession, WorkspaceMode};
 use crate::term::pty::Size;
-use crate::yaml::shown;
+use crate::yaml::message_text;
 
 /// The image of a run that names none.
 pub(crate) const DEFAULT_IMAGE: &str = "debian:bookworm-slim";
@@ -54,7 +56,7 @@ pub(crate) struct RunRequest {
 
 impl RunRequest {
     /// The same in a session: in its worktree, and with its variables, of which each can be set otherwise.
-    pub(crate) fn enter(&mut self, worktree: PathBuf, variables: Vec<(String, String)>) {
+    pub(crate) fn enter_session(&mut self, worktree: PathBuf, variables: Vec<(String, String)>) {
         self.workspace = worktree;
         let own = std::mem::take(&mut self.env);
         for (name, value) in variables {
@@ -226,7 +228,7 @@ pub(crate) fn check_files(
 pub(crate) fn services(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<PlannedService>> {
     let mut chosen = image::choose(files, host)?;
     chosen.retain(|chosen| chosen.entry.service().is_some());
-    let services = service::plan(&chosen, files, host);
+    let services = service::plan_services(&chosen, files, host);
     finish(files, Vec::new())?;
     Ok(services)
 }
@@ -248,16 +250,16 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     let (services, tools) = chosen
         .into_iter()
         .partition::<Vec<_>, _>(|chosen| chosen.entry.service().is_some());
-    let mut services = service::plan(&services, files, host);
+    let mut services = service::plan_services(&services, files, host);
     services.retain(|_| host.runtime.has_images());
-    let image = image::plan(request, files, host, &tools, (workspace.uid, workspace.gid))?;
+    let image = image::plan_image(request, files, host, &tools, (workspace.uid, workspace.gid))?;
     let rootfs = image.rootfs.as_deref();
-    unsupported::check_places(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
+    unsupported::check_mount_points(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
     unsupported::check_files(&mut mounts.mounts, files, host, &mut notes)?;
     if !host.runtime.has_images() && rootfs.is_none() {
         merge::certificates(&mut mounts.mounts, &mut env, files, host)?;
     }
-    let mode = first(
+    let mode = first_set(
         files
             .iter()
             .map(|file| file.settings.workspace_mode.as_ref()),
@@ -293,7 +295,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         workspace_mode,
         uid: workspace.uid,
         gid: workspace.gid,
-        pre_run: first(settings().map(|s| s.hooks.pre_run.as_ref())),
+        pre_run: first_set(settings().map(|s| s.hooks.pre_run.as_ref())),
         command: command(request, files)?,
         secrets: merge::secrets(&flags.env, files),
         env,
@@ -302,23 +304,23 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         covered: [workspace.covered, mounts.covered].concat(),
         ports: settings()
             .flat_map(|s| &s.ports)
-            .map(|port| planned(&port.value))
+            .map(|port| published_port(&port.value))
             .collect(),
         memory_bytes: flags
             .memory_bytes
-            .or(first(limits().map(|c| c.memory_bytes.as_ref()))),
-        cpus: flags.cpus.or(first(limits().map(|c| c.cpus.as_ref()))),
-        pids: first(limits().map(|c| c.pids.as_ref())),
+            .or(first_set(limits().map(|c| c.memory_bytes.as_ref()))),
+        cpus: flags.cpus.or(first_set(limits().map(|c| c.cpus.as_ref()))),
+        pids: first_set(limits().map(|c| c.pids.as_ref())),
         dns: match host.runtime.has_images() {
-            true => {
-                strongest(container().map(|c| c.dns.iter().map(|server| server.value).collect()))
-            }
+            true => first_nonempty(
+                container().map(|c| c.dns.iter().map(|server| server.value).collect()),
+            ),
             false => Vec::new(),
         },
         ulimits: merge::ulimits(files),
         timeout_seconds: flags
             .timeout
-            .or(first(settings().map(|s| s.timeout.as_ref())))
+            .or(first_set(settings().map(|s| s.timeout.as_ref())))
             .map(|timeout| timeout.as_secs_f64()),
         interactive: request.interactive || settings().any(|s| s.interactive),
         terminal: None,
@@ -345,18 +347,18 @@ fn finish(files: ConfigLayers<'_>, more: Vec<FileProblem>) -> Result<()> {
 }
 
 /// The first value that is set.
-fn first<'a, T: Clone + 'a>(
+fn first_set<'a, T: Clone + 'a>(
     mut values: impl Iterator<Item = Option<&'a crate::yaml::Placed<T>>>,
 ) -> Option<T> {
     values.find_map(|value| value.map(|value| value.value.clone()))
 }
 
 /// The first list that says anything.
-fn strongest<T>(mut lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
+fn first_nonempty<T>(mut lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
     lists.find(|list| !list.is_empty()).unwrap_or_default()
 }
 
-fn planned(port: &ConfigPort) -> PublishedPort {
+fn published_port(port: &ConfigPort) -> PublishedPort {
     PublishedPort {
         name: port.name.clone(),
         container: port.container,
@@ -401,11 +403,11 @@ impl ParsedFlags {
 
 fn parse_name(text: &str) -> Result<RunName> {
     RunName::parse(text)
-        .ok_or_else(|| Error::usage(format!("bad name '{}'", shown(text))).hint(NAME_RULE))
+        .ok_or_else(|| Error::usage(format!("bad name '{}'", message_text(text))).hint(NAME_RULE))
 }
 
 fn command(request: &RunRequest, files: ConfigLayers<'_>) -> Result<Vec<String>> {
-    let from_file = || strongest(files.iter().map(|file| file.settings.command.clone()));
+    let from_file = || first_nonempty(files.iter().map(|file| file.settings.command.clone()));
     let command = match request.command.is_empty() {
         true => from_file(),
         false => request.command.clone(),

@@ -7,10 +7,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry;
 
 /// Fills in what only a run that really starts needs: secrets are looked up, passwords made.
-pub(crate) fn fill(plan: &mut Plan, host: &Host) -> Result<()> {
+pub(crate) fn resolve_run_values(plan: &mut Plan, host: &Host) -> Result<()> {
     plan.env.extend(secret::resolve(&plan.secrets, host)?);
     for service in &mut plan.services {
-        for export in fill_service(service, host, None)? {
+        for export in resolve_service_values(service, host, None)? {
             // What somebody set himself is what he wants.
             if !plan.env.iter().any(|set| set.name == export.name) {
                 plan.env.push(export);
@@ -32,7 +32,7 @@ pub(crate) struct PublishedService<'a> {
 }
 
 /// The same for one service. Gives what it tells others.
-pub(crate) fn fill_service(
+pub(crate) fn resolve_service_values(
     service: &mut PlannedService,
     host: &Host,
     published: Option<&PublishedService<'_>>,
@@ -49,14 +49,14 @@ pub(crate) fn fill_service(
             .iter()
             .any(|(name, value)| *name == variable.name && *value == variable.value);
         if own {
-            variable.value = values.put(&variable.value, str::to_owned);
+            variable.value = values.substitute(&variable.value, str::to_owned);
         }
     }
     let export = |export: &Variable| Variable {
         name: export.name.clone(),
         value: match export.name.ends_with("_URL") {
-            true => values.put(&export.value, encoded),
-            false => values.put(&export.value, str::to_owned),
+            true => values.substitute(&export.value, encoded),
+            false => values.substitute(&export.value, str::to_owned),
         },
     };
     Ok(service.exports.iter().map(export).collect())
@@ -74,7 +74,7 @@ impl PlaceholderValues {
         published: Option<&PublishedService<'_>>,
     ) -> Result<PlaceholderValues> {
         let given = |placeholder: &str| {
-            let carrier = template.carrier(placeholder)?;
+            let carrier = template.placeholder_variable(placeholder)?;
             let variable = service.env.iter().find(|variable| variable.name == carrier);
             let value = &variable?.value;
             (value != placeholder).then(|| value.clone())
@@ -115,7 +115,7 @@ impl PlaceholderValues {
     }
 
     /// Puts the values in place of their placeholders. What they contain themselves is left alone.
-    fn put(&self, template: &str, form: impl Fn(&str) -> String) -> String {
+    fn substitute(&self, template: &str, form: impl Fn(&str) -> String) -> String {
         let mut out = String::new();
         let mut rest = template;
         while let Some(at) = rest.find('{') {

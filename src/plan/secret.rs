@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
 /// More is no secret but a file, in bytes. The kernel takes no longer variable.
-const LIMIT: usize = 120 * 1024;
+const MAX_SECRET_BYTES: usize = 120 * 1024;
 
 /// A secret of a plan. Only its name is ever serialized.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -98,7 +98,7 @@ fn value(name: &str, vault: &Vault, dir: &Path, host: &Host) -> Result<String> {
         value if value.contains('\0') => {
             Err(failed("it contains a NUL character", "give it as text"))
         }
-        value if value.len() > LIMIT => {
+        value if value.len() > MAX_SECRET_BYTES => {
             Err(failed("it is larger than 120 KiB", "mount it as a file"))
         }
         value => Ok(value),
@@ -118,15 +118,16 @@ fn without_newline(mut text: String) -> String {
 
 fn file(path: &Path) -> std::result::Result<String, String> {
     use std::io::Read;
-    let reason =
-        |error: &std::io::Error| format!("{}: {}", path.display(), crate::error::reason(error));
+    let reason = |error: &std::io::Error| {
+        format!("{}: {}", path.display(), crate::error::os_error_text(error))
+    };
     let metadata = std::fs::metadata(path).map_err(|error| reason(&error))?;
     if !metadata.is_file() {
         return Err(format!("{} is not a file", path.display()));
     }
     let file = std::fs::File::open(path).map_err(|error| reason(&error))?;
     let mut bytes = Vec::new();
-    file.take(LIMIT as u64 + 2)
+    file.take(MAX_SECRET_BYTES as u64 + 2)
         .read_to_end(&mut bytes)
         .map_err(|error| reason(&error))?;
     String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))

@@ -6,13 +6,13 @@ use super::{ConfigLayers, Host, SecretRef, Variable};
 use crate::config::{self, SERVICE_KEYS};
 use crate::registry::{self, DEFAULT_PORT, RegistryEntry, ResolvedDependency};
 use crate::store::ServicePort;
-use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, shown, unknown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text, unknown_key_error};
 
 /// How long a service may take until it is ready, unless asked otherwise.
-const READY_SECONDS: f64 = 60.0;
+const DEFAULT_READY_TIMEOUT_SECONDS: f64 = 60.0;
 
 /// The longest name of an item, in bytes.
-const LONGEST_ITEM: usize = 200;
+const MAX_ITEM_BYTES: usize = 200;
 
 /// One sidecar. Serialized, it holds no value of a variable.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -62,7 +62,7 @@ pub(crate) struct PlannedProvision {
 }
 
 /// The services that were chosen, as the files want them.
-pub(super) fn plan(
+pub(super) fn plan_services(
     chosen: &[ResolvedDependency],
     files: ConfigLayers<'_>,
     host: &Host,
@@ -80,14 +80,14 @@ pub(super) fn plan(
             Some((*file, service))
         });
         services.extend(match configured {
-            None => instance(&entry.entry, version, name, None, host),
+            None => plan_service(&entry.entry, version, name, None, host),
             Some((file, service)) => {
                 let by_itself = service.value.of.as_ref();
                 if let Some(of) = by_itself.filter(|of| of.value != *name) {
                     let why = format!("'{name}' is a service itself; choose another name");
                     file.source.report(of.at, why);
                 }
-                instance(&entry.entry, version, name, Some((file, service)), host)
+                plan_service(&entry.entry, version, name, Some((file, service)), host)
             }
         });
     }
@@ -101,7 +101,7 @@ pub(super) fn plan(
             }
             match entry_of(&service.value, service.at, chosen, (file, files), host) {
                 None => {}
-                Some((entry, version)) => services.extend(instance(
+                Some((entry, version)) => services.extend(plan_service(
                     &entry,
                     version,
                     &service.value.name,
@@ -136,7 +136,7 @@ fn entry_of(
         .iter()
         .filter(|chosen| chosen.entry.service().is_some());
     let Some(found) = services.clone().find(|chosen| chosen.entry.name == name) else {
-        if let Some(why) = no_dependency(name, version, files, host) {
+        if let Some(why) = missing_dependency_error(name, version, files, host) {
             source.report(at, why);
         }
         return None;
@@ -162,7 +162,7 @@ fn is_asked_for(name: &str, files: ConfigLayers<'_>) -> bool {
 
 /// That a service is configured and not asked for, with the lines that ask for it. `None`: it is asked
 /// for, and what is wrong with that has been said.
-fn no_dependency(
+fn missing_dependency_error(
     name: &str,
     version: Option<&str>,
     files: ConfigLayers<'_>,
@@ -172,7 +172,7 @@ fn no_dependency(
     let services = || registry.entries().filter(|entry| entry.service().is_some());
     let Some(entry) = services().find(|entry| entry.name == name) else {
         let known: Vec<&str> = services().map(|entry| entry.name.as_str()).collect();
-        let why = unknown("service", name, &known);
+        let why = unknown_key_error("service", name, &known);
         let known = known.join(", ");
         return Some(format!(
             "{why}; an instance of a service names it: 'service: NAME'; there are {known}"
@@ -189,7 +189,7 @@ fn no_dependency(
 
 type ServiceConfigs<'a> = (&'a config::ConfigFile, &'a Placed<config::ServiceConfig>);
 
-fn instance(
+fn plan_service(
     entry: &RegistryEntry,
     version: String,
     name: &str,
@@ -229,7 +229,9 @@ fn instance(
         wait: waits,
         ready_seconds: config
             .and_then(|config| config.timeout)
-            .map_or(READY_SECONDS, |timeout| timeout.as_secs_f64()),
+            .map_or(DEFAULT_READY_TIMEOUT_SECONDS, |timeout| {
+                timeout.as_secs_f64()
+            }),
         env: variables(template, config),
         secrets: configured.map_or_else(Vec::new, |(file, service)| {
             let secrets = service.value.secrets.iter();
@@ -271,7 +273,7 @@ fn variables(
     .collect()
 }
 
-fn word(text: &str) -> String {
+fn variable_part(text: &str) -> String {
     let letter = |letter: char| match letter.is_ascii_alphanumeric() {
         true => letter.to_ascii_uppercase(),
         false => '_',
@@ -282,14 +284,18 @@ fn word(text: &str) -> String {
 /// The variable that tells a port of a service.
 pub(crate) fn port_variable(service: &str, port: &str) -> String {
     match port {
-        DEFAULT_PORT => format!("MOAT_{}_PORT", word(service)),
-        port => format!("MOAT_{}_{}_PORT", word(service), word(port)),
+        DEFAULT_PORT => format!("MOAT_{}_PORT", variable_part(service)),
+        port => format!(
+            "MOAT_{}_{}_PORT",
+            variable_part(service),
+            variable_part(port)
+        ),
     }
 }
 
 /// The variable that tells where a service is.
 pub(crate) fn host_variable(service: &str) -> String {
-    format!("MOAT_{}_HOST", word(service))
+    format!("MOAT_{}_HOST", variable_part(service))
 }
 
 /// What the workload is told, with what is not known yet as placeholders.
@@ -299,7 +305,7 @@ fn exports(name: &str, template: &registry::ServiceTemplate) -> Vec<Variable> {
         name,
         value: value.to_owned(),
     };
-    let own = |what: &str| format!("MOAT_{}_{what}", word(name));
+    let own = |what: &str| format!("MOAT_{}_{what}", variable_part(name));
     exports.push(variable(host_variable(name), "{host}"));
     for (port, number) in &template.ports {
         exports.push(variable(port_variable(name, port), &number.to_string()));
@@ -362,7 +368,7 @@ fn items(
                     list: provision.list.clone(),
                 });
             }
-            None => source.report(*at, unknown("key", key, &known)),
+            None => source.report(*at, unknown_key_error("key", key, &known)),
         }
     }
     found
@@ -377,7 +383,7 @@ fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
         }
         _ => {
             let found = source.value_as_written(node).unwrap_or_default();
-            let found = shown(&found);
+            let found = message_text(&found);
             source.report(node.at, format!("'{key}' must be a list: [{found}]"));
             return Vec::new();
         }
@@ -385,7 +391,7 @@ fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
     for text in nodes.iter().filter_map(|node| source.text(node)) {
         if !is_item(&text.value) {
-            let item = shown(&text.value);
+            let item = message_text(&text.value);
             source.report(
                 text.at,
                 format!("'{item}' cannot be one of '{key}' (letters, digits, '.', '_', ':', '/', '@', '-', a letter or digit first)"),
@@ -401,7 +407,7 @@ fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
 /// An item becomes an argument: never an option, never anything that a shell would look at.
 fn is_item(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
-    text.len() <= LONGEST_ITEM
+    text.len() <= MAX_ITEM_BYTES
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(allowed)
 }

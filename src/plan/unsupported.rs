@@ -20,7 +20,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let runtime = host.runtime;
     for file in files {
-        check_word(file);
+        check_runtime_name(file);
     }
     if runtime.has_images() {
         for file in files {
@@ -30,7 +30,7 @@ pub(super) fn check(
                 let why = format!("rootfs: is for runtimes without images; {runtime} has them");
                 report(file, base.at, why, notes);
             }
-            for (at, why) in beyond(file, runtime) {
+            for (at, why) in unsupported_settings(file, runtime) {
                 report(file, at, why, notes);
             }
         }
@@ -39,18 +39,18 @@ pub(super) fn check(
     let limits = host.can_limit;
     check_flags(request, runtime, limits)?;
     for file in files {
-        for (at, key) in unhonoured(file, runtime, limits) {
-            report(file, at, does_not_work(key, runtime), notes);
+        for (at, key) in unsupported_keys(file, runtime, limits) {
+            report(file, at, unsupported_error(key, runtime), notes);
         }
     }
     Ok(())
 }
 
 /// The least memory of a runtime whose containers are machines, in bytes.
-const LEAST_MEMORY: u64 = 200 << 20;
+const MIN_MACHINE_MEMORY_BYTES: u64 = 200 << 20;
 
 /// Why a runtime cannot limit processors in this way.
-fn odd_cpus(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> {
+fn fractional_cpus_error(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> {
     let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
     (odd && !runtime.supports(Capability::FractionalCpus)).then(|| {
         format!(
@@ -60,29 +60,29 @@ fn odd_cpus(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> 
 }
 
 /// Why a runtime cannot limit memory in this way.
-fn little_memory(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Option<String> {
-    let little = bytes.is_some_and(|bytes| bytes < LEAST_MEMORY);
+fn memory_too_low_error(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Option<String> {
+    let little = bytes.is_some_and(|bytes| bytes < MIN_MACHINE_MEMORY_BYTES);
     (little && !runtime.supports(Capability::LowMemory)).then(|| {
-        let least = LEAST_MEMORY >> 20;
+        let least = MIN_MACHINE_MEMORY_BYTES >> 20;
         format!("'memory' must be at least {least} MB on {runtime}, whose containers are machines")
     })
 }
 
 /// What of a file is beyond a runtime that has images.
-fn beyond(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec<(NodeId, String)> {
+fn unsupported_settings(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec<(NodeId, String)> {
     let container = &file.settings.container;
     let mut found = Vec::new();
     if let Some(cpus) = &container.cpus {
-        found.extend(odd_cpus(Some(cpus.value), runtime).map(|why| (cpus.at, why)));
+        found.extend(fractional_cpus_error(Some(cpus.value), runtime).map(|why| (cpus.at, why)));
     }
     if let Some(memory) = &container.memory_bytes {
-        found.extend(little_memory(Some(memory.value), runtime).map(|why| (memory.at, why)));
+        found.extend(memory_too_low_error(Some(memory.value), runtime).map(|why| (memory.at, why)));
     }
     for service in &file.settings.services {
         let (name, value) = (&service.value.name, &service.value);
         let whys = [
-            odd_cpus(value.cpus, runtime),
-            little_memory(value.memory_bytes, runtime),
+            fractional_cpus_error(value.cpus, runtime),
+            memory_too_low_error(value.memory_bytes, runtime),
         ];
         let whys = whys.into_iter().flatten();
         found.extend(whys.map(|why| (service.at, format!("service {name}: {why}"))));
@@ -123,7 +123,7 @@ fn check_amounts(request: &RunRequest, runtime: runtime::RuntimeName) -> Result<
         .as_deref()
         .map(scalar_values::memory)
         .transpose()?;
-    match odd_cpus(cpus, runtime).or(little_memory(memory, runtime)) {
+    match fractional_cpus_error(cpus, runtime).or(memory_too_low_error(memory, runtime)) {
         None => Ok(()),
         Some(why) => Err(Error::new(ErrorKind::Runtime, why).hint(format!(
             "give more, or use --runtime {}",
@@ -140,7 +140,7 @@ fn report(file: &ConfigFile, at: NodeId, why: String, notes: &mut Vec<String>) {
 }
 
 /// Checks that there is a place for whatever is mounted; takes out what of a person's defaults has none.
-pub(super) fn check_places(
+pub(super) fn check_mount_points(
     mounts: &mut Vec<BindMount>,
     files: ConfigLayers<'_>,
     host: &Host,
@@ -262,7 +262,7 @@ pub(super) fn check_remote(
     let elsewhere = format!(
         "the engine of {} is on another machine ({})",
         host.runtime,
-        crate::term::harmless(address)
+        crate::term::escape_unsafe(address)
     );
     let refuse = |what: &str, hint: &str| {
         let message = format!("{what} cannot be mounted: {elsewhere}");
@@ -274,7 +274,7 @@ pub(super) fn check_remote(
     }
     if let Some(mount) = request.mounts.first() {
         let hint = "leave out -m, and put what is needed into the workspace";
-        return refuse(&crate::term::harmless(mount), hint);
+        return refuse(&crate::term::escape_unsafe(mount), hint);
     }
     for file in files {
         let settings = &file.settings;
@@ -332,27 +332,28 @@ pub(super) fn check_dependencies(
             file.source.report(service.at, why);
         }
         if let Some(tool) = tools.first() {
-            let why = does_not_work("dependencies", runtime);
+            let why = unsupported_error("dependencies", runtime);
             file.source.report(tool.at, why);
         }
     }
 }
 
-fn does_not_work(key: &str, runtime: runtime::RuntimeName) -> String {
+fn unsupported_error(key: &str, runtime: runtime::RuntimeName) -> String {
     format!(
         "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
-        reason(key),
+        unsupported_reason(key),
         runtime::RuntimeName::Docker
     )
 }
 
 /// The runtime that a file names must be one.
-fn check_word(file: &ConfigFile) {
+fn check_runtime_name(file: &ConfigFile) {
     if let Some(word) = &file.settings.runtime
         && runtime::RuntimeName::parse(&word.value).is_none()
     {
         let known = runtime::RUNTIME_NAMES.join(", ");
-        let message = crate::yaml::unknown("runtime", &word.value, runtime::RUNTIME_NAMES);
+        let message =
+            crate::yaml::unknown_key_error("runtime", &word.value, runtime::RUNTIME_NAMES);
         let why = format!("{message}; this moat drives: {known}");
         file.source.report(word.at, why);
     }
@@ -373,7 +374,7 @@ fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: bool
             ErrorKind::Runtime,
             format!(
                 "{flag} does not work on {runtime} here, which has {}",
-                reason(flag)
+                unsupported_reason(flag)
             ),
         )
         .hint(format!(
@@ -384,14 +385,14 @@ fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: bool
 }
 
 /// The keys of a file that a runtime cannot honour.
-fn unhonoured(
+fn unsupported_keys(
     file: &ConfigFile,
     runtime: runtime::RuntimeName,
     limits: bool,
 ) -> Vec<(NodeId, &'static str)> {
     let mut found = match runtime.has_images() {
         true => Vec::new(),
-        false => of_engines(file),
+        false => engine_only_keys(file),
     };
     let (container, services) = (&file.settings.container, &file.settings.services);
     let limited = services
@@ -409,7 +410,7 @@ fn unhonoured(
 }
 
 /// The keys of a file that a sandbox cannot honour, whatever limits it can set.
-fn of_engines(file: &ConfigFile) -> Vec<(NodeId, &'static str)> {
+fn engine_only_keys(file: &ConfigFile) -> Vec<(NodeId, &'static str)> {
     let settings = &file.settings;
     let (hooks, container) = (&settings.hooks, &settings.container);
     let base = settings.base.as_ref().map(|base| (base.at, &base.value));
@@ -426,9 +427,9 @@ fn of_engines(file: &ConfigFile) -> Vec<(NodeId, &'static str)> {
             hooks.post_build_root.as_ref().map(|hook| hook.at),
         ),
         ("post_build", hooks.post_build.as_ref().map(|hook| hook.at)),
-        ("services", first_place(&settings.services)),
-        ("ports", first_place(&settings.ports)),
-        ("dns", first_place(&container.dns)),
+        ("services", first_node(&settings.services)),
+        ("ports", first_node(&settings.ports)),
+        ("dns", first_node(&container.dns)),
         ("host_ca", host_ca.map(|wanted| wanted.at)),
     ];
     let of_engine = |volume: &&Placed<VolumeConfig>| volume.value.kind == VolumeKind::Volume;
@@ -438,11 +439,11 @@ fn of_engines(file: &ConfigFile) -> Vec<(NodeId, &'static str)> {
     found.into_iter().filter_map(placed).collect()
 }
 
-fn first_place<T>(list: &[Placed<T>]) -> Option<NodeId> {
+fn first_node<T>(list: &[Placed<T>]) -> Option<NodeId> {
     list.first().map(|first| first.at)
 }
 
-fn reason(key: &str) -> &'static str {
+fn unsupported_reason(key: &str) -> &'static str {
     match key {
         "services" => "no sidecars",
         "ports" | "dns" => "no network",

@@ -91,7 +91,7 @@ pub(crate) const DISTRO: &str = "distro";
 
 impl RegistryEntry {
     /// The word for its type in `registry.yaml`.
-    pub(crate) fn type_word(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self.kind {
             EntryKind::Runtime(_) => "runtime",
             EntryKind::Apt(_) => "apt",
@@ -113,7 +113,7 @@ impl RegistryEntry {
     }
 
     /// Whether the version exists, as far as the registry knows.
-    pub(crate) fn offers(&self, version: &str) -> bool {
+    pub(crate) fn has_version(&self, version: &str) -> bool {
         if let EntryKind::Runtime(runtime) = &self.kind
             && version == DISTRO
         {
@@ -139,7 +139,7 @@ impl RegistryEntry {
     }
 
     /// The versions to choose from, for messages.
-    pub(crate) fn offered(&self) -> Vec<&str> {
+    pub(crate) fn version_list(&self) -> Vec<&str> {
         let mut versions: Vec<&str> = self.versions.iter().map(String::as_str).collect();
         if matches!(&self.kind, EntryKind::Runtime(runtime) if !runtime.distro.is_empty()) {
             versions.push(DISTRO);

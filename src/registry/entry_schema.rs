@@ -2,9 +2,9 @@
 
 use super::entry::{EntryKind, EntryOrigin, GithubBinary, LanguageRuntime, RegistryEntry};
 use super::{dependency_name, service};
-use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, shown};
+use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, message_text};
 
-const COMMON: [&str; 7] = [
+const COMMON_KEYS: [&str; 7] = [
     "apt",
     "default",
     "description",
@@ -15,7 +15,7 @@ const COMMON: [&str; 7] = [
 ];
 
 /// The types, and the keys that each has beside the common ones.
-const TYPES: [(&str, &[&str]); 11] = [
+const ENTRY_TYPES: [(&str, &[&str]); 11] = [
     ("runtime", &["check", "copy", "distro", "image", "path"]),
     ("apt", &["packages"]),
     ("npm", &["package"]),
@@ -28,7 +28,7 @@ const TYPES: [(&str, &[&str]); 11] = [
         &["asset", "bin", "command", "repo", "tag", "targets"],
     ),
     ("custom", &["script"]),
-    ("service", service::KEYS),
+    ("service", service::TEMPLATE_KEYS),
     ("meta", &[]),
 ];
 
@@ -41,14 +41,14 @@ pub(super) fn entry(
     origin: &EntryOrigin,
 ) -> Option<RegistryEntry> {
     if !dependency_name::is_name(name) {
-        let name = shown(name);
+        let name = message_text(name);
         source.report(
             at,
             format!("bad name of an entry '{name}' (a-z, 0-9, '.', '_', '-')"),
         );
     }
     let (type_word, own) = type_of(source, at, node)?;
-    let keys: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+    let keys: Vec<&str> = COMMON_KEYS.iter().chain(own).copied().collect();
     let section = source.section(node, &keys);
     let env = section
         .get("env")
@@ -61,7 +61,7 @@ pub(super) fn entry(
             .map_or_else(String::new, |text| text.value),
         default: version(source, &section),
         versions: versions(source, &section),
-        requires: plain(section.texts("requires")),
+        requires: plain_text(section.texts("requires")),
         apt: packages(source, section.texts("apt")),
         kind: kind(source, &section, type_word, name, &env)?,
         env,
@@ -78,7 +78,7 @@ fn type_of(
     node: &Node,
 ) -> Option<(&'static str, &'static [&'static str])> {
     let NodeValue::Map(_) = node.value else {
-        source.expected(node, "the keys of an entry");
+        source.report_unexpected(node, "the keys of an entry");
         return None;
     };
     // Problems with the other keys are reported once the type says which there are.
@@ -92,17 +92,19 @@ fn type_of(
         source.report(at, "the key 'type' is missing");
         return None;
     };
-    let words: Vec<&str> = TYPES.iter().map(|(word, _)| *word).collect();
+    let words: Vec<&str> = ENTRY_TYPES.iter().map(|(word, _)| *word).collect();
     let word = source.word(word, &words)?;
-    TYPES.into_iter().find(|(known, _)| *known == word.value)
+    ENTRY_TYPES
+        .into_iter()
+        .find(|(known, _)| *known == word.value)
 }
 
-pub(super) fn plain(texts: Vec<Placed<String>>) -> Vec<String> {
+pub(super) fn plain_text(texts: Vec<Placed<String>>) -> Vec<String> {
     texts.into_iter().map(|text| text.value).collect()
 }
 
 /// What may stand in a shell's line without quotes.
-pub(super) fn is_word(text: &str) -> bool {
+pub(super) fn is_shell_word(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"@/._+:~-".contains(&byte);
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed)
 }
@@ -111,12 +113,12 @@ fn packages(source: &Source, texts: Vec<Placed<String>>) -> Vec<String> {
     for text in &texts {
         check_word(source, text);
     }
-    plain(texts)
+    plain_text(texts)
 }
 
 pub(super) fn check_word(source: &Source, text: &Placed<String>) {
-    if !is_word(&text.value) {
-        let word = shown(&text.value);
+    if !is_shell_word(&text.value) {
+        let word = message_text(&text.value);
         source.report(
             text.at,
             format!("'{word}' is not a name of a package, a path or a version"),
@@ -127,7 +129,7 @@ pub(super) fn check_word(source: &Source, text: &Placed<String>) {
 fn version(source: &Source, section: &Section<'_>) -> Option<String> {
     let text = source.scalar(section.get("default")?)?;
     if !dependency_name::is_version(&text.value) {
-        let version = shown(&text.value);
+        let version = message_text(&text.value);
         source.report(text.at, format!("bad version '{version}'"));
     }
     Some(text.value)
@@ -144,7 +146,7 @@ fn versions(source: &Source, section: &Section<'_>) -> Vec<String> {
         .filter_map(|item| source.scalar(item))
     {
         if !dependency_name::is_version(&text.value) || versions.contains(&text.value) {
-            let version = shown(&text.value);
+            let version = message_text(&text.value);
             source.report(
                 text.at,
                 format!("bad version '{version}', or it is there twice"),
@@ -170,7 +172,7 @@ fn variables(source: &Source, node: &Node) -> Vec<(String, String)> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         match source.value_as_written(node) {
-            _ if !good => source.report(at, format!("bad variable name '{}'", shown(name))),
+            _ if !good => source.report(at, format!("bad variable name '{}'", message_text(name))),
             Some(value) if value.contains('\n') => {
                 source.report(node.at, "a variable has one line here");
             }
@@ -247,7 +249,7 @@ fn runtime(source: &Source, section: &Section<'_>) -> Option<LanguageRuntime> {
                 source.report(text.at, "the path must be absolute");
             }
         }
-        plain(texts)
+        plain_text(texts)
     };
     section.require("copy");
     Some(LanguageRuntime {
@@ -324,14 +326,14 @@ fn github(source: &Source, section: &Section<'_>, name: &str) -> Option<GithubBi
 fn check(source: &Source, section: &Section<'_>, entry: &RegistryEntry) {
     let at = |key| section.place(key).unwrap_or(section.at);
     if !entry.has_versions() && (entry.default.is_some() || !entry.versions.is_empty()) {
-        let word = entry.type_word();
+        let word = entry.type_name();
         source.report(
             at("default"),
             format!("an entry of type {word} has no versions"),
         );
     }
     match &entry.default {
-        Some(version) if !entry.offers(version) => {
+        Some(version) if !entry.has_version(version) => {
             source.report(at("default"), format!("{version} is not among 'versions'"));
         }
         None if matches!(entry.kind, EntryKind::Runtime(_) | EntryKind::Service(_)) => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::entry::{EntryOrigin, RegistryEntry};
 use super::entry_schema;
 use crate::error::{Error, FileProblem, Result};
-use crate::yaml::{Source, read_file, unknown};
+use crate::yaml::{Source, read_file, unknown_key_error};
 
 const BUILT_IN: &str = include_str!("../../registry.yaml");
 
@@ -22,7 +22,7 @@ pub(crate) fn load(additions: &Path) -> Result<Registry> {
     registry.add("registry.yaml", BUILT_IN.to_owned(), &EntryOrigin::BuiltIn)?;
     let mut problems: Vec<FileProblem> = Vec::new();
     for path in files(additions)? {
-        let name = crate::term::harmless(&path.display().to_string());
+        let name = crate::term::escape_unsafe(&path.display().to_string());
         let Some(text) = read_file(&path, &name)? else {
             continue;
         };
@@ -115,7 +115,7 @@ impl Registry {
                     message: format!(
                         "'{}' requires an {}",
                         entry.name,
-                        unknown("entry", name, &known)
+                        unknown_key_error("entry", name, &known)
                     ),
                 });
             }

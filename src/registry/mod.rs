@@ -11,7 +11,7 @@ mod service;
 pub(crate) use entry::{EntryKind, EntryOrigin, GithubBinary, RegistryEntry};
 pub(crate) use load::{Registry, load};
 pub(crate) use resolution::{ResolvedDependency, check_version, choose};
-pub(crate) use service::{DEFAULT_PORT, ITEM, ServiceTemplate};
+pub(crate) use service::{DEFAULT_PORT, ITEM_PLACEHOLDER, ServiceTemplate};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,7 +4,7 @@
 use super::dependency_name::{DependencyName, dynamic_entry};
 use super::entry::RegistryEntry;
 use super::load::Registry;
-use crate::yaml::{NodeId, Placed, shown, unknown};
+use crate::yaml::{NodeId, Placed, message_text, unknown_key_error};
 
 /// One thing that goes into the image.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub(crate) struct ResolvedDependency {
 }
 
 /// Requirements of requirements, so many times: nobody means that.
-const DEEPEST: usize = 50;
+const MAX_DEPTH: usize = 50;
 
 /// What is wrong with a dependency.
 type DependencyError = (NodeId, String);
@@ -34,7 +34,7 @@ pub(crate) fn choose(
         flaws: Vec::new(),
     };
     for text in asked {
-        choice.ask(text);
+        choice.request_dependency(text);
     }
     for index in 0..choice.asked.len() {
         let asked = &choice.asked[index];
@@ -56,17 +56,17 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Notes what a project asks for, if it can be had.
-    fn ask(&mut self, text: &Placed<String>) {
-        match self.look_up(&text.value) {
+    fn request_dependency(&mut self, text: &Placed<String>) {
+        match self.resolve_name(&text.value) {
             Err(why) => self.flaws.push((text.at, why)),
             Ok((spec, entry)) => {
                 let key = spec.key();
-                if let Some((_, earlier, _)) = self.asked_by(&key) {
+                if let Some((_, earlier, _)) = self.requested_as(&key) {
                     let why = match earlier.version == spec.version {
                         true => format!("'{key}' is there twice"),
                         false => format!(
                             "'{}' contradicts another version of '{key}'",
-                            shown(&text.value)
+                            message_text(&text.value)
                         ),
                     };
                     self.flaws.push((text.at, why));
@@ -78,13 +78,13 @@ impl Resolver<'_> {
     }
 
     /// What the project asked for under a name.
-    fn asked_by(&self, name: &str) -> Option<&(NodeId, DependencyName, RegistryEntry)> {
+    fn requested_as(&self, name: &str) -> Option<&(NodeId, DependencyName, RegistryEntry)> {
         self.asked.iter().find(|(_, _, entry)| entry.name == name)
     }
 
-    fn look_up(&self, text: &str) -> Result<(DependencyName, RegistryEntry), String> {
+    fn resolve_name(&self, text: &str) -> Result<(DependencyName, RegistryEntry), String> {
         let spec = DependencyName::parse(text)
-            .map_err(|why| format!("bad dependency '{}': {why}", shown(text)))?;
+            .map_err(|why| format!("bad dependency '{}': {why}", message_text(text)))?;
         let entry = match spec.dynamic {
             Some(dynamic) => dynamic_entry(dynamic, &spec.name),
             None => self.find(&spec.name)?,
@@ -104,7 +104,7 @@ impl Resolver<'_> {
                 .collect();
             format!(
                 "{}; see all: moat deps list",
-                unknown("dependency", name, &known)
+                unknown_key_error("dependency", name, &known)
             )
         })
     }
@@ -124,7 +124,7 @@ impl Resolver<'_> {
         {
             return;
         }
-        if above.contains(&entry.name) || above.len() > DEEPEST {
+        if above.contains(&entry.name) || above.len() > MAX_DEPTH {
             let circle = above.join(" requires ");
             self.flaws.push((
                 at,
@@ -140,7 +140,7 @@ impl Resolver<'_> {
             }
         }
         above.pop();
-        let asked = self.asked_by(&entry.name);
+        let asked = self.requested_as(&entry.name);
         let version = asked.and_then(|(_, spec, _)| spec.version.clone());
         self.chosen.push(ResolvedDependency {
             because: because.filter(|_| asked.is_none()).map(str::to_owned),
@@ -154,15 +154,15 @@ impl Resolver<'_> {
 pub(crate) fn check_version(entry: &RegistryEntry, version: &str) -> Result<(), String> {
     let name = &entry.name;
     if !entry.has_versions() {
-        let word = entry.type_word();
+        let word = entry.type_name();
         return Err(format!(
             "'{name}' has no versions to choose from: it is of type {word}"
         ));
     }
-    if entry.offers(version) {
+    if entry.has_version(version) {
         return Ok(());
     }
-    let mut offered = entry.offered();
+    let mut offered = entry.version_list();
     if entry.versions.is_empty() {
         offered.insert(0, "numbers");
     }

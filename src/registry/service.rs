@@ -1,8 +1,8 @@
 //! A sidecar as `registry.yaml` describes it. All of it is data: a new service needs no code.
 
 use super::entry::RegistryEntry;
-use super::entry_schema::{check_word, image, is_word, plain};
-use crate::yaml::{Node, NodeValue, Placed, Section, Source, shown};
+use super::entry_schema::{check_word, image, is_shell_word, plain_text};
+use crate::yaml::{Node, NodeValue, Placed, Section, Source, message_text};
 
 /// How a service is run, and how it is reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ pub(crate) struct ProvisionTemplate {
 }
 
 /// The keys of an entry of type service.
-pub(super) const KEYS: &[&str] = &[
+pub(super) const TEMPLATE_KEYS: &[&str] = &[
     "cache",
     "command",
     "database",
@@ -54,16 +54,16 @@ pub(super) const KEYS: &[&str] = &[
 pub(crate) const DEFAULT_PORT: &str = "default";
 
 /// The word that stands for an item in the command that gets it.
-pub(crate) const ITEM: &str = "{item}";
+pub(crate) const ITEM_PLACEHOLDER: &str = "{item}";
 
 impl ServiceTemplate {
     /// Whether it is protected by a password.
     pub(crate) fn has_password(&self) -> bool {
-        self.carrier("{password}").is_some()
+        self.placeholder_variable("{password}").is_some()
     }
 
     /// The variable that has a placeholder, and nothing else, as its value.
-    pub(crate) fn carrier(&self, placeholder: &str) -> Option<&str> {
+    pub(crate) fn placeholder_variable(&self, placeholder: &str) -> Option<&str> {
         let found = self
             .variables
             .iter()
@@ -85,7 +85,7 @@ pub(super) fn read(
     let text = |key| section.text(key).map(|text: Placed<String>| text.value);
     let words = |section: &Section<'_>, key| {
         let node = section.get(key);
-        node.map_or_else(Vec::new, |node| invocation(source, node, &variables))
+        node.map_or_else(Vec::new, |node| command_or_script(source, node, &variables))
     };
     let service = ServiceTemplate {
         ports: section
@@ -119,13 +119,13 @@ fn ports(source: &Source, node: &Node) -> Vec<(String, u16)> {
         .first()
         .is_none_or(|(name, ..)| *name != DEFAULT_PORT)
     {
-        source.expected(node, "ports by name, the first one named 'default'");
+        source.report_unexpected(node, "ports by name, the first one named 'default'");
     }
     let mut ports = Vec::new();
     for (name, at, node) in entries {
-        let good = is_word(name) && name.bytes().all(|byte| byte.is_ascii_lowercase());
+        let good = is_shell_word(name) && name.bytes().all(|byte| byte.is_ascii_lowercase());
         if !good {
-            let name = shown(name);
+            let name = message_text(name);
             source.report(at, format!("bad name of a port '{name}' (a-z)"));
         }
         let number = source.whole(node, 1, i64::from(u16::MAX));
@@ -138,7 +138,7 @@ fn ports(source: &Source, node: &Node) -> Vec<(String, u16)> {
 
 /// A list of words as it is, or a script for `sh -c`. A script reads values from the variables of its
 /// container: what is a word can be seen by everybody who lists processes.
-fn invocation(source: &Source, node: &Node, variables: &[(String, String)]) -> Vec<String> {
+fn command_or_script(source: &Source, node: &Node, variables: &[(String, String)]) -> Vec<String> {
     if let NodeValue::List(_) = node.value {
         let words = source.texts(node);
         for word in &words {
@@ -150,7 +150,7 @@ fn invocation(source: &Source, node: &Node, variables: &[(String, String)]) -> V
                 );
             }
         }
-        return plain(words);
+        return plain_text(words);
     }
     let Some(text) = source.text(node) else {
         return Vec::new();
@@ -162,13 +162,13 @@ fn invocation(source: &Source, node: &Node, variables: &[(String, String)]) -> V
         }
         match variables.iter().find(|(_, value)| value == placeholder) {
             Some((name, _)) => script = script.replace(placeholder, &format!("\"${{{name}}}\"")),
-            None => source.report(text.at, no_carrier(placeholder)),
+            None => source.report(text.at, missing_variable_error(placeholder)),
         }
     }
     ["/bin/sh", "-c", &script].map(str::to_owned).to_vec()
 }
 
-fn no_carrier(placeholder: &str) -> String {
+fn missing_variable_error(placeholder: &str) -> String {
     format!("{placeholder} needs a variable under 'env' whose value it is")
 }
 
@@ -177,14 +177,19 @@ fn provision(source: &Source, node: &Node) -> Option<ProvisionTemplate> {
     let key = section.require("key").and_then(|node| source.text(node))?;
     check_word(source, &key);
     let command = section.require("command").map(|node| source.texts(node))?;
-    if command.iter().filter(|word| word.value == ITEM).count() != 1 {
-        let why = format!("the command must have one word {ITEM}");
+    if command
+        .iter()
+        .filter(|word| word.value == ITEM_PLACEHOLDER)
+        .count()
+        != 1
+    {
+        let why = format!("the command must have one word {ITEM_PLACEHOLDER}");
         source.report(section.at, why);
     }
     Some(ProvisionTemplate {
         key: key.value,
-        command: plain(command),
-        list: plain(section.texts("list")),
+        command: plain_text(command),
+        list: plain_text(section.texts("list")),
     })
 }
 
@@ -204,7 +209,7 @@ fn check(source: &Source, section: &Section<'_>, service: &ServiceTemplate) {
         }
     }
     if uses("{password}") && !service.has_password() {
-        source.report(section.at, no_carrier("{password}"));
+        source.report(section.at, missing_variable_error("{password}"));
     }
     let known = ["{user}", "{password}", "{host}", "{port}", "{database}"];
     let rest = known

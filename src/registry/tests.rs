@@ -77,7 +77,7 @@ fn every_entry_can_be_had() {
         let found = found.unwrap_or_else(|why| panic!("{name}: {why:?}"));
         assert!(found.last().unwrap().starts_with(name), "{found:?}");
         // Every version that is offered, too.
-        for version in entry.offered() {
+        for version in entry.version_list() {
             let asked = format!("{name}@{version}");
             assert!(chosen_from(&registry, &[&asked]).is_ok(), "{asked}");
         }
@@ -685,11 +685,11 @@ fn the_distributions_own_version_is_offered_where_there_is_one() {
     for name in ["node", "python", "go", "rust"] {
         let entry = built_in().get(name).cloned().unwrap();
         assert!(
-            entry.offers(DISTRO) && entry.offered().contains(&DISTRO),
+            entry.has_version(DISTRO) && entry.version_list().contains(&DISTRO),
             "{name}"
         );
     }
     let text =
         "x: {type: runtime, description: d, default: '1', image: 'x:{version}', copy: [/a]}\n";
-    assert!(!of_text(text).unwrap().get("x").unwrap().offers(DISTRO));
+    assert!(!of_text(text).unwrap().get("x").unwrap().has_version(DISTRO));
 }

@@ -59,13 +59,13 @@ pub(super) fn go_on(
     if is_held_back {
         runtime.kill(record.id.as_str())?;
     }
-    run.diary("adopted");
+    run.append_supervisor_log("adopted");
     checkpoint("adopted");
     let (log, kept) = open_log(&run)?;
     let capture = Capture::new(log, kept, false);
     let supervisor = Supervisor::new(run, runtime, capture, None);
     begun(&supervisor);
-    supervisor.run().home().sweep_locks();
+    supervisor.run().home().remove_unused_locks();
     services::adopt(&supervisor, &record);
     if record.state.is_terminal() {
         cleanup::clean_up(&supervisor);

@@ -51,7 +51,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         if clean {
             supervisor.update(|record| record.cleaned_at = Some(Timestamp::now()));
             supervisor.run().drop_reserve();
-            supervisor.run().dir().end_making();
+            supervisor.run().dir().end_engine_request();
         }
     });
 }
@@ -71,7 +71,7 @@ fn remove_all(supervisor: &Supervisor, containers: &[&Resource]) -> bool {
 /// Whether a requested resource is missing but may still appear.
 pub(super) fn may_still_appear(runtime: &dyn Runtime, dir: &RunDir, resource: &Resource) -> bool {
     let handle = resource.handle.as_str();
-    if resource.stage != ResourceStage::Intent || !dir.is_making(resource.kind, handle) {
+    if resource.stage != ResourceStage::Intent || !dir.has_engine_request(resource.kind, handle) {
         return false;
     }
     match resource.kind {
@@ -101,7 +101,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
             Ok(()) => break,
             Err(problem) => {
                 let text = format!("cannot remove {}: {}", resource.handle, problem.message());
-                supervisor.run().diary(&text);
+                supervisor.run().append_supervisor_log(&text);
                 if !problem.is_transient() || Instant::now() >= deadline {
                     supervisor.notice(&text);
                     return false;

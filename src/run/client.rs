@@ -74,7 +74,7 @@ pub(crate) enum OutputTarget {
 /// Starts a supervisor for a plan.
 pub(crate) fn connect(home: &Home, plan: Plan, streams: Streams) -> Result<Connection> {
     let failed = |error: &std::io::Error| {
-        let reason = crate::error::reason(error);
+        let reason = crate::error::os_error_text(error);
         Error::new(
             ErrorKind::Failed,
             format!("cannot start a supervisor: {reason}"),

@@ -47,7 +47,7 @@ fn request_end_until(
             return Ok(RequestOutcome::AlreadyEnded);
         }
         dir.check_version(&record)?;
-        dir.request_end(how);
+        dir.write_end_request(how);
         if let Some(owner) = dir.owner()? {
             if owner.signal(signal) {
                 return Ok(RequestOutcome::Signalled);

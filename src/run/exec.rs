@@ -89,10 +89,10 @@ struct ExecTarget {
 
 impl ExecCanceller {
     /// Ends the command: gracefully, or at once if `kill` is set or it is the second request.
-    pub(crate) fn end(&self, at_once: bool) {
+    pub(crate) fn stop(&self, at_once: bool) {
         let times = if at_once { 2 } else { 1 };
         self.0.times.fetch_add(times, Ordering::AcqRel);
-        self.carry_out();
+        self.stop_exec();
     }
 
     /// Passes on the size of the terminal.
@@ -107,14 +107,14 @@ impl ExecCanceller {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    fn carry_out(&self) {
+    fn stop_exec(&self) {
         let at_once = match self.0.times.load(Ordering::Acquire) {
             0 => return,
             times => times > 1,
         };
         if let Some(target) = self.0.target.get().cloned() {
             let asked = Arc::clone(&self.0);
-            std::thread::spawn(move || target.end(&asked, at_once));
+            std::thread::spawn(move || target.stop(&asked, at_once));
         }
     }
 }
@@ -122,7 +122,7 @@ impl ExecCanceller {
 impl ExecTarget {
     /// Ends the command. If its processes cannot be found, because they run as another user or dropped the mark, they
     /// are left alone.
-    fn end(&self, asked: &StopRequests, at_once: bool) {
+    fn stop(&self, asked: &StopRequests, at_once: bool) {
         let deadline = Instant::now()
             + if at_once {
                 KILL_FIND_TIMEOUT
@@ -159,7 +159,7 @@ impl ExecTarget {
             }
             std::thread::sleep(RETRY_DELAY);
         }
-        self.end(asked, true);
+        self.stop(asked, true);
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn exec(
     let number = dir.new_exec().map_err(|error| failed(&error))?;
     let (mut log, _) = LogWriter::open(&dir.exec_log(number)).map_err(|error| failed(&error))?;
     if exec.terminal.is_some() {
-        log.keep_pieces();
+        log.write_partial_lines();
     }
     let mut done = ExecRecord {
         number,
@@ -201,7 +201,7 @@ pub(crate) fn exec(
         stdin: exec.stdin,
     };
     let capture = Arc::new(Capture::new(log, StreamBytes::default(), exec.stream));
-    let ended = carry_out(&runtime, &capture, spec, exec.terminal, ender);
+    let ended = run_exec(&runtime, &capture, spec, exec.terminal, ender);
     capture.close_log();
     capture.join(&*output_listener(ender));
     if let Some((since, why)) = capture.outage() {
@@ -253,7 +253,7 @@ fn target(record: &RunRecord, service: Option<&str>) -> Result<String> {
     }
 }
 
-fn carry_out(
+fn run_exec(
     runtime: &Arc<dyn Runtime>,
     capture: &Arc<Capture>,
     mut spec: ExecSpec,
@@ -279,7 +279,7 @@ fn carry_out(
     capture.open_gate();
     capture.attach(attached, output_listener(ender));
     // Requests that arrived before there was a command to end.
-    ender.carry_out();
+    ender.stop_exec();
     while !capture.wait(Duration::from_secs(60)) {}
     ender.0.over.store(true, Ordering::Release);
     Ok(capture.attachment_end())
@@ -292,7 +292,7 @@ fn output_listener(ender: &ExecCanceller) -> OutputListener {
         if let OutputEvent::OutputBroken(crate::store::Stream::Stdout, _) = event
             && !ender.0.closed.swap(true, Ordering::AcqRel)
         {
-            ender.end(false);
+            ender.stop(false);
         }
     })
 }
@@ -307,7 +307,10 @@ fn exec_result(
         Some(AttachEnd::Code(code)) => done.exit_code = Some(code),
         Some(AttachEnd::Failed(words)) => {
             let refusal = runtime.refusal(words.code, &words.bytes);
-            let message = format!("cannot run it: {}", crate::term::harmless(&refusal.why));
+            let message = format!(
+                "cannot run it: {}",
+                crate::term::escape_unsafe(&refusal.why)
+            );
             if refusal.code.is_none() {
                 return Err(Error::new(ErrorKind::Runtime, message)
                     .hint("see whether the run still runs: moat list -a"));

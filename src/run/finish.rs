@@ -47,7 +47,10 @@ fn record_end(supervisor: &Supervisor, exit: &Exit, missing: Option<&(Timestamp,
         }
         record.exit_code = exit.code;
         record.oom_killed = exit.oom_killed;
-        record.error = exit.error.clone().map(|text| crate::term::harmless(&text));
+        record.error = exit
+            .error
+            .clone()
+            .map(|text| crate::term::escape_unsafe(&text));
         if let (true, Some(code)) = (hook, exit.code) {
             record.error = Some(format!("the hook pre_run failed with exit code {code}"));
         }

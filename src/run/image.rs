@@ -15,7 +15,7 @@ use crate::image::ImageRecipe;
 use crate::plan::Plan;
 use crate::runtime::{self, BuildEvent, ImageBuild, RuntimeError};
 use crate::store::{create, make_dir};
-use crate::term::{harmless, plain};
+use crate::term::{escape_unsafe, strip_sequences};
 
 /// Number of lines that are shown of a failed step.
 const SHOWN_LINES: usize = 30;
@@ -73,7 +73,7 @@ fn build_once(
         }
         should_continue()
     };
-    let lock = home.making(&image.replace(['/', ':'], "-"), &waiting)?;
+    let lock = home.lock_creation(&image.replace(['/', ':'], "-"), &waiting)?;
     supervisor.check_end_intent()?;
     // The previous holder of the lock may have built it.
     if !plan.rebuild && supervisor.runtime.has_image(image)? {
@@ -225,13 +225,13 @@ impl BuildProgress {
     fn record_event(&mut self, event: BuildEvent<'_>) -> Option<ToClient> {
         match event {
             BuildEvent::Step(text) => {
-                let text = harmless(&plain(text));
+                let text = escape_unsafe(&strip_sequences(text));
                 self.step = Some(text.clone());
                 self.last.clear();
                 Some(progress(text, true))
             }
             BuildEvent::Line(text) => {
-                let text = harmless(&plain(text));
+                let text = escape_unsafe(&strip_sequences(text));
                 if self.last.len() == SHOWN_LINES {
                     self.last.pop_front();
                 }

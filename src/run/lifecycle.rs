@@ -177,7 +177,7 @@ pub(super) fn open_log(run: &OwnedRun) -> Result<(LogWriter, StreamBytes)> {
     let (mut log, kept) = LogWriter::open(&path)
         .map_err(|error| Error::io(ErrorKind::Store, "open", &path, &error))?;
     if run.record().terminal {
-        log.keep_pieces();
+        log.write_partial_lines();
     }
     Ok((log, kept))
 }
@@ -213,7 +213,7 @@ fn listen_to_client(
             supervisor.end(EndReason::UserStop, StopRequestTime::now());
         }
         if !is_restored {
-            terminal.restore_for_another();
+            terminal.restore_after_killed_client();
         }
     });
 }
@@ -275,7 +275,7 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     };
     let session = supervisor.run().home().session(&place.key)?;
     let session = session.filter(|session| session.incarnation == place.incarnation);
-    match session.is_some_and(|session| session.takes_runs()) {
+    match session.is_some_and(|session| session.accepts_runs()) {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Failed,

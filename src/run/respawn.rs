@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
-use crate::store::{Home, MARK, RunId};
+use crate::store::{Home, PROCESS_MARK_VARIABLE, RunId};
 
 /// The hidden commands.
 pub(crate) const SUPERVISE: &str = "__supervise";
@@ -20,7 +20,7 @@ pub(super) fn own_command(home: &Home) -> Result<Command> {
     let mut command = Command::new(own_executable()?);
     command.env("MOAT_HOME", home.root()).current_dir("/");
     // A run outlives the session process that started it and must not carry that one's mark.
-    command.env_remove(MARK);
+    command.env_remove(PROCESS_MARK_VARIABLE);
     Ok(command)
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn own_executable() -> Result<std::path::PathBuf> {
         return Ok("/proc/self/exe".into());
     }
     std::env::current_exe().map_err(|error| {
-        let reason = crate::error::reason(&error);
+        let reason = crate::error::os_error_text(&error);
         Error::new(
             ErrorKind::Failed,
             format!("cannot find moat's own program: {reason}"),
@@ -80,7 +80,7 @@ pub(super) fn adopter(home: &Home, id: &RunId) -> Result<bool> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| {
-            let reason = crate::error::reason(&error);
+            let reason = crate::error::os_error_text(&error);
             Error::new(
                 ErrorKind::Failed,
                 format!("cannot start a supervisor: {reason}"),

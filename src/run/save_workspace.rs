@@ -53,7 +53,7 @@ fn try_save(supervisor: &Supervisor) -> Result<()> {
     let partial = path.with_extension("partial");
     let handle = supervisor.handle();
     let deadline = Instant::now() + scaled(SAVE_TIMEOUT);
-    let failed = |error: std::io::Error| RuntimeError::Refused(crate::error::reason(&error));
+    let failed = |error: std::io::Error| RuntimeError::Refused(crate::error::os_error_text(&error));
     let saved = loop {
         let file = create(&partial).map_err(failed)?;
         match supervisor.runtime.save_workspace(&handle, file) {
@@ -85,7 +85,7 @@ pub(super) fn hook_failed(supervisor: &Supervisor, exit: &Exit) -> bool {
         Ok(failed) => failed,
         Err(problem) => {
             let text = format!("was it the hook? {}", problem.message());
-            supervisor.run().diary(&text);
+            supervisor.run().append_supervisor_log(&text);
             false
         }
     }

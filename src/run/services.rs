@@ -112,7 +112,7 @@ impl ServiceOwner for Supervisor {
     }
 
     fn append_supervisor_log(&self, text: &str) {
-        self.run().diary(text);
+        self.run().append_supervisor_log(text);
     }
 
     fn begin_container_request(&self, handle: &str) {

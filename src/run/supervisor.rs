@@ -92,7 +92,7 @@ impl Supervisor {
     pub(super) fn update(&self, change: impl FnOnce(&mut RunRecord)) {
         let mut run = self.run();
         if let Err(error) = run.update(change) {
-            run.diary(&format!("record: {error}"));
+            run.append_supervisor_log(&format!("record: {error}"));
         }
     }
 
@@ -121,7 +121,7 @@ impl Supervisor {
     /// Notes an engine request: the resource may appear even if this process is killed.
     pub(super) fn begin_engine_request(&self, kind: ResourceKind, handle: &str) {
         *self.making() += 1;
-        self.run().dir().begin_making(kind, handle);
+        self.run().dir().begin_engine_request(kind, handle);
     }
 
     /// Notes the engine's answer.
@@ -129,7 +129,7 @@ impl Supervisor {
         let mut making = self.making();
         *making -= 1;
         if *making == 0 {
-            self.run().dir().end_making();
+            self.run().dir().end_engine_request();
         }
     }
 
@@ -305,7 +305,9 @@ impl Supervisor {
                 // A container that has not started yet takes no signal and reports no error.
                 Ok(()) if self.has_ended(&handle) => return,
                 Ok(()) => {}
-                Err(problem) => self.run().diary(&format!("stop: {}", problem.message())),
+                Err(problem) => self
+                    .run()
+                    .append_supervisor_log(&format!("stop: {}", problem.message())),
             }
             if self.exit.wait(Some(Instant::now() + pause)) {
                 return;
@@ -414,14 +416,14 @@ impl Watched for Supervisor {
     }
 
     fn notice(&self, text: &str) {
-        self.run().diary(text);
+        self.run().append_supervisor_log(text);
         self.notify_client(&ToClient::Notice {
             text: text.to_owned(),
         });
     }
 
     fn append_supervisor_log(&self, text: &str) {
-        self.run().diary(text);
+        self.run().append_supervisor_log(text);
     }
 }
 

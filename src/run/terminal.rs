@@ -45,7 +45,7 @@ impl WorkloadTerminal {
 }
 
 pub(super) fn terminal_error(error: &io::Error) -> Error {
-    let reason = crate::error::reason(error);
+    let reason = crate::error::os_error_text(error);
     let message = format!("the workload's terminal cannot be used: {reason}");
     Error::new(ErrorKind::Runtime, message)
 }

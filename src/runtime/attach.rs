@@ -67,7 +67,7 @@ pub(super) fn spawn(
     let (stdout, stderr, client) = spawn_client(command, manner)?;
     let stderr = ClientMessageFilter {
         stream: Some(stderr),
-        held: Vec::new(),
+        buffered: Vec::new(),
         ready: Vec::new(),
         client: Arc::clone(&client),
     };
@@ -248,7 +248,7 @@ impl ChildClient {
     }
 
     /// Decides the origin of the last lines, and records their meaning for the exit code.
-    fn judge(&self, words: &[u8]) -> MessageSource {
+    fn source_of(&self, words: &[u8]) -> MessageSource {
         // The client was killed while it was writing; the engine's log has the output if there is one.
         let Some(code) = self.code() else {
             return MessageSource::EngineClient;
@@ -260,7 +260,7 @@ impl ChildClient {
         whose
     }
 
-    fn keep(&self, words: Vec<u8>) {
+    fn keep_output(&self, words: Vec<u8>) {
         self.output().words = Some(words);
     }
 
@@ -310,7 +310,7 @@ impl EngineClient for SharedClient {
 struct ClientMessageFilter {
     stream: Option<ChildStderr>,
     /// Bytes from the start of a suspicious line on.
-    held: Vec<u8>,
+    buffered: Vec<u8>,
     /// Buffered bytes that turned out to be the workload's.
     ready: Vec<u8>,
     client: Arc<ChildClient>,
@@ -322,17 +322,17 @@ impl Read for ClientMessageFilter {
             let Some(stream) = &mut self.stream else {
                 return Ok(0);
             };
-            if !self.held.is_empty() && !is_ready(stream) {
-                self.ready.append(&mut self.held);
+            if !self.buffered.is_empty() && !is_ready(stream) {
+                self.ready.append(&mut self.buffered);
                 break;
             }
             let count = stream.read(buffer)?;
             if count == 0 {
                 self.stream = None;
-                self.judge();
+                self.classify_end();
                 break;
             }
-            if self.held.is_empty() && self.own_words_at(&buffer[..count]).is_none() {
+            if self.buffered.is_empty() && self.client_text_at(&buffer[..count]).is_none() {
                 return Ok(count);
             }
             self.release_all_but_suspicious(&buffer[..count]);
@@ -347,31 +347,33 @@ impl Read for ClientMessageFilter {
 impl ClientMessageFilter {
     /// Releases bytes that are certainly the workload's: everything before the last suspicious position.
     fn release_all_but_suspicious(&mut self, chunk: &[u8]) {
-        self.held.extend_from_slice(chunk);
-        let keep = self.own_words_at(&self.held).unwrap_or(self.held.len());
-        self.ready.extend(self.held.drain(..keep));
-        if self.held.len() > MAX_MESSAGE_BYTES {
-            self.ready.append(&mut self.held);
+        self.buffered.extend_from_slice(chunk);
+        let keep = self
+            .client_text_at(&self.buffered)
+            .unwrap_or(self.buffered.len());
+        self.ready.extend(self.buffered.drain(..keep));
+        if self.buffered.len() > MAX_MESSAGE_BYTES {
+            self.ready.append(&mut self.buffered);
         }
     }
 
-    fn judge(&mut self) {
-        if self.held.is_empty() {
+    fn classify_end(&mut self) {
+        if self.buffered.is_empty() {
             return;
         }
-        let mut held = std::mem::take(&mut self.held);
-        match self.client.judge(&held) {
+        let mut held = std::mem::take(&mut self.buffered);
+        match self.client.source_of(&held) {
             MessageSource::Workload | MessageSource::StartRefusal(_) => self.ready = held,
             MessageSource::EngineClient => {
                 let own = held.split_off(self.client.manner.client_text_start(&held));
-                self.client.keep(own);
+                self.client.keep_output(own);
                 self.ready = held;
             }
         }
     }
 
-    fn own_words_at(&self, bytes: &[u8]) -> Option<usize> {
-        own_words_at(bytes, &|line| self.client.manner.may_be_client_line(line))
+    fn client_text_at(&self, bytes: &[u8]) -> Option<usize> {
+        client_text_in_chunk(bytes, &|line| self.client.manner.may_be_client_line(line))
     }
 }
 
@@ -383,7 +385,7 @@ fn is_ready(stream: &ChildStderr) -> bool {
 
 /// The possible start of the client's message: the start of a chunk (the client writes it in one piece) or of one of
 /// its last lines.
-fn own_words_at(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
+fn client_text_in_chunk(bytes: &[u8], is_own: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
     let from = bytes.len().saturating_sub(MAX_MESSAGE_BYTES);
     let mut starts = std::iter::once(0)
         .chain((from..bytes.len()).filter(|at| *at > 0 && bytes[at - 1] == b'\n'));
@@ -419,7 +421,7 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
     }
 
     /// Reads until the kind of the leading bytes is known.
-    fn begin(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_start(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         while let Some(stream) = self.stream.as_mut().filter(|_| !self.is_through) {
             let count = stream.read(buffer)?;
             self.held.extend_from_slice(&buffer[..count]);
@@ -427,8 +429,8 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
             let is_alike = beginnings.any(|words| self.held.starts_with(words));
             if count == 0 {
                 self.stream = None;
-                if is_alike && self.client.judge(&self.held) != MessageSource::Workload {
-                    self.client.keep(std::mem::take(&mut self.held));
+                if is_alike && self.client.source_of(&self.held) != MessageSource::Workload {
+                    self.client.keep_output(std::mem::take(&mut self.held));
                 }
             } else if !is_alike || self.held.len() > MAX_MESSAGE_BYTES {
                 self.is_through = true;
@@ -440,7 +442,7 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
 
 impl<R: Read + Send + 'static> Read for StartFailureFilter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.begin(buffer)?;
+        self.read_start(buffer)?;
         if self.held.is_empty() {
             return match &mut self.stream {
                 Some(stream) => stream.read(buffer),
@@ -486,7 +488,7 @@ mod tests {
 
     #[test]
     fn own_words_are_found_at_line_starts_near_the_end() {
-        let at = |bytes: &[u8]| own_words_at(bytes, &|line| line.starts_with(b"Error: "));
+        let at = |bytes: &[u8]| client_text_in_chunk(bytes, &|line| line.starts_with(b"Error: "));
         assert_eq!(at(b"plain\n"), None);
         assert_eq!(at(b"x\nError: No such container: y\n"), Some(2));
         assert_eq!(at(b"an Error: within\n"), None);

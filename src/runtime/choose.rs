@@ -227,7 +227,7 @@ pub(crate) fn engine_shown(name: &str, engine: &[(String, String)]) -> String {
         .collect();
     match settings.is_empty() {
         true => name.to_owned(),
-        false => crate::term::harmless(&format!("{name} ({})", settings.join(", "))),
+        false => crate::term::escape_unsafe(&format!("{name} ({})", settings.join(", "))),
     }
 }
 

@@ -50,7 +50,7 @@ impl RuntimeError {
 
 impl From<RuntimeError> for Error {
     fn from(problem: RuntimeError) -> Error {
-        let message = crate::term::harmless(problem.message());
+        let message = crate::term::escape_unsafe(problem.message());
         match problem {
             RuntimeError::ImageMissing(_, client) => {
                 Error::new(ErrorKind::Image, message).hint(format!(

@@ -17,13 +17,13 @@ pub(crate) fn ask_tool(program: &str, args: &[&str]) -> Result<String, String> {
     match output {
         Ok(output) if output.success => Ok(output.stdout),
         Ok(output) => {
-            let text = crate::term::harmless(output.stderr.lines().next().unwrap_or_default());
+            let text = crate::term::escape_unsafe(output.stderr.lines().next().unwrap_or_default());
             Err(format!("{program} failed: {text}"))
         }
         Err(error) => Err(match error.kind() {
             io::ErrorKind::NotFound => format!("there is no '{program}' on PATH"),
             io::ErrorKind::TimedOut => format!("{program} did not answer within 60 s"),
-            _ => format!("{program}: {}", crate::error::reason(&error)),
+            _ => format!("{program}: {}", crate::error::os_error_text(&error)),
         }),
     }
 }

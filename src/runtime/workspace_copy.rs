@@ -111,7 +111,7 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> RuntimeError {
     RuntimeError::Refused(format!(
         "{}: {}",
         path.display(),
-        crate::error::reason(error)
+        crate::error::os_error_text(error)
     ))
 }
 

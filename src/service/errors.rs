@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::plan::PlannedProvision;
 use crate::runtime::{Exit, RuntimeError};
 use crate::store::{Stream, last_lines};
-use crate::term::{harmless, plain};
+use crate::term::{escape_unsafe, strip_sequences};
 
 /// Number of log lines that are shown.
 const SHOWN_LINES: usize = 20;
@@ -60,7 +60,7 @@ pub(super) fn exit_text(subject: &dyn StartingService, exit: &Exit) -> String {
         } => format!("ended with exit code {code}"),
         Exit {
             error: Some(why), ..
-        } => format!("ended: {}", harmless(why)),
+        } => format!("ended: {}", escape_unsafe(why)),
         _ => "ended, nobody knows how".to_owned(),
     }
 }
@@ -127,7 +127,7 @@ fn with_log_end(subject: &dyn StartingService, mut message: String, hint: String
         message.push_str(LOG_END_INTRO);
     }
     for line in lines {
-        let line: String = harmless(&plain(&line))
+        let line: String = escape_unsafe(&strip_sequences(&line))
             .chars()
             .take(MAX_LINE_CHARS)
             .collect();

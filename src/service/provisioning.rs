@@ -10,9 +10,9 @@ use super::{StartingService, errors};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::plan::PlannedProvision;
-use crate::registry::ITEM;
+use crate::registry::ITEM_PLACEHOLDER;
 use crate::runtime;
-use crate::term::{RepeatFilter, harmless, plain};
+use crate::term::{RepeatFilter, escape_unsafe, strip_sequences};
 
 /// Timeout of one item.
 const ITEM_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -33,7 +33,7 @@ pub(crate) fn provide(
         let should_continue = || should_continue() && subject.exit().is_none();
         subject.notify(&format!("getting {item} ({} of {count})", at + 1), true);
         let home = subject.home();
-        let lock = home.making(&lock_name(item), &should_continue)?;
+        let lock = home.lock_creation(&lock_name(item), &should_continue)?;
         if lock.is_some() && !is_there(subject, wanted, item, &should_continue) {
             checkpoint("provisioning");
             get(subject, wanted, item, &should_continue)?;
@@ -86,7 +86,7 @@ fn get(
 ) -> Result<()> {
     let words = wanted.command.iter();
     let command: Vec<String> = words
-        .map(|word| if word == ITEM { item } else { word }.to_owned())
+        .map(|word| if word == ITEM_PLACEHOLDER { item } else { word }.to_owned())
         .collect();
     let mut talk = ProvisioningOutput::default();
     let mut code = None;
@@ -134,7 +134,7 @@ impl ProvisioningOutput {
     fn on_output(&mut self, subject: &dyn StartingService, line: &str) {
         // A carriage return starts the line again.
         let line = line.rsplit('\r').find(|part| !part.is_empty());
-        let line = harmless(&plain(line.unwrap_or_default()));
+        let line = escape_unsafe(&strip_sequences(line.unwrap_or_default()));
         if line.is_empty() {
             return;
         }

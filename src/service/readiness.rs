@@ -6,7 +6,7 @@ use super::{StartingService, errors};
 use crate::error::Error;
 use crate::failpoint::unit_scaled;
 use crate::runtime::Exit;
-use crate::term::{harmless, plain};
+use crate::term::{escape_unsafe, strip_sequences};
 
 /// Bounds of the time between the starts of two probes, which is a quarter of the elapsed time: a quick start is
 /// delayed little, and a slow start is probed rarely.
@@ -116,7 +116,7 @@ fn is_ready(
         left.min(PROBE_TIMEOUT),
         &should_continue,
         &mut |line| {
-            let line = harmless(&plain(line));
+            let line = escape_unsafe(&strip_sequences(line));
             if !line.is_empty() {
                 said = line;
             }

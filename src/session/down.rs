@@ -60,7 +60,7 @@ pub(crate) fn down(
     let tree = &session.worktree;
     let is_there = tree.ours && tree.path.is_dir();
     let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
-    let branch = crate::term::word(&session.branch);
+    let branch = crate::term::shell_word(&session.branch);
     if dirty && request.delete_worktree {
         let message = format!("{} has work that is not committed", tree.path.display());
         return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(
@@ -143,7 +143,7 @@ pub(super) fn finish(context: &OperationContext<'_>, mut claim: Claim) -> Result
                 session.error = Some(why.clone());
                 session.operation = None;
             })?;
-            let branch = crate::term::word(&session.branch);
+            let branch = crate::term::shell_word(&session.branch);
             let again = format!("try again: moat down {branch}");
             return Err(error.hint(match kind {
                 ErrorKind::Runtime if !keep => format!(

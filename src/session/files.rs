@@ -13,7 +13,7 @@ use crate::config::Inherit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{Claim, CreatedFile, CreatedFileKind, Session, write_atomically};
-use crate::term::harmless;
+use crate::term::escape_unsafe;
 
 /// The file of variables, for tools that read `.env`-style files.
 pub(crate) const VARIABLES_FILE: &str = ".env.moat";
@@ -190,7 +190,7 @@ pub(super) fn remove(
         let path = root.join(&file.path);
         if !is_unchanged(root, file) {
             if file.how == CreatedFileKind::Variables {
-                let shown = harmless(&path.display().to_string());
+                let shown = escape_unsafe(&path.display().to_string());
                 (context.warn)(&format!(
                     "{shown} is a directory, and not the file that moat made"
                 ));

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::marked_processes::{MARK, ProcessSelection};
+use super::marked_processes::{PROCESS_MARK_VARIABLE, ProcessSelection};
 use super::operation::OperationContext;
 use super::repository::clear_git_environment;
 use super::variables;
-use crate::error::{Error, ErrorKind, Result, reason};
+use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::store::{ProcessIdentity, Session};
 
 /// Poll interval of the check for cancellation.
@@ -42,27 +42,27 @@ pub(super) fn run(
     let Some(script) = script else {
         return Ok(());
     };
-    let (reader, writer) = std::io::pipe().map_err(|error| failed(name, &reason(&error)))?;
+    let (reader, writer) = std::io::pipe().map_err(|error| failed(name, &os_error_text(&error)))?;
     let copy = writer
         .try_clone()
-        .map_err(|error| failed(name, &reason(&error)))?;
+        .map_err(|error| failed(name, &os_error_text(&error)))?;
     let mark = session.mark(&operation_mark(name));
     let mut command = Command::new("sh");
     clear_git_environment(&mut command)
         .args(["-c", script])
         .current_dir(dir)
         .envs(variables::shared(session))
-        .env(MARK, &mark)
+        .env(PROCESS_MARK_VARIABLE, &mark)
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(copy)
         .stderr(writer);
     let mut child = command
         .spawn()
-        .map_err(|error| failed(name, &reason(&error)))?;
+        .map_err(|error| failed(name, &os_error_text(&error)))?;
     // Dropping the command closes moat's copies of the pipe's end.
     drop(command);
-    let leader = ProcessIdentity::of(child.id());
+    let leader = ProcessIdentity::of_pid(child.id());
     let lines = lines(reader);
     let deadline = Instant::now() + timeout;
     let ended = loop {
@@ -73,7 +73,7 @@ pub(super) fn run(
         }
         match child.try_wait() {
             Ok(Some(status)) => break Ok(status),
-            Err(error) => break Err(failed(name, &reason(&error))),
+            Err(error) => break Err(failed(name, &os_error_text(&error))),
             Ok(None) if Instant::now() >= deadline => {
                 let seconds = timeout.as_secs();
                 break Err(failed(name, &format!("it took longer than {seconds} s"))

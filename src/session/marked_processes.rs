@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::failpoint::scaled;
-pub(super) use crate::store::MARK;
+pub(super) use crate::store::PROCESS_MARK_VARIABLE;
 use crate::store::ProcessIdentity;
 
 /// Grace period between SIGTERM and SIGKILL.
@@ -48,7 +48,7 @@ pub(super) fn pids() -> Vec<u32> {
 #[cfg(target_os = "linux")]
 pub(super) fn mark_of(pid: u32) -> std::io::Result<Option<String>> {
     let environ = std::fs::read(format!("/proc/{pid}/environ"))?;
-    let prefix = format!("{MARK}=");
+    let prefix = format!("{PROCESS_MARK_VARIABLE}=");
     let found = environ
         .split(|byte| *byte == 0)
         .find_map(|variable| variable.strip_prefix(prefix.as_bytes()));
@@ -135,7 +135,7 @@ impl ProcessSelection {
             .filter(|pid| *pid != ours && !is_keeper(*pid))
             // The identity is read before the mark: a process that takes over the pid in between has another start
             // token.
-            .filter_map(|pid| ProcessIdentity::of(pid).filter(|_| is_member(pid)))
+            .filter_map(|pid| ProcessIdentity::of_pid(pid).filter(|_| is_member(pid)))
             .collect()
     }
 

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::marked_processes::MARK;
+use super::marked_processes::PROCESS_MARK_VARIABLE;
 use crate::store::{
     Home, LogWriter, ProcessIdentity, ProcessState, Stream, Timestamp, write_atomically,
 };
@@ -134,8 +134,8 @@ fn close(log: &Mutex<LogWriter>) {
 
 fn state_of(pid: u32) -> ProcessState {
     ProcessState {
-        mark: std::env::var(MARK).unwrap_or_default(),
-        process: ProcessIdentity::of(pid).unwrap_or_else(|| ProcessIdentity {
+        mark: std::env::var(PROCESS_MARK_VARIABLE).unwrap_or_default(),
+        process: ProcessIdentity::of_pid(pid).unwrap_or_else(|| ProcessIdentity {
             pid,
             // The process has ended already; its pid cannot be reused before it has been waited for.
             token: String::new(),
@@ -198,7 +198,7 @@ fn copy(mut pipe: impl Read, stream: Stream, path: &Path, log: &Mutex<LogWriter>
             Ok(count) => {
                 let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
                 log.append(stream, &buffer[..count]);
-                log.begin_anew_above(MAX_LOG_BYTES, &Home::older_log(path));
+                log.rotate_above(MAX_LOG_BYTES, &Home::older_log(path));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,

@@ -97,7 +97,7 @@ fn busy(session: Option<&Session>) -> Error {
         Some(owner) => format!(" (process {})", owner.pid),
         None => String::new(),
     };
-    let branch = crate::term::harmless(&session.branch);
+    let branch = crate::term::escape_unsafe(&session.branch);
     let kind = operation.kind.as_str();
     let message = format!(
         "'{branch}' is busy: moat {kind}{who} since {}",

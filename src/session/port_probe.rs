@@ -67,7 +67,7 @@ pub(super) fn listener_name(port: u16) -> String {
     let pids = listeners(&[port]);
     match pids.first().map(|listener| listener.pid) {
         Some(Some(pid)) => match command(pid) {
-            Some(name) => format!("process {pid} ({})", crate::term::harmless(&name)),
+            Some(name) => format!("process {pid} ({})", crate::term::escape_unsafe(&name)),
             None => format!("process {pid}"),
         },
         Some(None) => "a process of another user".to_owned(),

@@ -28,7 +28,7 @@ impl PinnedPort {
             })
         });
         parsed.ok_or_else(|| {
-            let shown = crate::yaml::shown(text);
+            let shown = crate::yaml::message_text(text);
             Error::usage(format!("bad port '{shown}'"))
                 .hint("write --port NAME=PORT, e.g. --port web=4001")
         })
@@ -41,7 +41,7 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
     (1..=settings.slots).find(is_free).ok_or_else(|| {
         let holders: Vec<String> = others
             .iter()
-            .map(|other| crate::term::harmless(&other.branch))
+            .map(|other| crate::term::escape_unsafe(&other.branch))
             .collect();
         let count = settings.slots;
         let message = format!("all {count} slots are taken: {}", holders.join(", "));
@@ -94,7 +94,7 @@ impl PortAllocator<'_> {
     pub(super) fn choose(&self) -> Result<Vec<SessionPort>> {
         self.check_pins()?;
         let mut chosen: Vec<SessionPort> = Vec::new();
-        let holders = self.settings.port_holders();
+        let holders = self.settings.port_users();
         let names = holders.iter().map(|holder| holder.name);
         let services = self.services.iter().map(|service| service.name.as_str());
         // Running members come first: no other one gets their ports, whether they listen or not.
@@ -143,7 +143,7 @@ impl PortAllocator<'_> {
 
     /// The ports of members that are no longer in moat.yaml but still exist.
     fn keep_removed(&self) -> impl Iterator<Item = &SessionPort> {
-        let holders = self.settings.port_holders();
+        let holders = self.settings.port_users();
         let known: Vec<&str> = holders.iter().map(|holder| holder.name).collect();
         let is_known = move |name: &str| {
             let mut services = self.services.iter();
@@ -224,9 +224,9 @@ impl PortAllocator<'_> {
     }
 
     fn check_pins(&self) -> Result<()> {
-        let holders = self.settings.port_holders();
+        let holders = self.settings.port_users();
         for pin in self.pins {
-            let name = crate::yaml::shown(&pin.process);
+            let name = crate::yaml::message_text(&pin.process);
             let has_container = |service: &plan::PlannedService| service.name == pin.process;
             match holders.iter().find(|holder| holder.name == pin.process) {
                 _ if self.services.iter().any(has_container) => {}
@@ -240,7 +240,7 @@ impl PortAllocator<'_> {
                     let holders = holders.iter().map(|holder| holder.name);
                     let services = self.services.iter().map(|service| service.name.as_str());
                     let known: Vec<&str> = holders.chain(services).collect();
-                    return Err(Error::usage(crate::yaml::unknown(
+                    return Err(Error::usage(crate::yaml::unknown_key_error(
                         "process",
                         &pin.process,
                         &known,
@@ -372,7 +372,7 @@ impl PortAllocator<'_> {
             return Some(format!("'{other}' of this session, which keeps it"));
         }
         if let Some(other) = self.others.iter().find(|other| has(&other.ports)) {
-            let branch = crate::term::harmless(&other.branch);
+            let branch = crate::term::escape_unsafe(&other.branch);
             return Some(format!("the session of '{branch}'"));
         }
         let mut earlier = self.earlier.iter();
@@ -384,7 +384,7 @@ impl PortAllocator<'_> {
 
     /// The member of this session that had the port before and gets it back although its turn is later.
     fn reserved_for(&self, name: &str, port: u16) -> Option<&str> {
-        let holders = self.settings.port_holders();
+        let holders = self.settings.port_users();
         let stays = |own: &&SessionPort| {
             let mut holders = holders.iter();
             let mut services = self.services.iter();

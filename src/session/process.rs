@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::compose::COMPOSE_MARK;
-use super::marked_processes::{MARK, ProcessSelection};
+use super::marked_processes::{PROCESS_MARK_VARIABLE, ProcessSelection};
 use super::monitor::{KEEPER, STARTED_BYTE};
 use super::operation::OperationContext;
 use super::repository::{GIT_VARIABLES, clear_git_environment};
 use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
-use crate::error::{Error, ErrorKind, Result, reason};
+use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::failpoint::{checkpoint, scaled};
 use crate::store::{
     Claim, Home, ProcessIdentity, ResourceStage, Session, Stream, Timestamp, last_lines,
@@ -54,7 +54,7 @@ pub(super) fn start(
         }
         false => {
             let child = spawn(context.home, &session, process, &dir)?;
-            let keeper = ProcessIdentity::of(child.id());
+            let keeper = ProcessIdentity::of_pid(child.id());
             (Some(child), keeper)
         }
     };
@@ -107,7 +107,10 @@ fn environment(session: &Session, process: &HostProcess) -> Vec<(String, String)
     let mut variables = variables::shared(session);
     variables.extend(variables::own(session, &process.name));
     variables.extend(process.env.iter().cloned());
-    variables.push((MARK.to_owned(), session.mark(&process.name)));
+    variables.push((
+        PROCESS_MARK_VARIABLE.to_owned(),
+        session.mark(&process.name),
+    ));
     variables
 }
 
@@ -128,14 +131,14 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
         .stderr(Stdio::null());
     command
         .spawn()
-        .map_err(|error| failed(name, &reason(&error)))
+        .map_err(|error| failed(name, &os_error_text(&error)))
 }
 
 /// Releases a monitor, and waits until it has started its process.
 fn release_monitor(keeper: &mut Child) -> std::result::Result<(), String> {
     let told = keeper.stdin.take().map(|mut stdin| stdin.write_all(b"g"));
     if let Some(Err(error)) = told {
-        return Err(reason(&error));
+        return Err(os_error_text(&error));
     }
     let mut answer = [0];
     // The monitor answers, or its end of the pipe closes.
@@ -169,7 +172,7 @@ fn release_monitor_in_window(
         text.push(0);
     }
     let go = home.process_go_file(&session.key, &process.name);
-    write_atomically(&go, &text).map_err(|error| reason(&error))?;
+    write_atomically(&go, &text).map_err(|error| os_error_text(&error))?;
     let deadline = Instant::now() + MONITOR_START_TIMEOUT;
     loop {
         let lives = keeper.is_some_and(ProcessIdentity::is_alive) && Instant::now() < deadline;
@@ -262,7 +265,7 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
     }
     for line in last {
         message.push_str("\n  ");
-        message.push_str(&crate::term::harmless(line.trim_end()));
+        message.push_str(&crate::term::escape_unsafe(line.trim_end()));
     }
     Error::new(ErrorKind::Failed, message).hint(
         "a process of a session is to go on until it is ended: see session.processes in moat.yaml",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::marked_processes::MARK;
+use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::operation::OperationContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::child;
@@ -132,7 +132,7 @@ impl Repository {
         match good {
             true => Ok(name.to_owned()),
             false => {
-                let shown = crate::term::harmless(name);
+                let shown = crate::term::escape_unsafe(name);
                 Err(Error::usage(format!("no branch can be called '{shown}'"))
                     .hint("see: git help check-ref-format"))
             }
@@ -194,7 +194,7 @@ pub(super) fn lock_worktrees(
     should_continue: &dyn Fn() -> bool,
 ) -> Result<Option<CreationLock>> {
     let key = key_of(common, "");
-    home.making(&format!("git-{}", key.repository), should_continue)
+    home.lock_creation(&format!("git-{}", key.repository), should_continue)
 }
 
 /// Runs git in a directory and returns its stdout.
@@ -209,7 +209,12 @@ pub(super) fn git_marked(
     args: &[&str],
     mark: &str,
 ) -> Result<String> {
-    let done = call(dir, args, Some((MARK, mark)), context.should_continue);
+    let done = call(
+        dir,
+        args,
+        Some((PROCESS_MARK_VARIABLE, mark)),
+        context.should_continue,
+    );
     // A cancelled operation reports the cancellation, not git's error.
     done.or_else(|error| context.check().and(Err(error)))
 }
@@ -296,7 +301,7 @@ fn call(
     command.env("GIT_OPTIONAL_LOCKS", "0");
     clear_git_environment(&mut command);
     command.envs(variable);
-    if variable.is_none_or(|(name, _)| name != MARK) {
+    if variable.is_none_or(|(name, _)| name != PROCESS_MARK_VARIABLE) {
         child::isolate(&mut command);
     }
     let mut names = args.iter();
@@ -321,14 +326,19 @@ fn call(
 /// The error for a git command that did not complete.
 fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
     let failed = |message: String| Error::new(ErrorKind::Workspace, message);
-    let cannot_run = || failed(format!("cannot run git: {}", crate::error::reason(error)));
+    let cannot_run = || {
+        failed(format!(
+            "cannot run git: {}",
+            crate::error::os_error_text(error)
+        ))
+    };
     match error.kind() {
         io::ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
         io::ErrorKind::TimedOut => {
             let minutes = GIT_TIMEOUT.as_secs() / 60;
             failed(format!("git {name} did not end within {minutes} minutes")).hint(format!(
                 "look what it waits for: a hook or a filter, a lock, or the file system; try: git -C {} status",
-                crate::term::word(&dir.to_string_lossy())
+                crate::term::shell_word(&dir.to_string_lossy())
             ))
         }
         _ => cannot_run(),

@@ -15,7 +15,7 @@ use crate::runtime::{self, Inspected};
 use crate::store::{
     EndRequest, Home, RunRecord, RunSession, Session, SessionService, SessionStatus,
 };
-use crate::term::word;
+use crate::term::shell_word;
 
 /// Grace period in seconds between SIGTERM and SIGKILL.
 const GRACE_SECONDS: u32 = 10;
@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// gets no services of its own; otherwise it has its own, and a notice says why. The run also joins the networks of
 /// the session's compose services.
 pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()> {
-    if !session.takes_runs() {
+    if !session.accepts_runs() {
         let status = session.status.as_str();
         let message = format!("the session of '{}' is {status}", shown(session));
         let hint = match session.status {
@@ -178,11 +178,11 @@ fn add_variables(plan: &mut Plan, variables: Vec<(String, String)>) {
 }
 
 fn shown(session: &Session) -> String {
-    crate::term::harmless(&session.branch)
+    crate::term::escape_unsafe(&session.branch)
 }
 
 fn bring_up(session: &Session) -> String {
-    format!("bring it up: moat up {}", word(&session.branch))
+    format!("bring it up: moat up {}", shell_word(&session.branch))
 }
 
 /// Ends all runs of the session at once.

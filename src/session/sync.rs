@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
     OpKind, ProcessIdentity, ResourceStage, Session, SessionProcess, SessionStatus, Timestamp,
 };
-use crate::term::{harmless, word};
+use crate::term::{escape_unsafe, shell_word};
 
 /// Adopts the processes that the user started by hand. Returns the adopted names.
 pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<String>> {
@@ -21,10 +21,12 @@ pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<Stri
         return Err(Error::new(ErrorKind::Failed, "there is no such session"));
     };
     if session.status != SessionStatus::Active {
-        let branch = harmless(&session.branch);
+        let branch = escape_unsafe(&session.branch);
         let message = format!("the session of '{branch}' is {}", session.status.as_str());
-        return Err(Error::new(ErrorKind::Failed, message)
-            .hint(format!("bring it up: moat up {}", word(&session.branch))));
+        return Err(Error::new(ErrorKind::Failed, message).hint(format!(
+            "bring it up: moat up {}",
+            shell_word(&session.branch)
+        )));
     }
     let found = found(context, &session)?;
     if !found.is_empty() {
@@ -68,7 +70,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
                 let mut others = known.processes.iter().filter(|other| other.name != name);
                 !others.any(|other| process::is_process_of(&known, &other.name, *pid))
             })
-            .find_map(ProcessIdentity::of);
+            .find_map(ProcessIdentity::of_pid);
         let Some(process) = candidate else {
             continue;
         };
@@ -78,7 +80,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
                 "process {pid} listens on port {} of '{name}', which is a service of the compose file",
                 port.port
             );
-            let branch = word(&session.branch);
+            let branch = shell_word(&session.branch);
             return Err(Error::new(ErrorKind::Failed, message).hint(format!(
                 "end it, and start the service: moat up {branch} --services {name}"
             )));

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::marked_processes::MARK;
+use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::monitor::KEEPER;
 use super::repository::clear_git_environment;
 use super::variables;
-use crate::error::{Error, ErrorKind, Result, reason};
+use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
 use crate::store::{Claim, Home, ProcessIdentity, Session, Tmux, write_atomically};
@@ -110,17 +110,17 @@ fn run_tmux(socket: &Path, args: &[&str]) -> std::result::Result<String, String>
         Some(word) if !word.is_empty() => format!("{word}\\;"),
         _ => (*word).to_owned(),
     });
-    clear_git_environment(&mut command).env_remove(MARK);
+    clear_git_environment(&mut command).env_remove(PROCESS_MARK_VARIABLE);
     command.arg("-S").arg(socket).args(args);
     match child::run(&mut command, b"", TMUX_TIMEOUT, &|| true) {
         Ok(output) if output.success => Ok(output.stdout),
         Ok(output) => Err(output.stderr.trim().to_owned()),
-        Err(error) => Err(reason(&error)),
+        Err(error) => Err(os_error_text(&error)),
     }
 }
 
 fn failed(why: &str) -> Error {
-    let why = crate::term::harmless(why);
+    let why = crate::term::escape_unsafe(why);
     Error::new(ErrorKind::Failed, format!("tmux: {why}"))
 }
 
@@ -254,7 +254,7 @@ pub(super) fn window(
     };
     let (socket, id) = ensure(home, claim, &session)?;
     end_windows(&socket, &id, &[name])?;
-    let owner = ProcessIdentity::this().ok_or_else(gone)?;
+    let owner = ProcessIdentity::current().ok_or_else(gone)?;
     let pid = owner.pid.to_string();
     // tmux starts the monitor, so the path of this program is passed; this process exists until the monitor has
     // started.
@@ -266,7 +266,7 @@ pub(super) fn window(
     let log = path(home.process_log(&session.key, name));
     let state = path(home.process_state_file(&session.key, name));
     let go = path(home.process_go_file(&session.key, name));
-    let mark = format!("{MARK}={}", session.mark(name));
+    let mark = format!("{PROCESS_MARK_VARIABLE}={}", session.mark(name));
     let target = format!("{id}:");
     let made = run_tmux(
         &socket,
@@ -328,7 +328,7 @@ pub(super) fn window(
     .map_err(|why| failed(&why))?;
     pid.parse()
         .ok()
-        .and_then(ProcessIdentity::of)
+        .and_then(ProcessIdentity::of_pid)
         .ok_or_else(gone)
 }
 

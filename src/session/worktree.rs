@@ -12,7 +12,7 @@ use crate::failpoint::checkpoint;
 use crate::store::{
     Claim, CreatedFileKind, Home, ResourceStage, Session, Worktree, make_dir, remove_tree,
 };
-use crate::term::{harmless, word};
+use crate::term::{escape_unsafe, shell_word};
 
 /// The arguments that make git list uncommitted files, one entry each.
 const STATUS_ARGS: [&str; 5] = [
@@ -182,7 +182,7 @@ fn refuse_links(common: &Path) -> Result<()> {
 }
 
 fn unexpected_file_error(path: &Path) -> Error {
-    let shown = harmless(&path.display().to_string());
+    let shown = escape_unsafe(&path.display().to_string());
     let message = format!("{shown} is a link, or no file: git would write where it leads");
     Error::new(ErrorKind::Workspace, message)
         .hint("look what it is; a workload may have made it; then remove it")
@@ -304,7 +304,7 @@ fn has_hidden(path: &Path, index: &str) -> bool {
 
 /// The message about a worktree that is not removed.
 pub(crate) fn kept_worktree_message(path: &Path) -> String {
-    let shown = harmless(&path.display().to_string());
+    let shown = escape_unsafe(&path.display().to_string());
     format!("note: {shown} stays: there is work in it that is not committed")
 }
 
@@ -343,7 +343,10 @@ pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) 
     let Err(error) = remove(context.home, &session.repository, path) else {
         return true;
     };
-    let (why, quoted) = (harmless(&error.message), word(&path.to_string_lossy()));
+    let (why, quoted) = (
+        escape_unsafe(&error.message),
+        shell_word(&path.to_string_lossy()),
+    );
     (context.warn)(&format!(
         "{why}; what is left of it stays\n  hint: sudo rm -rf {quoted}"
     ));

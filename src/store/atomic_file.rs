@@ -12,17 +12,17 @@ use serde::Serialize;
 ///
 /// There must be one writer per path at a time; the temporary file's name is fixed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_by_way_of(&temporary(path), path, bytes)
+    write_through(&temporary(path), path, bytes)
 }
 
 /// The same for a path that several processes write at a time: the last one counts. Where one is killed at it, its
 /// temporary file stays, beside `path`.
-pub(super) fn write_atomically_among_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_atomically_concurrent(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(std::process::id().to_string());
-    write_by_way_of(&temporary, path, bytes)
+    write_through(&temporary, path, bytes)
 }
 
-fn write_by_way_of(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = write_new(temporary, bytes)
         .and_then(|()| fs::rename(temporary, path))
         .and_then(|()| sync_parent(path));
@@ -46,7 +46,7 @@ fn temporary(path: &Path) -> PathBuf {
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // What is there is of a writer that was killed, or, in a directory that others write to, not ours to follow.
-    remove_if_there(path)?;
+    remove_if_exists(path)?;
     let mut file = create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -92,7 +92,7 @@ pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Removes a file that may already be gone.
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -104,7 +104,7 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let removed = match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path);
+            make_accessible(path);
             fs::remove_dir_all(path)
         }
         removed => removed,
@@ -116,12 +116,12 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// Gives us all rights to those directories that are ours, from the top down.
-fn open_up(dir: &Path) {
+fn make_accessible(dir: &Path) {
     let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         // Not through links.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
+            make_accessible(&entry.path());
         }
     }
 }

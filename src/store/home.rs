@@ -13,7 +13,7 @@ use super::run_dir::RunDir;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Timeout of the global lock, which is held for milliseconds only.
-const PATIENCE: Duration = Duration::from_secs(10);
+const GLOBAL_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `$MOAT_HOME`, by default `~/.moat`.
 #[derive(Clone, Debug)]
@@ -69,11 +69,11 @@ impl Home {
     }
 
     /// Checks what a run needs: directories, write permission, locks.
-    pub(crate) fn trial(&self) -> Result<()> {
+    pub(crate) fn check_usable(&self) -> Result<()> {
         self.prepare()?;
         let path = self.root.join("trial");
-        let tried = atomic_file::write_atomically_among_others(&path, b"trial\n");
-        let _ = atomic_file::remove_if_there(&path);
+        let tried = atomic_file::write_atomically_concurrent(&path, b"trial\n");
+        let _ = atomic_file::remove_if_exists(&path);
         tried.map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
         self.lock().map(|_| ())
     }
@@ -104,14 +104,14 @@ impl Home {
     }
 
     /// Removes lock files without a holder, left by killed processes.
-    pub(crate) fn sweep_locks(&self) {
+    pub(crate) fn remove_unused_locks(&self) {
         let entries = fs::read_dir(self.locks()).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()) {
             // A process that waits for the file notices that it is gone and creates another.
             if let Ok(Some(lock)) = lock::exclusive(&path, Duration::ZERO)
                 && lock::is_current(&lock, &path)
             {
-                let _ = atomic_file::remove_if_there(&path);
+                let _ = atomic_file::remove_if_exists(&path);
             }
         }
     }
@@ -123,7 +123,7 @@ impl Home {
     /// Locks the creation of something that only one process may create at a time, waiting while `should_continue`
     /// returns true. `None`: it returned false. The lock's file is removed with the lock. If the holder failed for
     /// good ([`CreationLock::fail`]), the waiting processes fail with it.
-    pub(crate) fn making(
+    pub(crate) fn lock_creation(
         &self,
         what: &str,
         should_continue: &dyn Fn() -> bool,
@@ -133,7 +133,7 @@ impl Home {
             .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
         let path = dir.join(what);
         while should_continue() {
-            let Some(lock) = lock::exclusive(&path, LOOK)? else {
+            let Some(lock) = lock::exclusive(&path, CANCEL_POLL_INTERVAL)? else {
                 continue;
             };
             // The previous holder may have removed the file that this process waited for.
@@ -173,12 +173,12 @@ impl Home {
     }
 
     /// Directories in `runs/` that an interrupted creation or removal left without an owner.
-    pub(crate) fn debris(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for name in self.entries()? {
             let path = self.runs().join(&name);
             let ours = name.starts_with(NEW_PREFIX) || name.starts_with(GONE_PREFIX);
-            if ours && is_abandoned(&path)? {
+            if ours && is_unlocked_leftover(&path)? {
                 found.push(path);
             }
         }
@@ -186,8 +186,8 @@ impl Home {
     }
 
     /// Removes these directories unless a process is working on them.
-    pub(crate) fn remove_debris(&self, path: &Path) -> Result<()> {
-        if !is_abandoned(path)? {
+    pub(crate) fn remove_leftovers(&self, path: &Path) -> Result<()> {
+        if !is_unlocked_leftover(path)? {
             return Ok(());
         }
         atomic_file::remove_tree(path)
@@ -213,7 +213,7 @@ impl Home {
     /// The lock around names and the appearance of runs.
     pub(super) fn lock(&self) -> Result<Lock> {
         let path = self.root.join("lock");
-        lock::exclusive(&path, PATIENCE)?.ok_or_else(|| {
+        lock::exclusive(&path, GLOBAL_LOCK_TIMEOUT)?.ok_or_else(|| {
             let message = format!("another moat command has held {} for 10 s", path.display());
             Error::new(ErrorKind::Store, message).hint("see who holds it: fuser -v on that file")
         })
@@ -229,17 +229,17 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// Whether no process is creating or removing a directory. There is no lock for a moment: before it is created, and
 /// after it was removed ahead of the rest.
-fn is_abandoned(dir: &Path) -> Result<bool> {
+fn is_unlocked_leftover(dir: &Path) -> Result<bool> {
     let changed = fs::metadata(dir).and_then(|metadata| metadata.modified());
     let age = changed.ok().and_then(|changed| changed.elapsed().ok());
-    Ok(age.is_some_and(|age| age >= MOMENT) && !lock::is_held(&dir.join("owner.lock"))?)
+    Ok(age.is_some_and(|age| age >= LEFTOVER_MIN_AGE) && !lock::is_held(&dir.join("owner.lock"))?)
 }
 
 /// Longer than any pause between two steps of creating or removing a directory.
-const MOMENT: Duration = Duration::from_secs(5);
+const LEFTOVER_MIN_AGE: Duration = Duration::from_secs(5);
 
 /// Interval at which a waiting process checks whether it should continue.
-const LOOK: Duration = Duration::from_millis(200);
+const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The exclusive right to create something.
 #[derive(Debug)]
@@ -260,7 +260,7 @@ impl CreationLock {
 impl Drop for CreationLock {
     fn drop(&mut self) {
         // Removed while locked: a process that waits for this file notices that it is gone and creates another.
-        let _ = atomic_file::remove_if_there(&self.path);
+        let _ = atomic_file::remove_if_exists(&self.path);
     }
 }
 
@@ -281,13 +281,13 @@ mod tests {
         home.prepare().unwrap();
         let path = home.runs().join(".new-run_0123456789ab");
         fs::create_dir(&path).unwrap();
-        assert!(home.debris().unwrap().is_empty());
-        home.remove_debris(&path).unwrap();
+        assert!(home.leftovers().unwrap().is_empty());
+        home.remove_leftovers(&path).unwrap();
         assert!(path.exists());
-        let old = SystemTime::now() - 2 * MOMENT;
+        let old = SystemTime::now() - 2 * LEFTOVER_MIN_AGE;
         fs::File::open(&path).unwrap().set_modified(old).unwrap();
-        assert_eq!(home.debris().unwrap(), std::slice::from_ref(&path));
-        home.remove_debris(&path).unwrap();
+        assert_eq!(home.leftovers().unwrap(), std::slice::from_ref(&path));
+        home.remove_leftovers(&path).unwrap();
         assert!(!path.exists());
         fs::remove_dir_all(root).unwrap();
     }

@@ -79,7 +79,7 @@ impl RunName {
     pub(crate) fn random(attempt: u32) -> io::Result<RunName> {
         let bytes: [u8; 4] = random_bytes()?;
         let pick = |words: &[&'static str], byte: u8| words[usize::from(byte) % words.len()];
-        let (first, second) = (pick(FIRST, bytes[0]), pick(SECOND, bytes[1]));
+        let (first, second) = (pick(ADJECTIVES, bytes[0]), pick(ANIMALS, bytes[1]));
         let number = u16::from_le_bytes([bytes[2], bytes[3]]);
         Ok(RunName(match attempt {
             0 => format!("{first}-{second}"),
@@ -128,7 +128,7 @@ pub(crate) fn random_word(length: usize) -> io::Result<String> {
     Ok(word)
 }
 
-const FIRST: &[&str] = &[
+const ADJECTIVES: &[&str] = &[
     "amber", "bold", "brave", "brisk", "calm", "clear", "crisp", "deep", "eager", "early", "fair",
     "fresh", "gentle", "glad", "golden", "grand", "green", "keen", "kind", "late", "light",
     "lively", "lucky", "merry", "mild", "neat", "noble", "plain", "proud", "quick", "quiet",
@@ -136,7 +136,7 @@ const FIRST: &[&str] = &[
     "still", "strong", "sunny", "swift", "tidy", "true", "warm", "wide", "wise",
 ];
 
-const SECOND: &[&str] = &[
+const ANIMALS: &[&str] = &[
     "badger", "bear", "beaver", "bee", "crane", "crow", "deer", "dove", "eagle", "elk", "falcon",
     "finch", "fox", "frog", "goose", "hare", "hawk", "heron", "horse", "ibis", "jay", "kestrel",
     "kite", "lark", "lion", "lynx", "mole", "moth", "newt", "otter", "owl", "panda", "perch",

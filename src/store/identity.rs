@@ -15,12 +15,12 @@ pub(crate) struct ProcessIdentity {
 
 impl ProcessIdentity {
     /// The process that has this pid now. `None`: there is none.
-    pub(crate) fn of(pid: u32) -> Option<ProcessIdentity> {
+    pub(crate) fn of_pid(pid: u32) -> Option<ProcessIdentity> {
         start_token(pid).map(|token| ProcessIdentity { pid, token })
     }
 
-    pub(crate) fn this() -> Option<ProcessIdentity> {
-        ProcessIdentity::of(std::process::id())
+    pub(crate) fn current() -> Option<ProcessIdentity> {
+        ProcessIdentity::of_pid(std::process::id())
     }
 
     /// Whether this very process still exists.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_another_token_is_not() {
-        let this = ProcessIdentity::this().unwrap();
+        let this = ProcessIdentity::current().unwrap();
         assert!(this.is_alive());
         let other = ProcessIdentity {
             token: "someone else".into(),
@@ -104,7 +104,7 @@ mod tests {
             .arg("1000")
             .spawn()
             .unwrap();
-        let process = ProcessIdentity::of(child.id()).unwrap();
+        let process = ProcessIdentity::of_pid(child.id()).unwrap();
         let stranger = ProcessIdentity {
             token: "someone else".into(),
             ..process.clone()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::time::Timestamp;
 
 /// The maximum number of bytes of a line in one entry.
-pub(crate) const PIECE: usize = 64 * 1024;
+pub(crate) const MAX_PIECE_BYTES: usize = 64 * 1024;
 
 /// The origin of a line: the workload's two streams, or moat itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -95,7 +95,7 @@ impl StreamReader {
 
 /// Maximum number of bytes of other entries that are searched for an earlier piece of a line. The pieces of a line
 /// are adjacent unless the streams alternate.
-const PIECES_APART: usize = 1024 * 1024;
+const MAX_PIECE_DISTANCE_BYTES: usize = 1024 * 1024;
 
 /// The last `count` lines of a log for which `wanted` is true, oldest first, and the offset after them. A line in
 /// several pieces counts once. Reads backwards, and only as far as necessary.
@@ -119,7 +119,7 @@ pub(crate) fn last_lines(
             true => idle + line.len(),
             false => 0,
         };
-        if idle > PIECES_APART {
+        if idle > MAX_PIECE_DISTANCE_BYTES {
             break;
         }
     }
@@ -184,7 +184,7 @@ struct ReverseLines<'a> {
     buffer: Vec<u8>,
 }
 
-const BLOCK: u64 = 64 * 1024;
+const BLOCK_BYTES: u64 = 64 * 1024;
 
 impl<'a> ReverseLines<'a> {
     fn new(file: &'a mut File) -> io::Result<ReverseLines<'a>> {
@@ -233,7 +233,7 @@ impl<'a> ReverseLines<'a> {
 
     /// Prepends the block before `position` to the buffer. False at the start of the file.
     fn read_block(&mut self) -> io::Result<bool> {
-        let size = self.position.min(BLOCK);
+        let size = self.position.min(BLOCK_BYTES);
         if size == 0 {
             return Ok(false);
         }

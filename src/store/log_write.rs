@@ -9,19 +9,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::log_entry::{self, LogEntry, PIECE, Stream, StreamBytes};
+use super::log_entry::{self, LogEntry, MAX_PIECE_BYTES, Stream, StreamBytes};
 use super::log_read::StreamReader;
 use super::time::Timestamp;
 
 /// Delay before the next attempt on a full disk.
-const RETRY: Duration = Duration::from_millis(250);
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// Size of a batch in bytes before it is written. Short lines grow a lot in JSON.
-const BATCH: usize = 32 * 1024;
+const BATCH_BYTES: usize = 32 * 1024;
 
 /// Free bytes that a log needs after an outage before it continues: otherwise it would take the little space with
 /// which the runtime keeps output flowing.
-const SPACE: u64 = 1024 * 1024;
+const MIN_FREE_BYTES: u64 = 1024 * 1024;
 
 /// The only writer of a run's log. Its holder owns the run.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl LogWriter {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
-        let (length, kept) = measure(&file)?;
+        let (length, kept) = measure_complete_entries(&file)?;
         let written = file.metadata()?.modified().ok().map(Timestamp);
         file.set_len(length)?;
         file.seek(SeekFrom::Start(length))?;
@@ -83,7 +83,7 @@ impl LogWriter {
 
     /// Writes every piece at once from now on, with its time: output on a terminal does not wait for the end of a
     /// line.
-    pub(crate) fn keep_pieces(&mut self) {
+    pub(crate) fn write_partial_lines(&mut self) {
         self.in_pieces = true;
     }
 
@@ -94,7 +94,7 @@ impl LogWriter {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
-            if open.is_empty() && line.len() <= PIECE {
+            if open.is_empty() && line.len() <= MAX_PIECE_BYTES {
                 self.encode(&ts, stream, line, true);
             } else {
                 open.extend_from_slice(line);
@@ -103,7 +103,7 @@ impl LogWriter {
                 open.clear();
             }
             rest = after;
-            if self.out.len() > BATCH {
+            if self.out.len() > BATCH_BYTES {
                 self.flush();
             }
         }
@@ -146,7 +146,7 @@ impl LogWriter {
 
     /// Rotates the log if it is longer than `bytes`: the current file replaces `older`. Unfinished lines continue in
     /// the new file. If rotation fails, the log continues as it is.
-    pub(crate) fn begin_anew_above(&mut self, limit: u64, older: &Path) {
+    pub(crate) fn rotate_above(&mut self, limit: u64, older: &Path) {
         if self.length <= limit || std::fs::rename(&self.path, older).is_err() {
             return;
         }
@@ -191,7 +191,7 @@ impl LogWriter {
 
     /// Encodes pieces until the rest fits into one entry.
     fn encode_pieces(&mut self, ts: &str, stream: Stream, line: &mut Vec<u8>) {
-        while line.len() > PIECE {
+        while line.len() > MAX_PIECE_BYTES {
             let end = piece_end(line);
             self.encode(ts, stream, &line[..end], false);
             line.drain(..end);
@@ -205,22 +205,22 @@ impl LogWriter {
 
     fn flush(&mut self) {
         if self.outage.is_some() && !self.end_outage(false) {
-            self.lose_pending();
+            self.discard_pending();
         } else if let Err(error) = self.write_out() {
             self.first_outage
-                .get_or_insert_with(|| (Timestamp::now(), crate::error::reason(&error)));
+                .get_or_insert_with(|| (Timestamp::now(), crate::error::os_error_text(&error)));
             self.outage = Some(Outage {
                 since: Timestamp::now(),
                 lost: StreamBytes::default(),
                 tried: Instant::now(),
             });
-            self.lose_pending();
+            self.discard_pending();
         }
         self.pending = StreamBytes::default();
         self.out.clear();
     }
 
-    fn lose_pending(&mut self) {
+    fn discard_pending(&mut self) {
         if let Some(outage) = &mut self.outage {
             outage.lost.stdout += self.pending.stdout;
             outage.lost.stderr += self.pending.stderr;
@@ -232,13 +232,13 @@ impl LogWriter {
         let Some(outage) = &mut self.outage else {
             return true;
         };
-        if !now && outage.tried.elapsed() < RETRY {
+        if !now && outage.tried.elapsed() < RETRY_DELAY {
             return false;
         }
         outage.tried = Instant::now();
         let space =
             rustix::fs::fstatvfs(&self.file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-        if !now && space.is_ok_and(|space| space < SPACE) {
+        if !now && space.is_ok_and(|space| space < MIN_FREE_BYTES) {
             return false;
         }
         let (since, lost) = (outage.since, outage.lost);
@@ -275,15 +275,15 @@ impl LogWriter {
 /// The position at which a long line is cut: at [`MAX_PIECE_BYTES`], or up to three bytes before, so that no
 /// character of valid UTF-8 is split.
 fn piece_end(line: &[u8]) -> usize {
-    (PIECE - 3..=PIECE)
+    (MAX_PIECE_BYTES - 3..=MAX_PIECE_BYTES)
         .rev()
         .find(|end| line[*end] & 0xc0 != 0x80)
-        .unwrap_or(PIECE)
+        .unwrap_or(MAX_PIECE_BYTES)
 }
 
 /// The length of the complete entries at the start of a log, and the bytes that they account for.
-fn measure(file: &File) -> io::Result<(u64, StreamBytes)> {
-    let mut reader = BufReader::with_capacity(PIECE, file);
+fn measure_complete_entries(file: &File) -> io::Result<(u64, StreamBytes)> {
+    let mut reader = BufReader::with_capacity(MAX_PIECE_BYTES, file);
     let (mut length, mut kept) = (0, StreamBytes::default());
     let mut line = Vec::new();
     loop {
@@ -329,7 +329,7 @@ mod tests {
         log.append(Stream::Stdout, b"a\nb");
         log.append(Stream::Stderr, b"c");
         log.append(Stream::Stdout, b"b\n\n");
-        log.append(Stream::Stdout, &vec![b'x'; 3 * PIECE]);
+        log.append(Stream::Stdout, &vec![b'x'; 3 * MAX_PIECE_BYTES]);
         log.close();
         let read = entries(&path);
         let stdout: Vec<u8> = read
@@ -342,9 +342,9 @@ mod tests {
             })
             .collect();
         let mut expected = b"a\nbb\n\n".to_vec();
-        expected.extend(vec![b'x'; 3 * PIECE]);
+        expected.extend(vec![b'x'; 3 * MAX_PIECE_BYTES]);
         assert_eq!(stdout, expected);
-        assert!(read.iter().all(|entry| entry.data.len() <= PIECE));
+        assert!(read.iter().all(|entry| entry.data.len() <= MAX_PIECE_BYTES));
         std::fs::remove_file(path).unwrap();
     }
 
@@ -366,10 +366,10 @@ mod tests {
 
     #[test]
     fn pieces_do_not_split_characters() {
-        let mut line = vec![b'x'; PIECE - 1];
+        let mut line = vec![b'x'; MAX_PIECE_BYTES - 1];
         line.extend_from_slice("\u{20ac}\u{20ac}".as_bytes());
-        assert_eq!(piece_end(&line), PIECE - 1);
+        assert_eq!(piece_end(&line), MAX_PIECE_BYTES - 1);
         assert!(std::str::from_utf8(&line[..piece_end(&line)]).is_ok());
-        assert_eq!(piece_end(&vec![0x80; PIECE + 9]), PIECE);
+        assert_eq!(piece_end(&vec![0x80; MAX_PIECE_BYTES + 9]), MAX_PIECE_BYTES);
     }
 }

@@ -47,8 +47,8 @@ pub(crate) use session_claim::Claim;
 pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{ProcessState, SessionKey, key_of};
 pub(crate) use session_record::{
-    CreatedFile, CreatedFileKind, DownOptions, MARK, OpKind, Session, SessionHooks, SessionPort,
-    SessionProcess, SessionService, SessionStatus, Tmux, Worktree,
+    CreatedFile, CreatedFileKind, DownOptions, OpKind, PROCESS_MARK_VARIABLE, Session,
+    SessionHooks, SessionPort, SessionProcess, SessionService, SessionStatus, Tmux, Worktree,
 };
-pub(crate) use tar::{TarStream, extract, leave_out, pack};
+pub(crate) use tar::{TarStream, extract, filter_archive, pack};
 pub(crate) use time::Timestamp;

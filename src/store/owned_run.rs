@@ -17,10 +17,10 @@ use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Time that an adopter waits for processes that only check whether the lock is held.
-const PATIENCE: Duration = Duration::from_secs(1);
+const OWNER_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time that a removal waits for a supervisor that is cleaning up.
-const REMOVAL: Duration = Duration::from_secs(40);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A run and its owner lock, held as long as this value lives.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl OwnedRun {
         if !dir.is_abandoned(&record)? {
             return Ok(None);
         }
-        let Some(lock) = lock::exclusive(&dir.owner_lock(), PATIENCE)? else {
+        let Some(lock) = lock::exclusive(&dir.owner_lock(), OWNER_LOCK_TIMEOUT)? else {
             return Ok(None);
         };
         // Another adopter may have come and gone between the check and the lock.
@@ -137,7 +137,7 @@ impl OwnedRun {
     }
 
     /// Adds a line to the supervisor log, for users who examine a run.
-    pub(crate) fn diary(&self, text: &str) {
+    pub(crate) fn append_supervisor_log(&self, text: &str) {
         let opened = fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -155,7 +155,7 @@ impl OwnedRun {
 
     /// Releases the space that is reserved for the run's record on a full disk.
     pub(crate) fn drop_reserve(&self) {
-        reserved_space::give_back(&self.dir.reserve());
+        reserved_space::release_space(&self.dir.reserve());
     }
 
     fn save(&self) -> Result<()> {
@@ -172,14 +172,14 @@ impl OwnedRun {
 
     fn write_owner(&self) -> Result<()> {
         let path = self.dir.owner_lock();
-        let owner = ProcessIdentity::this()
+        let owner = ProcessIdentity::current()
             .map(|process| OwnerLockContent::new(process, RunEnd::of(&self.record)));
         let Some(lock) = &self.lock else {
             return Ok(());
         };
         serde_json::to_vec(&owner)
             .map_err(io::Error::from)
-            .and_then(|bytes| write_over(lock.file(), &bytes))
+            .and_then(|bytes| overwrite(lock.file(), &bytes))
             .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))
     }
 }
@@ -188,7 +188,7 @@ impl OwnedRun {
 pub(crate) fn remove(home: &Home, id: &RunId) -> Result<()> {
     let dir = home.run(id);
     let failed = |error: &io::Error| Error::io(ErrorKind::Store, "remove", dir.path(), error);
-    let Some(_owner) = lock::exclusive(&dir.owner_lock(), REMOVAL)? else {
+    let Some(_owner) = lock::exclusive(&dir.owner_lock(), REMOVAL_TIMEOUT)? else {
         let message = format!("{id} is owned by a supervisor");
         return Err(Error::new(ErrorKind::Failed, message));
     };
@@ -216,7 +216,7 @@ impl<'a> UnpublishedRun<'a> {
                 .hint("free some space, or set MOAT_HOME to another disk")
         };
         atomic_file::make_dir(dir.path()).map_err(|error| failed(&error))?;
-        let lock = match lock::exclusive(&dir.owner_lock(), PATIENCE) {
+        let lock = match lock::exclusive(&dir.owner_lock(), OWNER_LOCK_TIMEOUT) {
             Ok(Some(lock)) => lock,
             Ok(None) => return Err(failed(&io::ErrorKind::WouldBlock.into())),
             Err(error) => {
@@ -235,10 +235,10 @@ impl<'a> UnpublishedRun<'a> {
     }
 
     fn fill(&self) -> io::Result<()> {
-        let owner = ProcessIdentity::this().map(|process| OwnerLockContent::new(process, None));
-        write_over(self.lock.file(), &serde_json::to_vec(&owner)?)?;
+        let owner = ProcessIdentity::current().map(|process| OwnerLockContent::new(process, None));
+        overwrite(self.lock.file(), &serde_json::to_vec(&owner)?)?;
         atomic_file::create(&self.dir.log())?;
-        reserved_space::take(&self.dir.reserve())?;
+        reserved_space::reserve_space(&self.dir.reserve())?;
         atomic_file::document(&self.record)
             .and_then(|bytes| atomic_file::write_atomically(&self.dir.record(), &bytes))
     }
@@ -246,7 +246,7 @@ impl<'a> UnpublishedRun<'a> {
     /// Publishes the run under its name, or returns the run that has the name.
     fn publish(self) -> Result<std::result::Result<OwnedRun, Error>> {
         let final_dir = self.home.run(&self.record.id);
-        let appeared = self.appear_as(&final_dir);
+        let appeared = self.publish_as(&final_dir);
         if !matches!(appeared, Ok(Ok(()))) {
             // After any failure the unpublished directory is removed.
             let _ = fs::remove_dir_all(self.dir.path());
@@ -261,7 +261,7 @@ impl<'a> UnpublishedRun<'a> {
     }
 
     /// Claims the name and moves the directory to its place. The inner error: another run has the name.
-    fn appear_as(&self, final_dir: &RunDir) -> Result<std::result::Result<(), Error>> {
+    fn publish_as(&self, final_dir: &RunDir) -> Result<std::result::Result<(), Error>> {
         let _lock = self.home.lock()?;
         let name = &self.record.name;
         if let Some((holder, state)) = self.home.claim_name(name, &self.record.id)? {
@@ -273,7 +273,7 @@ impl<'a> UnpublishedRun<'a> {
     }
 }
 
-fn write_over(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+fn overwrite(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
     file.rewind()?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)

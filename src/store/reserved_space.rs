@@ -6,29 +6,30 @@ use std::path::Path;
 use super::atomic_file;
 
 /// Bytes: several times the size of a record.
-const SIZE: usize = 32 * 1024;
+const RESERVED_BYTES: usize = 32 * 1024;
 
 /// Reserves the space with real blocks, unless it is reserved already.
-pub(super) fn take(reserve: &Path) -> io::Result<()> {
+pub(super) fn reserve_space(reserve: &Path) -> io::Result<()> {
     if reserve.exists() {
         return Ok(());
     }
-    let taken = atomic_file::create(reserve).and_then(|mut file| file.write_all(&vec![0; SIZE]));
+    let taken =
+        atomic_file::create(reserve).and_then(|mut file| file.write_all(&vec![0; RESERVED_BYTES]));
     if taken.is_err() {
-        give_back(reserve);
+        release_space(reserve);
     }
     taken
 }
 
-pub(super) fn give_back(reserve: &Path) {
-    let _ = atomic_file::remove_if_there(reserve);
+pub(super) fn release_space(reserve: &Path) {
+    let _ = atomic_file::remove_if_exists(reserve);
 }
 
 /// Replaces a file atomically. Only if the disk is full, the reserved space is used.
 pub(super) fn write(path: &Path, bytes: &[u8], reserve: &Path) -> io::Result<()> {
     match atomic_file::write_atomically(path, bytes) {
         Err(error) if is_full(&error) => {
-            give_back(reserve);
+            release_space(reserve);
             atomic_file::write_atomically(path, bytes)
         }
         result => result,

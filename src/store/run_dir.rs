@@ -69,13 +69,13 @@ pub(crate) enum EndRequest {
     Kill,
 }
 
-const KILL: &str = "kill";
+const KILL_WORD: &str = "kill";
 
 /// Time in which a resource may still appear that a dead process requested from an engine.
-const IN_FLIGHT: Duration = Duration::from_secs(60);
+const PENDING_REQUEST_PERIOD: Duration = Duration::from_secs(60);
 
 /// The note of a pending engine request.
-fn line_of(kind: ResourceKind, handle: &str) -> String {
+fn engine_request_line(kind: ResourceKind, handle: &str) -> String {
     format!("{} {handle}\n", kind.as_str())
 }
 
@@ -217,34 +217,35 @@ impl RunDir {
         self.path.join("supervisor.log")
     }
 
-    fn making(&self) -> PathBuf {
+    fn engine_request_file(&self) -> PathBuf {
         self.path.join("making")
     }
 
     /// Notes that an engine is about to be asked to create a resource.
-    pub(crate) fn begin_making(&self, kind: ResourceKind, handle: &str) {
+    pub(crate) fn begin_engine_request(&self, kind: ResourceKind, handle: &str) {
         let opened = fs::OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
-            .open(self.making());
+            .open(self.engine_request_file());
         if let Ok(mut file) = opened {
-            let _ = file.write_all(line_of(kind, handle).as_bytes());
+            let _ = file.write_all(engine_request_line(kind, handle).as_bytes());
         }
     }
 
     /// Notes that the engine has answered, whatever the request was.
-    pub(crate) fn end_making(&self) {
-        let _ = atomic_file::remove_if_there(&self.making());
+    pub(crate) fn end_engine_request(&self) {
+        let _ = atomic_file::remove_if_exists(&self.engine_request_file());
     }
 
     /// Whether an engine may still be carrying out a request for this resource.
-    pub(crate) fn is_making(&self, kind: ResourceKind, handle: &str) -> bool {
-        let since = fs::metadata(self.making()).and_then(|metadata| metadata.modified());
+    pub(crate) fn has_engine_request(&self, kind: ResourceKind, handle: &str) -> bool {
+        let since =
+            fs::metadata(self.engine_request_file()).and_then(|metadata| metadata.modified());
         let age = since.ok().and_then(|since| since.elapsed().ok());
-        let asked = fs::read_to_string(self.making()).unwrap_or_default();
-        let line = line_of(kind, handle);
-        age.is_some_and(|age| age < IN_FLIGHT)
+        let asked = fs::read_to_string(self.engine_request_file()).unwrap_or_default();
+        let line = engine_request_line(kind, handle);
+        age.is_some_and(|age| age < PENDING_REQUEST_PERIOD)
             && asked.split_inclusive('\n').any(|asked| asked == line)
     }
 
@@ -259,7 +260,7 @@ impl RunDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.path.exists() => {
                 return Loaded::Missing;
             }
-            Err(error) => return Loaded::Unreadable(crate::error::reason(&error)),
+            Err(error) => return Loaded::Unreadable(crate::error::os_error_text(&error)),
         };
         match serde_json::from_slice::<RunRecord>(&bytes) {
             Ok(record) if record.id != self.id => {
@@ -343,19 +344,19 @@ impl RunDir {
 
     /// Writes an end request for the supervisor or its successor. The signal that follows carries the request; the
     /// file is for a supervisor that dies before it handles the signal.
-    pub(crate) fn request_end(&self, how: EndRequest) {
+    pub(crate) fn write_end_request(&self, how: EndRequest) {
         let text = match how {
             EndRequest::Stop(seconds) => seconds.to_string(),
-            EndRequest::Kill => KILL.to_owned(),
+            EndRequest::Kill => KILL_WORD.to_owned(),
         };
-        let _ = atomic_file::write_atomically_among_others(&self.stop_request(), text.as_bytes());
+        let _ = atomic_file::write_atomically_concurrent(&self.stop_request(), text.as_bytes());
     }
 
     /// The end request, if there is one.
     pub(crate) fn end_request(&self) -> Option<EndRequest> {
         let text = fs::read_to_string(self.stop_request()).ok()?;
         match text.trim() {
-            KILL => Some(EndRequest::Kill),
+            KILL_WORD => Some(EndRequest::Kill),
             text => text.parse().ok().map(EndRequest::Stop),
         }
     }
@@ -363,7 +364,7 @@ impl RunDir {
     /// Removes and returns the end request, if there is one.
     pub(crate) fn take_end_request(&self) -> Option<EndRequest> {
         let request = self.end_request();
-        let _ = atomic_file::remove_if_there(&self.stop_request());
+        let _ = atomic_file::remove_if_exists(&self.stop_request());
         request
     }
 }

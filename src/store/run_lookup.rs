@@ -12,7 +12,7 @@ pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
     if argument.contains('/') {
         return Err(Error::new(
             ErrorKind::NoSuchRun,
-            format!("no such run: '{}'", crate::term::harmless(argument)),
+            format!("no such run: '{}'", crate::term::escape_unsafe(argument)),
         )
         .hint("a run is named by its id or name, not by a path; see: moat list -a"));
     }
@@ -25,9 +25,9 @@ pub(crate) fn resolve(home: &Home, argument: &str) -> Result<RunId> {
         let matching = ids
             .into_iter()
             .filter(|id| id.as_str().starts_with(argument));
-        return only(argument, candidates(home, matching));
+        return exactly_one(argument, candidates(home, matching));
     }
-    by_name(argument, candidates(home, ids.into_iter()))
+    find_by_name(argument, candidates(home, ids.into_iter()))
 }
 
 /// A run that may match; one with an unreadable record has an id only.
@@ -63,7 +63,7 @@ fn candidates(home: &Home, ids: impl Iterator<Item = RunId>) -> Vec<RunCandidate
 }
 
 /// Among several runs with one name, the active one is meant: only it can be acted on.
-fn by_name(argument: &str, all: Vec<RunCandidate>) -> Result<RunId> {
+fn find_by_name(argument: &str, all: Vec<RunCandidate>) -> Result<RunId> {
     let (exact, rest): (Vec<_>, Vec<_>) = all
         .into_iter()
         .filter(|run| !argument.is_empty() && run.name().starts_with(argument))
@@ -71,19 +71,19 @@ fn by_name(argument: &str, all: Vec<RunCandidate>) -> Result<RunId> {
     if let Some(active) = exact.iter().find(|run| run.is_active()) {
         return Ok(active.id.clone());
     }
-    only(argument, if exact.is_empty() { rest } else { exact })
+    exactly_one(argument, if exact.is_empty() { rest } else { exact })
 }
 
-fn only(argument: &str, mut matching: Vec<RunCandidate>) -> Result<RunId> {
+fn exactly_one(argument: &str, mut matching: Vec<RunCandidate>) -> Result<RunId> {
     match matching.len() {
-        0 => Err(no_such_run(&crate::term::harmless(argument))),
+        0 => Err(no_such_run(&crate::term::escape_unsafe(argument))),
         1 => Ok(matching.remove(0).id),
         _ => {
             matching.sort_by_key(|run| std::cmp::Reverse(run.created()));
-            let lines: Vec<String> = matching.iter().take(10).map(describe).collect();
+            let lines: Vec<String> = matching.iter().take(10).map(candidate_text).collect();
             let message = format!(
                 "'{}' could be {} runs:\n{}",
-                crate::term::harmless(argument),
+                crate::term::escape_unsafe(argument),
                 matching.len(),
                 lines.join("\n")
             );
@@ -92,7 +92,7 @@ fn only(argument: &str, mut matching: Vec<RunCandidate>) -> Result<RunId> {
     }
 }
 
-fn describe(run: &RunCandidate) -> String {
+fn candidate_text(run: &RunCandidate) -> String {
     match &run.record {
         Some(record) => format!("  {}  {}  {}", run.id, record.name, record.state.as_str()),
         None => format!("  {}  (unreadable)", run.id),

@@ -34,7 +34,7 @@ impl Home {
     pub(super) fn release_name(&self, name: &RunName, id: &RunId) {
         let path = self.names().join(name.as_str());
         if fs::read_to_string(&path).is_ok_and(|holder| holder == id.as_str()) {
-            let _ = atomic_file::remove_if_there(&path);
+            let _ = atomic_file::remove_if_exists(&path);
         }
     }
 

@@ -15,7 +15,7 @@ use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Time that a claim waits for processes that only check whether the lock is held.
-const MOMENT: Duration = Duration::from_millis(500);
+const CLAIM_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Builds the record of an operation from its id, the session so far, and all other sessions.
 pub(crate) type BuildRecordFn<'a> =
@@ -41,7 +41,7 @@ impl Home {
             .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
         let path = self.session_lock(key);
         loop {
-            let Some(lock) = lock::exclusive(&path, MOMENT)? else {
+            let Some(lock) = lock::exclusive(&path, CLAIM_TIMEOUT)? else {
                 return Ok(None);
             };
             // The previous holder may have removed the session and its file.
@@ -123,7 +123,7 @@ impl Claim {
             id: self.id.clone(),
             kind: self.kind,
             since: Timestamp::now(),
-            owner: ProcessIdentity::this(),
+            owner: ProcessIdentity::current(),
             before,
             keep: ending.keep,
             remove_worktree: ending.remove_worktree,
@@ -133,7 +133,7 @@ impl Claim {
             let dir = self.home.session_dir(&self.key);
             let reserve = self.home.session_reserve(&self.key);
             atomic_file::make_dir(&dir)
-                .and_then(|()| reserved_space::take(&reserve))
+                .and_then(|()| reserved_space::reserve_space(&reserve))
                 .map_err(|error| Error::io(ErrorKind::Store, "write", &reserve, &error))?;
         }
         self.write(session)
@@ -147,7 +147,7 @@ impl Claim {
     /// Changes the record and writes it, if this operation still owns the session.
     pub(crate) fn update(&mut self, change: &mut dyn FnMut(&mut Session)) -> Result<()> {
         let Some(mut session) = self.session.clone() else {
-            return Err(self.lost());
+            return Err(self.superseded_error());
         };
         change(&mut session);
         self.write(session)
@@ -176,10 +176,10 @@ impl Claim {
         );
         self.session = None;
         atomic_file::remove_tree(&dir)
-            .and_then(|()| atomic_file::remove_if_there(&file))
+            .and_then(|()| atomic_file::remove_if_exists(&file))
             .map_err(|error| Error::io(ErrorKind::Store, "remove", &file, &error))?;
         self.known = None;
-        self.forget_lock();
+        self.remove_lock_file();
         Ok(())
     }
 
@@ -187,24 +187,24 @@ impl Claim {
     pub(crate) fn release(self) {
         if self.session.is_none() && self.check().is_ok() {
             let _ = atomic_file::remove_tree(&self.home.session_dir(&self.key));
-            self.forget_lock();
+            self.remove_lock_file();
         }
     }
 
-    fn forget_lock(&self) {
+    fn remove_lock_file(&self) {
         // Removed while locked: a process that waits for this file notices that it is gone and creates another.
-        let _ = atomic_file::remove_if_there(&self.home.session_lock(&self.key));
+        let _ = atomic_file::remove_if_exists(&self.home.session_lock(&self.key));
     }
 
     /// Whether the record on disk is still the one that this operation read or wrote.
     pub(crate) fn check(&self) -> Result<()> {
         match self.home.session(&self.key)?.as_ref().map(identity) == self.known {
             true => Ok(()),
-            false => Err(self.lost()),
+            false => Err(self.superseded_error()),
         }
     }
 
-    fn lost(&self) -> Error {
+    fn superseded_error(&self) -> Error {
         let message = "somebody else changed the session meanwhile";
         Error::new(ErrorKind::Failed, message).hint("see what there is: moat wt list")
     }

@@ -16,7 +16,7 @@ use super::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Number of characters of a branch in the names of its files.
-const READABLE: usize = 40;
+const MAX_BRANCH_CHARS: usize = 40;
 
 /// The key of a session: safe as a file name, and different for different branches and repositories.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(crate) fn key_of(common_dir: &Path, branch: &str) -> SessionKey {
             _ if readable.ends_with('-') || readable.is_empty() => {}
             _ => readable.push('-'),
         }
-        if readable.len() >= READABLE {
+        if readable.len() >= MAX_BRANCH_CHARS {
             break;
         }
     }
@@ -147,8 +147,8 @@ impl Home {
         let state = self.process_state_file(key, process);
         let go = self.process_go_file(key, process);
         atomic_file::make_dir(&dir)
-            .and_then(|()| atomic_file::remove_if_there(&state))
-            .and_then(|()| atomic_file::remove_if_there(&go))
+            .and_then(|()| atomic_file::remove_if_exists(&state))
+            .and_then(|()| atomic_file::remove_if_exists(&go))
             .map_err(|error| Error::io(ErrorKind::Store, "prepare", &dir, &error))
     }
 

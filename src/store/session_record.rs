@@ -14,7 +14,7 @@ use super::session_compose::SessionCompose;
 use super::time::Timestamp;
 
 /// The variable that marks the processes of sessions.
-pub(crate) const MARK: &str = "MOAT_PROCESS";
+pub(crate) const PROCESS_MARK_VARIABLE: &str = "MOAT_PROCESS";
 
 /// The schema version that this program writes.
 pub(super) const SCHEMA: u32 = 1;
@@ -256,12 +256,12 @@ impl Session {
 
     /// Whether the session is this branch's: another branch may have the same key, which contains 32 bits of each
     /// hash.
-    pub(crate) fn is_of(&self, repository: &Path, branch: &str) -> bool {
+    pub(crate) fn is_for_branch(&self, repository: &Path, branch: &str) -> bool {
         self.repository == repository && self.branch == branch
     }
 
     /// Whether a run can start in it. Not during an operation, which may roll back or remove it.
-    pub(crate) fn takes_runs(&self) -> bool {
+    pub(crate) fn accepts_runs(&self) -> bool {
         let was_up = |operation: &Operation| operation.before == Some(SessionStatus::Active);
         match self.status {
             SessionStatus::Active => true,

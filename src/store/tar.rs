@@ -31,7 +31,10 @@ pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Ta
     let words = tar.stderr.take().map(|mut stderr| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            let _ = stderr.by_ref().take(LIMIT).read_to_end(&mut bytes);
+            let _ = stderr
+                .by_ref()
+                .take(MAX_STDERR_BYTES)
+                .read_to_end(&mut bytes);
             let _ = io::copy(&mut stderr, &mut io::sink());
             String::from_utf8_lossy(&bytes).trim().to_owned()
         })
@@ -40,7 +43,7 @@ pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Ta
 }
 
 /// Maximum number of bytes kept of tar's stderr.
-const LIMIT: u64 = 16 * 1024;
+const MAX_STDERR_BYTES: u64 = 16 * 1024;
 
 impl TarStream {
     /// The archive; can be taken once.
@@ -71,33 +74,33 @@ pub(crate) fn extract(archive: impl Into<Stdio>, dir: &Path) -> io::Result<Outpu
         .output()
 }
 
-const BLOCK: usize = 512;
+const TAR_BLOCK_BYTES: usize = 512;
 
 /// Maximum size in bytes of an entry's extended name.
-const LONGEST_EXTENSION: u64 = 1024 * 1024;
+const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;
 
 /// Copies a tar archive of paths from `./` on, without the paths of `without` and everything below them.
-pub(crate) fn leave_out(
+pub(crate) fn filter_archive(
     mut archive: impl Read,
     mut into: impl Write,
     without: &[String],
 ) -> io::Result<()> {
     let mut extension = TarExtension::default();
-    let mut header = [0; BLOCK];
+    let mut header = [0; TAR_BLOCK_BYTES];
     loop {
         archive.read_exact(&mut header)?;
-        if header == [0; BLOCK] {
+        if header == [0; TAR_BLOCK_BYTES] {
             into.write_all(&header)?;
             return io::copy(&mut archive, &mut into).map(drop);
         }
         let size = extension.size.unwrap_or_else(|| octal(&header[124..136]));
-        let mut content = (&mut archive).take(size.next_multiple_of(BLOCK as u64));
+        let mut content = (&mut archive).take(size.next_multiple_of(TAR_BLOCK_BYTES as u64));
         if extension.add(&header, size, &mut content)? {
             continue;
         }
         let TarExtension { path, blocks, .. } = std::mem::take(&mut extension);
         let path = path.map_or_else(|| name(&header), Cow::Owned);
-        if without.iter().any(|out| is_within(&path, out)) {
+        if without.iter().any(|out| is_inside(&path, out)) {
             io::copy(&mut content, &mut io::sink())?;
         } else {
             into.write_all(&blocks)?;
@@ -123,10 +126,10 @@ impl TarExtension {
         if !matches!(kind, b'x' | b'g' | b'L' | b'K') {
             return Ok(false);
         }
-        if size > LONGEST_EXTENSION {
+        if size > MAX_EXTENSION_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let start = self.blocks.len() + BLOCK;
+        let start = self.blocks.len() + TAR_BLOCK_BYTES;
         self.blocks.extend_from_slice(header);
         content.read_to_end(&mut self.blocks)?;
         let end = (start + usize::try_from(size).unwrap_or_default()).min(self.blocks.len());
@@ -177,7 +180,7 @@ fn octal(field: &[u8]) -> u64 {
     digits.fold(0, |number, byte| number << 3 | u64::from(byte - b'0'))
 }
 
-fn is_within(path: &[u8], outer: &str) -> bool {
+fn is_inside(path: &[u8], outer: &str) -> bool {
     let path = path.strip_prefix(b"./").unwrap_or(path);
     let rest = path.strip_prefix(outer.as_bytes());
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
@@ -208,7 +211,7 @@ mod tests {
             let archive = tar(&["--format", format, "-cf", "-", "."]).unwrap();
             let mut less = Vec::new();
             let without = ["a", "deep/out", &long].map(str::to_owned);
-            leave_out(&*archive.stdout, &mut less, &without).unwrap();
+            filter_archive(&*archive.stdout, &mut less, &without).unwrap();
             let file = dir.with_extension("tar");
             std::fs::write(&file, less).unwrap();
             let list = tar(&["-tf", file.to_str().unwrap()]).unwrap();

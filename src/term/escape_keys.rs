@@ -48,15 +48,15 @@ impl EscapePrefix {
 }
 
 /// The maximum length of a key's sequence, in bytes; a longer sequence is not a key.
-const LONGEST: usize = 48;
+const MAX_SEQUENCE_BYTES: usize = 48;
 
 /// The timeout after a sequence that may be a whole key, such as Escape: shorter than a person notices.
-const KEY: Duration = Duration::from_millis(20);
+const KEY_TIMEOUT: Duration = Duration::from_millis(20);
 /// The timeout after the start of a sequence that is not a key by itself: long enough for a slow connection.
-const SEQUENCE: Duration = Duration::from_millis(500);
+const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The sequences around a bracketed paste.
-const PASTE: [u8; 6] = *b"\x1b[200~";
+const PASTE_START: [u8; 6] = *b"\x1b[200~";
 const PASTE_END: [u8; 6] = *b"\x1b[201~";
 
 /// A parser that finds escapes in the input.
@@ -97,7 +97,7 @@ impl EscapeParser {
     }
 
     /// Parses typed bytes.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<KeyInput> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<KeyInput> {
         let mut out = Vec::new();
         for byte in bytes {
             self.byte(*byte, &mut out);
@@ -109,13 +109,13 @@ impl EscapeParser {
     pub(crate) fn pending_timeout(&self) -> Option<Duration> {
         match self.sequence[..] {
             [] => None,
-            [0x1b] | [0x1b, b'['] => Some(KEY),
-            _ => Some(SEQUENCE),
+            [0x1b] | [0x1b, b'['] => Some(KEY_TIMEOUT),
+            _ => Some(SEQUENCE_TIMEOUT),
         }
     }
 
     /// Ends an incomplete sequence after its timeout and passes on its bytes.
-    pub(crate) fn let_go(&mut self) -> Vec<KeyInput> {
+    pub(crate) fn flush_pending(&mut self) -> Vec<KeyInput> {
         let mut out = Vec::new();
         let held = std::mem::take(&mut self.sequence);
         if !held.is_empty() {
@@ -131,7 +131,7 @@ impl EscapeParser {
         self.recent.rotate_left(1);
         self.recent[5] = byte;
         match self.recent {
-            PASTE => self.in_paste = true,
+            PASTE_START => self.in_paste = true,
             PASTE_END => self.in_paste = false,
             _ => {}
         }
@@ -143,10 +143,11 @@ impl EscapeParser {
                 self.sequence.pop();
                 self.key(KeyMeaning::Other, vec![0x1b], out);
             }
-            [0x1b, b'[', .., last] if is_parameter(last) && self.sequence.len() < LONGEST => {}
+            [0x1b, b'[', .., last]
+                if is_parameter(last) && self.sequence.len() < MAX_SEQUENCE_BYTES => {}
             [0x1b, b'[', ..] => {
                 let sequence = std::mem::take(&mut self.sequence);
-                let key = self.meaning(&sequence, prefix);
+                let key = self.sequence_meaning(&sequence, prefix);
                 self.key(key, sequence, out);
             }
             _ => {
@@ -165,7 +166,7 @@ impl EscapeParser {
     }
 
     /// Returns the meaning of a control sequence.
-    fn meaning(&self, sequence: &[u8], prefix: EscapePrefix) -> KeyMeaning {
+    fn sequence_meaning(&self, sequence: &[u8], prefix: EscapePrefix) -> KeyMeaning {
         let key = match sequence {
             _ if self.in_paste => None,
             [0x1b, b'[', parameters @ .., b'u'] => of_kitty(parameters, prefix),
@@ -279,8 +280,8 @@ mod tests {
 
     fn typed(bytes: &[u8]) -> Vec<KeyInput> {
         let mut escapes = EscapeParser::new(Some(EscapePrefix::default()));
-        let mut out = escapes.take(bytes);
-        for typed in escapes.let_go() {
+        let mut out = escapes.feed(bytes);
+        for typed in escapes.flush_pending() {
             match typed {
                 KeyInput::Bytes(bytes) => pass(&mut out, &bytes),
                 command => out.push(command),
@@ -362,9 +363,9 @@ mod tests {
             let input = b"\x1b[200~abc\x1b[201~\x1b[A\x1b[47;5:1u\x1b[1;5C\x1b[201~\x1fk";
             let at = at.min(input.len() - 2);
             let mut escapes = EscapeParser::new(Some(EscapePrefix::default()));
-            let mut out = escapes.take(&input[..at]);
-            out.extend(escapes.let_go());
-            out.extend(escapes.take(&input[at..]));
+            let mut out = escapes.feed(&input[..at]);
+            out.extend(escapes.flush_pending());
+            out.extend(escapes.feed(&input[at..]));
             assert_eq!(out.last(), Some(&KeyInput::Stop), "{at}: {out:?}");
             let passed: usize = out
                 .iter()
@@ -393,11 +394,11 @@ mod tests {
     fn another_prefix_or_none() {
         let mut escapes = EscapeParser::new(EscapePrefix::parse("ctrl-]"));
         assert_eq!(
-            escapes.take(b"\x1fk\x1dk"),
+            escapes.feed(b"\x1fk\x1dk"),
             [bytes(b"\x1fk"), KeyInput::Stop]
         );
         assert_eq!(
-            EscapeParser::new(None).take(b"\x1fk\x1b"),
+            EscapeParser::new(None).feed(b"\x1fk\x1b"),
             [bytes(b"\x1fk\x1b")]
         );
         for bad in [
@@ -450,7 +451,7 @@ mod tests {
             let mut rest = &input[..];
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(1 + random(rest.len()));
-                for typed in escapes.take(piece) {
+                for typed in escapes.feed(piece) {
                     match typed {
                         KeyInput::Bytes(bytes) => pass(&mut split, &bytes),
                         command => split.push(command),
@@ -458,7 +459,7 @@ mod tests {
                 }
                 rest = after;
             }
-            for typed in escapes.let_go() {
+            for typed in escapes.flush_pending() {
                 match typed {
                     KeyInput::Bytes(bytes) => pass(&mut split, &bytes),
                     command => split.push(command),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// The minimum time between two lines with the same beginning.
-const RARELY: Duration = Duration::from_secs(5);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A filter that drops repeated lines. A progress bar is one line on a screen, but thousands in a log.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ impl RepeatFilter {
         let repeats = self
             .0
             .as_ref()
-            .is_some_and(|(earlier, at)| earlier == beginning && at.elapsed() < RARELY);
+            .is_some_and(|(earlier, at)| earlier == beginning && at.elapsed() < REPEAT_INTERVAL);
         if !repeats {
             self.0 = Some((beginning.to_owned(), Instant::now()));
         }

@@ -16,7 +16,7 @@ pub(crate) use line_filter::RepeatFilter;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;
-pub(crate) use text::{age, harmless, harmless_json, plain, word};
+pub(crate) use text::{age, escape_unsafe, escape_unsafe_json, shell_word, strip_sequences};
 
 use std::io;
 use std::os::fd::AsFd;
@@ -47,12 +47,12 @@ pub(crate) fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The number of bytes that a terminal accepts without blocking when it is ready (Linux: WAKEUP_CHARS).
-const STEP: usize = 128;
+const READY_WRITE_BYTES: usize = 128;
 
 /// Writes all bytes to a terminal. Fails with `TimedOut` if the terminal does not accept them within `timeout`.
 pub(crate) fn write_within(fd: impl AsFd, bytes: &[u8], timeout: Duration) -> io::Result<()> {
     let deadline = Instant::now() + timeout;
-    for step in bytes.chunks(STEP) {
+    for step in bytes.chunks(READY_WRITE_BYTES) {
         let left = deadline.saturating_duration_since(Instant::now());
         if !is_ready(&fd, PollFlags::OUT, left) {
             return Err(io::ErrorKind::TimedOut.into());

@@ -4,22 +4,22 @@
 //! keyboard protocol, in which each of the two screens has its own stack of flags.
 
 /// Modes that are off by default.
-const OFF: [u16; 20] = [
+const DEFAULT_OFF_MODES: [u16; 20] = [
     1, 6, 9, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1036, 2004, 2026, 2031,
     2048, 5, 45,
 ];
 
 /// Modes that are on by default: the cursor is visible, and lines wrap.
-const ON: [u16; 2] = [25, 7];
+const DEFAULT_ON_MODES: [u16; 2] = [25, 7];
 
 /// The three modes that select the alternate screen.
-const SCREENS: [u16; 3] = [47, 1047, 1049];
+const ALTERNATE_SCREENS: [u16; 3] = [47, 1047, 1049];
 
 /// The maximum depth of the stack of keyboard flags; no terminal keeps more.
-const DEEPEST: usize = 64;
+const MAX_KEYBOARD_LEVELS: usize = 64;
 
 /// The maximum length of a sequence that sets a mode, in bytes.
-const LONGEST: usize = 64;
+const MAX_SEQUENCE_BYTES: usize = 64;
 
 /// The modes that a workload's output has set.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ struct Keyboard {
 
 impl Keyboard {
     fn push(&mut self, flags: u16) {
-        if self.stack.len() < DEEPEST {
+        if self.stack.len() < MAX_KEYBOARD_LEVELS {
             self.stack.push(flags);
         }
     }
@@ -73,7 +73,7 @@ impl Keyboard {
         };
     }
 
-    fn restoring(&self) -> String {
+    fn reset_sequence(&self) -> String {
         let mut text = String::new();
         if !self.stack.is_empty() {
             text.push_str(&format!("\x1b[<{}u", self.stack.len()));
@@ -84,7 +84,7 @@ impl Keyboard {
         text
     }
 
-    fn setting(&self) -> String {
+    fn set_sequence(&self) -> String {
         let mut text = String::new();
         if self.bottom != 0 {
             text.push_str(&format!("\x1b[={}u", self.bottom));
@@ -105,9 +105,9 @@ impl TerminalModes {
                 self.sequence.push(*byte);
             } else if !self.sequence.is_empty() {
                 self.sequence.push(*byte);
-                if is_whole(&self.sequence) || self.sequence.len() > LONGEST {
+                if is_whole(&self.sequence) || self.sequence.len() > MAX_SEQUENCE_BYTES {
                     let sequence = std::mem::take(&mut self.sequence);
-                    self.obey(&sequence);
+                    self.apply(&sequence);
                 }
             } else if matches!(byte, 0x0e | 0x0f) {
                 self.shifted_out = *byte == 0x0e;
@@ -115,7 +115,7 @@ impl TerminalModes {
         }
     }
 
-    fn obey(&mut self, sequence: &[u8]) {
+    fn apply(&mut self, sequence: &[u8]) {
         match sequence {
             // The hard and the soft reset.
             b"\x1bc" => *self = TerminalModes::default(),
@@ -169,11 +169,13 @@ impl TerminalModes {
 
     fn set(&mut self, modes: &[u8], on: bool) {
         for mode in numbers(modes) {
-            if SCREENS.contains(&mode) {
+            if ALTERNATE_SCREENS.contains(&mode) {
                 self.alternate = on.then_some(mode);
-            } else if ON.contains(&mode) == on {
+            } else if DEFAULT_ON_MODES.contains(&mode) == on {
                 self.changed.retain(|changed| *changed != mode);
-            } else if (ON.contains(&mode) || OFF.contains(&mode)) && !self.changed.contains(&mode) {
+            } else if (DEFAULT_ON_MODES.contains(&mode) || DEFAULT_OFF_MODES.contains(&mode))
+                && !self.changed.contains(&mode)
+            {
                 self.changed.push(mode);
                 self.changed.sort_unstable();
             }
@@ -181,13 +183,17 @@ impl TerminalModes {
     }
 
     /// Returns the sequence that restores the defaults; empty if no mode was changed.
-    pub(crate) fn restoring(&self) -> String {
+    pub(crate) fn reset_sequence(&self) -> String {
         let mut text = String::new();
         for mode in &self.changed {
-            let letter = if ON.contains(mode) { 'h' } else { 'l' };
+            let letter = if DEFAULT_ON_MODES.contains(mode) {
+                'h'
+            } else {
+                'l'
+            };
             text.push_str(&format!("\x1b[?{mode}{letter}"));
         }
-        text.push_str(&self.keyboard[1].restoring());
+        text.push_str(&self.keyboard[1].reset_sequence());
         if !self.region.is_empty() {
             // The reset of the region moves the cursor, so its position is saved and restored.
             text.push_str("\x1b7\x1b[r\x1b8");
@@ -195,7 +201,7 @@ impl TerminalModes {
         if let Some(mode) = self.alternate {
             text.push_str(&format!("\x1b[?{mode}l"));
         }
-        text.push_str(&self.keyboard[0].restoring());
+        text.push_str(&self.keyboard[0].reset_sequence());
         for (on, off) in [
             (self.keypad, "\x1b>"),
             (!self.other_keys.is_empty(), "\x1b[>4;0m"),
@@ -213,12 +219,12 @@ impl TerminalModes {
     }
 
     /// Returns the sequence that sets the current modes again.
-    pub(crate) fn setting(&self) -> String {
-        let mut text = self.keyboard[0].setting();
+    pub(crate) fn set_sequence(&self) -> String {
+        let mut text = self.keyboard[0].set_sequence();
         if let Some(mode) = self.alternate {
             text.push_str(&format!("\x1b[?{mode}h"));
         }
-        text.push_str(&self.keyboard[1].setting());
+        text.push_str(&self.keyboard[1].set_sequence());
         for (before, parameters, after) in [
             ("\x1b7\x1b[", &self.region, "r\x1b8"),
             ("\x1b[>4", &self.other_keys, "m"),
@@ -230,7 +236,11 @@ impl TerminalModes {
             }
         }
         for mode in &self.changed {
-            let letter = if ON.contains(mode) { 'l' } else { 'h' };
+            let letter = if DEFAULT_ON_MODES.contains(mode) {
+                'l'
+            } else {
+                'h'
+            };
             text.push_str(&format!("\x1b[?{mode}{letter}"));
         }
         if self.keypad {
@@ -279,8 +289,8 @@ mod tests {
         for byte in output {
             split.watch(&[*byte]);
         }
-        assert_eq!(whole.restoring(), split.restoring());
-        whole.restoring()
+        assert_eq!(whole.reset_sequence(), split.reset_sequence());
+        whole.reset_sequence()
     }
 
     #[test]
@@ -305,7 +315,7 @@ mod tests {
             "\x1b[=2u\x1b[>31u\x1b[?1049h\x1b[>5u\x1b7\x1b[2;10r\x1b8\x1b[>4;2m\x1b[5 q\x1b[?1002h";
         let mut modes = TerminalModes::default();
         modes.watch(all.as_bytes());
-        assert_eq!(modes.setting(), all);
+        assert_eq!(modes.set_sequence(), all);
     }
 
     #[test]

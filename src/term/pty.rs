@@ -50,7 +50,7 @@ impl Size {
 
 /// The flags for our end. Only Linux sets CLOEXEC atomically; elsewhere a child that starts just then inherits the end.
 #[cfg(target_os = "linux")]
-const OPEN: OpenptFlags = OpenptFlags::RDWR
+const OPEN_FLAGS: OpenptFlags = OpenptFlags::RDWR
     .union(OpenptFlags::NOCTTY)
     .union(OpenptFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
@@ -58,7 +58,7 @@ const OPEN: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY);
 
 /// Opens a new pseudo terminal. Returns our end and the end that behaves as a terminal.
 pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
-    let ours = openpt(OPEN)?;
+    let ours = openpt(OPEN_FLAGS)?;
     fcntl_setfd(&ours, FdFlags::CLOEXEC)?;
     grantpt(&ours)?;
     unlockpt(&ours)?;

@@ -1,7 +1,7 @@
 //! Suggestions for mistyped words.
 
 /// The maximum length of a compared word, because the cost of a comparison is quadratic.
-const LONGEST: usize = 40;
+const MAX_WORD_CHARS: usize = 40;
 
 /// Returns the candidate with the smallest edit distance to `word`, the first of several. Returns `None` if the
 /// distance exceeds a third of the length of `word`.
@@ -10,12 +10,12 @@ pub(crate) fn nearest<'a>(
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let letters = word.chars().count();
-    if letters > LONGEST {
+    if letters > MAX_WORD_CHARS {
         return None;
     }
     let allowed = (letters / 3).max(1);
     candidates
-        .filter(|candidate| candidate.len() <= LONGEST)
+        .filter(|candidate| candidate.len() <= MAX_WORD_CHARS)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(errors, _)| *errors <= allowed)
         .min_by_key(|(errors, _)| *errors)

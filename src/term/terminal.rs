@@ -13,7 +13,7 @@ use super::pty::Size;
 use super::write_within;
 
 /// The timeout for writing the restoring sequence to a terminal that accepts no output.
-const PATIENCE: Duration = Duration::from_secs(2);
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A terminal and its earlier state. Keys and screen can have separate descriptors, because `< /dev/tty` opens the
 /// terminal for reading only.
@@ -91,7 +91,11 @@ impl Terminal {
         let (modes, before) = (std::mem::take(&mut state.modes), state.before.clone());
         // Other threads must not wait on the lock while a terminal accepts no output.
         drop(state);
-        let _ = write_within(&self.screen, modes.restoring().as_bytes(), PATIENCE);
+        let _ = write_within(
+            &self.screen,
+            modes.reset_sequence().as_bytes(),
+            RESTORE_TIMEOUT,
+        );
         if was_raw {
             // Flush, because input for the workload must not reach the shell.
             let _ = tcsetattr(&self.keys, OptionalActions::Flush, &before);
@@ -100,16 +104,16 @@ impl Terminal {
 
     /// Restores the earlier state while moat is suspended. Returns the sequence for [`Terminal::come_back`], or `None`
     /// if no workload has the terminal.
-    pub(crate) fn leave(&self) -> Option<String> {
+    pub(crate) fn suspend(&self) -> Option<String> {
         let state = self.state();
-        let on = state.is_raw.then(|| state.modes.setting());
+        let on = state.is_raw.then(|| state.modes.set_sequence());
         self.restore_from(state);
         on
     }
 
     /// Gives the terminal back to the workload, with the workload's modes. From now on, [`Terminal::restore`] restores
     /// the state that the terminal has at this moment.
-    pub(crate) fn come_back(&self, on: &str) {
+    pub(crate) fn resume(&self, on: &str) {
         if !self.is_ours() {
             return;
         }
@@ -118,17 +122,17 @@ impl Terminal {
         }
         let _ = self.make_raw();
         self.watch(on.as_bytes());
-        let _ = write_within(&self.screen, on.as_bytes(), PATIENCE);
+        let _ = write_within(&self.screen, on.as_bytes(), RESTORE_TIMEOUT);
     }
 
     /// Returns whether a workload has the terminal. If so, sets raw mode again: another process may have changed it.
-    pub(crate) fn reassert(&self) -> bool {
+    pub(crate) fn make_raw_again(&self) -> bool {
         let is_raw = self.state().is_raw && self.is_ours();
         is_raw && self.make_raw().is_ok()
     }
 
     /// Restores the terminal of a client that was killed. If a shell has changed the terminal, its settings stay.
-    pub(crate) fn restore_for_another(&self) {
+    pub(crate) fn restore_after_killed_client(&self) {
         let (modes, before) = {
             let mut state = self.state();
             (std::mem::take(&mut state.modes), state.before.clone())
@@ -137,7 +141,11 @@ impl Terminal {
         if tcgetattr(&self.keys).is_ok_and(|now| is_as_left(&now)) {
             let _ = tcsetattr(&self.keys, OptionalActions::Now, &before);
         }
-        let _ = write_within(&self.screen, modes.restoring().as_bytes(), PATIENCE);
+        let _ = write_within(
+            &self.screen,
+            modes.reset_sequence().as_bytes(),
+            RESTORE_TIMEOUT,
+        );
     }
 
     /// Returns whether this process may change the terminal: the kernel stops a background process that tries. This

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Escapes control, bidirectional and zero-width characters, which could move the cursor or deceive the reader.
-pub(crate) fn harmless(text: &str) -> String {
+pub(crate) fn escape_unsafe(text: &str) -> String {
     // A fast path: almost all text is printable ASCII, and a long list has thousands of texts.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
@@ -22,7 +22,7 @@ pub(crate) fn harmless(text: &str) -> String {
 
 /// Escapes the same characters in a JSON document, without changing its meaning. Apart from line ends between tokens,
 /// they occur only in strings.
-pub(crate) fn harmless_json(text: &str) -> String {
+pub(crate) fn escape_unsafe_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         if is_harmful(letter) && letter != '\n' {
@@ -37,8 +37,8 @@ pub(crate) fn harmless_json(text: &str) -> String {
 }
 
 /// Returns a word quoted for a command line that the user may copy to a shell.
-pub(crate) fn word(text: &str) -> String {
-    harmless(&shlex::try_quote(text).unwrap_or_default())
+pub(crate) fn shell_word(text: &str) -> String {
+    escape_unsafe(&shlex::try_quote(text).unwrap_or_default())
 }
 
 fn is_harmful(letter: char) -> bool {
@@ -49,7 +49,7 @@ fn is_harmful(letter: char) -> bool {
 }
 
 /// Returns a text without its escape sequences for colours.
-pub(crate) fn plain(text: &str) -> String {
+pub(crate) fn strip_sequences(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
@@ -92,13 +92,13 @@ mod tests {
             ("\u{1b}", ""),
             ("\u{1b}[", ""),
         ] {
-            assert_eq!(plain(text), expected);
+            assert_eq!(strip_sequences(text), expected);
         }
     }
 
     #[test]
     fn nothing_moves_the_cursor() {
-        assert_eq!(harmless("plain \u{e9}"), "plain \u{e9}");
+        assert_eq!(escape_unsafe("plain \u{e9}"), "plain \u{e9}");
         for bad in [
             "\x1b[2J",
             "a\rb",
@@ -107,13 +107,13 @@ mod tests {
             "\u{9b}1m",
             "\n",
         ] {
-            assert!(!harmless(bad).chars().any(is_harmful), "{bad:?}");
+            assert!(!escape_unsafe(bad).chars().any(is_harmful), "{bad:?}");
         }
     }
 
     #[test]
     fn a_word_is_one_word() {
-        assert_eq!(word("feature/a-b_1.2"), "feature/a-b_1.2");
+        assert_eq!(shell_word("feature/a-b_1.2"), "feature/a-b_1.2");
         for text in [
             "x$(touch${IFS}y)",
             "it's",
@@ -124,7 +124,7 @@ mod tests {
             "$x'\"\\",
         ] {
             assert_eq!(
-                shlex::split(&format!("moat up {}", word(text))).unwrap()[2],
+                shlex::split(&format!("moat up {}", shell_word(text))).unwrap()[2],
                 text
             );
         }
@@ -137,7 +137,7 @@ mod tests {
             "\u{9b}2J \u{202e}x\u{200b} \u{7f}\n",
         ];
         let text = serde_json::to_string_pretty(&value).unwrap();
-        let safe = harmless_json(&text);
+        let safe = escape_unsafe_json(&text);
         assert_eq!(serde_json::from_str::<Vec<String>>(&safe).unwrap(), value);
         assert!(
             !safe

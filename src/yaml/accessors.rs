@@ -2,7 +2,7 @@
 
 use super::parse::{Node, NodeId, NodeValue};
 use super::{Placed, Source};
-use crate::term::{harmless, nearest};
+use crate::term::{escape_unsafe, nearest};
 
 /// The entries of a map with known keys.
 pub(crate) struct Section<'a> {
@@ -26,7 +26,7 @@ impl Source {
             if keys.contains(&key) {
                 section.entries.push((key, at, value));
             } else {
-                self.report(at, unknown("key", key, keys));
+                self.report(at, unknown_key_error("key", key, keys));
             }
         }
         section
@@ -39,17 +39,17 @@ impl Source {
             NodeValue::Map(entries) => entries,
             NodeValue::Null => return taken,
             _ => {
-                self.expected(node, "keys and values");
+                self.report_unexpected(node, "keys and values");
                 return taken;
             }
         };
         for (key, value) in entries {
             let NodeValue::Text(word) = &key.value else {
-                self.expected(key, "a key that is text (quote it)");
+                self.report_unexpected(key, "a key that is text (quote it)");
                 continue;
             };
             if taken.iter().any(|(earlier, _, _)| earlier == word) {
-                let word = shown(word);
+                let word = message_text(word);
                 self.report(key.at, format!("the key '{word}' is there twice"));
                 continue;
             }
@@ -59,7 +59,7 @@ impl Source {
     }
 
     /// Reports that something else was expected here.
-    pub(crate) fn expected(&self, node: &Node, what: &str) {
+    pub(crate) fn report_unexpected(&self, node: &Node, what: &str) {
         let found = match &node.value {
             NodeValue::Null => "nothing".to_owned(),
             NodeValue::Bool(value) => value.to_string(),
@@ -67,7 +67,7 @@ impl Source {
                 format!("the number {}", self.written(node).unwrap_or_default())
             }
             NodeValue::Text(text) if text.is_empty() => "an empty text".to_owned(),
-            NodeValue::Text(text) => format!("'{}'", shown(text)),
+            NodeValue::Text(text) => format!("'{}'", message_text(text)),
             NodeValue::List(_) => "a list".to_owned(),
             NodeValue::Map(_) => "keys and values".to_owned(),
         };
@@ -82,7 +82,7 @@ impl Source {
                 value: self.without_nul(node, text.clone())?,
             }),
             _ => {
-                self.expected(node, "text");
+                self.report_unexpected(node, "text");
                 None
             }
         }
@@ -93,7 +93,7 @@ impl Source {
         match self.written(node) {
             Some(text) => self.without_nul(node, text),
             None => {
-                self.expected(node, "a single value");
+                self.report_unexpected(node, "a single value");
                 None
             }
         }
@@ -115,7 +115,7 @@ impl Source {
                 .written(node)
                 .map(|value| Placed { at: node.at, value }),
             _ => {
-                self.expected(node, "text or a number");
+                self.report_unexpected(node, "text or a number");
                 None
             }
         }
@@ -125,7 +125,7 @@ impl Source {
         match node.value {
             NodeValue::Bool(value) => Some(value),
             _ => {
-                self.expected(node, "true or false");
+                self.report_unexpected(node, "true or false");
                 None
             }
         }
@@ -138,7 +138,7 @@ impl Source {
                 Some(Placed { at: node.at, value })
             }
             _ => {
-                self.expected(node, &format!("a whole number from {least} to {most}"));
+                self.report_unexpected(node, &format!("a whole number from {least} to {most}"));
                 None
             }
         }
@@ -149,7 +149,7 @@ impl Source {
         match &node.value {
             NodeValue::List(items) => items,
             _ => {
-                self.expected(node, "a list");
+                self.report_unexpected(node, "a list");
                 &[]
             }
         }
@@ -168,7 +168,7 @@ impl Source {
             return Some(text);
         }
         let known = words.join(", ");
-        let message = unknown("value", &text.value, words);
+        let message = unknown_key_error("value", &text.value, words);
         self.report(node.at, format!("{message}; it must be one of: {known}"));
         None
     }
@@ -212,8 +212,8 @@ impl<'a> Section<'a> {
 }
 
 /// `unknown key 'x' (did you mean 'y'?)`
-pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
-    let word_shown = shown(word);
+pub(crate) fn unknown_key_error(what: &str, word: &str, known: &[&str]) -> String {
+    let word_shown = message_text(word);
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("unknown {what} '{word_shown}' (did you mean '{near}'?)"),
         None => format!("unknown {what} '{word_shown}'"),
@@ -221,9 +221,9 @@ pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
 }
 
 /// A text from a file, fit to be shown in a message.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn message_text(text: &str) -> String {
     let mut letters = text.chars();
     let start: String = letters.by_ref().take(80).collect();
     let dots = if letters.next().is_some() { "…" } else { "" };
-    harmless(&start) + dots
+    escape_unsafe(&start) + dots
 }

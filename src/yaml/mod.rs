@@ -11,7 +11,7 @@ mod parse;
 mod source;
 mod write;
 
-pub(crate) use accessors::{Section, shown, unknown};
+pub(crate) use accessors::{Section, message_text, unknown_key_error};
 pub(crate) use parse::{Node, NodeId, NodeValue};
 pub(crate) use source::{Source, read_file};
 

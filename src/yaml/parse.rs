@@ -12,15 +12,16 @@ use serde::de::{
 };
 
 /// More values than this, aliases counted each time, are no configuration.
-const MOST_NODES: u32 = 20_000;
+const MAX_NODES: u32 = 20_000;
 
 /// More text than this, aliases counted each time, is no configuration. In bytes.
-const MOST_TEXT: usize = 2 * 1024 * 1024;
+const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
 
 /// What is wrong with a document in our words.
-const TAG: &str = "a tag (!) has no meaning here";
-const MANY: &str = "more values than any configuration has (do aliases multiply them?)";
-const LONG: &str = "more text than any configuration has (do aliases multiply it?)";
+const TAG_ERROR: &str = "a tag (!) has no meaning here";
+const TOO_MANY_NODES_ERROR: &str =
+    "more values than any configuration has (do aliases multiply them?)";
+const TOO_MUCH_TEXT_ERROR: &str = "more text than any configuration has (do aliases multiply it?)";
 
 /// A node of a file, by its number in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,7 +121,7 @@ fn second_document(text: &str) -> Option<Position> {
 }
 
 /// The place of a byte of a text.
-fn spot_at(text: &str, byte: &str) -> Option<Position> {
+fn position_at_byte(text: &str, byte: &str) -> Option<Position> {
     let before = text.get(..byte.parse().ok()?)?;
     let line = before.rsplit('\n').next().unwrap_or_default();
     let lines = before.matches('\n').count();
@@ -128,7 +129,7 @@ fn spot_at(text: &str, byte: &str) -> Option<Position> {
 }
 
 /// The position at the end of a message of the crate below, which names none for the first letter.
-fn spot_of(message: &str) -> Position {
+fn position_in_message(message: &str) -> Position {
     let numbers = message.rsplit_once(" at line ").map(|(_, place)| place);
     let numbers = numbers.and_then(|place| place.split_once(" column "));
     let both = numbers.map(|(line, column)| (line.parse(), column.parse()));
@@ -169,7 +170,9 @@ impl TreeWalk {
             let told = || error.location().map(|at| (at.line(), at.column()));
             // Of what it cannot even read as letters the crate tells the byte.
             let byte = said.split_once(" at position ").map(|(_, byte)| byte);
-            let spot = byte.and_then(|byte| spot_at(text, byte)).or_else(told);
+            let spot = byte
+                .and_then(|byte| position_at_byte(text, byte))
+                .or_else(told);
             // Of all else that it tells no place of, a second document is what people write.
             let spot = spot.or_else(|| second_document(text));
             // What the crate says, without the place, which is said elsewhere.
@@ -177,7 +180,7 @@ impl TreeWalk {
             let end = places.into_iter().flatten().min().unwrap_or(said.len());
             let said = &said[..end];
             // In front of what we said ourselves the crate puts the keys that led there.
-            let ours = [TAG, MANY, LONG]
+            let ours = [TAG_ERROR, TOO_MANY_NODES_ERROR, TOO_MUCH_TEXT_ERROR]
                 .into_iter()
                 .find(|ours| said.ends_with(ours));
             (spot, ours.unwrap_or(said).to_owned())
@@ -186,8 +189,8 @@ impl TreeWalk {
 
     fn number<E: serde::de::Error>(&self) -> Result<NodeId, E> {
         let number = self.next.get();
-        if number >= MOST_NODES {
-            return Err(E::custom(MANY));
+        if number >= MAX_NODES {
+            return Err(E::custom(TOO_MANY_NODES_ERROR));
         }
         self.next.set(number + 1);
         Ok(NodeId(number))
@@ -195,8 +198,8 @@ impl TreeWalk {
 
     fn count_text<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
         self.bytes.set(self.bytes.get() + text.len());
-        match self.bytes.get() > MOST_TEXT {
-            true => Err(E::custom(LONG)),
+        match self.bytes.get() > MAX_TEXT_BYTES {
+            true => Err(E::custom(TOO_MUCH_TEXT_ERROR)),
             false => Ok(()),
         }
     }
@@ -216,7 +219,7 @@ impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
             WalkGoal::Scalars(wanted) if wanted.binary_search(&at).is_ok() => {
                 let mut text = String::new();
                 if let Err(error) = deserializer.deserialize_str(ScalarText(&mut text)) {
-                    let spot = spot_of(&error.to_string());
+                    let spot = position_in_message(&error.to_string());
                     let mut found = self.0.found.borrow_mut();
                     found.push(Scalar { at, text, spot });
                 }
@@ -294,7 +297,7 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<NodeValue, A::Error> {
-        Err(A::Error::custom(TAG))
+        Err(A::Error::custom(TAG_ERROR))
     }
 }
 

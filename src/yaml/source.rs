@@ -8,10 +8,10 @@ use super::parse::{self, Node, NodeId, NodeValue, Scalar};
 use crate::error::{Error, ErrorKind, FileProblem, Result};
 
 /// More is no configuration, in bytes.
-const LIMIT: u64 = 256 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 /// The most problems that are shown of one file.
-const MOST: usize = 200;
+const MAX_SHOWN_PROBLEMS: usize = 200;
 
 /// A file that is being read.
 pub(crate) struct Source {
@@ -27,7 +27,7 @@ pub(crate) struct Source {
 /// Reads the bytes of a configuration file as text; `None` if there is none.
 pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
     let bad = |why: &str| Error::new(ErrorKind::Config, format!("{name}: {why}"));
-    let failed = |error: &std::io::Error| bad(&crate::error::reason(error));
+    let failed = |error: &std::io::Error| bad(&crate::error::os_error_text(error));
     // A named pipe would make us wait for a writer.
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(bad("it is not a file")),
@@ -37,10 +37,10 @@ pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
     }
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
     let mut bytes = Vec::new();
-    file.take(LIMIT + 1)
+    file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| failed(&error))?;
-    if bytes.len() as u64 > LIMIT {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(bad("it is larger than 256 KiB"));
     }
     match String::from_utf8(bytes) {
@@ -96,11 +96,11 @@ impl Source {
         problems.dedup();
         let mut located: Vec<FileProblem> = problems
             .iter()
-            .take(MOST)
+            .take(MAX_SHOWN_PROBLEMS)
             .map(|(at, message)| self.problem(self.spot(*at), message.clone()))
             .collect();
-        if problems.len() > MOST {
-            let rest = problems.len() - MOST;
+        if problems.len() > MAX_SHOWN_PROBLEMS {
+            let rest = problems.len() - MAX_SHOWN_PROBLEMS;
             located.push(self.problem(None, format!("and {rest} more problems")));
         }
         Err(Error::problems(located))

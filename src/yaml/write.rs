@@ -9,7 +9,7 @@ use super::source::Source;
 impl Node {
     /// A text that is in no file.
     pub(crate) fn text(text: &str) -> Node {
-        NodeValue::Text(text.to_owned()).alone()
+        NodeValue::Text(text.to_owned()).detached()
     }
 
     /// The value of a key of a map.
@@ -17,14 +17,14 @@ impl Node {
         let NodeValue::Map(entries) = &self.value else {
             return None;
         };
-        let found = entries.iter().find(|(name, _)| name.is(key));
+        let found = entries.iter().find(|(name, _)| name.is_text(key));
         found.map(|(_, value)| value)
     }
 
     /// Takes a key out of a map.
     pub(crate) fn remove(&mut self, key: &str) {
         if let NodeValue::Map(entries) = &mut self.value {
-            entries.retain(|(name, _)| !name.is(key));
+            entries.retain(|(name, _)| !name.is_text(key));
         }
     }
 
@@ -40,14 +40,14 @@ impl Node {
     }
 
     /// Whether it is this text.
-    pub(crate) fn is(&self, text: &str) -> bool {
+    pub(crate) fn is_text(&self, text: &str) -> bool {
         matches!(&self.value, NodeValue::Text(own) if own == text)
     }
 }
 
 impl NodeValue {
     /// The value as a node that is in no file.
-    pub(crate) fn alone(self) -> Node {
+    pub(crate) fn detached(self) -> Node {
         Node {
             at: NodeId::ROOT,
             value: self,
@@ -133,6 +133,6 @@ mod tests {
         node.set("a", super::Node::text("x"));
         node.remove("b");
         assert_eq!(source.write(&node), "{\"a\": \"x\"}\n");
-        assert!(node.get("a").unwrap().is("x") && node.get("b").is_none());
+        assert!(node.get("a").unwrap().is_text("x") && node.get("b").is_none());
     }
 }

@@ -90,7 +90,7 @@ macro_rules! rows {
             }
             let request: Option<EndRequest> = $request;
             if let Some(request) = request {
-                left.dir().request_end(request);
+                left.dir().write_end_request(request);
             }
             let record = left.adopted();
             assert_eq!(ending(&record), $end);
@@ -135,7 +135,7 @@ rows! {
 fn runs_although_it_was_stopping_and_is_to_be_killed() {
     let left = Left::in_state(RunState::Stopping, true);
     left.put(running());
-    left.dir().request_end(EndRequest::Kill);
+    left.dir().write_end_request(EndRequest::Kill);
     let record = left.adopted();
     assert_eq!(
         (record.state, record.reason),
@@ -304,7 +304,7 @@ fn what_was_asked_for_and_comes_late_is_found() {
     let left = Left::in_state(RunState::Created, false);
     let id = left.id.clone();
     left.dir()
-        .begin_making(ResourceKind::Container, id.as_str());
+        .begin_engine_request(ResourceKind::Container, id.as_str());
     // The look, the look whether it may come, and the next look.
     left.fake.on("inspect", |_| {});
     left.fake.on("inspect", |_| {});
@@ -324,7 +324,7 @@ fn what_was_asked_for_and_comes_late_is_found() {
 fn what_was_asked_for_and_does_not_come_keeps_the_run_unclean() {
     let left = Left::in_state(RunState::Created, false);
     left.dir()
-        .begin_making(ResourceKind::Container, left.id.as_str());
+        .begin_engine_request(ResourceKind::Container, left.id.as_str());
     let record = left.adopted();
     assert_eq!(
         ending(&record),
@@ -350,7 +350,7 @@ fn a_network_that_may_still_come_keeps_the_run_unclean_and_nothing_else() {
             .insert(0, network(&id, ResourceStage::Intent));
     });
     left.dir()
-        .begin_making(ResourceKind::Network, left.id.as_str());
+        .begin_engine_request(ResourceKind::Network, left.id.as_str());
     left.put(Inspected::Created);
     let record = left.adopted();
     assert_eq!(record.cleaned_at, None);
@@ -395,7 +395,7 @@ fn a_request_does_not_change_the_end_of_a_run_that_is_to_be_cleaned_up() {
         record.reason = Some(EndReason::Exited);
         record.exit_code = Some(3);
     });
-    left.dir().request_end(EndRequest::Kill);
+    left.dir().write_end_request(EndRequest::Kill);
     left.put(exited(3));
     assert_eq!(
         ending(&left.adopted()),
@@ -595,7 +595,7 @@ fn a_workload_that_is_held_back_and_cannot_be_killed_is_left_to_the_next_adopter
 fn a_kill_that_had_no_effect_is_asked_for_again_by_the_adopter() {
     let left = Left::in_state(RunState::Running, true);
     left.put(running());
-    left.dir().request_end(EndRequest::Kill);
+    left.dir().write_end_request(EndRequest::Kill);
     left.fake.script("kill", [Ignored, Fails(silence())]);
     let record = left.adopted();
     assert_eq!(

@@ -177,11 +177,11 @@ fn what_was_removed_before_is_not_removed_again() {
 #[test]
 fn what_came_late_is_removed() {
     let rig = ended_with(|record| record.resources[1].stage = ResourceStage::Intent);
-    rig.dir.begin_making(ResourceKind::Container, "a");
+    rig.dir.begin_engine_request(ResourceKind::Container, "a");
     clean_up(&rig.supervisor);
     assert!(rig.on_disk().is_clean());
     assert_eq!(rig.fake.left(), [""; 0]);
-    assert!(!rig.dir.is_making(ResourceKind::Container, "a"));
+    assert!(!rig.dir.has_engine_request(ResourceKind::Container, "a"));
 }
 
 #[test]
@@ -190,14 +190,14 @@ fn what_may_still_come_keeps_the_run_unclean() {
         record.resources[0].stage = ResourceStage::Intent;
         record.resources[1].stage = ResourceStage::Intent;
     });
-    rig.dir.begin_making(ResourceKind::Container, "a");
+    rig.dir.begin_engine_request(ResourceKind::Container, "a");
     rig.fake.vanish("a", crate::runtime::AttachEnd::Interrupted);
     clean_up(&rig.supervisor);
     assert_eq!(rig.on_disk().cleaned_at, None);
     assert_eq!(rig.fake.count("remove a"), 0);
     assert_eq!(rig.fake.left(), [""; 0], "all else is gone");
     assert!(
-        rig.dir.is_making(ResourceKind::Container, "a"),
+        rig.dir.has_engine_request(ResourceKind::Container, "a"),
         "the next one looks"
     );
 }
@@ -207,7 +207,7 @@ fn what_may_still_come_keeps_the_run_unclean() {
 #[test]
 fn a_container_that_may_still_come_is_told_from_a_network_of_its_name() {
     let rig = ended_with(|record| record.resources[3].stage = ResourceStage::Intent);
-    rig.dir.begin_making(ResourceKind::Network, &rig.id);
+    rig.dir.begin_engine_request(ResourceKind::Network, &rig.id);
     rig.fake
         .vanish(&rig.id, crate::runtime::AttachEnd::Interrupted);
     clean_up(&rig.supervisor);
@@ -222,7 +222,7 @@ fn a_container_that_may_still_come_is_told_from_a_network_of_its_name() {
 #[test]
 fn what_may_have_come_is_removed_where_the_engine_cannot_say() {
     let rig = ended_with(|record| record.resources[1].stage = ResourceStage::Intent);
-    rig.dir.begin_making(ResourceKind::Container, "a");
+    rig.dir.begin_engine_request(ResourceKind::Container, "a");
     rig.fake.script("inspect", [Fails(silence())]);
     clean_up(&rig.supervisor);
     assert_eq!(rig.fake.count("remove a"), 1);

@@ -207,10 +207,10 @@ fn a_second_stop_does_not_cut_the_time_of_the_first_short() {
 fn a_second_stop_that_gives_less_time_is_begun_at_once() {
     let (rig, done) = watched();
     let hangs = rig.fake.hold("stop");
-    rig.dir.request_end(EndRequest::Stop(10));
+    rig.dir.write_end_request(EndRequest::Stop(10));
     rig.end(EndReason::UserStop);
     hangs.arrived();
-    rig.dir.request_end(EndRequest::Stop(1));
+    rig.dir.write_end_request(EndRequest::Stop(1));
     rig.end(EndReason::UserStop);
     rig.fake.wait_calls("stop", 2);
     hangs.release();
@@ -223,10 +223,10 @@ fn a_second_stop_that_gives_less_time_is_begun_at_once() {
 fn a_second_stop_that_gives_more_time_changes_nothing() {
     let (rig, done) = watched();
     let hangs = rig.fake.hold("stop");
-    rig.dir.request_end(EndRequest::Stop(2));
+    rig.dir.write_end_request(EndRequest::Stop(2));
     rig.end(EndReason::UserStop);
     hangs.arrived();
-    rig.dir.request_end(EndRequest::Stop(60));
+    rig.dir.write_end_request(EndRequest::Stop(60));
     rig.end(EndReason::UserStop);
     hangs.release();
     rig.over(&done);
@@ -237,7 +237,7 @@ fn a_second_stop_that_gives_more_time_changes_nothing() {
 #[test]
 fn the_word_of_a_request_stays_until_it_is_recorded() {
     let (rig, done) = watched();
-    rig.dir.request_end(EndRequest::Stop(3));
+    rig.dir.write_end_request(EndRequest::Stop(3));
     let hold = rig.fake.hold("stop");
     rig.end(EndReason::UserStop);
     hold.arrived();

@@ -78,14 +78,14 @@ fn a_run_is_made_started_and_removed() {
     rig.fake.on("create", move |_| {
         let record = dir.load().record().unwrap();
         let made = &record.resources[0];
-        let asked = dir.is_making(made.kind, &made.handle);
+        let asked = dir.has_engine_request(made.kind, &made.handle);
         fake.note(&format!("journal {:?}, asked {asked}", made.stage));
     });
     let (dir, fake) = (rig.dir.clone(), rig.fake.clone());
     rig.fake.on("start", move |_| {
         let record = dir.load().record().unwrap();
         let made = &record.resources[0];
-        let asked = dir.is_making(made.kind, &made.handle);
+        let asked = dir.has_engine_request(made.kind, &made.handle);
         fake.note(&format!("journal {:?}, asked {asked}", made.stage));
     });
     ends_with(&rig, 3);
@@ -210,7 +210,7 @@ fn what_may_be_made_without_an_answer_keeps_the_run_unclean() {
     let done = rig.carry_out(plan(&rig, &[]));
     let record = rig.over(&done);
     assert_eq!(record.cleaned_at, None);
-    assert!(rig.dir.is_making(ResourceKind::Container, &rig.id));
+    assert!(rig.dir.has_engine_request(ResourceKind::Container, &rig.id));
 }
 
 #[test]

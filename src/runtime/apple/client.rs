@@ -120,7 +120,10 @@ pub(super) fn failed(error: &io::Error) -> RuntimeError {
             RuntimeError::Transient(NO_ANSWER_MESSAGE.to_owned())
         }
         _ => RuntimeError::unreachable(
-            format!("cannot run container: {}", crate::error::reason(error)),
+            format!(
+                "cannot run container: {}",
+                crate::error::os_error_text(error)
+            ),
             "check the 'container' on your PATH",
         ),
     }

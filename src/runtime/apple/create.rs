@@ -287,7 +287,7 @@ fn free_port() -> Result<u16> {
         Ok(address.port())
     };
     found().map_err(|error| {
-        let reason = crate::error::reason(&error.into());
+        let reason = crate::error::os_error_text(&error.into());
         RuntimeError::Refused(format!("no free port: {reason}"))
     })
 }

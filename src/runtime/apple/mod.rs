@@ -565,7 +565,7 @@ impl Runtime for Apple {
     }
 
     fn is_at_start_gate(&self, handle: &str) -> Result<bool> {
-        start::is_held_back(handle)
+        start::is_at_start_gate(handle)
     }
 
     /// The client may hang, whatever becomes of the container.

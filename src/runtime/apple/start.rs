@@ -93,7 +93,7 @@ pub(super) fn has_never_run(handle: &str) -> bool {
 
 /// Whether a run's own container, which has services, still waits for their names. One that does not run
 /// waits for nothing.
-pub(super) fn is_held_back(handle: &str) -> Result<bool> {
+pub(super) fn is_at_start_gate(handle: &str) -> Result<bool> {
     let args = [
         "exec",
         "--user",

@@ -26,7 +26,7 @@ pub(crate) fn job(args: &[OsString]) -> u8 {
     let child = match Command::new(program).args(args).process_group(0).spawn() {
         Ok(child) => child,
         Err(error) => {
-            let reason = crate::error::reason(&error);
+            let reason = crate::error::os_error_text(&error);
             let _ = writeln!(io::stderr(), "bwrap: the job cannot be started: {reason}");
             return 125;
         }

@@ -76,8 +76,8 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
-    let name = crate::term::harmless(&program.to_string_lossy());
-    let reason = crate::error::reason(error);
+    let name = crate::term::escape_unsafe(&program.to_string_lossy());
+    let reason = crate::error::os_error_text(error);
     let _ = writeln!(io::stderr(), "moat: cannot run '{name}': {reason}");
     match error.kind() {
         io::ErrorKind::NotFound => 127,

@@ -49,7 +49,7 @@ pub(super) fn apply(text: &str) -> Result<(), String> {
         setrlimit(resource, rlimit).map_err(|error| {
             format!(
                 "cannot set the limit {name}: {}",
-                crate::error::reason(&error.into())
+                crate::error::os_error_text(&error.into())
             )
         })?;
     }

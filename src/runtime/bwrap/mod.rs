@@ -233,7 +233,7 @@ impl Runtime for Bwrap {
         let dir = self.dir()?;
         make_dir(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         cgroup::make(dir, spec).map_err(|error| {
-            let reason = crate::error::reason(&error);
+            let reason = crate::error::os_error_text(&error);
             RuntimeError::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
         })?;
         if spec.workspace_mode == WorkspaceMode::Volume {
@@ -366,7 +366,7 @@ impl Runtime for Bwrap {
             self.kill_shim()?;
         }
         cgroup::remove(dir)
-            .map_err(|error| RuntimeError::Transient(crate::error::reason(&error)))?;
+            .map_err(|error| RuntimeError::Transient(crate::error::os_error_text(&error)))?;
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
@@ -490,7 +490,7 @@ fn failed(error: &io::Error) -> RuntimeError {
             "install it: apt-get install bubblewrap (or dnf, pacman, apk)",
         ),
         _ => RuntimeError::unreachable(
-            format!("cannot run bwrap: {}", crate::error::reason(error)),
+            format!("cannot run bwrap: {}", crate::error::os_error_text(error)),
             "see: moat doctor",
         ),
     }

@@ -66,7 +66,7 @@ pub(crate) fn shim(args: &[OsString]) -> u8 {
         Ok(code) => code,
         Err(error) => {
             // Where a failing bwrap would have said it.
-            let line = format!("bwrap: {}\n", crate::error::reason(&error));
+            let line = format!("bwrap: {}\n", crate::error::os_error_text(&error));
             let _ = fs::write(request.dir.join("stderr"), line);
             125
         }
@@ -122,7 +122,7 @@ impl<'a> ShimArguments<'a> {
         let signals = Signals::new([SIGTERM, SIGQUIT])?;
         let spools = (self.spool("stdout")?, self.spool("stderr")?);
         let (ours, theirs) = self.take_terminal()?.unzip();
-        let identity = serde_json::to_vec(&ProcessIdentity::this())?;
+        let identity = serde_json::to_vec(&ProcessIdentity::current())?;
         write_atomically(&self.dir.join("shim"), &identity)?;
         // Spawned by the main thread: `--die-with-parent` means the thread that spawned it.
         let mut child = self.spawn(theirs)?;

@@ -193,7 +193,7 @@ impl ComposeTool {
     }
 
     fn failed(&self, error: &std::io::Error) -> RuntimeError {
-        let reason = crate::error::reason(error);
+        let reason = crate::error::os_error_text(error);
         RuntimeError::Transient(format!("{}: {reason}", self.name()))
     }
 }

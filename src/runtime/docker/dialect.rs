@@ -222,7 +222,10 @@ impl Dialect {
                 RuntimeError::Transient(format!("{program} did not answer in time"))
             }
             _ => RuntimeError::unreachable(
-                format!("cannot run {program}: {}", crate::error::reason(error)),
+                format!(
+                    "cannot run {program}: {}",
+                    crate::error::os_error_text(error)
+                ),
                 format!("check the '{program}' on your PATH"),
             ),
         }

@@ -189,7 +189,7 @@ impl Docker {
         ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
     }
 
-    fn exec_manner(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {
+    fn exec_messages(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {
         let (driver, handle) = (self.clone(), spec.handle.clone());
         let is_well = move || {
             let states = driver.inspect(&[&handle]);
@@ -466,7 +466,7 @@ impl Runtime for Docker {
         if let Some(size) = spec.terminal {
             let mut client = self.with_engine(client_terminal::command(self.dialect.program()));
             exec::command(&mut client, spec)?;
-            return exec::spawn_on_terminal(self.exec_manner(spec), &mut client, size);
+            return exec::spawn_on_terminal(self.exec_messages(spec), &mut client, size);
         }
         let mut client = self.command();
         exec::command(&mut client, spec)?;
@@ -479,7 +479,7 @@ impl Runtime for Docker {
             }
             None => client.stdin(Stdio::null()),
         };
-        exec::spawn(self.exec_manner(spec), &mut client)
+        exec::spawn(self.exec_messages(spec), &mut client)
     }
 
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {

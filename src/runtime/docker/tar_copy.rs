@@ -9,7 +9,7 @@ use super::super::child;
 use super::super::error::{Result, RuntimeError};
 use super::super::{ContainerSpec, WORKSPACE, in_workspace};
 use super::{COPY_TIMEOUT, Dialect, Docker, REQUEST_TIMEOUT, initial_files, is_rootless};
-use crate::store::{WorkspaceMode, leave_out, make_dir, pack, remove_tree};
+use crate::store::{WorkspaceMode, filter_archive, make_dir, pack, remove_tree};
 
 impl Docker {
     /// A client that copies its input. podman writes the input to a file first, and does not remove it.
@@ -91,9 +91,9 @@ impl Docker {
             return self.copy(&mut command, Stdio::null(), Stdio::from(into));
         }
         // The engine's copy contains mounted directories, with secrets and caches.
-        let failed = |error: io::Error| RuntimeError::Refused(crate::error::reason(&error));
+        let failed = |error: io::Error| RuntimeError::Refused(crate::error::os_error_text(&error));
         let (archive, out) = io::pipe().map_err(failed)?;
-        let filter = std::thread::spawn(move || leave_out(archive, into, &without));
+        let filter = std::thread::spawn(move || filter_archive(archive, into, &without));
         let copied = self.copy(&mut command, Stdio::null(), Stdio::from(out));
         match filter.join().unwrap_or(Ok(())) {
             // The client's message says why the archive ended too early.
@@ -163,5 +163,8 @@ impl Docker {
 }
 
 fn no_tar(error: io::Error) -> RuntimeError {
-    RuntimeError::Refused(format!("cannot run tar: {}", crate::error::reason(&error)))
+    RuntimeError::Refused(format!(
+        "cannot run tar: {}",
+        crate::error::os_error_text(&error)
+    ))
 }

@@ -31,7 +31,7 @@ pub(super) fn check(file: &str, builds: &[ComposeBuild]) -> Result<()> {
             let message = format!(
                 "{file}: '{}' is built from '{}', which '{}' builds, and which has another name in each session",
                 build.service,
-                crate::yaml::shown(image),
+                crate::yaml::message_text(image),
                 other.service
             );
             return Err(Error::new(ErrorKind::Config, message).hint(

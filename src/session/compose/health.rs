@@ -78,7 +78,7 @@ impl ComposeContainers {
                 }
                 Some(Err(problem)) => {
                     health.running = None;
-                    health.trouble = Some(crate::term::harmless(problem.message()));
+                    health.trouble = Some(crate::term::escape_unsafe(problem.message()));
                 }
                 None => {}
             }

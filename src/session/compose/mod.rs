@@ -111,6 +111,6 @@ fn record_intent(compose: &mut SessionCompose, name: &str, operation: &str, once
 /// Indents lines below a message.
 fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines
-        .map(|line| format!("\n  {}", crate::term::harmless(line.trim_end())))
+        .map(|line| format!("\n  {}", crate::term::escape_unsafe(line.trim_end())))
         .collect()
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::base_images::ComposeBuild;
 use crate::error::{Error, ErrorKind, Result};
-use crate::yaml::{Node, NodeValue, Source, shown, unknown};
+use crate::yaml::{Node, NodeValue, Source, message_text, unknown_key_error};
 
 /// Maximum size in bytes of a file that moat reads; only the tool reads a larger one.
 const MAX_FILE_BYTES: usize = 256 * 1024;
@@ -60,7 +60,7 @@ pub(super) struct RewrittenService {
 /// Rewrites a resolved file.
 pub(super) fn rewrite(resolved: String, wanted: &RewriteRequest<'_>) -> Result<RewrittenFile> {
     let (source, root) = Source::parse(wanted.file, resolved)?;
-    let nothing = NodeValue::Null.alone();
+    let nothing = NodeValue::Null.detached();
     let all = root.get("services").unwrap_or(&nothing);
     let mut members = members(wanted, all)?;
     let images = built_images(wanted, all, &members);
@@ -68,15 +68,16 @@ pub(super) fn rewrite(resolved: String, wanted: &RewriteRequest<'_>) -> Result<R
         let image = all
             .get(&member.name)
             .and_then(|service| service.get("image"));
-        member.borrows = image.is_some_and(|image| images.iter().any(|(tag, _)| image.is(tag)));
+        member.borrows =
+            image.is_some_and(|image| images.iter().any(|(tag, _)| image.is_text(tag)));
     }
-    let mut services = NodeValue::Null.alone();
+    let mut services = NodeValue::Null.detached();
     for member in &members {
         let service = all.get(&member.name).unwrap_or(&nothing).clone();
         let service = rewrite_service(wanted, &member.name, service, &images)?;
         services.set(&member.name, service);
     }
-    let mut document = NodeValue::Null.alone();
+    let mut document = NodeValue::Null.detached();
     for (kind, used) in [
         ("networks", networks(&services)),
         ("volumes", volumes(&services)),
@@ -150,7 +151,7 @@ fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenServi
     let names = with_needed(&[all], listed);
     for name in &names {
         let Some(service) = all.get(name) else {
-            return Err(refuse(wanted, &unknown("service", name, &known))
+            return Err(refuse(wanted, &unknown_key_error("service", name, &known))
                 .hint("see session.compose.services in moat.yaml"));
         };
         members.push(RewrittenService {
@@ -166,7 +167,7 @@ fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenServi
             let condition = other
                 .get("depends_on")
                 .and_then(|needs| needs.get(&member.name)?.get("condition"));
-            condition.is_some_and(|word| word.is("service_completed_successfully"))
+            condition.is_some_and(|word| word.is_text("service_completed_successfully"))
         });
     }
     Ok(members)
@@ -285,7 +286,7 @@ fn rewrite_service(
     }
     let is_elsewhere = mode.is_some_and(|mode| mode.contains(':') || mode == "none");
     if is_elsewhere && !ports.is_empty() {
-        let mode = shown(mode.unwrap_or_default());
+        let mode = message_text(mode.unwrap_or_default());
         let why = format!("'{name}' has 'network_mode: {mode}', and so no ports of its own");
         return Err(
             refuse(wanted, &why).hint("take its 'port' out of session.compose in moat.yaml")
@@ -307,7 +308,7 @@ fn rewrite_service(
         service.remove(key);
     }
     if !published.is_empty() {
-        service.set("ports", NodeValue::List(published).alone());
+        service.set("ports", NodeValue::List(published).detached());
     }
     let image = service.get("image").and_then(text);
     let renamed = image.and_then(|image| images.iter().find(|(built, _)| built == image));
@@ -316,7 +317,7 @@ fn rewrite_service(
         let mut build = match text(build) {
             // The short form is the context alone.
             Some(context) => {
-                let mut build = NodeValue::Null.alone();
+                let mut build = NodeValue::Null.detached();
                 build.set("context", Node::text(context));
                 build
             }
@@ -354,7 +355,7 @@ fn label(node: &mut Node, labels: &[(&str, String)]) {
     let mut all = node
         .get("labels")
         .cloned()
-        .unwrap_or_else(|| NodeValue::Null.alone());
+        .unwrap_or_else(|| NodeValue::Null.detached());
     for (name, value) in labels {
         match &mut all.value {
             NodeValue::List(items) => items.push(Node::text(&format!("{name}={value}"))),
@@ -430,7 +431,7 @@ fn target(entry: &Node) -> Option<u16> {
             port.parse().ok().filter(|_| protocol == "tcp")
         }
         NodeValue::Map(_) => {
-            let is_tcp = entry.get("protocol").is_none_or(|word| word.is("tcp"));
+            let is_tcp = entry.get("protocol").is_none_or(|word| word.is_text("tcp"));
             target(entry.get("target")?).filter(|_| is_tcp)
         }
         _ => None,
@@ -473,7 +474,7 @@ fn shared(
     declared: &Node,
     used: &[String],
 ) -> Result<Node> {
-    let mut kept = NodeValue::Null.alone();
+    let mut kept = NodeValue::Null.detached();
     for name in used {
         let is_declared = declared.get(name).is_some();
         if !is_declared && kind == "volumes" {
@@ -483,7 +484,7 @@ fn shared(
         let mut entry = declared
             .get(name)
             .cloned()
-            .unwrap_or_else(|| NodeValue::Null.alone());
+            .unwrap_or_else(|| NodeValue::Null.detached());
         let external = entry.get("external").map(|external| &external.value);
         let is_external = !matches!(
             external,

@@ -1,6 +1,6 @@
 //! Starts compose services: reads the file, rewrites it and passes it to the tool.
 
-use super::super::marked_processes::MARK;
+use super::super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::super::operation::OperationContext;
 use super::super::up::{Action, Decision, UpRequest};
 use super::super::variables;
@@ -41,7 +41,7 @@ pub(in crate::session) fn start(
     context.check()?;
     let tool = tool(&compose.engine)?;
     let mut env = variables::shared(&session);
-    env.push((MARK.to_owned(), session.mark(COMPOSE_MARK)));
+    env.push((PROCESS_MARK_VARIABLE.to_owned(), session.mark(COMPOSE_MARK)));
     // Files that a killed tool leaves in this directory are removed with the session.
     let dir = context.home.prepare_compose(&session.key)?;
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
@@ -119,7 +119,7 @@ pub(in crate::session) fn start(
 /// The compose tool, if it is installed and its engine is on this machine.
 pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
     if let Some(address) = runtime::remote_address(runtime::COMPOSE_RUNTIME, engine) {
-        let address = crate::term::harmless(&address);
+        let address = crate::term::escape_unsafe(&address);
         let message =
             format!("the engine is on another machine ({address}): its ports are not on this one");
         return Err(Error::new(ErrorKind::Runtime, message)
@@ -161,7 +161,7 @@ fn resolve(
             let (file, tree) = (file.display(), tree.display());
             let message = format!("there is no '{file}' in {tree}");
             return Err(
-                Error::new(ErrorKind::Config, crate::term::harmless(&message))
+                Error::new(ErrorKind::Config, crate::term::escape_unsafe(&message))
                     .hint("commit it on that branch, or correct session.compose.file in moat.yaml"),
             );
         }
@@ -177,7 +177,7 @@ fn resolve(
         .resolve(&project, context.should_continue)
         .map_err(|problem| {
             context.check().err().unwrap_or_else(|| {
-                let why = crate::term::plain(problem.message());
+                let why = crate::term::strip_sequences(problem.message());
                 Error::new(
                     ErrorKind::Config,
                     format!(
@@ -189,7 +189,7 @@ fn resolve(
                 .hint(format!(
                     "see what is wrong with it: {} -f {} config",
                     tool.name(),
-                    crate::term::word(&file)
+                    crate::term::shell_word(&file)
                 ))
             })
         })?;

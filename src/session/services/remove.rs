@@ -93,7 +93,7 @@ fn may_still_appear(session: &Session, names: Option<&[&str]>) -> bool {
         .operation
         .as_ref()
         .and_then(|operation| operation.owner.as_ref());
-    let is_ours = owner.is_some() && owner == ProcessIdentity::this().as_ref();
+    let is_ours = owner.is_some() && owner == ProcessIdentity::current().as_ref();
     let is_meant = |name: &str| names.is_none_or(|names| names.contains(&name));
     let mut open = session.services.list.iter();
     !is_ours && open.any(|entry| entry.stage == ResourceStage::Intent && is_meant(&entry.name))

@@ -14,7 +14,7 @@ use crate::runtime::{
     self, Exit, Inspected, Network, ResourceOwner, Runtime, RuntimeError, ServiceSpec,
 };
 use crate::service::{StartingService, errors, provide, readiness, service_spec};
-use crate::session::marked_processes::MARK;
+use crate::session::marked_processes::PROCESS_MARK_VARIABLE;
 use crate::session::operation::OperationContext;
 use crate::session::port_probe;
 use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, Timestamp};
@@ -89,7 +89,7 @@ impl ServiceDecisions<'_> {
                     port: port.map(|port| port.port).unwrap_or_default(),
                     told: entry.map_or(&[], |entry| &entry.variables),
                 };
-                let exports = plan::fill_service(&mut plan, host, Some(&published))?;
+                let exports = plan::resolve_service_values(&mut plan, host, Some(&published))?;
                 let variables: Vec<(String, String)> = exports
                     .into_iter()
                     .map(|variable| (variable.name, variable.value))
@@ -274,7 +274,10 @@ impl ServiceStart<'_> {
         // A client that outlives moat is found by its mark. podman is not marked: it starts processes that all
         // containers share.
         let mut settings = engine.settings.clone();
-        settings.push((MARK.to_owned(), session.mark(&self.plan.name)));
+        settings.push((
+            PROCESS_MARK_VARIABLE.to_owned(),
+            session.mark(&self.plan.name),
+        ));
         let marked = runtime::of_session(&engine.name, &settings, runtime::REQUEST_TIMEOUT)?;
         match self.pull_service_image(marked.as_ref(), &spec)? {
             Err(RuntimeError::ImageMissing(..)) => {

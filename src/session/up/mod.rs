@@ -15,7 +15,7 @@ use crate::failpoint::checkpoint;
 use crate::plan;
 use crate::runtime::child;
 use crate::store::{Claim, OpKind, Session, SessionStatus};
-use crate::term::{harmless, word};
+use crate::term::{escape_unsafe, shell_word};
 
 pub(crate) use decisions::{Action, Decision};
 pub(crate) use name_check::check_services;
@@ -62,9 +62,9 @@ pub(crate) fn up(
     }
     let key = repository.key(request.branch).text();
     let mut claim = context.claim(&key, OpKind::Up)?;
-    let is_its = |session: &&Session| session.is_of(&repository.common, request.branch);
+    let is_its = |session: &&Session| session.is_for_branch(&repository.common, request.branch);
     if let Some(other) = claim.session().filter(|session| !is_its(session)) {
-        let (branch, place) = (harmless(&other.branch), other.repository.display());
+        let (branch, place) = (escape_unsafe(&other.branch), other.repository.display());
         let message = format!("the session of '{branch}' in {place} happens to have the same key");
         return Err(Error::new(ErrorKind::Failed, message).hint("give this branch another name"));
     }
@@ -152,7 +152,7 @@ fn with_stopped_names(error: Error, branch: &str, stopped: &[String]) -> Error {
         return error;
     }
     let message = format!("{}\nstopped now: {}", error.message, stopped.join(", "));
-    let (branch, names) = (word(branch), stopped.join(","));
+    let (branch, names) = (shell_word(branch), stopped.join(","));
     let again = format!("start again what ran before: moat up {branch} --services {names}");
     let hint = match &error.hint {
         Some(hint) => format!("{hint}; {again}"),

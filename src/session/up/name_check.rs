@@ -9,7 +9,7 @@ use crate::registry::DEFAULT_PORT;
 /// Fails before anything is made if a name is unknown or ambiguous. `along`: the dependencies of the compose
 /// services.
 pub(super) fn check_names(request: &UpRequest<'_>, along: &[String]) -> Result<()> {
-    let holders = request.settings.port_holders();
+    let holders = request.settings.port_users();
     let services = request.services.iter();
     let known: Vec<&str> = holders
         .iter()
@@ -22,7 +22,7 @@ pub(super) fn check_names(request: &UpRequest<'_>, along: &[String]) -> Result<(
     let asked = request.only.unwrap_or_default().iter().chain(request.skip);
     for name in asked {
         if !known.contains(&name.as_str()) {
-            let message = crate::yaml::unknown("process or service", name, &known);
+            let message = crate::yaml::unknown_key_error("process or service", name, &known);
             return Err(Error::usage(message).hint(format!("there are: {}", known.join(", "))));
         }
     }
@@ -34,7 +34,7 @@ pub(crate) fn check_services(
     settings: &SessionSettings,
     services: &[plan::PlannedService],
 ) -> Result<()> {
-    let holders = settings.port_holders();
+    let holders = settings.port_users();
     for service in services {
         let variable = plan::port_variable(&service.name, DEFAULT_PORT);
         if let Some(holder) = holders.iter().find(|it| it.variable() == variable) {

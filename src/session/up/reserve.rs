@@ -14,7 +14,7 @@ use crate::store::{
     Claim, DownOptions, ResourceStage, Session, SessionHooks, SessionProcess, SessionStatus,
     Timestamp, Worktree, random_word,
 };
-use crate::term::harmless;
+use crate::term::escape_unsafe;
 
 pub(super) fn reserve(
     context: &OperationContext<'_>,
@@ -87,7 +87,7 @@ pub(super) fn reserve(
             update_session_fields(&mut session, repository, request, &planned);
             services.reserve(&mut session, operation);
             for name in &starting {
-                intend(&mut session, request, name, operation);
+                record_process_intent(&mut session, request, name, operation);
                 // The state file of an earlier process must not be taken for the new one's.
                 home.prepare_process(&session.key, name)?;
             }
@@ -106,7 +106,7 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
     let Some(other) = others.find(|other| other.worktree.path == planned.path) else {
         return Ok(());
     };
-    let (path, branch) = (planned.path.display(), harmless(&other.branch));
+    let (path, branch) = (planned.path.display(), escape_unsafe(&other.branch));
     let message = format!("{path} belongs to the session of '{branch}'");
     Err(Error::new(ErrorKind::Failed, message)
         .hint(format!("take that down first: moat down {}", other.key)))
@@ -139,7 +139,12 @@ fn update_session_fields(
 }
 
 /// Records the intent to start a process.
-fn intend(session: &mut Session, request: &UpRequest<'_>, name: &str, operation: &str) {
+fn record_process_intent(
+    session: &mut Session,
+    request: &UpRequest<'_>,
+    name: &str,
+    operation: &str,
+) {
     let mut processes = request.settings.processes.iter();
     let process = processes.find(|process| process.name == name);
     let before = session.process(name);
@@ -163,7 +168,10 @@ fn new_session(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
     let incarnation = random_word(16).map_err(|error| {
         Error::new(
             ErrorKind::Failed,
-            format!("cannot read random bytes: {}", crate::error::reason(&error)),
+            format!(
+                "cannot read random bytes: {}",
+                crate::error::os_error_text(&error)
+            ),
         )
     })?;
     Ok(Session {
