@@ -136,7 +136,7 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
         format!("there is no session of '{shown}'"),
     )
     .hint(format!(
-        "bring it up: moat up {}; see all: moat wt list",
+        "start it: moat up {}; see all: moat wt list",
         crate::term::shell_word(&branch)
     )))
 }

@@ -20,8 +20,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let branch = escape_unsafe(&found.branch);
     if found.status != SessionStatus::Active {
         let message = format!("the session of '{branch}' is {}", found.status.as_str());
-        return Err(Error::new(ErrorKind::Failed, message)
-            .hint(format!("bring it up: moat up {}", found.key)));
+        return Err(
+            Error::new(ErrorKind::Failed, message).hint(format!("start it: moat up {}", found.key))
+        );
     }
     if std::io::stdout().is_terminal()
         && let Some(mut windows) = attach(&found)?

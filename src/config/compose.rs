@@ -117,7 +117,7 @@ fn service(source: &Source, name: &str, at: NodeId, node: &Node) -> ComposeServi
     if section.get("port").is_none() {
         for key in ["container_port", "port_env"] {
             if let Some(at) = section.place(key) {
-                let why = format!("'{key}' says something of 'port', which is not there");
+                let why = format!("'{key}' has no effect without 'port'");
                 source.report(at, why);
             }
         }

@@ -226,10 +226,7 @@ fn process(source: &Source, name: &str, node: &Node) -> HostProcess {
     if process.port.is_none() {
         for key in ["port_env", "publish_primary"] {
             if let Some(at) = section.place(key) {
-                source.report(
-                    at,
-                    format!("'{key}' says something of 'port', which is not there"),
-                );
+                source.report(at, format!("'{key}' has no effect without 'port'"));
             }
         }
     }

@@ -97,7 +97,11 @@ fn names_images_and_times() {
         ("env:\nname:\n", "2:6", "expected text, found nothing"),
         ("name: a/b\n", "1:7", "bad name 'a/b' ("),
         ("name: run_1\n", "1:7", "bad name 'run_1'"),
-        ("name: a\nname: b\n", "2:1", "the key 'name' is there twice"),
+        (
+            "name: a\nname: b\n",
+            "2:1",
+            "the key 'name' is listed twice",
+        ),
         ("name: \"a\\x1b[2J\"\n", "1:7", "bad name 'a\\u{1b}[2J'"),
         ("runtime: {a: 1}\n", "1:10", "found keys and values"),
         ("runtime: 1\n", "1:10", "found the number 1"),
@@ -209,7 +213,7 @@ fn variables_and_secrets() {
             "2:5",
             "expected a single value, found nothing",
         ),
-        ("env: {A: 1, A: 2}\n", "1:13", "the key 'A' is there twice"),
+        ("env: {A: 1, A: 2}\n", "1:13", "the key 'A' is listed twice"),
         ("env: {A: \"\\0\"}\n", "1:10", "NUL"),
         ("env_file: 5\n", "1:11", "found the number 5"),
         ("env_file: ''\n", "1:11", "found an empty text"),
@@ -1071,7 +1075,7 @@ fn what_is_wrong_with_services_of_a_compose_file() {
         ),
         (
             "{file: a, services: {a: {container_port: 1}}}",
-            "2:37: 'container_port' says something of 'port', which is not there",
+            "2:37: 'container_port' has no effect without 'port'",
         ),
         (
             "{file: a, services: {a.b: , a-b: }}",

@@ -264,7 +264,7 @@ impl Capture {
         let missing = channel.kept.load(Ordering::Acquire).saturating_sub(given);
         if missing > 0 {
             let why =
-                format!("{missing} bytes came too fast for it, and the log does not have them");
+                format!("{missing} bytes came too fast for the client and are missing in the log");
             tell(OutputEvent::OutputBroken(channel.stream, Some(why)));
         }
     }

@@ -131,7 +131,7 @@ impl Waiter {
                     // 1 and 125 may be codes of the client itself.
                     code: end.code().filter(|code| !matches!(code, 0 | 1 | 125)),
                     vanished: true,
-                    error: Some("its container was removed by somebody else".to_owned()),
+                    error: Some("another program removed its container".to_owned()),
                     ..Exit::default()
                 })
             }
@@ -181,7 +181,7 @@ impl Waiter {
             Ok(Some(attached)) => {
                 let why = end.error().unwrap_or_default();
                 self.watched
-                    .append_supervisor_log(&format!("start: {why}; it is started once more"));
+                    .append_supervisor_log(&format!("start: {why}; trying again"));
                 (self.began, self.attach_end) = (Instant::now(), AttachEnd::Complete);
                 let tell = Arc::clone(&self.watched).listener();
                 self.capture().attach(attached, tell);
@@ -231,11 +231,11 @@ impl Waiter {
             return;
         }
         let why = match end.error() {
-            Some(words) => format!("nobody listened to the container any more ({words})"),
-            None => "nobody listened to the container any more".to_owned(),
+            Some(words) => format!("no client read the container's output any more ({words})"),
+            None => "no client read the container's output any more".to_owned(),
         };
         self.watched.notice(&format!(
-            "{why}, and its engine keeps nothing for later: output is missing from here on, and the exit code will not be known"
+            "{why}, and the engine keeps no log: output is missing from here on, and the exit code will be unknown"
         ));
         self.broken = Some((self.unheard.unwrap_or_else(Timestamp::now), why));
     }
@@ -263,7 +263,7 @@ impl Waiter {
         if self.broken.is_none() {
             self.broken = Some((Timestamp::now(), why.to_owned()));
             self.watched.notice(&format!(
-                "the engine does not answer ({why}); the run goes on, and moat keeps asking"
+                "the engine does not respond ({why}); the run continues, and moat keeps trying"
             ));
         }
     }
@@ -298,9 +298,9 @@ impl Waiter {
         let why = if let Some(why) = self.capture().failure() {
             why
         } else if interrupted || ((self.detached || may_miss_output(&end, exit)) && self.away) {
-            "the engine was away".to_owned()
+            "the engine was unreachable".to_owned()
         } else if exit.started_at.is_some() && exit.code.is_none() {
-            "the end of the workload is not known".to_owned()
+            "the workload's exit is unknown".to_owned()
         } else {
             return;
         };
@@ -314,16 +314,16 @@ impl Waiter {
         }
         let why = match end {
             AttachEnd::Interrupted => {
-                "the client that listened to the container was killed".to_owned()
+                "the client that read the container's output was killed".to_owned()
             }
-            end => end
-                .error()
-                .unwrap_or_else(|| "nobody listened to the container when it ended".to_owned()),
+            end => end.error().unwrap_or_else(|| {
+                "no client read the container's output when it exited".to_owned()
+            }),
         };
         let since = self.unheard.unwrap_or_else(Timestamp::now);
         let (_, why) = self.broken.get_or_insert((since, why));
         exit.error
-            .get_or_insert_with(|| format!("its exit code is not known: {why}"));
+            .get_or_insert_with(|| format!("the exit code is unknown: {why}"));
     }
 
     /// Reads the runtime's own log from the end of moat's log on. Returns how the attachment ended, now that the
@@ -345,7 +345,7 @@ impl Waiter {
         let why = match capture.attachment_end() {
             Some(AttachEnd::Complete | AttachEnd::Code(0)) if drained => None,
             end => Some(end.and_then(|end| end.error()).unwrap_or_else(|| {
-                "the runtime's own log could not be read to its end".to_owned()
+                "the runtime's own log could not be read completely".to_owned()
             })),
         };
         if let Some(why) = why {

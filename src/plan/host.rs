@@ -225,12 +225,12 @@ impl Host {
                 ErrorKind::Workspace,
                 format!("cannot mount '{shown}': {why}"),
             )
-            .hint("the source of a mount must exist; make it first")
+            .hint("create the source of the mount first")
         };
         let real =
             fs::canonicalize(path).map_err(|error| failed(&crate::error::os_error_text(&error)))?;
         if real.starts_with(&self.home) {
-            let mut error = failed("it is moat's own directory, or in it");
+            let mut error = failed("it is, or is in, moat's own directory");
             error.hint = None;
             return Err(error);
         }

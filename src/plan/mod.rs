@@ -416,7 +416,7 @@ fn command(request: &RunRequest, files: ConfigLayers<'_>) -> Result<Vec<String>>
     match command.first() {
         None => Err(Error::usage("no command was given").hint(hint)),
         Some(word) if word.is_empty() => {
-            Err(Error::usage("the command is an empty word").hint(hint))
+            Err(Error::usage("the command is an empty string").hint(hint))
         }
         Some(_) => Ok(command),
     }

@@ -94,7 +94,10 @@ fn value(name: &str, vault: &Vault, dir: &Path, host: &Host) -> Result<String> {
     };
     let value = without_newline(value);
     match value {
-        value if value.is_empty() => Err(failed("it is empty", "check where it is kept")),
+        value if value.is_empty() => Err(failed(
+            "it is empty",
+            "check the place that it is stored in",
+        )),
         value if value.contains('\0') => {
             Err(failed("it contains a NUL character", "give it as text"))
         }

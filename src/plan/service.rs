@@ -40,7 +40,7 @@ pub(crate) struct PlannedService {
     pub(crate) exports: Vec<Variable>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
-    /// Whether it is started again when it ends before the run does.
+    /// Whether restarting it when it ends before the run does.
     pub(crate) restart: bool,
     /// The directory of the container that runs share.
     pub(crate) cache: Option<String>,
@@ -160,7 +160,7 @@ fn is_asked_for(name: &str, files: ConfigLayers<'_>) -> bool {
     asked.any(|asked| asked.value.split('@').next() == Some(name))
 }
 
-/// That a service is configured and not asked for, with the lines that ask for it. `None`: it is asked
+/// That a service is configured and not requested, with the lines that ask for it. `None`: it is asked
 /// for, and what is wrong with that has been said.
 fn missing_dependency_error(
     name: &str,
@@ -183,7 +183,7 @@ fn missing_dependency_error(
     }
     let version = version.or(entry.default.as_deref()).unwrap_or_default();
     Some(format!(
-        "'{name}' is configured here but is no dependency; add these lines:\n  dependencies:\n    - {name}@{version}"
+        "'{name}' is configured here but is not a dependency; add these lines:\n  dependencies:\n    - {name}@{version}"
     ))
 }
 
@@ -206,7 +206,9 @@ fn plan_service(
         && !provision.items.is_empty()
     {
         let key = &provision.key;
-        let why = format!("'wait: false' and '{key}': they cannot be got before {name} is ready");
+        let why = format!(
+            "'wait: false' conflicts with '{key}': items are downloaded after {name} is ready"
+        );
         file.source.report(wait.at, why);
     }
     Some(PlannedService {
@@ -397,7 +399,7 @@ fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
                 format!("'{item}' cannot be one of '{key}' (letters, digits, '.', '_', ':', '/', '@', '-', a letter or digit first)"),
             );
         } else if items.contains(&text.value) {
-            source.report(text.at, format!("'{}' is there twice", text.value));
+            source.report(text.at, format!("'{}' is listed twice", text.value));
         }
         items.push(text.value);
     }

@@ -53,9 +53,7 @@ const MIN_MACHINE_MEMORY_BYTES: u64 = 200 << 20;
 fn fractional_cpus_error(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> {
     let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
     (odd && !runtime.supports(Capability::FractionalCpus)).then(|| {
-        format!(
-            "'cpus' must be a whole number on {runtime}, whose containers have whole processors"
-        )
+        format!("'cpus' must be a whole number on {runtime}, whose containers have whole CPUs")
     })
 }
 
@@ -64,7 +62,7 @@ fn memory_too_low_error(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Op
     let little = bytes.is_some_and(|bytes| bytes < MIN_MACHINE_MEMORY_BYTES);
     (little && !runtime.supports(Capability::LowMemory)).then(|| {
         let least = MIN_MACHINE_MEMORY_BYTES >> 20;
-        format!("'memory' must be at least {least} MB on {runtime}, whose containers are machines")
+        format!("'memory' must be at least {least} MB on {runtime}, whose containers are virtual machines")
     })
 }
 
@@ -93,7 +91,7 @@ fn unsupported_settings(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec
         .filter(|_| !runtime.supports(Capability::PidsLimit))
     {
         let why = format!(
-            "'pids' does not work on {runtime}, which cannot limit processes; 'ulimits: {{nproc: N}}' is alike"
+            "'pids' does not work on {runtime}, which cannot limit processes; use 'ulimits: {{nproc: N}}' instead"
         );
         found.push((pids.at, why));
     }

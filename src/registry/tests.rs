@@ -162,7 +162,7 @@ fn versions() {
 #[test]
 fn contradictions_and_repetitions() {
     let registry = built_in();
-    assert_refused(&registry, &["node", "node"], &["'node' is there twice"]);
+    assert_refused(&registry, &["node", "node"], &["'node' is listed twice"]);
     assert_refused(
         &registry,
         &["node@20", "node@22"],

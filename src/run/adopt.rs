@@ -124,9 +124,9 @@ fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
             .note("the supervisor was replaced: the workload's input ended then, complete or not");
     }
     if record.terminal {
-        supervisor.capture.note(
-            "the supervisor was replaced: the workload's terminal is gone, and it is stopped",
-        );
+        supervisor
+            .capture
+            .note("the supervisor was replaced: the workload lost its terminal and is stopped");
         supervisor.end(EndReason::UserStop, StopRequestTime::now());
     }
     let request = supervisor.run().dir().end_request();
@@ -176,7 +176,7 @@ fn record_lost_run(record: &mut RunRecord, request: Option<EndRequest>) {
         let since = record.started_at.unwrap_or(record.created_at);
         record
             .log
-            .mark_missing(since, "the container is gone, and its output with it");
+            .mark_missing(since, "the container was removed, and its output with it");
     }
 }
 

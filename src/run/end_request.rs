@@ -58,9 +58,9 @@ fn request_end_until(
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(500));
     }
-    let message = format!("{id} has no supervisor, and none could take it over");
+    let message = format!("{id} has no supervisor, and no adopting supervisor could be started");
     Err(Error::new(ErrorKind::Runtime, message)
-        .hint("its runtime may not answer; see: moat doctor"))
+        .hint("its runtime may not respond; see: moat doctor"))
 }
 
 /// Waits for the requested end. If the signalled supervisor goes away before, the next one is signalled. Supervisors
@@ -113,7 +113,7 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<RunEnd> {
                 dir.require()?;
             }
             Loaded::Missing => {
-                let message = format!("{id} was removed before it was seen to end");
+                let message = format!("{id} was removed before its end was known");
                 return Err(Error::new(ErrorKind::NoSuchRun, message));
             }
         }

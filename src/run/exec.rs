@@ -224,7 +224,7 @@ fn target(record: &RunRecord, service: Option<&str>) -> Result<String> {
         RunState::Running | RunState::Starting | RunState::Created
     ) {
         let message = format!("{id} is not running: it is {}", record.state.as_str());
-        return Err(Error::new(ErrorKind::Failed, message).hint("see what runs: moat list"));
+        return Err(Error::new(ErrorKind::Failed, message).hint("list the running runs: moat list"));
     }
     let Some(name) = service else {
         return match record.state {
@@ -318,12 +318,11 @@ fn exec_result(
             (done.exit_code, done.error) = (refusal.code, Some(message));
         }
         _ if ender.0.times.load(Ordering::Acquire) > 0 => {
-            let message =
-                "the command could not be found any more to end it, and may go on in the run";
+            let message = "the command's processes were not found and may continue in the run";
             done.error = Some(message.to_owned());
         }
         _ => {
-            let message = "the client of the engine was killed; the command may go on in the run";
+            let message = "the engine's client was killed; the command may continue in the run";
             return Err(Error::new(ErrorKind::Runtime, message));
         }
     }

@@ -30,14 +30,14 @@ pub(super) fn ensure_image(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 }
 
 fn pull(supervisor: &Supervisor, image: &str) -> Result<()> {
-    supervisor.notice(&format!("getting the image {image}"));
+    supervisor.notice(&format!("pulling the image {image}"));
     let pulled = pull_once(supervisor, image);
     supervisor.check_end_intent()?;
     pulled.map_err(|problem| {
         let error = Error::from(problem);
         match error.kind {
             ErrorKind::Image => {
-                let message = format!("cannot get the image '{image}': {}", error.message);
+                let message = format!("cannot pull the image '{image}': {}", error.message);
                 error.with_message(message)
             }
             _ => error,
@@ -99,11 +99,11 @@ fn build_once(
 
 /// Pulls a base image again; a local-only image is accepted.
 fn pull_base(supervisor: &Supervisor, base: &str) {
-    supervisor.notice(&format!("getting the image {base}"));
+    supervisor.notice(&format!("pulling the image {base}"));
     if let Err(problem) = pull_once(supervisor, base) {
         let why = problem.message();
         supervisor.notice(&format!(
-            "it cannot be had, so the one that is here is used: {why}"
+            "pulling failed, so the local image is used: {why}"
         ));
     }
 }

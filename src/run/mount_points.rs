@@ -106,7 +106,7 @@ fn create_mount_point(path: &str, is_dir: bool, outer: &[MountedTree<'_>]) -> Re
                 continue;
             }
             made => made.map_err(|error| {
-                failed(&error).hint("something else is mounted there, so it may be no link, and must be of the same kind")
+                failed(&error).hint("it is a mount point, so it must not be a link and must be of the same kind as the mount")
             })?,
         }
         if let (true, Some((uid, gid))) = (rustix::process::geteuid().is_root(), owner) {

@@ -28,7 +28,7 @@ pub(super) fn save(supervisor: &Arc<Supervisor>, record: &RunRecord) -> bool {
         Ok(()) => true,
         // The copy is lost for good, so trying for ever helps nobody.
         Err(RuntimeError::NotFound(why)) => {
-            let lost = format!("its copy of the workspace is lost: {why}");
+            let lost = format!("the copy of the workspace is lost: {why}");
             supervisor.notice(&lost);
             supervisor.update(|record| {
                 record.error = Some(match record.error.take() {

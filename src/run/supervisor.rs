@@ -410,7 +410,7 @@ impl Watched for Supervisor {
 
     fn is_detached(self: Arc<Self>) {
         if self.typing.get().is_some() && !self.exit.wait(Some(Instant::now())) {
-            self.notice("the workload's terminal is gone, and so it is stopped");
+            self.notice("the workload lost its terminal, so it is stopped");
             self.end(EndReason::UserStop, StopRequestTime::now());
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn retry(
                     && began.elapsed() < MAX_SILENCE
                     && should_continue() =>
             {
-                note(&format!("{}; it is tried again", problem.message()));
+                note(&format!("{}; trying again", problem.message()));
                 std::thread::sleep(scaled(pause));
             }
             result => return result,

@@ -95,7 +95,7 @@ fn stays_inside(root: &Path, at: &mut PathBuf, path: &Path, links: &mut u32) -> 
 pub(super) fn save(dir: &Path, into: File) -> Result<()> {
     let copy = dir.join(COPY_DIR);
     if !copy.exists() {
-        let message = format!("{} was removed by somebody else", copy.display());
+        let message = format!("{} was removed by another program", copy.display());
         return Err(RuntimeError::NotFound(message));
     }
     let mounted = fs::read_to_string(dir.join(MOUNTED_LIST)).unwrap_or_default();

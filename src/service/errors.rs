@@ -21,7 +21,7 @@ pub(super) const LOG_END_INTRO: &str = "; the end of its log:";
 
 /// The run was stopped, or another part of it failed: this error is not shown.
 pub(crate) fn cancelled(subject: &dyn StartingService) -> Error {
-    let message = format!("the service {} is not wanted any more", subject.name());
+    let message = format!("the service {} was cancelled", subject.name());
     Error::new(ErrorKind::Failed, message)
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn image(subject: &dyn StartingService, image: &str, problem: Runtime
     let name = subject.name();
     let error = Error::from(problem);
     let message = format!(
-        "service {name}: cannot get the image '{image}': {}",
+        "service {name}: cannot pull the image '{image}': {}",
         error.message
     );
     error.with_message(message).hint(format!(

@@ -39,11 +39,7 @@ pub(crate) fn provide(
             get(subject, wanted, item, &should_continue)?;
         }
         if let Some(exit) = subject.exit() {
-            return Err(errors::ended(
-                subject,
-                &exit,
-                "before it had what it is to come with",
-            ));
+            return Err(errors::ended(subject, &exit, "before it was provisioned"));
         }
         if !should_continue() {
             return Err(errors::cancelled(subject));

@@ -119,7 +119,7 @@ impl Sidecar {
             false => {
                 readiness::wait_running(self.as_ref(), should_continue)
                     .map_err(|why| why.into_error(self.as_ref()))?;
-                self.notify("started; the run does not wait until it is ready", true);
+                self.notify("started; the run does not wait for it", true);
             }
         }
         checkpoint("service-ready");
@@ -144,7 +144,7 @@ impl Sidecar {
         )?;
         match self.pull_service_image(&spec, should_continue)? {
             Err(RuntimeError::ImageMissing(..)) => {
-                self.notify(&format!("getting the image {}", spec.image), true);
+                self.notify(&format!("pulling the image {}", spec.image), true);
                 let note =
                     |why: &str| self.append_supervisor_log(&format!("{}: {why}", spec.image));
                 let pulled = runtime::retry(should_continue, &note, &mut || {
@@ -299,7 +299,7 @@ impl Sidecar {
             died(service, exit, &how);
         });
         let then = match (self.restart, fails_the_run) {
-            (true, _) => "it is started again",
+            (true, _) => "restarting it",
             (false, true) => "the run does not begin without it",
             (false, false) => "the run goes on without it",
         };
@@ -337,9 +337,10 @@ impl Sidecar {
     pub(super) fn wait_until_ready(&self, began: Instant) {
         match readiness::wait(self, &|| self.should_continue()) {
             Ok(()) => self.is_ready(began.elapsed()),
-            Err(readiness::NotReady::TimedOut(_)) => {
-                self.notify("not ready in time; it is left alone", true)
-            }
+            Err(readiness::NotReady::TimedOut(_)) => self.notify(
+                "not ready in time; the run continues without waiting for it",
+                true,
+            ),
             // The exit has not been processed yet.
             Err(_) => {}
         }

@@ -44,7 +44,7 @@ pub(crate) fn down(
         claim.release();
         let Some(before) = before else {
             return Err(Error::new(ErrorKind::Failed, "there is no such session")
-                .hint("see what there is: moat wt list"));
+                .hint("list the sessions: moat wt list"));
         };
         // The `up` that was asked to end has rolled back by itself, except for files that a user changed.
         let tree = before.worktree;
@@ -62,17 +62,19 @@ pub(crate) fn down(
     let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
     let branch = crate::term::shell_word(&session.branch);
     if dirty && request.delete_worktree {
-        let message = format!("{} has work that is not committed", tree.path.display());
+        let message = format!("{} has uncommitted work", tree.path.display());
         return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(
-            "commit it, or lose it: moat down {branch} --delete-worktree --force"
+            "commit the work, or discard it: moat down {branch} --delete-worktree --force"
         )));
     }
     if request.delete_worktree && !tree.ours {
         let message = format!(
-            "{} was not made by moat, which so does not remove it",
+            "moat did not create {} and will not remove it",
             tree.path.display()
         );
-        return Err(Error::usage(message).hint(format!("leave it out: moat down {branch}")));
+        return Err(Error::usage(message).hint(format!(
+            "repeat without --delete-worktree: moat down {branch}"
+        )));
     }
     let remove_worktree = tree.ours && !request.keep && !dirty;
     let ending = DownOptions {
@@ -147,7 +149,7 @@ pub(super) fn finish(context: &OperationContext<'_>, mut claim: Claim) -> Result
             let again = format!("try again: moat down {branch}");
             return Err(error.hint(match kind {
                 ErrorKind::Runtime if !keep => format!(
-                    "start that engine, and {again}; if it is gone for good, give up what it has, and a worktree with work in it: moat down {branch} --force"
+                    "start that engine and {again}; if the engine is gone for good, abandon its resources (and uncommitted work in the worktree): moat down {branch} --force"
                 ),
                 _ => again,
             }));
@@ -199,7 +201,7 @@ fn remove_everything(
         Err(error) if force && !runtime::is_reachable(name, engine) => {
             let engine = runtime::engine_shown(name, engine);
             (context.warn)(&format!(
-                "{}; what the session has in {engine} stays, and is shown by 'moat clean' when that is chosen and answers",
+                "{}; the session's resources in {engine} stay, and 'moat clean' shows them once that engine is selected and responds",
                 error.message
             ));
             Ok(Some(engine))

@@ -36,8 +36,8 @@ pub(super) fn make(
         .any(|file| file.how == CreatedFileKind::Variables)
     {
         if root.join(VARIABLES_FILE).symlink_metadata().is_ok() {
-            let message = format!("'{VARIABLES_FILE}' is there already, and not moat's");
-            (context.say)(&format!("note: {message}; it is written anew"));
+            let message = format!("'{VARIABLES_FILE}' exists already, and moat did not write it");
+            (context.say)(&format!("note: {message}; moat rewrites it"));
         }
         ignore(&repository.common, &root);
         wanted.push(CreatedFile {
@@ -192,7 +192,7 @@ pub(super) fn remove(
             if file.how == CreatedFileKind::Variables {
                 let shown = escape_unsafe(&path.display().to_string());
                 (context.warn)(&format!(
-                    "{shown} is a directory, and not the file that moat made"
+                    "{shown} is a directory, not the file that moat wrote"
                 ));
             }
             continue;

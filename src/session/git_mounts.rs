@@ -61,7 +61,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
     let mut show = |source: PathBuf, target: &Path, readonly: bool| {
         let target = target.to_str().ok_or_else(|| {
             let message = "the path of the repository is not UTF-8";
-            Error::new(ErrorKind::Workspace, message).hint("move it to another one")
+            Error::new(ErrorKind::Workspace, message).hint("move it to a path in UTF-8")
         })?;
         mounts.push(BindMount {
             source,

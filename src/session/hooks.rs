@@ -76,8 +76,10 @@ pub(super) fn run(
             Err(error) => break Err(failed(name, &os_error_text(&error))),
             Ok(None) if Instant::now() >= deadline => {
                 let seconds = timeout.as_secs();
-                break Err(failed(name, &format!("it took longer than {seconds} s"))
-                    .hint("set session.hooks.timeout in moat.yaml"));
+                break Err(
+                    failed(name, &format!("it did not finish within {seconds} s"))
+                        .hint("set session.hooks.timeout in moat.yaml"),
+                );
             }
             Ok(None) => {}
         }

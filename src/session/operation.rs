@@ -103,6 +103,8 @@ fn busy(session: Option<&Session>) -> Error {
         "'{branch}' is busy: moat {kind}{who} since {}",
         operation.since
     );
-    Error::new(ErrorKind::Failed, message)
-        .hint(format!("wait for it, or end it: moat down {}", session.key))
+    Error::new(ErrorKind::Failed, message).hint(format!(
+        "wait for that command, or cancel it: moat down {}",
+        session.key
+    ))
 }

@@ -68,7 +68,7 @@ fn owner_of_process(home: &Home, pid: u32, engines: KnownEngines<'_>) -> Result<
             // A process that is gone has no owner.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 unknown = Some(format!(
-                    "process {pid} is another user's, and does not show its environment"
+                    "process {pid} belongs to another user and hides its environment"
                 ));
             }
             _ => {}

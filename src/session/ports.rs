@@ -44,7 +44,7 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
             .map(|other| crate::term::escape_unsafe(&other.branch))
             .collect();
         let count = settings.slots;
-        let message = format!("all {count} slots are taken: {}", holders.join(", "));
+        let message = format!("all {count} slots are in use: {}", holders.join(", "));
         // The other sessions may belong to other repositories, where their branches mean nothing here.
         let ways: Vec<String> = others
             .iter()
@@ -270,8 +270,8 @@ impl PortAllocator<'_> {
                 let is_service = self.services.iter().any(|service| service.name == name);
                 Err(
                     Error::new(ErrorKind::Failed, message).hint(match is_service {
-                        true => "add --force to make it anew, without its data",
-                        false => "add --force to start it again",
+                        true => "add --force to recreate it and delete its data",
+                        false => "add --force to restart it",
                     }),
                 )
             }
@@ -312,7 +312,7 @@ impl PortAllocator<'_> {
             Some((earlier, None)) => return Ok(made(earlier.port, earlier.pinned)),
             Some((earlier, Some(holder))) => Some((earlier, holder)),
         };
-        let hint = "end that, or choose a port: --port NAME=PORT";
+        let hint = "stop that process, or choose a port: --port NAME=PORT";
         if let Some((earlier, holder)) = &lost
             && (earlier.pinned || self.settings.strict_ports)
         {
@@ -337,7 +337,8 @@ impl PortAllocator<'_> {
                 return Ok(made(port, false));
             }
         }
-        let hint = "end that, raise session.search_range, or choose a port: --port NAME=PORT";
+        let hint =
+            "stop that process, raise session.search_range, or choose a port: --port NAME=PORT";
         Err(self.refuse(name, nominal, &holder, hint))
     }
 

@@ -148,7 +148,7 @@ fn release_monitor(keeper: &mut Child) -> std::result::Result<(), String> {
         .map(|mut stdout| stdout.read(&mut answer))
     {
         Some(Ok(1)) if answer[0] == STARTED_BYTE => Ok(()),
-        _ => Err("its keeper could not start it".to_owned()),
+        _ => Err("its monitor could not start it".to_owned()),
     }
 }
 
@@ -180,7 +180,7 @@ fn release_monitor_in_window(
             return Ok(());
         }
         if !lives {
-            return Err("its keeper could not start it".to_owned());
+            return Err("its monitor could not start it".to_owned());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -259,7 +259,7 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
         std::thread::sleep(POLL_INTERVAL);
         last = last_output(&path);
     }
-    let mut message = format!("'{name}' ended at once, with code {code}");
+    let mut message = format!("'{name}' exited early with code {code}");
     if last.is_empty() {
         message.push_str(", and said nothing");
     }
@@ -267,9 +267,8 @@ fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
         message.push_str("\n  ");
         message.push_str(&crate::term::escape_unsafe(line.trim_end()));
     }
-    Error::new(ErrorKind::Failed, message).hint(
-        "a process of a session is to go on until it is ended: see session.processes in moat.yaml",
-    )
+    Error::new(ErrorKind::Failed, message)
+        .hint("session processes must keep running; one-shot commands belong in session.hooks")
 }
 
 /// The last log lines of a process since its last start.

@@ -79,16 +79,14 @@ impl Repository {
             if !error.message.contains("not a git repository") {
                 return error;
             }
-            let message = format!("'{}' is in no git repository", dir.display());
+            let message = format!("'{}' is not in a git repository", dir.display());
             Error::new(ErrorKind::Workspace, message)
-                .hint("a session belongs to a branch of a repository: go to one")
+                .hint("a session belongs to a branch: change to a directory in a git repository")
         })?;
         // The path contained bytes that are not UTF-8.
         if common.contains(char::REPLACEMENT_CHARACTER) {
             let message = "the path of the repository is not UTF-8";
-            return Err(
-                Error::new(ErrorKind::Workspace, message).hint("give its directory another name")
-            );
+            return Err(Error::new(ErrorKind::Workspace, message).hint("rename its directory"));
         }
         let common = PathBuf::from(common.trim_end_matches('\n'));
         let common = std::fs::canonicalize(&common).unwrap_or(common);
@@ -133,8 +131,10 @@ impl Repository {
             true => Ok(name.to_owned()),
             false => {
                 let shown = crate::term::escape_unsafe(name);
-                Err(Error::usage(format!("no branch can be called '{shown}'"))
-                    .hint("see: git help check-ref-format"))
+                Err(
+                    Error::usage(format!("'{shown}' is not a valid branch name"))
+                        .hint("see: git help check-ref-format"),
+                )
             }
         }
     }
@@ -179,7 +179,7 @@ fn main_checkout(dir: &Path, common: &Path) -> Result<PathBuf> {
     let top = git(from, &["rev-parse", "--show-toplevel"]).map_err(|_| {
         Error::new(
             ErrorKind::Workspace,
-            "git does not tell where the main checkout of this repository is",
+            "git does not report the main checkout of this repository",
         )
         .hint("go there")
     })?;
@@ -336,8 +336,8 @@ fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
         io::ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
         io::ErrorKind::TimedOut => {
             let minutes = GIT_TIMEOUT.as_secs() / 60;
-            failed(format!("git {name} did not end within {minutes} minutes")).hint(format!(
-                "look what it waits for: a hook or a filter, a lock, or the file system; try: git -C {} status",
+            failed(format!("git {name} did not finish within {minutes} minutes")).hint(format!(
+                "find out whether git waits for a hook, a filter, a lock or the file system: git -C {} status",
                 crate::term::shell_word(&dir.to_string_lossy())
             ))
         }

@@ -200,7 +200,7 @@ pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'sta
     if operation.kind == OpKind::Down {
         return Ok(match super::down::finish(context, claim)?.worktree {
             None => "taken down",
-            Some(_) => "taken down; its worktree stays",
+            Some(_) => "taken down; the worktree is kept",
         });
     }
     if is_complete(context, &session) {
@@ -208,15 +208,15 @@ pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'sta
             session.status = SessionStatus::Active;
             session.operation = None;
         })?;
-        return Ok("all of it runs: active");
+        return Ok("everything is running: active");
     }
     roll_back(context, claim, &operation.id)?;
-    Ok("what was begun is taken back")
+    Ok("rolled back")
 }
 
 /// Whether everything that an `up` was asked for exists.
 fn is_complete(context: &OperationContext<'_>, session: &Session) -> bool {
-    // Members that the `up` was not asked for do not count.
+    // Members that the `up` was not requested do not count.
     let operation = session.operation.as_ref().map(|operation| &operation.id);
     let runs = |process: &crate::store::SessionProcess| {
         Some(&process.operation) != operation || super::status::runs(context.home, session, process)

@@ -33,7 +33,9 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         let status = session.status.as_str();
         let message = format!("the session of '{}' is {status}", shown(session));
         let hint = match session.status {
-            SessionStatus::Provisioning => "wait for that 'moat up'; see: moat wt list".to_owned(),
+            SessionStatus::Provisioning => {
+                "wait until that 'moat up' has finished; see: moat wt list".to_owned()
+            }
             _ => bring_up(session),
         };
         return Err(Error::new(ErrorKind::Failed, message).hint(hint));
@@ -103,7 +105,9 @@ fn different_engine_reason(
     }
     let theirs = runtime::engine_shown(name, settings);
     let ours = runtime::engine_shown(&plan.runtime, &plan.engine);
-    Some(format!("they are in {theirs}, and it is in {ours}"))
+    Some(format!(
+        "the services run on {theirs}, but this run uses {ours}"
+    ))
 }
 
 /// The notice that a run cannot use the services of a session, with the reason.
@@ -135,7 +139,7 @@ fn unreachable_service_reason(session: &Session, plan: &Plan) -> Option<String> 
             format!("{} {}", found.service, found.version),
             format!("{} {}", wanted.service, wanted.version),
         );
-        (there != here).then(|| format!("{name} is {there} there, and is to be {here}"))
+        (there != here).then(|| format!("{name} is {there} in the session, but {here} in this run"))
     })
 }
 
@@ -155,7 +159,7 @@ fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionServi
     match wanted.find(|wanted| is_missing(&wanted.name)) {
         None => Ok(running),
         Some(missing) => {
-            let message = format!("{} of '{}' does not run", missing.name, shown(session));
+            let message = format!("{} of '{}' is not running", missing.name, shown(session));
             Err(Error::new(ErrorKind::Failed, message).hint(bring_up(session)))
         }
     }
@@ -182,7 +186,7 @@ fn shown(session: &Session) -> String {
 }
 
 fn bring_up(session: &Session) -> String {
-    format!("bring it up: moat up {}", shell_word(&session.branch))
+    format!("start it: moat up {}", shell_word(&session.branch))
 }
 
 /// Ends all runs of the session at once.
@@ -207,7 +211,7 @@ pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> 
         return Err(error);
     }
     if let Some(record) = going.iter().find(|record| is_running(record)) {
-        let message = format!("{} does not end; its engine may not answer", record.id);
+        let message = format!("{} has not ended; its engine may not respond", record.id);
         return Err(Error::new(ErrorKind::Runtime, message));
     }
     runs.iter().try_for_each(disconnect_ended_run)

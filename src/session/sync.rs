@@ -23,10 +23,8 @@ pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<Stri
     if session.status != SessionStatus::Active {
         let branch = escape_unsafe(&session.branch);
         let message = format!("the session of '{branch}' is {}", session.status.as_str());
-        return Err(Error::new(ErrorKind::Failed, message).hint(format!(
-            "bring it up: moat up {}",
-            shell_word(&session.branch)
-        )));
+        return Err(Error::new(ErrorKind::Failed, message)
+            .hint(format!("start it: moat up {}", shell_word(&session.branch))));
     }
     let found = found(context, &session)?;
     if !found.is_empty() {
@@ -82,7 +80,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
             );
             let branch = shell_word(&session.branch);
             return Err(Error::new(ErrorKind::Failed, message).hint(format!(
-                "end it, and start the service: moat up {branch} --services {name}"
+                "stop that process and start the service: moat up {branch} --services {name}"
             )));
         }
         let entry = SessionProcess {

@@ -27,7 +27,7 @@ pub(super) fn require() -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Failed,
-            "session.tmux is set, and there is no tmux on PATH",
+            "session.tmux is set, but there is no tmux on PATH",
         )
         .hint("install tmux, or set session.tmux to false in moat.yaml")),
     }
@@ -85,19 +85,18 @@ fn foreign_user(socket: &Path) -> Result<Option<u32>> {
     }
     match about.is_dir() && about.mode() & 0o007 == 0 {
         true => Ok(None),
-        false => Err(untrusted_socket_error(
-            dir,
-            "is not a directory that is closed to others",
-        )),
+        false => Err(untrusted_socket_error(dir, "is not a private directory")),
     }
 }
 
 fn untrusted_socket_error(dir: &Path, why: &str) -> Error {
     failed(&format!(
-        "{} {why}: another user may listen there",
+        "{} {why}: another user's server may listen there",
         dir.display()
     ))
-    .hint("set TMUX_TMPDIR to a directory of your own, or put that one right")
+    .hint(
+        "set TMUX_TMPDIR to a directory of your own, or fix the owner and mode (0700) of that one",
+    )
 }
 
 /// The output of tmux; `Err`: its error message.
@@ -231,7 +230,7 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
         let error = failed(&why);
         match why.starts_with("duplicate session") {
             true => {
-                error.hint("that one is not moat's: end it, or rename it with tmux rename-session")
+                error.hint("moat did not create that tmux session: end it, or rename it with 'tmux rename-session'")
             }
             false => error,
         }
@@ -248,7 +247,7 @@ pub(super) fn window(
     dir: &Path,
     command: &str,
 ) -> Result<ProcessIdentity> {
-    let gone = || failed("the window is gone at once");
+    let gone = || failed("the window closed at once");
     let Some(session) = claim.session().cloned() else {
         return Err(gone());
     };

@@ -112,7 +112,7 @@ pub(super) fn make(
     };
     if path.exists() && std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
         let what = match is_torn {
-            true => "git was ended while it made it, and somebody has worked in it since",
+            true => "git was interrupted while it created it, and files were added since",
             false => "it is not the worktree of that branch",
         };
         let message = format!("{} is in the way of '{branch}': {what}", path.display());
@@ -183,9 +183,9 @@ fn refuse_links(common: &Path) -> Result<()> {
 
 fn unexpected_file_error(path: &Path) -> Error {
     let shown = escape_unsafe(&path.display().to_string());
-    let message = format!("{shown} is a link, or no file: git would write where it leads");
+    let message = format!("{shown} is a link or no regular file: git would write to its target");
     Error::new(ErrorKind::Workspace, message)
-        .hint("look what it is; a workload may have made it; then remove it")
+        .hint("inspect it (a workload may have created it), then remove it")
 }
 
 fn origin(main: &Path, branch: &str) -> Result<BranchOrigin> {
@@ -208,7 +208,7 @@ fn origin(main: &Path, branch: &str) -> Result<BranchOrigin> {
         (None, several) => {
             let message = format!("several remotes have '{branch}': {}", several.join(", "));
             Err(Error::new(ErrorKind::Workspace, message)
-                .hint("make the branch first: git branch --track"))
+                .hint("create the branch first: git branch --track"))
         }
     }
 }
@@ -305,7 +305,7 @@ fn has_hidden(path: &Path, index: &str) -> bool {
 /// The message about a worktree that is not removed.
 pub(crate) fn kept_worktree_message(path: &Path) -> String {
     let shown = escape_unsafe(&path.display().to_string());
-    format!("note: {shown} stays: there is work in it that is not committed")
+    format!("note: {shown} is kept: it has uncommitted work")
 }
 
 /// Removes a worktree that moat created, with all its files, and checks that it is gone.
@@ -348,7 +348,7 @@ pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) 
         shell_word(&path.to_string_lossy()),
     );
     (context.warn)(&format!(
-        "{why}; what is left of it stays\n  hint: sudo rm -rf {quoted}"
+        "{why}; the rest of the directory stays\n  hint: sudo rm -rf {quoted}"
     ));
     false
 }

@@ -32,7 +32,7 @@ impl Home {
                 .map(|home| home.join(".moat"))
                 .ok_or_else(|| {
                     Error::new(ErrorKind::Store, "neither MOAT_HOME nor HOME is set")
-                        .hint("set MOAT_HOME to the directory where runs are to be kept")
+                        .hint("set MOAT_HOME to the directory for moat's files")
                 })?,
         };
         let root = std::path::absolute(&root)

@@ -205,7 +205,7 @@ impl Claim {
     }
 
     fn superseded_error(&self) -> Error {
-        let message = "somebody else changed the session meanwhile";
-        Error::new(ErrorKind::Failed, message).hint("see what there is: moat wt list")
+        let message = "another program changed the session meanwhile";
+        Error::new(ErrorKind::Failed, message).hint("list the sessions: moat wt list")
     }
 }

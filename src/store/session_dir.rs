@@ -212,8 +212,7 @@ impl Home {
         };
         let mut session: Session = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("cannot understand {}: {error}", path.display());
-            Error::new(ErrorKind::Store, message)
-                .hint("move that file away, if nothing of it is needed")
+            Error::new(ErrorKind::Store, message).hint("move that file away if it is not needed")
         })?;
         if session.schema > SCHEMA {
             let message = format!("{} was written by a newer moat", path.display());

@@ -71,7 +71,7 @@ fn a_workload_without_its_separator_is_recognised() {
     assert_usage_errors(&[
         (&["run"], "no command was given", hint),
         (&["run", "--"], "no command was given", hint),
-        (&["run", "--", ""], "the command is an empty word", hint),
+        (&["run", "--", ""], "the command is an empty string", hint),
         (
             &["--", "true"],
             "no command given before '--'",

@@ -24,7 +24,7 @@ fn mistakes_have_a_place() {
         ("- a\n", ":1:1: expected keys and values, found a list"),
         (
             "run: {background: true, background: true}\n",
-            ":1:25: the key 'background' is there twice",
+            ":1:25: the key 'background' is listed twice",
         ),
         ("defaults: {command: [a]}\n", ":1:12: unknown key 'command'"),
         (

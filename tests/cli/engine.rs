@@ -261,7 +261,7 @@ fn an_image_that_cannot_be_had() {
     };
     let done = moat
         .run_with(["--image", "127.0.0.1:1/no-such:1", "-n", "x"], ["true"])
-        .stderr_contains("error: cannot get the image '127.0.0.1:1/no-such:1': ")
+        .stderr_contains("error: cannot pull the image '127.0.0.1:1/no-such:1': ")
         .stderr_contains(
             "  hint: name an image that is there (see: docker image list), load one from a file \
              ('docker image load -i FILE'), or use --runtime bwrap, which needs none\n",

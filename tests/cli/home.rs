@@ -56,7 +56,7 @@ fn without_a_home_it_is_said() {
         assert_eq!(
             done.stderr_text(),
             "error: neither MOAT_HOME nor HOME is set\n  \
-             hint: set MOAT_HOME to the directory where runs are to be kept\n"
+             hint: set MOAT_HOME to the directory for moat's files\n"
         );
     }
 }

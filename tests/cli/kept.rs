@@ -370,7 +370,7 @@ fn what_a_process_of_a_session_wrote_is_shown() {
 
 #[test]
 fn sessions_that_were_abandoned_are_recovered() {
-    for (status, done) in [("provisioning", "taken back"), ("stopping", "taken down")] {
+    for (status, done) in [("provisioning", "rolled back"), ("stopping", "taken down")] {
         let Some((moat, _, _)) = session(status) else {
             return;
         };

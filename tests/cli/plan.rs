@@ -399,10 +399,13 @@ fn secrets_that_cannot_be_had() {
             "env://NOT_SET",
             "the variable NOT_SET is not set\n  hint: set it in the environment of moat",
         ),
-        ("env://EMPTY", "it is empty\n  hint: check where it is kept"),
+        (
+            "env://EMPTY",
+            "it is empty\n  hint: check the place that it is stored in",
+        ),
         (
             "file://empty",
-            "it is empty\n  hint: check where it is kept",
+            "it is empty\n  hint: check the place that it is stored in",
         ),
         (
             "file://.",

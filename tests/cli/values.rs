@@ -105,7 +105,7 @@ fn mounts() {
         missing,
         125,
         "error: cannot mount 'missing': no such file or directory\n  \
-         hint: the source of a mount must exist; make it first",
+         hint: create the source of the mount first",
     );
 }
 

@@ -179,7 +179,7 @@ pub(crate) fn a_service_that_is_started_again_is_found(moat: &Moat) {
     let id = moat.background_with(["--image", REDIS], script);
     moat.wait_log(&id, "ready");
     moat.apple(&["kill", &format!("{id}-redis")]);
-    until_some("it is started again and ready", || {
+    until_some("started again and ready", || {
         let record = moat.record(&id);
         let service = &record["services"][0];
         (service["restarts"] == 1 && service["state"] == "ready").then_some(())
@@ -302,9 +302,9 @@ pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     let waiter = moat.args(["wait", &id]).spawn();
     until("it is taken over", || {
         let log = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl"));
-        log.is_ok_and(|log| log.contains("nobody listened"))
+        log.is_ok_and(|log| log.contains("no client read"))
             || std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
-                .is_ok_and(|diary| diary.contains("nobody listened"))
+                .is_ok_and(|diary| diary.contains("no client read"))
     });
     assert_eq!(moat.record(&id)["state"], "running");
     moat.write("go", "");

@@ -75,7 +75,7 @@ pub(crate) fn a_container_removed_behind_our_back_is_lost(moat: &Moat) {
     match record["error"].as_str() {
         None => assert_eq!(record["reason"], "exited", "{record}"),
         Some(error) => {
-            assert_eq!(error, "its container was removed by somebody else");
+            assert_eq!(error, "another program removed its container");
             assert_eq!(record["reason"], "lost", "{record}");
         }
     }

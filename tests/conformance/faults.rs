@@ -62,10 +62,7 @@ fn assert_is_gone(moat: &Moat, id: &str, waiter: Running) {
         Some("exited") => assert_eq!(record["exit_code"], 137),
         _ => {
             assert_eq!(record["reason"], "lost", "{record:#}");
-            assert_eq!(
-                record["error"],
-                "its container was removed by somebody else"
-            );
+            assert_eq!(record["error"], "another program removed its container");
         }
     }
     moat.args(["logs", id])
@@ -286,7 +283,7 @@ pub(crate) fn the_client_is_killed(moat: &Moat) {
     assert_eq!(killed, 1, "there is one client");
     until("it is noticed", || {
         std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
-            .is_ok_and(|diary| diary.contains("nobody listened"))
+            .is_ok_and(|diary| diary.contains("no client read"))
     });
     assert_eq!(
         moat.record(&id)["state"],

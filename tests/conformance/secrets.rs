@@ -143,7 +143,11 @@ pub(crate) fn a_secret_that_cannot_be_had_ends_it_before_anything_is_made(moat: 
             "the path is relative to the file that names it",
         ),
         ("op://v/i/f", "op failed: not signed in", "op signin"),
-        ("env://EMPTY", "it is empty", "check where it is kept"),
+        (
+            "env://EMPTY",
+            "it is empty",
+            "check the place that it is stored in",
+        ),
     ];
     if std::process::Command::new("aws")
         .arg("--version")

@@ -43,7 +43,7 @@ pub(crate) fn a_start_that_was_not_heard(moat: &Moat) {
     let record = moat.record(&moat.only_id());
     assert_eq!(record["exit_code"], 3, "{record:#}");
     assert_eq!(record["log"]["complete"], true, "{record:#}");
-    assert_noted(moat, "it is started once more");
+    assert_noted(moat, "trying again");
 }
 
 pub(crate) fn a_start_that_is_never_heard(moat: &Moat) {
@@ -95,7 +95,7 @@ pub(crate) fn an_image_that_did_not_come_at_once(moat: &Moat) {
         .any_stderr()
         .status(3);
     assert_eq!(count(moat, &format!("image pull {REDIS}")), 3);
-    assert_noted(moat, "it is tried again");
+    assert_noted(moat, "trying again");
 }
 
 /// A service that gets files.
@@ -127,7 +127,7 @@ pub(crate) fn what_a_service_comes_with(moat: &Moat) {
     let touched = moat.apple_calls();
     let touched = touched.iter().filter(|call| call.ends_with("touch a"));
     assert_eq!(touched.count(), 3);
-    assert_noted(moat, "it is tried again");
+    assert_noted(moat, "trying again");
 }
 
 pub(crate) fn a_service_whose_list_fails(moat: &Moat) {
@@ -143,7 +143,7 @@ pub(crate) fn a_service_whose_list_fails(moat: &Moat) {
         .success();
 }
 
-/// The same when it is started again: it counts as ended as often as it has ended.
+/// The same when the service is started again: it counts as ended as often as it has ended.
 pub(crate) fn a_service_whose_list_fails_later(moat: &Moat) {
     if !with_redis(moat, ", restart: true") {
         return;
@@ -155,7 +155,7 @@ pub(crate) fn a_service_whose_list_fails_later(moat: &Moat) {
     moat.apple_fault(r#"{"match":["list"],"count":6,"do":"xpc-interrupted"}"#);
     let service = format!("{id}-redis");
     moat.apple(&["kill", &service]);
-    let record = until_some("it is started again and ready", || {
+    let record = until_some("started again and ready", || {
         let record = moat.record(&id);
         let state = &record["services"][0]["state"];
         (record["services"][0]["restarts"] != 0 && state == "ready").then_some(record)

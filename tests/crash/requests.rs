@@ -87,7 +87,7 @@ fn who_cannot_be_stopped_is_said() {
         let call = moat.args(args).deadline(Duration::from_secs(60));
         let done = call
             .stderr_contains(&format!(
-                "{id} has no supervisor, and none could take it over"
+                "{id} has no supervisor, and no adopting supervisor could be started"
             ))
             .stderr_contains("moat doctor")
             .status(1);

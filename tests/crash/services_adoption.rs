@@ -149,7 +149,7 @@ fn who_died_unseen_is_started_again() {
         (&1.into(), 2),
         "{service:#}"
     );
-    moat.wait_log(&id, "teller: ended with exit code 3; it is started again");
+    moat.wait_log(&id, "teller: ended with exit code 3; restarting it");
     moat.write("go", "");
     assert_over(&moat, &id, EXITED_7, &[]);
     assert_told(&moat, &id, 150);
@@ -167,7 +167,7 @@ fn who_was_to_be_started_again_is() {
     wait_told(&moat, &id, 50);
     for round in 1..=3 {
         let_die(&id, 3);
-        until("it is started again", || {
+        until("restarting it", || {
             service(&moat, &id, "teller")["restarts"] == round
         });
         wait_service(&moat, &id, "teller", "ready");
@@ -229,10 +229,10 @@ fn a_slow_second_start_is_one_start() {
     let id = waiting(&moat);
     wait_told(&moat, &id, 50);
     let_die(&id, 3);
-    moat.wait_log(&id, "ended with exit code 3; it is started again");
+    moat.wait_log(&id, "ended with exit code 3; restarting it");
     wait_told(&moat, &id, 150);
     let_die(&id, 4);
-    moat.wait_log(&id, "ended with exit code 4; it is started again");
+    moat.wait_log(&id, "ended with exit code 4; restarting it");
     wait_told(&moat, &id, 250);
     let service = wait_service(&moat, &id, "teller", "ready");
     assert_eq!(

@@ -92,7 +92,7 @@ pub(crate) fn a_build_that_others_got_in_the_way_of_is_tried_again(runtime: Runt
     assert_eq!(place.calls("build"), 3);
     let log = fs::read_to_string(place.run_dir(&place.only_id()).join("build.log"));
     let log = log.expect("build.log");
-    assert!(log.contains("the build is tried again\n"), "{log}");
+    assert!(log.contains("trying again\n"), "{log}");
     // That has an end. It is said as it was, and no verdict on the image.
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo again >/tmp/made'}\n");
     place.fail_builds(1000, SAID);

@@ -129,7 +129,8 @@ impl Place {
         let logs = self.ids().into_iter().map(|id| {
             let log = self.run_dir(&id).join("build.log");
             let log = fs::read_to_string(log).unwrap_or_default();
-            log.matches("the build is tried again\n").count()
+            log.matches("podman's images changed during the build; trying again\n")
+                .count()
         });
         self.calls("build") - logs.sum::<usize>()
     }

@@ -118,7 +118,7 @@ pub(crate) fn the_client_of_the_engine_is_killed(moat: &Moat) {
     let pid = String::from_utf8_lossy(&clients.stdout).trim().parse().ok();
     let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
-    screen.wait("the workload's terminal is gone");
+    screen.wait("the workload lost its terminal");
     screen.end();
     assert_brought_back(&screen);
     ended(moat, "stopped", "user-stop");

@@ -190,7 +190,7 @@ fn values_of_the_wrong_type() {
 fn wait_false_and_models() {
     of_services(
         "ollama: {wait: false, models: [tiny]}",
-        "moat.yaml:3:12: 'wait: false' and 'models': they cannot be got before ollama is ready\n",
+        "moat.yaml:3:12: 'wait: false' conflicts with 'models': items are downloaded after ollama is ready\n",
     );
 }
 
@@ -200,15 +200,15 @@ fn configured_and_not_asked_for() {
     says(
         &moat,
         "services:\n  redis: {memory: 64}\n",
-        "moat.yaml:2:3: 'redis' is configured here but is no dependency; add these lines:\n  \
+        "moat.yaml:2:3: 'redis' is configured here but is not a dependency; add these lines:\n  \
          dependencies:\n    - redis@7\n",
     );
     says(
         &moat,
         "dependencies: [redis]\nservices:\n  a: {service: postgres@15}\n  b: {service: ollama}\n",
-        "moat.yaml:3:16: 'postgres' is configured here but is no dependency; add these lines:\n  \
+        "moat.yaml:3:16: 'postgres' is configured here but is not a dependency; add these lines:\n  \
          dependencies:\n    - postgres@15\n\
-         moat.yaml:4:16: 'ollama' is configured here but is no dependency; add these lines:\n  \
+         moat.yaml:4:16: 'ollama' is configured here but is not a dependency; add these lines:\n  \
          dependencies:\n    - ollama@0.18.1\n",
     );
     // As JSON it is one text, and in `run` one line of an error.
@@ -216,7 +216,7 @@ fn configured_and_not_asked_for() {
     let report = moat.args(["check", "--json"]).any_stdout().status(1).json();
     assert_eq!(
         report["problems"][0]["message"],
-        "'redis' is configured here but is no dependency; add these lines:\n  dependencies:\n    - redis@7"
+        "'redis' is configured here but is not a dependency; add these lines:\n  dependencies:\n    - redis@7"
     );
 }
 

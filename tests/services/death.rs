@@ -204,7 +204,7 @@ pub(crate) fn started_again(runtime: Runtime) {
     assert_eq!(service["restarts"], 2, "{service:#}");
     let log = place.args(["logs", &id]).stdout("PONG\nPONG\nPONG\n");
     let log = log.any_stderr().success().stderr_text();
-    let line = "moat: redis: ended with exit code 137; it is started again\n";
+    let line = "moat: redis: ended with exit code 137; restarting it\n";
     assert_eq!(log.matches(line).count(), 2, "{log}");
     assert_eq!(log.matches("moat: redis: ready after ").count(), 3, "{log}");
     // What it said in each of its lives.
@@ -258,8 +258,8 @@ pub(crate) fn started_again_by_a_slow_engine(runtime: Runtime) {
     assert_eq!(
         ends,
         [
-            "moat: redis: ended with exit code 137; it is started again",
-            "moat: redis: ended with exit code 0; it is started again"
+            "moat: redis: ended with exit code 137; restarting it",
+            "moat: redis: ended with exit code 0; restarting it"
         ]
     );
     place.assert_nothing_left();

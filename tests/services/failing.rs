@@ -52,7 +52,7 @@ pub(crate) fn an_image_that_cannot_be_had(runtime: Runtime) {
     let yaml = beside("postgres@15", "postgres: {image: 'moat-test/no-such:9'}");
     let (done, _) = fails(&place, &yaml, "postgres");
     let said = done.stderr_text();
-    let message = "error: service postgres: cannot get the image 'moat-test/no-such:9': ";
+    let message = "error: service postgres: cannot pull the image 'moat-test/no-such:9': ";
     assert!(said.starts_with(message), "{said}");
     assert!(
         said.contains("\n  hint: name an image that is there with 'image' under services.postgres"),

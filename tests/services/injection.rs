@@ -133,7 +133,7 @@ fn items_that_are_no_names() {
         ("~", "expected text, found nothing"),
         ("[a]", "expected text, found a list"),
         ("{a: b}", "expected text, found keys and values"),
-        ("good", "'good' is there twice"),
+        ("good", "'good' is listed twice"),
     ] {
         refused(&moat, item, why);
     }

@@ -1063,7 +1063,7 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
     let engine = format!("docker (DOCKER_HOST={away})");
     assert_eq!(done.json()["left"], serde_json::json!([engine]));
     let said = done.stderr_text();
-    let left_there = format!("what the session has in {engine} stays");
+    let left_there = format!("the session's resources in {engine} stay");
     assert!(
         said.starts_with("warning: ") && said.contains(&left_there),
         "{done}"
@@ -1320,7 +1320,8 @@ fn a_process_and_a_service_of_one_name_are_refused() {
     };
     let refused = |what: &str| {
         let done = call(&project, &["up", "a"]).status(1);
-        let why = format!("'db' is a {what} of the session, and a service of the compose file");
+        let why =
+            format!("'db' names both a {what} of the session and a dependency in the compose file");
         assert!(done.stderr_text().contains(&why), "{done}");
         assert!(!project.repo.join("../began").exists(), "{done}");
         assert_nothing(&project);
@@ -1338,7 +1339,7 @@ fn a_process_and_a_service_of_one_name_are_refused() {
     fs::write(&file, "dependencies: [db]\n".to_owned() + &listed).unwrap();
     let done = project.call(&["check"]).status(1);
     let said = done.stdout_text();
-    assert!(said.contains("would both set MOAT_DB_PORT"), "{said}");
+    assert!(said.contains("would set MOAT_DB_PORT"), "{said}");
 }
 
 /// A run in the session is on their networks, and on that of the services of the dependencies.

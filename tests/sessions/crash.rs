@@ -139,7 +139,8 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
         project.configure("  processes: {bad: {command: exit 1}}");
         let done = project.call(how).real_time().run();
         assert!(
-            done.stderr_text().contains("stays: there is work in it"),
+            done.stderr_text()
+                .contains("is kept: it has uncommitted work"),
             "{done}"
         );
         assert_eq!(std::fs::read_to_string(tree.join("work")).unwrap(), "hours");
@@ -183,13 +184,17 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         let done = project.call(how).run();
         assert_eq!(tree.exists(), work, "{done}");
         let said = done.stderr_text();
-        assert_eq!(said.contains("stays: there is work in it"), work, "{done}");
+        assert_eq!(
+            said.contains("is kept: it has uncommitted work"),
+            work,
+            "{done}"
+        );
         assert!(project.list().is_empty());
         if work && known {
             // It lacks files, and is not taken for whole.
             project
                 .call(&["up", "a"])
-                .stderr_contains("somebody has worked in it since")
+                .stderr_contains("files were added since")
                 .status(1);
         }
         if work {
@@ -239,7 +244,7 @@ fn recovering_tells_of_each_session() {
     assert_eq!(done.as_object().unwrap().len(), 2, "{done:#}");
     for one in &list {
         let key = one["session"]["key"].as_str().unwrap();
-        assert_eq!(done[key], "what was begun is taken back");
+        assert_eq!(done[key], "rolled back");
     }
     project.assert_nothing();
 }
@@ -264,9 +269,9 @@ fn recovering_goes_on_after_a_failure() {
     let done = project
         .call(&["wt", "recover"])
         .env("PATH", path)
-        .stderr_contains("'a': what was begun is taken back")
+        .stderr_contains("'a': rolled back")
         .stderr_contains("'b': tmux: out of order")
-        .stderr_contains("'c': what was begun is taken back")
+        .stderr_contains("'c': rolled back")
         .status(1);
     let left = project.list();
     assert_eq!(left.len(), 1, "{done}");

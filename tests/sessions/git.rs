@@ -141,7 +141,7 @@ fn a_repository_that_a_workload_makes_is_not_obeyed() {
     let tree = tree(&project.list()[0]);
     project
         .call(&["down", "a"])
-        .stderr_contains("stays: there is work in it")
+        .stderr_contains("is kept: it has uncommitted work")
         .success();
     assert!(
         !mark.exists(),

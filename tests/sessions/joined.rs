@@ -258,7 +258,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     let done = run(&[]).status(125);
     assert!(
         done.stderr_text()
-            .contains("redis of 'a' does not run\n  hint: bring it up: moat up a"),
+            .contains("redis of 'a' is not running\n  hint: start it: moat up a"),
         "{done}"
     );
     project.up("a");
@@ -268,7 +268,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     for (change, why) in [
         (
             ("redis@7]", "redis@6]"),
-            "redis is redis 7 there, and is to be redis 6",
+            "redis is redis 7 in the session, but redis 6 in this run",
         ),
         (("redis@7]", "redis@7, lazy]"), "there is no lazy"),
     ] {
@@ -311,7 +311,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     let done = run(&[]).status(125);
     assert!(
         done.stderr_text()
-            .contains("the session of 'a' is stopped\n  hint: bring it up: moat up a"),
+            .contains("the session of 'a' is stopped\n  hint: start it: moat up a"),
         "{done}"
     );
     project.ok(&["down", "a", "--force"]);
@@ -457,7 +457,7 @@ fn a_run_does_not_join_what_is_being_made() {
     project.moat.wait_checkpoint(at);
     project
         .call(&["run", "--session", "a", "--", "true"])
-        .stderr_contains("lazy of 'a' does not run")
+        .stderr_contains("lazy of 'a' is not running")
         .status(125);
     project.moat.release_checkpoint(at);
     assert_eq!(up.wait().code, Some(0));

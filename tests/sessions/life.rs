@@ -84,7 +84,7 @@ fn what_has_died_is_started_and_the_rest_is_kept() {
     let idle = &again["decisions"][1];
     assert_eq!(
         (&idle["action"], &idle["why"]),
-        (&"started".into(), &"it had ended with code 137".into())
+        (&"started".into(), &"had exited with code 137".into())
     );
     let forced = project.json(&["up", "a", "--force", "--services", "web"]);
     assert_ne!(pid(&forced, "web"), pid(&again, "web"));
@@ -108,7 +108,7 @@ fn what_has_left_the_file_is_told_and_then_forgotten() {
         (&idle["process"], &idle["action"]),
         (&"idle".into(), &"kept".into())
     );
-    let why = "it runs, and is not in moat.yaml any more; moat down ends it";
+    let why = "still running but no longer in moat.yaml; 'moat down' stops it";
     assert_eq!(idle["why"], why);
     assert_eq!(pid(&kept, "idle"), pid(&made, "idle"));
     kill(pid(&made, "idle"));
@@ -164,7 +164,7 @@ fn work_that_is_not_committed_is_not_lost() {
     fs::write(tree.join("work"), "hours").unwrap();
     project
         .call(&["down", "a", "--delete-worktree"])
-        .stderr_contains("has work that is not committed")
+        .stderr_contains("has uncommitted work")
         .status(1);
     assert_eq!(
         project.list()[0]["session"]["status"],
@@ -173,7 +173,7 @@ fn work_that_is_not_committed_is_not_lost() {
     );
     project
         .call(&["down", "a"])
-        .stderr_contains("stays: there is work in it")
+        .stderr_contains("is kept: it has uncommitted work")
         .success();
     assert!(tree.join("work").exists() && project.list().is_empty());
     let clean = project
@@ -408,7 +408,7 @@ fn work_that_is_made_last_is_not_lost() {
     let tree = tree(&project.up("a"));
     project
         .call(&["down", "a"])
-        .stderr_contains("stays: there is work in it")
+        .stderr_contains("is kept: it has uncommitted work")
         .success();
     assert!(tree.join("late").exists() && project.list().is_empty());
     project.up("a");
@@ -494,7 +494,7 @@ fn flags_that_say_nothing_are_refused() {
 fn where_there_is_no_repository_that_is_said() {
     let moat = Moat::new();
     moat.args(["up", "a"])
-        .stderr_contains("is in no git repository")
+        .stderr_contains("is not in a git repository")
         .status(1);
     let project = Project::new(&server());
     for bad in ["-x", "a..b", "a b", "a~1", ""] {
@@ -534,7 +534,7 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
         ("ended", &|_, _| {
             project
                 .call(&["down", "ended"])
-                .stderr_contains("stays: there is work in it")
+                .stderr_contains("is kept: it has uncommitted work")
                 .success();
         }),
     ];
@@ -544,7 +544,8 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
         end(&up, &tree);
         let done = up.wait();
         assert!(
-            done.stderr_text().contains("stays: there is work in it"),
+            done.stderr_text()
+                .contains("is kept: it has uncommitted work"),
             "{done}"
         );
         assert_eq!(fs::read_to_string(tree.join("page")).unwrap(), "hours");

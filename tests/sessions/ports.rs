@@ -296,7 +296,7 @@ fn advice_works_from_another_repository() {
     crate::sessions::project::git(&project.moat, &tree, &["checkout", "--quiet", "-b", "c"]);
     project
         .call(&["up", "c"])
-        .stderr_contains(&format!("take that down first: {down}\n"))
+        .stderr_contains(&format!("take that session down first: {down}\n"))
         .status(1);
     let words: Vec<&str> = down.split(' ').skip(1).collect();
     project.call(&words).cwd(&other).success();
@@ -333,7 +333,7 @@ fn all_slots_can_be_taken() {
     project.up("b");
     project
         .call(&["up", "c"])
-        .stderr_contains("all 2 slots are taken: a, b")
+        .stderr_contains("all 2 slots are in use: a, b")
         .status(1);
     project.ok(&["down", "a"]);
     assert_eq!(project.up("c")["session"]["slot"], 1);

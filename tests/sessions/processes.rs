@@ -30,7 +30,7 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
     project
         .call(&["up", "a"])
         .real_time()
-        .stderr_contains("'bad' ended at once, with code 7")
+        .stderr_contains("'bad' exited early with code 7")
         .stderr_contains("the port is wrong")
         .status(1);
     project.assert_nothing();
@@ -39,7 +39,7 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
     project
         .call(&["up", "a"])
         .real_time()
-        .stderr_contains("'late' ended at once, with code 7, and said nothing")
+        .stderr_contains("'late' exited early with code 7, and said nothing")
         .status(1);
     project.assert_nothing();
 }
@@ -498,7 +498,7 @@ fn a_zombie_does_not_run() {
     until("it has ended", || relations(zombie)[0] == u64::from(b'Z'));
     assert_eq!(project.list()[0]["processes"][0]["running"], false);
     let again = project.up("a");
-    assert_eq!(again["decisions"][0]["why"], "it had gone");
+    assert_eq!(again["decisions"][0]["why"], "its process was gone");
     assert_ne!(pid(&again, "web"), zombie);
     project.ok(&["down", "a"]);
     server.wait().unwrap();

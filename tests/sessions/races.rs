@@ -106,7 +106,7 @@ pub(crate) fn overtaken(project: &Project, at: &str) -> (Value, Value) {
     assert_eq!(done.code, Some(1), "{done}");
     assert!(
         done.stderr_text()
-            .contains("somebody else changed the session"),
+            .contains("another program changed the session"),
         "{done}"
     );
     assert_eq!(project.list()[0]["healthy"], true);

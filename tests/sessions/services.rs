@@ -521,7 +521,7 @@ fn a_port_of_a_stranger_gives_way() {
     let done = project
         .call(&["up", "a"])
         .stderr_contains("is held by process")
-        .stderr_contains("without its data")
+        .stderr_contains("delete its data")
         .status(1);
     assert!(
         done.stderr_text().contains(&std::process::id().to_string()),
@@ -888,7 +888,7 @@ fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
     );
     project.call(&["wt", "status", "a"]).status(1);
     let back = project.up("a");
-    assert_eq!(back["decisions"][0]["why"], "it had ended with code 137");
+    assert_eq!(back["decisions"][0]["why"], "had exited with code 137");
     assert_eq!(ask(&back, "GET who"), "a");
     write(&project, &redis(", memory: 200m", ""));
     let kept = project.up("a");
@@ -922,9 +922,7 @@ fn without_an_engine_it_is_said_before_anything_is_made() {
     write(&project, &redis("", "  hooks: {pre_up: touch made}\n"));
     project
         .call(&["up", "a"])
-        .stderr_contains(
-            "cannot start the services of the session (redis): the runtime here is bwrap",
-        )
+        .stderr_contains("cannot start the services of the session (redis): the runtime is bwrap")
         .stderr_contains("--skip redis")
         .status(1);
     assert!(!project.repo.join("made").exists());
@@ -980,7 +978,7 @@ fn names_and_ports_are_checked() {
     );
     let done = project
         .call(&["up", "a"])
-        .stderr_contains("would both set MOAT_REDIS_PORT")
+        .stderr_contains("would set MOAT_REDIS_PORT")
         .run();
     assert_ne!(done.code, Some(0));
     write(

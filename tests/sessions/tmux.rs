@@ -202,7 +202,7 @@ fn last_words_come_from_the_log_and_nothing_is_left() {
     let done = windows
         .call(&["up", "a"])
         .real_time()
-        .stderr_contains("'bad' ended at once, with code 7")
+        .stderr_contains("'bad' exited early with code 7")
         .stderr_contains("  200\n  the port is wrong\n")
         .status(1);
     assert!(!done.stderr_text().contains("Pane is dead"), "{done}");
@@ -458,7 +458,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     theirs.set_nonblocking(true).unwrap();
     give(&place, 65534);
     let refused = windows.call(&["up", "a"]).status(1);
-    let why = "tmux-0 belongs to user 65534: another user may listen there";
+    let why = "tmux-0 belongs to user 65534: another user's server may listen there";
     assert!(refused.stderr_text().contains(why), "{refused}");
     assert!(refused.stderr_text().contains("TMUX_TMPDIR"), "{refused}");
     // Ours, and open to all.
@@ -466,7 +466,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     let mode = |mode| fs::set_permissions(&place, PermissionsExt::from_mode(mode)).unwrap();
     mode(0o707);
     let refused = windows.call(&["up", "a"]).status(1);
-    let why = "tmux-0 is not a directory that is closed to others";
+    let why = "tmux-0 is not a private directory";
     assert!(refused.stderr_text().contains(why), "{refused}");
     windows.project.assert_nothing();
     // That of a session that is there already: nothing of it is on that server.

@@ -142,7 +142,7 @@ fn words_that_the_engine_has_in_its_log_are_the_workloads() {
 
 #[test]
 fn words_that_the_engine_does_not_have_are_the_clients() {
-    for (interrupted, why) in [(false, None), (true, Some("the engine was away"))] {
+    for (interrupted, why) in [(false, None), (true, Some("the engine was unreachable"))] {
         let scene = Scene::started();
         scene
             .fake
@@ -256,12 +256,12 @@ fn a_code_that_nobody_heard_is_lost_where_the_engine_forgets() {
     for (end, why) in [
         (
             AttachEnd::Interrupted,
-            "the client that listened to the container was killed",
+            "the client that read the container's output was killed",
         ),
         (last_words(1, "Error: cancelled\n", false), "cancelled"),
         (
             AttachEnd::Complete,
-            "nobody listened to the container when it ended",
+            "no client read the container's output when it exited",
         ),
     ] {
         let scene = Scene::started_on(FORGETS);
@@ -270,7 +270,7 @@ fn a_code_that_nobody_heard_is_lost_where_the_engine_forgets() {
         let ended = scene.end();
         assert_eq!((ended.exit.code, ended.why()), (None, Some(why)));
         let error = ended.exit.error.unwrap();
-        assert_eq!(error, format!("its exit code is not known: {why}"));
+        assert_eq!(error, format!("the exit code is unknown: {why}"));
         assert_eq!(scene.fake.count("reattach"), 0, "there is nothing to read");
     }
 }
@@ -291,7 +291,7 @@ fn a_client_that_was_killed_is_said_at_once_where_the_engine_forgets() {
     assert_eq!((ended.exit.code, scene.notices().len()), (None, 1));
     assert_eq!(
         ended.why(),
-        Some("nobody listened to the container any more")
+        Some("no client read the container's output any more")
     );
 }
 
@@ -339,7 +339,7 @@ fn the_end_of_a_workload_that_nobody_can_tell_is_missing_output() {
     scene.detach(AttachEnd::Complete);
     let ended = scene.end();
     assert_eq!(ended.exit.code, None);
-    assert_eq!(ended.why(), Some("the end of the workload is not known"));
+    assert_eq!(ended.why(), Some("the workload's exit is unknown"));
 }
 
 /// The answer to the first attempt was lost, and the second finds the container.

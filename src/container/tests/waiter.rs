@@ -191,7 +191,7 @@ fn a_container_that_somebody_removed_has_the_code_that_was_heard() {
             (code, true),
             "{end:?}"
         );
-        let why = "its container was removed by somebody else";
+        let why = "another program removed its container";
         assert_eq!(ended.exit.error.as_deref(), Some(why));
         assert_eq!(scene.log(Stream::Stdout), "one\n");
     }

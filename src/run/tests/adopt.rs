@@ -481,7 +481,7 @@ fn a_workload_whose_terminal_is_gone_is_stopped() {
     let record = left.adopted();
     assert_eq!(record.reason, Some(EndReason::UserStop));
     let log = logged(&left.dir().log(), Stream::Moat);
-    assert!(log.contains("the workload's terminal is gone"), "{log}");
+    assert!(log.contains("the workload lost its terminal"), "{log}");
 }
 
 #[test]

@@ -328,7 +328,7 @@ impl Runtime for Apple {
         let built = build::attempt(&args, tell, should_continue).and_then(|last| match last {
             Some(last) if classify::is_builders(&last) => {
                 tell(BuildEvent::Line(
-                    "the builder went away; it is started anew, and the build once more",
+                    "the connection to the builder broke; restarting the builder and the build",
                 ));
                 build::restart(build)?;
                 build::attempt(&args, tell, should_continue)

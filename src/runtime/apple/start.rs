@@ -121,7 +121,7 @@ pub(super) fn open_start_gate(run: &str, network: &str, attached: &Attached) -> 
         match write_hosts_and_open(run, network) {
             Ok(true) => return Ok(()),
             Ok(false) if late => {
-                let message = "the container was asked to start, and does not run";
+                let message = "the container received the start request but is not running";
                 return Err(RuntimeError::Transient(message.to_owned()));
             }
             Err(problem) if late || matches!(problem, RuntimeError::Unreachable(..)) => {

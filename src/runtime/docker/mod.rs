@@ -136,8 +136,7 @@ const ERROR_LINES: usize = 40;
 const BUILD_ATTEMPTS: usize = 5;
 
 /// The message of such a conflict.
-const REBUILD_NOTICE: &str =
-    "podman's images changed while it looked at them; the build is tried again";
+const REBUILD_NOTICE: &str = "podman's images changed during the build; trying again";
 
 /// The label of a volume: the project's name for it.
 const VOLUME_LABEL: &str = "moat.volume";

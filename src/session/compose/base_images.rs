@@ -29,13 +29,13 @@ pub(super) fn check(file: &str, builds: &[ComposeBuild]) -> Result<()> {
                 continue;
             };
             let message = format!(
-                "{file}: '{}' is built from '{}', which '{}' builds, and which has another name in each session",
+                "{file}: '{}' builds FROM '{}', which '{}' builds under a different tag in each session",
                 build.service,
                 crate::yaml::message_text(image),
                 other.service
             );
             return Err(Error::new(ErrorKind::Config, message).hint(
-                "make both of one Dockerfile with several stages, and choose by 'target' below 'build'",
+                "build both from one Dockerfile with several stages, and select the stage with 'target' below 'build'",
             ));
         }
     }

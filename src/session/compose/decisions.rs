@@ -84,17 +84,17 @@ pub(in crate::session) fn decide(
         // A paused or restarting container keeps its ports as well.
         let is_there = state.is_some_and(|state| !matches!(state, ContainerState::Ended(_)));
         let (action, why) = match state.filter(|state| is_up(*state, once)) {
-            None if !is_wanted => (Action::Skipped, "not asked for".to_owned()),
+            None if !is_wanted => (Action::Skipped, "not requested".to_owned()),
             None => (Action::Started, why_not(state)),
             Some(_) if is_wanted && homeless => {
-                (Action::Started, "its worktree was gone".to_owned())
+                (Action::Started, "the worktree was missing".to_owned())
             }
             Some(_) if is_wanted && request.force => (Action::Started, "--force".to_owned()),
             Some(ContainerState::Unhealthy) => (
                 Action::Kept,
-                "it runs, and is unhealthy; --force starts it again".to_owned(),
+                "running but unhealthy; --force restarts it".to_owned(),
             ),
-            Some(ContainerState::Ended(_)) => (Action::Kept, "it has done its work".to_owned()),
+            Some(ContainerState::Ended(_)) => (Action::Kept, "completed".to_owned()),
             Some(_) => (Action::Kept, "it runs".to_owned()),
         };
         Decision {
@@ -116,8 +116,8 @@ pub(in crate::session) fn decide(
 fn why_not(state: Option<ContainerState>) -> String {
     match state {
         None => "it did not run".to_owned(),
-        Some(ContainerState::Ended(Some(code))) => format!("it had ended with code {code}"),
-        Some(_) => "it did not run any more".to_owned(),
+        Some(ContainerState::Ended(Some(code))) => format!("had exited with code {code}"),
+        Some(_) => "was no longer running".to_owned(),
     }
 }
 

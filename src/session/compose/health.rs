@@ -147,7 +147,7 @@ pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
     let Ok(found) = containers(home, session) else {
         return false;
     };
-    // Services that the `up` was not asked for do not count.
+    // Services that the `up` was not requested do not count.
     let operation = session.operation.as_ref().map(|operation| &operation.id);
     let own = compose.services.iter();
     let mut own = own.filter(|service| Some(&service.operation) == operation);

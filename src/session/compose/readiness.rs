@@ -97,7 +97,7 @@ fn died(session: &Session, name: &str, container: &SessionContainer) -> Error {
         _ => format!("'{name}' is unhealthy"),
     };
     with_last_lines(session, Some(container), what)
-        .hint("see what it is: the compose file; see session.compose in moat.yaml")
+        .hint("fix the compose file, or session.compose in moat.yaml")
 }
 
 fn with_last_lines(session: &Session, container: Option<&SessionContainer>, what: String) -> Error {

@@ -281,7 +281,7 @@ fn rewrite_service(
             "'{name}' has 'network_mode: host', so its ports are the machine's, and no two sessions can have them"
         );
         return Err(refuse(wanted, &why).hint(
-            "take 'network_mode' out of it, or the service out of session.compose.services",
+            "remove 'network_mode' from the service, or the service from session.compose.services",
         ));
     }
     let is_elsewhere = mode.is_some_and(|mode| mode.contains(':') || mode == "none");
@@ -289,13 +289,13 @@ fn rewrite_service(
         let mode = message_text(mode.unwrap_or_default());
         let why = format!("'{name}' has 'network_mode: {mode}', and so no ports of its own");
         return Err(
-            refuse(wanted, &why).hint("take its 'port' out of session.compose in moat.yaml")
+            refuse(wanted, &why).hint("remove its 'port' from session.compose in moat.yaml")
         );
     }
     if !ports.is_empty() && copies(&service) > 1 {
         let why = format!("'{name}' has several containers, and two cannot have one port");
         return Err(refuse(wanted, &why).hint(
-            "take 'scale' and 'deploy.replicas' out of it, or its 'port' out of session.compose in moat.yaml",
+            "remove 'scale' and 'deploy.replicas' from the service, or its 'port' from session.compose in moat.yaml",
         ));
     }
     let mut published = Vec::new();
@@ -522,9 +522,8 @@ fn check_subnet(wanted: &RewriteRequest<'_>, kind: &str, name: &str, entry: &Nod
     if kind != "networks" || !is_fixed {
         return Ok(());
     }
-    let why = format!(
-        "the network '{name}' has a fixed subnet (ipam), which two sessions cannot have both"
-    );
+    let why =
+        format!("the network '{name}' has a fixed subnet (ipam), which two sessions cannot share");
     Err(refuse(wanted, &why)
         .hint("leave the choice of addresses to the engine, and use the names of services"))
 }
@@ -537,15 +536,15 @@ fn check_options(wanted: &RewriteRequest<'_>, kind: &str, name: &str, entry: &No
     };
     let (why, hint) = if kind == "volumes" && has("device") {
         let why = format!(
-            "the volume '{name}' is a place of its own (driver_opts: device), which two sessions would share"
+            "the volume '{name}' has a fixed location (driver_opts: device), which two sessions would share"
         );
         (
             why,
-            "leave that to the engine; or make it 'external', if they are to share it",
+            "remove 'device', or declare the volume 'external' if the sessions may share it",
         )
     } else if kind == "networks" && has("com.docker.network.bridge.name") {
         let why = format!(
-            "the network '{name}' has a fixed interface (driver_opts), which two sessions cannot have both"
+            "the network '{name}' has a fixed interface (driver_opts), which two sessions cannot share"
         );
         (why, "leave the choice of its name to the engine")
     } else {

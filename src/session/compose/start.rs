@@ -296,7 +296,7 @@ fn make(
             context.check().err().unwrap_or_else(|| {
                 let what = format!("'{} {}' failed:", tool.name(), first[0]);
                 Error::new(ErrorKind::Runtime, what + &indented(problem.message().lines()))
-                    .hint("what was made is taken back; correct that in the compose file, and bring it up again")
+                    .hint("everything created so far was rolled back; fix the compose file and repeat the command")
             })
         })
     };

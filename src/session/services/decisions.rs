@@ -234,7 +234,7 @@ fn port_listener_error(name: &str, port: u16) -> Error {
     let holder = port_probe::listener_name(port);
     let message = format!("port {port} of '{name}' is held by {holder}");
     Error::new(ErrorKind::Failed, message).hint(format!(
-        "end that; or make {name} anew, without its data, on another port: --force --port {name}=PORT"
+        "stop that process, or recreate {name} on another port and delete its data: --force --port {name}=PORT"
     ))
 }
 
@@ -283,7 +283,7 @@ fn decide(
     let Some((entry, state)) = known else {
         return match wanted {
             true => (ServiceAction::Make, "it did not run".to_owned()),
-            false => (ServiceAction::Skip, "not asked for".to_owned()),
+            false => (ServiceAction::Skip, "not requested".to_owned()),
         };
     };
     let is_same = entry.settings == settings_hash(plan);
@@ -297,9 +297,9 @@ fn decide(
             return (ServiceAction::Make, "its container was gone".to_owned());
         }
         Inspected::Running { .. } if !wanted => return (ServiceAction::Keep, "it runs".to_owned()),
-        Inspected::Missing => return (ServiceAction::Skip, "not asked for".to_owned()),
-        _ if !wanted => return (ServiceAction::Leave, "not asked for".to_owned()),
-        _ if anew => return (ServiceAction::Make, "--force: made anew".to_owned()),
+        Inspected::Missing => return (ServiceAction::Skip, "not requested".to_owned()),
+        _ if !wanted => return (ServiceAction::Leave, "not requested".to_owned()),
+        _ if anew => return (ServiceAction::Make, "--force: recreated".to_owned()),
         Inspected::Running { .. } if request.force => {
             (ServiceAction::Restart, "--force".to_owned())
         }
@@ -311,16 +311,13 @@ fn decide(
             (ServiceAction::Start, "it was stopped".to_owned())
         }
         Inspected::Exited(exit) => match exit.code {
-            Some(code) => (
-                ServiceAction::Start,
-                format!("it had ended with code {code}"),
-            ),
+            Some(code) => (ServiceAction::Start, format!("had exited with code {code}")),
             None => (ServiceAction::Start, "it had ended".to_owned()),
         },
         _ => (ServiceAction::Start, "it did not run".to_owned()),
     };
     if !is_same {
-        why.push_str(", with the settings of before; --force makes it anew, without its data");
+        why.push_str(", still with its old settings; --force recreates it and deletes its data");
     }
     (how, why)
 }
@@ -358,7 +355,7 @@ impl SessionEngine {
         let name = host.runtime;
         if !name.has_images() || !name.supports(Capability::SessionServices) {
             return Err(unfit(&format!(
-                "the runtime here is {name}, which has none"
+                "the runtime is {name}, which has no services"
             )));
         }
         if let Some(elsewhere) = &host.remote {

@@ -168,7 +168,7 @@ pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> V
 pub(super) fn removed_exit() -> Exit {
     Exit {
         vanished: true,
-        error: Some("its container was removed by somebody else".to_owned()),
+        error: Some("another program removed its container".to_owned()),
         ..Exit::default()
     }
 }

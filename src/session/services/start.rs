@@ -245,7 +245,7 @@ impl ServiceStart<'_> {
             false => {
                 readiness::wait_running(self, &should_continue)
                     .map_err(|why| why.into_error(self))?;
-                self.notify("started; nobody waits until it is ready", true);
+                self.notify("started; not waiting until it is ready", true);
             }
         }
         if let Some(wanted) = &self.plan.provision {
@@ -281,7 +281,7 @@ impl ServiceStart<'_> {
         let marked = runtime::of_session(&engine.name, &settings, runtime::REQUEST_TIMEOUT)?;
         match self.pull_service_image(marked.as_ref(), &spec)? {
             Err(RuntimeError::ImageMissing(..)) => {
-                self.notify(&format!("getting the image {}", spec.image), true);
+                self.notify(&format!("pulling the image {}", spec.image), true);
                 let pulled = marked.pull_image(&spec.image, &|| self.should_continue());
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
                 let made = self.pull_service_image(marked.as_ref(), &spec)?;
@@ -310,9 +310,9 @@ impl ServiceStart<'_> {
             return error;
         }
         let (name, port) = (&self.plan.name, self.port);
-        let message = format!("{}; port {port} is taken by now", error.message);
+        let message = format!("{}; port {port} is in use now", error.message);
         Error::new(ErrorKind::Failed, message).hint(format!(
-            "end who has it, or choose a port: --port {name}=PORT"
+            "stop the process that uses it, or choose a port: --port {name}=PORT"
         ))
     }
 }

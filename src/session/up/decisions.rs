@@ -12,7 +12,7 @@ pub(crate) struct Decision {
     pub(crate) process: String,
     pub(crate) action: Action,
     pub(crate) why: String,
-    /// Whether it runs and is ended before it is started again.
+    /// Whether it runs and is ended before restarting it.
     pub(in crate::session) ends: bool,
 }
 
@@ -47,12 +47,12 @@ pub(super) fn decide(
             .filter(|(session, entry)| status::runs(context.home, session, entry))
             .map(|(_, entry)| entry);
         let (action, why) = match (running, request.wants(&process.name)) {
-            (None, false) => (Action::Skipped, "not asked for".to_owned()),
-            (Some(_), true) if homeless => (Action::Started, "its worktree was gone".to_owned()),
+            (None, false) => (Action::Skipped, "not requested".to_owned()),
+            (Some(_), true) if homeless => (Action::Started, "the worktree was missing".to_owned()),
             (Some(_), true) if request.force => (Action::Started, "--force".to_owned()),
             (Some(entry), _) if !entry.command.is_empty() && entry.command != process.command => (
                 Action::Kept,
-                "it runs, with the command of before; --force starts it again".to_owned(),
+                "running with the old command; --force restarts it".to_owned(),
             ),
             (Some(_), _) => (Action::Kept, "it runs".to_owned()),
             (None, true) => (Action::Started, why_not(context, session, entry)),
@@ -78,7 +78,7 @@ pub(super) fn removed_from_config(
     left.map(|entry| Decision {
         process: entry.name.clone(),
         action: Action::Kept,
-        why: "it runs, and is not in moat.yaml any more; moat down ends it".to_owned(),
+        why: "still running but no longer in moat.yaml; 'moat down' stops it".to_owned(),
         ends: false,
     })
     .collect()
@@ -105,8 +105,8 @@ fn why_not(
     };
     let state = context.home.process_state(session, &entry.name);
     match state.and_then(|state| state.exit_code) {
-        Some(code) => format!("it had ended with code {code}"),
-        None => "it had gone".to_owned(),
+        Some(code) => format!("had exited with code {code}"),
+        None => "its process was gone".to_owned(),
     }
 }
 

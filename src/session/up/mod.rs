@@ -66,7 +66,7 @@ pub(crate) fn up(
     if let Some(other) = claim.session().filter(|session| !is_its(session)) {
         let (branch, place) = (escape_unsafe(&other.branch), other.repository.display());
         let message = format!("the session of '{branch}' in {place} happens to have the same key");
-        return Err(Error::new(ErrorKind::Failed, message).hint("give this branch another name"));
+        return Err(Error::new(ErrorKind::Failed, message).hint("rename this branch"));
     }
     let mut decisions = decide(context, claim.session(), request);
     let settled = compose::roll_back_interrupted(claim.session());
@@ -127,7 +127,7 @@ pub(crate) fn up(
                 Ok(()) => Err(with_stopped_names(error, request.branch, &ending)),
                 Err(left) => {
                     let message = format!(
-                        "{}\nnot all of it could be taken back: {}",
+                        "{}\nthe rollback is incomplete: {}",
                         error.message, left.message
                     );
                     Err(error
@@ -153,7 +153,7 @@ fn with_stopped_names(error: Error, branch: &str, stopped: &[String]) -> Error {
     }
     let message = format!("{}\nstopped now: {}", error.message, stopped.join(", "));
     let (branch, names) = (shell_word(branch), stopped.join(","));
-    let again = format!("start again what ran before: moat up {branch} --services {names}");
+    let again = format!("restart what ran before: moat up {branch} --services {names}");
     let hint = match &error.hint {
         Some(hint) => format!("{hint}; {again}"),
         None => again,

@@ -43,11 +43,11 @@ pub(crate) fn check_services(
                 line: None,
                 column: None,
                 message: format!(
-                    "'{}' of the session and the service '{}' would both set {variable}",
+                    "both '{}' of the session and the service '{}' would set {variable}",
                     holder.name, service.name
                 ),
             };
-            return Err(Error::problems(vec![problem]).hint("give one another name"));
+            return Err(Error::problems(vec![problem]).hint("rename one of them"));
         }
     }
     Ok(())
@@ -70,10 +70,10 @@ impl UpRequest<'_> {
                 continue;
             };
             let message = format!(
-                "'{name}' is a {what} of the session, and a service of the compose file that others depend on"
+                "'{name}' names both a {what} of the session and a dependency in the compose file"
             );
             return Err(Error::new(ErrorKind::Config, message).hint(
-                "give one of them another name, in moat.yaml or in that file; if the file has it no more: moat down",
+                "rename one of them, in moat.yaml or in the compose file; if the compose file no longer has it: moat down",
             ));
         }
         Ok(())

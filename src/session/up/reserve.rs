@@ -108,8 +108,10 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
     };
     let (path, branch) = (planned.path.display(), escape_unsafe(&other.branch));
     let message = format!("{path} belongs to the session of '{branch}'");
-    Err(Error::new(ErrorKind::Failed, message)
-        .hint(format!("take that down first: moat down {}", other.key)))
+    Err(Error::new(ErrorKind::Failed, message).hint(format!(
+        "take that session down first: moat down {}",
+        other.key
+    )))
 }
 
 /// Sets the fields of the record that describe the session as a whole to this `up`.
