@@ -98,7 +98,7 @@ fn dns(source: &Source, node: &Node) -> Vec<Placed<IpAddr>> {
     for text in source.texts(node) {
         match text.value.parse::<IpAddr>() {
             Ok(value) if servers.iter().any(|other| other.value == value) => {
-                source.report(text.at, format!("{value} is there twice"));
+                source.report(text.at, format!("{value} is listed twice"));
             }
             Ok(value) => servers.push(Placed { at: text.at, value }),
             Err(_) => {

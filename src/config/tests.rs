@@ -181,7 +181,7 @@ fn dependencies_commands_and_hooks() {
         (
             "hooks: {pre_run: a, pre_run: b}\n",
             "1:21",
-            "is there twice",
+            "is listed twice",
         ),
         ("hooks: {pre_run: \"\\0\"}\n", "1:18", "NUL"),
     ]);
@@ -273,7 +273,7 @@ fn variables_and_secrets() {
         (
             "secrets: {A: 'env://C', A: 'env://D'}\n",
             "1:25",
-            "is there twice",
+            "is listed twice",
         ),
         (
             "env: {A: b}\nsecrets:\n  A: env://B\n",
@@ -523,7 +523,7 @@ fn the_container_and_its_ports() {
         (
             "container: {dns: ['::1', '0::1']}\n",
             "1:26",
-            "::1 is there twice",
+            "::1 is listed twice",
         ),
         (
             "container: {host_ca: 1}\n",
@@ -573,7 +573,7 @@ fn the_container_and_its_ports() {
         (
             "container: {ulimits: {nofile: 1, nofile: 2}}\n",
             "1:34",
-            "is there twice",
+            "is listed twice",
         ),
         (
             "container: {ulimits: {nofile: {soft: 1, hard: 2, mid: 1}}}\n",
@@ -604,7 +604,7 @@ fn the_container_and_its_ports() {
         ("ports: {web: '+80'}\n", "1:14", "found '+80'"),
         ("ports: {web: [80]}\n", "1:14", "found a list"),
         ("ports: {a b: 80}\n", "1:9", "bad name of a port 'a b'"),
-        ("ports: {a: 80, a: 81}\n", "1:16", "is there twice"),
+        ("ports: {a: 80, a: 81}\n", "1:16", "is listed twice"),
         (
             "ports: {a: 80, b: 80}\n",
             "1:19",

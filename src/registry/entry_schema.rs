@@ -149,7 +149,7 @@ fn versions(source: &Source, section: &Section<'_>) -> Vec<String> {
             let version = message_text(&text.value);
             source.report(
                 text.at,
-                format!("bad version '{version}', or it is there twice"),
+                format!("bad version '{version}', or it is listed twice"),
             );
         }
         versions.push(text.value);

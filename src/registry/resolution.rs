@@ -63,7 +63,7 @@ impl Resolver<'_> {
                 let key = spec.key();
                 if let Some((_, earlier, _)) = self.requested_as(&key) {
                     let why = match earlier.version == spec.version {
-                        true => format!("'{key}' is there twice"),
+                        true => format!("'{key}' is listed twice"),
                         false => format!(
                             "'{}' contradicts another version of '{key}'",
                             message_text(&text.value)

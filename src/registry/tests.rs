@@ -320,7 +320,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             "x: {type: npm, description: d}\nx: {type: npm, description: d}\n".to_owned(),
             "2:1",
-            "is there twice",
+            "is listed twice",
         ),
         (
             entry("type: nmp"),
@@ -380,7 +380,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             entry("type: npm, versions: [1, 1]"),
             "1:45",
-            "or it is there twice",
+            "or it is listed twice",
         ),
         (
             entry("type: npm, versions: [1], default: 2"),

@@ -387,7 +387,7 @@ mod tests {
             (error.message, error.hint.unwrap_or_default())
         };
         let (message, hint) = told(io::ErrorKind::TimedOut);
-        assert_eq!(message, "git worktree did not end within 15 minutes");
+        assert_eq!(message, "git worktree did not finish within 15 minutes");
         assert!(hint.ends_with("git -C '/a b' status"), "{hint}");
         assert!(told(io::ErrorKind::NotFound).1.contains("install git"));
         for other in [io::ErrorKind::PermissionDenied, io::ErrorKind::Interrupted] {

@@ -50,7 +50,7 @@ impl Source {
             };
             if taken.iter().any(|(earlier, _, _)| earlier == word) {
                 let word = message_text(word);
-                self.report(key.at, format!("the key '{word}' is there twice"));
+                self.report(key.at, format!("the key '{word}' is listed twice"));
                 continue;
             }
             taken.push((word, key.at, value));

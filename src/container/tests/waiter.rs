@@ -259,7 +259,7 @@ fn a_start_that_the_engine_has_not_heard_is_asked_for_once_more() {
     let ended = scene.wait(&told);
     assert_eq!((ended.exit.code, ended.why()), (Some(3), None));
     assert_eq!(scene.log(Stream::Stdout), "out\n");
-    assert!(scene.diary()[0].contains("it is started once more"));
+    assert!(scene.diary()[0].contains("trying again"));
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn a_copy_that_nobody_will_ever_have_keeps_nothing_from_being_removed() {
     assert!(record.is_clean());
     let error = record.error.unwrap();
     assert!(
-        error.contains("its copy of the workspace is lost"),
+        error.contains("the copy of the workspace is lost"),
         "{error}"
     );
 }

@@ -146,7 +146,7 @@ fn what_no_two_sessions_can_have_is_refused() {
         ),
         (
             "services: {a: {expose: [1], volumes: ['d:/d']}}\nvolumes: {d: {driver_opts: {type: none, o: bind, device: /d}}}",
-            "f: the volume 'd' is a place of its own",
+            "f: the volume 'd' has a fixed location",
         ),
         (
             "services: {a: {depends_on: [gone], expose: [1]}}",
