@@ -121,7 +121,7 @@ fn assert_service_works(moat: &Moat) {
         .stdout("PONG\n")
         .any_stderr()
         .success();
-    assert!(moat.networks().is_empty());
+    until("the network is gone", || moat.networks().is_empty());
 }
 
 pub(crate) fn a_network_that_lets_go_late(moat: &Moat) {
