@@ -309,7 +309,7 @@ fn assert_lost(moat: &Moat, id: &str) {
     let record = assert_ended(moat, id, EXITED_7);
     let error = record["error"].as_str().unwrap_or_default();
     assert!(
-        error.contains("its copy of the workspace is lost"),
+        error.contains("the copy of the workspace is lost"),
         "{error}"
     );
     assert_eq!(crate::harness::support::adoptions(moat, id), 0);
