@@ -115,7 +115,7 @@ pub(in crate::session) fn decide(
 /// The reason why a service does not run.
 fn why_not(state: Option<ContainerState>) -> String {
     match state {
-        None => "it did not run".to_owned(),
+        None => "was not running".to_owned(),
         Some(ContainerState::Ended(Some(code))) => format!("had exited with code {code}"),
         Some(_) => "was no longer running".to_owned(),
     }

@@ -282,7 +282,7 @@ fn decide(
     let wanted = request.wants(name);
     let Some((entry, state)) = known else {
         return match wanted {
-            true => (ServiceAction::Make, "it did not run".to_owned()),
+            true => (ServiceAction::Make, "was not running".to_owned()),
             false => (ServiceAction::Skip, "not requested".to_owned()),
         };
     };
@@ -314,7 +314,7 @@ fn decide(
             Some(code) => (ServiceAction::Start, format!("had exited with code {code}")),
             None => (ServiceAction::Start, "it had ended".to_owned()),
         },
-        _ => (ServiceAction::Start, "it did not run".to_owned()),
+        _ => (ServiceAction::Start, "was not running".to_owned()),
     };
     if !is_same {
         why.push_str(", still with its old settings; --force recreates it and deletes its data");

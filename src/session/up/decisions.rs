@@ -101,7 +101,7 @@ fn why_not(
     entry: Option<&SessionProcess>,
 ) -> String {
     let (Some(session), Some(entry)) = (session, entry) else {
-        return "it did not run".to_owned();
+        return "was not running".to_owned();
     };
     let state = context.home.process_state(session, &entry.name);
     match state.and_then(|state| state.exit_code) {
