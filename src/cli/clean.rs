@@ -150,7 +150,7 @@ fn finished_before(run: &ListedRun, older: Duration) -> Option<RunId> {
 /// Returns whether a container or network has no owner: its session or run does not exist, or the run's record says
 /// that everything was removed. Other containers belong to a supervisor or are kept.
 fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
-    let id = match &container.whose {
+    let id = match &container.owner {
         ResourceOwner::Run(id) => RunId::parse(id),
         ResourceOwner::Session(incarnation) => {
             let mut known = sessions.iter().map(|session| &session.incarnation);

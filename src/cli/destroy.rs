@@ -135,7 +135,7 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
 fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> runtime::Result<()> {
     let mut labelled = driver.find_labelled(&home.hash())?;
     let whose = ResourceOwner::Run(id.as_str().to_owned());
-    labelled.retain(|labelled| labelled.whose == whose);
+    labelled.retain(|labelled| labelled.owner == whose);
     for labelled in &labelled {
         remove_one(driver, labelled.kind, &labelled.handle)?;
     }

@@ -114,8 +114,8 @@ fn take_down(
         ));
     }
     Ok(DownResult {
-        kept_worktree: left.worktree.map(|path| path.display().to_string()),
-        left: left.engines,
+        kept_worktree: left.kept_worktree.map(|path| path.display().to_string()),
+        left: left.abandoned_engines,
         ..result_document(session)
     })
 }

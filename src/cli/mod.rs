@@ -84,7 +84,7 @@ fn hidden(args: &[OsString]) -> Option<u8> {
             let id = RunId::parse(rest.first()?.to_str()?)?;
             Some(u8::from(crate::run::supervise_adopted(&id).is_err()))
         }
-        crate::session::KEEPER => Some(crate::session::monitor(rest)),
+        crate::session::MONITOR => Some(crate::session::monitor(rest)),
         role => crate::runtime::run_hidden_role(role, rest),
     }
 }

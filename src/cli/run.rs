@@ -262,7 +262,7 @@ fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds:
     if let Some(weakness) = runtime.isolation_warning() {
         output::notice(args, &format!("note: {weakness}"));
     }
-    for note in &plan.notes {
+    for note in &plan.notices {
         output::notice(args, &format!("note: {note}"));
     }
     if plan.image.is_some() && args.has(&flags::IMAGE) && builds {

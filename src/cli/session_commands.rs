@@ -62,7 +62,7 @@ pub(super) fn interruptible(
     let context = OperationContext {
         home,
         should_continue: &|| signals.should_continue(),
-        say: &|text| output::notice(args, text),
+        notify: &|text| output::notice(args, text),
         warn: &output::warning,
     };
     let result = work(&context);

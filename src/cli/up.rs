@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     session_commands::interruptible(args, &home, &mut |context| {
         let warnings = RefCell::new(Vec::new());
         let warn = |text: String| {
-            (context.say)(&text);
+            (context.notify)(&text);
             warnings.borrow_mut().push(text);
         };
         let (session, decisions) = bring_up(args, context, branch, &warn)?;

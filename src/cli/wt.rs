@@ -82,7 +82,7 @@ fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
 fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     let mut found: Option<Session> = None;
     let brought = session_commands::interruptible(args, home, &mut |context| {
-        let warn = |text: String| (context.say)(&text);
+        let warn = |text: String| (context.notify)(&text);
         found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.0);
         // The session is up; a signal from now on does not roll it back.
         context.check().map(|()| 0)

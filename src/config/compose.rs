@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::scalar_values;
 use super::session::{MAX_NAME_CHARS, inner_path, port, variable_names};
-use super::settings::checked;
+use super::settings::report_invalid;
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
 /// What of a compose file belongs to a session.
@@ -54,7 +54,7 @@ pub(super) fn read(source: &Source, node: &Node) -> ComposeSettings {
     let section = source.section(node, &COMPOSE_KEYS);
     let timeout = section
         .text("timeout")
-        .and_then(|text| checked(source, &text, scalar_values::duration));
+        .and_then(|text| report_invalid(source, &text, scalar_values::duration));
     ComposeSettings {
         files: section
             .require("file")

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::scalar_values;
-use super::settings::checked;
+use super::settings::report_invalid;
 use crate::yaml::{Node, NodeValue, Placed, Source, message_text};
 
 /// The names of the limits that engines know.
@@ -58,7 +58,7 @@ impl ContainerConfig {
             cpus: section
                 .get("cpus")
                 .and_then(|node| source.scalar(node))
-                .and_then(|text| checked(source, &text, scalar_values::cpus)),
+                .and_then(|text| report_invalid(source, &text, scalar_values::cpus)),
             pids: section
                 .get("pids")
                 .and_then(|node| source.whole(node, 1, MAX_PIDS))
@@ -90,7 +90,7 @@ pub(super) fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
     if matches!(node.value, NodeValue::Whole(_)) {
         text.value.push('m');
     }
-    checked(source, &text, scalar_values::memory)
+    report_invalid(source, &text, scalar_values::memory)
 }
 
 fn dns(source: &Source, node: &Node) -> Vec<Placed<IpAddr>> {

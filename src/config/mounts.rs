@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::scalar_values;
-use super::settings::checked;
+use super::settings::report_invalid;
 use crate::store::WorkspaceMode;
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
@@ -51,7 +51,7 @@ fn mount(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
                 at: node.at,
                 value: text.clone(),
             };
-            let mount = checked(source, &text, scalar_values::mount)?;
+            let mount = report_invalid(source, &text, scalar_values::mount)?;
             Some(Placed {
                 at: mount.at,
                 value: FileMount {

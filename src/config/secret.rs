@@ -23,7 +23,7 @@ pub(crate) enum Vault {
     Ssm(String),
 }
 
-const FORMS: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER";
+const FORMS_HINT: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER";
 
 impl Vault {
     /// Whether a text is meant to be the place of a secret.
@@ -35,18 +35,18 @@ impl Vault {
     pub(super) fn parse(text: &str) -> Result<Vault, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             // It may be the secret itself: it is not repeated.
-            return Err(format!("this is not the place of a secret ({FORMS})"));
+            return Err(format!("this is not the place of a secret ({FORMS_HINT})"));
         };
         let plain = !rest.is_empty() && !rest.chars().any(char::is_control);
         match scheme {
             "env" | "file" | "op" | "ssm" if !plain => {
-                Err(format!("'{scheme}://' names nothing ({FORMS})"))
+                Err(format!("'{scheme}://' names nothing ({FORMS_HINT})"))
             }
             "env" if super::scalar_values::is_variable_name(rest) => {
                 Ok(Vault::Env(rest.to_owned()))
             }
             "env" => Err(format!(
-                "bad variable name '{}' ({FORMS})",
+                "bad variable name '{}' ({FORMS_HINT})",
                 message_text(rest)
             )),
             "file" => Ok(Vault::File(rest.to_owned())),
@@ -54,13 +54,13 @@ impl Vault {
                 Ok(Vault::Op(text.to_owned()))
             }
             "op" => Err(format!(
-                "'op://' needs a vault, an item and a field ({FORMS})"
+                "'op://' needs a vault, an item and a field ({FORMS_HINT})"
             )),
             // What begins with a dash would be an option of the tool.
             "ssm" if !rest.starts_with('-') => Ok(Vault::Ssm(rest.to_owned())),
             "ssm" => Err("the name of a parameter does not begin with '-'".to_owned()),
             _ => Err(format!(
-                "unknown kind of secret '{}://' ({FORMS})",
+                "unknown kind of secret '{}://' ({FORMS_HINT})",
                 message_text(scheme)
             )),
         }
@@ -74,7 +74,10 @@ pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<SecretSource>> {
             continue;
         }
         let crate::yaml::NodeValue::Text(text) = &node.value else {
-            source.report(node.at, format!("expected the place of a secret ({FORMS})"));
+            source.report(
+                node.at,
+                format!("expected the place of a secret ({FORMS_HINT})"),
+            );
             continue;
         };
         match Vault::parse(text) {

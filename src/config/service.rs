@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::container::memory;
 use super::scalar_values;
 use super::secret::{SecretSource, Vault};
-use super::settings::{checked, variable_name};
+use super::settings::{report_invalid, variable_name};
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
 /// One sidecar.
@@ -84,14 +84,14 @@ fn service(source: &Source, name: &str, node: &Node) -> ServiceConfig {
             "env" => env(source, node, &mut service),
             "image" => {
                 let image = source.text(node);
-                let image =
-                    image.filter(|text| checked(source, text, scalar_values::image).is_some());
+                let image = image
+                    .filter(|text| report_invalid(source, text, scalar_values::image).is_some());
                 service.image = image.map(|image| image.value);
             }
             "memory" => service.memory_bytes = memory(source, node).map(|size| size.value),
             "cpus" => {
                 let text = source.scalar(node);
-                let cpus = text.and_then(|text| checked(source, &text, scalar_values::cpus));
+                let cpus = text.and_then(|text| report_invalid(source, &text, scalar_values::cpus));
                 service.cpus = cpus.map(|cpus| cpus.value);
             }
             "wait" => {
@@ -99,7 +99,8 @@ fn service(source: &Source, name: &str, node: &Node) -> ServiceConfig {
             }
             "timeout" => {
                 let text = source.text(node);
-                let timeout = text.and_then(|text| checked(source, &text, scalar_values::duration));
+                let timeout =
+                    text.and_then(|text| report_invalid(source, &text, scalar_values::duration));
                 service.timeout = timeout.map(|timeout| timeout.value);
             }
             "port" => service.port = super::session::port(source, node),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::compose::{self, ComposeSettings};
 use super::scalar_values;
 use super::service::ServiceConfig;
-use super::settings::{checked, variable_name};
+use super::settings::{report_invalid, variable_name};
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, message_text};
 
 /// How a project's sessions are made.
@@ -181,7 +181,7 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
             settings.check_variable(source, &service.name, service.at);
             let earlier = &compose.services[..place];
             let same = |other: &&compose::ComposeServiceConfig| {
-                variable(&other.name) == variable(&service.name)
+                port_variable_name(&other.name) == port_variable_name(&service.name)
             };
             if let Some(other) = earlier.iter().find(same) {
                 let why = format!("'{}' has the same variable", other.name);
@@ -324,7 +324,7 @@ fn hooks(source: &Source, node: &Node) -> SessionScripts {
     let script = |key: &str| section.text(key).map(|text| text.value);
     let timeout = section
         .text("timeout")
-        .and_then(|text| checked(source, &text, scalar_values::duration));
+        .and_then(|text| report_invalid(source, &text, scalar_values::duration));
     SessionScripts {
         pre_up: script("pre_up"),
         pre_start: script("pre_start"),
@@ -336,7 +336,7 @@ fn hooks(source: &Source, node: &Node) -> SessionScripts {
 }
 
 /// The variable that tells the port of a process or a service.
-fn variable(name: &str) -> String {
+fn port_variable_name(name: &str) -> String {
     let name = name.to_ascii_uppercase().replace(['-', '.'], "_");
     format!("MOAT_{name}_PORT")
 }
@@ -356,7 +356,7 @@ pub(crate) struct PortUser<'a> {
 impl PortUser<'_> {
     /// The variable that tells its port.
     pub(crate) fn variable(&self) -> String {
-        variable(self.name)
+        port_variable_name(self.name)
     }
 }
 
@@ -411,7 +411,7 @@ impl SessionSettings {
 
     /// Reports a name whose variable another one has.
     fn check_variable(&self, source: &Source, name: &str, at: NodeId) {
-        let variable = variable(name);
+        let variable = port_variable_name(name);
         let holders = self.port_users();
         if let Some(other) = holders.iter().find(|other| other.variable() == variable) {
             let why = format!("'{}' has the variable {variable} already", other.name);

@@ -111,7 +111,7 @@ impl Settings {
             runtime: section.text("runtime"),
             base: section
                 .text("base_image")
-                .and_then(|text| checked(source, &text, base)),
+                .and_then(|text| report_invalid(source, &text, base)),
             dependencies: section.texts("dependencies"),
             env: section
                 .get("env")
@@ -148,7 +148,7 @@ impl Settings {
                 .map_or_else(Vec::new, |node| ports(source, node)),
             timeout: section
                 .text("timeout")
-                .and_then(|text| checked(source, &text, scalar_values::duration)),
+                .and_then(|text| report_invalid(source, &text, scalar_values::duration)),
             services,
             session,
         };
@@ -189,7 +189,7 @@ impl Settings {
 }
 
 /// Reports what a parser of single values has to say.
-pub(super) fn checked<T>(
+pub(super) fn report_invalid<T>(
     source: &Source,
     text: &Placed<String>,
     parse: impl Fn(&str) -> Result<T>,

@@ -56,7 +56,7 @@ struct CaptureState {
     /// The number of the current attachment; a thread of an earlier one may never end.
     attachment: u64,
     /// Whether the waiter was woken.
-    poked: bool,
+    woken: bool,
     gate: OutputGate,
 }
 
@@ -315,7 +315,7 @@ impl Capture {
 
     /// Makes the waiter inspect the container at once.
     pub(crate) fn wake_waiter(&self) {
-        self.flow().poked = true;
+        self.flow().woken = true;
         self.changed.notify_all();
     }
 
@@ -323,7 +323,7 @@ impl Capture {
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut flow = self.flow();
-        while flow.reading > 0 && !flow.poked {
+        while flow.reading > 0 && !flow.woken {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -331,7 +331,7 @@ impl Capture {
             let waited = self.changed.wait_timeout(flow, left);
             flow = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        flow.poked = false;
+        flow.woken = false;
         flow.reading == 0
     }
 

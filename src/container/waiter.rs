@@ -130,7 +130,7 @@ impl Waiter {
                     started_at: started_at.or_else(|| Some(Timestamp::now())),
                     // 1 and 125 may be codes of the client itself.
                     code: end.code().filter(|code| !matches!(code, 0 | 1 | 125)),
-                    vanished: true,
+                    was_removed: true,
                     error: Some("another program removed its container".to_owned()),
                     ..Exit::default()
                 })
@@ -284,7 +284,7 @@ impl Waiter {
     fn read_to_end(&mut self, exit: &mut Exit) {
         let whole = self.capture().drain(unit_scaled(DRAIN_TIMEOUT));
         let mut end = self.attachment_end();
-        if exit.started_at.is_some() && exit.code.is_none() && !exit.vanished {
+        if exit.started_at.is_some() && exit.code.is_none() && !exit.was_removed {
             exit.code = end.code();
         }
         if !self.watched.runtime().keeps_output() {

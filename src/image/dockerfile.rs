@@ -8,10 +8,10 @@ use super::{ContextFile, ImageRecipe, ImageSpec};
 use crate::registry::{EntryKind, RegistryEntry, ResolvedDependency};
 
 /// Where files of ours are in an image.
-pub(super) const SHARE: &str = "/usr/local/share/moat";
+pub(super) const SHARE_DIR: &str = "/usr/local/share/moat";
 
 /// The certificates of the host, in an image.
-const HOST_CA: &str = "/usr/local/share/ca-certificates/moat-host-ca.crt";
+const HOST_CA_PATH: &str = "/usr/local/share/ca-certificates/moat-host-ca.crt";
 
 /// The variables by which programs that do not ask the system find certificates.
 pub(crate) const CA_VARIABLES: [&str; 8] = [
@@ -35,8 +35,8 @@ pub(super) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
     if let Some(certificates) = wish.host_ca {
         file.files
             .push(ContextFile::new("host-ca.crt", certificates));
-        file.line(&format!("COPY host-ca.crt {HOST_CA}"));
-        file.env(&CA_VARIABLES.map(|name| format!("{name}={HOST_CA}")));
+        file.line(&format!("COPY host-ca.crt {HOST_CA_PATH}"));
+        file.env(&CA_VARIABLES.map(|name| format!("{name}={HOST_CA_PATH}")));
     }
     let copied = copied_runtimes(wish.chosen, base.runtime);
     let packages = steps::packages(wish, &copied);
@@ -174,7 +174,7 @@ impl Dockerfile {
             self.files.push(ContextFile::new(name, content));
         }
         if let Some(dir) = step.copy {
-            self.line(&format!("COPY {dir} {SHARE}/{dir}"));
+            self.line(&format!("COPY {dir} {SHARE_DIR}/{dir}"));
         }
         self.run(&step.commands);
     }
@@ -197,17 +197,17 @@ impl Dockerfile {
             }
         }
         if wish.post_build_root.is_some() || wish.post_build.is_some() {
-            self.line(&format!("COPY hooks {SHARE}/hooks"));
+            self.line(&format!("COPY hooks {SHARE_DIR}/hooks"));
         }
         if wish.post_build_root.is_some() {
-            self.run(&[format!("sh -e {SHARE}/hooks/post_build_root.sh")]);
+            self.run(&[format!("sh -e {SHARE_DIR}/hooks/post_build_root.sh")]);
         }
         if wish.uid != 0 {
             self.line("ENV HOME=/home/moat");
             self.line(&format!("USER {owner}"));
         }
         if wish.post_build.is_some() {
-            self.run(&[format!("sh -e {SHARE}/hooks/post_build.sh")]);
+            self.run(&[format!("sh -e {SHARE_DIR}/hooks/post_build.sh")]);
         }
         // The command of a run is what runs, whatever the base image puts in front of it.
         self.line("ENTRYPOINT []");

@@ -2,7 +2,7 @@
 //! so nothing here needs quoting but scripts, which come as files.
 
 use super::ImageSpec;
-use super::dockerfile::SHARE;
+use super::dockerfile::SHARE_DIR;
 use crate::registry::{EntryKind, GithubBinary, ResolvedDependency};
 
 /// Commands that make one layer, and the files that they need.
@@ -284,7 +284,7 @@ fn custom(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
             let file = format!("install/{}.sh", chosen.entry.name);
             let version = chosen.version.as_deref().unwrap_or_default();
             commands.push(format!(
-                "VERSION={version} ARCH=\"$arch\" sh -eu {SHARE}/{file}"
+                "VERSION={version} ARCH=\"$arch\" sh -eu {SHARE_DIR}/{file}"
             ));
             files.push((file, script.clone()));
         }

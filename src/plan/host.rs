@@ -45,7 +45,7 @@ pub(super) struct Workspace {
     pub(super) uid: u32,
     pub(super) gid: u32,
     /// What of it a workload must not see, as a path of the container.
-    pub(super) covered: Vec<String>,
+    pub(super) hidden: Vec<String>,
 }
 
 impl Host {
@@ -211,7 +211,7 @@ impl Host {
         };
         let (uid, gid) = self.runtime.user((metadata.uid(), metadata.gid()));
         Ok(Workspace {
-            covered,
+            hidden: covered,
             path: real,
             uid,
             gid,

@@ -111,9 +111,9 @@ pub(super) fn secrets(flags: &[Variable], files: ConfigLayers<'_>) -> Vec<Secret
 /// Mounts, and what of them is not to be seen.
 pub(super) struct Mounts {
     pub(super) mounts: Vec<BindMount>,
-    pub(super) scratch: Vec<String>,
+    pub(super) tmpfs: Vec<String>,
     /// Where moat's own directory would be seen through a mount.
-    pub(super) covered: Vec<String>,
+    pub(super) hidden: Vec<String>,
 }
 
 pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) -> Result<Mounts> {
@@ -152,8 +152,8 @@ pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) 
     let covered = hidden_paths(&mounts, &scratch, host);
     Ok(Mounts {
         mounts,
-        scratch,
-        covered,
+        tmpfs: scratch,
+        hidden: covered,
     })
 }
 

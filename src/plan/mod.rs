@@ -125,7 +125,7 @@ pub(crate) struct Plan {
     pub(crate) rebuild: bool,
     /// What a person should know of it.
     #[serde(skip)]
-    pub(crate) notes: Vec<String>,
+    pub(crate) notices: Vec<String>,
 }
 
 impl Plan {
@@ -221,7 +221,7 @@ pub(crate) fn check_files(
         command: vec!["true".to_owned()],
         ..RunRequest::default()
     };
-    plan(&request, files, host).map(|plan| plan.notes)
+    plan(&request, files, host).map(|plan| plan.notices)
 }
 
 /// The services alone, on whichever runtime.
@@ -300,8 +300,8 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         secrets: merge::secrets(&flags.env, files),
         env,
         mounts: mounts.mounts,
-        scratch: mounts.scratch,
-        covered: [workspace.covered, mounts.covered].concat(),
+        scratch: mounts.tmpfs,
+        covered: [workspace.hidden, mounts.hidden].concat(),
         ports: settings()
             .flat_map(|s| &s.ports)
             .map(|port| published_port(&port.value))
@@ -327,7 +327,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         background: request.background,
         keep: request.keep,
         rebuild: request.rebuild,
-        notes,
+        notices: notes,
     })
 }
 

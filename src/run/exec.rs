@@ -69,12 +69,12 @@ pub(crate) struct ExecCanceller(Arc<StopRequests>);
 #[derive(Default)]
 struct StopRequests {
     /// The number of requests.
-    times: AtomicU8,
-    closed: AtomicBool,
+    count: AtomicU8,
+    output_closed: AtomicBool,
     /// Whether the command has ended.
-    over: AtomicBool,
+    has_ended: AtomicBool,
     target: OnceLock<ExecTarget>,
-    typing: OnceLock<WorkloadTerminal>,
+    terminal: OnceLock<WorkloadTerminal>,
 }
 
 /// The command to end, and its container.
@@ -91,24 +91,24 @@ impl ExecCanceller {
     /// Ends the command: gracefully, or at once if `kill` is set or it is the second request.
     pub(crate) fn stop(&self, at_once: bool) {
         let times = if at_once { 2 } else { 1 };
-        self.0.times.fetch_add(times, Ordering::AcqRel);
+        self.0.count.fetch_add(times, Ordering::AcqRel);
         self.stop_exec();
     }
 
     /// Passes on the size of the terminal.
     pub(crate) fn resize(&self, size: Size) {
-        if let Some(typing) = self.0.typing.get() {
+        if let Some(typing) = self.0.terminal.get() {
             typing.resize(size);
         }
     }
 
     /// Whether the output has no reader any more.
     pub(crate) fn output_was_closed(&self) -> bool {
-        self.0.closed.load(Ordering::Acquire)
+        self.0.output_closed.load(Ordering::Acquire)
     }
 
     fn stop_exec(&self) {
-        let at_once = match self.0.times.load(Ordering::Acquire) {
+        let at_once = match self.0.count.load(Ordering::Acquire) {
             0 => return,
             times => times > 1,
         };
@@ -129,7 +129,7 @@ impl ExecTarget {
             } else {
                 FIND_TIMEOUT
             };
-        while !asked.over.load(Ordering::Acquire) {
+        while !asked.has_ended.load(Ordering::Acquire) {
             let signal = match (at_once, self.has_terminal) {
                 (true, _) => "KILL",
                 // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
@@ -154,7 +154,7 @@ impl ExecTarget {
     fn kill_after_grace(&self, asked: &StopRequests) {
         let deadline = Instant::now() + scaled(GRACE_PERIOD);
         while Instant::now() < deadline {
-            if asked.over.load(Ordering::Acquire) || asked.times.load(Ordering::Acquire) > 1 {
+            if asked.has_ended.load(Ordering::Acquire) || asked.count.load(Ordering::Acquire) > 1 {
                 return;
             }
             std::thread::sleep(RETRY_DELAY);
@@ -263,7 +263,7 @@ fn run_exec(
     let mut attached = runtime.exec_attached(&spec)?;
     let typing = WorkloadTerminal::start(&mut attached, spec.stdin.take(), person.clone());
     if let Some(typing) = typing.map_err(|error| terminal_error(&error))? {
-        let _ = ender.0.typing.set(typing);
+        let _ = ender.0.terminal.set(typing);
     }
     if let Some(person) = person {
         // The service may have another container by now.
@@ -281,7 +281,7 @@ fn run_exec(
     // Requests that arrived before there was a command to end.
     ender.stop_exec();
     while !capture.wait(Duration::from_secs(60)) {}
-    ender.0.over.store(true, Ordering::Release);
+    ender.0.has_ended.store(true, Ordering::Release);
     Ok(capture.attachment_end())
 }
 
@@ -290,7 +290,7 @@ fn output_listener(ender: &ExecCanceller) -> OutputListener {
     let ender = ender.clone();
     Arc::new(move |event| {
         if let OutputEvent::OutputBroken(crate::store::Stream::Stdout, _) = event
-            && !ender.0.closed.swap(true, Ordering::AcqRel)
+            && !ender.0.output_closed.swap(true, Ordering::AcqRel)
         {
             ender.stop(false);
         }
@@ -309,7 +309,7 @@ fn exec_result(
             let refusal = runtime.refusal(words.code, &words.bytes);
             let message = format!(
                 "cannot run it: {}",
-                crate::term::escape_unsafe(&refusal.why)
+                crate::term::escape_unsafe(&refusal.reason)
             );
             if refusal.code.is_none() {
                 return Err(Error::new(ErrorKind::Runtime, message)
@@ -317,7 +317,7 @@ fn exec_result(
             }
             (done.exit_code, done.error) = (refusal.code, Some(message));
         }
-        _ if ender.0.times.load(Ordering::Acquire) > 0 => {
+        _ if ender.0.count.load(Ordering::Acquire) > 0 => {
             let message = "the command's processes were not found and may continue in the run";
             done.error = Some(message.to_owned());
         }

@@ -184,7 +184,7 @@ fn write_context(
         home_label: run.home().hash(),
         dockerfile,
         context,
-        fresh: plan.rebuild,
+        no_cache: plan.rebuild,
         dns: plan.dns.clone(),
     })
 }

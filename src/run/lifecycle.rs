@@ -132,7 +132,7 @@ fn reserve_run(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<S
         &home,
         NewRun {
             name: plan.name.clone(),
-            or_numbered: plan.name_is_project,
+            may_add_number: plan.name_is_project,
             record,
         },
     )?;

@@ -41,7 +41,7 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
     let network = Network {
         handle: supervisor.handle(),
         home_label,
-        whose: ResourceOwner::Run(supervisor.handle()),
+        owner: ResourceOwner::Run(supervisor.handle()),
     };
     supervisor.begin_engine_request(ResourceKind::Network, &network.handle);
     let made = supervisor.runtime.make_network(&network);

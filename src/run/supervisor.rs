@@ -251,7 +251,7 @@ impl Supervisor {
         let new = match *intent {
             None => EndIntent {
                 reason,
-                asked,
+                requested: asked,
                 grace: said,
             },
             // The first reason counts, but a kill overrides a stop.
@@ -321,7 +321,7 @@ impl Supervisor {
     fn was_running_since_request(&self) {
         let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(intent) = intent.as_mut() {
-            intent.asked = StopRequestTime::BeforeExit;
+            intent.requested = StopRequestTime::BeforeExit;
         }
     }
 

@@ -9,7 +9,7 @@ use crate::store::{EndReason, RunState};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EndIntent {
     pub(super) reason: EndReason,
-    pub(super) asked: StopRequestTime,
+    pub(super) requested: StopRequestTime,
     /// The grace period, if the request has one.
     pub(super) grace: Option<Duration>,
 }
@@ -35,7 +35,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_millis(20);
 
 /// The final state and its reason.
 pub(super) fn verdict(exit: &Exit, intent: Option<EndIntent>) -> (RunState, EndReason) {
-    let intent = intent.filter(|intent| !ended_before(exit, intent.asked));
+    let intent = intent.filter(|intent| !ended_before(exit, intent.requested));
     match (intent.map(|intent| intent.reason), exit) {
         (Some(EndReason::Timeout), _) => (RunState::Failed, EndReason::Timeout),
         (Some(reason), _) => (RunState::Stopped, reason),
@@ -49,7 +49,9 @@ pub(super) fn verdict(exit: &Exit, intent: Option<EndIntent>) -> (RunState, EndR
                 started_at: None, ..
             },
         ) => (RunState::Failed, EndReason::StartError),
-        (None, exit) if exit.vanished || exit.code.is_none() => (RunState::Failed, EndReason::Lost),
+        (None, exit) if exit.was_removed || exit.code.is_none() => {
+            (RunState::Failed, EndReason::Lost)
+        }
         (None, Exit { code: Some(0), .. }) => (RunState::Stopped, EndReason::Exited),
         (None, _) => (RunState::Failed, EndReason::Exited),
     }
@@ -99,7 +101,7 @@ mod tests {
         let now = SystemTime::now();
         let stop = EndIntent {
             reason: EndReason::UserStop,
-            asked: StopRequestTime::At(now),
+            requested: StopRequestTime::At(now),
             grace: None,
         };
         let mut exit = exit(Some(7));
@@ -115,11 +117,11 @@ mod tests {
         );
         let timeout = EndIntent {
             reason: EndReason::Timeout,
-            asked: StopRequestTime::At(now),
+            requested: StopRequestTime::At(now),
             grace: None,
         };
         let seen = EndIntent {
-            asked: StopRequestTime::BeforeExit,
+            requested: StopRequestTime::BeforeExit,
             ..stop
         };
         // The engine's clock is behind.

@@ -215,7 +215,7 @@ fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: Own
 /// The client's process, and its own messages.
 struct ChildClient {
     child: Mutex<Child>,
-    manner: Box<dyn ClientMessages>,
+    messages: Box<dyn ClientMessages>,
     said: Mutex<ClientOutput>,
 }
 
@@ -231,7 +231,7 @@ impl ChildClient {
     fn new(child: Child, manner: Box<dyn ClientMessages>) -> Arc<ChildClient> {
         Arc::new(ChildClient {
             child: Mutex::new(child),
-            manner,
+            messages: manner,
             said: Mutex::default(),
         })
     }
@@ -253,7 +253,7 @@ impl ChildClient {
         let Some(code) = self.code() else {
             return MessageSource::EngineClient;
         };
-        let whose = self.manner.source_of(words, code);
+        let whose = self.messages.source_of(words, code);
         if let MessageSource::StartRefusal(code) = whose {
             self.output().code = Some(code);
         }
@@ -298,9 +298,9 @@ impl EngineClient for SharedClient {
                 code,
                 interrupted: self
                     .0
-                    .manner
+                    .messages
                     .is_interruption(&String::from_utf8_lossy(&bytes)),
-                bytes: self.0.manner.display_text(bytes),
+                bytes: self.0.messages.display_text(bytes),
             }),
         }
     }
@@ -365,7 +365,7 @@ impl ClientMessageFilter {
         match self.client.source_of(&held) {
             MessageSource::Workload | MessageSource::StartRefusal(_) => self.ready = held,
             MessageSource::EngineClient => {
-                let own = held.split_off(self.client.manner.client_text_start(&held));
+                let own = held.split_off(self.client.messages.client_text_start(&held));
                 self.client.keep_output(own);
                 self.ready = held;
             }
@@ -373,7 +373,7 @@ impl ClientMessageFilter {
     }
 
     fn client_text_at(&self, bytes: &[u8]) -> Option<usize> {
-        client_text_in_chunk(bytes, &|line| self.client.manner.may_be_client_line(line))
+        client_text_in_chunk(bytes, &|line| self.client.messages.may_be_client_line(line))
     }
 }
 
@@ -402,7 +402,7 @@ struct StartFailureFilter<R> {
     client: Arc<ChildClient>,
     /// Whether the stream starts with anything else.
     is_through: bool,
-    held: Vec<u8>,
+    buffered: Vec<u8>,
 }
 
 impl<R: Read + Send + 'static> StartFailureFilter<R> {
@@ -416,7 +416,7 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
             beginnings,
             client: Arc::clone(client),
             is_through: false,
-            held: Vec::new(),
+            buffered: Vec::new(),
         })
     }
 
@@ -424,15 +424,15 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
     fn read_start(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         while let Some(stream) = self.stream.as_mut().filter(|_| !self.is_through) {
             let count = stream.read(buffer)?;
-            self.held.extend_from_slice(&buffer[..count]);
+            self.buffered.extend_from_slice(&buffer[..count]);
             let mut beginnings = self.beginnings.iter();
-            let is_alike = beginnings.any(|words| self.held.starts_with(words));
+            let is_alike = beginnings.any(|words| self.buffered.starts_with(words));
             if count == 0 {
                 self.stream = None;
-                if is_alike && self.client.source_of(&self.held) != MessageSource::Workload {
-                    self.client.keep_output(std::mem::take(&mut self.held));
+                if is_alike && self.client.source_of(&self.buffered) != MessageSource::Workload {
+                    self.client.keep_output(std::mem::take(&mut self.buffered));
                 }
-            } else if !is_alike || self.held.len() > MAX_MESSAGE_BYTES {
+            } else if !is_alike || self.buffered.len() > MAX_MESSAGE_BYTES {
                 self.is_through = true;
             }
         }
@@ -443,15 +443,15 @@ impl<R: Read + Send + 'static> StartFailureFilter<R> {
 impl<R: Read + Send + 'static> Read for StartFailureFilter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_start(buffer)?;
-        if self.held.is_empty() {
+        if self.buffered.is_empty() {
             return match &mut self.stream {
                 Some(stream) => stream.read(buffer),
                 None => Ok(0),
             };
         }
-        let count = self.held.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
+        let count = self.buffered.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.buffered[..count]);
+        self.buffered.drain(..count);
         Ok(count)
     }
 }

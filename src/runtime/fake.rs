@@ -632,7 +632,7 @@ impl Runtime for Fake {
 
     fn make_network(&self, network: &Network) -> Result<()> {
         self.request(&format!("make-network {}", network.handle), |state| {
-            let labels = (network.home_label.clone(), network.whose.clone());
+            let labels = (network.home_label.clone(), network.owner.clone());
             state.networks.insert(network.handle.clone(), labels);
         })
     }
@@ -655,7 +655,7 @@ impl Runtime for Fake {
 
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
         let call = format!("create-service {}", spec.handle);
-        self.make(&call, &spec.handle, &spec.home_label, spec.whose.clone())
+        self.make(&call, &spec.handle, &spec.home_label, spec.owner.clone())
     }
 
     fn start_service(&self, handle: &str) -> Result<Attached> {
@@ -712,7 +712,7 @@ impl Runtime for Fake {
 
     fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
         Refusal {
-            why: String::from_utf8_lossy(words).into_owned(),
+            reason: String::from_utf8_lossy(words).into_owned(),
             code: matches!(code, 126 | 127).then_some(code),
         }
     }
@@ -830,7 +830,7 @@ impl Runtime for Fake {
             kind,
             handle: handle.clone(),
             id: handle.clone(),
-            whose: whose.clone(),
+            owner: whose.clone(),
         };
         let containers = state.containers.iter();
         let mut found: Vec<Labelled> = containers

@@ -63,7 +63,7 @@ pub(crate) const COMPOSE_RUNTIME: RuntimeName = RuntimeName::Docker;
 
 /// The capabilities that package managers need, and servers that start as root and change their user; all others are
 /// dropped.
-const CAPABILITIES: [&str; 7] = [
+const KEPT_LINUX_CAPABILITIES: [&str; 7] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "FOWNER",
@@ -247,7 +247,7 @@ pub(crate) struct ContainerSpec {
     /// The network with its services, or with those of its session. Not set: the engine's own.
     pub(crate) network: Option<String>,
     /// Further networks, which may lead nowhere else; only on engines that support services of sessions.
-    pub(crate) more_networks: Vec<String>,
+    pub(crate) extra_networks: Vec<String>,
     /// The root directory of a runtime without images.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
@@ -259,9 +259,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) mounts: Vec<BindMount>,
     pub(crate) volumes: Vec<VolumeMount>,
     /// Empty directories in memory that belong to the workload's user.
-    pub(crate) scratch: Vec<String>,
+    pub(crate) tmpfs: Vec<String>,
     /// Directories that are hidden below an empty one.
-    pub(crate) covered: Vec<String>,
+    pub(crate) hidden: Vec<String>,
     pub(crate) user: User,
     /// Whether the image has a home directory for the user.
     pub(crate) has_home: bool,
@@ -283,7 +283,7 @@ impl ContainerSpec {
     fn mounted_in_workspace(&self) -> Vec<String> {
         let mounts = self.mounts.iter().map(|mount| &mount.target);
         let volumes = self.volumes.iter().map(|volume| &volume.target);
-        in_workspace(mounts.chain(volumes).chain(&self.scratch))
+        in_workspace(mounts.chain(volumes).chain(&self.tmpfs))
     }
 
     /// The hidden directories. A copy of the workspace does not contain them.
@@ -294,13 +294,13 @@ impl ContainerSpec {
                 .iter()
                 .any(|mount| is_below(path, &mount.target))
         };
-        let covered = self.covered.iter();
+        let covered = self.hidden.iter();
         covered.filter(move |path| !copied || mounted(path))
     }
 
     /// The paths that a copy of the workspace leaves out, relative to it.
     fn not_copied(&self) -> Vec<String> {
-        let mut paths = in_workspace(self.covered.iter());
+        let mut paths = in_workspace(self.hidden.iter());
         paths.extend(self.mounted_in_workspace());
         paths
     }
@@ -323,7 +323,7 @@ fn in_workspace(paths: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
 pub(crate) struct ServiceSpec {
     pub(crate) handle: String,
     pub(crate) home_label: String,
-    pub(crate) whose: ResourceOwner,
+    pub(crate) owner: ResourceOwner,
     /// Its host name on the network.
     pub(crate) name: String,
     pub(crate) network: String,
@@ -357,7 +357,7 @@ pub(crate) struct ExecSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// For display.
-    pub(crate) why: String,
+    pub(crate) reason: String,
     /// The code that a shell would return, 126 or 127, if the command is not executable or missing.
     pub(crate) code: Option<u8>,
 }
@@ -367,7 +367,7 @@ pub(crate) struct Refusal {
 pub(crate) struct Network {
     pub(crate) handle: String,
     pub(crate) home_label: String,
-    pub(crate) whose: ResourceOwner,
+    pub(crate) owner: ResourceOwner,
 }
 
 /// The owner of a container or a network.
@@ -422,7 +422,7 @@ pub(crate) struct ImageBuild {
     pub(crate) dockerfile: PathBuf,
     pub(crate) context: PathBuf,
     /// Whether to ignore the builder's cache.
-    pub(crate) fresh: bool,
+    pub(crate) no_cache: bool,
     /// The name servers for a builder with a network of its own.
     pub(crate) dns: Vec<IpAddr>,
 }
@@ -540,7 +540,7 @@ pub(crate) struct Exit {
     /// Not set: the code is unknown.
     pub(crate) code: Option<u8>,
     /// Whether another program removed the container: the code is then the one that the client reported.
-    pub(crate) vanished: bool,
+    pub(crate) was_removed: bool,
     pub(crate) oom_killed: bool,
     /// The reason why it failed to start, as the engine worded it.
     pub(crate) error: Option<String>,
@@ -553,7 +553,7 @@ pub(crate) struct Labelled {
     pub(crate) handle: String,
     /// The engine's own name for it.
     pub(crate) id: String,
-    pub(crate) whose: ResourceOwner,
+    pub(crate) owner: ResourceOwner,
 }
 
 fn not_in_sessions() -> RuntimeError {

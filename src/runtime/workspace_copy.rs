@@ -57,7 +57,7 @@ pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> 
     let shown = shown.chain([(WORKSPACE, workspace)]);
     for (dir, source) in shown {
         let mounts = spec.mounts.iter().map(|mount| &mount.target);
-        let places = mounts.chain(&spec.scratch).chain(spec.hidden_paths());
+        let places = mounts.chain(&spec.tmpfs).chain(spec.hidden_paths());
         for place in places.filter(|place| is_below(place, dir)) {
             let inside = Path::new(&place[dir.len() + 1..]);
             if !stays_inside(source, &mut PathBuf::new(), inside, &mut 0) {

@@ -88,7 +88,7 @@ pub(crate) fn service_spec(
         handle,
         home_label: home.hash(),
         network,
-        whose,
+        owner: whose,
         name: plan.name.clone(),
         image: plan.image.clone(),
         command: plan.command.clone(),

@@ -44,7 +44,7 @@ struct SidecarState {
     /// The time of its last exit.
     ended_at: Option<Timestamp>,
     /// Whether its end was requested.
-    is_to_end: bool,
+    end_requested: bool,
 }
 
 impl Sidecar {
@@ -225,7 +225,7 @@ impl Sidecar {
     fn is_ready(&self, after: Duration) {
         self.update(&mut |service| {
             // A service whose end was requested is no longer ready.
-            if self.life().is_to_end {
+            if self.life().end_requested {
                 return;
             }
             service.state = ServiceState::Ready;
@@ -277,11 +277,11 @@ impl Sidecar {
     /// Its exit; `None`: the end was requested.
     fn wait_for_end(&self) -> Option<Exit> {
         let mut life = self.life();
-        while life.exit.is_none() && !life.is_to_end {
+        while life.exit.is_none() && !life.end_requested {
             let waited = self.changed.wait(life);
             life = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        match life.is_to_end {
+        match life.end_requested {
             true => None,
             false => life.exit.take(),
         }
@@ -309,13 +309,13 @@ impl Sidecar {
 
     /// Waits for the next start, or until the run ends.
     fn ends_within(&self, pause: Duration) -> bool {
-        self.wait(|life| life.is_to_end, Instant::now() + pause)
+        self.wait(|life| life.end_requested, Instant::now() + pause)
     }
 
     fn start_again(self: &Arc<Self>) {
         let began = Instant::now();
         self.update(&mut |service| {
-            if self.life().is_to_end {
+            if self.life().end_requested {
                 return;
             }
             service.restarts += 1;
@@ -348,7 +348,7 @@ impl Sidecar {
 
     /// Marks its end as requested.
     pub(super) fn expect_end(&self) {
-        self.life().is_to_end = true;
+        self.life().end_requested = true;
         self.changed.notify_all();
     }
 
@@ -391,7 +391,7 @@ impl Sidecar {
     }
 
     pub(super) fn should_continue(&self) -> bool {
-        self.owner.should_continue() && !self.life().is_to_end
+        self.owner.should_continue() && !self.life().end_requested
     }
 
     pub(super) fn update(&self, change: &mut dyn FnMut(&mut store::ServiceRecord)) {

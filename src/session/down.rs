@@ -26,9 +26,9 @@ pub(crate) struct DownRequest {
 #[derive(Default)]
 pub(crate) struct DownOutcome {
     /// A worktree that moat created and did not remove.
-    pub(crate) worktree: Option<PathBuf>,
+    pub(crate) kept_worktree: Option<PathBuf>,
     /// The engines that did not respond and may still hold resources of the session.
-    pub(crate) engines: Vec<String>,
+    pub(crate) abandoned_engines: Vec<String>,
 }
 
 /// Removes a session.
@@ -50,10 +50,10 @@ pub(crate) fn down(
         let tree = before.worktree;
         let stays = tree.ours && tree.path.is_dir();
         if stays {
-            (context.say)(&worktree::kept_worktree_message(&tree.path));
+            (context.notify)(&worktree::kept_worktree_message(&tree.path));
         }
         return Ok(DownOutcome {
-            worktree: stays.then_some(tree.path),
+            kept_worktree: stays.then_some(tree.path),
             ..DownOutcome::default()
         });
     };
@@ -89,10 +89,10 @@ pub(crate) fn down(
     run_hook(context, &session, "pre_down", &session.hooks.pre_down, true);
     let kept = dirty.then(|| tree.path.clone());
     if let Some(path) = &kept {
-        (context.say)(&worktree::kept_worktree_message(path));
+        (context.notify)(&worktree::kept_worktree_message(path));
     }
     let mut left = finish(context, claim)?;
-    left.worktree = left.worktree.or(kept);
+    left.kept_worktree = left.kept_worktree.or(kept);
     Ok(left)
 }
 
@@ -211,7 +211,7 @@ fn remove_everything(
     if let Some(compose) = &session.compose {
         let taken = compose::remove_all(session, keep);
         let engine = give_up(runtime::COMPOSE_RUNTIME.as_str(), &compose.engine, taken)?;
-        left.engines.extend(engine);
+        left.abandoned_engines.extend(engine);
     }
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
@@ -236,8 +236,8 @@ fn remove_everything(
     }
     let taken = services::remove(context, session, None);
     let engine = give_up(&session.services.runtime, &session.services.engine, taken)?;
-    left.engines.extend(engine);
-    left.engines.dedup();
+    left.abandoned_engines.extend(engine);
+    left.abandoned_engines.dedup();
     checkpoint("session-down-services");
     claim.update(&mut |session| session.services = Default::default())?;
     let tree = &session.worktree;
@@ -252,12 +252,12 @@ fn remove_everything(
     if let Some(operation) = operation.filter(|operation| operation.remove_worktree) {
         // Repeated here: no process of the session can create new ones any more.
         if tree.path.is_dir() && !operation.force && !worktree::has_no_work(session) {
-            (context.say)(&worktree::kept_worktree_message(&tree.path));
-            left.worktree = Some(tree.path.clone());
+            (context.notify)(&worktree::kept_worktree_message(&tree.path));
+            left.kept_worktree = Some(tree.path.clone());
             return Ok(left);
         }
         if !worktree::remove_or_warn(context, session) {
-            left.worktree = Some(tree.path.clone());
+            left.kept_worktree = Some(tree.path.clone());
             return Ok(left);
         }
         checkpoint("session-down-worktree");

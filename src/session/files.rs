@@ -37,7 +37,7 @@ pub(super) fn make(
     {
         if root.join(VARIABLES_FILE).symlink_metadata().is_ok() {
             let message = format!("'{VARIABLES_FILE}' exists already, and moat did not write it");
-            (context.say)(&format!("note: {message}; moat rewrites it"));
+            (context.notify)(&format!("note: {message}; moat rewrites it"));
         }
         ignore(&repository.common, &root);
         wanted.push(CreatedFile {

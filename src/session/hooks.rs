@@ -68,7 +68,7 @@ pub(super) fn run(
     let ended = loop {
         let mut said = 0;
         for line in lines.try_iter().take(LINES_PER_CHECK) {
-            (context.say)(&format!("{name}: {line}"));
+            (context.notify)(&format!("{name}: {line}"));
             said += 1;
         }
         match child.try_wait() {
@@ -95,7 +95,7 @@ pub(super) fn run(
     while let Some(left) = rest.checked_duration_since(Instant::now())
         && let Ok(line) = lines.recv_timeout(left)
     {
-        (context.say)(&format!("{name}: {line}"));
+        (context.notify)(&format!("{name}: {line}"));
     }
     let ended = match ended {
         Ok(status) if status.success() => return Ok(()),
@@ -105,7 +105,7 @@ pub(super) fn run(
     let rest = ProcessSelection {
         mark,
         leaders: leader.into_iter().collect(),
-        keepers: Vec::new(),
+        monitors: Vec::new(),
     };
     rest.end();
     let _ = child.wait();

@@ -32,7 +32,7 @@ pub(super) struct ProcessSelection {
     /// The known leaders of process groups.
     pub(super) leaders: Vec<ProcessIdentity>,
     /// The monitors, which end by themselves when their process has ended.
-    pub(super) keepers: Vec<ProcessIdentity>,
+    pub(super) monitors: Vec<ProcessIdentity>,
 }
 
 /// All pids of the system.
@@ -114,10 +114,10 @@ impl ProcessSelection {
             .map(|leader| leader.pid)
             .collect();
         let ours = std::process::id();
-        let is_keeper = |pid: u32| self.keepers.iter().any(|keeper| keeper.pid == pid);
+        let is_keeper = |pid: u32| self.monitors.iter().any(|keeper| keeper.pid == pid);
         // A monitor leads a kernel session, which its descendants leave only on purpose.
         let kept: Vec<u32> = self
-            .keepers
+            .monitors
             .iter()
             .filter(|keeper| keeper.is_alive())
             .map(|keeper| keeper.pid)
@@ -199,7 +199,7 @@ impl ProcessSelection {
 
     fn end_monitors(&self) -> Vec<ProcessIdentity> {
         let deadline = Instant::now() + MONITOR_TIMEOUT;
-        let alive = || self.keepers.iter().filter(|keeper| keeper.is_alive());
+        let alive = || self.monitors.iter().filter(|keeper| keeper.is_alive());
         while alive().next().is_some() && Instant::now() < deadline {
             std::thread::sleep(POLL_INTERVAL);
         }

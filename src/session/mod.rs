@@ -32,7 +32,7 @@ mod worktree;
 pub(crate) use down::{DownRequest, down};
 pub(crate) use git_mounts::git_mounts;
 pub(crate) use logs::service_log;
-pub(crate) use monitor::{KEEPER, monitor};
+pub(crate) use monitor::{MONITOR, monitor};
 pub(crate) use operation::OperationContext;
 pub(crate) use ownership::{Ownership, OwnershipQuery, find_owner};
 pub(crate) use ports::PinnedPort;

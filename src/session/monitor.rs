@@ -26,7 +26,7 @@ use crate::store::{
 };
 
 /// The hidden command.
-pub(crate) const KEEPER: &str = "__keeper";
+pub(crate) const MONITOR: &str = "__keeper";
 
 /// The monitor's answer once the process has been started.
 pub(super) const STARTED_BYTE: u8 = b's';

@@ -16,7 +16,7 @@ pub(crate) struct OperationContext<'a> {
     /// False once the operation is cancelled (SIGINT, SIGTERM, SIGHUP); the operation then rolls back.
     pub(crate) should_continue: &'a dyn Fn() -> bool,
     /// Prints a notice, and the output of hooks.
-    pub(crate) say: &'a dyn Fn(&str),
+    pub(crate) notify: &'a dyn Fn(&str),
     /// Prints a warning, also with --quiet.
     pub(crate) warn: &'a dyn Fn(&str),
 }
@@ -69,7 +69,7 @@ impl OperationContext<'_> {
             {
                 // Only the process that wrote the record is signalled: its start token is checked.
                 if owner.signal(Signal::TERM) {
-                    (self.say)(&format!(
+                    (self.notify)(&format!(
                         "asked the running 'moat up' (process {}) to end",
                         owner.pid
                     ));

@@ -328,7 +328,7 @@ fn by_engine(
         match runtime.find_labelled(&home.hash()) {
             Ok(found) => {
                 if let Some(found) = found.into_iter().find(is_it) {
-                    return Ok(by_label(home.sessions()?, found.whose));
+                    return Ok(by_label(home.sessions()?, found.owner));
                 }
             }
             Err(problem) => owner = Ownership::Unknown(format!("{engine}: {}", problem.message())),

@@ -65,13 +65,13 @@ pub(super) struct PortAllocator<'a> {
     pub(super) others: &'a [Session],
     pub(super) pins: &'a [PinnedPort],
     /// The ports that the session has so far.
-    pub(super) earlier: &'a [SessionPort],
+    pub(super) previous: &'a [SessionPort],
     /// Whether a process runs, or a service has a container, and so keeps its ports.
-    pub(super) runs: &'a dyn Fn(&str) -> bool,
+    pub(super) running: &'a dyn Fn(&str) -> bool,
     /// Whether it runs and is ended before a restart; its ports are free then.
-    pub(super) frees: &'a dyn Fn(&str) -> bool,
+    pub(super) freed: &'a dyn Fn(&str) -> bool,
     /// All names in the record, whether moat.yaml still has them or not.
-    pub(super) left: &'a [String],
+    pub(super) remaining: &'a [String],
     pub(super) warn: &'a dyn Fn(&str),
 }
 
@@ -98,11 +98,11 @@ impl PortAllocator<'_> {
         let names = holders.iter().map(|holder| holder.name);
         let services = self.services.iter().map(|service| service.name.as_str());
         // Running members come first: no other one gets their ports, whether they listen or not.
-        for name in names.chain(services).filter(|name| (self.runs)(name)) {
+        for name in names.chain(services).filter(|name| (self.running)(name)) {
             self.keep_previous(name, &mut chosen)?;
         }
         chosen.extend(self.keep_removed().cloned());
-        for holder in holders.iter().filter(|holder| !(self.runs)(holder.name)) {
+        for holder in holders.iter().filter(|holder| !(self.running)(holder.name)) {
             if let Some(base) = holder.port {
                 let mut variables = vec![holder.variable()];
                 variables.extend(holder.port_env.iter().cloned());
@@ -134,7 +134,7 @@ impl PortAllocator<'_> {
             }
         }
         for service in self.services {
-            if !(self.runs)(&service.name) {
+            if !(self.running)(&service.name) {
                 self.of_service(service, &mut chosen)?;
             }
         }
@@ -150,9 +150,9 @@ impl PortAllocator<'_> {
             known.contains(&name) || services.any(|service| service.name == name)
         };
         let forgotten = move |port: &&SessionPort| {
-            self.left.contains(&port.process) && !is_known(&port.process)
+            self.remaining.contains(&port.process) && !is_known(&port.process)
         };
-        self.earlier.iter().filter(forgotten)
+        self.previous.iter().filter(forgotten)
     }
 
     /// The user can pin the first port only. The others are any free ports.
@@ -184,7 +184,7 @@ impl PortAllocator<'_> {
 
     fn keep_previous(&self, name: &str, chosen: &mut Vec<SessionPort>) -> Result<()> {
         self.check_running(name)?;
-        let own = self.earlier.iter().filter(|port| port.process == name);
+        let own = self.previous.iter().filter(|port| port.process == name);
         chosen.extend(own.cloned());
         Ok(())
     }
@@ -199,7 +199,7 @@ impl PortAllocator<'_> {
         let same = |port: &&SessionPort| {
             port.process == wanted.name && port.base == 0 && port.variables == wanted.variables
         };
-        let earlier = self.earlier.iter().find(same).map(|port| port.port);
+        let earlier = self.previous.iter().find(same).map(|port| port.port);
         let tries =
             std::iter::from_fn(port_probe::free_port_from_kernel).take(KERNEL_PORT_ATTEMPTS);
         let free = earlier
@@ -259,7 +259,7 @@ impl PortAllocator<'_> {
 
     fn previous_port(&self, process: &str) -> Option<&SessionPort> {
         let is_it = |port: &&SessionPort| port.primary && port.process == process;
-        self.earlier.iter().find(is_it)
+        self.previous.iter().find(is_it)
     }
 
     fn check_running(&self, name: &str) -> Result<()> {
@@ -376,8 +376,8 @@ impl PortAllocator<'_> {
             let branch = crate::term::escape_unsafe(&other.branch);
             return Some(format!("the session of '{branch}'"));
         }
-        let mut earlier = self.earlier.iter();
-        if earlier.any(|own| own.port == port && (self.frees)(&own.process)) {
+        let mut earlier = self.previous.iter();
+        if earlier.any(|own| own.port == port && (self.freed)(&own.process)) {
             return None;
         }
         port_probe::is_taken(port).then(|| port_probe::listener_name(port))
@@ -398,7 +398,7 @@ impl PortAllocator<'_> {
                 && self.pin(&own.process).is_none()
                 && (has_base || services.any(|service| service.name == own.process))
         };
-        let found = self.earlier.iter().filter(|own| own.primary).find(stays);
+        let found = self.previous.iter().filter(|own| own.primary).find(stays);
         found.map(|own| own.process.as_str())
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::compose::COMPOSE_MARK;
 use super::marked_processes::{PROCESS_MARK_VARIABLE, ProcessSelection};
-use super::monitor::{KEEPER, STARTED_BYTE};
+use super::monitor::{MONITOR, STARTED_BYTE};
 use super::operation::OperationContext;
 use super::repository::{GIT_VARIABLES, clear_git_environment};
 use super::{port_probe, tmux, variables};
@@ -120,7 +120,7 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(crate::run::own_executable()?);
     clear_git_environment(&mut command)
-        .arg(KEEPER)
+        .arg(MONITOR)
         .arg(home.process_log(&session.key, name))
         .arg(home.process_state_file(&session.key, name))
         .arg(&process.command)
@@ -330,7 +330,7 @@ pub(super) fn targets(session: &Session, name: &str) -> ProcessSelection {
             .and_then(|process| process.process.clone())
             .into_iter()
             .collect(),
-        keepers: process
+        monitors: process
             .and_then(|process| process.keeper.clone())
             .into_iter()
             .collect(),
@@ -343,13 +343,13 @@ pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
     let mut targets = ProcessSelection {
         mark: session.mark(""),
         leaders: Vec::new(),
-        keepers: Vec::new(),
+        monitors: Vec::new(),
     };
     for process in &session.processes {
         targets.leaders.extend(process.process.clone());
         let state = home.process_state(session, &process.name);
         targets.leaders.extend(state.map(|state| state.process));
-        targets.keepers.extend(process.keeper.clone());
+        targets.monitors.extend(process.keeper.clone());
     }
     let left: Vec<String> = targets
         .end()

@@ -111,7 +111,7 @@ fn roll_back_resources(
         // alone.
         goes = worktree::has_no_work(session);
         if !goes {
-            (context.say)(&worktree::kept_worktree_message(&tree.path));
+            (context.notify)(&worktree::kept_worktree_message(&tree.path));
         }
     }
     if goes {
@@ -198,7 +198,7 @@ pub(crate) fn recover(context: &OperationContext<'_>, key: &str) -> Result<&'sta
         return Ok("nothing to recover");
     };
     if operation.kind == OpKind::Down {
-        return Ok(match super::down::finish(context, claim)?.worktree {
+        return Ok(match super::down::finish(context, claim)?.kept_worktree {
             None => "taken down",
             Some(_) => "taken down; the worktree is kept",
         });

@@ -48,7 +48,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         services: Vec::new(),
     };
     match unreachable_services_error(session, plan) {
-        Some(why) => plan.notes.push(why),
+        Some(why) => plan.notices.push(why),
         None if session.services.list.is_empty() => {}
         None => {
             let running = running(session, plan)?;
@@ -83,7 +83,7 @@ fn join_compose(
     };
     let name = runtime::COMPOSE_RUNTIME.as_str();
     if let Some(why) = different_engine_reason((name, &compose.engine), plan) {
-        plan.notes.push(format!(
+        plan.notices.push(format!(
             "the run does not reach the services of the compose file: {why}"
         ));
         return Ok(());
@@ -195,7 +195,7 @@ pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> 
     let is_running = |record: &&RunRecord| !has_ended(context.home, record);
     let going: Vec<&RunRecord> = runs.iter().filter(is_running).collect();
     for record in &going {
-        (context.say)(&format!("stopping {} ({})", record.name, record.id));
+        (context.notify)(&format!("stopping {} ({})", record.name, record.id));
     }
     let (told, failed) = request_ends(
         context.home,

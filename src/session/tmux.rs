@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::marked_processes::PROCESS_MARK_VARIABLE;
-use super::monitor::KEEPER;
+use super::monitor::MONITOR;
 use super::repository::clear_git_environment;
 use super::variables;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
@@ -284,7 +284,7 @@ pub(super) fn window(
             "env",
             &mark,
             &program,
-            KEEPER,
+            MONITOR,
             &state,
             command,
             &go,
@@ -298,7 +298,7 @@ pub(super) fn window(
     // The monitor waits, so the log exists before the first output of the process, and no output is lost with the
     // window.
     let quote = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
-    let copy = format!("exec {} {KEEPER} {}", quote(&program), quote(&log));
+    let copy = format!("exec {} {MONITOR} {}", quote(&program), quote(&log));
     // tmux expands '%' here as a time format.
     let copy = format_text(&copy).replace('%', "%%");
     run_tmux(

@@ -38,7 +38,7 @@ pub(crate) struct OwnedRun {
 pub(crate) struct NewRun<F> {
     pub(crate) name: Option<RunName>,
     /// Whether a number may be appended to a name that is taken.
-    pub(crate) or_numbered: bool,
+    pub(crate) may_add_number: bool,
     pub(crate) record: F,
 }
 
@@ -62,7 +62,7 @@ impl OwnedRun {
             match (draft.publish()?, &new.name) {
                 (Ok(run), _) => return Ok(run),
                 (Err(_), None) if attempt < 20 => {}
-                (Err(_), Some(_)) if new.or_numbered && attempt < 1000 => {}
+                (Err(_), Some(_)) if new.may_add_number && attempt < 1000 => {}
                 (Err(taken), _) => return Err(taken),
             }
         }

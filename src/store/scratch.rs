@@ -48,7 +48,7 @@ impl Scratch {
         };
         let new = NewRun {
             name: None,
-            or_numbered: false,
+            may_add_number: false,
             record,
         };
         OwnedRun::reserve(&self.0, new).unwrap()

@@ -24,7 +24,7 @@ pub(crate) struct Terminal {
 }
 
 struct TerminalState {
-    before: Termios,
+    saved: Termios,
     is_raw: bool,
     modes: TerminalModes,
 }
@@ -34,7 +34,7 @@ impl Terminal {
     pub(crate) fn new(keys: impl AsFd, screen: impl AsFd) -> io::Result<Arc<Terminal>> {
         let keys = keys.as_fd().try_clone_to_owned()?;
         let state = TerminalState {
-            before: tcgetattr(&keys)?,
+            saved: tcgetattr(&keys)?,
             is_raw: false,
             modes: TerminalModes::default(),
         };
@@ -60,7 +60,7 @@ impl Terminal {
     /// Sets raw mode, in which every key reaches the workload immediately.
     pub(crate) fn make_raw(&self) -> io::Result<()> {
         let mut state = self.state();
-        tcsetattr(&self.keys, OptionalActions::Now, &raw(&state.before))?;
+        tcsetattr(&self.keys, OptionalActions::Now, &raw(&state.saved))?;
         state.is_raw = true;
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Terminal {
             return;
         }
         let was_raw = std::mem::take(&mut state.is_raw);
-        let (modes, before) = (std::mem::take(&mut state.modes), state.before.clone());
+        let (modes, before) = (std::mem::take(&mut state.modes), state.saved.clone());
         // Other threads must not wait on the lock while a terminal accepts no output.
         drop(state);
         let _ = write_within(
@@ -118,7 +118,7 @@ impl Terminal {
             return;
         }
         if let Ok(now) = tcgetattr(&self.keys) {
-            self.state().before = now;
+            self.state().saved = now;
         }
         let _ = self.make_raw();
         self.watch(on.as_bytes());
@@ -135,7 +135,7 @@ impl Terminal {
     pub(crate) fn restore_after_killed_client(&self) {
         let (modes, before) = {
             let mut state = self.state();
-            (std::mem::take(&mut state.modes), state.before.clone())
+            (std::mem::take(&mut state.modes), state.saved.clone())
         };
         let is_as_left = |now: &Termios| modes_of(now) == modes_of(&raw(&before));
         if tcgetattr(&self.keys).is_ok_and(|now| is_as_left(&now)) {

@@ -64,7 +64,10 @@ impl Source {
             NodeValue::Null => "nothing".to_owned(),
             NodeValue::Bool(value) => value.to_string(),
             NodeValue::Whole(_) | NodeValue::Real(_) => {
-                format!("the number {}", self.written(node).unwrap_or_default())
+                format!(
+                    "the number {}",
+                    self.text_as_written(node).unwrap_or_default()
+                )
             }
             NodeValue::Text(text) if text.is_empty() => "an empty text".to_owned(),
             NodeValue::Text(text) => format!("'{}'", message_text(text)),
@@ -90,7 +93,7 @@ impl Source {
 
     /// Takes any single value as it is written; an empty text is one, nothing is none.
     pub(crate) fn value_as_written(&self, node: &Node) -> Option<String> {
-        match self.written(node) {
+        match self.text_as_written(node) {
             Some(text) => self.without_nul(node, text),
             None => {
                 self.report_unexpected(node, "a single value");
@@ -112,7 +115,7 @@ impl Source {
     pub(crate) fn scalar(&self, node: &Node) -> Option<Placed<String>> {
         match node.value {
             NodeValue::Text(_) | NodeValue::Whole(_) | NodeValue::Real(_) => self
-                .written(node)
+                .text_as_written(node)
                 .map(|value| Placed { at: node.at, value }),
             _ => {
                 self.report_unexpected(node, "text or a number");

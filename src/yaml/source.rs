@@ -97,7 +97,7 @@ impl Source {
         let mut located: Vec<FileProblem> = problems
             .iter()
             .take(MAX_SHOWN_PROBLEMS)
-            .map(|(at, message)| self.problem(self.spot(*at), message.clone()))
+            .map(|(at, message)| self.problem(self.position(*at), message.clone()))
             .collect();
         if problems.len() > MAX_SHOWN_PROBLEMS {
             let rest = problems.len() - MAX_SHOWN_PROBLEMS;
@@ -107,7 +107,7 @@ impl Source {
     }
 
     /// A scalar as it is written in the file.
-    pub(super) fn written(&self, node: &Node) -> Option<String> {
+    pub(super) fn text_as_written(&self, node: &Node) -> Option<String> {
         match &node.value {
             NodeValue::Text(text) => Some(text.clone()),
             NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => None,
@@ -122,7 +122,7 @@ impl Source {
         scalars.get(place.ok()?)
     }
 
-    fn spot(&self, at: NodeId) -> Option<parse::Position> {
+    fn position(&self, at: NodeId) -> Option<parse::Position> {
         match self.scalar_at(at) {
             Some(scalar) => Some(scalar.spot),
             None => parse::locate(&self.text, at),
@@ -131,7 +131,7 @@ impl Source {
 
     /// Where a node stands, as `FILE:LINE`.
     pub(crate) fn line_of(&self, at: NodeId) -> String {
-        match self.spot(at) {
+        match self.position(at) {
             Some((line, _)) => format!("{}:{line}", self.name),
             None => self.name.clone(),
         }

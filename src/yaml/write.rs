@@ -88,7 +88,7 @@ impl Source {
                 text.push('}');
             }
             NodeValue::Bool(_) | NodeValue::Whole(_) | NodeValue::Real(_) => {
-                text.push_str(&self.written(node).unwrap_or_default());
+                text.push_str(&self.text_as_written(node).unwrap_or_default());
             }
         }
     }

@@ -328,7 +328,7 @@ fn what_was_removed_keeps_the_code_that_was_heard_where_the_engine_forgets() {
     let scene = Scene::started_on(FORGETS);
     scene.fake.vanish(HANDLE, AttachEnd::Code(137));
     let ended = scene.end();
-    assert_eq!((ended.exit.code, ended.exit.vanished), (Some(137), true));
+    assert_eq!((ended.exit.code, ended.exit.was_removed), (Some(137), true));
     assert_eq!(ended.why(), None);
 }
 

@@ -166,7 +166,7 @@ fn an_empty_answer_means_that_it_is_gone() {
         .fake
         .on("inspect", |fake| fake.detach(HANDLE, AttachEnd::Complete));
     let ended = scene.end();
-    assert!(ended.exit.vanished && ended.exit.started_at.is_some());
+    assert!(ended.exit.was_removed && ended.exit.started_at.is_some());
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_container_that_somebody_removed_has_the_code_that_was_heard() {
         scene.fake.vanish(HANDLE, end.clone());
         let ended = scene.end();
         assert_eq!(
-            (ended.exit.code, ended.exit.vanished),
+            (ended.exit.code, ended.exit.was_removed),
             (code, true),
             "{end:?}"
         );
@@ -219,7 +219,7 @@ fn one_that_was_removed_while_the_engine_was_away_is_gone_when_it_is_back() {
         fake.vanish(HANDLE, AttachEnd::Interrupted)
     });
     let ended = scene.end();
-    assert_eq!((ended.exit.vanished, ended.exit.code), (true, None));
+    assert_eq!((ended.exit.was_removed, ended.exit.code), (true, None));
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub(super) fn args(build: &ImageBuild, staged: &StagedBuild) -> Vec<String> {
         args.extend(words(&["--label", &format!("{name}={value}")]));
     }
     args.extend(words(&["--file", &staged.dockerfile.to_string_lossy()]));
-    if build.fresh {
+    if build.no_cache {
         args.push("--no-cache".to_owned());
     }
     args.extend(resources(&build.dns));

@@ -13,7 +13,8 @@ use super::super::client_call::{
 use super::super::container_scripts::{NOTES_DIR, PRE_RUN_SCRIPT};
 use super::super::error::{Result, RuntimeError};
 use super::super::{
-    CAPABILITIES, ContainerSpec, Network, ServiceSpec, WORKLOAD_HOME, WORKSPACE, is_below,
+    ContainerSpec, KEPT_LINUX_CAPABILITIES, Network, ServiceSpec, WORKLOAD_HOME, WORKSPACE,
+    is_below,
 };
 use super::start_gate;
 use super::version::Version;
@@ -77,7 +78,7 @@ pub(super) fn main(
 /// Describes the container of a service. No port of it is published: who is on the run's network reaches
 /// it by its address.
 pub(super) fn service(spec: &ServiceSpec, version: Version, host: &Host) -> Result<ClientCall> {
-    let whose = spec.whose.label();
+    let whose = spec.owner.label();
     let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE_ROLE, version);
     request.label(SERVICE_LABEL, &spec.name);
     request.add(&["--network", &spec.network]);
@@ -96,7 +97,7 @@ pub(super) fn network(network: &Network) -> ClientCall {
     let mut request = ClientCall::default();
     request.add(&["network", "create"]);
     request.label(HOME_LABEL, &network.home_label);
-    let (name, value) = network.whose.label();
+    let (name, value) = network.owner.label();
     request.label(name, value);
     request.add(&[&network.handle]);
     request
@@ -121,7 +122,7 @@ fn container(
     }
     if version.has_capabilities() {
         request.add(&["--cap-drop", "ALL"]);
-        for capability in CAPABILITIES {
+        for capability in KEPT_LINUX_CAPABILITIES {
             request.add(&["--cap-add", capability]);
         }
     }
@@ -172,7 +173,7 @@ fn mounts(
     let home = home.filter(|home| binds.iter().all(|mount| mount.target != *home));
     for path in home
         .into_iter()
-        .chain(spec.scratch.iter().map(String::as_str))
+        .chain(spec.tmpfs.iter().map(String::as_str))
     {
         in_memory(path, "mode=1777")?;
     }
@@ -353,7 +354,7 @@ pub(super) fn nested_mount_points<'a>(
 ) -> impl Iterator<Item = (&'a str, bool)> {
     let mounts = spec.mounts.iter();
     let mounts = mounts.map(|mount| (mount.target.as_str(), mount.source.is_dir()));
-    let empty = spec.scratch.iter().map(|path| (path.as_str(), true));
+    let empty = spec.tmpfs.iter().map(|path| (path.as_str(), true));
     mounts
         .chain(empty)
         .filter(move |(target, _)| is_below(target, dir))

@@ -88,7 +88,7 @@ pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let name = name.and_then(|rest| rest.split(['"', ' ', ')', ';']).next());
     Refusal {
         code: classify::refusal(&text).or(classify::refusal_of_shell(code, &text)),
-        why: name.map_or(text.clone(), |name| {
+        reason: name.map_or(text.clone(), |name| {
             format!("'{name}' is not found, or is no program")
         }),
     }
@@ -129,10 +129,10 @@ mod tests {
     fn a_refusal_says_what_could_not_be_run() {
         let words = b"Error: failed to start process (cause: \"internalError: \"failed to find target executable nosuch\"\")\n";
         let said = refusal(1, words);
-        assert_eq!(said.why, "'nosuch' is not found, or is no program");
+        assert_eq!(said.reason, "'nosuch' is not found, or is no program");
         assert_eq!(said.code, Some(127));
         let said = refusal(127, b"sh: exec: line 1: nosuch: not found\n");
-        assert_eq!(said.why, "sh: exec: line 1: nosuch: not found");
+        assert_eq!(said.reason, "sh: exec: line 1: nosuch: not found");
         assert_eq!(said.code, Some(127));
         assert_eq!(refusal(1, b"the role is not found\n").code, None);
     }

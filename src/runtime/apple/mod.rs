@@ -657,7 +657,7 @@ fn labelled(kind: ResourceKind, all: &[Value], home: &str) -> Vec<Labelled> {
         kind,
         handle: model::id(one).to_owned(),
         id: model::id(one).to_owned(),
-        whose: ResourceOwner::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
+        owner: ResourceOwner::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
     })
     .collect()
 }

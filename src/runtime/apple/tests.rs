@@ -128,13 +128,13 @@ fn cases() -> Vec<Case> {
             mount("/src", "/data", false),
             mount("/conf", "/home/moat/.config", false),
         ];
-        spec.scratch = vec!["/workspace/tmp".into()];
-        spec.covered = vec!["/workspace/secret".into(), "/data/inner/secret".into()];
+        spec.tmpfs = vec!["/workspace/tmp".into()];
+        spec.hidden = vec!["/workspace/secret".into(), "/data/inner/secret".into()];
     });
     run("covered in a copy", |spec| {
         spec.workspace_mode = WorkspaceMode::Volume;
         spec.mounts = vec![mount("/src", "/workspace/sub", false)];
-        spec.covered = vec!["/workspace/secret".into(), "/workspace/sub/secret".into()];
+        spec.hidden = vec!["/workspace/secret".into(), "/workspace/sub/secret".into()];
     });
     run("a file", |spec| {
         spec.mounts = vec![mount("/etc/a.conf", "/etc/a.conf", true)];
@@ -158,7 +158,7 @@ fn cases() -> Vec<Case> {
         spec.mounts = vec![mount("/a,b", "/home/moat/.odd", false)];
     });
     run("a directory in memory with '='", |spec| {
-        spec.scratch = vec!["/a=b".into()];
+        spec.tmpfs = vec!["/a=b".into()];
     });
     let mut service = |title, change: fn(&mut ServiceSpec)| {
         let make = move |version| {
@@ -170,7 +170,7 @@ fn cases() -> Vec<Case> {
     };
     service("a service", |_| {});
     service("a service with all settings", |spec| {
-        spec.whose = ResourceOwner::Session("inc_1".into());
+        spec.owner = ResourceOwner::Session("inc_1".into());
         spec.command = vec!["redis-server".into(), "--save".into(), String::new()];
         spec.env = vec![("PASSWORD".into(), "s3cret".into())];
         (spec.memory_bytes, spec.cpus) = (Some(512 << 20), Some(1.5));
@@ -189,7 +189,7 @@ fn others() -> Vec<Case> {
         let network = Network {
             handle: "run_0123456789ab".into(),
             home_label: "0123".into(),
-            whose: ResourceOwner::Run("run_0123456789ab".into()),
+            owner: ResourceOwner::Run("run_0123456789ab".into()),
         };
         shown(Ok(create::network(&network)))
     });
@@ -227,13 +227,13 @@ fn plain() -> ContainerSpec {
         run_label: "run_0123456789ab".into(),
         image: Some("img:1".into()),
         network: None,
-        more_networks: Vec::new(),
+        extra_networks: Vec::new(),
         rootfs: None,
         workspace: "/home/me/project".into(),
         workspace_mode: WorkspaceMode::Bind,
         pre_run: None,
         volumes: Vec::new(),
-        scratch: Vec::new(),
+        tmpfs: Vec::new(),
         has_home: false,
         ports: Vec::new(),
         pids: None,
@@ -242,7 +242,7 @@ fn plain() -> ContainerSpec {
         command: vec!["npm".into(), "test".into()],
         env: Vec::new(),
         mounts: Vec::new(),
-        covered: Vec::new(),
+        hidden: Vec::new(),
         user: User {
             uid: 1000,
             gid: 1001,
@@ -304,7 +304,7 @@ fn redis() -> ServiceSpec {
     ServiceSpec {
         handle: "run_0123456789ab-redis".into(),
         home_label: "0123".into(),
-        whose: ResourceOwner::Run("run_0123456789ab".into()),
+        owner: ResourceOwner::Run("run_0123456789ab".into()),
         name: "redis".into(),
         network: "run_0123456789ab".into(),
         ports: Vec::new(),
@@ -323,7 +323,7 @@ fn image(fresh: bool) -> ImageBuild {
         home_label: "0123".into(),
         dockerfile: "/home/me/.moat/runs/run_1/Dockerfile".into(),
         context: "/home/me/.moat/runs/run_1/context".into(),
-        fresh,
+        no_cache: fresh,
         dns: Vec::new(),
     }
 }

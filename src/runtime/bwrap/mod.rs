@@ -223,7 +223,10 @@ impl Runtime for Bwrap {
 
     fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
         let why = String::from_utf8_lossy(words).trim().to_owned();
-        Refusal { why, code: None }
+        Refusal {
+            reason: why,
+            code: None,
+        }
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<()> {

@@ -109,7 +109,7 @@ fn mount_args(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
         let (source, target) = (mount.source.to_str()?, mount.target.as_str());
         Some((target, vec![option, source, target]))
     });
-    let scratch = spec.scratch.iter();
+    let scratch = spec.tmpfs.iter();
     let scratch = scratch.map(|path| (path.as_str(), vec!["--tmpfs", path]));
     let covers = spec.hidden_paths();
     let covers = covers.map(|path| (path.as_str(), vec!["--tmpfs", path, "--remount-ro", path]));

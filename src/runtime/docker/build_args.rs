@@ -21,7 +21,7 @@ pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    if build.fresh {
+    if build.no_cache {
         args.push("--no-cache".to_owned());
     }
     for limit in dialect.ulimits(&[]) {

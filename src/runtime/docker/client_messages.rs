@@ -45,7 +45,7 @@ impl ClientMessages for DockerAttachMessages {
 pub(super) struct DockerExecMessages {
     pub(super) dialect: Dialect,
     /// Whether the engine responds and the container runs.
-    pub(super) is_well: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) is_container_running: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl ClientMessages for DockerExecMessages {
@@ -57,7 +57,7 @@ impl ClientMessages for DockerExecMessages {
         match (self.dialect, code) {
             // docker's client ends like this if the engine is down or the container does not run. If both are fine,
             // the command itself was an engine's client that printed the message.
-            (Dialect::Docker, 1) if !(self.is_well)() => MessageSource::EngineClient,
+            (Dialect::Docker, 1) if !(self.is_container_running)() => MessageSource::EngineClient,
             // podman's client never returns 1.
             (_, 125..=127 | 255) => MessageSource::EngineClient,
             _ => MessageSource::Workload,

@@ -14,7 +14,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     let identity = ContainerLabels {
         handle: &spec.handle,
         home: &spec.home_label,
-        whose: (RUN_LABEL, &spec.run_label),
+        owner: (RUN_LABEL, &spec.run_label),
         role: "main",
     };
     let mut request = ClientCall::create(dialect, &identity, spec.pids);
@@ -32,7 +32,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
         ]);
     }
     let owner = dialect.tmpfs_owner_option(spec.user);
-    for path in &spec.scratch {
+    for path in &spec.tmpfs {
         request.add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
     }
     if dialect.is_rootless() {
@@ -125,13 +125,13 @@ mod tests {
             run_label: "run_0123456789ab".into(),
             image: Some("img:1".into()),
             network: None,
-            more_networks: Vec::new(),
+            extra_networks: Vec::new(),
             rootfs: None,
             workspace: "/w".into(),
             workspace_mode: WorkspaceMode::Bind,
             pre_run: None,
             volumes: Vec::new(),
-            scratch: Vec::new(),
+            tmpfs: Vec::new(),
             has_home: false,
             ports: Vec::new(),
             pids: None,
@@ -147,7 +147,7 @@ mod tests {
                 target: "/t".into(),
                 readonly: true,
             }],
-            covered: Vec::new(),
+            hidden: Vec::new(),
             user: User {
                 uid: 1000,
                 gid: 1001,

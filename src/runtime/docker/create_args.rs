@@ -1,6 +1,6 @@
 //! The arguments that every `docker create` shares. Pure.
 
-use super::super::CAPABILITIES;
+use super::super::KEPT_LINUX_CAPABILITIES;
 use super::super::client_call::newline;
 pub(super) use super::super::client_call::{ClientCall, HOME_LABEL};
 use super::super::error::Result;
@@ -15,7 +15,7 @@ const DEFAULT_MAX_PIDS: &str = "4096";
 pub(super) struct ContainerLabels<'a> {
     pub(super) handle: &'a str,
     pub(super) home: &'a str,
-    pub(super) whose: (&'static str, &'a str),
+    pub(super) owner: (&'static str, &'a str),
     pub(super) role: &'a str,
 }
 
@@ -30,13 +30,13 @@ impl ClientCall {
         request.add(&["create", "--name", identity.handle]);
         request.add(&["--pull", "never", "--init"]);
         request.label(HOME_LABEL, identity.home);
-        request.label(identity.whose.0, identity.whose.1);
+        request.label(identity.owner.0, identity.owner.1);
         request.label("moat.role", identity.role);
         // The engine's log is only for adoption, and is removed with the container.
         request.add(dialect.log_options());
         request.add(dialect.create_options());
         request.add(&["--cap-drop", "ALL"]);
-        for capability in CAPABILITIES {
+        for capability in KEPT_LINUX_CAPABILITIES {
             request.add(&["--cap-add", capability]);
         }
         request.add(&["--security-opt", "no-new-privileges"]);

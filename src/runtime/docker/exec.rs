@@ -154,7 +154,7 @@ pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
         _ => None,
     };
     let why = why.to_owned();
-    Refusal { why, code }
+    Refusal { reason: why, code }
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
             ),
         ] {
             let refusal = refusal(code, words.as_bytes());
-            assert_eq!((refusal.why.as_str(), refusal.code), (why, meaning));
+            assert_eq!((refusal.reason.as_str(), refusal.code), (why, meaning));
         }
     }
 }

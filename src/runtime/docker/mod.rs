@@ -196,7 +196,7 @@ impl Docker {
         };
         client_messages::DockerExecMessages {
             dialect: self.dialect,
-            is_well: Box::new(is_well),
+            is_container_running: Box::new(is_well),
         }
     }
 
@@ -499,7 +499,7 @@ impl Runtime for Docker {
             let words = ["network", "connect", network, &spec.handle];
             self.run_client(&words).map(|_| ())
         };
-        let connected = spec.more_networks.iter().try_for_each(connect);
+        let connected = spec.extra_networks.iter().try_for_each(connect);
         let filled = connected.and_then(|()| self.copy_initial_files(spec));
         self.remove_scratch();
         filled.map_err(|problem| match problem {
@@ -649,7 +649,7 @@ impl Runtime for Docker {
                     kind,
                     handle,
                     id,
-                    whose,
+                    owner: whose,
                 })
             });
             lines.collect::<Vec<_>>()

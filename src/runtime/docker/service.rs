@@ -11,7 +11,7 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall
     let identity = ContainerLabels {
         handle: &spec.handle,
         home: &spec.home_label,
-        whose: spec.whose.label(),
+        owner: spec.owner.label(),
         role: "service",
     };
     let mut request = ClientCall::create(dialect, &identity, None);
@@ -35,7 +35,7 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall
 /// Builds the call that creates the network of a run or of a session.
 pub(super) fn network(dialect: Dialect, network: &Network) -> Vec<String> {
     let home = format!("{HOME_LABEL}={}", network.home_label);
-    let (name, value) = network.whose.label();
+    let (name, value) = network.owner.label();
     let whose = format!("{name}={value}");
     let words = ["network", "create", "--label", &home, "--label", &whose];
     let options = dialect.network_options();
@@ -53,7 +53,7 @@ mod tests {
         let spec = ServiceSpec {
             handle: "run_0123456789ab-db".into(),
             home_label: "h".into(),
-            whose: ResourceOwner::Run("run_0123456789ab".into()),
+            owner: ResourceOwner::Run("run_0123456789ab".into()),
             name: "db".into(),
             ports: Vec::new(),
             network: "run_0123456789ab".into(),

@@ -40,7 +40,7 @@ pub(super) struct RequestedPort {
 /// The result of a rewrite.
 pub(super) struct RewrittenFile {
     pub(super) text: String,
-    pub(super) members: Vec<RewrittenService>,
+    pub(super) services: Vec<RewrittenService>,
     pub(super) builds: Vec<ComposeBuild>,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn rewrite(resolved: String, wanted: &RewriteRequest<'_>) -> Result<R
     Ok(RewrittenFile {
         text: source.write(&document),
         builds: builds(all, &members),
-        members,
+        services: members,
     })
 }
 

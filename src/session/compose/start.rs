@@ -46,15 +46,15 @@ pub(in crate::session) fn start(
     let dir = context.home.prepare_compose(&session.key)?;
     env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
     let rewritten = resolve(context, &tool, &session, settings, &env)?;
-    let is_member = |name: &str| rewritten.members.iter().any(|member| member.name == name);
-    let names = rewritten.members.iter().map(|member| member.name.as_str());
+    let is_member = |name: &str| rewritten.services.iter().any(|member| member.name == name);
+    let names = rewritten.services.iter().map(|member| member.name.as_str());
     request.check_along(names)?;
     base_images::check(&shown(settings), &rewritten.builds)?;
     let file = context.home.compose_file(&session.key);
     write_atomically(&file, rewritten.text.as_bytes())
         .map_err(|error| Error::io(ErrorKind::Store, "write", &file, &error))?;
     checkpoint("session-compose-resolved");
-    add_needed(context, &session, request, &rewritten.members, decisions)?;
+    add_needed(context, &session, request, &rewritten.services, decisions)?;
     // A service that the file no longer has is not created.
     let is_known = |name: &str| is_process(name) || is_member(name);
     decisions.retain(|it| it.action != Action::Started || is_known(&it.process));
@@ -71,7 +71,7 @@ pub(in crate::session) fn start(
             .services
             .retain(|service| service.operation != operation || is_member(&service.name));
         for member in rewritten
-            .members
+            .services
             .iter()
             .filter(|member| starting.contains(&member.name))
         {
@@ -86,7 +86,7 @@ pub(in crate::session) fn start(
         files: vec![&file],
         env: &env,
     };
-    let made = make(context, &tool, &project, &rewritten.members, &starting);
+    let made = make(context, &tool, &project, &rewritten.services, &starting);
     checkpoint("session-compose-up");
     claim.update(&mut |session| {
         if let Some(compose) = &mut session.compose {
@@ -108,7 +108,7 @@ pub(in crate::session) fn start(
     wait(
         context,
         &session,
-        &rewritten.members,
+        &rewritten.services,
         &starting,
         settings.timeout,
     )?;
@@ -284,7 +284,7 @@ fn make(
         .iter()
         .filter(|member| member.built && (borrows || is_starting(member)));
     let built: Vec<&str> = built.map(|member| member.name.as_str()).collect();
-    let say = |line: &str| (context.say)(&format!("compose: {line}"));
+    let say = |line: &str| (context.notify)(&format!("compose: {line}"));
     let run = |first: &[&str], names: &[&str]| {
         let result = tool.run(
             project,

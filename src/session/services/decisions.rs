@@ -30,10 +30,10 @@ pub(in crate::session) enum ServiceAction {
 
 pub(in crate::session) struct ServiceStep<'a> {
     pub(super) plan: &'a plan::PlannedService,
-    pub(super) how: ServiceAction,
+    pub(super) action: ServiceAction,
     why: String,
     /// Whether the service runs and is stopped before it is started or recreated.
-    ends: bool,
+    ends_first: bool,
 }
 
 /// The actions for all services of a session.
@@ -104,14 +104,14 @@ impl<'a> ServiceDecisions<'a> {
             let ends = runs && matches!(how, ServiceAction::Restart | ServiceAction::Make);
             steps.push(ServiceStep {
                 plan,
-                how,
+                action: how,
                 why,
-                ends,
+                ends_first: ends,
             });
         }
         let works: Vec<&str> = steps
             .iter()
-            .filter(|step| step.how.changes_container())
+            .filter(|step| step.action.changes_container())
             .map(|step| step.plan.name.as_str())
             .collect();
         let engine = match works.is_empty() {
@@ -124,9 +124,9 @@ impl<'a> ServiceDecisions<'a> {
 
     pub(in crate::session) fn decisions(&self) -> impl Iterator<Item = Decision> {
         self.steps.iter().map(|step| Decision {
-            ends: step.ends,
+            ends: step.ends_first,
             process: step.plan.name.clone(),
-            action: step.how.action(),
+            action: step.action.action(),
             why: step.why.clone(),
         })
     }
@@ -138,7 +138,7 @@ impl<'a> ServiceDecisions<'a> {
     /// The action for one service; `None`: there is no such service.
     pub(in crate::session) fn how(&self, name: &str) -> Option<ServiceAction> {
         let mut steps = self.steps.iter();
-        steps.find_map(|step| (step.plan.name == name).then_some(step.how))
+        steps.find_map(|step| (step.plan.name == name).then_some(step.action))
     }
 
     /// The services that change.
@@ -146,20 +146,20 @@ impl<'a> ServiceDecisions<'a> {
         let working = self
             .steps
             .iter()
-            .filter(|step| step.how.changes_container());
+            .filter(|step| step.action.changes_container());
         working.map(|step| step.plan.name.as_str())
     }
 
     /// The services that run and are stopped before they are started or recreated.
     pub(in crate::session) fn ending(&self) -> impl Iterator<Item = String> {
-        let ending = self.steps.iter().filter(|step| step.ends);
+        let ending = self.steps.iter().filter(|step| step.ends_first);
         ending.map(|step| step.plan.name.clone())
     }
 
     /// Whether a service runs and is stopped before it is started or recreated.
     pub(in crate::session) fn ends(&self, name: &str) -> bool {
         let mut steps = self.steps.iter();
-        steps.any(|step| step.plan.name == name && step.ends)
+        steps.any(|step| step.plan.name == name && step.ends_first)
     }
 
     /// Checks, before anything is stopped or made, that stopped services can have their ports again.
@@ -168,7 +168,7 @@ impl<'a> ServiceDecisions<'a> {
     }
 
     fn check_ports(&self, session: &Session, which: ServiceAction) -> Result<()> {
-        for step in self.steps.iter().filter(|step| step.how == which) {
+        for step in self.steps.iter().filter(|step| step.action == which) {
             let name = step.plan.name.as_str();
             let mut own = session.ports.iter().filter(|port| port.process == name);
             if let Some(port) = own.find(|port| port_probe::is_taken(port.port)) {
@@ -185,7 +185,7 @@ impl<'a> ServiceDecisions<'a> {
         session: &Session,
     ) -> Result<()> {
         let chosen = |how: ServiceAction| {
-            let steps = self.steps.iter().filter(move |step| step.how == how);
+            let steps = self.steps.iter().filter(move |step| step.action == how);
             steps.map(|step| step.plan.name.as_str())
         };
         let anew: Vec<&str> = chosen(ServiceAction::Make)
@@ -211,10 +211,10 @@ impl<'a> ServiceDecisions<'a> {
         for step in self
             .steps
             .iter()
-            .filter(|step| step.how.changes_container())
+            .filter(|step| step.action.changes_container())
         {
             let name = &step.plan.name;
-            if step.how == ServiceAction::Make {
+            if step.action == ServiceAction::Make {
                 let entry = entry(session, step.plan, operation);
                 session.services.list.retain(|other| other.name != *name);
                 session.services.list.push(entry);

@@ -167,7 +167,7 @@ pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> V
 /// The exit of a container that was removed.
 pub(super) fn removed_exit() -> Exit {
     Exit {
-        vanished: true,
+        was_removed: true,
         error: Some("another program removed its container".to_owned()),
         ..Exit::default()
     }

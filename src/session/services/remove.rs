@@ -82,7 +82,7 @@ fn find(
             let mut handles = names.iter().map(|name| super::handle(session, name));
             one.kind == ResourceKind::Container && handles.any(|handle| handle == one.handle)
         };
-        one.whose == whose && names.is_none_or(is_meant)
+        one.owner == whose && names.is_none_or(is_meant)
     });
     Ok(found)
 }

@@ -78,10 +78,10 @@ impl ServiceDecisions<'_> {
         for step in self
             .steps
             .iter()
-            .filter(|step| step.how.changes_container())
+            .filter(|step| step.action.changes_container())
         {
             let mut plan = step.plan.clone();
-            if step.how == ServiceAction::Make {
+            if step.action == ServiceAction::Make {
                 let session = claim.session();
                 let port = session.and_then(|session| session.primary_port(&plan.name));
                 let entry = session.and_then(|session| session.service(&plan.name));
@@ -106,7 +106,7 @@ impl ServiceDecisions<'_> {
                     context.home.keep_variables(&session.key, entry)?;
                 }
             }
-            plans.push((step.how, plan));
+            plans.push((step.action, plan));
         }
         Ok(plans)
     }
@@ -122,7 +122,7 @@ fn make_network(
         engine.runtime.make_network(&Network {
             handle,
             home_label: context.home.hash(),
-            whose: ResourceOwner::Session(session.incarnation.clone()),
+            owner: ResourceOwner::Session(session.incarnation.clone()),
         })?;
     }
     checkpoint("session-network-made");
@@ -170,7 +170,7 @@ fn bring_up(
         loop {
             let noted = match told.recv_timeout(POLL_INTERVAL) {
                 Ok(ServiceStartEvent::Output(words)) => {
-                    (context.say)(&words);
+                    (context.notify)(&words);
                     Ok(())
                 }
                 Ok(ServiceStartEvent::Made(name)) => {

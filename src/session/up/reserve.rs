@@ -64,14 +64,14 @@ pub(super) fn reserve(
                 slot,
                 others,
                 pins: request.pins,
-                earlier: session.as_ref().map_or(&[][..], |session| &session.ports),
-                runs: &|name| {
+                previous: session.as_ref().map_or(&[][..], |session| &session.ports),
+                running: &|name| {
                     services
                         .how(name)
                         .map_or(kept.contains(&name), ServiceAction::has_ports)
                 },
-                frees: &ends,
-                left: &session.as_ref().map(members).unwrap_or_default(),
+                freed: &ends,
+                remaining: &session.as_ref().map(members).unwrap_or_default(),
                 warn: &|text| warnings.borrow_mut().push(text.to_owned()),
             };
             let ports = chooser.choose()?;

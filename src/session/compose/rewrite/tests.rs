@@ -80,7 +80,7 @@ fn what_is_needed_comes_along() {
     let text = "services:\n  a: {depends_on: {b: {condition: service_completed_successfully}}, links: ['c:x']}\n  b: {volumes_from: ['d:ro', 'container:e']}\n  c: {}\n  d: {pid: 'service:a'}\n  e: {}\n";
     let written = written(text, &[("a", &[])]).unwrap();
     let names: Vec<(&str, bool)> = written
-        .members
+        .services
         .iter()
         .map(|member| (member.name.as_str(), member.once))
         .collect();
