@@ -15,4 +15,5 @@ mod layers;
 mod races;
 mod services;
 mod sessions;
+mod smoke;
 mod standin;

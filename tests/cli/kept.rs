@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::{Moat, Runtime};
 
 /// A place whose MOAT_HOME is a copy of what an earlier version left.
-fn place(moat: Moat, kept: &str, into: &str) -> Moat {
+pub(crate) fn place(moat: Moat, kept: &str, into: &str) -> Moat {
     let home = moat.user_home().join(".moat");
     let moat = moat.with_home(&home);
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records/0.1");

@@ -207,7 +207,7 @@ impl<'a> Call<'a> {
         // The program may be where only root can get to.
         let program = self.moat.root().join("moat-program");
         if !program.exists() {
-            std::fs::copy(env!("CARGO_BIN_EXE_moat"), &program).expect("a copy of the program");
+            std::fs::copy(self.moat.binary(), &program).expect("a copy of the program");
         }
         let script = format!("shift; exec '{}' \"$@\"", program.display());
         let user = ["setpriv", "--reuid", "65534", "--regid", "65534"];
@@ -237,7 +237,7 @@ impl<'a> Call<'a> {
         self.moat.give_to_user();
         let own = self.moat.runtime.map_or(&[][..], super::Runtime::wrapper);
         let mut words: Vec<&OsStr> = own.iter().chain(wrapper).map(OsStr::new).collect();
-        words.push(OsStr::new(env!("CARGO_BIN_EXE_moat")));
+        words.push(self.moat.binary().as_os_str());
         words.extend(self.args.iter().map(OsString::as_os_str));
         let mut command = Command::new(words[0]);
         command

@@ -48,6 +48,7 @@ pub(crate) struct Moat {
     env: Vec<(OsString, OsString)>,
     real_time: AtomicBool,
     short_timeouts: AtomicBool,
+    binary: PathBuf,
 }
 
 /// Tests do not sleep as long as a person would wait. Short enough that it pays, long enough that a window is longer
@@ -71,6 +72,7 @@ impl Moat {
             env: Vec::new(),
             real_time: AtomicBool::new(false),
             short_timeouts: AtomicBool::new(false),
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_moat")),
         }
     }
 
@@ -217,6 +219,16 @@ impl Moat {
         let timeouts = ("MOAT_TEST_TIMEOUT", TIMEOUT_FACTOR, timeouts);
         let wanted = [time, timeouts].into_iter().filter(|one| one.2);
         wanted.map(|(name, factor, _)| (name, factor))
+    }
+
+    /// Calls another binary than the one that cargo built for the tests.
+    pub(crate) fn with_binary(mut self, binary: impl Into<PathBuf>) -> Moat {
+        self.binary = binary.into();
+        self
+    }
+
+    pub(super) fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// Puts a directory before all others on PATH, for fakes.
