@@ -26,7 +26,7 @@ struct CheckDocument<'a> {
 /// A port of moat.yaml, with the ports of all slots.
 #[derive(Serialize)]
 struct PortRow {
-    process: String,
+    name: String,
     base: u16,
     primary: bool,
     /// The ports, starting with slot 1.
@@ -81,7 +81,7 @@ fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
         for (base, primary) in primary.chain(extra) {
             let ports = (1..=settings.slots).map_while(|slot| settings.nominal(base, slot));
             rows.push(PortRow {
-                process: holder.name.to_owned(),
+                name: holder.name.to_owned(),
                 base,
                 primary,
                 slots: ports.collect(),
@@ -91,7 +91,7 @@ fn port_rows(settings: &SessionSettings) -> Vec<PortRow> {
     for (name, base) in &settings.services {
         let ports = (1..=settings.slots).map_while(|slot| settings.nominal(base.value, slot));
         rows.push(PortRow {
-            process: name.clone(),
+            name: name.clone(),
             base: base.value,
             primary: true,
             slots: ports.collect(),
@@ -114,7 +114,7 @@ fn port_table(rows: &[PortRow]) -> String {
     header.extend((1..=columns).map(|slot| format!("SLOT {slot}")));
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let row = |row: &PortRow| {
-        let name = row.process.clone() + if row.primary { "" } else { " (extra)" };
+        let name = row.name.clone() + if row.primary { "" } else { " (extra)" };
         let mut cells = vec![name, row.base.to_string()];
         cells.extend(row.slots.iter().take(columns).map(u16::to_string));
         cells

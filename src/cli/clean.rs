@@ -28,9 +28,9 @@ struct Leftovers {
     directories: Vec<PathBuf>,
     runs: Vec<RunId>,
     /// Old runs that hold the only copy of their workspace.
-    kept: Vec<RunId>,
+    kept_runs: Vec<RunId>,
     /// The engines that could not be searched, each with the reason.
-    unknown: Vec<String>,
+    unchecked: Vec<String>,
     /// Whether the resources were removed.
     removed: bool,
     #[serde(skip)]
@@ -76,7 +76,7 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
     let runs = run_selection::all(home)?;
     if let Some(older) = older {
         let old = runs.iter().filter_map(|run| finished_before(run, older));
-        (found.kept, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
+        (found.kept_runs, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
     for (name, engine) in run_selection::engines(&runs, &home.sessions()?) {
         let driver = runtime::open(name, &engine, None);
@@ -93,7 +93,9 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
         let (labelled, (images, volumes)) = match labelled {
             Ok(labelled) => labelled,
             Err(problem) => {
-                found.unknown.push(format!("{name}: {}", problem.message()));
+                found
+                    .unchecked
+                    .push(format!("{name}: {}", problem.message()));
                 continue;
             }
         };
@@ -191,7 +193,7 @@ fn describe(found: &Leftovers, nothing: bool) -> String {
     for id in &found.runs {
         add("run", id.as_str());
     }
-    for id in &found.kept {
+    for id in &found.kept_runs {
         add(
             "kept",
             &format!("{id} holds the only copy of its workspace: moat export {id} DIR"),
@@ -203,7 +205,7 @@ fn describe(found: &Leftovers, nothing: bool) -> String {
             &format!("volume {name} may contain data: moat volumes rm {name}"),
         );
     }
-    for unknown in &found.unknown {
+    for unknown in &found.unchecked {
         add("unknown", unknown);
     }
     if nothing {

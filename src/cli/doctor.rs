@@ -19,11 +19,11 @@ const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The result of one check.
 #[derive(Serialize)]
 struct DoctorCheck {
-    what: String,
+    check: String,
     ok: bool,
     /// Whether moat works without it.
     optional: bool,
-    found: String,
+    detail: String,
     hint: Option<String>,
 }
 
@@ -44,12 +44,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 fn runtimes() -> Vec<DoctorCheck> {
     let check = |runtime: status::RuntimeStatus| DoctorCheck {
-        what: format!("runtime {}", runtime.runtime),
+        check: format!("runtime {}", runtime.runtime),
         ok: runtime.version.is_some(),
         optional: true,
-        found: {
+        detail: {
             let version = runtime.version.map(|version| format!("version {version}"));
-            let found: Vec<String> = version.into_iter().chain(runtime.problem).collect();
+            let found: Vec<String> = version.into_iter().chain(runtime.error).collect();
             found.join("; ")
         },
         hint: runtime.hint,
@@ -65,10 +65,10 @@ fn home() -> DoctorCheck {
         Err(error) => (false, error.message.clone(), error.hint.clone()),
     };
     DoctorCheck {
-        what: "MOAT_HOME".to_owned(),
+        check: "MOAT_HOME".to_owned(),
         ok,
         optional: false,
-        found,
+        detail: found,
         hint,
     }
 }
@@ -85,10 +85,10 @@ fn configuration() -> DoctorCheck {
         Err(error) => (false, error.message.clone(), error.hint.clone()),
     };
     DoctorCheck {
-        what: "configuration".to_owned(),
+        check: "configuration".to_owned(),
         ok,
         optional: false,
-        found,
+        detail: found,
         hint,
     }
 }
@@ -129,10 +129,10 @@ fn tool(
 ) -> DoctorCheck {
     let ok = found.is_ok();
     DoctorCheck {
-        what: what.to_owned(),
+        check: what.to_owned(),
         ok,
         optional: true,
-        found: found.unwrap_or_else(|problem| problem),
+        detail: found.unwrap_or_else(|problem| problem),
         hint: hint.filter(|_| !ok),
     }
 }
@@ -141,8 +141,8 @@ fn describe(checks: &[DoctorCheck], runtime: bool) -> String {
     let mut text = String::new();
     for check in checks {
         let mark = if check.ok { "ok" } else { "no" };
-        let found = term::escape_unsafe(&check.found);
-        text.push_str(&format!("{mark}  {:<15} {found}\n", check.what));
+        let found = term::escape_unsafe(&check.detail);
+        text.push_str(&format!("{mark}  {:<15} {found}\n", check.check));
         if let Some(hint) = check.hint.as_ref().filter(|_| !check.ok) {
             text.push_str(&format!("      hint: {}\n", term::escape_unsafe(hint)));
         }

@@ -15,7 +15,7 @@ struct DownResult {
     /// A worktree that moat created but kept, because it has uncommitted work or cannot be removed.
     kept_worktree: Option<String>,
     /// The engines that did not answer and that `--force` abandoned, with the session's resources there.
-    left: Vec<String>,
+    abandoned_engines: Vec<String>,
     error: Option<String>,
 }
 
@@ -87,7 +87,7 @@ fn result_document(session: &Session) -> DownResult {
         branch: session.branch.clone(),
         key: session.key.clone(),
         kept_worktree: None,
-        left: Vec::new(),
+        abandoned_engines: Vec::new(),
         error: None,
     }
 }
@@ -115,7 +115,7 @@ fn take_down(
     }
     Ok(DownResult {
         kept_worktree: left.kept_worktree.map(|path| path.display().to_string()),
-        left: left.abandoned_engines,
+        abandoned_engines: left.abandoned_engines,
         ..result_document(session)
     })
 }

@@ -89,7 +89,7 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
             format!("{} at {} ({mode})", volume.name, volume.target),
         ));
     }
-    lines.extend(plan.scratch.iter().map(|path| ("scratch", path.clone())));
+    lines.extend(plan.tmpfs.iter().map(|path| ("tmpfs", path.clone())));
     for port in &plan.ports {
         let host = port
             .host

@@ -351,7 +351,11 @@ impl<'a> Client<'a> {
             match message {
                 ToClient::Reserved { id } => self.run = Some((id, None)),
                 ToClient::Notice { text } => output::notice(self.args, &text),
-                ToClient::Progress { thing, text, step } => self.progress.show(&thing, &text, step),
+                ToClient::Progress {
+                    item,
+                    text,
+                    is_new_step,
+                } => self.progress.show(&item, &text, is_new_step),
                 ToClient::Started { id, name } => {
                     self.progress.suspend();
                     self.announce(&id, &name)?;

@@ -200,7 +200,7 @@ struct ProcessDocument<'a> {
     pid: Option<u32>,
     /// The container, for a service of a compose file.
     container: Option<&'a str>,
-    trouble: Option<&'a str>,
+    error: Option<&'a str>,
     exit_code: Option<u8>,
     ports: Vec<PortDocument>,
 }
@@ -222,14 +222,14 @@ struct PortDocument {
     primary: bool,
     listening: bool,
     /// The pid of the foreign process that listens on the port; 0 if the pid is unknown.
-    stranger: Option<u32>,
+    foreign_pid: Option<u32>,
 }
 
 #[derive(Serialize)]
 struct DecisionDocument<'a> {
-    process: &'a str,
+    name: &'a str,
     action: &'a str,
-    why: &'a str,
+    reason: &'a str,
 }
 
 impl<'a> SessionDocument<'a> {
@@ -243,7 +243,7 @@ impl<'a> SessionDocument<'a> {
             running: health.running,
             pid: health.pid,
             container: health.container.as_deref(),
-            trouble: health.trouble.as_deref(),
+            error: health.error.as_deref(),
             exit_code: health.exit_code,
             ports: health
                 .ports
@@ -252,7 +252,7 @@ impl<'a> SessionDocument<'a> {
                     port: port.port,
                     primary: port.primary,
                     listening: port.listening,
-                    stranger: port.stranger,
+                    foreign_pid: port.foreign_pid,
                 })
                 .collect(),
         });
@@ -265,9 +265,9 @@ impl<'a> SessionDocument<'a> {
             error: health.error.as_deref(),
         };
         let decision = |decision: &'a Decision| DecisionDocument {
-            process: &decision.process,
+            name: &decision.name,
             action: decision.action.as_str(),
-            why: &decision.why,
+            reason: &decision.reason,
         };
         SessionDocument {
             session: &view.session,

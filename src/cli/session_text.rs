@@ -36,7 +36,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
             text.push_str(&format!(" [{}]", ports.join(" ")));
         }
         text.push_str(&format!(": {}", escape_unsafe(state)));
-        if let Some(place) = others.iter().position(|other| other.process == name) {
+        if let Some(place) = others.iter().position(|other| other.name == name) {
             text.push_str(&format!("; {}", decision(others.remove(place))));
         }
         text.push('\n');
@@ -49,7 +49,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
         member(&health.name, &health.ports, &service_state(health));
     }
     for other in others {
-        text.push_str(&format!("  {}: {}\n", other.process, decision(other)));
+        text.push_str(&format!("  {}: {}\n", other.name, decision(other)));
     }
     for port in view.processes.iter().flat_map(|health| &health.ports) {
         text.push_str(&foreign_listener_text(port).unwrap_or_default());
@@ -67,7 +67,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
 }
 
 fn decision(decision: &Decision) -> String {
-    format!("{} ({})", decision.action.as_str(), decision.why)
+    format!("{} ({})", decision.action.as_str(), decision.reason)
 }
 
 fn process_state(health: &ProcessHealth) -> String {
@@ -84,7 +84,7 @@ fn process_state(health: &ProcessHealth) -> String {
         (Some(true), None, None, Some(container)) => format!("running (container {container})"),
         _ => "not running".to_owned(),
     };
-    match &health.trouble {
+    match &health.error {
         Some(trouble) => format!("{state}; {trouble}"),
         None => state,
     }
@@ -106,7 +106,7 @@ fn service_state(health: &ServiceHealth) -> String {
 
 /// Returns a line about a foreign process that listens on a port of the session.
 fn foreign_listener_text(port: &PortView) -> Option<String> {
-    let who = match port.stranger? {
+    let who = match port.foreign_pid? {
         0 => "a foreign process".to_owned(),
         pid => format!("the foreign process {pid}"),
     };

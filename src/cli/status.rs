@@ -28,7 +28,7 @@ pub(super) struct RuntimeStatus {
     pub(super) runtime: &'static str,
     pub(super) version: Option<String>,
     /// The reason why the runtime cannot be used or, with a version, the features that it lacks.
-    pub(super) problem: Option<String>,
+    pub(super) error: Option<String>,
     pub(super) hint: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn runtimes() -> Vec<RuntimeStatus> {
         RuntimeStatus {
             runtime: name.as_str(),
             version,
-            problem,
+            error: problem,
             hint,
         }
     };
@@ -101,7 +101,7 @@ fn describe(status: &Status) -> String {
         crate::term::escape_unsafe(&status.home)
     );
     for runtime in &status.runtimes {
-        let state = match (&runtime.version, &runtime.problem) {
+        let state = match (&runtime.version, &runtime.error) {
             (Some(version), Some(lack)) => format!("works, version {version}; {lack}"),
             (Some(version), None) => format!("works, version {version}"),
             (None, Some(problem)) => problem.clone(),

@@ -22,7 +22,7 @@ struct Volume {
     #[serde(rename = "type")]
     kind: VolumeKind,
     /// The directory of the volume, or its name in the engine.
-    place: String,
+    location: String,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -65,7 +65,7 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
             vec![
                 volume.name.clone(),
                 kind.to_owned(),
-                term::escape_unsafe(&volume.place),
+                term::escape_unsafe(&volume.location),
             ]
         };
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
@@ -85,7 +85,7 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
             found.push(Volume {
                 name: format!("{project}/{name}"),
                 kind: VolumeKind::Bind,
-                place: path.display().to_string(),
+                location: path.display().to_string(),
             });
         }
     }
@@ -94,7 +94,7 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
             Ok(volumes) => found.extend(volumes.into_iter().map(|volume| Volume {
                 name: volume.name,
                 kind: VolumeKind::Volume,
-                place: volume.handle,
+                location: volume.handle,
             })),
             Err(problem) => {
                 complete = false;
@@ -103,9 +103,9 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
             }
         }
     }
-    found.sort_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
+    found.sort_by(|one, other| (&one.name, &one.location).cmp(&(&other.name, &other.location)));
     // Two contexts can lead to the same engine.
-    found.dedup_by(|one, other| one.place == other.place);
+    found.dedup_by(|one, other| one.location == other.location);
     (found, complete)
 }
 
@@ -149,12 +149,12 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
     }
     for volume in chosen {
         match volume.kind {
-            VolumeKind::Bind => store::remove_tree(volume.place.as_ref()).map_err(|error| {
-                Error::io(ErrorKind::Store, "remove", volume.place.as_ref(), &error)
+            VolumeKind::Bind => store::remove_tree(volume.location.as_ref()).map_err(|error| {
+                Error::io(ErrorKind::Store, "remove", volume.location.as_ref(), &error)
             })?,
             VolumeKind::Volume => {
                 for engine in engines(home) {
-                    engine.remove_volume(&volume.place)?;
+                    engine.remove_volume(&volume.location)?;
                 }
             }
         }

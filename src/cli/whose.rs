@@ -16,10 +16,10 @@ struct OwnershipDocument {
     branch: Option<String>,
     session: Option<String>,
     slot: Option<u16>,
-    process: Option<String>,
+    name: Option<String>,
     run: Option<String>,
     /// The reason why the owner is unknown, or a note about the slot that uses the port.
-    note: Option<String>,
+    detail: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             answer.branch = Some(session.branch.clone());
             answer.session = Some(session.key.clone());
             answer.slot = Some(session.slot);
-            answer.process = process;
+            answer.name = process;
             (0, text)
         }
         Ownership::Run(id) => {
@@ -62,13 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
         Ownership::Nobody => {
             answer.owned = Some(false);
-            answer.note = port_range_note(&question);
-            let note = answer.note.as_deref().map(|note| format!("; {note}"));
+            answer.detail = port_range_note(&question);
+            let note = answer.detail.as_deref().map(|note| format!("; {note}"));
             (1, format!("not owned by moat{}", note.unwrap_or_default()))
         }
         Ownership::Unknown(why) => {
             let text = format!("the owner is unknown: {why}");
-            answer.note = Some(why);
+            answer.detail = Some(why);
             (2, text)
         }
     };

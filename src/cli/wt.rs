@@ -196,7 +196,7 @@ fn row(view: &SessionView) -> Vec<String> {
     }
     let ports = session.ports.iter().filter(|port| port.published);
     let ports: Vec<String> = ports
-        .map(|port| format!("{}:{}", port.process, port.port))
+        .map(|port| format!("{}:{}", port.name, port.port))
         .collect();
     vec![
         term::escape_unsafe(&session.branch),

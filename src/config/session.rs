@@ -350,7 +350,7 @@ pub(crate) struct PortUser<'a> {
     /// Whether others are told of its port.
     pub(crate) published: bool,
     /// Whether it is a service of the compose file.
-    pub(crate) of_compose: bool,
+    pub(crate) from_compose: bool,
 }
 
 impl PortUser<'_> {
@@ -391,7 +391,7 @@ impl SessionSettings {
                 .map(|extra| (&extra.port, &*extra.port_env))
                 .collect(),
             published: process.publish_primary,
-            of_compose: false,
+            from_compose: false,
         });
         let compose = self.compose.iter().flat_map(|compose| &compose.services);
         let services = compose.map(|service| PortUser {
@@ -404,7 +404,7 @@ impl SessionSettings {
                 .map(|extra| (&extra.port, &*extra.port_env))
                 .collect(),
             published: true,
-            of_compose: true,
+            from_compose: true,
         });
         processes.chain(services).collect()
     }

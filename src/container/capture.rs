@@ -32,7 +32,7 @@ pub(crate) struct Capture {
     flow: Mutex<CaptureState>,
     changed: Condvar,
     /// Whether backpressure from the client is over.
-    let_go: AtomicBool,
+    backpressure_stopped: AtomicBool,
     attachment: Mutex<Option<Box<dyn EngineClient>>>,
     /// The error that ended a stream early.
     failure: Mutex<Option<String>>,
@@ -93,7 +93,7 @@ impl Capture {
                 ..CaptureState::default()
             }),
             changed: Condvar::new(),
-            let_go: AtomicBool::new(false),
+            backpressure_stopped: AtomicBool::new(false),
             attachment: Mutex::new(None),
             failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
@@ -337,7 +337,7 @@ impl Capture {
 
     /// Stops the backpressure when the run ends: a client that does not read delays nothing from now on.
     pub(crate) fn stop_backpressure(&self) {
-        self.let_go.store(true, Ordering::Release);
+        self.backpressure_stopped.store(true, Ordering::Release);
         drop(self.flow());
         self.changed.notify_all();
     }
@@ -416,7 +416,7 @@ impl Capture {
     }
 
     fn is_backpressure_stopped(&self) -> bool {
-        self.let_go.load(Ordering::Acquire)
+        self.backpressure_stopped.load(Ordering::Acquire)
     }
 
     fn flow(&self) -> MutexGuard<'_, CaptureState> {

@@ -36,9 +36,9 @@ pub(super) struct ClientStream {
     backlog: Vec<u8>,
     open: bool,
     /// The number of bytes delivered to the reader or buffered.
-    taken: u64,
+    delivered: u64,
     /// Whether bytes were dropped; all later ones are dropped as well.
-    cut: bool,
+    is_truncated: bool,
 }
 
 /// A way to write without blocking and without changing a description that is shared with the client.
@@ -123,8 +123,8 @@ impl ClientStream {
             sink: Arc::new(WriteMode::of(stream)),
             backlog: Vec::new(),
             open: true,
-            taken: 0,
-            cut: false,
+            delivered: 0,
+            is_truncated: false,
         }
     }
 
@@ -137,21 +137,21 @@ impl ClientStream {
     /// Writes what can be written without blocking, and buffers the rest.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StreamFailure> {
         self.push()?;
-        let written = match self.open && !self.cut && self.backlog.is_empty() {
+        let written = match self.open && !self.is_truncated && self.backlog.is_empty() {
             true => self.write_ready(bytes)?,
             false => 0,
         };
-        self.taken += written as u64;
+        self.delivered += written as u64;
         self.queue(&bytes[written..]);
         Ok(())
     }
 
     /// Buffers bytes for `push`, all or none of them.
     pub(super) fn queue(&mut self, bytes: &[u8]) {
-        self.cut |= self.backlog.len() + bytes.len() > MAX_BACKLOG_BYTES;
-        if self.open && !self.cut {
+        self.is_truncated |= self.backlog.len() + bytes.len() > MAX_BACKLOG_BYTES;
+        if self.open && !self.is_truncated {
             self.backlog.extend_from_slice(bytes);
-            self.taken += bytes.len() as u64;
+            self.delivered += bytes.len() as u64;
         }
     }
 
@@ -176,13 +176,13 @@ impl ClientStream {
 
     /// Whether bytes are missing that only the log has.
     pub(super) fn is_cut(&self) -> bool {
-        self.open && self.cut
+        self.open && self.is_truncated
     }
 
     /// Continues with bytes from the log; returns the position at which the stream stopped.
     pub(super) fn resume(&mut self) -> Option<u64> {
-        let from = self.is_cut().then_some(self.taken);
-        self.cut = false;
+        let from = self.is_cut().then_some(self.delivered);
+        self.is_truncated = false;
         from
     }
 

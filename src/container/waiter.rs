@@ -21,20 +21,20 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watches one started container until its exit.
 pub(crate) struct Waiter {
     watched: Arc<dyn Watched>,
-    pace: PollSchedule,
-    began: Instant,
+    poll_schedule: PollSchedule,
+    watch_started: Instant,
     /// Since when output may be missing, and why.
-    broken: Option<(Timestamp, String)>,
+    output_missing: Option<(Timestamp, String)>,
     attach_end: AttachEnd,
     /// Whether the engine was ever unreachable, so that its own log may have a gap.
-    away: bool,
+    was_unreachable: bool,
     /// Whether the output no longer comes from the container's first attachment, so that the exit time must be looked
     /// up.
-    detached: bool,
+    is_detached: bool,
     /// Whether the container was started again.
     was_started_again: bool,
     /// Since when no client reads the output of a container whose engine keeps no log.
-    unheard: Option<Timestamp>,
+    unread_since: Option<Timestamp>,
 }
 
 impl Waiter {
@@ -43,14 +43,14 @@ impl Waiter {
         let adopted = !watched.capture().was_attached();
         let last = || watched.capture().last_kept().or(watched.started_at());
         Waiter {
-            pace,
-            began: Instant::now(),
-            broken: None,
+            poll_schedule: pace,
+            watch_started: Instant::now(),
+            output_missing: None,
             attach_end: AttachEnd::Complete,
-            away: false,
-            detached: adopted,
+            was_unreachable: false,
+            is_detached: adopted,
             was_started_again: false,
-            unheard: adopted.then(last).flatten(),
+            unread_since: adopted.then(last).flatten(),
             watched,
         }
     }
@@ -72,14 +72,14 @@ impl Waiter {
         let handle = self.watched.handle();
         let mut ended_before = false;
         loop {
-            let timeout = self.pace.next();
+            let timeout = self.poll_schedule.next();
             let ended = self.capture().wait(timeout);
             if ended {
-                self.pace.after_stream();
+                self.poll_schedule.after_stream();
             }
             if ended && ended_before {
                 // No stream will wake the waiter.
-                std::thread::sleep(self.pace.next());
+                std::thread::sleep(self.poll_schedule.next());
             }
             ended_before = ended;
             match self.watched.runtime().inspect(&[&handle]) {
@@ -101,7 +101,7 @@ impl Waiter {
                 self.watched.saw_running(started_at, &ports);
                 match ended {
                     true => self.reattach(handle),
-                    false => self.pace.running(),
+                    false => self.poll_schedule.running(),
                 }
                 None
             }
@@ -142,7 +142,7 @@ impl Waiter {
     fn handle_not_started(&mut self, ended: bool) -> Option<Exit> {
         if !ended {
             let limit = self.watched.runtime().start_limit();
-            if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+            if limit.is_some_and(|limit| self.watch_started.elapsed() >= limit) {
                 // That ends the output, and the waiter comes here again.
                 self.capture().detach();
             }
@@ -182,7 +182,7 @@ impl Waiter {
                 let why = end.error().unwrap_or_default();
                 self.watched
                     .append_supervisor_log(&format!("start: {why}; trying again"));
-                (self.began, self.attach_end) = (Instant::now(), AttachEnd::Complete);
+                (self.watch_started, self.attach_end) = (Instant::now(), AttachEnd::Complete);
                 let tell = Arc::clone(&self.watched).listener();
                 self.capture().attach(attached, tell);
                 true
@@ -209,7 +209,7 @@ impl Waiter {
         if !self.watched.runtime().keeps_output() {
             return self.mark_output_lost(&end);
         }
-        self.detached = true;
+        self.is_detached = true;
         Arc::clone(&self.watched).is_detached();
         if let Some(why) = end.error() {
             self.note_break(&why);
@@ -227,7 +227,7 @@ impl Waiter {
     /// No client reads the output any more, and the engine keeps no log.
     fn mark_output_lost(&mut self, end: &AttachEnd) {
         // The reported state may lag behind the end of the client that waited for it.
-        if self.broken.is_some() || end.code().is_some() {
+        if self.output_missing.is_some() || end.code().is_some() {
             return;
         }
         let why = match end.error() {
@@ -237,21 +237,21 @@ impl Waiter {
         self.watched.notice(&format!(
             "{why}, and the engine keeps no log: output is missing from here on, and the exit code will be unknown"
         ));
-        self.broken = Some((self.unheard.unwrap_or_else(Timestamp::now), why));
+        self.output_missing = Some((self.unread_since.unwrap_or_else(Timestamp::now), why));
     }
 
     /// The engine does not respond. While output flows, nothing is missing.
     fn unreachable(&mut self, problem: &RuntimeError, ended: bool) {
-        self.pace.after_stream();
-        self.away = true;
+        self.poll_schedule.after_stream();
+        self.was_unreachable = true;
         if !ended {
             return;
         }
         let end = self.attachment_end();
         // A client that ended with 0 has passed on everything. Other codes may be its own.
         let own = end.code().is_none_or(|code| matches!(code, 1 | 125..=127));
-        if self.detached || own {
-            self.detached = true;
+        if self.is_detached || own {
+            self.is_detached = true;
             self.note_break(problem.message());
         } else {
             self.watched.append_supervisor_log(problem.message());
@@ -260,8 +260,8 @@ impl Waiter {
 
     /// Reports once that the output is interrupted.
     fn note_break(&mut self, why: &str) {
-        if self.broken.is_none() {
-            self.broken = Some((Timestamp::now(), why.to_owned()));
+        if self.output_missing.is_none() {
+            self.output_missing = Some((Timestamp::now(), why.to_owned()));
             self.watched.notice(&format!(
                 "the engine does not respond ({why}); the run continues, and moat keeps trying"
             ));
@@ -272,7 +272,7 @@ impl Waiter {
     /// the attached client knows the exit code, `exit` has it afterwards.
     pub(crate) fn drain(&mut self, exit: &mut Exit) -> Option<(Timestamp, String)> {
         self.read_to_end(exit);
-        let broken = self.broken.take();
+        let broken = self.output_missing.take();
         if let Some((since, why)) = &broken {
             let text = format!("output since {since} may be missing: {why}");
             self.capture().note(&text);
@@ -290,21 +290,23 @@ impl Waiter {
         if !self.watched.runtime().keeps_output() {
             return self.record_unread_output(&end, exit);
         }
-        let look = self.detached || !whole || may_miss_output(&end, exit);
+        let look = self.is_detached || !whole || may_miss_output(&end, exit);
         if look && exit.started_at.is_some() {
             end = self.catch_up(end);
         }
         let interrupted = matches!(&end, AttachEnd::Failed(words) if words.interrupted);
         let why = if let Some(why) = self.capture().failure() {
             why
-        } else if interrupted || ((self.detached || may_miss_output(&end, exit)) && self.away) {
+        } else if interrupted
+            || ((self.is_detached || may_miss_output(&end, exit)) && self.was_unreachable)
+        {
             "the engine was unreachable".to_owned()
         } else if exit.started_at.is_some() && exit.code.is_none() {
             "the workload's exit is unknown".to_owned()
         } else {
             return;
         };
-        self.broken.get_or_insert((Timestamp::now(), why));
+        self.output_missing.get_or_insert((Timestamp::now(), why));
     }
 
     /// Without a log of the engine, output that no client read is lost.
@@ -320,8 +322,8 @@ impl Waiter {
                 "no client read the container's output when it exited".to_owned()
             }),
         };
-        let since = self.unheard.unwrap_or_else(Timestamp::now);
-        let (_, why) = self.broken.get_or_insert((since, why));
+        let since = self.unread_since.unwrap_or_else(Timestamp::now);
+        let (_, why) = self.output_missing.get_or_insert((since, why));
         exit.error
             .get_or_insert_with(|| format!("the exit code is unknown: {why}"));
     }
@@ -335,7 +337,7 @@ impl Waiter {
             Ok(attached) => attached,
             Err(problem) => {
                 let why = problem.message().to_owned();
-                self.broken.get_or_insert((Timestamp::now(), why));
+                self.output_missing.get_or_insert((Timestamp::now(), why));
                 return end;
             }
         };
@@ -349,7 +351,7 @@ impl Waiter {
             })),
         };
         if let Some(why) = why {
-            self.broken.get_or_insert((Timestamp::now(), why));
+            self.output_missing.get_or_insert((Timestamp::now(), why));
         }
         match end {
             AttachEnd::Failed(words) if beginning.matches(&words.bytes) => {
@@ -372,8 +374,8 @@ fn may_miss_output(end: &AttachEnd, exit: &Exit) -> bool {
 /// The poll schedule. While output flows its end wakes the waiter anyway, so polls are rare: with docker each costs
 /// 17 ms of CPU (client 28.2.2), and an idle run may cost 0.5 % of a core in all.
 pub(crate) struct PollSchedule {
-    next: Duration,
-    most: Duration,
+    interval: Duration,
+    max_interval: Duration,
     cheap: bool,
 }
 
@@ -386,8 +388,8 @@ impl PollSchedule {
             (false, false) => (400, 1000),
         };
         PollSchedule {
-            next: Duration::from_millis(next),
-            most: Duration::from_millis(most),
+            interval: Duration::from_millis(next),
+            max_interval: Duration::from_millis(most),
             cheap,
         }
     }
@@ -395,21 +397,21 @@ impl PollSchedule {
     pub(super) fn running(&mut self) {
         // A client that does not read keeps the end of the output from waking the waiter.
         let most = Duration::from_secs(if self.cheap { 1 } else { 15 });
-        if self.most != most {
-            (self.next, self.most) = (Duration::from_secs(1), most);
+        if self.max_interval != most {
+            (self.interval, self.max_interval) = (Duration::from_secs(1), most);
         }
     }
 
     pub(super) fn after_stream(&mut self) {
         let most = Duration::from_secs(2);
-        if self.most != most {
-            (self.next, self.most) = (Duration::from_millis(20), most);
+        if self.max_interval != most {
+            (self.interval, self.max_interval) = (Duration::from_millis(20), most);
         }
     }
 
     pub(super) fn next(&mut self) -> Duration {
-        let now = self.next;
-        self.next = (self.next * 2).min(self.most);
+        let now = self.interval;
+        self.interval = (self.interval * 2).min(self.max_interval);
         now
     }
 }

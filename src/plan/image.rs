@@ -109,6 +109,6 @@ fn dependency(chosen: &ResolvedDependency) -> Dependency {
         name: chosen.entry.name.clone(),
         version: chosen.version.clone(),
         kind: chosen.entry.type_name().to_owned(),
-        because: chosen.because.clone(),
+        required_by: chosen.required_by.clone(),
     }
 }

@@ -107,9 +107,9 @@ pub(crate) struct Plan {
     pub(crate) mounts: Vec<BindMount>,
     pub(crate) volumes: Vec<PlannedVolume>,
     /// Directories of the container that are empty, in memory, and the workload's own.
-    pub(crate) scratch: Vec<String>,
+    pub(crate) tmpfs: Vec<String>,
     /// Directories of the container that are covered with an empty one.
-    pub(crate) covered: Vec<String>,
+    pub(crate) hidden: Vec<String>,
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
@@ -148,7 +148,7 @@ pub(crate) struct Dependency {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     /// What requires it, if nobody asked for it.
-    pub(crate) because: Option<String>,
+    pub(crate) required_by: Option<String>,
 }
 
 impl std::fmt::Display for Dependency {
@@ -157,7 +157,7 @@ impl std::fmt::Display for Dependency {
         if let Some(version) = &self.version {
             write!(f, " {version}")?;
         }
-        match &self.because {
+        match &self.required_by {
             Some(because) => write!(f, " (as {because} requires it)"),
             None => Ok(()),
         }
@@ -300,8 +300,8 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         secrets: merge::secrets(&flags.env, files),
         env,
         mounts: mounts.mounts,
-        scratch: mounts.tmpfs,
-        covered: [workspace.hidden, mounts.hidden].concat(),
+        tmpfs: mounts.tmpfs,
+        hidden: [workspace.hidden, mounts.hidden].concat(),
         ports: settings()
             .flat_map(|s| &s.ports)
             .map(|port| published_port(&port.value))

@@ -28,7 +28,7 @@ pub(crate) struct PublishedService<'a> {
     /// On the loopback.
     pub(crate) port: u16,
     /// What others were told of the container before this one: they still have its password.
-    pub(crate) told: &'a [(String, String)],
+    pub(crate) previous_variables: &'a [(String, String)],
 }
 
 /// The same for one service. Gives what it tells others.
@@ -82,7 +82,7 @@ impl PlaceholderValues {
         let mut exports = service.exports.iter();
         let told = exports.find(|export| export.value == "{password}");
         let told = told.zip(published).and_then(|(export, published)| {
-            let mut told = published.told.iter();
+            let mut told = published.previous_variables.iter();
             told.find(|(name, _)| *name == export.name)
         });
         let password = match given("{password}").or(told.map(|(_, value)| value.clone())) {

@@ -18,12 +18,15 @@ const MAX_SECRET_BYTES: usize = 120 * 1024;
 pub(crate) struct SecretRef {
     pub(crate) name: String,
     /// Where to look, and what its paths are relative to.
-    place: Option<(Vault, PathBuf)>,
+    location: Option<(Vault, PathBuf)>,
 }
 
 impl From<String> for SecretRef {
     fn from(name: String) -> SecretRef {
-        SecretRef { name, place: None }
+        SecretRef {
+            name,
+            location: None,
+        }
     }
 }
 
@@ -37,7 +40,7 @@ impl SecretRef {
     pub(super) fn new(secret: &SecretSource, dir: &Path) -> SecretRef {
         SecretRef {
             name: secret.name.clone(),
-            place: Some((secret.vault.clone(), dir.to_owned())),
+            location: Some((secret.vault.clone(), dir.to_owned())),
         }
     }
 }
@@ -46,7 +49,7 @@ impl SecretRef {
 pub(crate) fn resolve(secrets: &[SecretRef], host: &Host) -> Result<Vec<Variable>> {
     let mut variables = Vec::new();
     for secret in secrets {
-        if let Some((vault, dir)) = &secret.place {
+        if let Some((vault, dir)) = &secret.location {
             variables.push(Variable {
                 name: secret.name.clone(),
                 value: value(&secret.name, vault, dir, host)?,

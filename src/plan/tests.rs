@@ -193,7 +193,7 @@ fn one_thing_is_mounted_at_a_target() {
         .map(|volume| volume.name.as_str())
         .collect();
     assert_eq!(
-        (volumes, plan.scratch),
+        (volumes, plan.tmpfs),
         (vec!["p/v"], vec!["/m/b".to_owned()])
     );
 }

@@ -13,7 +13,7 @@ pub(crate) struct ResolvedDependency {
     /// Not set: the newest, or the distribution's.
     pub(crate) version: Option<String>,
     /// What requires it, if nobody asked for it.
-    pub(crate) because: Option<String>,
+    pub(crate) required_by: Option<String>,
 }
 
 /// Requirements of requirements, so many times: nobody means that.
@@ -143,7 +143,7 @@ impl Resolver<'_> {
         let asked = self.requested_as(&entry.name);
         let version = asked.and_then(|(_, spec, _)| spec.version.clone());
         self.chosen.push(ResolvedDependency {
-            because: because.filter(|_| asked.is_none()).map(str::to_owned),
+            required_by: because.filter(|_| asked.is_none()).map(str::to_owned),
             version: version.or_else(|| entry.default.clone()),
             entry,
         });

@@ -40,7 +40,7 @@ fn chosen_from(registry: &Registry, asked: &[&str]) -> Result<Vec<String>, Vec<S
 
 fn shown(chosen: &ResolvedDependency) -> String {
     let mut text = chosen.entry.name.clone();
-    for (mark, word) in [(" ", &chosen.version), (" <", &chosen.because)] {
+    for (mark, word) in [(" ", &chosen.version), (" <", &chosen.required_by)] {
         if let Some(word) = word {
             text.push_str(mark);
             text.push_str(word);

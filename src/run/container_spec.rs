@@ -53,8 +53,8 @@ pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<Con
             .collect(),
         mounts,
         volumes,
-        tmpfs: plan.scratch.clone(),
-        hidden: plan.covered.clone(),
+        tmpfs: plan.tmpfs.clone(),
+        hidden: plan.hidden.clone(),
         user: User {
             uid: plan.uid,
             gid: plan.gid,

@@ -207,9 +207,9 @@ fn directories(context: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 fn progress(text: String, step: bool) -> ToClient {
     ToClient::Progress {
-        thing: String::new(),
+        item: String::new(),
         text,
-        step,
+        is_new_step: step,
     }
 }
 

@@ -39,10 +39,10 @@ pub(super) fn create_mount_points(
         source: None,
         readonly: volume.readonly,
     }));
-    for path in &plan.scratch {
+    for path in &plan.tmpfs {
         create_mount_point(path, true, &outer)?;
     }
-    outer.extend(plan.scratch.iter().map(|path| MountedTree {
+    outer.extend(plan.tmpfs.iter().map(|path| MountedTree {
         target: path,
         source: None,
         readonly: false,

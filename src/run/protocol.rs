@@ -113,9 +113,9 @@ pub(crate) enum ToClient {
     /// How far long work has come. `thing`: a service, or nothing for the builder of the image. `step`:
     /// something else begins.
     Progress {
-        thing: String,
+        item: String,
         text: String,
-        step: bool,
+        is_new_step: bool,
     },
     /// The workload runs.
     Started { id: RunId, name: RunName },

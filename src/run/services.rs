@@ -101,9 +101,9 @@ impl ServiceOwner for Supervisor {
 
     fn progress(&self, service: &str, text: &str, step: bool) {
         self.try_notify_client(&ToClient::Progress {
-            thing: service.to_owned(),
+            item: service.to_owned(),
             text: text.to_owned(),
-            step,
+            is_new_step: step,
         });
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Supervisor {
     pub(super) typing: OnceLock<WorkloadTerminal>,
     /// The number of engine requests without an answer.
     making: Mutex<i32>,
-    intent: Mutex<Option<EndIntent>>,
+    end_intent: Mutex<Option<EndIntent>>,
     /// Whether a stop is in progress.
     stopping: AtomicBool,
     /// The number of threads that carry out a stop.
@@ -71,7 +71,7 @@ impl Supervisor {
             services: OnceLock::new(),
             typing: OnceLock::new(),
             making: Mutex::new(0),
-            intent: Mutex::new(None),
+            end_intent: Mutex::new(None),
             stopping: AtomicBool::new(false),
             stops: AtomicUsize::new(0),
             client,
@@ -213,7 +213,10 @@ impl Supervisor {
 
     /// The requested end, if there is one.
     pub(super) fn end_intent(&self) -> Option<EndIntent> {
-        *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .end_intent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the run: gracefully, or at once for `Killed`. `asked`: the time of the request; a workload that exited
@@ -238,7 +241,10 @@ impl Supervisor {
 
     /// Records the requested end. Returns its grace period, and whether that is shorter than before.
     fn set_end_intent(&self, reason: EndReason, asked: StopRequestTime) -> (Duration, bool) {
-        let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut intent = self
+            .end_intent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // The request stays on disk until the record contains the end: an adopting supervisor must know.
         let word = match reason {
             EndReason::UserStop | EndReason::Killed => self.run().dir().end_request(),
@@ -319,7 +325,10 @@ impl Supervisor {
     /// Records that the workload was seen running after the request: whatever ends it now was the request, whatever
     /// clocks say.
     fn was_running_since_request(&self) {
-        let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut intent = self
+            .end_intent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(intent) = intent.as_mut() {
             intent.requested = StopRequestTime::BeforeExit;
         }

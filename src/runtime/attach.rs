@@ -216,7 +216,7 @@ fn on_terminal(stdout: Box<dyn Read + Send>, client: Arc<ChildClient>, ours: Own
 struct ChildClient {
     child: Mutex<Child>,
     messages: Box<dyn ClientMessages>,
-    said: Mutex<ClientOutput>,
+    output: Mutex<ClientOutput>,
 }
 
 #[derive(Default)]
@@ -232,7 +232,7 @@ impl ChildClient {
         Arc::new(ChildClient {
             child: Mutex::new(child),
             messages: manner,
-            said: Mutex::default(),
+            output: Mutex::default(),
         })
     }
 
@@ -265,7 +265,7 @@ impl ChildClient {
     }
 
     fn output(&self) -> MutexGuard<'_, ClientOutput> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn down(
         };
         // The `up` that was asked to end has rolled back by itself, except for files that a user changed.
         let tree = before.worktree;
-        let stays = tree.ours && tree.path.is_dir();
+        let stays = tree.created_by_moat && tree.path.is_dir();
         if stays {
             (context.notify)(&worktree::kept_worktree_message(&tree.path));
         }
@@ -58,7 +58,7 @@ pub(crate) fn down(
         });
     };
     let tree = &session.worktree;
-    let is_there = tree.ours && tree.path.is_dir();
+    let is_there = tree.created_by_moat && tree.path.is_dir();
     let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
     let branch = crate::term::shell_word(&session.branch);
     if dirty && request.delete_worktree {
@@ -67,7 +67,7 @@ pub(crate) fn down(
             "commit the work, or discard it: moat down {branch} --delete-worktree --force"
         )));
     }
-    if request.delete_worktree && !tree.ours {
+    if request.delete_worktree && !tree.created_by_moat {
         let message = format!(
             "moat did not create {} and will not remove it",
             tree.path.display()
@@ -76,7 +76,7 @@ pub(crate) fn down(
             "repeat without --delete-worktree: moat down {branch}"
         )));
     }
-    let remove_worktree = tree.ours && !request.keep && !dirty;
+    let remove_worktree = tree.created_by_moat && !request.keep && !dirty;
     let ending = DownOptions {
         keep: request.keep,
         remove_worktree,
@@ -216,7 +216,7 @@ fn remove_everything(
     checkpoint("session-down-compose");
     claim.update(&mut |session| match &mut session.compose {
         Some(compose) if keep => {
-            compose.asked = false;
+            compose.request_pending = false;
             let services = compose.services.iter_mut();
             services.for_each(|service| service.operation.clear());
         }

@@ -33,7 +33,7 @@ pub(super) fn make(
     if !session
         .files
         .iter()
-        .any(|file| file.how == CreatedFileKind::Variables)
+        .any(|file| file.kind == CreatedFileKind::Variables)
     {
         if root.join(VARIABLES_FILE).symlink_metadata().is_ok() {
             let message = format!("'{VARIABLES_FILE}' exists already, and moat did not write it");
@@ -42,7 +42,7 @@ pub(super) fn make(
         ignore(&repository.common, &root);
         wanted.push(CreatedFile {
             path: PathBuf::from(VARIABLES_FILE),
-            how: CreatedFileKind::Variables,
+            kind: CreatedFileKind::Variables,
             source: None,
             operation: claim.id().to_owned(),
         });
@@ -82,7 +82,7 @@ fn missing_files(session: &Session, inherit: &[Inherit], operation: &str) -> Vec
     wanted
         .map(|wanted| CreatedFile {
             path: wanted.file.clone(),
-            how: if wanted.link {
+            kind: if wanted.link {
                 CreatedFileKind::Link
             } else {
                 CreatedFileKind::Copy
@@ -103,7 +103,7 @@ fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
     let target = root.join(&file.path);
     let made = match target.parent().map_or(Ok(()), fs::create_dir_all) {
         Err(error) => Err(error),
-        Ok(()) if file.how == CreatedFileKind::Link => symlink(source, &target),
+        Ok(()) if file.kind == CreatedFileKind::Link => symlink(source, &target),
         Ok(()) => copy(source, &target),
     };
     match made {
@@ -169,7 +169,7 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
     if escapes_worktree(root, &file.path) {
         return false;
     }
-    match (file.how, &file.source) {
+    match (file.kind, &file.source) {
         // A directory at this path was created by another program.
         (CreatedFileKind::Variables, _) => path.is_symlink() || !path.is_dir(),
         (CreatedFileKind::Link, Some(source)) => {
@@ -189,7 +189,7 @@ pub(super) fn remove(
     for file in files {
         let path = root.join(&file.path);
         if !is_unchanged(root, file) {
-            if file.how == CreatedFileKind::Variables {
+            if file.kind == CreatedFileKind::Variables {
                 let shown = escape_unsafe(&path.display().to_string());
                 (context.warn)(&format!(
                     "{shown} is a directory, not the file that moat wrote"

@@ -114,7 +114,7 @@ fn container_of(pid: u32) -> Option<String> {
 fn by_record(sessions: &[Session], pid: u32) -> Option<Ownership> {
     for session in sessions {
         for process in &session.processes {
-            let known = process.process.iter().chain(&process.keeper);
+            let known = process.process.iter().chain(&process.monitor);
             if known
                 .filter(|known| known.pid == pid)
                 .any(|known| known.is_alive())
@@ -185,7 +185,7 @@ fn sessions_with_port(sessions: &[Session], port: u16) -> impl Iterator<Item = (
     sessions.iter().filter_map(move |session| {
         let mut ports = session.ports.iter();
         let own = ports.find(|own| own.port == port)?;
-        Some((session, own.process.as_str()))
+        Some((session, own.name.as_str()))
     })
 }
 

@@ -112,7 +112,7 @@ impl PortAllocator<'_> {
                     variables,
                     published: holder.published,
                     container: None,
-                    of_compose: holder.of_compose,
+                    of_compose: holder.from_compose,
                 };
                 let port = self.primary(wanted, &chosen)?;
                 chosen.push(port);
@@ -121,12 +121,12 @@ impl PortAllocator<'_> {
                 let port = self.nominal(holder.name, base.value)?;
                 self.check_extra(holder.name, port, &chosen)?;
                 chosen.push(SessionPort {
-                    process: holder.name.to_owned(),
+                    name: holder.name.to_owned(),
                     variables: port_env.to_vec(),
                     base: base.value,
                     port,
                     container: None,
-                    of_compose: holder.of_compose,
+                    from_compose: holder.from_compose,
                     primary: false,
                     published: true,
                     pinned: false,
@@ -149,9 +149,8 @@ impl PortAllocator<'_> {
             let mut services = self.services.iter();
             known.contains(&name) || services.any(|service| service.name == name)
         };
-        let forgotten = move |port: &&SessionPort| {
-            self.remaining.contains(&port.process) && !is_known(&port.process)
-        };
+        let forgotten =
+            move |port: &&SessionPort| self.remaining.contains(&port.name) && !is_known(&port.name);
         self.previous.iter().filter(forgotten)
     }
 
@@ -184,7 +183,7 @@ impl PortAllocator<'_> {
 
     fn keep_previous(&self, name: &str, chosen: &mut Vec<SessionPort>) -> Result<()> {
         self.check_running(name)?;
-        let own = self.previous.iter().filter(|port| port.process == name);
+        let own = self.previous.iter().filter(|port| port.name == name);
         chosen.extend(own.cloned());
         Ok(())
     }
@@ -197,7 +196,7 @@ impl PortAllocator<'_> {
         chosen: &[SessionPort],
     ) -> Result<SessionPort> {
         let same = |port: &&SessionPort| {
-            port.process == wanted.name && port.base == 0 && port.variables == wanted.variables
+            port.name == wanted.name && port.base == 0 && port.variables == wanted.variables
         };
         let earlier = self.previous.iter().find(same).map(|port| port.port);
         let tries =
@@ -211,12 +210,12 @@ impl PortAllocator<'_> {
             Error::new(ErrorKind::Failed, message).hint("choose one: --port NAME=PORT")
         })?;
         Ok(SessionPort {
-            process: wanted.name.to_owned(),
+            name: wanted.name.to_owned(),
             variables: wanted.variables.clone(),
             base: 0,
             port,
             container: wanted.container,
-            of_compose: wanted.of_compose,
+            from_compose: wanted.of_compose,
             primary,
             published: wanted.published,
             pinned: false,
@@ -258,7 +257,7 @@ impl PortAllocator<'_> {
     }
 
     fn previous_port(&self, process: &str) -> Option<&SessionPort> {
-        let is_it = |port: &&SessionPort| port.primary && port.process == process;
+        let is_it = |port: &&SessionPort| port.primary && port.name == process;
         self.previous.iter().find(is_it)
     }
 
@@ -282,12 +281,12 @@ impl PortAllocator<'_> {
     fn primary(&self, wanted: PrimaryPort<'_>, chosen: &[SessionPort]) -> Result<SessionPort> {
         let name = wanted.name;
         let made = |port: u16, pinned: bool| SessionPort {
-            process: name.to_owned(),
+            name: name.to_owned(),
             variables: wanted.variables.clone(),
             base: wanted.base.unwrap_or_default(),
             port,
             container: wanted.container,
-            of_compose: wanted.of_compose,
+            from_compose: wanted.of_compose,
             primary: true,
             published: wanted.published,
             pinned,
@@ -377,7 +376,7 @@ impl PortAllocator<'_> {
             return Some(format!("the session of '{branch}'"));
         }
         let mut earlier = self.previous.iter();
-        if earlier.any(|own| own.port == port && (self.freed)(&own.process)) {
+        if earlier.any(|own| own.port == port && (self.freed)(&own.name)) {
             return None;
         }
         port_probe::is_taken(port).then(|| port_probe::listener_name(port))
@@ -391,15 +390,15 @@ impl PortAllocator<'_> {
             let mut services = self.services.iter();
             let has_base = holders.any(|holder| {
                 let base = holder.port.as_ref().map(|base| base.value);
-                holder.name == own.process && base == Some(own.base)
+                holder.name == own.name && base == Some(own.base)
             });
             own.port == port
-                && own.process != name
-                && self.pin(&own.process).is_none()
-                && (has_base || services.any(|service| service.name == own.process))
+                && own.name != name
+                && self.pin(&own.name).is_none()
+                && (has_base || services.any(|service| service.name == own.name))
         };
         let found = self.previous.iter().filter(|own| own.primary).find(stays);
-        found.map(|own| own.process.as_str())
+        found.map(|own| own.name.as_str())
     }
 
     fn fall_back(&self, process: &str, port: u16, holder: &str, other: u16) {

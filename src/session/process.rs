@@ -62,7 +62,7 @@ pub(super) fn start(
     claim.update(&mut |session| {
         let mut entries = session.processes.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.name == name) {
-            entry.keeper.clone_from(&keeper);
+            entry.monitor.clone_from(&keeper);
             entry.started_at = Some(begun_at);
         }
     })?;
@@ -247,7 +247,7 @@ pub(super) fn is_process_of(session: &Session, name: &str, pid: u32) -> bool {
 fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {
     let keeper = session
         .process(name)
-        .and_then(|process| process.keeper.clone());
+        .and_then(|process| process.monitor.clone());
     let deadline = Instant::now() + Duration::from_millis(500);
     while keeper.as_ref().is_some_and(ProcessIdentity::is_alive) && Instant::now() < deadline {
         std::thread::sleep(POLL_INTERVAL);
@@ -331,7 +331,7 @@ pub(super) fn targets(session: &Session, name: &str) -> ProcessSelection {
             .into_iter()
             .collect(),
         monitors: process
-            .and_then(|process| process.keeper.clone())
+            .and_then(|process| process.monitor.clone())
             .into_iter()
             .collect(),
     }
@@ -349,7 +349,7 @@ pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
         targets.leaders.extend(process.process.clone());
         let state = home.process_state(session, &process.name);
         targets.leaders.extend(state.map(|state| state.process));
-        targets.monitors.extend(process.keeper.clone());
+        targets.monitors.extend(process.monitor.clone());
     }
     let left: Vec<String> = targets
         .end()

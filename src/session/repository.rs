@@ -62,9 +62,9 @@ pub(crate) struct GitWorktree {
     pub(crate) path: PathBuf,
     /// Not set: no branch is checked out.
     pub(crate) branch: Option<String>,
-    pub(crate) bare: bool,
+    pub(crate) is_bare: bool,
     /// git is creating the worktree, or was ended before it was done.
-    pub(crate) torn: bool,
+    pub(crate) is_incomplete: bool,
 }
 
 impl Repository {
@@ -97,12 +97,13 @@ impl Repository {
                 "git lists no worktree of this repository",
             ));
         };
-        if !first.bare && first.path == common {
+        if !first.is_bare && first.path == common {
             first.path = main_checkout(dir, &common)?;
         }
         let main = first.path.clone();
         let here = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        let inside = |tree: &&(usize, &GitWorktree)| !tree.1.bare && here.starts_with(&tree.1.path);
+        let inside =
+            |tree: &&(usize, &GitWorktree)| !tree.1.is_bare && here.starts_with(&tree.1.path);
         let here = trees
             .iter()
             .enumerate()
@@ -165,7 +166,7 @@ impl Repository {
     pub(crate) fn config_dir(&self) -> &Path {
         let here = self.here.and_then(|place| self.trees.get(place));
         match (self.trees.first(), here) {
-            (Some(main), Some(here)) if main.bare => &here.path,
+            (Some(main), Some(here)) if main.is_bare => &here.path,
             _ => &self.main,
         }
     }
@@ -358,16 +359,16 @@ fn parse(text: &str) -> Vec<GitWorktree> {
                     tree = Some(GitWorktree {
                         path: std::fs::canonicalize(&path).unwrap_or(path),
                         branch: None,
-                        bare: false,
-                        torn: false,
+                        is_bare: false,
+                        is_incomplete: false,
                     });
                 }
                 ("branch", Some(tree)) => {
                     tree.branch = rest.strip_prefix("refs/heads/").map(str::to_owned);
                 }
-                ("bare", Some(tree)) => tree.bare = true,
+                ("bare", Some(tree)) => tree.is_bare = true,
                 // The lock that 'worktree add' sets meanwhile (git 2.39).
-                ("locked", Some(tree)) => tree.torn = rest == "initializing",
+                ("locked", Some(tree)) => tree.is_incomplete = rest == "initializing",
                 _ => {}
             }
         }
@@ -412,7 +413,7 @@ mod tests {
         assert_eq!(trees.len(), 4);
         assert_eq!(trees[0].path, Path::new("/a b"));
         assert_eq!(trees[0].branch.as_deref(), Some("x/y"));
-        assert_eq!((trees[1].branch.clone(), trees[1].bare), (None, false));
-        assert!(trees[2].bare && trees[3].torn && !trees[1].torn);
+        assert_eq!((trees[1].branch.clone(), trees[1].is_bare), (None, false));
+        assert!(trees[2].is_bare && trees[3].is_incomplete && !trees[1].is_incomplete);
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn roll_back(
         return Err(error);
     }
     checkpoint("session-undone");
-    let before = session.operation.and_then(|operation| operation.before);
+    let before = session
+        .operation
+        .and_then(|operation| operation.previous_status);
     let Some(before) = before else {
         return claim.remove();
     };
@@ -59,7 +61,7 @@ fn roll_back_resources(
     let is_new = session
         .operation
         .as_ref()
-        .is_some_and(|operation| operation.before.is_none());
+        .is_some_and(|operation| operation.previous_status.is_none());
     let made = session
         .processes
         .iter()
@@ -83,11 +85,11 @@ fn roll_back_resources(
     claim.update(&mut |session| {
         session
             .processes
-            .retain(|process| process.operation != operation || process.again);
+            .retain(|process| process.operation != operation || process.existed_before);
         // A member that existed before stays in the record as not running.
         let mut stopped = session.processes.iter_mut();
         for process in stopped.by_ref().filter(|it| it.operation == operation) {
-            (process.process, process.keeper) = (None, None);
+            (process.process, process.monitor) = (None, None);
         }
         if ends_tmux {
             session.tmux = None;
@@ -105,7 +107,7 @@ fn roll_back_resources(
     files::remove(context, &session.worktree.path, &mine)?;
     claim.update(&mut |session| session.files.retain(|file| file.operation != operation))?;
     let tree = &session.worktree;
-    let mut goes = tree.operation.as_deref() == Some(operation) && tree.ours;
+    let mut goes = tree.operation.as_deref() == Some(operation) && tree.created_by_moat;
     if goes && tree.path.is_dir() {
         // A user may have worked in the worktree since it was created; if moat was killed, git may have continued
         // alone.
@@ -141,7 +143,7 @@ fn roll_back_services(
     // Runs may be connected to the network of a session that had services before.
     if list
         .iter()
-        .all(|service| is_made(service) && !service.again)
+        .all(|service| is_made(service) && !service.existed_before)
     {
         services::remove(context, session, None)?;
     } else {
@@ -159,7 +161,7 @@ fn roll_back_services(
     checkpoint("session-undo-services");
     claim.update(&mut |session| {
         let list = &mut session.services.list;
-        list.retain(|service| !is_made(service) || service.again);
+        list.retain(|service| !is_made(service) || service.existed_before);
         for service in list.iter_mut().filter(|service| is_made(service)) {
             // The container existed before and is gone now.
             service.stage = ResourceStage::Made;
@@ -179,7 +181,7 @@ fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, opera
     let _ = services::remove(context, session, None);
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
-    let is_mine = tree.ours && tree.operation.as_deref() == Some(operation);
+    let is_mine = tree.created_by_moat && tree.operation.as_deref() == Some(operation);
     if is_free && is_mine && worktree::has_no_work(session) {
         let _ = worktree::remove(context.home, &session.repository, &tree.path);
     }

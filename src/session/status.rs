@@ -30,7 +30,7 @@ pub(crate) struct ProcessHealth {
     /// Whether 'down --keep' stopped it, and no `up` has requested it since.
     pub(crate) stopped: bool,
     /// A problem that exists although the process may run.
-    pub(crate) trouble: Option<String>,
+    pub(crate) error: Option<String>,
     /// The exit, if a monitor or the engine recorded it.
     pub(crate) exit_code: Option<u8>,
     pub(crate) ports: Vec<PortView>,
@@ -43,7 +43,7 @@ pub(crate) struct PortView {
     /// Whether the process itself listens.
     pub(crate) listening: bool,
     /// The pid of a foreign process that listens; 0 for a process of another user.
-    pub(crate) stranger: Option<u32>,
+    pub(crate) foreign_pid: Option<u32>,
 }
 
 impl SessionView {
@@ -65,7 +65,7 @@ impl SessionView {
             .zip(unknown)
             .map(|(own, health)| {
                 let engine = runtime::engine_shown(runtime::COMPOSE_RUNTIME.as_str(), &own.engine);
-                (engine, health.trouble.as_deref().unwrap_or_default())
+                (engine, health.error.as_deref().unwrap_or_default())
             });
         of_services.into_iter().chain(compose).collect()
     }
@@ -73,14 +73,14 @@ impl SessionView {
     /// Whether the session is in its expected state.
     pub(crate) fn is_healthy(&self) -> bool {
         let stolen =
-            |health: &ProcessHealth| health.ports.iter().any(|port| port.stranger.is_some());
+            |health: &ProcessHealth| health.ports.iter().any(|port| port.foreign_pid.is_some());
         let is_stopped = self.session.status == SessionStatus::Stopped;
         self.session.operation.is_none()
             && self.session.status != SessionStatus::Broken
             && self.session.worktree.path.is_dir()
             && self.processes.iter().all(|health| {
                 let runs = health.running == Some(true);
-                is_stopped || health.stopped || runs && health.trouble.is_none() && !stolen(health)
+                is_stopped || health.stopped || runs && health.error.is_none() && !stolen(health)
             })
             && self.services.iter().all(ServiceHealth::is_well)
     }
@@ -164,13 +164,13 @@ fn health(
     let own = session
         .ports
         .iter()
-        .filter(|port| port.process == process.name);
+        .filter(|port| port.name == process.name);
     let ports = own.map(|port| {
         let mut view = PortView {
             port: port.port,
             primary: port.primary,
             listening: false,
-            stranger: None,
+            foreign_pid: None,
         };
         for listener in listeners
             .iter()
@@ -178,7 +178,7 @@ fn health(
         {
             match listener.pid {
                 Some(pid) if is_process_of(session, &process.name, pid) => view.listening = true,
-                pid => view.stranger = Some(pid.unwrap_or(0)),
+                pid => view.foreign_pid = Some(pid.unwrap_or(0)),
             }
         }
         view
@@ -189,7 +189,7 @@ fn health(
         pid: leader.filter(|_| running).map(|leader| leader.pid),
         container: None,
         stopped: false,
-        trouble: None,
+        error: None,
         exit_code: state.filter(|_| !running).and_then(|state| state.exit_code),
         ports: ports.collect(),
     }

@@ -47,14 +47,14 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
     let primary = session
         .ports
         .iter()
-        .filter(|port| port.primary && port.container.is_none() && !runs(&port.process));
+        .filter(|port| port.primary && port.container.is_none() && !runs(&port.name));
     let ports: Vec<_> = primary.collect();
     let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
     let listeners = port_probe::listeners(&numbers);
     let mut known = session.clone();
     let mut taken: Vec<SessionProcess> = Vec::new();
     for port in ports {
-        let name = port.process.as_str();
+        let name = port.name.as_str();
         let pids = listeners
             .iter()
             .filter(|listener| listener.port == port.port);
@@ -72,8 +72,8 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
         let Some(process) = candidate else {
             continue;
         };
-        if port.of_compose {
-            let (pid, name) = (process.pid, &port.process);
+        if port.from_compose {
+            let (pid, name) = (process.pid, &port.name);
             let message = format!(
                 "process {pid} listens on port {} of '{name}', which is a service of the compose file",
                 port.port
@@ -88,8 +88,8 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
             command: String::new(),
             stage: ResourceStage::Made,
             operation: "sync".to_owned(),
-            again: false,
-            keeper: None,
+            existed_before: false,
+            monitor: None,
             process: Some(process),
             started_at: Some(Timestamp::now()),
         };

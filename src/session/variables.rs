@@ -42,7 +42,7 @@ pub(crate) fn of_run(session: &Session) -> Vec<(String, String)> {
     variables.retain(|(name, _)| {
         let of_service =
             |service: &SessionService| service.variables.iter().any(|(own, _)| own == name);
-        let mut compose = session.ports.iter().filter(|port| port.of_compose);
+        let mut compose = session.ports.iter().filter(|port| port.from_compose);
         !session.services.list.iter().any(of_service)
             && !compose.any(|port| port.variables.contains(name))
     });
@@ -79,7 +79,7 @@ pub(super) fn container_variables(
 
 /// The variables of one process, in addition to the map.
 pub(super) fn own(session: &Session, process: &str) -> Vec<(String, String)> {
-    let ports = session.ports.iter().filter(|port| port.process == process);
+    let ports = session.ports.iter().filter(|port| port.name == process);
     ports
         .flat_map(|port| {
             let value = port.port.to_string();

@@ -28,16 +28,18 @@ pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktr
     let place = repository.place(home, branch);
     let ours = real(&place);
     match repository.tree_of(branch) {
-        Some(tree) if tree.path.is_dir() && !(tree.torn && tree.path == ours) => Worktree {
-            ours: tree.path == ours,
-            path: tree.path.clone(),
-            stage: ResourceStage::Made,
-            operation: None,
-            new_branch: None,
-        },
+        Some(tree) if tree.path.is_dir() && !(tree.is_incomplete && tree.path == ours) => {
+            Worktree {
+                created_by_moat: tree.path == ours,
+                path: tree.path.clone(),
+                stage: ResourceStage::Made,
+                operation: None,
+                new_branch: None,
+            }
+        }
         _ => Worktree {
             path: ours,
-            ours: true,
+            created_by_moat: true,
             stage: ResourceStage::Intent,
             operation: None,
             new_branch: None,
@@ -100,7 +102,7 @@ pub(super) fn make(
     context.check()?;
     let is_left = session.worktree.operation.as_deref() == Some(claim.id());
     let mut trees = repository.trees.iter();
-    let is_torn = trees.any(|tree| tree.torn && tree.path == path);
+    let is_torn = trees.any(|tree| tree.is_incomplete && tree.path == path);
     let has_parts = path.exists() && (is_left || is_torn);
     if has_parts && is_untouched(&repository.common, &path).unwrap_or_default() {
         // The worktree of a killed operation may lack files.
@@ -255,7 +257,7 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
     // git is told to ignore these files, whatever replaces them.
     let mut unseen = files
         .iter()
-        .filter(|file| file.how == CreatedFileKind::Variables);
+        .filter(|file| file.kind == CreatedFileKind::Variables);
     if !unseen.all(|file| super::files::is_unchanged(path, file)) {
         return Ok(false);
     }

@@ -56,9 +56,9 @@ impl Home {
                 key: key.to_owned(),
                 id,
                 kind,
-                known: session.as_ref().map(identity),
+                known_identity: session.as_ref().map(identity),
                 session,
-                ends: kind == OpKind::Down,
+                ends_operation: kind == OpKind::Down,
                 _lock: lock,
             }));
         }
@@ -72,10 +72,10 @@ pub(crate) struct Claim {
     id: String,
     kind: OpKind,
     /// The content of the disk, unless another program changed it.
-    known: Option<(String, Option<String>)>,
+    known_identity: Option<(String, Option<String>)>,
     session: Option<Session>,
     /// Whether further writes must succeed on a full disk as well.
-    ends: bool,
+    ends_operation: bool,
     _lock: Lock,
 }
 
@@ -112,7 +112,7 @@ impl Claim {
             // Its resources belong to this operation now; the lock proves that it has ended.
             Some(earlier) if earlier.kind == self.kind => {
                 self.id = earlier.id;
-                earlier.before
+                earlier.previous_status
             }
             Some(_) => Some(SessionStatus::Stopped),
             None => status,
@@ -124,7 +124,7 @@ impl Claim {
             kind: self.kind,
             since: Timestamp::now(),
             owner: ProcessIdentity::current(),
-            before,
+            previous_status: before,
             keep: ending.keep,
             remove_worktree: ending.remove_worktree,
             force: ending.force,
@@ -141,7 +141,7 @@ impl Claim {
 
     /// The following steps end the operation.
     pub(crate) fn end(&mut self) {
-        self.ends = true;
+        self.ends_operation = true;
     }
 
     /// Changes the record and writes it, if this operation still owns the session.
@@ -157,12 +157,12 @@ impl Claim {
         self.check()?;
         let path = self.home.session_file(&self.key);
         let reserve = self.home.session_reserve(&self.key);
-        let written = atomic_file::document(&session).and_then(|bytes| match self.ends {
+        let written = atomic_file::document(&session).and_then(|bytes| match self.ends_operation {
             true => reserved_space::write(&path, &bytes, &reserve),
             false => atomic_file::write_atomically(&path, &bytes),
         });
         written.map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
-        self.known = Some(identity(&session));
+        self.known_identity = Some(identity(&session));
         self.session = Some(session);
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Claim {
         atomic_file::remove_tree(&dir)
             .and_then(|()| atomic_file::remove_if_exists(&file))
             .map_err(|error| Error::io(ErrorKind::Store, "remove", &file, &error))?;
-        self.known = None;
+        self.known_identity = None;
         self.remove_lock_file();
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Claim {
 
     /// Whether the record on disk is still the one that this operation read or wrote.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.home.session(&self.key)?.as_ref().map(identity) == self.known {
+        match self.home.session(&self.key)?.as_ref().map(identity) == self.known_identity {
             true => Ok(()),
             false => Err(self.superseded_error()),
         }

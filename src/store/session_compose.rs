@@ -17,7 +17,8 @@ pub(crate) struct SessionCompose {
     /// The operation that created the project's network and volumes, which stay when the session is stopped.
     pub(crate) operation: String,
     /// Whether a request of the tool is pending: if the tool was killed, the engine may still carry it out.
-    pub(crate) asked: bool,
+    #[serde(alias = "asked")]
+    pub(crate) request_pending: bool,
     pub(crate) services: Vec<ComposeService>,
 }
 
@@ -29,8 +30,9 @@ pub(crate) struct ComposeService {
     /// The operation that started it last; empty after `down --keep`.
     pub(crate) operation: String,
     /// Whether it must complete, because another service waits for its completion.
-    pub(crate) once: bool,
+    #[serde(alias = "once")]
+    pub(crate) one_shot: bool,
     /// Whether it existed before that operation, perhaps with data.
-    #[serde(default)]
-    pub(crate) again: bool,
+    #[serde(default, alias = "again")]
+    pub(crate) existed_before: bool,
 }

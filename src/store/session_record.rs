@@ -89,7 +89,8 @@ pub(crate) struct Operation {
     pub(crate) since: Timestamp,
     pub(crate) owner: Option<ProcessIdentity>,
     /// The previous status. Not set: this operation created the session.
-    pub(crate) before: Option<SessionStatus>,
+    #[serde(alias = "before")]
+    pub(crate) previous_status: Option<SessionStatus>,
     /// Of a `down`: whether slot, ports and worktree are kept.
     pub(crate) keep: bool,
     /// Of a `down`: whether the worktree is removed if it holds no work.
@@ -128,7 +129,8 @@ impl OpKind {
 pub(crate) struct Worktree {
     pub(crate) path: PathBuf,
     /// Whether moat created it, now or for an earlier session. A foreign worktree is never removed.
-    pub(crate) ours: bool,
+    #[serde(alias = "ours")]
+    pub(crate) created_by_moat: bool,
     pub(crate) stage: ResourceStage,
     /// The operation that created it.
     pub(crate) operation: Option<String>,
@@ -141,7 +143,8 @@ pub(crate) struct Worktree {
 pub(crate) struct CreatedFile {
     /// Relative to the worktree.
     pub(crate) path: PathBuf,
-    pub(crate) how: CreatedFileKind,
+    #[serde(alias = "how")]
+    pub(crate) kind: CreatedFileKind,
     /// The source of a copy, or the target of a link.
     pub(crate) source: Option<PathBuf>,
     pub(crate) operation: String,
@@ -160,7 +163,8 @@ pub(crate) enum CreatedFileKind {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct SessionPort {
     /// The process that listens on it.
-    pub(crate) process: String,
+    #[serde(alias = "process")]
+    pub(crate) name: String,
     /// The variables that contain it, including the process's own ones.
     pub(crate) variables: Vec<String>,
     /// The port of slot 0, as configured.
@@ -170,8 +174,8 @@ pub(crate) struct SessionPort {
     #[serde(default)]
     pub(crate) container: Option<u16>,
     /// Whether a compose service has it.
-    #[serde(default)]
-    pub(crate) of_compose: bool,
+    #[serde(default, alias = "of_compose")]
+    pub(crate) from_compose: bool,
     pub(crate) primary: bool,
     /// Whether the other processes see its variables.
     pub(crate) published: bool,
@@ -188,10 +192,11 @@ pub(crate) struct SessionProcess {
     pub(crate) stage: ResourceStage,
     pub(crate) operation: String,
     /// Whether a process with this name existed before that operation.
-    #[serde(default)]
-    pub(crate) again: bool,
+    #[serde(default, alias = "again")]
+    pub(crate) existed_before: bool,
     /// The monitor that holds its pipes and writes its log.
-    pub(crate) keeper: Option<ProcessIdentity>,
+    #[serde(alias = "keeper")]
+    pub(crate) monitor: Option<ProcessIdentity>,
     /// The leader of its process group, which has the command's pid.
     pub(crate) process: Option<ProcessIdentity>,
     pub(crate) started_at: Option<Timestamp>,
@@ -217,13 +222,14 @@ pub(crate) struct SessionService {
     pub(crate) image: String,
     pub(crate) handle: String,
     /// The hash of the settings that it was made with.
-    pub(crate) settings: String,
+    #[serde(alias = "settings")]
+    pub(crate) settings_hash: String,
     pub(crate) stage: ResourceStage,
     /// The operation that created it, and the one that started it last.
     pub(crate) operation: String,
     /// Whether a service with this name existed before it was created.
-    #[serde(default)]
-    pub(crate) again: bool,
+    #[serde(default, alias = "again")]
+    pub(crate) existed_before: bool,
     pub(crate) started_by: String,
     /// Not set: it has not been ready since its last start.
     pub(crate) ready_at: Option<Timestamp>,
@@ -262,7 +268,8 @@ impl Session {
 
     /// Whether a run can start in it. Not during an operation, which may roll back or remove it.
     pub(crate) fn accepts_runs(&self) -> bool {
-        let was_up = |operation: &Operation| operation.before == Some(SessionStatus::Active);
+        let was_up =
+            |operation: &Operation| operation.previous_status == Some(SessionStatus::Active);
         match self.status {
             SessionStatus::Active => true,
             SessionStatus::Provisioning => self.operation.as_ref().is_some_and(was_up),
@@ -272,7 +279,7 @@ impl Session {
 
     /// The primary port of a process.
     pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
-        let is_it = |port: &&SessionPort| port.primary && port.process == process;
+        let is_it = |port: &&SessionPort| port.primary && port.name == process;
         self.ports.iter().find(is_it)
     }
 

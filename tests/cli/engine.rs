@@ -69,13 +69,13 @@ fn what_sessions_need_is_told() {
         let checks = call.any_stdout().status(code).json();
         ["git", "tmux", "compose tool"].map(|what| {
             let checks = checks.as_array().expect("an array");
-            let check = checks.iter().find(|check| check["what"] == what);
+            let check = checks.iter().find(|check| check["check"] == what);
             let check = check.unwrap_or_else(|| panic!("{what} is missing in {checks:#?}"));
             assert_eq!(
                 (&check["optional"], check["hint"].is_null()),
                 (&true.into(), check["ok"] == true)
             );
-            check["found"].as_str().expect("a text").to_owned()
+            check["detail"].as_str().expect("a text").to_owned()
         })
     };
     program("git", "git version 2.39.5");

@@ -93,8 +93,8 @@ fn a_build_is_part_of_the_plan() {
     assert_eq!(
         plan["dependencies"],
         json!([
-            { "name": "node", "version": "22", "type": "runtime", "because": "typescript" },
-            { "name": "typescript", "version": null, "type": "npm", "because": null },
+            { "name": "node", "version": "22", "type": "runtime", "required_by": "typescript" },
+            { "name": "typescript", "version": null, "type": "npm", "required_by": null },
         ])
     );
     let text = moat

@@ -197,7 +197,7 @@ pub(crate) fn the_only_copy_is_not_removed_lightly(moat: &Moat) {
         .success()
         .json();
     assert_eq!(
-        (&json["kept"][0], json["runs"].as_array().map(Vec::len)),
+        (&json["kept_runs"][0], json["runs"].as_array().map(Vec::len)),
         (&id.as_str().into(), Some(0))
     );
     assert_eq!(moat.ids(), [id.as_str()]);

@@ -90,7 +90,7 @@ fn each_run_keeps_its_own() {
         .success()
         .json();
     assert_eq!(found["containers"], serde_json::json!([]), "{found:#}");
-    assert_eq!(found["unknown"], serde_json::json!([]), "{found:#}");
+    assert_eq!(found["unchecked"], serde_json::json!([]), "{found:#}");
     moat.write("go", "");
     assert_ended(&moat, &runs);
 }
@@ -140,7 +140,7 @@ fn one_is_down(down: Runtime, words: &str) {
         .any_stdout()
         .success()
         .json();
-    let unknown = found["unknown"].to_string();
+    let unknown = found["unchecked"].to_string();
     for (runtime, _) in &runs {
         let said = unknown.contains(runtime.name());
         assert_eq!(said, *runtime == down, "{}: {found:#}", runtime.name());

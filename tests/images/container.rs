@@ -174,8 +174,8 @@ pub(crate) fn volumes_outlive_runs(runtime: Runtime) {
     assert_eq!(
         listed,
         serde_json::json!([
-            {"name": "shop/cache", "type": "bind", "place": bind},
-            {"name": "shop/db", "type": "volume", "place": handle},
+            {"name": "shop/cache", "type": "bind", "location": bind},
+            {"name": "shop/db", "type": "volume", "location": handle},
         ])
     );
     place

@@ -136,7 +136,7 @@ fn get(port: u64, path: &str) -> String {
 
 fn port(document: &Value, name: &str) -> u64 {
     let ports = document["session"]["ports"].as_array().unwrap();
-    let own = ports.iter().find(|port| port["process"] == name);
+    let own = ports.iter().find(|port| port["name"] == name);
     own.unwrap()["port"].as_u64().unwrap()
 }
 
@@ -197,7 +197,7 @@ fn assert_nothing(project: &Project) {
 
 fn action<'a>(document: &'a Value, name: &str) -> &'a str {
     let all = document["decisions"].as_array().unwrap();
-    let own = all.iter().find(|decision| decision["process"] == name);
+    let own = all.iter().find(|decision| decision["name"] == name);
     own.expect(name)["action"].as_str().unwrap()
 }
 
@@ -231,7 +231,7 @@ fn two_sessions_have_their_own_ports_code_and_data() {
         assert_eq!(get(port(document, "db"), "/who"), name);
         let answer = json(&project, &["whose", &format!(":{}", port(document, "db"))]);
         assert_eq!(
-            (&answer["branch"], &answer["process"]),
+            (&answer["branch"], &answer["name"]),
             (&name.into(), &"db".into())
         );
     }
@@ -1061,7 +1061,10 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
     let down = ["down", "a", "--force", "--quiet", "--json"];
     let done = call(&project, &down).success();
     let engine = format!("docker (DOCKER_HOST={away})");
-    assert_eq!(done.json()["left"], serde_json::json!([engine]));
+    assert_eq!(
+        done.json()["abandoned_engines"],
+        serde_json::json!([engine])
+    );
     let said = done.stderr_text();
     let left_there = format!("the session's resources in {engine} stay");
     assert!(

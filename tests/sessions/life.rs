@@ -83,7 +83,7 @@ fn what_has_died_is_started_and_the_rest_is_kept() {
     assert_ne!(pid(&first, "idle"), pid(&again, "idle"));
     let idle = &again["decisions"][1];
     assert_eq!(
-        (&idle["action"], &idle["why"]),
+        (&idle["action"], &idle["reason"]),
         (&"started".into(), &"had exited with code 137".into())
     );
     let forced = project.json(&["up", "a", "--force", "--services", "web"]);
@@ -105,11 +105,11 @@ fn what_has_left_the_file_is_told_and_then_forgotten() {
     let kept = project.up("a");
     let idle = &kept["decisions"][1];
     assert_eq!(
-        (&idle["process"], &idle["action"]),
+        (&idle["name"], &idle["action"]),
         (&"idle".into(), &"kept".into())
     );
     let why = "still running but no longer in moat.yaml; 'moat down' stops it";
-    assert_eq!(idle["why"], why);
+    assert_eq!(idle["reason"], why);
     assert_eq!(pid(&kept, "idle"), pid(&made, "idle"));
     kill(pid(&made, "idle"));
     until("it is seen", || {
@@ -202,7 +202,7 @@ fn a_worktree_of_somebody_else_is_used_where_it_is_and_stays() {
     ]);
     let made = project.call(&["up", "--json"]).cwd(&place).success().json();
     assert_eq!(
-        (tree(&made), &made["session"]["worktree"]["ours"]),
+        (tree(&made), &made["session"]["worktree"]["created_by_moat"]),
         (place.clone(), &false.into())
     );
     project
@@ -351,8 +351,8 @@ fn documents_have_these_members() {
         "/session/status",
         "/session/slot",
         "/session/worktree/path",
-        "/session/worktree/ours",
-        "/session/ports/0/process",
+        "/session/worktree/created_by_moat",
+        "/session/ports/0/name",
         "/session/ports/0/port",
         "/session/ports/0/primary",
         "/session/operation",
@@ -365,15 +365,15 @@ fn documents_have_these_members() {
         "/processes/0/pid",
         "/processes/0/exit_code",
         "/processes/0/ports/0/listening",
-        "/processes/0/ports/0/stranger",
+        "/processes/0/ports/0/foreign_pid",
     ];
     has(&made, &session);
     has(
         &made,
         &[
-            "/decisions/0/process",
+            "/decisions/0/name",
             "/decisions/0/action",
-            "/decisions/0/why",
+            "/decisions/0/reason",
         ],
     );
     has(&project.json(&["wt", "status", "a"]), &session);
@@ -387,16 +387,22 @@ fn documents_have_these_members() {
     ];
     has(&project.json(&["wt", "env", "a"]), &env);
     let answer = [
-        "/kind", "/owned", "/branch", "/session", "/slot", "/process", "/run", "/note",
+        "/kind", "/owned", "/branch", "/session", "/slot", "/name", "/run", "/detail",
     ];
     has(
         &project.json(&["whose", &format!(":{}", web(&made))]),
         &answer,
     );
-    let taken = ["/branch", "/key", "/kept_worktree", "/left", "/error"];
+    let taken = [
+        "/branch",
+        "/key",
+        "/kept_worktree",
+        "/abandoned_engines",
+        "/error",
+    ];
     let down = project.json(&["down", "a"]);
     has(&down, &taken);
-    assert_eq!(down["left"], serde_json::json!([]));
+    assert_eq!(down["abandoned_engines"], serde_json::json!([]));
 }
 
 /// W18: also what a process makes while it is ended.

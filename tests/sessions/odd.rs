@@ -57,7 +57,7 @@ fn a_worktree_that_was_removed_by_hand_is_made_again() {
     assert!(done.stdout_text().contains(&why), "{done}");
     let again = project.up("a");
     assert_eq!(tree(&again), tree(&made));
-    assert_eq!(again["decisions"][0]["why"], "the worktree was missing");
+    assert_eq!(again["decisions"][0]["reason"], "the worktree was missing");
     assert_eq!(
         (page(web(&again)), web(&again)),
         ("main".into(), web(&made))

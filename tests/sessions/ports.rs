@@ -144,7 +144,7 @@ fn ports_of_what_runs_are_nobody_elses() {
     let wanted = project.base + 21;
     let port = |document: &serde_json::Value, name: &str| {
         let ports = document["session"]["ports"].as_array().unwrap();
-        let own = ports.iter().find(|port| port["process"] == name);
+        let own = ports.iter().find(|port| port["name"] == name);
         own.unwrap()["port"].as_u64().unwrap()
     };
     // Before it in the file, and after it was taken out of that.
@@ -350,7 +350,7 @@ fn whose_is_what() {
     for word in [pid.as_str(), &port] {
         let answer = project.json(&["whose", word]);
         assert_eq!(
-            (&answer["branch"], &answer["process"]),
+            (&answer["branch"], &answer["name"]),
             (&"a".into(), &"web".into()),
             "{word}"
         );

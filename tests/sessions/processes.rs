@@ -133,7 +133,7 @@ fn nothing_of_the_caller_is_theirs() {
     input.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "not theirs");
     let process = pid(&made, "idle");
-    let keeper = project.record(&made)["processes"][0]["keeper"]["pid"].clone();
+    let keeper = project.record(&made)["processes"][0]["monitor"]["pid"].clone();
     let keeper = keeper.as_u64().unwrap();
     let place = |fd: &str| fs::read_link(format!("/proc/{process}/fd/{fd}")).unwrap();
     assert_eq!(place("0").to_str(), Some("/dev/null"));
@@ -202,7 +202,7 @@ fn another_boot_is_no_process_of_ours() {
     let made = project.up("a");
     let slot = made["session"]["slot"].clone();
     project.edit(&made, |record| {
-        for who in ["process", "keeper"] {
+        for who in ["process", "monitor"] {
             let token = record["processes"][0][who]["token"]
                 .as_str()
                 .unwrap()
@@ -474,7 +474,7 @@ fn what_was_started_by_hand_is_taken_in() {
     );
     let again = project.up("a");
     assert_eq!(
-        (pid(&again, "web"), &again["decisions"][0]["why"]),
+        (pid(&again, "web"), &again["decisions"][0]["reason"]),
         (u64::from(server.id()), &"it runs".into())
     );
     project.json(&["whose", &server.id().to_string()]);
@@ -498,7 +498,7 @@ fn a_zombie_does_not_run() {
     until("it has ended", || relations(zombie)[0] == u64::from(b'Z'));
     assert_eq!(project.list()[0]["processes"][0]["running"], false);
     let again = project.up("a");
-    assert_eq!(again["decisions"][0]["why"], "its process was gone");
+    assert_eq!(again["decisions"][0]["reason"], "its process was gone");
     assert_ne!(pid(&again, "web"), zombie);
     project.ok(&["down", "a"]);
     server.wait().unwrap();

@@ -220,7 +220,7 @@ pub(crate) fn web(document: &Value) -> u64 {
     let ports = document["session"]["ports"].as_array().unwrap();
     let web = ports
         .iter()
-        .find(|port| port["process"] == "web" && port["primary"] == true);
+        .find(|port| port["name"] == "web" && port["primary"] == true);
     web.unwrap()["port"].as_u64().unwrap()
 }
 

@@ -203,7 +203,7 @@ fn life(runtime: Runtime) {
     for word in [format!(":{}", base + 1), handle.clone()] {
         let owner = project.json(&["whose", &word]);
         assert_eq!(
-            (&owner["owned"], &owner["process"]),
+            (&owner["owned"], &owner["name"]),
             (&true.into(), &"redis".into()),
             "{owner}"
         );
@@ -213,7 +213,7 @@ fn life(runtime: Runtime) {
     let pid = String::from_utf8(client.output().unwrap().stdout).unwrap();
     assert_eq!(project.json(&["whose", pid.trim()])["branch"], "a");
     for proxy in proxies((base + 1).into()) {
-        assert_eq!(project.json(&["whose", &proxy])["process"], "redis");
+        assert_eq!(project.json(&["whose", &proxy])["name"], "redis");
     }
     let log = project.ok(&["wt", "logs", "a", "redis"]);
     assert!(
@@ -888,11 +888,11 @@ fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
     );
     project.call(&["wt", "status", "a"]).status(1);
     let back = project.up("a");
-    assert_eq!(back["decisions"][0]["why"], "had exited with code 137");
+    assert_eq!(back["decisions"][0]["reason"], "had exited with code 137");
     assert_eq!(ask(&back, "GET who"), "a");
     write(&project, &redis(", memory: 200m", ""));
     let kept = project.up("a");
-    let why = kept["decisions"][0]["why"].as_str().unwrap();
+    let why = kept["decisions"][0]["reason"].as_str().unwrap();
     assert!(why.contains("settings of before"), "{why}");
     assert_eq!(ask(&kept, "GET who"), "a");
     let anew = project.json(&["up", "a", "--force"]);
@@ -902,7 +902,7 @@ fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
         &["rm", "--force", "--volumes", &container(&anew, "redis")],
     );
     let again = project.up("a");
-    assert_eq!(again["decisions"][0]["why"], "its container was gone");
+    assert_eq!(again["decisions"][0]["reason"], "its container was gone");
     assert_eq!(ask(&again, "PING"), "+PONG");
     // What runs beside it has been told the password of the first one.
     for later in [&anew, &again] {
@@ -955,7 +955,7 @@ fn names_and_ports_are_checked() {
         .stderr_contains("redis")
         .status(2);
     let table = project.json(&["check", "--ports"]);
-    assert_eq!(table["ports"][0]["process"], "redis");
+    assert_eq!(table["ports"][0]["name"], "redis");
     assert_eq!(table["ports"][0]["slots"][1], project.base + 2);
     for (session, why) in [
         (

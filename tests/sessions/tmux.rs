@@ -141,7 +141,7 @@ fn each_process_has_a_window_and_a_log() {
         .project
         .json(&["whose", &pid(&made, "web").to_string()]);
     assert_eq!(
-        (&answer["branch"], &answer["process"]),
+        (&answer["branch"], &answer["name"]),
         (&"a".into(), &"web".into())
     );
     let again = windows.up("a");

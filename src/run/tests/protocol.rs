@@ -88,11 +88,11 @@ fn each_word_of_a_supervisor_is_a_line_of_json() {
         ),
         (
             ToClient::Progress {
-                thing: "db".to_owned(),
+                item: "db".to_owned(),
                 text: "up".to_owned(),
-                step: true,
+                is_new_step: true,
             },
-            r#"{"progress":{"thing":"db","text":"up","step":true}}"#,
+            r#"{"progress":{"item":"db","text":"up","is_new_step":true}}"#,
         ),
         (
             ToClient::Started {

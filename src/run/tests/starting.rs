@@ -13,7 +13,7 @@ pub(super) fn plan(rig: &Rig, services: &[&str]) -> Plan {
         "name_is_project": false, "runtime": "fake", "engine": [], "image": "image:1", "dependencies": [],
         "services": services.collect::<Vec<_>>(), "workspace": rig.scratch.dir("workspace"),
         "workspace_mode": "bind", "uid": 0, "gid": 0, "command": ["true"], "env": [], "secrets": [], "mounts": [],
-        "volumes": [], "scratch": [], "covered": [], "ports": [], "dns": [], "ulimits": [], "interactive": false,
+        "volumes": [], "tmpfs": [], "hidden": [], "ports": [], "dns": [], "ulimits": [], "interactive": false,
         "background": false, "keep": false, "rebuild": false,
     });
     serde_json::from_value(plan).unwrap()

@@ -34,7 +34,7 @@ pub(super) struct Tail {
     /// How many of the workload's bytes were read, or kept before.
     offset: u64,
     released: u64,
-    bell: Option<OwnedFd>,
+    notifier: Option<OwnedFd>,
 }
 
 impl Tail {
@@ -52,7 +52,7 @@ impl Tail {
             base: None,
             offset: kept,
             released: KEPT_HEAD_BYTES,
-            bell,
+            notifier: bell,
         }
     }
 
@@ -124,7 +124,7 @@ impl Tail {
 
     /// Sleeps until there may be more.
     fn wait(&mut self) {
-        let Some(bell) = &self.bell else {
+        let Some(bell) = &self.notifier else {
             std::thread::sleep(POLL_INTERVAL);
             return;
         };
@@ -140,7 +140,7 @@ impl Tail {
         match rustix::io::read(bell, &mut rings) {
             // The shim is ending: its lock goes in a moment.
             Ok(0) => std::thread::sleep(Duration::from_micros(200)),
-            Err(_) => self.bell = None,
+            Err(_) => self.notifier = None,
             Ok(_) => {}
         }
     }

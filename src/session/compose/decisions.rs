@@ -78,7 +78,7 @@ pub(in crate::session) fn decide(
         let is_wanted = request.wants(name);
         let once = members
             .iter()
-            .any(|member| member.name == name && member.once);
+            .any(|member| member.name == name && member.one_shot);
         let container = session.and_then(|session| state_of(&found, session, name));
         let state = container.map(|container| container.state);
         // A paused or restarting container keeps its ports as well.
@@ -98,10 +98,10 @@ pub(in crate::session) fn decide(
             Some(_) => (Action::Kept, "it runs".to_owned()),
         };
         Decision {
-            process: name.to_owned(),
+            name: name.to_owned(),
             ends: action == Action::Started && is_there,
             action,
-            why,
+            reason: why,
         }
     };
     let decisions: Vec<Decision> = names.into_iter().map(decide).collect();
@@ -136,7 +136,7 @@ pub(in crate::session) fn record_intents(
         project,
         engine: runtime::engine_settings(runtime::COMPOSE_RUNTIME),
         operation: operation.to_owned(),
-        asked: false,
+        request_pending: false,
         services: Vec::new(),
     });
     for name in starting {

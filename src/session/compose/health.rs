@@ -56,7 +56,7 @@ impl ComposeContainers {
                 pid: None,
                 container: None,
                 stopped: false,
-                trouble: None,
+                error: None,
                 exit_code: None,
                 ports: Vec::new(),
             };
@@ -64,10 +64,10 @@ impl ComposeContainers {
                 Some(Ok(found)) => {
                     if let Some(container) = state_of(found, session, &service.name) {
                         health.container = Some(container.name.clone());
-                        health.running = Some(is_up(container.state, service.once));
+                        health.running = Some(is_up(container.state, service.one_shot));
                         let is_over = matches!(container.state, ContainerState::Ended(_));
                         health.stopped = is_over && service.operation.is_empty();
-                        (health.trouble, health.exit_code) = match container.state {
+                        (health.error, health.exit_code) = match container.state {
                             ContainerState::Ended(code) => (None, code),
                             ContainerState::Unhealthy => (Some("unhealthy".to_owned()), None),
                             ContainerState::Starting => (Some("starting".to_owned()), None),
@@ -78,21 +78,21 @@ impl ComposeContainers {
                 }
                 Some(Err(problem)) => {
                     health.running = None;
-                    health.trouble = Some(crate::term::escape_unsafe(problem.message()));
+                    health.error = Some(crate::term::escape_unsafe(problem.message()));
                 }
                 None => {}
             }
             let own = session
                 .ports
                 .iter()
-                .filter(|port| port.process == service.name);
+                .filter(|port| port.name == service.name);
             health.ports = own
                 .map(|port| PortView {
                     port: port.port,
                     primary: port.primary,
                     // The engine reports the ports while the container runs.
                     listening: health.running == Some(true) && health.exit_code.is_none(),
-                    stranger: None,
+                    foreign_pid: None,
                 })
                 .collect();
             health
@@ -135,7 +135,7 @@ pub(in crate::session) fn runs(
     let found = containers_within(home, session, runtime::QUICK_TIMEOUT);
     Some(found.map(|found| {
         let container = state_of(&found, session, name);
-        container.is_some_and(|container| is_up(container.state, service.once))
+        container.is_some_and(|container| is_up(container.state, service.one_shot))
     }))
 }
 
@@ -156,7 +156,7 @@ pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
         let state = container.map(|container| container.state);
         service.stage == ResourceStage::Made
             && state.is_some_and(|state| {
-                is_up(state, service.once)
+                is_up(state, service.one_shot)
                     && !matches!(state, ContainerState::Unhealthy | ContainerState::Starting)
             })
     })

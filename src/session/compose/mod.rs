@@ -91,20 +91,20 @@ fn is_up(state: ContainerState, once: bool) -> bool {
 fn started(decisions: &[Decision]) -> impl Iterator<Item = &str> {
     let started = |decision: &&Decision| decision.action == Action::Started;
     let started = decisions.iter().filter(started);
-    started.map(|decision| decision.process.as_str())
+    started.map(|decision| decision.name.as_str())
 }
 
 fn record_intent(compose: &mut SessionCompose, name: &str, operation: &str, once: bool) {
     let mut services = compose.services.iter();
     let before = services.find(|service| service.name == name);
-    let again = before.is_some_and(|before| before.again || before.operation != operation);
+    let again = before.is_some_and(|before| before.existed_before || before.operation != operation);
     compose.services.retain(|service| service.name != name);
     compose.services.push(ComposeService {
         name: name.to_owned(),
         stage: ResourceStage::Intent,
         operation: operation.to_owned(),
-        once,
-        again,
+        one_shot: once,
+        existed_before: again,
     });
 }
 

@@ -55,7 +55,7 @@ pub(super) fn wait(
         for name in starting {
             let once = members
                 .iter()
-                .any(|member| member.name == *name && member.once);
+                .any(|member| member.name == *name && member.one_shot);
             let container = state_of(&found, session, name);
             match container.map(|container| container.state) {
                 Some(ContainerState::Running { tested }) if !once => untested |= !tested,

@@ -17,7 +17,7 @@ pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Re
         session
             .compose
             .as_ref()
-            .is_some_and(|compose| compose.asked)
+            .is_some_and(|compose| compose.request_pending)
     });
     let Some(session) = unsettled else {
         return Ok(());
@@ -40,7 +40,9 @@ pub(in crate::session) fn roll_back_compose(session: &Session, operation: &str) 
         .iter()
         .filter(|service| service.operation == operation);
     let names = |again: bool| -> Vec<&str> {
-        let own = own.clone().filter(|service| service.again == again);
+        let own = own
+            .clone()
+            .filter(|service| service.existed_before == again);
         own.map(|service| service.name.as_str()).collect()
     };
     let (new, old) = (names(false), names(true));
@@ -62,10 +64,10 @@ pub(in crate::session) fn forget_rolled_back(session: &mut Session, operation: &
         .take()
         .filter(|compose| compose.operation != operation);
     if let Some(compose) = &mut session.compose {
-        compose.asked = false;
+        compose.request_pending = false;
         compose
             .services
-            .retain(|service| service.operation != operation || service.again);
+            .retain(|service| service.operation != operation || service.existed_before);
     }
 }
 
@@ -86,7 +88,7 @@ fn remove(session: &Session, compose: &SessionCompose, what: Removal<'_>) -> Res
     remove().map_err(failed)?;
     // The engine may still be carrying out a request of a killed tool.
     let end = Instant::now() + LATE_RESOURCE_TIMEOUT;
-    while compose.asked && Instant::now() < end {
+    while compose.request_pending && Instant::now() < end {
         std::thread::sleep(POLL_INTERVAL);
         remove().map_err(failed)?;
     }

@@ -50,11 +50,11 @@ pub(super) struct RewrittenService {
     /// The services that it depends on.
     pub(super) needs: Vec<String>,
     /// Whether another service waits for its completion.
-    pub(super) once: bool,
+    pub(super) one_shot: bool,
     /// Whether its image is built.
-    pub(super) built: bool,
+    pub(super) is_built: bool,
     /// Whether another service builds its image.
-    pub(super) borrows: bool,
+    pub(super) uses_built_image: bool,
 }
 
 /// Rewrites a resolved file.
@@ -64,11 +64,11 @@ pub(super) fn rewrite(resolved: String, wanted: &RewriteRequest<'_>) -> Result<R
     let all = root.get("services").unwrap_or(&nothing);
     let mut members = members(wanted, all)?;
     let images = built_images(wanted, all, &members);
-    for member in members.iter_mut().filter(|member| !member.built) {
+    for member in members.iter_mut().filter(|member| !member.is_built) {
         let image = all
             .get(&member.name)
             .and_then(|service| service.get("image"));
-        member.borrows =
+        member.uses_built_image =
             image.is_some_and(|image| images.iter().any(|(tag, _)| image.is_text(tag)));
     }
     let mut services = NodeValue::Null.detached();
@@ -155,15 +155,15 @@ fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenServi
                 .hint("see session.compose.services in moat.yaml"));
         };
         members.push(RewrittenService {
-            once: false,
-            built: service.get("build").is_some(),
-            borrows: false,
+            one_shot: false,
+            is_built: service.get("build").is_some(),
+            uses_built_image: false,
             name: name.clone(),
             needs: needs(service),
         });
     }
     for member in &mut members {
-        member.once = names.iter().filter_map(|name| all.get(name)).any(|other| {
+        member.one_shot = names.iter().filter_map(|name| all.get(name)).any(|other| {
             let condition = other
                 .get("depends_on")
                 .and_then(|needs| needs.get(&member.name)?.get("condition"));
@@ -230,7 +230,7 @@ fn built_images(
     all: &Node,
     members: &[RewrittenService],
 ) -> Vec<(String, String)> {
-    let built = members.iter().filter(|member| member.built);
+    let built = members.iter().filter(|member| member.is_built);
     built
         .filter_map(|member| {
             let image = all.get(&member.name)?.get("image").and_then(text)?;

@@ -57,7 +57,7 @@ pub(in crate::session) fn start(
     add_needed(context, &session, request, &rewritten.services, decisions)?;
     // A service that the file no longer has is not created.
     let is_known = |name: &str| is_process(name) || is_member(name);
-    decisions.retain(|it| it.action != Action::Started || is_known(&it.process));
+    decisions.retain(|it| it.action != Action::Started || is_known(&it.name));
     let starting: Vec<String> = started(decisions)
         .filter(|name| is_member(name))
         .map(str::to_owned)
@@ -75,9 +75,9 @@ pub(in crate::session) fn start(
             .iter()
             .filter(|member| starting.contains(&member.name))
         {
-            record_intent(compose, &member.name, &operation, member.once);
+            record_intent(compose, &member.name, &operation, member.one_shot);
         }
-        compose.asked = true;
+        compose.request_pending = true;
     })?;
     checkpoint("session-compose-intent");
     let project = ComposeProject {
@@ -91,7 +91,7 @@ pub(in crate::session) fn start(
     claim.update(&mut |session| {
         if let Some(compose) = &mut session.compose {
             // The tool may have failed because it was killed, with a request still pending in the engine.
-            compose.asked = made.is_err();
+            compose.request_pending = made.is_err();
             let stage = if made.is_ok() {
                 ResourceStage::Made
             } else {
@@ -194,10 +194,7 @@ fn resolve(
             })
         })?;
     let ports = |entry: &ComposeServiceConfig| {
-        let own = session
-            .ports
-            .iter()
-            .filter(|port| port.process == entry.name);
+        let own = session.ports.iter().filter(|port| port.name == entry.name);
         own.filter_map(|port| {
             let extra = entry
                 .extra_ports
@@ -249,18 +246,18 @@ fn add_needed(
         for need in needs.flat_map(|member| &member.needs) {
             let once = members
                 .iter()
-                .any(|member| member.name == *need && member.once);
+                .any(|member| member.name == *need && member.one_shot);
             let runs = state_of(&found, session, need).is_some_and(|one| is_up(one.state, once));
             if names.contains(need) || request.skip.contains(need) || runs {
                 continue;
             }
             names.push(need.clone());
-            decisions.retain(|decision| decision.process != *need);
+            decisions.retain(|decision| decision.name != *need);
             decisions.push(Decision {
                 ends: false,
-                process: need.clone(),
+                name: need.clone(),
                 action: Action::Started,
-                why: format!("'{name}' depends on it"),
+                reason: format!("'{name}' depends on it"),
             });
         }
     }
@@ -279,10 +276,10 @@ fn make(
     let borrows = members
         .iter()
         .filter(is_starting)
-        .any(|member| member.borrows);
+        .any(|member| member.uses_built_image);
     let built = members
         .iter()
-        .filter(|member| member.built && (borrows || is_starting(member)));
+        .filter(|member| member.is_built && (borrows || is_starting(member)));
     let built: Vec<&str> = built.map(|member| member.name.as_str()).collect();
     let say = |line: &str| (context.notify)(&format!("compose: {line}"));
     let run = |first: &[&str], names: &[&str]| {

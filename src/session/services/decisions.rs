@@ -125,9 +125,9 @@ impl<'a> ServiceDecisions<'a> {
     pub(in crate::session) fn decisions(&self) -> impl Iterator<Item = Decision> {
         self.steps.iter().map(|step| Decision {
             ends: step.ends_first,
-            process: step.plan.name.clone(),
+            name: step.plan.name.clone(),
             action: step.action.action(),
-            why: step.why.clone(),
+            reason: step.why.clone(),
         })
     }
 
@@ -170,7 +170,7 @@ impl<'a> ServiceDecisions<'a> {
     fn check_ports(&self, session: &Session, which: ServiceAction) -> Result<()> {
         for step in self.steps.iter().filter(|step| step.action == which) {
             let name = step.plan.name.as_str();
-            let mut own = session.ports.iter().filter(|port| port.process == name);
+            let mut own = session.ports.iter().filter(|port| port.name == name);
             if let Some(port) = own.find(|port| port_probe::is_taken(port.port)) {
                 return Err(port_listener_error(name, port.port));
             }
@@ -246,10 +246,11 @@ fn entry(session: &Session, plan: &plan::PlannedService, operation: &str) -> Ses
         version: plan.version.clone(),
         image: plan.image.clone(),
         handle: handle(session, &plan.name),
-        settings: settings_hash(plan),
+        settings_hash: settings_hash(plan),
         stage: ResourceStage::Intent,
         operation: operation.to_owned(),
-        again: before.is_some_and(|before| before.again || before.operation != operation),
+        existed_before: before
+            .is_some_and(|before| before.existed_before || before.operation != operation),
         started_by: operation.to_owned(),
         ready_at: None,
         variables: before.map_or_else(Vec::new, |before| before.variables.clone()),
@@ -286,7 +287,7 @@ fn decide(
             false => (ServiceAction::Skip, "not requested".to_owned()),
         };
     };
-    let is_same = entry.settings == settings_hash(plan);
+    let is_same = entry.settings_hash == settings_hash(plan);
     let moves = |pin: &PinnedPort| {
         let port = session.and_then(|session| session.primary_port(name));
         pin.process == *name && port.is_none_or(|port| port.port != pin.port)

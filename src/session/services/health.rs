@@ -126,7 +126,7 @@ fn health(
         Some(Ok(Inspected::Exited(exit))) => ("ended", exit.code),
         Some(Ok(Inspected::Created | Inspected::Ending { .. })) => ("stopped", None),
     };
-    let own = |port: &&SessionPort| port.process == entry.name;
+    let own = |port: &&SessionPort| port.name == entry.name;
     let error = answer.and_then(|answer| answer.as_ref().err());
     ServiceHealth {
         name: entry.name.clone(),

@@ -87,7 +87,7 @@ impl ServiceDecisions<'_> {
                 let entry = session.and_then(|session| session.service(&plan.name));
                 let published = plan::PublishedService {
                     port: port.map(|port| port.port).unwrap_or_default(),
-                    told: entry.map_or(&[], |entry| &entry.variables),
+                    previous_variables: entry.map_or(&[], |entry| &entry.variables),
                 };
                 let exports = plan::resolve_service_values(&mut plan, host, Some(&published))?;
                 let variables: Vec<(String, String)> = exports
@@ -262,7 +262,7 @@ impl ServiceStart<'_> {
         let mut spec = service_spec(self.home, self.plan, self.handle.clone(), network, whose)?;
         let own = session.ports.iter();
         spec.ports = own
-            .filter(|port| port.process == self.plan.name)
+            .filter(|port| port.name == self.plan.name)
             .filter_map(|port| {
                 Some(PublishedPort {
                     name: String::new(),

@@ -9,9 +9,9 @@ use crate::store::{Session, SessionProcess, SessionStatus};
 
 /// The decision about a process or a service, with its reason.
 pub(crate) struct Decision {
-    pub(crate) process: String,
+    pub(crate) name: String,
     pub(crate) action: Action,
-    pub(crate) why: String,
+    pub(crate) reason: String,
     /// Whether it runs and is ended before restarting it.
     pub(in crate::session) ends: bool,
 }
@@ -58,10 +58,10 @@ pub(super) fn decide(
             (None, true) => (Action::Started, why_not(context, session, entry)),
         };
         Decision {
-            process: process.name.clone(),
+            name: process.name.clone(),
             ends: action == Action::Started && running.is_some(),
             action,
-            why,
+            reason: why,
         }
     };
     request.settings.processes.iter().map(decide).collect()
@@ -76,9 +76,9 @@ pub(super) fn removed_from_config(
 ) -> Vec<Decision> {
     let left = undecided(session, decisions).filter(|it| status::runs(context.home, session, it));
     left.map(|entry| Decision {
-        process: entry.name.clone(),
+        name: entry.name.clone(),
         action: Action::Kept,
-        why: "still running but no longer in moat.yaml; 'moat down' stops it".to_owned(),
+        reason: "still running but no longer in moat.yaml; 'moat down' stops it".to_owned(),
         ends: false,
     })
     .collect()
@@ -89,7 +89,7 @@ pub(super) fn undecided<'a>(
     session: &'a Session,
     decisions: &[Decision],
 ) -> impl Iterator<Item = &'a SessionProcess> {
-    let is_decided = |name: &str| decisions.iter().any(|decision| decision.process == name);
+    let is_decided = |name: &str| decisions.iter().any(|decision| decision.name == name);
     let processes = session.processes.iter();
     processes.filter(move |process| !is_decided(&process.name))
 }
@@ -146,5 +146,5 @@ pub(super) fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
     let chosen = decisions
         .iter()
         .filter(|decision| decision.action == action);
-    chosen.map(|decision| decision.process.as_str()).collect()
+    chosen.map(|decision| decision.name.as_str()).collect()
 }

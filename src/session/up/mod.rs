@@ -103,7 +103,7 @@ pub(crate) fn up(
     let _apart = child::IsolatedProcessGroup::begin();
     checkpoint("session-reserved");
     let ending = decisions.iter().filter(|decision| decision.ends);
-    let ending = ending.map(|decision| decision.process.clone());
+    let ending = ending.map(|decision| decision.name.clone());
     let ending: Vec<String> = ending.chain(services.ending()).collect();
     let ended = end(context, before.as_ref(), &decisions, &services);
     let done = ended.and_then(|()| {
@@ -172,7 +172,7 @@ fn end(
         return Ok(());
     };
     let ending = decisions.iter().filter(|decision| decision.ends);
-    let ending: Vec<&str> = ending.map(|decision| decision.process.as_str()).collect();
+    let ending: Vec<&str> = ending.map(|decision| decision.name.as_str()).collect();
     process::stop(session, &ending)?;
     for name in ending {
         // The exit recorded by the old monitor must not be taken for the new process.

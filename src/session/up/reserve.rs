@@ -26,7 +26,7 @@ pub(super) fn reserve(
     let starting = processes_to_start(request, decisions);
     let ends = |name: &str| {
         let mut decisions = decisions.iter();
-        services.ends(name) || decisions.any(|decision| decision.process == name && decision.ends)
+        services.ends(name) || decisions.any(|decision| decision.name == name && decision.ends)
     };
     if let Some(session) = claim.session() {
         // Leftovers of exited processes would hold their ports.
@@ -150,7 +150,7 @@ fn record_process_intent(
     let mut processes = request.settings.processes.iter();
     let process = processes.find(|process| process.name == name);
     let before = session.process(name);
-    let again = before.is_some_and(|before| before.again || before.operation != operation);
+    let again = before.is_some_and(|before| before.existed_before || before.operation != operation);
     session.processes.retain(|process| process.name != name);
     session.processes.push(SessionProcess {
         name: name.to_owned(),
@@ -159,8 +159,8 @@ fn record_process_intent(
             .unwrap_or_default(),
         stage: ResourceStage::Intent,
         operation: operation.to_owned(),
-        again,
-        keeper: None,
+        existed_before: again,
+        monitor: None,
         process: None,
         started_at: None,
     });

@@ -82,7 +82,7 @@ fn what_is_needed_comes_along() {
     let names: Vec<(&str, bool)> = written
         .services
         .iter()
-        .map(|member| (member.name.as_str(), member.once))
+        .map(|member| (member.name.as_str(), member.one_shot))
         .collect();
     assert_eq!(
         names,
