@@ -86,7 +86,7 @@ origin       built in
 #[test]
 fn arguments_that_are_none() {
     let moat = unreached();
-    let usage = "hint: moat deps list, moat deps info NAME..., moat deps search WORD";
+    let usage = "hint: run 'moat deps list', 'moat deps info NAME...' or 'moat deps search WORD'";
     for (args, error) in [
         (&["lsit"][..], "unknown action 'lsit' for 'deps'"),
         (&["a\u{1b}"], "unknown action 'a\\u{1b}' for 'deps'"),

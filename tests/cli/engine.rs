@@ -45,8 +45,8 @@ fn no_runtime_at_all() {
         "git is not installed",
         "tmux is not installed",
         "neither 'docker compose' nor 'docker-compose' answers",
-        "hint: install git, 2.31 or newer",
-        "No runtime works here",
+        "hint: install git 2.31 or newer",
+        "No runtime works on this host",
     ] {
         assert!(text.contains(part), "{text}");
     }

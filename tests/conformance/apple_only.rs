@@ -320,7 +320,7 @@ pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     );
     assert!(record["exit_code"].is_null());
     let error = record["error"].as_str().expect("it says why");
-    assert!(error.contains("exit code is not known"), "{error}");
+    assert!(error.contains("exit code is unknown"), "{error}");
     assert_eq!(record["log"]["complete"], false);
     let since = record["log"]["missing_since"].as_str().expect("since when");
     assert!(

@@ -234,7 +234,7 @@ pub(crate) fn a_base_image_alone_is_used_as_it_is(runtime: Runtime) {
     assert_eq!(place.builds(), 0);
     place
         .go(&["--image", &place.base()], "true")
-        .stderr_contains("note: --image is used as it is")
+        .stderr_contains("note: --image is used unchanged")
         .success();
 }
 
