@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use crate::harness::support::{
-    Docker, EXITED_7, assert_ended, assert_log, kill, lines, print_lines, signal, supervisor_of,
-    wait_for,
+    Docker, EXITED_7, assert_ended, assert_log, freeze, kill, lines, print_lines, signal,
+    supervisor_of, wait_for,
 };
 use crate::harness::{Moat, Signal, until};
 
@@ -40,7 +40,7 @@ fn killed_just_before_the_container_ends() {
     moat.wait_log(&id, "error-50\"");
     let supervisor = supervisor_of(&moat, &id);
     let attached = attach_client(supervisor);
-    signal(supervisor, Signal::STOP);
+    freeze(supervisor);
     kill(attached);
     moat.write("go", "");
     until("the container has exited", || {

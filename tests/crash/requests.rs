@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::harness::support::{
-    Docker, EXITED_7, End, adoptions, assert_ended, assert_log, kill, kill_supervisor, lines, list,
-    on_all, on_docker_and_bwrap, print_lines, signal, supervisor_of, wait_for,
+    Docker, EXITED_7, End, adoptions, assert_ended, assert_log, freeze, kill, kill_supervisor,
+    lines, list, on_all, on_docker_and_bwrap, print_lines, supervisor_of, wait_for,
 };
-use crate::harness::{Moat, Signal, until, until_some};
+use crate::harness::{Moat, until, until_some};
 
 on_all!(stop, kill_at_once);
 
@@ -169,7 +169,7 @@ fn signalled_before_the_death(moat: &Moat, command: &str, end: End) {
     let id = moat.background(&sleeper());
     moat.wait_log(&id, "error-20\"");
     let supervisor = supervisor_of(moat, &id);
-    signal(supervisor, Signal::STOP);
+    freeze(supervisor);
     let call = moat.args([command, &id]).deadline(Duration::from_secs(20));
     let asking = call.spawn();
     until_some("the signal is pending", || {

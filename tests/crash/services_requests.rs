@@ -8,7 +8,7 @@ use crate::crash::sidecars::{
 };
 use crate::harness::support::{
     EXITED_7, End, NEVER_STARTED, adoptions, assert_log, is_owned, kill_supervisor, list, settled,
-    wait_for,
+    wait_for, waits_for_a_lock,
 };
 use crate::harness::{Moat, Running, until, until_some};
 
@@ -51,7 +51,10 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
         // The word, until the record says the same.
         moat.run_dir(&id).join("stop").exists() || moat.record(&id)["state"] == "stopping"
     });
-    // As long as one of its threads is held up, both are waiting.
+    // As long as one of its threads is held up, both wait for the end.
+    until("both wait", || {
+        asking.iter().all(|asking| waits_for_a_lock(asking.pid()))
+    });
     open_checkpoints(moat);
     for done in asking.into_iter().map(Running::wait) {
         assert_eq!(done.code, Some(0), "{done}");

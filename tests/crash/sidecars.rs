@@ -2,6 +2,7 @@
 //! once their run is over.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -155,12 +156,17 @@ pub(crate) fn assert_service(moat: &Moat, id: &str, name: &str, state: &str) -> 
     service
 }
 
+fn log_path(moat: &Moat, id: &str, name: &str) -> PathBuf {
+    moat.run_dir(id).join(format!("services/{name}.jsonl"))
+}
+
 /// The entries of a stream of a service's log, as lines.
 pub(crate) fn told(moat: &Moat, id: &str, name: &str, stream: &str) -> String {
-    let path = moat.run_dir(id).join(format!("services/{name}.jsonl"));
-    let log = fs::read_to_string(path).unwrap_or_default();
+    let log = fs::read_to_string(log_path(moat, id, name)).unwrap_or_default();
+    // The last entry may be on its way: what it says is missing then.
     let entries = log
-        .lines()
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let lines = entries.filter(|entry| entry["stream"] == stream);
     lines
@@ -188,6 +194,8 @@ pub(crate) fn assert_told(moat: &Moat, id: &str, to: u32) {
     );
     assert_same(&crate::harness::support::lines("line-", 1, to), &out);
     assert_same(&crate::harness::support::lines("error-", 1, to), &err);
+    let text = fs::read_to_string(log_path(moat, id, "teller")).unwrap();
+    assert!(text.ends_with('\n'), "the last entry is whole: {text}");
     let log = &service(moat, id, "teller")["log"];
     assert_eq!(log["complete"], true, "{log}");
 }

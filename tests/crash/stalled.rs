@@ -5,14 +5,21 @@ use std::io::{PipeReader, Read};
 use std::time::{Duration, Instant};
 
 use crate::harness::support::{
-    Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_all, on_docker_and_bwrap,
-    supervisor_of, wait_for,
+    Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_all, supervisor_of, wait_for,
 };
 use crate::harness::{Moat, Running, until};
 
 on_all!(a_stop_lets_the_workload_say_its_last_words);
 
-on_docker_and_bwrap!(what_is_too_much_for_memory_comes_from_the_log);
+/// Three million lines each. What keeps them is above the drivers.
+mod what_is_too_much_for_memory_comes_from_the_log {
+    crate::harness::support::tests_of! { super::what_is_too_much_for_memory_comes_from_the_log; bwrap: Bwrap }
+    mod full {
+        crate::harness::support::tests_of! {
+            super::super::what_is_too_much_for_memory_comes_from_the_log; docker: Docker, podman: Podman
+        }
+    }
+}
 
 /// Starts a script whose client writes both streams into a pipe that nobody reads yet.
 fn start(moat: &Moat, script: &str) -> (Running, String, PipeReader) {

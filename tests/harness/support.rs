@@ -89,6 +89,31 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).expect("the process is there");
 }
 
+/// Stops a process with SIGSTOP, and waits until all its threads have stopped: until then, one of them may handle a
+/// signal that follows.
+#[track_caller]
+pub(crate) fn freeze(pid: i32) {
+    signal(pid, Signal::STOP);
+    until(&format!("process {pid} has stopped"), || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        threads
+            .map(|thread| fs::read_to_string(thread.path().join("stat")).unwrap_or_default())
+            .all(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+    });
+}
+
+/// Whether a process is blocked by a lock that another one holds.
+pub(crate) fn waits_for_a_lock(pid: Pid) -> bool {
+    let pid = pid.as_raw_nonzero().to_string();
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks
+        .lines()
+        .any(|line| line.contains("->") && line.split_whitespace().any(|word| word == pid))
+}
+
 /// Gone, or a zombie without threads.
 pub(crate) fn is_gone(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
