@@ -101,7 +101,7 @@ pub(crate) fn what_ignores_its_end(moat: &Moat) {
     let mut screen = Screen::start(&call(moat, &id, "-it", script).command());
     screen.wait("up");
     screen.press(b"\x1fk");
-    screen.wait("kill it at once");
+    screen.wait("the escape key and K to kill it");
     assert_eq!(screen.end().code(), Some(137), "{:?}", screen.text());
     screen.assert_sane();
     end(moat, &id);
