@@ -48,7 +48,10 @@ fn a_branch_is_one_word_of_a_hint() {
     }
     project.call(&["up", branch]).killed_at("session-reserved");
     let list = project.ok(&["wt", "list"]);
-    assert!(list.stderr_text().contains("run 'moat wt recover "), "{list}");
+    assert!(
+        list.stderr_text().contains("run 'moat wt recover "),
+        "{list}"
+    );
     assert!(!list.stderr_text().contains("recover x$"), "{list}");
     project.ok(&["down", "--all", "--force"]);
     project.assert_nothing();
