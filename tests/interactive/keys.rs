@@ -169,10 +169,11 @@ pub(crate) fn a_size_is_seen_soon(moat: &Moat) {
     let mut screen = start(moat, &["sh", "-c", script]);
     screen.wait("up");
     until("somebody listens for it", || {
-        // Docker's client misses one that comes before it does.
-        screen.resize(39, 119);
-        screen.resize(39, 120);
-        std::thread::sleep(Duration::from_millis(50));
+        // Docker's client misses one that comes before it does, and tells of two that come together as of one.
+        for columns in [119, 120] {
+            screen.resize(39, columns);
+            std::thread::sleep(Duration::from_millis(50));
+        }
         screen.text().contains("size 39 120.")
     });
     // One that is late on a busy machine is no delay of ours; all of them would be.

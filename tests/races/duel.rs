@@ -138,7 +138,8 @@ fn stop_against_kill() {
     // At the real scale: the grace is 10 s, and is not waited for.
     moat.real_time();
     for round in 0..50 {
-        let id = moat.background("trap '' TERM; while :; do sleep 0.1; done");
+        let id = moat.background("trap '' TERM; echo deaf; while :; do sleep 0.1; done");
+        moat.wait_log(&id, "deaf");
         let stop = moat.args(["stop", &id]).deadline(PATIENCE).spawn();
         pause(round, 15);
         let kill = finish(moat.args(["kill", &id]));

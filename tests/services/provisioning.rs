@@ -216,7 +216,8 @@ pub(crate) fn interrupted(runtime: Runtime) {
     client.signal(Signal::INT);
     let done = client.wait();
     assert_eq!(done.code, Some(130), "{done}");
-    assert!(began.elapsed() < Duration::from_secs(3), "soon: {done}");
+    // What is got takes half a minute.
+    assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
     let id = place.only_id();
     let record = settled(&place, &id);
     assert_eq!(
@@ -273,7 +274,8 @@ pub(crate) fn stopped_while_another_one_gets_it(runtime: Runtime) {
     second.signal(Signal::TERM);
     let done = second.wait();
     assert_eq!(done.code, Some(143), "{done}");
-    assert!(began.elapsed() < Duration::from_secs(3), "soon: {done}");
+    // The first does not go on before it is let.
+    assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
     place.release_checkpoint("provisioning");
     let done = first.wait();
     assert_eq!(done.code, Some(0), "{done}");
