@@ -41,7 +41,7 @@ fn docker_killed_while_it_runs() {
     let before = until_some("the port is known", || port(&moat, &id));
     kill_supervisor(&moat, &id);
     list(&moat);
-    until("another takes over", || {
+    until("a new supervisor takes over", || {
         crate::harness::support::adoptions(&moat, &id) == 1
     });
     assert_eq!(port(&moat, &id), Some(before));

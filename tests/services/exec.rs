@@ -217,7 +217,7 @@ pub(crate) fn what_cannot_be_found_is_left_alone(runtime: Runtime) {
     assert_eq!(done.code, Some(130), "{done}");
     assert!(done.took < Duration::from_secs(20), "{done}");
     assert!(
-        done.stderr_text().contains("may go on in the run"),
+        done.stderr_text().contains("may continue in the run"),
         "{done}"
     );
     end(&place, &id);

@@ -819,7 +819,7 @@ fn a_file_that_no_two_sessions_can_have_is_refused() {
             format!(
                 "services: {{db: {{{image}, expose: [1], volumes: ['d:/d']}}}}\nvolumes: {{d: {{driver_opts: {{type: none, o: bind, device: /tmp}}}}}}"
             ),
-            "a place of its own",
+            "has a fixed location",
         ),
         (
             format!("services: {{db: {{{image}, expose: [1], scale: 2}}}}"),

@@ -117,7 +117,7 @@ fn links_among_the_branches_are_refused() {
     symlink(&victim, logs.join("b")).unwrap();
     let done = project.call(&["up", "b"]).any_stdout().status(1);
     let said = done.stderr_text();
-    assert!(said.contains("is a link, or no file"), "{said}");
+    assert!(said.contains("is a link or no regular file"), "{said}");
     assert!(!victim.exists());
     fs::remove_file(logs.join("b")).unwrap();
     project.assert_nothing();

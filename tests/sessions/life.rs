@@ -178,7 +178,7 @@ fn work_that_is_not_committed_is_not_lost() {
     assert!(tree.join("work").exists() && project.list().is_empty());
     let clean = project
         .call(&["wt", "clean"])
-        .stderr_contains("stays")
+        .stderr_contains("is kept: it has uncommitted work")
         .success();
     assert!(tree.exists(), "{clean}");
     // The next session of the branch has it again.
@@ -297,7 +297,7 @@ fn hooks_run_where_and_when_they_say() {
     assert_eq!(log, format!("{main}\nstart {port}\nup\npre 1\n{main}\n"));
     for (hook, why) in [
         ("exit 3", "exit status: 3"),
-        ("sleep 100 & sleep 100", "longer than 1 s"),
+        ("sleep 100 & sleep 100", "it did not finish within 1 s"),
     ] {
         project.configure(&format!(
             "  hooks: {{post_up: {hook}, timeout: 1s}}\n{}",
@@ -636,7 +636,7 @@ fn clean_forgets_a_worktree_that_was_removed_by_hand() {
     project.ok(&["down", "a"]);
     fs::remove_dir_all(&tree).unwrap();
     let clean = project.call(&["wt", "clean"]).status(1);
-    assert!(!clean.stderr_text().contains("stays"), "{clean}");
+    assert!(!clean.stderr_text().contains("is kept"), "{clean}");
     project.ok(&["wt", "clean", "--force"]);
     assert!(!project.git(&["worktree", "list"]).contains("worktrees"));
     project.assert_nothing();

@@ -414,7 +414,7 @@ fn the_proof_is_in_check() {
         ("    a: {command: x, prot: 1}\n", "did you mean 'port'?"),
         (
             "    a: {command: x, port_env: PORT}\n",
-            "which is not there",
+            "has no effect without 'port'",
         ),
         (
             "    a: {command: x, cwd: ../y}\n",

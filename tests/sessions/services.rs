@@ -759,7 +759,7 @@ fn an_interrupt_leaves_who_takes_away_alone() {
     for (program, word) in [("docker", "rm"), ("git", "status")] {
         project.up("a");
         let done = interrupted(&["down", "a"], &slow(program, word));
-        assert!(!done.stderr_text().contains("stays"), "{done}");
+        assert!(!done.stderr_text().contains("is kept"), "{done}");
         assert_nothing(&project);
         fs::remove_file(project.moat.root().join("stand-ins").join(program)).unwrap();
     }
@@ -893,7 +893,7 @@ fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
     write(&project, &redis(", memory: 200m", ""));
     let kept = project.up("a");
     let why = kept["decisions"][0]["reason"].as_str().unwrap();
-    assert!(why.contains("settings of before"), "{why}");
+    assert!(why.contains("still with its old settings"), "{why}");
     assert_eq!(ask(&kept, "GET who"), "a");
     let anew = project.json(&["up", "a", "--force"]);
     assert_eq!(ask(&anew, "GET who"), "$-1");

@@ -268,7 +268,7 @@ fn a_session_of_tmux_with_our_name_is_not_taken() {
     windows.shown(&["new-session", "-d", "-s", &name, "sleep 1000"]);
     windows
         .call(&["up", "a"])
-        .stderr_contains("that one is not moat's")
+        .stderr_contains("moat did not create that tmux session")
         .status(1);
     assert_eq!(windows.sessions(), [name]);
     windows.shown(&["kill-server"]);
