@@ -56,13 +56,19 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
         asking.iter().all(|asking| waits_for_a_lock(asking.pid()))
     });
     open_checkpoints(moat);
+    let mut obeyed = 0;
     for done in asking.into_iter().map(Running::wait) {
         assert_eq!(done.code, Some(0), "{done}");
-        assert_eq!(
-            (done.stdout_text(), done.stderr_text()),
-            (format!("{id}\n"), String::new())
-        );
+        // On a busy machine the second request may come after the end that the first one asked for.
+        match done.stderr_text().as_str() {
+            "" => {
+                assert_eq!(done.stdout_text(), format!("{id}\n"));
+                obeyed += 1;
+            }
+            late => assert_eq!(late, format!("{id} had already ended\n")),
+        }
     }
+    assert!(obeyed > 0);
     let done = client.wait();
     assert_eq!(done.code, Some(143), "the client: {done}");
     close_checkpoints(moat);
