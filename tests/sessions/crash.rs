@@ -228,7 +228,7 @@ fn what_was_killed_is_recovered_from_anywhere() {
     assert_eq!(keys.len(), 2);
     let done = project.ok(&["wt", "list"]);
     for key in &keys {
-        let advice = format!("moat wt recover {key}\n");
+        let advice = format!("run 'moat wt recover {key}'\n");
         assert!(done.stderr_text().contains(&advice), "{done}");
     }
     project.ok(&["wt", "recover", keys[0]]);

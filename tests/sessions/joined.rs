@@ -304,7 +304,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     fs::write(tree(&made).join("moat.yaml"), "").unwrap();
     // Of another engine.
     run(&["--runtime", "bwrap"])
-        .stderr_contains("does not reach the services of 'a': they are in ")
+        .stderr_contains("does not reach the services of 'a': the services run on ")
         .success();
     write(&project, "base_image: [\n");
     project.ok(&["down", "a", "--keep"]);
