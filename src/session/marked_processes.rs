@@ -93,7 +93,7 @@ fn relations(pid: u32) -> Option<[u32; 3]> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn family(pid: u32) -> Option<(u32, u32)> {
+pub(super) fn parent_and_group(pid: u32) -> Option<(u32, u32)> {
     let output = std::process::Command::new("/bin/ps")
         .args(["-o", "ppid=,pgid=", "-p", &pid.to_string()])
         .output()

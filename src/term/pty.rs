@@ -54,7 +54,7 @@ const OPEN_FLAGS: OpenptFlags = OpenptFlags::RDWR
     .union(OpenptFlags::NOCTTY)
     .union(OpenptFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const OPEN: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY);
+const OPEN_FLAGS: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY);
 
 /// Opens a new pseudo terminal. Returns our end and the end that behaves as a terminal.
 pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
