@@ -124,6 +124,8 @@ impl Waiter {
                 Some(exit)
             }
             Inspected::Missing => {
+                // Its last output may be on the way. A client that is asked how it ended before that is killed.
+                self.capture().drain(unit_scaled(DRAIN_TIMEOUT));
                 let end = self.attachment_end();
                 let started_at = self.watched.started_at();
                 Some(Exit {

@@ -235,6 +235,19 @@ impl Read for Pipe {
     }
 }
 
+/// A client of the engine, apart from its container.
+pub(crate) struct AttachedClient(Listener);
+
+impl AttachedClient {
+    pub(crate) fn print(&self, stream: Stream, text: &str) {
+        self.0.pipe(stream).give(text.as_bytes());
+    }
+
+    pub(crate) fn finish(&self, end: AttachEnd) {
+        self.0.finish(end);
+    }
+}
+
 struct FakeClient {
     fake: Fake,
     handle: String,
@@ -469,14 +482,15 @@ impl Fake {
         }
     }
 
-    /// What ends the attachment of now, whoever listens later.
-    pub(crate) fn keep_listener(&self, handle: &str) -> impl FnOnce(AttachEnd) + use<> {
-        let listener = self.listener(handle);
-        move |end| {
-            if let Some(listener) = listener {
-                listener.finish(end);
-            }
-        }
+    /// The client that is attached now, whoever is attached later.
+    #[track_caller]
+    pub(crate) fn client(&self, handle: &str) -> AttachedClient {
+        AttachedClient(self.listener(handle).expect("a client"))
+    }
+
+    /// Somebody else removes it, and its client has not ended yet.
+    pub(crate) fn forget(&self, handle: &str) {
+        self.state().containers.remove(handle);
     }
 
     fn listener(&self, handle: &str) -> Option<Listener> {

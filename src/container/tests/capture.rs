@@ -96,11 +96,10 @@ fn an_earlier_attachment_that_ends_late_does_not_end_the_next() {
     let scene = Scene::started();
     let capture = &scene.subject.capture;
     // The engine forgets the first listener; its streams stay open.
-    let first = scene.fake.clone();
-    let ended_late = first.keep_listener(HANDLE);
+    let first = scene.fake.client(HANDLE);
     let next = scene.fake.reattach(HANDLE, capture.kept()).unwrap();
     scene.attach(next);
-    ended_late(AttachEnd::Interrupted);
+    first.finish(AttachEnd::Interrupted);
     assert!(
         !capture.wait(Duration::from_millis(30)),
         "the next one goes on"

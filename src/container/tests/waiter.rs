@@ -222,6 +222,24 @@ fn one_that_was_removed_while_the_engine_was_away_is_gone_when_it_is_back() {
     assert_eq!((ended.exit.was_removed, ended.exit.code), (true, None));
 }
 
+/// It is removed while its client still has output to deliver.
+// new order
+#[test]
+fn output_that_is_on_its_way_when_the_container_is_removed_is_kept() {
+    let scene = Scene::started();
+    scene.print("before\n");
+    let client = scene.fake.client(HANDLE);
+    scene.fake.forget(HANDLE);
+    let told = scene.watch();
+    scene.fake.wait_calls("inspect", 1);
+    client.print(Stream::Stdout, "after\n");
+    client.finish(AttachEnd::Code(137));
+    let ended = scene.wait(&told);
+    assert_eq!((ended.exit.code, ended.exit.was_removed), (Some(137), true));
+    assert_eq!(scene.log(Stream::Stdout), "before\nafter\n");
+    assert_eq!(scene.fake.count("asked too early"), 0);
+}
+
 #[test]
 fn what_the_client_said_instead_of_starting_it_is_why_it_did_not_start() {
     let scene = Scene::new();
