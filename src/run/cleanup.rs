@@ -8,7 +8,7 @@ use super::save_workspace;
 use super::supervisor::Supervisor;
 use crate::container::Watched;
 use crate::failpoint::{checkpoint, scaled, unit_scaled};
-use crate::runtime::{Inspected, Runtime};
+use crate::runtime::{Inspected, Runtime, RuntimeError};
 use crate::store::{Resource, ResourceKind, ResourceStage, RunDir, Timestamp};
 
 /// Cleans up; only the first caller does. A resource that cannot be removed stays in the journal and the run stays
@@ -98,7 +98,7 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
             ResourceKind::Unknown => return false,
         };
         match removed {
-            Ok(()) => break,
+            Ok(()) | Err(RuntimeError::NotFound(_)) => break,
             Err(problem) => {
                 let text = format!("cannot remove {}: {}", resource.handle, problem.message());
                 supervisor.run().append_supervisor_log(&text);

@@ -3,7 +3,7 @@
 use super::super::cleanup::clean_up;
 use super::*;
 use crate::runtime::fake::Answer::{DoneBut, Fails};
-use crate::runtime::fake::{exited, refusal, silence, unreachable};
+use crate::runtime::fake::{exited, not_found, refusal, silence, unreachable};
 use crate::store::WorkspaceMode;
 
 /// A run that has ended, with a network and two services beside its own container.
@@ -148,6 +148,19 @@ fn an_engine_that_stays_away_leaves_the_run_unclean_and_the_next_one_cleans_it()
     super::super::adopt::go_on(run, rig.fake.driver(), |_| {}).unwrap();
     assert!(rig.on_disk().is_clean());
     assert!(!rig.fake.left().contains(&rig.id));
+}
+
+/// Drivers say that it is fine; and where one says that there is no such thing, it is gone as well.
+#[test]
+fn what_is_not_there_counts_as_removed() {
+    let rig = ended();
+    rig.fake.script(
+        "remove",
+        [Fails(not_found()), Fails(not_found()), Fails(not_found())],
+    );
+    rig.fake.script("remove-network", [Fails(not_found())]);
+    clean_up(&rig.supervisor);
+    assert!(rig.on_disk().is_clean(), "{:?}", rig.notices());
 }
 
 #[test]
