@@ -8,6 +8,8 @@ pub(crate) mod errors;
 mod provisioning;
 pub(crate) mod readiness;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
