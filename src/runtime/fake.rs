@@ -712,7 +712,12 @@ impl Runtime for Fake {
                 words.lines().for_each(tell);
                 Ok(code)
             }
-            _ => Ok(Some(0)),
+            _ => match self.state().containers.get(handle) {
+                Some(container) if matches!(container.state, Inspected::Running { .. }) => {
+                    Ok(Some(0))
+                }
+                _ => Ok(Some(1)),
+            },
         }
     }
 
