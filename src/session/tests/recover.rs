@@ -160,7 +160,6 @@ fn a_record_that_somebody_else_wrote_is_not_written_over() {
     assert!(rig.on_disk().is_some());
 }
 
-// new order
 #[test]
 fn a_record_that_was_removed_is_not_made_again_by_an_update() {
     let rig = Rig::new();
