@@ -255,7 +255,7 @@ pub(super) fn version() {
     moat.args(["--version"]).stdout(&version).success();
     // A reader that is gone is no error, and no panic.
     let mut call = moat.args(["man"]).command();
-    let mut child = call.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = call.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.stdin(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     let done = child.wait_with_output().unwrap();
