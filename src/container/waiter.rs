@@ -72,14 +72,14 @@ impl Waiter {
         let handle = self.watched.handle();
         let mut ended_before = false;
         loop {
-            let timeout = self.poll_schedule.next();
+            let timeout = unit_scaled(self.poll_schedule.next());
             let ended = self.capture().wait(timeout);
             if ended {
                 self.poll_schedule.after_stream();
             }
             if ended && ended_before {
                 // No stream will wake the waiter.
-                std::thread::sleep(self.poll_schedule.next());
+                std::thread::sleep(unit_scaled(self.poll_schedule.next()));
             }
             ended_before = ended;
             match self.watched.runtime().inspect(&[&handle]) {

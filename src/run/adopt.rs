@@ -101,7 +101,8 @@ fn inspect_after_pending(
         let states = runtime.inspect(&[record.id.as_str()])?;
         let state = states.into_iter().next().unwrap_or(Inspected::Missing);
         let starts = matches!(record.state, RunState::Starting | RunState::Stopping);
-        let is_held_back = starts
+        // On a full disk the start may not be in the record.
+        let is_held_back = !record.state.is_terminal()
             && record.started_at.is_none()
             && !record.services.is_empty()
             && matches!(state, Inspected::Running { .. })
@@ -118,6 +119,12 @@ fn inspect_after_pending(
 }
 
 fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
+    // A container that runs was started, even if the record does not say so. Else no end would be carried out.
+    supervisor.run().stage(|record| {
+        if record.state == RunState::Created {
+            record.state = RunState::Starting;
+        }
+    });
     if record.interactive && !record.terminal {
         supervisor
             .capture

@@ -664,7 +664,7 @@ impl Runtime for Fake {
     }
 
     fn disconnect(&self, network: &str, container: &str) -> Result<()> {
-        self.request(&format!("leave-network {network} {container}"), |_| {})
+        self.request(&format!("disconnect {network} {container}"), |_| {})
     }
 
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
@@ -712,7 +712,12 @@ impl Runtime for Fake {
                 words.lines().for_each(tell);
                 Ok(code)
             }
-            _ => Ok(Some(0)),
+            _ => match self.state().containers.get(handle) {
+                Some(container) if matches!(container.state, Inspected::Running { .. }) => {
+                    Ok(Some(0))
+                }
+                _ => Ok(Some(1)),
+            },
         }
     }
 
@@ -868,6 +873,21 @@ fn is_for(name: &str, call: &str) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The engines that the records of a test name.
+static NAMED: Mutex<BTreeMap<String, Fake>> = Mutex::new(BTreeMap::new());
+
+impl Fake {
+    /// Makes it the engine of records that name it like this.
+    pub(crate) fn name(&self, name: &str) {
+        lock(&NAMED).insert(name.to_owned(), self.clone());
+    }
+}
+
+/// The engine of that name, if a test has named one.
+pub(super) fn named(name: &str) -> Option<Box<dyn Runtime>> {
+    lock(&NAMED).get(name).map(Fake::driver)
 }
 
 /// The handles of a list, without their order.

@@ -24,6 +24,8 @@ mod runs;
 mod services;
 mod status;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod tmux;
 mod up;
 mod variables;

@@ -26,6 +26,8 @@ mod session_compose;
 mod session_dir;
 mod session_record;
 mod tar;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub(crate) use atomic_file::{create, document, make_dir, remove_tree, write_atomically};

@@ -217,7 +217,7 @@ impl RunDir {
         self.path.join("supervisor.log")
     }
 
-    fn engine_request_file(&self) -> PathBuf {
+    pub(super) fn engine_request_file(&self) -> PathBuf {
         self.path.join("making")
     }
 

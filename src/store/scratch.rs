@@ -11,6 +11,7 @@ use super::log_entry::{LogEntry, Stream};
 use super::owned_run::{NewRun, OwnedRun};
 use super::run_dir::RunDir;
 use super::run_record::RunRecord;
+use super::session_record::Session;
 
 /// A home for one test.
 #[derive(Debug)]
@@ -113,5 +114,34 @@ impl RunDir {
     pub(crate) fn mend_record(&self) {
         fs::remove_dir(self.record()).unwrap();
         fs::rename(self.path().join("aside"), self.record()).unwrap();
+    }
+}
+
+impl RunDir {
+    /// What an engine was asked for last was asked for then.
+    pub(crate) fn age_engine_request(&self, at: std::time::SystemTime) {
+        let file = fs::File::options()
+            .append(true)
+            .open(self.engine_request_file());
+        file.unwrap().set_modified(at).unwrap();
+    }
+}
+
+impl Scratch {
+    /// Writes the record of a session as another program would: without a claim.
+    pub(crate) fn write_session(&self, session: &Session) {
+        let text = serde_json::to_vec(session).unwrap();
+        fs::write(self.0.session_file(&session.key), text).unwrap();
+    }
+
+    pub(crate) fn remove_session(&self, key: &str) {
+        fs::remove_file(self.0.session_file(key)).unwrap();
+    }
+
+    /// The names of all files of sessions.
+    pub(crate) fn session_files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.sessions_dir()).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
     }
 }

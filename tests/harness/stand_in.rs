@@ -17,6 +17,15 @@ pub(crate) fn stand_in() -> &'static Path {
     MADE.get_or_init(|| make().unwrap_or_else(source))
 }
 
+/// Whether the script is there, and its interpreter still is.
+fn names_an_interpreter(script: &Path) -> bool {
+    let text = fs::read_to_string(script).unwrap_or_default();
+    let program = text
+        .strip_prefix("#!")
+        .and_then(|rest| rest.split(' ').next());
+    program.is_some_and(|program| Path::new(program).is_file())
+}
+
 /// Where it is in the tree. Called from there it does the same, and takes longer.
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
@@ -33,7 +42,7 @@ fn make() -> Option<PathBuf> {
     let dir =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-in-{}", fnv1a(key.as_bytes())));
     let script = dir.join("container");
-    if script.exists() {
+    if names_an_interpreter(&script) {
         return Some(dir);
     }
     let print = ["-c", "import sys; print(sys.executable)"];

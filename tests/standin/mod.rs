@@ -8,6 +8,7 @@ mod attached;
 mod errors;
 mod faults;
 mod images;
+mod light;
 mod place;
 mod presets;
 mod shapes;

@@ -160,7 +160,6 @@ fn a_stream_that_breaks_while_the_container_runs_is_said_to_have_a_gap() {
 }
 
 /// The log's file takes nothing any more, as on a full disk.
-// new order
 #[cfg(target_os = "linux")]
 #[test]
 fn output_that_cannot_be_written_holds_nobody_up_and_is_counted() {

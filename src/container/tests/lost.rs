@@ -41,7 +41,6 @@ fn a_client_that_was_killed_costs_no_byte() {
 }
 
 /// A line of which half was heard goes on at the very byte, in both streams.
-// new order
 #[test]
 fn half_a_line_goes_on_where_it_was_cut() {
     let scene = Scene::started();

@@ -331,7 +331,10 @@ fn a_client_that_does_not_start_it_in_time_is_given_up() {
     }));
     scene.attach_only();
     let ended = scene.end();
-    assert!(scene.fake.count("detach") >= 1);
+    assert!(
+        scene.fake.count("detach") >= 1,
+        "until the output has ended"
+    );
     assert_eq!(ended.exit.started_at, None);
     let why = "the container was not started";
     assert_eq!(ended.exit.error.as_deref(), Some(why));

@@ -126,6 +126,10 @@ rows! {
     ended_after_a_stop_and_to_be_killed: Some(long_ago(7)), Stopping, true, KILL => (RunState::Stopped, EndReason::Killed, Some(7));
     runs_and_is_to_be_stopped: Some(running()), Running, true, STOP => (RunState::Stopped, EndReason::UserStop, Some(143));
     runs_and_is_to_be_killed: Some(running()), Running, true, KILL => (RunState::Stopped, EndReason::Killed, Some(137));
+    // new order
+    runs_although_its_start_could_not_be_recorded_and_is_to_be_stopped: Some(running()), Created, false, STOP => (RunState::Stopped, EndReason::UserStop, Some(143));
+    // new order
+    runs_although_its_start_could_not_be_recorded_and_is_to_be_killed: Some(running()), Created, false, KILL => (RunState::Stopped, EndReason::Killed, Some(137));
     runs_unseen_and_is_to_be_stopped: Some(running()), Starting, false, STOP => (RunState::Stopped, EndReason::UserStop, Some(143));
     runs_although_it_was_stopping: Some(running()), Stopping, true, None => (RunState::Stopped, EndReason::UserStop, Some(143));
 }
@@ -509,22 +513,25 @@ fn with_service(record: &mut RunRecord) {
         .insert(0, container("db", ResourceStage::Made));
 }
 
+/// Created, where the start could not be recorded, as on a full disk.
 #[test]
 fn a_workload_that_was_never_let_go_is_killed() {
-    let left = Left::with(|record| {
-        with_service(record);
-        record.state = RunState::Starting;
-    });
-    left.fake.put("db", running());
-    left.put(running());
-    left.fake.always("is-held-back", || Says(true));
-    let record = left.adopted();
-    assert_eq!(
-        ending(&record),
-        (RunState::Failed, EndReason::StartError, None)
-    );
-    assert_eq!(left.fake.count(&format!("kill {}", left.id)), 1);
-    assert_eq!(left.fake.left(), [""; 0]);
+    for state in [RunState::Created, RunState::Starting, RunState::Stopping] {
+        let left = Left::with(|record| {
+            with_service(record);
+            record.state = state;
+        });
+        left.fake.put("db", running());
+        left.put(running());
+        left.fake.always("is-held-back", || Says(true));
+        let record = left.adopted();
+        assert_eq!(
+            ending(&record),
+            (RunState::Failed, EndReason::StartError, None)
+        );
+        assert_eq!(left.fake.count(&format!("kill {}", left.id)), 1);
+        assert_eq!(left.fake.left(), [""; 0]);
+    }
 }
 
 // new order

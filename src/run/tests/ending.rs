@@ -354,7 +354,6 @@ fn a_run_that_has_not_begun_to_start_is_not_stopped_in_the_engine() {
     assert_eq!(rig.on_disk().state, RunState::Created);
 }
 
-// new order
 #[test]
 fn many_requests_at_once_lead_to_one_end() {
     let (rig, done) = watched();
@@ -383,7 +382,6 @@ fn many_requests_at_once_lead_to_one_end() {
 }
 
 /// The workload exits while the engine is asked to stop it, and the engine says so.
-// new order
 #[test]
 fn an_exit_that_meets_the_stop_has_the_workloads_code_and_the_stops_reason() {
     let (rig, done) = watched();

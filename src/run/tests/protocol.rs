@@ -226,7 +226,6 @@ fn a_client_that_is_gone_before_it_handed_anything_over_is_an_error() {
 }
 
 /// A client that was killed is told nothing, and that ends nothing.
-// new order
 #[test]
 fn a_supervisor_whose_client_is_gone_goes_on() {
     let scratch = Scratch::new();

@@ -147,7 +147,6 @@ fn a_change_that_could_not_be_written_is_in_the_next_one() {
 }
 
 /// As on a disk that stays full.
-// new order
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_takes_nothing_costs_neither_code_nor_state() {
@@ -300,7 +299,6 @@ fn a_run_that_ends_before_anybody_looked_has_started_all_the_same() {
 }
 
 /// Output says that it runs, but not where its ports are.
-// new order
 #[test]
 fn a_run_with_ports_has_not_started_before_the_engine_says_where_they_are() {
     let rig = Rig::started_with(|record| {

@@ -279,7 +279,6 @@ stops! {
     a_stop_while_it_starts_ends_it: "start", false => ["remove RUN"];
 }
 
-// new order
 #[test]
 fn a_stop_before_anything_is_made_makes_nothing() {
     for reason in [EndReason::UserStop, EndReason::Killed] {
@@ -403,7 +402,6 @@ fn an_image_of_the_workload_that_cannot_be_had_ends_the_wait_for_its_services() 
     assert!(record.is_clean());
 }
 
-// new order
 #[test]
 fn a_stop_while_a_service_becomes_ready_is_the_reason_and_not_the_service() {
     let rig = reserved(&["db"]);
@@ -448,7 +446,6 @@ fn a_service_that_dies_while_the_workload_is_made_keeps_it_from_starting() {
     assert_eq!(rig.fake.left(), [""; 0]);
 }
 
-// new order
 #[test]
 fn a_service_that_dies_when_the_workload_runs_is_no_end_of_it() {
     let rig = reserved(&["db"]);
@@ -488,7 +485,6 @@ fn a_container_that_vanishes_before_it_is_started_fails_to_start() {
     );
 }
 
-// new order
 #[test]
 fn a_session_that_is_gone_takes_no_run() {
     let rig = reserved(&[]);

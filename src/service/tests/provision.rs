@@ -128,7 +128,6 @@ fn a_service_that_ends_while_something_is_got_is_why_it_fails() {
     services.end();
 }
 
-// new order
 #[test]
 fn a_run_that_ends_while_something_is_got_gets_nothing_more() {
     let rig = Rig::new();
@@ -143,7 +142,6 @@ fn a_run_that_ends_while_something_is_got_gets_nothing_more() {
 }
 
 /// Another run gets the same: it is waited for, and not got twice.
-// new order
 #[test]
 fn what_another_run_is_getting_is_waited_for() {
     let rig = Rig::new();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::engine_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::failpoint::scaled;
+use crate::failpoint::{scaled, unit_scaled};
 use crate::runtime::{Labelled, ResourceOwner, Runtime, RuntimeError};
 use crate::session::operation::OperationContext;
 use crate::store::{ProcessIdentity, ResourceKind, ResourceStage, Session};
@@ -28,7 +28,7 @@ pub(in crate::session) fn remove(
         return Ok(());
     }
     let runtime = engine_of(session)?;
-    let deadline = Instant::now() + LATE_RESOURCE_TIMEOUT;
+    let deadline = Instant::now() + unit_scaled(LATE_RESOURCE_TIMEOUT);
     loop {
         let found = find(context, session, runtime.as_ref(), names)?;
         let is_network = |one: &&Labelled| one.kind == ResourceKind::Network;
@@ -43,7 +43,7 @@ pub(in crate::session) fn remove(
         if !may_still_appear(session, names) || Instant::now() >= deadline {
             return Ok(());
         }
-        std::thread::sleep(POLL_INTERVAL);
+        std::thread::sleep(unit_scaled(POLL_INTERVAL));
     }
 }
 

@@ -26,6 +26,9 @@ class EngineError(Exception):
 class Connection(_socket.socket):
     """A socket that is closed at the end of a `with`."""
 
+    # What was read of an answer before the rest of it was asked for.
+    received = b""
+
     def __enter__(self):
         return self
 
@@ -59,9 +62,16 @@ class Engine:
         """Asks, and leaves the answer for later."""
         return self._send("HTTP/1.0", method, path, query, body)
 
+    def next_end(self, container):
+        """Asks for the next end of a container, and leaves the answer for later. Docker sends the head of the answer as
+        soon as it waits. Of a container that is started and has ended before that, no answer would ever come."""
+        connection = self.begin("POST", container + "/wait", {"condition": "next-exit"})
+        connection.received = head_of(connection)
+        return connection
+
     def answer(self, connection):
         with connection:
-            received = b""
+            received = connection.received
             while True:
                 piece = connection.recv(1 << 16)
                 if not piece:
@@ -87,12 +97,7 @@ class Engine:
     def stream(self, path, query=None, body=None):
         """A connection in both directions: to a container's streams, or to an exec's."""
         connection = self._send("HTTP/1.1", "POST", path, query, body, ("Connection: Upgrade", "Upgrade: tcp"))
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = connection.recv(1)
-            if not byte:
-                break
-            head += byte
+        head = head_of(connection)
         status = int(head.split(None, 2)[1])
         if status >= 400:
             connection.settimeout(5)
@@ -126,6 +131,17 @@ class Engine:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
         environment.update(self.settings_of_docker)
         return subprocess.Popen([self.program, *words], env=environment, preexec_fn=dies_with_us, **options)
+
+
+def head_of(connection):
+    """The head of an answer, and nothing of what follows it."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte:
+            break
+        head += byte
+    return head
 
 
 def dies_with_us():

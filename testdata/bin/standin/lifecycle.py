@@ -135,7 +135,7 @@ def start_attached(session, seen, interactive, word):
     with attach.Terminal(tty and interactive, lambda size: session.engine.raw(
             "POST", session.docker_path(seen, "resize"), size)) as terminal:
         # Asked before the start: the container may be gone as soon as it has ended.
-        ending = session.engine.begin("POST", session.docker_path(seen, "wait"), {"condition": "next-exit"})
+        ending = session.engine.next_end(session.docker_path(seen))
         start_in_docker(session, seen)
         terminal.fit()
         if not interactive and not tty:
