@@ -27,28 +27,27 @@ fn an_idle_run_costs_next_to_nothing(moat: &Moat) {
     }
     for ((role, pid), before) in processes.iter().zip(before) {
         let share = (cpu_seconds(*pid) - before) / WATCHED.as_secs_f64();
-        let private = private_kib(*pid);
+        let dirty = dirty_kib(*pid);
         eprintln!(
-            "{role}: {private} KiB of private memory, {:.2} % of a core",
+            "{role}: {dirty} KiB of memory of its own, {:.2} % of a core",
             share * 100.0
         );
-        // The binary under test is a few times the size of the release, and relocated.
-        assert!(private < 4 * 1024, "{role}: {private} KiB");
+        // Relocations alone take a few hundred KiB: the binary under test is a few times the size of the release.
+        assert!(dirty < 2 * 1024, "{role}: {dirty} KiB");
         assert!(share < 0.1, "{role}: {share} of a core");
     }
     moat.args(["kill", &id]).any_stdout().success();
 }
 
-/// What the process costs the machine: the pages that it shares with no other process.
-fn private_kib(pid: i32) -> u64 {
+/// The pages that the process has written. The pages of the binary, which a process shares with each other process of
+/// moat, count only for the release (tests/bench): an unoptimised binary has megabytes of them.
+fn dirty_kib(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let private = rollup.lines().filter_map(|line| {
-        let size = line
-            .strip_prefix("Private_Clean:")
-            .or_else(|| line.strip_prefix("Private_Dirty:"))?;
-        size.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    });
-    private.sum()
+    let mut sizes = rollup
+        .lines()
+        .filter_map(|line| line.strip_prefix("Private_Dirty:"));
+    let size = sizes.next().unwrap().trim().trim_end_matches(" kB");
+    size.parse().unwrap()
 }
 
 /// Its own and that of its children that have ended.

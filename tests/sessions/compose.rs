@@ -906,8 +906,7 @@ fn one_that_is_built_from_another_is_refused() {
     let done = call(&project, &["up", "a"]).status(1);
     let said = done.stderr_text();
     assert!(
-        said.contains("'web' is built from 'app', which 'base' builds")
-            && said.contains("'target'"),
+        said.contains("'web' builds FROM 'app', which 'base' builds") && said.contains("'target'"),
         "{said}"
     );
     assert_nothing(&project);

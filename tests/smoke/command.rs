@@ -222,7 +222,7 @@ pub(super) fn doctor() {
     let found = moat.args(["doctor", "--json"]);
     let found = found.any_stdout().success().json();
     let all = found.as_array().unwrap();
-    let bwrap = all.iter().find(|one| one["what"] == "runtime bwrap");
+    let bwrap = all.iter().find(|one| one["check"] == "runtime bwrap");
     assert_eq!(bwrap.unwrap()["ok"], true, "{found:#}");
 }
 
