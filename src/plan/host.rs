@@ -9,7 +9,7 @@ use rustix::fs::Access;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{self, Registry};
-use crate::runtime;
+use crate::runtime::{self, EngineFacts, UserMapping};
 use crate::store::{BindMount, Home};
 use crate::term::escape_unsafe;
 
@@ -19,8 +19,10 @@ pub(crate) struct Host {
     pub(crate) engine: Vec<(String, String)>,
     /// Where the engine is, if it is on another machine.
     pub(crate) remote: Option<String>,
-    /// Whether memory, processors and the number of processes can be limited.
-    pub(crate) can_limit: bool,
+    /// The facts about the engine; the usual ones if the engine does not answer, because the run then fails anyway.
+    pub(crate) facts: EngineFacts,
+    /// The directory in which the runtimes keep facts.
+    pub(super) kept_facts: PathBuf,
     /// Where moat keeps its records: nothing for a workload to write to.
     pub(crate) home: PathBuf,
     pub(crate) environment: Environment,
@@ -66,8 +68,10 @@ impl Host {
         let root = home.root();
         let additions = home.registry();
         let engine = runtime::engine_settings(runtime);
+        let kept_facts = home.engines();
         Ok(Host {
-            can_limit: runtime.can_limit(),
+            facts: facts(runtime, &engine, &kept_facts),
+            kept_facts,
             runtime,
             remote: runtime::remote_address(runtime, &engine),
             engine,
@@ -91,7 +95,20 @@ impl Host {
         }
         self.engine = runtime::context_settings(context)?;
         self.remote = runtime::remote_address(docker, &self.engine);
+        self.facts = facts(docker, &self.engine, &self.kept_facts);
         Ok(())
+    }
+
+    /// The user of the workload: the owner of the workspace, unless the engine maps that user to another.
+    fn workload_user(&self, owner: (u32, u32)) -> (u32, u32) {
+        match self.facts.users {
+            UserMapping::Same | UserMapping::Foreign => owner,
+            UserMapping::CurrentOnly => (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
+            UserMapping::RootIsCurrent => (0, 0),
+        }
     }
 
     /// A path of a configuration file: absolute, `~` or from `~/` on, or relative to `dir`.
@@ -209,7 +226,7 @@ impl Host {
             Ok(inside) => vec![format!("{}/{}", runtime::WORKSPACE, inside.display())],
             Err(_) => Vec::new(),
         };
-        let (uid, gid) = self.runtime.user((metadata.uid(), metadata.gid()));
+        let (uid, gid) = self.workload_user((metadata.uid(), metadata.gid()));
         Ok(Workspace {
             hidden: covered,
             path: real,
@@ -239,6 +256,11 @@ impl Host {
             None => Err(failed("its path is not UTF-8")),
         }
     }
+}
+
+fn facts(runtime: runtime::RuntimeName, engine: &[(String, String)], kept: &Path) -> EngineFacts {
+    let found = runtime.facts(engine, kept);
+    found.unwrap_or_else(|| EngineFacts::with_limits(true))
 }
 
 /// A path without links; its end need not exist yet.

@@ -266,6 +266,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     );
     let workspace_mode = mode.unwrap_or_default();
     unsupported::check_remote(request, files, host, workspace_mode, &mut notes)?;
+    unsupported::check_foreign_users(request, files, host, workspace_mode, &mut notes)?;
     if workspace_mode == WorkspaceMode::Bind {
         merge::git(&mut mounts.mounts, &mut env, &request.git, host, rootfs);
     }
@@ -273,7 +274,8 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);
     // Where these are not refused, they are defaults that do not count here.
-    let limits = || container().filter(|_| host.can_limit);
+    let available = host.facts.limits;
+    let limits = |is_available: bool| container().filter(move |_| is_available);
     let project_name = settings().find_map(|settings| settings.name.clone());
     Ok(Plan {
         name_is_project: flags.name.is_none() && project_name.is_some(),
@@ -306,11 +308,13 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
             .flat_map(|s| &s.ports)
             .map(|port| published_port(&port.value))
             .collect(),
-        memory_bytes: flags
-            .memory_bytes
-            .or(first_set(limits().map(|c| c.memory_bytes.as_ref()))),
-        cpus: flags.cpus.or(first_set(limits().map(|c| c.cpus.as_ref()))),
-        pids: first_set(limits().map(|c| c.pids.as_ref())),
+        memory_bytes: flags.memory_bytes.or(first_set(
+            limits(available.memory).map(|c| c.memory_bytes.as_ref()),
+        )),
+        cpus: flags
+            .cpus
+            .or(first_set(limits(available.cpus).map(|c| c.cpus.as_ref()))),
+        pids: first_set(limits(available.pids).map(|c| c.pids.as_ref())),
         dns: match host.runtime.has_images() {
             true => first_nonempty(
                 container().map(|c| c.dns.iter().map(|server| server.value).collect()),

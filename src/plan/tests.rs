@@ -4,14 +4,15 @@ use std::path::Path;
 
 use super::*;
 use crate::config;
-use crate::runtime;
+use crate::runtime::{self, EngineFacts};
 
 fn host(runtime: runtime::RuntimeName) -> Host {
     Host {
         runtime,
         engine: Vec::new(),
         remote: None,
-        can_limit: runtime == runtime::RuntimeName::Docker,
+        facts: EngineFacts::with_limits(runtime == runtime::RuntimeName::Docker),
+        kept_facts: "/nonexistent".into(),
         home: "/nonexistent".into(),
         environment: Box::new(|name| (name == "TOKEN").then(|| "s3cret".into())),
         registry: Box::new(|| crate::registry::load(Path::new("/nonexistent"))),
@@ -115,7 +116,7 @@ fn what_bwrap_cannot_honour_is_refused_by_name() {
 fn limits_work_on_bwrap_where_there_are_control_groups() {
     let file = project("container: {memory: 1g, cpus: 1.5, pids: 9}\n");
     let host = Host {
-        can_limit: true,
+        facts: EngineFacts::with_limits(true),
         ..host(runtime::RuntimeName::Bwrap)
     };
     let plan = plan(&request(), &[&file], &host).unwrap();

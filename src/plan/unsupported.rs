@@ -6,7 +6,7 @@ use super::{ConfigLayers, Host, RunRequest};
 use crate::config::{ConfigFile, RootFilesystem, VolumeConfig, VolumeKind, scalar_values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::ResolvedDependency;
-use crate::runtime::{self, Capability};
+use crate::runtime::{self, Capability, Limits, UserMapping};
 use crate::store::{BindMount, WorkspaceMode};
 use crate::yaml::{NodeId, Placed};
 
@@ -36,7 +36,7 @@ pub(super) fn check(
         }
         check_amounts(request, runtime)?;
     }
-    let limits = host.can_limit;
+    let limits = host.facts.limits;
     check_flags(request, runtime, limits)?;
     for file in files {
         for (at, key) in unsupported_keys(file, runtime, limits) {
@@ -298,6 +298,51 @@ pub(super) fn check_remote(
     Ok(())
 }
 
+/// Reports what an engine with foreign users cannot do: its containers' users can write to no directory of this host.
+pub(super) fn check_foreign_users(
+    request: &RunRequest,
+    files: ConfigLayers<'_>,
+    host: &Host,
+    mode: WorkspaceMode,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    if host.facts.users != UserMapping::Foreign || host.remote.is_some() {
+        return Ok(());
+    }
+    let why = format!(
+        "the engine of {} maps all users of its containers to others (userns-remap)",
+        host.runtime
+    );
+    if mode == WorkspaceMode::Bind {
+        let message = format!("the workload could not write to the workspace: {why}");
+        return Err(Error::new(ErrorKind::Workspace, message).hint(
+            "set workspace.mode to volume in moat.yaml: then the workload has a copy, and 'moat export' brings it back",
+        ));
+    }
+    for text in &request.mounts {
+        if !text.ends_with(":ro") {
+            let shown = crate::term::escape_unsafe(text);
+            let message = format!("the workload could not write to {shown}: {why}");
+            return Err(Error::new(ErrorKind::Workspace, message).hint("mount it with ':ro'"));
+        }
+    }
+    for file in files {
+        let settings = &file.settings;
+        let bound = settings
+            .volumes
+            .iter()
+            .filter(|volume| volume.value.kind == VolumeKind::Bind && !volume.value.readonly)
+            .map(|volume| (volume.at, "use 'type: volume'"));
+        let writable = settings.mounts.iter().filter(|mount| !mount.value.readonly);
+        let mounts = writable.map(|mount| (mount.at, "mount it read-only"));
+        for (at, instead) in mounts.chain(bound) {
+            let message = format!("the workload could not write to this: {why}; {instead}");
+            report(file, at, message, notes);
+        }
+    }
+    Ok(())
+}
+
 /// What is asked of a runtime that has neither images nor sidecars.
 pub(super) fn check_dependencies(
     files: ConfigLayers<'_>,
@@ -338,9 +383,12 @@ pub(super) fn check_dependencies(
 
 fn unsupported_error(key: &str, runtime: runtime::RuntimeName) -> String {
     format!(
-        "'{key}' does not work on {runtime}, which has {}; use the runtime {}",
-        unsupported_reason(key),
-        runtime::RuntimeName::Docker
+        "'{key}' does not work on {runtime}, which has {}; {}",
+        unsupported_reason(key, runtime),
+        match runtime {
+            runtime::RuntimeName::Docker => format!("leave out '{key}'"),
+            _ => format!("use the runtime {}", runtime::RuntimeName::Docker),
+        }
     )
 }
 
@@ -357,14 +405,14 @@ fn check_runtime_name(file: &ConfigFile) {
     }
 }
 
-fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: bool) -> Result<()> {
+fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: Limits) -> Result<()> {
     let images = runtime.has_images();
     let asked = [
         ("--image", request.image.is_some() && !images),
         ("--rebuild", request.rebuild && !images),
         ("--keep", request.keep && !images),
-        ("--memory", request.memory.is_some() && !limits),
-        ("--cpus", request.cpus.is_some() && !limits),
+        ("--memory", request.memory.is_some() && !limits.memory),
+        ("--cpus", request.cpus.is_some() && !limits.cpus),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
         None => Ok(()),
@@ -372,13 +420,16 @@ fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: bool
             ErrorKind::Runtime,
             format!(
                 "{flag} does not work on {runtime} here, which has {}",
-                unsupported_reason(flag)
+                unsupported_reason(flag, runtime)
             ),
         )
-        .hint(format!(
-            "leave out {flag}, or use --runtime {}",
-            runtime::RuntimeName::Docker
-        ))),
+        .hint(match runtime {
+            runtime::RuntimeName::Docker => format!("leave out {flag}"),
+            _ => format!(
+                "leave out {flag}, or use --runtime {}",
+                runtime::RuntimeName::Docker
+            ),
+        })),
     }
 }
 
@@ -386,24 +437,39 @@ fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: bool
 fn unsupported_keys(
     file: &ConfigFile,
     runtime: runtime::RuntimeName,
-    limits: bool,
+    limits: Limits,
 ) -> Vec<(NodeId, &'static str)> {
     let mut found = match runtime.has_images() {
         true => Vec::new(),
         false => engine_only_keys(file),
     };
     let (container, services) = (&file.settings.container, &file.settings.services);
-    let limited = services
-        .iter()
-        .find(|service| service.value.memory_bytes.is_some() || service.value.cpus.is_some());
-    if !limits {
-        let (memory, cpus) = (&container.memory_bytes, &container.cpus);
-        found.extend(memory.as_ref().map(|limit| (limit.at, "memory")));
-        found.extend(cpus.as_ref().map(|limit| (limit.at, "cpus")));
-        found.extend(container.pids.as_ref().map(|limit| (limit.at, "pids")));
-        let limited = limited.filter(|_| runtime.has_images());
-        found.extend(limited.map(|service| (service.at, "memory or cpus of a service")));
+    let limited = services.iter().find(|service| {
+        service.value.memory_bytes.is_some() && !limits.memory
+            || service.value.cpus.is_some() && !limits.cpus
+    });
+    let asked = [
+        (
+            "memory",
+            container.memory_bytes.as_ref().map(|limit| limit.at),
+            limits.memory,
+        ),
+        (
+            "cpus",
+            container.cpus.as_ref().map(|limit| limit.at),
+            limits.cpus,
+        ),
+        (
+            "pids",
+            container.pids.as_ref().map(|limit| limit.at),
+            limits.pids,
+        ),
+    ];
+    for (key, at, is_available) in asked {
+        found.extend(at.filter(|_| !is_available).map(|at| (at, key)));
     }
+    let limited = limited.filter(|_| runtime.has_images());
+    found.extend(limited.map(|service| (service.at, "memory or cpus of a service")));
     found
 }
 
@@ -441,8 +507,13 @@ fn first_node<T>(list: &[Placed<T>]) -> Option<NodeId> {
     list.first().map(|first| first.at)
 }
 
-fn unsupported_reason(key: &str) -> &'static str {
+fn unsupported_reason(key: &str, runtime: runtime::RuntimeName) -> &'static str {
     match key {
+        "memory" | "cpus" | "pids" | "--memory" | "--cpus" | "memory or cpus of a service"
+            if runtime == runtime::RuntimeName::Docker =>
+        {
+            "no such limit here (docker info says so)"
+        }
         "services" => "no sidecars",
         "ports" | "dns" => "no network",
         "memory" | "cpus" | "pids" | "--memory" | "--cpus" | "memory or cpus of a service" => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Runtime;
 use super::apple::{self, Apple};
 use super::bwrap::Bwrap;
-use super::docker::{self, Dialect, Docker};
+use super::docker::{self, Dialect, Docker, EngineFacts};
 use super::error::{Result, RuntimeError};
 use crate::store::RunDir;
 
@@ -62,17 +62,6 @@ impl RuntimeName {
         }
     }
 
-    /// The user of the workload: the owner of the workspace, unless the runtime can only use the current user.
-    pub(crate) fn user(self, owner: (u32, u32)) -> (u32, u32) {
-        match self == RuntimeName::Podman && docker::is_rootless() {
-            true => (
-                rustix::process::geteuid().as_raw(),
-                rustix::process::getegid().as_raw(),
-            ),
-            false => owner,
-        }
-    }
-
     /// Whether a runtime with images has a capability that some lack.
     pub(crate) fn supports(self, ability: Capability) -> bool {
         match (self, ability) {
@@ -81,13 +70,18 @@ impl RuntimeName {
         }
     }
 
-    /// Whether memory, CPUs and the number of processes can be limited here.
-    pub(crate) fn can_limit(self) -> bool {
-        match self {
-            RuntimeName::Apple | RuntimeName::Docker => true,
-            RuntimeName::Podman => docker::can_limit(),
-            RuntimeName::Bwrap => super::bwrap::can_limit(),
-        }
+    /// The facts about the runtime's engine that a plan depends on; `None` if the engine does not answer. `kept`: the
+    /// directory in which facts are kept.
+    pub(crate) fn facts(self, engine: &[(String, String)], kept: &Path) -> Option<EngineFacts> {
+        let dialect = match self {
+            RuntimeName::Docker => Dialect::Docker,
+            RuntimeName::Podman => Dialect::Podman,
+            RuntimeName::Apple => return Some(EngineFacts::with_limits(true)),
+            RuntimeName::Bwrap => {
+                return Some(EngineFacts::with_limits(super::bwrap::can_limit()));
+            }
+        };
+        Docker::new(dialect, engine.to_vec(), None).facts(Some(kept))
     }
 
     /// Whether a mount is possible at a path. `rootfs`: the root directory, if it is not this system's.

@@ -17,7 +17,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The same for a path that several processes write at a time: the last one counts. Where one is killed at it, its
 /// temporary file stays, beside `path`.
-pub(super) fn write_atomically_concurrent(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically_concurrent(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(std::process::id().to_string());
     write_through(&temporary, path, bytes)
 }
@@ -78,7 +78,6 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory and its parents, mode 0700. An existing directory is fine.
 /// A document as the files of `$MOAT_HOME` hold it: indented JSON and a newline. An error if the value cannot be
 /// serialized: a good file must never be replaced by an empty one.
 pub(crate) fn document<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
@@ -87,6 +86,7 @@ pub(crate) fn document<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Creates a directory and its parents, mode 0700. An existing directory is fine.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -98,6 +98,11 @@ impl Home {
         self.root.join("volumes")
     }
 
+    /// The directory of the facts about engines, which the runtimes keep.
+    pub(crate) fn engines(&self) -> PathBuf {
+        self.root.join("engines")
+    }
+
     /// The directory of data that runs share for a service, such as models.
     pub(crate) fn cache(&self, service: &str) -> PathBuf {
         self.root.join("cache").join(service)

@@ -30,7 +30,9 @@ mod tar;
 mod tests;
 mod time;
 
-pub(crate) use atomic_file::{create, document, make_dir, remove_tree, write_atomically};
+pub(crate) use atomic_file::{
+    create, document, make_dir, remove_tree, write_atomically, write_atomically_concurrent,
+};
 pub(crate) use home::{CreationLock, Home, fnv1a};
 pub(crate) use id::{NAME_RULE, RunId, RunName, random_word};
 pub(crate) use identity::ProcessIdentity;

@@ -12,6 +12,7 @@ pub(super) mod compose;
 mod create;
 mod create_args;
 mod dialect;
+mod engine_facts;
 mod exec;
 mod initial_files;
 mod inspect;
@@ -43,6 +44,7 @@ use crate::failpoint::whole_seconds;
 use crate::store::{ResourceKind, StreamBytes};
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
+pub(crate) use engine_facts::{EngineFacts, Limits, UserMapping};
 pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
 const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -271,7 +273,10 @@ impl Runtime for Docker {
         )?;
         let version = output.stdout.trim();
         match self.dialect {
-            Dialect::Docker => Ok(version.to_owned()),
+            Dialect::Docker => {
+                let facts = self.facts(None).map(EngineFacts::describe);
+                Ok(format!("{version}{}", facts.unwrap_or_default()))
+            }
             Dialect::Podman if self.is_here() => podman_requirements::check(version),
             Dialect::Podman => Ok(format!("{version}, on another machine")),
         }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+/// Maximum time of a local engine's answer to one read.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 
 /// The name of the default context, which is used without any setting.
@@ -17,7 +20,10 @@ const DEFAULT_CONTEXT: &str = "default";
 /// can tell. `GET /_ping` is part of every version of the engine's API.
 pub(super) fn ping(engine: &[(String, String)]) -> Option<bool> {
     let address = address(engine)?;
-    ask(address.strip_prefix("unix://")?)
+    let Ok(socket) = UnixStream::connect(address.strip_prefix("unix://")?) else {
+        return Some(false);
+    };
+    get(socket, "/_ping", 0).map(|_| true)
 }
 
 /// One of the settings.
@@ -132,15 +138,22 @@ struct Endpoint {
     host: Option<String>,
 }
 
-fn ask(path: &str) -> Option<bool> {
-    let Ok(mut socket) = UnixStream::connect(path) else {
-        return Some(false);
-    };
-    let timeout = Some(Duration::from_secs(3));
-    socket.set_read_timeout(timeout).ok()?;
-    socket.set_write_timeout(timeout).ok()?;
-    socket.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").ok()?;
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).ok()?;
-    (&answer[9..] == b"200").then_some(true)
+/// The body of the engine's answer to `GET PATH`, of at most `limit` bytes; `None` unless the engine answers with
+/// status 200 in time. In HTTP/1.0 a body has no chunks, and ends with the connection.
+pub(super) fn get(mut socket: UnixStream, path: &str, limit: u64) -> Option<Vec<u8>> {
+    socket.set_read_timeout(Some(TIMEOUT)).ok()?;
+    socket.set_write_timeout(Some(TIMEOUT)).ok()?;
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    socket.write_all(request.as_bytes()).ok()?;
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).ok()?;
+    if &status[9..] != b"200" {
+        return None;
+    }
+    let mut rest = Vec::new();
+    if limit > 0 {
+        socket.take(limit).read_to_end(&mut rest).ok()?;
+    }
+    let end = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    Some(end.map(|end| rest.split_off(end + 4)).unwrap_or_default())
 }
