@@ -346,6 +346,34 @@ tests_on! { conformance podman_rootless Runtime::PodmanRootless;
     }
 }
 
+// What depends on the users of the engine, and what rootless podman does in another way.
+tests_on! { conformance docker_rootless Runtime::DockerRootless;
+    codes {
+        exit_codes not_executable_is_126 not_found_is_127
+        killed_by_signal_is_137 timeout_is_124
+    }
+    streams { streams_are_apart_and_exact output_of_a_fast_exit_is_complete }
+    input { input_from_a_pipe megabytes_of_input }
+    environment { variables_by_name names_that_the_engine_obeys }
+    files {
+        the_workspace_is_the_working_directory mounts_read_write mounts_read_only odd_paths
+        home_is_writable_for_anybody a_mount_of_one_file
+    }
+    isolation { capabilities_are_dropped no_new_privileges no_network_of_the_host no_processes_of_the_host }
+    background { wait_has_the_code_and_logs_the_line killing_the_client_changes_nothing }
+    ending { stop_lets_the_workload_finish kill_is_at_once }
+    signals { interrupt_stops }
+    copies {
+        the_copy_is_the_users the_copy_of_a_failed_run_is_kept a_larger_copy
+        what_is_mounted_in_a_copy_is_no_part_of_it
+    }
+    hooks { a_hook_ends_with_its_first_failure a_failed_hook_is_told_from_the_command }
+    settings { a_mount_inside_the_workspace excluded_directories volumes_of_type_bind }
+    docker_only {
+        a_container_removed_behind_our_back_is_lost kill_by_the_engine_is_an_exit
+    }
+}
+
 tests_on! { conformance docker_only_tests Runtime::Docker;
     docker_only {
         out_of_memory_is_said keep_keeps_the_container_until_destroy

@@ -8,7 +8,7 @@ mod attach;
 mod client;
 mod clock;
 mod disk;
-mod engine;
+pub(crate) mod engine;
 mod engine_restart;
 mod held_back;
 mod idle;

@@ -1,4 +1,4 @@
-//! Images that podman builds.
+//! Images that engines other than docker of root build.
 
 use crate::harness::{IMAGE, Moat, Runtime};
 
@@ -73,4 +73,5 @@ macro_rules! on {
 on! {
     podman: Runtime::Podman;
     podman_rootless: Runtime::PodmanRootless;
+    docker_rootless: Runtime::DockerRootless;
 }

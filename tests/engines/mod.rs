@@ -2,6 +2,7 @@
 //! in another context, as on another machine; several of them in one home.
 
 mod builds;
+mod foreign_users;
 mod monitor;
 mod remote;
 mod several;

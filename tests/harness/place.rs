@@ -150,7 +150,7 @@ impl Moat {
 
     /// Gives the place, with what the test has put there, to the user that its calls run as.
     pub(super) fn give_to_user(&self) {
-        if self.runtime != Some(Runtime::PodmanRootless) {
+        if !self.runtime.is_some_and(Runtime::is_rootless) {
             return;
         }
         let owner = format!("{0}:{0}", super::runtime::USER);
@@ -161,8 +161,11 @@ impl Moat {
         assert!(done.is_ok_and(|status| status.success()), "chown {owner}");
     }
 
-    /// The owner of the workspace.
+    /// The user of the workload, as the workload sees it: the owner of the workspace, who is root in a rootless docker.
     pub(crate) fn user_id(&self) -> u32 {
+        if self.runtime == Some(Runtime::DockerRootless) {
+            return 0;
+        }
         let metadata = fs::metadata(self.workspace()).expect("the workspace");
         std::os::unix::fs::MetadataExt::uid(&metadata)
     }

@@ -10,6 +10,8 @@ use super::once::once_per_run;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
     Docker,
+    /// docker of the user whom tests/setup creates: `rootlesskit` maps root of its containers to that user.
+    DockerRootless,
     /// podman of root.
     Podman,
     /// podman of a user whom tests/setup makes.
@@ -19,14 +21,14 @@ pub(crate) enum Runtime {
     Apple(&'static str),
 }
 
-/// The user of [`Runtime::PodmanRootless`], and where podman keeps what is theirs (tests/setup podman).
+/// The user of the runtimes without root, and that user's home (tests/setup podman).
 pub(super) const USER: &str = "moat-podman";
 const USER_HOME: &str = "/home/moat-podman";
 
 impl Runtime {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Runtime::Docker => "docker",
+            Runtime::Docker | Runtime::DockerRootless => "docker",
             Runtime::Podman | Runtime::PodmanRootless => "podman",
             Runtime::Bwrap => "bwrap",
             Runtime::Apple(_) => "apple",
@@ -42,15 +44,21 @@ impl Runtime {
         matches!(self, Runtime::Podman | Runtime::PodmanRootless)
     }
 
+    /// Whether its calls are those of another user.
+    pub(super) fn is_rootless(self) -> bool {
+        matches!(self, Runtime::PodmanRootless | Runtime::DockerRootless)
+    }
+
     /// Why it cannot be used here, if it cannot. Asked once.
     pub(crate) fn available(self) -> Result<(), String> {
-        static FOUND: [OnceLock<Result<(), String>>; 5] = [const { OnceLock::new() }; 5];
+        static FOUND: [OnceLock<Result<(), String>>; 6] = [const { OnceLock::new() }; 6];
         let (which, name) = match self {
             Runtime::Docker => (0, "docker"),
             Runtime::Podman => (1, "podman"),
             Runtime::PodmanRootless => (2, "podman-rootless"),
             Runtime::Bwrap => (3, "bwrap"),
             Runtime::Apple(_) => (4, "apple"),
+            Runtime::DockerRootless => (5, "docker-rootless"),
         };
         FOUND[which]
             .get_or_init(|| once_per_run(name, || self.look()))
@@ -77,7 +85,7 @@ impl Runtime {
     /// A call of its client, as who the tests' runs are.
     pub(crate) fn client(self) -> Command {
         let mut command = match self {
-            Runtime::PodmanRootless => {
+            Runtime::PodmanRootless | Runtime::DockerRootless => {
                 let mut command = Command::new(AS_USER[0]);
                 command.args(&AS_USER[1..]).arg(self.name());
                 command.env("HOME", USER_HOME).current_dir("/");
@@ -87,6 +95,9 @@ impl Runtime {
             Runtime::Apple(_) => Command::new("docker"),
             _ => Command::new(self.name()),
         };
+        for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
+            command.env_remove(name);
+        }
         command.envs(self.environment());
         if self.is_podman() {
             command.args(["--log-level", "error"]);
@@ -97,12 +108,12 @@ impl Runtime {
     /// What a call of moat is wrapped in.
     pub(super) fn wrapper(self) -> &'static [&'static str] {
         match self {
-            Runtime::PodmanRootless => &AS_USER,
+            _ if self.is_rootless() => &AS_USER,
             _ => &[],
         }
     }
 
-    /// What makes podman use the user's images, whatever HOME is.
+    /// The variables with which a client finds the user's engine and images, whatever HOME is.
     pub(super) fn environment(self) -> Vec<(&'static str, String)> {
         match self {
             Runtime::PodmanRootless => vec![
@@ -113,6 +124,10 @@ impl Runtime {
                     format!("{USER_HOME}/storage.conf"),
                 ),
             ],
+            Runtime::DockerRootless => {
+                let socket = format!("unix://{USER_HOME}/rootless-docker/docker.sock");
+                vec![("DOCKER_HOST", socket)]
+            }
             _ => Vec::new(),
         }
     }
@@ -129,7 +144,7 @@ const AS_USER: [&str; 6] = [
 ];
 
 fn look_for(engine: Runtime) -> Result<(), String> {
-    if engine == Runtime::PodmanRootless {
+    if engine.is_rootless() {
         let program = env!("CARGO_BIN_EXE_moat");
         answers(
             Command::new(AS_USER[0])
@@ -142,10 +157,10 @@ fn look_for(engine: Runtime) -> Result<(), String> {
     }
     answers(engine.client().arg("version"))?;
     answers(engine.client().args(["image", "inspect", IMAGE])).map_err(|why| {
-        let setup = if engine.is_podman() {
-            "podman"
-        } else {
-            "images"
+        let setup = match engine {
+            Runtime::DockerRootless => "rootless-docker",
+            engine if engine.is_podman() => "podman",
+            _ => "images",
         };
         format!("no image {IMAGE} (tests/setup {setup}): {why}")
     })
@@ -155,8 +170,6 @@ fn look_for(engine: Runtime) -> Result<(), String> {
 fn answers(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let child = command
-        .env_remove("DOCKER_HOST")
-        .env_remove("DOCKER_CONTEXT")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

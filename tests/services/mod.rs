@@ -60,6 +60,11 @@ mod at_its_time {
     }
 }
 
+tests_on! { services docker_rootless Runtime::DockerRootless;
+    connects { by_url_and_by_parts }
+    exec { streams_and_codes }
+}
+
 /// As those, and podman does the same as docker.
 mod on_one_engine {
     on_docker! { services;

@@ -5,7 +5,7 @@ use super::super::container_scripts::PRE_RUN_SCRIPT;
 use super::super::error::Result;
 use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE};
 use super::Dialect;
-use super::create_args::{ClientCall, ContainerLabels, mount};
+use super::create_args::{ClientCall, ContainerLabels, is_selinux_enabled, mount};
 use super::initial_files;
 use crate::store::WorkspaceMode;
 
@@ -25,6 +25,8 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     for mount in storage(dialect, spec) {
         request.add(&["--mount", &mount]);
     }
+    let has_directories = spec.workspace_mode == WorkspaceMode::Bind || !spec.mounts.is_empty();
+    request.host_directories(has_directories, is_selinux_enabled());
     for path in spec.hidden_paths() {
         request.add(&[
             "--tmpfs",

@@ -1,5 +1,7 @@
 //! The arguments that every `docker create` shares. Pure.
 
+use std::path::Path;
+
 use super::super::KEPT_LINUX_CAPABILITIES;
 use super::super::client_call::newline;
 pub(super) use super::super::client_call::{ClientCall, HOME_LABEL};
@@ -47,6 +49,15 @@ impl ClientCall {
         request
     }
 
+    /// Gives the container access to directories of a host with SELinux. Such a host denies a container all files that
+    /// have no label of containers. Relabelling (`:z`) would change the user's files, so the container runs without
+    /// a confinement by labels; all other isolation stays.
+    pub(super) fn host_directories(&mut self, has_any: bool, selinux: bool) {
+        if has_any && selinux {
+            self.add(&["--security-opt", "label=disable"]);
+        }
+    }
+
     pub(super) fn publish(&mut self, ports: &[PublishedPort]) {
         for port in ports {
             // Never on another address: access from other machines is the user's decision.
@@ -84,6 +95,11 @@ impl ClientCall {
         self.variables(env, is_client_variable)
             .map_err(|name| newline(dialect.program(), name))
     }
+}
+
+/// Whether this host labels its files: SELinux mounts this filesystem only where SELinux is enabled.
+pub(super) fn is_selinux_enabled() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 /// Whether the client itself obeys a variable.
@@ -134,5 +150,23 @@ fn field(key: &str, value: &str) -> String {
     match field.contains([',', '"', '\n']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
         false => field,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_directories_of_a_host_with_selinux_need_an_option() {
+        let options = |has_any, selinux| {
+            let mut call = ClientCall::default();
+            call.host_directories(has_any, selinux);
+            call.args.join(" ")
+        };
+        assert_eq!(options(true, true), "--security-opt label=disable");
+        for (has_any, selinux) in [(true, false), (false, true), (false, false)] {
+            assert_eq!(options(has_any, selinux), "");
+        }
     }
 }

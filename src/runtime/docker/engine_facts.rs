@@ -182,9 +182,11 @@ fn facts_of_socket(socket: &str, kept: Option<&Path>) -> Option<EngineFacts> {
         socket: identity,
         facts,
     };
-    // Facts that cannot be kept are asked for again.
-    let _ =
-        make_dir(dir).and_then(|()| write_atomically_concurrent(&file, &document(&kept_facts)?));
+    // A plan creates no home. Facts that cannot be kept are asked for again.
+    if dir.parent().is_some_and(Path::is_dir) {
+        let write = || write_atomically_concurrent(&file, &document(&kept_facts)?);
+        let _ = make_dir(dir).and_then(|()| write());
+    }
     Some(facts)
 }
 

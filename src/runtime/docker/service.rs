@@ -3,7 +3,7 @@
 use super::super::error::Result;
 use super::super::{Network, ServiceSpec};
 use super::Dialect;
-use super::create_args::{ClientCall, ContainerLabels, HOME_LABEL, mount};
+use super::create_args::{ClientCall, ContainerLabels, HOME_LABEL, is_selinux_enabled, mount};
 
 /// Builds the call that creates a service's container. Containers on its network reach it by its name; a run
 /// publishes none of its ports.
@@ -24,6 +24,7 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall
         let cache = mount("bind", &source, &cache.target, cache.readonly);
         request.add(&["--mount", &cache]);
     }
+    request.host_directories(spec.cache.is_some(), is_selinux_enabled());
     request.limits(spec.memory_bytes, spec.cpus);
     request.ulimits(dialect, &[]);
     request.values(dialect, &spec.env)?;
