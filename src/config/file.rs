@@ -81,27 +81,32 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<ConfigFile>> {
         let Some(text) = read_file(&dir.join(name), &label)? else {
             continue;
         };
-        let (source, root) = Source::parse(&label, text)?;
-        let known: Vec<&str> = settings::PROJECT_KEYS
-            .iter()
-            .chain(&RESERVED_KEYS)
-            .copied()
-            .collect();
-        let section = source.section(&root, &known);
-        for key in RESERVED_KEYS {
-            if let Some(at) = section.place(key) {
-                source.report(at, format!("'{key}' is not supported yet"));
-            }
-        }
-        let settings = Settings::read(&source, &section);
-        return Ok(Some(ConfigFile {
-            settings,
-            dir: dir.to_owned(),
-            source,
-            is_default: false,
-        }));
+        return parse_project(&label, text, dir).map(Some);
     }
     Ok(None)
+}
+
+/// Parses the text of a project's file in `dir`.
+pub(crate) fn parse_project(label: &str, text: String, dir: &Path) -> Result<ConfigFile> {
+    let (source, root) = Source::parse(label, text)?;
+    let known: Vec<&str> = settings::PROJECT_KEYS
+        .iter()
+        .chain(&RESERVED_KEYS)
+        .copied()
+        .collect();
+    let section = source.section(&root, &known);
+    for key in RESERVED_KEYS {
+        if let Some(at) = section.place(key) {
+            source.report(at, format!("'{key}' is not supported yet"));
+        }
+    }
+    let settings = Settings::read(&source, &section);
+    Ok(ConfigFile {
+        settings,
+        dir: dir.to_owned(),
+        source,
+        is_default: false,
+    })
 }
 
 /// Reads `config.yaml`; `None` if there is none.
@@ -110,7 +115,13 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
     let Some(text) = read_file(path, &label)? else {
         return Ok(None);
     };
-    let (source, root) = Source::parse(&label, text)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    parse_defaults(&label, text, dir).map(Some)
+}
+
+/// Parses the text of a `config.yaml` in `dir`.
+pub(crate) fn parse_defaults(label: &str, text: String, dir: &Path) -> Result<UserDefaults> {
+    let (source, root) = Source::parse(label, text)?;
     let section = source.section(&root, &["run", "defaults", "interactive"]);
     let escape = section
         .get("interactive")
@@ -139,15 +150,14 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
         }
         good
     });
-    let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Some(UserDefaults {
+    Ok(UserDefaults {
         background: background.unwrap_or_default(),
         escape,
         file: ConfigFile {
             source,
             settings,
-            dir,
+            dir: dir.to_owned(),
             is_default: true,
         },
-    }))
+    })
 }

@@ -19,6 +19,8 @@ pub(crate) use compose::{ComposeServiceConfig, ComposeSettings};
 pub(crate) use container::Ulimit;
 pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{ConfigFile, UserDefaults, defaults, project};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use file::{parse_defaults, parse_project};
 pub(crate) use mounts::{VolumeConfig, VolumeKind};
 pub(crate) use scalar_values::WORKSPACE;
 pub(crate) use secret::{SecretSource, Vault};

@@ -75,7 +75,7 @@ impl Registry {
         self.entries.iter()
     }
 
-    pub(super) fn add(&mut self, name: &str, text: String, origin: &EntryOrigin) -> Result<()> {
+    pub(crate) fn add(&mut self, name: &str, text: String, origin: &EntryOrigin) -> Result<()> {
         let (source, root) = Source::parse(name, text)?;
         for (name, at, node) in source.entries(&root) {
             let Some(entry) = entry_schema::entry(&source, name, at, node, origin) else {

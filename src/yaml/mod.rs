@@ -15,9 +15,6 @@ pub(crate) use accessors::{Section, message_text, unknown_key_error};
 pub(crate) use parse::{Node, NodeId, NodeValue};
 pub(crate) use source::{Source, read_file};
 
-#[cfg(test)]
-mod fuzz;
-
 /// A value, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Placed<T> {
