@@ -282,11 +282,14 @@ fn copy(mut pipe: impl Read, mut spool: File, bell: &OutputNotifier<impl AsFd>) 
         let mut rest = &buffer[..count];
         while !rest.is_empty() {
             match spool.write(rest) {
-                Ok(written) => rest = &rest[written..],
+                // After each part: without a notice, the supervisor would not release space for the next one.
+                Ok(written) => {
+                    rest = &rest[written..];
+                    bell.notify(written);
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
-        bell.notify(count);
     }
 }
 
