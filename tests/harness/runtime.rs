@@ -1,4 +1,4 @@
-//! The runtimes that tests run on, and whether they are there.
+//! The runtimes of the tests, and whether they are available.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -12,14 +12,14 @@ pub(crate) enum Runtime {
     Docker,
     /// podman of root.
     Podman,
-    /// podman of a user whom tests/setup makes.
+    /// podman of a user whom tests/setup creates.
     PodmanRootless,
     Bwrap,
-    /// Apple's `container` of that version, as the stand-in in testdata/bin speaks it, on top of docker.
+    /// This version of Apple's `container`, as the stand-in in testdata/bin, on top of docker.
     Apple(&'static str),
 }
 
-/// The user of [`Runtime::PodmanRootless`], and where podman keeps what is theirs (tests/setup podman).
+/// The user of [`Runtime::PodmanRootless`], and the directories of that user's podman (tests/setup podman).
 pub(super) const USER: &str = "moat-podman";
 const USER_HOME: &str = "/home/moat-podman";
 
@@ -33,7 +33,7 @@ impl Runtime {
         }
     }
 
-    /// Whether its containers are made from images.
+    /// Whether the runtime creates containers from images.
     pub(crate) fn has_images(self) -> bool {
         self != Runtime::Bwrap
     }
@@ -42,7 +42,7 @@ impl Runtime {
         matches!(self, Runtime::Podman | Runtime::PodmanRootless)
     }
 
-    /// Why it cannot be used here, if it cannot. Asked once.
+    /// The reason why the runtime is not available. Checked once.
     pub(crate) fn available(self) -> Result<(), String> {
         static FOUND: [OnceLock<Result<(), String>>; 5] = [const { OnceLock::new() }; 5];
         let (which, name) = match self {
@@ -74,7 +74,7 @@ impl Runtime {
         }
     }
 
-    /// A call of its client, as who the tests' runs are.
+    /// A call of the runtime's client as the user of the tests' runs.
     pub(crate) fn client(self) -> Command {
         let mut command = match self {
             Runtime::PodmanRootless => {
@@ -83,7 +83,7 @@ impl Runtime {
                 command.env("HOME", USER_HOME).current_dir("/");
                 command
             }
-            // The stand-in's are docker's.
+            // The stand-in creates docker's containers.
             Runtime::Apple(_) => Command::new("docker"),
             _ => Command::new(self.name()),
         };
@@ -94,7 +94,7 @@ impl Runtime {
         command
     }
 
-    /// What a call of moat is wrapped in.
+    /// The wrapper of moat's calls.
     pub(super) fn wrapper(self) -> &'static [&'static str] {
         match self {
             Runtime::PodmanRootless => &AS_USER,
@@ -102,7 +102,7 @@ impl Runtime {
         }
     }
 
-    /// What makes podman use the user's images, whatever HOME is.
+    /// The variables that make podman use the user's images, whatever HOME is.
     pub(super) fn environment(self) -> Vec<(&'static str, String)> {
         match self {
             Runtime::PodmanRootless => vec![
@@ -118,7 +118,7 @@ impl Runtime {
     }
 }
 
-/// Becomes the user.
+/// Switches to the user.
 const AS_USER: [&str; 6] = [
     "setpriv",
     "--reuid=moat-podman",
