@@ -1,9 +1,9 @@
 //! Limits that require a control group: memory, CPUs, number of processes.
 //!
-//! If the user may create control groups, a sandbox with such limits gets its own group, below moat's group (version
-//! 1) or beside it (version 2, where a group with processes has no child groups). The file `cgroups` in the sandbox's
-//! directory names the groups before moat creates them. Facts from cgroups(7) and the kernel's documentation of both
-//! versions.
+//! If the user may create control groups, a sandbox with such limits gets its own group. In version 1 that group is below
+//! moat's group; in version 2 it is beside moat's group, because a group with processes has no child groups. The file
+//! `cgroups` in the sandbox's directory names the groups before moat creates them. Facts from cgroups(7) and the
+//! kernel's documentation of both versions.
 
 use std::fs;
 use std::io::{self, Write};
