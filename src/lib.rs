@@ -7,6 +7,9 @@ mod config;
 mod container;
 mod error;
 mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod plan;
 mod registry;

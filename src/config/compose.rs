@@ -1,7 +1,7 @@
-//! `session.compose`: which services of an existing compose file a session has, and on which ports.
+//! `session.compose`: the services of an existing compose file that a session has, and their ports.
 //!
-//! What the services are is in that file alone, which each worktree has its own version of: whether it has
-//! them is seen when a session is brought up.
+//! Only the compose file defines the services, and each worktree has its own version of that file. Therefore moat
+//! checks for the services when a session is brought up.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,30 +11,30 @@ use super::session::{MAX_NAME_CHARS, inner_path, port, variable_names};
 use super::settings::report_invalid;
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
-/// What of a compose file belongs to a session.
+/// The part of a compose file that belongs to a session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ComposeSettings {
-    /// Relative to the worktree; each is laid over those before it.
+    /// Relative to the worktree. A later file overrides the earlier ones.
     pub(crate) files: Vec<PathBuf>,
-    /// How long the services may take to become ready.
+    /// Timeout until all services are ready.
     pub(crate) timeout: Duration,
     pub(crate) services: Vec<ComposeServiceConfig>,
 }
 
-/// A service that is wanted; what it depends on comes with it.
+/// A service that the session has. Its dependencies come with it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ComposeServiceConfig {
     pub(crate) name: String,
     pub(crate) at: NodeId,
-    /// The port of slot 0. Not set: it has none on the host.
+    /// The port of slot 0; `None`: no port of the host.
     pub(crate) port: Option<Placed<u16>>,
-    /// Where it listens inside. Not set: the only port that the file has for it.
+    /// The port inside the container; `None`: the only port that the compose file has for the service.
     pub(crate) container_port: Option<u16>,
     pub(crate) port_env: Vec<String>,
     pub(crate) extra_ports: Vec<ComposePort>,
 }
 
-/// Another port of a service; it never gives way.
+/// A further port of a service. It must be free: there is no search for another one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ComposePort {
     pub(crate) port: Placed<u16>,

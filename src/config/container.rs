@@ -8,7 +8,7 @@ use super::scalar_values;
 use super::settings::report_invalid;
 use crate::yaml::{Node, NodeValue, Placed, Source, message_text};
 
-/// The names of the limits that engines know.
+/// The names of limits that engines support.
 const ULIMITS: [&str; 15] = [
     "core",
     "cpu",
@@ -27,7 +27,7 @@ const ULIMITS: [&str; 15] = [
     "stack",
 ];
 
-/// The kernel's own limit.
+/// The kernel's maximum.
 const MAX_PIDS: i64 = 4_194_304;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,11 +37,11 @@ pub(crate) struct ContainerConfig {
     pub(crate) pids: Option<Placed<u32>>,
     pub(crate) dns: Vec<Placed<IpAddr>>,
     pub(crate) ulimits: Vec<Placed<Ulimit>>,
-    /// Trust the certificate authorities that the host trusts.
+    /// Trust the host's certificate authorities.
     pub(crate) host_ca: Option<Placed<bool>>,
 }
 
-/// A limit of each process. Not set: none.
+/// A resource limit of each process; `None`: unlimited.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Ulimit {
     pub(crate) name: String,
@@ -84,7 +84,7 @@ impl ContainerConfig {
     }
 }
 
-/// A number of megabytes, or a size with its unit.
+/// Reads a number of megabytes, or a size with its unit.
 pub(super) fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
     let mut text = source.scalar(node)?;
     if matches!(node.value, NodeValue::Whole(_)) {
@@ -133,7 +133,7 @@ fn ulimits(source: &Source, node: &Node) -> Vec<Placed<Ulimit>> {
 
 type UlimitValue = Option<u64>;
 
-/// One number for both, or each by its name; -1 is no limit.
+/// Reads one number for both, or each by its name; -1 is unlimited.
 fn soft_and_hard(source: &Source, node: &Node) -> Option<(UlimitValue, UlimitValue)> {
     let limit = |node: &Node| {
         let number = source.whole(node, -1, i64::MAX)?;

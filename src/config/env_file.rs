@@ -1,22 +1,22 @@
 //! `env_file`: lines of `NAME=value`.
 //!
-//! A value may stand in quotes. In double ones `\n`, `\t`, `\"`, `\\` and `\$` have their usual
-//! meaning; in single ones nothing has. Nothing is expanded. `NAME` alone takes its value from the
-//! environment. Lines that are empty or begin with `#` say nothing; `export` may stand in front.
+//! A value may be in quotes. In double quotes `\n`, `\t`, `\"`, `\\` and `\$` have their usual meaning; single quotes
+//! have no escapes. Nothing is expanded. `NAME` without a value takes its value from the environment. Empty lines and
+//! lines that begin with `#` are ignored; `export` may precede a name.
 
 use super::scalar_values::is_variable_name;
 
-/// One variable of a file.
+/// A variable of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnvFileLine {
-    /// Counted from 1.
+    /// Line number, from 1.
     pub(crate) number: usize,
     pub(crate) name: String,
-    /// Not set: to be taken from the environment.
+    /// `None`: the value comes from the environment.
     pub(crate) value: Option<String>,
 }
 
-/// The variables of a file, and what is wrong with which line.
+/// Returns the variables of a file, and its problems by line number.
 pub(crate) fn parse(text: &str) -> (Vec<EnvFileLine>, Vec<(usize, String)>) {
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -57,7 +57,7 @@ fn variable(line: &str) -> Result<(String, Option<String>), &'static str> {
 fn unquote(value: &str) -> Result<String, &'static str> {
     let quote = match value.chars().next() {
         Some(quote @ ('"' | '\'')) => quote,
-        // Others read a comment there. Neither is meant for sure.
+        // Other readers see a comment here. Neither meaning is certain.
         _ if value.contains(" #") => {
             return Err("a '#' behind a blank needs quotes around the value, or a line of its own");
         }

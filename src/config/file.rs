@@ -1,4 +1,4 @@
-//! Finding and reading the two files.
+//! Finds and reads the two configuration files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,26 +9,26 @@ use crate::error::Result;
 use crate::term::EscapePrefix;
 use crate::yaml::{Placed, Source, message_text, read_file};
 
-/// A configuration file that was read, with the problems found so far.
+/// A configuration file, and the problems found so far.
 pub(crate) struct ConfigFile {
     pub(crate) source: Source,
     pub(crate) settings: Settings,
-    /// What relative paths in it are relative to.
+    /// The directory to which the file's paths are relative.
     pub(crate) dir: PathBuf,
-    /// Whether these are a person's defaults: where a runtime cannot honour them, they do not count.
+    /// Whether this is the user's `config.yaml`. Its settings are ignored on a runtime that does not support them.
     pub(crate) is_default: bool,
 }
 
-/// A person's own file.
+/// The user's `config.yaml`.
 pub(crate) struct UserDefaults {
     /// `run.background`: start runs in the background unless `-f` is given.
     pub(crate) background: bool,
-    /// `interactive.escape`: the key that begins an escape; the inner `None`: no key does.
+    /// `interactive.escape`: the first key of an escape; the inner `None`: no key.
     pub(crate) escape: Option<Option<EscapePrefix>>,
     pub(crate) file: ConfigFile,
 }
 
-/// `ctrl-X`, or `none`.
+/// Parses `ctrl-X`, or `none`.
 fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>> {
     if text.value == "none" {
         return Some(None);
@@ -44,10 +44,10 @@ fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>
     found.map(Some)
 }
 
-/// A project's file, and the name it had before.
+/// The names of a project's file; the second is the older name.
 const FILE_NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
 
-/// Keys of a project's file that have a meaning in the tools that moat succeeds, but none here yet.
+/// Keys of a project's file that the tools which moat succeeds support, and moat does not support yet.
 const RESERVED_KEYS: [&str; 15] = [
     "agent",
     "claude",
@@ -66,9 +66,9 @@ const RESERVED_KEYS: [&str; 15] = [
     "version",
 ];
 
-/// Reads the file of the project in `dir`; `None` if it has none. `shown`: what people call `dir`.
+/// Reads the project's file in `dir`; `None` if there is none. `shown`: `dir` as the user wrote it.
 pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<ConfigFile>> {
-    // Whether it can be a workspace at all is for the plan to say.
+    // The plan decides whether the directory can be a workspace.
     if rustix::fs::access(dir, Access::EXEC_OK).is_err() {
         return Ok(None);
     }
@@ -81,27 +81,32 @@ pub(crate) fn project(dir: &Path, shown: &Path) -> Result<Option<ConfigFile>> {
         let Some(text) = read_file(&dir.join(name), &label)? else {
             continue;
         };
-        let (source, root) = Source::parse(&label, text)?;
-        let known: Vec<&str> = settings::PROJECT_KEYS
-            .iter()
-            .chain(&RESERVED_KEYS)
-            .copied()
-            .collect();
-        let section = source.section(&root, &known);
-        for key in RESERVED_KEYS {
-            if let Some(at) = section.place(key) {
-                source.report(at, format!("'{key}' is not supported yet"));
-            }
-        }
-        let settings = Settings::read(&source, &section);
-        return Ok(Some(ConfigFile {
-            settings,
-            dir: dir.to_owned(),
-            source,
-            is_default: false,
-        }));
+        return parse_project(&label, text, dir).map(Some);
     }
     Ok(None)
+}
+
+/// Parses the text of a project's file in `dir`.
+pub(crate) fn parse_project(label: &str, text: String, dir: &Path) -> Result<ConfigFile> {
+    let (source, root) = Source::parse(label, text)?;
+    let known: Vec<&str> = settings::PROJECT_KEYS
+        .iter()
+        .chain(&RESERVED_KEYS)
+        .copied()
+        .collect();
+    let section = source.section(&root, &known);
+    for key in RESERVED_KEYS {
+        if let Some(at) = section.place(key) {
+            source.report(at, format!("'{key}' is not supported yet"));
+        }
+    }
+    let settings = Settings::read(&source, &section);
+    Ok(ConfigFile {
+        settings,
+        dir: dir.to_owned(),
+        source,
+        is_default: false,
+    })
 }
 
 /// Reads `config.yaml`; `None` if there is none.
@@ -110,7 +115,13 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
     let Some(text) = read_file(path, &label)? else {
         return Ok(None);
     };
-    let (source, root) = Source::parse(&label, text)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    parse_defaults(&label, text, dir).map(Some)
+}
+
+/// Parses the text of a `config.yaml` in `dir`.
+pub(crate) fn parse_defaults(label: &str, text: String, dir: &Path) -> Result<UserDefaults> {
+    let (source, root) = Source::parse(label, text)?;
     let section = source.section(&root, &["run", "defaults", "interactive"]);
     let escape = section
         .get("interactive")
@@ -128,7 +139,7 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
         }
         None => Settings::default(),
     };
-    // Its paths must not depend on where somebody stands.
+    // The paths of these settings must not depend on the current directory.
     settings.mounts.retain(|mount| {
         let good = mount.value.source.is_absolute() || mount.value.source.starts_with("~");
         if !good {
@@ -139,15 +150,14 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
         }
         good
     });
-    let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Some(UserDefaults {
+    Ok(UserDefaults {
         background: background.unwrap_or_default(),
         escape,
         file: ConfigFile {
             source,
             settings,
-            dir,
+            dir: dir.to_owned(),
             is_default: true,
         },
-    }))
+    })
 }

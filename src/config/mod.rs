@@ -1,8 +1,8 @@
-//! What people configure: a project's `moat.yaml`, and their own defaults in `config.yaml`.
+//! The configuration: a project's `moat.yaml`, and the user's defaults in `config.yaml`.
 //!
-//! Strict: what is not known, or cannot be meant, is an error with its place. Here it is checked
-//! whether a file makes sense by itself; what depends on the registry, the runtime or the host is for
-//! the plan to check, which reports to the same [`crate::yaml::Source`].
+//! Strict: an unknown or senseless setting is an error with its position. This module checks a file by itself. The
+//! plan checks what depends on the registry, the runtime or the host, and reports to the same
+//! [`crate::yaml::Source`].
 
 mod compose;
 mod container;
@@ -19,6 +19,8 @@ pub(crate) use compose::{ComposeServiceConfig, ComposeSettings};
 pub(crate) use container::Ulimit;
 pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{ConfigFile, UserDefaults, defaults, project};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use file::{parse_defaults, parse_project};
 pub(crate) use mounts::{VolumeConfig, VolumeKind};
 pub(crate) use scalar_values::WORKSPACE;
 pub(crate) use secret::{SecretSource, Vault};

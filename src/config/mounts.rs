@@ -12,11 +12,11 @@ use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 /// A file or directory of the host that the workload sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileMount {
-    /// As it was written: relative to the file, absolute, or from `~/` on.
+    /// As written: relative to the file, absolute, or beginning with `~/`.
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
-    /// Directories below that are covered with an empty one in memory. Relative paths.
+    /// Subdirectories that are hidden by an empty directory in memory. Relative paths.
     pub(crate) exclude: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct VolumeConfig {
     pub(crate) kind: VolumeKind,
 }
 
-/// Where a volume is kept.
+/// The kind of storage of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum VolumeKind {

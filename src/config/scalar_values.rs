@@ -1,4 +1,4 @@
-//! Single values, as flags and files write them: variables, mounts, sizes, durations. Pure.
+//! Single values in flags and files: variables, mounts, sizes, durations. Pure.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -7,16 +7,16 @@ use crate::error::{Error, Result};
 use crate::store::{BindMount, Timestamp};
 use crate::yaml::message_text;
 
-/// Where every workspace is mounted.
+/// The path of the workspace in every container.
 pub(crate) const WORKSPACE: &str = "/workspace";
 
-/// The least memory that a docker container can have, in bytes.
+/// The minimum memory of a docker container, in bytes.
 const MIN_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
 const MAX_MEMORY_BYTES: u64 = 1 << 50;
 const MAX_CPUS: f64 = 4096.0;
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Reads `K=V`, or `K`, which takes its value from `environment`.
+/// Parses `K=V`, or `K`, which takes its value from `environment`.
 pub(crate) fn env(
     text: &str,
     environment: &dyn Fn(&str) -> Option<std::ffi::OsString>,
@@ -51,7 +51,7 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Reads `SRC:DST[:ro|rw]`. The source is not looked at.
+/// Parses `SRC:DST[:ro|rw]`. The source is not checked.
 pub(crate) fn mount(text: &str) -> Result<BindMount> {
     let bad = |why: &str| {
         let message = format!("bad mount '{}': {why}", message_text(text));
@@ -75,8 +75,7 @@ pub(crate) fn mount(text: &str) -> Result<BindMount> {
     })
 }
 
-/// Checks where in the container something may be mounted; the path in its shortest form, or what is
-/// wrong with it.
+/// Checks a mount target in the container. Returns the path in its shortest form, or the problem.
 pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static str> {
     if !target.starts_with('/') {
         return Err("is not an absolute path");
@@ -115,7 +114,7 @@ fn normalized_path(path: &str) -> Option<String> {
     Some(if out.is_empty() { "/".to_owned() } else { out })
 }
 
-/// Reads a size such as `512m` or `2g`, in bytes without a unit.
+/// Parses a size such as `512m` or `2g`; a number without a unit is in bytes.
 pub(crate) fn memory(text: &str) -> Result<u64> {
     let bad = |why: &str| {
         let message = format!("bad memory size '{}': {why}", message_text(text));
@@ -144,7 +143,7 @@ pub(crate) fn memory(text: &str) -> Result<u64> {
     }
 }
 
-/// Reads a number of CPUs, which may have a fraction.
+/// Parses a number of CPUs, with or without a fraction.
 pub(crate) fn cpus(text: &str) -> Result<f64> {
     let plain = text
         .bytes()
@@ -158,7 +157,7 @@ pub(crate) fn cpus(text: &str) -> Result<f64> {
     }
 }
 
-/// Reads a duration such as `90s` or `1h30m`: more than nothing, less than a year.
+/// Parses a duration such as `90s` or `1h30m`: more than zero, less than a year.
 pub(crate) fn duration(text: &str) -> Result<Duration> {
     match humantime::parse_duration(text) {
         Ok(length) if !length.is_zero() && length <= MAX_DURATION => Ok(length),
@@ -170,7 +169,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration> {
     }
 }
 
-/// Reads a point in time: RFC 3339, or how long before `now`.
+/// Parses a point in time: RFC 3339, or a duration before `now`.
 pub(crate) fn since(text: &str, now: SystemTime) -> Result<Timestamp> {
     if let Some(time) = Timestamp::parse(text) {
         return Ok(time);
@@ -185,7 +184,7 @@ pub(crate) fn since(text: &str, now: SystemTime) -> Result<Timestamp> {
         })
 }
 
-/// Refuses what no image can be called; the engine knows the whole grammar.
+/// Refuses a name that no image can have. The engine knows the complete grammar.
 pub(crate) fn image(text: &str) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let starts_well = text

@@ -1,23 +1,23 @@
-//! `secrets`: where the value of a variable is to be had. Never the value itself.
+//! `secrets`: the places of the values of variables. Never the values themselves.
 
 use super::settings::variable_name;
 use crate::yaml::{Node, Placed, Source, message_text};
 
-/// A variable whose value is looked up when the run starts.
+/// A variable whose value moat looks up when the run starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SecretSource {
     pub(crate) name: String,
     pub(crate) vault: Vault,
 }
 
-/// Where a secret is kept.
+/// The place of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Vault {
-    /// A variable of our environment.
+    /// A variable of moat's environment.
     Env(String),
     /// A file; its last newline is not part of the secret.
     File(String),
-    /// 1Password: what `op read` takes.
+    /// 1Password: the argument of `op read`.
     Op(String),
     /// AWS Systems Manager: the name of a parameter.
     Ssm(String),
@@ -26,7 +26,7 @@ pub(crate) enum Vault {
 const FORMS_HINT: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER";
 
 impl Vault {
-    /// Whether a text is meant to be the place of a secret.
+    /// Whether a text has the form of a secret's place.
     pub(super) fn is_secret_reference(text: &str) -> bool {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         matches!(scheme, Some("env" | "file" | "op" | "ssm"))
@@ -34,7 +34,7 @@ impl Vault {
 
     pub(super) fn parse(text: &str) -> Result<Vault, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            // It may be the secret itself: it is not repeated.
+            // The text may be the secret itself, so the message does not repeat it.
             return Err(format!("this is not the place of a secret ({FORMS_HINT})"));
         };
         let plain = !rest.is_empty() && !rest.chars().any(char::is_control);
@@ -56,7 +56,7 @@ impl Vault {
             "op" => Err(format!(
                 "'op://' needs a vault, an item and a field ({FORMS_HINT})"
             )),
-            // What begins with a dash would be an option of the tool.
+            // A name that begins with a dash would be an option of the tool.
             "ssm" if !rest.starts_with('-') => Ok(Vault::Ssm(rest.to_owned())),
             "ssm" => Err("the name of a parameter does not begin with '-'".to_owned()),
             _ => Err(format!(

@@ -1,4 +1,4 @@
-//! `services`: how the sidecars of a run differ from what the registry says of them.
+//! `services`: a run's changes to the registry's settings of its services.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::secret::{SecretSource, Vault};
 use super::settings::{report_invalid, variable_name};
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 
-/// One sidecar.
+/// A service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServiceConfig {
     pub(crate) name: String,
-    /// The dependency that it is an instance of, if that is not its name.
+    /// The dependency that the service is an instance of, if its name differs.
     pub(crate) of: Option<Placed<String>>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secrets: Vec<SecretSource>,
@@ -24,7 +24,7 @@ pub(crate) struct ServiceConfig {
     pub(crate) restart: bool,
     /// The port of slot 0, in a session.
     pub(crate) port: Option<Placed<u16>>,
-    /// Keys that only some services have, which the registry knows.
+    /// Keys that only some services have; the registry checks them.
     pub(crate) rest: Vec<(String, NodeId, Node)>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) const SERVICE_KEYS: [&str; 9] = [
     "cpus", "env", "image", "memory", "port", "restart", "service", "timeout", "wait",
 ];
 
-/// The longest name, which is that of a host on the run's network.
+/// The maximum length of a name, which is a host name on the run's network.
 const MAX_NAME_CHARS: usize = 40;
 
 pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<ServiceConfig>> {
@@ -111,7 +111,7 @@ fn service(source: &Source, name: &str, node: &Node) -> ServiceConfig {
     service
 }
 
-/// Variables; a value that is the place of a secret is looked up when the run starts.
+/// Reads variables. A value that is the place of a secret is looked up when the run starts.
 fn env(source: &Source, node: &Node, service: &mut ServiceConfig) {
     for (name, at, node) in source.entries(node) {
         if !variable_name(source, name, at) {

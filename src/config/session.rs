@@ -1,7 +1,7 @@
-//! `session`: what a worktree's long-lived environment consists of.
+//! `session`: the long-lived environment of a worktree.
 //!
-//! Besides each value by itself, this holds the proof that no port of a process can ever be another's, in
-//! whichever slot, and however far it had to give way.
+//! Besides each single value, this module checks that two ports of a session can never be equal, in any slot and
+//! after any search for a free port.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::service::ServiceConfig;
 use super::settings::{report_invalid, variable_name};
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, message_text};
 
-/// How a project's sessions are made.
+/// The settings of a project's sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SessionSettings {
-    /// How many slots there are; they begin with 1.
+    /// The number of slots, which are numbered from 1.
     pub(crate) slots: u16,
-    /// How far apart the ports of neighbouring slots are.
+    /// The difference between the ports of neighbouring slots.
     pub(crate) stride: u16,
-    /// Whether a port that is taken is an error.
+    /// Whether a taken port is an error.
     pub(crate) strict_ports: bool,
-    /// How often a port gives way before that is an error.
+    /// The number of further ports that moat tries for a taken port.
     pub(crate) search_range: u16,
     pub(crate) processes: Vec<HostProcess>,
     pub(crate) compose: Option<ComposeSettings>,
-    /// The services whose port is given, and the port of slot 0.
+    /// The services with a configured port, and the port of slot 0.
     pub(crate) services: Vec<(String, Placed<u16>)>,
     pub(crate) inherit: Vec<Inherit>,
     pub(crate) hooks: SessionScripts,
-    /// Whether each process has a window of tmux.
+    /// Whether each process has a tmux window.
     pub(crate) tmux: bool,
 }
 
@@ -38,18 +38,18 @@ pub(crate) struct SessionSettings {
 pub(crate) struct HostProcess {
     pub(crate) name: String,
     pub(crate) command: String,
-    /// The port of slot 0; that of a slot is so many strides above.
+    /// The port of slot 0. The port of slot N is N strides higher.
     pub(crate) port: Option<Placed<u16>>,
     pub(crate) port_env: Vec<String>,
     pub(crate) extra_ports: Vec<ExtraPort>,
-    /// Whether others than the process are told of its port.
+    /// Whether other members of the session get the port in a variable.
     pub(crate) publish_primary: bool,
     pub(crate) env: Vec<(String, String)>,
     /// Relative to the worktree.
     pub(crate) cwd: Option<PathBuf>,
 }
 
-/// Another port of a process; it never gives way.
+/// A further port of a process. It must be free: there is no search for another one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExtraPort {
     pub(crate) port: Placed<u16>,
@@ -63,7 +63,7 @@ pub(crate) struct Inherit {
     pub(crate) link: bool,
 }
 
-/// Scripts on the host. Each is run by `sh -c`.
+/// Scripts on the host, which `sh -c` runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SessionScripts {
     pub(crate) pre_up: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) struct SessionScripts {
     pub(crate) post_up: Option<String>,
     pub(crate) pre_down: Option<String>,
     pub(crate) post_down: Option<String>,
-    /// How long each of them may take.
+    /// Timeout of each script.
     pub(crate) timeout: Duration,
 }
 
@@ -106,7 +106,7 @@ const HOOK_KEYS: [&str; 6] = [
     "timeout",
 ];
 
-/// The longest name of a process or a service, which is part of file names and variables.
+/// The maximum length of a name of a process or a service. Names are parts of file names and variables.
 pub(super) const MAX_NAME_CHARS: usize = 40;
 
 impl Default for SessionSettings {
@@ -251,7 +251,7 @@ fn extra_port(source: &Source, node: &Node) -> Option<ExtraPort> {
     })
 }
 
-/// The names of variables for a port: one, or a list. What has a meaning already cannot be one.
+/// Reads the names of variables for a port: one, or a list. A name that moat uses is refused.
 pub(super) fn variable_names(source: &Source, section: &Section<'_>, key: &str) -> Vec<String> {
     let Some(node) = section.get(key) else {
         return Vec::new();
@@ -303,7 +303,7 @@ fn inherit(source: &Source, node: &Node) -> Option<Inherit> {
     })
 }
 
-/// A path that stays in the worktree.
+/// Reads a path that stays in the worktree.
 pub(super) fn inner_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
     let path = Path::new(&text.value);
     let stays = path
@@ -335,32 +335,32 @@ fn hooks(source: &Source, node: &Node) -> SessionScripts {
     }
 }
 
-/// The variable that tells the port of a process or a service.
+/// The name of the variable with the port of a process or a service.
 fn port_variable_name(name: &str) -> String {
     let name = name.to_ascii_uppercase().replace(['-', '.'], "_");
     format!("MOAT_{name}_PORT")
 }
 
-/// What of a session has ports of the host, whatever it is.
+/// A member of a session that has ports of the host.
 pub(crate) struct PortUser<'a> {
     pub(crate) name: &'a str,
     pub(crate) port: Option<&'a Placed<u16>>,
     pub(crate) port_env: &'a [String],
     pub(crate) extra_ports: Vec<(&'a Placed<u16>, &'a [String])>,
-    /// Whether others are told of its port.
+    /// Whether other members get its port.
     pub(crate) published: bool,
-    /// Whether it is a service of the compose file.
+    /// Whether this is a service of the compose file.
     pub(crate) from_compose: bool,
 }
 
 impl PortUser<'_> {
-    /// The variable that tells its port.
+    /// The name of the variable with its port.
     pub(crate) fn variable(&self) -> String {
         port_variable_name(self.name)
     }
 }
 
-/// All ports that one key of the file can ever lead to: `base + stride`, `base + 2 * stride`, and so on.
+/// All ports that one key of the file can lead to: `base + stride`, `base + 2 * stride`, and so on.
 struct PortRange<'a> {
     process: &'a str,
     base: &'a Placed<u16>,
@@ -379,7 +379,7 @@ impl SessionSettings {
         u64::from(base) + steps * u64::from(self.stride)
     }
 
-    /// All of 'session' that has ports: the processes, then the services of the compose file.
+    /// All members of `session` that have ports: the processes, then the services of the compose file.
     pub(crate) fn port_users(&self) -> Vec<PortUser<'_>> {
         let processes = self.processes.iter().map(|process| PortUser {
             name: &process.name,
@@ -409,7 +409,7 @@ impl SessionSettings {
         processes.chain(services).collect()
     }
 
-    /// Reports a name whose variable another one has.
+    /// Reports a name whose variable another member has.
     fn check_variable(&self, source: &Source, name: &str, at: NodeId) {
         let variable = port_variable_name(name);
         let holders = self.port_users();
@@ -441,7 +441,7 @@ impl SessionSettings {
         all
     }
 
-    /// Takes in the services. Reports names and ports that could meet, and ports that do not exist.
+    /// Adds the services. Reports equal names, ports that can collide, and ports that do not exist.
     pub(super) fn with_services(
         mut self,
         source: &Source,
@@ -481,12 +481,12 @@ impl SessionSettings {
         }
     }
 
-    /// The slot whose port this would be, and the process: the inverse of `base + slot * stride`.
+    /// The slot and the process of a port: the inverse of `base + slot * stride`.
     pub(crate) fn slot_of(&self, port: u16) -> Option<(u16, &str)> {
         self.port_ranges().iter().find_map(|territory| {
             let above = port.checked_sub(territory.base.value)?;
             let fits = above > 0 && above % self.stride == 0 && u64::from(port) <= territory.last;
-            // Giving way goes by as many strides as there are slots, so the slot stays what it was.
+            // The search for a free port moves by one stride per slot, so the slot does not change.
             fits.then(|| {
                 (
                     (above / self.stride - 1) % self.slots + 1,
@@ -496,7 +496,7 @@ impl SessionSettings {
         })
     }
 
-    /// The port of a slot, before anything gives way.
+    /// The port of a slot before any search.
     pub(crate) fn nominal(&self, base: u16, slot: u16) -> Option<u16> {
         base.checked_add(slot.checked_mul(self.stride)?)
     }

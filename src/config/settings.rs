@@ -34,7 +34,7 @@ pub(super) const PROJECT_KEYS: [&str; 18] = [
     "workspace",
 ];
 
-/// What makes sense for every project of a person.
+/// The keys that make sense as defaults for all projects.
 pub(super) const DEFAULT_KEYS: [&str; 6] = [
     "base_image",
     "container",
@@ -44,16 +44,16 @@ pub(super) const DEFAULT_KEYS: [&str; 6] = [
     "timeout",
 ];
 
-/// A port that the workload listens on.
+/// A port on which the workload listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortConfig {
     pub(crate) name: String,
     pub(crate) container: u16,
-    /// Not set: one that is free.
+    /// `None`: any free port.
     pub(crate) host: Option<u16>,
 }
 
-/// What the container is made from.
+/// The source of the container's root filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RootFilesystem {
     Image(String),
@@ -61,18 +61,18 @@ pub(crate) enum RootFilesystem {
     Rootfs(PathBuf),
 }
 
-/// Scripts of the project. Each is run by `sh -e`.
+/// Scripts of the project, which `sh -e` runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Hooks {
-    /// As root, when the image is built.
+    /// As root, during the image build.
     pub(crate) post_build_root: Option<Placed<String>>,
-    /// As the workload's user, when the image is built.
+    /// As the workload's user, during the image build.
     pub(crate) post_build: Option<Placed<String>>,
-    /// As the workload's user in its workspace, before the command.
+    /// As the workload's user in the workspace, before the command.
     pub(crate) pre_run: Option<Placed<String>>,
 }
 
-/// A configuration file's content.
+/// The content of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) name: Option<Placed<RunName>>,
@@ -97,7 +97,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Takes what is there, and reports what is wrong with it.
+    /// Reads all settings, and reports their problems.
     pub(super) fn read(source: &Source, section: &Section<'_>) -> Settings {
         let services = section
             .get("services")
@@ -188,7 +188,7 @@ impl Settings {
     }
 }
 
-/// Reports what a parser of single values has to say.
+/// Reports the error of a parser of single values.
 pub(super) fn report_invalid<T>(
     source: &Source,
     text: &Placed<String>,
@@ -238,7 +238,7 @@ fn env(source: &Source, node: &Node) -> Vec<Placed<(String, String)>> {
     variables
 }
 
-/// Whether a variable may be called that; reports if not.
+/// Whether a variable can have this name; reports the problem if not.
 pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::NodeId) -> bool {
     let good = scalar_values::is_variable_name(name);
     if !good {
@@ -268,7 +268,7 @@ fn command(source: &Source, node: &Node) -> Vec<String> {
     }
     let mut words = Vec::new();
     for (place, item) in items.iter().enumerate() {
-        // Only the program itself may not be empty.
+        // Only the program must not be empty.
         match place {
             0 => words.extend(source.text(item).map(|text| text.value)),
             _ => words.extend(source.value_as_written(item)),
@@ -277,7 +277,7 @@ fn command(source: &Source, node: &Node) -> Vec<String> {
     words
 }
 
-/// It is one word of a command line, for which Linux has 128 KiB. In bytes.
+/// The script is one word of a command line, for which Linux has a limit of 128 KiB. In bytes.
 const MAX_SCRIPT_BYTES: usize = 120 * 1024;
 
 fn hooks(source: &Source, node: &Node) -> Hooks {
@@ -334,7 +334,7 @@ fn ports(source: &Source, node: &Node) -> Vec<Placed<PortConfig>> {
     ports
 }
 
-/// `3000`, or `"8080:3000"` with the port of the host first.
+/// Reads `3000`, or `"8080:3000"` with the port of the host first.
 fn port(source: &Source, node: &Node) -> Option<(Option<u16>, u16)> {
     let number = |text: &str| {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());

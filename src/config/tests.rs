@@ -1,4 +1,4 @@
-//! What is in a file, and what is wrong with it.
+//! The settings of configuration files, and their problems.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,7 @@ use super::*;
 use crate::error::{Error, Result};
 use crate::store::WorkspaceMode;
 
-/// A directory that is removed when dropped.
+/// A directory that is removed on drop.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -38,14 +38,14 @@ impl Drop for TempDir {
     }
 }
 
-/// A text as a project's file, in a directory of its own.
+/// Reads a text as a project's file, in a temporary directory.
 pub(crate) fn read_project(text: &str) -> Result<ConfigFile> {
     let dir = TempDir::new();
     dir.write("moat.yaml", text);
     project(dir.path(), Path::new("")).map(|file| file.unwrap())
 }
 
-/// The file, if nothing is wrong with it.
+/// The file, if it has no problem.
 fn good(text: &str) -> ConfigFile {
     let file = read_project(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let problems = file.source.finish();
@@ -53,7 +53,7 @@ fn good(text: &str) -> ConfigFile {
     file
 }
 
-/// What is wrong with a text, as `LINE:COLUMN: MESSAGE`.
+/// The problems of a text, as `LINE:COLUMN: MESSAGE`.
 fn problems(text: &str) -> Vec<String> {
     let error: Error = match read_project(text) {
         Ok(file) => match file.source.finish() {
@@ -69,7 +69,7 @@ fn problems(text: &str) -> Vec<String> {
     error.problems.iter().map(shown).collect()
 }
 
-/// Asserts that each text has exactly one problem, at this place and with this in its message.
+/// Asserts that each text has exactly one problem, at this position, with this part of a message.
 #[track_caller]
 fn assert_problems(cases: &[(&str, &str, &str)]) {
     let mut wrong = Vec::new();
@@ -281,7 +281,7 @@ fn variables_and_secrets() {
             "A is in 'env', too (moat.yaml:1)",
         ),
     ]);
-    // It may be the secret itself.
+    // The text may be the secret itself.
     let found = problems("secrets: {A: hunter2, B: [hunter2], 1A: hunter2}\n");
     assert!(
         found.len() == 3 && !found.concat().contains("hunter2"),
@@ -618,7 +618,7 @@ fn the_container_and_its_ports() {
     ]);
 }
 
-/// Keys that other tools know are told from those that nobody knows.
+/// Keys that other tools support have other messages than unknown keys.
 #[test]
 fn unknown_and_unsupported_keys() {
     assert_problems(&[
@@ -715,7 +715,7 @@ fn a_file_without_a_word_says_nothing() {
         let settings = good(text).settings;
         assert_eq!(settings.name.is_some(), text == "name: a", "{text:?}");
     }
-    // A key without a value is an empty map where a map is meant.
+    // A key without a value is an empty map where a map is expected.
     assert!(
         good("env:\nhooks:\ncontainer:\nsecrets:\nports:\nworkspace:\n")
             .settings
@@ -931,7 +931,7 @@ fn the_file_is_called_as_people_call_it() {
     };
     dir.write("agent.yaml", "a: 1\n");
     assert_eq!(call("."), "agent.yaml:1:1: unknown key 'a'");
-    // The newer name counts alone.
+    // Only the newer name counts.
     dir.write("moat.yaml", "b: 1\n");
     assert_eq!(call(""), "moat.yaml:1:1: unknown key 'b'");
     assert_eq!(call("../x"), "../x/moat.yaml:1:1: unknown key 'b'");
@@ -984,7 +984,7 @@ fn defaults_are_as_strict() {
     assert!(defaults(&dir.path().join("none")).unwrap().is_none());
 }
 
-/// As much as a file can hold, and all of it asked about.
+/// A file of the maximum size, with every position queried.
 #[test]
 fn the_largest_files_are_read_in_a_moment() {
     let lines =
@@ -1005,7 +1005,7 @@ fn the_largest_files_are_read_in_a_moment() {
         let start = std::time::Instant::now();
         let found = problems(&text);
         assert!(found.is_empty() || found.len() == 201, "{}", found.len());
-        // A reader whose time grows with the square of the size takes minutes. This one is not optimized here.
+        // A reader with quadratic time takes minutes. This build is not optimised.
         let took = start.elapsed();
         assert!(took < Duration::from_secs(15), "{took:?}: {}", &text[..40]);
     }

@@ -1,19 +1,19 @@
-//! The Dockerfile as a whole: which steps there are, in which order.
+//! The complete Dockerfile: its steps and their order.
 //!
-//! What changes rarely comes first, so that the builder's cache serves as long as possible. Scripts
-//! come from the context, as files: so nothing needs quoting, and the text can be read.
+//! Steps that rarely change come first, so that the builder's cache stays valid as long as possible. Scripts are
+//! files of the build context: so nothing needs quoting, and the Dockerfile stays readable.
 
 use super::steps::{self, BuildStep};
 use super::{ContextFile, ImageRecipe, ImageSpec};
 use crate::registry::{EntryKind, RegistryEntry, ResolvedDependency};
 
-/// Where files of ours are in an image.
+/// The directory of moat's files in an image.
 pub(super) const SHARE_DIR: &str = "/usr/local/share/moat";
 
-/// The certificates of the host, in an image.
+/// The path of the host's certificates in an image.
 const HOST_CA_PATH: &str = "/usr/local/share/ca-certificates/moat-host-ca.crt";
 
-/// The variables by which programs that do not ask the system find certificates.
+/// The variables with which programs find certificates, if they do not use the system's.
 pub(crate) const CA_VARIABLES: [&str; 8] = [
     "AWS_CA_BUNDLE",
     "CARGO_HTTP_CAINFO",
@@ -30,7 +30,7 @@ pub(super) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
     let base = base(wish, default_base);
     file.line("# Made by moat.");
     file.line(&format!("FROM {}", base.image));
-    // Whatever the base image says.
+    // The base image may have another user.
     file.line("USER root");
     if let Some(certificates) = wish.host_ca {
         file.files
@@ -43,7 +43,8 @@ pub(super) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
     if !packages.is_empty() {
         let mut commands = steps::apt(&packages);
         if wish.host_ca.is_some() {
-            // For programs that ask the system. Installing the package does it, unless it was there.
+            // For programs that use the system's certificates. Installing the package does this, unless it was
+            // installed.
             commands.push("update-ca-certificates".to_owned());
         }
         file.run(&commands);
@@ -70,7 +71,7 @@ pub(super) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
 
 struct BaseImage<'a> {
     image: String,
-    /// The runtime whose image it is.
+    /// The runtime that the base image contains.
     runtime: Option<&'a str>,
 }
 
@@ -97,7 +98,7 @@ fn base<'a>(wish: &ImageSpec<'a>, default_base: &str) -> BaseImage<'a> {
     }
 }
 
-/// The runtimes that come out of other images than the base.
+/// The runtimes that are copied from other images.
 fn copied_runtimes<'a>(
     chosen: &'a [ResolvedDependency],
     base: Option<&str>,
@@ -122,7 +123,7 @@ impl Dockerfile {
         self.text.push('\n');
     }
 
-    /// One layer: commands of which each must succeed.
+    /// Adds one layer, whose commands must all succeed.
     fn run(&mut self, commands: &[String]) {
         self.line(&format!("RUN {}", commands.join(" \\\n && ")));
     }
@@ -138,17 +139,16 @@ impl Dockerfile {
         }
     }
 
-    /// One layer for all variables.
+    /// Adds one layer with all variables.
     fn env(&mut self, variables: &[String]) {
         if !variables.is_empty() {
             self.line(&format!("ENV {}", variables.join(" \\\n    ")));
         }
     }
 
-    /// What entries want in the environment; in a runtime's own image it is there already, which
-    /// does no harm.
+    /// Adds the variables of the entries. The image of a runtime has its variables already, which is harmless.
     fn environment(&mut self, chosen: &[ResolvedDependency]) {
-        // The distribution's own version of a runtime has the distribution's own places.
+        // The distribution's version of a runtime is in the distribution's directories.
         let is_distro = |chosen: &&ResolvedDependency| {
             matches!(chosen.entry.kind, EntryKind::Runtime(_)) && steps::image_of(chosen).is_none()
         };
@@ -179,7 +179,7 @@ impl Dockerfile {
         self.run(&step.commands);
     }
 
-    /// The workload's user, then what the project itself wants done.
+    /// Adds the workload's user, then the hooks of the project.
     fn user_and_hooks(&mut self, wish: &ImageSpec<'_>) {
         let owner = format!("{}:{}", wish.uid, wish.gid);
         if wish.uid != 0 {
@@ -209,12 +209,12 @@ impl Dockerfile {
         if wish.post_build.is_some() {
             self.run(&[format!("sh -e {SHARE_DIR}/hooks/post_build.sh")]);
         }
-        // The command of a run is what runs, whatever the base image puts in front of it.
+        // Only the command of a run is executed, without an entry point of the base image.
         self.line("ENTRYPOINT []");
     }
 }
 
-/// The value of an `ENV`, in which nothing is expanded.
+/// Quotes the value of an `ENV`, so that nothing is expanded.
 fn quoted(value: &str) -> String {
     let mut out = String::from("\"");
     for letter in value.chars() {

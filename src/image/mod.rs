@@ -1,5 +1,5 @@
-//! From dependencies and hooks to an image: its Dockerfile, what the build needs beside it, and its
-//! tag. Pure: the same wish gives the same bytes, on every machine.
+//! From dependencies and hooks to an image: its Dockerfile, its build context, and its tag. Pure: equal specs give
+//! equal bytes on every machine.
 
 mod dockerfile;
 mod steps;
@@ -10,34 +10,34 @@ use serde::{Deserialize, Serialize};
 use crate::registry::ResolvedDependency;
 pub(crate) use dockerfile::CA_VARIABLES;
 
-/// What an image is to contain.
+/// The specification of an image.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageSpec<'a> {
-    /// The image to begin with. Not set: that of the first runtime, or the default one.
+    /// The base image; `None`: the image of the first runtime, or the default image.
     pub(crate) base: Option<&'a str>,
     pub(crate) chosen: &'a [ResolvedDependency],
-    /// Run as root at the end of the build.
+    /// Runs as root at the end of the build.
     pub(crate) post_build_root: Option<&'a str>,
-    /// Run as the user after that.
+    /// Runs as the workload's user after that.
     pub(crate) post_build: Option<&'a str>,
-    /// Whom the workload runs as.
+    /// The workload's user.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// Certificates to trust, in PEM form.
     pub(crate) host_ca: Option<&'a str>,
 }
 
-/// An image to be built.
+/// The recipe of an image that moat builds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ImageRecipe {
-    /// What it begins with.
+    /// The base image.
     pub(crate) base: String,
     pub(crate) dockerfile: String,
-    /// What the Dockerfile copies from its context, in the order of the names.
+    /// The files that the Dockerfile copies from the build context, in the order of their names.
     pub(crate) files: Vec<ContextFile>,
 }
 
-/// A file of the build context. Its content is not serialized: it may be large, and travels apart.
+/// A file of the build context. The content is not serialized: it may be large, and travels separately.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ContextFile {
     pub(crate) name: String,
@@ -57,7 +57,7 @@ impl ContextFile {
 }
 
 impl ImageSpec<'_> {
-    /// Whether the base image as it is will not do.
+    /// Whether the base image must be changed.
     pub(crate) fn needs_build(&self) -> bool {
         !self.chosen.is_empty()
             || self.post_build_root.is_some()
@@ -66,17 +66,17 @@ impl ImageSpec<'_> {
     }
 }
 
-/// The image of a wish that needs one to be built.
+/// The recipe of an image that must be built.
 pub(crate) fn build(wish: &ImageSpec<'_>, default_base: &str) -> ImageRecipe {
     dockerfile::build(wish, default_base)
 }
 
 impl ImageRecipe {
-    /// A name that no other Dockerfile or context has: a hash of all of it.
+    /// The name of the image: a hash of the whole recipe.
     pub(crate) fn tag(&self) -> String {
         let mut hash = Hash::new();
         let mut add = |text: &str| {
-            // With its length, so that two texts cannot be cut in another place.
+            // With the length, so that two different lists of texts never give the same bytes.
             hash.update(text.len().to_le_bytes());
             hash.update(text);
         };
@@ -94,7 +94,7 @@ impl ImageRecipe {
     }
 }
 
-/// Where the images that moat builds are found in an engine.
+/// The repository of all images that moat builds.
 const IMAGE_REPOSITORY: &str = "moat/run";
 
 #[cfg(test)]

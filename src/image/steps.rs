@@ -1,15 +1,15 @@
-//! The single steps of a build. Everything that comes from a registry was checked to be a plain word,
-//! so nothing here needs quoting but scripts, which come as files.
+//! The single steps of a build. Everything from a registry was checked to be a plain word, so only scripts need
+//! quoting, and they are files.
 
 use super::ImageSpec;
 use super::dockerfile::SHARE_DIR;
 use crate::registry::{EntryKind, GithubBinary, ResolvedDependency};
 
-/// Commands that make one layer, and the files that they need.
+/// The commands of one layer, and their files.
 pub(super) struct BuildStep {
-    /// Names in the context, and contents.
+    /// Names in the build context, and contents.
     pub(super) files: Vec<(String, String)>,
-    /// The directory of the context that has to be copied first.
+    /// The directory of the build context that is copied first.
     pub(super) copy: Option<&'static str>,
     pub(super) commands: Vec<String>,
 }
@@ -22,7 +22,7 @@ fn step(commands: Vec<String>) -> BuildStep {
     }
 }
 
-/// The image that a runtime comes from; none for the distribution's own version.
+/// The image that contains a runtime; `None` for the distribution's own version.
 pub(super) fn image_of(chosen: &ResolvedDependency) -> Option<String> {
     let EntryKind::Runtime(runtime) = &chosen.entry.kind else {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn image_of(chosen: &ResolvedDependency) -> Option<String> {
     (version != "distro").then(|| runtime.image.replace("{version}", version))
 }
 
-/// The packages of the distribution that the image needs, in order.
+/// The distribution's packages that the image needs, sorted.
 pub(super) fn packages(wish: &ImageSpec<'_>, copied: &[&ResolvedDependency]) -> Vec<String> {
     let mut packages = Vec::new();
     let mut add = |names: &[&str]| packages.extend(names.iter().map(|name| (*name).to_owned()));
@@ -81,7 +81,7 @@ pub(super) fn apt(packages: &[String]) -> Vec<String> {
     ]
 }
 
-/// That the copied runtimes work on this base, found out now and not in the first run.
+/// Commands that run each copied runtime, so that an incompatible base image fails the build and not the first run.
 pub(super) fn checks(copied: &[&ResolvedDependency]) -> Vec<String> {
     let check = |chosen: &&ResolvedDependency| match &chosen.entry.kind {
         EntryKind::Runtime(runtime) => runtime.check.clone(),
@@ -90,7 +90,7 @@ pub(super) fn checks(copied: &[&ResolvedDependency]) -> Vec<String> {
     copied.iter().filter_map(check).collect()
 }
 
-/// The steps that install tools, one for each way to install.
+/// The steps that install tools, one for each package manager.
 pub(super) fn tools(chosen: &[ResolvedDependency]) -> Vec<BuildStep> {
     let steps = [
         github(chosen),
@@ -104,7 +104,7 @@ pub(super) fn tools(chosen: &[ResolvedDependency]) -> Vec<BuildStep> {
     steps.into_iter().flatten().collect()
 }
 
-/// The packages of one package manager, each with its version behind `separator`.
+/// The packages of one package manager, with the version after `separator`.
 fn named(
     chosen: &[ResolvedDependency],
     separator: &str,
@@ -176,7 +176,7 @@ fn download(name: &str, binary: &GithubBinary, version: &str) -> String {
     )
 }
 
-/// How to unpack a file by its name: the command, and the package that has it.
+/// The command that unpacks a file, and the package that contains the command.
 struct Unpacker {
     command: &'static str,
     package: &'static [&'static str],
@@ -216,7 +216,7 @@ fn pip(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
         EntryKind::Pip(name) => Some(name),
         _ => None,
     });
-    // The image is nobody else's: what the distribution protects its own Python from is fine here.
+    // The protection of the distribution's Python serves no purpose in this image.
     (!names.is_empty()).then(|| {
         step(vec![format!(
             "PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore \
@@ -255,7 +255,7 @@ fn go(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let mut names = Vec::new();
     for chosen in chosen {
         if let EntryKind::GoInstall(name) = &chosen.entry.kind {
-            // Go's own versions begin with a v, as those of `go:` may.
+            // Go's own versions begin with a v; those of `go:` may.
             let version = match chosen.version.as_deref() {
                 Some(version) if version.starts_with(|first: char| first.is_ascii_digit()) => {
                     format!("v{version}")
@@ -302,7 +302,7 @@ fn custom(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     })
 }
 
-/// Makes the workload's user with nothing but a shell, so that it works on every base.
+/// Creates the workload's user with plain shell commands, which work on every base image.
 pub(super) fn user(uid: u32, gid: u32) -> Vec<String> {
     vec![
         format!("sed -i '/^moat:/d;/^[^:]*:[^:]*:{uid}:/d' /etc/passwd"),

@@ -1,7 +1,7 @@
-//! Dockerfiles, to the letter, and what their tags depend on.
+//! Exact Dockerfiles, and the inputs of their tags.
 //!
-//! `testdata/golden/NAME.yaml` is a moat.yaml, `NAME.Dockerfile` what comes of it, with the files of
-//! its context behind it. MOAT_UPDATE_SNAPSHOTS=1 writes them anew.
+//! `testdata/golden/NAME.yaml` is a moat.yaml; `NAME.Dockerfile` is its Dockerfile, followed by the files of the
+//! build context. MOAT_UPDATE_SNAPSHOTS=1 rewrites them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::registry::{self, Registry};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-/// All that an image is made from.
+/// All inputs of an image.
 #[derive(Clone)]
 struct Inputs {
     text: String,
@@ -149,7 +149,7 @@ fn what_dockerfiles_have_in_common() {
             installs,
             "{name}"
         );
-        // The workload is not root, but where the workspace is root's.
+        // The workload is not root, except if root owns the workspace.
         assert_eq!(
             dockerfile.contains("\nUSER 1000:1000\n"),
             inputs.uid == 1000,
@@ -165,7 +165,7 @@ fn what_dockerfiles_have_in_common() {
     }
 }
 
-/// One text in which everything has a part.
+/// A text that uses every input.
 const ALL: &str = "\
 base_image: debian:bookworm
 dependencies: [mine@1, node@22, jq]
@@ -257,14 +257,14 @@ fn what_is_not_in_the_image_does_not_change_the_tag() {
         tag_with("dependencies: [jq]\n", |inputs| inputs.own = MINE.into()),
         first
     );
-    // The order in which packages are named says nothing.
+    // The order of packages does not matter.
     assert_eq!(
         tag_with("dependencies: [jq, less]\n", |_| {}),
         tag_with("dependencies: [less, jq]\n", |_| {})
     );
 }
 
-/// Where a file ends and the next begins is part of the tag.
+/// The border between two files is part of the tag.
 #[test]
 fn a_tag_is_of_the_whole_context() {
     let build = |files: &[(&str, &str)]| ImageRecipe {
@@ -290,7 +290,7 @@ fn a_tag_is_of_the_whole_context() {
     }
 }
 
-/// Values of variables are not expanded, and end where they end.
+/// Values of variables are not expanded, and cannot end early.
 #[test]
 fn values_in_a_dockerfile_are_quoted() {
     let own = "x: {type: apt, description: d, packages: [a], env: {A: 'q\" $HOME \\ `id` #'}}\n";

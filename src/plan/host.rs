@@ -1,4 +1,4 @@
-//! What a plan needs to know of the host: which runtime answers, whose the workspace is.
+//! The facts about the host that a plan needs, such as the runtime and the owner of the workspace.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -17,20 +17,20 @@ use crate::term::escape_unsafe;
 pub(crate) struct Host {
     pub(crate) runtime: runtime::RuntimeName,
     pub(crate) engine: Vec<(String, String)>,
-    /// Where the engine is, if it is on another machine.
+    /// The address of the engine, if the engine is on another machine.
     pub(crate) remote: Option<String>,
     /// The facts about the engine; the usual ones if the engine does not answer, because the run then fails anyway.
     pub(crate) facts: EngineFacts,
     /// The directory in which the runtimes keep facts.
     pub(super) kept_facts: PathBuf,
-    /// Where moat keeps its records: nothing for a workload to write to.
+    /// The directory of moat's records. No workload may write there.
     pub(crate) home: PathBuf,
     pub(crate) environment: Environment,
-    /// Read when something is to be looked up in it.
+    /// Reads the registry, when an entry is needed.
     pub(crate) registry: Box<dyn Fn() -> Result<Registry>>,
 }
 
-/// Where distributions keep the certificates that they trust, as one file.
+/// The paths of distributions for all trusted certificates in one file.
 const CERTIFICATE_PATHS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -38,7 +38,7 @@ const CERTIFICATE_PATHS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Where `-e NAME` takes its value from.
+/// Looks up the value of `-e NAME`.
 pub(crate) type Environment = Box<dyn Fn(&str) -> Option<OsString>>;
 
 /// A workspace that can be mounted, and its owner.
@@ -46,13 +46,13 @@ pub(super) struct Workspace {
     pub(super) path: PathBuf,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// What of it a workload must not see, as a path of the container.
+    /// The paths of moat's own directory in the container, which the workload must not see.
     pub(super) hidden: Vec<String>,
 }
 
 impl Host {
-    /// Looks at this host. `wanted`: from `--runtime`, else from a file, else from `MOAT_RUNTIME`; where
-    /// nothing is wanted, `choose` says which runtime it is.
+    /// Reads the facts about this host. `wanted`: the runtime from `--runtime`, or else from a file. Without it
+    /// `MOAT_RUNTIME` decides, and without that `choose`.
     pub(crate) fn here(
         wanted: Option<&str>,
         home: &Home,
@@ -81,7 +81,7 @@ impl Host {
         })
     }
 
-    /// Has the engine of a context do it.
+    /// Uses the engine of a docker context.
     pub(crate) fn use_context(&mut self, context: &str) -> Result<()> {
         let docker = runtime::RuntimeName::Docker;
         if self.runtime != docker {
@@ -111,7 +111,7 @@ impl Host {
         }
     }
 
-    /// A path of a configuration file: absolute, `~` or from `~/` on, or relative to `dir`.
+    /// A path of a configuration file: absolute, relative to the home (`~`, `~/…`), or relative to `dir`.
     pub(super) fn path_in(&self, dir: &Path, path: &str) -> PathBuf {
         let home = || (self.environment)("HOME").filter(|home| !home.is_empty());
         let below_home = if path == "~" {
@@ -127,7 +127,7 @@ impl Host {
         }
     }
 
-    /// The directory that a sandbox is to show as its root; reports if it cannot be.
+    /// The directory that a sandbox shows as its root; reports a directory that cannot be.
     pub(super) fn rootfs_path(
         &self,
         path: &Path,
@@ -149,7 +149,7 @@ impl Host {
         None
     }
 
-    /// The certificates of the authorities that this host trusts, in PEM form.
+    /// The host's trusted certificates, in PEM form.
     pub(super) fn host_certificates(&self) -> Result<String> {
         let named = (self.environment)("SSL_CERT_FILE").map(PathBuf::from);
         let usual = CERTIFICATE_PATHS.iter().map(PathBuf::from);
@@ -173,8 +173,8 @@ impl Host {
         }
     }
 
-    /// How a sandbox gets the certificates that `SSL_CERT_FILE` names: in the place of the system's own.
-    /// `None`: it has them.
+    /// A mount that gives a sandbox the certificates of `SSL_CERT_FILE` in the place of the system's. `None`: the
+    /// system's are the same.
     pub(super) fn sandbox_certificates(&self) -> Result<Option<BindMount>> {
         let Some(named) = (self.environment)("SSL_CERT_FILE") else {
             return Ok(None);
@@ -263,7 +263,7 @@ fn facts(runtime: runtime::RuntimeName, engine: &[(String, String)], kept: &Path
     found.unwrap_or_else(|| EngineFacts::with_limits(true))
 }
 
-/// A path without links; its end need not exist yet.
+/// A path without symbolic links. Its last part may be missing.
 fn canonical_path(path: &Path) -> PathBuf {
     let parent = || {
         Some(

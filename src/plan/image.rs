@@ -1,4 +1,4 @@
-//! Which image a run gets, and whether it has to be built.
+//! The image of a run, and whether moat must build it.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ pub(super) fn plan_image(
             ..PlannedImage::default()
         });
     }
-    // A flag means exactly this image: nothing is built on it.
+    // A flag names the exact image: nothing is built on it.
     if let Some(image) = &request.image {
         scalar_values::image(image)?;
         return Ok(PlannedImage {
@@ -84,7 +84,7 @@ pub(super) fn plan_image(
     })
 }
 
-/// The registry is read only if there is something to look up in it.
+/// Resolves the dependencies. The registry is read only if there is one to look up.
 pub(super) fn choose(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<ResolvedDependency>> {
     let mut all = Vec::new();
     for file in files {

@@ -1,4 +1,4 @@
-//! Lists of flags and files, added up.
+//! Merges the lists of flags and files.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::yaml::{Placed, read_file};
 
 use super::{ConfigLayers, Host, PlannedVolume, SecretRef, Variable};
 
-/// Variables of flags, then of files: `env` before `env_file`, as it is closer.
+/// Variables of flags, then of files. `env` overrides `env_file`.
 pub(super) fn env(
     flags: &[Variable],
     files: ConfigLayers<'_>,
@@ -25,7 +25,7 @@ pub(super) fn env(
         .map(|secret| secret.value.name.as_str())
         .collect();
     let mut add = |name: &str, value: &str| {
-        // The strongest comes first. A secret is stronger than a file of variables.
+        // The strongest comes first. A secret is stronger than an env file.
         let taken = variables.iter().any(|earlier| earlier.name == name) || secrets.contains(&name);
         if !taken {
             variables.push(Variable {
@@ -45,7 +45,7 @@ pub(super) fn env(
                 Err(why) => file.source.report(path.at, why),
             }
         }
-        // Of several files, and of several lines, the last one counts.
+        // The last of several files, and of several lines, wins.
         for (name, value) in found.iter().rev() {
             add(name, value);
         }
@@ -95,7 +95,7 @@ fn env_file(
     Ok(found)
 }
 
-/// The secrets of files that no flag overrules.
+/// The secrets of files that no flag overrides.
 pub(super) fn secrets(flags: &[Variable], files: ConfigLayers<'_>) -> Vec<SecretRef> {
     let mut secrets: Vec<SecretRef> = Vec::new();
     for file in files {
@@ -108,11 +108,11 @@ pub(super) fn secrets(flags: &[Variable], files: ConfigLayers<'_>) -> Vec<Secret
     secrets
 }
 
-/// Mounts, and what of them is not to be seen.
+/// Mounts, and the hidden paths inside them.
 pub(super) struct Mounts {
     pub(super) mounts: Vec<BindMount>,
     pub(super) tmpfs: Vec<String>,
-    /// Where moat's own directory would be seen through a mount.
+    /// The paths at which a mount would show moat's own directory.
     pub(super) hidden: Vec<String>,
 }
 
@@ -141,12 +141,12 @@ pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) 
         }
         volumes.extend(file.settings.volumes.iter().map(target_of));
     }
-    // What is mounted where a mount leaves something out takes that place.
+    // A mount inside a mount replaces an excluded directory at its path.
     scratch.retain(|path| {
         let mounted = mounts.iter().any(|mount| mount.target == *path);
         !mounted && !volumes.contains(&path.as_str())
     });
-    // A mount at /a must not hide one at /a/b.
+    // Outer mounts come first: a mount at /a must not hide one at /a/b.
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
     scratch.sort();
     let covered = hidden_paths(&mounts, &scratch, host);
@@ -161,7 +161,7 @@ fn hidden_paths(mounts: &[BindMount], scratch: &[String], host: &Host) -> Vec<St
     let places = mounts.iter().filter_map(|mount| {
         let inside = host.home.strip_prefix(&mount.source).ok()?;
         let place = format!("{}/{}", mount.target, inside.display());
-        // Unless something else is there already.
+        // Unless another mount has this path.
         let mut targets = mounts.iter().map(|other| &other.target).chain(scratch);
         let hidden = targets.any(|other| {
             let within = other == &place || runtime::is_below(&place, other);
@@ -172,7 +172,7 @@ fn hidden_paths(mounts: &[BindMount], scratch: &[String], host: &Host) -> Vec<St
     places.collect()
 }
 
-/// Shows a sandbox the certificates that this host's `SSL_CERT_FILE` names, if it is to trust them.
+/// Gives a sandbox the certificates of the host's `SSL_CERT_FILE`, if it must trust them.
 pub(super) fn certificates(
     mounts: &mut Vec<BindMount>,
     env: &mut Vec<Variable>,
@@ -202,8 +202,8 @@ pub(super) fn certificates(
     Ok(())
 }
 
-/// Shows the repository of a workspace that is a worktree of it. All of it or nothing, as a part would not do: what
-/// else is mounted there, and where nothing can be mounted, is left as it is.
+/// Mounts the repository of a workspace that is one of its worktrees. All parts or none, because a part would not
+/// work: if another mount has such a path, or a path cannot be a mount point, nothing is added.
 pub(super) fn git(
     mounts: &mut Vec<BindMount>,
     env: &mut Vec<Variable>,
@@ -240,7 +240,7 @@ fn target_of(volume: &Placed<config::VolumeConfig>) -> &str {
     &volume.value.target
 }
 
-/// The volumes of files, but where a flag mounts something else.
+/// The volumes of files, except where a flag mounts something else.
 pub(super) fn volumes(
     flags: &[BindMount],
     files: ConfigLayers<'_>,

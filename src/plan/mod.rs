@@ -1,8 +1,8 @@
-//! From what was asked for and what the host is to a [`Plan`]: everything a run will do, checked,
-//! before anything exists. Pure but for [`host`], which looks.
+//! From a request and the host to a [`Plan`]: everything that a run will do, checked before anything exists. Pure,
+//! except for [`host`], which reads the host.
 //!
-//! Precedence, from strongest to weakest: flags, the project's `moat.yaml`, the person's `config.yaml`,
-//! what is built in. Lists add up; of two elements with the same name or target the stronger counts.
+//! Precedence, from strongest to weakest: flags, the project's `moat.yaml`, the user's `config.yaml`, the defaults.
+//! Lists are merged; of two elements with the same name or target the stronger one wins.
 
 mod host;
 mod image;
@@ -32,10 +32,10 @@ use crate::store::{BindMount, NAME_RULE, PublishedPort, RunName, RunSession, Wor
 use crate::term::pty::Size;
 use crate::yaml::message_text;
 
-/// The image of a run that names none.
+/// The image of a run without another one.
 pub(crate) const DEFAULT_IMAGE: &str = "debian:bookworm-slim";
 
-/// A run as it was asked for on the command line: text, not looked at yet.
+/// A run as the command line requests it: unparsed text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunRequest {
     pub(crate) workspace: PathBuf,
@@ -55,7 +55,7 @@ pub(crate) struct RunRequest {
 }
 
 impl RunRequest {
-    /// The same in a session: in its worktree, and with its variables, of which each can be set otherwise.
+    /// Moves the request into a session: its worktree, and its variables, which other settings may override.
     pub(crate) fn enter_session(&mut self, worktree: PathBuf, variables: Vec<(String, String)>) {
         self.workspace = worktree;
         let own = std::mem::take(&mut self.env);
@@ -66,49 +66,50 @@ impl RunRequest {
     }
 }
 
-/// What is added so that git works in a workspace whose repository is elsewhere.
+/// Mounts and variables that make git work in a workspace whose repository is outside.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GitAccess {
     pub(crate) mounts: Vec<BindMount>,
     pub(crate) env: Vec<(String, String)>,
 }
 
-/// The configuration files that count, the strongest first.
+/// The configuration files, the strongest first.
 pub(crate) type ConfigLayers<'a> = &'a [&'a ConfigFile];
 
-/// All that a run will do. Serialized, it holds no value of a variable and no secret's place.
+/// Everything that a run will do. Its serialized form contains neither a value of a variable nor the place of a
+/// secret.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Plan {
     pub(crate) name: Option<RunName>,
-    /// Whether the name comes from a file: then a number is added where it is taken.
+    /// Whether the name comes from a file: then moat appends a number if the name is taken.
     pub(crate) name_is_project: bool,
     pub(crate) runtime: String,
-    /// The settings that choose the engine, as environment variables.
+    /// The environment variables that select the engine.
     pub(crate) engine: Vec<(String, String)>,
     pub(crate) image: Option<String>,
-    /// How to make the image where it is missing. Not set: it is to be pulled.
+    /// How to build a missing image; `None`: moat pulls it.
     pub(crate) build: Option<ImageRecipe>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) services: Vec<PlannedService>,
-    /// The session that it is in.
+    /// The run's session.
     pub(crate) session: Option<RunSession>,
-    /// The directory that a sandbox shows instead of this system.
+    /// The root filesystem of a sandbox, if it is not this system's.
     pub(crate) rootfs: Option<PathBuf>,
     pub(crate) workspace: PathBuf,
     pub(crate) workspace_mode: WorkspaceMode,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// A script that is run before the command.
+    /// A script that runs before the command.
     pub(crate) pre_run: Option<String>,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<Variable>,
-    /// Variables whose values are looked up when the run starts.
+    /// Variables whose values moat looks up when the run starts.
     pub(crate) secrets: Vec<SecretRef>,
     pub(crate) mounts: Vec<BindMount>,
     pub(crate) volumes: Vec<PlannedVolume>,
-    /// Directories of the container that are empty, in memory, and the workload's own.
+    /// Empty directories in memory, which belong to the workload's user.
     pub(crate) tmpfs: Vec<String>,
-    /// Directories of the container that are covered with an empty one.
+    /// Paths of the container that an empty directory hides.
     pub(crate) hidden: Vec<String>,
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) memory_bytes: Option<u64>,
@@ -118,18 +119,18 @@ pub(crate) struct Plan {
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) timeout_seconds: Option<f64>,
     pub(crate) interactive: bool,
-    /// The size of the terminal that the workload gets. Not set: it gets none.
+    /// The size of the workload's terminal; `None`: no terminal.
     pub(crate) terminal: Option<Size>,
     pub(crate) background: bool,
     pub(crate) keep: bool,
     pub(crate) rebuild: bool,
-    /// What a person should know of it.
+    /// Notices for the user.
     #[serde(skip)]
     pub(crate) notices: Vec<String>,
 }
 
 impl Plan {
-    /// All variables that have values, in an order that does not change.
+    /// All variables that have values, in a fixed order.
     pub(crate) fn variables_mut(&mut self) -> impl Iterator<Item = &mut Variable> {
         let services = self
             .services
@@ -139,15 +140,15 @@ impl Plan {
     }
 }
 
-/// Something that the image has because the project depends on it.
+/// A dependency of the project that the image contains.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
-    /// Not set: the newest, or the distribution's.
+    /// `None`: the newest version, or the distribution's.
     pub(crate) version: Option<String>,
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// What requires it, if nobody asked for it.
+    /// The dependency that requires this one, if the project does not name it.
     pub(crate) required_by: Option<String>,
 }
 
@@ -210,7 +211,7 @@ impl From<Variable> for String {
     }
 }
 
-/// Checks files without a command: makes the plan of a run for it, and gives its notes.
+/// Checks files without a command: plans a run, and returns the notices.
 pub(crate) fn check_files(
     workspace: PathBuf,
     files: ConfigLayers<'_>,
@@ -224,7 +225,7 @@ pub(crate) fn check_files(
     plan(&request, files, host).map(|plan| plan.notices)
 }
 
-/// The services alone, on whichever runtime.
+/// Plans only the services, on any runtime.
 pub(crate) fn services(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<PlannedService>> {
     let mut chosen = image::choose(files, host)?;
     chosen.retain(|chosen| chosen.entry.service().is_some());
@@ -233,12 +234,11 @@ pub(crate) fn services(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<Plann
     Ok(services)
 }
 
-/// Makes the plan of a run, or says what is wrong: first with the command line, then, all at once,
-/// with the files.
+/// Plans a run. An error names a problem of the command line, or else all problems of the files.
 pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -> Result<Plan> {
     let flags = ParsedFlags::read(request, host)?;
     let workspace = host.workspace(&request.workspace)?;
-    // Problems that have no place in a file of ours.
+    // Problems without a position in a configuration file.
     let mut problems: Vec<FileProblem> = Vec::new();
     let mut notes = Vec::new();
     unsupported::check(request, files, host, &mut notes)?;
@@ -273,7 +273,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     finish(files, problems)?;
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);
-    // Where these are not refused, they are defaults that do not count here.
+    // Limits that the engine lacks are refused, except those of `config.yaml`, which are ignored here.
     let available = host.facts.limits;
     let limits = |is_available: bool| container().filter(move |_| is_available);
     let project_name = settings().find_map(|settings| settings.name.clone());
@@ -335,7 +335,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     })
 }
 
-/// What is wrong with the files, all at once; `more`: what has no place in them.
+/// Returns all problems of the files as one error; `more`: problems without a position in them.
 fn finish(files: ConfigLayers<'_>, more: Vec<FileProblem>) -> Result<()> {
     let mut problems = Vec::new();
     for file in files {
@@ -357,7 +357,7 @@ fn first_set<'a, T: Clone + 'a>(
     values.find_map(|value| value.map(|value| value.value.clone()))
 }
 
-/// The first list that says anything.
+/// The first list that is not empty.
 fn first_nonempty<T>(mut lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
     lists.find(|list| !list.is_empty()).unwrap_or_default()
 }
@@ -370,7 +370,7 @@ fn published_port(port: &ConfigPort) -> PublishedPort {
     }
 }
 
-/// The values of flags, looked at.
+/// The parsed values of flags.
 struct ParsedFlags {
     name: Option<RunName>,
     env: Vec<Variable>,
@@ -426,7 +426,7 @@ fn command(request: &RunRequest, files: ConfigLayers<'_>) -> Result<Vec<String>>
     }
 }
 
-/// The last one of a name counts, as in an `env` command.
+/// The last of several flags with one name wins, as with `env`.
 fn variables(request: &RunRequest, host: &Host) -> Result<Vec<Variable>> {
     let mut variables: Vec<Variable> = Vec::new();
     for text in &request.env {

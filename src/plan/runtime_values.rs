@@ -1,4 +1,4 @@
-//! What only a run that really starts needs: the values of secrets, passwords, and what services are told of both.
+//! Values that only a starting run needs: secrets, passwords, and the variables of services that contain them.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use super::{Host, Plan, PlannedService, Variable, secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry;
 
-/// Fills in what only a run that really starts needs: secrets are looked up, passwords made.
+/// Looks up the secrets and creates the passwords of a plan.
 pub(crate) fn resolve_run_values(plan: &mut Plan, host: &Host) -> Result<()> {
     plan.env.extend(secret::resolve(&plan.secrets, host)?);
     for service in &mut plan.services {
         for export in resolve_service_values(service, host, None)? {
-            // What somebody set himself is what he wants.
+            // A setting of the user overrides the variable of a service.
             if !plan.env.iter().any(|set| set.name == export.name) {
                 plan.env.push(export);
             }
@@ -20,18 +20,18 @@ pub(crate) fn resolve_run_values(plan: &mut Plan, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Where this host reaches what is published.
+/// The address of published ports on this host.
 pub(crate) const LOOPBACK: &str = "127.0.0.1";
 
-/// How this host reaches a service, which is not by its name.
+/// The address of a service for processes of this host, which cannot use its name.
 pub(crate) struct PublishedService<'a> {
-    /// On the loopback.
+    /// The port on the loopback address.
     pub(crate) port: u16,
-    /// What others were told of the container before this one: they still have its password.
+    /// The variables that other members got from the previous container: they still have its password.
     pub(crate) previous_variables: &'a [(String, String)],
 }
 
-/// The same for one service. Gives what it tells others.
+/// Does the same for one service. Returns the variables for the workload.
 pub(crate) fn resolve_service_values(
     service: &mut PlannedService,
     host: &Host,
@@ -62,7 +62,7 @@ pub(crate) fn resolve_service_values(
     Ok(service.exports.iter().map(export).collect())
 }
 
-/// What the placeholders of one service stand for.
+/// The values of one service's placeholders.
 struct PlaceholderValues {
     parts: [(&'static str, String); 5],
 }
@@ -114,7 +114,7 @@ impl PlaceholderValues {
         })
     }
 
-    /// Puts the values in place of their placeholders. What they contain themselves is left alone.
+    /// Replaces the placeholders by their values. A placeholder inside a value stays.
     fn substitute(&self, template: &str, form: impl Fn(&str) -> String) -> String {
         let mut out = String::new();
         let mut rest = template;
@@ -132,7 +132,7 @@ impl PlaceholderValues {
     }
 }
 
-/// As RFC 3986 wants it in a part of a URL.
+/// Percent-encodes a part of a URL (RFC 3986).
 fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -146,7 +146,7 @@ fn encoded(text: &str) -> String {
     out
 }
 
-/// 32 letters and digits that nobody can guess.
+/// 32 random letters and digits.
 fn password() -> Result<String> {
     crate::store::random_word(32).map_err(|error| {
         let path = Path::new("/dev/urandom");

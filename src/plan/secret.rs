@@ -1,4 +1,4 @@
-//! Secrets: named in the plan, looked up when the run starts, and recorded nowhere.
+//! Secrets: the plan names them, moat looks them up when the run starts, and no record contains them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::config::{SecretSource, Vault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
-/// More is no secret but a file, in bytes. The kernel takes no longer variable.
+/// The maximum size of a secret, in bytes. The kernel accepts no longer variable.
 const MAX_SECRET_BYTES: usize = 120 * 1024;
 
 /// A secret of a plan. Only its name is ever serialized.
@@ -17,7 +17,7 @@ const MAX_SECRET_BYTES: usize = 120 * 1024;
 #[serde(from = "String", into = "String")]
 pub(crate) struct SecretRef {
     pub(crate) name: String,
-    /// Where to look, and what its paths are relative to.
+    /// The place of the secret, and the directory of its relative paths.
     location: Option<(Vault, PathBuf)>,
 }
 
@@ -111,7 +111,7 @@ fn value(name: &str, vault: &Vault, dir: &Path, host: &Host) -> Result<String> {
     }
 }
 
-/// Editors and tools end a file with a newline; a secret has none of its own there.
+/// Removes the newline with which editors and tools end a file.
 fn without_newline(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();

@@ -1,4 +1,4 @@
-//! The sidecars of a run: which there are, how each is run, and what the workload is told of them.
+//! The services of a run: their settings, and their variables for the workload.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,39 +8,39 @@ use crate::registry::{self, DEFAULT_PORT, RegistryEntry, ResolvedDependency};
 use crate::store::ServicePort;
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text, unknown_key_error};
 
-/// How long a service may take until it is ready, unless asked otherwise.
+/// Default timeout until a service is ready.
 const DEFAULT_READY_TIMEOUT_SECONDS: f64 = 60.0;
 
-/// The longest name of an item, in bytes.
+/// The maximum length of an item's name, in bytes.
 const MAX_ITEM_BYTES: usize = 200;
 
-/// One sidecar. Serialized, it holds no value of a variable.
+/// A service. Its serialized form contains no value of a variable.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct PlannedService {
-    /// What it is called in this run; its host name, too.
+    /// The name in this run, which is also the host name.
     pub(crate) name: String,
-    /// What it is called in the registry.
+    /// The name in the registry.
     pub(crate) service: String,
     pub(crate) version: String,
     pub(crate) image: String,
     pub(crate) ports: Vec<ServicePort>,
-    /// What follows the image; empty: the image's own command.
+    /// The arguments after the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
-    /// What succeeds inside when the service can be used.
+    /// The readiness command, which runs inside the container.
     pub(crate) ready: Vec<String>,
-    /// Whether the workload waits for that.
+    /// Whether the workload waits for readiness.
     pub(crate) wait: bool,
-    /// How long that may take.
+    /// Timeout until readiness.
     pub(crate) ready_seconds: f64,
-    /// Variables of its container.
+    /// Variables of the service's container.
     pub(crate) env: Vec<Variable>,
-    /// Those of them whose values are looked up when the run starts.
+    /// Variables of the container whose values moat looks up when the run starts.
     pub(crate) secrets: Vec<SecretRef>,
     /// Variables of the workload.
     pub(crate) exports: Vec<Variable>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
-    /// Whether restarting it when it ends before the run does.
+    /// Whether moat restarts a service that ends before the run does.
     pub(crate) restart: bool,
     /// The directory of the container that runs share.
     pub(crate) cache: Option<String>,
@@ -49,19 +49,19 @@ pub(crate) struct PlannedService {
     pub(super) template: Option<Box<registry::ServiceTemplate>>,
 }
 
-/// What a service is to come with.
+/// The items that moat loads into a service before the workload starts.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct PlannedProvision {
-    /// What the items are called in moat.yaml.
+    /// The key of the items in moat.yaml.
     pub(crate) key: String,
     pub(crate) items: Vec<String>,
-    /// What gets one; the word `{item}` stands for it.
+    /// The command that loads one item; the word `{item}` stands for it.
     pub(crate) command: Vec<String>,
-    /// What prints those that are there.
+    /// The command that prints the loaded items.
     pub(crate) list: Vec<String>,
 }
 
-/// The services that were chosen, as the files want them.
+/// Plans the resolved services with the settings of the files.
 pub(super) fn plan_services(
     chosen: &[ResolvedDependency],
     files: ConfigLayers<'_>,
@@ -115,7 +115,7 @@ pub(super) fn plan_services(
     services
 }
 
-/// The entry and the version that a configured service is an instance of.
+/// The entry and the version of a configured service.
 fn entry_of(
     service: &config::ServiceConfig,
     at: NodeId,
@@ -154,14 +154,14 @@ fn entry_of(
     Some((found.entry.clone(), version.to_owned()))
 }
 
-/// Whether a dependency goes by this name, whatever its version is.
+/// Whether the files name this dependency, in any version.
 fn is_asked_for(name: &str, files: ConfigLayers<'_>) -> bool {
     let mut asked = files.iter().flat_map(|file| &file.settings.dependencies);
     asked.any(|asked| asked.value.split('@').next() == Some(name))
 }
 
-/// That a service is configured and not requested, with the lines that ask for it. `None`: it is asked
-/// for, and what is wrong with that has been said.
+/// The error for a configured service that no dependency names, with the lines that add it. `None`: a dependency
+/// names the service, and its problem was reported.
 fn missing_dependency_error(
     name: &str,
     version: Option<&str>,
@@ -245,14 +245,14 @@ fn plan_service(
         memory_bytes: config.and_then(|config| config.memory_bytes),
         cpus: config.and_then(|config| config.cpus),
         restart: config.is_some_and(|config| config.restart),
-        // What is here is not there.
+        // A directory of this host does not exist on the engine's machine.
         cache: template.cache.clone().filter(|_| host.remote.is_none()),
         provision: provision.filter(|provision| !provision.items.is_empty()),
         template: Some(Box::new(template.clone())),
     })
 }
 
-/// The variables of its container; the values of the registry's own are filled in when the run starts.
+/// The variables of the container. The registry's own get their values when the run starts.
 fn variables(
     template: &registry::ServiceTemplate,
     config: Option<&config::ServiceConfig>,
@@ -283,7 +283,7 @@ fn variable_part(text: &str) -> String {
     text.chars().map(letter).collect()
 }
 
-/// The variable that tells a port of a service.
+/// The variable with a port of a service.
 pub(crate) fn port_variable(service: &str, port: &str) -> String {
     match port {
         DEFAULT_PORT => format!("MOAT_{}_PORT", variable_part(service)),
@@ -295,12 +295,12 @@ pub(crate) fn port_variable(service: &str, port: &str) -> String {
     }
 }
 
-/// The variable that tells where a service is.
+/// The variable with the host name of a service.
 pub(crate) fn host_variable(service: &str) -> String {
     format!("MOAT_{}_HOST", variable_part(service))
 }
 
-/// What the workload is told, with what is not known yet as placeholders.
+/// The variables for the workload, with placeholders for values that are not known yet.
 fn exports(name: &str, template: &registry::ServiceTemplate) -> Vec<Variable> {
     let mut exports = Vec::new();
     let variable = |name: String, value: &str| Variable {
@@ -328,7 +328,7 @@ fn exports(name: &str, template: &registry::ServiceTemplate) -> Vec<Variable> {
     exports
 }
 
-/// `a-b` and the port `b` of `a` would come to the same names.
+/// Reports services with equal variables: `a-b`, and `a` with a port `b`.
 fn check_exports(services: &[PlannedService], file: &config::ConfigFile) {
     for service in services {
         let mut others = services.iter().filter(|other| other.name != service.name);
@@ -349,7 +349,7 @@ fn check_exports(services: &[PlannedService], file: &config::ConfigFile) {
     }
 }
 
-/// The keys that this service alone has: what it is to come with.
+/// Reads the keys that only this service has: its items.
 fn items(
     service: &config::ServiceConfig,
     template: &registry::ServiceTemplate,
@@ -406,7 +406,7 @@ fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
     items
 }
 
-/// An item becomes an argument: never an option, never anything that a shell would look at.
+/// Whether an item can be an argument: neither an option nor a word that a shell would expand.
 fn is_item(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
     text.len() <= MAX_ITEM_BYTES

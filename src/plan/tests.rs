@@ -157,7 +157,7 @@ fn the_same_target_twice_is_refused() {
     assert!(error.message.contains("/a"), "{error}");
 }
 
-/// Of two things at one place the stronger counts: flags, then the project, then the defaults.
+/// The stronger of two mounts at one path wins: flags, then the project, then the defaults.
 #[test]
 fn one_thing_is_mounted_at_a_target() {
     let dir = config::tests::TempDir::new();
@@ -199,7 +199,7 @@ fn one_thing_is_mounted_at_a_target() {
     );
 }
 
-/// A project needs an image of its own only if it wants something in it.
+/// A project needs its own image only if it adds to the image.
 #[test]
 fn an_image_is_built_only_where_it_must_be() {
     for (text, image) in [
@@ -219,7 +219,7 @@ fn an_image_is_built_only_where_it_must_be() {
         let plan = planned(text).unwrap();
         assert_eq!(plan.image, plan.build.map(|build| build.tag()), "{text}");
     }
-    // A flag names the image itself.
+    // A flag names the exact image.
     let mut request = request();
     request.image = Some("y".into());
     let docker = host(runtime::RuntimeName::Docker);
@@ -228,7 +228,7 @@ fn an_image_is_built_only_where_it_must_be() {
     assert_eq!((plan.image.as_deref(), plan.build), (Some("y"), None));
 }
 
-/// What is wrong with the registry's names is reported beside what is wrong with the file.
+/// Problems with names of the registry are reported together with problems of the file.
 #[test]
 fn problems_of_all_parts_come_at_once() {
     let text = "mounts: ['/nonexistent/a:/a']\nenv_file: none\ndependencies: [nodee, node@99, jq@1]\n\

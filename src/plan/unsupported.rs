@@ -1,4 +1,4 @@
-//! What a runtime cannot honour is refused by name, not ignored.
+//! Refuses by name whatever a runtime does not support.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::runtime::{self, Capability, Limits, UserMapping};
 use crate::store::{BindMount, WorkspaceMode};
 use crate::yaml::{NodeId, Placed};
 
-/// Refuses flags at once, and reports keys to their files. A person's defaults are for all runtimes:
-/// what this one cannot honour of them is noted, and does not count.
+/// Refuses flags at once, and reports keys to their files. The defaults of `config.yaml` are for all runtimes: a
+/// default that this runtime does not support is noted and ignored.
 pub(super) fn check(
     request: &RunRequest,
     files: ConfigLayers<'_>,
@@ -46,10 +46,10 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The least memory of a runtime whose containers are machines, in bytes.
+/// The minimum memory of a runtime whose containers are virtual machines, in bytes.
 const MIN_MACHINE_MEMORY_BYTES: u64 = 200 << 20;
 
-/// Why a runtime cannot limit processors in this way.
+/// The reason why a runtime cannot limit CPUs in this way.
 fn fractional_cpus_error(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Option<String> {
     let odd = cpus.is_some_and(|cpus| cpus.fract() > 0.0);
     (odd && !runtime.supports(Capability::FractionalCpus)).then(|| {
@@ -57,7 +57,7 @@ fn fractional_cpus_error(cpus: Option<f64>, runtime: runtime::RuntimeName) -> Op
     })
 }
 
-/// Why a runtime cannot limit memory in this way.
+/// The reason why a runtime cannot limit memory in this way.
 fn memory_too_low_error(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Option<String> {
     let little = bytes.is_some_and(|bytes| bytes < MIN_MACHINE_MEMORY_BYTES);
     (little && !runtime.supports(Capability::LowMemory)).then(|| {
@@ -66,7 +66,7 @@ fn memory_too_low_error(bytes: Option<u64>, runtime: runtime::RuntimeName) -> Op
     })
 }
 
-/// What of a file is beyond a runtime that has images.
+/// The settings of a file that a runtime with images does not support.
 fn unsupported_settings(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec<(NodeId, String)> {
     let container = &file.settings.container;
     let mut found = Vec::new();
@@ -137,7 +137,7 @@ fn report(file: &ConfigFile, at: NodeId, why: String, notes: &mut Vec<String>) {
     }
 }
 
-/// Checks that there is a place for whatever is mounted; takes out what of a person's defaults has none.
+/// Checks that every mount has a mount point. Removes defaults without one.
 pub(super) fn check_mount_points(
     mounts: &mut Vec<BindMount>,
     files: ConfigLayers<'_>,
@@ -151,7 +151,7 @@ pub(super) fn check_mount_points(
         .chain(volumes.map(|volume| volume.value.target.clone()))
         .collect();
     for target in &targets {
-        // What is inside something else is that one's matter.
+        // The outer mount decides about mount points inside it.
         let inside = targets.iter().any(|other| runtime::is_below(target, other));
         if inside || host.runtime.can_mount_at(rootfs, target) {
             continue;
@@ -165,7 +165,7 @@ pub(super) fn check_mount_points(
     Ok(())
 }
 
-/// Refuses a target where it is named; one of a flag at once.
+/// Refuses a target at the position of its file; a target of a flag at once.
 fn refuse_target(
     target: &str,
     why: String,
@@ -190,7 +190,7 @@ fn refuse_target(
     Ok(())
 }
 
-/// Refuses files inside mounted directories where those would be gone for it.
+/// Refuses files inside mounted directories on runtimes that would replace the whole directory.
 pub(super) fn check_files(
     mounts: &mut Vec<BindMount>,
     files: ConfigLayers<'_>,
@@ -223,8 +223,8 @@ pub(super) fn check_files(
     Ok(())
 }
 
-/// On a runtime without images moat's own directory is where copies and volumes are kept. Where root
-/// runs for another owner, that one cannot get there.
+/// A runtime without images keeps copies and volumes in moat's own directory. If root calls moat for a workspace of
+/// another owner, that owner cannot reach the directory.
 pub(super) fn check_owner(files: ConfigLayers<'_>, host: &Host, uid: u32) {
     if host.runtime.has_images() || uid == 0 || !rustix::process::geteuid().is_root() {
         return;
@@ -245,8 +245,7 @@ pub(super) fn check_owner(files: ConfigLayers<'_>, host: &Host, uid: u32) {
     }
 }
 
-/// What is here is not on the machine of an engine that is elsewhere: neither the workspace, nor anything
-/// else that would be mounted.
+/// An engine on another machine has neither the workspace nor any other directory of this host.
 pub(super) fn check_remote(
     request: &RunRequest,
     files: ConfigLayers<'_>,
@@ -343,7 +342,7 @@ pub(super) fn check_foreign_users(
     Ok(())
 }
 
-/// What is asked of a runtime that has neither images nor sidecars.
+/// Refuses dependencies on a runtime without images and services.
 pub(super) fn check_dependencies(
     files: ConfigLayers<'_>,
     chosen: &[ResolvedDependency],
@@ -392,7 +391,7 @@ fn unsupported_error(key: &str, runtime: runtime::RuntimeName) -> String {
     )
 }
 
-/// The runtime that a file names must be one.
+/// Checks the name of the runtime in a file.
 fn check_runtime_name(file: &ConfigFile) {
     if let Some(word) = &file.settings.runtime
         && runtime::RuntimeName::parse(&word.value).is_none()
@@ -433,7 +432,7 @@ fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: Limi
     }
 }
 
-/// The keys of a file that a runtime cannot honour.
+/// The keys of a file that a runtime does not support.
 fn unsupported_keys(
     file: &ConfigFile,
     runtime: runtime::RuntimeName,
@@ -473,7 +472,7 @@ fn unsupported_keys(
     found
 }
 
-/// The keys of a file that a sandbox cannot honour, whatever limits it can set.
+/// The keys of a file that a sandbox does not support, whatever limits it can set.
 fn engine_only_keys(file: &ConfigFile) -> Vec<(NodeId, &'static str)> {
     let settings = &file.settings;
     let (hooks, container) = (&settings.hooks, &settings.container);

@@ -1,8 +1,8 @@
-//! How a dependency is written: `name`, `name@version`, or `npm:package@version`.
+//! The forms of a dependency: `name`, `name@version`, or `npm:package@version`.
 
 use super::entry::{EntryKind, EntryOrigin, RegistryEntry};
 
-/// A dependency by name and version.
+/// The name and version of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DependencyName {
     pub(super) dynamic: Option<Dynamic>,
@@ -10,7 +10,7 @@ pub(super) struct DependencyName {
     pub(super) version: Option<String>,
 }
 
-/// A package that needs no entry.
+/// The package manager of a package without an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dynamic {
     Npm,
@@ -53,7 +53,7 @@ pub(super) fn is_version(text: &str) -> bool {
         && text.bytes().all(allowed)
 }
 
-/// What each package manager lets a package be called; never an option, never two words.
+/// Whether a package manager accepts the name: never an option, never two words.
 fn is_package(dynamic: Dynamic, text: &str) -> bool {
     let extra: &[u8] = match dynamic {
         Dynamic::Npm => b"@/._~-",
@@ -132,7 +132,7 @@ impl DependencyName {
         })
     }
 
-    /// The name by which it is known once.
+    /// The unique name of a dependency, without its version.
     pub(super) fn key(&self) -> String {
         match self.dynamic {
             Some(dynamic) => format!("{}:{}", dynamic.prefix(), self.name),
@@ -141,7 +141,7 @@ impl DependencyName {
     }
 }
 
-/// The entry of a package that has none in the registry.
+/// The entry of a package that the registry lacks.
 pub(super) fn dynamic_entry(dynamic: Dynamic, package: &str) -> RegistryEntry {
     let package = package.to_owned();
     let prefix = dynamic.prefix();

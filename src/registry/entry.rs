@@ -1,4 +1,4 @@
-//! One thing to depend on, and how an image gets it.
+//! A possible dependency, and its installation in an image.
 
 use serde::Serialize;
 
@@ -9,13 +9,13 @@ use super::service::ServiceTemplate;
 pub(crate) struct RegistryEntry {
     pub(crate) name: String,
     pub(crate) description: String,
-    /// The version when none is asked for. Not set: the newest, or the distribution's.
+    /// The version if the project names none; `None`: the newest, or the distribution's.
     pub(crate) default: Option<String>,
-    /// The only ones there are. Empty: any.
+    /// All available versions. Empty: any.
     pub(crate) versions: Vec<String>,
-    /// Other entries, which come with it.
+    /// Entries that come with this one.
     pub(crate) requires: Vec<String>,
-    /// Packages of the distribution that it needs.
+    /// The distribution's packages that the entry needs.
     pub(crate) apt: Vec<String>,
     /// Variables of the image, or of the service.
     pub(crate) env: Vec<(String, String)>,
@@ -23,11 +23,11 @@ pub(crate) struct RegistryEntry {
     pub(crate) origin: EntryOrigin,
 }
 
-/// How it is installed.
+/// The kind of installation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EntryKind {
     Runtime(LanguageRuntime),
-    /// Packages of the distribution.
+    /// The distribution's packages.
     Apt(Vec<String>),
     /// The name of the package.
     Npm(String),
@@ -38,24 +38,24 @@ pub(crate) enum EntryKind {
     GithubBinary(GithubBinary),
     /// A script for `sh -eu`, run as root.
     Custom(String),
-    /// A sidecar.
+    /// A service.
     Service(Box<ServiceTemplate>),
-    /// Nothing but what it requires.
+    /// Only requires other entries.
     Meta,
 }
 
-/// An interpreter or compiler with an image of its own.
+/// An interpreter or compiler with its own image.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LanguageRuntime {
-    /// With `{version}` in it.
+    /// Contains `{version}`.
     pub(crate) image: String,
-    /// The directories of that image that are copied onto another base.
+    /// The directories of that image that are copied to another base image.
     pub(crate) copy: Vec<String>,
-    /// The distribution's own packages, for the version `distro`.
+    /// The distribution's packages, for the version `distro`.
     pub(crate) distro: Vec<String>,
-    /// A command that fails if it does not work.
+    /// A command that fails if the runtime does not work.
     pub(crate) check: Option<String>,
-    /// Directories in front of PATH.
+    /// Directories that are added at the beginning of PATH.
     pub(crate) path: Vec<String>,
 }
 
@@ -63,26 +63,26 @@ pub(crate) struct LanguageRuntime {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GithubBinary {
     pub(crate) repo: String,
-    /// With `{version}` in it.
+    /// Contains `{version}`.
     pub(crate) tag: String,
-    /// With `{version}`, `{arch}` and `{target}` in it.
+    /// Contains `{version}`, `{arch}` and `{target}`.
     pub(crate) asset: String,
-    /// What `{target}` is on amd64 and on arm64.
+    /// The value of `{target}` on amd64 and on arm64.
     pub(crate) targets: Option<(String, String)>,
-    /// The program's path inside the archive; the same placeholders.
+    /// The program's path inside the archive, with the same placeholders.
     pub(crate) bin: Option<String>,
-    /// What it is called when installed.
+    /// The name of the installed program.
     pub(crate) command: String,
 }
 
-/// Where an entry comes from.
+/// The origin of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum EntryOrigin {
     BuiltIn,
-    /// A file of the person's own, as people call it.
+    /// A file of the user, by its path for messages.
     File(String),
-    /// Made from a name such as `npm:typescript`.
+    /// Created from a name such as `npm:typescript`.
     Dynamic,
 }
 
@@ -90,7 +90,7 @@ pub(crate) enum EntryOrigin {
 pub(crate) const DISTRO: &str = "distro";
 
 impl RegistryEntry {
-    /// The word for its type in `registry.yaml`.
+    /// The value of `type` in `registry.yaml`.
     pub(crate) fn type_name(&self) -> &'static str {
         match self.kind {
             EntryKind::Runtime(_) => "runtime",
@@ -107,7 +107,7 @@ impl RegistryEntry {
         }
     }
 
-    /// Whether a version can be asked for.
+    /// Whether a project can choose a version.
     pub(crate) fn has_versions(&self) -> bool {
         !matches!(self.kind, EntryKind::Apt(_) | EntryKind::Meta)
     }
@@ -126,19 +126,19 @@ impl RegistryEntry {
         let covers = |listed: &String| {
             let rest = version.strip_prefix(listed.as_str());
             rest.is_some_and(|rest| match self.kind {
-                // A runtime's images have a tag for every patch version, too.
+                // The images of a runtime have tags for patch versions, too.
                 EntryKind::Runtime(_) => rest.is_empty() || rest.starts_with('.') && numbers(rest),
                 _ => rest.is_empty(),
             })
         };
         match &self.kind {
-            // Of those that are not listed there are images of numbers alone.
+            // A runtime without listed versions has images for every number.
             EntryKind::Runtime(_) if self.versions.is_empty() => numbers(version),
             _ => self.versions.is_empty() || self.versions.iter().any(covers),
         }
     }
 
-    /// The versions to choose from, for messages.
+    /// The available versions, for messages.
     pub(crate) fn version_list(&self) -> Vec<&str> {
         let mut versions: Vec<&str> = self.versions.iter().map(String::as_str).collect();
         if matches!(&self.kind, EntryKind::Runtime(runtime) if !runtime.distro.is_empty()) {

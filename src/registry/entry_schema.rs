@@ -1,4 +1,4 @@
-//! An entry as YAML has it: which keys each type has, and what their values may be.
+//! The YAML form of an entry: the keys of each type, and their values.
 
 use super::entry::{EntryKind, EntryOrigin, GithubBinary, LanguageRuntime, RegistryEntry};
 use super::{dependency_name, service};
@@ -14,7 +14,7 @@ const COMMON_KEYS: [&str; 7] = [
     "versions",
 ];
 
-/// The types, and the keys that each has beside the common ones.
+/// The types, and their keys besides the common ones.
 const ENTRY_TYPES: [(&str, &[&str]); 11] = [
     ("runtime", &["check", "copy", "distro", "image", "path"]),
     ("apt", &["packages"]),
@@ -32,7 +32,7 @@ const ENTRY_TYPES: [(&str, &[&str]); 11] = [
     ("meta", &[]),
 ];
 
-/// Reads one entry, and reports what is wrong with it.
+/// Reads one entry, and reports its problems.
 pub(super) fn entry(
     source: &Source,
     name: &str,
@@ -71,7 +71,7 @@ pub(super) fn entry(
     Some(entry)
 }
 
-/// The word under `type`, and the keys that go with it.
+/// Returns the value of `type`, and the keys of that type.
 fn type_of(
     source: &Source,
     at: NodeId,
@@ -81,7 +81,7 @@ fn type_of(
         source.report_unexpected(node, "the keys of an entry");
         return None;
     };
-    // Problems with the other keys are reported once the type says which there are.
+    // The type decides which keys are known, so their problems are reported only with a valid type.
     let found = match &node.value {
         NodeValue::Map(entries) => entries
             .iter()
@@ -103,7 +103,7 @@ pub(super) fn plain_text(texts: Vec<Placed<String>>) -> Vec<String> {
     texts.into_iter().map(|text| text.value).collect()
 }
 
-/// What may stand in a shell's line without quotes.
+/// Whether a word needs no quotes in a shell.
 pub(super) fn is_shell_word(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"@/._+:~-".contains(&byte);
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed)
@@ -222,7 +222,7 @@ fn kind(
     })
 }
 
-/// The image, which has a version in its name.
+/// Reads the name of an image, which must contain a version.
 pub(super) fn image(source: &Source, section: &Section<'_>) -> Option<String> {
     let text = section
         .require("image")
@@ -322,7 +322,7 @@ fn github(source: &Source, section: &Section<'_>, name: &str) -> Option<GithubBi
     })
 }
 
-/// What no single key can get wrong.
+/// Checks the rules that involve several keys.
 fn check(source: &Source, section: &Section<'_>, entry: &RegistryEntry) {
     let at = |key| section.place(key).unwrap_or(section.at);
     if !entry.has_versions() && (entry.default.is_some() || !entry.versions.is_empty()) {

@@ -1,4 +1,4 @@
-//! From YAML to entries: the registry that is built in, then the files of `$MOAT_HOME/registry.d`.
+//! Loads the built-in registry, then the files of `$MOAT_HOME/registry.d`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use crate::yaml::{Source, read_file, unknown_key_error};
 
 const BUILT_IN: &str = include_str!("../../registry.yaml");
 
-/// All entries, in the order of their names.
+/// All entries, sorted by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     entries: Vec<RegistryEntry>,
 }
 
-/// Reads the registry that is built in and then, in the order of their names, the files ending in
-/// `.yaml` of a directory. An entry of such a file replaces one that is built in.
+/// Reads the built-in registry, and then the `.yaml` files of a directory, sorted by name. An entry of such a file
+/// replaces the built-in entry.
 pub(crate) fn load(additions: &Path) -> Result<Registry> {
     let mut registry = Registry::default();
     registry.add("registry.yaml", BUILT_IN.to_owned(), &EntryOrigin::BuiltIn)?;
@@ -64,18 +64,18 @@ impl Registry {
         Some(&self.entries[self.place(name).ok()?])
     }
 
-    /// Where an entry is, or would be.
+    /// The index of an entry, or where it would be inserted.
     fn place(&self, name: &str) -> std::result::Result<usize, usize> {
         self.entries
             .binary_search_by(|entry| entry.name.as_str().cmp(name))
     }
 
-    /// In the order of their names.
+    /// Sorted by name.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &RegistryEntry> {
         self.entries.iter()
     }
 
-    pub(super) fn add(&mut self, name: &str, text: String, origin: &EntryOrigin) -> Result<()> {
+    pub(crate) fn add(&mut self, name: &str, text: String, origin: &EntryOrigin) -> Result<()> {
         let (source, root) = Source::parse(name, text)?;
         for (name, at, node) in source.entries(&root) {
             let Some(entry) = entry_schema::entry(&source, name, at, node, origin) else {
@@ -94,7 +94,7 @@ impl Registry {
         source.finish()
     }
 
-    /// Every requirement names an entry; found only when all files are read.
+    /// Checks that every requirement names an entry, after all files are read.
     fn check_requirements(&self) -> Result<()> {
         let mut problems = Vec::new();
         for entry in &self.entries {

@@ -1,5 +1,5 @@
-//! What a project can depend on: `registry.yaml`, which is part of the program, and a person's own
-//! additions. All of it is data; a new tool is a new entry.
+//! The possible dependencies of a project: `registry.yaml`, which is part of the program, and the user's own entries.
+//! The registry is data: a new tool is a new entry.
 
 mod dependency_name;
 mod entry;

@@ -1,28 +1,28 @@
-//! From what a project asks for to what it gets: entries with versions, requirements included, each
-//! once, and before what needs it.
+//! Resolves a project's dependencies to entries with versions. Requirements are included. Each entry appears once,
+//! after its requirements.
 
 use super::dependency_name::{DependencyName, dynamic_entry};
 use super::entry::RegistryEntry;
 use super::load::Registry;
 use crate::yaml::{NodeId, Placed, message_text, unknown_key_error};
 
-/// One thing that goes into the image.
+/// A resolved dependency.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ResolvedDependency {
     pub(crate) entry: RegistryEntry,
-    /// Not set: the newest, or the distribution's.
+    /// `None`: the newest version, or the distribution's.
     pub(crate) version: Option<String>,
-    /// What requires it, if nobody asked for it.
+    /// The dependency that requires this one, if the project does not name it.
     pub(crate) required_by: Option<String>,
 }
 
-/// Requirements of requirements, so many times: nobody means that.
+/// The maximum depth of requirements.
 const MAX_DEPTH: usize = 50;
 
-/// What is wrong with a dependency.
+/// A problem of a dependency, and its position.
 type DependencyError = (NodeId, String);
 
-/// Chooses entries and versions, and adds what they require.
+/// Chooses entries and versions, and adds their requirements.
 pub(crate) fn choose(
     registry: &Registry,
     asked: &[Placed<String>],
@@ -55,7 +55,7 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// Notes what a project asks for, if it can be had.
+    /// Adds a dependency of the project, or reports its problem.
     fn request_dependency(&mut self, text: &Placed<String>) {
         match self.resolve_name(&text.value) {
             Err(why) => self.flaws.push((text.at, why)),
@@ -77,7 +77,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// What the project asked for under a name.
+    /// The dependency that the project names.
     fn requested_as(&self, name: &str) -> Option<&(NodeId, DependencyName, RegistryEntry)> {
         self.asked.iter().find(|(_, _, entry)| entry.name == name)
     }
@@ -109,7 +109,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Adds an entry behind what it requires. `above`: those that are being added.
+    /// Adds an entry after its requirements. `above`: the entries whose requirements are being added.
     fn add(
         &mut self,
         at: NodeId,
@@ -150,7 +150,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether a version of an entry exists; why not.
+/// Returns the reason if a version of an entry does not exist.
 pub(crate) fn check_version(entry: &RegistryEntry, version: &str) -> Result<(), String> {
     let name = &entry.name;
     if !entry.has_versions() {

@@ -1,39 +1,39 @@
-//! A sidecar as `registry.yaml` describes it. All of it is data: a new service needs no code.
+//! A service as `registry.yaml` describes it. The description is data: a new service needs no code.
 
 use super::entry::RegistryEntry;
 use super::entry_schema::{check_word, image, is_shell_word, plain_text};
 use crate::yaml::{Node, NodeValue, Placed, Section, Source, message_text};
 
-/// How a service is run, and how it is reached.
+/// The container of a service, and its ports.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServiceTemplate {
-    /// With `{version}` in it.
+    /// Contains `{version}`.
     pub(crate) image: String,
-    /// Its ports by name. The first one, `default`, is the one in its URL.
+    /// The ports by name. The first one, `default`, is the port of the URL.
     pub(crate) ports: Vec<(String, u16)>,
-    /// Variables of its container, in which `{user}`, `{password}` and `{database}` may stand.
+    /// Variables of the container. They can contain `{user}`, `{password}` and `{database}`.
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) user: Option<String>,
     pub(crate) database: Option<String>,
-    /// What follows the image; empty: the image's own command.
+    /// The arguments after the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
-    /// What succeeds inside when the service can be used; empty: it can when it runs.
+    /// The readiness command; empty: a running service is ready.
     pub(crate) ready: Vec<String>,
-    /// With `{user}`, `{password}`, `{host}`, `{port}` and `{database}` in it.
+    /// Contains `{user}`, `{password}`, `{host}`, `{port}` and `{database}`.
     pub(crate) url: Option<String>,
     /// A directory of the container that runs share, and that outlives them.
     pub(crate) cache: Option<String>,
     pub(crate) provision: Option<ProvisionTemplate>,
 }
 
-/// How a service gets what it is to come with, such as models.
+/// The items of a service, such as models, and how it loads them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ProvisionTemplate {
-    /// The key of `services.NAME` in moat.yaml that lists the items.
+    /// The key of `services.NAME` in moat.yaml with the list of items.
     pub(crate) key: String,
-    /// What gets one item; the word `{item}` stands for it.
+    /// The command that loads one item; the word `{item}` stands for it.
     pub(crate) command: Vec<String>,
-    /// What prints the items that are there, one on a line, its name first.
+    /// The command that prints the loaded items, one per line, with the name first.
     pub(crate) list: Vec<String>,
 }
 
@@ -50,19 +50,19 @@ pub(super) const TEMPLATE_KEYS: &[&str] = &[
     "user",
 ];
 
-/// The name of the port that needs no name.
+/// The name of the main port.
 pub(crate) const DEFAULT_PORT: &str = "default";
 
-/// The word that stands for an item in the command that gets it.
+/// The placeholder for an item in the command that loads it.
 pub(crate) const ITEM_PLACEHOLDER: &str = "{item}";
 
 impl ServiceTemplate {
-    /// Whether it is protected by a password.
+    /// Whether a password protects the service.
     pub(crate) fn has_password(&self) -> bool {
         self.placeholder_variable("{password}").is_some()
     }
 
-    /// The variable that has a placeholder, and nothing else, as its value.
+    /// The variable whose value is exactly this placeholder.
     pub(crate) fn placeholder_variable(&self, placeholder: &str) -> Option<&str> {
         let found = self
             .variables
@@ -71,7 +71,7 @@ impl ServiceTemplate {
         found.map(|(name, _)| name.as_str())
     }
 
-    /// The port in its URL.
+    /// The port of the URL.
     pub(crate) fn port(&self) -> u16 {
         self.ports.first().map_or(0, |(_, port)| *port)
     }
@@ -136,8 +136,8 @@ fn ports(source: &Source, node: &Node) -> Vec<(String, u16)> {
     ports
 }
 
-/// A list of words as it is, or a script for `sh -c`. A script reads values from the variables of its
-/// container: what is a word can be seen by everybody who lists processes.
+/// Reads a list of words, or a script for `sh -c`. A script reads values from the variables of its container, because
+/// every user who lists processes can read words.
 fn command_or_script(source: &Source, node: &Node, variables: &[(String, String)]) -> Vec<String> {
     if let NodeValue::List(_) = node.value {
         let words = source.texts(node);
@@ -193,7 +193,7 @@ fn provision(source: &Source, node: &Node) -> Option<ProvisionTemplate> {
     })
 }
 
-/// What no single key can get wrong.
+/// Checks the rules that involve several keys.
 fn check(source: &Source, section: &Section<'_>, service: &ServiceTemplate) {
     let url = service.url.as_deref().unwrap_or_default();
     let values = service.variables.iter().map(|(_, value)| value.as_str());
@@ -222,7 +222,7 @@ fn check(source: &Source, section: &Section<'_>, service: &ServiceTemplate) {
 }
 
 impl RegistryEntry {
-    /// The service that it describes, if it is one.
+    /// The service that the entry describes, if it is one.
     pub(crate) fn service(&self) -> Option<&ServiceTemplate> {
         match &self.kind {
             super::EntryKind::Service(service) => Some(service),

@@ -1,4 +1,4 @@
-//! The registry that is built in, a person's own files, and what a project gets of both.
+//! The built-in registry, the user's own files, and the resolution of dependencies.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn built_in() -> Registry {
     load(Path::new("/nonexistent")).unwrap()
 }
 
-/// A registry with nothing but this file.
+/// A registry with only this file.
 pub(crate) fn of_text(text: &str) -> Result<Registry, Error> {
     let mut registry = Registry::default();
     registry.add(
@@ -23,7 +23,7 @@ pub(crate) fn of_text(text: &str) -> Result<Registry, Error> {
     Ok(registry)
 }
 
-/// What is chosen for these, as `NAME VERSION <BECAUSE`, or what is wrong.
+/// The resolved dependencies as `NAME VERSION <REQUIRED_BY`, or their problems.
 fn chosen_from(registry: &Registry, asked: &[&str]) -> Result<Vec<String>, Vec<String>> {
     let asked: Vec<Placed<String>> = asked
         .iter()
@@ -76,7 +76,7 @@ fn every_entry_can_be_had() {
         let found = chosen_from(&registry, &[name]);
         let found = found.unwrap_or_else(|why| panic!("{name}: {why:?}"));
         assert!(found.last().unwrap().starts_with(name), "{found:?}");
-        // Every version that is offered, too.
+        // Every available version, too.
         for version in entry.version_list() {
             let asked = format!("{name}@{version}");
             assert!(chosen_from(&registry, &[&asked]).is_ok(), "{asked}");
@@ -92,12 +92,12 @@ fn requirements_come_first_and_say_why() {
         &["k8s"],
         &["kubectl stable <k8s", "helm 3.16.0 <k8s", "k8s"],
     );
-    // Once, however many need it.
+    // Once, even if several dependencies require it.
     assert_chosen(
         &["eslint", "prettier"],
         &["node 22 <eslint", "eslint", "prettier"],
     );
-    // What was asked for is nobody's requirement, wherever it stands.
+    // A dependency that the project names is not a mere requirement, whatever the order.
     assert_chosen(&["typescript", "node"], &["node 22", "typescript"]);
     assert_chosen(&["typescript", "node@20"], &["node 20", "typescript"]);
     assert_chosen(
@@ -125,7 +125,7 @@ fn packages_without_an_entry() {
 #[test]
 fn versions() {
     let registry = built_in();
-    // A runtime's listed version covers those below it.
+    // A listed version of a runtime covers the versions below it.
     assert_chosen(&["node@22.11.0"], &["node 22.11.0"]);
     assert_chosen(&["go@1.24.1"], &["go 1.24.1"]);
     assert_chosen(&["python@3.10"], &["python 3.10"]);
@@ -173,7 +173,7 @@ fn contradictions_and_repetitions() {
         &["npm:a", "npm:a@1"],
         &["'npm:a@1' contradicts another version of 'npm:a'"],
     );
-    // All at once.
+    // All problems at once.
     let why = chosen_from(&registry, &["nodee", "jq@1", "postgres@9"]).unwrap_err();
     assert_eq!(why.len(), 3, "{why:?}");
 }
@@ -253,7 +253,7 @@ fn unknown_names_and_bad_forms() {
     }
 }
 
-/// What a file of a registry has to say against itself, as `LINE:COLUMN: MESSAGE`.
+/// The problems of a registry file, as `LINE:COLUMN: MESSAGE`.
 fn problems(text: &str) -> Vec<String> {
     let Err(error) = of_text(text) else {
         return Vec::new();
@@ -585,7 +585,7 @@ fn a_circle_of_requirements_ends() {
     assert!(why[0].contains("that never ends"), "{why:?}");
 }
 
-/// A directory of a person's own files.
+/// A directory of the user's own files.
 struct Own(TempDir);
 
 impl Own {
@@ -601,7 +601,7 @@ impl Own {
         load(self.0.path())
     }
 
-    /// What is wrong, with the directory left out.
+    /// The problems, without the path of the directory.
     fn problems(&self) -> Vec<String> {
         let dir = format!("{}/", self.0.path().display());
         let error = self.load().unwrap_err();

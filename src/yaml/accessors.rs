@@ -1,4 +1,4 @@
-//! Taking values out of a tree: each accessor gives what was asked for, or reports why it cannot.
+//! Reads values from a tree. Each accessor returns the value, or reports a problem.
 
 use super::parse::{Node, NodeId, NodeValue};
 use super::{Placed, Source};
@@ -9,12 +9,12 @@ pub(crate) struct Section<'a> {
     source: &'a Source,
     pub(crate) at: NodeId,
     entries: Vec<(&'a str, NodeId, &'a Node)>,
-    /// Whether it is a map at all; what it lacks is not worth a word if not.
+    /// Whether the node is a map; if not, missing keys are not reported.
     is_map: bool,
 }
 
 impl Source {
-    /// Takes a map whose keys are all in `keys`. Null counts as an empty one.
+    /// Reads a map whose keys are all in `keys`. Null counts as an empty map.
     pub(crate) fn section<'a>(&'a self, node: &'a Node, keys: &[&str]) -> Section<'a> {
         let mut section = Section {
             source: self,
@@ -32,7 +32,7 @@ impl Source {
         section
     }
 
-    /// Takes a map with any keys, each once.
+    /// Reads a map with any keys, which must differ.
     pub(crate) fn entries<'a>(&self, node: &'a Node) -> Vec<(&'a str, NodeId, &'a Node)> {
         let mut taken: Vec<(&str, NodeId, &Node)> = Vec::new();
         let entries = match &node.value {
@@ -58,7 +58,7 @@ impl Source {
         taken
     }
 
-    /// Reports that something else was expected here.
+    /// Reports that another kind of value was expected.
     pub(crate) fn report_unexpected(&self, node: &Node, what: &str) {
         let found = match &node.value {
             NodeValue::Null => "nothing".to_owned(),
@@ -77,7 +77,7 @@ impl Source {
         self.report(node.at, format!("expected {what}, found {found}"));
     }
 
-    /// Takes a text that is not empty. Numbers are not text: `1.10` would lose its zero.
+    /// Reads a text that is not empty. Numbers are not text: `1.10` would lose its zero.
     pub(crate) fn text(&self, node: &Node) -> Option<Placed<String>> {
         match &node.value {
             NodeValue::Text(text) if !text.is_empty() => Some(Placed {
@@ -91,7 +91,7 @@ impl Source {
         }
     }
 
-    /// Takes any single value as it is written; an empty text is one, nothing is none.
+    /// Reads any scalar as written. An empty text is a scalar, null is not.
     pub(crate) fn value_as_written(&self, node: &Node) -> Option<String> {
         match self.text_as_written(node) {
             Some(text) => self.without_nul(node, text),
@@ -102,7 +102,7 @@ impl Source {
         }
     }
 
-    /// No argument and no variable of a process can contain it.
+    /// Refuses NUL, which no argument and no variable of a process can contain.
     fn without_nul(&self, node: &Node, text: String) -> Option<String> {
         if text.contains('\0') {
             self.report(node.at, "a text cannot contain a NUL character");
@@ -111,7 +111,7 @@ impl Source {
         Some(text)
     }
 
-    /// Takes a scalar as it is written, be it a text or a number.
+    /// Reads a text or a number as written.
     pub(crate) fn scalar(&self, node: &Node) -> Option<Placed<String>> {
         match node.value {
             NodeValue::Text(_) | NodeValue::Whole(_) | NodeValue::Real(_) => self
@@ -134,7 +134,7 @@ impl Source {
         }
     }
 
-    /// Takes a whole number of a range.
+    /// Reads an integer in a range.
     pub(crate) fn whole(&self, node: &Node, least: i64, most: i64) -> Option<Placed<i64>> {
         match node.value {
             NodeValue::Whole(value) if (least..=most).contains(&value) => {
@@ -147,7 +147,7 @@ impl Source {
         }
     }
 
-    /// Takes the elements of a list.
+    /// Reads the elements of a list.
     pub(crate) fn list<'a>(&self, node: &'a Node) -> &'a [Node] {
         match &node.value {
             NodeValue::List(items) => items,
@@ -158,13 +158,13 @@ impl Source {
         }
     }
 
-    /// Takes a list of texts.
+    /// Reads a list of texts.
     pub(crate) fn texts(&self, node: &Node) -> Vec<Placed<String>> {
         let items = self.list(node).iter();
         items.filter_map(|item| self.text(item)).collect()
     }
 
-    /// Takes one of some words.
+    /// Reads one of several words.
     pub(crate) fn word(&self, node: &Node, words: &[&str]) -> Option<Placed<String>> {
         let text = self.text(node)?;
         if words.contains(&text.value.as_str()) {
@@ -178,19 +178,19 @@ impl Source {
 }
 
 impl<'a> Section<'a> {
-    /// The value of a key, if it is there.
+    /// The value of a key, if it exists.
     pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
         let entry = self.entries.iter().find(|(word, _, _)| *word == key);
         entry.map(|(_, _, node)| *node)
     }
 
-    /// Where a key stands, if it is there.
+    /// The position of a key, if it exists.
     pub(crate) fn place(&self, key: &str) -> Option<NodeId> {
         let entry = self.entries.iter().find(|(word, _, _)| *word == key);
         entry.map(|(_, at, _)| *at)
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key.
     pub(crate) fn require(&self, key: &str) -> Option<&'a Node> {
         let found = self.get(key);
         if found.is_none() && self.is_map {
@@ -223,7 +223,7 @@ pub(crate) fn unknown_key_error(what: &str, word: &str, known: &[&str]) -> Strin
     }
 }
 
-/// A text from a file, fit to be shown in a message.
+/// Makes a text of a file safe and short for a message.
 pub(crate) fn message_text(text: &str) -> String {
     let mut letters = text.chars();
     let start: String = letters.by_ref().take(80).collect();

@@ -1,10 +1,9 @@
-//! YAML files that people write, and what is wrong with them.
+//! YAML files of users, and their problems.
 //!
-//! A file becomes a tree of [`Node`]s that know where they stand. Whoever reads the tree reports
-//! what it does not like to the [`Source`], and goes on; in the end all problems come out at once, in
-//! the order of the file, each with its line and column.
+//! A file becomes a tree of [`Node`]s with positions. The readers of the tree report problems to the [`Source`] and
+//! continue; at the end all problems come out together, in the order of the file, each with its line and column.
 //!
-//! The only module that knows which crate reads YAML.
+//! Only this module depends on the YAML crate.
 
 mod accessors;
 mod parse;
@@ -15,10 +14,7 @@ pub(crate) use accessors::{Section, message_text, unknown_key_error};
 pub(crate) use parse::{Node, NodeId, NodeValue};
 pub(crate) use source::{Source, read_file};
 
-#[cfg(test)]
-mod fuzz;
-
-/// A value, and where it stands.
+/// A value, and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Placed<T> {
     pub(crate) at: NodeId,

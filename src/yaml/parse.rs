@@ -1,8 +1,8 @@
-//! From text to a tree, and from a node back to its place in the text.
+//! Parses a text to a tree, and finds the position of a node.
 //!
-//! The crate below tells positions in errors only. So nodes are numbered in the order in which they
-//! are read, and the place of a node is found by reading once more and failing at that node. A scalar
-//! can fail without harm to those behind it: one more reading finds the places of all of them.
+//! The crate gives positions only in errors. So nodes are numbered in reading order, and a second parse that fails at
+//! a node finds its position. A scalar can fail without effect on later nodes, so one more parse finds the positions
+//! of all scalars.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,13 +11,13 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor,
 };
 
-/// More values than this, aliases counted each time, are no configuration.
+/// The maximum number of values. An alias counts each time.
 const MAX_NODES: u32 = 20_000;
 
-/// More text than this, aliases counted each time, is no configuration. In bytes.
+/// The maximum size of all texts, in bytes. An alias counts each time.
 const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
 
-/// What is wrong with a document in our words.
+/// moat's own errors about a document.
 const TAG_ERROR: &str = "a tag (!) has no meaning here";
 const TOO_MANY_NODES_ERROR: &str =
     "more values than any configuration has (do aliases multiply them?)";
@@ -44,24 +44,24 @@ pub(crate) enum NodeValue {
     Null,
     Bool(bool),
     Whole(i64),
-    /// With a fraction, or too large for a whole number.
+    /// A number with a fraction, or too large for an integer.
     Real(f64),
     Text(String),
     List(Vec<Node>),
-    /// In the order of the file; a key may stand there twice.
+    /// In the order of the file; a key may appear twice.
     Map(Vec<(Node, Node)>),
 }
 
-/// A line and a column, both counted from 1.
+/// A line and a column, both from 1.
 pub(super) type Position = (usize, usize);
 
-/// Reads a document. An empty one is [`Value::Null`]. Errors have a place, where it is known.
+/// Parses a document. An empty document is [`Value::Null`]. Errors have a position, if it is known.
 pub(super) fn parse(text: &str) -> Result<Node, (Option<Position>, String)> {
     let nothing = Node {
         at: NodeId::ROOT,
         value: NodeValue::Null,
     };
-    // Of a text without a document the crate only says that there is none.
+    // For a text without a document, the crate says only that there is none.
     let is_said = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     if !text.lines().any(is_said) {
         return Ok(nothing);
@@ -69,12 +69,12 @@ pub(super) fn parse(text: &str) -> Result<Node, (Option<Position>, String)> {
     TreeWalk::new(WalkGoal::Tree).through(text)
 }
 
-/// Where a node begins that is no scalar.
+/// The position of a node that is not a scalar.
 pub(super) fn locate(text: &str, at: NodeId) -> Option<Position> {
     TreeWalk::new(WalkGoal::Spot(at)).through(text).err()?.0
 }
 
-/// A scalar as it is written, `1.10` where its value is 1.1, and where it begins.
+/// A scalar as written, such as `1.10` for the value 1.1, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scalar {
     pub(super) at: NodeId,
@@ -82,7 +82,7 @@ pub(super) struct Scalar {
     pub(super) spot: Position,
 }
 
-/// Those nodes below one that are scalars, in their order.
+/// Collects the scalars below a node, in order.
 pub(super) fn scalars_below(node: &Node, found: &mut Vec<NodeId>) {
     match &node.value {
         NodeValue::List(items) => items.iter().for_each(|item| scalars_below(item, found)),
@@ -98,14 +98,14 @@ pub(super) fn scalars_below(node: &Node, found: &mut Vec<NodeId>) {
     }
 }
 
-/// What is known of these scalars of a document, in their order.
+/// The texts and positions of these scalars, in order.
 pub(super) fn scalars(text: &str, wanted: Vec<NodeId>) -> Vec<Scalar> {
     let walk = TreeWalk::new(WalkGoal::Scalars(wanted));
     let _ = walk.through(text);
     walk.found.into_inner()
 }
 
-/// Where a second document begins. Its mark is one wherever it begins a line.
+/// The position of a second document. Its mark counts at the beginning of any line.
 fn second_document(text: &str) -> Option<Position> {
     let (mut begun, mut ended) = (false, false);
     for (index, line) in text.lines().enumerate() {
@@ -120,7 +120,7 @@ fn second_document(text: &str) -> Option<Position> {
     None
 }
 
-/// The place of a byte of a text.
+/// The position of a byte in a text.
 fn position_at_byte(text: &str, byte: &str) -> Option<Position> {
     let before = text.get(..byte.parse().ok()?)?;
     let line = before.rsplit('\n').next().unwrap_or_default();
@@ -128,7 +128,7 @@ fn position_at_byte(text: &str, byte: &str) -> Option<Position> {
     Some((lines + 1, line.chars().count() + 1))
 }
 
-/// The position at the end of a message of the crate below, which names none for the first letter.
+/// The position at the end of the crate's message. The message has none for the first letter.
 fn position_in_message(message: &str) -> Position {
     let numbers = message.rsplit_once(" at line ").map(|(_, place)| place);
     let numbers = numbers.and_then(|place| place.split_once(" column "));
@@ -139,7 +139,7 @@ fn position_in_message(message: &str) -> Position {
     }
 }
 
-/// What a walk through the document is for.
+/// The purpose of a walk through the document.
 enum WalkGoal {
     Tree,
     Spot(NodeId),
@@ -168,18 +168,18 @@ impl TreeWalk {
         NodeSeed(self).deserialize(document).map_err(|error| {
             let said = error.to_string();
             let told = || error.location().map(|at| (at.line(), at.column()));
-            // Of what it cannot even read as letters the crate tells the byte.
+            // For an invalid encoding, the crate names the byte.
             let byte = said.split_once(" at position ").map(|(_, byte)| byte);
             let spot = byte
                 .and_then(|byte| position_at_byte(text, byte))
                 .or_else(told);
-            // Of all else that it tells no place of, a second document is what people write.
+            // Other errors without a position are usually caused by a second document.
             let spot = spot.or_else(|| second_document(text));
-            // What the crate says, without the place, which is said elsewhere.
+            // The crate's message without its position, which moat adds itself.
             let places = [" at line ", " at position "].map(|place| said.find(place));
             let end = places.into_iter().flatten().min().unwrap_or(said.len());
             let said = &said[..end];
-            // In front of what we said ourselves the crate puts the keys that led there.
+            // The crate adds the path of keys before moat's own errors.
             let ours = [TAG_ERROR, TOO_MANY_NODES_ERROR, TOO_MUCH_TEXT_ERROR]
                 .into_iter()
                 .find(|ours| said.ends_with(ours));
@@ -301,7 +301,7 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
     }
 }
 
-/// Fails wherever it gets to.
+/// Fails at the first value.
 struct FailHere;
 
 impl<'de> Visitor<'de> for FailHere {
@@ -320,7 +320,7 @@ impl<'de> Visitor<'de> for FailHere {
     }
 }
 
-/// Takes a scalar as text, whatever it means, and fails: the error knows the place.
+/// Reads a scalar as text, whatever its type, and fails: the error has the position.
 struct ScalarText<'a>(&'a mut String);
 
 impl Visitor<'_> for ScalarText<'_> {

@@ -1,4 +1,4 @@
-//! A file, and the problems that were found in it.
+//! A file, and its problems.
 
 use std::cell::{OnceCell, RefCell};
 use std::io::Read;
@@ -7,28 +7,28 @@ use std::path::Path;
 use super::parse::{self, Node, NodeId, NodeValue, Scalar};
 use crate::error::{Error, ErrorKind, FileProblem, Result};
 
-/// More is no configuration, in bytes.
+/// The maximum size of a configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// The most problems that are shown of one file.
+/// The maximum number of problems that moat shows of one file.
 const MAX_SHOWN_PROBLEMS: usize = 200;
 
 /// A file that is being read.
 pub(crate) struct Source {
-    /// What people call the file.
+    /// The name of the file in messages.
     name: String,
     text: String,
     problems: RefCell<Vec<(NodeId, String)>>,
     places: Vec<NodeId>,
-    /// Found when something is asked of one.
+    /// Found on the first query.
     scalars: OnceCell<Vec<Scalar>>,
 }
 
-/// Reads the bytes of a configuration file as text; `None` if there is none.
+/// Reads a configuration file as text; `None` if it does not exist.
 pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
     let bad = |why: &str| Error::new(ErrorKind::Config, format!("{name}: {why}"));
     let failed = |error: &std::io::Error| bad(&crate::error::os_error_text(error));
-    // A named pipe would make us wait for a writer.
+    // Opening a named pipe would block.
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(bad("it is not a file")),
         Err(error) if is_absent(&error) => return Ok(None),
@@ -56,14 +56,14 @@ pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether there is nothing of that name, be it that its directory is none.
+/// Whether the file does not exist, which includes a parent that is not a directory.
 fn is_absent(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotADirectory | NotFound)
 }
 
 impl Source {
-    /// Parses a text. What is not YAML at all is the only problem then.
+    /// Parses a text. A syntax error is then its only problem.
     pub(crate) fn parse(name: &str, text: String) -> Result<(Source, Node)> {
         let mut source = Source {
             name: name.to_owned(),
@@ -81,12 +81,12 @@ impl Source {
         }
     }
 
-    /// Notes a problem, and goes on.
+    /// Adds a problem.
     pub(crate) fn report(&self, at: NodeId, message: impl Into<String>) {
         self.problems.borrow_mut().push((at, message.into()));
     }
 
-    /// The problems in the order of the file, as one error; nothing if there is none.
+    /// Returns all problems in the order of the file as one error; `Ok` if there are none.
     pub(crate) fn finish(&self) -> Result<()> {
         let mut problems = self.problems.borrow_mut();
         if problems.is_empty() {
@@ -106,7 +106,7 @@ impl Source {
         Err(Error::problems(located))
     }
 
-    /// A scalar as it is written in the file.
+    /// A scalar as written in the file.
     pub(super) fn text_as_written(&self, node: &Node) -> Option<String> {
         match &node.value {
             NodeValue::Text(text) => Some(text.clone()),
@@ -129,7 +129,7 @@ impl Source {
         }
     }
 
-    /// Where a node stands, as `FILE:LINE`.
+    /// The position of a node, as `FILE:LINE`.
     pub(crate) fn line_of(&self, at: NodeId) -> String {
         match self.position(at) {
             Some((line, _)) => format!("{}:{line}", self.name),

@@ -1,13 +1,13 @@
-//! A tree as YAML again: in braces, so that whitespace means nothing.
+//! Writes a tree as YAML, in braces, so that whitespace has no meaning.
 //!
-//! Whoever reads it may read another version of YAML than we do. So numbers and the like stand as they stood in
-//! the file, and of a text all letters that any version treats specially are escaped.
+//! The reader may support another version of YAML. So numbers and similar scalars stay as written in the file, and
+//! every character of a text that any version treats specially is escaped.
 
 use super::parse::{Node, NodeId, NodeValue};
 use super::source::Source;
 
 impl Node {
-    /// A text that is in no file.
+    /// A text node without a position.
     pub(crate) fn text(text: &str) -> Node {
         NodeValue::Text(text.to_owned()).detached()
     }
@@ -21,14 +21,14 @@ impl Node {
         found.map(|(_, value)| value)
     }
 
-    /// Takes a key out of a map.
+    /// Removes a key of a map.
     pub(crate) fn remove(&mut self, key: &str) {
         if let NodeValue::Map(entries) = &mut self.value {
             entries.retain(|(name, _)| !name.is_text(key));
         }
     }
 
-    /// Sets a key of a map. Nothing becomes one.
+    /// Sets a key of a map. Null becomes a map.
     pub(crate) fn set(&mut self, key: &str, value: Node) {
         self.remove(key);
         if self.value == NodeValue::Null {
@@ -39,14 +39,14 @@ impl Node {
         }
     }
 
-    /// Whether it is this text.
+    /// Whether the node is this text.
     pub(crate) fn is_text(&self, text: &str) -> bool {
         matches!(&self.value, NodeValue::Text(own) if own == text)
     }
 }
 
 impl NodeValue {
-    /// The value as a node that is in no file.
+    /// The value as a node without a position.
     pub(crate) fn detached(self) -> Node {
         Node {
             at: NodeId::ROOT,
@@ -56,7 +56,7 @@ impl NodeValue {
 }
 
 impl Source {
-    /// A tree of this file as YAML.
+    /// Writes a tree of this file as YAML.
     pub(crate) fn write(&self, node: &Node) -> String {
         let mut text = String::new();
         self.write_to(node, &mut text);
@@ -79,7 +79,7 @@ impl Source {
             NodeValue::Map(entries) => {
                 text.push('{');
                 for (place, (key, value)) in entries.iter().enumerate() {
-                    // Lines, as no reader likes one of a hundred kilobytes.
+                    // On several lines, because some readers reject lines of a hundred kilobytes.
                     text.push_str(if place == 0 { "" } else { ",\n" });
                     self.write_to(key, text);
                     text.push_str(": ");
@@ -100,7 +100,7 @@ fn quote(value: &str, text: &mut String) {
         match letter {
             '"' | '\\' => text.extend(['\\', letter]),
             ' '..='~' => text.push(letter),
-            // Eight digits: readers differ in how they take halves of a pair.
+            // Eight digits: readers differ in how they read surrogate pairs.
             _ => text.push_str(&format!("\\U{:08X}", u32::from(letter))),
         }
     }

@@ -1,5 +1,5 @@
-//! What is particular to Apple's `container`: what it cannot do and how that is said, how it is called, and
-//! what moat does in the place of what it has not.
+//! The particularities of Apple's `container`: its missing features and their messages, its arguments, and moat's
+//! substitutes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn before_0_12(moat: &Moat) -> bool {
     matches!(moat.runtime_of(), Runtime::Apple("0.9.0" | "0.10.0"))
 }
 
-/// Whether docker has an image; else the test is skipped, loudly.
+/// Whether docker has an image; otherwise the test is skipped and noted.
 pub(crate) fn has_image(image: &str) -> bool {
     let found = std::process::Command::new("docker")
         .args(["image", "inspect", image])
@@ -25,7 +25,7 @@ pub(crate) fn has_image(image: &str) -> bool {
     found
 }
 
-/// A run in the background that has printed `ready`, and goes on until there is a file `go`.
+/// A background run that has printed `ready`, and waits for a file `go`.
 pub(crate) fn ready(moat: &Moat) -> String {
     let id = moat.background(WAITING);
     moat.wait_log(&id, "ready");
@@ -76,7 +76,7 @@ pub(crate) fn what_cannot_be_done_is_refused_by_name(moat: &Moat) {
             .stderr_contains("cannot mount the file")
             .status(125);
     }
-    // Paths that one of the two options takes.
+    // Paths that one of the two options accepts.
     for name in ["with,comma=sign", "with:colon", "with space"] {
         let path = moat.root().join(name);
         std::fs::create_dir(&path).expect("a directory");
@@ -152,8 +152,8 @@ fn with_redis(moat: &Moat, more: &str) -> bool {
     has_image(REDIS)
 }
 
-/// There are no names on its networks; the workload finds them all the same, and no earlier than they are
-/// there.
+/// Apple's networks have no names. The workload finds its services by name all the same, and starts only when they
+/// are there.
 pub(crate) fn services_are_found_by_name(moat: &Moat) {
     if !with_redis(moat, "") {
         return;
@@ -223,7 +223,7 @@ pub(crate) fn commands_beside_a_run(moat: &Moat) {
     moat.args(["exec", &id, "--", "no-such-program"])
         .any_stderr()
         .status(127);
-    // What only looks like words of the client.
+    // Text that only looks like a message of the client.
     moat.args([
         "exec",
         &id,
@@ -249,7 +249,7 @@ pub(crate) fn commands_beside_a_run(moat: &Moat) {
     moat.args(["wait", &id]).success();
 }
 
-/// The command line wants to be told a port of the host: moat looks for a free one.
+/// The command line requires a port of the host: moat finds a free one.
 pub(crate) fn ports_are_published(moat: &Moat) {
     moat.write("moat.yaml", "ports: {web: 8080}\n");
     let id = moat.background("while :; do echo hello | nc -l -p 8080; done");
@@ -267,7 +267,7 @@ pub(crate) fn ports_are_published(moat: &Moat) {
     moat.args(["wait", &id]).status(137);
 }
 
-/// `stop` from elsewhere: who waits is woken as soon as the container has ended.
+/// `stop` by another process: waiting clients wake as soon as the container has ended.
 pub(crate) fn stop_wakes_at_once(moat: &Moat) {
     let script =
         "trap 'touch /workspace/ended; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
@@ -288,12 +288,12 @@ pub(crate) fn stop_wakes_at_once(moat: &Moat) {
         (&record["state"], &record["reason"]),
         (&"stopped".into(), &"user-stop".into())
     );
-    // On a machine with nothing else to do it is one.
+    // On an idle machine there is one.
     assert!(lag < Duration::from_secs(4), "{lag:?}");
 }
 
-/// The exit code and the output were heard by nobody: that is said, and from when on. The run itself goes
-/// on, and is cleaned up.
+/// No client received the exit code and the output: moat says so, and since when. The run continues, and is cleaned
+/// up.
 pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     let script = "echo before; echo ready; while [ ! -e /workspace/go ]; do sleep 0.05; done; echo after; exit 7";
     let id = moat.background(script);
@@ -335,7 +335,7 @@ pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     );
     let all = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl")).expect("the log");
     assert!(all.contains("output since"), "{all}");
-    // The same, and somebody stops it.
+    // The same for a run that another process stops.
     std::fs::remove_file(moat.workspace().join("go")).expect("it was there");
     let id = ready(moat);
     kill_supervisor(moat, &id);
@@ -382,7 +382,7 @@ pub(crate) fn an_orphan_is_found_by_its_label(moat: &Moat) {
     assert_eq!(left, "foreign\n");
 }
 
-/// What the client says of itself is not the workload's output.
+/// The client's own messages are not the workload's output.
 pub(crate) fn its_own_words_are_no_output(moat: &Moat) {
     moat.apple_fault(r#"{"match":["start"],"when":"before","do":"port-busy"}"#);
     let done = moat.run(["echo", "never"]).any_stderr().status(125);
@@ -395,7 +395,7 @@ pub(crate) fn its_own_words_are_no_output(moat: &Moat) {
     moat.args(["logs", &id]).success();
 }
 
-/// And a workload may say the same.
+/// A workload may print the same text.
 pub(crate) fn what_a_workload_says_is_its_own(moat: &Moat) {
     let script = "echo out; echo 'Error: no space left' >&2; exit 1";
     moat.sh(script)
@@ -410,7 +410,7 @@ pub(crate) fn what_a_workload_says_is_its_own(moat: &Moat) {
     assert_eq!(record["log"]["complete"], true, "{record:#}");
 }
 
-/// An image that installs packages by doing nothing, so that no network is needed.
+/// An image whose package manager does nothing, so that the build needs no network.
 struct Base(String);
 
 impl Base {
@@ -440,7 +440,7 @@ impl Drop for Base {
     }
 }
 
-/// The builder takes no Dockerfile of 16 KiB: long steps become files of the context.
+/// The builder rejects a Dockerfile of 16 KiB: long steps become files of the build context.
 pub(crate) fn a_build_with_a_large_dockerfile(moat: &Moat) {
     if !has_image(DEBIAN) {
         return;
@@ -490,7 +490,7 @@ pub(crate) fn a_build_with_a_large_dockerfile(moat: &Moat) {
     assert!(!home.join(".moat-builds").exists(), "it is removed");
 }
 
-/// The builder went away once: it is started anew, and the build once more.
+/// The builder vanished once: moat starts it again and repeats the build.
 pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
     moat.apple_fault(r#"{"match":["build"],"count":1,"do":"transport-inactive"}"#);
     moat.write(
@@ -506,7 +506,7 @@ pub(crate) fn a_builder_that_goes_away(moat: &Moat) {
     assert_eq!((of("build "), of("builder start")), (2, 1), "{calls:?}");
 }
 
-/// A builder that runs already, for whomever, asks whom it is told to ask.
+/// A running builder gets the name servers of the build.
 pub(crate) fn a_builder_that_runs_has_the_name_servers(moat: &Moat) {
     moat.apple(&["builder", "start"]);
     let names = |moat: &Moat| moat.apple(&["exec", "buildkit", "cat", "/etc/resolv.conf"]);
@@ -523,13 +523,13 @@ pub(crate) fn a_builder_that_runs_has_the_name_servers(moat: &Moat) {
     }
     let calls = moat.apple_calls();
     let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
-    // Only the test's own: somebody else may be building.
+    // Only the test's own builder: another process may be building.
     assert_eq!(
         (of("builder start"), of("builder delete")),
         (1, 0),
         "{calls:?}"
     );
-    // And one that does not run.
+    // The same for a builder that does not run.
     moat.apple(&["builder", "delete", "--force"]);
     moat.args(["run", "--quiet", "--rebuild", "--", "cat", "/built"])
         .deadline(Duration::from_secs(120))
@@ -538,8 +538,8 @@ pub(crate) fn a_builder_that_runs_has_the_name_servers(moat: &Moat) {
     assert!(names(moat).contains("nameserver 192.0.2.53"));
 }
 
-/// The image is there only at the second attempt: the copy of the workspace is made then, and has nothing
-/// of an earlier one.
+/// The image exists only at the second attempt. The copy of the workspace is made then, without files of an earlier
+/// attempt.
 pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
     moat.write("moat.yaml", "workspace: {mode: volume}\n");
     moat.write("early", "");
@@ -559,10 +559,10 @@ pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
     );
 }
 
-/// Older releases mount in the order in which they are told.
+/// Older releases mount in the order of their arguments.
 pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     if rustix::process::geteuid().is_root() {
-        // Who is not root has a home in memory, in which something may be mounted.
+        // A user other than root has a home in memory, which may contain mounts.
         std::os::unix::fs::chown(moat.workspace(), Some(1234), Some(1235)).expect("root");
     }
     for name in ["config", "config/inner", "odd,name"] {
@@ -584,7 +584,7 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     moat.run_with(["-m", &deeper, "-m", &inside], ["sh", "-c", script])
         .stdout("f\ng\n")
         .success();
-    // This one can be told by an option alone that comes before.
+    // Only an option that comes earlier can express this mount.
     let odd = format!("{}/odd,name:/home/moat/.odd", moat.root().display());
     let call = moat.run_with(["-m", &odd], ["cat", "/home/moat/.odd/o"]);
     match before_0_12(moat) {
@@ -595,7 +595,7 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     };
 }
 
-/// There the file would be all that is left of the directory (reported of 1.2.2).
+/// The file would replace the whole directory (reported for 1.2.2).
 pub(crate) fn files_inside_directories_are_refused(moat: &Moat) {
     let file = moat.write("one", "one\n");
     let dir = moat.root().join("dir");

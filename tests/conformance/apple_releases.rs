@@ -1,10 +1,10 @@
-//! What the older releases of Apple's command line run in `make test`; 1.2.2 runs every scenario. Each row is
-//! something that differs between releases, the releases on both sides of it, and the scenarios that notice. The
-//! driver asks for the release in five places (src/runtime/apple/version.rs), and reads two dialects of errors and
-//! two of JSON.
+//! The scenarios that older releases of Apple's command line run in `make test`; 1.2.2 runs every scenario. Each row
+//! is a difference between releases, the releases on both sides of it, and the scenarios that notice it. The driver
+//! checks the release in five places (src/runtime/apple/version.rs), and reads two dialects of errors and two of
+//! JSON.
 //!
-//! All scenarios with all releases are in modules named `full`. What holds for the releases without them: the tables
-//! in src/runtime/apple/tests.rs have the arguments, the JSON and the errors of each.
+//! All scenarios with all releases are in modules named `full`. The tables in src/runtime/apple/tests.rs cover the
+//! arguments, the JSON and the errors of each release.
 
 macro_rules! row {
     ($row:ident [$($release:ident)*] $list:tt) => {
@@ -20,7 +20,7 @@ macro_rules! with {
     (v0_12 { $($list:tt)* }) => { on_apple! { conformance apple_0_12 "0.12.3"; $($list)* } };
 }
 
-// A run starts, is logged, has its exit code, is stopped, is adopted; a service and a port are found.
+// A run starts, is logged, has its exit code, is stopped, is adopted; a service and a port work.
 row! { each [v0_9 v0_10 v0_12] {
     codes { exit_codes not_found_is_127 }
     streams { streams_are_apart_and_exact }
@@ -33,8 +33,8 @@ row! { each [v0_9 v0_10 v0_12] {
     }
 } }
 
-// `has_init`, from 0.10 on: a process that passes signals on, and collects orphans. Before, the workload is the first
-// process, and deaf to its own signals; and that a command is no program is not told from that there is none.
+// `has_init`, from 0.10 on: an init process that passes on signals and reaps orphans. Before, the workload is the
+// first process and ignores its own signals, and a command that is not executable looks like a missing one.
 row! { init [v0_9 v0_10] {
     ending { stop_kills_after_its_time }
     signals { interrupt_stops signals_reach_the_workload_once }
@@ -44,16 +44,16 @@ row! { with_init [v0_10] {
     codes { not_executable_is_126 killed_by_signal_is_137 terminated_by_itself_is_143 }
 } }
 
-// `has_capabilities`, from 0.12 on; before, `what_the_client_is_called_with` knows that none is named.
+// `has_capabilities`, from 0.12 on; before, `what_the_client_is_called_with` checks that no capability is named.
 row! { capabilities [v0_12] { isolation { capabilities_are_dropped } } }
 
-// `orders_mounts`, from 0.12 on: before, mounts are made in the order of the arguments.
+// `orders_mounts`, from 0.12 on: before, the order of the arguments counts.
 row! { order_of_mounts [v0_9 v0_10 v0_12] {
     apple_only { what_is_inside_comes_after_what_is_outside }
     settings { excluded_directories a_mount_inside_the_workspace }
 } }
 
-// `mounts_files`, from 0.12 on: before, a container that has a file mounted can be made and not started.
+// `mounts_files`, from 0.12 on: before, a container with a mounted file can be created and not started.
 row! { files [v0_9 v0_10 v0_12] {
     apple_only { what_cannot_be_done_is_refused_by_name files_inside_directories_are_refused }
 } }
@@ -63,7 +63,7 @@ row! { with_files [v0_12] {
     copies { what_is_mounted_in_a_copy_is_no_part_of_it }
 } }
 
-// `builds_with_dns`, from 1.2.1 on: before, a builder that runs is told its name servers.
+// `builds_with_dns`, from 1.2.1 on: before, moat sets the name servers of a running builder.
 row! { builder [v0_9 v0_12] { apple_only { a_builder_that_runs_has_the_name_servers } } }
 
 // Up to 0.9 an error is printed as in its cause: `Error: notFound: "text"`.
@@ -80,12 +80,12 @@ row! { errors_with_codes [v0_9] {
     transient { a_start_that_was_not_heard an_image_that_did_not_come_at_once }
 } }
 
-// In 0.10 several errors do not say that something is missing.
+// In 0.10 several errors do not say that a resource is missing.
 row! { errors_without_a_reason [v0_10] {
     faults { removed_behind_back removed_and_said_in_two_ways a_delete_that_says_nothing }
 } }
 
-// Before 1.0 the JSON has numbers for dates, its state in another place, and an empty array for what is missing.
+// Before 1.0 the JSON has dates as numbers, its state in another place, and an empty array for a missing resource.
 row! { json_before_1_0 [v0_9 v0_12] {
     faults {
         removed_between_two_looks answers_of_another_shape states_that_nobody_knows

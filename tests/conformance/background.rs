@@ -1,4 +1,4 @@
-//! `-b`: the run goes on without us.
+//! `-b`: the run continues without its client.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) fn background_prints_the_id_alone(moat: &Moat) {
 }
 
 pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
-    // It returns at the start: nothing else lets the workload end.
+    // The command returns at the start: nothing else lets the workload end.
     let id = moat.background(&format!("{UNTIL_GO}; echo done; exit 3"));
     moat.wait_state(&id, "running");
     let mut waiting = moat.args(["wait", &id]).spawn();
@@ -55,7 +55,7 @@ pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
     );
 }
 
-/// Of several, the first that failed, in the order given.
+/// Of several runs, the first one that failed counts, in the order of the arguments.
 pub(crate) fn wait_for_several(moat: &Moat) {
     let fine = moat.background("exit 0");
     let slow = moat.background(&format!("{UNTIL_GO}; exit 4"));
@@ -76,7 +76,7 @@ pub(crate) fn wait_after_the_end_returns_at_once(moat: &Moat) {
     assert!(again.took < Duration::from_secs(2), "{again}");
 }
 
-/// What a terminal does to its foreground job, and worse.
+/// A terminal's signals to its foreground job, and worse.
 pub(crate) fn killing_the_group_changes_nothing(moat: &Moat) {
     let script = format!("echo on; {UNTIL_GO}; echo done; exit 3");
     let run = moat.sh(&script).spawn();
@@ -115,7 +115,7 @@ pub(crate) fn background_can_be_the_default(moat: &Moat) {
         .status(4);
 }
 
-/// The runtimes differ in when they notice; the end is the same, and nothing is left.
+/// The runtimes notice at different times; the end is the same, and nothing is left.
 pub(crate) fn a_command_that_is_missing_in_the_background(moat: &Moat) {
     let done = moat
         .run_with(["-b"], ["no-such-program"])

@@ -1,4 +1,4 @@
-//! Much output, and large lines: complete, exact, in order.
+//! Large outputs and long lines: complete, exact, in order.
 
 use std::fs;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! Outputs that are closed, full, or go away.
+//! Outputs that are closed, full, or closed during the run.
 
 use std::fs::OpenOptions;
 use std::time::Duration;
 
 use crate::harness::{Call, Done, Moat, Running};
 
-/// Runs a call behind a shell, as people do.
+/// Runs a call from a shell, as users do.
 fn behind(call: &Call<'_>, script: &str) -> Done {
     Running::of(call.wrapped(&["bash", "-c", script, "bash"])).wait()
 }
@@ -22,7 +22,7 @@ pub(crate) fn head_ends_the_run_quietly(moat: &Moat) {
     let record = moat.record(&id);
     assert_eq!(record["state"], "stopped", "{record}");
     assert_eq!(record["reason"], "user-stop");
-    // The log has all that the workload wrote until then, whatever the reader wanted.
+    // The log has all output of the workload up to that time, although the reader stopped.
     assert_eq!(record["log"]["complete"], true);
     let kept = moat
         .args(["logs", "--raw"])
@@ -30,7 +30,7 @@ pub(crate) fn head_ends_the_run_quietly(moat: &Moat) {
         .success()
         .stdout_text();
     assert!(kept.starts_with("1\n"), "{kept}");
-    // The last line may have been stopped in the middle.
+    // The last line may be incomplete.
     let (whole, last) = kept.rsplit_once('\n').unwrap_or_default();
     let mut numbers = 1..;
     for (line, number) in whole.lines().zip(&mut numbers) {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::harness::{Moat, Runtime, full};
 
-/// 125 is also moat's own word for "could not run": the record tells them apart. How a code gets from a driver to the
-/// client is the same for all of them: in the fast tier all ten on docker and bwrap, four on the others.
+/// moat uses 125 for "could not run"; the record shows the difference to the workload's own 125. The path of a code
+/// from a driver to the client is the same for all codes: in the fast tier docker and bwrap run all ten, the others
+/// four.
 pub(crate) fn exit_codes(moat: &Moat) {
     let all = full() || matches!(moat.runtime_of(), Runtime::Docker | Runtime::Bwrap);
     let codes: &[i32] = match all {
@@ -14,7 +15,7 @@ pub(crate) fn exit_codes(moat: &Moat) {
     };
     for code in codes {
         exits_with(moat, *code);
-        // The next one is the only run, too.
+        // The next run is the only one, too.
         let id = moat.only_id();
         moat.args(["destroy", &id]).any_stdout().success();
     }
@@ -48,7 +49,7 @@ pub(crate) fn not_executable_is_126(moat: &Moat) {
     assert_ended_by_itself(moat, 126);
 }
 
-/// What says which command it is: podman's init does not.
+/// The message names the command, except podman's init's.
 fn not_run(moat: &Moat, command: &'static str) -> &'static str {
     match moat.runtime_of().is_podman() {
         true => "failed to exec pid1: ",
@@ -68,7 +69,7 @@ pub(crate) fn killed_by_signal_is_137(moat: &Moat) {
     assert_ended_by_itself(moat, 137);
 }
 
-/// Nobody stopped it: it is not `stopped`.
+/// No process stopped the run: its state is not `stopped`.
 pub(crate) fn terminated_by_itself_is_143(moat: &Moat) {
     moat.sh("kill -TERM $$").status(143);
     assert_ended_by_itself(moat, 143);
@@ -106,7 +107,7 @@ pub(crate) fn a_timeout_kills_what_ignores_term(moat: &Moat) {
     assert_eq!(moat.record(&moat.only_id())["reason"], "timeout");
 }
 
-/// stdout is for the one document, and its exit code is still the workload's.
+/// stdout is for the one document, and the exit code is the workload's.
 pub(crate) fn json_of_a_run_is_its_record(moat: &Moat) {
     let mut flags = vec!["--json"];
     if moat.has_images() {
@@ -127,7 +128,7 @@ pub(crate) fn json_of_a_run_is_its_record(moat: &Moat) {
         .success();
 }
 
-/// The time counts from the start, whoever watches.
+/// The time counts from the start, with or without a client.
 pub(crate) fn timeout_in_the_background(moat: &Moat) {
     let id = moat.background_with(["--timeout", "1s"], "exec sleep 1000");
     moat.args(["wait", &id]).status(124);

@@ -1,4 +1,4 @@
-//! `workspace.mode: volume`: the workload works on a copy, and gives it back when asked.
+//! `workspace.mode: volume`: the workload works on a copy, which an export brings back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,7 +49,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
 }
 
-/// A workspace with all that can be lost in a copy.
+/// A workspace with every kind of file that a copy can lose.
 fn fill(moat: &Moat) -> Tree {
     let dir = moat.workspace();
     moat.write("moat.yaml", "workspace: {mode: volume}\n");
@@ -78,7 +78,7 @@ fn fill(moat: &Moat) -> Tree {
 const CHANGE: &str = "cat 'with space.txt'; umask 022; echo changed >'with space.txt'; rm 'remove me'; \
     mkdir -p new/empty; chmod 700 new; ln -s ../run.sh new/link; echo x >'new/a b'; chmod 640 'new/a b'";
 
-/// What must come back.
+/// The files that must come back.
 fn changed(before: &Tree) -> Tree {
     let mut tree = before.clone();
     let (uid, gid) = (before[""].1, before[""].2);
@@ -117,18 +117,18 @@ pub(crate) fn a_copy_comes_back_as_it_was_left(moat: &Moat) {
         .success();
     assert_tree(&moat.workspace(), &before);
     assert_tree(&one, &changed(&before));
-    // Later, and again.
+    // The same later, and again.
     let id = moat.only_id();
     assert_eq!(moat.record(&id)["workspace_mode"], "volume");
     moat.args(["export", &id]).arg(&two).any_stderr().success();
     assert_tree(&two, &changed(&before));
-    // The next run begins with the directory, not with what the last one left.
+    // The next run begins with the directory, not with the copy of the last run.
     moat.sh("cat 'with space.txt'; ls new 2>/dev/null || echo none")
         .stdout("content\nnone\n")
         .success();
 }
 
-/// The workload may do what it likes to its copy.
+/// The workload may do anything to its copy.
 pub(crate) fn the_copy_is_the_users(moat: &Moat) {
     fill(moat);
     moat.sh(
@@ -154,7 +154,7 @@ pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
         .stderr_contains("the directory is not empty")
         .status(1);
     assert_eq!(fs::read_dir(&full).expect("it is there").count(), 1);
-    // A file is no directory, and a background run has no end to export at.
+    // A file is not a directory, and a background run has no end at which to export.
     let file = full.join("mine");
     let file = file.to_str().expect("text");
     moat.run_with(["--export", file], ["true"])
@@ -165,7 +165,7 @@ pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
     moat.run_with(["-b", "--export", other], ["true"])
         .stderr_contains("--export waits for the end")
         .status(2);
-    // An empty one is fine.
+    // An empty directory is fine.
     fs::create_dir(other).expect("a directory");
     moat.args(["export", "-q", &id, other]).success();
     moat.write("moat.yaml", "");
@@ -201,7 +201,7 @@ pub(crate) fn the_only_copy_is_not_removed_lightly(moat: &Moat) {
         (&id.as_str().into(), Some(0))
     );
     assert_eq!(moat.ids(), [id.as_str()]);
-    // Once somebody has it, it is a record like any other.
+    // After an export the record can be removed like any other.
     moat.args(["export", "-q", &id])
         .arg(moat.root().join("out"))
         .success();
@@ -254,7 +254,7 @@ pub(crate) fn the_copy_of_a_failed_run_is_kept(moat: &Moat) {
             "half\n"
         );
     }
-    // One that never started has left nothing.
+    // A run that never started has no copy.
     moat.write("moat.yaml", "workspace: {mode: volume}\ntimeout: 1s\n");
     let id = moat.background(script);
     moat.args(["wait", &id]).status(124);
@@ -322,7 +322,7 @@ pub(crate) fn a_larger_copy(moat: &Moat) {
     );
 }
 
-/// The run is none the worse for an export that fails: its code stands, and its workspace is kept.
+/// A failed export changes neither the run's exit code nor its kept workspace.
 pub(crate) fn a_failed_export_leaves_the_runs_code(moat: &Moat) {
     fill(moat);
     let out = moat.root().join("out");
@@ -356,7 +356,7 @@ pub(crate) fn a_failed_export_leaves_the_runs_code(moat: &Moat) {
     }
 }
 
-/// A socket cannot be copied; that is no reason not to run.
+/// A socket cannot be copied, but the run starts.
 pub(crate) fn a_socket_in_the_workspace(moat: &Moat) {
     moat.write("moat.yaml", "workspace: {mode: volume}\n");
     let socket = moat.workspace().join("socket");
@@ -364,7 +364,7 @@ pub(crate) fn a_socket_in_the_workspace(moat: &Moat) {
     moat.sh("ls").stdout("moat.yaml\n").success();
 }
 
-/// What is mounted in the workspace is neither written to by the copying nor kept with the run.
+/// Copying does not write to mounts inside the workspace, and the kept copy does not contain them.
 pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
     let outside = moat.root().join("outside");
     for dir in ["creds", "rw", "src/left-out"] {
@@ -378,7 +378,7 @@ pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
     moat.write("rw/own", "mine");
     moat.write("deep/file", "f");
     moat.write("rw2", "r");
-    // apple has no files inside directories.
+    // apple has no mounted files inside mounted directories.
     let (one, path) = match moat.is_on_apple() {
         true => ("creds", "deep/one/token"),
         false => ("one", "deep/one"),
@@ -412,7 +412,7 @@ pub(crate) fn what_is_mounted_in_a_copy_is_no_part_of_it(moat: &Moat) {
     );
 }
 
-/// A repository may have links to anywhere. What is mounted behind one makes nothing on this host.
+/// A repository may contain symbolic links to any path. A mount behind a link creates nothing on this host.
 pub(crate) fn a_link_of_the_workspace_makes_nothing_outside(moat: &Moat) {
     let outside = moat.root().join("outside");
     let source = moat.root().join("source");
@@ -422,7 +422,7 @@ pub(crate) fn a_link_of_the_workspace_makes_nothing_outside(moat: &Moat) {
     symlink(&outside, moat.workspace().join("link")).expect("a link");
     let up = Path::new("../..").join(outside.strip_prefix("/").expect("absolute"));
     symlink(up, moat.workspace().join("up")).expect("a link");
-    // Where bwrap has this host's root while it makes a sandbox.
+    // bwrap sees this host's root while it creates a sandbox.
     let old = Path::new("/oldroot").join(outside.strip_prefix("/").expect("absolute"));
     symlink(old, moat.workspace().join("old")).expect("a link");
     let source = source.display();
@@ -449,7 +449,7 @@ pub(crate) fn a_link_of_the_workspace_makes_nothing_outside(moat: &Moat) {
     if moat.has_images() && !moat.is_on_apple() {
         return;
     }
-    // One that stays inside is a place like any other, where the copy is a directory of this host.
+    // A link that stays inside is an ordinary mount point, where the copy is a directory of this host.
     symlink("sub", moat.workspace().join("within")).expect("a link");
     fs::create_dir_all(moat.workspace().join("sub/place")).expect("a directory");
     fs::write(moat.root().join("source/f"), "f\n").expect("a file");

@@ -1,4 +1,4 @@
-//! What only an engine has: limits, kept containers, and others who meddle with them.
+//! Abilities that only an engine has: limits, kept containers, and changes by others.
 
 use serde_json::Value;
 
@@ -71,7 +71,7 @@ pub(crate) fn a_container_removed_behind_our_back_is_lost(moat: &Moat) {
     let record = moat.record(&id);
     assert_eq!(record["state"], "failed", "{record}");
     assert_ne!(code, Some(0), "an unknown end is no success");
-    // The engine kills before it removes: moat may see the one, or only the other.
+    // The engine kills before it removes: moat may see either.
     match record["error"].as_str() {
         None => assert_eq!(record["reason"], "exited", "{record}"),
         Some(error) => {
@@ -108,7 +108,7 @@ pub(crate) fn labels_are_exact(moat: &Moat) {
     assert_ne!(host["NetworkMode"], "host");
     assert_eq!(host["AutoRemove"], false, "the engine would drop the log");
     assert!(host["PidsLimit"].as_u64().is_some_and(|limit| limit > 0));
-    // podman names each instead; what is left is looked at from inside.
+    // podman names each capability; the rest is checked from inside.
     assert!(moat.runtime_of().is_podman() || host["CapDrop"][0] == "ALL");
     moat.write("go", "");
     moat.args(["wait", &id]).success();
@@ -124,7 +124,7 @@ pub(crate) fn limits_reach_the_engine(moat: &Moat) {
     moat.args(["wait", &id]).success();
 }
 
-/// A client on PATH that notes each call and passes it on.
+/// A client on PATH that logs each call and passes it on.
 fn counting(moat: &Moat) -> (TempDir, std::path::PathBuf) {
     let real = client_path(moat.runtime_name());
     let dir = TempDir::new();
@@ -176,13 +176,13 @@ pub(crate) fn reading_commands_do_not_call_the_engine(moat: &Moat) {
         ["wait", &id],
     ] {
         moat.args(args).env("PATH", &path).any_stdout().success();
-        // And with no programs at all.
+        // And without any program on PATH.
         moat.args(args).env("PATH", "").any_stdout().success();
     }
     assert!(!calls.exists(), "{:?}", std::fs::read_to_string(calls));
 }
 
-/// Somebody else's `kill` is, for us, an end like any other.
+/// A `kill` by another client is an ordinary end.
 pub(crate) fn kill_by_the_engine_is_an_exit(moat: &Moat) {
     let id = ready(moat);
     engine(moat, &["kill", &id]);
@@ -195,7 +195,7 @@ pub(crate) fn kill_by_the_engine_is_an_exit(moat: &Moat) {
     moat.args(["logs", &id]).stdout("ready\n").success();
 }
 
-/// Only what carries our home's label is ours to remove, whatever it is called.
+/// moat removes only containers with its home's label, whatever their names.
 pub(crate) fn foreign_containers_are_left_alone(moat: &Moat) {
     std::fs::create_dir_all(moat.home()).expect("MOAT_HOME");
     let label = format!("moat.home={}", moat.label());

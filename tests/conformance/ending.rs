@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::Moat;
 
-/// Says that it was asked to end, and what else it had to say.
+/// A workload that reports SIGTERM, and then runs a script.
 const POLITE: &str =
     "trap 'echo asked; sleep 0.2; echo bye; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
 const DEAF: &str = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
@@ -33,7 +33,7 @@ pub(crate) fn stop_lets_the_workload_finish(moat: &Moat) {
 }
 
 pub(crate) fn stop_kills_after_its_time(moat: &Moat) {
-    // At the real scale: without the flag it is 10 s.
+    // In real time: without the flag the grace period is 10 s.
     moat.real_time();
     let id = ready(moat, DEAF);
     let done = moat
@@ -47,7 +47,7 @@ pub(crate) fn stop_kills_after_its_time(moat: &Moat) {
 }
 
 pub(crate) fn kill_is_at_once(moat: &Moat) {
-    // At the real scale: the grace is 10 s, and is not waited for.
+    // In real time: the grace period is 10 s, and kill does not wait for it.
     moat.real_time();
     let id = ready(moat, POLITE);
     let done = moat.args(["kill", &id]).stdout("[ID]\n").success();
@@ -107,7 +107,7 @@ pub(crate) fn destroy_force_ends_it_first(moat: &Moat) {
     assert!(matches!(done.code, Some(9 | 3)), "nobody hangs: {done}");
 }
 
-/// It is found out before anything is touched.
+/// The error comes before any change.
 pub(crate) fn destroy_is_all_or_nothing(moat: &Moat) {
     moat.run(["true"]).success();
     let ended = moat.only_id();

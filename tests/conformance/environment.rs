@@ -43,8 +43,8 @@ pub(crate) fn the_last_of_a_name_counts(moat: &Moat) {
     .success();
 }
 
-/// A value for the workload must neither be lost nor change what moat's own children do.
-/// A service account is JSON of several lines.
+/// A value must reach the workload completely, and must not change moat's own child processes. A service account is
+/// JSON with several lines.
 pub(crate) fn a_newline_in_a_value_of_any_name(moat: &Moat) {
     for name in ["GOOGLE_CREDENTIALS", "GOPASS_KEY", "GO"] {
         let flag = format!("{name}=a\nb");
@@ -79,7 +79,7 @@ pub(crate) fn names_that_the_engine_obeys(moat: &Moat) {
     }
     moat.run_with(flags, ["sh", "-c", &script])
         .stdout(expected)
-        // The dynamic linker of the workload complains, where it has one.
+        // The workload's dynamic linker complains, if there is one.
         .any_stderr()
         .success();
 }

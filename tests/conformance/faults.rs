@@ -1,15 +1,15 @@
-//! Faults of Apple's services, by rules of the stand-in: whatever is answered, the state is true, the code
-//! is right or said to be unknown, nothing hangs beyond its deadline, and nothing is left.
+//! Faults of Apple's services, by rules of the stand-in. Whatever the answers, the state is true, the exit code is
+//! right or reported as unknown, nothing hangs beyond its timeout, and nothing is left.
 
 use std::time::{Duration, Instant};
 
 use crate::conformance::apple_only::ready;
 use crate::harness::{Moat, Running, until};
 
-/// Half a minute is more than any deadline of a question, and a loaded machine is slow.
+/// Longer than any timeout of a query, because a busy machine is slow.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A run that prints and exits with 3, whatever happens on the way.
+/// A run that prints and exits with 3, whatever happens in between.
 fn assert_runs_well(moat: &Moat) {
     let began = Instant::now();
     moat.sh("echo out; sleep 0.3; echo more; exit 3")
@@ -35,7 +35,7 @@ pub(crate) fn flaky_xpc(moat: &Moat) {
     assert_runs_well(moat);
 }
 
-/// A removed container is an end that is explained.
+/// A removed container is an explained end.
 pub(crate) fn removed_behind_back(moat: &Moat) {
     let id = ready(moat);
     let waiter = moat.args(["wait", &id]).spawn();
@@ -43,7 +43,7 @@ pub(crate) fn removed_behind_back(moat: &Moat) {
     assert_is_gone(moat, &id, waiter);
 }
 
-/// The same, and the answer is an empty list and no error.
+/// The same with an empty list instead of an error.
 pub(crate) fn removed_between_two_looks(moat: &Moat) {
     let id = ready(moat);
     let waiter = moat.args(["wait", &id]).spawn();
@@ -57,7 +57,7 @@ fn assert_is_gone(moat: &Moat, id: &str, waiter: Running) {
     assert!(done.took < SOON, "{done}");
     let record = moat.record(id);
     assert_eq!(record["state"], "failed");
-    // It was killed before it was removed: the client heard that, or did not.
+    // The container was killed before its removal: the client may have received either.
     match record["reason"].as_str() {
         Some("exited") => assert_eq!(record["exit_code"], 137),
         _ => {
@@ -72,7 +72,7 @@ fn assert_is_gone(moat: &Moat, id: &str, waiter: Running) {
 }
 
 pub(crate) fn removed_and_said_in_two_ways(moat: &Moat) {
-    // Once the container is missing in one answer, and there in the other: it is there.
+    // The container is missing in one answer and listed in the other: it exists.
     moat.apple_fault(r#"{"match":["inspect"],"count":2,"do":"empty-array"}"#);
     assert_runs_well(moat);
 }
@@ -100,7 +100,7 @@ pub(crate) fn create_timeout_but_created(moat: &Moat) {
     assert_eq!(creates.count(), 1, "what was made is not made again");
 }
 
-/// The name is ours alone: what has it was made for us, when nobody answered.
+/// Names are unique: a container with the name was created by the request without an answer.
 pub(crate) fn create_that_already_exists(moat: &Moat) {
     moat.apple_fault(r#"{"match":["create"],"count":1,"do":"xpc-interrupted"}"#);
     moat.apple_fault(r#"{"match":["create"],"count":1,"when":"after","do":"exists"}"#);
@@ -136,7 +136,7 @@ pub(crate) fn an_address_that_comes_late(moat: &Moat) {
     assert_service_works(moat);
 }
 
-/// After a restart of the services every container is stopped, and nobody knows when it had started.
+/// After a restart of the services every container is stopped, and its start time is unknown.
 pub(crate) fn daemon_restart(moat: &Moat) {
     let id = ready(moat);
     let waiter = moat.args(["wait", &id]).spawn();
@@ -145,7 +145,7 @@ pub(crate) fn daemon_restart(moat: &Moat) {
     assert!(done.took < SOON && done.code != Some(0), "{done}");
     let record = moat.record(&id);
     assert_eq!(record["state"], "failed", "{record:#}");
-    // Killed as it was, or nobody knows: never a failure to start, as it ran.
+    // Killed, or an unknown code: never a failure to start, because it ran.
     match record["exit_code"].as_u64() {
         Some(code) => assert!(matches!(code, 137 | 143), "{record:#}"),
         None => assert_eq!(record["reason"], "lost", "{record:#}"),
@@ -178,14 +178,14 @@ pub(crate) fn states_that_nobody_knows(moat: &Moat) {
     assert_runs_well(moat);
 }
 
-/// A question has a deadline, and is asked again later.
+/// A query has a timeout, and is repeated later.
 pub(crate) fn an_inspect_that_hangs(moat: &Moat) {
     moat.short_timeouts();
     moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"hang"}"#);
     assert_runs_well(moat);
 }
 
-/// So has the start of a container.
+/// The start of a container has a timeout, too.
 pub(crate) fn a_start_that_hangs(moat: &Moat) {
     moat.short_timeouts();
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"hang"}"#);
@@ -200,7 +200,7 @@ pub(crate) fn a_start_that_hangs(moat: &Moat) {
     assert!(record["cleaned_at"].is_string());
 }
 
-/// A request that nobody answers is made again by the next command, once its deadline has passed.
+/// The next command repeats a request that timed out.
 pub(crate) fn a_delete_that_hangs(moat: &Moat) {
     moat.short_timeouts();
     moat.apple_fault(r#"{"match":["delete"],"count":1,"do":"hang"}"#);
@@ -215,12 +215,12 @@ pub(crate) fn a_delete_that_hangs(moat: &Moat) {
     while !moat.record(&id)["cleaned_at"].is_string() {
         assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
         std::thread::sleep(Duration::from_millis(500));
-        // The next command looks again at what could not be removed.
+        // The next command checks again what could not be removed.
         moat.args(["list"]).any_stdout().any_stderr().success();
     }
 }
 
-/// It has stopped, and the answer never comes: nobody waits for that, and no client stays behind.
+/// The container has stopped, and the answer never comes: moat does not wait for it, and no client stays.
 pub(crate) fn a_stop_that_hangs(moat: &Moat) {
     let id = moat.background("echo out; exec sleep 1000");
     moat.wait_log(&id, "out");
@@ -236,13 +236,13 @@ pub(crate) fn a_delete_that_is_refused_at_first(moat: &Moat) {
     assert_runs_well(moat);
 }
 
-/// The text says only that it failed; the list says that it is gone.
+/// The text says only that the request failed; the list shows that the container is gone.
 pub(crate) fn a_delete_that_says_nothing(moat: &Moat) {
     moat.apple_fault(r#"{"match":["delete"],"count":1,"when":"after","do":"not-found-silent"}"#);
     assert_runs_well(moat);
 }
 
-/// Something holds the output open longer than the client waits: it gives up, and the code with it.
+/// A process holds the output open longer than the client waits: the client ends, and the exit code is lost.
 pub(crate) fn a_code_that_is_lost(moat: &Moat) {
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"cancellation"}"#);
     let done = moat
@@ -263,7 +263,7 @@ pub(crate) fn a_code_that_is_lost(moat: &Moat) {
     assert_eq!(record["log"]["complete"], false);
 }
 
-/// Its daemon then stops keeping output, and nobody hears the end.
+/// The daemon then keeps no more output, and no client learns of the end.
 pub(crate) fn the_client_is_killed(moat: &Moat) {
     let id = ready(moat);
     let client = format!("start\0--attach\0{id}\0");
@@ -301,11 +301,11 @@ pub(crate) fn the_client_is_killed(moat: &Moat) {
     assert_eq!(record["log"]["complete"], false);
 }
 
-/// The services die in the middle, and come back with every container stopped.
+/// The services die during the run, and come back with every container stopped.
 pub(crate) fn an_engine_that_goes_away(moat: &Moat) {
     let id = ready(moat);
     moat.apple(&["__fake", "system", "stopped"]);
-    // It is not taken for an exit.
+    // moat does not take the death for an exit.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(moat.record(&id)["state"], "running");
     moat.write("go", "");
@@ -331,7 +331,7 @@ pub(crate) fn the_services_are_down(moat: &Moat) {
     let text = doctor.stdout_text();
     assert!(text.contains("no  runtime apple"), "{text}");
     assert!(text.contains("container system start"), "{text}");
-    // The one that is down hides nothing of the others.
+    // The runtime that is down does not hide the others.
     moat.args(["status"]).any_stdout().success();
     moat.args(["list", "-a"]).any_stdout().success();
     moat.args(["logs", &moat.only_id()]).success();
@@ -363,8 +363,8 @@ pub(crate) fn noise_is_no_output(moat: &Moat) {
     assert_runs_well(moat);
 }
 
-/// The request was heard, and then nobody answered any more: what was made is in the journal, and goes as
-/// soon as somebody answers.
+/// The services received the request and then answered nothing more. The journal has the resource, and moat removes
+/// it as soon as the services answer.
 pub(crate) fn create_timeout_and_then_nobody(moat: &Moat) {
     moat.apple_fault(r#"{"match":["create"],"count":1,"when":"after","do":"xpc-timeout"}"#);
     moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"die-daemon"}"#);
@@ -414,7 +414,7 @@ pub(crate) fn a_system_without_networks(moat: &Moat) {
         .success();
 }
 
-/// Where there are no networks, one that was asked for is not there either.
+/// Without networks, a requested network does not exist either.
 pub(crate) fn a_network_of_another_system(moat: &Moat) {
     moat.apple_fault(r#"{"match":["network","create"],"count":-1,"do":"xpc-timeout"}"#);
     let gone = r#""count":-1,"do":"exit","rc":64,"stderr":"Error: Plugin 'container-network' not found."}"#;
@@ -429,7 +429,7 @@ pub(crate) fn a_network_of_another_system(moat: &Moat) {
     let id = moat.only_id();
     let is_clean = || moat.record(&id)["cleaned_at"].is_string();
     assert!(!is_clean(), "it may still come");
-    // As after the time that something asked for may take.
+    // As after the time that a pending request may take.
     std::fs::remove_file(moat.run_dir(&id).join("making")).expect("what was asked for");
     moat.args(["clean", "--force"])
         .any_stdout()

@@ -1,4 +1,4 @@
-//! The workspace, mounts, and whose the files are.
+//! The workspace, mounts, and the owners of files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -54,7 +54,7 @@ pub(crate) fn mounts_read_only(moat: &Moat) {
     assert!(!data.join("out").exists());
 }
 
-/// A relative source is one of the directory where the command was typed.
+/// A relative source belongs to the directory in which the command was typed.
 pub(crate) fn a_mount_of_one_file(moat: &Moat) {
     let file = moat.root().join("one");
     fs::write(&file, "one\n").expect("a file");
@@ -63,7 +63,7 @@ pub(crate) fn a_mount_of_one_file(moat: &Moat) {
         .success();
 }
 
-/// Characters that mean something to shells, CSV, and mount options.
+/// Characters with a meaning in shells, CSV and mount options.
 pub(crate) fn odd_paths(moat: &Moat) {
     let source = directory(moat, "a b,c\"d'e=f$g\\h*\u{e9}");
     fs::write(source.join("in"), "in\n").expect("a file");
@@ -98,7 +98,7 @@ pub(crate) fn home_is_writable_for_anybody(moat: &Moat) {
     assert!(!moat.user_home().join("f").exists(), "it is not our home");
 }
 
-/// Makes the workspace another user's; says whose. Only root can.
+/// Gives the workspace to another user, and returns that user. Only root can.
 fn give_away(moat: &Moat) -> Option<(u32, u32)> {
     match std::os::unix::fs::chown(moat.workspace(), Some(1000), Some(1000)) {
         Ok(()) => Some((1000, 1000)),

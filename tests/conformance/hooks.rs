@@ -1,4 +1,4 @@
-//! `hooks.pre_run`: a script before the command, whose failure is told from the command's.
+//! `hooks.pre_run`: a script before the command, whose failure differs from the command's.
 
 use crate::harness::{Moat, Signal};
 
@@ -44,7 +44,7 @@ pub(crate) fn a_failed_hook_is_told_from_the_command(moat: &Moat) {
         .stdout("trying\n")
         .success();
     moat.args(["destroy", &id]).any_stdout().success();
-    // And it is said.
+    // moat says so.
     let mut call = moat.args(["run"]);
     if moat.has_images() {
         call = call.args(["--image", crate::harness::IMAGE]);
@@ -77,7 +77,7 @@ pub(crate) fn a_hook_ends_with_its_first_failure(moat: &Moat) {
         let id = moat.only_id();
         let record = moat.record(&id);
         assert_eq!(record["reason"], "hook-failed", "{script}: {record:#}");
-        // Shells differ in how they say that they do not understand.
+        // Shells have different messages for a syntax error.
         if code != 2 {
             assert_eq!(done.code, Some(code), "{script}: {done}");
         }
@@ -98,7 +98,7 @@ pub(crate) fn a_command_that_fails_after_its_hook(moat: &Moat) {
     }
 }
 
-/// Whatever is in the words of the command: the script in front of them does not change them.
+/// The script does not change the words of the command, whatever they are.
 pub(crate) fn the_command_is_untouched_by_its_hook(moat: &Moat) {
     hook(moat, "set -- changed; cd /; X=1; exec 1>&2");
     let words = ["", "a b", "'", "\"", "$HOME", "*", "-c", "--", "new\nline"];
@@ -127,7 +127,7 @@ pub(crate) fn a_hook_leaves_the_input_alone(moat: &Moat) {
         .success();
 }
 
-/// What the hook leaves running does not hold the command, and ends with the run.
+/// A process that the hook leaves running does not delay the end of the run, and ends with it.
 pub(crate) fn a_hook_may_start_something(moat: &Moat) {
     hook(moat, "while :; do sleep 0.1; done >/dev/null 2>&1 &");
     moat.sh("echo command").stdout("command\n").success();
@@ -157,7 +157,7 @@ pub(crate) fn stop_during_a_hook(moat: &Moat) {
     }
 }
 
-/// A hook in the foreground, interrupted as by Ctrl-C.
+/// Ctrl-C during a hook in the foreground.
 pub(crate) fn interrupting_a_hook(moat: &Moat) {
     hook(moat, "echo on; while :; do sleep 0.05; done");
     let client = moat.run(["true"]).spawn();
@@ -168,7 +168,7 @@ pub(crate) fn interrupting_a_hook(moat: &Moat) {
     assert_eq!(moat.record(&moat.only_id())["reason"], "user-stop");
 }
 
-/// The time that a run has counts the hook's.
+/// The timeout of a run includes the hook's time.
 pub(crate) fn a_timeout_counts_the_hook(moat: &Moat) {
     hook(moat, "while :; do sleep 0.05; done");
     moat.run_with(["--timeout", "1s"], ["true"])
@@ -177,7 +177,7 @@ pub(crate) fn a_timeout_counts_the_hook(moat: &Moat) {
     assert_eq!(moat.record(&moat.only_id())["reason"], "timeout");
 }
 
-/// One that is too long for a command line is found in the file; one that is not is run.
+/// A script that is too long for a command line is a problem of the file; a shorter one runs.
 pub(crate) fn a_long_hook(moat: &Moat) {
     let yaml = |length: usize| {
         let script = format!("echo {}", "x".repeat(length));

@@ -1,4 +1,4 @@
-//! `-i`: the workload gets our stdin; and without it, nothing is taken from us.
+//! `-i`: the workload gets the client's stdin. Without it, moat reads nothing from stdin.
 
 use std::fs::File;
 use std::io::Write;
@@ -62,7 +62,7 @@ pub(crate) fn empty_input(moat: &Moat) {
         .success();
 }
 
-/// The writer gets SIGPIPE, like any writer in a pipeline; moat ends with the workload.
+/// The writer gets SIGPIPE, as in any pipeline; moat ends with the workload.
 pub(crate) fn a_workload_that_stops_reading_ends_the_writer(moat: &Moat) {
     let mut writer = Command::new("yes")
         .stdout(Stdio::piped())
@@ -77,7 +77,7 @@ pub(crate) fn a_workload_that_stops_reading_ends_the_writer(moat: &Moat) {
     assert_eq!(status.signal(), Some(Signal::PIPE.as_raw()), "{status}");
 }
 
-/// `while read` loops lose lines to a command that reads too much.
+/// A `while read` loop loses lines to a command that reads too much.
 pub(crate) fn input_of_others_is_left_alone(moat: &Moat) {
     let script = r#"while read -r line; do echo "line $line"; "$@" || exit; done"#;
     let input = moat.write("lines", "1\n2\n3\n");
@@ -109,7 +109,7 @@ pub(crate) fn input_is_passed_on_as_it_comes(moat: &Moat) {
     assert_eq!(done.code, Some(0), "{done}");
 }
 
-/// The run reads on after the client has gone.
+/// The run continues to read after its client has gone.
 pub(crate) fn background_input(moat: &Moat) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let done = moat
@@ -124,7 +124,7 @@ pub(crate) fn background_input(moat: &Moat) {
     moat.args(["logs", &id]).stdout("late\n").success();
 }
 
-/// The run ends with its workload, also where the writer neither writes nor ends.
+/// The run ends with its workload, although the writer neither writes nor ends.
 pub(crate) fn a_silent_writer_does_not_hold_the_run(moat: &Moat) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     moat.run_with(["-i"], ["sh", "-c", "echo done; exit 7"])

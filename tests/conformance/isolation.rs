@@ -1,10 +1,10 @@
-//! What the workload can see and do.
+//! The workload's view of the system, and its rights.
 
 use std::fs;
 
 use crate::harness::{Moat, Runtime};
 
-/// Of docker's fourteen, those that package managers need; of bwrap's, none.
+/// Of docker's fourteen capabilities, those that package managers need; of bwrap's, none.
 pub(crate) fn capabilities_are_dropped(moat: &Moat) {
     let allowed: u64 = match moat.has_images() {
         // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID
@@ -60,7 +60,7 @@ pub(crate) fn no_processes_of_the_host(moat: &Moat) {
     assert!(!out.contains(own), "{out}");
 }
 
-/// Neither the runs on this host, nor where they are kept.
+/// Neither this host's runs nor the directory of their records.
 pub(crate) fn nothing_of_moat_is_inside(moat: &Moat) {
     let home = moat.home().display();
     moat.sh(&format!(
@@ -71,7 +71,7 @@ pub(crate) fn nothing_of_moat_is_inside(moat: &Moat) {
 }
 
 pub(crate) fn no_descriptor_leaks(moat: &Moat) {
-    // A directory that our caller left open would be a way out.
+    // An open directory of the caller would be a way out.
     let script = r#"exec 7</ 8<"$HOME"; exec "$@""#;
     let call = moat
         .sh("for fd in /proc/self/fd/*; do echo ${fd##*/}; done; test -t 0 || echo no terminal");
@@ -87,7 +87,7 @@ pub(crate) fn no_descriptor_leaks(moat: &Moat) {
 pub(crate) fn host_secrets_are_out_of_reach(moat: &Moat) {
     let script = "cat /etc/shadow; ls /etc/ssh/ssh_host* /root/.ssh /home/*/.ssh; echo x > /etc/passwd; echo x > /usr/x; true";
     if moat.has_images() {
-        // Its files are the image's, not the host's.
+        // The files are the image's, not the host's.
         moat.sh("test ! -e /etc/hostname.host; hostname")
             .any_stdout()
             .success();
@@ -118,7 +118,7 @@ pub(crate) fn moats_directory_is_out_of_reach(moat: &Moat) {
         run(yaml, "/workspace/host");
         let _ = std::fs::remove_dir(moat.workspace().join("host"));
     }
-    // Where something else is there already, that is what is seen.
+    // A mount at the same path stays visible.
     moat.write(
         "moat.yaml",
         "mounts: [{source: .., target: /host, exclude: [moat]}]\n",

@@ -1,4 +1,4 @@
-//! `--json`: exactly one document on stdout, also where there is nothing to say.
+//! `--json`: exactly one document on stdout, also for an empty result.
 
 use serde_json::{Value, json};
 

@@ -1,10 +1,10 @@
-//! Who said the last words: Apple's client writes its own to the same standard error as the workload, and
-//! both may say `Error: …` and exit with 1.
+//! The origin of the last line on standard error: Apple's client writes its own messages to the workload's standard
+//! error, and both may print `Error: …` and exit with 1.
 
 use crate::conformance::apple_only::ready;
 use crate::harness::Moat;
 
-/// A run that prints this, exits with this code, and has lost nothing.
+/// A run that prints this text, exits with this code, and loses nothing.
 #[track_caller]
 fn assert_its_own(moat: &Moat, script: &str, (out, err): (&[u8], &str), code: i32) {
     let earlier = moat.ids();
@@ -21,7 +21,7 @@ fn assert_its_own(moat: &Moat, script: &str, (out, err): (&[u8], &str), code: i3
 
 const MINE: &str = "echo 'Error: mine' >&2; exit 1";
 
-/// The log that tells has both streams in one, and so has lines that nobody wrote.
+/// The container's log mixes both streams, and so has lines that no program wrote.
 pub(crate) fn behind_an_open_line(moat: &Moat) {
     for code in [1, 64] {
         let script =
@@ -38,14 +38,14 @@ pub(crate) fn with_much_behind_them(moat: &Moat) {
     let script = "echo 'Error: unknown command' >&2; seq 150; exit 1";
     let said = (lines.as_bytes(), "Error: unknown command\n");
     assert_its_own(moat, script, said, 1);
-    // More than is looked through.
+    // More than the search covers.
     let lines: String = (1..=3000).map(|number| format!("{number}\n")).collect();
     let script = "echo 'Error: unknown command' >&2; seq 3000; exit 1";
     let said = (lines.as_bytes(), "Error: unknown command\n");
     assert_its_own(moat, script, said, 1);
 }
 
-/// Both have said something: the code is lost then, but no words are.
+/// Both printed: the exit code is lost then, but no output is.
 pub(crate) fn before_the_clients(moat: &Moat) {
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"cancellation"}"#);
     let done = moat.sh(MINE).any_stderr().run();
@@ -64,7 +64,7 @@ pub(crate) fn before_the_clients(moat: &Moat) {
         .success();
 }
 
-/// The client shows no log with bytes that are no text.
+/// The client shows no log with bytes that are not text.
 pub(crate) fn beside_what_is_no_text(moat: &Moat) {
     let script = format!("printf '\\377\\n'; sleep 0.2; {MINE}");
     assert_its_own(moat, &script, (b"\xff\n", "Error: mine\n"), 1);
@@ -82,7 +82,7 @@ pub(crate) fn where_the_log_cannot_be_had(moat: &Moat) {
         .status(125);
 }
 
-/// The same of a command beside a run.
+/// The same for a command in a running container.
 pub(crate) fn of_another_command(moat: &Moat) {
     let id = ready(moat);
     for words in [

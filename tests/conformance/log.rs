@@ -1,4 +1,4 @@
-//! Reading a log as it lies on disk, and comparing bytes without printing megabytes of them.
+//! Reads the log file of a run, and compares bytes without printing megabytes.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ pub(crate) fn entries(moat: &Moat, id: &str) -> Vec<Value> {
     text.lines().map(parse).collect()
 }
 
-/// The entries of one stream, as text and whether they end a line.
+/// The entries of one stream, as text, and whether each ends a line.
 pub(crate) fn lines(moat: &Moat, id: &str, stream: &str) -> Vec<(String, bool)> {
     entries(moat, id)
         .iter()
@@ -26,7 +26,7 @@ pub(crate) fn lines(moat: &Moat, id: &str, stream: &str) -> Vec<(String, bool)> 
         .collect()
 }
 
-/// Asserts that bytes are the same; says where they are not.
+/// Asserts that bytes are equal; names the first difference.
 #[track_caller]
 pub(crate) fn assert_same(what: &str, found: &[u8], expected: &[u8]) {
     let differ = found.iter().zip(expected).position(|(a, b)| a != b);

@@ -1,4 +1,4 @@
-//! `moat logs`: what was written, and what is being written.
+//! `moat logs`: past and current output.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) fn follow_ends_with_the_run(moat: &Moat) {
     assert_eq!(done.code, Some(0), "{done}");
     assert_eq!(done.stdout_text(), "first\nlast\n");
     assert_eq!(done.stderr_text(), "err\n");
-    // Of an ended run, it is all there is.
+    // The whole output of an ended run.
     moat.args(["logs", "-f", "--raw", &id])
         .stdout("first\nlast")
         .stderr("err\n")
@@ -58,7 +58,7 @@ pub(crate) fn since_a_time(moat: &Moat) {
             .any_stdout()
             .any_stderr()
             .run();
-        // Fractions may not be understood; then whole seconds will do.
+        // date(1) may not support fractions; then whole seconds are enough.
         done.code != Some(0) || done.stdout.is_empty()
     });
     moat.args(["logs", "--since", "2001-01-01T00:00:00Z", "-n", "1"])
@@ -119,7 +119,7 @@ pub(crate) fn logs_while_it_runs_end_at_once(moat: &Moat) {
     moat.args(["kill", &id]).stdout("[ID]\n").success();
 }
 
-/// A line of more than 64 KiB is kept in pieces; a follower must not end it at one of them.
+/// A line of more than 64 KiB is kept in pieces; a follower must not end the line at one of them.
 pub(crate) fn a_followed_long_line_is_whole(moat: &Moat) {
     let id = moat.background(
         "head -c 200000 /dev/zero | tr '\\0' x; until [ -e /workspace/go ]; do sleep 0.05; done; echo end",

@@ -1,4 +1,4 @@
-//! Looking at runs: list, status, inspect; and at what would be.
+//! Reading commands: list, status, inspect, and plans.
 
 use crate::harness::Moat;
 

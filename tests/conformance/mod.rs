@@ -1,7 +1,6 @@
-//! One list of scenarios, run unchanged over every runtime: what holds on one holds on all. What only
-//! one of them has is in `docker_only` and says so.
+//! One list of scenarios, run without changes on every runtime. Scenarios for only one runtime are in `docker_only`.
 //!
-//! A failure is named after both, e.g. `conformance::docker::exit_codes`.
+//! The name of a failure contains runtime and scenario, e.g. `conformance::docker::exit_codes`.
 
 mod apple_only;
 mod apple_releases;
@@ -32,8 +31,8 @@ mod transient;
 
 use crate::harness::{Moat, Runtime};
 
-/// All scenarios, in three lists: docker and bwrap run them all, each time. What is run in `make test-full` alone is in
-/// a module `full`.
+/// All scenarios, in three lists. docker and bwrap run all of them, each time. Modules named `full` run only in `make
+/// test-full`.
 macro_rules! scenarios {
     (everywhere { $($all:tt)* } without_podman { $($dialect:tt)* } above_the_drivers { $($above:tt)* }) => {
         tests_on! { conformance docker Runtime::Docker; $($all)* $($dialect)* $($above)* }
@@ -50,7 +49,7 @@ macro_rules! scenarios {
     };
 }
 
-/// The runtimes that are here for real.
+/// The runtimes that really run here.
 macro_rules! on_machine {
     ($($list:tt)*) => {
         on_engines! { conformance; $($list)* }
@@ -58,7 +57,7 @@ macro_rules! on_machine {
     };
 }
 
-/// Runs a scenario in a place of its own, or skips it loudly.
+/// Runs a scenario in its own place, or notes that it is skipped.
 fn on(runtime: Runtime, scenario: fn(&Moat)) {
     if let Some(moat) = Moat::on(runtime) {
         scenario(&moat);
@@ -112,7 +111,7 @@ scenarios! {
         }
         settings { excluded_directories a_mount_inside_the_workspace ulimits_hold_inside }
     }
-    // In these the driver of docker does the same for podman: only its dialect differs, and has no part in them.
+    // podman uses docker's driver here: only its dialect differs, and the dialect has no part in these scenarios.
     without_podman {
         codes { a_timeout_kills_what_ignores_term timeout_in_the_background }
         streams {
@@ -139,7 +138,7 @@ scenarios! {
             a_long_hook
         }
     }
-    // A driver has no part in what these prove: the code above it is the same for all.
+    // The drivers have no part in these scenarios: the code above them is the same for all.
     above_the_drivers {
         codes { json_of_a_run_is_its_record }
         closed {
@@ -182,20 +181,18 @@ scenarios! {
     }
 }
 
-// What Apple's command line cannot do, and why. That it is refused, or what holds in its place, is in
-// `apple_only`.
+// Features that Apple's command line lacks, and the reasons. `apple_only` checks the refusals and the substitutes.
 mod not_on_apple {
     on_machine! {
-        // It has no option for that; each container is a virtual machine of its own.
+        // No option exists; each container is a virtual machine.
         isolation { no_new_privileges }
-        // No option takes a path with both ':' and ','.
+        // No option accepts a path with both ':' and ','.
         files { odd_paths }
     }
 }
 
-// What it can do from 0.10 on: before, there is no process that passes on signals, and the workload, being
-// the first in its container, is deaf to its own. That a command is no program is not told from that there
-// is none.
+// Features from 0.10 on. Before, no process passes on signals, and the workload, which is the container's first
+// process, ignores its own. A command that is not executable looks like a missing one.
 mod since_apple_0_10 {
     macro_rules! list {
         ($($list:tt)*) => {
@@ -212,8 +209,8 @@ mod since_apple_0_10 {
     }
 }
 
-// What it can do from 0.12 on: before, a container has all capabilities, and one that has a file mounted
-// can be made and not started.
+// Features from 0.12 on. Before, a container has all capabilities, and a container with a mounted file can be created
+// and not started.
 mod since_apple_0_12 {
     macro_rules! list {
         ($($list:tt)*) => {
@@ -232,7 +229,7 @@ mod since_apple_0_12 {
     }
 }
 
-// Of these, `apple_releases` has what the older releases run in `make test`.
+// `apple_releases` lists the scenarios of older releases in `make test`.
 mod apple_only_tests {
     macro_rules! in_version {
         ($module:ident $version:literal) => {
@@ -262,18 +259,18 @@ mod apple_only_tests {
             }
         };
     }
-    // It waits for a deadline, and nothing depends on the version.
+    // The scenario waits for a timeout, and nothing depends on the version.
     mod once {
         on_apple! { conformance apple_1_2 "1.2.2"; faults { a_start_that_hangs } }
     }
-    // It waits for a deadline, with the oldest dialect and the newest.
+    // The scenario waits for a timeout, with the oldest dialect and the newest.
     mod hangs {
         on_apple! { conformance apple_1_2 "1.2.2"; faults { a_delete_that_hangs a_stop_that_hangs } }
         mod full {
             on_apple! { conformance apple_0_9 "0.9.0"; faults { a_delete_that_hangs a_stop_that_hangs } }
         }
     }
-    // Of each of its two ways to say what is wrong.
+    // One release for each of the two forms of errors.
     mod of_each_dialect {
         macro_rules! in_version {
             ($module:ident $version:literal) => {
@@ -306,7 +303,7 @@ mod apple_only_tests {
     }
 }
 
-// Without `out_of_memory_is_said`: podman learns of it from version 2 of control groups alone.
+// Without `out_of_memory_is_said`: podman learns of it only with version 2 of control groups.
 tests_on! { conformance podman_only_tests Runtime::Podman;
     docker_only {
         keep_keeps_the_container_until_destroy
@@ -317,7 +314,7 @@ tests_on! { conformance podman_only_tests Runtime::Podman;
     }
 }
 
-// What depends on who the user is, or on what podman does otherwise for one.
+// Scenarios that depend on the user, or on podman's differences without root.
 tests_on! { conformance podman_rootless Runtime::PodmanRootless;
     codes {
         exit_codes not_executable_is_126 not_found_is_127

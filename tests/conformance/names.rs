@@ -1,4 +1,4 @@
-//! Names and ids: who has one, and which run an argument means.
+//! Names and ids, and the runs that an argument means.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ pub(crate) fn runs_are_found_by_id_prefix_and_name(moat: &Moat) {
         moat.args(["logs", argument]).stdout(line).success();
     };
     find(&first, "first\n");
-    // An exact name wins over a longer one that begins like it.
+    // An exact name wins over a longer name with the same beginning.
     find("alpha", "second\n");
     find("alpha-", "first\n");
     let other = moat.ids().into_iter().find(|id| *id != first).expect("two");

@@ -1,4 +1,4 @@
-//! Values of variables are on no command line, in no record and in no log of ours.
+//! Values of variables appear on no command line, in no record and in none of moat's logs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,9 +39,9 @@ pub(crate) fn secrets_are_nowhere(moat: &Moat) {
     }
 }
 
-/// Each place that a secret can come from; with a hook, which gets them, too.
+/// Each place of a secret, and a hook, which gets the secrets, too.
 pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
-    // Outside of MOAT_HOME, which is searched, and not in the workspace, which is the workload's.
+    // Outside of MOAT_HOME, which is searched, and of the workspace, which belongs to the workload.
     fs::write(moat.root().join("value"), format!("{VALUE}\n")).expect("a file");
     let answer = format!("cat '{}'", moat.root().join("value").display());
     tool(
@@ -93,7 +93,7 @@ pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
         names.sort_by_key(ToString::to_string);
         assert_eq!(names, ["A", "B", "C", "D"]);
     }
-    // The plan has names alone, and looks nothing up.
+    // A plan has only names, and looks no value up.
     for flags in [&["--dry-run", "--json"][..], &["--dry-run"]] {
         let done = moat.run_with(flags, ["true"]).any_stdout().success();
         let said = done.stdout_text();
@@ -113,7 +113,7 @@ pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains(VALUE), "{} has the value", path.display());
     }
-    // A flag is stronger than a secret, which is then not looked up.
+    // A flag overrides a secret, which moat then does not look up.
     moat.write("moat.yaml", "secrets: {A: 'env://NOT_SET'}\n");
     moat.run_with(["-e", "A=flag"], ["sh", "-c", "echo $A"])
         .stdout("flag\n")
@@ -188,12 +188,12 @@ fn with_tools<'a>(moat: &Moat, call: Call<'a>) -> Call<'a> {
     call.env("PATH", format!("{}:{}", dir.display(), moat.path_text()))
 }
 
-/// A word that is not the value, so that the test's own arguments do not hold it.
+/// A word that differs from the value, so that the test's own arguments do not contain the value.
 fn digest() -> String {
     VALUE.chars().rev().collect()
 }
 
-/// Looks at all command lines until it is over; gives the programs seen. Fails on the value.
+/// Watches all command lines until the end; returns the programs. Fails if one contains the value.
 fn sample(over: &AtomicBool) -> BTreeSet<String> {
     let mut programs = BTreeSet::new();
     while !over.load(Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! What moat.yaml says of a run, where every runtime honours it.
+//! The settings of moat.yaml that every runtime supports.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -72,14 +72,14 @@ pub(crate) fn mounts_of_both_forms(moat: &Moat) {
     .stdout("home\nrelative\nabsolute\n")
     .success();
     assert_eq!(read(&absolute.join("new")), "new\n");
-    // A flag for the same target is stronger; others add up.
+    // A flag for the same target wins; others are merged.
     let mount = format!("{}:/assets", absolute.display());
     moat.run_with(["-m", &mount], ["cat", "/assets/file", "/home-data/file"])
         .stdout("absolute\nhome\n")
         .success();
 }
 
-/// Excluded directories are empty, the user's own, writable, executable, and leave nothing behind.
+/// Excluded directories are empty, owned by the user, writable, executable, and leave nothing behind.
 pub(crate) fn excluded_directories(moat: &Moat) {
     let source = directory(moat.root().join("source"));
     directory(source.join("node_modules/theirs"));
@@ -105,7 +105,7 @@ pub(crate) fn excluded_directories(moat: &Moat) {
     assert_eq!(read(&source.join("file")), "changed\n");
 }
 
-/// The workspace's own mount point cannot be excluded from, so a mount of a part of it does.
+/// The mount point of the workspace cannot be excluded, so the test mounts a part of it.
 pub(crate) fn a_mount_inside_the_workspace(moat: &Moat) {
     let cache = directory(moat.root().join("cache"));
     fs::write(cache.join("file"), "cached\n").expect("a file");
@@ -119,7 +119,7 @@ pub(crate) fn a_mount_inside_the_workspace(moat: &Moat) {
     assert_eq!(read(&moat.workspace().join("made")), "made\n");
 }
 
-/// A place to mount on belongs to whom the workspace belongs to.
+/// A mount point belongs to the owner of the workspace.
 pub(crate) fn a_place_to_mount_on_is_the_owners(moat: &Moat) {
     if !rustix::process::geteuid().is_root() {
         crate::harness::skip("only root can give a workspace away");
@@ -129,7 +129,7 @@ pub(crate) fn a_place_to_mount_on_is_the_owners(moat: &Moat) {
     let outside = directory(moat.root().join("outside"));
     fs::write(outside.join("file"), "outside\n").expect("a file");
     let outside = outside.display();
-    // apple has no files inside directories.
+    // apple has no mounted files inside mounted directories.
     let (source, path) = match moat.is_on_apple() {
         true => (format!("{outside}"), "c/file/file"),
         false => (format!("{outside}/file"), "c/file"),
@@ -168,7 +168,7 @@ pub(crate) fn volumes_of_type_bind(moat: &Moat) {
         .permissions()
         .mode();
     assert_eq!(mode & 0o077, 0, "nobody else may look");
-    // Destroying a run leaves them; another project has its own.
+    // Destroying a run leaves the volumes; another project has its own.
     for id in moat.ids() {
         moat.args(["destroy", &id]).any_stdout().success();
     }
@@ -227,7 +227,7 @@ pub(crate) fn interactive_from_the_file(moat: &Moat) {
     assert_eq!(moat.record(&moat.only_id())["interactive"], true);
 }
 
-/// A run of a project has its name, with a number where that is taken; a flag is exact.
+/// A run of a project has the project's name, with a number if the name is taken; a flag is exact.
 pub(crate) fn a_project_names_its_runs(moat: &Moat) {
     moat.write("moat.yaml", "name: shop\n");
     let wait = "until [ -e /workspace/go ]; do sleep 0.02; done";
@@ -257,7 +257,7 @@ pub(crate) fn agent_yaml_where_moat_yaml_is_missing(moat: &Moat) {
     moat.sh("echo $WHO").stdout("moat\n").success();
 }
 
-/// Paths of a file are relative to it, wherever the command is typed.
+/// Paths in a file are relative to the file, wherever the command is typed.
 pub(crate) fn paths_are_relative_to_the_file(moat: &Moat) {
     let project = directory(moat.workspace().join("project"));
     directory(project.join("data"));
@@ -287,7 +287,7 @@ pub(crate) fn paths_are_relative_to_the_file(moat: &Moat) {
     .success();
 }
 
-/// The person's defaults are weaker than the project, and add up with it.
+/// The user's defaults are weaker than the project, and are merged with it.
 pub(crate) fn defaults_of_the_person(moat: &Moat) {
     moat.config(
         "defaults:\n  env: {MINE: mine, BOTH: mine}\n  timeout: 1s\n  mounts: [\"~/data:/data\"]\n",
@@ -303,7 +303,7 @@ pub(crate) fn defaults_of_the_person(moat: &Moat) {
         .success();
 }
 
-/// What a mistake costs: nothing is made, and all of it is said.
+/// A mistake creates nothing, and moat reports all mistakes.
 pub(crate) fn mistakes_are_found_before_anything_is_made(moat: &Moat) {
     moat.write(
         "moat.yaml",
@@ -321,7 +321,7 @@ pub(crate) fn mistakes_are_found_before_anything_is_made(moat: &Moat) {
     assert!(moat.ids().is_empty());
 }
 
-/// bwrap: another root filesystem. A tiny one: a shell and what it needs.
+/// bwrap: another root filesystem, with only a shell and its libraries.
 pub(crate) fn another_root_filesystem(moat: &Moat) {
     let root = directory(moat.root().join("rootfs"));
     for program in ["/bin/sh", "/bin/cat", env!("CARGO_BIN_EXE_moat")] {
@@ -365,7 +365,7 @@ fn copy(file: &str, root: &Path) {
     fs::set_permissions(&target, mode).expect("executable");
 }
 
-/// bwrap: whatever it cannot honour is named, all at once, and nothing is made.
+/// bwrap: moat names every unsupported setting at once, and creates nothing.
 pub(crate) fn what_a_sandbox_cannot_honour_is_named(moat: &Moat) {
     moat.write(
         "moat.yaml",
@@ -392,7 +392,7 @@ pub(crate) fn what_a_sandbox_cannot_honour_is_named(moat: &Moat) {
     assert!(moat.ids().is_empty());
 }
 
-/// bwrap: limits by a control group, where this user may make one; else they are refused by name.
+/// bwrap: limits by a control group, if the user may create one; otherwise moat refuses them by name.
 pub(crate) fn limits_by_a_control_group(moat: &Moat) {
     moat.write(
         "moat.yaml",
@@ -450,7 +450,7 @@ fn groups() -> usize {
     String::from_utf8_lossy(&listed.stdout).lines().count()
 }
 
-/// bwrap, as root: the copy lies where another owner cannot get, so that is refused.
+/// bwrap, as root: another owner cannot reach the copy, so moat refuses it.
 pub(crate) fn a_copy_for_another_owner_is_refused(moat: &Moat) {
     if !rustix::process::geteuid().is_root() {
         crate::harness::skip("only root can give a workspace away");
@@ -465,7 +465,7 @@ pub(crate) fn a_copy_for_another_owner_is_refused(moat: &Moat) {
     assert!(moat.ids().is_empty());
 }
 
-/// Directories that not even their owner may write to go like any other, where moat is not root.
+/// moat removes read-only directories, too, if it does not run as root.
 pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
     if !rustix::process::geteuid().is_root() {
         crate::harness::skip("only root can become somebody else");
@@ -490,9 +490,9 @@ pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
     assert!(!moat.record(&id)["cleaned_at"].is_null());
     assert!(!moat.run_dir(&id).join("sandbox").exists());
     let volumes = moat.args(["volumes", "rm", "-f", "ro/mod"]).as_nobody();
-    // It fails where there is a docker that this user may not ask, and removes what it knows of.
+    // The command fails if this user may not call a docker, and removes what it knows of.
     assert!(!moat.home().join("volumes/ro/mod").exists(), "{volumes}");
-    // What an interrupted removal left may hold such directories, too.
+    // An interrupted removal may leave such directories, too.
     let debris = moat.home().join("runs/.gone-run_0123456789ab");
     fs::create_dir_all(debris.join("x/y")).expect("directories");
     for dir in ["x/y", "x", ""] {
@@ -510,7 +510,7 @@ pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
     assert!(gone.code == Some(0) && moat.ids().is_empty(), "{gone}");
 }
 
-/// What is mounted where another mount leaves something out is seen, and leaves nothing on the host.
+/// A mount inside an excluded directory is visible, and leaves nothing on the host.
 pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
     for dir in ["src/cache/old", "keep"] {
         directory(moat.workspace().join(dir));
@@ -520,7 +520,7 @@ pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
         "moat.yaml",
         "mounts: [{source: src, target: /data, exclude: [cache]}, \"keep:/data/cache/keep\", \"one:/data/cache/one\"]\n",
     );
-    // apple has no files inside directories.
+    // apple has no mounted files inside mounted directories.
     let path = match moat.is_on_apple() {
         true => "one/one",
         false => "one",
@@ -538,7 +538,7 @@ pub(crate) fn a_mount_inside_an_excluded_directory(moat: &Moat) {
     assert_eq!(left, ["old"]);
 }
 
-/// bwrap: the certificates that the host's own variable names are those of the sandbox.
+/// bwrap: the sandbox trusts the certificates of the host's SSL_CERT_FILE.
 pub(crate) fn certificates_of_the_host(moat: &Moat) {
     let usual = "/etc/ssl/certs/ca-certificates.crt";
     if !Path::new(usual).exists() {

@@ -1,4 +1,4 @@
-//! Signals to the client, which is what a terminal and a shell send.
+//! Signals to the client, as a terminal and a shell send them.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub(crate) fn interrupt_stops(moat: &Moat) {
 }
 
 pub(crate) fn interrupting_twice_kills(moat: &Moat) {
-    // At the real scale: the grace is 10 s, and is not waited for.
+    // In real time: the grace period is 10 s, and the second signal does not wait for it.
     moat.real_time();
     let (run, id) = ready(moat, DEAF);
     run.signal_group(Signal::INT);
@@ -92,7 +92,7 @@ pub(crate) fn hangup_leaves_it_running(moat: &Moat) {
     moat.args(["logs", &id]).stdout("ready\ndone\n").success();
 }
 
-/// `x=$(timeout -s KILL 5 moat run ...)` must not wait for a run that nobody copies from any more.
+/// `x=$(timeout -s KILL 5 moat run ...)` must not wait for a run whose client is gone.
 pub(crate) fn a_client_that_is_gone_holds_no_pipe(moat: &Moat) {
     let run = moat.sh(UNTIL_GO).deadline(Duration::from_secs(15)).spawn();
     run.wait_stdout("ready\n");
@@ -105,7 +105,7 @@ pub(crate) fn a_client_that_is_gone_holds_no_pipe(moat: &Moat) {
     moat.args(["wait", &id]).status(3);
 }
 
-/// Who only waits has nothing to stop.
+/// A waiting command has no run to stop.
 pub(crate) fn interrupting_wait_changes_nothing(moat: &Moat) {
     let id = moat.background(UNTIL_GO);
     moat.wait_log(&id, "ready");
@@ -122,7 +122,7 @@ pub(crate) fn interrupting_wait_changes_nothing(moat: &Moat) {
     moat.args(["wait", &id]).status(3);
 }
 
-/// A terminal signals the whole group; the workload must hear of it through moat alone.
+/// A terminal signals the whole process group; the workload must get the signal only through moat.
 pub(crate) fn signals_reach_the_workload_once(moat: &Moat) {
     let script = "trap 'echo asked' TERM; trap 'echo INTERRUPTED' INT; echo ready; until [ -e /workspace/go ]; do sleep 0.05; done";
     let (run, id) = ready(moat, script);

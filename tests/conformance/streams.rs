@@ -1,4 +1,4 @@
-//! Output: each stream exactly, to the client and in the log.
+//! Output: each stream exactly, at the client and in the log.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -22,14 +22,14 @@ pub(crate) fn streams_are_apart_and_exact(moat: &Moat) {
         .stdout("a\nb")
         .stderr("c")
         .success();
-    // For people, a last line is ended.
+    // On a terminal, the last line ends with a newline.
     moat.args(["logs", &id])
         .stdout("a\nb\n")
         .stderr("c\n")
         .success();
 }
 
-/// An empty file is a statement: it printed nothing. Nobody else may read what it says.
+/// An empty log file means that the workload printed nothing. Other users cannot read the file.
 pub(crate) fn an_empty_log_exists(moat: &Moat) {
     moat.run(["true"]).success();
     let dir = moat.run_dir(&moat.only_id());
@@ -63,7 +63,7 @@ pub(crate) fn bytes_that_are_no_text_are_exact(moat: &Moat) {
     assert_same("streamed", &done.stdout, bytes);
     let done = moat.args(["logs", "--raw"]).any_stdout().success();
     assert_same("kept", &done.stdout, bytes);
-    // And each line of the log is a document, whatever the bytes.
+    // Each line of the log is a JSON document, whatever the bytes.
     assert!(entries(moat, &moat.only_id()).len() >= 4);
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn order_within_each_stream_is_exact(moat: &Moat) {
         .success();
 }
 
-/// The end can be seen before the output has arrived.
+/// moat may see the end before the output has arrived.
 pub(crate) fn output_of_a_fast_exit_is_complete(moat: &Moat) {
     let expected: String = (1..=5000).map(|i| format!("{i}\n")).collect();
     for _ in 0..5 {
@@ -91,7 +91,7 @@ pub(crate) fn output_of_a_fast_exit_is_complete(moat: &Moat) {
     }
 }
 
-/// A line is passed on when it is written, not at the end.
+/// A line arrives when it is written, not at the end.
 pub(crate) fn output_arrives_while_the_workload_runs(moat: &Moat) {
     let run = moat
         .sh("echo first; until [ -e /workspace/go ]; do sleep 0.05; done; echo second")
@@ -105,7 +105,7 @@ pub(crate) fn output_arrives_while_the_workload_runs(moat: &Moat) {
     assert_eq!(done.code, Some(0), "{done}");
 }
 
-/// The run ends with its command, even if that leaves a process that keeps the output open.
+/// The run ends with its command, although another process holds the output open.
 pub(crate) fn what_a_grandchild_holds_open_does_not_hang(moat: &Moat) {
     let done = moat
         .sh("sleep 1000 & echo started")
@@ -114,7 +114,7 @@ pub(crate) fn what_a_grandchild_holds_open_does_not_hang(moat: &Moat) {
     assert!(done.took < Duration::from_secs(20), "{done}");
 }
 
-/// What follows `--` is the workload's, word for word.
+/// The arguments after `--` reach the workload unchanged.
 pub(crate) fn arguments_arrive_untouched(moat: &Moat) {
     let words = [
         "", "a b", "x\ny", "*", "$HOME", "`id`", "\"'\\", "--json", "-q", "--", "-", "\u{fc}",

@@ -1,5 +1,5 @@
-//! What Apple's services did not hear, or could not do just now, is asked for again, and that is noted;
-//! nothing waits for ever, and nothing is taken for the workload's or a service's doing.
+//! Requests that Apple's services did not receive, or could not serve at the moment, are repeated, and moat notes
+//! that. Nothing waits for ever, and no such failure is taken for the workload's or a service's.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(crate) fn a_start_that_is_never_heard(moat: &Moat) {
     assert_eq!(count(moat, "start "), 2);
 }
 
-/// What it is given may have been taken by the one that failed.
+/// The failed request may have taken the names.
 pub(crate) fn a_start_with_input_that_was_not_heard(moat: &Moat) {
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"xpc-interrupted"}"#);
     moat.run_with(["-i"], ["cat"])
@@ -70,7 +70,7 @@ pub(crate) fn a_start_with_input_that_was_not_heard(moat: &Moat) {
         .status(125);
 }
 
-/// First that of the service, then that of the run.
+/// First the container of the service, then that of the run.
 pub(crate) fn a_start_with_services_that_was_not_heard(moat: &Moat) {
     if !with_redis(moat, "") {
         return;
@@ -98,7 +98,7 @@ pub(crate) fn an_image_that_did_not_come_at_once(moat: &Moat) {
     assert_noted(moat, "trying again");
 }
 
-/// A service that gets files.
+/// A service that loads files.
 const SHELF: &str = r#"
 shelf:
   type: service
@@ -143,7 +143,7 @@ pub(crate) fn a_service_whose_list_fails(moat: &Moat) {
         .success();
 }
 
-/// The same when the service is started again: it counts as ended as often as it has ended.
+/// The same for a restart of the service: it counts every end.
 pub(crate) fn a_service_whose_list_fails_later(moat: &Moat) {
     if !with_redis(moat, ", restart: true") {
         return;
@@ -171,7 +171,7 @@ pub(crate) fn a_service_whose_list_fails_later(moat: &Moat) {
     assert!(clients_of(&service).is_empty(), "no client stays behind");
 }
 
-/// The processes that carry the output of a container.
+/// The clients that carry the output of a container.
 fn clients_of(handle: &str) -> Vec<String> {
     let end = format!("start\0--attach\0{handle}\0");
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -184,8 +184,8 @@ fn clients_of(handle: &str) -> Vec<String> {
         .collect()
 }
 
-/// The workload is held back until it can find its services. Where nobody is left to let it go, it is
-/// ended.
+/// The workload waits at the start gate for its services. If no process is left to open the gate, moat ends the
+/// workload.
 pub(crate) fn a_supervisor_that_dies_before_the_names(moat: &Moat) {
     if !with_redis(moat, "") {
         return;
@@ -225,7 +225,7 @@ pub(crate) fn a_supervisor_that_dies_before_the_names(moat: &Moat) {
     assert_eq!(client.wait().code, Some(125));
 }
 
-/// Who does not answer is not said to be down.
+/// A timeout is not reported as services that are down.
 pub(crate) fn a_status_that_hangs(moat: &Moat) {
     moat.short_timeouts();
     moat.apple_fault(r#"{"match":["system","status"],"count":1,"do":"hang"}"#);

@@ -1,4 +1,4 @@
-//! Taking over: once, at the very byte, from the right engine, and never on a guess.
+//! Adoption: once, at the exact byte, from the right engine, and never by a guess.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
@@ -66,7 +66,7 @@ fn a_torn_last_line_is_repaired(moat: &Moat) {
     assert_whole(moat, &id);
 }
 
-/// The last lines did not make it to the disk.
+/// The last lines did not reach the disk.
 fn a_cut_last_line_is_repaired(moat: &Moat) {
     let id = abandoned(moat);
     let log = moat.run_dir(&id).join("logs.jsonl");
@@ -78,7 +78,7 @@ fn a_cut_last_line_is_repaired(moat: &Moat) {
     assert_whole(moat, &id);
 }
 
-/// What the dead supervisor had not passed on cannot be: that is said.
+/// The output that the dead supervisor had not passed on is lost for the client: moat says so.
 fn the_end_of_the_input_is_noted(moat: &Moat) {
     let (input, keep_open) = std::io::pipe().unwrap();
     let call = moat.run_with(["-i", "-b"], ["sh", "-c", "echo ready; cat; exit 7"]);
@@ -101,7 +101,7 @@ fn a_long_last_line_without_a_newline_is_whole(moat: &Moat) {
         wait_for("go")
     );
     let id = moat.background(&script);
-    // One piece of 64 KiB is in the log; the rest of the line is in the supervisor's memory alone.
+    // One piece of 64 KiB is in the log; only the supervisor's memory has the rest of the line.
     moat.wait_log(&id, "xxx");
     kill_supervisor(moat, &id);
     list(moat);
@@ -125,7 +125,7 @@ fn reading_commands_adopt(moat: &Moat) {
     }
 }
 
-/// An engine behind a socket of our own, which the test can take away.
+/// An engine behind a socket of the test's own, which the test can remove.
 struct Door {
     path: PathBuf,
 }
@@ -155,7 +155,7 @@ impl Door {
         fs::remove_file(&self.path).unwrap();
     }
 
-    /// Accepts, and says nothing.
+    /// Accepts connections, and never answers.
     fn silent(&self) -> UnixListener {
         let _ = fs::remove_file(&self.path);
         UnixListener::bind(&self.path).unwrap()
@@ -172,14 +172,14 @@ fn behind_door(moat: &Moat, door: &Door) -> String {
     id
 }
 
-/// What a run looks like on disk, to the byte.
+/// The files of a run, to the byte.
 fn on_disk(moat: &Moat, id: &str) -> Vec<Vec<u8>> {
     ["run.json", "logs.jsonl"]
         .map(|name| fs::read(moat.run_dir(id).join(name)).unwrap())
         .to_vec()
 }
 
-/// Waits until no adopter is at work.
+/// Waits until no adopting supervisor runs.
 fn no_adopter_left(moat: &Moat, id: &str) {
     let adopters = || {
         let found = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
@@ -223,7 +223,7 @@ fn an_engine_that_hangs_changes_nothing() {
     let engine = door.silent();
     let before = on_disk(&moat, &id);
     list(&moat);
-    // Its question, which never gets an answer.
+    // The query of the adopting supervisor, which gets no answer.
     let question = engine.accept().unwrap();
     assert!(
         on_disk(&moat, &id) == before,
@@ -242,7 +242,7 @@ fn an_engine_that_hangs_changes_nothing() {
     assert_whole(&moat, &id);
 }
 
-/// The engine that made the container is the one to ask, whatever the adopting command would use.
+/// The adopting supervisor asks the engine that created the container, whatever engine its command would use.
 #[test]
 fn the_engine_of_the_run_is_asked() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -266,7 +266,7 @@ fn the_engine_of_the_run_is_asked_also_where_it_was_named() {
     assert_whole(&moat, &id);
 }
 
-/// A command line without docker on its PATH cannot ask; the next one can.
+/// A command without docker on its PATH cannot ask; the next command can.
 #[test]
 fn an_adopter_without_docker_on_its_path_changes_nothing() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -284,7 +284,7 @@ fn an_adopter_without_docker_on_its_path_changes_nothing() {
     assert_whole(&moat, &id);
 }
 
-/// Somebody removed the container while nobody watched: the code is not known, and not invented.
+/// The container was removed while no supervisor lived: the exit code is unknown, and moat does not invent one.
 #[test]
 fn a_container_that_was_removed_meanwhile_is_lost() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -300,8 +300,8 @@ fn a_container_that_was_removed_meanwhile_is_lost() {
     assert_eq!(record["log"]["complete"], false, "{record:#}");
 }
 
-/// A machine that lost power: the sandbox is gone, and so are the last megabytes of the log, which
-/// nobody had put on the disk. What is missing is said; nothing is made up in its place.
+/// A machine that lost power: the sandbox is gone, and so are the last megabytes of the log, which were not yet on
+/// the disk. moat reports the gap, and invents nothing.
 #[test]
 fn what_a_power_loss_took_is_not_made_up() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -326,8 +326,8 @@ fn what_a_power_loss_took_is_not_made_up() {
     assert_eq!(record["log"]["complete"], false, "{record:#}");
 }
 
-/// A client of the engine that the dead supervisor had started goes on, and makes the container when
-/// nobody expects it any more.
+/// An engine client of the dead supervisor continues, and creates the container after everybody has stopped expecting
+/// it.
 #[test]
 fn a_container_that_comes_late_is_found() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -346,13 +346,13 @@ fn a_container_that_comes_late_is_found() {
     let record = moat.record(&id);
     assert_eq!(record["reason"], "start-error", "{record:#}");
     until("the container is made", || !moat.containers().is_empty());
-    // Nobody has said that the run left nothing.
+    // It is not certain yet that the run left nothing.
     list(&moat);
     settled(&moat, &id);
     assert_eq!(moat.containers(), [""; 0]);
 }
 
-/// The disk lost the record: what was made is found by its name.
+/// The disk lost the record: moat finds the resources by their names.
 fn a_run_that_cannot_be_read_is_destroyed_whole(moat: &Moat) {
     let id = abandoned(moat);
     fs::write(moat.run_dir(&id).join("run.json"), "").unwrap();

@@ -1,5 +1,5 @@
-//! The engine's client that carries the output dies, or says what the workload might have said. The
-//! engine's own log tells what is missing.
+//! The engine client that carries the output dies, or prints a message that the workload might print. The engine's
+//! own log has the missing output.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::harness::support::{
 };
 use crate::harness::{Moat, Signal, until};
 
-/// The client that a supervisor started, by its arguments.
+/// The client that a supervisor started, found by its arguments.
 #[track_caller]
 fn attach_client(supervisor: i32) -> i32 {
     let threads = fs::read_dir(format!("/proc/{supervisor}/task")).unwrap();
@@ -29,7 +29,7 @@ fn attach_client(supervisor: i32) -> i32 {
     pids.find(attached).expect("a client is attached")
 }
 
-/// The supervisor hears of both deaths at once: the container has exited when it first looks.
+/// The supervisor learns of both deaths at once: the container has exited at the first check.
 #[test]
 fn killed_just_before_the_container_ends() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -60,7 +60,7 @@ fn killed_just_before_the_container_ends() {
     );
 }
 
-/// The last words of a workload are its own, however much they are like those of the engine's client.
+/// The last output of a workload belongs to the workload, even if it looks like a message of the engine client.
 #[test]
 fn a_workload_that_speaks_like_the_client() {
     let Some(moat) = Moat::on(Docker) else { return };

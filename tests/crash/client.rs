@@ -37,7 +37,7 @@ fn assert_untouched(moat: &Moat, id: &str) {
     );
 }
 
-/// At any of these moments there is either no run at all, or a run that goes on to its end.
+/// At each of these moments there is either no run at all, or a run that continues to its end.
 fn just_after_spawn(moat: &Moat) {
     let delays = [0, 1, 2, 3, 5, 8, 12, 20, 40].map(Duration::from_millis);
     for delay in delays {
@@ -62,7 +62,7 @@ fn before_started(moat: &Moat) {
         moat.wait_checkpoint(point);
         client.kill();
         moat.release_checkpoint(point);
-        // Nobody announces the run any more, and nobody is copied to: it must not wait for either.
+        // No client announces the run, and none reads its output: the run must wait for neither.
         let id = moat.only_id();
         assert_ended(moat, &id, EXITED_7);
         assert_log(moat, &id, "out\n", "");
@@ -70,7 +70,7 @@ fn before_started(moat: &Moat) {
     }
 }
 
-/// The run is lost under a client that was told to stop it: it says so.
+/// The run is lost while a client waits for its stop: the client says so.
 #[test]
 fn what_goes_wrong_after_an_interrupt_is_said() {
     let Some(moat) = Moat::on(crate::harness::support::Bwrap) else {
@@ -133,13 +133,13 @@ fn terminal_closed(moat: &Moat) {
     let terminal = in_terminal(moat, moat.sh(&script()).command());
     let id = until_some("a run appears", || moat.ids().pop());
     moat.wait_log(&id, "error-50\"");
-    // The terminal's other end dies: everything in it gets SIGHUP, and nobody reads it any more.
+    // The terminal's other end closes: all its processes get SIGHUP, and the terminal has no reader.
     crate::harness::support::kill(terminal.pid().as_raw_pid());
     moat.write("go", "");
     assert_untouched(moat, &id);
 }
 
-/// A command in a terminal of its own, by `script`.
+/// A command on its own terminal, by `script`.
 fn in_terminal(moat: &Moat, command: Command) -> Running {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -155,7 +155,7 @@ fn in_terminal(moat: &Moat, command: Command) -> Running {
 
 fn background_and_group_killed(moat: &Moat) {
     let call = moat.run_with(["-b"], ["sh", "-c", &script()]);
-    // A shell whose whole group dies after it has started the run.
+    // A shell whose whole process group dies after it has started the run.
     let mut command = call.wrapped(&["sh", "-c", r#""$@"; sleep 60"#, "sh"]);
     command.env("PATH", std::env::var_os("PATH").unwrap());
     let shell = Running::of(command);

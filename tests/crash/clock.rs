@@ -1,4 +1,4 @@
-//! The engine may be on another machine, with a clock of its own.
+//! The engine may be on another machine, with another clock.
 
 use crate::harness::support::{docker_through, settled, wait_for};
 use crate::harness::{Moat, Runtime};

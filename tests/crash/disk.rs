@@ -1,5 +1,5 @@
-//! A full disk does not end a run: output flows, code and state are kept, and what the log lacks is
-//! accounted for.
+//! A full disk does not end a run: output flows, code and state are kept, and the record accounts for what the log
+//! lacks.
 
 use std::fs;
 use std::time::Duration;
@@ -21,17 +21,17 @@ fn place(runtime: Runtime) -> Option<(Disk, Moat)> {
 const MANY: u32 = 200_000;
 
 fn start(moat: &Moat, script: &str) -> (Running, String) {
-    // What it costs to work on a full disk is not what is tested.
+    // The cost of work on a full disk is not under test.
     let call = moat.sh(script).deadline(Duration::from_secs(120));
     let client = call.spawn();
     client.wait_stdout("100\n");
     let id = moat.only_id();
-    // On the disk before that is full.
+    // On the disk before it is full.
     moat.wait_log(&id, "\"100\"");
     (client, id)
 }
 
-/// The entries of a log: its lines of the workload, and what its entries of moat say is lost.
+/// The entries of a log: the workload's lines, and the losses that moat notes.
 fn account(moat: &Moat, id: &str) -> (Vec<String>, u64) {
     let text = fs::read_to_string(moat.run_dir(id).join("logs.jsonl")).unwrap();
     let entries = text
@@ -47,7 +47,7 @@ fn account(moat: &Moat, id: &str) -> (Vec<String>, u64) {
     (kept, lost)
 }
 
-/// Kept and lost bytes make up what was printed; nothing comes twice or out of order.
+/// Kept and lost bytes add up to the printed ones; nothing appears twice or out of order.
 #[track_caller]
 fn assert_accounted(moat: &Moat, id: &str, record: &Value, printed: &str) {
     assert_eq!(record["log"]["complete"], false, "{record:#}");
@@ -65,7 +65,7 @@ fn assert_accounted(moat: &Moat, id: &str, record: &Value, printed: &str) {
     );
 }
 
-/// No space comes back as long as the run lasts.
+/// The disk stays full as long as the run lasts.
 fn full_to_the_end(runtime: Runtime) {
     let Some((disk, moat)) = place(runtime) else {
         return;
@@ -112,10 +112,10 @@ fn space_returns(runtime: Runtime) {
     let (client, id) = start(&moat, &script);
     disk.fill();
     moat.write("go", "");
-    // All of it passes while the disk is full.
+    // All of this output passes while the disk is full.
     client.wait_stdout(&format!("\n{MANY}\n"));
     disk.free();
-    // Keeping does not resume in the instant.
+    // The log does not resume at once.
     std::thread::sleep(Duration::from_millis(300));
     moat.write("more", "");
     let done = client.wait();
@@ -140,7 +140,7 @@ fn space_returns_bwrap() {
     space_returns(Bwrap);
 }
 
-/// The log itself fills the disk: what fits is kept, the rest still reaches the client.
+/// The log itself fills the disk: the log keeps what fits, and the rest still reaches the client.
 fn filled_by_the_log(runtime: Runtime) {
     let Some((_disk, moat)) = place(runtime) else {
         return;
@@ -167,7 +167,7 @@ fn full_from_the_start(runtime: Runtime) {
     let Some((disk, moat)) = place(runtime) else {
         return;
     };
-    // A home that has seen a run, and one that was never used.
+    // A home that has seen a run, and an unused one.
     moat.sh("true").success();
     for fresh in [false, true] {
         if fresh {
@@ -198,7 +198,7 @@ fn full_from_the_start_bwrap() {
     full_from_the_start(Bwrap);
 }
 
-/// In the background nobody sees the output pass: `stop` and `wait` still work.
+/// A background run has no client: `stop` and `wait` still work.
 #[test]
 fn stop_works_on_a_full_disk() {
     for runtime in [Docker, Bwrap] {
@@ -220,7 +220,7 @@ fn stop_works_on_a_full_disk() {
     }
 }
 
-/// Nothing stays of a run that could not be given a name.
+/// A run that could not get a name leaves nothing.
 #[test]
 fn a_home_that_cannot_be_locked_gets_no_half_made_run() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -235,7 +235,7 @@ fn a_home_that_cannot_be_locked_gets_no_half_made_run() {
     assert_eq!(left, 1, "the first run, and nothing else");
 }
 
-/// A copy that does not fit stays where it is, and the reason is said, whatever is mounted in it.
+/// A copy that does not fit stays in its place, and moat gives the reason, whatever is mounted in the copy.
 #[test]
 fn a_workspace_that_does_not_fit() {
     let Some((_disk, moat)) = place(Docker) else {

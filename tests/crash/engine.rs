@@ -1,5 +1,5 @@
-//! A docker engine of the test's own, which may be killed. In a network namespace of its own, so
-//! that it cannot touch the network of the one that everybody uses.
+//! A docker engine of the test's own, which the test may kill. It has its own network namespace, so that it cannot
+//! touch the network of the shared engine.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// `None`, loudly, where there cannot be one.
+    /// `None`, with a note, where no such engine can run.
     pub(crate) fn start(flags: &'static [&'static str]) -> Option<Engine> {
         if !rustix::process::geteuid().is_root() {
             skip("an engine of one's own needs root");
@@ -48,7 +48,7 @@ impl Engine {
 
     /// A place whose runs use this engine.
     pub(crate) fn place(&self) -> Moat {
-        // Without a runtime: the harness looks for containers only in the engine of everybody.
+        // Without a runtime: the harness looks for containers only in the shared engine.
         Moat::new()
             .env("MOAT_RUNTIME", "docker")
             .env("DOCKER_HOST", self.host())
@@ -62,14 +62,14 @@ impl Engine {
         self.root.path().join(name)
     }
 
-    /// Starts it (again), and waits until it answers.
+    /// Starts the engine, or starts it again, and waits until it answers.
     #[track_caller]
     pub(crate) fn up(&mut self) {
         self.try_up().unwrap();
     }
 
     fn try_up(&mut self) -> Result<(), String> {
-        // Left by one that was killed; its number may be another process's by now.
+        // Left by a killed engine. The pid may belong to another process by now.
         for stale in ["pid", "exec/containerd/containerd.pid"] {
             let _ = fs::remove_file(self.path(stale));
         }
@@ -88,7 +88,7 @@ impl Engine {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        // unshare becomes dockerd: same pid.
+        // unshare becomes dockerd, with the same pid.
         self.dockerd = Some(command.spawn().map_err(|error| error.to_string())?);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while !self.docker(&["version"]).status.success() {
@@ -138,8 +138,8 @@ impl Engine {
         text.trim().parse().unwrap()
     }
 
-    /// kill -9 of dockerd. Its containerd dies with it (dockerd asked the kernel for that), the
-    /// containers live on.
+    /// kill -9 of dockerd. Its containerd dies too, because dockerd asked the kernel for that; the containers
+    /// continue.
     pub(crate) fn kill_dockerd(&mut self) {
         let containerd = self.containerd_pid();
         kill(self.dockerd_pid());
@@ -151,16 +151,16 @@ impl Engine {
         kill(self.containerd_pid());
     }
 
-    /// kill -9 of both, containerd first; the containers live on.
+    /// kill -9 of both, containerd first; the containers continue.
     pub(crate) fn kill_both(&mut self) {
         self.kill_containerd();
         kill(self.dockerd_pid());
         self.reap();
-        // dockerd may have started another one in between, which dies with it.
+        // dockerd may have started another containerd meanwhile, which dies with dockerd.
         until("its containerd is gone", || !self.has_containerd());
     }
 
-    /// Whether a containerd of ours is at work.
+    /// Whether this engine's containerd runs.
     pub(crate) fn has_containerd(&self) -> bool {
         self.processes().iter().any(|pid| {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -168,7 +168,7 @@ impl Engine {
         })
     }
 
-    /// As a service manager does it.
+    /// Ends the engine as a service manager does.
     pub(crate) fn terminate(&mut self) {
         signal(self.dockerd_pid(), Signal::TERM);
         let pid = self.dockerd_pid();
@@ -180,7 +180,7 @@ impl Engine {
         let _ = self.dockerd.take().unwrap().wait();
     }
 
-    /// Those that were started here, and nobody else: they name our directory.
+    /// The processes of this engine only: their arguments contain its directory.
     fn processes(&self) -> Vec<i32> {
         let name = self.root.path().file_name().unwrap().to_str().unwrap();
         let entries = fs::read_dir("/proc").unwrap().flatten();

@@ -1,5 +1,5 @@
-//! The engine dies or restarts in mid-run. The run ends with a true state, code and complete log,
-//! or says exactly what is unknown; the client does not hang; nothing is left.
+//! The engine dies or restarts during a run. The run ends with a true state, code and complete log, or moat says
+//! exactly what is unknown; the client does not hang; nothing is left.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::crash::engine::Engine;
 use crate::harness::support::{assert_tidy, is_terminal, settled};
 use crate::harness::{IMAGE, Moat, Running, skip, until};
 
-/// Prints a numbered line every 20 ms, and keeps count where an engine cannot lose it: by lines that
-/// are only ever added, as a file that is written anew is empty for a moment.
+/// Prints a numbered line every 20 ms, and counts in a file, where an engine cannot lose the count. The file only
+/// grows, because a rewritten file is empty for a moment.
 fn counter(last: u32) -> String {
     format!(
         "i=1; while [ $i -le {last} ]; do echo line-$i; echo $i >> /workspace/count; i=$((i+1)); \
@@ -32,7 +32,7 @@ fn count(moat: &Moat) -> u32 {
     u32::try_from(text.lines().count()).unwrap()
 }
 
-/// What the engine itself says at the end; the container is kept for that.
+/// The engine's own facts at the end; the container is kept for that.
 fn truth(engine: &Engine, id: &str) -> Value {
     let output = engine.docker(&["inspect", "--format", "{{json .State}}", id]);
     serde_json::from_slice(&output.stdout).expect("the engine knows the container")
@@ -66,13 +66,13 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
     let expected: Vec<String> = (1..=count(moat)).map(|i| format!("line-{i}")).collect();
     assert!(expected.len() >= 30, "it ran");
     if record["log"]["complete"] == true {
-        // Killed between a line and its count, it had written one more.
+        // If it was killed between a line and its count, it had written one more line.
         let whole = lines.starts_with(&expected.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(whole && lines.len() <= expected.len() + 1, "{kept}");
     } else {
         assert!(record["log"]["missing_since"].is_string(), "{record:#}");
         assert!(record["log"]["missing_why"].is_string(), "{record:#}");
-        // Some may be missing, none may come twice or out of order.
+        // Lines may be missing, but none may appear twice or out of order.
         let numbers: Vec<u32> = lines
             .iter()
             .map(|line| line[5..].parse().unwrap())
@@ -84,13 +84,13 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
             "the log says it, too: {all}"
         );
     }
-    // The workload wrote nothing there; the words of the engine's client are not its output.
+    // The workload wrote nothing there; the messages of the engine client are not its output.
     let call = moat.args(["logs", "--raw", "--stderr", id]);
     assert_eq!(call.any_stderr().success().stderr_text(), noted(record));
     assert_eq!(streamed, kept, "the client saw what was kept");
 }
 
-/// What `logs` says of an incomplete log before it prints it.
+/// The note of `logs` before an incomplete log.
 fn noted(record: &Value) -> String {
     match record["log"]["missing_why"].as_str() {
         Some(why) => format!("note: this log is incomplete: {why}\n"),
@@ -107,7 +107,7 @@ fn dockerd_is_killed_and_started_again() {
     let (client, id) = start(&moat, 100_000);
     engine.kill_dockerd();
     engine.up();
-    // Without live-restore it ends the containers that it finds.
+    // Without live-restore a starting dockerd ends the containers that it finds.
     assert_true(&moat, &engine, client, &id);
 }
 
@@ -142,7 +142,7 @@ fn containerd_alone_is_killed() {
         return;
     };
     let moat = engine.place();
-    // Long enough that the container outlives what dockerd needs to start another one.
+    // Long enough that the container outlives the start of another dockerd.
     let (client, id) = start(&moat, 1_000_000);
     engine.kill_containerd();
     until("dockerd has started another", || engine.has_containerd());
@@ -157,7 +157,7 @@ fn containerd_alone_is_killed() {
     assert_true(&moat, &engine, client, &id);
 }
 
-/// Docker 20.10 rarely misses it while its containerd starts again.
+/// Docker 20.10 rarely misses the end while its containerd starts again.
 fn engine_sees_the_end(engine: &Engine, id: &str) -> bool {
     let deadline = Instant::now() + Duration::from_secs(30);
     while truth(engine, id)["Status"] == "running" {
@@ -181,7 +181,7 @@ fn dockerd_is_restarted_gracefully() {
     assert_true(&moat, &engine, client, &id);
 }
 
-/// The containers live on: so does the run, to its own end.
+/// The containers continue, and so does the run, to its own end.
 #[test]
 fn dockerd_with_live_restore_is_killed() {
     let Some(mut engine) = Engine::start(&["--live-restore"]) else {
@@ -224,7 +224,7 @@ fn dockerd_and_the_supervisor_are_killed() {
     crate::harness::support::list(&moat);
     assert_eq!(moat.record(&id)["state"], "running", "nobody can know more");
     engine.up();
-    // The adopter may still be asking the dead engine: the contract is that one more command does.
+    // The adopting supervisor may still ask the dead engine: the promise is that one more command is enough.
     let record = moat.args(["wait", &id]).any_stderr().any_stdout().run();
     assert!(record.code.is_some_and(|code| code != 0), "{record}");
     let record = settled(&moat, &id);
@@ -232,7 +232,7 @@ fn dockerd_and_the_supervisor_are_killed() {
     assert!(engine.docker(&["ps", "-aq"]).stdout.is_empty());
 }
 
-/// As long as the engine is away nobody can know how the run ended, and the record does not say.
+/// As long as the engine is down, the end of the run is unknown, and the record says so.
 #[test]
 fn without_an_engine_the_run_waits_for_it() {
     let Some(mut engine) = Engine::start(&[]) else {

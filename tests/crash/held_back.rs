@@ -1,5 +1,4 @@
-//! On Apple's `container` a workload with services is held back until it can find them: its supervisor may
-//! die in between.
+//! On Apple's `container` a workload with services waits at a start gate. Its supervisor may die meanwhile.
 
 use crate::crash::sidecars::try_docker;
 use crate::harness::support::{NEVER_STARTED, adoptions, assert_ended, kill, list};

@@ -1,5 +1,5 @@
-//! What an idle run costs. The limits of a release are held by tests/bench; here only what would be
-//! a defect in any build.
+//! The cost of an idle run. tests/bench holds the limits of a release; this test finds what would be a defect in any
+//! build.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ on_all!(an_idle_run_costs_next_to_nothing);
 
 const WATCHED: Duration = Duration::from_secs(3);
 
-/// Of `/proc/PID/stat` per second: USER_HZ, the same on every Linux.
+/// Units per second in `/proc/PID/stat`: USER_HZ, the same on every Linux.
 const TICKS: f64 = 100.0;
 
 fn an_idle_run_costs_next_to_nothing(moat: &Moat) {
@@ -50,7 +50,7 @@ fn dirty_kib(pid: i32) -> u64 {
     size.parse().unwrap()
 }
 
-/// Its own and that of its children that have ended.
+/// The time of the process and of its ended children.
 fn cpu_seconds(pid: i32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();

@@ -1,7 +1,7 @@
-//! Whoever is killed, nothing is lost, nothing is left, and nothing lies.
+//! Whatever process is killed, nothing is lost, nothing is left, and no record is wrong.
 //!
-//! The supervisor, the client, the sandbox's shim and the engine are killed at every step; the disk
-//! is filled; then one plain command must be enough to put everything right.
+//! The tests kill the supervisor, the client, the sandbox's shim and the engine at every step, and fill the disk.
+//! Then one plain command must be enough to repair everything.
 
 mod adoption;
 mod attach;

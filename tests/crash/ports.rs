@@ -1,11 +1,11 @@
-//! Which ports of the host are published is known after a crash, too.
+//! The published ports of the host are known after a crash, too.
 
 use crate::harness::support::{
     Docker, EXITED_7, assert_ended, kill, kill_supervisor, list, wait_for,
 };
 use crate::harness::{Moat, until, until_some};
 
-/// The port of the host, as the record has it.
+/// The port of the host in the record.
 fn port(moat: &Moat, id: &str) -> Option<u64> {
     moat.record(id)["ports"][0]["host"].as_u64()
 }

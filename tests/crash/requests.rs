@@ -1,4 +1,4 @@
-//! What people ask of a run whose supervisor is dead works at the first try.
+//! Requests to a run whose supervisor is dead work at the first attempt.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn sleeper() -> String {
     print_lines(1, 20) + "exec sleep 600"
 }
 
-/// Ends with 7 as soon as the test says so.
+/// Ends with 7 as soon as the test allows it.
 fn waiter() -> String {
     print_lines(1, 20) + &wait_for("go") + &print_lines(21, 40) + "exit 7"
 }
@@ -55,9 +55,9 @@ fn stop(moat: &Moat) {
     assert_log(moat, &id, &lines("line-", 1, 20), &lines("error-", 1, 20));
 }
 
-/// Whoever adopts it finds the word and gets the signal: that is one stop, not two.
+/// The adopting supervisor finds the request and gets the signal: that is one stop, not two.
 fn stop_has_the_time_that_was_asked_for(moat: &Moat) {
-    // At the real scale: the time that nobody asked for is 10 s.
+    // In real time: the default grace period is 10 s.
     moat.real_time();
     let script = print_lines(1, 20) + "trap 'echo term' TERM; while :; do sleep 0.1; done";
     let id = abandoned(moat, &script);
@@ -73,7 +73,7 @@ fn stop_has_the_time_that_was_asked_for(moat: &Moat) {
     assert_log(moat, &id, &out, &lines("error-", 1, 20));
 }
 
-/// Nobody waits for ever for an engine that is away.
+/// No command waits for ever for an engine that is down.
 #[test]
 fn who_cannot_be_stopped_is_said() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -133,9 +133,9 @@ fn follow_the_log(moat: &Moat) {
     assert_ended(moat, &id, EXITED_7);
 }
 
-/// It is on the record that the run is to end; who asked is still waiting.
+/// The record has the request to end; the requesting command still waits.
 fn stop_recorded_before_the_death(moat: &Moat) {
-    // Does not listen: ends only when the grace is over.
+    // Ignores SIGTERM: ends only when the grace period is over.
     let id = moat.background(&format!(
         "trap '' TERM; {}{}",
         print_lines(1, 20),
@@ -156,7 +156,7 @@ fn stop_recorded_before_the_death(moat: &Moat) {
     assert_ended(moat, &id, stopped_hard);
 }
 
-/// The signal reached the supervisor, which died before it could do or write anything.
+/// The signal reached the supervisor, which died before it could act or write anything.
 fn stop_signalled_before_the_death(moat: &Moat) {
     signalled_before_the_death(moat, "stop", STOPPED);
 }
@@ -181,7 +181,7 @@ fn signalled_before_the_death(moat: &Moat, command: &str, end: End) {
     assert_ended(moat, &id, end);
 }
 
-/// SIGTERM or SIGQUIT waits for the process as a whole.
+/// SIGTERM or SIGQUIT is pending for the process as a whole.
 fn has_pending_signal(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));

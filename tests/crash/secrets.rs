@@ -1,4 +1,4 @@
-//! A value given by `-e NAME` is on no command line and in no file of ours, at any time.
+//! A value given by `-e NAME` appears on no command line and in none of moat's files, at any time.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ on_all!(
 );
 
 const SECRET: &str = "s3cr3t-0f4a91c27be84d6f";
-/// On the command line of the workload: what is looked for there can be found there.
+/// A word on the workload's command line: it proves that the search finds words there.
 const CONTROL: &str = "c0ntr0l-77aa10";
 
 #[derive(Default)]
@@ -79,14 +79,14 @@ fn values_from_the_environment_stay_there(moat: &Moat) {
     keep_secret(moat, "API_TOKEN");
 }
 
-/// These do not travel in the environment of docker's client, which would obey them.
+/// These variables do not travel in the environment of docker's client, which would obey them.
 fn values_that_the_client_would_obey_stay_there(moat: &Moat) {
     keep_secret(moat, "HTTPS_PROXY");
 }
 
 fn keep_secret(moat: &Moat, name: &str) {
     let (arguments, on_disk) = (Watcher::default(), Watcher::default());
-    // The length proves that the value arrived. The name of the run is the control on the disk.
+    // The length proves that the value arrived. The name of the run proves that the search of the disk works.
     let script = format!("sleep 0.3; [ ${{#{name}}} = {} ] && exit 7", SECRET.len());
     let words = ["sh", "-c", &script, CONTROL];
     std::thread::scope(|scope| {

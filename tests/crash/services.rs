@@ -1,5 +1,5 @@
-//! SIGKILL of the supervisor of a run with services, at each checkpoint: one plain command puts
-//! everything right, at the first try.
+//! SIGKILL of the supervisor of a run with services, at each checkpoint: one plain command repairs everything, at the
+//! first attempt.
 
 use crate::crash::sidecars::{
     OLLAMA, POSTGRES, REDIS, TELLER, assert_over, assert_service, assert_told, place, start_until,
@@ -48,7 +48,7 @@ points! {
 fn die_before(moat: &Moat, point: &str, containers: usize) -> String {
     let client = start_until(moat, point, &[], "echo ran; exit 7");
     let supervisor = moat.wait_checkpoint(point);
-    // What is beside the one that waits goes on, as far as it can.
+    // The other threads continue, as far as they can, while one waits at the checkpoint.
     until("everything is made", || {
         moat.containers().len() == containers
     });
@@ -109,7 +109,7 @@ fn with_the_workload(moat: &Moat, point: &str, _services: usize) {
     }
 }
 
-/// The client of the engine that the dead supervisor had started goes on: what it makes is found.
+/// An engine client of the dead supervisor continues: moat finds what it creates.
 fn in_flight(words: &str) {
     let Some(moat) = place(&[REDIS, TELLER]) else {
         return;

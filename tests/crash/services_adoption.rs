@@ -1,5 +1,5 @@
-//! Services outlive the supervisor of their run: who takes over watches the same containers, keeps
-//! the rest of their output, and notices what happened meanwhile.
+//! Services outlive the supervisor of their run. The adopting supervisor supervises the same containers, keeps the
+//! rest of their output, and notices what happened meanwhile.
 
 use crate::crash::sidecars::{
     CLIENTS, POSTGRES, REDIS, RESTARTED, TELLER, assert_over, assert_service, assert_told,
@@ -12,8 +12,7 @@ use crate::harness::support::{
 };
 use crate::harness::{Moat, until};
 
-/// Uses the services before and after the death of the supervisor: over one connection, and over
-/// new ones.
+/// Uses the services before and after the death of the supervisor: over one connection, and over new connections.
 const USER: &str = r#"
 exec 2>/dev/null
 redis-cli -u "$MOAT_REDIS_URL" set key kept
@@ -38,7 +37,7 @@ fn what_is_ready_is_not_started_twice() {
     let before = names.map(|name| identity(&id, name));
     let volumes = volumes(&moat);
     kill_supervisor(&moat, &id);
-    // Nobody listens to it now.
+    // No process waits for the value now.
     tell_more(&id);
     until("it is told", || {
         docker(&["logs", &handle(&id, "teller")]).contains("line-100")
@@ -72,7 +71,7 @@ fn note_of(moat: &Moat, id: &str) -> String {
     notes.map(|line| line.to_owned() + "\n").collect()
 }
 
-/// Lets the teller die while there is no supervisor.
+/// Ends the teller while there is no supervisor.
 fn die_unseen(moat: &Moat, id: &str) {
     wait_told(moat, id, 50);
     kill_supervisor(moat, id);
@@ -99,13 +98,13 @@ fn a_death_that_nobody_saw_is_noticed() {
     assert_service(&moat, &id, "teller", "failed");
 }
 
-/// Whoever comes first after a crash finds both ended, and ends what has ended.
+/// The first command after a crash finds both ended, and ends the run.
 #[test]
 fn a_death_before_the_end_of_the_run_is_told_from_the_end() {
     let Some(moat) = place(&[TELLER, REDIS]) else {
         return;
     };
-    // Nobody looks at it before it is killed.
+    // No command runs before the kill.
     let hold = moat.root().join("hold");
     let late = r#"case "$*" in
         'inspect '*-teller) while [ -e HOLD ]; do sleep 0.05; done ;;
@@ -141,7 +140,7 @@ fn who_died_unseen_is_started_again() {
     let id = waiting(&moat);
     die_unseen(&moat, &id);
     list(&moat);
-    // 50 lines at its start, 50 last words, and 50 at its second start.
+    // 50 lines at its start, 50 last lines, and 50 at its second start.
     wait_told(&moat, &id, 150);
     let service = wait_service(&moat, &id, "teller", "ready");
     assert_eq!(
@@ -156,13 +155,13 @@ fn who_died_unseen_is_started_again() {
     assert_service(&moat, &id, "teller", "stopped");
 }
 
-/// Its death is on record, and the pause before it is started again was the end of the supervisor.
+/// The record has its death. The supervisor died in the delay before the restart.
 #[test]
 fn who_was_to_be_started_again_is() {
     let Some(moat) = place(&[RESTARTED]) else {
         return;
     };
-    // Dies so often that the pauses become long.
+    // Dies so often that the backoff grows long.
     let id = waiting(&moat);
     wait_told(&moat, &id, 50);
     for round in 1..=3 {
@@ -188,7 +187,7 @@ fn who_was_to_be_started_again_is() {
     assert_told(&moat, &id, 9 * 50);
 }
 
-/// The supervisor died while a service that it had started again was not ready yet.
+/// The supervisor died while a restarted service was not ready yet.
 #[test]
 fn who_was_starting_again_becomes_ready() {
     let Some(moat) = place(&[RESTARTED]) else {
@@ -218,7 +217,7 @@ fn who_was_starting_again_becomes_ready() {
     assert_told(&moat, &id, 150);
 }
 
-/// Where the engine takes its time, the end before the new start is not another one.
+/// A slow engine: the end before the restart does not count twice.
 #[test]
 fn a_slow_second_start_is_one_start() {
     let Some(moat) = place(&[RESTARTED]) else {
@@ -245,7 +244,7 @@ fn a_slow_second_start_is_one_start() {
     assert_told(&moat, &id, 250);
 }
 
-/// It ran when the supervisor died, which had not had the time to record that.
+/// The service ran when the supervisor died, but the record did not say so yet.
 #[test]
 fn the_last_words_of_one_that_was_just_started_are_kept() {
     let Some(moat) = place(&[TELLER]) else { return };
@@ -273,7 +272,7 @@ fn the_last_words_of_one_that_was_just_started_are_kept() {
     assert_service(&moat, &id, "teller", "stopped");
 }
 
-/// The client of the engine that carries a service's output dies: nothing is lost, nobody else.
+/// The engine client that carries a service's output dies: nothing is lost, and nothing else dies.
 #[test]
 fn its_client_is_not_the_service() {
     let Some(moat) = place(&[RESTARTED, REDIS]) else {

@@ -1,4 +1,4 @@
-//! Whatever people do to a run with services, and whenever: nothing of it is left.
+//! Whatever request comes to a run with services, and whenever: nothing of the run is left.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ const NOT_STARTED: End = End {
     code: None,
 };
 
-/// Its client is not needed for the start of a run, however long that takes.
+/// The start of a run does not need its client, however long the start takes.
 #[test]
 fn the_client_is_killed_while_services_start() {
     let Some(moat) = place(&[REDIS, TELLER]) else {
@@ -40,7 +40,7 @@ fn the_client_is_killed_while_services_start() {
     }
 }
 
-/// A run whose services are starting is asked to end, by several at once.
+/// Several commands at once end a run whose services are starting.
 fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
     let client = start_until(moat, point, &[], "exit 7");
     moat.wait_checkpoint(point);
@@ -48,10 +48,10 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
     let ask = || moat.args(words).arg(&id).spawn();
     let asking: Vec<Running> = (0..2).map(|_| ask()).collect();
     until("it is asked to end", || {
-        // The word, until the record says the same.
+        // The request, until the record has it.
         moat.run_dir(&id).join("stop").exists() || moat.record(&id)["state"] == "stopping"
     });
-    // As long as one of its threads is held up, both wait for the end.
+    // While one of its threads waits at a checkpoint, both commands wait for the end.
     until("both wait", || {
         asking.iter().all(|asking| waits_for_a_lock(asking.pid()))
     });
@@ -59,7 +59,7 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
     let mut obeyed = 0;
     for done in asking.into_iter().map(Running::wait) {
         assert_eq!(done.code, Some(0), "{done}");
-        // On a busy machine the second request may come after the end that the first one asked for.
+        // On a busy machine the second request may come after the end that the first one caused.
         match done.stderr_text().as_str() {
             "" => {
                 assert_eq!(done.stdout_text(), format!("{id}\n"));
@@ -112,7 +112,7 @@ fn destroyed_twice_while_services_start() {
 #[test]
 fn stopped_while_something_is_got() {
     let Some(moat) = place(&[OLLAMA]) else { return };
-    // At the real scale: no grace is waited for.
+    // In real time: no grace period is waited for.
     moat.real_time();
     let client = moat.run_with(["-b"], ["true"]).spawn();
     let id = until_some("a run appears", || moat.ids().pop());
@@ -153,7 +153,7 @@ fn destroyed_without_a_supervisor() {
     assert_nothing(&moat, &volumes);
 }
 
-/// The disk lost the record: what was made is found by its label.
+/// The disk lost the record: moat finds the resources by their label.
 #[test]
 fn one_that_cannot_be_read_is_destroyed_whole() {
     let Some(moat) = place(&[REDIS, TELLER]) else {
@@ -198,8 +198,7 @@ fn orphans_are_found_and_cleaned() {
     call.stdout("Nothing to remove.\n").success();
 }
 
-/// What is got into a cache that runs share is there for the next run, whoever dies; and nobody waits
-/// for the dead.
+/// An item in the shared cache is there for the next run, whatever process dies. No run waits for a dead one.
 #[test]
 fn what_a_dead_supervisor_was_getting_is_got_by_the_next_run() {
     let Some(moat) = place(&[OLLAMA]) else { return };
@@ -207,10 +206,10 @@ fn what_a_dead_supervisor_was_getting_is_got_by_the_next_run() {
     let id = until_some("a run appears", || moat.ids().pop());
     moat.wait_log(&id, "10%");
     kill_supervisor(&moat, &id);
-    // At once: what the dead one has asked for goes on in its container.
+    // At once: the load that the dead supervisor started continues in its container.
     let next = moat.run_with(["-b"], ["sh", "-c", "exit 7"]);
     let next = next.any_stdout().success().stdout_text().trim().to_owned();
-    // The other client has seen its supervisor die.
+    // The other client has noticed the death of its supervisor.
     let done = client.wait();
     assert_eq!(done.code, Some(125), "{done}");
     list(&moat);
@@ -219,14 +218,14 @@ fn what_a_dead_supervisor_was_getting_is_got_by_the_next_run() {
     let models = moat.home().join("cache/ollama/models");
     let manifest = "manifests/registry.ollama.ai/library/tiny/latest";
     assert!(models.join(manifest).exists());
-    // It is there: nothing is got a third time.
+    // The item is there: it is not loaded a third time.
     let pulls = || fs::read_to_string(moat.home().join("cache/ollama/pulls")).unwrap();
     let before = pulls();
     moat.sh("exit 7").status(7);
     assert_eq!(pulls(), before);
 }
 
-/// A kept container keeps its network, and its services go all the same.
+/// A kept container keeps its network; its services are removed all the same.
 #[test]
 fn a_kept_container_keeps_its_network() {
     let Some(moat) = place(&[REDIS, TELLER]) else {
@@ -251,7 +250,7 @@ fn a_kept_container_keeps_its_network() {
         );
         assert_eq!(networks(&moat), [&*id]);
         assert_service(&moat, &id, "redis", "stopped");
-        // It is nobody's orphan.
+        // The container still has an owner.
         let call = moat.args(["clean", "--dry-run"]);
         call.stdout("Nothing to remove.\n").success();
         moat.args(["destroy", &id]).any_stdout().success();

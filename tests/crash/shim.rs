@@ -1,5 +1,5 @@
-//! SIGKILL of what stands between the supervisor and the sandbox: nothing is left, and the record
-//! does not claim to know what nobody knows.
+//! SIGKILL of a process between supervisor and sandbox: nothing is left, and the record claims nothing that is
+//! unknown.
 
 use crate::harness::support::{
     Bwrap, End, assert_ended, kill, kill_supervisor, list, print_lines, settled, shim_of, wait_for,
@@ -12,7 +12,7 @@ const LOST: End = End {
     code: None,
 };
 
-/// The workload would go on for long if it were not killed with the shim.
+/// The workload would continue for long if it were not killed with the shim.
 fn script() -> String {
     print_lines(1, 10) + &wait_for("never")
 }
@@ -22,7 +22,7 @@ fn assert_lost(moat: &Moat, id: &str) {
     let kept = moat.args(["logs", "--raw", "--stdout", id]).any_stdout();
     let kept = kept.any_stderr().success().stdout_text();
     assert_eq!(kept, crate::harness::support::lines("line-", 1, 10));
-    // What was in the pipe went with the shim, and nobody can say whether that was anything.
+    // The content of the pipe died with the shim, and it is unknown whether there was any.
     assert_eq!(record["log"]["complete"], false, "{record:#}");
     assert!(record["log"]["missing_since"].is_string(), "{record:#}");
 }
@@ -40,7 +40,7 @@ fn the_shim_of_a_run_in_the_foreground() {
     assert_lost(&moat, &id);
 }
 
-/// Of the end of a lost run is known only when it was noticed: not before its last output.
+/// The end of a lost run is the time when it was noticed: not before its last output.
 #[test]
 fn a_lost_run_did_not_end_before_its_output() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -78,7 +78,7 @@ fn the_shim_and_the_supervisor() {
     assert_lost(&moat, &id);
 }
 
-/// bwrap itself dies: the shim lives, sees it, and ends.
+/// bwrap itself dies: the shim lives, notices, and ends.
 #[test]
 fn bwrap_itself() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -92,7 +92,7 @@ fn bwrap_itself() {
     assert!(record["exit_code"].is_null(), "{record:#}");
 }
 
-/// The workload's own SIGKILL is an exit like any other.
+/// The workload's own SIGKILL is an ordinary exit.
 #[test]
 fn the_workload_itself() {
     let Some(moat) = Moat::on(Bwrap) else { return };

@@ -1,5 +1,4 @@
-//! What the crash tests of services share: a place with services, and what must be true of them
-//! once their run is over.
+//! Common parts of the crash tests of services: a place with services, and the checks after the end of their run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use crate::harness::support::{Docker, End, assert_ended, assert_same, is_gone};
 use crate::harness::{Moat, Running, skip, until, until_some};
 
-/// The image whose containers talk to the services: it has their clients.
+/// The image with the clients of the services.
 pub(crate) const CLIENTS: &str = "--image=moat-test/servers:1";
 
 pub(crate) const REDIS: Wanted = Wanted("redis@7", "redis", "image: moat-test/redis:7");
@@ -24,12 +23,12 @@ pub(crate) const OLLAMA: Wanted = Wanted(
     "image: moat-test/ollama-stand-in:1, models: [tiny], env: {STANDIN_PULL_SECONDS: \"3\"}",
 );
 
-/// A service: as a dependency, its name, and its keys.
+/// A service: its dependency, its name, and its keys.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted(&'static str, &'static str, &'static str);
 
-/// A service that prints 50 lines on both streams at each start, 50 more whenever there is a file
-/// `/tmp/more`, and 50 as its last words when there is a file `/tmp/die`, which has its exit code.
+/// A service that prints 50 lines on both streams at each start, 50 more whenever the file `/tmp/more` exists, and 50
+/// last lines when the file `/tmp/die` exists, which contains its exit code.
 const TELLER_ENTRY: &str = r#"
 teller:
   type: service
@@ -58,7 +57,7 @@ teller:
   ready: [test, -e, /tmp/ready]
 "#;
 
-/// A place whose runs have these services. `None`: skipped, loudly.
+/// A place whose runs have these services. `None`: skipped, with a note.
 pub(crate) fn place(services: &[Wanted]) -> Option<Moat> {
     let moat = Moat::on(Docker)?;
     for image in ["servers:1", "redis:7", "postgres:15", "ollama-stand-in:1"] {
@@ -88,22 +87,22 @@ pub(crate) fn want(moat: &Moat, services: &[Wanted]) {
     moat.write("moat.yaml", text);
 }
 
-/// Starts a run in the background that stops at a checkpoint.
+/// Starts a background run that stops at a checkpoint.
 pub(crate) fn start_until(moat: &Moat, checkpoint: &str, flags: &[&str], script: &str) -> Running {
     let flags = ["-b"].iter().chain(flags);
     let call = moat.run_with(flags, ["sh", "-c", script]);
     call.checkpoint(checkpoint).spawn()
 }
 
-/// Lets all go on that wait at a checkpoint, and those that will come to it.
+/// Releases all processes at a checkpoint, and all that will come to it.
 pub(crate) fn open_checkpoints(moat: &Moat) {
     let (checkpoints, opened) = (moat.root().join("checkpoints"), moat.root().join("opened"));
-    // At once, as some may just come to it.
+    // At once, because a process may just reach the checkpoint.
     fs::rename(&checkpoints, &opened).unwrap();
     fs::remove_dir_all(&opened).unwrap();
 }
 
-/// Makes checkpoints work again.
+/// Enables checkpoints again.
 pub(crate) fn close_checkpoints(moat: &Moat) {
     fs::create_dir(moat.root().join("checkpoints")).unwrap();
 }
@@ -112,27 +111,27 @@ pub(crate) fn handle(id: &str, service: &str) -> String {
     format!("{id}-{service}")
 }
 
-/// Makes the teller tell 50 lines more.
+/// Makes the teller print 50 more lines.
 #[track_caller]
 pub(crate) fn tell_more(id: &str) {
     docker(&["exec", &handle(id, "teller"), "touch", "/tmp/more"]);
 }
 
-/// Makes the teller die, with this exit code, after 50 lines more.
+/// Makes the teller print 50 more lines and exit with this code.
 #[track_caller]
 pub(crate) fn let_die(id: &str, code: u8) {
     let script = format!("echo {code} > /tmp/code; mv /tmp/code /tmp/die");
     docker(&["exec", &handle(id, "teller"), "sh", "-c", &script]);
 }
 
-/// How often the teller was started.
+/// Number of starts of the teller.
 #[track_caller]
 pub(crate) fn starts(id: &str) -> usize {
     let starts = docker(&["exec", &handle(id, "teller"), "cat", "/tmp/starts"]);
     starts.lines().count()
 }
 
-/// What is recorded of a service.
+/// A service's state in the record.
 #[track_caller]
 pub(crate) fn service(moat: &Moat, id: &str, name: &str) -> Value {
     let record = moat.record(id);
@@ -141,7 +140,7 @@ pub(crate) fn service(moat: &Moat, id: &str, name: &str) -> Value {
     found.unwrap().clone()
 }
 
-/// Waits until a service is in a state; what is recorded of it.
+/// Waits until a service is in a state; returns its part of the record.
 #[track_caller]
 pub(crate) fn wait_service(moat: &Moat, id: &str, name: &str, state: &str) -> Value {
     until_some(&format!("{name} is {state}"), || {
@@ -163,7 +162,7 @@ fn log_path(moat: &Moat, id: &str, name: &str) -> PathBuf {
 /// The entries of a stream of a service's log, as lines.
 pub(crate) fn told(moat: &Moat, id: &str, name: &str, stream: &str) -> String {
     let log = fs::read_to_string(log_path(moat, id, name)).unwrap_or_default();
-    // The last entry may be on its way: what it says is missing then.
+    // The last entry may be incomplete.
     let entries = log
         .split_inclusive('\n')
         .filter(|line| line.ends_with('\n'))
@@ -185,7 +184,7 @@ pub(crate) fn wait_told(moat: &Moat, id: &str, number: u32) {
     }
 }
 
-/// The teller's log has these lines once each, and says that it is complete.
+/// Asserts that the teller's log has each of these lines once, and is complete.
 #[track_caller]
 pub(crate) fn assert_told(moat: &Moat, id: &str, to: u32) {
     let (out, err) = (
@@ -200,7 +199,7 @@ pub(crate) fn assert_told(moat: &Moat, id: &str, to: u32) {
     assert_eq!(log["complete"], true, "{log}");
 }
 
-/// Which container it is, and since when it runs.
+/// The id of a container, and its start time.
 #[track_caller]
 pub(crate) fn identity(id: &str, service: &str) -> String {
     docker(&[
@@ -220,7 +219,7 @@ pub(crate) fn volumes(moat: &Moat) -> Vec<String> {
     let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
     let mut args = vec!["inspect", "--format", format];
     args.extend(containers.iter().map(String::as_str));
-    // For a moment the engine lists a new container, and says that there is none.
+    // For a moment the engine lists a new container, and reports it as missing.
     let found = until_some("all containers can be looked at", || try_docker(&args).ok());
     found.split_whitespace().map(str::to_owned).collect()
 }
@@ -239,7 +238,7 @@ pub(crate) fn networks(moat: &Moat) -> Vec<String> {
     listed.lines().map(str::to_owned).collect()
 }
 
-/// Nothing is left of any run of the place, in the engine or among the locks.
+/// Asserts that nothing is left of any run of the place, in the engine or among the locks.
 #[track_caller]
 pub(crate) fn assert_nothing(moat: &Moat, volumes: &[String]) {
     assert_eq!(moat.leftovers(), [""; 0]);
@@ -255,7 +254,7 @@ pub(crate) fn assert_nothing(moat: &Moat, volumes: &[String]) {
     assert!(locks.is_empty(), "locks are left: {locks:?}");
 }
 
-/// The run has settled as expected, at the first try, and nothing of it is left.
+/// Asserts that the run has settled as expected, at the first attempt, and that nothing is left.
 #[track_caller]
 pub(crate) fn assert_over(moat: &Moat, id: &str, end: End, volumes: &[String]) -> Value {
     let record = assert_ended(moat, id, end);
@@ -276,7 +275,7 @@ pub(crate) fn docker(args: &[&str]) -> String {
     try_docker(args).unwrap_or_else(|why| panic!("docker {args:?}: {why}"))
 }
 
-/// What it says on standard output, or else on standard error.
+/// Its standard output, or else its standard error.
 pub(crate) fn try_docker(args: &[&str]) -> Result<String, String> {
     let output = Command::new("docker").args(args).output().expect("docker");
     let text = |bytes| String::from_utf8(bytes).expect("text");

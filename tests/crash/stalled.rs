@@ -1,5 +1,5 @@
-//! A client whose output nobody reads: it holds the workload back, but never the end of the run, and
-//! it gets everything once somebody does read.
+//! A client whose output has no reader: it blocks the workload, but never the end of the run, and it gets everything
+//! once a reader comes.
 
 use std::io::{PipeReader, Read};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::harness::{Moat, Running, until};
 
 on_all!(a_stop_lets_the_workload_say_its_last_words);
 
-/// Three million lines each. What keeps them is above the drivers.
+/// Three million lines each. The code above the drivers keeps them.
 mod what_is_too_much_for_memory_comes_from_the_log {
     crate::harness::support::tests_of! { super::what_is_too_much_for_memory_comes_from_the_log; bwrap: Bwrap }
     mod full {
@@ -21,7 +21,7 @@ mod what_is_too_much_for_memory_comes_from_the_log {
     }
 }
 
-/// Starts a script whose client writes both streams into a pipe that nobody reads yet.
+/// Starts a script whose client writes both streams into a pipe without a reader.
 fn start(moat: &Moat, script: &str) -> (Running, String, PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let both = writer.try_clone().unwrap();
@@ -31,7 +31,7 @@ fn start(moat: &Moat, script: &str) -> (Running, String, PipeReader) {
     (client, id, reader)
 }
 
-/// Reads what the client has for us, to the end.
+/// Reads the client's output to the end.
 fn read_all(mut reader: PipeReader) -> String {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
@@ -45,8 +45,7 @@ fn wait_ended(moat: &Moat, id: &str) {
     });
 }
 
-/// Waits until all is full between a workload that prints without end and us: then nothing comes to
-/// the log any more.
+/// Waits until everything between an endless workload and the client is full: then the log stops growing.
 #[track_caller]
 fn wait_held_back(moat: &Moat, id: &str) {
     let log = moat.run_dir(id).join("logs.jsonl");
@@ -65,7 +64,7 @@ fn a_stop_lets_the_workload_say_its_last_words(moat: &Moat) {
     let script = "trap 'echo last; exit 3' TERM; i=1; while :; do echo $i; i=$((i+1)); done";
     let (client, id, reader) = start(moat, script);
     wait_held_back(moat, &id);
-    // It would wait for ever to be read, and then be killed.
+    // The writer would wait for ever for a reader, and then be killed.
     let done = moat.args(["stop", "--time", "60", &id]).any_stdout();
     let done = done.success();
     assert!(done.took.as_secs() < 20, "{done}");
@@ -110,7 +109,7 @@ fn what_is_too_much_for_memory_comes_from_the_log(moat: &Moat) {
     assert_eq!(stop.wait().code, Some(0));
 }
 
-/// Fills all that is between it and the client, and ends.
+/// Fills everything between the workload and the client, and ends.
 #[test]
 fn a_workload_that_has_ended_is_seen_to() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -132,7 +131,7 @@ fn a_workload_that_has_ended_is_seen_to() {
     assert_eq!(client.wait().code, Some(7));
 }
 
-/// The end of the log has to be looked up, and reading it must not wait for the client either.
+/// moat must look up the end of the log, and reading the log must not wait for the client either.
 #[test]
 fn a_last_look_at_the_engines_log_waits_for_nobody() {
     let Some(moat) = Moat::on(Docker) else { return };

@@ -1,5 +1,5 @@
-//! SIGKILL of the supervisor, at each checkpoint and in mid-run: the next command adopts, and a
-//! client in the foreground does so itself.
+//! SIGKILL of the supervisor, at each checkpoint and during the run: the next command adopts the run; a client in the
+//! foreground does so itself.
 
 use crate::harness::support::{
     Background, Bwrap, Docker, EXITED_7, End, Foreground, Mode, NEVER_STARTED, Podman,
@@ -10,7 +10,7 @@ use crate::harness::{Done, Moat, Running};
 
 const LINES: u32 = 100;
 
-/// Makes six tests of each point at which the supervisor dies.
+/// Creates six tests for each point at which the supervisor dies.
 macro_rules! points {
     ($($name:ident: $scenario:ident($($point:literal)?);)*) => { $(
         mod $name {
@@ -52,8 +52,8 @@ points! {
     in_heavy_output: while_it_prints();
 }
 
-/// What an adopter asks podman, and finds or does not find, at each stage of a container: none, made, running, ended,
-/// removed. The other points differ in nothing that is podman's.
+/// The answers of podman at each stage of a container: none, created, running, ended, removed. The other points do
+/// not depend on podman.
 mod podman {
     use super::*;
 
@@ -103,8 +103,8 @@ fn start(moat: &Moat, mode: Mode, checkpoint: Option<&str>, script: &str) -> Run
     }
 }
 
-/// After the death of the supervisor: a client in the foreground has to manage alone, for one in the
-/// background somebody types a command.
+/// After the death of the supervisor: a client in the foreground must continue alone; for a background run, a user
+/// types a command.
 fn succeed(moat: &Moat, mode: Mode, client: Running) -> Done {
     if mode == Background {
         list(moat);
@@ -149,7 +149,7 @@ fn with_the_workload(moat: &Moat, mode: Mode, point: &str) {
     assert_client(mode, &client, true, EXITED_7);
 }
 
-/// The sandbox gets all that it was to get, or nothing.
+/// The sandbox gets all of its input, or nothing.
 #[test]
 fn while_the_sandbox_is_set_up() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -182,7 +182,7 @@ fn while_it_runs(moat: &Moat, mode: Mode) {
     assert_client(mode, &client, true, EXITED_7);
 }
 
-/// The supervisor dies wherever it happens to be: in the middle of a line, or of a write.
+/// The supervisor dies at a random point: in the middle of a line, or of a write.
 fn while_it_prints(moat: &Moat, mode: Mode) {
     const MANY: u32 = 300_000;
     let client = start(moat, mode, None, &format!("seq 1 {MANY}; exit 7"));
@@ -202,7 +202,7 @@ fn first_id(moat: &Moat) -> String {
     crate::harness::until_some("a run appears", || moat.ids().pop())
 }
 
-/// Whoever takes over may die, too.
+/// The adopting supervisor may die, too.
 fn adopter_killed(moat: &Moat) {
     let script = print_lines(1, LINES) + &wait_for("go") + &print_lines(LINES + 1, 200) + "exit 7";
     let id = moat.background(&script);
@@ -222,7 +222,7 @@ fn adopter_killed(moat: &Moat) {
     assert_log(moat, &id, &lines("line-", 1, 200), &lines("error-", 1, 200));
 }
 
-/// The client that sees its supervisor die says so, and where the output is.
+/// The client notices the death of its supervisor, says so, and says where the output is.
 fn client_told(moat: &Moat) {
     let client = start(
         moat,
@@ -243,7 +243,7 @@ fn client_told(moat: &Moat) {
     );
 }
 
-/// Whatever clocks the times come from: files, the engine, our own.
+/// Whatever clock the times come from: files, the engine, or moat.
 fn times_do_not_run_backwards(moat: &Moat) {
     for _ in 0..20 {
         moat.run(["false"]).status(1);

@@ -1,5 +1,4 @@
-//! The supervisor dies around the saving of a workspace that was a copy: what the workload left is
-//! there all the same, and once.
+//! The supervisor dies while it saves the copy of a workspace: the workload's files are saved all the same, and once.
 
 use std::fs;
 
@@ -9,7 +8,7 @@ use crate::harness::support::{
 };
 use crate::harness::{Moat, until};
 
-/// Makes a test of each runtime and of each point at which the supervisor dies.
+/// Creates a test for each runtime and each point at which the supervisor dies.
 macro_rules! points {
     ($($name:ident: $point:literal;)*) => { $(
         mod $name {
@@ -56,7 +55,7 @@ fn copied(moat: &Moat, more: &str) {
     moat.write("seed", "seed\n");
 }
 
-/// What the workload left, and nothing of ours.
+/// The workload's files, and none of moat's.
 #[track_caller]
 fn assert_saved(moat: &Moat, id: &str) {
     let out = moat.root().join("out");
@@ -98,7 +97,7 @@ fn killed_at(moat: &Moat, point: &str) {
         assert_saved(moat, &id);
         moat.args(["destroy", &id]).any_stdout().success();
         fs::remove_dir_all(moat.root().join("out")).expect("the export");
-        // As the killed one never took its mark away.
+        // As if the killed supervisor had never removed its mark.
         moat.release_checkpoint(point);
     }
 }
@@ -118,7 +117,7 @@ fn while_it_runs(moat: &Moat) {
     assert_saved(moat, &id);
 }
 
-/// Whoever takes over may die just before it saves, too.
+/// The adopting supervisor may die just before it saves, too.
 fn adopter_killed_before_it_saves(moat: &Moat) {
     copied(moat, "");
     let call = moat
@@ -140,7 +139,7 @@ fn adopter_killed_before_it_saves(moat: &Moat) {
     assert_saved(moat, &id);
 }
 
-/// That it was the hook is known after a crash, too.
+/// moat knows after a crash, too, that the hook failed.
 fn a_failed_hook(moat: &Moat) {
     moat.write("moat.yaml", "hooks: {pre_run: 'echo on; exit 7'}\n");
     for point in ["attached", "exited", "log-closed", "ended"] {
@@ -190,7 +189,7 @@ fn while_a_hook_runs(moat: &Moat) {
     }
 }
 
-/// Between its end and the saving, a run holds the only copy, wherever that is.
+/// Between its end and the saving, a run holds the only copy, wherever the copy is.
 fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
     copied(moat, "");
     let call = moat
@@ -200,7 +199,7 @@ fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
     let supervisor = moat.wait_checkpoint("before-cleanup");
     let id = moat.only_id();
     assert!(crate::harness::support::is_terminal(&moat.record(&id)));
-    // Who comes now waits for it.
+    // A command that comes now waits for the saving.
     let out = moat.root().join("early");
     let export = moat.args(["export", "-q", &id]).arg(&out).spawn();
     let destroy = moat.args(["destroy", &id]).spawn();
@@ -210,7 +209,7 @@ fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
     kill(supervisor);
     for (waiting, code) in [(export, 0), (destroy, 1)] {
         let done = waiting.wait();
-        // Whichever comes first; what has been exported may go.
+        // Whichever comes first; an exported copy may be removed.
         assert!(done.code == Some(code) || done.code == Some(0), "{done}");
     }
     drop(client);
@@ -231,7 +230,7 @@ mod unsaved {
     }
 }
 
-/// Where it cannot be saved it stays, and nobody removes it without being told to.
+/// A copy that cannot be saved stays in place, and moat removes it only if it must.
 fn nothing_is_removed_that_could_not_be_saved(runtime: crate::harness::Runtime) {
     let Some(moat) = Moat::on(runtime) else {
         return;
@@ -272,7 +271,7 @@ fn nothing_is_removed_that_could_not_be_saved(runtime: crate::harness::Runtime) 
     assert_ended(moat, &id, EXITED_7);
 }
 
-/// What somebody else removed is gone: that is said, and the run becomes clean.
+/// The copy was removed by another program: moat says so, and the run becomes clean.
 #[test]
 fn somebody_removed_the_container() {
     let Some(moat) = Moat::on(Docker) else { return };

@@ -1,4 +1,4 @@
-//! One call of moat, and what is expected of it.
+//! One call of moat, and its expected results.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::running::Running;
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A command line, and what is expected of it. What is not expected must be empty.
+/// A command line, and its expected results. What is not expected must be empty.
 #[must_use]
 pub(crate) struct Call<'a> {
     pub(super) moat: &'a Moat,
@@ -76,55 +76,55 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Runs in another directory than the workspace.
+    /// Runs in this directory instead of the workspace.
     pub(crate) fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
         dir.as_ref().clone_into(&mut self.cwd);
         self
     }
 
-    /// Gives it these bytes as input, through a pipe. Without this, the input is empty.
+    /// Gives the call these bytes as input, through a pipe. Without this, the input is empty.
     pub(crate) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.input = Input::Bytes(bytes.as_ref().to_vec());
         self
     }
 
-    /// Gives it another input: a file, or a pipe of the test's own.
+    /// Gives the call another input: a file, or a pipe of the test's own.
     pub(crate) fn stdin_from(mut self, stdin: impl Into<Stdio>) -> Self {
         self.input = Input::From(stdin.into());
         self
     }
 
-    /// Sends stdout elsewhere; the call then has none.
+    /// Redirects stdout; the call then has none.
     pub(crate) fn stdout_to(mut self, stdout: impl Into<Stdio>) -> Self {
         self.stdout_to = Some(stdout.into());
         self
     }
 
-    /// Sends stderr elsewhere; the call then has none.
+    /// Redirects stderr; the call then has none.
     pub(crate) fn stderr_to(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr_to = Some(stderr.into());
         self
     }
 
-    /// How long it may take.
+    /// Sets the timeout.
     pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Whoever reaches this checkpoint (see src/failpoint.rs) waits there, after this call.
+    /// The process that reaches this checkpoint (see src/failpoint.rs) waits there, after this call.
     pub(crate) fn checkpoint(self, name: &str) -> Self {
         let dir = self.moat.checkpoints();
         self.env("MOAT_CHECKPOINT", name)
             .env("MOAT_CHECKPOINT_DIR", dir)
     }
 
-    /// Uses the graces, windows and pauses that the product has, and not the time scale of the tests.
+    /// Uses the product's real times, and not the time scale of the tests.
     pub(crate) fn real_time(self) -> Self {
         self.env_remove("MOAT_TEST_TIME")
     }
 
-    /// Runs it as far as this checkpoint, and kills it there. Nobody waits at it from then on.
+    /// Runs the call as far as this checkpoint, and kills it there. The checkpoint is disabled afterwards.
     #[track_caller]
     pub(crate) fn killed_at(self, name: &str) {
         let (moat, deadline) = (self.moat, Instant::now() + self.deadline);
@@ -160,25 +160,25 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The test looks at stdout itself.
+    /// The test checks stdout itself.
     pub(crate) fn any_stdout(mut self) -> Self {
         self.stdout = Expected::Anything;
         self
     }
 
-    /// The test looks at stderr itself.
+    /// The test checks stderr itself.
     pub(crate) fn any_stderr(mut self) -> Self {
         self.stderr = Expected::Anything;
         self
     }
 
-    /// Runs it and expects exit code 0.
+    /// Runs the call and expects exit code 0.
     #[track_caller]
     pub(crate) fn success(self) -> Done {
         self.status(0)
     }
 
-    /// Runs it and expects this exit code.
+    /// Runs the call and expects this exit code.
     #[track_caller]
     pub(crate) fn status(self, code: i32) -> Done {
         let done = self.run();
@@ -189,7 +189,7 @@ impl<'a> Call<'a> {
         done
     }
 
-    /// Runs it; the test looks at the exit code itself.
+    /// Runs the call; the test checks the exit code itself.
     #[track_caller]
     pub(crate) fn run(mut self) -> Done {
         let stdout = std::mem::replace(&mut self.stdout, Expected::Anything);
@@ -201,10 +201,10 @@ impl<'a> Call<'a> {
         done
     }
 
-    /// Runs it as a user who is not root; that user needs rights to the place.
+    /// Runs the call as a user other than root, who needs rights to the place.
     #[track_caller]
     pub(crate) fn as_nobody(&self) -> Done {
-        // The program may be where only root can get to.
+        // Only root may be able to reach the program.
         let program = self.moat.root().join("moat-program");
         if !program.exists() {
             std::fs::copy(self.moat.binary(), &program).expect("a copy of the program");
@@ -215,7 +215,7 @@ impl<'a> Call<'a> {
         Running::of(self.wrapped(&wrapper)).wait()
     }
 
-    /// Starts it. Expectations do not apply: see [`Running::wait`].
+    /// Starts the call. Expectations do not apply: see [`Running::wait`].
     #[track_caller]
     pub(crate) fn spawn(mut self) -> Running {
         let mut command = self.command();
@@ -226,7 +226,7 @@ impl<'a> Call<'a> {
         Running::start(command, input, self.deadline)
     }
 
-    /// The command itself, for tests that arrange its streams themselves.
+    /// The command itself, for tests that connect its streams themselves.
     pub(crate) fn command(&self) -> Command {
         self.wrapped(&[])
     }
@@ -296,7 +296,7 @@ impl Expected {
 /// A call that has ended.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// The exit code; none if a signal ended it.
+    /// The exit code; `None` if a signal ended the call.
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: Vec<u8>,

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::{TempDir, skip};
 
-/// A small filesystem. Not in the place of a test: its mount is seen by all processes.
+/// A small filesystem. Not inside the place of a test: every process sees its mount.
 pub(crate) struct Disk(TempDir);
 
 impl Disk {

@@ -1,5 +1,5 @@
-//! What an engine has that carries a label. docker is asked over its socket: that takes a millisecond, and a
-//! process of its client fifty. Where there is no such socket, and for podman, the client is asked.
+//! Lists the resources of an engine with a label. The request goes to docker's socket, which takes a millisecond
+//! instead of the fifty of a client. Without such a socket, and for podman, the client is used.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Volume,
 }
 
-/// The ids (of volumes: the names) of all that carries the label `NAME=VALUE`.
+/// The ids (of volumes: the names) of all resources with the label `NAME=VALUE`.
 pub(crate) fn labelled(runtime: Runtime, kind: Kind, label: &str) -> Vec<String> {
     let socket = match runtime {
         Runtime::Docker | Runtime::Apple(_) => socket(),
@@ -49,7 +49,7 @@ fn ask_client(runtime: Runtime, kind: Kind, label: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The answer of the engine. `None`: it did not give one that can be read.
+/// The engine's answer. `None`: no readable answer.
 fn ask(socket: &Path, kind: Kind, label: &str) -> Option<Vec<String>> {
     let (path, list, key) = match kind {
         Kind::Container => ("/containers/json?all=1&", "", "Id"),
@@ -67,7 +67,7 @@ fn ask(socket: &Path, kind: Kind, label: &str) -> Option<Vec<String>> {
         .iter()
         .map(|one| {
             let id = one.get(key)?.as_str()?;
-            // Ids as the client shortens them.
+            // Shortens ids as the client does.
             let is_id = key == "Id";
             Some(id.get(..12).filter(|_| is_id).unwrap_or(id).to_owned())
         })
@@ -98,7 +98,7 @@ fn quoted(text: &str) -> String {
     text.bytes().map(quote).collect()
 }
 
-/// The socket of the engine that docker's client would ask, as far as that is easy to tell.
+/// The socket of the engine that docker's client would use, as far as that is easy to find out.
 fn socket() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {

@@ -1,12 +1,12 @@
-//! Lists of scenarios, and the runtimes each of them runs on. A scenario is a function
-//! `crate::SUITE::THEME::SCENARIO`; a test of it is in a module named after the runtime, and hands the scenario to
-//! `crate::SUITE::on`, which makes its place.
+//! Lists of scenarios, and the runtimes on which each of them runs. A scenario is a function
+//! `crate::SUITE::THEME::SCENARIO`. Its test is in a module named after the runtime, and passes the scenario to
+//! `crate::SUITE::on`, which creates its place.
 //!
 //! ```ignore
 //! everywhere! { services; connects { aliases_and_own_values } death { nobody_waits_for_it } }
 //! ```
 
-/// A test of each scenario in a module of this name, on this runtime.
+/// A test of each scenario on this runtime, in a module of this name.
 macro_rules! tests_on {
     ($suite:ident $module:ident $runtime:expr; $($theme:ident { $($name:ident)* })*) => {
         mod $module {
@@ -21,7 +21,7 @@ macro_rules! tests_on {
     };
 }
 
-/// The engines that are here for real.
+/// The engines that really run here.
 macro_rules! on_engines {
     ($suite:ident; $($list:tt)*) => {
         tests_on! { $suite docker Runtime::Docker; $($list)* }
@@ -29,14 +29,14 @@ macro_rules! on_engines {
     };
 }
 
-/// Apple's `container` of one version, through the stand-in in testdata/bin.
+/// One version of Apple's `container`, through the stand-in in testdata/bin.
 macro_rules! on_apple {
     ($suite:ident $module:ident $version:literal; $($list:tt)*) => {
         tests_on! { $suite $module Runtime::Apple($version); $($list)* }
     };
 }
 
-/// The engines, and apple in its newest version alone: nothing in these lists depends on the version.
+/// The engines, and only the newest version of apple: nothing in these lists depends on the version.
 macro_rules! everywhere {
     ($suite:ident; $($list:tt)*) => {
         on_engines! { $suite; $($list)* }
@@ -44,7 +44,7 @@ macro_rules! everywhere {
     };
 }
 
-/// docker each time; podman in `make test-full`, where its dialect has no part in what the scenarios prove.
+/// docker each time; podman in `make test-full`, because its dialect has no part in what the scenarios prove.
 macro_rules! on_docker {
     ($suite:ident; $($list:tt)*) => {
         tests_on! { $suite docker Runtime::Docker; $($list)* }

@@ -1,4 +1,4 @@
-//! What must not be there after a test: containers, networks, processes, half-made directories.
+//! Resources that must be gone after a test: containers, networks, processes, incomplete directories.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::Moat;
 use super::docker_api::{self, Kind};
 
-/// How long the last supervisor may take to finish after the last command of a test.
+/// Timeout of the last supervisor after the last command of a test.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What is left of the place, as one line each; waits for it to go away.
+/// The leftovers of the place, as one line each; waits for them to go away.
 pub(super) fn find(moat: &Moat) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -27,7 +27,7 @@ fn look(moat: &Moat) -> Vec<String> {
         .iter()
         .map(|process| format!("process {} {}", process.pid, process.command))
         .collect();
-    // The engine is asked at the end alone: first let the processes go.
+    // The engine is asked only at the end, after the processes have ended.
     if found.is_empty() && moat.has_images() {
         found.extend(containers(moat).iter().map(|id| format!("container {id}")));
         found.extend(networks(moat).iter().map(|id| format!("network {id}")));
@@ -36,15 +36,15 @@ fn look(moat: &Moat) -> Vec<String> {
     found
 }
 
-/// Ends what is left after a test that has failed anyway.
+/// Removes the leftovers of a failed test.
 pub(super) fn sweep(moat: &Moat) {
-    // podman's monitors know of the place, too: first let it end what they watch.
+    // podman's monitors carry the place's name, too: first end the containers that they monitor.
     if moat.has_images() {
         for id in containers(moat) {
             let _ = moat.client().args(["kill", &id]).output();
         }
     }
-    // Twice: an adopter may have come to be in between.
+    // Twice: an adopting supervisor may have started in between.
     for _ in 0..2 {
         for process in processes(&moat.mark()) {
             let pid = rustix::process::Pid::from_raw(process.pid);
@@ -66,12 +66,12 @@ pub(super) fn sweep(moat: &Moat) {
     }
 }
 
-/// The containers that carry the label of this place's MOAT_HOME.
+/// The containers with the label of this place's MOAT_HOME.
 pub(super) fn containers(moat: &Moat) -> Vec<String> {
     labelled(moat, Kind::Container)
 }
 
-/// The networks that carry it.
+/// The networks with that label.
 pub(super) fn networks(moat: &Moat) -> Vec<String> {
     labelled(moat, Kind::Network)
 }
@@ -81,11 +81,11 @@ fn labelled(moat: &Moat, kind: Kind) -> Vec<String> {
     docker_api::labelled(moat.runtime_of(), kind, &label)
 }
 
-/// Removes what the stand-in has beside the runs, such as a builder, which is not ours to miss. Mostly there
-/// is nothing, and nobody is called for it.
+/// Removes the stand-in's resources besides runs, such as a builder, which moat keeps on purpose. Usually there are
+/// none, and no client is called.
 pub(super) fn reset_stand_in(moat: &Moat) {
     let state = moat.root().join("apple");
-    // Without a namespace it was never called.
+    // Without a namespace the stand-in was never called.
     let Ok(namespace) = fs::read_to_string(state.join("ns")) else {
         return;
     };
@@ -104,7 +104,7 @@ struct Process {
     command: String,
 }
 
-/// The processes that know of the place: by their arguments, environment or mounts.
+/// The processes that carry the place's name in their arguments, environment or mounts.
 fn processes(mark: &str) -> Vec<Process> {
     let own = std::process::id().to_string();
     let entries = fs::read_dir("/proc").expect("/proc");
@@ -120,20 +120,20 @@ fn processes(mark: &str) -> Vec<Process> {
                 command: String::from_utf8_lossy(&command).replace('\0', " "),
             })
         })
-        // Ours between fork and exec, and those that have just ended.
+        // The test's own child between fork and exec, and processes that have just ended.
         .filter(|process| !process.command.is_empty() && !process.command.contains("/deps/"))
         .filter(|process| !is_everybodys(&process.command))
         .collect()
 }
 
-/// What podman starts for all containers at once, with the environment of whoever comes first.
+/// Processes that podman starts for all containers, with the environment of the first caller.
 fn is_everybodys(command: &str) -> bool {
     let names = ["aardvark-dns ", "slirp4netns ", "catatonit -P"];
     names.iter().any(|name| command.contains(name))
 }
 
 fn knows(process: &Path, mark: &[u8]) -> bool {
-    // A mount in our own namespace is in everybody's list; only that of a sandbox tells.
+    // Every process lists a mount of the common namespace; only the mount of a sandbox counts.
     let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
     let sandboxed = namespace(process) != namespace(Path::new("/proc/self"));
     let files: &[&str] = match sandboxed {
@@ -146,7 +146,7 @@ fn knows(process: &Path, mark: &[u8]) -> bool {
     })
 }
 
-/// Directories that a finished run does not have, and runs that are half made or half gone.
+/// Directories that a finished run does not have, and incomplete runs.
 fn directories(moat: &Moat) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(moat.home().join("runs")).into_iter().flatten() {
@@ -171,7 +171,7 @@ fn directories(moat: &Moat) -> Vec<String> {
     found
 }
 
-/// What rootless podman makes there for a user without a directory under /run.
+/// Files that rootless podman creates there for a user without a directory under /run.
 fn is_podmans(name: &str) -> bool {
     let names = ["podman-run-", "containers-user-"];
     names.iter().any(|own| name.starts_with(own))

@@ -49,5 +49,5 @@ pub(crate) use until::{until, until_some};
 
 pub(crate) use rustix::process::Signal;
 
-/// The image of tests that need no more than a shell.
+/// The image of tests that need only a shell.
 pub(crate) const IMAGE: &str = "moat-test/busybox:1";

@@ -1,4 +1,4 @@
-//! What is found out once in a run of all tests.
+//! Facts that one run of all tests finds out once.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Whether something is there, as the first test that asks finds out: cargo-nextest gives each test a process of its
-/// own, in which nothing is known of what others have found. Without it, asks each time.
+/// A fact that the first test finds out for all: cargo-nextest gives each test a process of its own, which knows
+/// nothing of the others. Without nextest, each process asks.
 pub(crate) fn once_per_run(
     name: &str,
     find: impl FnOnce() -> Result<(), String>,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::call::Call;
 use super::{IMAGE, Runtime, fnv1a, leftovers, skip, stand_in, text, until_some};
 
-/// A directory that is removed when dropped. Its name occurs nowhere else on the machine.
+/// A directory that is removed on drop. Its name is unique on the machine.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -38,7 +38,7 @@ impl Drop for TempDir {
     }
 }
 
-/// A place to run moat in. Dropping it asserts that nothing of its runs is left.
+/// A place in which moat runs. Dropping it asserts that nothing of its runs is left.
 #[must_use]
 pub(crate) struct Moat {
     root: TempDir,
@@ -51,14 +51,14 @@ pub(crate) struct Moat {
     binary: PathBuf,
 }
 
-/// Tests do not sleep as long as a person would wait. Short enough that it pays, long enough that a window is longer
-/// than a busy machine is late.
+/// The scale of waiting times in tests. Short enough to save time, and long enough that a busy machine does not miss
+/// a time window.
 const FACTOR: &str = "0.2";
-/// An engine of which one call hangs must still have the time to answer the others.
+/// If one call of an engine hangs, the others must still have time to answer.
 const TIMEOUT_FACTOR: &str = "0.5";
 
 impl Moat {
-    /// A place where no runtime is chosen: for what does not run anything, or fails before.
+    /// A place without a runtime: for commands that run nothing, or fail earlier.
     pub(crate) fn new() -> Moat {
         let root = TempDir::new();
         for dir in ["home", "work", "tmp", "docker-config", "checkpoints"] {
@@ -76,7 +76,7 @@ impl Moat {
         }
     }
 
-    /// A place with a runtime, unless that is not there: then the test is skipped, loudly.
+    /// A place with a runtime. If the runtime is missing, the test is skipped, with a note.
     pub(crate) fn on(runtime: Runtime) -> Option<Moat> {
         match runtime.available() {
             Ok(()) => Some(Moat::new().runtime(runtime)),
@@ -104,11 +104,11 @@ impl Moat {
         moat.path_prepend(stand_in())
             .env("FAKE_APPLE_DIR", state)
             .env("FAKE_APPLE_VERSION", version)
-            // Before 0.12 containers have all capabilities, which the engine of a test machine may not.
+            // Before 0.12 containers have all capabilities, which the engine of a test machine may lack.
             .env("FAKE_APPLE_CAPS", "docker")
     }
 
-    /// Calls the stand-in for Apple's `container` of this place; what it prints, whatever its exit code.
+    /// Calls this place's stand-in for Apple's `container`; returns its output, whatever the exit code.
     pub(crate) fn apple(&self, args: &[&str]) -> String {
         let mut command = std::process::Command::new(stand_in().join("container"));
         let output = command
@@ -128,7 +128,7 @@ impl Moat {
         fs::write(path, format!("{earlier}{rule}\n")).expect("the rules of the stand-in");
     }
 
-    /// The calls of the stand-in so far: their arguments, each on a line of its own.
+    /// The calls of the stand-in so far: their arguments, one call per line.
     pub(crate) fn apple_calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.root().join("apple/calls.jsonl")).unwrap_or_default();
         let calls = text.lines().filter_map(|line| {
@@ -139,7 +139,7 @@ impl Moat {
         calls.collect()
     }
 
-    /// Whether it has images, and runs want to name one.
+    /// Whether the runtime has images, so that runs should name one.
     pub(crate) fn has_images(&self) -> bool {
         self.runtime.is_some_and(Runtime::has_images)
     }
@@ -148,7 +148,7 @@ impl Moat {
         matches!(self.runtime, Some(Runtime::Apple(_)))
     }
 
-    /// Gives the place, with what the test has put there, to the user that its calls run as.
+    /// Gives the place, with the test's files, to the user of its calls.
     pub(super) fn give_to_user(&self) {
         if !self.runtime.is_some_and(Runtime::is_rootless) {
             return;
@@ -170,7 +170,7 @@ impl Moat {
         std::os::unix::fs::MetadataExt::uid(&metadata)
     }
 
-    /// A call of the client of its engine.
+    /// A call of the engine's client.
     pub(crate) fn client(&self) -> std::process::Command {
         self.runtime.expect("it has a runtime").client()
     }
@@ -183,7 +183,7 @@ impl Moat {
         self.runtime.expect("it has a runtime")
     }
 
-    /// The name of the runtime, as users write it.
+    /// The name of the runtime, as in `--runtime`.
     pub(crate) fn runtime_name(&self) -> &'static str {
         self.runtime.map_or("none", Runtime::name)
     }
@@ -200,18 +200,18 @@ impl Moat {
         self
     }
 
-    /// From now on all calls use the graces, windows and pauses that the product has, and not the time scale of the tests.
+    /// From now on all calls use the product's real times, and not the time scale of the tests.
     pub(crate) fn real_time(&self) {
         self.real_time.store(true, Ordering::Relaxed);
     }
 
-    /// From now on all calls give up soon on an engine that hangs. Not for tests whose engine answers: on a busy machine
-    /// it is slow.
+    /// From now on all calls have a short timeout for an engine that hangs. Not for tests whose engine answers: on a
+    /// busy machine the engine is slow.
     pub(crate) fn short_timeouts(&self) {
         self.short_timeouts.store(true, Ordering::Relaxed);
     }
 
-    /// The variables of the time scale: see src/failpoint.rs.
+    /// The variables of the time scale (src/failpoint.rs).
     pub(super) fn time_scale(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let time = (
             "MOAT_TEST_TIME",
@@ -224,7 +224,7 @@ impl Moat {
         wanted.map(|(name, factor, _)| (name, factor))
     }
 
-    /// Calls another binary than the one that cargo built for the tests.
+    /// Calls another binary instead of cargo's.
     pub(crate) fn with_binary(mut self, binary: impl Into<PathBuf>) -> Moat {
         self.binary = binary.into();
         self
@@ -234,7 +234,7 @@ impl Moat {
         &self.binary
     }
 
-    /// Puts a directory before all others on PATH, for fakes.
+    /// Puts a directory with fake programs at the beginning of PATH.
     pub(crate) fn path_prepend(mut self, dir: impl Into<PathBuf>) -> Moat {
         self.path.insert(0, dir.into());
         self
@@ -278,13 +278,13 @@ impl Moat {
         self.run(["sh", "-c", script])
     }
 
-    /// Starts `sh -c SCRIPT` in the background; gives the id of the run.
+    /// Starts `sh -c SCRIPT` in the background; returns the run's id.
     #[track_caller]
     pub(crate) fn background(&self, script: &str) -> String {
         self.background_with::<&str>([], script)
     }
 
-    /// Starts `sh -c SCRIPT` in the background with more flags; gives the id of the run.
+    /// Starts `sh -c SCRIPT` in the background with more flags; returns the run's id.
     #[track_caller]
     pub(crate) fn background_with<F: AsRef<OsStr>>(
         &self,
@@ -298,12 +298,12 @@ impl Moat {
         out.strip_suffix('\n').expect("a line").to_owned()
     }
 
-    /// The directory of everything of this place.
+    /// The directory that contains everything of this place.
     pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// MOAT_HOME; moat makes it.
+    /// MOAT_HOME; moat creates it.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
@@ -318,7 +318,7 @@ impl Moat {
         self.root().join("work")
     }
 
-    /// TMPDIR. What moat leaves in it counts as left behind.
+    /// TMPDIR. Files that moat leaves there count as leftovers.
     pub(crate) fn tmp(&self) -> PathBuf {
         self.root().join("tmp")
     }
@@ -343,7 +343,7 @@ impl Moat {
         fs::write(dir.join("test.yaml"), text).expect("an entry");
     }
 
-    /// The word that occurs in the arguments, environment or mounts of every process of this place.
+    /// The word in the arguments, environment or mounts of every process of this place.
     pub(super) fn mark(&self) -> String {
         let name = self.root().file_name().expect("it has a name");
         name.to_string_lossy().into_owned()
@@ -365,7 +365,7 @@ impl Moat {
         leftovers::networks(self)
     }
 
-    /// What is left of runs, after some patience; nothing, if all is well.
+    /// The leftovers of runs, after some time; empty if all is well.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         leftovers::find(self)
     }
@@ -397,7 +397,7 @@ impl Moat {
         ids
     }
 
-    /// The id of the only run there is.
+    /// The id of the only run.
     #[track_caller]
     pub(crate) fn only_id(&self) -> String {
         let ids = self.ids();
@@ -413,7 +413,7 @@ impl Moat {
         serde_json::from_slice(&bytes).expect("the record is JSON")
     }
 
-    /// Waits until a run is in a state; gives its record.
+    /// Waits until a run is in a state; returns its record.
     #[track_caller]
     pub(crate) fn wait_state(&self, id: &str, state: &str) -> Value {
         until_some(&format!("{id} is {state}"), || {
@@ -430,7 +430,7 @@ impl Moat {
         });
     }
 
-    /// Waits until a process has reached the checkpoint; gives its pid.
+    /// Waits until a process has reached the checkpoint; returns its pid.
     #[track_caller]
     pub(crate) fn wait_checkpoint(&self, name: &str) -> i32 {
         until_some(&format!("checkpoint {name} is reached"), || {
@@ -439,7 +439,7 @@ impl Moat {
         })
     }
 
-    /// Lets the process that waits at the checkpoint go on.
+    /// Releases the process that waits at the checkpoint.
     pub(crate) fn release_checkpoint(&self, name: &str) {
         fs::remove_file(self.checkpoints().join(name)).expect("a reached checkpoint");
     }
@@ -448,8 +448,8 @@ impl Moat {
         self.root().join("checkpoints")
     }
 
-    /// Output with what differs from run to run replaced: `[ID]`, `[NAME]`, `[TIME]`, `[AGE]`,
-    /// `[MOAT_HOME]`, `[WORKSPACE]`, `[HOME]`, `[ROOT]`.
+    /// Output in which the variable parts are replaced: `[ID]`, `[NAME]`, `[TIME]`, `[AGE]`, `[MOAT_HOME]`,
+    /// `[WORKSPACE]`, `[HOME]`, `[ROOT]`.
     pub(crate) fn normal(&self, output: &str) -> String {
         let mut out = output.to_owned();
         let paths = [
@@ -467,7 +467,7 @@ impl Moat {
         text::placeholders(&out)
     }
 
-    /// The names of runs that a test did not choose: two words.
+    /// The generated names of runs: two words.
     fn random_names(&self) -> Vec<String> {
         let ids = self.ids();
         let read = |id: &String| {

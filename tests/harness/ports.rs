@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
-/// How many ports a range has.
+/// Number of ports of a range.
 const SIZE: u16 = 50;
-/// Above what servers use, below what the system gives to connections.
+/// Above the ports of servers, below those that the system gives to connections.
 const FIRST: u16 = 10_000;
 const RANGES: u32 = 440;
 
-/// A range of free ports. Claimed with the UDP port at its beginning, which no test uses: the system gives that to one
-/// process alone and takes it back when the process ends, so that tests in several processes do not meet.
+/// A range of free ports. The test holds the UDP port at its beginning, which no test uses: only one process can have
+/// the port, and the system frees it when the process ends. So tests in several processes never share a range.
 pub(crate) struct Ports {
     base: u16,
     _claim: UdpSocket,
@@ -33,7 +33,7 @@ impl Ports {
         claims.next().expect("fifty free ports beside each other")
     }
 
-    /// The first of them.
+    /// The first port.
     pub(crate) fn base(&self) -> u16 {
         self.base
     }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::call::{Done, Input};
 
-/// A call that is under way, in a process group of its own. Killed when dropped.
+/// A call in progress, in its own process group. Killed on drop.
 #[must_use]
 pub(crate) struct Running {
     child: Child,
@@ -39,7 +39,7 @@ impl Running {
         };
         let started = Instant::now();
         let mut child = command.process_group(0).spawn().expect("moat starts");
-        // Keeps our copies of what was given as stdout from holding a pipe open.
+        // Closes this process's copies of the redirected stdout, which would keep a pipe open.
         drop(command);
         let stdin = child.stdin.take();
         let writer = stdin
@@ -56,14 +56,14 @@ impl Running {
         }
     }
 
-    /// Starts any command with the same care, e.g. moat behind a shell.
+    /// Starts any command in the same way, e.g. moat behind a shell.
     #[track_caller]
     pub(crate) fn of(mut command: Command) -> Running {
         command.stdin(Stdio::null());
         Running::with_input(command)
     }
 
-    /// The same for a command that has its stdin already.
+    /// The same for a command that already has a stdin.
     #[track_caller]
     pub(crate) fn with_input(mut command: Command) -> Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -74,7 +74,7 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// Sends a signal to the client alone.
+    /// Sends a signal only to the client.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the client is there");
     }
@@ -95,13 +95,13 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until this text has come out of stdout.
+    /// Waits until this text has appeared on stdout.
     #[track_caller]
     pub(crate) fn wait_stdout(&self, text: &str) {
         self.wait_text(&self.stdout, text);
     }
 
-    /// Waits until this text has come out of stderr.
+    /// Waits until this text has appeared on stderr.
     #[track_caller]
     pub(crate) fn wait_stderr(&self, text: &str) {
         self.wait_text(&self.stderr, text);
@@ -119,7 +119,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end, and for the end of its output. Fails at the deadline.
+    /// Waits for the end of the call and of its output. Fails at the timeout.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Done {
         let status = loop {
@@ -141,7 +141,7 @@ impl Running {
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Some(writer) = self.writer.take() {
-            // That the reader went away first is no failure of the writer.
+            // A reader that ends first is not a failure of the writer.
             let _ = writer.join();
         }
         self.done(Some(status))
@@ -166,7 +166,7 @@ impl Drop for Running {
     }
 }
 
-/// What has come out of a stream so far.
+/// The output of a stream so far.
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,

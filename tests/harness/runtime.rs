@@ -1,4 +1,4 @@
-//! The runtimes that tests run on, and whether they are there.
+//! The runtimes of the tests, and whether they are available.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -14,10 +14,10 @@ pub(crate) enum Runtime {
     DockerRootless,
     /// podman of root.
     Podman,
-    /// podman of a user whom tests/setup makes.
+    /// podman of a user whom tests/setup creates.
     PodmanRootless,
     Bwrap,
-    /// Apple's `container` of that version, as the stand-in in testdata/bin speaks it, on top of docker.
+    /// This version of Apple's `container`, as the stand-in in testdata/bin, on top of docker.
     Apple(&'static str),
 }
 
@@ -35,7 +35,7 @@ impl Runtime {
         }
     }
 
-    /// Whether its containers are made from images.
+    /// Whether the runtime creates containers from images.
     pub(crate) fn has_images(self) -> bool {
         self != Runtime::Bwrap
     }
@@ -49,7 +49,7 @@ impl Runtime {
         matches!(self, Runtime::PodmanRootless | Runtime::DockerRootless)
     }
 
-    /// Why it cannot be used here, if it cannot. Asked once.
+    /// The reason why the runtime is not available. Checked once.
     pub(crate) fn available(self) -> Result<(), String> {
         static FOUND: [OnceLock<Result<(), String>>; 6] = [const { OnceLock::new() }; 6];
         let (which, name) = match self {
@@ -82,7 +82,7 @@ impl Runtime {
         }
     }
 
-    /// A call of its client, as who the tests' runs are.
+    /// A call of the runtime's client as the user of the tests' runs.
     pub(crate) fn client(self) -> Command {
         let mut command = match self {
             Runtime::PodmanRootless | Runtime::DockerRootless => {
@@ -91,7 +91,7 @@ impl Runtime {
                 command.env("HOME", USER_HOME).current_dir("/");
                 command
             }
-            // The stand-in's are docker's.
+            // The stand-in creates docker's containers.
             Runtime::Apple(_) => Command::new("docker"),
             _ => Command::new(self.name()),
         };
@@ -105,7 +105,7 @@ impl Runtime {
         command
     }
 
-    /// What a call of moat is wrapped in.
+    /// The wrapper of moat's calls.
     pub(super) fn wrapper(self) -> &'static [&'static str] {
         match self {
             _ if self.is_rootless() => &AS_USER,
@@ -133,7 +133,7 @@ impl Runtime {
     }
 }
 
-/// Becomes the user.
+/// Switches to the user.
 const AS_USER: [&str; 6] = [
     "setpriv",
     "--reuid=moat-podman",

@@ -1,4 +1,4 @@
-//! A terminal of a test's own, and moat on it.
+//! A terminal of the test's own, and moat on it.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,10 +17,10 @@ use rustix::termios::{
 
 use crate::harness::until;
 
-/// How long something may take to appear.
+/// Timeout until a text appears.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// On Linux it is nobody else's from its first moment, so that no other test's child keeps it open.
+/// On Linux the descriptor is close-on-exec from its first moment, so that no other test's child keeps it open.
 #[cfg(target_os = "linux")]
 const OPEN: OpenptFlags = OpenptFlags::RDWR
     .union(OpenptFlags::NOCTTY)
@@ -28,11 +28,11 @@ const OPEN: OpenptFlags = OpenptFlags::RDWR
 #[cfg(not(target_os = "linux"))]
 const OPEN: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY);
 
-/// Moat on a terminal. Killed when dropped.
+/// moat on a terminal. Killed on drop.
 pub(crate) struct Screen {
-    /// Not set: it was closed.
+    /// `None`: closed.
     ours: Option<OwnedFd>,
-    /// Kept open, so that the terminal outlives moat and can be looked at.
+    /// Kept open, so that the terminal outlives moat and can be inspected.
     theirs: OwnedFd,
     child: Child,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -45,7 +45,7 @@ impl Screen {
         Screen::slow(command, Duration::ZERO)
     }
 
-    /// One that takes its time after each piece that it shows.
+    /// A slow terminal, which pauses after each piece that it shows.
     pub(crate) fn slow(command: &Command, pause: Duration) -> Screen {
         let ours = openpt(OPEN).expect("a pseudo terminal");
         fcntl_setfd(&ours, FdFlags::CLOEXEC).expect("ours alone");
@@ -68,7 +68,7 @@ impl Screen {
         }
     }
 
-    /// Starts something else on it, after the end of the first.
+    /// Starts another program on it, after the end of the first.
     pub(crate) fn again(&mut self, command: &Command) {
         self.shown.lock().expect("shown").clear();
         self.child = spawn(command, &self.theirs);
@@ -86,7 +86,7 @@ impl Screen {
         self.ours.as_ref().expect("it is open")
     }
 
-    /// Shows nothing more, until it is told to go on.
+    /// Shows nothing more until it is released.
     pub(crate) fn pause(&self, pauses: bool) {
         self.wish.pauses.store(pauses, Ordering::Release);
     }
@@ -97,12 +97,12 @@ impl Screen {
         self.ours = None;
     }
 
-    /// Gives the terminal the settings that it had before moat, as a shell does.
+    /// Restores the settings that the terminal had before moat, as a shell does.
     pub(crate) fn make_sane(&self) {
         tcsetattr(&self.theirs, OptionalActions::Now, &self.before).expect("a terminal");
     }
 
-    /// Whether who reads from it gets lines, and not keys.
+    /// Whether reading from the terminal gives lines, and not keys.
     pub(crate) fn gives_lines(&self) -> bool {
         let now = tcgetattr(&self.theirs).expect("a terminal");
         now.local_modes.contains(LocalModes::ICANON)
@@ -159,13 +159,13 @@ impl Screen {
         }
     }
 
-    /// The terminal is what it was before.
+    /// Asserts that the terminal is as it was before moat.
     #[track_caller]
     pub(crate) fn assert_sane(&self) {
         until("the terminal is what it was", || self.is_sane());
     }
 
-    /// Whether the terminal is what it was before moat, in all that `stty -a` shows.
+    /// Whether the terminal is as it was before moat, in everything that `stty -a` shows.
     pub(crate) fn is_sane(&self) -> bool {
         let now = tcgetattr(&self.theirs).expect("a terminal");
         let all = |modes: &Termios| {
@@ -180,7 +180,7 @@ impl Screen {
 /// Becomes moat, in a session that has the terminal.
 fn spawn(command: &Command, terminal: &OwnedFd) -> Child {
     let stream = || Stdio::from(terminal.try_clone().expect("a copy"));
-    // A shell ignores these for what it runs in the background, which tests may be.
+    // A shell ignores these signals for its background jobs, which tests may be.
     let mut session = Command::new("env");
     session.args(["--default-signal=INT,QUIT", "setsid", "--ctty"]);
     session.arg(command.get_program());
@@ -215,7 +215,7 @@ fn size(terminal: impl AsFd, rows: u16, columns: u16) {
     tcsetwinsize(terminal, size).expect("a size");
 }
 
-/// What the thread that shows is told.
+/// The commands for the thread that shows output.
 #[derive(Default)]
 struct Wish {
     pauses: AtomicBool,

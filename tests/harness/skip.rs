@@ -1,9 +1,9 @@
-//! Tests that cannot run here say so, loudly, and where `make test` counts them.
+//! Notes of tests that cannot run here. `make test` counts them.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Notes that the current test (or a part of it) could not run, and why.
+/// Notes that the current test, or a part of it, could not run, and why.
 pub(crate) fn skip(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed test");

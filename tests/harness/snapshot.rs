@@ -1,9 +1,9 @@
-//! Texts that are kept in `testdata/snapshots/`, so that a change shows in review.
+//! Texts in `testdata/snapshots/`, so that a change shows in review.
 
 use std::fs;
 use std::path::Path;
 
-/// Compares with `testdata/snapshots/NAME.txt`; with MOAT_UPDATE_SNAPSHOTS=1 rewrites that.
+/// Compares with `testdata/snapshots/NAME.txt`; with MOAT_UPDATE_SNAPSHOTS=1 rewrites the file.
 #[track_caller]
 pub(crate) fn assert_snapshot(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

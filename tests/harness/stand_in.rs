@@ -1,7 +1,6 @@
-//! How tests call the stand-in for Apple's `container` (testdata/bin): by a script of the same name whose
-//! first line names the interpreter itself. What `python3` on PATH is may be a script that looks for one,
-//! which takes longer than all the stand-in does; and what Python compiles is kept beside that script, not in
-//! the tree.
+//! Calls of the stand-in for Apple's `container` (testdata/bin) go through a script of the same name whose first line
+//! names the interpreter. `python3` on PATH may be a script that searches for an interpreter, which takes longer than
+//! the stand-in's own work. Python keeps its compiled files beside that script, not in the tree.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,13 +10,13 @@ use std::sync::OnceLock;
 
 use super::fnv1a;
 
-/// The directory that PATH begins with where the stand-in is wanted.
+/// The directory at the beginning of PATH for the stand-in.
 pub(crate) fn stand_in() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| make().unwrap_or_else(source))
 }
 
-/// Whether the script is there, and its interpreter still is.
+/// Whether the script and its interpreter exist.
 fn names_an_interpreter(script: &Path) -> bool {
     let text = fs::read_to_string(script).unwrap_or_default();
     let program = text
@@ -26,7 +25,7 @@ fn names_an_interpreter(script: &Path) -> bool {
     program.is_some_and(|program| Path::new(program).is_file())
 }
 
-/// Where it is in the tree. Called from there it does the same, and takes longer.
+/// The stand-in in the tree. It does the same, and takes longer.
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
 }
@@ -37,7 +36,7 @@ fn make() -> Option<PathBuf> {
     let found = std::env::split_paths(&path).map(|dir| dir.join("python3"));
     let found = found.into_iter().find(|program| program.is_file())?;
     let source = source();
-    // A process per test asks for it, so that the interpreter is looked for but once.
+    // Each test's process needs the interpreter; only one searches for it.
     let key = format!("{}\n{}", found.display(), source.display());
     let dir =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-in-{}", fnv1a(key.as_bytes())));
@@ -49,7 +48,7 @@ fn make() -> Option<PathBuf> {
     let python = Command::new(found).args(print).output().ok()?;
     let python = String::from_utf8(python.stdout).ok()?;
     let python = python.trim_end();
-    // Some systems take no more of a first line, and none with a blank in it.
+    // Some systems limit the length of a first line, and none accepts a blank in it.
     if !Path::new(python).is_file() || python.len() > 100 || python.contains(' ') {
         return None;
     }
@@ -63,7 +62,7 @@ fn make() -> Option<PathBuf> {
     let new = dir.join(format!("container.{}", std::process::id()));
     fs::write(&new, text).ok()?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).ok()?;
-    // A whole one, whoever else makes it at the same time.
+    // Complete, although another process may create it at the same time.
     fs::rename(&new, &script).ok()?;
     Some(dir)
 }

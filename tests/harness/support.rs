@@ -1,5 +1,5 @@
-//! What tests of crashes share, and what they and others say of runs: numbered output, killing for sure, and what must be true
-//! of a run that has ended.
+//! Common parts of the crash tests and others: numbered output, reliable kills, and the checks after the end of a
+//! run.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,14 +14,14 @@ use crate::harness::{Moat, Runtime, until, until_some};
 pub(crate) use Mode::{Background, Foreground};
 pub(crate) use Runtime::{Bwrap, Docker, Podman};
 
-/// Whether the client of a run stays with it.
+/// Whether the client stays with its run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mode {
     Foreground,
     Background,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     pub(crate) state: &'static str,
@@ -47,23 +47,23 @@ pub(crate) fn print_lines(from: u32, to: u32) -> String {
     )
 }
 
-/// A shell script that waits until the test makes this file in the workspace.
+/// A shell script that waits until the test creates this file in the workspace.
 pub(crate) fn wait_for(file: &str) -> String {
     format!("while [ ! -e /workspace/{file} ]; do sleep 0.02; done; ")
 }
 
-/// What [`print_lines`] prints on standard output, or with `error-` on standard error.
+/// The lines of [`print_lines`] on standard output, or with `error-` on standard error.
 pub(crate) fn lines(word: &str, from: u32, to: u32) -> String {
     (from..=to).map(|i| format!("{word}{i}\n")).collect()
 }
 
-/// The supervisor that owns a run, by what it wrote itself.
+/// The supervisor that owns a run, as its own file names it.
 #[track_caller]
 pub(crate) fn supervisor_of(moat: &Moat, id: &str) -> i32 {
     process_in(&moat.run_dir(id).join("owner.lock"))
 }
 
-/// The shim of a sandbox, by what it wrote itself.
+/// The shim of a sandbox, as its own file names it.
 #[track_caller]
 pub(crate) fn shim_of(moat: &Moat, id: &str) -> i32 {
     process_in(&moat.run_dir(id).join("sandbox/shim"))
@@ -77,7 +77,7 @@ fn process_in(path: &Path) -> i32 {
     })
 }
 
-/// Kills a process with SIGKILL, and waits until all of it is gone: its locks, too.
+/// Kills a process with SIGKILL, and waits until all of it is gone, its locks included.
 #[track_caller]
 pub(crate) fn kill(pid: i32) {
     signal(pid, Signal::KILL);
@@ -89,8 +89,8 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).expect("the process is there");
 }
 
-/// Stops a process with SIGSTOP, and waits until all its threads have stopped: until then, one of them may handle a
-/// signal that follows.
+/// Stops a process with SIGSTOP, and waits until all its threads have stopped: a thread that still runs may handle
+/// the next signal.
 #[track_caller]
 pub(crate) fn freeze(pid: i32) {
     signal(pid, Signal::STOP);
@@ -105,7 +105,7 @@ pub(crate) fn freeze(pid: i32) {
     });
 }
 
-/// Whether a process is blocked by a lock that another one holds.
+/// Whether a process is blocked by a lock of another process.
 pub(crate) fn waits_for_a_lock(pid: Pid) -> bool {
     let pid = pid.as_raw_nonzero().to_string();
     let locks = fs::read_to_string("/proc/locks").unwrap();
@@ -131,7 +131,7 @@ pub(crate) fn kill_supervisor(moat: &Moat, id: &str) {
     kill(supervisor_of(moat, id));
 }
 
-/// One plain command: all that a person has to do after a crash.
+/// One plain command: all that a user must do after a crash.
 #[track_caller]
 pub(crate) fn list(moat: &Moat) {
     moat.args(["list", "--quiet"]).any_stdout().success();
@@ -144,7 +144,7 @@ pub(crate) fn is_owned(moat: &Moat, id: &str) -> bool {
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
-/// Waits, without any other command, until a run has ended and is cleaned up; gives its record.
+/// Waits, without any other command, until a run has ended and is cleaned up; returns its record.
 #[track_caller]
 pub(crate) fn settled(moat: &Moat, id: &str) -> Value {
     until_some(&format!("{id} has ended and is clean"), || {
@@ -158,7 +158,7 @@ pub(crate) fn is_terminal(record: &Value) -> bool {
     record["state"] == "stopped" || record["state"] == "failed"
 }
 
-/// The run has settled by itself, as expected, and nothing of it is left.
+/// Asserts that the run has settled by itself as expected, and that nothing is left.
 #[track_caller]
 pub(crate) fn assert_ended(moat: &Moat, id: &str, end: End) -> Value {
     let record = settled(moat, id);
@@ -173,7 +173,7 @@ pub(crate) fn assert_ended(moat: &Moat, id: &str, end: End) -> Value {
     record
 }
 
-/// Nothing of a run is left but its record and its log.
+/// Asserts that only the record and the log of a run are left.
 #[track_caller]
 pub(crate) fn assert_tidy(moat: &Moat, id: &str, record: &Value) {
     assert!(!record["finished_at"].is_null(), "{record:#}");
@@ -192,7 +192,7 @@ pub(crate) fn assert_tidy(moat: &Moat, id: &str, record: &Value) {
     assert!(left.is_empty(), "left behind: {left:?}");
 }
 
-/// The log holds exactly these lines, each once, and says that it is complete.
+/// Asserts that the log has exactly these lines, each once, and is complete.
 #[track_caller]
 pub(crate) fn assert_log(moat: &Moat, id: &str, stdout: &str, stderr: &str) {
     let raw = ["logs", "--raw"];
@@ -219,13 +219,13 @@ pub(crate) fn assert_same(expected: &str, found: &str) {
     );
 }
 
-/// The times of a record, in the order in which they must be.
+/// The times of a record, in their required order.
 pub(crate) fn times(record: &Value) -> Vec<&str> {
     let keys = ["created_at", "started_at", "finished_at", "cleaned_at"];
     keys.iter().filter_map(|key| record[key].as_str()).collect()
 }
 
-/// Puts a shell script between moat and docker, which it finds under that name.
+/// Puts a shell script between moat and docker, which the script finds under that name.
 pub(crate) fn docker_through(moat: Moat, script: &str) -> Moat {
     through(moat, "docker", script)
 }
@@ -241,7 +241,7 @@ pub(crate) fn through(moat: Moat, program: &str, script: &str) -> Moat {
     moat.path_prepend(bin)
 }
 
-/// How often a run was adopted.
+/// Number of adoptions of a run.
 pub(crate) fn adoptions(moat: &Moat, id: &str) -> usize {
     let diary = fs::read_to_string(moat.run_dir(id).join("supervisor.log")).unwrap_or_default();
     diary
@@ -250,7 +250,7 @@ pub(crate) fn adoptions(moat: &Moat, id: &str) -> usize {
         .count()
 }
 
-/// Makes a test for docker, podman and bwrap of each scenario; `scenario` takes the place.
+/// Creates a test of each scenario for docker, podman and bwrap; `scenario` takes the place.
 macro_rules! on_all {
     ($($scenario:ident),* $(,)?) => { $(
         mod $scenario {
@@ -260,7 +260,7 @@ macro_rules! on_all {
 }
 pub(crate) use on_all;
 
-/// The same where podman's dialect has no part in what the scenarios prove: podman in `make test-full` alone.
+/// The same for scenarios that do not depend on podman's dialect: podman only in `make test-full`.
 macro_rules! on_docker_and_bwrap {
     ($($scenario:ident),* $(,)?) => { $(
         mod $scenario {

@@ -5,7 +5,7 @@ pub(crate) fn full() -> bool {
     std::env::var_os("MOAT_TEST_FULL").is_some_and(|value| value == "1")
 }
 
-/// How much of something: in `make test` the first, in `make test-full` the second.
+/// An amount: the first in `make test`, the second in `make test-full`.
 pub(crate) fn amount<T>(fast: T, all: T) -> T {
     if full() { all } else { fast }
 }

@@ -1,4 +1,4 @@
-//! Waiting for what must come, with a deadline: no test sleeps for luck.
+//! Waits for conditions with a timeout: no test sleeps a fixed time and hopes.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +6,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Waits until `done`, or fails saying `what` did not happen.
+/// Waits until `done`, or fails with `what` as the missing event.
 #[track_caller]
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     until_some(what, || done().then_some(()));
 }
 
-/// Waits until there is a value, or fails saying `what` did not happen.
+/// Waits until there is a value, or fails with `what` as the missing event.
 #[track_caller]
 pub(crate) fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -26,7 +26,7 @@ pub(crate) fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
             Instant::now() < deadline,
             "after {PATIENCE:?} still not: {what}"
         );
-        // A look that starts programs would else take the processor from what it waits for.
+        // A check that starts programs would otherwise take the processor from the awaited work.
         std::thread::sleep(took.clamp(PAUSE, LONGEST_PAUSE));
     }
 }

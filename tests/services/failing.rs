@@ -153,11 +153,11 @@ pub(crate) fn one_that_is_never_ready(runtime: Runtime) {
     };
     let yaml = beside(
         "postgres@15",
-        &format!("postgres: {{image: '{REDIS}', timeout: 3s}}"),
+        &format!("postgres: {{image: '{REDIS}', timeout: 6s}}"),
     );
     let (done, service) = fails(&place, &yaml, "postgres");
     let said = done.stderr_text();
-    let message = "error: service postgres: not ready after 3 s; the end of its log:\n  ";
+    let message = "error: service postgres: not ready after 6 s; the end of its log:\n  ";
     assert!(said.starts_with(message), "{said}");
     assert!(said.contains("Ready to accept connections\n"), "{said}");
     assert!(

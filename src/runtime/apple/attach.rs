@@ -1,5 +1,5 @@
-//! A client that carries a container's output, and its input. Its exit status is the only place where the
-//! workload's exit code ever is.
+//! A client that carries a container's output and input. The client's exit status is the only source of the
+//! workload's exit code.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,14 +13,15 @@ use super::super::Inspected;
 use super::super::attach::{ClientMessages, MessageSource};
 use super::{classify, client};
 
-/// How many of the last lines of a container's log are looked through for what was said last on its
-/// standard error: more may have come on the other stream.
+/// Number of lines at the end of a container's log that are searched for the last text on standard error. The log
+/// mixes both streams, so newer lines may come from standard output.
 const SEARCHED_LINES: usize = 1000;
 
-/// How long that may take.
+/// Timeout of that search.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a client speaks that carries the output of a container: `Error: …`, which workloads say, too.
+/// The messages of a client that carries a container's output. They have the form `Error: …`, which workloads print,
+/// too.
 pub(super) struct AppleAttachMessages {
     pub(super) handle: String,
 }
@@ -46,7 +47,7 @@ impl ClientMessages for AppleAttachMessages {
         classify::classify(words).is_transient()
     }
 
-    /// It says one thing, at its very end.
+    /// The client prints one message, at the end of its output.
     fn client_text_start(&self, words: &[u8]) -> usize {
         let mut starts = (0..words.len()).filter(|at| *at == 0 || words[at - 1] == b'\n');
         let own = starts.rfind(|at| self.may_be_client_line(&words[*at..]));
@@ -59,8 +60,8 @@ impl ClientMessages for AppleAttachMessages {
 }
 
 impl AppleAttachMessages {
-    /// Whether the container's log has them: the client's own are not in it. There both streams are one,
-    /// so that other words may be on the same line.
+    /// Whether the container's log contains the text. The client's own messages are not in that log. The log mixes
+    /// both streams, so other text may be on the same line.
     fn is_in_container_log(&self, words: &str) -> bool {
         let lines = words.lines().map(str::trim);
         let last = lines.rev().find(|line| !line.is_empty());
@@ -72,7 +73,7 @@ impl AppleAttachMessages {
         match log {
             Ok(log) if log.stdout.lines().any(|line| line.contains(last)) => true,
             Ok(log) if log.stdout.lines().count() < SEARCHED_LINES => false,
-            // It is no text, or nobody answers, or there is more of it.
+            // The words are not text, the services do not answer, or there are more words.
             _ => !classify::is_start_message(words) && !self.never_started(),
         }
     }
@@ -82,7 +83,7 @@ impl AppleAttachMessages {
     }
 }
 
-/// How a client speaks that carries another command in a container.
+/// The messages of a client that runs another command in a container.
 pub(super) struct AppleExecMessages {
     pub(super) handle: String,
 }
@@ -107,8 +108,8 @@ impl ClientMessages for AppleExecMessages {
     }
 }
 
-/// A pipe of the client's own with what comes from `input`: it makes its input non-blocking, and with it
-/// that of everybody who has the same.
+/// Creates a pipe for the client, which carries the bytes of `input`. The client makes its input non-blocking, and
+/// every process with the same open file would be affected.
 pub(super) fn feed(input: OwnedFd) -> io::Result<Stdio> {
     let (reader, writer) = io::pipe()?;
     let (input, writer) = (File::from(input), File::from(OwnedFd::from(writer)));
@@ -116,7 +117,7 @@ pub(super) fn feed(input: OwnedFd) -> io::Result<Stdio> {
     Ok(Stdio::from(reader))
 }
 
-/// Passes on what comes, until nothing more comes or nobody reads.
+/// Copies bytes until the input ends or the client stops reading.
 fn pass_on(mut input: File, mut client: File) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -133,12 +134,12 @@ fn pass_on(mut input: File, mut client: File) {
     }
 }
 
-/// Waits until there is something to read; false: there is nobody any more to read it.
+/// Waits until there are bytes to read. False: the client reads no more.
 fn has_input(input: &File, client: &File) -> bool {
     loop {
         let mut fds = [
             PollFd::new(input, PollFlags::IN),
-            // That the other end is closed is told without being asked for.
+            // poll(2) reports a closed other end without being asked.
             PollFd::new(client, PollFlags::empty()),
         ];
         let polled = poll(&mut fds, None);

@@ -1,5 +1,5 @@
-//! What `container build` is called with, and what has to be arranged for it: the builder is a virtual
-//! machine that sees only what is below the person's home, and takes no Dockerfile of 16 KiB or more.
+//! The arguments of `container build`, and its preparation. The builder is a virtual machine that sees only files
+//! below the user's home, and rejects a Dockerfile of 16 KiB or more.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,38 +14,38 @@ use super::super::{BuildEvent, ImageBuild, build_output, child};
 use super::{CHANGE_TIMEOUT, client};
 use crate::store::make_dir;
 
-/// The size from which on a Dockerfile is made smaller, in bytes. Some of those just below the limit did
-/// not get through either.
+/// From this size on, in bytes, moat shortens a Dockerfile. Some Dockerfiles just below the builder's limit were
+/// rejected, too.
 const MAX_DOCKERFILE_BYTES: usize = 15 * 1024;
 
-/// So much of a step stays in the Dockerfile, in bytes.
+/// Number of bytes of a step that stay in the Dockerfile.
 const MAX_STEP_BYTES: usize = 256;
 
-/// What the builder gets. The default is too little for large images. `build` makes the builder anew where
-/// that differs from what it was started with.
+/// The memory of the builder. The default is too small for large images. `build` creates the builder again if its
+/// memory differs.
 const BUILDER_MEMORY: &str = "4096MB";
 const BUILDER_CPUS: &str = "4";
 
-/// How long a build may take, and the start of the builder, which gets its image the first time.
+/// Timeout of a build, which includes the first start of the builder and the pull of its image.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 const BUILDER_START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Makes its arguments the name servers of a builder.
+/// Writes its arguments as the name servers of a builder.
 const SET_NAME_SERVERS_SCRIPT: &str = r#"printf 'nameserver %s\n' "$@" >/etc/resolv.conf"#;
 
-/// So much of a failed build is looked at for its reason.
+/// Number of lines at the end of a failed build that are searched for the reason.
 const ERROR_LINES: usize = 40;
 
-/// Where the steps are in an image that were moved out of the Dockerfile.
+/// The directory in an image for the steps that moat moved out of the Dockerfile.
 const STEPS_DIR: &str = "/usr/local/share/moat/steps";
 
-/// The files of a build, where the builder sees them.
+/// The files of a build, in a directory that the builder sees.
 pub(super) struct StagedBuild {
     pub(super) dockerfile: PathBuf,
     pub(super) context: PathBuf,
 }
 
-/// Puts the files of a build into `dir`, which is the run's own.
+/// Writes the files of a build into `dir`, which belongs to the run.
 pub(super) fn stage(build: &ImageBuild, dir: &Path) -> io::Result<StagedBuild> {
     let context = dir.join("context");
     copy(&build.context, &context)?;
@@ -66,7 +66,7 @@ pub(super) fn stage(build: &ImageBuild, dir: &Path) -> io::Result<StagedBuild> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     make_dir(to)?;
-    // Modes go into the image.
+    // The image gets the mode of each file.
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -79,8 +79,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A Dockerfile that is small enough, and the scripts that are files of the context instead: a long step
-/// becomes one that runs such a file.
+/// Returns a Dockerfile that is small enough, and the scripts of its long steps. A long step becomes a step that runs
+/// a file of the build context.
 fn shortened(text: &str) -> (String, Vec<(String, String)>) {
     let (mut out, mut steps) = (String::new(), Vec::new());
     if text.len() < MAX_DOCKERFILE_BYTES {
@@ -108,7 +108,7 @@ fn shortened(text: &str) -> (String, Vec<(String, String)>) {
     (out, steps)
 }
 
-/// The arguments of the build.
+/// Returns the arguments of the build.
 pub(super) fn args(build: &ImageBuild, staged: &StagedBuild) -> Vec<String> {
     let mut args = words(&["build", "--tag", &build.tag, "--progress", "plain"]);
     for (name, value) in [
@@ -126,7 +126,7 @@ pub(super) fn args(build: &ImageBuild, staged: &StagedBuild) -> Vec<String> {
     args
 }
 
-/// The arguments that start the builder, the same as those of the build.
+/// Returns the arguments that start the builder, with the same settings as the build.
 pub(super) fn start(dns: &[IpAddr]) -> Vec<String> {
     let mut args = words(&["builder", "start"]);
     args.extend(resources(dns));
@@ -141,7 +141,7 @@ fn resources(dns: &[IpAddr]) -> Vec<String> {
     args
 }
 
-/// Builds once. What the builder said last, if it failed.
+/// Runs one build. Returns the builder's last output if the build failed.
 pub(super) fn attempt(
     args: &[String],
     tell: &mut dyn FnMut(BuildEvent<'_>),
@@ -165,8 +165,8 @@ pub(super) fn attempt(
     Ok((!ended.success()).then(|| last.make_contiguous().join("\n")))
 }
 
-/// Tells the builder whom to ask for names, as a release does not that has one running already. It is not
-/// made anew for that: somebody else may be building.
+/// Sets the name servers of a running builder, because a release with a running builder ignores those of a build.
+/// moat does not create the builder again, because another build may use the builder.
 pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
     let set = || {
         let mut client = client::client();
@@ -182,7 +182,7 @@ pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
         client::run(&mut client, b"", CHANGE_TIMEOUT)
     };
     if set().is_err() {
-        // It does not run yet.
+        // The builder does not run yet.
         client::run(
             client::client().args(start(&build.dns)),
             b"",
@@ -193,9 +193,9 @@ pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
     Ok(())
 }
 
-/// Starts the builder anew, after its connection broke.
+/// Restarts the builder after its connection broke.
 pub(super) fn restart(build: &ImageBuild) -> Result<()> {
-    // Whether it was there does not matter.
+    // A missing builder is fine.
     let _ = client::run(
         client::client().args(["builder", "stop"]),
         b"",

@@ -1,16 +1,16 @@
-//! What the client's error output means. The only place that reads it. Up to 0.9 it has the form
-//! `Error: notFound: "text"`, later `Error: text`, and codes stand in causes alone.
+//! The meaning of the client's error output. No other module reads that output.
 //!
-//! Whether something is gone is decided by listing what there is and not from here: several messages
-//! about what is missing do not say so.
+//! Up to 0.9 a message has the form `Error: notFound: "text"`, later `Error: text`, and codes appear only in causes.
+//! moat decides by a list of the existing resources whether a resource is gone, because some messages about missing
+//! resources do not say so.
 
 use super::super::error::RuntimeError;
 
-/// The way back to a working system.
+/// The command that starts the services.
 const START_HINT: &str = "start it: container system start --enable-kernel-install (the first time it gets a \
     kernel); what works here is shown by: moat doctor";
 
-/// Turns the error output of a failed client into a problem.
+/// Turns the error output of a failed client into an error.
 pub(super) fn classify(stderr: &str) -> RuntimeError {
     let text = message(stderr);
     let lower = stderr.to_ascii_lowercase();
@@ -42,7 +42,7 @@ pub(super) fn classify(stderr: &str) -> RuntimeError {
     RuntimeError::Refused(text)
 }
 
-/// The services behind the client do not run.
+/// The error for services that do not run.
 pub(super) fn unreachable_services(why: &str) -> RuntimeError {
     RuntimeError::unreachable(
         format!("container's services do not run: {why}"),
@@ -64,7 +64,7 @@ const TRANSIENT_MESSAGES: &[&str] = &[
     "timeout waiting for connection to builder",
 ];
 
-/// A registry that does not have it, or the store of images.
+/// Messages of a registry without the image, or of the image store.
 const IMAGE_MESSAGES: &[&str] = &[
     "image not found",
     "notfound: \"images: ",
@@ -94,19 +94,19 @@ fn is_missing(lower: &str) -> bool {
     missing("container ") || missing("network ") || missing("with id ")
 }
 
-/// Whether it has no networks but its own, as before macOS 26.
+/// Whether the release has no networks but its default, as before macOS 26.
 pub(super) fn has_no_networks(problem: &RuntimeError) -> bool {
     let lower = problem.message().to_ascii_lowercase();
     lower.contains("plugin 'container-network' not found") || lower.contains("requires macos 26")
 }
 
-/// Whether something of that name was made before.
+/// Whether the name is taken by an existing resource.
 pub(super) fn is_taken(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     lower.contains("already exist")
 }
 
-/// Whether the builder has to be started anew.
+/// Whether the builder must be started again.
 pub(super) fn is_builders(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let own = &TRANSIENT_MESSAGES[TRANSIENT_MESSAGES.len() - 4..];
@@ -125,7 +125,7 @@ fn contains(text: &str, sentences: &[&str]) -> bool {
 
 const CONNECTION_MESSAGES: &[&str] = &["xpc connection error", "xpc timeout"];
 
-/// What a client says that was to start a container and carry its output, and hardly anybody else.
+/// Messages of a client that starts a container and carries its output. Hardly any workload prints them.
 const START_MESSAGES: &[&str] = &[
     "cancellationerror()",
     "failed to bootstrap container",
@@ -139,12 +139,12 @@ const START_MESSAGES: &[&str] = &[
     "no network for id",
 ];
 
-/// Whether words are those of such a client, as far as they tell.
+/// Whether a text is one of these messages.
 pub(super) fn is_start_message(text: &str) -> bool {
     is_interruption(text) || contains(text, START_MESSAGES)
 }
 
-/// What a client says that was to run a command in a container.
+/// Messages of a client that runs a command in a container.
 const EXEC_MESSAGES: &[&str] = &[
     "failed to create process in container",
     "failed to start process",
@@ -153,7 +153,7 @@ const EXEC_MESSAGES: &[&str] = &[
     "no sandbox client exists",
 ];
 
-/// Whether words are those of such a client: a command may say nearly the same.
+/// Whether a text is one of these messages. A command may print nearly the same text.
 pub(super) fn is_exec_message(text: &str, handle: &str) -> bool {
     is_interruption(text)
         || contains(text, EXEC_MESSAGES)
@@ -161,8 +161,7 @@ pub(super) fn is_exec_message(text: &str, handle: &str) -> bool {
         || text.contains(&format!("container with ID {handle} "))
 }
 
-/// That a command could not be run because there is none of that name, or it is no program: the code that
-/// a shell has for it.
+/// Returns a shell's exit code for a command that is missing or not executable, if the text says so.
 pub(super) fn refusal(text: &str) -> Option<u8> {
     let lower = text.to_ascii_lowercase();
     let cannot = lower.contains("failed to find target executable");
@@ -172,12 +171,12 @@ pub(super) fn refusal(text: &str) -> Option<u8> {
     }
 }
 
-/// The same where a shell was to run it, which says so itself.
+/// The same for a text of the shell in the container.
 pub(super) fn refusal_of_shell(code: u8, text: &str) -> Option<u8> {
     (code == 127 && text.contains("not found")).then_some(127)
 }
 
-/// Whether a line is about what to do next.
+/// Whether a line is advice.
 pub(super) fn is_advice(line: &str) -> bool {
     [
         "Ensure container system service",
@@ -189,13 +188,13 @@ pub(super) fn is_advice(line: &str) -> bool {
     .any(|words| line.starts_with(words))
 }
 
-/// The client's own words: without its prefix, its lines of log, and its advice.
+/// The client's message without its prefix, its log lines and its advice.
 pub(super) fn message(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim);
     let lines: Vec<&str> = lines
         .filter(|line| !line.is_empty() && !is_advice(line))
         .collect();
-    // Behind what it logs comes what it fails with.
+    // The error comes after the log lines.
     let from = lines.iter().rposition(|line| line.starts_with("Error: "));
     let text = lines[from.unwrap_or(0)..].join("; ");
     match text.strip_prefix("Error: ").unwrap_or(&text) {
@@ -208,7 +207,7 @@ pub(super) fn message(stderr: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Messages of the releases named, as their sources have them.
+    /// Messages of these releases, from their sources.
     const MESSAGES: &[(&str, &str)] = &[
         // 1.2.2
         (
@@ -283,7 +282,7 @@ mod tests {
             "refused",
         ),
         ("", "refused"),
-        // 0.10: nothing in these says that something is missing.
+        // 0.10: none of these messages says that a resource is missing.
         (
             "Error: failed to delete one or more containers: [\"X\"]",
             "not-found",

@@ -1,5 +1,4 @@
-//! Calling the client: every call has a deadline, and a question that the services did not answer is asked
-//! again.
+//! Calls of the client. Every call has a timeout, and a query that the services did not answer is repeated.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -17,17 +16,17 @@ use super::classify;
 use super::version::Version;
 use crate::failpoint::scaled_timeout;
 
-/// How long the client may take to answer a question.
+/// Timeout of a query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often a question is asked, and how long to wait in between.
+/// Number of attempts of a query, and the retry delay.
 const QUERY_ATTEMPTS: u32 = 3;
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Where the client is installed, for who does not have that on PATH.
+/// The usual places of the client, for users without it on PATH.
 const USUAL_PATHS: [&str; 2] = ["/usr/local/bin/container", "/opt/homebrew/bin/container"];
 
-/// What the client is called; `None`: it is not here.
+/// The path of the client; `None` if the client is not installed.
 pub(super) fn program() -> Option<&'static str> {
     let usual = || {
         USUAL_PATHS
@@ -40,15 +39,15 @@ pub(super) fn program() -> Option<&'static str> {
     }
 }
 
-/// A client that is yet to get its arguments. In a process group of its own: what a terminal sends is not
-/// for it.
+/// A client without arguments. The client gets a process group of its own, so that the signals of a terminal do not
+/// reach it.
 pub(super) fn client() -> Command {
     let mut command = Command::new(program().unwrap_or("container"));
     command.process_group(0);
     command
 }
 
-/// The version of the client, asked once.
+/// The version of the client, read once.
 pub(super) fn version() -> Result<Version> {
     static VERSION: OnceLock<Version> = OnceLock::new();
     if let Some(version) = VERSION.get() {
@@ -59,7 +58,7 @@ pub(super) fn version() -> Result<Version> {
     Ok(*VERSION.get_or_init(|| version))
 }
 
-/// Runs a client to its end.
+/// Runs a client until it ends.
 pub(super) fn run(command: &mut Command, input: &[u8], timeout: Duration) -> Result<CommandOutput> {
     run_while(command, input, scaled_timeout(timeout), &|| true)
 }
@@ -78,11 +77,11 @@ pub(super) fn run_while(
     }
 }
 
-/// Asks for a JSON document, which changes nothing. All that the client prints are arrays: these are its elements.
+/// Runs a query that prints a JSON document. All documents of the client are arrays; returns the elements.
 pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
     retry_transient(|| {
         let output = run(client().args(args), b"", QUERY_TIMEOUT)?;
-        // The services answer in pieces when they are about to go.
+        // Services that are shutting down answer with incomplete documents.
         serde_json::from_str(&output.stdout).map_err(|error| {
             let what = args.first().copied().unwrap_or_default();
             RuntimeError::Transient(format!("the answer to '{what}' cannot be read: {error}"))
@@ -90,7 +89,7 @@ pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
     })
 }
 
-/// Tries again what may pass. Who did not answer at all within the deadline is not asked again.
+/// Repeats an attempt that failed with a transient error. A query that timed out is not repeated.
 pub(super) fn retry_transient<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let mut left = QUERY_ATTEMPTS;
     loop {
@@ -106,10 +105,10 @@ pub(super) fn retry_transient<T>(mut attempt: impl FnMut() -> Result<T>) -> Resu
     }
 }
 
-/// What is said of who did not answer.
+/// The message for a timeout.
 const NO_ANSWER_MESSAGE: &str = "container did not answer in time";
 
-/// The client could not be run, or did not answer in time.
+/// The error of a client that could not run or did not answer in time.
 pub(super) fn failed(error: &io::Error) -> RuntimeError {
     match error.kind() {
         io::ErrorKind::NotFound => RuntimeError::unreachable(

@@ -1,5 +1,5 @@
-//! The arguments of `container create` and `container network create`. Pure: what has to be asked of this host
-//! comes in as a [`Host`].
+//! The arguments of `container create` and `container network create`. Pure: a [`Host`] answers questions about this
+//! host.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -20,37 +20,37 @@ use super::start_gate;
 use super::version::Version;
 use crate::store::BindMount;
 
-/// What a container gets that names no limit, in bytes. It has to be said: else it is 1 GiB, too little
-/// for a build. It is not taken before it is used.
+/// Memory of a container without a limit, in bytes. The default of the command line is 1 GiB, which is too little for
+/// a build. A virtual machine takes memory only when it uses the memory.
 const DEFAULT_MEMORY_BYTES: u64 = 4 << 30;
 
-/// The roles of containers, as their labels have them.
+/// The roles of containers, as in their labels.
 pub(super) const MAIN_ROLE: &str = "main";
 pub(super) const SERVICE_ROLE: &str = "service";
 
-/// The questions about this host that the arguments depend on.
+/// Questions about this host on which the arguments depend.
 pub(super) struct Host {
     pub(super) is_dir: fn(&Path) -> bool,
     pub(super) free_port: fn() -> Result<u16>,
 }
 
-/// The host that moat runs on.
+/// The host on which moat runs.
 pub(super) const HERE: Host = Host {
     is_dir: Path::is_dir,
     free_port,
 };
 
-/// What of a run's own container is on this host, or in its image.
+/// The paths of a run's container on this host, and its image's entry point.
 pub(super) struct HostPaths<'a> {
-    /// What it sees as its workspace.
+    /// The directory that the container sees as its workspace.
     pub(super) workspace: &'a Path,
-    /// The directory where it leaves notes.
+    /// The directory for the container's notes.
     pub(super) notes: &'a Path,
-    /// The entry point of its image.
+    /// The image's entry point.
     pub(super) entrypoint: Vec<String>,
 }
 
-/// Describes a run's own container.
+/// Builds the call that creates a run's own container.
 pub(super) fn main(
     spec: &ContainerSpec,
     around: &HostPaths<'_>,
@@ -75,8 +75,8 @@ pub(super) fn main(
     Ok(request)
 }
 
-/// Describes the container of a service. No port of it is published: who is on the run's network reaches
-/// it by its address.
+/// Builds the call that creates a service's container. The service publishes no port: containers on the run's network
+/// reach it by its address.
 pub(super) fn service(spec: &ServiceSpec, version: Version, host: &Host) -> Result<ClientCall> {
     let whose = spec.owner.label();
     let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE_ROLE, version);
@@ -92,7 +92,7 @@ pub(super) fn service(spec: &ServiceSpec, version: Version, host: &Host) -> Resu
     Ok(request)
 }
 
-/// Describes a network.
+/// Builds the call that creates a network.
 pub(super) fn network(network: &Network) -> ClientCall {
     let mut request = ClientCall::default();
     request.add(&["network", "create"]);
@@ -103,8 +103,8 @@ pub(super) fn network(network: &Network) -> ClientCall {
     request
 }
 
-/// A container of somebody's, hardened as far as the release can do that. It is a virtual machine of its
-/// own.
+/// The common part of all containers, with the hardening that the release supports. Each container is a virtual
+/// machine.
 fn container(
     handle: &str,
     home: &str,
@@ -131,7 +131,7 @@ fn container(
 
 fn limits(request: &mut ClientCall, memory_bytes: Option<u64>, cpus: Option<f64>) {
     let bytes = memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES);
-    // A number without a unit is bytes.
+    // The unit of a plain number is bytes.
     request.add(&["--memory", &bytes.to_string()]);
     if let Some(cpus) = cpus {
         request.add(&["--cpus", &format!("{:.0}", cpus.ceil())]);
@@ -168,7 +168,7 @@ fn mounts(
         options.push((path, ["--mount".to_owned(), value]));
         Ok(())
     };
-    // An owner cannot be given, so everybody may write.
+    // The option has no owner, so every user may write.
     let home = (spec.user.uid != 0 && !spec.has_home).then_some(WORKLOAD_HOME);
     let home = home.filter(|home| binds.iter().all(|mount| mount.target != *home));
     for path in home
@@ -183,8 +183,8 @@ fn mounts(
     add_in_order(request, options, version)
 }
 
-/// What is inside something else comes after that: older releases mount in the order in which they are
-/// told. They hear all `--volume` before the first `--mount`.
+/// Adds outer mounts before inner ones. Older releases mount in the order of their arguments, and read all `--volume`
+/// arguments before the first `--mount`.
 fn add_in_order(
     request: &mut ClientCall,
     mut options: Vec<(&str, [String; 2])>,
@@ -208,8 +208,7 @@ fn add_in_order(
     Ok(())
 }
 
-/// A directory is mounted by one option and a file by another, and each has characters that it cannot
-/// take.
+/// Directories and files have different options. Each option rejects other characters.
 fn bind(mount: &BindMount, version: Version, host: &Host) -> Result<[String; 2]> {
     let (source, target) = (mount.source.to_string_lossy(), mount.target.as_str());
     let has = |letters: &[char]| source.contains(letters) || target.contains(letters);
@@ -237,7 +236,7 @@ fn unmountable(path: &str) -> RuntimeError {
     ))
 }
 
-/// Files of one directory are shared with it, all in the mode of the first.
+/// A release mounts all files of one directory with the mode of the first one.
 fn check_files(mounts: &[BindMount], host: &Host) -> Result<()> {
     let files = || mounts.iter().filter(|mount| !(host.is_dir)(&mount.source));
     for file in files() {
@@ -256,7 +255,7 @@ fn check_files(mounts: &[BindMount], host: &Host) -> Result<()> {
 fn settings(request: &mut ClientCall, spec: &ContainerSpec, host: &Host) -> Result<()> {
     for port in &spec.ports {
         let chosen = port.host.map_or_else(host.free_port, Ok)?;
-        // Never on another address: who is allowed in is for a person to decide.
+        // Never on another address: access from other machines is the user's decision.
         request.add(&[
             "--publish",
             &format!("127.0.0.1:{chosen}:{}", port.container),
@@ -279,7 +278,8 @@ fn settings(request: &mut ClientCall, spec: &ContainerSpec, host: &Host) -> Resu
     Ok(())
 }
 
-/// The client wants to be told the port of the host. Somebody may take it before the container starts.
+/// Finds a free port, because the client requires the port of the host. Another process may take the port before the
+/// container starts.
 fn free_port() -> Result<u16> {
     let found = || -> std::result::Result<u16, Errno> {
         let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
@@ -293,7 +293,7 @@ fn free_port() -> Result<u16> {
     })
 }
 
-/// The image and what follows it.
+/// Adds the image and the command.
 fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_>) {
     let image = spec.image.as_deref().unwrap_or_default();
     let (holds, hook) = (spec.network.is_some(), spec.pre_run.as_deref());
@@ -305,7 +305,7 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
         request.add(&["-c", start_gate::WAIT_AT_GATE_SCRIPT, "moat"]);
     }
     match hook {
-        // The script comes first, so the image's own entry point cannot.
+        // The script runs first, so the image's own entry point cannot.
         Some(script) => {
             if holds {
                 request.add(&["/bin/sh"]);
@@ -324,7 +324,7 @@ fn values(request: &mut ClientCall, env: &[(String, String)]) -> Result<()> {
         .map_err(|name| newline("apple", name))
 }
 
-/// Whether a variable means something to the client itself, or to the system that it runs on.
+/// Whether the client itself, or the system it runs on, obeys a variable.
 pub(super) fn is_client_variable(name: &str) -> bool {
     let prefixes = [
         "CONTAINER_",
@@ -347,7 +347,7 @@ pub(super) fn is_client_variable(name: &str) -> bool {
         || proxies.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Where in a mount of a directory something else is mounted: the client does not make these places.
+/// The places inside a mounted directory on which other mounts are. The client does not create these places.
 pub(super) fn nested_mount_points<'a>(
     spec: &'a ContainerSpec,
     dir: &'a str,

@@ -7,7 +7,7 @@ use super::super::error::{Result, RuntimeError};
 use super::super::{ExecSpec, Refusal};
 use super::{classify, client};
 
-/// How the words of a client begin that could not start a command.
+/// The first bytes of a message of a client that could not start a command.
 pub(super) const START_FAILURE_PREFIXES: &[&[u8]] = &[
     b"Error: get failed: container ",
     b"Error: container run_",
@@ -24,12 +24,12 @@ pub(super) const START_FAILURE_PREFIXES: &[&[u8]] = &[
     b"Error: XPC ",
 ];
 
-/// Becomes the command, or says as the client would that there is none.
+/// Replaces itself by the command, or prints the client's message for a missing command.
 const EXEC_SCRIPT: &str = "command -v \"$1\" >/dev/null 2>&1 || \
     { echo \"Error: failed to find target executable $1\" >&2; exit 1; }; exec \"$@\"";
 
-/// A client that runs a command. Values travel in its environment, under names of their own: the client
-/// would put them behind the container's own variables of the same name, which then count.
+/// A client that runs a command. Values travel in the client's environment under other names: the client would add
+/// them after the container's own variables of the same names, which then win.
 pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
     client.arg("exec");
     if spec.terminal.is_some() {
@@ -72,7 +72,7 @@ fn marker(word: &str) -> String {
     format!("{EXEC_MARKER_VARIABLE}={word}")
 }
 
-/// Whether a shell can have a variable of that name.
+/// Whether a shell supports a variable of that name.
 fn is_shells(name: &str) -> bool {
     let first = name.bytes().next();
     first.is_some_and(|first| !first.is_ascii_digit())
@@ -81,7 +81,7 @@ fn is_shells(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// What is said where a command could not be started, by the client or by the shell that was to start it.
+/// Returns the reason why a command could not start, from the message of the client or of the shell in the container.
 pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = classify::message(&String::from_utf8_lossy(words));
     let name = text.split("failed to find target executable ").nth(1);

@@ -1,10 +1,10 @@
-//! Apple's `container` command line. Facts about it were read in its sources, 0.1.0 to 1.2.2; none of this
-//! has run on a Mac (docs/smoke-test-mac.md is for who has one).
+//! Apple's `container` command line. The facts come from its sources, 0.1.0 to 1.2.2; none of this has run on a Mac
+//! (docs/smoke-test-mac.md is a guide for a first run there).
 //!
-//! `create`, then `start --attach`: one process gives the streams, their end and the exit code, and nothing
-//! else ever has that code. There is no `container wait`. What nobody is attached for is lost, and said to
-//! be. Any call may hang, so each has a deadline, after which the state is looked up: the services have
-//! usually done what they were asked for.
+//! A run needs `create`, then `start --attach`: that process has the streams, their end and the exit code, and no
+//! other command returns the code. There is no `container wait`. Output that no client is attached for is lost, and
+//! moat says so. Any call may hang, so each call has a timeout. After a timeout moat checks the state, because the
+//! services have usually done what was requested.
 
 mod attach;
 mod build;
@@ -43,32 +43,32 @@ use super::{
 use crate::failpoint::{scaled_timeout, whole_seconds};
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
-/// How long requests may take: to make a container, which may unpack an image; to remove something, or to
-/// make or remove a network; what a stop may take beyond its grace.
+/// Timeouts of requests: creating a container, which may unpack an image; removing a resource, or creating a network;
+/// the time of a stop beyond its grace period.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// How often to look whether a container that is being stopped has ended.
+/// Poll interval for the end of a container that is being stopped.
 const STOP_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long to wait before a request is made again.
+/// Delay before a request is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// What is said where there are no networks.
+/// The message for a release without networks.
 const NO_SERVICES_MESSAGE: &str =
     "services need macOS 26 or newer on apple, which has no networks before";
 
-/// So many tries has a request that may not have been heard.
+/// Number of attempts of a request that the services may not have received.
 const REQUEST_ATTEMPTS: u32 = 3;
 
-/// The driver. `dir`: where the run that it is for keeps what its container sees of this host.
+/// The driver. `dir`: the run's directory for the files that its container sees of this host.
 pub(super) struct Apple {
     dir: Option<PathBuf>,
 }
 
-/// Whether the client is here.
+/// Whether the client is installed.
 pub(super) fn is_here() -> bool {
     client::program().is_some()
 }
@@ -78,7 +78,7 @@ impl Apple {
         Apple { dir }
     }
 
-    /// Whether this is a Mac that can run it with all that moat may ask for, and its services answer.
+    /// Whether this is a Mac that supports everything that moat needs, and its services answer.
     pub(super) fn answers() -> bool {
         let apple = Apple::new(None);
         cfg!(all(target_os = "macos", target_arch = "aarch64"))
@@ -92,14 +92,14 @@ impl Apple {
         self.dir.as_deref().ok_or_else(missing)
     }
 
-    /// The directory of a container: that of the run, if it is the run's own one.
+    /// The directory of a container, if it is the run's own container.
     fn dir_of(&self, handle: &str) -> Option<&Path> {
         let dir = self.dir.as_deref()?;
         let run = dir.parent()?.file_name()?;
         (run == handle).then_some(dir)
     }
 
-    /// Where the files of a build are staged: the builder sees nothing that is not below the home.
+    /// The directory of staged build files. The builder sees only files below the home.
     fn staging(&self) -> Result<PathBuf> {
         let run = self.dir()?.parent().and_then(Path::file_name);
         let home = std::env::home_dir().filter(|home| home.is_absolute());
@@ -111,7 +111,7 @@ impl Apple {
         Ok(self.dir()?.join("notes"))
     }
 
-    /// Makes something of a name of its own. What was not answered may have been done all the same.
+    /// Creates a resource with a unique name. A request without an answer may have succeeded.
     fn create_named(
         request: &ClientCall,
         timeout: Duration,
@@ -138,7 +138,7 @@ impl Apple {
             }
             if left == 0 || !problem.is_transient() || began.elapsed() >= scaled_timeout(timeout) {
                 return Err(match problem {
-                    // This time nobody heard it. An earlier one may have been heard.
+                    // The services did not receive this attempt. They may have received an earlier one.
                     RuntimeError::Unreachable(text, hint) if was_silent => {
                         RuntimeError::Transient(format!("{text}; {hint}"))
                     }
@@ -149,7 +149,7 @@ impl Apple {
         }
     }
 
-    /// All containers, or all networks.
+    /// Lists all containers, or all networks.
     fn list(what: ResourceKind) -> Result<Vec<Value>> {
         match what {
             ResourceKind::Network => client::ask_json(&["network", "list", "--format", "json"]),
@@ -157,7 +157,7 @@ impl Apple {
         }
     }
 
-    /// The state of one container. That it is missing is believed if the list does not have it either.
+    /// The state of one container. A container counts as missing only if the list does not contain it either.
     fn inspect_one(handle: &str) -> Result<Inspected> {
         let found = match client::ask_json(&["inspect", handle]) {
             Err(RuntimeError::NotFound(_)) => Vec::new(),
@@ -182,7 +182,7 @@ impl Apple {
         ))
     }
 
-    /// After a failed attempt to end a container: fine if it does not run all the same.
+    /// Ignores a failed attempt to end a container that no longer runs.
     fn ignore_if_ended(handle: &str, problem: RuntimeError) -> Result<()> {
         match Self::is_running(handle)? {
             true => Err(problem),
@@ -190,7 +190,7 @@ impl Apple {
         }
     }
 
-    /// What the container is made with that is on this host.
+    /// Creates the files of this host that the container needs, and builds the call.
     fn prepare_host_paths(&self, spec: &ContainerSpec) -> Result<ClientCall> {
         let dir = self.dir()?;
         let notes = self.notes()?;
@@ -198,10 +198,10 @@ impl Apple {
         make_dir(dir).map_err(failed)?;
         if spec.pre_run.is_some() {
             make_dir(&notes).map_err(failed)?;
-            // The workload's user is not ours; the run's directory protects it.
+            // The workload has another user. The run's directory protects the notes.
             fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).map_err(failed)?;
         }
-        // First: without it this is asked for once more, when it is there.
+        // First: if the image is missing, moat pulls it and calls this function again.
         let image = self.image(spec.image.as_deref().unwrap_or_default())?;
         let workspace = workspace_copy::workspace(dir, spec);
         if spec.workspace_mode == WorkspaceMode::Volume {
@@ -217,7 +217,7 @@ impl Apple {
         create::main(spec, &around, client::version()?, &create::HERE)
     }
 
-    /// The description of an image, which must be there: `create` would get it without a word.
+    /// The description of an existing image. `create` would pull a missing image silently.
     fn image(&self, image: &str) -> Result<Value> {
         let found = match client::ask_json(&["image", "inspect", image]) {
             Err(RuntimeError::NotFound(_)) => Vec::new(),
@@ -229,7 +229,7 @@ impl Apple {
     }
 }
 
-/// Makes the places in a copy of the workspace on which something else is mounted.
+/// Creates the places in a copy of the workspace on which other mounts are.
 fn make_places(spec: &ContainerSpec, workspace: &Path) -> io::Result<()> {
     for (target, is_dir) in create::nested_mount_points(spec, WORKSPACE) {
         let place = workspace.join(target[WORKSPACE.len()..].trim_start_matches('/'));
@@ -248,7 +248,7 @@ fn make_places(spec: &ContainerSpec, workspace: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the staged files of a run, and the directory of such files with the last of them.
+/// Removes the staged files of a run, and the common directory if it is empty.
 fn remove_staging(staging: &Path) -> io::Result<()> {
     remove_tree(staging)?;
     let _ = staging.parent().map(fs::remove_dir);
@@ -264,7 +264,7 @@ fn no_volumes<T>() -> Result<T> {
 impl Runtime for Apple {
     fn probe(&self) -> Result<String> {
         let version = client::version()?;
-        // Its words differ from release to release, its exit code does not.
+        // The text differs between releases; the exit code does not.
         let status = client::run(
             client::client().args(["system", "status"]),
             b"",
@@ -272,7 +272,7 @@ impl Runtime for Apple {
         );
         match status {
             Ok(_) => Ok(version.to_string()),
-            // Who did not answer may run all the same.
+            // Services that did not answer may run.
             Err(problem) if problem.is_transient() => Err(problem),
             Err(_) => Err(classify::unreachable_services(
                 "'container system status' says so",
@@ -388,7 +388,7 @@ impl Runtime for Apple {
         );
         match removed {
             Err(problem) if self.has_network(handle)? => {
-                // What is attached to it lets go of it a little later than it ends.
+                // The attached client ends a little later than the container.
                 Err(RuntimeError::Transient(problem.message().to_owned()))
             }
             _ => Ok(()),
@@ -404,11 +404,11 @@ impl Runtime for Apple {
     fn start_service(&self, handle: &str) -> Result<Attached> {
         let attached = start_without_input(handle)?;
         start::wait_for_address(handle, &attached);
-        // One that is started again has another address, and its run goes on.
+        // A restarted service has another address, and its run continues.
         if let Some((run, _)) = handle.split_once('-')
             && let Err(problem) = start::rewrite_hosts(run, &attached)
         {
-            // It can be started once more if it does not run.
+            // moat can start the container again if it does not run.
             let _ = self.kill(handle);
             attached.client.detach();
             return Err(problem);
@@ -425,7 +425,7 @@ impl Runtime for Apple {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Option<u8>> {
         let mut refused = None;
-        // What the client said last of itself, if it did.
+        // The client's last message about its own failure, if there is one.
         let mut interruption = None;
         let mut client = client::client();
         client.args(["exec", handle]).args(command);
@@ -482,7 +482,7 @@ impl Runtime for Apple {
             Self::create_named(&request, CREATE_TIMEOUT, &|| exists(&spec.handle))
         });
         if let (Err(RuntimeError::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
-            // Nobody was asked for a container, so nobody will remove one.
+            // No container was requested, so no request will remove one.
             remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         }
         made
@@ -534,7 +534,7 @@ impl Runtime for Apple {
         if handle.contains('-') {
             return self.start_service(handle).map(Some);
         }
-        // After a restart of the services its state says nothing of an earlier start; its log does.
+        // After a restart of the services, the state says nothing about earlier starts; the container's log does.
         if !start::has_never_run(handle) {
             return Ok(None);
         }
@@ -546,7 +546,7 @@ impl Runtime for Apple {
         begun.map(Some)
     }
 
-    /// There is no output but that of the client that was attached from the start.
+    /// Only the client that was attached from the start has the output.
     fn reattach(&self, _handle: &str, _kept: StreamBytes) -> Result<Attached> {
         Err(RuntimeError::Refused(
             "what nobody listened to is kept by nobody".to_owned(),
@@ -568,7 +568,7 @@ impl Runtime for Apple {
         start::is_at_start_gate(handle)
     }
 
-    /// The client may hang, whatever becomes of the container.
+    /// The client may hang even if the container runs.
     fn start_limit(&self) -> Option<Duration> {
         Some(start::limit())
     }
@@ -578,7 +578,7 @@ impl Runtime for Apple {
         let mut client = client::client();
         client.args(["stop", "--time", &seconds, handle]);
         let began = Instant::now();
-        // A client whose answer was lost would wait for its deadline, longer than anybody needs it.
+        // A client whose answer was lost would wait for its own timeout, which is much too long.
         let looked = Cell::new(began);
         let should_continue = || {
             if looked.get().elapsed() < STOP_POLL_INTERVAL {
@@ -598,7 +598,7 @@ impl Runtime for Apple {
             &should_continue,
         ) {
             Ok(_) => Ok(()),
-            // It has had its grace, whatever was not answered.
+            // The grace period is over, whatever the services did not answer.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),
             Err(problem) => Self::ignore_if_ended(handle, problem),
         }
@@ -666,14 +666,14 @@ fn exists(handle: &str) -> Result<bool> {
     Ok(Apple::inspect_one(handle)? != Inspected::Missing)
 }
 
-/// Starts a container that gets no input.
+/// Starts a container without input.
 fn start_without_input(handle: &str) -> Result<Attached> {
     let mut client = client::client();
     client.args(["start", "--attach", handle]);
     attach_client(client.stdin(Stdio::null()), handle)
 }
 
-/// Lets a run's own container begin that has services.
+/// Opens the start gate of a run's own container that has services, on a thread.
 fn open_start_gate_later(attached: Attached, run: &str, network: &str) -> Result<Attached> {
     match start::open_start_gate(run, network, &attached) {
         Ok(()) => Ok(attached),
@@ -684,7 +684,7 @@ fn open_start_gate_later(attached: Attached, run: &str, network: &str) -> Result
     }
 }
 
-/// A client that gets a terminal.
+/// A client with a terminal.
 fn on_terminal() -> Command {
     client_terminal::command(client::program().unwrap_or("container"))
 }

@@ -1,5 +1,5 @@
-//! What the client prints as JSON, in its three dialects: up to 0.7, 0.8 to 0.12, and from 1.0 on. Every
-//! place where a member may be is looked at; an absent member is missing. Unknown members do no harm.
+//! The client's JSON, in its three forms: up to 0.7, 0.8 to 0.12, and from 1.0 on. moat looks in every place in which
+//! a member may be. Unknown members are ignored.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::{Exit, Inspected};
 use crate::store::Timestamp;
 
-/// Seconds from 1970 to 2001, from where dates are counted before 1.0.
+/// Seconds from 1970 to 2001, where dates start before 1.0.
 const EPOCH: f64 = 978_307_200.0;
 
 /// The id of a container, a network or an image.
@@ -47,14 +47,14 @@ fn started_at(container: &Value) -> Option<Timestamp> {
     Some(Timestamp(SystemTime::UNIX_EPOCH + since))
 }
 
-/// The address that a running container has on a network.
+/// The address of a running container on a network.
 pub(super) fn address(container: &Value, network: &str) -> Option<IpAddr> {
     attachments(container)
         .filter(|one| text(one, "/network") == Some(network))
         .find_map(ipv4)
 }
 
-/// Whether a running container has an address on any network: it may come a little later than it runs.
+/// Whether a running container has an address on any network. The address may come a little later than the state.
 pub(super) fn has_address(container: &Value) -> bool {
     attachments(container).any(|one| ipv4(one).is_some())
 }
@@ -64,12 +64,12 @@ fn attachments(container: &Value) -> impl Iterator<Item = &Value> {
     items(attached.or_else(|| container.get("networks")))
 }
 
-/// The elements of an array; none of anything else.
+/// The elements of an array; no elements of any other value.
 fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }
 
-/// Written with the size of its network: `192.168.64.3/24`.
+/// The address of an attachment, written with the size of its network: `192.168.64.3/24`.
 fn ipv4(attachment: &Value) -> Option<IpAddr> {
     let address = text(attachment, "/ipv4Address").or_else(|| text(attachment, "/address"))?;
     address.split('/').next()?.parse().ok()
@@ -82,9 +82,9 @@ fn ports(container: &Value) -> Vec<(u16, u16)> {
         .collect()
 }
 
-/// What a container's own entry point is, in the description of its image.
+/// The entry point in the description of an image.
 pub(super) fn entrypoint(image: &Value) -> Vec<String> {
-    // There are those of other processors, and some that are no images, such as attestations.
+    // Some variants are for other processors, and some are attestations and no images.
     let own = items(image.get("variants")).find(|variant| {
         text(variant, "/platform/os") == Some("linux")
             && text(variant, "/platform/architecture") == Some("arm64")
@@ -94,8 +94,8 @@ pub(super) fn entrypoint(image: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The state of a container. How it ended is nowhere in it; and before it was started it is `stopped` as
-/// after its end, but for the date of the start.
+/// The state of a container. The state has no exit code. Before the first start the state is `stopped`, as after the
+/// end, but has no date of a start.
 pub(super) fn inspected(container: &Value) -> Inspected {
     let started_at = started_at(container);
     match (state(container), started_at) {
@@ -104,7 +104,7 @@ pub(super) fn inspected(container: &Value) -> Inspected {
             started_at,
             ..Exit::default()
         }),
-        // `stopping`, and words that nobody knows yet: it has not ended.
+        // `stopping`, and unknown states: the container has not ended.
         _ => Inspected::Running {
             started_at,
             ports: ports(container),
@@ -200,7 +200,7 @@ mod tests {
             {"platform":{"os":"linux","architecture":"arm64"},"config":{"config":{"Entrypoint":["/bin/x","-y"]}}}]}]"#,
         );
         assert_eq!(entrypoint(&image), ["/bin/x", "-y"]);
-        // One that has none of its own does not get another's.
+        // An image without an entry point does not get that of another variant.
         let image = one(
             r#"[{"variants":[{"platform":{"os":"linux","architecture":"arm64"},"config":{"config":{}}},
             {"platform":{"os":"linux","architecture":"arm"},"config":{"config":{"Entrypoint":["/arm"]}}}]}]"#,

@@ -1,5 +1,5 @@
-//! The start of containers that belong together: a service has an address only when it runs, and the
-//! workload is held back until it can find all of them.
+//! The start of containers that belong together. A service has an address only when it runs, and the workload waits
+//! until all addresses are known.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,17 @@ use super::{CHANGE_TIMEOUT, client, create, model, start_gate};
 use crate::failpoint::{checkpoint, scaled_timeout};
 use crate::store::ResourceKind;
 
-/// How long a container may take from its start until it has its address.
+/// Timeout from a container's start until it has an address.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn limit() -> Duration {
     scaled_timeout(LIMIT)
 }
 
-/// How long to wait between looks at something that is about to come.
+/// Poll interval for a state that comes soon.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits until a container that a client is starting has its address, or the client has ended: then
-/// there is somebody who says why.
+/// Waits until a starting container has its address, or its client has ended. The end of the client has the reason.
 pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
     let deadline = Instant::now() + limit();
     while Instant::now() < deadline && !attached.client.has_ended() {
@@ -34,7 +33,8 @@ pub(super) fn wait_for_address(handle: &str, attached: &Attached) {
     }
 }
 
-/// Tells a run's own container where its services are, and lets its command begin. False: it does not run.
+/// Writes the addresses of the services into a run's own container and opens its start gate. False: the container
+/// does not run.
 fn write_hosts_and_open(run: &str, network: &str) -> Result<bool> {
     let all = super::Apple::list(ResourceKind::Container)?;
     let of_role = |role: &'static str| {
@@ -61,8 +61,8 @@ fn write_hosts_and_open(run: &str, network: &str) -> Result<bool> {
     client::run(&mut client, b"", CHANGE_TIMEOUT).map(|_| true)
 }
 
-/// Tells a run's own container where its services are now, unless it has yet to begin: then it is told all
-/// of them at once.
+/// Writes the current addresses of the services into a run's own container, unless it still waits at the start gate:
+/// then it gets all addresses there.
 pub(super) fn rewrite_hosts(run: &str, attached: &Attached) -> Result<()> {
     let deadline = Instant::now() + limit();
     let publish = || match super::Apple::is_running(run)? {
@@ -71,7 +71,7 @@ pub(super) fn rewrite_hosts(run: &str, attached: &Attached) -> Result<()> {
     };
     while !attached.client.has_ended() {
         match publish() {
-            // It may just have ended.
+            // The container may just have ended.
             Err(_) if Instant::now() < deadline => std::thread::sleep(POLL_INTERVAL * 4),
             published => return published,
         }
@@ -79,7 +79,7 @@ pub(super) fn rewrite_hosts(run: &str, attached: &Attached) -> Result<()> {
     Ok(())
 }
 
-/// Whether a container surely never ran: its log is made with its first start.
+/// Whether a container certainly never ran: the first start creates its log.
 pub(super) fn has_never_run(handle: &str) -> bool {
     let log = client::retry_transient(|| {
         client::run(
@@ -91,8 +91,7 @@ pub(super) fn has_never_run(handle: &str) -> bool {
     log.is_err_and(|problem| problem.message().contains("failed to open container logs"))
 }
 
-/// Whether a run's own container, which has services, still waits for their names. One that does not run
-/// waits for nothing.
+/// Whether a run's own container waits at the start gate. A container that does not run does not wait.
 pub(super) fn is_at_start_gate(handle: &str) -> Result<bool> {
     let args = [
         "exec",
@@ -111,7 +110,7 @@ pub(super) fn is_at_start_gate(handle: &str) -> Result<bool> {
     }
 }
 
-/// Lets the command of a run begin, now that its services have addresses.
+/// Opens the start gate, after all services have addresses.
 pub(super) fn open_start_gate(run: &str, network: &str, attached: &Attached) -> Result<()> {
     let deadline = Instant::now() + limit();
     wait_for_address(run, attached);
@@ -127,10 +126,10 @@ pub(super) fn open_start_gate(run: &str, network: &str, attached: &Attached) -> 
             Err(problem) if late || matches!(problem, RuntimeError::Unreachable(..)) => {
                 return Err(problem);
             }
-            // It is about to run.
+            // The container is about to run.
             _ => std::thread::sleep(POLL_INTERVAL * 4),
         }
     }
-    // It says why.
+    // The attached client has the reason.
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! The names of services. The command line has no `--add-host`, and its networks have no names: so the
-//! workload is held back until its services' addresses are in its `/etc/hosts`.
+//! The names of services. The command line has no `--add-host`, and its networks have no names. So the workload waits
+//! at a gate until its `/etc/hosts` has the addresses of its services.
 
 use std::net::IpAddr;
 
-/// Waits for [`PUBLISH`], and then becomes the command, which is its arguments.
+/// Waits for [`PUBLISH`], then becomes the command in its arguments.
 pub(super) const WAIT_AT_GATE_SCRIPT: &str = "until [ -e /run/moat/go ]; do sleep 0.05 2>/dev/null || sleep 1; done; \
     exec \"$@\"";
 
-/// Writes its arguments into `/etc/hosts`, in the place of those of an earlier time, and lets go of who is
-/// held back. Builtins of a shell alone, as an image may have no more.
+/// Replaces the moat lines in `/etc/hosts` by its arguments, and opens the gate. It uses only builtins of a shell,
+/// because an image may have no other programs.
 pub(super) const WRITE_HOSTS_SCRIPT: &str = "kept=
 while IFS= read -r line; do
     case $line in *'# moat') ;; *) kept=\"$kept$line
@@ -17,7 +17,7 @@ done </etc/hosts
 { printf %s \"$kept\"; printf '%s # moat\\n' \"$@\"; } >/etc/hosts &&
 { [ -d /run/moat ] || mkdir -p /run/moat; } && : >/run/moat/go";
 
-/// Says something where [`PUBLISH`] has not let go yet.
+/// Prints a text if the gate is still closed.
 pub(super) const CHECK_GATE_SCRIPT: &str = "[ -e /run/moat/go ] || echo held";
 
 /// A line of `/etc/hosts`.
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// The real script, on files of its own.
+    /// The real script, on temporary files.
     #[test]
     fn names_replace_earlier_ones_and_nothing_else() {
         let dir = std::env::temp_dir().join(format!("moat-names-{}", std::process::id()));

@@ -1,9 +1,9 @@
-//! What depends on the release of Apple's command line, for all of them: the arguments that it gets, what its
-//! JSON says, and which problem its words are. The suite runs all scenarios with one release and a few with the
-//! others (tests/conformance); these tables are why that is enough.
+//! The differences between the releases of Apple's command line: the arguments that each release gets, the meaning of
+//! its JSON, and the classes of its errors. The suite runs all scenarios with one release and a few with the others
+//! (tests/conformance); these tables are the reason why that is enough.
 //!
-//! The arguments are in `testdata/golden/apple/arguments.txt`. The JSON and the errors are those of the stand-in,
-//! which `tests/standin` holds its releases to: `testdata/snapshots/standin-*.txt`.
+//! The arguments are in `testdata/golden/apple/arguments.txt`. The JSON and the errors come from the stand-in, whose
+//! output `tests/standin` compares with `testdata/snapshots/standin-*.txt`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,14 +24,14 @@ use crate::config::Ulimit;
 use crate::store::{BindMount, PublishedPort};
 use crate::term::pty::Size;
 
-/// The oldest that moat takes, and those from which something differs, each with all behind it.
+/// The oldest release that moat supports, and each release from which on a behaviour differs.
 const RELEASES: [&str; 5] = ["0.9.0", "0.10.0", "0.12.3", "1.2.0", "1.2.2"];
 
 fn version(text: &str) -> Version {
     Version::read(&format!("container CLI version {text} (build: release)\n")).unwrap()
 }
 
-/// A host where files are what has a suffix.
+/// A host on which paths with a suffix are files.
 const HOST: Host = Host {
     is_dir: |path| path.extension().is_none(),
     free_port: || Ok(40001),
@@ -43,7 +43,7 @@ fn kept(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Compares with `testdata/golden/apple/NAME.txt`; with MOAT_UPDATE_SNAPSHOTS=1 rewrites that.
+/// Compares with `testdata/golden/apple/NAME.txt`; MOAT_UPDATE_SNAPSHOTS=1 rewrites the file.
 fn assert_golden(name: &str, text: &str) {
     let path = kept("golden/apple").join(format!("{name}.txt"));
     if std::env::var("MOAT_UPDATE_SNAPSHOTS").is_ok_and(|value| value == "1") {
@@ -64,7 +64,7 @@ fn assert_golden(name: &str, text: &str) {
 
 // --- the arguments
 
-/// Each case with every release; releases that get the same are named together.
+/// Each case with every release. Releases with the same arguments share a line.
 #[test]
 fn arguments_of_all_releases() {
     let mut text = String::new();
@@ -347,7 +347,7 @@ fn beside() -> ExecSpec {
     }
 }
 
-/// The arguments, the environment and the input of a call, or why there is none.
+/// The arguments, the environment and the input of a call, or its error.
 fn shown(request: Result<ClientCall>) -> String {
     let request = match request {
         Ok(request) => request,
@@ -364,7 +364,7 @@ fn shown(request: Result<ClientCall>) -> String {
     text
 }
 
-/// An option on a line, and on the last one what follows the options.
+/// Prints one option per line, and the rest on the last line.
 fn line(args: &[String]) -> String {
     let mut text = String::new();
     let mut options = true;
@@ -404,7 +404,7 @@ fn client(command: &std::process::Command) -> String {
     text
 }
 
-/// No value of a variable is in an argument, whatever the release.
+/// In no release does an argument contain the value of a variable.
 #[test]
 fn no_value_is_an_argument_of_any_release() {
     for release in RELEASES {
@@ -421,11 +421,11 @@ fn no_value_is_an_argument_of_any_release() {
 
 // --- the JSON
 
-/// One more than [`RELEASES`]: an answer is also read of a release that is not called any more, and the shape does
-/// not change with each of them.
+/// One more than [`RELEASES`]: moat also reads answers of a release that it no longer supports, and the form does not
+/// change with each release.
 const SHAPES: [&str; 5] = ["0.7.1", "0.9.0", "0.10.0", "0.12.3", "1.2.2"];
 
-/// The answers of a release by what was asked, with values in the place of the placeholders.
+/// The answers of a release by query, with values instead of placeholders.
 fn answers(release: &str) -> BTreeMap<String, Vec<Value>> {
     let text = std::fs::read_to_string(kept("snapshots").join(format!("standin-{release}.txt")));
     let mut text = text.unwrap();
@@ -445,7 +445,7 @@ fn answers(release: &str) -> BTreeMap<String, Vec<Value>> {
     sections.collect()
 }
 
-/// What moat reads in an answer is the same in all of them, but for what an older one does not have.
+/// moat reads the same in the answers of all releases, except members that an older release lacks.
 #[test]
 fn answers_of_all_releases() {
     for release in SHAPES {
@@ -481,7 +481,7 @@ fn answers_of_all_releases() {
             panic!("{release}: it runs");
         };
         assert_eq!(ports, [(80, 18080)], "{release}");
-        // Without it nobody can tell a container that has ended from one that was not started.
+        // Without a date, a container that ended looks like a container that never started.
         let has_dates = release != "0.7.1";
         let started = started_at.map(|at| at.to_string());
         let expected = "2026-06-05T09:47:58";
@@ -515,7 +515,7 @@ fn answers_of_all_releases() {
 
 // --- the errors
 
-/// Which problem each failure is. The words of the releases differ, and mean the same in all of them.
+/// The class of each failure. The words differ between releases, and the meaning is the same.
 const CLASSES: &[(&str, &str)] = &[
     ("inspect, missing", "not-found"),
     ("start, missing", "not-found"),
@@ -572,7 +572,7 @@ const CLASSES: &[(&str, &str)] = &[
     ("services down: wait", "unreachable"),
 ];
 
-/// What was said by the release in each case, if it failed.
+/// The message of the release in each case that failed.
 fn failures() -> Vec<(String, Vec<String>, String)> {
     let text = std::fs::read_to_string(kept("snapshots/standin-errors.txt")).unwrap();
     let sections = text.split("--- ").skip(1).filter_map(|section| {
@@ -622,11 +622,11 @@ fn errors_of_all_releases() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Who carries a container's output, or a command's, tells these words from what that prints.
+/// A client that carries output separates these messages from that output.
 #[test]
 fn words_of_clients_of_all_releases() {
     for (title, releases, said) in failures() {
-        // moat has no volumes there.
+        // moat has no volumes on apple.
         let is_start = title.contains("start ") || title.contains("start,");
         let is_start = is_start && !title.starts_with("volume-busy");
         if is_start {

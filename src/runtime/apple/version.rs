@@ -1,19 +1,19 @@
-//! Which release of the command line this is, and what that can do. The releases in which something came
-//! to be were read in its sources, 0.1.0 to 1.2.2.
+//! The release of the command line, and its abilities. The releases that introduced an ability come from its sources,
+//! 0.1.0 to 1.2.2.
 
 use super::super::error::{Result, RuntimeError};
 
-/// What a version is printed behind.
+/// The text before the version.
 const VERSION_PREFIX: &str = "container CLI version ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(u32, u32, u32);
 
-/// The oldest release that has all that moat cannot do without: labels, limits, mounts of files.
+/// The oldest release with everything that moat requires: labels, limits, mounts of files.
 const MIN_VERSION: Version = Version(0, 9, 0);
 
 impl Version {
-    /// What `container --version` printed. Other programs have that name, too.
+    /// Parses the output of `container --version`. Other programs have that name, too.
     pub(super) fn read(text: &str) -> Result<Version> {
         let line = text
             .lines()
@@ -40,27 +40,27 @@ impl Version {
         parts.next().is_none().then_some(version)
     }
 
-    /// A process of its own that passes on signals and collects orphans.
+    /// Has an init process that passes on signals and reaps orphans.
     pub(super) fn has_init(self) -> bool {
         self >= Version(0, 10, 0)
     }
 
-    /// Capabilities can be taken from a container, which else has all of them.
+    /// Can drop capabilities; otherwise a container has all of them.
     pub(super) fn has_capabilities(self) -> bool {
         self >= Version(0, 12, 0)
     }
 
-    /// What is mounted inside something else is mounted after it, in whatever order they are told.
+    /// Mounts outer mounts before inner ones, whatever the order of the arguments.
     pub(super) fn orders_mounts(self) -> bool {
         self >= Version(0, 12, 0)
     }
 
-    /// A build looks whether the builder that runs has the name servers that it wants.
+    /// A build checks the name servers of a running builder.
     pub(super) fn builds_with_dns(self) -> bool {
         self >= Version(1, 2, 1)
     }
 
-    /// A file can be mounted into a container that is made first and started later.
+    /// Supports a mounted file in a container that is started after its creation.
     pub(super) fn mounts_files(self) -> bool {
         self >= Version(0, 12, 0)
     }
@@ -81,7 +81,7 @@ mod tests {
         Version::read(&line)
     }
 
-    /// `has_init`, `has_capabilities`, `orders_mounts`, `mounts_files`, `builds_with_dns`.
+    /// Columns: `has_init`, `has_capabilities`, `orders_mounts`, `mounts_files`, `builds_with_dns`.
     const CAN: &[(&str, [bool; 5])] = &[
         ("0.9.0", [false, false, false, false, false]),
         ("0.10.0", [true, false, false, false, false]),

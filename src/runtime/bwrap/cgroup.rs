@@ -1,9 +1,9 @@
-//! Limits that only a control group has: memory, processors, number of processes.
+//! Limits that require a control group: memory, CPUs, number of processes.
 //!
-//! Where this user may make one, a sandbox with such limits gets a group of its own, below ours
-//! (version 1) or beside it (version 2, in which a group with processes has no groups below it). The
-//! file `cgroups` in the sandbox's directory names them, written before they are made. Facts from
-//! cgroups(7) and the kernel's documentation of both versions.
+//! If the user may create control groups, a sandbox with such limits gets its own group. In version 1 that group is below
+//! moat's group; in version 2 it is beside moat's group, because a group with processes has no child groups. The file
+//! `cgroups` in the sandbox's directory names the groups before moat creates them. Facts from cgroups(7) and the
+//! kernel's documentation of both versions.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,10 +16,10 @@ use super::super::ContainerSpec;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// How a group's processors are counted: microseconds of each period.
+/// The unit of a CPU limit: microseconds of each period.
 const PERIOD: f64 = 100_000.0;
 
-/// How long processes that were killed may take to leave a group.
+/// Timeout until killed processes have left a group.
 const CGROUP_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The names of the controllers, the same in both versions.
@@ -27,20 +27,20 @@ const MEMORY: &str = "memory";
 const CPU: &str = "cpu";
 const PIDS: &str = "pids";
 
-/// A group of a sandbox, and the one that the shim came from.
+/// A sandbox's group, and the group that the shim came from.
 struct Group {
     dir: PathBuf,
     from: PathBuf,
 }
 
-/// Whether sandboxes can have such limits here.
+/// Whether sandboxes can have such limits on this host.
 pub(crate) fn is_possible() -> bool {
     [MEMORY, CPU, PIDS]
         .iter()
         .all(|controller| cgroup_parent(controller).is_some())
 }
 
-/// Makes the groups that a container's limits need, and sets the limits.
+/// Creates the groups for a container's limits, and sets the limits.
 pub(super) fn make(sandbox: &Path, spec: &ContainerSpec) -> io::Result<()> {
     let limits = limits(spec);
     let mut groups: Vec<Group> = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn make(sandbox: &Path, spec: &ContainerSpec) -> io::Result<()> {
     Ok(())
 }
 
-/// The settings of each controller that is needed. A file that a version does not have is left out.
+/// The settings of each required controller. A file that a version lacks is left out.
 fn limits(spec: &ContainerSpec) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let mut limits = Vec::new();
     if let Some(bytes) = spec.memory_bytes {
@@ -75,7 +75,7 @@ fn limits(spec: &ContainerSpec) -> Vec<(&'static str, Vec<(&'static str, String)
             MEMORY,
             vec![
                 ("memory.limit_in_bytes", bytes.clone()),
-                // With swap: else the kernel swaps as much again.
+                // The limit includes swap: otherwise the kernel swaps as much again.
                 ("memory.memsw.limit_in_bytes", bytes.clone()),
                 ("memory.max", bytes),
                 ("memory.swap.max", "0".to_owned()),
@@ -108,14 +108,14 @@ fn set(groups: &[Group], file: &str, value: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves this process into the groups of a sandbox, for the child that it is about to start.
+/// Moves this process into a sandbox's groups, so that its next child starts in them.
 pub(super) fn enter(sandbox: &Path) -> io::Result<()> {
     groups(sandbox)
         .iter()
         .try_for_each(|group| join(&group.dir))
 }
 
-/// Moves this process back: the sandbox's limits are not for the shim.
+/// Moves this process back: the sandbox's limits do not apply to the shim.
 pub(super) fn leave(sandbox: &Path) -> io::Result<()> {
     groups(sandbox)
         .iter()
@@ -123,14 +123,14 @@ pub(super) fn leave(sandbox: &Path) -> io::Result<()> {
 }
 
 fn join(group: &Path) -> io::Result<()> {
-    // 0 is the process that writes.
+    // 0 is the writing process.
     let mut file = fs::File::options()
         .write(true)
         .open(group.join("cgroup.procs"))?;
     file.write_all(b"0")
 }
 
-/// Whether the kernel killed a process of the sandbox for want of memory.
+/// Whether the kernel killed a process of the sandbox because memory ran out.
 pub(super) fn oom_killed(sandbox: &Path) -> bool {
     let counts = |path: PathBuf| {
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -180,7 +180,7 @@ fn groups(sandbox: &Path) -> Vec<Group> {
     text.lines().filter_map(group).collect()
 }
 
-/// Where a group with this controller can be made, and the group that we are in.
+/// The directory in which a group with this controller can be created, and this process's group.
 fn cgroup_parent(controller: &str) -> Option<(PathBuf, PathBuf)> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let (parent, from) =
@@ -200,7 +200,7 @@ fn first_version(controller: &str, own: &str) -> Option<(PathBuf, PathBuf)> {
     })?;
     let base = Path::new(ROOT).join(controller);
     let dir = base.join(path.trim_start_matches('/'));
-    // Inside a container the path is often one of the host's, and what we are in is the mount itself.
+    // Inside a container the path often belongs to the host, and the mount itself is this process's group.
     let dir = if dir.is_dir() { dir } else { base };
     dir.is_dir().then(|| (dir.clone(), dir))
 }

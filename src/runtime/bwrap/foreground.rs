@@ -1,5 +1,5 @@
-//! The first process of a sandbox that has a terminal: makes the workload its foreground job, so that
-//! Ctrl-C is the workload's and nobody else's, and waits for it.
+//! The first process of a sandbox with a terminal. It makes the workload the terminal's foreground job, so that
+//! Ctrl-C reaches only the workload, and waits for the workload.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__job";
 
-/// How long the one above may take to give us the terminal.
+/// Timeout until the parent has given the terminal to this process.
 const FOREGROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the program in a process group of its own, to which the terminal belongs. Its exit code.
+/// Runs the program in its own process group, in the foreground of the terminal. Returns the exit code.
 pub(crate) fn job(args: &[OsString]) -> u8 {
     let Some((program, args)) = args.split_first() else {
         return 127;
@@ -34,10 +34,11 @@ pub(crate) fn job(args: &[OsString]) -> u8 {
     foreground(Pid::from_child(&child))
 }
 
-/// Gives our terminal to a process group that a child of ours leads, and waits for that child. Its exit code.
+/// Puts a child's process group into the foreground of this process's terminal, and waits for the child. Returns the
+/// exit code.
 pub(crate) fn foreground(pid: Pid) -> u8 {
     let _ = tcsetpgrp(stdin(), pid);
-    // It may have been faster, and stopped for reading from a terminal that was not its own.
+    // The child may already have stopped, because it read from the terminal in the background.
     let _ = kill_process_group(pid, Signal::CONT);
     wait(pid)
 }
@@ -55,24 +56,24 @@ fn wait(pid: Pid) -> u8 {
     }
 }
 
-/// `None`: it has not ended.
+/// `None`: the child has not ended.
 fn code(status: WaitStatus) -> Option<u8> {
     let signal = status.terminating_signal().map(|signal| 128 + signal);
     let code = status.exit_status().or(signal)?;
     Some(u8::try_from(code).unwrap_or(255))
 }
 
-/// A shell would wait until it is wanted again. There is none behind it, so Ctrl-Z would be its end.
+/// Continues a stopped child. No shell is there that could continue it later, so Ctrl-Z would block it for ever.
 fn continue_stopped(pid: Pid, status: WaitStatus) {
     if status.stopping_signal() == Some(Signal::TSTP.as_raw()) {
         let _ = kill_process_group(pid, Signal::CONT);
     }
 }
 
-/// Waits until the terminal is ours: who reads from another's is stopped.
+/// Waits until this process is in the foreground: reading in the background would stop it.
 pub(super) fn wait_for_foreground() {
     let deadline = Instant::now() + FOREGROUND_TIMEOUT;
-    // A group outside of the sandbox has no number in here, which is an error.
+    // A process group outside of the sandbox has no id inside, which is an error.
     while tcgetpgrp(stdin()) != Ok(getpgrp()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_micros(100));
     }

@@ -1,6 +1,6 @@
-//! The first thing that runs inside a sandbox: sets limits, marks that the sandbox stands, runs the
-//! script before the command, then becomes the command. It turns "cannot be executed" into the exit
-//! codes of a shell, 126 and 127.
+//! The first process inside a sandbox. It sets limits, writes the mark of a complete sandbox, runs the script before
+//! the command, then becomes the command. A command that cannot be executed gives the exit codes of a shell, 126 and
+//! 127.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -13,14 +13,14 @@ use super::limits;
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__init";
 
-/// Runs the command, and returns only if that fails: with the exit code. The arguments: limits, the
-/// descriptor for the code of a failed script, the script (may be empty), the command.
+/// Runs the command. Returns only if that fails, with the exit code. The arguments: limits, the descriptor for the
+/// exit code of a failed script, the script (may be empty), the command.
 pub(crate) fn init(args: &[OsString]) -> u8 {
     let [limits, note, pre_run, program, args @ ..] = args else {
         return 127;
     };
     let mut stderr = io::stderr();
-    // Before the mark: a sandbox without its limits does not stand.
+    // Before the mark: a sandbox without its limits is not complete.
     if let Err(why) = limits::apply(&limits.to_string_lossy()) {
         let _ = writeln!(stderr, "bwrap: {why}");
         return 125;
@@ -43,9 +43,9 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
     cannot_run(program, &error)
 }
 
-/// Runs the script, and notes its code if it fails.
+/// Runs the script, and writes its exit code if it fails.
 fn prepare(script: &OsStr, note: Option<RawFd>) -> Result<(), u8> {
-    // Opened again, by a way that the workload does not inherit.
+    // A new descriptor, which the workload does not inherit.
     let path = note.map(|fd| format!("/proc/self/fd/{fd}"));
     let file = path.and_then(|path| std::fs::File::options().append(true).open(path).ok());
     close_fds::set_fds_cloexec(3, &[]);
@@ -69,7 +69,7 @@ fn prepare(script: &OsStr, note: Option<RawFd>) -> Result<(), u8> {
     Err(code)
 }
 
-/// As a shell has it: 128 and the signal's number for a death by signal.
+/// The exit code as in a shell: 128 and the signal's number for a death by signal.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)

@@ -1,5 +1,5 @@
-//! What Linux alone has. Sandboxes are there alone, too, but the driver is compiled everywhere, as nothing else in it
-//! depends on where it is.
+//! Functions that only Linux has. Sandboxes run only on Linux, but the driver compiles everywhere, because the rest
+//! of it does not depend on the system.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ mod this {
 
     use super::{AsFd, File, io};
 
-    /// A file that is nowhere but in memory, to be read from its beginning.
+    /// Returns a file in memory with this text, positioned at its beginning.
     pub(in super::super) fn in_memory(text: &str) -> io::Result<File> {
         let mut file = File::from(memfd_create("moat", MemfdFlags::CLOEXEC)?);
         file.write_all(text.as_bytes())?;
@@ -24,12 +24,12 @@ mod this {
         Ok(file)
     }
 
-    /// Space for a file, in bytes, which does not count as its content. Not every filesystem can.
+    /// Reserves disk space for a file, in bytes, without changing its size. Some filesystems cannot.
     pub(in super::super) fn reserve(file: &File, bytes: u64) {
         let _ = fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes);
     }
 
-    /// How many bytes a pipe takes before its writer has to wait; the kernel has a least number.
+    /// Limits the bytes in a pipe before its writer blocks. The kernel has a minimum.
     pub(in super::super) fn limit_pipe(pipe: impl AsFd, bytes: usize) {
         let _ = fcntl_setpipe_size(pipe, bytes);
     }

@@ -1,4 +1,4 @@
-//! The kernel's limits of a process, carried as one argument: `nofile=1024:4096,core=0:0`.
+//! Resource limits (setrlimit) of a process, as one argument: `nofile=1024:4096,core=0:0`.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -41,7 +41,7 @@ pub(super) fn encode(limits: &[Ulimit]) -> String {
     limits.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-/// Sets the limits for this process and those that come from it.
+/// Sets the limits of this process and its later children.
 pub(super) fn apply(text: &str) -> Result<(), String> {
     for limit in text.split(',').filter(|limit| !limit.is_empty()) {
         let (name, resource, rlimit) =

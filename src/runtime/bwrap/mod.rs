@@ -56,10 +56,10 @@ use crate::store::{
 use crate::term::pty::{self, Size};
 use tail::Tail;
 
-/// How long the shim may take to act on a signal.
+/// Timeout until the shim has acted on a signal.
 const SHIM_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The process that keeps the workload of a run, where the driver has one; it may be no more.
+/// The shim of a run, if its driver has one. The shim may have ended.
 pub(crate) fn shim_process(run: &RunDir) -> Option<ProcessIdentity> {
     shim_in(&run.sandbox())
 }
@@ -92,7 +92,7 @@ impl Bwrap {
         shim_in(self.dir.as_deref()?)
     }
 
-    /// Waits until the shim is gone. False: it was not within `patience`.
+    /// Waits until the shim has ended. False: the timeout is over.
     fn wait_for_exit(&self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now() + timeout;
         let mut pause = Duration::from_millis(1);
@@ -106,7 +106,7 @@ impl Bwrap {
         Ok(true)
     }
 
-    /// Ends the shim itself; the sandbox dies with it.
+    /// Kills the shim; the sandbox dies with it.
     fn kill_shim(&self) -> Result<()> {
         if let Some(shim) = self.shim() {
             shim.signal(Signal::KILL);
@@ -121,7 +121,7 @@ impl Bwrap {
 }
 
 impl Runtime for Bwrap {
-    /// Makes a sandbox with the same namespaces as a run's: having bwrap does not mean being allowed.
+    /// Creates a sandbox with the namespaces of a run's sandbox: an installed bwrap may lack the permission.
     fn probe(&self) -> Result<String> {
         let run = |args: &[&str]| {
             child::run(
@@ -242,7 +242,7 @@ impl Runtime for Bwrap {
         if spec.workspace_mode == WorkspaceMode::Volume {
             workspace_copy::make(dir, spec)?;
         }
-        // bwrap makes the places while it still sees all of this host.
+        // bwrap creates mount points while it still sees the whole host.
         workspace_copy::check_links(spec, &workspace_copy::workspace(dir, spec))
     }
 
@@ -259,8 +259,8 @@ impl Runtime for Bwrap {
         let dir = self.dir()?;
         let arguments = kernel::in_memory(&(sandbox::args(dir, spec).join("\0") + "\0"));
         let arguments = arguments.map_err(|error| failed(&error))?;
-        // Inherited by the shim, and through it by bwrap, which reads its arguments from there: so
-        // no value is on a command line, and whoever is killed, they are whole.
+        // The shim inherits the descriptor, and bwrap reads its arguments from it. So no value is on a command line,
+        // and the arguments are complete whatever process is killed.
         rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
         let terminal = spec.terminal.map(|size| open_terminal(size, spec.user));
@@ -357,7 +357,7 @@ impl Runtime for Bwrap {
             shim.signal(Signal::QUIT);
         }
         match self.wait_for_exit(SHIM_SIGNAL_TIMEOUT)? {
-            // A shim without a sandbox has output that nobody else has.
+            // A shim without a sandbox holds output that no other process has.
             false if status::exit_code(self.dir()?).is_none() => self.kill_shim(),
             _ => Ok(()),
         }
@@ -373,7 +373,7 @@ impl Runtime for Bwrap {
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
-    /// Sandboxes are found through their runs: there is nowhere else to look.
+    /// Returns no sandboxes: moat finds them through their runs.
     fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
     }
@@ -387,10 +387,10 @@ fn no_images() -> RuntimeError {
     RuntimeError::Refused("bwrap has no images".to_owned())
 }
 
-/// Our end of a new terminal for a sandbox.
+/// Opens a terminal for a sandbox and returns the supervisor's end.
 fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
     let (ours, theirs) = pty::open(size)?;
-    // Programs open it again by its name.
+    // Programs open the terminal again by its name.
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         rustix::fs::fchown(&theirs, Some(uid), Some(gid))?;
@@ -398,7 +398,7 @@ fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
     Ok(ours)
 }
 
-/// Waits until the shim holds its lock: from then on the lock says whether it lives.
+/// Waits until the shim holds its lock. From then on, the lock shows whether the shim lives.
 fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
     let deadline = Instant::now() + SHIM_SIGNAL_TIMEOUT;
     while !dir.join("shim").exists() {
@@ -419,10 +419,10 @@ fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// How a sandbox whose shim is gone ended.
+/// The end of a sandbox whose shim has ended.
 fn exit(dir: &Path) -> Exit {
     let code = status::exit_code(dir);
-    // Without a code, the file was last written at the start.
+    // Without an exit code, the file was last written at the start.
     let finished_at = code.and_then(|_| modified(&dir.join("status")));
     match status::started(dir) {
         Some(_) => Exit {
@@ -444,7 +444,7 @@ fn modified(path: &Path) -> Option<Timestamp> {
     fs::metadata(path).ok()?.modified().ok().map(Timestamp)
 }
 
-/// The shim as this process's child, which has to be waited for once it is gone.
+/// The shim as a child of this process, which must reap it.
 struct ShimClient(Mutex<Option<Child>>);
 
 impl EngineClient for ShimClient {
@@ -461,12 +461,12 @@ impl EngineClient for ShimClient {
         if let Some(child) = child.as_mut() {
             let _ = child::wait_until(child, Instant::now() + SHIM_SIGNAL_TIMEOUT);
         }
-        // The files hold what it wrote, whoever is killed.
+        // The files hold the output, whatever process is killed.
         AttachEnd::Complete
     }
 }
 
-/// The sandbox could not be set up; bwrap's own words, and what they mean.
+/// Returns the error of a sandbox that could not be created, from bwrap's message.
 fn setup_error(stderr: &str) -> RuntimeError {
     let text = stderr.trim().trim_start_matches("bwrap: ");
     let text = if text.is_empty() {

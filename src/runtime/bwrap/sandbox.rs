@@ -1,11 +1,11 @@
-//! The arguments of `bwrap`: what the sandbox sees. Facts from bubblewrap 0.8.0.
+//! The arguments of `bwrap`: the sandbox's view of the system. Facts from bubblewrap 0.8.0.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE};
 
-/// Own namespaces for everything; `--unshare-user` always, or bwrap may fall back to less.
+/// New namespaces of all kinds. `--unshare-user` is always there, because bwrap may otherwise fall back to fewer.
 pub(super) const NAMESPACES: [&str; 8] = [
     "--unshare-user",
     "--unshare-pid",
@@ -17,15 +17,15 @@ pub(super) const NAMESPACES: [&str; 8] = [
     "ALL",
 ];
 
-/// What of the host is shown, read-only, where it exists. Not its home directories, not /var.
+/// The host's directories that the sandbox sees read-only, if they exist. Neither home directories nor /var.
 const SHOWN_HOST_DIRS: [&str; 11] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu",
 ];
 
-/// What every sandbox has of its own.
+/// The directories that every sandbox has of its own.
 const SANDBOX_DIRS: [&str; 7] = ["proc", "dev", "tmp", "run", "home", "var", "sys"];
 
-/// Whether there is, or can be made, a place to mount on: what is shown of a system is read-only.
+/// Whether a mount point exists or can be created: the directories of a system are read-only.
 pub(crate) fn can_mount_at(rootfs: Option<&Path>, target: &str) -> bool {
     let path = target.trim_start_matches('/');
     let top = path.split('/').next().unwrap_or_default();
@@ -35,21 +35,21 @@ pub(crate) fn can_mount_at(rootfs: Option<&Path>, target: &str) -> bool {
     made || root.join(path).exists()
 }
 
-/// How deep below a shown directory private files are looked for.
+/// Maximum depth below a shown directory of the search for private files.
 const PRIVATE_SEARCH_DEPTH: usize = 4;
 
-/// Where this program is inside the sandbox: it starts the workload. Beside all that can be mounted.
+/// The path of this program inside the sandbox, where it starts the workload. No mount can be at this path.
 pub(super) const INIT_PATH: &str = "/.moat-init";
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The sandbox of a container, without the command and what the shim adds.
-/// `dir`: that of the sandbox's own files.
+/// Returns the arguments for a container's sandbox, without the command and the shim's additions. `dir`: the
+/// directory of the sandbox's files.
 pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     let mut args: Vec<String> = NAMESPACES.map(str::to_owned).to_vec();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     add(&["--die-with-parent", "--clearenv", "--hostname", "moat"]);
-    // With a terminal the session is the shim's, as the terminal, of which nobody else is a user, is.
+    // With a terminal, the shim leads the session, because the session owns the terminal.
     if spec.terminal.is_none() {
         add(&["--new-session"]);
     }
@@ -80,7 +80,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
         WORKLOAD_HOME,
     ]);
     if spec.user.uid == 0 && spec.rootfs.is_none() {
-        // Root may read what others may not; the workload is one of the others.
+        // root may read files that other users may not; the workload must not.
         hide_private(Path::new("/etc"), 0, &mut add);
     }
     let workspace = super::workspace_copy::workspace(dir, spec);
@@ -98,7 +98,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     args
 }
 
-/// What is mounted, empty or covered, with the words for it: what is inside something else after that.
+/// The mounts, empty directories and hidden paths as arguments, outer ones before inner ones.
 fn mount_args(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
     let mounts = spec.mounts.iter().filter_map(|mount| {
         let option = if mount.readonly {
@@ -118,7 +118,7 @@ fn mount_args(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
     places
 }
 
-/// Shows the real directory `from` at `path`. A link (as `/bin` to `usr/bin`) stays a link.
+/// Shows the real directory `from` at `path`. A symbolic link (`/bin` to `usr/bin`) stays a link.
 fn show(from: &str, path: &str, add: &mut impl FnMut(&[&str])) {
     match std::fs::read_link(from) {
         Ok(target) => add(&["--symlink", &target.to_string_lossy(), path]),
@@ -127,8 +127,8 @@ fn show(from: &str, path: &str, add: &mut impl FnMut(&[&str])) {
     }
 }
 
-/// Shows the directories of another system, but for those that every sandbox has of its own. The root
-/// itself stays the sandbox's, so that there is a place for what is mounted.
+/// Shows the directories of another system, except those that every sandbox has of its own. The root directory itself
+/// stays the sandbox's, so that mount points can be created.
 fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
     let mut names: Vec<String> = std::fs::read_dir(root)
         .into_iter()
@@ -145,10 +145,10 @@ fn show_rootfs(root: &Path, add: &mut impl FnMut(&[&str])) {
     }
 }
 
-/// Covers what not everybody may read.
+/// Hides files that not every user may read.
 fn hide_private(dir: &Path, depth: usize, add: &mut impl FnMut(&[&str])) {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    // A link has no permissions of its own, and is not looked up: /etc is full of them.
+    // A symbolic link has no permissions, and its target is not looked up: /etc is full of links.
     let real = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
     for entry in real {
         let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else {

@@ -1,8 +1,8 @@
-//! The process between supervisor and sandbox. See [`super`] for why, and for its files.
+//! The process between supervisor and sandbox. [`super`] explains its purpose and its files.
 //!
-//! It keeps pipes between the workload and the files, because a workload may reopen its standard
-//! streams (`echo x > /dev/stderr`), which would truncate a file. Each append rings the supervisor's
-//! bell: a byte on our standard output (or error) for the stream of that name.
+//! The shim has pipes between the workload and the files, because a workload may open its standard streams again
+//! (`echo x > /dev/stderr`), which would truncate a file. After each write the shim notifies the supervisor: it
+//! writes a byte to its own standard output or error, for the stream of that name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -31,33 +31,33 @@ use crate::term::pty;
 /// The hidden command.
 pub(crate) const COMMAND: &str = "__shim";
 
-/// The argument that says that the workload has a terminal.
+/// The argument for a workload with a terminal.
 pub(super) const TERMINAL_ARG: &str = "terminal";
 
-/// Where the code of a script before the command is noted, if it failed.
+/// The file with the exit code of a failed script.
 pub(super) const HOOK_CODE_FILE: &str = "hook";
 
-/// How long a signal waits for a workload that is about to start.
+/// Timeout of a signal until the workload has started.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// One ring is for so many bytes of output, and so many rings may be unheard: together, how far the
-/// workload can be ahead of the supervisor.
+/// Number of bytes of output per notice, and the number of notices that the supervisor may leave unread. Together
+/// they limit the lead of the workload over the supervisor.
 const BYTES_PER_NOTICE: usize = 256;
 const MAX_UNREAD_NOTICES: usize = 4096;
 
-/// The most that is taken from a pipe at once, in bytes.
+/// Maximum number of bytes of one read from a pipe.
 const MAX_READ_BYTES: usize = 64 * 1024;
 
-/// How often one whose bell nobody hears looks whether the sandbox is over.
+/// Poll interval for the end of the sandbox while no supervisor reads the notices.
 const POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// How much space is kept for each stream from the start, in bytes.
+/// Disk space that is reserved for each stream at the start, in bytes.
 const RESERVED_BYTES: u64 = 256 * 1024;
 
-/// Runs the sandbox described by the arguments to its end; returns bwrap's exit code.
+/// Runs the sandbox of the arguments until it ends. Returns bwrap's exit code.
 pub(crate) fn shim(args: &[OsString]) -> u8 {
     let Some(request) = ShimArguments::parse(args) else {
         return 2;
@@ -65,7 +65,7 @@ pub(crate) fn shim(args: &[OsString]) -> u8 {
     match request.run() {
         Ok(code) => code,
         Err(error) => {
-            // Where a failing bwrap would have said it.
+            // The file in which a failing bwrap would leave its message.
             let line = format!("bwrap: {}\n", crate::error::os_error_text(&error));
             let _ = fs::write(request.dir.join("stderr"), line);
             125
@@ -75,9 +75,9 @@ pub(crate) fn shim(args: &[OsString]) -> u8 {
 
 struct ShimArguments<'a> {
     dir: PathBuf,
-    /// The number of the inherited descriptor from which bwrap reads its arguments.
+    /// The inherited descriptor from which bwrap reads its arguments.
     args_fd: &'a OsStr,
-    /// Whether stdin is our end of a terminal, which the workload is to have.
+    /// Whether stdin is the supervisor's end of a terminal for the workload.
     has_terminal: bool,
     uid: u32,
     gid: u32,
@@ -114,9 +114,9 @@ impl<'a> ShimArguments<'a> {
     }
 
     fn run(&self) -> io::Result<u8> {
-        // Fails only for a process that leads its group, which a fresh child does not.
+        // setsid(2) fails only for the leader of a process group, which a fresh child is not.
         let _ = rustix::process::setsid();
-        // Somebody may be looking whether the lock is held, which takes no time.
+        // Another process may test the lock at this moment, which takes no time.
         let lock = exclusive(&self.dir.join("lock"), START_TIMEOUT);
         let _lock = lock.ok().flatten().ok_or(io::ErrorKind::WouldBlock)?;
         let signals = Signals::new([SIGTERM, SIGQUIT])?;
@@ -124,7 +124,7 @@ impl<'a> ShimArguments<'a> {
         let (ours, theirs) = self.take_terminal()?.unzip();
         let identity = serde_json::to_vec(&ProcessIdentity::current())?;
         write_atomically(&self.dir.join("shim"), &identity)?;
-        // Spawned by the main thread: `--die-with-parent` means the thread that spawned it.
+        // The main thread spawns the sandbox: `--die-with-parent` refers to the spawning thread.
         let mut child = self.spawn(theirs)?;
         let stdout = ours.or(child.stdout.take().map(OwnedFd::from));
         let stderr = child.stderr.take();
@@ -151,7 +151,7 @@ impl<'a> ShimArguments<'a> {
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(125))
     }
 
-    /// Makes the terminal that of our session. Our end of it, and the workload's.
+    /// Makes the terminal the controlling terminal of this session. Returns the shim's end and the workload's end.
     fn take_terminal(&self) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
         if !self.has_terminal {
             return Ok(None);
@@ -168,17 +168,17 @@ impl<'a> ShimArguments<'a> {
             .create_new(true)
             .mode(0o600)
             .open(self.dir.join(name))?;
-        // Space to go on with when the disk is full. Not every filesystem can.
+        // Reserved space lets the run continue on a full disk. Some filesystems cannot reserve space.
         kernel::reserve(&file, RESERVED_BYTES);
         Ok(file)
     }
 
-    /// `terminal`: the workload's, if it has one.
+    /// `terminal`: the workload's end, if there is a terminal.
     fn spawn(&self, terminal: Option<OwnedFd>) -> io::Result<Child> {
         let status = create(&self.dir.join("status"))?;
         let program = File::open("/proc/self/exe")?;
         let hook = create(&self.dir.join(HOOK_CODE_FILE))?;
-        // The sandbox may have another user, which reaches the file by this descriptor alone.
+        // The sandbox may have another user, which reaches the file only by this descriptor.
         hook.set_permissions(Permissions::from_mode(0o666))?;
         for inherited in [status.as_fd(), program.as_fd(), hook.as_fd()] {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
@@ -188,8 +188,8 @@ impl<'a> ShimArguments<'a> {
             .args(["--json-status-fd", &status.as_raw_fd().to_string()])
             .arg("--args")
             .arg(self.args_fd)
-            // A copy, not a mount: it works for a user who cannot reach this program's directory,
-            // and when the program has been replaced meanwhile.
+            // A copy instead of a mount: it works for a user who cannot reach this program's directory, and after the
+            // program was replaced.
             .args([
                 "--perms",
                 "0555",
@@ -217,22 +217,21 @@ impl<'a> ShimArguments<'a> {
         if rustix::process::geteuid().is_root() && self.uid != 0 {
             command.uid(self.uid).gid(self.gid);
         }
-        // The child begins where we are.
+        // The child starts in this process's groups.
         cgroup::enter(&self.dir)?;
         let child = command.spawn();
         let left = cgroup::leave(&self.dir);
         let child = child?;
         left?;
-        // The workload's input is the workload's alone: when it closes it, the writer must know.
+        // Only the workload holds its input: when the workload closes it, the writer must notice.
         let null = File::open("/dev/null")?;
         dup2_stdin(&null)?;
         Ok(child)
     }
 }
 
-/// What tells the supervisor that there is more, and holds the workload back, as a pipe to the
-/// supervisor would: it takes only so many rings that nobody has heard. Without a supervisor nobody
-/// is held back, and once the sandbox is over there is nobody to hold back.
+/// Notifies the supervisor of new output, and gives the workload backpressure like a pipe to the supervisor: the
+/// number of unread notices is limited. Without a supervisor, and after the end of the sandbox, nothing blocks.
 struct OutputNotifier<F> {
     fd: F,
     over: Arc<AtomicBool>,
@@ -241,14 +240,14 @@ struct OutputNotifier<F> {
 impl<F: AsFd> OutputNotifier<F> {
     fn new(fd: F, over: &Arc<AtomicBool>) -> OutputNotifier<F> {
         kernel::limit_pipe(&fd, MAX_UNREAD_NOTICES);
-        // The writing end is ours alone.
+        // No other process has the writing end.
         let flags = rustix::fs::fcntl_getfl(&fd).unwrap_or(OFlags::WRONLY);
         let _ = rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
         let over = Arc::clone(over);
         OutputNotifier { fd, over }
     }
 
-    /// Rings for so many bytes of output.
+    /// Sends notices for a number of bytes.
     fn notify(&self, bytes: usize) {
         let rings = [b'.'; MAX_READ_BYTES / BYTES_PER_NOTICE];
         let mut left = &rings[..bytes.div_ceil(BYTES_PER_NOTICE)];
@@ -262,15 +261,15 @@ impl<F: AsFd> OutputNotifier<F> {
         }
     }
 
-    /// Waits a moment until a ring may be heard.
+    /// Waits a moment until a notice may be read.
     fn wait(&self) {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         let _ = poll(&mut fds, Some(&POLL_INTERVAL));
     }
 }
 
-/// Appends a stream to its file and rings. When the disk is full, it waits for space: the workload
-/// waits with it, and nothing is lost. The supervisor makes space by releasing what it has read.
+/// Appends a stream to its file and sends notices. On a full disk, the shim waits for space, and the workload waits
+/// with it, so no output is lost. The supervisor frees space by releasing what it has read.
 fn copy(mut pipe: impl Read, mut spool: File, bell: &OutputNotifier<impl AsFd>) {
     let mut buffer = vec![0; MAX_READ_BYTES];
     loop {
@@ -283,15 +282,18 @@ fn copy(mut pipe: impl Read, mut spool: File, bell: &OutputNotifier<impl AsFd>) 
         let mut rest = &buffer[..count];
         while !rest.is_empty() {
             match spool.write(rest) {
-                Ok(written) => rest = &rest[written..],
+                // After each part: without a notice, the supervisor would not release space for the next one.
+                Ok(written) => {
+                    rest = &rest[written..];
+                    bell.notify(written);
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
-        bell.notify(count);
     }
 }
 
-/// What signals are passed on to.
+/// The target of a signal.
 struct SignalTarget {
     dir: PathBuf,
     bwrap: u32,
@@ -299,7 +301,7 @@ struct SignalTarget {
 }
 
 impl SignalTarget {
-    /// Passes signals on: TERM to the workload, QUIT kills all that is in the sandbox.
+    /// Passes signals on: TERM to the workload; QUIT kills all processes in the sandbox.
     fn obey(&self, mut signals: Signals) {
         for signal in signals.forever() {
             let deadline = Instant::now() + START_TIMEOUT;
@@ -309,10 +311,10 @@ impl SignalTarget {
         }
     }
 
-    /// False: there is nothing to deliver it to yet.
+    /// False: the target does not exist yet.
     fn deliver(&self, signal: i32) -> bool {
-        // bwrap is our child and not waited for, its child is not waited for while bwrap lives: as
-        // long as the parents are right, so are the pids.
+        // The pids are correct as long as the parents are: bwrap is a child that was not reaped, and bwrap's child is
+        // not reaped while bwrap lives.
         let first = status::child_pid(&self.dir).filter(|pid| parent(*pid) == Some(self.bwrap));
         let Some(first) = first else {
             return false;
@@ -325,7 +327,7 @@ impl SignalTarget {
         }
         let only = |pid| children(pid).into_iter().next();
         match (only(first), self.has_terminal) {
-            // Shells ignore TERM there. That their terminal is gone they obey.
+            // Interactive shells ignore TERM. They obey the hangup of their terminal.
             (Some(job), true) => only(job).is_some_and(|pid| kill(pid, Signal::HUP)),
             (Some(pid), false) => kill(pid, Signal::TERM),
             (None, _) => false,

@@ -1,4 +1,4 @@
-//! What the files of a sandbox say about its life.
+//! The state of a sandbox in its files.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// What [`super::init`] writes to standard error before it becomes the workload. All before it is
-/// bwrap's own, all behind it is the workload's; without it, the workload never ran.
+/// [`super::init`] writes this mark to standard error before it becomes the workload. The output before the mark is
+/// bwrap's, the output after it is the workload's. Without the mark, the workload never ran.
 pub(super) const STARTED_MARK: &[u8] = b"\0moat: the sandbox stands\0\n";
 
-/// How much bwrap may say before the mark.
+/// Maximum size of bwrap's output before the mark.
 const MAX_SETUP_BYTES: u64 = 64 * 1024;
 
-/// Where the workload's standard error begins in `stderr`; `None` if it has not started.
+/// The offset of the workload's standard error in `stderr`; `None` if the workload has not started.
 pub(super) fn started(dir: &Path) -> Option<u64> {
     let head = head(dir);
     let mark = head
@@ -22,7 +22,7 @@ pub(super) fn started(dir: &Path) -> Option<u64> {
     Some((mark + STARTED_MARK.len()) as u64)
 }
 
-/// What was written before the workload started.
+/// The output before the workload started.
 pub(super) fn setup_output(dir: &Path) -> String {
     String::from_utf8_lossy(&head(dir)).into_owned()
 }
@@ -35,7 +35,7 @@ fn head(dir: &Path) -> Vec<u8> {
     head
 }
 
-/// A line of `--json-status-fd`. Unknown members are to be ignored (bwrap's manual).
+/// A line of `--json-status-fd`. bwrap's manual says that unknown members must be ignored.
 #[derive(Deserialize)]
 struct StatusLine {
     #[serde(rename = "child-pid")]
@@ -44,12 +44,12 @@ struct StatusLine {
     exit_code: Option<i64>,
 }
 
-/// The pid of the sandbox's first process, as seen from outside.
+/// The pid of the sandbox's first process, in the host's namespace.
 pub(super) fn child_pid(dir: &Path) -> Option<u32> {
     lines(dir).iter().find_map(|line| line.child_pid)
 }
 
-/// The workload's exit code; `None` if nobody recorded it.
+/// The workload's exit code; `None` if bwrap recorded none.
 pub(super) fn exit_code(dir: &Path) -> Option<u8> {
     let code = lines(dir).iter().find_map(|line| line.exit_code)?;
     u8::try_from(code).ok()

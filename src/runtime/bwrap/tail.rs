@@ -1,4 +1,4 @@
-//! Reading a sandbox's output files as they grow, to the byte, until the shim is gone.
+//! Reads a sandbox's output files while they grow, to the last byte, until the shim has ended.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,25 +13,25 @@ use rustix::fs::SeekFrom;
 use super::status;
 use crate::store::is_held;
 
-/// How long to sleep without a bell, i.e. after an adoption.
+/// Poll interval without notices, after an adoption.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is read is given back to the disk in steps of this many bytes, and later by this many: the
-/// log keeps less than that of an unfinished line in memory.
+/// After the first step the disk space of bytes that were read is released, and then in steps of the second size. The
+/// log keeps fewer bytes of an unfinished line in memory.
 const RELEASE_STEP_BYTES: u64 = 64 * 1024;
 const RELEASE_MARGIN_BYTES: u64 = 128 * 1024;
 
-/// The head of a file stays: it says whether the workload started.
+/// The beginning of a file stays, because it shows whether the workload started.
 const KEPT_HEAD_BYTES: u64 = 64 * 1024;
 
-/// One growing file.
+/// A growing file.
 pub(super) struct Tail {
     dir: PathBuf,
     name: &'static str,
     file: Option<File>,
-    /// Where the workload's bytes begin in the file; known once it has started.
+    /// The offset of the workload's first byte in the file; known after the start.
     base: Option<u64>,
-    /// How many of the workload's bytes were read, or kept before.
+    /// Number of the workload's bytes that were read, or kept earlier.
     offset: u64,
     released: u64,
     notifier: Option<OwnedFd>,
@@ -63,7 +63,7 @@ impl Tail {
         }
     }
 
-    /// What there is, up to the size of the buffer.
+    /// Reads the available bytes, up to the size of the buffer.
     fn read_available(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.base.is_none() {
             self.base = status::started(&self.dir);
@@ -86,11 +86,11 @@ impl Tail {
         Ok(count)
     }
 
-    /// Gives back the disk space of what was read before and is kept elsewhere by now, so that the
-    /// output is on the disk only once. Not every filesystem can; then the file just grows.
+    /// Releases the disk space of bytes that the log has, so that the output is on the disk only once. On filesystems
+    /// without this ability the file grows.
     fn release(&mut self) {
         let read = self.base.unwrap_or(0) + self.offset;
-        // Whole blocks, or nothing is freed.
+        // The filesystem frees only whole blocks.
         let safe =
             read.saturating_sub(RELEASE_MARGIN_BYTES) / RELEASE_STEP_BYTES * RELEASE_STEP_BYTES;
         if safe < self.released + RELEASE_STEP_BYTES {
@@ -105,8 +105,8 @@ impl Tail {
         self.released = safe;
     }
 
-    /// How many of the bytes to come were given back to the disk before they were kept: a supervisor
-    /// died while it could not write its log. They are skipped.
+    /// Number of the next bytes that were released before the log had them: a supervisor died while it could not
+    /// write its log. These bytes are skipped.
     pub(super) fn skip_lost(&mut self) -> u64 {
         let mut probe = [0];
         let there = self.read_available(&mut probe).unwrap_or(0) as u64;
@@ -122,7 +122,7 @@ impl Tail {
         data.saturating_sub(at)
     }
 
-    /// Sleeps until there may be more.
+    /// Sleeps until there may be more bytes.
     fn wait(&mut self) {
         let Some(bell) = &self.notifier else {
             std::thread::sleep(POLL_INTERVAL);
@@ -138,7 +138,7 @@ impl Tail {
         }
         let mut rings = [0; 4096];
         match rustix::io::read(bell, &mut rings) {
-            // The shim is ending: its lock goes in a moment.
+            // The shim is ending and releases its lock in a moment.
             Ok(0) => std::thread::sleep(Duration::from_micros(200)),
             Err(_) => self.notifier = None,
             Ok(_) => {}
@@ -148,10 +148,10 @@ impl Tail {
 
 impl Read for Tail {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A new call says that what was handed out before went to the log.
+        // The next call shows that the log has the bytes of the last one.
         self.release();
         loop {
-            // Asked first: what was written before the end is read after it.
+            // Checked first: bytes that were written before the end are read after the check.
             let ended = self.has_ended()?;
             let count = self.read_available(buffer)?;
             if count > 0 || ended {
