@@ -12,6 +12,7 @@ mod failpoint;
 pub mod fuzzing;
 mod image;
 mod plan;
+mod program;
 mod registry;
 mod run;
 mod runtime;

@@ -7,7 +7,8 @@ use std::process::Command;
 use super::args::Args;
 use super::{flags, session_commands};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{attach, clear_git_environment, variables};
+use crate::program::clear_git_repository;
+use crate::session::{attach, variables};
 use crate::store::{Home, SessionStatus};
 use crate::term::escape_unsafe;
 
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-    let error = clear_git_environment(&mut Command::new(&shell))
+    let error = clear_git_repository(&mut Command::new(&shell))
         .current_dir(&found.worktree.path)
         .envs(variables(&found))
         .exec();

@@ -3,15 +3,15 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::marked_processes::{PROCESS_MARK_VARIABLE, ProcessSelection};
 use super::operation::OperationContext;
-use super::repository::clear_git_environment;
 use super::variables;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
+use crate::program;
 use crate::store::{ProcessIdentity, Session};
 
 /// Poll interval of the check for cancellation.
@@ -47,8 +47,8 @@ pub(super) fn run(
         .try_clone()
         .map_err(|error| failed(name, &os_error_text(&error)))?;
     let mark = session.mark(&operation_mark(name));
-    let mut command = Command::new("sh");
-    clear_git_environment(&mut command)
+    let mut command = program::call("sh");
+    program::clear_git_repository(&mut command)
         .args(["-c", script])
         .current_dir(dir)
         .envs(variables::shared(session))

@@ -94,7 +94,9 @@ fn relations(pid: u32) -> Option<[u32; 3]> {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn parent_and_group(pid: u32) -> Option<(u32, u32)> {
-    let output = std::process::Command::new("/bin/ps")
+    let mut ps = std::process::Command::new("/bin/ps");
+    crate::program::clear_environment(&mut ps, "ps");
+    let output = ps
         .args(["-o", "ppid=,pgid=", "-p", &pid.to_string()])
         .output()
         .ok()?;

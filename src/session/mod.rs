@@ -38,7 +38,7 @@ pub(crate) use monitor::{MONITOR, monitor};
 pub(crate) use operation::OperationContext;
 pub(crate) use ownership::{Ownership, OwnershipQuery, find_owner};
 pub(crate) use ports::PinnedPort;
-pub(crate) use repository::{Repository, clear_git_environment};
+pub(crate) use repository::Repository;
 pub(crate) use rollback::recover;
 pub(crate) use runs::join;
 pub(crate) use services::ServiceHealth;

@@ -156,7 +156,7 @@ pub(super) fn listeners(ports: &[u16]) -> Vec<PortListener> {
     let mut found = Vec::new();
     for port in ports {
         let filter = format!("-iTCP:{port}");
-        let output = std::process::Command::new("lsof")
+        let output = crate::program::call("lsof")
             .args(["-nP", "-a", &filter, "-sTCP:LISTEN", "-t"])
             .output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

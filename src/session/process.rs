@@ -11,11 +11,11 @@ use super::compose::COMPOSE_MARK;
 use super::marked_processes::{PROCESS_MARK_VARIABLE, ProcessSelection};
 use super::monitor::{MONITOR, STARTED_BYTE};
 use super::operation::OperationContext;
-use super::repository::{GIT_VARIABLES, clear_git_environment};
 use super::{port_probe, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::failpoint::{checkpoint, scaled};
+use crate::program;
 use crate::store::{
     Claim, Home, ProcessIdentity, ResourceStage, Session, Stream, Timestamp, last_lines,
     write_atomically,
@@ -119,7 +119,8 @@ fn spawn(home: &Home, session: &Session, process: &HostProcess, dir: &Path) -> R
     // The monitor inherits neither the lock nor any other descriptor.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new(crate::run::own_executable()?);
-    clear_git_environment(&mut command)
+    program::clear_environment(&mut command, "sh");
+    program::clear_git_repository(&mut command)
         .arg(MONITOR)
         .arg(home.process_log(&session.key, name))
         .arg(home.process_state_file(&session.key, name))
@@ -162,7 +163,7 @@ fn release_monitor_in_window(
     let mut text = Vec::new();
     let ours = environment(session, process);
     let names = ours.iter().map(|(name, _)| name.as_str());
-    let other: Vec<&str> = names.chain(GIT_VARIABLES).collect();
+    let other: Vec<&str> = names.chain(program::GIT_REPOSITORY_VARIABLES).collect();
     let inherited = std::env::vars_os().filter(|(name, _)| other.iter().all(|own| *own != name));
     let own = ours.iter().map(|(name, value)| (name.into(), value.into()));
     for (name, value) in inherited.chain(own) {

@@ -2,47 +2,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::operation::OperationContext;
 use crate::error::{Error, ErrorKind, Result};
+use crate::program;
 use crate::runtime::child;
 use crate::store::{CreationLock, Home, SessionKey, key_of};
 
 /// Timeout of git. A checkout of a large repository takes minutes, any other command much less.
 const GIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-
-/// Variables with which a caller that git started (a hook, for example) would redirect moat and its children to
-/// another repository: `git rev-parse --local-env-vars` without `GIT_CONFIG_COUNT`, which users set, and the
-/// variables that git sets for the hooks of a server.
-pub(super) const GIT_VARIABLES: [&str; 16] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-];
-
-/// Removes these variables from the environment of a command. Variables for the command itself are set afterwards.
-pub(crate) fn clear_git_environment(command: &mut Command) -> &mut Command {
-    for name in GIT_VARIABLES {
-        command.env_remove(name);
-    }
-    command
-}
 
 /// A repository, and the paths at which its branches are checked out.
 #[derive(Clone, Debug)]
@@ -296,11 +266,10 @@ fn call(
     variable: Option<(&str, &str)>,
     should_continue: &dyn Fn() -> bool,
 ) -> Result<String> {
-    let mut command = Command::new("git");
+    let mut command = program::call("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
     // A query must not write: a path in the worktree may be a link to another place.
     command.env("GIT_OPTIONAL_LOCKS", "0");
-    clear_git_environment(&mut command);
     command.envs(variable);
     if variable.is_none_or(|(name, _)| name != PROCESS_MARK_VARIABLE) {
         child::isolate(&mut command);
@@ -398,11 +367,13 @@ mod tests {
 
     #[test]
     fn what_git_calls_local_is_not_handed_on() {
-        let mut git = Command::new("git");
+        let mut git = std::process::Command::new("git");
         let output = git.args(["rev-parse", "--local-env-vars"]).output();
         let names = String::from_utf8(output.unwrap().stdout).unwrap();
         let names = names.lines().filter(|name| *name != "GIT_CONFIG_COUNT");
-        let missing: Vec<&str> = names.filter(|name| !GIT_VARIABLES.contains(name)).collect();
+        let missing: Vec<&str> = names
+            .filter(|name| !crate::program::GIT_REPOSITORY_VARIABLES.contains(name))
+            .collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 

@@ -109,7 +109,7 @@ fn directory(pid: u32) -> Option<PathBuf> {
 /// The working directory of a process: `-a` joins the filters, `-Fn` prints a line for each field.
 #[cfg(not(target_os = "linux"))]
 fn directory(pid: u32) -> Option<PathBuf> {
-    let output = std::process::Command::new("lsof")
+    let output = crate::program::call("lsof")
         .args(["-a", "-p", &pid.to_string(), "-d", "cwd", "-Fn"])
         .output()
         .ok()?;

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::monitor::MONITOR;
-use super::repository::clear_git_environment;
 use super::variables;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::failpoint::checkpoint;
+use crate::program::clear_git_repository;
 use crate::runtime::child;
 use crate::store::{Claim, Home, ProcessIdentity, Session, Tmux, write_atomically};
 
@@ -109,7 +109,7 @@ fn run_tmux(socket: &Path, args: &[&str]) -> std::result::Result<String, String>
         Some(word) if !word.is_empty() => format!("{word}\\;"),
         _ => (*word).to_owned(),
     });
-    clear_git_environment(&mut command).env_remove(PROCESS_MARK_VARIABLE);
+    clear_git_repository(&mut command).env_remove(PROCESS_MARK_VARIABLE);
     command.arg("-S").arg(socket).args(args);
     match child::run(&mut command, b"", TMUX_TIMEOUT, &|| true) {
         Ok(output) if output.success => Ok(output.stdout),

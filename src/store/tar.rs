@@ -1,10 +1,13 @@
-//! Whole directories as tar archives, by the system's `tar`: owners, modes and times are kept.
+//! Whole directories as tar archives, by the system's `tar`: owners, modes, times, attributes and holes are kept.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::thread::JoinHandle;
+
+use crate::program;
 
 /// A directory that is being packed.
 pub(crate) struct TarStream {
@@ -15,9 +18,10 @@ pub(crate) struct TarStream {
 /// Starts packing a directory, with paths from `./` on. `without`: paths to leave out, relative to the directory.
 /// `into`: the destination; if it is a pipe, the archive is in [`TarStream::archive`].
 pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<TarStream> {
-    let mut command = Command::new("tar");
+    let mut command = tar();
+    command.args(TarFlavor::of_host().pack_options());
     for path in without {
-        command.arg(format!("--exclude=./{path}"));
+        command.arg(format!("--exclude=./{}", escaped_pattern(path)));
     }
     let mut tar = command
         .arg("-C")
@@ -65,13 +69,86 @@ impl TarStream {
 
 /// Unpacks an archive into a directory, and waits for it.
 pub(crate) fn extract(archive: impl Into<Stdio>, dir: &Path) -> io::Result<Output> {
-    Command::new("tar")
+    tar()
+        .args(TarFlavor::of_host().extract_options())
         .arg("-C")
         .arg(dir)
         // Keeps the modes, whatever the umask.
         .args(["-xpf", "-"])
         .stdin(archive)
         .output()
+}
+
+fn tar() -> Command {
+    let mut command = program::call("tar");
+    // The tar of a Mac otherwise adds files of its own for attributes.
+    command.env("COPYFILE_DISABLE", "1");
+    command
+}
+
+/// The program behind the name `tar`. Each has options of its own, without which an archive has only whole seconds.
+#[derive(Clone, Copy)]
+enum TarFlavor {
+    Gnu,
+    /// libarchive's, on a Mac.
+    Bsd,
+    /// busybox, for example, which keeps neither fractions of seconds nor attributes nor holes.
+    Other,
+}
+
+impl TarFlavor {
+    /// The flavor of this host, found out once.
+    fn of_host() -> TarFlavor {
+        static FLAVOR: OnceLock<TarFlavor> = OnceLock::new();
+        *FLAVOR.get_or_init(|| {
+            let version = tar().arg("--version").stdin(Stdio::null()).output();
+            let text = version.map_or(Vec::new(), |version| version.stdout);
+            let text = String::from_utf8_lossy(&text);
+            if text.contains("GNU tar") {
+                TarFlavor::Gnu
+            } else if text.contains("bsdtar") {
+                TarFlavor::Bsd
+            } else {
+                TarFlavor::Other
+            }
+        })
+    }
+
+    /// Fractions of seconds, users' extended attributes, and holes of sparse files. Other attributes belong to the
+    /// system that the file is on.
+    fn pack_options(self) -> &'static [&'static str] {
+        match self {
+            TarFlavor::Gnu => &[
+                "--format=posix",
+                "--pax-option=delete=atime,delete=ctime",
+                "--sparse",
+                "--xattrs",
+                "--xattrs-include=user.*",
+            ],
+            // It finds holes by itself.
+            TarFlavor::Bsd => &["--format=pax"],
+            TarFlavor::Other => &[],
+        }
+    }
+
+    fn extract_options(self) -> &'static [&'static str] {
+        match self {
+            TarFlavor::Gnu => &["--xattrs", "--xattrs-include=user.*"],
+            TarFlavor::Bsd | TarFlavor::Other => &[],
+        }
+    }
+}
+
+/// A path as a pattern that matches only this path: every tar reads `--exclude` as a pattern.
+fn escaped_pattern(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
 }
 
 const TAR_BLOCK_BYTES: usize = 512;
@@ -188,7 +265,77 @@ fn is_inside(path: &[u8], outer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File, FileTimes};
+    use std::os::unix::fs::MetadataExt;
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
+    use crate::store::scratch::Scratch;
+
+    fn copy(from: &Path, without: &[String], to: &Path) {
+        let mut packing = pack(from, without, Stdio::piped()).unwrap();
+        let extracted = extract(packing.archive(), to).unwrap();
+        packing.finish().unwrap().unwrap();
+        assert!(extracted.status.success(), "{extracted:?}");
+    }
+
+    #[test]
+    fn a_path_to_leave_out_is_no_pattern() {
+        let scratch = Scratch::new();
+        let (from, to) = (scratch.dir("from"), scratch.dir("to"));
+        let names = [
+            "[id]",
+            "i",
+            "d",
+            "*",
+            "ab",
+            "a?",
+            "ax",
+            "\\\\",
+            "back\\slash",
+            "{a,b}",
+            "!x",
+            "end]",
+        ];
+        for name in names {
+            fs::create_dir_all(from.join("app").join(name)).unwrap();
+        }
+        for left_out in names {
+            let target = to.join(left_out.len().to_string());
+            let _ = fs::remove_dir_all(&target);
+            fs::create_dir(&target).unwrap();
+            copy(&from, &[format!("app/{left_out}")], &target);
+            let kept = |name: &&str| target.join("app").join(name).exists();
+            let expected: Vec<&str> = names.into_iter().filter(|name| *name != left_out).collect();
+            let found: Vec<&str> = names.into_iter().filter(|name| kept(name)).collect();
+            assert_eq!(found, expected, "without {left_out}");
+        }
+    }
+
+    #[test]
+    fn a_copy_keeps_fractions_of_seconds_attributes_and_holes() {
+        if !matches!(TarFlavor::of_host(), TarFlavor::Gnu) {
+            return;
+        }
+        let scratch = Scratch::new();
+        let (from, to) = (scratch.dir("from"), scratch.dir("to"));
+        let time = UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+        let file = File::create(from.join("file")).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        rustix::fs::fsetxattr(&file, "user.moat", b"kept", rustix::fs::XattrFlags::empty())
+            .unwrap();
+        let sparse = File::create(from.join("sparse")).unwrap();
+        sparse.set_len(200 << 20).unwrap();
+        copy(&from, &[], &to);
+        let copied = fs::metadata(to.join("file")).unwrap();
+        assert_eq!(copied.modified().unwrap(), time);
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(to.join("file"), "user.moat", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], b"kept");
+        let sparse = fs::metadata(to.join("sparse")).unwrap();
+        assert_eq!(sparse.len(), 200 << 20);
+        assert!(sparse.blocks() < 2048, "{} blocks", sparse.blocks());
+    }
 
     /// In the two formats that the system's tar writes, with names that do not fit into a header.
     #[test]

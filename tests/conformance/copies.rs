@@ -1,10 +1,13 @@
 //! `workspace.mode: volume`: the workload works on a copy, which an export brings back.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::XattrFlags;
 
 use crate::harness::Moat;
 
@@ -362,6 +365,58 @@ pub(crate) fn a_socket_in_the_workspace(moat: &Moat) {
     let socket = moat.workspace().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(socket).expect("a socket");
     moat.sh("ls").stdout("moat.yaml\n").success();
+}
+
+/// Paths of mounts are no patterns, the user's options for tar do not count, and a file keeps its fraction of a second,
+/// its attributes and its holes.
+pub(crate) fn a_copy_keeps_what_files_are(moat: &Moat) {
+    for name in ["i", "d", "[id]/under"] {
+        let path = moat.workspace().join("app").join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, name).expect("a file");
+    }
+    let time = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    let file = fs::File::create(moat.workspace().join("file")).expect("a file");
+    rustix::fs::fsetxattr(&file, "user.moat", b"kept", XattrFlags::empty()).expect("an attribute");
+    file.set_times(FileTimes::new().set_modified(time))
+        .expect("a time");
+    let sparse = fs::File::create(moat.workspace().join("sparse")).expect("a file");
+    sparse.set_len(64 << 20).expect("a hole");
+    moat.write(
+        "moat.yaml",
+        "name: p\nworkspace: {mode: volume}\nvolumes: [{name: gen, target: '/workspace/app/[id]'}]\n",
+    );
+    let out = moat.root().join("out");
+    moat.run_with(
+        ["--export", out.to_str().expect("text")],
+        [
+            "sh",
+            "-c",
+            "cat app/i app/d; echo new >app/e; wc -c <sparse",
+        ],
+    )
+    .env("TAR_OPTIONS", "--exclude=file --owner=nobody")
+    .stdout(format!("id{}\n", 64 << 20))
+    .success();
+    assert_eq!(fs::read_to_string(out.join("app/d")).expect("a file"), "d");
+    assert_eq!(
+        fs::read_to_string(out.join("app/e")).expect("a file"),
+        "new\n"
+    );
+    let metadata = fs::metadata(out.join("file")).expect("it is exported");
+    // podman rounds to microseconds.
+    let exported = metadata.modified().expect("a time");
+    let distance = exported.duration_since(time);
+    let distance = distance.unwrap_or_else(|error| error.duration());
+    assert!(distance < Duration::from_micros(1), "{distance:?}");
+    let mut value = [0; 8];
+    let length = rustix::fs::getxattr(out.join("file"), "user.moat", &mut value[..]);
+    assert_eq!(&value[..length.expect("an attribute")], b"kept");
+    // The engines of docker and podman write the zeros of a hole.
+    if !moat.has_images() || moat.is_on_apple() {
+        let sparse = fs::metadata(out.join("sparse")).expect("it is exported");
+        assert!(sparse.blocks() < 2048, "{} blocks", sparse.blocks());
+    }
 }
 
 /// Copying does not write to mounts inside the workspace, and the kept copy does not contain them.

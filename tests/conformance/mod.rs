@@ -102,7 +102,7 @@ scenarios! {
         }
         signals { interrupt_stops interrupting_twice_kills signals_reach_the_workload_once }
         copies {
-            a_copy_comes_back_as_it_was_left the_copy_is_the_users
+            a_copy_comes_back_as_it_was_left the_copy_is_the_users a_copy_keeps_what_files_are
             the_copy_of_a_failed_run_is_kept a_larger_copy a_socket_in_the_workspace
         }
         hooks {

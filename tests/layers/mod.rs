@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom: a module may use those behind it, never one before it.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "fuzzing",
     "cli",
     "session",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 15] = [
     "config",
     "registry",
     "store",
+    "program",
     "yaml",
     "term",
     "error",

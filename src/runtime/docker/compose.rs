@@ -30,15 +30,6 @@ const ERROR_LINES: usize = 12;
 /// The commands of the tool, the newer generation first.
 const TOOL_COMMANDS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
 
-/// The tool's settings that would change files, project or engine.
-const TOOL_VARIABLES: [&str; 5] = [
-    "COMPOSE_FILE",
-    "COMPOSE_PROJECT_NAME",
-    "COMPOSE_REMOVE_ORPHANS",
-    "COMPOSE_IGNORE_ORPHANS",
-    "COMPOSE_ENV_FILES",
-];
-
 /// The compose tool.
 pub(crate) struct ComposeTool {
     words: &'static [&'static str],
@@ -129,7 +120,8 @@ impl ComposeTool {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.words[0]);
-        for name in Dialect::Docker.settings().iter().chain(&TOOL_VARIABLES) {
+        crate::program::clear_environment(&mut command, "compose");
+        for name in Dialect::Docker.settings() {
             command.env_remove(name);
         }
         command

@@ -185,9 +185,13 @@ impl Docker {
         None
     }
 
-    /// Whether podman runs on this machine, as far as its settings show.
+    /// Whether the engine runs on this machine, as far as its settings show.
     fn is_here(&self) -> bool {
-        ping::podmans_address(&self.engine).is_none_or(|address| ping::is_local(&address))
+        let address = match self.dialect {
+            Dialect::Docker => ping::address(&self.engine),
+            Dialect::Podman => ping::podmans_address(&self.engine),
+        };
+        address.is_none_or(|address| ping::is_local(&address))
     }
 
     fn exec_messages(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {

@@ -122,10 +122,10 @@ impl Docker {
         }
     }
 
-    /// The path of the container's copy of the workspace on this machine, if every file is readable: podman makes the
-    /// container's user the owner of copied files.
+    /// The path of the container's copy of the workspace on this machine, if every file is readable. The clients' copies
+    /// lose something: docker's engine truncates times to seconds, and podman makes the container's user the owner.
     fn volume_here(&self, handle: &str) -> Result<Option<PathBuf>> {
-        if self.dialect == Dialect::Docker || is_rootless() {
+        if is_rootless() || !self.is_here() {
             return Ok(None);
         }
         let format = format!(
