@@ -312,8 +312,11 @@ pub fn unsafe_text(bytes: &[u8]) {
     }
     if let Ok(value) = serde_json::from_str::<Value>(&text) {
         // As moat writes a document: between two tokens are only spaces and line ends.
-        let escaped = term::escape_unsafe_json(&format!("{value:#}"));
-        assert_eq!(serde_json::from_str::<Value>(&escaped).ok(), Some(value));
+        let document = format!("{value:#}");
+        let escaped = term::escape_unsafe_json(&document);
+        // Both are read: serde_json reads a long number with an error in the last digit.
+        let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+        assert_eq!(read(&escaped), read(&document));
         let harmful = |letter| moves_the_cursor(letter) && letter != '\n';
         assert!(!escaped.chars().any(harmful), "{}", escaped.escape_debug());
     }
