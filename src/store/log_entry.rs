@@ -85,6 +85,12 @@ impl LogEntry {
     /// Parses one line of the file, with or without its newline. `None`: the line is torn or foreign.
     pub(crate) fn parse(line: &[u8]) -> Option<LogEntry> {
         let json: LogEntryJson = serde_json::from_slice(line).ok()?;
+        // The time is printed and written again without an escape. A full check would cost more than the rest.
+        let is_in_time =
+            |byte| matches!(byte, b'0'..=b'9' | b'-' | b':' | b'.' | b'T' | b'Z' | b'+');
+        if !json.ts.bytes().all(is_in_time) {
+            return None;
+        }
         let data = match (json.line, json.b64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(encoded)) => BASE64.decode(encoded).ok()?,
@@ -159,6 +165,8 @@ fn open(out: &mut Vec<u8>, ts: &str, stream: Stream) {
 mod tests {
     use super::*;
 
+    const TIME: &str = "2026-01-01T00:00:00Z";
+
     #[test]
     fn every_byte_comes_back() {
         let all: Vec<u8> = (0..=255).collect();
@@ -171,7 +179,7 @@ mod tests {
             (&all[..], true),
         ] {
             let mut out = Vec::new();
-            encode(&mut out, "2026-01-01T00:00:00Z", Stream::Stderr, data, eol);
+            encode(&mut out, TIME, Stream::Stderr, data, eol);
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
             let entry = LogEntry::parse(&out).unwrap();
             assert_eq!((entry.data.as_slice(), entry.eol), (data, eol));
@@ -183,9 +191,19 @@ mod tests {
     #[test]
     fn a_torn_entry_is_none() {
         let mut out = Vec::new();
-        encode(&mut out, "t", Stream::Stdout, b"text", true);
+        encode(&mut out, TIME, Stream::Stdout, b"text", true);
+        assert!(LogEntry::parse(&out).is_some());
         for end in 0..out.len() - 2 {
             assert_eq!(LogEntry::parse(&out[..end]), None, "{end}");
+        }
+    }
+
+    /// A time is printed as it is: nothing in it may move the cursor or end the string.
+    #[test]
+    fn an_entry_with_a_foreign_time_is_none() {
+        for time in [r"2026\u001b[1m", r#"2026\",\"x"#, r"2026\n", "2026\u{e9}"] {
+            let line = format!(r#"{{"ts":"{time}","stream":"stdout","line":"text"}}"#);
+            assert_eq!(LogEntry::parse(line.as_bytes()), None, "{time}");
         }
     }
 
@@ -196,7 +214,7 @@ mod tests {
             stdout: 7,
             stderr: 9,
         };
-        encode_lost(&mut out, "t", "gone", lost);
+        encode_lost(&mut out, TIME, "gone", lost);
         assert_eq!(LogEntry::parse(&out).unwrap().lost, Some(lost));
     }
 }

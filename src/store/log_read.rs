@@ -259,7 +259,7 @@ mod tests {
     fn log(entries: &[(Stream, &str, bool)], torn: &str) -> File {
         let mut bytes = Vec::new();
         for (stream, text, eol) in entries {
-            encode(&mut bytes, "t", *stream, text.as_bytes(), *eol);
+            encode(&mut bytes, "2026Z", *stream, text.as_bytes(), *eol);
         }
         bytes.extend_from_slice(torn.as_bytes());
         let path = std::env::temp_dir().join(format!(
@@ -332,7 +332,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("moat-cut-{}", std::process::id()));
         let entry = |text: &str| {
             let mut bytes = Vec::new();
-            encode(&mut bytes, "t", Stdout, text.as_bytes(), true);
+            encode(&mut bytes, "2026Z", Stdout, text.as_bytes(), true);
             bytes
         };
         let torn = &entry("lost, as there was no space for it")[..20];
@@ -375,8 +375,8 @@ mod tests {
             stdout: 4,
             stderr: 9,
         };
-        crate::store::log_entry::encode_lost(&mut bytes, "t", "lost", lost);
-        encode(&mut bytes, "t", Stdout, b"hi", true);
+        crate::store::log_entry::encode_lost(&mut bytes, "2026Z", "lost", lost);
+        encode(&mut bytes, "2026Z", Stdout, b"hi", true);
         let mut stream = StreamReader::new(log(&[], &String::from_utf8(bytes).unwrap()), Stdout);
         let stream = stream.as_mut().unwrap();
         stream.skip(8);
