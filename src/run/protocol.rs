@@ -83,14 +83,14 @@ impl FromClient {
         stream.write_all(&bytes)
     }
 
-    /// `None`: the client is gone.
+    /// `None`: the client is gone, or sends something that is no message: what would follow has no meaning either.
     pub(super) fn read(reader: &mut impl io::Read) -> Option<FromClient> {
         let mut byte = [0];
         reader.read_exact(&mut byte).ok()?;
         match byte {
             [b'!'] => Some(FromClient::Announced),
             [b'r'] => Some(FromClient::Restored),
-            _ => {
+            [b's'] => {
                 let mut size = [0; 4];
                 reader.read_exact(&mut size).ok()?;
                 Some(FromClient::Size(Size {
@@ -98,6 +98,7 @@ impl FromClient {
                     columns: u16::from_be_bytes([size[2], size[3]]),
                 }))
             }
+            _ => None,
         }
     }
 }

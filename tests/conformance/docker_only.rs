@@ -182,6 +182,18 @@ pub(crate) fn reading_commands_do_not_call_the_engine(moat: &Moat) {
     assert!(!calls.exists(), "{:?}", std::fs::read_to_string(calls));
 }
 
+/// A container under another name is not gone: requests reach it, and nothing is left of it.
+pub(crate) fn a_renamed_container_is_found(moat: &Moat) {
+    for request in [&["stop"][..], &["kill"], &["destroy", "--force"]] {
+        let id = ready(moat);
+        let label = format!("label=moat.handle={id}");
+        engine(moat, &["rename", &id, &format!("renamed-{id}")]);
+        moat.args([request, &[&id]].concat()).any_stdout().success();
+        let left = engine(moat, &["ps", "--all", "--quiet", "--filter", &label]);
+        assert_eq!(left, "", "after {request:?}");
+    }
+}
+
 /// A `kill` by another client is an ordinary end.
 pub(crate) fn kill_by_the_engine_is_an_exit(moat: &Moat) {
     let id = ready(moat);

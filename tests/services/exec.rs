@@ -241,6 +241,15 @@ pub(crate) fn where_it_cannot_run(runtime: Runtime) {
         unknown.stderr_text().contains("unknown service 'redis'"),
         "{unknown}"
     );
+    let engine = |verb: &str| {
+        let done = runtime.client().args([verb, &id]).output();
+        assert!(done.is_ok_and(|done| done.status.success()), "{verb}");
+    };
+    engine("pause");
+    let paused = place.args(["exec", &id, "--", "true"]).any_stderr();
+    let paused = paused.status(125);
+    engine("unpause");
+    assert!(paused.stderr_text().contains("is paused"), "{paused}");
     end(&place, &id);
     let over = place
         .args(["exec", &id, "--", "true"])

@@ -85,13 +85,14 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
     assert_eq!(
         labels(&service),
         json!({
-            "moat.home": home, "moat.run": id, "moat.role": "service", "moat.service": "redis"
+            "moat.home": home, "moat.run": id, "moat.role": "service", "moat.service": "redis",
+            "moat.handle": format!("{id}-redis")
         })
     );
     assert_eq!(labels(&other)["moat.service"], "only-here");
     assert_eq!(
         labels(&main),
-        json!({ "moat.home": home, "moat.run": id, "moat.role": "main" })
+        json!({ "moat.home": home, "moat.run": id, "moat.role": "main", "moat.handle": id })
     );
 
     // The limits of one are not those of another.

@@ -44,7 +44,7 @@ impl ClientMessages for DockerAttachMessages {
 /// The messages of a client that carries the output of another command.
 pub(super) struct DockerExecMessages {
     pub(super) dialect: Dialect,
-    /// Whether the engine responds and the container runs.
+    /// Whether the engine responds and the container runs, and accepts commands.
     pub(super) is_container_running: Box<dyn Fn() -> bool + Send + Sync>,
 }
 

@@ -13,6 +13,9 @@ use crate::store::PublishedPort;
 /// Enough for builds and test suites, too few for a fork bomb to exhaust the host.
 const DEFAULT_MAX_PIDS: &str = "4096";
 
+/// The label with a container's handle, by which moat finds a container that was renamed.
+pub(super) const HANDLE_LABEL: &str = "moat.handle";
+
 /// The labels of a container's owner.
 pub(super) struct ContainerLabels<'a> {
     pub(super) handle: &'a str,
@@ -34,6 +37,7 @@ impl ClientCall {
         request.label(HOME_LABEL, identity.home);
         request.label(identity.owner.0, identity.owner.1);
         request.label("moat.role", identity.role);
+        request.label(HANDLE_LABEL, identity.handle);
         // The engine's log is only for adoption, and is removed with the container.
         request.add(dialect.log_options());
         request.add(dialect.create_options());

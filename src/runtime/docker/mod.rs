@@ -151,6 +151,37 @@ impl Docker {
             .map(|_| ())
     }
 
+    /// Makes a request about a container by its name, and makes it again if the container was only renamed.
+    fn by_name(
+        &self,
+        handle: &str,
+        request: impl Fn() -> Result<CommandOutput>,
+    ) -> Result<CommandOutput> {
+        match request() {
+            Err(RuntimeError::NotFound(_)) if self.restore_name(handle)? => request(),
+            result => result,
+        }
+    }
+
+    /// Renames a container back that was renamed behind moat's back: a missing name is no proof that the container is
+    /// gone. False: no container has the label of this handle.
+    fn restore_name(&self, handle: &str) -> Result<bool> {
+        let label = format!("label={}={handle}", create_args::HANDLE_LABEL);
+        let list = [
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--format",
+            "{{.ID}}",
+            "--filter",
+        ];
+        let found = self.run_client(&[&list[..], &[&label]].concat())?;
+        match found.stdout.lines().next() {
+            Some(id) => self.run_client(&["rename", id, handle]).map(|_| true),
+            None => Ok(false),
+        }
+    }
+
     /// Runs podman's preparation of a start separately, because the client would print about it into the workload's
     /// output: networks, mounts, and their problems.
     fn initialize(&self, handle: &str) -> Result<()> {
@@ -196,9 +227,17 @@ impl Docker {
 
     fn exec_messages(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {
         let (driver, handle) = (self.clone(), spec.handle.clone());
+        // A paused container runs, but accepts no command.
         let is_well = move || {
-            let states = driver.inspect(&[&handle]);
-            states.is_ok_and(|states| matches!(states[..], [Inspected::Running { .. }]))
+            let inspect = [
+                "inspect",
+                "--type",
+                "container",
+                "--format",
+                "{{.State.Status}}",
+            ];
+            let state = driver.run_client(&[&inspect[..], &["--", &handle]].concat());
+            state.is_ok_and(|state| state.stdout.trim() == "running")
         };
         client_messages::DockerExecMessages {
             dialect: self.dialect,
@@ -604,16 +643,23 @@ impl Runtime for Docker {
             problem => return Err(problem),
         }
         let states = handles.iter().map(|handle| {
-            let state = inspect::parse(&output.stdout, handle, self.dialect, self.is_here())?;
-            Ok(self.with_exec_failure(handle, state))
+            match inspect::parse(&output.stdout, handle, self.dialect, self.is_here())? {
+                Inspected::Missing if self.restore_name(handle)? => {
+                    let mut found = self.inspect(&[handle])?;
+                    Ok(found.pop().unwrap_or(Inspected::Missing))
+                }
+                state => Ok(self.with_exec_failure(handle, state)),
+            }
         });
         states.collect()
     }
 
     fn stop(&self, handle: &str, grace: Duration) -> Result<()> {
-        let mut command = self.command();
-        command.args(["stop", "-t", &whole_seconds(grace).to_string(), handle]);
-        let stopped = self.run_command(&mut command, b"", grace + REQUEST_TIMEOUT, &|| true);
+        let stopped = self.by_name(handle, || {
+            let mut command = self.command();
+            command.args(["stop", "-t", &whole_seconds(grace).to_string(), handle]);
+            self.run_command(&mut command, b"", grace + REQUEST_TIMEOUT, &|| true)
+        });
         if let Err(RuntimeError::Refused(text)) = &stopped
             && text.contains("running or paused")
         {
@@ -625,7 +671,7 @@ impl Runtime for Docker {
     }
 
     fn kill(&self, handle: &str) -> Result<()> {
-        ignore_not_found(self.run_client(&["kill", handle]))
+        ignore_not_found(self.by_name(handle, || self.run_client(&["kill", handle])))
     }
 
     fn remove(&self, handle: &str) -> Result<()> {
@@ -634,7 +680,13 @@ impl Runtime for Docker {
         // podman would give it a grace period.
         args.extend_from_slice(self.dialect.remove_timeout_args());
         args.push(handle);
-        ignore_not_found(self.run_client(&args))
+        ignore_not_found(self.by_name(handle, || match self.run_client(&args) {
+            // With --force, clients say that a missing container is a success, and print no name.
+            Ok(removed) if removed.stdout.trim().is_empty() => {
+                Err(RuntimeError::NotFound(removed.stderr.trim().to_owned()))
+            }
+            removed => removed,
+        }))
     }
 
     fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {

@@ -68,7 +68,7 @@ mod tests {
         let request = request(Dialect::Docker, &spec).unwrap();
         let line = request.args.join(" ");
         for part in [
-            "--label moat.role=service --log-driver",
+            "--label moat.role=service --label moat.handle=run_0123456789ab-db --log-driver",
             "--label moat.service=db --network run_0123456789ab --network-alias db",
             "--cap-drop ALL",
             "no-new-privileges",
