@@ -226,7 +226,7 @@ fn remove(home: &Home, found: &Leftovers) -> Result<()> {
         home.remove_leftovers(directory)?;
     }
     for id in &found.runs {
-        run::wait_until_unowned(home, id)?;
+        run::wait_until_unowned(home, id, &output::print_notice)?;
         destroy::destroy(home, id, false)?;
     }
     Ok(())

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         // All or nothing: check every run before any of them is removed.
         for id in &ids {
             check_finished(&home, id)?;
-            run::wait_until_unowned(&home, id)?;
+            run::wait_until_unowned(&home, id, &output::print_notice)?;
         }
         check_unsaved(args, &home, &ids)?;
     }
@@ -94,7 +94,7 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
     if !record.state.is_terminal() {
         let how = EndRequest::Stop(scaled_seconds(GRACE_SECONDS));
         run::request_end(home, id, how)?;
-        run::wait_for_requested_end(home, id, how)?;
+        run::wait_for_requested_end(home, id, how, &output::print_notice)?;
     }
     let record = match dir.load() {
         Loaded::Record(record) => *record,

@@ -25,7 +25,7 @@ pub(super) fn end_runs(args: &Args, how: EndRequest) -> Result<u8> {
     for id in &ids {
         // Also wait for a run that had already ended: its supervisor may still remove resources.
         if first_error.is_none() {
-            run::wait_for_requested_end(&home, id, how)?;
+            run::wait_for_requested_end(&home, id, how, &output::print_notice)?;
         }
     }
     for id in told {

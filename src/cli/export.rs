@@ -47,7 +47,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
     let path = run.workspace();
     if record.state.is_terminal() && !path.exists() {
         // The supervisor may still be saving it.
-        crate::run::wait_until_unowned(home, id)?;
+        crate::run::wait_until_unowned(home, id, &output::print_notice)?;
         record = run.require()?;
     }
     if !path.exists() {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::wait_notice::{TellFn, while_waiting};
 use super::{adopt, respawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
@@ -64,8 +65,22 @@ fn request_end_until(
 }
 
 /// Waits for the requested end. If the signalled supervisor goes away before, the next one is signalled. Supervisors
-/// that fail to start (their engine does not respond) are not retried for ever.
-pub(crate) fn wait_for_requested_end(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
+/// that fail to start (their engine does not respond) are not retried for ever. `tell`: prints a notice if this takes
+/// longer than the grace period.
+pub(crate) fn wait_for_requested_end(
+    home: &Home,
+    id: &RunId,
+    how: EndRequest,
+    tell: TellFn<'_>,
+) -> Result<RunEnd> {
+    let grace = match how {
+        EndRequest::Stop(seconds) => Duration::from_secs(u64::from(seconds)),
+        EndRequest::Kill => Duration::ZERO,
+    };
+    while_waiting(home, id, grace, tell, || wait_for_end(home, id, how))
+}
+
+fn wait_for_end(home: &Home, id: &RunId, how: EndRequest) -> Result<RunEnd> {
     let mut deadline = Instant::now() + scaled(REQUEST_TIMEOUT);
     loop {
         let since = Instant::now();
@@ -123,16 +138,17 @@ pub(crate) fn wait(home: &Home, id: &RunId) -> Result<RunEnd> {
 }
 
 /// Waits until an ended run has no owner. If its copy of the workspace is not saved, another supervisor tries that
-/// first.
-pub(crate) fn wait_until_unowned(home: &Home, id: &RunId) -> Result<()> {
+/// first. `tell`: prints a notice if this takes long.
+pub(crate) fn wait_until_unowned(home: &Home, id: &RunId, tell: TellFn<'_>) -> Result<()> {
     let dir = home.run(id);
-    dir.wait_unowned()?;
+    let unowned = || while_waiting(home, id, Duration::ZERO, tell, || dir.wait_unowned());
+    unowned()?;
     if let Some(record) = dir.load().record()
         && record.has_unsaved_copy()
         && adopt(home, &record)
     {
         respawn::wait_adopter(id);
-        dir.wait_unowned()?;
+        unowned()?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod wait_notice;
 
 pub(crate) use adopt::{adopt, supervise_adopted};
 pub(crate) use client::{

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::harness::support::{
     Docker, EXITED_7, End, adoptions, assert_ended, assert_log, freeze, kill, kill_supervisor,
-    lines, list, on_all, on_docker_and_bwrap, print_lines, supervisor_of, wait_for,
+    lines, list, on_all, on_docker_and_bwrap, print_lines, signal, supervisor_of, wait_for,
 };
-use crate::harness::{Moat, until, until_some};
+use crate::harness::{Moat, Runtime, Signal, until, until_some};
 
 on_all!(stop, kill_at_once);
 
@@ -20,6 +20,26 @@ on_docker_and_bwrap!(
     kill_signalled_before_the_death,
     timeout_outlives_the_supervisor,
 );
+
+/// The supervisor is stopped, not dead: no command can replace it, so the waiting command says what it waits for.
+#[test]
+fn a_frozen_supervisor_is_told() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    let id = moat.background("exec sleep 600");
+    let supervisor = supervisor_of(&moat, &id);
+    freeze(supervisor);
+    let mut call = moat.args(["kill", &id]).spawn();
+    call.wait_stderr(&format!(
+        "still waiting for the supervisor of {id}, process {supervisor}, which is stopped; \
+         to continue it: kill -CONT {supervisor}\n"
+    ));
+    assert!(call.is_running());
+    signal(supervisor, Signal::CONT);
+    assert_eq!(call.wait().code, Some(0));
+    assert_ended(&moat, &id, KILLED);
+}
 
 const STOPPED: End = End {
     state: "stopped",
