@@ -47,6 +47,17 @@ pub(crate) struct Positional {
     pub(crate) complete: Complete,
 }
 
+/// Where the words of another command begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// There are none.
+    None,
+    /// After `--`.
+    AfterSeparator,
+    /// After `--`, or after the last positional argument, as with `docker exec`.
+    AfterPositional,
+}
+
 /// A command.
 pub(crate) struct Command {
     pub(crate) name: &'static str,
@@ -62,8 +73,8 @@ pub(crate) struct Command {
     /// The command's own flags, without the global flags.
     pub(crate) flags: &'static [&'static Flag],
     pub(crate) positional: Positional,
-    /// Whether the command takes `-- CMD...`.
-    pub(crate) rest: bool,
+    /// Where a command for the container begins.
+    pub(crate) rest: Rest,
     /// Runs the command and returns its exit code.
     pub(crate) run: fn(&Args) -> Result<u8>,
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 
 use super::args::Args;
-use super::command_table::{Command, Complete, Positional};
+use super::command_table::{Command, Complete, Positional, Rest};
 use super::flags;
 
 /// All commands; commands for daily use come first.
@@ -54,6 +54,7 @@ the bytes of the pipe or file on stdin, then end of file. If stdin is a terminal
 until it ends. The escape key is Ctrl-/: followed by k it stops the run, by K it kills the run, by ? it prints \
 these keys. Ctrl-/ twice sends Ctrl-/ to the workload; before any other key, both keys are sent. If the terminal \
 goes away, moat stops the run.\n\
+Without CMD, moat runs the command of moat.yaml or, with --image or base_image, the command of that image.\n\
 With --session, the run belongs to a session ('moat help up'): its workspace is the worktree, it uses the services \
 of the session instead of its own, it has the session's variables, and 'moat down' stops it.\n\
 Pass a secret as '-e NAME': moat takes its value from the environment, and the value appears on no command line \
@@ -85,7 +86,11 @@ and in no record.",
         &flags::NAME,
         &flags::SESSION,
         &flags::ENV,
+        &flags::ENV_FILE,
         &flags::MOUNT,
+        &flags::PUBLISH,
+        &flags::RUN_WORKDIR,
+        &flags::USER,
         &flags::IMAGE,
         &flags::RUNTIME,
         &flags::CONTEXT,
@@ -95,10 +100,11 @@ and in no record.",
         &flags::TIMEOUT,
         &flags::MEMORY,
         &flags::CPUS,
+        &flags::SHM_SIZE,
         &flags::DRY_RUN,
     ],
     positional: optional("PATH", Complete::Directory),
-    rest: true,
+    rest: Rest::AfterSeparator,
     run: super::run::run,
 };
 
@@ -119,30 +125,30 @@ there is no problem, and 1 if there is one.",
     ],
     flags: &[&flags::CHECK_RUNTIME, &flags::CHECK_PORTS],
     positional: optional("PATH", Complete::Directory),
-    rest: false,
+    rest: Rest::None,
     run: super::check::run,
 };
 
 const EXEC: Command = Command {
     name: "exec",
     aliases: &[],
-    usage: "RUN [-- CMD...]",
+    usage: "RUN CMD...",
     summary: "Run another command in the container of an active run",
     about: "\
 Runs CMD in the container of RUN or of one of its services, with the user and environment of the run. moat streams \
 the output to stdout and stderr and keeps it for 'moat logs RUN --exec NUMBER'; -v prints the number. moat exits \
-with the exit code of the command.\n\
+with the exit code of the command. CMD begins after RUN, or after '--' if flags follow RUN.\n\
 Without -i, the stdin of the command is empty. With -i, if stdin is a terminal, the command gets the terminal, with \
 the same escape key as 'moat run -i': Ctrl-/ k ends the command. Otherwise the command gets the bytes of the pipe \
 or file on stdin, then end of file. If the command has no terminal, the first Ctrl-C ends it with all processes \
 that it started, and the second kills them. The run continues.",
     examples: &[
         (
-            "moat exec -it tests -- bash",
+            "moat exec -it tests bash",
             "Open a shell in the run 'tests'.",
         ),
         (
-            "moat exec tests -- ps aux",
+            "moat exec tests ps aux",
             "List the processes of the run 'tests'.",
         ),
         (
@@ -167,7 +173,7 @@ that it started, and the second kills them. The run continues.",
         max: 1,
         complete: Complete::Run,
     },
-    rest: true,
+    rest: Rest::AfterPositional,
     run: super::exec::run,
 };
 
@@ -189,7 +195,7 @@ output of a service.",
     ],
     flags: &[],
     positional: optional("RUN", Complete::Run),
-    rest: false,
+    rest: Rest::None,
     run: super::services::run,
 };
 
@@ -213,7 +219,7 @@ and modes are preserved.",
         max: 2,
         complete: Complete::Run,
     },
-    rest: false,
+    rest: Rest::None,
     run: super::export::run,
 };
 
@@ -240,7 +246,7 @@ the volumes of projects as PROJECT/NAME, and the volumes of compose files of ses
         max: usize::MAX,
         complete: Complete::Action(&["rm"]),
     },
-    rest: false,
+    rest: Rest::None,
     run: super::volumes::run,
 };
 
@@ -275,7 +281,7 @@ so far is rolled back.",
         &flags::UP_FORCE,
     ],
     positional: optional("BRANCH", Complete::Branch(&[])),
-    rest: false,
+    rest: Rest::None,
     run: super::up::run,
 };
 
@@ -307,7 +313,7 @@ cancels it first.",
         &flags::DOWN_ALL,
     ],
     positional: optional("BRANCH", Complete::Branch(&[])),
-    rest: false,
+    rest: Rest::None,
     run: super::down::run,
 };
 
@@ -348,7 +354,7 @@ removes worktrees that belong to no session.",
         max: 3,
         complete: Complete::Branch(super::wt::ACTIONS),
     },
-    rest: true,
+    rest: Rest::AfterSeparator,
     run: super::wt::run,
 };
 
@@ -364,7 +370,7 @@ If the session has tmux windows (session.tmux) and stdout is a terminal, moat at
     examples: &[("moat shell feat-a", "Work in the worktree of a branch.")],
     flags: &[],
     positional: optional("BRANCH", Complete::Branch(&[])),
-    rest: false,
+    rest: Rest::None,
     run: super::shell::run,
 };
 
@@ -392,7 +398,7 @@ A number means the process with that pid or, if there is no such process, a port
         max: 1,
         complete: Complete::Nothing,
     },
-    rest: false,
+    rest: Rest::None,
     run: super::whose::run,
 };
 
@@ -421,7 +427,7 @@ go:PATH.",
         max: usize::MAX,
         complete: Complete::Action(super::deps::ACTIONS),
     },
-    rest: false,
+    rest: Rest::None,
     run: super::deps::run,
 };
 
@@ -465,7 +471,7 @@ byte. With --json, moat prints one document per line.",
         &flags::RAW,
     ],
     positional: optional("RUN", Complete::Run),
-    rest: false,
+    rest: Rest::None,
     run: super::logs::run,
 };
 
@@ -484,7 +490,7 @@ With -q, moat prints only the ids, one per line. With --json, moat prints one ar
     ],
     flags: &[&flags::ALL, &flags::STATE],
     positional: NONE,
-    rest: false,
+    rest: Rest::None,
     run: super::list::run,
 };
 
@@ -505,7 +511,7 @@ exit code that is not 0, in the order of the arguments.",
     ],
     flags: &[],
     positional: RUNS,
-    rest: false,
+    rest: Rest::None,
     run: super::wait::run,
 };
 
@@ -526,7 +532,7 @@ output.",
     ],
     flags: &[&flags::TIME],
     positional: RUNS,
-    rest: false,
+    rest: Rest::None,
     run: super::stop::run,
 };
 
@@ -540,7 +546,7 @@ Kills the workload of every RUN (SIGKILL), without a grace period. moat keeps th
     examples: &[("moat kill tests", "Kill a run.")],
     flags: &[],
     positional: RUNS,
-    rest: false,
+    rest: Rest::None,
     run: super::kill::run,
 };
 
@@ -566,7 +572,7 @@ secrets.",
         max: 1,
         complete: Complete::Run,
     },
-    rest: false,
+    rest: Rest::None,
     run: super::inspect::run,
 };
 
@@ -584,7 +590,7 @@ run; -f stops it first.",
     ],
     flags: &[&flags::DESTROY_FORCE],
     positional: RUNS,
-    rest: false,
+    rest: Rest::None,
     run: super::destroy::run,
 };
 
@@ -613,7 +619,7 @@ Without a terminal, or with --json, moat cannot ask and removes nothing unless -
         &flags::OLDER_THAN,
     ],
     positional: NONE,
-    rest: false,
+    rest: Rest::None,
     run: super::clean::run,
 };
 
@@ -626,7 +632,7 @@ const STATUS: Command = Command {
     examples: &[("moat status", "Show the active runs and the runtimes.")],
     flags: &[],
     positional: NONE,
-    rest: false,
+    rest: Rest::None,
     run: super::status::run,
 };
 
@@ -641,7 +647,7 @@ tool. Prints a hint for each problem. The exit code is 1 if no run can work on t
     examples: &[("moat doctor", "Check this host.")],
     flags: &[],
     positional: NONE,
-    rest: false,
+    rest: Rest::None,
     run: super::doctor::run,
 };
 
@@ -654,7 +660,7 @@ const HELP: Command = Command {
     examples: &[("moat help run", "Print help on 'moat run'.")],
     flags: &[],
     positional: optional("COMMAND", Complete::Command),
-    rest: false,
+    rest: Rest::None,
     run: handled_by_parser,
 };
 
@@ -684,7 +690,7 @@ completions zsh)\" in ~/.zshrc, after compinit.",
         max: 1,
         complete: Complete::Words(&["bash", "zsh", "fish"]),
     },
-    rest: false,
+    rest: Rest::None,
     run: super::completions::run,
 };
 
@@ -703,7 +709,7 @@ const MAN: Command = Command {
     ],
     flags: &[],
     positional: NONE,
-    rest: false,
+    rest: Rest::None,
     run: super::man::run,
 };
 
@@ -716,7 +722,7 @@ const VERSION: Command = Command {
     examples: &[("moat version", "Print the version.")],
     flags: &[],
     positional: NONE,
-    rest: false,
+    rest: Rest::None,
     run: super::version::run,
 };
 
@@ -867,7 +873,11 @@ mod tests {
                 (1, _) => format!("{name}..."),
                 other => panic!("{} takes {other:?}", command.name),
             };
-            let rest = if command.rest { " [-- CMD...]" } else { "" };
+            let rest = match command.rest {
+                Rest::None => "",
+                Rest::AfterSeparator => " [-- CMD...]",
+                Rest::AfterPositional => " CMD...",
+            };
             assert_eq!(
                 command.usage,
                 format!("{expected}{rest}"),

@@ -73,6 +73,48 @@ pub(crate) static MOUNT: Flag = Flag {
     )
 };
 
+pub(crate) static ENV_FILE: Flag = Flag {
+    repeat: true,
+    complete: Complete::File,
+    ..Flag::value(
+        "env-file",
+        None,
+        "FILE",
+        "Set the variables of FILE, in the form of env_file in moat.yaml (repeatable).",
+    )
+};
+
+pub(crate) static PUBLISH: Flag = Flag {
+    repeat: true,
+    ..Flag::value(
+        "publish",
+        Some('p'),
+        "[HOST:]PORT",
+        "Publish PORT of the workload on 127.0.0.1, on the port HOST or any free one (repeatable).",
+    )
+};
+
+pub(crate) static RUN_WORKDIR: Flag = Flag::value(
+    "workdir",
+    Some('w'),
+    "DIR",
+    "Run the command in this directory of the container (default: /workspace).",
+);
+
+pub(crate) static USER: Flag = Flag::value(
+    "user",
+    Some('u'),
+    "UID[:GID]",
+    "Run the command as this user instead of the owner of the workspace.",
+);
+
+pub(crate) static SHM_SIZE: Flag = Flag::value(
+    "shm-size",
+    None,
+    "SIZE",
+    "Make /dev/shm this large, such as 1g.",
+);
+
 pub(crate) static IMAGE: Flag = Flag::value(
     "image",
     None,
@@ -137,7 +179,7 @@ pub(crate) static MEMORY: Flag = Flag::value(
     "memory",
     None,
     "SIZE",
-    "Limit the memory of the container to SIZE, such as 512m or 2g.",
+    "Limit the memory of the container to SIZE, such as 512m or 2g; a plain number is in megabytes.",
 );
 
 pub(crate) static CPUS: Flag = Flag::value(

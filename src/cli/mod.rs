@@ -13,6 +13,7 @@ mod config_files;
 mod confirm;
 mod deps;
 mod destroy;
+mod docker_habits;
 mod doctor;
 mod down;
 mod dry_run;

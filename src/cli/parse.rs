@@ -9,7 +9,7 @@ use lexopt::{Arg, Parser};
 use crate::error::{Error, Result};
 
 use super::args::{Args, FlagValues};
-use super::command_table::{Command, Complete, Flag};
+use super::command_table::{Command, Complete, Flag, Rest};
 use super::commands::COMMANDS;
 use super::flags::{GLOBALS, HELP, JSON, VERSION};
 use super::help_text::HelpSize;
@@ -87,16 +87,23 @@ fn parse_command(
     let mut positional = Vec::new();
     let mut rest = None;
     loop {
-        if command.rest && at_separator(parser) {
+        if command.rest != Rest::None && at_separator(parser) {
             rest = Some(after_separator(parser));
         }
         let Some(arg) = next(parser)? else { break };
         if let Arg::Value(word) = arg {
+            if command.rest == Rest::AfterPositional && positional.len() == command.positional.max {
+                let others = parser
+                    .raw_args()
+                    .map_err(|error| Error::usage(error.to_string()))?;
+                rest = Some([word].into_iter().chain(others).collect());
+                break;
+            }
             positional.push(word);
             continue;
         }
         let flag = find_flag(&arg, command.all_flags()).ok_or_else(|| {
-            let is_workload = command.rest && !positional.is_empty();
+            let is_workload = command.rest != Rest::None && !positional.is_empty();
             wrong::unknown_flag(command, &written(&arg), is_workload)
         })?;
         if let Some(size) = help_size(&arg, flag) {
@@ -203,7 +210,7 @@ fn check_positional(command: &Command, words: &[OsString], has_rest: bool) -> Re
         return Err(wrong::missing_positional(command));
     }
     if let Some(surplus) = words.get(positional.max) {
-        return Err(if command.rest && !has_rest {
+        return Err(if command.rest != Rest::None && !has_rest {
             wrong::workload_without_separator(command, words)
         } else {
             wrong::surplus_positional(command, surplus)

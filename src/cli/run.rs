@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::command_table::Flag;
 use super::config_files::{ConfigFiles, host};
+use super::docker_habits;
 use super::progress::ProgressDisplay;
 use super::signals::{Interrupts, StopTarget, interrupted, lock};
 use super::terminal_session::{self, PreparedTerminal, TerminalSession, Workload};
@@ -21,11 +22,12 @@ use crate::run::{self, Connection, FromClient, OutputTarget, Streams, Supervisor
 use crate::runtime;
 use crate::session as sessions;
 use crate::store::{self, EndReason, Home, RunEnd, RunId, RunName, WorkspaceMode};
-use crate::term::EscapePrefix;
 use crate::term::pty::Size;
+use crate::term::{EscapePrefix, escape_unsafe};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
+    check_volume(args)?;
     let session = session(args, &home)?;
     let workspace = match &session {
         Some(session) => session.worktree.path.clone(),
@@ -206,6 +208,21 @@ fn session(args: &Args, home: &Home) -> Result<Option<store::Session>> {
     super::session_commands::find(home, Some(branch)).map(Some)
 }
 
+/// Refuses docker's `-v SRC:DST`, which the parser reads as `--verbose` and a workspace.
+fn check_volume(args: &Args) -> Result<()> {
+    let Some(word) = args.positional().first().and_then(|word| word.to_str()) else {
+        return Ok(());
+    };
+    if !args.has(&flags::VERBOSE) || !docker_habits::is_volume(word) || Path::new(word).exists() {
+        return Ok(());
+    }
+    let shown = escape_unsafe(word);
+    Err(
+        Error::usage(format!("'{shown}' is no workspace, and -v is --verbose"))
+            .hint(format!("to mount it, write: -m {shown}")),
+    )
+}
+
 fn workspace(args: &Args) -> PathBuf {
     args.positional()
         .first()
@@ -222,7 +239,12 @@ fn request(args: &Args, background: bool) -> Result<RunRequest> {
         image: text(&flags::IMAGE)?,
         command: all_text(command.iter().map(AsRef::as_ref), "the command")?,
         env: all_text(args.values(&flags::ENV), "--env")?,
+        env_files: all_text(args.values(&flags::ENV_FILE), "--env-file")?,
         mounts: all_text(args.values(&flags::MOUNT), "--mount")?,
+        publish: all_text(args.values(&flags::PUBLISH), "--publish")?,
+        workdir: text(&flags::RUN_WORKDIR)?,
+        user: text(&flags::USER)?,
+        shm_size: text(&flags::SHM_SIZE)?,
         timeout: text(&flags::TIMEOUT)?,
         memory: text(&flags::MEMORY)?,
         cpus: text(&flags::CPUS)?,

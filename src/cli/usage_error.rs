@@ -6,6 +6,7 @@ use crate::error::Error;
 
 use super::command_table::{Command, Complete, Flag};
 use super::commands::COMMANDS;
+use super::docker_habits;
 use super::flags::{GLOBALS, VERSION};
 use crate::term::nearest;
 
@@ -72,7 +73,11 @@ pub(super) fn unknown_flag(command: &Command, written: &str, is_workload: bool) 
         format!("see 'moat {} --help'", command.name)
     };
     let longs = command.all_flags().map(|flag| flag.long);
-    let hint = did_you_mean(nearest_flag(written, longs), "--", otherwise);
+    let habit = docker_habits::hint(command.name, written).filter(|_| !is_workload);
+    let hint = match habit {
+        Some(hint) => hint.to_owned(),
+        None => did_you_mean(nearest_flag(written, longs), "--", otherwise),
+    };
     Error::usage(format!(
         "unknown flag '{written}' for 'moat {}'",
         command.name

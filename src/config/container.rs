@@ -86,10 +86,7 @@ impl ContainerConfig {
 
 /// Reads a number of megabytes, or a size with its unit.
 pub(super) fn memory(source: &Source, node: &Node) -> Option<Placed<u64>> {
-    let mut text = source.scalar(node)?;
-    if matches!(node.value, NodeValue::Whole(_)) {
-        text.value.push('m');
-    }
+    let text = source.scalar(node)?;
     report_invalid(source, &text, scalar_values::memory)
 }
 

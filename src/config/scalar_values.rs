@@ -114,32 +114,109 @@ fn normalized_path(path: &str) -> Option<String> {
     Some(if out.is_empty() { "/".to_owned() } else { out })
 }
 
-/// Parses a size such as `512m` or `2g`; a number without a unit is in bytes.
+/// Parses an amount of memory, such as `512m` or `2GiB`; a number without a unit is in megabytes.
 pub(crate) fn memory(text: &str) -> Result<u64> {
+    size(text, MIN_MEMORY_BYTES)
+}
+
+/// Parses the size of `/dev/shm`, in the same form.
+pub(crate) fn shm_size(text: &str) -> Result<u64> {
+    size(text, 1)
+}
+
+/// The units of a size. All are powers of two, as in docker: `100MB` is `100m`.
+const UNITS: [(&[&str], u32); 5] = [
+    (&["b"], 0),
+    (&["k", "kb", "kib"], 10),
+    (&["", "m", "mb", "mib"], 20),
+    (&["g", "gb", "gib"], 30),
+    (&["t", "tb", "tib"], 40),
+];
+
+fn size(text: &str, least: u64) -> Result<u64> {
     let bad = |why: &str| {
         let message = format!("bad memory size '{}': {why}", message_text(text));
-        Error::usage(message).hint("write a number with k, m, g or t, e.g. 512m or 2g; at least 6m")
+        Error::usage(message)
+            .hint("write a number of megabytes, or a number with k, m, g or t: 512m, 2g, 1GiB")
     };
     let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let (digits, factor) = match lower.chars().last() {
-        Some('k') => (&lower[..lower.len() - 1], 1 << 10),
-        Some('m') => (&lower[..lower.len() - 1], 1 << 20),
-        Some('g') => (&lower[..lower.len() - 1], 1 << 30),
-        Some('t') => (&lower[..lower.len() - 1], 1_u64 << 40),
-        _ => (lower, 1),
-    };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let end = lower.find(|letter: char| !letter.is_ascii_digit());
+    let (digits, unit) = lower.split_at(end.unwrap_or(lower.len()));
+    let unit = UNITS.iter().find(|(names, _)| names.contains(&unit));
+    let (Some((_, exponent)), false) = (unit, digits.is_empty()) else {
         return Err(bad("it is not a size"));
-    }
+    };
     let bytes = digits
         .parse::<u64>()
         .ok()
-        .and_then(|number| number.checked_mul(factor));
+        .and_then(|number| number.checked_mul(1 << exponent));
     match bytes {
-        Some(bytes) if bytes < MIN_MEMORY_BYTES => Err(bad("it is less than 6m")),
+        Some(bytes) if bytes < least => Err(bad(match least {
+            MIN_MEMORY_BYTES => "it is less than 6m",
+            _ => "it is zero",
+        })),
         Some(bytes) if bytes <= MAX_MEMORY_BYTES => Ok(bytes),
         _ => Err(bad("it is too large")),
+    }
+}
+
+/// Parses `UID[:GID]`, or `root`. The group is the user's number if it is missing.
+pub(crate) fn user(text: &str) -> Result<(u32, u32)> {
+    let bad = || {
+        let message = format!("bad user '{}'", message_text(text));
+        Error::usage(message).hint("write UID, UID:GID or root; names differ between images")
+    };
+    let number = |text: &str| match text {
+        "root" => Ok(0),
+        _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            // The last number means "no change" to the kernel.
+            let number = text.parse().ok().filter(|number| *number != u32::MAX);
+            number.ok_or_else(bad)
+        }
+        _ => Err(bad()),
+    };
+    match text.split_once(':') {
+        None => number(text).map(|uid| (uid, uid)),
+        Some((uid, gid)) => Ok((number(uid)?, number(gid)?)),
+    }
+}
+
+/// Parses the working directory of the command: absolute, or relative to the workspace.
+pub(crate) fn workdir(text: &str) -> Result<String> {
+    let path = match text.strip_prefix('/') {
+        Some(_) => normalized_path(text),
+        None => normalized_path(&format!("{WORKSPACE}/{text}")),
+    };
+    let usable = path.filter(|path| !text.is_empty() && !path.chars().any(char::is_control));
+    usable.ok_or_else(|| {
+        let message = format!("bad working directory '{}'", message_text(text));
+        Error::usage(message).hint("write a path of the container, without '..', e.g. src or /tmp")
+    })
+}
+
+/// Parses `[HOST:]CONTAINER`, two ports; the address before them, if any, must be the loopback address.
+pub(crate) fn publish(text: &str) -> Result<(Option<u16>, u16)> {
+    let bad = |why: &str| {
+        let message = format!("bad port '{}': {why}", message_text(text));
+        Error::usage(message).hint("write CONTAINER or HOST:CONTAINER, e.g. 3000 or 8080:3000")
+    };
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let port = text.parse::<u16>().ok().filter(|port| digits && *port > 0);
+        port.ok_or_else(|| bad("a port is a number from 1 to 65535"))
+    };
+    let text_without_protocol = text.strip_suffix("/tcp").unwrap_or(text);
+    let parts: Vec<&str> = text_without_protocol.rsplitn(3, ':').collect();
+    match parts[..] {
+        [container] => Ok((None, number(container)?)),
+        [container, host] | [container, host, "127.0.0.1" | "localhost" | "[::1]"] => {
+            let host = match host {
+                "" => None,
+                host => Some(number(host)?),
+            };
+            Ok((host, number(container)?))
+        }
+        _ => Err(bad("moat publishes ports on 127.0.0.1 only")),
     }
 }
 
@@ -206,8 +283,18 @@ mod tests {
     fn sizes() {
         assert_eq!(memory("512m").unwrap(), 512 << 20);
         assert_eq!(memory("2G").unwrap(), 2 << 30);
-        assert_eq!(memory("8388608").unwrap(), 8 << 20);
-        assert_eq!(memory("64mb").unwrap(), 64 << 20);
+        assert_eq!(memory("2048").unwrap(), 2 << 30);
+        for text in [
+            "64mb",
+            "64MiB",
+            "64",
+            "64M",
+            "65536k",
+            "65536KiB",
+            "67108864b",
+        ] {
+            assert_eq!(memory(text).unwrap(), 64 << 20, "{text}");
+        }
         for bad in [
             "",
             "m",
@@ -217,9 +304,64 @@ mod tests {
             "0",
             "99999999999999999999g",
             "1x",
+            "1bb",
+            "1ib",
+            "m1",
             "2000t",
+            "2147483648",
         ] {
             assert!(memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_of_flags() {
+        assert_eq!(publish("3000").unwrap(), (None, 3000));
+        for text in [
+            "8080:3000",
+            "127.0.0.1:8080:3000",
+            "localhost:8080:3000/tcp",
+        ] {
+            assert_eq!(publish(text).unwrap(), (Some(8080), 3000), "{text}");
+        }
+        assert_eq!(publish("127.0.0.1::3000").unwrap(), (None, 3000));
+        for bad in [
+            "",
+            "0",
+            "x",
+            "3000:",
+            "70000",
+            "0.0.0.0:80:80",
+            "80:80/udp",
+            "1:2:3:4",
+            "-1",
+            "+1",
+        ] {
+            assert!(publish(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_and_working_directories() {
+        assert_eq!(user("root").unwrap(), (0, 0));
+        assert_eq!(user("1000").unwrap(), (1000, 1000));
+        assert_eq!(user("1000:0").unwrap(), (1000, 0));
+        for bad in [
+            "",
+            "me",
+            "1000:",
+            ":0",
+            "-1",
+            "4294967295",
+            "4294967296",
+            "1:2:3",
+        ] {
+            assert!(user(bad).is_err(), "{bad}");
+        }
+        assert_eq!(workdir("src/./a").unwrap(), "/workspace/src/a");
+        assert_eq!(workdir("/tmp//x/").unwrap(), "/tmp/x");
+        for bad in ["", "..", "/a/../b", "a\nb"] {
+            assert!(workdir(bad).is_err(), "{bad}");
         }
     }
 

@@ -905,7 +905,7 @@ fn other_good_forms() {
     );
     let memory = |text: &str| good(text).settings.container.memory_bytes.unwrap().value;
     assert_eq!(memory("container: {memory: 2g}\n"), 2 << 30);
-    assert_eq!(memory("container: {memory: '8388608'}\n"), 8 << 20);
+    assert_eq!(memory("container: {memory: '8'}\n"), 8 << 20);
     assert_eq!(good("env_file: .env\n").settings.env_files[0].value, ".env");
     assert_eq!(
         good("name: a\r\nenv:\r\n  A: b\r\n").settings.env[0]

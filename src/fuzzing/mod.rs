@@ -261,7 +261,10 @@ pub fn scalar_values(bytes: &[u8]) {
     };
     if let Ok(bytes) = scalar_values::memory(text) {
         assert!((6 << 20..=1 << 50).contains(&bytes), "{bytes}");
-        assert_eq!(scalar_values::memory(&bytes.to_string()).ok(), Some(bytes));
+        assert_eq!(
+            scalar_values::memory(&format!("{bytes}b")).ok(),
+            Some(bytes)
+        );
     }
     if let Ok(length) = scalar_values::duration(text) {
         assert!(length > Duration::ZERO && length.as_secs() <= 366 * 86_400);

@@ -12,6 +12,8 @@ use crate::yaml::Placed;
 #[derive(Default)]
 pub(super) struct PlannedImage {
     pub(super) name: Option<String>,
+    /// Whether a flag or a file names the image.
+    pub(super) is_chosen: bool,
     pub(super) build: Option<ImageRecipe>,
     pub(super) dependencies: Vec<Dependency>,
     pub(super) rootfs: Option<PathBuf>,
@@ -41,6 +43,7 @@ pub(super) fn plan_image(
         scalar_values::image(image)?;
         return Ok(PlannedImage {
             name: Some(image.clone()),
+            is_chosen: true,
             ..PlannedImage::default()
         });
     }
@@ -72,12 +75,14 @@ pub(super) fn plan_image(
     if !wish.needs_build() {
         return Ok(PlannedImage {
             name: Some(base.unwrap_or(DEFAULT_IMAGE).to_owned()),
+            is_chosen: base.is_some(),
             ..PlannedImage::default()
         });
     }
     let build = image::build(&wish, DEFAULT_IMAGE);
     Ok(PlannedImage {
         name: Some(build.tag()),
+        is_chosen: base.is_some(),
         build: Some(build),
         dependencies: chosen.iter().map(dependency).collect(),
         rootfs: None,

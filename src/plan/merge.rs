@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::{self, Ulimit, parse_env_file, scalar_values};
-use crate::error::{FileProblem, Result};
+use crate::error::{Error, FileProblem, Result};
 use crate::image::CA_VARIABLES;
 use crate::runtime::{self, Capability};
 use crate::store::{BindMount, RunName};
@@ -14,6 +14,7 @@ use super::{ConfigLayers, Host, PlannedVolume, SecretRef, Variable};
 /// Variables of flags, then of files. `env` overrides `env_file`.
 pub(super) fn env(
     flags: &[Variable],
+    env_files: &[(String, String)],
     files: ConfigLayers<'_>,
     host: &Host,
     problems: &mut Vec<FileProblem>,
@@ -34,13 +35,17 @@ pub(super) fn env(
             });
         }
     };
+    for (name, value) in env_files.iter().rev() {
+        add(name, value);
+    }
     for file in files {
         for Placed { value, .. } in &file.settings.env {
             add(&value.0, &value.1);
         }
         let mut found = Vec::new();
         for path in &file.settings.env_files {
-            match env_file(path, file, host, problems) {
+            let real = host.path_in(&file.dir, &path.value);
+            match env_file(&path.value, &real, host, problems) {
                 Ok(variables) => found.extend(variables),
                 Err(why) => file.source.report(path.at, why),
             }
@@ -53,15 +58,30 @@ pub(super) fn env(
     variables
 }
 
+/// The variables of the files of `--env-file`, whose paths are relative to the current directory.
+pub(super) fn env_files_of_flags(
+    paths: &[String],
+    host: &Host,
+    problems: &mut Vec<FileProblem>,
+) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let read = env_file(path, Path::new(path), host, problems);
+        found.extend(read.map_err(|why| {
+            Error::usage(format!("--env-file: {why}")).hint("name a file that exists")
+        })?);
+    }
+    Ok(found)
+}
+
 fn env_file(
-    path: &Placed<String>,
-    file: &crate::config::ConfigFile,
+    name: &str,
+    path: &Path,
     host: &Host,
     problems: &mut Vec<FileProblem>,
 ) -> std::result::Result<Vec<(String, String)>, String> {
-    let name = crate::yaml::message_text(&path.value);
-    let real = host.path_in(&file.dir, &path.value);
-    let text = match read_file(&real, &name) {
+    let name = crate::yaml::message_text(name);
+    let text = match read_file(path, &name) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(format!("there is no file '{name}'")),
         Err(error) => return Err(error.message),

@@ -43,7 +43,12 @@ pub(crate) struct RunRequest {
     pub(crate) image: Option<String>,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<String>,
+    pub(crate) env_files: Vec<String>,
     pub(crate) mounts: Vec<String>,
+    pub(crate) publish: Vec<String>,
+    pub(crate) workdir: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) shm_size: Option<String>,
     pub(crate) timeout: Option<String>,
     pub(crate) memory: Option<String>,
     pub(crate) cpus: Option<String>,
@@ -99,6 +104,12 @@ pub(crate) struct Plan {
     pub(crate) workspace_mode: WorkspaceMode,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The working directory of the command; `None`: the workspace.
+    #[serde(default)]
+    pub(crate) workdir: Option<String>,
+    /// The size of `/dev/shm`; `None`: the runtime's.
+    #[serde(default)]
+    pub(crate) shm_bytes: Option<u64>,
     /// A script that runs before the command.
     pub(crate) pre_run: Option<String>,
     pub(crate) command: Vec<String>,
@@ -237,13 +248,17 @@ pub(crate) fn services(files: ConfigLayers<'_>, host: &Host) -> Result<Vec<Plann
 /// Plans a run. An error names a problem of the command line, or else all problems of the files.
 pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -> Result<Plan> {
     let flags = ParsedFlags::read(request, host)?;
-    let workspace = host.workspace(&request.workspace)?;
+    let mut workspace = host.workspace(&request.workspace)?;
+    if let Some((uid, gid)) = flags.user {
+        (workspace.uid, workspace.gid) = (uid, gid);
+    }
     // Problems without a position in a configuration file.
     let mut problems: Vec<FileProblem> = Vec::new();
     let mut notes = Vec::new();
     unsupported::check(request, files, host, &mut notes)?;
     unsupported::check_owner(files, host, workspace.uid);
-    let mut env = merge::env(&flags.env, files, host, &mut problems);
+    let env_files = merge::env_files_of_flags(&request.env_files, host, &mut problems)?;
+    let mut env = merge::env(&flags.env, &env_files, files, host, &mut problems);
     let mut mounts = merge::mounts(&flags.mounts, files, host)?;
     let chosen = image::choose(files, host)?;
     unsupported::check_dependencies(files, &chosen, host);
@@ -253,6 +268,11 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     let mut services = service::plan_services(&services, files, host);
     services.retain(|_| host.runtime.has_images());
     let image = image::plan_image(request, files, host, &tools, (workspace.uid, workspace.gid))?;
+    // A built image has no entry point, and a script runs before a command that moat knows.
+    let has_script = files
+        .iter()
+        .any(|file| file.settings.hooks.pre_run.is_some());
+    let has_own_command = image.is_chosen && image.build.is_none() && !has_script;
     let rootfs = image.rootfs.as_deref();
     unsupported::check_mount_points(&mut mounts.mounts, files, host, rootfs, &mut notes)?;
     unsupported::check_files(&mut mounts.mounts, files, host, &mut notes)?;
@@ -298,16 +318,15 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         uid: workspace.uid,
         gid: workspace.gid,
         pre_run: first_set(settings().map(|s| s.hooks.pre_run.as_ref())),
-        command: command(request, files)?,
+        command: command(request, files, has_own_command)?,
+        workdir: flags.workdir,
+        shm_bytes: flags.shm_bytes,
         secrets: merge::secrets(&flags.env, files),
         env,
         mounts: mounts.mounts,
         tmpfs: mounts.tmpfs,
         hidden: [workspace.hidden, mounts.hidden].concat(),
-        ports: settings()
-            .flat_map(|s| &s.ports)
-            .map(|port| published_port(&port.value))
-            .collect(),
+        ports: published_ports(flags.ports, files),
         memory_bytes: flags.memory_bytes.or(first_set(
             limits(available.memory).map(|c| c.memory_bytes.as_ref()),
         )),
@@ -362,6 +381,20 @@ fn first_nonempty<T>(mut lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
     lists.find(|list| !list.is_empty()).unwrap_or_default()
 }
 
+/// The ports of flags, and those of files that no flag publishes.
+fn published_ports(mut ports: Vec<PublishedPort>, files: ConfigLayers<'_>) -> Vec<PublishedPort> {
+    let flags = ports.len();
+    for port in files.iter().flat_map(|file| &file.settings.ports) {
+        let of_flag = ports[..flags]
+            .iter()
+            .any(|flag| flag.container == port.value.container);
+        if !of_flag {
+            ports.push(published_port(&port.value));
+        }
+    }
+    ports
+}
+
 fn published_port(port: &ConfigPort) -> PublishedPort {
     PublishedPort {
         name: port.name.clone(),
@@ -375,6 +408,10 @@ struct ParsedFlags {
     name: Option<RunName>,
     env: Vec<Variable>,
     mounts: Vec<BindMount>,
+    ports: Vec<PublishedPort>,
+    workdir: Option<String>,
+    user: Option<(u32, u32)>,
+    shm_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     cpus: Option<f64>,
     timeout: Option<Duration>,
@@ -386,6 +423,22 @@ impl ParsedFlags {
             name: request.name.as_deref().map(parse_name).transpose()?,
             env: variables(request, host)?,
             mounts: mounts(request, host)?,
+            ports: ports(request)?,
+            workdir: request
+                .workdir
+                .as_deref()
+                .map(scalar_values::workdir)
+                .transpose()?,
+            user: request
+                .user
+                .as_deref()
+                .map(scalar_values::user)
+                .transpose()?,
+            shm_bytes: request
+                .shm_size
+                .as_deref()
+                .map(scalar_values::shm_size)
+                .transpose()?,
             memory_bytes: request
                 .memory
                 .as_deref()
@@ -410,7 +463,12 @@ fn parse_name(text: &str) -> Result<RunName> {
         .ok_or_else(|| Error::usage(format!("bad name '{}'", message_text(text))).hint(NAME_RULE))
 }
 
-fn command(request: &RunRequest, files: ConfigLayers<'_>) -> Result<Vec<String>> {
+/// The command of the request or of the files; empty: the image's own command, if the image `has_own_command`.
+fn command(
+    request: &RunRequest,
+    files: ConfigLayers<'_>,
+    has_own_command: bool,
+) -> Result<Vec<String>> {
     let from_file = || first_nonempty(files.iter().map(|file| file.settings.command.clone()));
     let command = match request.command.is_empty() {
         true => from_file(),
@@ -418,6 +476,7 @@ fn command(request: &RunRequest, files: ConfigLayers<'_>) -> Result<Vec<String>>
     };
     let hint = "put the command after '--' (moat run -- npm test), or into moat.yaml as 'command'";
     match command.first() {
+        None if has_own_command => Ok(command),
         None => Err(Error::usage("no command was given").hint(hint)),
         Some(word) if word.is_empty() => {
             Err(Error::usage("the command is an empty string").hint(hint))
@@ -435,6 +494,23 @@ fn variables(request: &RunRequest, host: &Host) -> Result<Vec<Variable>> {
         variables.push(Variable { name, value });
     }
     Ok(variables)
+}
+
+fn ports(request: &RunRequest) -> Result<Vec<PublishedPort>> {
+    let mut ports: Vec<PublishedPort> = Vec::new();
+    for text in &request.publish {
+        let (host, container) = scalar_values::publish(text)?;
+        if ports.iter().any(|earlier| earlier.container == container) {
+            let message = format!("two flags publish the port {container}");
+            return Err(Error::usage(message).hint("leave out one of them"));
+        }
+        ports.push(PublishedPort {
+            name: container.to_string(),
+            container,
+            host,
+        });
+    }
+    Ok(ports)
 }
 
 fn mounts(request: &RunRequest, host: &Host) -> Result<Vec<BindMount>> {

@@ -410,6 +410,11 @@ fn check_flags(request: &RunRequest, runtime: runtime::RuntimeName, limits: Limi
         ("--image", request.image.is_some() && !images),
         ("--rebuild", request.rebuild && !images),
         ("--keep", request.keep && !images),
+        (
+            "--shm-size",
+            request.shm_size.is_some() && !runtime.supports(Capability::ShmSize),
+        ),
+        ("--publish", !request.publish.is_empty() && !images),
         ("--memory", request.memory.is_some() && !limits.memory),
         ("--cpus", request.cpus.is_some() && !limits.cpus),
     ];
@@ -514,7 +519,8 @@ fn unsupported_reason(key: &str, runtime: runtime::RuntimeName) -> &'static str 
             "no such limit here (docker info says so)"
         }
         "services" => "no sidecars",
-        "ports" | "dns" => "no network",
+        "--shm-size" => "a /dev/shm that no option changes",
+        "--publish" | "ports" | "dns" => "no network",
         "memory" | "cpus" | "pids" | "--memory" | "--cpus" | "memory or cpus of a service" => {
             "no control group that this user may write to"
         }

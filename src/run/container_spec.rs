@@ -47,6 +47,8 @@ pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<Con
         workspace: plan.workspace.clone(),
         workspace_mode: plan.workspace_mode,
         command: plan.command.clone(),
+        workdir: plan.workdir.clone(),
+        shm_bytes: plan.shm_bytes,
         pre_run: plan.pre_run.clone(),
         env: variables
             .map(|variable| (variable.name.clone(), variable.value.clone()))

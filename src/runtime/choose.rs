@@ -65,7 +65,7 @@ impl RuntimeName {
     /// Whether a runtime with images has a capability that some lack.
     pub(crate) fn supports(self, ability: Capability) -> bool {
         match (self, ability) {
-            (RuntimeName::Apple, _) => false,
+            (RuntimeName::Apple, _) | (RuntimeName::Bwrap, Capability::ShmSize) => false,
             (RuntimeName::Docker | RuntimeName::Podman | RuntimeName::Bwrap, _) => true,
         }
     }
@@ -118,6 +118,8 @@ pub(crate) enum Capability {
     FractionalCpus,
     /// Less memory than a small virtual machine needs.
     LowMemory,
+    /// The size of `/dev/shm`.
+    ShmSize,
     /// Services of a session, which outlive the command that started them.
     SessionServices,
 }

@@ -256,6 +256,10 @@ pub(crate) struct ContainerSpec {
     pub(crate) command: Vec<String>,
     /// A script for `sh -e` that runs before the command.
     pub(crate) pre_run: Option<String>,
+    /// The working directory of the command; `None`: the workspace.
+    pub(crate) workdir: Option<String>,
+    /// The size of `/dev/shm`; `None`: the runtime's.
+    pub(crate) shm_bytes: Option<u64>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<BindMount>,
     pub(crate) volumes: Vec<VolumeMount>,
@@ -280,6 +284,10 @@ pub(crate) struct ContainerSpec {
 }
 
 impl ContainerSpec {
+    fn workdir(&self) -> &str {
+        self.workdir.as_deref().unwrap_or(WORKSPACE)
+    }
+
     /// The mount points inside the workspace, relative to it.
     fn mounted_in_workspace(&self) -> Vec<String> {
         let mounts = self.mounts.iter().map(|mount| &mount.target);

@@ -112,7 +112,7 @@ fn mounts() {
 #[test]
 fn sizes_numbers_and_times() {
     let moat = unreached();
-    let hint = "write a number with k, m, g or t, e.g. 512m or 2g; at least 6m";
+    let hint = "write a number of megabytes, or a number with k, m, g or t: 512m, 2g, 1GiB";
     for (value, why) in [
         ("", "it is not a size"),
         ("x", "it is not a size"),

@@ -168,7 +168,7 @@ scenarios! {
             a_run_without_a_copy_has_nothing_to_export
         }
         settings {
-            a_command_from_the_file variables_from_the_files mounts_of_both_forms volumes_of_type_bind
+            flags_of_docker a_command_from_the_file variables_from_the_files mounts_of_both_forms volumes_of_type_bind
             a_timeout_from_the_file interactive_from_the_file a_project_names_its_runs
             agent_yaml_where_moat_yaml_is_missing defaults_of_the_person
             mistakes_are_found_before_anything_is_made paths_are_relative_to_the_file

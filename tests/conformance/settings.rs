@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::harness::Moat;
+use crate::harness::{IMAGE, Moat};
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).expect("a file")
@@ -45,6 +45,59 @@ pub(crate) fn variables_from_the_files(moat: &Moat) {
             "FROM_YAML=1.10\nBOTH=yaml\nFLAG=flag\nONE=a b\nTWICE=two\nMULTI=a\nb\nPASSED_ON=from outside\n",
         )
         .success();
+}
+
+/// The flags that users of docker know.
+pub(crate) fn flags_of_docker(moat: &Moat) {
+    moat.write("vars", "A=file\nB=file\n");
+    fs::create_dir(moat.workspace().join("sub")).expect("a directory");
+    let flags = [
+        "--env-file",
+        "vars",
+        "-e",
+        "B=flag",
+        "-w",
+        "sub",
+        "-u",
+        "1234:5678",
+    ];
+    moat.run_with(flags, ["sh", "-c", "pwd; id -u; id -g; echo $A $B"])
+        .stdout("/workspace/sub\n1234\n5678\nfile flag\n")
+        .success();
+    let missing = moat.run_with(["--env-file", "nosuch"], ["true"]);
+    let missing = missing.any_stderr().status(2);
+    assert!(missing.stderr_text().contains("nosuch"), "{missing}");
+    if !moat.has_images() {
+        for flags in [["-p", "80"], ["--shm-size", "1g"]] {
+            let refused = moat.run_with(flags, ["true"]).any_stderr().status(125);
+            assert!(
+                refused.stderr_text().contains("does not work on bwrap"),
+                "{refused}"
+            );
+        }
+        return;
+    }
+    moat.run_with(
+        ["-p", "3000", "--shm-size", "32m"],
+        ["df", "-k", "/dev/shm"],
+    )
+    .any_stdout()
+    .success();
+    let published = moat.ids().into_iter().filter(|id| {
+        let ports = &moat.record(id)["ports"];
+        ports[0]["container"] == 3000
+    });
+    assert_eq!(published.count(), 1);
+    let id = moat.background("exec sleep 600");
+    moat.args(["exec", &id, "echo", "-n", "--", "x"])
+        .stdout("-- x")
+        .success();
+    moat.args(["kill", &id]).any_stdout().success();
+    // The image's own command, which is a shell.
+    moat.args(["run", "-q", "-i", "--image", IMAGE])
+        .stdin("echo own; exit 7\n")
+        .stdout("own\n")
+        .status(7);
 }
 
 pub(crate) fn mounts_of_both_forms(moat: &Moat) {

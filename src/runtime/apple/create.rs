@@ -62,7 +62,7 @@ pub(super) fn main(
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
-    request.add(&["--workdir", WORKSPACE]);
+    request.add(&["--workdir", spec.workdir()]);
     mounts(&mut request, spec, around, version, host)?;
     request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
     if spec.user.uid != 0 && !spec.has_home && !spec.env.iter().any(|(name, _)| name == "HOME") {

@@ -232,6 +232,8 @@ fn plain() -> ContainerSpec {
         workspace: "/home/me/project".into(),
         workspace_mode: WorkspaceMode::Bind,
         pre_run: None,
+        workdir: None,
+        shm_bytes: None,
         volumes: Vec::new(),
         tmpfs: Vec::new(),
         has_home: false,

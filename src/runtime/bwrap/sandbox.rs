@@ -88,7 +88,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     for (_, words) in mount_args(spec) {
         add(&words);
     }
-    add(&["--chdir", WORKSPACE]);
+    add(&["--chdir", spec.workdir()]);
     for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", WORKLOAD_HOME)] {
         add(&["--setenv", name, value]);
     }

@@ -21,7 +21,10 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
-    request.add(&["--workdir", WORKSPACE]);
+    request.add(&["--workdir", spec.workdir()]);
+    if let Some(bytes) = spec.shm_bytes {
+        request.add(&["--shm-size", &bytes.to_string()]);
+    }
     for mount in storage(dialect, spec) {
         request.add(&["--mount", &mount]);
     }
@@ -132,6 +135,8 @@ mod tests {
             workspace: "/w".into(),
             workspace_mode: WorkspaceMode::Bind,
             pre_run: None,
+            workdir: None,
+            shm_bytes: None,
             volumes: Vec::new(),
             tmpfs: Vec::new(),
             has_home: false,
