@@ -47,7 +47,16 @@ pub(crate) fn got_once_and_kept(runtime: Runtime) {
         return;
     };
     place.moat_yaml(&models("tiny-a, 'lib/b:1b'", "0.2"));
-    let script = "wget -q -O - \"$MOAT_OLLAMA_URL\"; echo; wget -q -O - $MOAT_OLLAMA_HOST:$MOAT_OLLAMA_PORT; echo";
+    // aardvark-dns 1.4 restarts whenever a container of any run joins or leaves a network of podman's: no name resolves
+    // for a moment (docs/runtimes.md).
+    let attempts = match runtime {
+        Runtime::Podman => "1 2 3 4 5",
+        _ => "1",
+    };
+    let script = &format!(
+        "get() {{ for attempt in {attempts}; do wget -q -O - \"$1\" && break; sleep 0.2; done; echo; }}\n\
+         get \"$MOAT_OLLAMA_URL\"; get $MOAT_OLLAMA_HOST:$MOAT_OLLAMA_PORT"
+    );
     let running = "Ollama is running\nOllama is running\n";
     let done = place.go(&[], script).stdout(running).any_stderr().success();
     let said = done.stderr_text();
