@@ -1,4 +1,4 @@
-//! Being attached: streams, input, signals, the log, and what `--rm` leaves.
+//! Attached containers: streams, input, signals, the log, and the end with `--rm`.
 
 use crate::harness::{IMAGE, Signal, until};
 use crate::standin::place::StandIn;
@@ -15,7 +15,7 @@ fn streams_come_apart_and_the_log_has_both() {
     assert_eq!(it.ok(&["logs", "one"]), "out\nerr\nmore\n");
     assert_eq!(it.ok(&["logs", "-n", "2", "one"]), "err\nmore\n");
     assert_eq!(it.ok(&["logs", "-n", "0", "one"]), "");
-    // Each start begins the log anew, whether anybody is attached or not.
+    // Each start begins a new log, attached or not.
     it.ok(&["start", "one"]);
     until("it has ended", || it.state("one") == "stopped");
     assert_eq!(it.ok(&["logs", "one"]), "out\nerr\nmore\n");
@@ -55,7 +55,7 @@ fn input_is_the_containers_with_the_flag_alone() {
         "{}",
         without.stderr
     );
-    // It is the start that decides, and not the creation.
+    // `start -i` decides whether there is input, not `create`.
     it.ok(&["create", "--name", "two", IMAGE, "wc", "-c"]);
     let driven = it.call_with(&["start", "-a", "-i", "two"], &input);
     assert_eq!(
@@ -78,7 +78,7 @@ fn input_is_the_containers_with_the_flag_alone() {
     let name = it.running("one", &[]);
     let through = it.call_with(&["exec", "-i", name, "cat"], &input);
     assert_eq!(through.stdout.len(), input.len(), "{}", through.stderr);
-    // A terminal is needed for a terminal with input, and nothing is left of the attempt.
+    // A terminal with input needs a terminal, and a refused call leaves nothing.
     let refused = it.call(&["run", "--name", "tty", "-it", IMAGE, "true"]);
     assert_eq!(refused.code, 1);
     assert!(
@@ -108,7 +108,7 @@ fn a_stop_from_elsewhere_ends_the_attached_command() {
     it.ok(&["create", "--name", "one", IMAGE, "sh", "-c", script]);
     let attached = it.live(&["start", "-a", "one"]);
     until("it is up", || attached.stdout() == "up\n");
-    // What has no handler is killed after the grace time.
+    // A container without a handler for the signal is killed after the grace period.
     it.ok(&["stop", "one"]);
     assert_eq!(attached.done().code, 9);
     it.ok(&[

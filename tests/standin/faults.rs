@@ -1,4 +1,4 @@
-//! Faults by rules: which call they hit, and each of their effects.
+//! The rules of faults: which calls they hit, and each of their effects.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The scenarios that have names, as a careful caller meets them.
+//! The named fault scenarios (presets), as a careful caller sees them.
 
 use crate::harness::{IMAGE, until};
 use crate::standin::place::StandIn;
@@ -36,7 +36,7 @@ fn removed_behind_back() {
             it.fails(&["inspect", name], 1, "container not found: one");
         }
         assert_eq!(it.ok(&["list", "-aq"]), "");
-        // The name is free again.
+        // The name can be used again.
         it.running("one", &[]);
     }
 }
@@ -113,7 +113,7 @@ fn daemon_restart() {
         1,
         "XPC connection error: Connection interrupted",
     );
-    // Who was attached learns nothing of how it ended.
+    // An attached client does not learn how the container ended.
     let done = attached.done();
     assert_eq!(done.code, 1);
     assert!(
