@@ -235,7 +235,7 @@ pub(crate) fn commands_beside_a_run(moat: &Moat) {
     .stderr("Error: mine\n")
     .status(1);
     let running = moat.args(["exec", &id, "--", "sleep", "1000"]).spawn();
-    until("it runs", || {
+    until("the command runs", || {
         moat.apple_calls()
             .iter()
             .any(|call| call.ends_with("sleep 1000"))
@@ -256,7 +256,7 @@ pub(crate) fn ports_are_published(moat: &Moat) {
     let record = moat.wait_state(&id, "running");
     let port = record["ports"][0]["host"].as_u64().expect("a port");
     let port = u16::try_from(port).expect("a port");
-    until_some("somebody answers", || {
+    until_some("the published port answers", || {
         let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
         let mut text = String::new();
         let _ = socket.set_read_timeout(Some(Duration::from_secs(2)));
@@ -300,7 +300,7 @@ pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     moat.wait_log(&id, "ready");
     kill_supervisor(moat, &id);
     let waiter = moat.args(["wait", &id]).spawn();
-    until("it is taken over", || {
+    until("the log reports the lost client", || {
         let log = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl"));
         log.is_ok_and(|log| log.contains("no client read"))
             || std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
@@ -331,7 +331,7 @@ pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     assert_eq!(
         logs.stdout_text(),
         "before\nready\n",
-        "each line once, none that nobody heard"
+        "each line appears once, and no line was lost"
     );
     let all = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl")).expect("the log");
     assert!(all.contains("output since"), "{all}");
@@ -356,7 +356,7 @@ pub(crate) fn kill_supervisor(moat: &Moat, id: &str) {
     let pid = owner["pid"].as_i64().expect("a pid");
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
-    until("it is gone", || {
+    until("the process has ended", || {
         rustix::process::test_kill_process(pid).is_err()
     });
 }

@@ -51,7 +51,7 @@ pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
     assert_eq!(record["background"], true);
     assert!(
         record["cleaned_at"].is_string(),
-        "clean when it is waited for"
+        "the run is cleaned up when 'wait' returns"
     );
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn keep_keeps_the_container_until_destroy(moat: &Moat) {
     assert_eq!(
         clean.stdout_text(),
         "Nothing to remove.\n",
-        "it is kept, not lost"
+        "the container is kept"
     );
     assert_eq!(moat.containers().len(), 1);
     moat.args(["destroy", &id]).stdout("[ID]\n").success();

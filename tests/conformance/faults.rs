@@ -281,14 +281,14 @@ pub(crate) fn the_client_is_killed(moat: &Moat) {
         }
     }
     assert_eq!(killed, 1, "there is one client");
-    until("it is noticed", || {
+    until("the supervisor log reports the lost client", || {
         std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
             .is_ok_and(|diary| diary.contains("no client read"))
     });
     assert_eq!(
         moat.record(&id)["state"],
         "running",
-        "the container goes on"
+        "the container still runs"
     );
     moat.write("go", "");
     let done = moat.args(["wait", &id]).any_stderr().run();
@@ -378,7 +378,7 @@ pub(crate) fn create_timeout_and_then_nobody(moat: &Moat) {
     assert!(record["cleaned_at"].is_null(), "{record:#}");
     moat.apple(&["__fake", "system", "running"]);
     assert_eq!(moat.apple(&["list", "--all", "--quiet"]), format!("{id}\n"));
-    until("it is removed", || {
+    until("the run is removed", || {
         moat.args(["list", "-a"])
             .any_stdout()
             .any_stderr()
@@ -435,5 +435,5 @@ pub(crate) fn a_network_of_another_system(moat: &Moat) {
         .any_stdout()
         .any_stderr()
         .run();
-    until("it is clean", is_clean);
+    until("the run is cleaned up", is_clean);
 }

@@ -194,20 +194,20 @@ pub(crate) fn a_supervisor_that_dies_before_the_names(moat: &Moat) {
     let client = moat
         .run_with(["-b", "--image", REDIS], ["touch", "/workspace/ran"])
         .spawn();
-    let id = until_some("it is started", || {
+    let id = until_some("the container was started", || {
         let calls = moat.apple_calls();
         let id = moat.ids().into_iter().next()?;
         calls
             .contains(&format!("start --attach {id}"))
             .then_some(id)
     });
-    until("it runs", || {
+    until("the container runs", || {
         moat.apple(&["inspect", &id]).contains("running")
     });
     kill_supervisor(moat, &id);
     std::fs::remove_file(moat.root().join("apple/faults")).expect("the rules");
     moat.args(["list", "--quiet"]).any_stdout().success();
-    let record = until_some("it has ended, and is clean", || {
+    let record = until_some("the run has ended and is cleaned up", || {
         let record = moat.record(&id);
         record["cleaned_at"].is_string().then_some(record)
     });

@@ -48,7 +48,9 @@ fn one_of_many_adopters_wins(moat: &Moat) {
         let done = call.wait();
         assert_eq!((done.code, done.stderr_text().as_str()), (Some(0), ""));
     }
-    until("one adopts", || adoptions(moat, &id) > 0);
+    until("a supervisor has adopted the run", || {
+        adoptions(moat, &id) > 0
+    });
     moat.write("go", "");
     assert_whole(moat, &id);
     assert_eq!(adoptions(moat, &id), 1);
@@ -250,7 +252,9 @@ fn the_engine_of_the_run_is_asked() {
     let call = moat.args(["list", "-q"]);
     let call = call.env("DOCKER_HOST", "unix:///nonexistent/engine.sock");
     call.any_stdout().success();
-    until("it is adopted", || adoptions(&moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(&moat, &id) == 1
+    });
     moat.write("go", "");
     assert_whole(&moat, &id);
 }
@@ -261,7 +265,9 @@ fn the_engine_of_the_run_is_asked_also_where_it_was_named() {
     let door = Door::new(&moat);
     let id = behind_door(&moat, &door);
     list(&moat);
-    until("it is adopted", || adoptions(&moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(&moat, &id) == 1
+    });
     moat.write("go", "");
     assert_whole(&moat, &id);
 }

@@ -61,7 +61,7 @@ fn assert_accounted(moat: &Moat, id: &str, record: &Value, printed: &str) {
     assert_eq!(
         bytes as u64 + lost,
         printed.len() as u64,
-        "{lost} bytes are said to be lost"
+        "the log reports {lost} lost bytes"
     );
 }
 
@@ -216,7 +216,9 @@ fn stop_works_on_a_full_disk() {
             (&"stopped".into(), &"user-stop".into())
         );
         disk.free();
-        until("it is clean", || !moat.record(&id)["cleaned_at"].is_null());
+        until("the run is cleaned up", || {
+            !moat.record(&id)["cleaned_at"].is_null()
+        });
     }
 }
 

@@ -144,7 +144,7 @@ impl Engine {
         let containerd = self.containerd_pid();
         kill(self.dockerd_pid());
         self.reap();
-        until("its containerd is gone", || is_gone(containerd));
+        until("the engine's containerd has ended", || is_gone(containerd));
     }
 
     pub(crate) fn kill_containerd(&mut self) {
@@ -157,7 +157,9 @@ impl Engine {
         kill(self.dockerd_pid());
         self.reap();
         // dockerd may have started another containerd meanwhile, which dies with dockerd.
-        until("its containerd is gone", || !self.has_containerd());
+        until("the engine's containerd has ended", || {
+            !self.has_containerd()
+        });
     }
 
     /// Whether this engine's containerd runs.

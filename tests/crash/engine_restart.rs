@@ -81,7 +81,7 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
         let all = fs::read_to_string(moat.run_dir(id).join("logs.jsonl")).unwrap();
         assert!(
             all.contains(r#""stream":"moat""#),
-            "the log says it, too: {all}"
+            "the log reports it, too: {all}"
         );
     }
     // The workload wrote nothing there; the messages of the engine client are not its output.
@@ -119,7 +119,7 @@ fn dockerd_is_killed_and_the_workload_ends_meanwhile() {
     let moat = engine.place();
     let (client, id) = start(&moat, 100);
     engine.kill_dockerd();
-    until("it has printed all", || count(&moat) == 100);
+    until("the workload has printed all lines", || count(&moat) == 100);
     engine.up();
     assert_true(&moat, &engine, client, &id);
 }
@@ -241,7 +241,7 @@ fn without_an_engine_the_run_waits_for_it() {
     let moat = engine.place();
     let (client, id) = start(&moat, 200);
     engine.kill_dockerd();
-    until("it has printed all", || count(&moat) == 200);
+    until("the workload has printed all lines", || count(&moat) == 200);
     let record = moat.record(&id);
     assert!(!is_terminal(&record), "nobody can know the end: {record:#}");
     engine.up();

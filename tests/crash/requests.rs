@@ -115,7 +115,9 @@ fn destroy(moat: &Moat) {
 fn wait(moat: &Moat) {
     let id = abandoned(moat, &waiter());
     let waiting = moat.args(["wait", &id]).spawn();
-    until("it is adopted", || adoptions(moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(moat, &id) == 1
+    });
     moat.write("go", "");
     let done = waiting.wait();
     assert_eq!(done.code, Some(7), "{done}");
@@ -125,7 +127,9 @@ fn wait(moat: &Moat) {
 fn follow_the_log(moat: &Moat) {
     let id = abandoned(moat, &waiter());
     let following = moat.args(["logs", "-f", "--stdout", &id]).spawn();
-    until("it is adopted", || adoptions(moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(moat, &id) == 1
+    });
     moat.write("go", "");
     let done = following.wait();
     assert_eq!(done.code, Some(0), "{done}");

@@ -49,7 +49,7 @@ fn die_before(moat: &Moat, point: &str, containers: usize) -> String {
     let client = start_until(moat, point, &[], "echo ran; exit 7");
     let supervisor = moat.wait_checkpoint(point);
     // The other threads continue, as far as they can, while one waits at the checkpoint.
-    until("everything is made", || {
+    until("all containers exist", || {
         moat.containers().len() == containers
     });
     let volumes = volumes(moat);
@@ -121,7 +121,7 @@ fn in_flight(words: &str) {
     );
     let moat = docker_through(moat, &slow);
     let client = moat.run_with(["-b"], ["sh", "-c", "exit 7"]).spawn();
-    until("it is about to be made", || mark.exists());
+    until("the container is about to be created", || mark.exists());
     let id = moat.only_id();
     kill(supervisor_of(&moat, &id));
     list(&moat);

@@ -39,7 +39,7 @@ fn what_is_ready_is_not_started_twice() {
     kill_supervisor(&moat, &id);
     // No process waits for the value now.
     tell_more(&id);
-    until("it is told", || {
+    until("the service has printed line 100", || {
         docker(&["logs", &handle(&id, "teller")]).contains("line-100")
     });
     list(&moat);
@@ -166,7 +166,7 @@ fn who_was_to_be_started_again_is() {
     wait_told(&moat, &id, 50);
     for round in 1..=3 {
         let_die(&id, 3);
-        until("restarting it", || {
+        until("the service was restarted", || {
             service(&moat, &id, "teller")["restarts"] == round
         });
         wait_service(&moat, &id, "teller", "ready");
@@ -255,13 +255,13 @@ fn the_last_words_of_one_that_was_just_started_are_kept() {
     std::fs::write(&hold, "").unwrap();
     let client = start_until(&moat, "service-started", &[], "exit 7");
     let supervisor = moat.wait_checkpoint("service-started");
-    until("all is made", || moat.containers().len() == 2);
+    until("both containers exist", || moat.containers().len() == 2);
     let id = moat.only_id();
     wait_told(&moat, &id, 50);
     assert_service(&moat, &id, "teller", "created");
     kill(supervisor);
     tell_more(&id);
-    until("it is told", || {
+    until("the service has printed line 100", || {
         docker(&["logs", &handle(&id, "teller")]).contains("line-100")
     });
     std::fs::remove_file(&hold).unwrap();
@@ -291,7 +291,7 @@ fn its_client_is_not_the_service() {
         };
         for name in ["teller", "redis"] {
             let words = format!("{words} {}", handle(&id, name));
-            until("it has a client", || {
+            until("the supervisor has an engine client", || {
                 !children(supervisor, &words).is_empty()
             });
             for pid in children(supervisor, &words) {

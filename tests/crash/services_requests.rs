@@ -47,12 +47,12 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
     let id = moat.only_id();
     let ask = || moat.args(words).arg(&id).spawn();
     let asking: Vec<Running> = (0..2).map(|_| ask()).collect();
-    until("it is asked to end", || {
+    until("the run was asked to stop", || {
         // The request, until the record has it.
         moat.run_dir(&id).join("stop").exists() || moat.record(&id)["state"] == "stopping"
     });
     // While one of its threads waits at a checkpoint, both commands wait for the end.
-    until("both wait", || {
+    until("both commands wait for the lock", || {
         asking.iter().all(|asking| waits_for_a_lock(asking.pid()))
     });
     open_checkpoints(moat);

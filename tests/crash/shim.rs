@@ -97,7 +97,7 @@ fn bwrap_itself() {
 fn the_workload_itself() {
     let Some(moat) = Moat::on(Bwrap) else { return };
     let id = moat.background("kill -9 $$");
-    until("it has ended", || {
+    until("the run has ended", || {
         crate::harness::support::is_terminal(&moat.record(&id))
     });
     let killed = End {

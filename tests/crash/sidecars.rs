@@ -220,7 +220,9 @@ pub(crate) fn volumes(moat: &Moat) -> Vec<String> {
     let mut args = vec!["inspect", "--format", format];
     args.extend(containers.iter().map(String::as_str));
     // For a moment the engine lists a new container, and reports it as missing.
-    let found = until_some("all containers can be looked at", || try_docker(&args).ok());
+    let found = until_some("docker can inspect all containers", || {
+        try_docker(&args).ok()
+    });
     found.split_whitespace().map(str::to_owned).collect()
 }
 

@@ -40,9 +40,10 @@ fn read_all(mut reader: PipeReader) -> String {
 
 #[track_caller]
 fn wait_ended(moat: &Moat, id: &str) {
-    until("it has ended, though nobody reads", || {
-        is_terminal(&moat.record(id))
-    });
+    until(
+        "the run has ended, although nobody reads its output",
+        || is_terminal(&moat.record(id)),
+    );
 }
 
 /// Waits until everything between an endless workload and the client is full: then the log stops growing.

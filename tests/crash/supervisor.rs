@@ -189,7 +189,7 @@ fn while_it_prints(moat: &Moat, mode: Mode) {
     let id = first_id(moat);
     let log = moat.run_dir(&id).join("logs.jsonl");
     let long = || std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 2_000_000);
-    crate::harness::until("much is printed", long);
+    crate::harness::until("the workload has printed enough", long);
     kill_supervisor(moat, &id);
     let client = succeed(moat, mode, client);
     assert_ended(moat, &id, EXITED_7);
@@ -212,7 +212,7 @@ fn adopter_killed(moat: &Moat) {
     call.any_stdout().success();
     kill(moat.wait_checkpoint("adopted"));
     list(moat);
-    crate::harness::until("another adopts", || {
+    crate::harness::until("a second supervisor has adopted the run", || {
         crate::harness::support::adoptions(moat, &id) == 2
     });
     kill_supervisor(moat, &id);

@@ -132,7 +132,7 @@ fn adopter_killed_before_it_saves(moat: &Moat) {
     let id = moat.only_id();
     assert!(!moat.run_dir(&id).join("workspace.tar").exists());
     list(moat);
-    until("it is saved", || {
+    until("the workspace is saved", || {
         moat.run_dir(&id).join("workspace.tar").exists()
     });
     assert_ended(moat, &id, EXITED_7);

@@ -57,7 +57,7 @@ fn an_answer_that_does_not_come_is_no_exit() {
     moat.write("go", "");
     // moat asks repeatedly, and logs podman's error once the output has ended.
     let diary = moat.run_dir(&id).join("supervisor.log");
-    crate::harness::until("it is noted", || {
+    crate::harness::until("the supervisor log has podman's error", || {
         let asked = std::fs::read_to_string(moat.root().join("asked"));
         let noted = std::fs::read_to_string(&diary);
         asked.is_ok_and(|asked| asked.lines().count() >= 4)

@@ -195,7 +195,7 @@ fn the_current_context_is_recorded() {
     kill_supervisor(&moat, &id);
     // `list` starts a new supervisor, which asks the run's own engine.
     list(&moat);
-    until("it is adopted", || {
+    until("a supervisor has adopted the run", || {
         let diary = std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"));
         diary.is_ok_and(|diary| diary.contains("adopted"))
     });

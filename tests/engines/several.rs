@@ -49,7 +49,9 @@ fn assert_ended(moat: &Moat, runs: &[(Runtime, String)]) {
         let record = moat.record(id);
         assert_eq!(record["runtime"], runtime.name());
         moat.args(["logs", id]).stdout("ready\n").success();
-        until("it is clean", || moat.record(id)["cleaned_at"].is_string());
+        until("the run is cleaned up", || {
+            moat.record(id)["cleaned_at"].is_string()
+        });
     }
     for (runtime, _) in runs.iter().filter(|(runtime, _)| runtime.has_images()) {
         assert_eq!(left(moat, *runtime), "");

@@ -162,7 +162,7 @@ impl Screen {
     /// Asserts that the terminal is as it was before moat.
     #[track_caller]
     pub(crate) fn assert_sane(&self) {
-        until("the terminal is what it was", || self.is_sane());
+        until("the terminal has its old settings", || self.is_sane());
     }
 
     /// Whether the terminal is as it was before moat, in everything that `stty -a` shows.

@@ -331,7 +331,7 @@ pub(crate) fn the_volume_of_a_workspace_goes_with_the_run(runtime: Runtime) {
     place.args(["wait", &id]).success();
     assert!(
         place.try_engine(&["volume", "inspect", &volume]).is_err(),
-        "it is left"
+        "the volume is left"
     );
 }
 

@@ -195,7 +195,7 @@ fn the_isolated_one_runs() {
             .as_u64()
             .expect("a port");
         let url = format!("http://127.0.0.1:{port}/index.html");
-        let page = until_some("it answers", || {
+        let page = until_some("the published port answers", || {
             let done = Command::new("curl")
                 .args(["-sf", "--noproxy", "*", &url])
                 .output()

@@ -25,7 +25,7 @@ pub(crate) fn twenty_first_runs_build_once(runtime: Runtime) {
     let clients: Vec<Running> = (0..RUNS).map(|_| start()).collect();
     place.wait_checkpoint("building");
     // All runs are waiting before the first one builds.
-    until("all runs are made", || place.ids().len() == RUNS);
+    until("all runs exist", || place.ids().len() == RUNS);
     until("all runs have found the image missing", || {
         place.calls("create") == RUNS
     });
@@ -113,7 +113,7 @@ pub(crate) fn a_builder_killed_in_mid_build_leaves_nothing(runtime: Runtime) {
     let id = place.only_id();
     // Another run waits for that build.
     let waiter = place.quiet("echo waited").spawn();
-    until("it waits", || place.calls("create") == 2);
+    until("the second run waits", || place.calls("create") == 2);
     let owner = place.run_dir(&id).join("owner.lock");
     let pid = until_some("the supervisor has signed", || {
         let process: serde_json::Value =
@@ -189,7 +189,7 @@ pub(crate) fn stop_while_waiting_for_another_build(runtime: Runtime) {
     place.wait_checkpoint("building");
     let first = place.only_id();
     let waiter = place.quiet("true").spawn();
-    until("it waits", || place.calls("create") == 2);
+    until("the second run waits", || place.calls("create") == 2);
     let second = place
         .ids()
         .into_iter()

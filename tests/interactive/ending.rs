@@ -84,14 +84,14 @@ pub(crate) fn suspended_and_continued(moat: &Moat) {
     let mut screen = start(moat, &["sh", "-c", &script]);
     screen.wait("up");
     screen.signal(Signal::TSTP);
-    until("it sleeps", || {
+    until("moat is suspended", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid()));
         stat.is_ok_and(|stat| stat.contains(") T "))
     });
     assert_brought_back(&screen);
     let shown = screen.bytes().len();
     screen.signal(Signal::CONT);
-    until("it is raw again", || !screen.is_sane());
+    until("the terminal is raw again", || !screen.is_sane());
     for mode in [
         "\x1b[?1049h",
         "\x1b[?1002",
@@ -209,7 +209,7 @@ fn start_unread(moat: &Moat) -> Screen {
     // Waits until the log stops growing: every buffer on the way is full.
     let log = moat.run_dir(&moat.only_id()).join("logs.jsonl");
     let size = || std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
-    until("it is held back", || {
+    until("the log has stopped growing", || {
         let before = size();
         std::thread::sleep(Duration::from_millis(300));
         size() == before
@@ -260,7 +260,7 @@ pub(crate) fn killed_under_a_shell(moat: &Moat) {
     let mut known = Vec::new();
     for round in 0..3 {
         screen.press(format!("{}\r", words.join(" ")).as_bytes());
-        until("it runs", || {
+        until("the workload runs", || {
             screen.text().matches("pid up\r\n").count() > round
         });
         let mut ids = moat.ids();
@@ -272,7 +272,7 @@ pub(crate) fn killed_under_a_shell(moat: &Moat) {
         let shown = screen.bytes().len();
         kill_process(Pid::from_raw(child).expect("a pid"), Signal::KILL).expect("it is there");
         prompt_after(&screen, shown);
-        until("nobody else has the terminal", || is_gone(supervisor));
+        until("the supervisor has ended", || is_gone(supervisor));
         // The shell reads single keys. It sets that mode before its prompt, so moat must not have changed it since.
         assert!(!screen.gives_lines(), "round {round}");
         let shown = screen.bytes().len();
@@ -288,13 +288,13 @@ pub(crate) fn killed_under_a_shell(moat: &Moat) {
 pub(crate) fn raw_again_after_a_pause(moat: &Moat) {
     let mut screen = start_full_screen(moat);
     screen.signal(Signal::STOP);
-    until("it sleeps", || {
+    until("moat is suspended", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid()));
         stat.is_ok_and(|stat| stat.contains(") T "))
     });
     screen.make_sane();
     screen.signal(Signal::CONT);
-    until("it is raw again", || !screen.is_sane());
+    until("the terminal is raw again", || !screen.is_sane());
     screen.press(b"\x1fk");
     screen.end();
     assert_brought_back(&screen);

@@ -24,12 +24,12 @@ pub(crate) fn a_shell_in_a_run(moat: &Moat) {
     for flags in ["-it", "-i", "-t"] {
         let call = moat.args(["exec", flags, &id, "--", "sh"]);
         let mut screen = Screen::start(&call.command());
-        until("it has the size", || {
+        until("the shell has the terminal's size", || {
             screen.press(b"stty size; echo $TERM\r");
             std::thread::sleep(std::time::Duration::from_millis(50));
             screen.text().contains("30 90\r\nxterm-256color")
         });
-        until("it has the new size", || {
+        until("the shell has the new size", || {
             // docker's client misses a size that changes before it listens for changes.
             screen.resize(20, 71);
             screen.resize(20, 70);

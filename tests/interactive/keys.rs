@@ -144,7 +144,7 @@ pub(crate) fn jobs_of_a_shell(moat: &Moat) {
     screen.wait("r2dy");
     screen.press(b"echo sleeps; sleep 1000\r");
     screen.wait("\r\nsleeps\r\n");
-    until("it is suspended", || {
+    until("the job is suspended", || {
         screen.press(b"\x1a");
         std::thread::sleep(Duration::from_millis(50));
         screen.text().contains("Stopped")
@@ -165,7 +165,7 @@ pub(crate) fn a_size_is_seen_soon(moat: &Moat) {
     let script = "trap 'echo size $(stty size).' WINCH; echo up; while :; do sleep 0.01; done";
     let mut screen = start(moat, &["sh", "-c", script]);
     screen.wait("up");
-    until("somebody listens for it", || {
+    until("the workload sees a changed size", || {
         // docker's client misses a change before it listens for them, and merges two that come together.
         for columns in [119, 120] {
             screen.resize(39, columns);

@@ -135,7 +135,7 @@ fn one_name(runtime: Runtime) {
     let calls = (0..20).map(|_| moat.run_with(flags, ["sh", "-c", &script]));
     let mut clients: Vec<_> = calls.map(|call| call.spawn()).collect();
     let mut losers = Vec::new();
-    until("nineteen have lost", || {
+    until("nineteen clients have failed", || {
         let ended = clients.extract_if(.., |client| !client.is_running());
         losers.extend(ended);
         losers.len() >= 19

@@ -178,7 +178,7 @@ fn destroy_against_wait() {
         }
     }
     eprintln!(
-        "{told} of {} waits learnt the code, the others came too late",
+        "{told} of {} waits returned the exit code; the others came too late",
         rounds()
     );
     assert!(told > rounds() / 2, "{told}");

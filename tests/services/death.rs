@@ -280,7 +280,7 @@ pub(crate) fn started_again_and_again(runtime: Runtime) {
         "base_image: {IMAGE}\ndependencies: [short]\nservices: {{short: {{restart: true}}}}\n"
     ));
     let id = place.behind(&format!("{} exit 7", wait_for("go")));
-    until("it was started three times", || {
+    until("the service was started three times", || {
         place.service(&id, "short")["restarts"].as_u64() >= Some(2)
     });
     place.write("go", "");

@@ -177,7 +177,7 @@ pub(crate) fn it_ends_with_all_that_it_started(runtime: Runtime) {
     running.signal(Signal::INT);
     let done = running.wait();
     assert_eq!(done.code, Some(130), "{done}");
-    until("it is gone", || !runs(&place, &id, "sleep 100"));
+    until("the command has ended", || !runs(&place, &id, "sleep 100"));
     // A second signal kills a command that ignores the first.
     let script = "trap '' TERM; echo up; while :; do sleep 1; done";
     let running = place.args(["exec", &id, "--", "sh", "-c", script]);
@@ -188,7 +188,7 @@ pub(crate) fn it_ends_with_all_that_it_started(runtime: Runtime) {
     // The kernel decides which of the two signals comes first.
     let done = running.wait();
     assert!(matches!(done.code, Some(130 | 143)), "{done}");
-    until("it is gone", || !runs(&place, &id, "trap"));
+    until("the command has ended", || !runs(&place, &id, "trap"));
     // The reader of the output is gone.
     let mut shell = place
         .args(["exec", &id, "--", "yes"])
@@ -199,7 +199,7 @@ pub(crate) fn it_ends_with_all_that_it_started(runtime: Runtime) {
     drop(shell);
     drop(reader);
     assert_eq!(child.wait().expect("its end").code(), Some(0));
-    until("it is gone", || !runs(&place, &id, "yes"));
+    until("the command has ended", || !runs(&place, &id, "yes"));
     end(&place, &id);
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn what_cannot_be_found_is_left_alone(runtime: Runtime) {
     };
     let running = place.args(["exec", &id, "--", "env", "-i", "/bin/sleep", "1003"]);
     let running = running.any_stderr().spawn();
-    until("it runs", || runs(&place, &id, "sleep 1003"));
+    until("the command runs", || runs(&place, &id, "sleep 1003"));
     running.signal(Signal::INT);
     running.signal(Signal::INT);
     let done = running.wait();

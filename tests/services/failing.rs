@@ -29,7 +29,7 @@ fn fails(place: &Place, yaml: &str, name: &str) -> (Done, Value) {
     let error = record["error"].as_str().expect("why");
     assert!(
         said.starts_with(&format!("error: {error}\n")),
-        "{error}\nis not what was said:\n{said}"
+        "the record has\n{error}\nbut stderr is\n{said}"
     );
     let service = place.service(&id, name);
     assert_eq!(service["state"], "failed", "{service:#}");

@@ -44,7 +44,7 @@ pub(crate) fn what_a_service_says(runtime: Runtime) {
     let follower = logs(&["-f", "--stdout"]).spawn();
     tell(&place, "one\ntwo\n");
     follower.wait_stdout("one\ntwo\n");
-    until("all is kept", || {
+    until("the log has both lines", || {
         place.service_log(&id, "talker").contains("two")
     });
     logs(&[])

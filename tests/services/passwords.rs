@@ -88,7 +88,7 @@ pub(crate) fn nobody_sees_them(runtime: Runtime) {
     );
     let (id, arguments) = watch_arguments(|| {
         let id = place.behind(&script);
-        until("the workload tells", || {
+        until("the workload has written its variables", || {
             place.workspace().join("env").exists()
         });
         id

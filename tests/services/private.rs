@@ -143,7 +143,7 @@ pub(crate) fn no_other_run_reaches_them(runtime: Runtime) {
         "getent hosts only-here | cut -d ' ' -f 1 >at; mv at address; {}",
         wait_for("go")
     ));
-    let address = until_some("the workload tells", || {
+    let address = until_some("the workload has written the address", || {
         std::fs::read_to_string(place.workspace().join("address")).ok()
     });
     let address = address.trim();

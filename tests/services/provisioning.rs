@@ -218,7 +218,7 @@ pub(crate) fn interrupted(runtime: Runtime) {
     place.moat_yaml(&models("big", "30"));
     let client = place.go(&[], "true").spawn();
     client.wait_stderr("  ollama: pulling manifest");
-    until("it has a lock", || {
+    until("the lock of the download exists", || {
         place.home().join("locks/ollama-big").exists()
     });
     let began = Instant::now();

@@ -119,7 +119,7 @@ fn dependency(project: &Project, name: &str) {
 #[track_caller]
 fn get(port: u64, path: &str) -> String {
     let mut text = String::new();
-    until("a page", || {
+    until("the server sends a page", || {
         text.clear();
         let port = u16::try_from(port).unwrap();
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
@@ -583,7 +583,7 @@ fn a_tool_that_outlives_moat_makes_nothing_more() {
     let Some(project) = project() else { return };
     let build = slow_build(&project);
     let mut running = call(&project, &["up", "a"]).spawn();
-    until("a build", || is_running(&build));
+    until("the build runs", || is_running(&build));
     running.kill();
     ok(&project, &["down", "a"]);
     assert_nothing(&project);
@@ -597,7 +597,7 @@ fn an_up_that_is_interrupted_takes_it_back() {
     // Once as Ctrl-C on the terminal, which the compose tool receives too, and once for moat alone.
     for interrupt in [Running::signal_group, Running::signal] {
         let running = call(&project, &["up", "a"]).spawn();
-        until("a build", || is_running(&build));
+        until("the build runs", || is_running(&build));
         interrupt(&running, Signal::INT);
         assert_eq!(running.wait().code, Some(130));
         assert_nothing(&project);
@@ -621,7 +621,7 @@ fn an_interrupt_cuts_no_end_short() {
     );
     up(&project, "a");
     let down = call(&project, &["down", "a"]).spawn();
-    until("it is told to end", || out.join("begun").exists());
+    until("the service was told to end", || out.join("begun").exists());
     down.signal_group(Signal::INT);
     let done = down.wait();
     assert!(out.join("done").exists(), "{done}");
@@ -1162,7 +1162,9 @@ fn sync_takes_no_process_for_a_service() {
         .spawn()
         .unwrap();
     let address = ("127.0.0.1", u16::try_from(port(&made, "db")).unwrap());
-    until("it listens", || TcpStream::connect(address).is_ok());
+    until("the foreign process listens", || {
+        TcpStream::connect(address).is_ok()
+    });
     let done = project.call(&["wt", "sync", "a"]).status(1);
     let why = "of 'db', which is a service of the compose file";
     assert!(done.stderr_text().contains(why), "{done}");

@@ -174,7 +174,7 @@ fn a_run_that_is_about_to_begin_is_taken_along() {
     let run = run.any_stderr().spawn();
     project.moat.wait_checkpoint("reserved");
     let down = project.moat.args(["down", "a"]).any_stderr().spawn();
-    until("it says that it goes", || {
+    until("the session is stopping", || {
         let mut sessions = project.list().into_iter();
         sessions.all(|one| one["session"]["status"] == "stopping")
     });

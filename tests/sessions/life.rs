@@ -73,7 +73,7 @@ fn what_has_died_is_started_and_the_rest_is_kept() {
     let project = Project::new(&format!("{}    more: {{command: {IDLE}}}\n", two()));
     let first = project.up("a");
     kill(pid(&first, "idle"));
-    until("it is seen", || {
+    until("the status shows the dead process", || {
         project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
     let again = project.up("a");
@@ -112,7 +112,7 @@ fn what_has_left_the_file_is_told_and_then_forgotten() {
     assert_eq!(idle["reason"], why);
     assert_eq!(pid(&kept, "idle"), pid(&made, "idle"));
     kill(pid(&made, "idle"));
-    until("it is seen", || {
+    until("the status shows the dead process", || {
         project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
     let again = project.up("a");
@@ -312,7 +312,7 @@ fn hooks_run_where_and_when_they_say() {
         project.assert_nothing();
         assert!(
             !project.git(&["branch"]).contains('b'),
-            "the branch that was made goes as well"
+            "the branch that 'up' created is deleted, too"
         );
     }
 }
@@ -447,7 +447,7 @@ fn the_example_counts_for_each_branch() {
         &text.replace("session:", "session:\n  search_range: 1"),
     );
     let (a, b) = (project.up("a"), project.up("b"));
-    let ask = |made| until_some("it listens", || page_of(web(made)));
+    let ask = |made| until_some("the web server listens", || page_of(web(made)));
     assert!(ask(&a).ends_with("a: visit 1"));
     assert!(ask(&a).ends_with("a: visit 2"));
     assert!(ask(&b).ends_with("b: visit 1"));
@@ -523,7 +523,7 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
     let change = |branch: &str| {
         let tree =
             || Some(tree(project.list().first()?)).filter(|tree| tree.join("begun").exists());
-        let tree = until_some("its hook runs", tree);
+        let tree = until_some("the hook runs", tree);
         fs::write(tree.join("page"), "hours").unwrap();
         // Files that a hook leaves count as work too, because moat cannot tell them apart.
         fs::remove_file(tree.join("begun")).unwrap();

@@ -250,7 +250,7 @@ fn two_repositories_have_nothing_in_common() {
     assert_eq!(
         page(web(&second)),
         "other",
-        "that of the other repository goes on"
+        "the session of the other repository still runs"
     );
     project.call(&["down", "same"]).cwd(&other).success();
     project.assert_nothing();

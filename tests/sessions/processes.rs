@@ -187,7 +187,7 @@ fn a_recycled_pid_is_not_ours() {
         .status(1);
     let again = project.up("a");
     assert!(pid(&again, "idle") != stranger_pid && exists(stranger_pid));
-    until("the one before has gone, by its mark", || !exists(old));
+    until("the old process has ended", || !exists(old));
     project.ok(&["down", "a"]);
     assert!(exists(stranger_pid));
     stranger.kill().unwrap();
@@ -271,7 +271,7 @@ fn who_listens_where_he_should_not_is_told() {
     assert_eq!(page(web(&made)), "main");
     let process = Pid::from_raw(i32::try_from(pid(&made, "web")).unwrap()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
-    until("it is gone", || {
+    until("the server has ended", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
     });
     let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -286,7 +286,7 @@ fn who_listens_where_he_should_not_is_told() {
     assert_eq!(
         web(&project.list()[0]),
         u64::from(port),
-        "what is observed does not change what is expected"
+        "the session keeps its expected port"
     );
     drop(stranger);
     project.ok(&["down", "a"]);
@@ -446,7 +446,7 @@ fn by_hand(dir: &Path, port: u64) -> Child {
 
 fn wait_for_listener(port: u64) {
     let port = u16::try_from(port).unwrap();
-    until("it listens", || {
+    until("the server listens", || {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
 }
@@ -495,7 +495,9 @@ fn a_zombie_does_not_run() {
     assert_eq!(project.list()[0]["processes"][0]["running"], true);
     server.kill().unwrap();
     let zombie = u64::from(server.id());
-    until("it has ended", || relations(zombie)[0] == u64::from(b'Z'));
+    until("the process is a zombie", || {
+        relations(zombie)[0] == u64::from(b'Z')
+    });
     assert_eq!(project.list()[0]["processes"][0]["running"], false);
     let again = project.up("a");
     assert_eq!(again["decisions"][0]["reason"], "its process was gone");
@@ -555,7 +557,7 @@ fn logs_begin_anew_before_they_are_too_long() {
     let dir = project.moat.home().join("sessions").join(key);
     let lines = || project.ok(&["wt", "logs", "a", "talk"]).stdout_text();
     let log = dir.join("talk.jsonl");
-    until("it has said all", || {
+    until("the log has all output", || {
         fs::read_to_string(&log)
             .is_ok_and(|text| text.ends_with("\"end\\n\"}\n") || text.contains("end"))
     });

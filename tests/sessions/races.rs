@@ -173,7 +173,7 @@ fn down_and_up_again_at_once() {
             None => assert_eq!(down.code, Some(0), "{down} {up}"),
         }
         project.call(&["down", "--all"]).run();
-        until("all is gone", || project.list().is_empty());
+        until("no session is left", || project.list().is_empty());
     }
     project.assert_nothing();
 }
@@ -228,7 +228,7 @@ fn a_pipe_that_nobody_reads_costs_nothing() {
     assert_eq!(
         project.list()[0]["session"]["status"],
         "active",
-        "it was there before the first word"
+        "the session was active before the first output"
     );
     project.ok(&["down", "a"]);
 }
@@ -245,7 +245,7 @@ fn who_does_not_read_a_warning_holds_up_nobody() {
     while writer.write(b"x").is_ok() {}
     rustix::fs::fcntl_setfl(&writer, OFlags::empty()).unwrap();
     let first = project.moat.args(["up", "a"]).stderr_to(writer).spawn();
-    until("its place is taken", || !project.list().is_empty());
+    until("the first session exists", || !project.list().is_empty());
     let second = project.up("b");
     assert_eq!(second["session"]["slot"], 2);
     let status = project.list()[0]["session"]["status"].clone();
@@ -288,7 +288,7 @@ fn a_signal_ends_a_slow_checkout() {
             .unwrap();
         }
         let running = project.call(&["up", "a"]).spawn();
-        until("git is at it", || begun.exists());
+        until("git checks out", || begun.exists());
         running.signal(signal);
         let done = running.wait();
         fs::remove_file(&begun).unwrap();

@@ -144,7 +144,7 @@ fn whose_is_the_port_of_a_run() {
     };
     moat.write("moat.yaml", "ports: {web: 80}\n");
     let id = moat.background("sleep 1000");
-    let port = until_some("its port is known", || {
+    let port = until_some("the record has the port", || {
         moat.record(&id)["ports"][0]["host"].as_u64()
     });
     let word = format!(":{port}");
@@ -206,7 +206,7 @@ fn a_run_in_the_background_outlives_the_session_that_began_it() {
     );
     project.up("a");
     let runs = || project.json(&["list", "--quiet", "--all", "--json"]);
-    until("it runs", || runs()[0]["state"] == "running");
+    until("the run is running", || runs()[0]["state"] == "running");
     project.ok(&["down", "a"]);
     assert_eq!(runs()[0]["state"], "running");
     project.ok(&["kill", &project.moat.only_id()]);

@@ -626,7 +626,7 @@ fn logs(runtime: Runtime) {
     );
     project.up("a");
     let (mut log, mut lines) = (String::new(), Vec::new());
-    until("both lines", || {
+    until("the log has both lines", || {
         log = project
             .ok(&["wt", "logs", "a", "lazy", "--json"])
             .stdout_text();
@@ -712,7 +712,9 @@ fn an_interrupt_takes_back_what_is_not_ready_yet() {
         || project.moat.args(["up", "a"]),
         |up| {
             up.wait_stderr("lazy: starting");
-            until("it is there", || !project.moat.containers().is_empty());
+            until("the container exists", || {
+                !project.moat.containers().is_empty()
+            });
         },
     );
 }
@@ -752,7 +754,7 @@ fn an_interrupt_leaves_who_takes_away_alone() {
     };
     let interrupted = |args: &[&str], path: &str| {
         let running = project.moat.args(args).env("PATH", path).spawn();
-        until("it is at it", || seen.exists());
+        until("the client is at work", || seen.exists());
         running.signal_group(Signal::INT);
         let done = running.wait();
         assert_eq!(done.code, Some(130), "{done}");
@@ -789,7 +791,7 @@ fn an_interrupt_ends_a_pull() {
         &project,
         || project.moat.args(["up", "a"]).env("PATH", &path),
         |_| {
-            until("it is got", || pulls.exists());
+            until("the image is pulled", || pulls.exists());
             fs::remove_file(&pulls).unwrap();
         },
     );
@@ -1016,7 +1018,7 @@ fn clean_removes_what_belongs_to_no_session() {
     assert_eq!(
         project.moat.containers().len(),
         1,
-        "that of the other session"
+        "the other session's container"
     );
     project.git(&[
         "worktree",

@@ -113,11 +113,11 @@ fn each_process_has_a_window_and_a_log() {
         "its group is the one in the foreground"
     );
     let logs = || windows.project.call(&["wt", "logs", "a", "web"]).success();
-    until("its output is in the log", || {
+    until("the log has the output", || {
         logs().stdout_text().contains("listening")
     });
     let target = format!("={}:=web", name(&made));
-    until("its output is in the window", || {
+    until("the window has the output", || {
         windows
             .shown(&["capture-pane", "-p", "-t", &target])
             .contains("listening")
@@ -159,7 +159,7 @@ fn the_window_of_one_that_ended_stays_until_it_is_started_again() {
     };
     let made = windows.up("a");
     kill(pid(&made, "two"));
-    until("its window shows it", || {
+    until("the window shows the end", || {
         windows.windows(&made) == ["shell 0", "one 0", "two 1"]
     });
     let status = windows
@@ -172,10 +172,10 @@ fn the_window_of_one_that_ended_stays_until_it_is_started_again() {
     assert_eq!(pid(&again, "one"), pid(&made, "one"));
     // After the user closes the whole tmux session, `up` restores it.
     windows.shown(&["kill-session", "-t", &format!("={}", name(&made))]);
-    until("they have been hung up", || {
+    until("the closed processes have ended", || {
         windows.project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
-    until("both", || {
+    until("both processes have ended", || {
         windows.project.list()[0]["processes"]
             .as_array()
             .unwrap()
@@ -432,7 +432,7 @@ fn a_socket_whose_directory_is_gone_is_made_again() {
     let place = PathBuf::from(socket).parent().unwrap().to_owned();
     windows.tmux(&["kill-server"]);
     fs::remove_dir_all(place).unwrap();
-    until("its processes have ended", || {
+    until("the session's processes have ended", || {
         windows.project.list()[0]["healthy"] == false
     });
     let again = windows.up("a");
@@ -478,7 +478,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     let later = UnixListener::bind(place.join("default")).unwrap();
     later.set_nonblocking(true).unwrap();
     give(&place, 65534);
-    until("its processes have ended", || {
+    until("the session's processes have ended", || {
         windows.project.list()[0]["healthy"] == false
     });
     windows.call(&["up", "a"]).status(1);

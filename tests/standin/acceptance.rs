@@ -222,7 +222,9 @@ fn following_a_log_never_ends_unless_it_is_empty() {
 
     let name = it.running("loud", &[]);
     let mut follower = it.live(&["logs", "-f", name]);
-    crate::harness::until("it follows", || follower.stdout() == "up\n");
+    crate::harness::until("the follower shows the output", || {
+        follower.stdout() == "up\n"
+    });
     it.ok(&["delete", "-f", name]);
     std::thread::sleep(Duration::from_secs(2));
     assert!(follower.ended().is_none(), "{}", follower.stderr());

@@ -166,7 +166,7 @@ impl StandIn {
             &[IMAGE, "sh", "-c", script],
         ];
         self.ok(&args.concat());
-        until("it says that it is up", || {
+        until("the container has printed 'up'", || {
             self.call(&["logs", name]).stdout.contains("up")
         });
         name
@@ -247,7 +247,7 @@ impl Live {
             }
             assert!(
                 Instant::now() < deadline,
-                "it has not ended: {}",
+                "the call has not ended: {}",
                 self.stdout()
             );
             std::thread::sleep(Duration::from_millis(5));

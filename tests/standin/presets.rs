@@ -104,7 +104,9 @@ fn daemon_restart() {
         "-c",
         "echo up; sleep 100",
     ]);
-    until("it is up", || attached.stdout() == "up\n");
+    until("the container has printed 'up'", || {
+        attached.stdout() == "up\n"
+    });
     it.running("temporary", &["--rm"]);
     let name = it.running("one", &[]);
     assert_eq!(it.state(name), "running");
@@ -126,7 +128,7 @@ fn daemon_restart() {
         found[0]["status"],
         serde_json::json!({"state": "stopped", "networks": []})
     );
-    until("the temporary one is gone", || {
+    until("the --rm container is gone", || {
         it.ok(&["list", "-aq"]) == "held\none\n"
     });
 }
