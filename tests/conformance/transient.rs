@@ -111,7 +111,7 @@ shelf:
   provision: {key: things, command: [touch, "{item}"]}
 "#;
 
-/// The engine's failure is not the command's.
+/// An engine that does not serve a readiness command is not a failure of that command.
 pub(crate) fn what_a_service_comes_with(moat: &Moat) {
     std::fs::create_dir_all(moat.home().join("registry.d")).expect("registry.d");
     std::fs::write(moat.home().join("registry.d/shelf.yaml"), SHELF).expect("the entry");
@@ -171,7 +171,7 @@ pub(crate) fn a_service_whose_list_fails_later(moat: &Moat) {
     assert!(clients_of(&service).is_empty(), "no client stays behind");
 }
 
-/// The clients that carry the output of a container.
+/// Returns the engine clients that carry the output of a container.
 fn clients_of(handle: &str) -> Vec<String> {
     let end = format!("start\0--attach\0{handle}\0");
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();

@@ -1,4 +1,4 @@
-//! Adoption: once, at the exact byte, from the right engine, and never by a guess.
+//! Adoption happens once, continues the output at the exact byte, asks the right engine, and never guesses.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
@@ -174,7 +174,7 @@ fn behind_door(moat: &Moat, door: &Door) -> String {
     id
 }
 
-/// The files of a run, to the byte.
+/// Returns the files of a run, byte for byte.
 fn on_disk(moat: &Moat, id: &str) -> Vec<Vec<u8>> {
     ["run.json", "logs.jsonl"]
         .map(|name| fs::read(moat.run_dir(id).join(name)).unwrap())
@@ -225,7 +225,7 @@ fn an_engine_that_hangs_changes_nothing() {
     let engine = door.silent();
     let before = on_disk(&moat, &id);
     list(&moat);
-    // The query of the adopting supervisor, which gets no answer.
+    // The adopting supervisor's query, which gets no answer.
     let question = engine.accept().unwrap();
     assert!(
         on_disk(&moat, &id) == before,
@@ -332,8 +332,8 @@ fn what_a_power_loss_took_is_not_made_up() {
     assert_eq!(record["log"]["complete"], false, "{record:#}");
 }
 
-/// An engine client of the dead supervisor continues, and creates the container after everybody has stopped expecting
-/// it.
+/// An engine client of the dead supervisor continues, and creates the container after the next supervisor has cleaned
+/// up.
 #[test]
 fn a_container_that_comes_late_is_found() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -352,7 +352,7 @@ fn a_container_that_comes_late_is_found() {
     let record = moat.record(&id);
     assert_eq!(record["reason"], "start-error", "{record:#}");
     until("the container is made", || !moat.containers().is_empty());
-    // It is not certain yet that the run left nothing.
+    // The client may still create the container, so the run is not yet recorded as cleaned up.
     list(&moat);
     settled(&moat, &id);
     assert_eq!(moat.containers(), [""; 0]);

@@ -66,7 +66,7 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
     let expected: Vec<String> = (1..=count(moat)).map(|i| format!("line-{i}")).collect();
     assert!(expected.len() >= 30, "it ran");
     if record["log"]["complete"] == true {
-        // If it was killed between a line and its count, it had written one more line.
+        // A workload that was killed between a line and its count has printed one more line than it counted.
         let whole = lines.starts_with(&expected.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(whole && lines.len() <= expected.len() + 1, "{kept}");
     } else {
@@ -208,7 +208,7 @@ fn dockerd_with_live_restore_is_restarted_gracefully() {
     assert_eq!(record["exit_code"], 7, "{record:#}");
 }
 
-/// Engine and supervisor die together, as when the machine runs out of memory.
+/// The engine and the supervisor die together, as when the machine runs out of memory.
 #[test]
 fn dockerd_and_the_supervisor_are_killed() {
     let Some(mut engine) = Engine::start(&[]) else {
@@ -224,7 +224,7 @@ fn dockerd_and_the_supervisor_are_killed() {
     crate::harness::support::list(&moat);
     assert_eq!(moat.record(&id)["state"], "running", "nobody can know more");
     engine.up();
-    // The adopting supervisor may still ask the dead engine: the promise is that one more command is enough.
+    // The first adopting supervisor may still ask the dead engine; one more command must be enough.
     let record = moat.args(["wait", &id]).any_stderr().any_stdout().run();
     assert!(record.code.is_some_and(|code| code != 0), "{record}");
     let record = settled(&moat, &id);

@@ -37,7 +37,7 @@ fn what_is_ready_is_not_started_twice() {
     let before = names.map(|name| identity(&id, name));
     let volumes = volumes(&moat);
     kill_supervisor(&moat, &id);
-    // No process waits for the value now.
+    // The supervisor is dead, so no process reads this output now.
     tell_more(&id);
     until("the service has printed line 100", || {
         docker(&["logs", &handle(&id, "teller")]).contains("line-100")
@@ -71,7 +71,7 @@ fn note_of(moat: &Moat, id: &str) -> String {
     notes.map(|line| line.to_owned() + "\n").collect()
 }
 
-/// Ends the teller while there is no supervisor.
+/// Ends the teller while no supervisor runs.
 fn die_unseen(moat: &Moat, id: &str) {
     wait_told(moat, id, 50);
     kill_supervisor(moat, id);
@@ -140,7 +140,7 @@ fn who_died_unseen_is_started_again() {
     let id = waiting(&moat);
     die_unseen(&moat, &id);
     list(&moat);
-    // 50 lines at its start, 50 last lines, and 50 at its second start.
+    // 50 lines at the first start, 50 last lines, and 50 at the second start.
     wait_told(&moat, &id, 150);
     let service = wait_service(&moat, &id, "teller", "ready");
     assert_eq!(
@@ -155,13 +155,13 @@ fn who_died_unseen_is_started_again() {
     assert_service(&moat, &id, "teller", "stopped");
 }
 
-/// The record has its death. The supervisor died in the delay before the restart.
+/// The record already says that the service ended; the supervisor died in the delay before the restart.
 #[test]
 fn who_was_to_be_started_again_is() {
     let Some(moat) = place(&[RESTARTED]) else {
         return;
     };
-    // Dies so often that the backoff grows long.
+    // The service dies so often that the backoff grows long.
     let id = waiting(&moat);
     wait_told(&moat, &id, 50);
     for round in 1..=3 {

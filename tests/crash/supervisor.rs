@@ -115,7 +115,7 @@ fn succeed(moat: &Moat, mode: Mode, client: Running) -> Done {
 fn assert_client(mode: Mode, client: &Done, started: bool, end: End) {
     let code = match mode {
         Foreground => i32::from(end.code.unwrap_or(125)),
-        // Prompt and successful only if the workload really started.
+        // The command returns soon, and succeeds only if the workload started.
         Background => [125, 0][usize::from(started)],
     };
     assert_eq!(client.code, Some(code), "the client: {client}");
@@ -243,7 +243,7 @@ fn client_told(moat: &Moat) {
     );
 }
 
-/// Whatever clock the times come from: files, the engine, or moat.
+/// The times of a record are in order, whether they come from files, the engine or moat.
 fn times_do_not_run_backwards(moat: &Moat) {
     for _ in 0..20 {
         moat.run(["false"]).status(1);

@@ -10,9 +10,9 @@ use super::once::once_per_run;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
     Docker,
-    /// podman of root.
+    /// podman as root.
     Podman,
-    /// podman of a user whom tests/setup creates.
+    /// podman as a user that tests/setup creates.
     PodmanRootless,
     Bwrap,
     /// This version of Apple's `container`, as the stand-in in testdata/bin, on top of docker.
@@ -42,7 +42,7 @@ impl Runtime {
         matches!(self, Runtime::Podman | Runtime::PodmanRootless)
     }
 
-    /// The reason why the runtime is not available. Checked once.
+    /// Returns the reason why the runtime is not available, or `Ok`. Checks it once.
     pub(crate) fn available(self) -> Result<(), String> {
         static FOUND: [OnceLock<Result<(), String>>; 5] = [const { OnceLock::new() }; 5];
         let (which, name) = match self {
@@ -74,7 +74,7 @@ impl Runtime {
         }
     }
 
-    /// A call of the runtime's client as the user of the tests' runs.
+    /// Returns a call of the runtime's client as the user of the tests' runs.
     pub(crate) fn client(self) -> Command {
         let mut command = match self {
             Runtime::PodmanRootless => {
@@ -83,7 +83,7 @@ impl Runtime {
                 command.env("HOME", USER_HOME).current_dir("/");
                 command
             }
-            // The stand-in creates docker's containers.
+            // The stand-in for apple uses docker.
             Runtime::Apple(_) => Command::new("docker"),
             _ => Command::new(self.name()),
         };
@@ -118,7 +118,7 @@ impl Runtime {
     }
 }
 
-/// Switches to the user.
+/// The command that runs another command as that user.
 const AS_USER: [&str; 6] = [
     "setpriv",
     "--reuid=moat-podman",

@@ -1,6 +1,6 @@
 """Attached clients: relays the streams of a container or an exec, keeps the log, and returns the exit code.
 
-The exit code of an attached command is the only place where a container's exit code can be seen.
+Only an attached command reveals the exit code of a container.
 """
 
 import _signal  # the modules in C behind `signal` and `threading`, which load slowly

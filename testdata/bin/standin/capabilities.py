@@ -1,6 +1,6 @@
 """The capabilities of a container: before 0.12 it had all of them, because it had a virtual machine of its own.
 
-Docker can give no more than it has itself, which is less than all where it runs in a container.
+docker cannot give more than it has itself, and a docker inside a container does not have all of them.
 """
 
 # The capabilities that every docker knows. A docker that is older than the kernel refuses newer ones.

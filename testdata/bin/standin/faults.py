@@ -1,7 +1,7 @@
 """Faults by rules: which calls they hit, and their effects. README.md describes the rules.
 
-A fault is a failure (it is shown before the operation, after it, or in place of its output) or a change
-(the operation is carried out with something twisted). Both are functions named after their `do`.
+A fault is either a failure, which is shown before the operation, after it, or instead of its output, or a change to how
+the operation is carried out. Each is a function, and a table maps `do` to it.
 """
 
 import _signal  # the module in C behind `signal`, which loads slowly

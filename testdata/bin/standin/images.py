@@ -1,7 +1,8 @@
 """The image store: the docker images that this state directory knows.
 
 `images.json` maps a reference, as Apple's store has it, to docker's name of the image. An image is known
-from its first pull, build, tag or use. What was pulled is shared, so deleting it only forgets it.
+from its first pull, build, tag or use. Pulled images are shared with other users of docker, so deleting one only
+removes it from this list.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The few functions of the standard library that nearly every call needs, without the modules that contain them.
 
 A run makes half a dozen calls, and a test run thousands: `json`, `socket`, `urllib.parse`, `re`, `random`, `uuid` and
-`signal` take three times as long to load as all the rest of a call takes. The parts in C that they stand on are CPython's own,
-and the same from 3.9 on.
+`signal` take three times as long to load as the rest of a call takes. The modules in C behind them belong to CPython,
+and have not changed since 3.9.
 """
 
 import os

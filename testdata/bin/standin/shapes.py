@@ -1,6 +1,6 @@
 """The JSON of a container in each dialect, from a record and docker's description.
 
-Docker's exit code must never be shown: no release tells it.
+docker's exit code must never be shown, because no release shows it.
 """
 
 import time
