@@ -1,4 +1,5 @@
-# Plain `make` prints the targets. Everything here also works on a fresh machine: tests/setup makes what is missing.
+# Plain `make` prints the targets. Everything here also works on a fresh machine: tests/setup installs what is
+# missing.
 
 CARGO_TARGET_DIR ?= target
 PREFIX ?= /usr/local
@@ -7,7 +8,7 @@ DESTDIR ?=
 # The release is a static musl binary wherever Rust has that target; elsewhere (macOS) it is a native one.
 MUSL = $(shell uname -m)-unknown-linux-musl
 TARGET = $(shell test -d "$$(rustc --print target-libdir --target $(MUSL) 2>/dev/null)" && echo $(MUSL))
-# Nothing runs there yet, but all of it compiles.
+# moat does not run on macOS yet, but it compiles there.
 MAC = aarch64-apple-darwin
 BIN = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/moat
 
@@ -30,7 +31,7 @@ demo: ## build moat and show what it does, with bwrap and with docker where they
 	@$(MAKE) --no-print-directory build
 	@tests/demo $(BIN)
 
-# The summary comes last and comes always: a test that could not run must not pass for one that did.
+# The summary is always printed, and last: a skipped test must not look like one that passed.
 test: ## set up what the tests need, run them, and list what could not run
 	@tests/setup all
 	@mkdir -p $(dir $(SKIPS)) && : >$(SKIPS)

@@ -1,5 +1,5 @@
-//! All tests that run the program, in one binary: the harness is compiled once, and one pool runs them all. A module
-//! for each group; docs/testing.md has the list, and how to run a part of it.
+//! All tests that run the program, in one binary, so that the harness is compiled once and one pool runs all tests.
+//! Each group is a module; docs/testing.md lists the groups, and says how to run one.
 #![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
 
 #[macro_use]

@@ -8,12 +8,12 @@ use super::wait_notice::{TellFn, while_waiting};
 use super::{adopt, respawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
-use crate::store::{EndRequest, Home, Loaded, RunEnd, RunId};
+use crate::store::{EndReason, EndRequest, Home, Loaded, RunEnd, RunId};
 
 /// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
-    /// The supervisor was signalled.
+    /// The supervisor was signalled, or the supervisor that adopted the run carried the request out.
     Signalled,
     /// The run had ended already.
     AlreadyEnded,
@@ -42,13 +42,20 @@ fn request_end_until(
         EndRequest::Kill => Signal::QUIT,
     };
     let mut pause = Duration::from_millis(2);
+    let mut is_written = false;
     while Instant::now() < deadline {
         let record = dir.require()?;
         if record.state.is_terminal() {
-            return Ok(RequestOutcome::AlreadyEnded);
+            // An adopting supervisor reads the request from its file, and can be faster than this loop.
+            let was_asked = matches!(record.reason, Some(EndReason::UserStop | EndReason::Killed));
+            return Ok(match is_written && was_asked {
+                true => RequestOutcome::Signalled,
+                false => RequestOutcome::AlreadyEnded,
+            });
         }
         dir.check_version(&record)?;
         dir.write_end_request(how);
+        is_written = true;
         if let Some(owner) = dir.owner()? {
             if owner.signal(signal) {
                 return Ok(RequestOutcome::Signalled);

@@ -148,7 +148,7 @@ fn an_engine_that_does_not_answer() {
     let moat = Moat::new();
     let dir = moat.root().join("sockets");
     std::fs::create_dir(&dir).expect("a directory");
-    // A socket without a listener.
+    // A socket on which no process listens.
     drop(UnixListener::bind(dir.join("dead.sock")).expect("a socket"));
     for socket in ["missing.sock", "dead.sock"] {
         let host = format!("unix://{}", dir.join(socket).display());
@@ -177,7 +177,7 @@ fn without_podman() -> Moat {
     moat.path_prepend(bin)
 }
 
-/// Docker first, then podman.
+/// Without a choice, moat tries docker first, then podman.
 #[test]
 fn podman_is_used_where_docker_is_down() {
     if let Err(why) = Runtime::Podman.available() {
@@ -311,7 +311,7 @@ fn settings_that_lead_nowhere() {
     }
 }
 
-/// The runtime of a run that names none.
+/// Returns the runtime of a run for which no runtime is chosen.
 #[test]
 fn the_default_is_shown() {
     let moat = Moat::new();

@@ -272,7 +272,7 @@ fn a_slow_engine() {
 fn interrupted_while_creating() {
     let fake = Fake::new().answer("create", ": >\"$state/creating\"; sleep 1; usual \"$@\"");
     let run = fake.run().spawn();
-    crate::harness::until("it is being created", || {
+    crate::harness::until("the container is being created", || {
         fake.dir().join("creating").exists()
     });
     run.signal_group(Signal::INT);

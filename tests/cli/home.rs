@@ -38,7 +38,7 @@ fn a_home_below_a_file_cannot_be_made() {
         .status(125);
 }
 
-/// Runs as a user who is not in the user database, which has a home directory for the others.
+/// Runs as a user without an entry in the user database, from which moat would otherwise take the home directory.
 #[test]
 fn without_a_home_it_is_said() {
     let moat = unreached();
@@ -116,12 +116,12 @@ fn in_mounts(call: &Call<'_>, preparation: &str) -> Result<Done, String> {
     }
 }
 
-/// Runs a call as a user who owns nothing.
+/// Runs a call as an unprivileged user who owns no files.
 pub(crate) fn as_nobody(call: &Call<'_>) -> Result<Done, String> {
     as_user(65534, call)
 }
 
-/// Runs a call as another user, which root can.
+/// Runs a call as another user; this needs root.
 fn as_user(id: u32, call: &Call<'_>) -> Result<Done, String> {
     let (user, group) = (format!("--reuid={id}"), format!("--regid={id}"));
     let become_other = ["setpriv", &user, &group, "--clear-groups"];

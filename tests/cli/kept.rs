@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Moat, Runtime};
 
-/// A place whose MOAT_HOME is a copy of what an earlier version left.
+/// Returns a place whose MOAT_HOME is a copy of the records of an earlier version.
 pub(crate) fn place(moat: Moat, kept: &str, into: &str) -> Moat {
     let home = moat.user_home().join(".moat");
     let moat = moat.with_home(&home);
@@ -17,7 +17,7 @@ pub(crate) fn place(moat: Moat, kept: &str, into: &str) -> Moat {
     moat
 }
 
-/// Copies a directory with the modes that moat gives its files, and with paths of this place.
+/// Copies a directory, with the file modes that moat uses and with the paths of this place.
 fn copy(from: &Path, to: &Path, user_home: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path, user_home: &Path) {
     }
 }
 
-/// The records of all runs of a place, as they are on the disk.
+/// Returns the records of all runs of a place, as they are on disk.
 fn records(moat: &Moat) -> Vec<Value> {
     moat.ids().iter().map(|id| moat.record(id)).collect()
 }
@@ -47,7 +47,7 @@ fn text<'a>(record: &'a Value, key: &str) -> &'a str {
     record[key].as_str().unwrap()
 }
 
-/// What the names of the ended runs say of their ends: exit code, and what `moat list` says of it.
+/// The expected exit code, and the expected text of `moat list`, for each ended run by its name.
 const ENDS: [(&str, i32, &str); 20] = [
     ("built", 0, "stopped (0)"),
     ("copy", 0, "stopped (0)"),
@@ -77,7 +77,7 @@ fn end_of(record: &Value) -> (i32, &'static str) {
     end.map(|(_, code, shown)| (*code, *shown)).unwrap()
 }
 
-/// The workload's output in a log, by a reader of the test's own.
+/// Returns the workload's output in a log, read by the test's own code.
 fn output(log: &Path, stream: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in fs::read_to_string(log).unwrap().lines() {
@@ -87,7 +87,7 @@ fn output(log: &Path, stream: &str) -> Vec<u8> {
         }
         match &entry["line"] {
             Value::String(text) => bytes.extend(text.as_bytes()),
-            // The only bytes of these logs that are not UTF-8.
+            // The only bytes in these logs that are not UTF-8.
             _ => {
                 assert_eq!(entry["b64"], "dHdv/w==");
                 bytes.extend(b"two\xff");
@@ -211,7 +211,8 @@ fn volumes_are_listed() {
 
 #[test]
 fn runs_that_have_ended_are_cleaned_and_destroyed() {
-    // A container that was to be kept is removed with its run: only its engine can tell that it is gone.
+    // moat asks docker before it removes a run with a kept container, because only docker knows that the container is
+    // gone.
     let Some(moat) = Moat::on(Runtime::Docker) else {
         return;
     };
@@ -225,7 +226,7 @@ fn runs_that_have_ended_are_cleaned_and_destroyed() {
     assert_eq!(moat.ids().len(), 50);
     let clean = moat.args(["clean", "--force", "--older-than", "1h"]);
     clean.any_stdout().any_stderr().success();
-    // What its workload left is nowhere else.
+    // `clean` keeps this run, because it has the only copy of the workload's files.
     let left = records(&moat);
     assert_eq!(left.len(), 1, "{left:#?}");
     assert_eq!(left[0]["name"], "docker-copy-saved");
@@ -233,7 +234,7 @@ fn runs_that_have_ended_are_cleaned_and_destroyed() {
     assert_eq!(moat.ids(), Vec::<String>::new());
 }
 
-/// What becomes of the runs that were abandoned, as their containers are gone: name, exit code, reason, output.
+/// The end of each abandoned run, whose container no longer exists: name, exit code, reason, output.
 const ADOPTED: [(&str, i32, &str, &str); 22] = [
     ("docker-created", 125, "start-error", ""),
     ("docker-starting", 125, "start-error", ""),
@@ -256,11 +257,11 @@ const ADOPTED: [(&str, i32, &str, &str); 22] = [
     ("bwrap-running", 125, "lost", "before\n"),
     ("bwrap-stopping", 143, "user-stop", "up\n"),
     ("bwrap-ended", 6, "exited", "all\n"),
-    // Its sandbox went on without a supervisor: output and exit code are in files of the shim.
+    // The sandbox continued without a supervisor; the shim's files have its output and exit code.
     ("bwrap-alone", 9, "exited", "before\nafter\n"),
 ];
 
-/// Waits for each run of a runtime, whose supervisor is gone with its machine.
+/// Waits for each abandoned run of a runtime. Its supervisor died with the machine that wrote the record.
 fn adopts(runtime: Runtime) {
     let Some(moat) = Moat::on(runtime) else {
         return;
@@ -268,7 +269,7 @@ fn adopts(runtime: Runtime) {
     let moat = place(moat, "abandoned", "");
     let found = records(&moat);
     assert_eq!(found.len(), ADOPTED.len());
-    // Those of other runtimes are not of this test.
+    // Another test covers the runs of other runtimes.
     for other in found.iter().filter(|run| run["runtime"] != runtime.name()) {
         fs::remove_dir_all(moat.run_dir(text(other, "id"))).unwrap();
     }
@@ -283,7 +284,7 @@ fn adopts(runtime: Runtime) {
         assert_eq!(ended["reason"], reason, "{name}: {ended:#}");
         let logs = moat.args(["logs", id, "--stdout"]).any_stderr();
         logs.stdout(output).success();
-        // All that was known before is as it was.
+        // Adoption leaves these values unchanged.
         for key in ["schema", "name", "command", "created_at", "engine", "image"] {
             assert_eq!(ended[key], run[key], "{name}");
         }
@@ -315,7 +316,8 @@ fn abandoned_runs_on_bwrap_are_adopted() {
     adopts(Runtime::Bwrap);
 }
 
-/// The names that members of a session's record have now: the member that holds the object, the old name, the new one.
+/// The names that members of a session's record have today: the object that contains the member, the old name, the
+/// new name.
 const RENAMED: [(&str, &str, &str); 12] = [
     ("operation", "before", "previous_status"),
     ("worktree", "ours", "created_by_moat"),
@@ -331,7 +333,7 @@ const RENAMED: [(&str, &str, &str); 12] = [
     ("services", "again", "existed_before"),
 ];
 
-/// A record of a session with the names that its members have now. `parent`: the member that holds the value.
+/// Renames the members of an old session record to today's names. `parent`: the member that contains the value.
 fn with_new_names(value: &mut Value, parent: &str) {
     match value {
         Value::Array(items) => items
@@ -351,7 +353,7 @@ fn with_new_names(value: &mut Value, parent: &str) {
     }
 }
 
-/// A place with the session of this status, and its repository; the key and the record of the session.
+/// Returns a place with the session of this status and its repository, the session's key, and its record.
 fn session(status: &str) -> Option<(Moat, String, Value)> {
     let moat = Moat::on(Runtime::Docker)?;
     let moat = place(moat, &format!("sessions/{status}"), "sessions");
@@ -366,7 +368,7 @@ fn session(status: &str) -> Option<(Moat, String, Value)> {
     Some((moat, key, record))
 }
 
-/// Shows a session by its key, from anywhere, and takes it down: nothing of it is there any more.
+/// Shows a session by its key from another directory, and takes it down, which leaves nothing.
 fn is_shown_and_taken_down(status: &str) {
     let Some((moat, key, mut record)) = session(status) else {
         return;

@@ -1,4 +1,4 @@
-//! Damaged records and logs, and those of other versions.
+//! Damaged records and logs, and records of other versions.
 
 use std::fs;
 

@@ -1,11 +1,11 @@
-//! Differences on a terminal.
+//! Output and questions on a terminal, and how they differ from a pipe.
 
 use std::process::{Command, Stdio};
 
 use crate::cli::fixture::{FIRST, plant, plant_text, unreached};
 use crate::harness::{Call, Done, Moat, Running, skip};
 
-/// Runs a call on a terminal, made by `script` of util-linux. stdout and stderr come as one.
+/// Runs a call on a terminal, which `script` of util-linux creates. stdout and stderr are merged.
 fn on_a_terminal(call: &Call<'_>, typed: &str) -> Option<Done> {
     let there = Command::new("script")
         .arg("--version")

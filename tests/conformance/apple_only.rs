@@ -13,7 +13,7 @@ fn before_0_12(moat: &Moat) -> bool {
     matches!(moat.runtime_of(), Runtime::Apple("0.9.0" | "0.10.0"))
 }
 
-/// Whether docker has an image; otherwise the test is skipped and noted.
+/// Returns whether docker has an image; otherwise notes that the test is skipped.
 pub(crate) fn has_image(image: &str) -> bool {
     let found = std::process::Command::new("docker")
         .args(["image", "inspect", image])
@@ -25,7 +25,8 @@ pub(crate) fn has_image(image: &str) -> bool {
     found
 }
 
-/// A background run that has printed `ready`, and waits for a file `go`.
+/// Starts a background run, waits until it has printed `ready`, and returns its id. It ends when the file `go`
+/// exists.
 pub(crate) fn ready(moat: &Moat) -> String {
     let id = moat.background(WAITING);
     moat.wait_log(&id, "ready");
@@ -76,7 +77,7 @@ pub(crate) fn what_cannot_be_done_is_refused_by_name(moat: &Moat) {
             .stderr_contains("cannot mount the file")
             .status(125);
     }
-    // Paths that one of the two options accepts.
+    // Paths that only one of the two options, --volume and --mount, accepts.
     for name in ["with,comma=sign", "with:colon", "with space"] {
         let path = moat.root().join(name);
         std::fs::create_dir(&path).expect("a directory");
@@ -114,11 +115,11 @@ pub(crate) fn what_the_client_is_called_with(moat: &Moat) {
         assert!(!call.contains("s3cret"), "{call}");
         assert!(!call.starts_with("wait"), "{call}");
     }
-    // A short run: version, image, create, start, inspect, delete.
+    // The calls of a short run: version, image, create, start, inspect, delete.
     assert!(calls.len() <= 7, "{calls:?}");
 }
 
-/// The workload's variables are not the client's.
+/// The workload's variables do not appear in the environment of the client.
 pub(crate) fn names_that_its_client_obeys(moat: &Moat) {
     let names = [
         "HOME",
@@ -152,8 +153,8 @@ fn with_redis(moat: &Moat, more: &str) -> bool {
     has_image(REDIS)
 }
 
-/// Apple's networks have no names. The workload finds its services by name all the same, and starts only when they
-/// are there.
+/// Apple's networks do not resolve names. The workload still finds its services by name, and starts only when they
+/// run.
 pub(crate) fn services_are_found_by_name(moat: &Moat) {
     if !with_redis(moat, "") {
         return;
@@ -223,7 +224,7 @@ pub(crate) fn commands_beside_a_run(moat: &Moat) {
     moat.args(["exec", &id, "--", "no-such-program"])
         .any_stderr()
         .status(127);
-    // Text that only looks like a message of the client.
+    // Output that only looks like a message of the client.
     moat.args([
         "exec",
         &id,
@@ -235,7 +236,7 @@ pub(crate) fn commands_beside_a_run(moat: &Moat) {
     .stderr("Error: mine\n")
     .status(1);
     let running = moat.args(["exec", &id, "--", "sleep", "1000"]).spawn();
-    until("it runs", || {
+    until("the command runs", || {
         moat.apple_calls()
             .iter()
             .any(|call| call.ends_with("sleep 1000"))
@@ -249,14 +250,14 @@ pub(crate) fn commands_beside_a_run(moat: &Moat) {
     moat.args(["wait", &id]).success();
 }
 
-/// The command line requires a port of the host: moat finds a free one.
+/// Apple's command line needs a port number of the host, so moat finds a free one.
 pub(crate) fn ports_are_published(moat: &Moat) {
     moat.write("moat.yaml", "ports: {web: 8080}\n");
     let id = moat.background("while :; do echo hello | nc -l -p 8080; done");
     let record = moat.wait_state(&id, "running");
     let port = record["ports"][0]["host"].as_u64().expect("a port");
     let port = u16::try_from(port).expect("a port");
-    until_some("somebody answers", || {
+    until_some("the published port answers", || {
         let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
         let mut text = String::new();
         let _ = socket.set_read_timeout(Some(Duration::from_secs(2)));
@@ -288,19 +289,19 @@ pub(crate) fn stop_wakes_at_once(moat: &Moat) {
         (&record["state"], &record["reason"]),
         (&"stopped".into(), &"user-stop".into())
     );
-    // On an idle machine there is one.
+    // On an idle machine this takes less than one second.
     assert!(lag < Duration::from_secs(4), "{lag:?}");
 }
 
-/// No client received the exit code and the output: moat says so, and since when. The run continues, and is cleaned
-/// up.
+/// No client received the exit code and the output. moat reports that, and the time since when. The run is then
+/// cleaned up.
 pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     let script = "echo before; echo ready; while [ ! -e /workspace/go ]; do sleep 0.05; done; echo after; exit 7";
     let id = moat.background(script);
     moat.wait_log(&id, "ready");
     kill_supervisor(moat, &id);
     let waiter = moat.args(["wait", &id]).spawn();
-    until("it is taken over", || {
+    until("the log reports the lost client", || {
         let log = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl"));
         log.is_ok_and(|log| log.contains("no client read"))
             || std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
@@ -331,7 +332,7 @@ pub(crate) fn a_run_that_lost_its_supervisor(moat: &Moat) {
     assert_eq!(
         logs.stdout_text(),
         "before\nready\n",
-        "each line once, none that nobody heard"
+        "each line appears once, and no line was lost"
     );
     let all = std::fs::read_to_string(moat.run_dir(&id).join("logs.jsonl")).expect("the log");
     assert!(all.contains("output since"), "{all}");
@@ -356,7 +357,7 @@ pub(crate) fn kill_supervisor(moat: &Moat, id: &str) {
     let pid = owner["pid"].as_i64().expect("a pid");
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
-    until("it is gone", || {
+    until("the process has ended", || {
         rustix::process::test_kill_process(pid).is_err()
     });
 }
@@ -395,7 +396,7 @@ pub(crate) fn its_own_words_are_no_output(moat: &Moat) {
     moat.args(["logs", &id]).success();
 }
 
-/// A workload may print the same text.
+/// The same text from a workload is the workload's output.
 pub(crate) fn what_a_workload_says_is_its_own(moat: &Moat) {
     let script = "echo out; echo 'Error: no space left' >&2; exit 1";
     moat.sh(script)
@@ -523,7 +524,7 @@ pub(crate) fn a_builder_that_runs_has_the_name_servers(moat: &Moat) {
     }
     let calls = moat.apple_calls();
     let of = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
-    // Only the test's own builder: another process may be building.
+    // Only the test's own builder: other processes may be building, too.
     assert_eq!(
         (of("builder start"), of("builder delete")),
         (1, 0),
@@ -559,7 +560,7 @@ pub(crate) fn a_copy_that_is_made_twice(moat: &Moat) {
     );
 }
 
-/// Older releases mount in the order of their arguments.
+/// Older releases mount in the order of the arguments.
 pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     if rustix::process::geteuid().is_root() {
         // A user other than root has a home in memory, which may contain mounts.
@@ -584,7 +585,8 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     moat.run_with(["-m", &deeper, "-m", &inside], ["sh", "-c", script])
         .stdout("f\ng\n")
         .success();
-    // Only an option that comes earlier can express this mount.
+    // Before 0.12 the option for a path with a comma is created before the mount of the home, so moat refuses this
+    // mount.
     let odd = format!("{}/odd,name:/home/moat/.odd", moat.root().display());
     let call = moat.run_with(["-m", &odd], ["cat", "/home/moat/.odd/o"]);
     match before_0_12(moat) {
@@ -595,7 +597,7 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     };
 }
 
-/// The file would replace the whole directory (reported for 1.2.2).
+/// In 1.2.2 the file would replace the whole directory, as was reported.
 pub(crate) fn files_inside_directories_are_refused(moat: &Moat) {
     let file = moat.write("one", "one\n");
     let dir = moat.root().join("dir");

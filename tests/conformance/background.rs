@@ -6,7 +6,7 @@ use crate::harness::{IMAGE, Moat, Runtime, Signal};
 
 const UNTIL_GO: &str = "until [ -e /workspace/go ]; do sleep 0.05; done";
 
-/// `moat run FLAGS [--image …] -- sh -c SCRIPT`, not quiet.
+/// A call of `moat run FLAGS [--image …] -- sh -c SCRIPT`, without --quiet.
 fn loud<'a>(moat: &'a Moat, flags: &[&str], script: &str) -> crate::harness::Call<'a> {
     let mut call = moat.args(["run"]).args(flags);
     if moat.has_images() {
@@ -36,7 +36,7 @@ pub(crate) fn background_prints_the_id_alone(moat: &Moat) {
 }
 
 pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
-    // The command returns at the start: nothing else lets the workload end.
+    // `run -b` returns at the start, because the workload only ends when the test says so.
     let id = moat.background(&format!("{UNTIL_GO}; echo done; exit 3"));
     moat.wait_state(&id, "running");
     let mut waiting = moat.args(["wait", &id]).spawn();
@@ -51,11 +51,11 @@ pub(crate) fn wait_has_the_code_and_logs_the_line(moat: &Moat) {
     assert_eq!(record["background"], true);
     assert!(
         record["cleaned_at"].is_string(),
-        "clean when it is waited for"
+        "the run is cleaned up when 'wait' returns"
     );
 }
 
-/// Of several runs, the first one that failed counts, in the order of the arguments.
+/// `wait` with several runs returns the exit code of the first argument that failed.
 pub(crate) fn wait_for_several(moat: &Moat) {
     let fine = moat.background("exit 0");
     let slow = moat.background(&format!("{UNTIL_GO}; exit 4"));
@@ -76,7 +76,7 @@ pub(crate) fn wait_after_the_end_returns_at_once(moat: &Moat) {
     assert!(again.took < Duration::from_secs(2), "{again}");
 }
 
-/// A terminal's signals to its foreground job, and worse.
+/// SIGKILL of the client's whole process group does not affect the run.
 pub(crate) fn killing_the_group_changes_nothing(moat: &Moat) {
     let script = format!("echo on; {UNTIL_GO}; echo done; exit 3");
     let run = moat.sh(&script).spawn();
@@ -115,7 +115,7 @@ pub(crate) fn background_can_be_the_default(moat: &Moat) {
         .status(4);
 }
 
-/// The runtimes notice at different times; the end is the same, and nothing is left.
+/// Runtimes notice the timeout at different moments, but the record is the same and nothing is left.
 pub(crate) fn a_command_that_is_missing_in_the_background(moat: &Moat) {
     let done = moat
         .run_with(["-b"], ["no-such-program"])

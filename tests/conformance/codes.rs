@@ -15,7 +15,7 @@ pub(crate) fn exit_codes(moat: &Moat) {
     };
     for code in codes {
         exits_with(moat, *code);
-        // The next run is the only one, too.
+        // `only_id` needs a home with one run.
         let id = moat.only_id();
         moat.args(["destroy", &id]).any_stdout().success();
     }
@@ -128,7 +128,7 @@ pub(crate) fn json_of_a_run_is_its_record(moat: &Moat) {
         .success();
 }
 
-/// The time counts from the start, with or without a client.
+/// The timeout counts from the start of the run, with or without a client.
 pub(crate) fn timeout_in_the_background(moat: &Moat) {
     let id = moat.background_with(["--timeout", "1s"], "exec sleep 1000");
     moat.args(["wait", &id]).status(124);

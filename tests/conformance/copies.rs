@@ -120,7 +120,7 @@ pub(crate) fn a_copy_comes_back_as_it_was_left(moat: &Moat) {
         .success();
     assert_tree(&moat.workspace(), &before);
     assert_tree(&one, &changed(&before));
-    // The same later, and again.
+    // A later `export` gives the same files, each time.
     let id = moat.only_id();
     assert_eq!(moat.record(&id)["workspace_mode"], "volume");
     moat.args(["export", &id]).arg(&two).any_stderr().success();
@@ -157,7 +157,7 @@ pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
         .stderr_contains("the directory is not empty")
         .status(1);
     assert_eq!(fs::read_dir(&full).expect("it is there").count(), 1);
-    // A file is not a directory, and a background run has no end at which to export.
+    // `--export` needs a directory, and a foreground run.
     let file = full.join("mine");
     let file = file.to_str().expect("text");
     moat.run_with(["--export", file], ["true"])
@@ -168,7 +168,7 @@ pub(crate) fn an_export_never_writes_over_anything(moat: &Moat) {
     moat.run_with(["-b", "--export", other], ["true"])
         .stderr_contains("--export waits for the end")
         .status(2);
-    // An empty directory is fine.
+    // An existing empty directory is allowed.
     fs::create_dir(other).expect("a directory");
     moat.args(["export", "-q", &id, other]).success();
     moat.write("moat.yaml", "");
@@ -257,7 +257,7 @@ pub(crate) fn the_copy_of_a_failed_run_is_kept(moat: &Moat) {
             "half\n"
         );
     }
-    // A run that never started has no copy.
+    // A run that never started has no copied workspace.
     moat.write("moat.yaml", "workspace: {mode: volume}\ntimeout: 1s\n");
     let id = moat.background(script);
     moat.args(["wait", &id]).status(124);
@@ -267,7 +267,7 @@ pub(crate) fn the_copy_of_a_failed_run_is_kept(moat: &Moat) {
     assert!(moat.root().join("late/work").exists());
 }
 
-/// A run on the directory itself has nothing to export.
+/// A run on the workspace directory itself has nothing to export.
 pub(crate) fn a_run_without_a_copy_has_nothing_to_export(moat: &Moat) {
     moat.run(["true"]).success();
     moat.args(["export", &moat.only_id()])

@@ -55,7 +55,7 @@ pub(crate) fn keep_keeps_the_container_until_destroy(moat: &Moat) {
     assert_eq!(
         clean.stdout_text(),
         "Nothing to remove.\n",
-        "it is kept, not lost"
+        "the container is kept"
     );
     assert_eq!(moat.containers().len(), 1);
     moat.args(["destroy", &id]).stdout("[ID]\n").success();
@@ -71,7 +71,7 @@ pub(crate) fn a_container_removed_behind_our_back_is_lost(moat: &Moat) {
     let record = moat.record(&id);
     assert_eq!(record["state"], "failed", "{record}");
     assert_ne!(code, Some(0), "an unknown end is no success");
-    // The engine kills before it removes: moat may see either.
+    // The engine kills a container before it removes it, so moat may see either.
     match record["error"].as_str() {
         None => assert_eq!(record["reason"], "exited", "{record}"),
         Some(error) => {
@@ -108,7 +108,7 @@ pub(crate) fn labels_are_exact(moat: &Moat) {
     assert_ne!(host["NetworkMode"], "host");
     assert_eq!(host["AutoRemove"], false, "the engine would drop the log");
     assert!(host["PidsLimit"].as_u64().is_some_and(|limit| limit > 0));
-    // podman names each capability; the rest is checked from inside.
+    // podman lists each capability by name; scenarios check the rest from inside the container.
     assert!(moat.runtime_of().is_podman() || host["CapDrop"][0] == "ALL");
     moat.write("go", "");
     moat.args(["wait", &id]).success();
@@ -124,7 +124,7 @@ pub(crate) fn limits_reach_the_engine(moat: &Moat) {
     moat.args(["wait", &id]).success();
 }
 
-/// A client on PATH that logs each call and passes it on.
+/// Puts a script on PATH that logs each call of the engine client and then runs the client.
 fn counting(moat: &Moat) -> (TempDir, std::path::PathBuf) {
     let real = client_path(moat.runtime_name());
     let dir = TempDir::new();
@@ -176,7 +176,7 @@ pub(crate) fn reading_commands_do_not_call_the_engine(moat: &Moat) {
         ["wait", &id],
     ] {
         moat.args(args).env("PATH", &path).any_stdout().success();
-        // And without any program on PATH.
+        // The same with an empty PATH.
         moat.args(args).env("PATH", "").any_stdout().success();
     }
     assert!(!calls.exists(), "{:?}", std::fs::read_to_string(calls));
@@ -194,7 +194,7 @@ pub(crate) fn a_renamed_container_is_found(moat: &Moat) {
     }
 }
 
-/// A `kill` by another client is an ordinary end.
+/// A `kill` by another client is recorded like any other end of the workload.
 pub(crate) fn kill_by_the_engine_is_an_exit(moat: &Moat) {
     let id = ready(moat);
     engine(moat, &["kill", &id]);
@@ -230,7 +230,7 @@ pub(crate) fn foreign_containers_are_left_alone(moat: &Moat) {
     assert_eq!(moat.containers().len(), 1, "a dry run removes nothing");
     let text = done.stdout_text();
     assert_eq!(text.lines().count(), 1, "{text}");
-    // Without a terminal and without --force it refuses.
+    // Without a terminal, `clean` needs --force.
     moat.args(["clean"])
         .any_stdout()
         .stderr_contains("there is no terminal to ask for confirmation")

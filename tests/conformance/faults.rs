@@ -9,7 +9,7 @@ use crate::harness::{Moat, Running, until};
 /// Longer than any timeout of a query, because a busy machine is slow.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A run that prints and exits with 3, whatever happens in between.
+/// Starts a run that prints text and exits with 3, and asserts that it does, whatever faults occur.
 fn assert_runs_well(moat: &Moat) {
     let began = Instant::now();
     moat.sh("echo out; sleep 0.3; echo more; exit 3")
@@ -35,7 +35,7 @@ pub(crate) fn flaky_xpc(moat: &Moat) {
     assert_runs_well(moat);
 }
 
-/// A removed container is an explained end.
+/// When a container was removed by another program, moat reports that as the reason.
 pub(crate) fn removed_behind_back(moat: &Moat) {
     let id = ready(moat);
     let waiter = moat.args(["wait", &id]).spawn();
@@ -178,14 +178,14 @@ pub(crate) fn states_that_nobody_knows(moat: &Moat) {
     assert_runs_well(moat);
 }
 
-/// A query has a timeout, and is repeated later.
+/// A query that gets no answer times out, and moat repeats it later.
 pub(crate) fn an_inspect_that_hangs(moat: &Moat) {
     moat.short_timeouts();
     moat.apple_fault(r#"{"match":["inspect"],"count":1,"do":"hang"}"#);
     assert_runs_well(moat);
 }
 
-/// The start of a container has a timeout, too.
+/// The start of a container that gets no answer times out, too.
 pub(crate) fn a_start_that_hangs(moat: &Moat) {
     moat.short_timeouts();
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"hang"}"#);
@@ -263,7 +263,7 @@ pub(crate) fn a_code_that_is_lost(moat: &Moat) {
     assert_eq!(record["log"]["complete"], false);
 }
 
-/// The daemon then keeps no more output, and no client learns of the end.
+/// The daemon then keeps no more output, and no client is told that the container has ended.
 pub(crate) fn the_client_is_killed(moat: &Moat) {
     let id = ready(moat);
     let client = format!("start\0--attach\0{id}\0");
@@ -281,14 +281,14 @@ pub(crate) fn the_client_is_killed(moat: &Moat) {
         }
     }
     assert_eq!(killed, 1, "there is one client");
-    until("it is noticed", || {
+    until("the supervisor log reports the lost client", || {
         std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"))
             .is_ok_and(|diary| diary.contains("no client read"))
     });
     assert_eq!(
         moat.record(&id)["state"],
         "running",
-        "the container goes on"
+        "the container still runs"
     );
     moat.write("go", "");
     let done = moat.args(["wait", &id]).any_stderr().run();
@@ -378,7 +378,7 @@ pub(crate) fn create_timeout_and_then_nobody(moat: &Moat) {
     assert!(record["cleaned_at"].is_null(), "{record:#}");
     moat.apple(&["__fake", "system", "running"]);
     assert_eq!(moat.apple(&["list", "--all", "--quiet"]), format!("{id}\n"));
-    until("it is removed", || {
+    until("the run is removed", || {
         moat.args(["list", "-a"])
             .any_stdout()
             .any_stderr()
@@ -388,7 +388,7 @@ pub(crate) fn create_timeout_and_then_nobody(moat: &Moat) {
     assert_eq!(moat.apple(&["list", "--all", "--quiet"]), "");
 }
 
-/// Before macOS 26 there are no networks, and so no services; all else works.
+/// Before macOS 26 there are no networks, and therefore no services. Everything else works.
 pub(crate) fn a_system_without_networks(moat: &Moat) {
     let old = ("FAKE_APPLE_MACOS", "15");
     moat.write("moat.yaml", SERVICE);
@@ -429,11 +429,11 @@ pub(crate) fn a_network_of_another_system(moat: &Moat) {
     let id = moat.only_id();
     let is_clean = || moat.record(&id)["cleaned_at"].is_string();
     assert!(!is_clean(), "it may still come");
-    // As after the time that a pending request may take.
+    // Makes the record look as if a pending request could no longer take effect.
     std::fs::remove_file(moat.run_dir(&id).join("making")).expect("what was asked for");
     moat.args(["clean", "--force"])
         .any_stdout()
         .any_stderr()
         .run();
-    until("it is clean", is_clean);
+    until("the run is cleaned up", is_clean);
 }

@@ -44,7 +44,7 @@ pub(crate) fn a_failed_hook_is_told_from_the_command(moat: &Moat) {
         .stdout("trying\n")
         .success();
     moat.args(["destroy", &id]).any_stdout().success();
-    // moat says so.
+    // The client's error also says that the hook failed.
     let mut call = moat.args(["run"]);
     if moat.has_images() {
         call = call.args(["--image", crate::harness::IMAGE]);
@@ -62,7 +62,7 @@ pub(crate) fn a_failed_hook_is_told_from_the_command(moat: &Moat) {
     );
 }
 
-/// The first command of the script that fails ends it.
+/// The script ends at its first command that fails.
 pub(crate) fn a_hook_ends_with_its_first_failure(moat: &Moat) {
     for (script, code) in [
         ("false; echo never", 1),
@@ -118,7 +118,7 @@ pub(crate) fn the_command_is_untouched_by_its_hook(moat: &Moat) {
         .success();
 }
 
-/// The input is the command's.
+/// Only the command reads the run's input, not the hook.
 pub(crate) fn a_hook_leaves_the_input_alone(moat: &Moat) {
     hook(moat, "cat; echo hook");
     moat.run_with(["-i"], ["cat"])

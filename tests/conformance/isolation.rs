@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::harness::{Moat, Runtime};
 
-/// Of docker's fourteen capabilities, those that package managers need; of bwrap's, none.
+/// On docker a workload has those of docker's fourteen capabilities that package managers need; on bwrap it has none.
 pub(crate) fn capabilities_are_dropped(moat: &Moat) {
     let allowed: u64 = match moat.has_images() {
         // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID
@@ -60,7 +60,7 @@ pub(crate) fn no_processes_of_the_host(moat: &Moat) {
     assert!(!out.contains(own), "{out}");
 }
 
-/// Neither this host's runs nor the directory of their records.
+/// Neither the host's runs nor the directory of their records are visible to the workload.
 pub(crate) fn nothing_of_moat_is_inside(moat: &Moat) {
     let home = moat.home().display();
     moat.sh(&format!(
@@ -71,7 +71,7 @@ pub(crate) fn nothing_of_moat_is_inside(moat: &Moat) {
 }
 
 pub(crate) fn no_descriptor_leaks(moat: &Moat) {
-    // An open directory of the caller would be a way out.
+    // An open directory of the caller would let the workload leave the sandbox.
     let script = r#"exec 7</ 8<"$HOME"; exec "$@""#;
     let call = moat
         .sh("for fd in /proc/self/fd/*; do echo ${fd##*/}; done; test -t 0 || echo no terminal");

@@ -4,7 +4,7 @@
 use crate::conformance::apple_only::ready;
 use crate::harness::Moat;
 
-/// A run that prints this text, exits with this code, and loses nothing.
+/// Asserts that a run that prints this text and exits with this code keeps both.
 #[track_caller]
 fn assert_its_own(moat: &Moat, script: &str, (out, err): (&[u8], &str), code: i32) {
     let earlier = moat.ids();
@@ -21,7 +21,7 @@ fn assert_its_own(moat: &Moat, script: &str, (out, err): (&[u8], &str), code: i3
 
 const MINE: &str = "echo 'Error: mine' >&2; exit 1";
 
-/// The container's log mixes both streams, and so has lines that no program wrote.
+/// The container's log mixes both streams, so some of its lines were printed by no program.
 pub(crate) fn behind_an_open_line(moat: &Moat) {
     for code in [1, 64] {
         let script =
@@ -38,14 +38,14 @@ pub(crate) fn with_much_behind_them(moat: &Moat) {
     let script = "echo 'Error: unknown command' >&2; seq 150; exit 1";
     let said = (lines.as_bytes(), "Error: unknown command\n");
     assert_its_own(moat, script, said, 1);
-    // More than the search covers.
+    // More output than moat searches for the client's message.
     let lines: String = (1..=3000).map(|number| format!("{number}\n")).collect();
     let script = "echo 'Error: unknown command' >&2; seq 3000; exit 1";
     let said = (lines.as_bytes(), "Error: unknown command\n");
     assert_its_own(moat, script, said, 1);
 }
 
-/// Both printed: the exit code is lost then, but no output is.
+/// If the workload and the client both printed such a line, the exit code is lost, but no output is.
 pub(crate) fn before_the_clients(moat: &Moat) {
     moat.apple_fault(r#"{"match":["start"],"count":1,"do":"cancellation"}"#);
     let done = moat.sh(MINE).any_stderr().run();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::Moat;
 
-/// The entries of a run's log.
+/// Returns the entries of a run's log.
 pub(crate) fn entries(moat: &Moat, id: &str) -> Vec<Value> {
     let path = moat.run_dir(id).join("logs.jsonl");
     let text = fs::read_to_string(path).expect("every run has a log");
@@ -14,7 +14,7 @@ pub(crate) fn entries(moat: &Moat, id: &str) -> Vec<Value> {
     text.lines().map(parse).collect()
 }
 
-/// The entries of one stream, as text, and whether each ends a line.
+/// Returns the entries of one stream as text, each with whether it ends a line.
 pub(crate) fn lines(moat: &Moat, id: &str, stream: &str) -> Vec<(String, bool)> {
     entries(moat, id)
         .iter()

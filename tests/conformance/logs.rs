@@ -58,7 +58,7 @@ pub(crate) fn since_a_time(moat: &Moat) {
             .any_stdout()
             .any_stderr()
             .run();
-        // date(1) may not support fractions; then whole seconds are enough.
+        // Some versions of date(1) lack fractions of seconds; whole seconds are enough then.
         done.code != Some(0) || done.stdout.is_empty()
     });
     moat.args(["logs", "--since", "2001-01-01T00:00:00Z", "-n", "1"])

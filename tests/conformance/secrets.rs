@@ -39,7 +39,7 @@ pub(crate) fn secrets_are_nowhere(moat: &Moat) {
     }
 }
 
-/// Each place of a secret, and a hook, which gets the secrets, too.
+/// Secrets in each place that can have one, and a hook, which gets them, too.
 pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
     // Outside of MOAT_HOME, which is searched, and of the workspace, which belongs to the workload.
     fs::write(moat.root().join("value"), format!("{VALUE}\n")).expect("a file");
@@ -93,7 +93,7 @@ pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
         names.sort_by_key(ToString::to_string);
         assert_eq!(names, ["A", "B", "C", "D"]);
     }
-    // A plan has only names, and looks no value up.
+    // A plan has the names of secrets, and does not look up their values.
     for flags in [&["--dry-run", "--json"][..], &["--dry-run"]] {
         let done = moat.run_with(flags, ["true"]).any_stdout().success();
         let said = done.stdout_text();
@@ -188,7 +188,7 @@ fn with_tools<'a>(moat: &Moat, call: Call<'a>) -> Call<'a> {
     call.env("PATH", format!("{}:{}", dir.display(), moat.path_text()))
 }
 
-/// A word that differs from the value, so that the test's own arguments do not contain the value.
+/// Returns a word made from the value, so that the test's own arguments do not contain the value.
 fn digest() -> String {
     VALUE.chars().rev().collect()
 }

@@ -125,7 +125,7 @@ pub(crate) fn mounts_of_both_forms(moat: &Moat) {
     .stdout("home\nrelative\nabsolute\n")
     .success();
     assert_eq!(read(&absolute.join("new")), "new\n");
-    // A flag for the same target wins; others are merged.
+    // A flag for the same target replaces the mount of the file; other mounts are added.
     let mount = format!("{}:/assets", absolute.display());
     moat.run_with(["-m", &mount], ["cat", "/assets/file", "/home-data/file"])
         .stdout("absolute\nhome\n")
@@ -543,7 +543,7 @@ pub(crate) fn read_only_directories_can_be_removed(moat: &Moat) {
     assert!(!moat.record(&id)["cleaned_at"].is_null());
     assert!(!moat.run_dir(&id).join("sandbox").exists());
     let volumes = moat.args(["volumes", "rm", "-f", "ro/mod"]).as_nobody();
-    // The command fails if this user may not call a docker, and removes what it knows of.
+    // The command may fail because this user has no access to docker, but it removes bwrap's volume.
     assert!(!moat.home().join("volumes/ro/mod").exists(), "{volumes}");
     // An interrupted removal may leave such directories, too.
     let debris = moat.home().join("runs/.gone-run_0123456789ab");

@@ -80,7 +80,7 @@ pub(crate) fn hangup_leaves_it_running(moat: &Moat) {
         .stderr_to(terminal.try_clone().expect("the same file"))
         .stdout_to(terminal)
         .spawn();
-    until("there is a run", || moat.ids().len() == 1);
+    until("a run exists", || moat.ids().len() == 1);
     let id = moat.only_id();
     moat.wait_log(&id, "ready");
     run.signal_group(Signal::HUP);
@@ -111,7 +111,7 @@ pub(crate) fn interrupting_wait_changes_nothing(moat: &Moat) {
     moat.wait_log(&id, "ready");
     for args in [&["wait", &id][..], &["logs", "-f", &id]] {
         let mut watcher = moat.args(args).spawn();
-        until("it watches", || watcher.is_running());
+        until("the watcher runs", || watcher.is_running());
         watcher.signal_group(Signal::INT);
         let done = watcher.wait();
         assert_ne!(done.code, Some(0), "{done}");

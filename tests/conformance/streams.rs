@@ -80,7 +80,7 @@ pub(crate) fn order_within_each_stream_is_exact(moat: &Moat) {
         .success();
 }
 
-/// moat may see the end before the output has arrived.
+/// moat may learn of the end before all output has arrived.
 pub(crate) fn output_of_a_fast_exit_is_complete(moat: &Moat) {
     let expected: String = (1..=5000).map(|i| format!("{i}\n")).collect();
     for _ in 0..5 {
@@ -91,7 +91,7 @@ pub(crate) fn output_of_a_fast_exit_is_complete(moat: &Moat) {
     }
 }
 
-/// A line arrives when it is written, not at the end.
+/// The client prints a line when it is written, not at the end.
 pub(crate) fn output_arrives_while_the_workload_runs(moat: &Moat) {
     let run = moat
         .sh("echo first; until [ -e /workspace/go ]; do sleep 0.05; done; echo second")

@@ -111,7 +111,7 @@ shelf:
   provision: {key: things, command: [touch, "{item}"]}
 "#;
 
-/// The engine's failure is not the command's.
+/// An engine that does not serve a readiness command is not a failure of that command.
 pub(crate) fn what_a_service_comes_with(moat: &Moat) {
     std::fs::create_dir_all(moat.home().join("registry.d")).expect("registry.d");
     std::fs::write(moat.home().join("registry.d/shelf.yaml"), SHELF).expect("the entry");
@@ -171,7 +171,7 @@ pub(crate) fn a_service_whose_list_fails_later(moat: &Moat) {
     assert!(clients_of(&service).is_empty(), "no client stays behind");
 }
 
-/// The clients that carry the output of a container.
+/// Returns the engine clients that carry the output of a container.
 fn clients_of(handle: &str) -> Vec<String> {
     let end = format!("start\0--attach\0{handle}\0");
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -194,20 +194,20 @@ pub(crate) fn a_supervisor_that_dies_before_the_names(moat: &Moat) {
     let client = moat
         .run_with(["-b", "--image", REDIS], ["touch", "/workspace/ran"])
         .spawn();
-    let id = until_some("it is started", || {
+    let id = until_some("the container was started", || {
         let calls = moat.apple_calls();
         let id = moat.ids().into_iter().next()?;
         calls
             .contains(&format!("start --attach {id}"))
             .then_some(id)
     });
-    until("it runs", || {
+    until("the container runs", || {
         moat.apple(&["inspect", &id]).contains("running")
     });
     kill_supervisor(moat, &id);
     std::fs::remove_file(moat.root().join("apple/faults")).expect("the rules");
     moat.args(["list", "--quiet"]).any_stdout().success();
-    let record = until_some("it has ended, and is clean", || {
+    let record = until_some("the run has ended and is cleaned up", || {
         let record = moat.record(&id);
         record["cleaned_at"].is_string().then_some(record)
     });

@@ -1,4 +1,4 @@
-//! Adoption: once, at the exact byte, from the right engine, and never by a guess.
+//! Adoption happens once, continues the output at the exact byte, asks the right engine, and never guesses.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
@@ -48,7 +48,9 @@ fn one_of_many_adopters_wins(moat: &Moat) {
         let done = call.wait();
         assert_eq!((done.code, done.stderr_text().as_str()), (Some(0), ""));
     }
-    until("one adopts", || adoptions(moat, &id) > 0);
+    until("a supervisor has adopted the run", || {
+        adoptions(moat, &id) > 0
+    });
     moat.write("go", "");
     assert_whole(moat, &id);
     assert_eq!(adoptions(moat, &id), 1);
@@ -172,7 +174,7 @@ fn behind_door(moat: &Moat, door: &Door) -> String {
     id
 }
 
-/// The files of a run, to the byte.
+/// Returns the files of a run, byte for byte.
 fn on_disk(moat: &Moat, id: &str) -> Vec<Vec<u8>> {
     ["run.json", "logs.jsonl"]
         .map(|name| fs::read(moat.run_dir(id).join(name)).unwrap())
@@ -223,7 +225,7 @@ fn an_engine_that_hangs_changes_nothing() {
     let engine = door.silent();
     let before = on_disk(&moat, &id);
     list(&moat);
-    // The query of the adopting supervisor, which gets no answer.
+    // The adopting supervisor's query, which gets no answer.
     let question = engine.accept().unwrap();
     assert!(
         on_disk(&moat, &id) == before,
@@ -250,7 +252,9 @@ fn the_engine_of_the_run_is_asked() {
     let call = moat.args(["list", "-q"]);
     let call = call.env("DOCKER_HOST", "unix:///nonexistent/engine.sock");
     call.any_stdout().success();
-    until("it is adopted", || adoptions(&moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(&moat, &id) == 1
+    });
     moat.write("go", "");
     assert_whole(&moat, &id);
 }
@@ -261,7 +265,9 @@ fn the_engine_of_the_run_is_asked_also_where_it_was_named() {
     let door = Door::new(&moat);
     let id = behind_door(&moat, &door);
     list(&moat);
-    until("it is adopted", || adoptions(&moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(&moat, &id) == 1
+    });
     moat.write("go", "");
     assert_whole(&moat, &id);
 }
@@ -326,8 +332,8 @@ fn what_a_power_loss_took_is_not_made_up() {
     assert_eq!(record["log"]["complete"], false, "{record:#}");
 }
 
-/// An engine client of the dead supervisor continues, and creates the container after everybody has stopped expecting
-/// it.
+/// An engine client of the dead supervisor continues, and creates the container after the next supervisor has cleaned
+/// up.
 #[test]
 fn a_container_that_comes_late_is_found() {
     let Some(moat) = Moat::on(Docker) else { return };
@@ -346,7 +352,7 @@ fn a_container_that_comes_late_is_found() {
     let record = moat.record(&id);
     assert_eq!(record["reason"], "start-error", "{record:#}");
     until("the container is made", || !moat.containers().is_empty());
-    // It is not certain yet that the run left nothing.
+    // The client may still create the container, so the run is not yet recorded as cleaned up.
     list(&moat);
     settled(&moat, &id);
     assert_eq!(moat.containers(), [""; 0]);

@@ -10,7 +10,7 @@ use crate::harness::support::{
 };
 use crate::harness::{Moat, Signal, until};
 
-/// The client that a supervisor started, found by its arguments.
+/// Returns the engine client with these arguments that the supervisor started.
 #[track_caller]
 fn attach_client(supervisor: i32) -> i32 {
     let threads = fs::read_dir(format!("/proc/{supervisor}/task")).unwrap();
@@ -29,7 +29,7 @@ fn attach_client(supervisor: i32) -> i32 {
     pids.find(attached).expect("a client is attached")
 }
 
-/// The supervisor learns of both deaths at once: the container has exited at the first check.
+/// The supervisor learns of both deaths at once: at its first check the container has already exited.
 #[test]
 fn killed_just_before_the_container_ends() {
     let Some(moat) = Moat::on(Docker) else { return };

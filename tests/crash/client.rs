@@ -44,7 +44,9 @@ fn just_after_spawn(moat: &Moat) {
         let before = moat.ids();
         let mut client = moat.sh("echo out; exit 7").spawn();
         let kill_at = Instant::now() + delay;
-        until("it is time", || Instant::now() >= kill_at);
+        until("the time to kill the client has come", || {
+            Instant::now() >= kill_at
+        });
         client.kill();
         let left = moat.leftovers();
         assert!(left.is_empty(), "killed after {delay:?}, it left {left:?}");

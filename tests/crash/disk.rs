@@ -21,17 +21,17 @@ fn place(runtime: Runtime) -> Option<(Disk, Moat)> {
 const MANY: u32 = 200_000;
 
 fn start(moat: &Moat, script: &str) -> (Running, String) {
-    // The cost of work on a full disk is not under test.
+    // Work on a full disk is slow; this test does not limit its cost.
     let call = moat.sh(script).deadline(Duration::from_secs(120));
     let client = call.spawn();
     client.wait_stdout("100\n");
     let id = moat.only_id();
-    // On the disk before it is full.
+    // Written to the disk before it is full.
     moat.wait_log(&id, "\"100\"");
     (client, id)
 }
 
-/// The entries of a log: the workload's lines, and the losses that moat notes.
+/// Returns the entries of a log: the workload's lines, and the losses that moat has noted.
 fn account(moat: &Moat, id: &str) -> (Vec<String>, u64) {
     let text = fs::read_to_string(moat.run_dir(id).join("logs.jsonl")).unwrap();
     let entries = text
@@ -61,11 +61,11 @@ fn assert_accounted(moat: &Moat, id: &str, record: &Value, printed: &str) {
     assert_eq!(
         bytes as u64 + lost,
         printed.len() as u64,
-        "{lost} bytes are said to be lost"
+        "the log reports {lost} lost bytes"
     );
 }
 
-/// The disk stays full as long as the run lasts.
+/// The disk is full until the run has ended.
 fn full_to_the_end(runtime: Runtime) {
     let Some((disk, moat)) = place(runtime) else {
         return;
@@ -115,7 +115,7 @@ fn space_returns(runtime: Runtime) {
     // All of this output passes while the disk is full.
     client.wait_stdout(&format!("\n{MANY}\n"));
     disk.free();
-    // The log does not resume at once.
+    // The test waits, because moat retries the log only after a delay.
     std::thread::sleep(Duration::from_millis(300));
     moat.write("more", "");
     let done = client.wait();
@@ -167,7 +167,7 @@ fn full_from_the_start(runtime: Runtime) {
     let Some((disk, moat)) = place(runtime) else {
         return;
     };
-    // A home that has seen a run, and an unused one.
+    // One home has had a run, and one is new.
     moat.sh("true").success();
     for fresh in [false, true] {
         if fresh {
@@ -216,7 +216,9 @@ fn stop_works_on_a_full_disk() {
             (&"stopped".into(), &"user-stop".into())
         );
         disk.free();
-        until("it is clean", || !moat.record(&id)["cleaned_at"].is_null());
+        until("the run is cleaned up", || {
+            !moat.record(&id)["cleaned_at"].is_null()
+        });
     }
 }
 

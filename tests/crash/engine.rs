@@ -16,7 +16,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// `None`, with a note, where no such engine can run.
+    /// Returns `None`, with a note, if such an engine cannot run here.
     pub(crate) fn start(flags: &'static [&'static str]) -> Option<Engine> {
         if !rustix::process::geteuid().is_root() {
             skip("an engine of one's own needs root");
@@ -46,7 +46,7 @@ impl Engine {
         Some(engine)
     }
 
-    /// A place whose runs use this engine.
+    /// Returns a place whose runs use this engine.
     pub(crate) fn place(&self) -> Moat {
         // Without a runtime: the harness looks for containers only in the shared engine.
         Moat::new()
@@ -69,7 +69,7 @@ impl Engine {
     }
 
     fn try_up(&mut self) -> Result<(), String> {
-        // Left by a killed engine. The pid may belong to another process by now.
+        // Files of a killed engine, whose pid may belong to another process by now.
         for stale in ["pid", "exec/containerd/containerd.pid"] {
             let _ = fs::remove_file(self.path(stale));
         }
@@ -132,7 +132,7 @@ impl Engine {
         i32::try_from(self.dockerd.as_ref().unwrap().id()).unwrap()
     }
 
-    /// Its containerd, a child of dockerd.
+    /// Returns the pid of this engine's containerd, a child of dockerd.
     fn containerd_pid(&self) -> i32 {
         let text = fs::read_to_string(self.path("exec/containerd/containerd.pid")).unwrap();
         text.trim().parse().unwrap()
@@ -144,7 +144,7 @@ impl Engine {
         let containerd = self.containerd_pid();
         kill(self.dockerd_pid());
         self.reap();
-        until("its containerd is gone", || is_gone(containerd));
+        until("the engine's containerd has ended", || is_gone(containerd));
     }
 
     pub(crate) fn kill_containerd(&mut self) {
@@ -157,7 +157,9 @@ impl Engine {
         kill(self.dockerd_pid());
         self.reap();
         // dockerd may have started another containerd meanwhile, which dies with dockerd.
-        until("its containerd is gone", || !self.has_containerd());
+        until("the engine's containerd has ended", || {
+            !self.has_containerd()
+        });
     }
 
     /// Whether this engine's containerd runs.
@@ -180,7 +182,7 @@ impl Engine {
         let _ = self.dockerd.take().unwrap().wait();
     }
 
-    /// The processes of this engine only: their arguments contain its directory.
+    /// Returns the processes of this engine alone: their arguments contain its directory.
     fn processes(&self) -> Vec<i32> {
         let name = self.root.path().file_name().unwrap().to_str().unwrap();
         let entries = fs::read_dir("/proc").unwrap().flatten();

@@ -66,7 +66,7 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
     let expected: Vec<String> = (1..=count(moat)).map(|i| format!("line-{i}")).collect();
     assert!(expected.len() >= 30, "it ran");
     if record["log"]["complete"] == true {
-        // If it was killed between a line and its count, it had written one more line.
+        // A workload that was killed between a line and its count has printed one more line than it counted.
         let whole = lines.starts_with(&expected.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(whole && lines.len() <= expected.len() + 1, "{kept}");
     } else {
@@ -81,7 +81,7 @@ fn assert_kept(moat: &Moat, id: &str, record: &Value, streamed: &str) {
         let all = fs::read_to_string(moat.run_dir(id).join("logs.jsonl")).unwrap();
         assert!(
             all.contains(r#""stream":"moat""#),
-            "the log says it, too: {all}"
+            "the log reports it, too: {all}"
         );
     }
     // The workload wrote nothing there; the messages of the engine client are not its output.
@@ -119,7 +119,7 @@ fn dockerd_is_killed_and_the_workload_ends_meanwhile() {
     let moat = engine.place();
     let (client, id) = start(&moat, 100);
     engine.kill_dockerd();
-    until("it has printed all", || count(&moat) == 100);
+    until("the workload has printed all lines", || count(&moat) == 100);
     engine.up();
     assert_true(&moat, &engine, client, &id);
 }
@@ -208,7 +208,7 @@ fn dockerd_with_live_restore_is_restarted_gracefully() {
     assert_eq!(record["exit_code"], 7, "{record:#}");
 }
 
-/// Engine and supervisor die together, as when the machine runs out of memory.
+/// The engine and the supervisor die together, as when the machine runs out of memory.
 #[test]
 fn dockerd_and_the_supervisor_are_killed() {
     let Some(mut engine) = Engine::start(&[]) else {
@@ -224,7 +224,7 @@ fn dockerd_and_the_supervisor_are_killed() {
     crate::harness::support::list(&moat);
     assert_eq!(moat.record(&id)["state"], "running", "nobody can know more");
     engine.up();
-    // The adopting supervisor may still ask the dead engine: the promise is that one more command is enough.
+    // The first adopting supervisor may still ask the dead engine; one more command must be enough.
     let record = moat.args(["wait", &id]).any_stderr().any_stdout().run();
     assert!(record.code.is_some_and(|code| code != 0), "{record}");
     let record = settled(&moat, &id);
@@ -241,7 +241,7 @@ fn without_an_engine_the_run_waits_for_it() {
     let moat = engine.place();
     let (client, id) = start(&moat, 200);
     engine.kill_dockerd();
-    until("it has printed all", || count(&moat) == 200);
+    until("the workload has printed all lines", || count(&moat) == 200);
     let record = moat.record(&id);
     assert!(!is_terminal(&record), "nobody can know the end: {record:#}");
     engine.up();

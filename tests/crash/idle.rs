@@ -1,5 +1,5 @@
-//! The cost of an idle run. tests/bench holds the limits of a release; this test finds what would be a defect in any
-//! build.
+//! The cost of an idle run. tests/bench checks the limits of a release; this test finds costs that would be a defect
+//! in any build.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn an_idle_run_costs_next_to_nothing(moat: &Moat) {
             "{role}: {dirty} KiB of memory of its own, {:.2} % of a core",
             share * 100.0
         );
-        // Relocations alone take a few hundred KiB: the binary under test is a few times the size of the release.
+        // Relocations alone take a few hundred KiB: the tested binary is a few times larger than the release.
         assert!(dirty < 2 * 1024, "{role}: {dirty} KiB");
         assert!(share < 0.1, "{role}: {share} of a core");
     }
@@ -50,7 +50,7 @@ fn dirty_kib(pid: i32) -> u64 {
     size.parse().unwrap()
 }
 
-/// The time of the process and of its ended children.
+/// Returns the processor time of the process and of its ended children.
 fn cpu_seconds(pid: i32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();

@@ -27,7 +27,7 @@ fn docker_killed_before_they_are_known() {
     let id = moat.only_id();
     assert!(
         port(&moat, &id).is_some(),
-        "known when the run is said to have started"
+        "the record has the ports when the run has started"
     );
     moat.write("go", "");
     assert_ended(&moat, &id, EXITED_7);

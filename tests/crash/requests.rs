@@ -63,7 +63,7 @@ fn sleeper() -> String {
     print_lines(1, 20) + "exec sleep 600"
 }
 
-/// Ends with 7 as soon as the test allows it.
+/// A workload that exits with 7 as soon as the test allows it.
 fn waiter() -> String {
     print_lines(1, 20) + &wait_for("go") + &print_lines(21, 40) + "exit 7"
 }
@@ -135,7 +135,9 @@ fn destroy(moat: &Moat) {
 fn wait(moat: &Moat) {
     let id = abandoned(moat, &waiter());
     let waiting = moat.args(["wait", &id]).spawn();
-    until("it is adopted", || adoptions(moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(moat, &id) == 1
+    });
     moat.write("go", "");
     let done = waiting.wait();
     assert_eq!(done.code, Some(7), "{done}");
@@ -145,7 +147,9 @@ fn wait(moat: &Moat) {
 fn follow_the_log(moat: &Moat) {
     let id = abandoned(moat, &waiter());
     let following = moat.args(["logs", "-f", "--stdout", &id]).spawn();
-    until("it is adopted", || adoptions(moat, &id) == 1);
+    until("a supervisor has adopted the run", || {
+        adoptions(moat, &id) == 1
+    });
     moat.write("go", "");
     let done = following.wait();
     assert_eq!(done.code, Some(0), "{done}");
@@ -153,9 +157,9 @@ fn follow_the_log(moat: &Moat) {
     assert_ended(moat, &id, EXITED_7);
 }
 
-/// The record has the request to end; the requesting command still waits.
+/// The record has the stop request, and the command that made it still waits.
 fn stop_recorded_before_the_death(moat: &Moat) {
-    // Ignores SIGTERM: ends only when the grace period is over.
+    // The workload ignores SIGTERM, so it ends only after the grace period.
     let id = moat.background(&format!(
         "trap '' TERM; {}{}",
         print_lines(1, 20),
@@ -201,7 +205,7 @@ fn signalled_before_the_death(moat: &Moat, command: &str, end: End) {
     assert_ended(moat, &id, end);
 }
 
-/// SIGTERM or SIGQUIT is pending for the process as a whole.
+/// Returns whether SIGTERM or SIGQUIT is pending for the whole process.
 fn has_pending_signal(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));

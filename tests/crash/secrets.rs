@@ -13,7 +13,7 @@ on_all!(
 );
 
 const SECRET: &str = "s3cr3t-0f4a91c27be84d6f";
-/// A word on the workload's command line: it proves that the search finds words there.
+/// A word on the workload's command line, which proves that the search finds words there.
 const CONTROL: &str = "c0ntr0l-77aa10";
 
 #[derive(Default)]
@@ -79,7 +79,7 @@ fn values_from_the_environment_stay_there(moat: &Moat) {
     keep_secret(moat, "API_TOKEN");
 }
 
-/// These variables do not travel in the environment of docker's client, which would obey them.
+/// docker's client would obey these variables, so moat passes them on in another way.
 fn values_that_the_client_would_obey_stay_there(moat: &Moat) {
     keep_secret(moat, "HTTPS_PROXY");
 }

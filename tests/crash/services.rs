@@ -13,7 +13,7 @@ use crate::harness::{Moat, until};
 
 const LINES: u32 = 50;
 
-/// Makes a test of each point at which the supervisor dies.
+/// Defines a test for each checkpoint at which the supervisor dies.
 macro_rules! points {
     ($($name:ident: $scenario:ident($point:literal, $services:expr);)*) => { $(
         #[test]
@@ -48,8 +48,8 @@ points! {
 fn die_before(moat: &Moat, point: &str, containers: usize) -> String {
     let client = start_until(moat, point, &[], "echo ran; exit 7");
     let supervisor = moat.wait_checkpoint(point);
-    // The other threads continue, as far as they can, while one waits at the checkpoint.
-    until("everything is made", || {
+    // While one thread waits at the checkpoint, the others continue as far as they can.
+    until("all containers exist", || {
         moat.containers().len() == containers
     });
     let volumes = volumes(moat);
@@ -121,7 +121,7 @@ fn in_flight(words: &str) {
     );
     let moat = docker_through(moat, &slow);
     let client = moat.run_with(["-b"], ["sh", "-c", "exit 7"]).spawn();
-    until("it is about to be made", || mark.exists());
+    until("the container is about to be created", || mark.exists());
     let id = moat.only_id();
     kill(supervisor_of(&moat, &id));
     list(&moat);

@@ -37,9 +37,9 @@ fn what_is_ready_is_not_started_twice() {
     let before = names.map(|name| identity(&id, name));
     let volumes = volumes(&moat);
     kill_supervisor(&moat, &id);
-    // No process waits for the value now.
+    // The supervisor is dead, so no process reads this output now.
     tell_more(&id);
-    until("it is told", || {
+    until("the service has printed line 100", || {
         docker(&["logs", &handle(&id, "teller")]).contains("line-100")
     });
     list(&moat);
@@ -71,7 +71,7 @@ fn note_of(moat: &Moat, id: &str) -> String {
     notes.map(|line| line.to_owned() + "\n").collect()
 }
 
-/// Ends the teller while there is no supervisor.
+/// Ends the teller while no supervisor runs.
 fn die_unseen(moat: &Moat, id: &str) {
     wait_told(moat, id, 50);
     kill_supervisor(moat, id);
@@ -140,7 +140,7 @@ fn who_died_unseen_is_started_again() {
     let id = waiting(&moat);
     die_unseen(&moat, &id);
     list(&moat);
-    // 50 lines at its start, 50 last lines, and 50 at its second start.
+    // 50 lines at the first start, 50 last lines, and 50 at the second start.
     wait_told(&moat, &id, 150);
     let service = wait_service(&moat, &id, "teller", "ready");
     assert_eq!(
@@ -155,18 +155,18 @@ fn who_died_unseen_is_started_again() {
     assert_service(&moat, &id, "teller", "stopped");
 }
 
-/// The record has its death. The supervisor died in the delay before the restart.
+/// The record already says that the service ended; the supervisor died in the delay before the restart.
 #[test]
 fn who_was_to_be_started_again_is() {
     let Some(moat) = place(&[RESTARTED]) else {
         return;
     };
-    // Dies so often that the backoff grows long.
+    // The service dies so often that the backoff grows long.
     let id = waiting(&moat);
     wait_told(&moat, &id, 50);
     for round in 1..=3 {
         let_die(&id, 3);
-        until("restarting it", || {
+        until("the service was restarted", || {
             service(&moat, &id, "teller")["restarts"] == round
         });
         wait_service(&moat, &id, "teller", "ready");
@@ -255,13 +255,13 @@ fn the_last_words_of_one_that_was_just_started_are_kept() {
     std::fs::write(&hold, "").unwrap();
     let client = start_until(&moat, "service-started", &[], "exit 7");
     let supervisor = moat.wait_checkpoint("service-started");
-    until("all is made", || moat.containers().len() == 2);
+    until("both containers exist", || moat.containers().len() == 2);
     let id = moat.only_id();
     wait_told(&moat, &id, 50);
     assert_service(&moat, &id, "teller", "created");
     kill(supervisor);
     tell_more(&id);
-    until("it is told", || {
+    until("the service has printed line 100", || {
         docker(&["logs", &handle(&id, "teller")]).contains("line-100")
     });
     std::fs::remove_file(&hold).unwrap();
@@ -291,7 +291,7 @@ fn its_client_is_not_the_service() {
         };
         for name in ["teller", "redis"] {
             let words = format!("{words} {}", handle(&id, name));
-            until("it has a client", || {
+            until("the supervisor has an engine client", || {
                 !children(supervisor, &words).is_empty()
             });
             for pid in children(supervisor, &words) {

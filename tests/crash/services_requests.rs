@@ -47,12 +47,12 @@ fn asked_while_starting(moat: &Moat, point: &str, words: &[&str]) -> String {
     let id = moat.only_id();
     let ask = || moat.args(words).arg(&id).spawn();
     let asking: Vec<Running> = (0..2).map(|_| ask()).collect();
-    until("it is asked to end", || {
-        // The request, until the record has it.
+    until("the run was asked to stop", || {
+        // The stop file exists until the record has the request.
         moat.run_dir(&id).join("stop").exists() || moat.record(&id)["state"] == "stopping"
     });
     // While one of its threads waits at a checkpoint, both commands wait for the end.
-    until("both wait", || {
+    until("both commands wait for the lock", || {
         asking.iter().all(|asking| waits_for_a_lock(asking.pid()))
     });
     open_checkpoints(moat);
@@ -112,7 +112,7 @@ fn destroyed_twice_while_services_start() {
 #[test]
 fn stopped_while_something_is_got() {
     let Some(moat) = place(&[OLLAMA]) else { return };
-    // In real time: no grace period is waited for.
+    // With the real times, so that waiting for a grace period would show.
     moat.real_time();
     let client = moat.run_with(["-b"], ["true"]).spawn();
     let id = until_some("a run appears", || moat.ids().pop());
@@ -209,7 +209,7 @@ fn what_a_dead_supervisor_was_getting_is_got_by_the_next_run() {
     // At once: the load that the dead supervisor started continues in its container.
     let next = moat.run_with(["-b"], ["sh", "-c", "exit 7"]);
     let next = next.any_stdout().success().stdout_text().trim().to_owned();
-    // The other client has noticed the death of its supervisor.
+    // The second client has noticed that its supervisor died.
     let done = client.wait();
     assert_eq!(done.code, Some(125), "{done}");
     list(&moat);
@@ -218,7 +218,7 @@ fn what_a_dead_supervisor_was_getting_is_got_by_the_next_run() {
     let models = moat.home().join("cache/ollama/models");
     let manifest = "manifests/registry.ollama.ai/library/tiny/latest";
     assert!(models.join(manifest).exists());
-    // The item is there: it is not loaded a third time.
+    // The item exists, so no run downloads it a third time.
     let pulls = || fs::read_to_string(moat.home().join("cache/ollama/pulls")).unwrap();
     let before = pulls();
     moat.sh("exit 7").status(7);
@@ -250,7 +250,7 @@ fn a_kept_container_keeps_its_network() {
         );
         assert_eq!(networks(&moat), [&*id]);
         assert_service(&moat, &id, "redis", "stopped");
-        // The container still has an owner.
+        // The kept container belongs to a recorded run, so `clean` leaves it.
         let call = moat.args(["clean", "--dry-run"]);
         call.stdout("Nothing to remove.\n").success();
         moat.args(["destroy", &id]).any_stdout().success();

@@ -12,7 +12,7 @@ const LOST: End = End {
     code: None,
 };
 
-/// The workload would continue for long if it were not killed with the shim.
+/// The workload would run for a long time if it did not die with the shim.
 fn script() -> String {
     print_lines(1, 10) + &wait_for("never")
 }
@@ -22,7 +22,7 @@ fn assert_lost(moat: &Moat, id: &str) {
     let kept = moat.args(["logs", "--raw", "--stdout", id]).any_stdout();
     let kept = kept.any_stderr().success().stdout_text();
     assert_eq!(kept, crate::harness::support::lines("line-", 1, 10));
-    // The content of the pipe died with the shim, and it is unknown whether there was any.
+    // The pipe's content died with the shim, so moat cannot know whether there was any.
     assert_eq!(record["log"]["complete"], false, "{record:#}");
     assert!(record["log"]["missing_since"].is_string(), "{record:#}");
 }
@@ -40,7 +40,7 @@ fn the_shim_of_a_run_in_the_foreground() {
     assert_lost(&moat, &id);
 }
 
-/// The end of a lost run is the time when it was noticed: not before its last output.
+/// The recorded end of a lost run is the time at which moat noticed it, which is after the last output.
 #[test]
 fn a_lost_run_did_not_end_before_its_output() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -97,7 +97,7 @@ fn bwrap_itself() {
 fn the_workload_itself() {
     let Some(moat) = Moat::on(Bwrap) else { return };
     let id = moat.background("kill -9 $$");
-    until("it has ended", || {
+    until("the run has ended", || {
         crate::harness::support::is_terminal(&moat.record(&id))
     });
     let killed = End {

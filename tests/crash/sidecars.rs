@@ -57,7 +57,7 @@ teller:
   ready: [test, -e, /tmp/ready]
 "#;
 
-/// A place whose runs have these services. `None`: skipped, with a note.
+/// Returns a place whose runs have these services. `None` skips the test with a note.
 pub(crate) fn place(services: &[Wanted]) -> Option<Moat> {
     let moat = Moat::on(Docker)?;
     for image in ["servers:1", "redis:7", "postgres:15", "ollama-stand-in:1"] {
@@ -94,10 +94,10 @@ pub(crate) fn start_until(moat: &Moat, checkpoint: &str, flags: &[&str], script:
     call.checkpoint(checkpoint).spawn()
 }
 
-/// Releases all processes at a checkpoint, and all that will come to it.
+/// Releases all processes that wait at a checkpoint, and all that reach one later.
 pub(crate) fn open_checkpoints(moat: &Moat) {
     let (checkpoints, opened) = (moat.root().join("checkpoints"), moat.root().join("opened"));
-    // At once, because a process may just reach the checkpoint.
+    // Renamed in one step, because a process may be reaching the checkpoint.
     fs::rename(&checkpoints, &opened).unwrap();
     fs::remove_dir_all(&opened).unwrap();
 }
@@ -124,14 +124,14 @@ pub(crate) fn let_die(id: &str, code: u8) {
     docker(&["exec", &handle(id, "teller"), "sh", "-c", &script]);
 }
 
-/// Number of starts of the teller.
+/// Returns the number of starts of the teller.
 #[track_caller]
 pub(crate) fn starts(id: &str) -> usize {
     let starts = docker(&["exec", &handle(id, "teller"), "cat", "/tmp/starts"]);
     starts.lines().count()
 }
 
-/// A service's state in the record.
+/// Returns the state of a service in the record.
 #[track_caller]
 pub(crate) fn service(moat: &Moat, id: &str, name: &str) -> Value {
     let record = moat.record(id);
@@ -159,7 +159,7 @@ fn log_path(moat: &Moat, id: &str, name: &str) -> PathBuf {
     moat.run_dir(id).join(format!("services/{name}.jsonl"))
 }
 
-/// The entries of a stream of a service's log, as lines.
+/// Returns the lines of one stream of a service's log.
 pub(crate) fn told(moat: &Moat, id: &str, name: &str, stream: &str) -> String {
     let log = fs::read_to_string(log_path(moat, id, name)).unwrap_or_default();
     // The last entry may be incomplete.
@@ -199,7 +199,7 @@ pub(crate) fn assert_told(moat: &Moat, id: &str, to: u32) {
     assert_eq!(log["complete"], true, "{log}");
 }
 
-/// The id of a container, and its start time.
+/// Returns the id and the start time of a service's container.
 #[track_caller]
 pub(crate) fn identity(id: &str, service: &str) -> String {
     docker(&[
@@ -210,7 +210,7 @@ pub(crate) fn identity(id: &str, service: &str) -> String {
     ])
 }
 
-/// The anonymous volumes of a place's containers.
+/// Returns the anonymous volumes of a place's containers.
 pub(crate) fn volumes(moat: &Moat) -> Vec<String> {
     let containers = moat.containers();
     if containers.is_empty() {
@@ -219,12 +219,14 @@ pub(crate) fn volumes(moat: &Moat) -> Vec<String> {
     let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
     let mut args = vec!["inspect", "--format", format];
     args.extend(containers.iter().map(String::as_str));
-    // For a moment the engine lists a new container, and reports it as missing.
-    let found = until_some("all containers can be looked at", || try_docker(&args).ok());
+    // For a moment the engine lists a new container, but reports it as missing.
+    let found = until_some("docker can inspect all containers", || {
+        try_docker(&args).ok()
+    });
     found.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The networks of a place.
+/// Returns the networks of a place.
 pub(crate) fn networks(moat: &Moat) -> Vec<String> {
     let filter = format!("label=moat.home={}", moat.label());
     let listed = docker(&[
@@ -275,7 +277,7 @@ pub(crate) fn docker(args: &[&str]) -> String {
     try_docker(args).unwrap_or_else(|why| panic!("docker {args:?}: {why}"))
 }
 
-/// Its standard output, or else its standard error.
+/// Returns the standard output of a command, or its standard error if there is none.
 pub(crate) fn try_docker(args: &[&str]) -> Result<String, String> {
     let output = Command::new("docker").args(args).output().expect("docker");
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -285,7 +287,7 @@ pub(crate) fn try_docker(args: &[&str]) -> Result<String, String> {
     }
 }
 
-/// The processes that the supervisor of a run has started with these words in their arguments.
+/// Returns the processes that a run's supervisor has started with these words in their arguments.
 pub(crate) fn children(supervisor: i32, words: &str) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{supervisor}/task"))
         .into_iter()

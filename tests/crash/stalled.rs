@@ -11,7 +11,7 @@ use crate::harness::{Moat, Running, until};
 
 on_all!(a_stop_lets_the_workload_say_its_last_words);
 
-/// Three million lines each. The code above the drivers keeps them.
+/// Three million lines on each stream. The drivers have no part in keeping them, so the fast tier needs only bwrap.
 mod what_is_too_much_for_memory_comes_from_the_log {
     crate::harness::support::tests_of! { super::what_is_too_much_for_memory_comes_from_the_log; bwrap: Bwrap }
     mod full {
@@ -40,9 +40,10 @@ fn read_all(mut reader: PipeReader) -> String {
 
 #[track_caller]
 fn wait_ended(moat: &Moat, id: &str) {
-    until("it has ended, though nobody reads", || {
-        is_terminal(&moat.record(id))
-    });
+    until(
+        "the run has ended, although nobody reads its output",
+        || is_terminal(&moat.record(id)),
+    );
 }
 
 /// Waits until everything between an endless workload and the client is full: then the log stops growing.
@@ -109,7 +110,7 @@ fn what_is_too_much_for_memory_comes_from_the_log(moat: &Moat) {
     assert_eq!(stop.wait().code, Some(0));
 }
 
-/// Fills everything between the workload and the client, and ends.
+/// Prints until everything between the workload and the client is full, and ends.
 #[test]
 fn a_workload_that_has_ended_is_seen_to() {
     let Some(moat) = Moat::on(Bwrap) else { return };

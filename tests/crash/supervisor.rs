@@ -115,7 +115,7 @@ fn succeed(moat: &Moat, mode: Mode, client: Running) -> Done {
 fn assert_client(mode: Mode, client: &Done, started: bool, end: End) {
     let code = match mode {
         Foreground => i32::from(end.code.unwrap_or(125)),
-        // Prompt and successful only if the workload really started.
+        // The command returns soon, and succeeds only if the workload started.
         Background => [125, 0][usize::from(started)],
     };
     assert_eq!(client.code, Some(code), "the client: {client}");
@@ -189,7 +189,7 @@ fn while_it_prints(moat: &Moat, mode: Mode) {
     let id = first_id(moat);
     let log = moat.run_dir(&id).join("logs.jsonl");
     let long = || std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 2_000_000);
-    crate::harness::until("much is printed", long);
+    crate::harness::until("the workload has printed enough", long);
     kill_supervisor(moat, &id);
     let client = succeed(moat, mode, client);
     assert_ended(moat, &id, EXITED_7);
@@ -212,7 +212,7 @@ fn adopter_killed(moat: &Moat) {
     call.any_stdout().success();
     kill(moat.wait_checkpoint("adopted"));
     list(moat);
-    crate::harness::until("another adopts", || {
+    crate::harness::until("a second supervisor has adopted the run", || {
         crate::harness::support::adoptions(moat, &id) == 2
     });
     kill_supervisor(moat, &id);
@@ -243,7 +243,7 @@ fn client_told(moat: &Moat) {
     );
 }
 
-/// Whatever clock the times come from: files, the engine, or moat.
+/// The times of a record are in order, whether they come from files, the engine or moat.
 fn times_do_not_run_backwards(moat: &Moat) {
     for _ in 0..20 {
         moat.run(["false"]).status(1);

@@ -55,7 +55,7 @@ fn copied(moat: &Moat, more: &str) {
     moat.write("seed", "seed\n");
 }
 
-/// The workload's files, and none of moat's.
+/// Asserts that the saved copy has the workload's files, and none of moat's.
 #[track_caller]
 fn assert_saved(moat: &Moat, id: &str) {
     let out = moat.root().join("out");
@@ -97,14 +97,14 @@ fn killed_at(moat: &Moat, point: &str) {
         assert_saved(moat, &id);
         moat.args(["destroy", &id]).any_stdout().success();
         fs::remove_dir_all(moat.root().join("out")).expect("the export");
-        // As if the killed supervisor had never removed its mark.
+        // The killed supervisor left the mark of its checkpoint.
         moat.release_checkpoint(point);
     }
 }
 
 fn while_it_runs(moat: &Moat) {
     copied(moat, "");
-    // The test cannot reach into the copy.
+    // The test has no access to the copied workspace, so it signals through a mount.
     let signals = moat.root().join("signals");
     fs::create_dir(&signals).expect("a directory");
     let mount = format!("{}:/signals:ro", signals.display());
@@ -132,7 +132,7 @@ fn adopter_killed_before_it_saves(moat: &Moat) {
     let id = moat.only_id();
     assert!(!moat.run_dir(&id).join("workspace.tar").exists());
     list(moat);
-    until("it is saved", || {
+    until("the workspace is saved", || {
         moat.run_dir(&id).join("workspace.tar").exists()
     });
     assert_ended(moat, &id, EXITED_7);
@@ -199,7 +199,7 @@ fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
     let supervisor = moat.wait_checkpoint("before-cleanup");
     let id = moat.only_id();
     assert!(crate::harness::support::is_terminal(&moat.record(&id)));
-    // A command that comes now waits for the saving.
+    // A command that comes now waits until the copy is saved.
     let out = moat.root().join("early");
     let export = moat.args(["export", "-q", &id]).arg(&out).spawn();
     let destroy = moat.args(["destroy", &id]).spawn();
@@ -209,7 +209,7 @@ fn nothing_is_removed_before_it_is_saved(moat: &Moat) {
     kill(supervisor);
     for (waiting, code) in [(export, 0), (destroy, 1)] {
         let done = waiting.wait();
-        // Whichever comes first; an exported copy may be removed.
+        // Either command may come first; after an export, the copy may be removed.
         assert!(done.code == Some(code) || done.code == Some(0), "{done}");
     }
     drop(client);

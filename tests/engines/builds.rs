@@ -10,7 +10,7 @@ fn built(moat: &Moat) {
     let call = moat.args(["run", "--", "cat", "/built"]);
     let first = call.stdout("built\n").any_stderr().success();
     assert!(first.stderr_text().contains("built the image"), "{first}");
-    // It is found, and not built again.
+    // The second run finds the image and builds nothing.
     let call = moat.args(["run", "-q", "--", "sh", "-c", "id -u; cat /built"]);
     let uid = match moat.is_on(Runtime::PodmanRootless) {
         true => moat.user_id(),
@@ -24,7 +24,7 @@ fn built(moat: &Moat) {
     assert!(removed.status.success(), "{removed:?}");
 }
 
-/// The step that fails is named, with what it said.
+/// The error names the failed step and shows its output.
 fn broken(moat: &Moat) {
     moat.write(
         "moat.yaml",

@@ -1,5 +1,5 @@
-//! Engines beside the one that all other tests use: podman, of root and without, with services and builds; docker
-//! in another context, as on another machine; several of them in one home.
+//! Engines other than the default docker: podman, rootful and rootless, with services and builds; docker in another
+//! context, as if on another machine; several engines with one MOAT_HOME.
 
 mod builds;
 mod foreign_users;

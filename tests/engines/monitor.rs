@@ -1,9 +1,9 @@
-//! podman's own failures: its monitor of a container dies, or it cannot answer for a while.
+//! Failures of podman: the monitor of a container dies, or podman does not answer for a while.
 
 use crate::harness::support::{kill, through};
 use crate::harness::{Moat, Runtime};
 
-/// Without its monitor nobody learns how a container ends: moat says so, and invents nothing.
+/// Without its monitor podman cannot know how a container ended. moat says so, and makes up no exit code.
 #[test]
 fn a_run_without_its_monitor_is_lost() {
     let Some(moat) = Moat::on(Runtime::Podman) else {
@@ -36,7 +36,7 @@ fn a_run_without_its_monitor_is_lost() {
         .run();
 }
 
-/// An engine that cannot be asked for a while is no end of the run.
+/// A podman that does not answer for a while does not end the run.
 #[test]
 fn an_answer_that_does_not_come_is_no_exit() {
     let Some(moat) = Moat::on(Runtime::Podman) else {
@@ -55,9 +55,9 @@ fn an_answer_that_does_not_come_is_no_exit() {
     let broken = moat.root().join("broken");
     std::fs::write(&broken, "").unwrap();
     moat.write("go", "");
-    // It is asked again and again, and what it says noted once the output has ended.
+    // moat asks repeatedly, and logs podman's error once the output has ended.
     let diary = moat.run_dir(&id).join("supervisor.log");
-    crate::harness::until("it is noted", || {
+    crate::harness::until("the supervisor log has podman's error", || {
         let asked = std::fs::read_to_string(moat.root().join("asked"));
         let noted = std::fs::read_to_string(&diary);
         asked.is_ok_and(|asked| asked.lines().count() >= 4)

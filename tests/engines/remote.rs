@@ -1,4 +1,4 @@
-//! docker in a context: the engine of all tests, through a port of this machine, as if it were another's.
+//! docker in a context. A TCP port of this machine leads to the engine of all tests, as if to another machine.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::harness::{IMAGE, Moat, Runtime, until};
 
 const SOCKET: &str = "/var/run/docker.sock";
 
-/// A port that leads to the engine.
+/// A TCP port that forwards to the engine.
 struct Port(u16);
 
 impl Port {
@@ -47,9 +47,10 @@ fn pass_on(client: TcpStream, engine: UnixStream) {
     });
 }
 
-/// A place whose docker has the contexts `elsewhere` and `here`. It names neither a runtime nor an engine.
+/// Returns a place whose docker has the contexts `elsewhere` and `here`, and that names neither a runtime nor an
+/// engine.
 fn place() -> Option<(Moat, Port)> {
-    // What is left behind is looked for in the engine behind all of them.
+    // Both contexts lead to this engine, in which the test looks for leftovers.
     let moat = Moat::on(Runtime::Docker)?;
     let port = Port::open();
     for (name, address) in [
@@ -131,7 +132,7 @@ fn contexts_that_are_not_there() {
         .status(2);
 }
 
-/// A context of this machine is as good as none.
+/// A context that names the local engine changes nothing.
 #[test]
 fn a_context_of_this_machine() {
     let Some((moat, _port)) = place() else { return };
@@ -143,8 +144,8 @@ fn a_context_of_this_machine() {
     assert!(engine.to_string().contains("\"here\""), "{engine}");
 }
 
-/// There and back: the copy, the output, the code; and every later command asks over there, whatever is
-/// the context by then.
+/// The workspace is copied there and back, with output and exit code. Later commands ask the run's engine, whatever
+/// context is current by then.
 #[test]
 fn a_run_elsewhere() {
     let Some((moat, _port)) = place() else { return };
@@ -172,7 +173,7 @@ fn a_run_elsewhere() {
     );
 }
 
-/// The context that is current at the start is the run's, also after another one has become it.
+/// A run stays in the context that was current at its start, even if another one becomes current.
 #[test]
 fn the_current_context_is_recorded() {
     let Some((moat, _port)) = place() else { return };
@@ -192,9 +193,9 @@ fn the_current_context_is_recorded() {
     );
     docker(&moat, &["context", "use", "dead"]);
     kill_supervisor(&moat, &id);
-    // Somebody adopts it, and asks the engine that it is on.
+    // `list` starts a new supervisor, which asks the run's own engine.
     list(&moat);
-    until("it is adopted", || {
+    until("a supervisor has adopted the run", || {
         let diary = std::fs::read_to_string(moat.run_dir(&id).join("supervisor.log"));
         diary.is_ok_and(|diary| diary.contains("adopted"))
     });
@@ -209,7 +210,7 @@ fn the_current_context_is_recorded() {
     );
 }
 
-/// Whoever looks after a run later may have another home, with other contexts.
+/// A later command may have another HOME, with other docker contexts.
 #[test]
 fn a_context_is_that_of_the_home_that_started_it() {
     let Some((moat, _port)) = place() else { return };
@@ -228,7 +229,7 @@ fn a_context_is_that_of_the_home_that_started_it() {
     assert_eq!(moat.record(&id)["reason"], "user-stop");
 }
 
-/// An image is built over there.
+/// moat builds an image on the remote engine.
 #[test]
 fn an_image_is_built_elsewhere() {
     let Some((moat, _port)) = place() else { return };

@@ -1,4 +1,4 @@
-//! Several runtimes in one home.
+//! Several runtimes with one MOAT_HOME.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ const WAIT: &str = "echo ready; until [ -e /workspace/go ]; do sleep 0.05; done;
 
 const APPLE: Runtime = Runtime::Apple("1.2.2");
 
-/// A place with a run on each runtime, of docker, podman, bwrap and apple.
+/// Returns a place with a run each on docker, podman, bwrap and apple.
 fn place() -> Option<(Moat, Vec<(Runtime, String)>)> {
     let all = [Runtime::Docker, Runtime::Podman, Runtime::Bwrap, APPLE];
     for runtime in all {
@@ -49,7 +49,9 @@ fn assert_ended(moat: &Moat, runs: &[(Runtime, String)]) {
         let record = moat.record(id);
         assert_eq!(record["runtime"], runtime.name());
         moat.args(["logs", id]).stdout("ready\n").success();
-        until("it is clean", || moat.record(id)["cleaned_at"].is_string());
+        until("the run is cleaned up", || {
+            moat.record(id)["cleaned_at"].is_string()
+        });
     }
     for (runtime, _) in runs.iter().filter(|(runtime, _)| runtime.has_images()) {
         assert_eq!(left(moat, *runtime), "");
@@ -83,7 +85,7 @@ fn each_run_keeps_its_own() {
             .stdout("inside\n")
             .success();
     }
-    // Nothing of active runs is to be removed, on any of them.
+    // `clean` removes nothing of active runs, on any runtime.
     let found = moat
         .args(["clean", "--dry-run", "--json"])
         .any_stdout()
@@ -95,13 +97,13 @@ fn each_run_keeps_its_own() {
     assert_ended(&moat, &runs);
 }
 
-/// A run of another runtime than the one that does not answer, in which commands can run.
+/// Returns a run on a runtime with images, other than the one that is down.
 fn another(runs: &[(Runtime, String)], down: Runtime) -> &(Runtime, String) {
     let mut others = runs.iter().filter(|(runtime, _)| *runtime != down);
     others.find(|(runtime, _)| runtime.has_images()).unwrap()
 }
 
-/// All else works, and it is said who does not answer.
+/// When one engine is down, everything else works, and the output names that engine.
 fn one_is_down(down: Runtime, words: &str) {
     let Some((moat, runs)) = place() else { return };
     let mark = moat.root().join("down");
@@ -149,7 +151,7 @@ fn one_is_down(down: Runtime, words: &str) {
     moat.args(["exec", id, "--", "echo", "inside"])
         .stdout("inside\n")
         .success();
-    // What is nobody's is found where it can be looked for.
+    // `clean` finds a container without a run on the engines that answer.
     let stray = format!("moat-test-stray-{name}-{}", std::process::id());
     let home = format!("moat.home={}", moat.label());
     let made = other

@@ -1,4 +1,4 @@
-//! Services on podman: names on the run's network, readiness, the end of all of them.
+//! Services on podman: names on the run's network, readiness, and removal.
 
 use crate::harness::{IMAGE, Moat, Runtime, skip};
 
@@ -10,7 +10,7 @@ services:
   redis: {image: moat-test/redis:7}
 ";
 
-/// podman with an image.
+/// Returns a place on podman if it has the image.
 fn place(image: &str) -> Option<Moat> {
     let moat = Moat::on(Runtime::Podman)?;
     let found = moat.client().args(["image", "inspect", image]).output();
@@ -40,7 +40,7 @@ redis-cli -u "$MOAT_REDIS_URL" set k x 2>/dev/null
 redis-cli -h redis get k 2>&1 | grep -o NOAUTH | head -n 1
 echo alone >&2
 "#;
-    // What podman says of its networks is not in the workload's output.
+    // podman's messages about its networks are not in the workload's output.
     moat.args(["run", "-q", "--", "bash", "-c", script])
         .stdout("from postgres\nOK\nNOAUTH\n")
         .stderr("alone\n")
@@ -52,7 +52,7 @@ echo alone >&2
     assert_nothing_left(&moat);
 }
 
-/// A service that dies while it starts fails the run, and says why.
+/// A service that dies while it starts fails the run, and the error says why.
 #[test]
 fn a_service_that_dies_while_starting() {
     let Some(moat) = place("moat-test/redis:7") else {

@@ -11,7 +11,7 @@ use super::running::Running;
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A command line, and its expected results. What is not expected must be empty.
+/// A command line and its expected results. Output for which nothing is expected must be empty.
 #[must_use]
 pub(crate) struct Call<'a> {
     pub(super) moat: &'a Moat,
@@ -82,25 +82,25 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Gives the call these bytes as input, through a pipe. Without this, the input is empty.
+    /// Passes these bytes to the call as stdin, through a pipe. Otherwise stdin is empty.
     pub(crate) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.input = Input::Bytes(bytes.as_ref().to_vec());
         self
     }
 
-    /// Gives the call another input: a file, or a pipe of the test's own.
+    /// Passes another stdin to the call: a file, or a pipe of the test's own.
     pub(crate) fn stdin_from(mut self, stdin: impl Into<Stdio>) -> Self {
         self.input = Input::From(stdin.into());
         self
     }
 
-    /// Redirects stdout; the call then has none.
+    /// Redirects stdout, so that the test does not capture it.
     pub(crate) fn stdout_to(mut self, stdout: impl Into<Stdio>) -> Self {
         self.stdout_to = Some(stdout.into());
         self
     }
 
-    /// Redirects stderr; the call then has none.
+    /// Redirects stderr, so that the test does not capture it.
     pub(crate) fn stderr_to(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr_to = Some(stderr.into());
         self
@@ -138,13 +138,13 @@ impl<'a> Call<'a> {
         moat.release_checkpoint(name);
     }
 
-    /// Exactly this, with or without placeholders (see [`Moat::normal`]).
+    /// Expects exactly this stdout, with or without placeholders (see [`Moat::normal`]).
     pub(crate) fn stdout(mut self, text: impl AsRef<[u8]>) -> Self {
         self.stdout = Expected::Exactly(text.as_ref().to_vec());
         self
     }
 
-    /// Exactly this, with or without placeholders (see [`Moat::normal`]).
+    /// Expects exactly this stderr, with or without placeholders (see [`Moat::normal`]).
     pub(crate) fn stderr(mut self, text: impl AsRef<[u8]>) -> Self {
         self.stderr = Expected::Exactly(text.as_ref().to_vec());
         self
@@ -160,13 +160,13 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The test checks stdout itself.
+    /// Accepts any stdout; the test checks it itself.
     pub(crate) fn any_stdout(mut self) -> Self {
         self.stdout = Expected::Anything;
         self
     }
 
-    /// The test checks stderr itself.
+    /// Accepts any stderr; the test checks it itself.
     pub(crate) fn any_stderr(mut self) -> Self {
         self.stderr = Expected::Anything;
         self
@@ -201,7 +201,7 @@ impl<'a> Call<'a> {
         done
     }
 
-    /// Runs the call as a user other than root, who needs rights to the place.
+    /// Runs the call as a user other than root, who needs access to the place.
     #[track_caller]
     pub(crate) fn as_nobody(&self) -> Done {
         // Only root may be able to reach the program.
@@ -226,12 +226,12 @@ impl<'a> Call<'a> {
         Running::start(command, input, self.deadline)
     }
 
-    /// The command itself, for tests that connect its streams themselves.
+    /// Returns the command itself, for tests that connect its streams themselves.
     pub(crate) fn command(&self) -> Command {
         self.wrapped(&[])
     }
 
-    /// The same behind a wrapper, e.g. `sh -c 'exec "$@" >&-' sh`.
+    /// Returns the command behind a wrapper, e.g. `sh -c 'exec "$@" >&-' sh`.
     pub(crate) fn wrapped(&self, wrapper: &[&str]) -> Command {
         let root = self.moat.root();
         self.moat.give_to_user();
@@ -315,7 +315,7 @@ impl Done {
         String::from_utf8(self.stderr.clone()).expect("stderr is UTF-8")
     }
 
-    /// stdout as one JSON document.
+    /// Returns stdout as one JSON document.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.stdout)
@@ -340,7 +340,7 @@ impl std::fmt::Display for Done {
     }
 }
 
-/// The beginning of some output.
+/// Returns the beginning of some output.
 pub(super) fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 4000;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST)]).into_owned();

@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Volume,
 }
 
-/// The ids (of volumes: the names) of all resources with the label `NAME=VALUE`.
+/// Returns the ids (of volumes: the names) of all resources with the label `NAME=VALUE`.
 pub(crate) fn labelled(runtime: Runtime, kind: Kind, label: &str) -> Vec<String> {
     let socket = match runtime {
         Runtime::Docker | Runtime::Apple(_) => socket(),
@@ -42,14 +42,14 @@ fn ask_client(runtime: Runtime, kind: Kind, label: &str) -> Vec<String> {
         .output()
         .expect("the client");
     let said = String::from_utf8_lossy(&listed.stderr);
-    // An engine that does not answer has not said that nothing is left.
+    // Without an answer of the engine, an empty list proves nothing.
     let answered = listed.status.success() || std::thread::panicking();
     assert!(answered, "{list:?}: {said}");
     let text = String::from_utf8_lossy(&listed.stdout);
     text.lines().map(str::to_owned).collect()
 }
 
-/// The engine's answer. `None`: no readable answer.
+/// Returns the engine's answer, or `None` if it cannot be read.
 fn ask(socket: &Path, kind: Kind, label: &str) -> Option<Vec<String>> {
     let (path, list, key) = match kind {
         Kind::Container => ("/containers/json?all=1&", "", "Id"),
@@ -74,7 +74,7 @@ fn ask(socket: &Path, kind: Kind, label: &str) -> Option<Vec<String>> {
         .collect()
 }
 
-/// HTTP/1.0: the answer ends with its connection.
+/// HTTP/1.0, so that the answer ends with its connection.
 fn get(socket: &Path, path: &str) -> Option<Value> {
     let mut connection = UnixStream::connect(socket).ok()?;
     let patience = Some(Duration::from_secs(20));
@@ -98,7 +98,7 @@ fn quoted(text: &str) -> String {
     text.bytes().map(quote).collect()
 }
 
-/// The socket of the engine that docker's client would use, as far as that is easy to find out.
+/// Returns the socket of the engine that docker's client would use, as far as the environment tells it.
 fn socket() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::Moat;
 use super::docker_api::{self, Kind};
 
-/// Timeout of the last supervisor after the last command of a test.
+/// The time that the last supervisor gets to end after the last command of a test.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The leftovers of the place, as one line each; waits for them to go away.
+/// Returns the leftovers of the place, one per line, after waiting for them to disappear.
 pub(super) fn find(moat: &Moat) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -66,12 +66,12 @@ pub(super) fn sweep(moat: &Moat) {
     }
 }
 
-/// The containers with the label of this place's MOAT_HOME.
+/// Returns the containers with the label of this place's MOAT_HOME.
 pub(super) fn containers(moat: &Moat) -> Vec<String> {
     labelled(moat, Kind::Container)
 }
 
-/// The networks with that label.
+/// Returns the networks with that label.
 pub(super) fn networks(moat: &Moat) -> Vec<String> {
     labelled(moat, Kind::Network)
 }
@@ -104,7 +104,7 @@ struct Process {
     command: String,
 }
 
-/// The processes that carry the place's name in their arguments, environment or mounts.
+/// Returns the processes that have the place's name in their arguments, environment or mounts.
 fn processes(mark: &str) -> Vec<Process> {
     let own = std::process::id().to_string();
     let entries = fs::read_dir("/proc").expect("/proc");
@@ -120,13 +120,13 @@ fn processes(mark: &str) -> Vec<Process> {
                 command: String::from_utf8_lossy(&command).replace('\0', " "),
             })
         })
-        // The test's own child between fork and exec, and processes that have just ended.
+        // Leaves out the test's own child between fork and exec, and processes that have just ended.
         .filter(|process| !process.command.is_empty() && !process.command.contains("/deps/"))
         .filter(|process| !is_everybodys(&process.command))
         .collect()
 }
 
-/// Processes that podman starts for all containers, with the environment of the first caller.
+/// Returns whether podman started the process for all containers, with the environment of the first caller.
 fn is_everybodys(command: &str) -> bool {
     let names = ["aardvark-dns ", "slirp4netns ", "catatonit -P"];
     names.iter().any(|name| command.contains(name))
@@ -146,7 +146,7 @@ fn knows(process: &Path, mark: &[u8]) -> bool {
     })
 }
 
-/// Directories that a finished run does not have, and incomplete runs.
+/// Returns incomplete runs, and directories that a finished run must not have.
 fn directories(moat: &Moat) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(moat.home().join("runs")).into_iter().flatten() {

@@ -1,18 +1,18 @@
-//! What every integration test stands on: the real binary in a place of its own.
+//! The base of all integration tests: the real binary in a place of its own.
 //!
 //! ```ignore
-//! let Some(moat) = Moat::on(Runtime::Bwrap) else { return };   // skipped loudly if it is not there
+//! let Some(moat) = Moat::on(Runtime::Bwrap) else { return };   // skipped with a note if bwrap is missing
 //! moat.run(["sh", "-c", "echo hi; exit 7"]).stdout("hi\n").status(7);
 //! moat.args(["logs", "--raw"]).stdout("hi\n").success();
 //! ```
 //!
-//! - A [`Moat`] is a place: its own HOME, MOAT_HOME and workspace, and a runtime. When it is dropped,
-//!   it asserts that nothing is left: no container, no process, no half-made directory.
-//! - A [`Call`] is one command line. **What is not expected must be empty**: stdout, stderr; and the
-//!   exit code must be 0. A call has a deadline, and fails with what it printed until then.
-//! - [`Call::spawn`] gives a [`Running`] for commands that live while the test does something.
-//! - A text with placeholders, such as `Started [NAME] ([ID])`, matches what [`Moat::normal`] makes
-//!   of the output.
+//! - A [`Moat`] is a place: its own HOME, MOAT_HOME and workspace, and a runtime. When it is dropped, it asserts that
+//!   nothing is left: no container, no process, no incomplete directory.
+//! - A [`Call`] is one command line. **Output for which nothing is expected must be empty**, and the exit code must be 0.
+//!   A call has a timeout, and then fails with its output so far.
+//! - [`Call::spawn`] returns a [`Running`], for commands that run while the test continues.
+//! - A text with placeholders, such as `Started [NAME] ([ID])`, is compared with the output as [`Moat::normal`] returns
+//!   it.
 
 mod call;
 mod disk;

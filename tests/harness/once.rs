@@ -1,4 +1,4 @@
-//! Facts that one run of all tests finds out once.
+//! Facts about the machine that one run of all tests finds out once.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! The place of a test: its own HOME, MOAT_HOME and workspace.
+//! The place of a test: its own HOME, MOAT_HOME and workspace, and the runtime of its runs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -54,7 +54,7 @@ pub(crate) struct Moat {
 /// The scale of waiting times in tests. Short enough to save time, and long enough that a busy machine does not miss
 /// a time window.
 const FACTOR: &str = "0.2";
-/// If one call of an engine hangs, the others must still have time to answer.
+/// The timeout of one engine call is short, so that when one call hangs, the others still have time to answer.
 const TIMEOUT_FACTOR: &str = "0.5";
 
 impl Moat {
@@ -98,7 +98,7 @@ impl Moat {
         };
         let state = moat.root().join("apple");
         fs::create_dir(&state).expect("the state of the stand-in");
-        // As after `container image pull`.
+        // The stand-in knows the image, as after `container image pull`.
         let images = serde_json::json!({ format!("docker.io/{IMAGE}"): IMAGE });
         fs::write(state.join("images.json"), images.to_string()).expect("its images");
         moat.path_prepend(stand_in())
@@ -139,7 +139,7 @@ impl Moat {
         calls.collect()
     }
 
-    /// Whether the runtime has images, so that runs should name one.
+    /// Returns whether the runtime has images, so that runs must name one.
     pub(crate) fn has_images(&self) -> bool {
         self.runtime.is_some_and(Runtime::has_images)
     }
@@ -148,7 +148,7 @@ impl Moat {
         matches!(self.runtime, Some(Runtime::Apple(_)))
     }
 
-    /// Gives the place, with the test's files, to the user of its calls.
+    /// Makes the user of the calls the owner of the place and the test's files.
     pub(super) fn give_to_user(&self) {
         if !self.runtime.is_some_and(Runtime::is_rootless) {
             return;
@@ -205,8 +205,8 @@ impl Moat {
         self.real_time.store(true, Ordering::Relaxed);
     }
 
-    /// From now on all calls have a short timeout for an engine that hangs. Not for tests whose engine answers: on a
-    /// busy machine the engine is slow.
+    /// From now on all calls have a short engine timeout, for tests with an engine that hangs. Other tests must not
+    /// use it, because an engine is slow on a busy machine.
     pub(crate) fn short_timeouts(&self) {
         self.short_timeouts.store(true, Ordering::Relaxed);
     }
@@ -343,7 +343,7 @@ impl Moat {
         fs::write(dir.join("test.yaml"), text).expect("an entry");
     }
 
-    /// The word in the arguments, environment or mounts of every process of this place.
+    /// Returns the word that every process of this place has in its arguments, environment or mounts.
     pub(super) fn mark(&self) -> String {
         let name = self.root().file_name().expect("it has a name");
         name.to_string_lossy().into_owned()
@@ -365,7 +365,7 @@ impl Moat {
         leftovers::networks(self)
     }
 
-    /// The leftovers of runs, after some time; empty if all is well.
+    /// Returns the leftovers of runs, after waiting for them to disappear. Empty means that nothing is left.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         leftovers::find(self)
     }

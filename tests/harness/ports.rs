@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 /// Number of ports of a range.
 const SIZE: u16 = 50;
-/// Above the ports of servers, below those that the system gives to connections.
+/// Above the usual ports of servers, and below the ports that the kernel assigns to outgoing connections.
 const FIRST: u16 = 10_000;
 const RANGES: u32 = 440;
 

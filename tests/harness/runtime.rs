@@ -12,9 +12,9 @@ pub(crate) enum Runtime {
     Docker,
     /// docker of the user whom tests/setup creates: `rootlesskit` maps root of its containers to that user.
     DockerRootless,
-    /// podman of root.
+    /// podman as root.
     Podman,
-    /// podman of a user whom tests/setup creates.
+    /// podman as a user that tests/setup creates.
     PodmanRootless,
     Bwrap,
     /// This version of Apple's `container`, as the stand-in in testdata/bin, on top of docker.
@@ -49,7 +49,7 @@ impl Runtime {
         matches!(self, Runtime::PodmanRootless | Runtime::DockerRootless)
     }
 
-    /// The reason why the runtime is not available. Checked once.
+    /// Returns the reason why the runtime is not available, or `Ok`. Checks it once.
     pub(crate) fn available(self) -> Result<(), String> {
         static FOUND: [OnceLock<Result<(), String>>; 6] = [const { OnceLock::new() }; 6];
         let (which, name) = match self {
@@ -82,7 +82,7 @@ impl Runtime {
         }
     }
 
-    /// A call of the runtime's client as the user of the tests' runs.
+    /// Returns a call of the runtime's client as the user of the tests' runs.
     pub(crate) fn client(self) -> Command {
         let mut command = match self {
             Runtime::PodmanRootless | Runtime::DockerRootless => {
@@ -91,7 +91,7 @@ impl Runtime {
                 command.env("HOME", USER_HOME).current_dir("/");
                 command
             }
-            // The stand-in creates docker's containers.
+            // The stand-in for apple uses docker.
             Runtime::Apple(_) => Command::new("docker"),
             _ => Command::new(self.name()),
         };
@@ -133,7 +133,7 @@ impl Runtime {
     }
 }
 
-/// Switches to the user.
+/// The command that runs another command as that user.
 const AS_USER: [&str; 6] = [
     "setpriv",
     "--reuid=moat-podman",

@@ -1,4 +1,4 @@
-//! A terminal of the test's own, and moat on it.
+//! A terminal of the test's own, on which moat runs.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use rustix::termios::{
 
 use crate::harness::until;
 
-/// Timeout until a text appears.
+/// The timeout for a text to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// On Linux the descriptor is close-on-exec from its first moment, so that no other test's child keeps it open.
@@ -68,7 +68,7 @@ impl Screen {
         }
     }
 
-    /// Starts another program on it, after the end of the first.
+    /// Starts another program on the terminal, after the first has ended.
     pub(crate) fn again(&mut self, command: &Command) {
         self.shown.lock().expect("shown").clear();
         self.child = spawn(command, &self.theirs);
@@ -86,12 +86,12 @@ impl Screen {
         self.ours.as_ref().expect("it is open")
     }
 
-    /// Shows nothing more until it is released.
+    /// Stops or resumes reading from the terminal.
     pub(crate) fn pause(&self, pauses: bool) {
         self.wish.pauses.store(pauses, Ordering::Release);
     }
 
-    /// Closes the window.
+    /// Closes the terminal, as closing a window does.
     pub(crate) fn close(&mut self) {
         self.wish.closes.store(true, Ordering::Release);
         self.ours = None;
@@ -102,7 +102,7 @@ impl Screen {
         tcsetattr(&self.theirs, OptionalActions::Now, &self.before).expect("a terminal");
     }
 
-    /// Whether reading from the terminal gives lines, and not keys.
+    /// Returns whether the terminal delivers whole lines, not single keys.
     pub(crate) fn gives_lines(&self) -> bool {
         let now = tcgetattr(&self.theirs).expect("a terminal");
         now.local_modes.contains(LocalModes::ICANON)
@@ -162,7 +162,7 @@ impl Screen {
     /// Asserts that the terminal is as it was before moat.
     #[track_caller]
     pub(crate) fn assert_sane(&self) {
-        until("the terminal is what it was", || self.is_sane());
+        until("the terminal has its old settings", || self.is_sane());
     }
 
     /// Whether the terminal is as it was before moat, in everything that `stty -a` shows.
@@ -177,7 +177,7 @@ impl Screen {
     }
 }
 
-/// Becomes moat, in a session that has the terminal.
+/// Runs the command in a session of its own whose terminal this is.
 fn spawn(command: &Command, terminal: &OwnedFd) -> Child {
     let stream = || Stdio::from(terminal.try_clone().expect("a copy"));
     // A shell ignores these signals for its background jobs, which tests may be.
@@ -215,7 +215,7 @@ fn size(terminal: impl AsFd, rows: u16, columns: u16) {
     tcsetwinsize(terminal, size).expect("a size");
 }
 
-/// The commands for the thread that shows output.
+/// The commands for the thread that reads the terminal.
 #[derive(Default)]
 struct Wish {
     pauses: AtomicBool,

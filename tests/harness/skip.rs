@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Notes that the current test, or a part of it, could not run, and why.
+/// Notes that the current test, or a part of it, could not run, and the reason.
 pub(crate) fn skip(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed test");

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::fnv1a;
 
-/// The directory at the beginning of PATH for the stand-in.
+/// Returns the directory that the stand-in needs at the beginning of PATH.
 pub(crate) fn stand_in() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| make().unwrap_or_else(source))
@@ -25,12 +25,12 @@ fn names_an_interpreter(script: &Path) -> bool {
     program.is_some_and(|program| Path::new(program).is_file())
 }
 
-/// The stand-in in the tree. It does the same, and takes longer.
+/// Returns the stand-in in the source tree, which works the same but starts more slowly.
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bin")
 }
 
-/// `None`: there is no interpreter that a script could name.
+/// Returns `None` if there is no interpreter that the script could name.
 fn make() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).map(|dir| dir.join("python3"));
@@ -48,7 +48,7 @@ fn make() -> Option<PathBuf> {
     let python = Command::new(found).args(print).output().ok()?;
     let python = String::from_utf8(python.stdout).ok()?;
     let python = python.trim_end();
-    // Some systems limit the length of a first line, and none accepts a blank in it.
+    // Some systems limit the length of a script's first line, and none accepts a blank in the interpreter's path.
     if !Path::new(python).is_file() || python.len() > 100 || python.contains(' ') {
         return None;
     }
@@ -62,7 +62,7 @@ fn make() -> Option<PathBuf> {
     let new = dir.join(format!("container.{}", std::process::id()));
     fs::write(&new, text).ok()?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).ok()?;
-    // Complete, although another process may create it at the same time.
+    // Renamed into place complete, because another process may create the script at the same time.
     fs::rename(&new, &script).ok()?;
     Some(dir)
 }

@@ -57,13 +57,13 @@ pub(crate) fn lines(word: &str, from: u32, to: u32) -> String {
     (from..=to).map(|i| format!("{word}{i}\n")).collect()
 }
 
-/// The supervisor that owns a run, as its own file names it.
+/// Returns the supervisor that owns a run, from the lock file.
 #[track_caller]
 pub(crate) fn supervisor_of(moat: &Moat, id: &str) -> i32 {
     process_in(&moat.run_dir(id).join("owner.lock"))
 }
 
-/// The shim of a sandbox, as its own file names it.
+/// Returns the shim of a sandbox, from its own file.
 #[track_caller]
 pub(crate) fn shim_of(moat: &Moat, id: &str) -> i32 {
     process_in(&moat.run_dir(id).join("sandbox/shim"))
@@ -77,7 +77,7 @@ fn process_in(path: &Path) -> i32 {
     })
 }
 
-/// Kills a process with SIGKILL, and waits until all of it is gone, its locks included.
+/// Kills a process with SIGKILL, and waits until its threads and its locks are gone.
 #[track_caller]
 pub(crate) fn kill(pid: i32) {
     signal(pid, Signal::KILL);
@@ -114,7 +114,7 @@ pub(crate) fn waits_for_a_lock(pid: Pid) -> bool {
         .any(|line| line.contains("->") && line.split_whitespace().any(|word| word == pid))
 }
 
-/// Gone, or a zombie without threads.
+/// Returns whether a process is gone, or a zombie without threads.
 pub(crate) fn is_gone(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
@@ -131,7 +131,7 @@ pub(crate) fn kill_supervisor(moat: &Moat, id: &str) {
     kill(supervisor_of(moat, id));
 }
 
-/// One plain command: all that a user must do after a crash.
+/// Runs `list`: one such command must be enough to repair everything after a crash.
 #[track_caller]
 pub(crate) fn list(moat: &Moat) {
     moat.args(["list", "--quiet"]).any_stdout().success();
@@ -219,13 +219,13 @@ pub(crate) fn assert_same(expected: &str, found: &str) {
     );
 }
 
-/// The times of a record, in their required order.
+/// Returns the times of a record, in their required order.
 pub(crate) fn times(record: &Value) -> Vec<&str> {
     let keys = ["created_at", "started_at", "finished_at", "cleaned_at"];
     keys.iter().filter_map(|key| record[key].as_str()).collect()
 }
 
-/// Puts a shell script between moat and docker, which the script finds under that name.
+/// Puts a shell script in the place of docker's client; `docker` in the script means the real client.
 pub(crate) fn docker_through(moat: Moat, script: &str) -> Moat {
     through(moat, "docker", script)
 }
@@ -241,7 +241,7 @@ pub(crate) fn through(moat: Moat, program: &str, script: &str) -> Moat {
     moat.path_prepend(bin)
 }
 
-/// Number of adoptions of a run.
+/// Returns the number of adoptions of a run.
 pub(crate) fn adoptions(moat: &Moat, id: &str) -> usize {
     let diary = fs::read_to_string(moat.run_dir(id).join("supervisor.log")).unwrap_or_default();
     diary

@@ -1,6 +1,6 @@
 //! Makes output comparable: replaces its variable parts by placeholders.
 
-/// The label of a home's resources: FNV-1a of its real path, as in moat.
+/// Returns the label of a home's resources: FNV-1a of its real path, as moat computes it.
 pub(crate) fn fnv1a(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -8,7 +8,7 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> String {
     format!("{hash:016x}")
 }
 
-/// `run_` and twelve digits → `[ID]`; RFC 3339 times → `[TIME]`; ages such as `3s ago` → `[AGE]`.
+/// Replaces `run_` and twelve digits by `[ID]`, RFC 3339 times by `[TIME]`, and ages such as `3s ago` by `[AGE]`.
 pub(super) fn placeholders(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Waits for conditions with a timeout: no test sleeps a fixed time and hopes.
+//! Waits for conditions with a timeout, so that no test relies on a fixed sleep.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +6,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Waits until `done`, or fails with `what` as the missing event.
+/// Waits until `done`, or fails and names `what` as the missing event.
 #[track_caller]
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     until_some(what, || done().then_some(()));
 }
 
-/// Waits until there is a value, or fails with `what` as the missing event.
+/// Waits until there is a value, or fails and names `what` as the missing event.
 #[track_caller]
 pub(crate) fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

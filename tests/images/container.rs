@@ -1,4 +1,4 @@
-//! What moat.yaml says of the container: ports, limits, volumes of the engine.
+//! The container settings of moat.yaml: ports, limits, and volumes of the engine.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ pub(crate) fn ports_are_published_on_the_loopback_alone(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
     };
-    // A port that is free now; nobody else here asks for a fixed one.
+    // A port that is free now. No other test of this group uses a fixed one.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let fixed = free.local_addr().expect("its address").port();
     drop(free);
@@ -22,7 +22,7 @@ pub(crate) fn ports_are_published_on_the_loopback_alone(runtime: Runtime) {
                  until [ -e /workspace/go ]; do sleep 0.05; done";
     let id = place.go(&["-q", "-b"], serve).any_stdout().success();
     let id = id.stdout_text().trim().to_owned();
-    // From the moment that it is said to have started.
+    // The ports are in the record as soon as the run has started.
     let record = place
         .args(["inspect", "--json", &id])
         .any_stdout()
@@ -66,7 +66,7 @@ fn get(port: u16) -> Option<String> {
     text.contains("200 OK").then_some(text)
 }
 
-/// Without an answer from the workload, and in the foreground: the run still starts.
+/// With published ports, a foreground run whose workload ends at once still starts.
 pub(crate) fn a_run_with_ports_that_ends_at_once(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -75,7 +75,7 @@ pub(crate) fn a_run_with_ports_that_ends_at_once(runtime: Runtime) {
     place.quiet("echo out; exit 3").stdout("out\n").status(3);
 }
 
-/// A port that somebody else has is an error that names it, and nothing stays.
+/// A port in use is an error that names the port, and nothing is left.
 pub(crate) fn a_port_that_is_taken(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -120,7 +120,7 @@ pub(crate) fn limits_are_set(runtime: Runtime) {
         .args(["logs", &id])
         .stdout("123\n0\nnameserver 192.0.2.1\nnameserver 2001:db8::1\n67108864\n")
         .success();
-    // Flags are stronger.
+    // Flags take precedence over moat.yaml.
     std::fs::remove_file(place.workspace().join("go")).expect("the file");
     let id = place
         .go(&["-q", "-b", "--memory", "32m", "--cpus", "1"], script)
@@ -158,7 +158,7 @@ pub(crate) fn volumes_outlive_runs(runtime: Runtime) {
         .quiet("cat /cache/file /var/lib/db/file")
         .stdout("one\ntwo\n")
         .success();
-    // With an image that is built, too.
+    // Volumes also work with an image that moat builds.
     yaml("hooks: {post_build: 'true'}\n");
     place
         .quiet("cat /cache/file /var/lib/db/file")
@@ -182,7 +182,7 @@ pub(crate) fn volumes_outlive_runs(runtime: Runtime) {
         .args(["volumes", "-q"])
         .stdout("shop/cache\nshop/db\n")
         .success();
-    // Read-only ones can be read.
+    // Volumes that are mounted read-only can be read.
     place.moat_yaml(
         "name: shop\nbase_image: BASE\nvolumes:\n  - {name: cache, target: /cache, readonly: true}\n  \
          - {name: db, target: /var/lib/db, type: volume, readonly: true}\n",
@@ -191,7 +191,7 @@ pub(crate) fn volumes_outlive_runs(runtime: Runtime) {
         .quiet("cat /cache/file /var/lib/db/file; touch /cache/x 2>/dev/null; echo $?; touch /var/lib/db/x 2>/dev/null; echo $?")
         .stdout("one\ntwo\n1\n1\n")
         .success();
-    // Without a terminal nothing is removed unless it is forced; all or nothing.
+    // Without a terminal, `volumes rm` needs --force. If one of the volumes does not exist, it removes none.
     place
         .args(["volumes", "rm", "shop/db"])
         .stderr_contains("volumes rm -f shop/db")
@@ -209,7 +209,7 @@ pub(crate) fn volumes_outlive_runs(runtime: Runtime) {
     place.args(["volumes", "--json"]).stdout("[]\n").success();
 }
 
-/// What a workload makes of the root of its volume is not undone by the next run.
+/// The next run must not reset the owner and mode that a workload gave to the root of its volume.
 pub(crate) fn the_root_of_a_volume_stays_as_it_was_left(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -232,7 +232,7 @@ pub(crate) fn the_root_of_a_volume_stays_as_it_was_left(runtime: Runtime) {
     }
 }
 
-/// What cannot be asked is said, and what a run has mounted is not removed.
+/// `volumes rm` refuses volumes that a run has mounted, and an engine that does not answer is reported.
 pub(crate) fn volumes_in_use_and_volumes_unknown(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -250,7 +250,7 @@ pub(crate) fn volumes_in_use_and_volumes_unknown(runtime: Runtime) {
     place.write("go", "");
     place.args(["wait", &id]).success();
     place.args(["logs", &id]).stdout("x\n").success();
-    // As long as there is the run, its engine is asked, whichever is named.
+    // As long as the run's record exists, moat asks the engine of the run, whatever DOCKER_HOST names.
     place
         .args(["destroy", "-f", &id])
         .stdout(format!("{id}\n"))
@@ -279,7 +279,7 @@ pub(crate) fn volumes_in_use_and_volumes_unknown(runtime: Runtime) {
     place.args(rm).arg("shop/e").stdout("shop/e\n").success();
 }
 
-/// Two projects whose names and volumes read the same with a dash between them do not share one.
+/// Two projects have separate volumes even if project and volume joined by a dash give the same name.
 pub(crate) fn volumes_of_projects_are_apart(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -302,7 +302,7 @@ pub(crate) fn volumes_of_projects_are_apart(runtime: Runtime) {
         .success();
 }
 
-/// What the image has at /workspace is no part of a copy of the directory.
+/// Files of the image in /workspace are not part of a copied workspace.
 pub(crate) fn a_copy_is_of_the_directory_alone(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -315,7 +315,7 @@ pub(crate) fn a_copy_is_of_the_directory_alone(runtime: Runtime) {
     }
 }
 
-/// The anonymous volume of a workspace that is a copy goes with the run.
+/// The anonymous volume of a copied workspace is removed with the run.
 pub(crate) fn the_volume_of_a_workspace_goes_with_the_run(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -331,11 +331,11 @@ pub(crate) fn the_volume_of_a_workspace_goes_with_the_run(runtime: Runtime) {
     place.args(["wait", &id]).success();
     assert!(
         place.try_engine(&["volume", "inspect", &volume]).is_err(),
-        "it is left"
+        "the volume is left"
     );
 }
 
-/// A kept container, and what was in its copy of the workspace.
+/// `--keep` keeps the container and the volume with its copied workspace; `destroy` removes both.
 pub(crate) fn a_kept_container_with_a_copy(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;

@@ -1,5 +1,5 @@
-//! What we show people works: every example and every piece of YAML in the documentation is checked
-//! and planned, and what the test images allow is run.
+//! The documentation works: every example and every piece of YAML in it is checked and planned, and run if the test
+//! images allow it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,15 +23,15 @@ fn examples() -> Vec<PathBuf> {
     found
 }
 
-/// A place for what is only planned; no engine is asked.
+/// Returns a place in which runs are only planned, without an engine.
 fn planning() -> Moat {
     let moat = Moat::new().env("MOAT_RUNTIME", "docker");
-    // What our own pieces mount.
+    // The examples mount this file.
     fs::write(moat.user_home().join(".gitconfig"), "").expect("a file");
     moat
 }
 
-/// Checks and plans the project in the workspace.
+/// Checks the project in the workspace, and returns the plan of a run.
 #[track_caller]
 fn plan(moat: &Moat) -> serde_json::Value {
     moat.args(["check"]).stderr("nothing is wrong\n").success();
@@ -63,7 +63,7 @@ fn every_example_is_planned() {
         copy(&example, &moat.workspace());
         let plan = plan(&moat);
         assert_eq!(plan["name"], format!("{name}-example"));
-        // Its own command is all that has to be typed.
+        // The example's own command is enough: `moat run` needs no arguments.
         moat.args(["run", "--dry-run"]).any_stdout().success();
     }
 }
@@ -120,7 +120,7 @@ fn every_piece_of_yaml_in_the_documentation() {
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
-/// What stands between "```yaml" and "```".
+/// Returns the text between each "```yaml" and the "```" after it.
 fn pieces(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut piece: Option<String> = None;
@@ -151,7 +151,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(done.success());
 }
 
-/// An example in the workspace, on an image that is here instead of an official one.
+/// Copies an example to the workspace, with a base image of the tests instead of an official image.
 fn example(place: &Place, name: &str) {
     copy(
         &repository().join("examples").join(name),
@@ -195,7 +195,7 @@ fn the_isolated_one_runs() {
             .as_u64()
             .expect("a port");
         let url = format!("http://127.0.0.1:{port}/index.html");
-        let page = until_some("it answers", || {
+        let page = until_some("the published port answers", || {
             let done = Command::new("curl")
                 .args(["-sf", "--noproxy", "*", &url])
                 .output()
@@ -247,7 +247,7 @@ fn the_one_with_secrets_runs() {
         .success();
 }
 
-/// With images that can be had here.
+/// Runs with images of the tests instead of the official ones.
 #[test]
 fn the_one_with_services_runs() {
     let Some(moat) = Moat::on(Runtime::Docker) else {

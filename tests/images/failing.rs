@@ -1,4 +1,4 @@
-//! Builds that fail, and what is seen of those that do not.
+//! Builds that fail, and the output of builds that succeed.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ pub(crate) fn a_failing_step_is_shown_with_its_last_lines(runtime: Runtime) {
     place.args(["wait", &id]).status(125);
 }
 
-/// A connection that a step does not get is not the engine's.
+/// A build step whose own connection fails does not mean that the engine cannot be reached.
 pub(crate) fn what_a_step_says_is_no_verdict_on_the_engine(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -80,7 +80,7 @@ pub(crate) fn what_a_step_says_is_no_verdict_on_the_engine(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// podman looks at all images when it builds, and fails where somebody else's podman removes one of them.
+/// podman reads all images when it builds, and fails if another podman removes one of them meanwhile.
 pub(crate) fn a_build_that_others_got_in_the_way_of_is_tried_again(runtime: Runtime) {
     const SAID: &str = "Error: checking if cached image exists from a previous build: getting top layer info: layer not known";
     let Some(place) = Place::busybox(runtime) else {
@@ -93,7 +93,7 @@ pub(crate) fn a_build_that_others_got_in_the_way_of_is_tried_again(runtime: Runt
     let log = fs::read_to_string(place.run_dir(&place.only_id()).join("build.log"));
     let log = log.expect("build.log");
     assert!(log.contains("trying again\n"), "{log}");
-    // That has an end. It is said as it was, and no verdict on the image.
+    // After some attempts moat gives up. It then prints podman's error, and does not blame the image.
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'echo again >/tmp/made'}\n");
     place.fail_builds(1000, SAID);
     let done = place.quiet("true").any_stderr().status(125);
@@ -146,7 +146,8 @@ pub(crate) fn in_the_background_the_failure_is_the_clients(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// Plain lines on stderr without a terminal; with -q and --json nothing; stdout is the workload's.
+/// The output of a build is plain lines on stderr without a terminal, and nothing with -q or --json. stdout has only
+/// the workload's output.
 pub(crate) fn the_output_of_a_build(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -189,7 +190,7 @@ pub(crate) fn the_output_of_a_build(runtime: Runtime) {
     assert_eq!(place.builds(), 4);
 }
 
-/// An error is one line of JSON, also where it has many lines.
+/// With --json an error is one line, even if its message has many.
 pub(crate) fn a_failure_as_json(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -204,7 +205,7 @@ pub(crate) fn a_failure_as_json(runtime: Runtime) {
     assert!(message.contains("\n  no\n"), "{error}");
 }
 
-/// On a terminal a build is one line that changes, and goes before the workload speaks.
+/// On a terminal the build shows one changing line, which disappears before the workload's output.
 pub(crate) fn on_a_terminal_a_build_is_one_line(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -236,7 +237,7 @@ pub(crate) fn on_a_terminal_a_build_is_one_line(runtime: Runtime) {
     assert!(text.contains("\r\nout\r\n"), "{text:?}");
 }
 
-/// What is left on a screen: the cursor goes back and up, and what is below it is erased.
+/// Returns the text that a screen shows after this output: moves the cursor back and up, and erases.
 fn screen(text: &str) -> String {
     let mut rows = vec![String::new()];
     let mut row = 0;

@@ -1,12 +1,11 @@
-//! Images that moat builds, built for real (on apple by its stand-in): what is in them, when they are built and
-//! when not, who builds for whom, and that a build which fails or is stopped leaves nothing.
+//! Images that moat builds, on real engines and on apple's stand-in: their content, when moat builds or reuses one, which
+//! of several runs builds, and that a failed or stopped build leaves nothing.
 //!
-//! A failure is named after both, e.g. `podman::twenty_first_runs_build_once`; what one engine is enough for is in
-//! its own module.
+//! The name of a failed test has the runtime and the scenario, e.g. `podman::twenty_first_runs_build_once`. Tests that
+//! need one engine have modules of their own.
 //!
-//! No registry answers here, so builds begin with `moat-test/busybox:1` or `moat-test/debian:12`, each
-//! test with a tag and a label of its own on top: so no test finds another one's builder cache, and
-//! all that came of a test is removed with it.
+//! No image registry is needed: builds start from `moat-test/busybox:1` or `moat-test/debian:12`. Each test puts a tag and
+//! a label of its own on top, so that tests do not share a build cache, and the label finds every image to remove.
 
 mod container;
 mod examples;
@@ -20,7 +19,7 @@ mod sharing;
 
 use crate::harness::Runtime;
 
-/// A scenario makes its place itself: places differ in their images.
+/// Runs a scenario, which creates its place itself because places differ in their images.
 fn on(runtime: Runtime, scenario: fn(Runtime)) {
     scenario(runtime);
 }
@@ -32,7 +31,7 @@ everywhere! { images;
     sharing { a_client_killed_during_a_build_changes_nothing }
 }
 
-/// In these neither podman nor apple does anything of its own.
+/// Scenarios that run on docker: podman and apple have no code of their own for them.
 mod docker_first {
     on_docker_first! { images;
         container { a_copy_is_of_the_directory_alone }
@@ -43,7 +42,8 @@ mod docker_first {
     }
 }
 
-/// In these apple differs in nothing but that its builder is docker's, in the stand-in; and it has no volumes.
+/// Scenarios without apple: its stand-in builds with docker, and has no volumes. Everything else in them is the same
+/// for apple.
 mod with_their_builders {
     on_engines! { images;
         project { rebuild_builds_anew }
@@ -56,7 +56,7 @@ mod with_their_builders {
     }
 }
 
-/// As those, and podman does the same as docker.
+/// Scenarios without apple in which podman behaves like docker.
 mod with_one_builder {
     on_docker! { images;
         sharing { a_killed_builder_is_replaced }
@@ -89,8 +89,8 @@ mod with_one_builder {
     }
 }
 
-/// Limits as docker shows them; where it keeps a copy of the workspace; packages, whose steps are the same
-/// everywhere.
+/// Scenarios that read docker's limits or the place of docker's copy of a workspace, and scenarios with packages,
+/// which install with the same steps on every runtime.
 mod on_docker {
     tests_on! { images docker Runtime::Docker;
         container {
@@ -100,7 +100,7 @@ mod on_docker {
     }
 }
 
-/// What is podman's alone.
+/// Scenarios of podman alone.
 mod on_podman {
     tests_on! { images podman Runtime::Podman;
         failing { a_build_that_others_got_in_the_way_of_is_tried_again }

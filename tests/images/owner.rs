@@ -1,4 +1,4 @@
-//! Whose the files are, and what the user of a built image finds.
+//! The owner of files in the workspace, and the user and home in a built image.
 
 use std::os::unix::fs::{MetadataExt, chown};
 
@@ -22,7 +22,7 @@ pub(crate) fn files_are_the_workspace_owners(runtime: Runtime) {
         let made = std::fs::metadata(place.workspace().join(name)).expect(name);
         assert_eq!((made.uid(), made.gid()), (1234, 1235), "{name}");
     }
-    // What a run leaves in its home goes with it.
+    // Files that a run writes to its home are gone in the next run.
     place
         .quiet("cat ~/from-the-hook")
         .stdout("1234\n")
@@ -46,7 +46,7 @@ pub(crate) fn without_a_build_too(runtime: Runtime) {
     assert_eq!(place.builds(), 0);
 }
 
-/// A user of the base image with the same number, or the name `moat`, is no obstacle.
+/// The base image may have a user with the same number, or one named `moat`.
 pub(crate) fn users_of_the_base_do_not_get_in_the_way(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -59,7 +59,7 @@ pub(crate) fn users_of_the_base_do_not_get_in_the_way(runtime: Runtime) {
             place.base()
         ),
     );
-    // busybox has a user 1000.
+    // busybox has a user with the number 1000.
     chown(place.workspace(), Some(1000), Some(1000)).expect("root");
     place.moat_yaml(&format!(
         "base_image: {base}\nhooks: {{post_build: 'true'}}\n"
@@ -70,7 +70,7 @@ pub(crate) fn users_of_the_base_do_not_get_in_the_way(runtime: Runtime) {
         .success();
 }
 
-/// Root's workspace is root's, with the home that the image has for it.
+/// In a workspace of root, the workload runs as root with the image's home of root.
 pub(crate) fn root_stays_root(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -82,7 +82,7 @@ pub(crate) fn root_stays_root(runtime: Runtime) {
         .success();
 }
 
-/// The image's tag knows the owner: nobody gets an image made for somebody else.
+/// The image's tag depends on the workspace's owner, so that owners do not share images.
 pub(crate) fn another_owner_gets_another_image(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -98,7 +98,7 @@ pub(crate) fn another_owner_gets_another_image(runtime: Runtime) {
     assert_eq!(place.builds(), 3);
 }
 
-/// A copy of the workspace is the user's to work on, and keeps whose the files are.
+/// The workload can write to a copied workspace, and the files keep their owners.
 pub(crate) fn a_copy_is_the_users(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -129,7 +129,7 @@ pub(crate) fn a_copy_is_the_users(runtime: Runtime) {
     assert!(!place.workspace().join("file").exists());
 }
 
-/// What is excluded from a mount is the user's own, too, and made as the source's owner.
+/// The workload can write to excluded directories of a mount. They get the owner of the mount's source.
 pub(crate) fn excluded_directories_are_the_users(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -158,7 +158,7 @@ pub(crate) fn excluded_directories_are_the_users(runtime: Runtime) {
     );
 }
 
-/// A hook before the command is the user's, in the workspace, whatever the image puts in front of it.
+/// A `pre_run` hook runs as the workload's user in the workspace, even if the image has an entry point.
 pub(crate) fn a_hook_before_the_command_is_the_users(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -180,7 +180,7 @@ pub(crate) fn a_hook_before_the_command_is_the_users(runtime: Runtime) {
         .success();
 }
 
-/// What is mounted below the workspace needs a place there: it is the owner's, and not root's.
+/// A directory that moat creates below the workspace as a mount point belongs to the owner of the workspace.
 pub(crate) fn places_to_mount_on_are_the_owners(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -219,7 +219,7 @@ pub(crate) fn places_to_mount_on_are_the_owners(runtime: Runtime) {
         "that is in a volume"
     );
     assert!(!place.workspace().join("node_modules/a").exists());
-    // A link in the way is left alone, and nothing is made where it leads.
+    // moat does not follow a link in the place of a mount point, so it creates nothing at the link's target.
     std::fs::remove_dir(place.workspace().join("node_modules")).expect("it is empty");
     std::os::unix::fs::symlink("/elsewhere", place.workspace().join("node_modules"))
         .expect("a link");
@@ -231,7 +231,7 @@ pub(crate) fn places_to_mount_on_are_the_owners(runtime: Runtime) {
         .success();
 }
 
-/// So are the directories between the home, or a copy of the workspace, and what is mounted in it.
+/// Directories between the home, or a copied workspace, and a mount inside belong to the owner, too.
 pub(crate) fn directories_around_mounts_are_the_owners(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -261,13 +261,13 @@ pub(crate) fn directories_around_mounts_are_the_owners(runtime: Runtime) {
             .stdout("outside\n".repeat(2) + &"1234:1235\n".repeat(4))
             .success();
     }
-    // A home that is mounted itself is left as it is.
+    // A home that is itself a mount is left unchanged.
     place.moat_yaml(&format!(
         "base_image: BASE\nmounts: [\"{0}:/home/moat\"]\n",
         outside.display()
     ));
     place.quiet("cat ~/file").stdout("outside\n").success();
-    // What is mounted belongs to whom it belonged.
+    // Mounted files keep their owner.
     for name in ["npm", "npm/deep"] {
         let metadata = std::fs::metadata(outside.join(name)).expect(name);
         assert_eq!(metadata.uid(), 0, "{name}");

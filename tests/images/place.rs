@@ -1,4 +1,4 @@
-//! A place with an engine whose images can be told from all others, and go with it.
+//! A place with an engine, whose images have a label of their own and are removed with the place.
 
 use std::fs;
 use std::io::Write;
@@ -14,19 +14,19 @@ use crate::harness::{Call, Done, IMAGE, Moat, Runtime, skip};
 /// A Debian with apt-get and certificates.
 pub(crate) const DEBIAN: &str = "moat-test/debian:12";
 
-/// The place. `BASE` in its moat.yaml stands for its own base image.
+/// A place for image tests. `BASE` in its moat.yaml stands for its own base image.
 pub(crate) struct Place {
     moat: Moat,
     images: Images,
 }
 
 impl Place {
-    /// With busybox to build on: for what needs no packages. `None`: skipped, loudly.
+    /// Returns a place that builds on busybox. `None` skips the test with a note.
     pub(crate) fn busybox(runtime: Runtime) -> Option<Place> {
         Place::on(runtime, IMAGE)
     }
 
-    /// With Debian to build on.
+    /// Returns a place that builds on Debian.
     pub(crate) fn debian(runtime: Runtime) -> Option<Place> {
         Place::on(runtime, DEBIAN)
     }
@@ -46,7 +46,7 @@ impl Place {
             return None;
         }
         images.make(&images.base(), &format!("FROM {image}\n"));
-        // The stand-in for apple notes its calls itself.
+        // The stand-in for apple records its calls itself.
         let moat = match moat.is_on_apple() {
             true => moat,
             false => {
@@ -58,12 +58,12 @@ impl Place {
         Some(Place { moat, images })
     }
 
-    /// The image that builds begin with.
+    /// Returns the base image of this place.
     pub(crate) fn base(&self) -> String {
         self.images.base()
     }
 
-    /// Another image that goes with this place.
+    /// Builds another image that is removed with this place, and returns its tag.
     pub(crate) fn image(&self, name: &str, dockerfile: &str) -> String {
         let tag = format!("moat-test/{name}-{}:1", self.images.mark);
         self.images.make(&tag, dockerfile);
@@ -81,19 +81,19 @@ impl Place {
         call.args(["--", "sh", "-c", script])
     }
 
-    /// The same, quiet.
+    /// The same with --quiet.
     pub(crate) fn quiet(&self, script: &str) -> Call<'_> {
         self.go(&["--quiet"], script)
     }
 
-    /// How often the client was called with this word so far.
+    /// Returns the number of calls of the engine client so far that begin with this word.
     pub(crate) fn calls(&self, word: &str) -> usize {
         let calls = self.all_calls();
         let is_it = |line: &&str| line.split(' ').next() == Some(word);
         calls.lines().filter(is_it).count()
     }
 
-    /// What the client was called with, a call on a line.
+    /// Returns the calls of the engine client so far, one per line.
     pub(crate) fn all_calls(&self) -> String {
         if self.is_on_apple() {
             return self.apple_calls().join("\n");
@@ -101,13 +101,13 @@ impl Place {
         fs::read_to_string(self.root().join("calls")).unwrap_or_default()
     }
 
-    /// What the engine's own command line prints, or why it does not succeed. On apple that is docker's: it
-    /// keeps the images of the stand-in.
+    /// Calls the engine client directly, and returns its output or its error. On apple this is docker's client,
+    /// because docker keeps the stand-in's images.
     pub(crate) fn try_engine(&self, args: &[&str]) -> Result<String, String> {
         self.images.client(args)
     }
 
-    /// What the engine's own command line prints; it must succeed.
+    /// Calls the engine client directly, which must succeed, and returns its output.
     #[track_caller]
     pub(crate) fn engine(&self, args: &[&str]) -> String {
         match self.try_engine(args) {
@@ -116,7 +116,7 @@ impl Place {
         }
     }
 
-    /// What the engine knows of a container.
+    /// Returns the engine's description of a container.
     #[track_caller]
     pub(crate) fn inspect_container(&self, id: &str) -> Value {
         let all = self.engine(&["inspect", id]);
@@ -124,7 +124,7 @@ impl Place {
         all[0].clone()
     }
 
-    /// How many images were built, or begun. What podman was asked again for is one.
+    /// Returns the number of builds that were started. A build that moat repeats on podman counts once.
     pub(crate) fn builds(&self) -> usize {
         let logs = self.ids().into_iter().map(|id| {
             let log = self.run_dir(&id).join("build.log");
@@ -135,13 +135,13 @@ impl Place {
         self.calls("build") - logs.sum::<usize>()
     }
 
-    /// The next calls that build fail with these words, and do nothing.
+    /// Lets the next `count` builds fail with these words without building.
     pub(crate) fn fail_builds(&self, count: usize, words: &str) {
         fs::write(self.root().join("build-fails"), words).expect("the words");
         fs::write(self.root().join("build-failures"), "x\n".repeat(count)).expect("the failures");
     }
 
-    /// The images that moat has built for this place, without what podman keeps of steps.
+    /// Returns the images that moat has built for this place, without podman's cached build steps.
     pub(crate) fn built(&self) -> Vec<String> {
         let filter = format!("label=moat.home={}", self.label());
         let tagged = ["--filter", "dangling=false"];
@@ -154,28 +154,28 @@ impl Place {
         listed.lines().map(str::to_owned).collect()
     }
 
-    /// The containers of builds and runs on images of this place.
+    /// Returns the containers of builds and of runs on images of this place.
     pub(crate) fn all_containers(&self) -> Vec<String> {
         let filter = format!("label=moat-test.place={}", self.images.mark);
         let listed = self.engine(&["ps", "--all", "--quiet", "--filter", &filter]);
         listed.lines().map(str::to_owned).collect()
     }
 
-    /// What the plan says of a run.
+    /// Returns the plan of a run.
     #[track_caller]
     pub(crate) fn plan(&self) -> Value {
         let call = self.args(["run", "--dry-run", "--json", "--", "true"]);
         call.any_stdout().success().json()
     }
 
-    /// The image that a run would have.
+    /// Returns the image that a run would use.
     #[track_caller]
     pub(crate) fn planned_image(&self) -> String {
         let plan = self.plan();
         plan["image"].as_str().expect("an image").to_owned()
     }
 
-    /// Builds leave neither a lock nor a context.
+    /// Asserts that builds left neither a lock nor a build context.
     #[track_caller]
     pub(crate) fn assert_no_traces(&self) {
         let locks: Vec<_> = fs::read_dir(self.home().join("locks"))
@@ -199,8 +199,8 @@ impl Deref for Place {
     }
 }
 
-/// Removes, when dropped, all images that carry the label of the place: those begun with its base
-/// inherit it; and its volumes. Dropped after the place itself, whose containers are gone by then.
+/// The images and volumes of a place, which are removed on drop. Images that are built on its base inherit the
+/// place's label. A place drops them last, after its containers are gone.
 struct Images {
     runtime: Runtime,
     mark: String,
@@ -229,7 +229,7 @@ impl Images {
         }
     }
 
-    /// Makes an image that goes with the place.
+    /// Builds an image that is removed with the place.
     fn make(&self, tag: &str, dockerfile: &str) {
         let made = unless_raced(|| self.try_to_make(tag, dockerfile), &["layer not known"]);
         made.unwrap_or_else(|said| panic!("{dockerfile}: {said}"));
@@ -239,7 +239,7 @@ impl Images {
         let mut client = self.runtime.client();
         client.args(["build", "--quiet", "--tag", tag]);
         if self.runtime.is_podman() {
-            // It would raise them over what the tests may have.
+            // podman would raise these limits above those that the tests may use.
             client.args([
                 "--ulimit",
                 "nofile=1024:1024",
@@ -256,7 +256,7 @@ impl Images {
             .expect("the client");
         let mut stdin = build.stdin.take().expect("its input");
         let text = format!("{dockerfile}LABEL moat-test.place={}\n", self.mark);
-        // One that fails need not have read it.
+        // A build that fails may end before it has read its input.
         let written = stdin.write_all(text.as_bytes());
         drop(stdin);
         let done = build.wait_with_output().expect("its end");
@@ -278,7 +278,7 @@ impl Drop for Images {
             let _ = self.client(&["volume", "rm", "--force", &volume]);
         }
         let label = format!("label=moat-test.place={}", self.mark);
-        // Those on which others are built go once these are gone.
+        // Base images can only be removed after the images that are built on them.
         for _ in 0..10 {
             let ids = list(&["image", "ls", "--all", "--quiet", "--filter", &label]);
             if ids.is_empty() {
@@ -296,8 +296,7 @@ impl Drop for Images {
     }
 }
 
-/// podman fails with these words where another one removes an image that it is about to look at, as the other tests
-/// do all the time: then it is asked again.
+/// Repeats a podman command that failed with these words, because another test's podman removed an image meanwhile.
 fn unless_raced<T>(
     mut attempt: impl FnMut() -> Result<T, String>,
     words: &[&str],
@@ -313,7 +312,7 @@ fn unless_raced<T>(
     }
 }
 
-/// What package managers say where the network does not lead to their packages.
+/// Messages of package managers that cannot reach their packages over the network.
 const NO_NETWORK: [&str; 7] = [
     "Could not resolve",
     "Temporary failure",
@@ -324,7 +323,7 @@ const NO_NETWORK: [&str; 7] = [
     "Failed to establish a new connection",
 ];
 
-/// Skips, loudly, where a build failed for want of a network.
+/// Returns whether a build failed for lack of a network, and then skips the test with a note.
 pub(crate) fn has_no_network(done: &Done) -> bool {
     let said = done.stderr_text();
     let found = NO_NETWORK.iter().find(|words| said.contains(**words));
@@ -337,7 +336,8 @@ pub(crate) fn has_no_network(done: &Done) -> bool {
     }
 }
 
-/// A stand-in for the client that notes its calls, fails if it is to fail, and is the client in all else.
+/// Puts a script in front of the engine client that records its calls, and fails builds as [`Place::fail_builds`]
+/// says.
 fn count_calls(bin: &Path, client: &str, root: &Path) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let real = std::env::split_paths(&path)
@@ -367,7 +367,7 @@ exec '{real}' "$@"
     program(bin, client, &script);
 }
 
-/// Writes a program.
+/// Writes an executable script.
 pub(crate) fn program(bin: &Path, name: &str, script: &str) {
     fs::create_dir_all(bin).expect("a directory");
     let path = bin.join(name);

@@ -1,4 +1,4 @@
-//! A project's image: everything in it at once; and when it is built anew.
+//! The image of a project: all kinds of tools in one image, and when moat rebuilds it.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::harness::Runtime;
 use crate::images::place::{Place, has_no_network};
 
-/// Packages come over the network.
+/// The test downloads packages.
 const LONG: Duration = Duration::from_secs(400);
 
 const EVERYTHING: &str = r#"
@@ -25,7 +25,7 @@ hooks:
 command: [sh, -c, "cat /etc/made-by-root ~/made-by-user; echo '{\"a\": 7}' | jq .a"]
 "#;
 
-/// Packages of apt, npm and pip, and three hooks: built once, and run.
+/// Packages of apt, npm and pip, and three hooks: built once, then used by each run.
 pub(crate) fn tools_of_all_kinds_and_hooks(runtime: Runtime) {
     let Some(place) = Place::debian(runtime) else {
         return;
@@ -56,7 +56,7 @@ pub(crate) fn tools_of_all_kinds_and_hooks(runtime: Runtime) {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert_eq!(place.builds(), 1);
-    // What npm and pip have installed runs; where it is there is no build any more.
+    // The programs from npm and pip run. The second run builds nothing.
     let tools = "node -e 'console.log(6 * 7)'; semver 1.2.3 --increment minor; cowsay -t pip; \
                  python3 -c 'import cowsay; print(cowsay.__version__)'; \
                  touch ~/.cache-works && stat -c %u:%g ~/.cache-works; whoami";
@@ -96,12 +96,12 @@ greeter:
 const CA_1: &str = "-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n";
 const CA_2: &str = "-----BEGIN CERTIFICATE-----\ndHdv\n-----END CERTIFICATE-----\n";
 
-/// Whichever input changes, another image is built; and with the old input the old one is used again.
+/// Each changed input builds another image, and restoring the input reuses the first image.
 pub(crate) fn every_input_counts(runtime: Runtime) {
     let Some(place) = Place::debian(runtime) else {
         return;
     };
-    // The tools that packages are installed with, without a network and in no time.
+    // Stand-ins for the package managers, which need neither a network nor time.
     let fake = "#!/bin/sh\nexit 0\n";
     let base = place.image(
         "fake-apt",
@@ -179,7 +179,7 @@ pub(crate) fn every_input_counts(runtime: Runtime) {
         assert_eq!(place.builds(), builds, "{what}, as it was: the old image");
     }
     assert_eq!(place.built().len(), builds);
-    // What does not go into the image does not count.
+    // Settings that do not affect the image do not cause a build.
     place.moat_yaml(&format!("{yaml}env: {{A: b}}\ntimeout: 5m\nname: other\n"));
     run("hello 1\nroot\nuser\n");
     assert_eq!(place.builds(), builds);
@@ -213,7 +213,7 @@ pub(crate) fn rebuild_builds_anew(runtime: Runtime) {
     assert_eq!(place.builds(), 2);
 }
 
-/// Where nothing has to be built, nothing is.
+/// If moat.yaml asks for nothing to install, moat builds nothing.
 pub(crate) fn a_base_image_alone_is_used_as_it_is(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -225,7 +225,7 @@ pub(crate) fn a_base_image_alone_is_used_as_it_is(runtime: Runtime) {
         .success();
     assert_eq!(place.builds(), 0);
     assert_eq!(place.record(&place.only_id())["image"], place.base());
-    // A flag means exactly that image.
+    // --image uses exactly that image, without a build.
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'false'}\n");
     place
         .go(&["--quiet", "--image", &place.base()], "echo hi")
@@ -238,7 +238,7 @@ pub(crate) fn a_base_image_alone_is_used_as_it_is(runtime: Runtime) {
         .success();
 }
 
-/// What the build was made of is with the run that made it, and nowhere else.
+/// The build context and log are kept with the run that built, and nowhere else.
 pub(crate) fn the_build_is_kept_with_its_run(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -277,7 +277,7 @@ pub(crate) fn the_build_is_kept_with_its_run(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// Whatever the base image says of its own start, the command of the run is what runs.
+/// The run's command is what runs, even if the base image has an entry point.
 pub(crate) fn the_entry_point_of_the_base_does_not_get_in_the_way(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;

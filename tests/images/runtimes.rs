@@ -1,11 +1,11 @@
-//! Runtimes out of their own images, for real: as the base, and copied onto another one. Small images
-//! stand for the official ones, through the registry of the test's own home.
+//! Runtimes such as Node.js, from their own images: as the base, and copied onto another base. The test's registry
+//! names small images instead of the official ones.
 
 use crate::harness::Runtime;
 use crate::images::place::Place;
 
 fn registry(place: &Place) {
-    // A runtime of two versions, with a file in each of the copied directories.
+    // A runtime with two versions, each with a file in every directory that is copied.
     for version in ["1", "2"] {
         place.image(
             &format!("rt{version}"),
@@ -58,7 +58,7 @@ pub(crate) fn another_base_gets_a_copy(runtime: Runtime) {
         .success();
 }
 
-/// A copied runtime is tried out in the build, not in the first run.
+/// The build runs a copied runtime once, so that a broken one fails the build and not the first run.
 pub(crate) fn a_runtime_that_does_not_work_on_the_base_fails_the_build(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;

@@ -1,4 +1,4 @@
-//! Secrets where images are built: neither the image nor the build knows them.
+//! Secrets of a project whose image is built: neither the image nor the build contains them.
 
 use std::fs;
 
@@ -51,7 +51,7 @@ pub(crate) fn no_secret_is_in_an_image(runtime: Runtime) {
     assert!(calls.contains("TOKEN") && !calls.contains(VALUE), "{calls}");
 }
 
-/// A secret that cannot be had ends it before anything is built.
+/// A secret that cannot be resolved fails the run before anything is built.
 pub(crate) fn nothing_is_built_without_its_secrets(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;

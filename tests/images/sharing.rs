@@ -1,5 +1,5 @@
-//! Many runs want one image: one builds, the others wait; and whoever is killed or stopped, nobody
-//! waits in vain and nothing is left.
+//! Many runs need one image: one run builds it and the others wait. If a run is killed or stopped, no other waits in
+//! vain and nothing is left.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ pub(crate) fn twenty_first_runs_build_once(runtime: Runtime) {
     };
     let clients: Vec<Running> = (0..RUNS).map(|_| start()).collect();
     place.wait_checkpoint("building");
-    // All of them are there before the first one has built; nobody else gets so far.
-    until("all runs are made", || place.ids().len() == RUNS);
+    // All runs are waiting before the first one builds.
+    until("all runs exist", || place.ids().len() == RUNS);
     until("all runs have found the image missing", || {
         place.calls("create") == RUNS
     });
@@ -61,7 +61,7 @@ pub(crate) fn twenty_first_runs_build_once(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// The builder is killed while others wait for it: one of those builds.
+/// When the building run is killed, one of the waiting runs builds instead.
 pub(crate) fn a_killed_builder_is_replaced(runtime: Runtime) {
     const RUNS: usize = 4;
     let Some(place) = Place::busybox(runtime) else {
@@ -102,7 +102,7 @@ pub(crate) fn a_killed_builder_is_replaced(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// Killed in the middle of its build, and of the builder's work.
+/// The supervisor is killed during its build, while the engine's builder is working.
 pub(crate) fn a_builder_killed_in_mid_build_leaves_nothing(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -111,9 +111,9 @@ pub(crate) fn a_builder_killed_in_mid_build_leaves_nothing(runtime: Runtime) {
     let client = place.go(&[], "true").spawn();
     client.wait_stderr("in-the-hook");
     let id = place.only_id();
-    // Another one waits for that build.
+    // Another run waits for that build.
     let waiter = place.quiet("echo waited").spawn();
-    until("it waits", || place.calls("create") == 2);
+    until("the second run waits", || place.calls("create") == 2);
     let owner = place.run_dir(&id).join("owner.lock");
     let pid = until_some("the supervisor has signed", || {
         let process: serde_json::Value =
@@ -179,7 +179,7 @@ fn ended_during_a_build(runtime: Runtime, command: &str, reason: &str, code: i32
     place.assert_no_traces();
 }
 
-/// One who waits for another's build can be stopped, too; the builder does not mind.
+/// A run that waits for another run's build can be stopped, and the build continues.
 pub(crate) fn stop_while_waiting_for_another_build(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -189,7 +189,7 @@ pub(crate) fn stop_while_waiting_for_another_build(runtime: Runtime) {
     place.wait_checkpoint("building");
     let first = place.only_id();
     let waiter = place.quiet("true").spawn();
-    until("it waits", || place.calls("create") == 2);
+    until("the second run waits", || place.calls("create") == 2);
     let second = place
         .ids()
         .into_iter()
@@ -235,7 +235,7 @@ pub(crate) fn interrupting_a_build(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// Whoever asked for it may be gone: the run in the background builds, and runs.
+/// A background run builds and runs after its client was killed.
 pub(crate) fn a_client_killed_during_a_build_changes_nothing(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {
         return;
@@ -254,7 +254,7 @@ pub(crate) fn a_client_killed_during_a_build_changes_nothing(runtime: Runtime) {
     place.assert_no_traces();
 }
 
-/// Who waits for a build is told so, and has its failure; who comes later tries again.
+/// Waiting runs say that they wait, and fail with the build that they waited for. A later run builds again.
 pub(crate) fn a_failure_is_shared_by_those_who_wait(runtime: Runtime) {
     const RUNS: usize = 4;
     let Some(place) = Place::busybox(runtime) else {

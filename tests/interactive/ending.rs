@@ -1,4 +1,4 @@
-//! However it ends, the terminal comes back, and the run ends as any other.
+//! However an interactive run ends, the terminal gets its settings back, and the run ends like any other.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) fn a_client_that_is_killed(moat: &Moat) {
     screen.end();
     assert_brought_back(&screen);
     ended(moat, "stopped", "user-stop");
-    // The terminal is as good as new.
+    // The terminal can be used for the next run.
     screen.again(&call(moat, &["sh", "-c", &format!("{SIZE}; exit 3")]).command());
     assert_eq!(screen.end().code(), Some(3), "{:?}", screen.text());
     screen.wait("30 90");
@@ -50,7 +50,8 @@ pub(crate) fn a_client_that_panics(moat: &Moat) {
     ended(moat, "stopped", "user-stop");
 }
 
-/// Nobody has the workload's terminal any more: it is stopped, and the person's is brought back.
+/// The workload's terminal has lost its other end, so the workload is stopped; the client restores the user's
+/// terminal.
 pub(crate) fn the_supervisor_is_killed(moat: &Moat) {
     let mut screen = start_full_screen(moat);
     let pid = supervisor(moat, &moat.only_id());
@@ -60,7 +61,7 @@ pub(crate) fn the_supervisor_is_killed(moat: &Moat) {
     ended(moat, "stopped", "user-stop");
 }
 
-/// Who owns a run.
+/// Returns the pid of the supervisor of a run.
 fn supervisor(moat: &Moat, id: &str) -> Pid {
     let owner = std::fs::read(moat.run_dir(id).join("owner.lock")).expect("the owner");
     let owner: serde_json::Value = serde_json::from_slice(&owner).expect("JSON");
@@ -70,27 +71,27 @@ fn supervisor(moat: &Moat, id: &str) -> Pid {
     pid.and_then(Pid::from_raw).expect("a pid")
 }
 
-/// Whether a process is no more, or waits for nothing but being reaped.
+/// Returns whether a process has ended, reaped or not.
 fn is_gone(pid: Pid) -> bool {
     let pid = pid.as_raw_nonzero();
     std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |words| words.is_empty())
 }
 
-/// While moat sleeps the terminal is the shell's; afterwards it is the workload's as it was.
+/// While moat is suspended the terminal has the shell's settings; afterwards the workload's settings are back.
 pub(crate) fn suspended_and_continued(moat: &Moat) {
     let script =
         format!("{MODES}; trap 'echo drawn anew' WINCH; echo up; while :; do sleep 0.05; done");
     let mut screen = start(moat, &["sh", "-c", &script]);
     screen.wait("up");
     screen.signal(Signal::TSTP);
-    until("it sleeps", || {
+    until("moat is suspended", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid()));
         stat.is_ok_and(|stat| stat.contains(") T "))
     });
     assert_brought_back(&screen);
     let shown = screen.bytes().len();
     screen.signal(Signal::CONT);
-    until("it is raw again", || !screen.is_sane());
+    until("the terminal is raw again", || !screen.is_sane());
     for mode in [
         "\x1b[?1049h",
         "\x1b[?1002",
@@ -144,7 +145,7 @@ fn newest(moat: &Moat) -> String {
 }
 
 pub(crate) fn killed_from_elsewhere(moat: &Moat) {
-    // At the real scale: the grace is 10 s, and is not waited for.
+    // With the real times: the grace period is 10 s, and moat must not wait for it.
     moat.real_time();
     let mut screen = start_full_screen(moat);
     let begun = std::time::Instant::now();
@@ -176,7 +177,7 @@ pub(crate) fn what_excludes_a_terminal(moat: &Moat) {
         screen.wait(why);
         screen.assert_sane();
     }
-    // One on stdin alone is none.
+    // A terminal on stdin alone is not enough.
     let path = moat.write("out", "");
     let shell = format!("exec \"$0\" \"$@\" > {}", path.display());
     let run = call(moat, &["true"]).command();
@@ -200,15 +201,15 @@ pub(crate) fn a_window_that_is_closed(moat: &Moat) {
     ended(moat, "stopped", "user-stop");
 }
 
-/// A workload that prints without end, on a terminal that shows nothing any more.
+/// Starts a workload that prints without end, on a terminal that nobody reads.
 fn start_unread(moat: &Moat) -> Screen {
     let screen = start(moat, &["sh", "-c", &format!("{MODES}; echo up; exec yes")]);
     screen.wait("up");
     screen.pause(true);
-    // Until nothing moves: every buffer on the way is full.
+    // Waits until the log stops growing: every buffer on the way is full.
     let log = moat.run_dir(&moat.only_id()).join("logs.jsonl");
     let size = || std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
-    until("it is held back", || {
+    until("the log has stopped growing", || {
         let before = size();
         std::thread::sleep(Duration::from_millis(300));
         size() == before
@@ -236,7 +237,7 @@ pub(crate) fn killed_while_nothing_is_shown(moat: &Moat) {
     screen.assert_sane();
 }
 
-/// A shell that takes its terminal again keeps what it sets.
+/// After its job was killed, a shell sets up its terminal again; moat must not overwrite these settings.
 pub(crate) fn killed_under_a_shell(moat: &Moat) {
     let run = call(moat, &["sh", "-c", "echo pid up; exec cat"]).command();
     let mut shell = std::process::Command::new("bash");
@@ -259,7 +260,7 @@ pub(crate) fn killed_under_a_shell(moat: &Moat) {
     let mut known = Vec::new();
     for round in 0..3 {
         screen.press(format!("{}\r", words.join(" ")).as_bytes());
-        until("it runs", || {
+        until("the workload runs", || {
             screen.text().matches("pid up\r\n").count() > round
         });
         let mut ids = moat.ids();
@@ -271,8 +272,8 @@ pub(crate) fn killed_under_a_shell(moat: &Moat) {
         let shown = screen.bytes().len();
         kill_process(Pid::from_raw(child).expect("a pid"), Signal::KILL).expect("it is there");
         prompt_after(&screen, shown);
-        until("nobody else has the terminal", || is_gone(supervisor));
-        // The shell reads keys: it sets that before its prompt, and would set it again with the next one.
+        until("the supervisor has ended", || is_gone(supervisor));
+        // The shell reads single keys. It sets that mode before its prompt, so moat must not have changed it since.
         assert!(!screen.gives_lines(), "round {round}");
         let shown = screen.bytes().len();
         screen.press(format!("echo r$(({round}+1))und\r").as_bytes());
@@ -283,17 +284,17 @@ pub(crate) fn killed_under_a_shell(moat: &Moat) {
     screen.end();
 }
 
-/// Somebody who stopped it without a word may have changed the terminal.
+/// SIGSTOP gives moat no warning, and somebody may change the terminal meanwhile.
 pub(crate) fn raw_again_after_a_pause(moat: &Moat) {
     let mut screen = start_full_screen(moat);
     screen.signal(Signal::STOP);
-    until("it sleeps", || {
+    until("moat is suspended", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid()));
         stat.is_ok_and(|stat| stat.contains(") T "))
     });
     screen.make_sane();
     screen.signal(Signal::CONT);
-    until("it is raw again", || !screen.is_sane());
+    until("the terminal is raw again", || !screen.is_sane());
     screen.press(b"\x1fk");
     screen.end();
     assert_brought_back(&screen);

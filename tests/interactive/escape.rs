@@ -1,4 +1,4 @@
-//! The prefix and the keys behind it.
+//! The escape key, and the keys that follow it.
 
 use super::{assert_brought_back, call, ended, start, start_full_screen};
 use crate::harness::Moat;
@@ -24,7 +24,7 @@ pub(crate) fn the_escape_kills(moat: &Moat) {
     ends(moat, b"\x1b[47;5uK", "killed");
 }
 
-/// A workload that shows what it reads, and does not let the terminal act on it.
+/// Starts a workload that prints each byte that it reads, on a terminal in raw mode.
 fn showing(moat: &Moat) -> Screen {
     let script = "stty raw -echo; echo up; exec od -An -tx1 -v -w1";
     let screen = start(moat, &["sh", "-c", script]);
@@ -36,7 +36,8 @@ pub(crate) fn an_escape_of_ones_own(moat: &Moat) {
     moat.config("interactive:\n  escape: ctrl-]\n");
     let mut screen = showing(moat);
     screen.press(b"\x1fk\x1d\x1d");
-    // The usual one is a key as any other, and its own twice is that once. `od` shows four at a time.
+    // The default escape key is now an ordinary key, and the configured one typed twice arrives once. `od` prints
+    // four bytes at a time.
     screen.press(b"xxxxxxxxxxxxx");
     screen.wait(" 1f");
     screen.wait(" 6b");
@@ -61,7 +62,7 @@ pub(crate) fn no_escape_at_all(moat: &Moat) {
     screen.end();
     screen.assert_sane();
     ended(moat, "stopped", "user-stop");
-    // What is no key is an error that names the place.
+    // An invalid key is an error that names the file and the line.
     moat.config("interactive: {escape: alt-x}\n");
     let call = call(moat, &["true"]);
     let mut screen = Screen::start(&call.command());

@@ -1,10 +1,10 @@
-//! `moat exec -it`: another command in a run, with our terminal.
+//! `moat exec -it`: another command in a run, with the user's terminal.
 
 use super::{MODES, assert_brought_back, ended, start_full_screen};
 use crate::harness::screen::Screen;
 use crate::harness::{Call, Moat, until};
 
-/// A run that goes on until it is told, and its id.
+/// Starts a run that ends when the test says so, and returns its id.
 fn beside(moat: &Moat) -> String {
     moat.background("until [ -e go ]; do sleep 0.05; done")
 }
@@ -13,7 +13,7 @@ fn call<'a>(moat: &'a Moat, id: &str, flags: &str, script: &str) -> Call<'a> {
     moat.args(["exec", flags, id, "--", "sh", "-c", script])
 }
 
-/// Ends the run beside which it was.
+/// Ends that run.
 fn end(moat: &Moat, id: &str) {
     moat.write("go", "");
     moat.args(["wait", id]).any_stderr().success();
@@ -24,13 +24,13 @@ pub(crate) fn a_shell_in_a_run(moat: &Moat) {
     for flags in ["-it", "-i", "-t"] {
         let call = moat.args(["exec", flags, &id, "--", "sh"]);
         let mut screen = Screen::start(&call.command());
-        until("it has the size", || {
+        until("the shell has the terminal's size", || {
             screen.press(b"stty size; echo $TERM\r");
             std::thread::sleep(std::time::Duration::from_millis(50));
             screen.text().contains("30 90\r\nxterm-256color")
         });
-        until("it has the new size", || {
-            // Docker's client misses one that comes before it listens.
+        until("the shell has the new size", || {
+            // docker's client misses a size that changes before it listens for changes.
             screen.resize(20, 71);
             screen.resize(20, 70);
             screen.press(b"stty size\r");
@@ -65,7 +65,7 @@ pub(crate) fn its_escape_and_its_end(moat: &Moat) {
         screen.end();
         assert_brought_back(&screen);
     }
-    // Nothing of them goes on in the run.
+    // The commands no longer run in the container.
     let left = moat.args(["exec", &id, "--", "ps"]).any_stdout().success();
     assert!(!left.stdout_text().contains("sleep 1000"), "{left}");
     end(moat, &id);
@@ -87,7 +87,7 @@ pub(crate) fn what_cannot_be_started(moat: &Moat) {
     );
     assert_eq!(screen.end().code(), Some(2), "{:?}", screen.text());
     screen.wait("--json and -i with a terminal exclude each other");
-    // The bytes of a pipe are what they always were.
+    // Bytes from a pipe pass unchanged.
     let done = moat
         .args(["exec", "-i", &id, "--", "wc", "-c"])
         .stdin("12345");
@@ -107,7 +107,7 @@ pub(crate) fn what_ignores_its_end(moat: &Moat) {
     end(moat, &id);
 }
 
-/// Without it nobody has the workload's terminal: the run is stopped, and that is said.
+/// Without the engine client the workload has lost its terminal: moat stops the run, and says so.
 pub(crate) fn the_client_of_the_engine_is_killed(moat: &Moat) {
     let mut screen = start_full_screen(moat);
     let id = moat.only_id();

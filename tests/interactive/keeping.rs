@@ -1,4 +1,4 @@
-//! The session is in the log: all that was shown, when it was, and nothing that was typed.
+//! The log of an interactive run has all output with its times, and nothing that was typed.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn what_was_shown_is_in_the_log(moat: &Moat) {
     ended(moat, "stopped", "exited");
 }
 
-/// A session is played in its own time.
+/// A replay has the original timing.
 pub(crate) fn a_session_is_replayed(moat: &Moat) {
     let script = "printf one; sleep 1; printf two; sleep 1; echo three";
     let mut screen = start(moat, &["sh", "-c", script]);
@@ -57,7 +57,7 @@ pub(crate) fn a_session_is_replayed(moat: &Moat) {
     ended(moat, "stopped", "exited");
 }
 
-/// Nothing is lost under a terminal that takes its time, and the workload waits for it.
+/// A slow terminal loses no output; the workload waits for it.
 pub(crate) fn ten_megabytes_under_a_slow_reader(moat: &Moat) {
     let script =
         "stty -onlcr; yes 0123456789012345678901234567890123456789 | head -n 250000; echo end";
@@ -90,7 +90,7 @@ pub(crate) fn what_is_typed_is_not_kept(moat: &Moat) {
     assert!(found.stdout.is_empty(), "{found:?}");
 }
 
-/// A log that is shown on a terminal does to it what the session did, and brings it back as that did.
+/// A log that is shown on a terminal changes its modes as the run did, and restores them at the end.
 pub(crate) fn a_log_leaves_nothing_on(moat: &Moat) {
     let mut screen = start(moat, &["sh", "-c", &format!("{MODES}; echo up")]);
     assert_eq!(screen.end().code(), Some(0));
@@ -100,7 +100,7 @@ pub(crate) fn a_log_leaves_nothing_on(moat: &Moat) {
         assert_brought_back(&screen);
     }
     ended(moat, "stopped", "exited");
-    // Also of one that is followed, when that is interrupted.
+    // The same when a followed log is interrupted.
     let id = moat.background(&format!("{MODES}; echo up; exec sleep 1000"));
     screen.again(&moat.args(["logs", "-f", &id]).command());
     screen.wait("up");

@@ -1,4 +1,4 @@
-//! What is typed reaches the workload, all of it, and as it was typed.
+//! Everything that is typed reaches the workload unchanged.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,15 @@ pub(crate) fn a_shell_feels_as_if_it_ran_here(moat: &Moat) {
     screen.wait("Started ");
     screen.press(format!("echo $((40+2)) $TERM; {SIZE}\r").as_bytes());
     screen.wait("42 xterm-256color\r\n30 90");
-    // Line editing is the terminal's in there.
+    // The workload's terminal edits the line.
     screen.press(b"echo wronh\x7fg\r");
     screen.wait("\r\nwrong\r\n");
-    // Ctrl-C is the workload's.
-    screen.press(b"echo sleeps; sleep 1000\r");
+    // Ctrl-C goes to the workload. The program inside prints a line when it runs, because a shell that is just starting a
+    // program ignores the key, on every terminal.
+    screen.press(b"sh -c 'echo sleeps; exec sleep 1000'\r");
     screen.wait("\r\nsleeps\r\n");
-    // Until the shell has let go of the terminal, it is a letter.
-    until("it is interrupted", || {
-        screen.press(b"\x03");
-        std::thread::sleep(Duration::from_millis(50));
-        screen.text().contains("^C")
-    });
+    screen.press(b"\x03");
+    screen.wait("^C");
     screen.press(b"\recho still $((1+1))\r");
     screen.wait("still 2");
     screen.press(b"exit 7\r");
@@ -48,12 +45,12 @@ pub(crate) fn as_moat_yaml_wants_it(moat: &Moat) {
     assert_eq!(screen.end().code(), Some(0));
     screen.assert_sane();
     assert_eq!(ended(moat, "stopped", "exited")["terminal"], true);
-    // Where there is no terminal, it is the bytes that there are.
+    // Without a terminal, moat passes on the bytes of the pipe.
     let piped = moat.args(["run", "--quiet"]).stdin("bytes\n");
     piped.stdout("got bytes\n").success();
 }
 
-/// The escape twice is the escape once.
+/// Returns all bytes to type, and the bytes that must arrive: the escape key typed twice arrives once.
 fn all_kinds() -> (Vec<u8>, Vec<u8>) {
     let mut typed: Vec<u8> = (0..=255).collect();
     let mut expected = typed.clone();
@@ -75,7 +72,7 @@ fn md5(moat: &Moat, bytes: &[u8]) -> String {
     String::from_utf8(sum).expect("text")
 }
 
-/// A workload that takes keys as they come, and prints the sum of so many bytes.
+/// Starts a workload that reads single keys, and prints the checksum of this number of bytes.
 fn start_summing(moat: &Moat, count: usize) -> Screen {
     let script = format!("stty raw -echo; echo up; head -c {count} | md5sum");
     let screen = start(moat, &["sh", "-c", &script]);
@@ -99,7 +96,7 @@ pub(crate) fn end_of_input_and_bytes_of_all_kinds(moat: &Moat) {
     assert_eq!(screen.end().code(), Some(0));
 }
 
-/// Sequences that are split anywhere arrive whole, and soon.
+/// Escape sequences that arrive in single bytes are passed on complete and without delay.
 pub(crate) fn bytes_that_come_one_by_one(moat: &Moat) {
     let (typed, expected) = all_kinds();
     let mut screen = start_summing(moat, expected.len());
@@ -134,7 +131,7 @@ pub(crate) fn a_paste_of_a_megabyte_is_whole(moat: &Moat) {
     ended(moat, "stopped", "exited");
 }
 
-/// Ctrl-Z, `jobs`, `fg`: what a shell does with its terminal works in there.
+/// Job control works in the workload's shell: Ctrl-Z, `jobs`, `fg`.
 pub(crate) fn jobs_of_a_shell(moat: &Moat) {
     if moat.runtime_of().is_podman() {
         return skip(
@@ -147,7 +144,7 @@ pub(crate) fn jobs_of_a_shell(moat: &Moat) {
     screen.wait("r2dy");
     screen.press(b"echo sleeps; sleep 1000\r");
     screen.wait("\r\nsleeps\r\n");
-    until("it is suspended", || {
+    until("the job is suspended", || {
         screen.press(b"\x1a");
         std::thread::sleep(Duration::from_millis(50));
         screen.text().contains("Stopped")
@@ -155,28 +152,28 @@ pub(crate) fn jobs_of_a_shell(moat: &Moat) {
     screen.press(b"\rkill %1; fg; echo code $?\r");
     screen.wait("\r\ncode 143");
     screen.press(b"exit 0\r");
-    // A shell may say once that there are jobs.
+    // A shell may once refuse to exit because it still has jobs.
     screen.press(b"exit 0\r");
     assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
     ended(moat, "stopped", "exited");
 }
 
-/// How often a size is changed at most until it is seen soon.
+/// The maximum number of size changes until the workload sees one soon enough.
 const ROUNDS: u16 = 50;
 
 pub(crate) fn a_size_is_seen_soon(moat: &Moat) {
     let script = "trap 'echo size $(stty size).' WINCH; echo up; while :; do sleep 0.01; done";
     let mut screen = start(moat, &["sh", "-c", script]);
     screen.wait("up");
-    until("somebody listens for it", || {
-        // Docker's client misses one that comes before it does, and tells of two that come together as of one.
+    until("the workload sees a changed size", || {
+        // docker's client misses a change before it listens for them, and merges two that come together.
         for columns in [119, 120] {
             screen.resize(39, columns);
             std::thread::sleep(Duration::from_millis(50));
         }
         screen.text().contains("size 39 120.")
     });
-    // One that is late on a busy machine is no delay of ours; all of them would be.
+    // On a busy machine a single change may arrive late. If all are late, moat is slow.
     let mut took = Vec::new();
     let is_soon = (40..40 + ROUNDS).any(|rows| {
         let begun = Instant::now();
@@ -191,7 +188,7 @@ pub(crate) fn a_size_is_seen_soon(moat: &Moat) {
     ended(moat, "stopped", "user-stop");
 }
 
-/// As on a serial line: it gets the usual size.
+/// On a terminal without a size, such as a serial line, the workload gets the usual size.
 pub(crate) fn a_terminal_that_does_not_know_its_size(moat: &Moat) {
     let mut screen = start(moat, &["true"]);
     screen.end();
@@ -201,7 +198,7 @@ pub(crate) fn a_terminal_that_does_not_know_its_size(moat: &Moat) {
     screen.wait("24 80");
 }
 
-/// `< /dev/tty`, as scripts have it, is for reading alone.
+/// Scripts use `< /dev/tty`, which opens the terminal only for reading.
 pub(crate) fn keys_from_another_descriptor(moat: &Moat) {
     let script = format!("{MODES}; echo up; read x; echo got $x");
     let run = call(moat, &["sh", "-c", &script]).command();
@@ -221,7 +218,7 @@ pub(crate) fn keys_from_another_descriptor(moat: &Moat) {
     ended(moat, "stopped", "exited");
 }
 
-/// `interactive: true` is for those who have a terminal, and for no other kind of call.
+/// `interactive: true` in moat.yaml has an effect only with a terminal, and gives way to flags that exclude it.
 pub(crate) fn what_a_file_wants_gives_way(moat: &Moat) {
     let mut yaml = "interactive: true\ncommand: [sh, -c, 'cat; echo done']\n".to_owned();
     if moat.has_images() {
@@ -233,7 +230,7 @@ pub(crate) fn what_a_file_wants_gives_way(moat: &Moat) {
         assert_eq!(screen.end().code(), Some(0), "{:?}", screen.text());
         screen.assert_sane();
     }
-    // Who asks for a terminal means now, whatever is usual.
+    // A flag that asks for a terminal overrides `background: true` of the user's configuration.
     moat.config("run: {background: true}\n");
     let mut screen = start(moat, &["sh", "-c", "read x; echo got $x"]);
     screen.wait("Started ");

@@ -1,7 +1,6 @@
-//! Interactive runs, on a terminal of the test's own and each runtime that has terminals; apple through its
-//! stand-in.
+//! Interactive runs on a terminal of the test's own, on every runtime with terminals; on apple through its stand-in.
 //!
-//! A failure is named after both, e.g. `bwrap::a_shell_feels_as_if_it_ran_here`.
+//! The name of a failed test has the runtime and the scenario, e.g. `bwrap::a_shell_feels_as_if_it_ran_here`.
 
 mod ending;
 mod escape;
@@ -22,17 +21,18 @@ macro_rules! scenarios {
         on_apple! { interactive apple_1_2 "1.2.2"; $($list)* }
         mod full {
             tests_on! { interactive podman Runtime::Podman; $($list)* }
-            // The oldest whose containers have an init, without which a workload is deaf to its own signals.
+            // The oldest release whose containers have an init. A workload that runs as pid 1 ignores its own
+            // signals.
             on_apple! { interactive apple_0_10 "0.10.0"; $($list)* }
         }
-        // What differs where the client is another: the rest is docker's code.
+        // Scenarios in which podman's client differs; all other code is the same as for docker.
         tests_on! { interactive podman Runtime::Podman;
             keys { a_shell_feels_as_if_it_ran_here a_size_is_seen_soon }
             escape { the_escape_stops }
             ending { a_client_that_is_killed the_supervisor_is_killed codes_and_the_record_agree }
             keeping { what_was_shown_is_in_the_log }
         }
-        // Sandboxes of bwrap cannot be entered.
+        // bwrap sandboxes cannot be entered.
         tests_on! { interactive docker_exec Runtime::Docker;
             exec {
                 a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
@@ -52,7 +52,7 @@ macro_rules! scenarios {
     };
 }
 
-/// Runs a scenario in a place of its own, or skips it loudly.
+/// Runs a scenario in a place of its own, or skips it with a note.
 fn on(runtime: Runtime, scenario: fn(&Moat)) {
     if let Some(moat) = Moat::on(runtime) {
         scenario(&moat);
@@ -85,7 +85,7 @@ scenarios! {
     }
 }
 
-/// `moat run -i -- COMMAND`.
+/// A call of `moat run -i -- COMMAND`.
 fn call<'a>(moat: &'a Moat, command: &[&str]) -> Call<'a> {
     let mut call = moat.args(["run", "-i"]);
     if moat.has_images() {
@@ -98,20 +98,20 @@ fn start(moat: &Moat, command: &[&str]) -> Screen {
     Screen::start(&call(moat, command).command())
 }
 
-/// A workload that switches on what full-screen programs do, says so, and goes on.
+/// Starts a workload that switches on the modes of a full-screen program, prints a line, and continues.
 fn start_full_screen(moat: &Moat) -> Screen {
     let screen = start(moat, &["sh", "-c", &format!("{MODES}; echo up; exec cat")]);
     screen.wait("up");
     screen
 }
 
-/// Prints the size of the terminal. Engines before 23.0 start it without one, and set it a moment later.
+/// Prints the size of the terminal. Engines before 23.0 set it a moment after the start.
 const SIZE: &str = "until stty size 2> /dev/null | grep -v '^0 0'; do sleep 0.01; done";
 
 const MODES: &str =
     r"printf '\033[?1049h\033[?1002;1006h\033[?2004h\033[>1u\033[2;10r\033[?25l\033[?1h'";
 
-/// All of it switched off again.
+/// The sequences that switch off every mode of [`MODES`].
 const SANE: [&str; 8] = [
     "\x1b[?1049l",
     "\x1b[?1002l",
@@ -123,7 +123,7 @@ const SANE: [&str; 8] = [
     "\x1b[?1l",
 ];
 
-/// The terminal is what it was, in its settings and in what a workload switched on.
+/// Asserts that the terminal has its old settings, and that every mode is switched off.
 #[track_caller]
 fn assert_brought_back(screen: &Screen) {
     screen.assert_sane();
@@ -132,7 +132,7 @@ fn assert_brought_back(screen: &Screen) {
     }
 }
 
-/// Waits for the end that is in the record, and until nothing is left.
+/// Waits until the record has this state and nothing is left of the run. Returns the record.
 #[track_caller]
 fn ended(moat: &Moat, state: &str, reason: &str) -> serde_json::Value {
     let record = moat.wait_state(&moat.only_id(), state);

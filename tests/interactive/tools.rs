@@ -1,4 +1,4 @@
-//! Programs that use the whole screen, and moat inside one of them.
+//! Full-screen programs in moat, and moat in tmux.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{call, ended, start};
 use crate::harness::{Moat, skip, until};
 
-/// Full-screen programs draw, take single keys, and leave the screen as it was.
+/// Full-screen programs draw, take single keys, and restore the screen.
 pub(crate) fn a_pager_and_an_editor(moat: &Moat) {
     let lines: String = (1..=200).map(|line| format!("line {line}.\n")).collect();
     moat.write("long.txt", lines);
@@ -19,7 +19,7 @@ pub(crate) fn a_pager_and_an_editor(moat: &Moat) {
     screen.press(b" ");
     screen.wait("line 45.");
     screen.press(b"q");
-    // Whoever leaves the screen throws away what was typed meanwhile.
+    // A program that leaves the screen discards keys typed meanwhile, so the test repeats them.
     until("the shell is back", || {
         screen.press(b"\recho back$((1+1))\r");
         std::thread::sleep(Duration::from_millis(50));
@@ -30,7 +30,7 @@ pub(crate) fn a_pager_and_an_editor(moat: &Moat) {
         screen.wait("new.txt");
         screen.press(b"ityped");
         screen.wait("typed");
-        // With something right behind it, it would begin a sequence.
+        // With a key right behind it, the escape key would begin a sequence.
         screen.press(b"\x1b");
         std::thread::sleep(Duration::from_millis(200));
         screen.press(b":wq\r");
@@ -48,7 +48,7 @@ pub(crate) fn a_pager_and_an_editor(moat: &Moat) {
     ended(moat, "stopped", "exited");
 }
 
-/// A tmux server of the test's own, ended with it.
+/// A tmux server of the test's own, which ends with the test.
 struct Tmux<'a>(&'a Moat);
 
 impl Tmux<'_> {
@@ -69,7 +69,7 @@ impl Tmux<'_> {
         self.run(&["send-keys", "-t", "test", line, "Enter"]);
     }
 
-    /// Waits until a program in it sees a terminal of this size.
+    /// Waits until a program in the window sees a terminal of this size.
     #[track_caller]
     fn wait_size(&self, size: &str) {
         until(&format!("the size {size} is seen"), || {
@@ -93,7 +93,7 @@ impl Drop for Tmux<'_> {
     }
 }
 
-/// A real terminal emulator: what it shows is what a person sees.
+/// In a real terminal emulator, the test sees what a user sees.
 pub(crate) fn inside_tmux(moat: &Moat) {
     if Command::new("tmux").arg("-V").output().is_err() {
         return skip("tmux is not installed (tests/setup tools)");
@@ -116,7 +116,7 @@ pub(crate) fn inside_tmux(moat: &Moat) {
     let work = moat.workspace().to_owned();
     let tmux = Tmux(moat);
     let (script, work) = (script.display().to_string(), work.display().to_string());
-    // A window of a shell, from which moat is started, so that what it leaves can be seen.
+    // Starts moat from a shell in the window, so that the test sees the terminal afterwards.
     tmux.run(&[
         "new-session",
         "-d",
@@ -142,7 +142,7 @@ pub(crate) fn inside_tmux(moat: &Moat) {
     tmux.wait("was stopped");
     tmux.type_line("echo sane $((1+1))");
     tmux.wait("\nsane 2");
-    // The alternate screen is left: what was before is seen again.
+    // The alternate screen is left, so the earlier output is visible again.
     assert!(tmux.shown().contains("Started "), "{}", tmux.shown());
     drop(tmux);
     ended(moat, "stopped", "user-stop");

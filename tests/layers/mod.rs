@@ -1,9 +1,9 @@
-//! The invariants of docs/architecture.md that can be seen in the text of the sources.
+//! The invariants of docs/architecture.md that the source text shows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top to the bottom: a module may use those behind it, never one before it.
+/// The modules from top to bottom. A module may use those after it, never one before it.
 const LAYERS: [&str; 16] = [
     "fuzzing",
     "cli",
@@ -40,14 +40,14 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Whether a file is a module of tests as a whole, or what such modules share; these may look up.
+/// Returns whether a whole file is tests or test helpers, which may use every module.
 fn is_test(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let in_tests = path.components().any(|part| part.as_os_str() == "tests");
     in_tests || matches!(name, Some("tests.rs" | "fake.rs" | "scratch.rs"))
 }
 
-/// The code of a file without comments and without its unit tests.
+/// Returns the code of a file without its comments and its unit tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
@@ -87,7 +87,7 @@ fn only_the_store_knows_the_files_of_a_home() {
     let names = ["run.json", "owner.lock", "logs.jsonl", "supervisor.log"];
     for file in sources(&root()) {
         let inside = file.components().any(|part| part.as_os_str() == "store");
-        // The man page tells people what is there.
+        // The man page names these files for its readers.
         let tells = file.file_name().is_some_and(|name| name == "man_page.rs");
         if !inside && !tells {
             let code = code(&file);

@@ -11,7 +11,7 @@ use crate::harness::{Moat, Runtime, skip, until};
 
 const LINES: u32 = 20;
 
-/// All of them run at the same time: none ends before the last has started.
+/// Starts `size` runs that are all active at the same time: none ends before the last has started.
 fn crowd(moat: &Moat, size: u32) {
     let clients: Vec<_> = (0..size)
         .map(|number| {
@@ -31,7 +31,7 @@ fn crowd(moat: &Moat, size: u32) {
             entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("started-"));
         started.count()
     };
-    // In steps, because each of them has its own deadline.
+    // Waits in four steps, because each wait has its own timeout.
     for step in 1..=4 {
         let many = (size * step / 4) as usize;
         until(&format!("{many} of {size} have started"), || {
@@ -96,7 +96,8 @@ fn two_hundred_sandboxes() {
     crowd(&moat, fitting(200));
 }
 
-/// Each sandbox has a copy of the program under test, which is large where it has debug symbols.
+/// Limits the number of runs by the free memory: each sandbox has a copy of the tested binary, which is large with
+/// debug symbols.
 fn fitting(wanted: u32) -> u32 {
     let size = fs::metadata(env!("CARGO_BIN_EXE_moat")).unwrap().len() / 1024 + 4096;
     let info = fs::read_to_string("/proc/meminfo").unwrap();
@@ -124,7 +125,7 @@ fn twenty_containers() {
     crowd(&moat, 20);
 }
 
-/// One name, twenty claims.
+/// Twenty runs claim one name; one of them gets it.
 fn one_name(runtime: Runtime) {
     let Some(moat) = Moat::on(runtime) else {
         return;
@@ -134,7 +135,7 @@ fn one_name(runtime: Runtime) {
     let calls = (0..20).map(|_| moat.run_with(flags, ["sh", "-c", &script]));
     let mut clients: Vec<_> = calls.map(|call| call.spawn()).collect();
     let mut losers = Vec::new();
-    until("nineteen have lost", || {
+    until("nineteen clients have failed", || {
         let ended = clients.extract_if(.., |client| !client.is_running());
         losers.extend(ended);
         losers.len() >= 19

@@ -1,4 +1,4 @@
-//! Two at the same run, again and again.
+//! Two commands on the same run, repeated many times.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,14 +8,14 @@ use serde_json::Value;
 use crate::harness::support::{Bwrap, is_terminal, settled};
 use crate::harness::{Call, Done, Moat, amount};
 
-/// How often.
+/// Returns the number of rounds.
 fn rounds() -> u64 {
     amount(60, 300)
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A pause that is another one in each round, to hit all moments of `span` milliseconds.
+/// Waits for a different time in each round, so that the rounds cover `span` milliseconds.
 fn pause(round: u64, span: u64) {
     let end = Instant::now() + Duration::from_micros(round * 997 % (span * 1000));
     while Instant::now() < end {
@@ -27,7 +27,8 @@ fn finish(call: Call<'_>) -> Done {
     call.deadline(PATIENCE).spawn().wait()
 }
 
-/// Ended when the command that ended it has; then cleaned up by the one supervisor that it ever had.
+/// Returns the record of a run that must have ended when the command that ended it returned, and must then be cleaned
+/// up by its first supervisor.
 #[track_caller]
 fn ended(moat: &Moat, id: &str) -> Value {
     let first = moat.record(id);
@@ -45,7 +46,7 @@ fn ended(moat: &Moat, id: &str) -> Value {
     record
 }
 
-/// Terminal states stay as they were when they were first seen.
+/// Asserts that terminal records have not changed since they were read.
 #[track_caller]
 fn assert_unchanged(moat: &Moat, seen: &[(String, Value)]) {
     for (id, record) in seen {
@@ -94,7 +95,7 @@ fn stop_against_the_natural_exit() {
     assert_unchanged(&moat, &seen);
 }
 
-/// Long after: it stays failed, and the stop does not mind.
+/// `stop` long after a run failed: it succeeds, and the run stays failed.
 #[test]
 fn stop_after_the_natural_exit() {
     let Some(moat) = Moat::on(Bwrap) else { return };
@@ -131,11 +132,11 @@ fn stop_against_stop() {
     assert_unchanged(&moat, &seen);
 }
 
-/// A kill overrules a stop, and neither hangs.
+/// `kill` ends a run that `stop` waits for, and neither command hangs.
 #[test]
 fn stop_against_kill() {
     let Some(moat) = Moat::on(Bwrap) else { return };
-    // At the real scale: the grace is 10 s, and is not waited for.
+    // With the real times: the grace period is 10 s, and must not pass here.
     moat.real_time();
     for round in 0..50 {
         let id = moat.background("trap '' TERM; echo deaf; while :; do sleep 0.1; done");
@@ -171,13 +172,13 @@ fn destroy_against_wait() {
         let waited = waiting.wait();
         match waited.code {
             Some(143) => told += 1,
-            // It came when the run was gone already.
+            // `wait` started after the run was destroyed.
             Some(3) => {}
             _ => panic!("{waited}"),
         }
     }
     eprintln!(
-        "{told} of {} waits learnt the code, the others came too late",
+        "{told} of {} waits returned the exit code; the others came too late",
         rounds()
     );
     assert!(told > rounds() / 2, "{told}");

@@ -1,5 +1,5 @@
-//! Many at once, and two at the same thing: all right codes and logs, one winner, no terminal state
-//! ever overwritten, nobody hangs.
+//! Many runs at once, and two commands on the same run: exit codes and logs are right, one command wins, no terminal
+//! state is overwritten, and no command hangs.
 
 mod crowd;
 mod duel;

@@ -1,21 +1,20 @@
-//! `services` in moat.yaml: what is accepted works, and what is not says where, why, and what to
-//! write instead.
+//! `services` in moat.yaml: valid settings work, and each error names the place, the reason and the correct form.
 
 use serde_json::json;
 
 use crate::harness::Moat;
 
-/// A place where a runtime is named but never reached.
+/// Returns a place whose runtime is named but never reached.
 fn unreached() -> Moat {
     Moat::new().env("MOAT_RUNTIME", "docker")
 }
 
-/// Asserts what `check` says of a file, and that `run` says the same.
+/// Asserts that `check` and `run` report these errors for a moat.yaml.
 #[track_caller]
 fn says(moat: &Moat, yaml: &str, message: &str) {
     moat.write("moat.yaml", yaml);
     moat.args(["check"]).stdout(message).status(1);
-    // Each problem begins a line of its own; what goes on below it is part of it.
+    // Each error begins a line; indented lines continue it.
     let lines: Vec<String> = message
         .lines()
         .map(|line| match line.starts_with(' ') {
@@ -28,7 +27,7 @@ fn says(moat: &Moat, yaml: &str, message: &str) {
     assert!(!moat.home().exists(), "MOAT_HOME was made");
 }
 
-/// The same with `dependencies: [ollama, postgres, redis]` in front.
+/// The same as [`says`], with `dependencies: [ollama, postgres, redis]` in front.
 #[track_caller]
 fn of_services(services: &str, message: &str) {
     let yaml = format!("dependencies: [ollama, postgres, redis]\nservices:\n  {services}\n");
@@ -185,7 +184,7 @@ fn values_of_the_wrong_type() {
     );
 }
 
-/// What cannot be got before the service is ready.
+/// Models can only be downloaded after the service is ready.
 #[test]
 fn wait_false_and_models() {
     of_services(
@@ -211,7 +210,7 @@ fn configured_and_not_asked_for() {
          moat.yaml:4:16: 'ollama' is configured here but is not a dependency; add these lines:\n  \
          dependencies:\n    - ollama@0.18.1\n",
     );
-    // As JSON it is one text, and in `run` one line of an error.
+    // In JSON the lines are one text.
     moat.write("moat.yaml", "services: {redis: {}}\n");
     let report = moat.args(["check", "--json"]).any_stdout().status(1).json();
     assert_eq!(
@@ -229,7 +228,7 @@ fn versions_that_do_not_exist() {
         "dependencies: [ollama@0.9]\n",
         &format!("moat.yaml:1:16: there is no ollama@0.9; {versions}"),
     );
-    // That it is configured as well is right.
+    // The service may also be configured: the version is the only error.
     says(
         &moat,
         "dependencies: [ollama@0.9]\nservices:\n  ollama: {models: [tiny]}\n  more: {service: ollama}\n",
@@ -255,7 +254,7 @@ fn instances_of_what_is_not_there() {
         "posgres: {memory: 64}",
         &format!("moat.yaml:3:3: unknown service 'posgres' (did you mean 'postgres'?); {KNOWN}\n"),
     );
-    // A tool is none.
+    // A tool is not a service.
     let moat = unreached();
     says(
         &moat,
@@ -294,7 +293,7 @@ fn names_of_instances() {
     }
 }
 
-/// Two that would set the same variables of the workload.
+/// Two services that would set the same variables of the workload.
 #[test]
 fn names_that_clash() {
     let moat = unreached();

@@ -1,4 +1,5 @@
-//! A workload and its services: reached by URL and by parts, each with its own password and content.
+//! A workload and its services: it reaches them by URL and by separate variables, and each service has its own
+//! password and data.
 
 use std::fs;
 
@@ -18,7 +19,7 @@ services:
   mariadb: {image: moat-test/mariadb:10.11}
 ";
 
-/// What a client of MariaDB does with a URL, in a shell.
+/// A shell script that connects the MariaDB client by a URL.
 const BY_URL: &str = r#"
 decoded() { printf '%b' "$(printf %s "$1" | sed 's/%\(..\)/\\x\1/g')"; }
 maria() { # URL STATEMENT
@@ -30,7 +31,7 @@ maria() { # URL STATEMENT
 }
 "#;
 
-/// Writes by URL, reads by parts; and who has a wrong password reads nothing.
+/// Writes by URL, reads by separate variables, and reads nothing with a wrong password.
 pub(crate) fn by_url_and_by_parts(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &ALL) else {
         return;
@@ -62,10 +63,10 @@ mariadb -BN -h mariadb -u root -e 'select 1' 2>&1 | grep -o 'Access denied'
         .success();
 }
 
-/// No harmless word anywhere: quotes, a backslash, what a shell would expand.
+/// Quotes, a backslash, and everything that a shell would expand.
 const AWKWARD: &str = r#"a"b\c'd $HOME `id` #%x"#;
 
-/// Instances of their own, with the user's own names, and passwords that have to be quoted.
+/// Several instances of one service, with names and passwords that the user sets and that need quoting.
 pub(crate) fn aliases_and_own_values(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &ALL) else {
         return;
@@ -117,7 +118,7 @@ MYSQL_PWD=$(cat password) mariadb -BN -h "$MOAT_MARIADB_HOST" -u root "$MOAT_MAR
         .success();
 }
 
-/// Values of a service that are looked up elsewhere, by the client, when the run starts.
+/// Secret values of a service, which the client looks up when the run starts.
 pub(crate) fn secrets_of_services(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[SERVERS, REDIS]) else {
         return;
@@ -159,7 +160,7 @@ services:
     assert_eq!(place.ids(), runs, "nothing was made");
 }
 
-/// Exactly the variables that are documented, and what somebody sets himself stays as it is.
+/// The workload has exactly the documented variables, and values that the user sets take precedence.
 pub(crate) fn the_variables_of_a_workload(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[SERVERS, POSTGRES, REDIS]) else {
         return;
@@ -184,7 +185,7 @@ pub(crate) fn the_variables_of_a_workload(runtime: Runtime) {
         .success();
 }
 
-/// What each service of the registry tells the workload: no more and no less.
+/// The variables of every service in the registry, no more and no less.
 #[test]
 fn the_variables_of_all_services() {
     let moat = Moat::new().env("MOAT_RUNTIME", "docker");

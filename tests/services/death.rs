@@ -1,4 +1,5 @@
-//! A service that ends while its run goes on: told, recorded, and started again where that is wanted.
+//! A service that ends during its run: moat reports and records the end, and restarts the service if moat.yaml says
+//! so.
 
 use serde_json::{Value, json};
 
@@ -6,7 +7,7 @@ use crate::harness::support::{settled, wait_for};
 use crate::harness::{IMAGE, Runtime, until, until_some};
 use crate::services::place::{Place, REDIS, SERVERS, beside};
 
-/// Waits until a service is in a state; what is recorded of it.
+/// Waits until the record of a service meets a condition, and returns that record.
 #[track_caller]
 fn wait_service(place: &Place, id: &str, is: impl Fn(&Value) -> bool) -> Value {
     until_some("the service is as expected", || {
@@ -14,7 +15,7 @@ fn wait_service(place: &Place, id: &str, is: impl Fn(&Value) -> bool) -> Value {
     })
 }
 
-/// Nobody waits for it; but who looks sees when it is ready.
+/// With `wait: false` the workload does not wait for the service, and the record still says when it became ready.
 pub(crate) fn nobody_waits_for_it(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[]) else {
         return;
@@ -161,7 +162,8 @@ pub(crate) fn started_again(runtime: Runtime) {
          services: {redis: {image: 'moat-test/redis:7', restart: true}}\n",
     );
     let ping = "redis-cli -u $MOAT_REDIS_URL ping 2>/dev/null";
-    // podman's network before netavark 1.9 has another address then, and names are not found for a minute or two.
+    // With netavark before 1.9, podman's network then has another address, and names do not resolve for a minute or
+    // two.
     let again = match runtime.is_podman() {
         true => "echo PONG",
         false => ping,
@@ -207,7 +209,7 @@ pub(crate) fn started_again(runtime: Runtime) {
     let line = "moat: redis: ended with exit code 137; restarting it\n";
     assert_eq!(log.matches(line).count(), 2, "{log}");
     assert_eq!(log.matches("moat: redis: ready after ").count(), 3, "{log}");
-    // What it said in each of its lives.
+    // The log has the output of every start.
     let own = place.args(["logs", &id, "--service", "redis"]).any_stdout();
     let own = own.any_stderr().success().stdout_text();
     assert_eq!(
@@ -219,7 +221,7 @@ pub(crate) fn started_again(runtime: Runtime) {
     place.assert_nothing_left();
 }
 
-/// Its end is not taken for another one while the engine is at starting it again.
+/// While a slow engine restarts the container, moat does not count the same end twice.
 pub(crate) fn started_again_by_a_slow_engine(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[REDIS]) else {
         return;
@@ -236,7 +238,7 @@ pub(crate) fn started_again_by_a_slow_engine(runtime: Runtime) {
     });
     assert_eq!(service["restarts"], 1, "{service:#}");
     let first = service["started_at"].as_str().expect("a time").to_owned();
-    // It ends in another way.
+    // The service ends in another way, by a signal.
     place.engine(&["kill", "--signal", "TERM", &place.container(&id, "redis")]);
     let service = wait_service(&place, &id, |service| {
         service["restarts"].as_u64() > Some(1) && service["state"] == "ready"
@@ -265,7 +267,7 @@ pub(crate) fn started_again_by_a_slow_engine(runtime: Runtime) {
     place.assert_nothing_left();
 }
 
-/// One that ends whenever it is started is tried again ever less often, and ends with its run.
+/// A service that ends after every start is restarted with a growing backoff, and ends with its run.
 pub(crate) fn started_again_and_again(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[]) else {
         return;
@@ -278,7 +280,7 @@ pub(crate) fn started_again_and_again(runtime: Runtime) {
         "base_image: {IMAGE}\ndependencies: [short]\nservices: {{short: {{restart: true}}}}\n"
     ));
     let id = place.behind(&format!("{} exit 7", wait_for("go")));
-    until("it was started three times", || {
+    until("the service was started three times", || {
         place.service(&id, "short")["restarts"].as_u64() >= Some(2)
     });
     place.write("go", "");

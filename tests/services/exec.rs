@@ -1,4 +1,4 @@
-//! `moat exec`: another command in a run, or in one of its services.
+//! `moat exec`: another command in a run or in one of its services.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::harness::support::wait_for;
 use crate::harness::{Done, IMAGE, Runtime, until};
 use crate::services::place::{Place, REDIS, beside};
 
-/// A run in busybox that goes on until it is told.
+/// Starts a busybox run that ends when the test says so. Returns its id.
 fn place(runtime: Runtime) -> Option<(Place, String)> {
     let place = Place::with(runtime, &[])?;
     place.moat_yaml(&format!("base_image: {IMAGE}\nenv: {{COLOUR: red}}\n"));
@@ -18,7 +18,7 @@ fn place(runtime: Runtime) -> Option<(Place, String)> {
     Some((place, id))
 }
 
-/// Ends the run, of which nothing is left.
+/// Ends the run, and asserts that nothing is left.
 fn end(place: &Place, id: &str) {
     place.write("go", "");
     place.args(["wait", id]).any_stderr().run();
@@ -39,7 +39,7 @@ pub(crate) fn streams_and_codes(runtime: Runtime) {
         (done.code, done.stdout_text(), done.stderr_text()),
         (Some(7), "out\n".to_owned(), "err\n".to_owned())
     );
-    // The run's user, environment and directory.
+    // The command has the run's user, environment and directory.
     let done = exec(&place, &id, "echo $COLOUR $(pwd) $(id -u)");
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(done.stdout_text(), format!("red /workspace {uid}\n"));
@@ -59,14 +59,14 @@ pub(crate) fn streams_and_codes(runtime: Runtime) {
             "{done}"
         );
     }
-    // What only looks like the engine's words is the command's.
+    // Output that only looks like an engine's message is the command's own.
     let words = "OCI runtime exec failed: exec failed: not really";
     let done = exec(&place, &id, &format!("echo '{words}'; exit 3"));
     assert_eq!(
         (done.code, done.stdout_text()),
         (Some(3), format!("{words}\n"))
     );
-    // Another client of an engine says the same, inside of a run.
+    // An engine client inside the run prints such messages, too.
     for words in [
         "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.",
         "Error response from daemon: no such thing",
@@ -114,7 +114,7 @@ pub(crate) fn what_it_printed_is_kept(runtime: Runtime) {
             .contains("the commands of this run are: 1, 2"),
         "{unknown}"
     );
-    // It is no part of the run's own log.
+    // The output of `exec` is not in the run's log.
     place.args(["logs", &id]).success();
     for file in ["1.json", "1.jsonl", "2.json", "2.jsonl"] {
         let path = place.run_dir(&id).join("exec").join(file);
@@ -134,7 +134,7 @@ pub(crate) fn input_is_streamed(runtime: Runtime) {
     let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     let done = place.args(["exec", &id, "-i", "--", "cat"]).stdin(&bytes);
     assert!(done.any_stdout().success().stdout == bytes);
-    // Not before its end, and not to its end.
+    // The output arrives before the command ends, and the command may end before its input does.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let running = place.args(["exec", &id, "-i", "--", "head", "-n", "1"]);
     let running = running.stdin_from(reader).any_stdout().spawn();
@@ -142,7 +142,7 @@ pub(crate) fn input_is_streamed(runtime: Runtime) {
     running.wait_stdout("first\n");
     assert_eq!(running.wait().code, Some(0));
     drop(writer);
-    // Without -i ours is left alone.
+    // Without -i, `exec` does not read the stdin of the shell that calls it.
     let script = format!("while read line; do $MOAT exec {id} -- cat; echo $line; done");
     let mut shell = std::process::Command::new("sh");
     let call = place.args(["version"]).command();
@@ -161,7 +161,7 @@ pub(crate) fn input_is_streamed(runtime: Runtime) {
     end(&place, &id);
 }
 
-/// Whether a command runs in the container.
+/// Returns whether a command runs in the container.
 fn runs(place: &Place, id: &str, command: &str) -> bool {
     place.engine(&["exec", id, "ps"]).contains(command)
 }
@@ -177,19 +177,19 @@ pub(crate) fn it_ends_with_all_that_it_started(runtime: Runtime) {
     running.signal(Signal::INT);
     let done = running.wait();
     assert_eq!(done.code, Some(130), "{done}");
-    until("it is gone", || !runs(&place, &id, "sleep 100"));
-    // A second one kills what does not listen.
+    until("the command has ended", || !runs(&place, &id, "sleep 100"));
+    // A second signal kills a command that ignores the first.
     let script = "trap '' TERM; echo up; while :; do sleep 1; done";
     let running = place.args(["exec", &id, "--", "sh", "-c", script]);
     let running = running.any_stdout().any_stderr().spawn();
     running.wait_stdout("up");
     running.signal(Signal::TERM);
     running.signal(Signal::INT);
-    // Which of the two comes first is the kernel's to say.
+    // The kernel decides which of the two signals comes first.
     let done = running.wait();
     assert!(matches!(done.code, Some(130 | 143)), "{done}");
-    until("it is gone", || !runs(&place, &id, "trap"));
-    // Nobody reads on.
+    until("the command has ended", || !runs(&place, &id, "trap"));
+    // The reader of the output is gone.
     let mut shell = place
         .args(["exec", &id, "--", "yes"])
         .any_stderr()
@@ -199,18 +199,18 @@ pub(crate) fn it_ends_with_all_that_it_started(runtime: Runtime) {
     drop(shell);
     drop(reader);
     assert_eq!(child.wait().expect("its end").code(), Some(0));
-    until("it is gone", || !runs(&place, &id, "yes"));
+    until("the command has ended", || !runs(&place, &id, "yes"));
     end(&place, &id);
 }
 
-/// It has nothing to be found by: then it is left alone, and that is said.
+/// moat cannot find a process without moat's variables. It leaves that process alone, and says so.
 pub(crate) fn what_cannot_be_found_is_left_alone(runtime: Runtime) {
     let Some((place, id)) = place(runtime) else {
         return;
     };
     let running = place.args(["exec", &id, "--", "env", "-i", "/bin/sleep", "1003"]);
     let running = running.any_stderr().spawn();
-    until("it runs", || runs(&place, &id, "sleep 1003"));
+    until("the command runs", || runs(&place, &id, "sleep 1003"));
     running.signal(Signal::INT);
     running.signal(Signal::INT);
     let done = running.wait();

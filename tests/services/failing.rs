@@ -1,5 +1,5 @@
-//! A service that cannot be used fails its run: soon, with its name, what it said last, and what to
-//! do; and nothing is left.
+//! A service that fails makes its run fail soon. The error has the service's name, its last output and a hint, and no
+//! resource is left.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::harness::support::{NEVER_STARTED, assert_ended};
 use crate::harness::{Done, IMAGE, Runtime};
 use crate::services::place::{MARIADB, OLLAMA, POSTGRES, Place, REDIS, beside};
 
-/// Well below the 60 s that a service has: what is visible is not waited for. The stand-in for apple takes its
-/// time.
+/// The longest time until the run fails: well below the service's 60 s timeout, because moat need not wait for a
+/// visible failure. The stand-in for apple is slow.
 fn soon(place: &Place) -> Duration {
     Duration::from_secs(if place.is_on_apple() { 40 } else { 15 })
 }
 
-/// Runs with a service that cannot be used; how that was told, and what is recorded of the service.
+/// Runs with a service that fails. Returns the output, and the service's record.
 #[track_caller]
 fn fails(place: &Place, yaml: &str, name: &str) -> (Done, Value) {
     place.moat_yaml(yaml);
@@ -29,11 +29,11 @@ fn fails(place: &Place, yaml: &str, name: &str) -> (Done, Value) {
     let error = record["error"].as_str().expect("why");
     assert!(
         said.starts_with(&format!("error: {error}\n")),
-        "{error}\nis not what was said:\n{said}"
+        "the record has\n{error}\nbut stderr is\n{said}"
     );
     let service = place.service(&id, name);
     assert_eq!(service["state"], "failed", "{service:#}");
-    // The end of its log is in its log.
+    // The record has the error without the end of the service's log.
     let brief = error.lines().next().expect("a line");
     let brief = brief.trim_end_matches("; the end of its log:");
     assert_eq!(service["error"], brief, "{service:#}");
@@ -71,7 +71,7 @@ pub(crate) fn a_command_that_is_not_there(runtime: Runtime) {
     let yaml = beside("postgres@15", &format!("postgres: {{image: '{image}'}}"));
     let (done, _) = fails(&place, &yaml, "postgres");
     let said = done.stderr_text();
-    // podman's init, which starts it, does not say what.
+    // The init of podman, which starts the program, does not name it.
     let what = match runtime.is_podman() {
         true => "failed to exec pid1: No such file or directory",
         false => "/no/such/program",
@@ -85,7 +85,7 @@ pub(crate) fn a_command_that_is_not_there(runtime: Runtime) {
     }
     assert!(done.took < soon(&place), "{done}");
 
-    // Found by the shell in the container, which says so itself.
+    // The shell in the container looks for this program and prints the error itself.
     let yaml = beside("redis@7", &format!("redis: {{image: '{IMAGE}'}}"));
     let (done, service) = fails(&place, &yaml, "redis");
     assert_eq!(
@@ -119,7 +119,7 @@ pub(crate) fn one_that_ends_at_once(runtime: Runtime) {
     assert!(done.took < soon(&place), "{done}");
 }
 
-/// With 0, too, and without a word; in the background, and as JSON.
+/// Also with exit code 0 and without output, in the background, and as JSON.
 pub(crate) fn one_that_ends_well_before_it_is_ready(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[]) else {
         return;
@@ -146,7 +146,7 @@ pub(crate) fn one_that_ends_well_before_it_is_ready(runtime: Runtime) {
     assert!(hint.contains("services.postgres"), "{hint}");
 }
 
-/// A server that runs, and never answers as it should: the time it has is the limit.
+/// The server runs but never answers as it should, so the service fails at its timeout.
 pub(crate) fn one_that_is_never_ready(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[REDIS]) else {
         return;
@@ -174,7 +174,7 @@ pub(crate) fn one_that_is_never_ready(runtime: Runtime) {
     assert_eq!(service["exit_code"], Value::Null, "{service:#}");
 }
 
-/// What the readiness command said last is shown, where it says anything.
+/// The error shows the last output of the readiness command, if there is any.
 pub(crate) fn what_the_readiness_command_says(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[]) else {
         return;
@@ -190,7 +190,7 @@ pub(crate) fn what_the_readiness_command_says(runtime: Runtime) {
                    still at it\n  hint: ";
     assert!(said.starts_with(message), "{said}");
 
-    // One that hangs says nothing, and the engine is not to blame.
+    // A readiness command that hangs has no output, and the error does not blame the engine.
     let entry = place.home().join("registry.d/test.yaml");
     let text = std::fs::read_to_string(&entry).expect("the entry");
     place.registry(&text.replace("echo still at it; exit 1", "sleep 100"));
@@ -201,7 +201,7 @@ pub(crate) fn what_the_readiness_command_says(runtime: Runtime) {
     assert!(said.starts_with(message), "{said}");
 }
 
-/// An image of something else, which runs well.
+/// The image is of other software: it runs, but lacks the program of the readiness command.
 pub(crate) fn one_that_nothing_can_ask(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
@@ -218,7 +218,7 @@ pub(crate) fn one_that_nothing_can_ask(runtime: Runtime) {
     assert!(done.took < soon(&place), "{done}");
 }
 
-/// One that was ready and dies is missed before there is a workload that misses it.
+/// A ready service that dies fails the run before the workload starts.
 pub(crate) fn one_that_dies_while_another_starts(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[REDIS]) else {
         return;
@@ -245,7 +245,7 @@ pub(crate) fn one_that_dies_while_another_starts(runtime: Runtime) {
     place.assert_nothing_left();
 }
 
-/// What it says at its end may be long.
+/// The last output of a service can have long lines.
 pub(crate) fn long_lines_are_cut(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[]) else {
         return;
@@ -287,7 +287,7 @@ pub(crate) fn one_that_needs_more_memory(runtime: Runtime) {
     assert!(done.took < soon(&place), "{done}");
 }
 
-/// One that fails ends the wait for the others, which are not to blame.
+/// When one service fails, moat stops waiting for the others, and does not blame them.
 pub(crate) fn one_of_several(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[REDIS]) else {
         return;
@@ -310,7 +310,7 @@ pub(crate) fn one_of_several(runtime: Runtime) {
     place.assert_nothing_left();
 }
 
-/// A workload whose image cannot be had does not wait for services, and they go with it.
+/// If the workload's image is missing, moat does not wait for the services, and removes them.
 pub(crate) fn the_image_of_the_workload(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[REDIS]) else {
         return;
@@ -327,7 +327,7 @@ pub(crate) fn the_image_of_the_workload(runtime: Runtime) {
     assert!(done.took < soon(&place), "{done}");
     let id = place.only_id();
     assert_ended(&place, &id, NEVER_STARTED);
-    // Whether it had begun by then depends on which of the two was quicker.
+    // The service may or may not have started by then.
     let state = place.service(&id, "postgres")["state"].clone();
     assert!(state == "stopped" || state == "created", "{state}");
     place.assert_nothing_left();

@@ -1,12 +1,12 @@
-//! What a service is to come with becomes an argument of a command. Whatever could be more than that
-//! is refused before anything is made.
+//! Items of `provision`, such as models, become arguments of a command. moat refuses every item that could be more
+//! than a name, before it creates anything.
 
 use std::fs;
 
 use crate::harness::Moat;
 use crate::harness::support::docker_through;
 
-/// As YAML has them in double quotes, and as they are shown.
+/// Hostile items, escaped as in YAML's double quotes and as moat prints them.
 const HOSTILE: [&str; 46] = [
     r"-x",
     r"--help",
@@ -68,7 +68,7 @@ const GOOD: [&str; 9] = [
     "A_b-c.d..e",
 ];
 
-/// A place whose docker only notes that it was called.
+/// Returns a place whose docker only records that it was called.
 fn without_engine() -> Moat {
     let moat = Moat::new().env("MOAT_RUNTIME", "docker");
     let called = moat.root().join("called");
@@ -81,7 +81,7 @@ fn yaml(item: &str) -> String {
     )
 }
 
-/// Asserts that `check` and `run` say this of the second item, and that nothing comes of it.
+/// Asserts that `check` and `run` report this error for the second item, and that docker is not called.
 #[track_caller]
 fn refused(moat: &Moat, item: &str, why: &str) {
     moat.write("moat.yaml", yaml(item));
@@ -103,7 +103,7 @@ fn hostile_items() {
     let moat = without_engine();
     for item in HOSTILE {
         moat.write("moat.yaml", yaml(&format!("\"{item}\"")));
-        // How it is shown: as the words of one line that cannot do anything to a terminal.
+        // moat prints an item on one line, without characters that control a terminal.
         let text: String = serde_json::from_str(&format!("\"{item}\"")).expect("as in JSON");
         let shown: String = text
             .chars()
@@ -120,7 +120,7 @@ fn hostile_items() {
     }
 }
 
-/// What is no text at all, or more of it than a name can be.
+/// Items that are not text, or longer than a name may be.
 #[test]
 fn items_that_are_no_names() {
     let moat = without_engine();
@@ -150,7 +150,7 @@ fn items_that_are_no_names() {
     assert!(!moat.home().exists() && !moat.root().join("called").exists());
 }
 
-/// All at once, each with its place.
+/// moat reports every hostile item, each with its place in the file.
 #[test]
 fn all_of_them_are_told() {
     let moat = without_engine();
@@ -183,7 +183,7 @@ fn good_items() {
     let plan = call.any_stdout().success().json();
     let provision = &plan["services"][0]["provision"];
     assert_eq!(provision["items"], serde_json::json!(all), "{plan:#}");
-    // An argument of its own, with no shell in between.
+    // The item is an argument of its own, without a shell.
     assert_eq!(
         provision["command"],
         serde_json::json!(["ollama", "pull", "{item}"])

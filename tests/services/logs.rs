@@ -1,4 +1,4 @@
-//! `moat logs --service`: what a service said, while it speaks and afterwards.
+//! `moat logs --service`: the output of a service, followed and afterwards.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::harness::support::wait_for;
 use crate::harness::{IMAGE, Runtime, until};
 use crate::services::place::Place;
 
-/// A service that says what is written to a file of its cache, line by line.
+/// A service that prints each line that is written to a file in its cache.
 const TALKER: &str = "\
 talker:
   type: service
@@ -29,7 +29,7 @@ fn talker(runtime: Runtime) -> Option<Place> {
     Some(place)
 }
 
-/// Tells it to say something.
+/// Makes the service print this text.
 fn tell(place: &Place, text: &str) {
     let path = place.home().join("cache/talker/lines");
     let mut all = std::fs::read(&path).expect("it is there");
@@ -44,7 +44,7 @@ pub(crate) fn what_a_service_says(runtime: Runtime) {
     let follower = logs(&["-f", "--stdout"]).spawn();
     tell(&place, "one\ntwo\n");
     follower.wait_stdout("one\ntwo\n");
-    until("all is kept", || {
+    until("the log has both lines", || {
         place.service_log(&id, "talker").contains("two")
     });
     logs(&[])
@@ -63,7 +63,7 @@ pub(crate) fn what_a_service_says(runtime: Runtime) {
     let lines: Vec<_> = entries.iter().map(|entry| &entry["line"]).collect();
     assert_eq!(lines, ["one", "two"]);
     assert!(entries.iter().all(|entry| entry["stream"] == "stdout"));
-    // It is none of the workload's output.
+    // The service's output is not in the workload's output.
     place.args(["logs", &id, "--raw"]).success();
     tell(&place, "last words\n");
     follower.wait_stdout("last words\n");
@@ -80,7 +80,7 @@ pub(crate) fn what_a_service_says(runtime: Runtime) {
         .success();
 }
 
-/// A service that is not there: which there are.
+/// An unknown service name is an error that lists the services of the run.
 pub(crate) fn unknown_services(runtime: Runtime) {
     let Some(place) = talker(runtime) else { return };
     place.quiet("true").success();

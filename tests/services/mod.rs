@@ -1,11 +1,10 @@
-//! Services beside a run, on real engines with real servers, and on apple through its stand-in: that a
-//! workload reaches them and nobody else does, that a service which fails says why, and that nothing is ever
-//! left of them.
+//! Services of runs, on real engines with real servers, and on apple through its stand-in: only the run's workload
+//! reaches them, a failure says why, and nothing is left of them.
 //!
-//! A failure is named after both, e.g. `podman::by_url_and_by_parts`; what needs no engine is in its own module.
+//! The name of a failed test has the runtime and the scenario, e.g. `podman::by_url_and_by_parts`. Tests that need no
+//! engine have modules of their own.
 //!
-//! No registry answers here: the images are those that tests/setup makes of packages, and a stand-in
-//! for Ollama.
+//! No image registry is needed: tests/setup builds the images from packages, with a stand-in for Ollama.
 
 mod config;
 mod connects;
@@ -23,7 +22,7 @@ mod timing;
 
 use crate::harness::Runtime;
 
-/// A scenario makes its place itself: places differ in their images.
+/// Runs a scenario, which creates its place itself because places differ in their images.
 fn on(runtime: Runtime, scenario: fn(Runtime)) {
     scenario(runtime);
 }
@@ -36,7 +35,7 @@ everywhere! { services;
     provisioning { got_once_and_kept }
 }
 
-/// In these neither podman nor apple does anything of its own.
+/// Scenarios that run on docker: podman and apple have no code of their own for them.
 mod docker_first {
     on_docker_first! { services;
         death { nobody_waits_for_it a_run_without_services }
@@ -49,8 +48,8 @@ mod docker_first {
     }
 }
 
-/// Apple is without these: its stand-in is too slow for what has a time, and the rest differs in nothing that is
-/// apple's. What is apple's own is in tests/conformance/apple_only.rs.
+/// Scenarios without apple, whose stand-in is too slow for tests that measure time. Everything else in them is the
+/// same for apple; tests/conformance/apple_only.rs has what only apple does.
 mod at_its_time {
     on_engines! { services;
         connects { by_url_and_by_parts }
@@ -65,7 +64,7 @@ tests_on! { services docker_rootless Runtime::DockerRootless;
     exec { streams_and_codes }
 }
 
-/// As those, and podman does the same as docker.
+/// Scenarios without apple in which podman behaves like docker.
 mod on_one_engine {
     on_docker! { services;
         connects { secrets_of_services the_variables_of_a_workload }
@@ -90,8 +89,8 @@ mod on_one_engine {
     }
 }
 
-/// What docker says of its containers; memory, of which podman knows on version 2 of control groups alone; and
-/// times, which are moat's own.
+/// Scenarios that read docker's details of a container, limit memory (podman can only with cgroups v2), or measure
+/// times that are moat's own.
 mod on_docker {
     tests_on! { services docker Runtime::Docker;
         failing { one_that_needs_more_memory }

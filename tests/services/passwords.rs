@@ -1,5 +1,4 @@
-//! The passwords that moat makes: good ones, new ones each time, and seen by nobody who has no
-//! business with them.
+//! The passwords that moat generates: strong, new for each run, and visible only to the workload and the service.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +26,7 @@ services:
   redis: {image: moat-test/redis:7}
 ";
 
-/// The passwords that a workload wrote to a file in the workspace.
+/// Returns the passwords that a workload wrote to a file in the workspace.
 fn told(place: &Place) -> Vec<String> {
     let text = fs::read_to_string(place.workspace().join("env")).expect("the workload's variables");
     let found = text.lines().filter_map(|line| line.split_once('='));
@@ -37,7 +36,7 @@ fn told(place: &Place) -> Vec<String> {
         .collect()
 }
 
-/// The files below a directory that contain one of the words.
+/// Returns the files below a directory that contain one of the words.
 fn files_with(dir: &Path, words: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -55,8 +54,8 @@ fn files_with(dir: &Path, words: &[String]) -> Vec<String> {
     found
 }
 
-/// All command lines that processes of this machine have had while it ran: of moat, of docker, and
-/// of what runs in containers.
+/// Returns the result of `work`, and the command lines of all processes of the machine meanwhile: of moat, of docker,
+/// and of processes in containers.
 fn watch_arguments<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -89,7 +88,7 @@ pub(crate) fn nobody_sees_them(runtime: Runtime) {
     );
     let (id, arguments) = watch_arguments(|| {
         let id = place.behind(&script);
-        until("the workload tells", || {
+        until("the workload has written its variables", || {
             place.workspace().join("env").exists()
         });
         id
@@ -102,7 +101,7 @@ pub(crate) fn nobody_sees_them(runtime: Runtime) {
             "{first:?}"
         );
     }
-    // Those that the workload keeps to itself.
+    // The workload reads these passwords but does not print them.
     let text = fs::read_to_string(place.workspace().join("env")).expect("it is there");
     let printed = text
         .lines()
@@ -146,7 +145,7 @@ pub(crate) fn nobody_sees_them(runtime: Runtime) {
     assert!(calls.contains("--env POSTGRES_PASSWORD"), "{calls}");
     assert!(!first.iter().any(|word| calls.contains(word.as_str())));
 
-    // Another run has others.
+    // Another run has other passwords.
     place.moat_yaml(REDIS_ALONE);
     place.quiet("env >env").success();
     let mut all: BTreeSet<String> = first.into_iter().collect();
@@ -154,7 +153,7 @@ pub(crate) fn nobody_sees_them(runtime: Runtime) {
     assert_eq!(all.len(), 5, "each is another one: {all:?}");
 }
 
-/// A plan has none yet, and none that somebody wrote down.
+/// A plan contains neither a generated password nor one that the user wrote in moat.yaml.
 #[test]
 fn plans_have_none() {
     let moat = Moat::new().env("MOAT_RUNTIME", "docker");

@@ -1,5 +1,4 @@
-//! A place with an engine, the images of servers, and an eye on what their containers leave in the
-//! engine.
+//! A place with an engine and the images of servers, which also checks what the containers leave in the engine.
 
 use std::fs;
 use std::io::Write;
@@ -11,23 +10,23 @@ use serde_json::Value;
 use crate::harness::support::through;
 use crate::harness::{Call, IMAGE, Moat, Runtime, skip};
 
-/// What workloads run in that talk to servers.
+/// The image of workloads that talk to servers.
 pub(crate) const SERVERS: &str = "moat-test/servers:1";
 pub(crate) const POSTGRES: &str = "moat-test/postgres:15";
 pub(crate) const MARIADB: &str = "moat-test/mariadb:10.11";
 pub(crate) const REDIS: &str = "moat-test/redis:7";
 pub(crate) const OLLAMA: &str = "moat-test/ollama-stand-in:1";
 
-/// The place. What containers of it leave in the engine fails the test: containers, networks, and the
-/// volumes without a name that images of servers bring along.
+/// A place that fails its test if its runs leave containers, networks or anonymous volumes in the engine. Images of
+/// servers declare such volumes.
 pub(crate) struct Place {
     moat: Moat,
-    /// Images made for this place, which go with it.
+    /// The images that were built for this place, and are removed with it.
     images: Vec<String>,
 }
 
 impl Place {
-    /// `None`: the runtime or one of the images is missing, and the test is skipped, loudly.
+    /// Returns `None`, and skips the test, if the runtime or one of the images is missing.
     pub(crate) fn with(runtime: Runtime, images: &[&str]) -> Option<Place> {
         let moat = Moat::on(runtime)?;
         let all = [&["image", "inspect", "--format", "there"], images].concat();
@@ -36,7 +35,7 @@ impl Place {
             return None;
         }
         let moat = match moat.is_on_apple() {
-            // The stand-in notes its calls itself.
+            // The stand-in records its calls itself.
             true => moat,
             false => noting(moat),
         };
@@ -46,7 +45,7 @@ impl Place {
         })
     }
 
-    /// Builds an image that goes with this place.
+    /// Builds an image that is removed with this place.
     pub(crate) fn image(&mut self, dockerfile: &str) -> String {
         let mark = self.root().file_name().expect("it has a name");
         let tag = format!(
@@ -81,19 +80,19 @@ impl Place {
         call.args(["--", "sh", "-c", script])
     }
 
-    /// The same, quiet.
+    /// The same with --quiet.
     pub(crate) fn quiet(&self, script: &str) -> Call<'_> {
         self.go(&["--quiet"], script)
     }
 
-    /// Starts it in the background; gives the id of the run.
+    /// Starts a run in the background, and returns its id.
     #[track_caller]
     pub(crate) fn behind(&self, script: &str) -> String {
         let call = self.go(&["--quiet", "-b"], script).any_stdout();
         call.success().stdout_text().trim().to_owned()
     }
 
-    /// From now on the engine takes a second longer to start a container.
+    /// From now on the engine needs one second more to start a container.
     pub(crate) fn slow_down(&self) {
         if self.is_on_apple() {
             self.apple_fault(r#"{"match":["start"],"count":-1,"do":"delay","ms":1000}"#);
@@ -101,7 +100,7 @@ impl Place {
         fs::write(self.root().join("slow"), "").expect("a file");
     }
 
-    /// All arguments that the client was called with so far, a call on a line.
+    /// Returns the arguments of all calls of the engine client so far, one call per line.
     pub(crate) fn calls(&self) -> String {
         if self.is_on_apple() {
             return self.apple_calls().join("\n");
@@ -109,7 +108,7 @@ impl Place {
         fs::read_to_string(self.root().join("calls")).unwrap_or_default()
     }
 
-    /// What the engine's own command line prints of a container, which moat has not asked for.
+    /// Calls the engine client directly, without moat, and returns its output.
     #[track_caller]
     pub(crate) fn engine(&self, args: &[&str]) -> String {
         if self.is_on_apple() {
@@ -121,13 +120,13 @@ impl Place {
         }
     }
 
-    /// A service dies, and moat has not asked for it.
+    /// Kills the container of a service without moat.
     #[track_caller]
     pub(crate) fn kill_service(&self, id: &str, name: &str) {
         self.engine(&["kill", &self.container(id, name)]);
     }
 
-    /// What is recorded of a service.
+    /// Returns the record of a service.
     #[track_caller]
     pub(crate) fn service(&self, id: &str, name: &str) -> Value {
         let record = self.record(id);
@@ -136,21 +135,21 @@ impl Place {
         service.unwrap_or_else(|| panic!("{record:#}")).clone()
     }
 
-    /// The container of a service.
+    /// Returns the handle of a service's container.
     #[track_caller]
     pub(crate) fn container(&self, id: &str, name: &str) -> String {
         let service = self.service(id, name);
         service["handle"].as_str().expect("a handle").to_owned()
     }
 
-    /// What a service's log has of what moat and the service said, as one text.
+    /// Returns the text of a service's log, with the lines of moat and of the service.
     #[track_caller]
     pub(crate) fn service_log(&self, id: &str, name: &str) -> String {
         let path = self.run_dir(id).join(format!("services/{name}.jsonl"));
         fs::read_to_string(path).expect("the log of a service")
     }
 
-    /// Nothing is left of any run: in the engine, of processes, of locks.
+    /// Asserts that nothing is left of any run: no resource in the engine, no process, no lock.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
         let left = self.leftovers();
@@ -188,7 +187,7 @@ impl Drop for Place {
     }
 }
 
-/// Notes every call of the client, and which volumes a new container has.
+/// Puts a script in front of the engine client that records every call, and the volumes of each new container.
 fn noting(moat: Moat) -> Moat {
     let program = moat.runtime_name();
     let script = format!(
@@ -206,7 +205,7 @@ fn noting(moat: Moat) -> Moat {
     through(moat, program, &script)
 }
 
-/// What the client of the engine prints, or why it did not succeed.
+/// Returns what the engine client prints, or its error.
 fn client(moat: &Moat, args: &[&str]) -> Result<String, String> {
     let done = moat.client().args(args).output().expect("the client");
     match done.status.success() {
@@ -215,19 +214,19 @@ fn client(moat: &Moat, args: &[&str]) -> Result<String, String> {
     }
 }
 
-/// What docker knows of a container.
+/// Returns docker's description of a container.
 #[track_caller]
 pub(crate) fn inspect(place: &Place, id: &str) -> Value {
     let all: Value = serde_json::from_str(&place.engine(&["inspect", id])).expect("JSON");
     all[0].clone()
 }
 
-/// `moat.yaml` of a workload in busybox beside one service.
+/// Returns a moat.yaml for a busybox workload with one service.
 pub(crate) fn beside(dependency: &str, service: &str) -> String {
     format!("base_image: {IMAGE}\ndependencies: [{dependency}]\nservices:\n  {service}\n")
 }
 
-/// Seconds from midnight of a time such as `2026-01-31T12:00:01.500000Z`.
+/// Returns the seconds since midnight of a time such as `2026-01-31T12:00:01.500000Z`.
 fn seconds(time: &str) -> f64 {
     let parts = time[11..].trim_end_matches('Z').split(':');
     parts.fold(0.0, |sum, part| {
@@ -235,7 +234,7 @@ fn seconds(time: &str) -> f64 {
     })
 }
 
-/// Seconds from one time to a later one, also over midnight.
+/// Returns the seconds from one time to a later one; midnight may lie between them.
 pub(crate) fn between(from: &str, to: &str) -> f64 {
     (seconds(to) - seconds(from)).rem_euclid(86_400.0)
 }

@@ -1,5 +1,5 @@
-//! A service belongs to its run: reached from its workload and from nowhere else, labelled, limited
-//! and hardened.
+//! A service belongs to its run: only the run's workload reaches it, and its container is labelled, limited and
+//! hardened.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -26,7 +26,7 @@ services:
   only-here: {service: redis, image: moat-test/redis:7}
 ";
 
-/// What is set in the engine to keep a container in its place.
+/// The settings of the engine that isolate a container.
 const HARDENING: [&str; 9] = [
     "CapAdd",
     "CapDrop",
@@ -58,7 +58,7 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
     let other = inspect(&place, &place.container(&id, "only-here"));
     let main = inspect(&place, &id);
 
-    // No way in from the host.
+    // The host cannot reach the service.
     for container in [&service, &other] {
         let bindings = &container["HostConfig"]["PortBindings"];
         assert!(
@@ -72,7 +72,7 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
     }
     assert!(was_open || !answers(6379), "127.0.0.1:6379 answers");
 
-    // The labels, and no others of ours.
+    // The container has exactly these moat labels.
     let labels = |container: &Value| -> Value {
         let all = container["Config"]["Labels"].as_object().expect("labels");
         let ours = all.iter().filter(|(name, _)| name.starts_with("moat."));
@@ -95,7 +95,7 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
         json!({ "moat.home": home, "moat.run": id, "moat.role": "main", "moat.handle": id })
     );
 
-    // The limits of one are not those of another.
+    // Each service has its own limits.
     let limits = |container: &Value| -> Vec<u64> {
         let keys = ["Memory", "MemorySwap", "NanoCpus"].iter();
         keys.map(|key| container["HostConfig"][key].as_u64().expect("a number"))
@@ -105,7 +105,7 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
     assert_eq!(limits(&other), [0, 0, 0]);
     assert_eq!(limits(&main), [0, 0, 0]);
 
-    // As hardened as the workload.
+    // The service is as hardened as the workload.
     for key in HARDENING {
         let (found, expected) = (&service["HostConfig"][key], &main["HostConfig"][key]);
         assert_eq!(found, expected, "{key}");
@@ -113,7 +113,7 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
     assert_eq!(main["HostConfig"]["CapDrop"], json!(["ALL"]));
     assert_eq!(main["HostConfig"]["Privileged"], false);
 
-    // One network of their own, with nobody else on it.
+    // The run has a network of its own, with no other container.
     let network = place.engine(&["network", "inspect", &id]);
     let network: Value = serde_json::from_str(&network).expect("JSON");
     assert_eq!(
@@ -133,18 +133,18 @@ pub(crate) fn containers_and_networks_of_services(runtime: Runtime) {
     place.assert_nothing_left();
 }
 
-/// Nobody reaches it from another run, which has a server of the same name itself.
+/// Another run, which has a service with the same name, cannot reach this one.
 pub(crate) fn no_other_run_reaches_them(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[SERVERS, REDIS]) else {
         return;
     };
     place.moat_yaml(BOTH);
-    // Where it is, its own workload knows.
+    // Only the service's own workload knows its address.
     let id = place.behind(&format!(
         "getent hosts only-here | cut -d ' ' -f 1 >at; mv at address; {}",
         wait_for("go")
     ));
-    let address = until_some("the workload tells", || {
+    let address = until_some("the workload has written the address", || {
         std::fs::read_to_string(place.workspace().join("address")).ok()
     });
     let address = address.trim();

@@ -1,5 +1,5 @@
-//! What a service comes with: got once, kept for all runs, never twice at the same time, and never
-//! broken by who is stopped or killed on the way.
+//! Provisioning: an item is downloaded once and kept for all runs, never twice at the same time, and a run that is
+//! stopped or killed meanwhile leaves nothing broken.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use crate::harness::support::{NEVER_STARTED, assert_ended, kill_supervisor, list
 use crate::harness::{IMAGE, Runtime, Signal, until};
 use crate::services::place::{OLLAMA, Place, between};
 
-/// A workload beside models.
+/// Returns a moat.yaml for a workload with these models.
 fn models(names: &str, seconds: &str) -> String {
     format!(
         "base_image: {IMAGE}\ndependencies: [ollama]\nservices:\n  ollama:\n    image: {OLLAMA}\n    \
@@ -19,13 +19,13 @@ fn models(names: &str, seconds: &str) -> String {
     )
 }
 
-/// The downloads so far, in their order.
+/// Returns the downloads so far, in order.
 fn pulls(place: &Place) -> Vec<String> {
     let text = fs::read_to_string(place.home().join("cache/ollama/pulls")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-/// When a line that ends so came into the log of a run; times compare as texts.
+/// Returns the time at which a line with this end was written to the run's log. These times compare as texts.
 #[track_caller]
 fn time_of(place: &Place, id: &str, end: &str) -> String {
     let log = fs::read_to_string(place.run_dir(id).join("logs.jsonl")).expect("a log");
@@ -47,7 +47,16 @@ pub(crate) fn got_once_and_kept(runtime: Runtime) {
         return;
     };
     place.moat_yaml(&models("tiny-a, 'lib/b:1b'", "0.2"));
-    let script = "wget -q -O - \"$MOAT_OLLAMA_URL\"; echo; wget -q -O - $MOAT_OLLAMA_HOST:$MOAT_OLLAMA_PORT; echo";
+    // aardvark-dns 1.4 restarts whenever a container of any run joins or leaves a network of podman's: no name resolves
+    // for a moment (docs/runtimes.md).
+    let attempts = match runtime {
+        Runtime::Podman => "1 2 3 4 5",
+        _ => "1",
+    };
+    let script = &format!(
+        "get() {{ for attempt in {attempts}; do wget -q -O - \"$1\" && break; sleep 0.2; done; echo; }}\n\
+         get \"$MOAT_OLLAMA_URL\"; get $MOAT_OLLAMA_HOST:$MOAT_OLLAMA_PORT"
+    );
     let running = "Ollama is running\nOllama is running\n";
     let done = place.go(&[], script).stdout(running).any_stderr().success();
     let said = done.stderr_text();
@@ -70,7 +79,7 @@ pub(crate) fn got_once_and_kept(runtime: Runtime) {
         assert_eq!(mode & 0o7777, 0o700, "{}", dir.display());
     }
 
-    // The same lines are kept: with the run, and with the service.
+    // The run's log and the service's log have the same lines.
     let id = place.only_id();
     let log = place.args(["logs", &id]).stdout(running).any_stderr();
     let log = log.success().stderr_text();
@@ -88,14 +97,14 @@ pub(crate) fn got_once_and_kept(runtime: Runtime) {
     let entry = entries.find(|entry| entry["line"] == "ollama: success");
     assert_eq!(entry.expect("the line")["stream"], "moat");
 
-    // Once is enough.
+    // The second run downloads nothing.
     let done = place.go(&[], script).stdout(running).any_stderr().success();
     let said = done.stderr_text();
     assert!(said.contains("ollama: lib/b:1b is there\n"), "{said}");
     assert!(!said.contains("pulling"), "{said}");
     assert_eq!(pulls(&place).len(), 2);
 
-    // A longer name is another one.
+    // A name that begins with the name of an existing model is another model.
     place.moat_yaml(&models("'tiny-a:2', tiny", "0.1"));
     place.quiet("true").success();
     assert_eq!(pulls(&place)[2..], ["tiny-a:2", "tiny"]);
@@ -112,7 +121,7 @@ pub(crate) fn nothing_to_get(runtime: Runtime) {
     assert_eq!(pulls(&place).len(), 0);
 }
 
-/// An empty list does not contradict that nobody waits.
+/// `wait: false` is valid with an empty list of models.
 fn beside_waiting() -> String {
     models("", "1") + "    wait: false\n"
 }
@@ -142,7 +151,7 @@ pub(crate) fn two_runs_that_want_different_ones(runtime: Runtime) {
     let runs = ["one", "two"].map(|name| {
         place.moat_yaml(&models(name, "3"));
         let run = place.go(&["--name", name], "true").spawn();
-        // It has read the file.
+        // The run has read moat.yaml by now.
         run.wait_stderr("ollama: starting");
         run
     });
@@ -179,7 +188,7 @@ pub(crate) fn one_that_does_not_exist(runtime: Runtime) {
         ),
         "{said}"
     );
-    // Which of two lines on two streams comes first, the engine does not say.
+    // The engine does not say which of two lines on two streams came first.
     let told = said.lines().next().expect("a line");
     for part in [
         "Error: pull model manifest: file does not exist",
@@ -195,13 +204,13 @@ pub(crate) fn one_that_does_not_exist(runtime: Runtime) {
     assert_ended(&place, &id, NEVER_STARTED);
     assert_eq!(place.service(&id, "ollama")["state"], "failed");
     place.assert_nothing_left();
-    // What was got before it stays.
+    // Models that were downloaded before stay.
     place.moat_yaml(&models("there", "0.1"));
     place.quiet("true").success();
     assert_eq!(pulls(&place), ["there", "missing-x"]);
 }
 
-/// After Ctrl-C in the middle of a download, the next run goes on with it.
+/// After Ctrl-C during a download, the next run continues that download.
 pub(crate) fn interrupted(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
@@ -209,14 +218,14 @@ pub(crate) fn interrupted(runtime: Runtime) {
     place.moat_yaml(&models("big", "30"));
     let client = place.go(&[], "true").spawn();
     client.wait_stderr("  ollama: pulling manifest");
-    until("it has a lock", || {
+    until("the lock of the download exists", || {
         place.home().join("locks/ollama-big").exists()
     });
     let began = Instant::now();
     client.signal(Signal::INT);
     let done = client.wait();
     assert_eq!(done.code, Some(130), "{done}");
-    // What is got takes half a minute.
+    // The whole download would take half a minute.
     assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
     let id = place.only_id();
     let record = settled(&place, &id);
@@ -229,7 +238,7 @@ pub(crate) fn interrupted(runtime: Runtime) {
     usable(&place);
 }
 
-/// The same after the supervisor was killed: one command is enough to put everything right.
+/// The same after the supervisor was killed: the next command repairs everything.
 pub(crate) fn killed(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
@@ -247,7 +256,7 @@ pub(crate) fn killed(runtime: Runtime) {
     usable(&place);
 }
 
-/// Another run gets what the interrupted one wanted, and something else.
+/// Another run gets the model of the interrupted run, and one more.
 #[track_caller]
 fn usable(place: &Place) {
     place.moat_yaml(&models("big, small", "0.1"));
@@ -257,7 +266,7 @@ fn usable(place: &Place) {
     place.assert_nothing_left();
 }
 
-/// A run that waits for another one's download can be stopped, too; and that one does not mind.
+/// A run that waits for another run's download can be stopped, and the other run continues.
 pub(crate) fn stopped_while_another_one_gets_it(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[OLLAMA]) else {
         return;
@@ -274,7 +283,7 @@ pub(crate) fn stopped_while_another_one_gets_it(runtime: Runtime) {
     second.signal(Signal::TERM);
     let done = second.wait();
     assert_eq!(done.code, Some(143), "{done}");
-    // The first does not go on before it is let.
+    // The first run is still at its checkpoint, so the second did not wait for it.
     assert!(began.elapsed() < Duration::from_secs(10), "soon: {done}");
     place.release_checkpoint("provisioning");
     let done = first.wait();

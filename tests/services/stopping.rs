@@ -1,4 +1,4 @@
-//! A run that is ended while it waits for its services: at once, whatever they are doing.
+//! A run that is stopped while it waits for its services ends at once, whatever the services are doing.
 
 use std::time::{Duration, Instant};
 
@@ -6,14 +6,14 @@ use crate::harness::support::settled;
 use crate::harness::{IMAGE, Running, Runtime, Signal};
 use crate::services::place::{Place, REDIS};
 
-/// How long it may take from the request to the end of everything: half of the grace of a stop. On a busy machine each
-/// call of podman's client takes most of a second.
+/// The longest time from the request to the end of the run: half of the grace period of a stop. On a busy machine
+/// each call of podman's client takes most of a second.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A run whose service is never ready, and which waits for it.
+/// Returns a run that waits for a service that is never ready.
 fn waiting(runtime: Runtime, flags: &[&str]) -> Option<(Place, Running)> {
     let place = Place::with(runtime, &[REDIS])?;
-    // At the real scale: no grace is waited for.
+    // With the real times, so that waiting for a grace period would show.
     place.real_time();
     place.moat_yaml(&format!(
         "base_image: {IMAGE}\ndependencies: [postgres@15]\nservices:\n  \
@@ -22,7 +22,7 @@ fn waiting(runtime: Runtime, flags: &[&str]) -> Option<(Place, Running)> {
     let client = place.go(flags, "echo it runs").spawn();
     client.wait_stderr("postgres: starting");
     let id = place.only_id();
-    // It runs, and is asked whether it is ready.
+    // The service runs, and its readiness command has been called.
     crate::harness::until("the service is asked", || {
         place.service(&id, "postgres")["state"] == "starting" && place.calls().contains("\nexec ")
     });
@@ -59,7 +59,7 @@ pub(crate) fn by_ctrl_c(runtime: Runtime) {
     assert_stopped(&place, client, began, 130, "user-stop");
 }
 
-/// In the background, too.
+/// The same in the background.
 pub(crate) fn by_stop(runtime: Runtime) {
     let Some((place, client)) = waiting(runtime, &["-b"]) else {
         return;

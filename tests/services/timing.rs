@@ -1,14 +1,14 @@
-//! Services cost a run no more time than they need themselves.
+//! Services delay a run only by the time that the services themselves need.
 
 use serde_json::Value;
 
 use crate::harness::{IMAGE, Runtime};
 use crate::services::place::{MARIADB, POSTGRES, Place, REDIS, between};
 
-/// What is measured on a busy machine is measured so often at most, until it is good enough.
+/// The number of attempts: on a busy machine one measurement may be too slow.
 const TRIES: usize = 8;
 
-/// The services, and what each says when it can be used.
+/// The services, and the line that each prints when it accepts connections.
 const REAL: [(&str, &str, &str, &str); 3] = [
     (
         "postgres",
@@ -24,7 +24,7 @@ fn text(time: &Value) -> &str {
     time.as_str().expect("a time")
 }
 
-/// Runs with the services; the run's record.
+/// Runs with the services, and returns the run's record.
 fn run(place: &Place) -> Value {
     let dependencies = REAL.map(|service| service.1);
     let configured = REAL.map(|(name, _, image, _)| format!("  {name}: {{image: '{image}'}}\n"));
@@ -37,12 +37,12 @@ fn run(place: &Place) -> Value {
     done.json()
 }
 
-/// How long it took from the beginning of a run until its workload ran.
+/// Returns the seconds from the creation of a run to the start of its workload.
 fn start(record: &Value) -> f64 {
     between(text(&record["created_at"]), text(&record["started_at"]))
 }
 
-/// How long after a server said that it can be used moat knew it.
+/// Returns the seconds from a server's own message that it is ready until moat recorded it.
 fn delay(place: &Place, record: &Value, name: &str, words: &str) -> f64 {
     let id = record["id"].as_str().expect("an id");
     let log = place.service_log(id, name);
@@ -50,13 +50,13 @@ fn delay(place: &Place, record: &Value, name: &str, words: &str) -> f64 {
     let said: Value =
         serde_json::from_str(said.unwrap_or_else(|| panic!("{words} in {log}"))).expect("an entry");
     let ready = &place.service(id, name)["ready_at"];
-    // The question may be asked and answered before the words have arrived.
+    // The readiness command may succeed before the message has arrived.
     let after = between(text(&said["ts"]), text(ready));
     if after > 43_200.0 { 0.0 } else { after }
 }
 
-/// They start beside each other, readiness is noticed at once, and nothing else is waited for. How long they take is
-/// the machine's.
+/// The services start in parallel, moat notices at once that they are ready, and waits for nothing else. The time
+/// that the servers themselves need is not limited.
 pub(crate) fn real_servers(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[POSTGRES, REDIS, MARIADB]) else {
         return;
@@ -89,7 +89,7 @@ fn longest(times: &[f64]) -> f64 {
     times.iter().copied().fold(0.0, f64::max)
 }
 
-/// The same where the time that a start takes is known, and costs nothing else.
+/// The same with services that need a known time and no processor.
 pub(crate) fn servers_that_sleep(runtime: Runtime) {
     const SECONDS: f64 = 2.0;
     let Some(place) = Place::with(runtime, &[]) else {

@@ -1,4 +1,4 @@
-//! Services of a compose file, on a real engine, by the compose tool that is installed.
+//! Services of a compose file, on a real engine, with the compose tool that is installed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, skip, until};
 use crate::sessions::project::{Project, tree};
 
-/// A database whose content is a file, and a page that is built from the worktree and mounted from it.
+/// A compose file: a database whose data is a file, and a page that is built from the worktree and mounted from it.
 const FILE: &str = r#"
 services:
   db:
@@ -44,7 +44,7 @@ const DOCKERFILE: &str = "FROM moat-test/busybox:1\nCOPY page /www/page\nRUN tru
 
 const SESSION: &str = "  search_range: 1\n  compose:\n    file: docker-compose.yml\n    services:\n      db: {port: BASE}\n      web: {port: BASE1, port_env: WEB}\n";
 
-/// With the engine and the tool; else the test is skipped.
+/// Returns `None`, and skips the test, unless docker and its compose tool are installed.
 fn place() -> Option<Moat> {
     let moat = Moat::on(Runtime::Docker)?;
     let answers = |words: &[&str]| {
@@ -81,7 +81,7 @@ fn project() -> Option<Project> {
     configured(SESSION)
 }
 
-/// Builds and containers take their time on a machine that is busy.
+/// On a busy machine, builds and containers take long.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn call<'a>(project: &'a Project, args: &[&str]) -> Call<'a> {
@@ -93,7 +93,7 @@ fn ok(project: &Project, args: &[&str]) {
     call(project, args).success();
 }
 
-/// One JSON document, and nothing else.
+/// Runs a command with `--json`. It must print one JSON document and nothing else.
 #[track_caller]
 fn json(project: &Project, args: &[&str]) -> Value {
     let call = call(project, args).arg("--json");
@@ -105,7 +105,7 @@ fn up(project: &Project, branch: &str) -> Value {
     json(project, &["up", branch])
 }
 
-/// An entry of the registry: a service that is ready at once.
+/// Adds a service to the user's registry that is ready at once.
 fn dependency(project: &Project, name: &str) {
     let dir = project.moat.home().join("registry.d");
     fs::create_dir_all(&dir).unwrap();
@@ -115,11 +115,11 @@ fn dependency(project: &Project, name: &str) {
     fs::write(dir.join("test.yaml"), entry).unwrap();
 }
 
-/// What a server says.
+/// Returns the page that the server on this port sends.
 #[track_caller]
 fn get(port: u64, path: &str) -> String {
     let mut text = String::new();
-    until("a page", || {
+    until("the server sends a page", || {
         text.clear();
         let port = u16::try_from(port).unwrap();
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
@@ -174,7 +174,7 @@ fn write_data(project: &Project, container: &str, text: &str) {
     docker(project, &["exec", container, "sh", "-c", &script]);
 }
 
-/// What of a home is in the engine, whatever its kind.
+/// Returns everything of this MOAT_HOME that is left in the engine: containers, networks, volumes and images.
 fn left(project: &Project) -> Vec<String> {
     let filter = format!("label=moat.home={}", project.moat.label());
     let mut found = Vec::new();
@@ -237,7 +237,7 @@ fn two_sessions_have_their_own_ports_code_and_data() {
     }
     let (base, first) = (u64::from(project.base), port(&a, "db"));
     assert_eq!((first, port(&b, "db")), (base + 1, base + 2));
-    // The file may hold secrets.
+    // The file may hold secrets, so other users must not read it.
     let key = a["session"]["key"].as_str().unwrap();
     let file = project
         .moat
@@ -322,7 +322,7 @@ fn what_runs_is_kept_and_what_died_is_started() {
     assert_nothing(&project);
 }
 
-/// One of three has died: the containers of the other two go on, and all three are known from then on.
+/// When one of three services has died, the containers of the other two keep running, and the record lists all three.
 #[test]
 fn one_of_three_is_started_and_the_rest_is_kept() {
     let Some(project) =
@@ -347,7 +347,7 @@ fn one_of_three_is_started_and_the_rest_is_kept() {
         names.map(|name| action(&again, name)),
         ["kept", "started", "kept"]
     );
-    // Also of those that the last `up` has not touched.
+    // `down` also stops the services that the last `up` did not start.
     ok(&project, &["down", "a", "--keep"]);
     let filter = format!("label=moat.home={}", project.moat.label());
     let running = docker(&project, &["ps", "--quiet", "--filter", &filter]);
@@ -359,7 +359,7 @@ fn one_of_three_is_started_and_the_rest_is_kept() {
     assert_nothing(&project);
 }
 
-/// One that another depends on comes with it, and without a port.
+/// A service that another one depends on is started too, but gets no port.
 #[test]
 fn what_is_depended_on_comes_along() {
     let Some(project) =
@@ -376,7 +376,7 @@ fn what_is_depended_on_comes_along() {
     assert_nothing(&project);
 }
 
-/// It can be chosen by its name like one that moat.yaml lists.
+/// Such a service can be named in --skip and --services like one that moat.yaml lists.
 #[test]
 fn what_is_depended_on_can_be_left_out_and_asked_for() {
     let session = "  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
@@ -436,7 +436,7 @@ fn logs_are_those_of_the_service() {
         "services:\n  talk: {image: 'moat-test/busybox:1', init: true, command: \"sh -c 'echo one; echo two >&2; printf %040000d 0 >&2; echo >&2; exec sleep 1000'\"}\n",
     );
     up(&project, "a");
-    // The engine keeps a long line in pieces.
+    // The engine stores a long line in pieces.
     let zeros = "0".repeat(40_000);
     let done = call(&project, &["wt", "logs", "a", "talk"]).success();
     let expected = ("one\n".to_owned(), format!("two\n{zeros}\n"));
@@ -463,7 +463,7 @@ fn logs_are_those_of_the_service() {
     assert_nothing(&project);
 }
 
-/// The steps of `up` and `down` at which something of this is made or gone.
+/// The checkpoints of `up` and `down` around each compose resource that is created or removed.
 const UP: [&str; 5] = [
     "session-compose-resolved",
     "session-compose-intent",
@@ -473,7 +473,7 @@ const UP: [&str; 5] = [
 ];
 const DOWN: [&str; 2] = ["session-down-processes", "session-down-compose"];
 
-/// One that takes no longer than it has to; built, so that all steps are there.
+/// A project that takes little time, with an image that is built so that every checkpoint is reached.
 fn small() -> Option<Project> {
     let session = "  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}";
     let project = configured(session)?;
@@ -539,7 +539,7 @@ fn a_down_that_was_killed_is_carried_to_its_end() {
     }
 }
 
-/// Taking back is as safe to kill as making.
+/// A rollback can be killed at any point, like the `up` before it.
 #[test]
 fn taking_back_can_be_killed_too() {
     for at in ["session-undo-processes", "session-undo-compose"] {
@@ -553,7 +553,7 @@ fn taking_back_can_be_killed_too() {
         .unwrap();
         killed(&project, "up", at);
         ok(&project, &["wt", "recover"]);
-        // Nothing was gone yet: all of it still runs.
+        // At the first checkpoint the rollback has removed nothing yet, so all of the session still runs.
         if let Some(session) = project.list().first() {
             let fine = (&session["healthy"], at);
             assert_eq!(fine, (&true.into(), "session-undo-processes"));
@@ -563,7 +563,7 @@ fn taking_back_can_be_killed_too() {
     }
 }
 
-/// A build that takes long, and that no other test has.
+/// A build that takes long and whose command line no other test uses.
 fn slow_build(project: &Project) -> String {
     let sleep = format!("sleep {}", 100_000 + u32::from(project.base));
     let text = format!("FROM moat-test/busybox:1\nRUN {sleep}\n");
@@ -577,13 +577,13 @@ fn is_running(command: &str) -> bool {
     text.lines().any(|line| line.trim() == command)
 }
 
-/// The tool goes on when moat is killed, and is ended by what settles the session.
+/// The compose tool keeps running when moat is killed; the command that settles the session ends the tool.
 #[test]
 fn a_tool_that_outlives_moat_makes_nothing_more() {
     let Some(project) = project() else { return };
     let build = slow_build(&project);
     let mut running = call(&project, &["up", "a"]).spawn();
-    until("a build", || is_running(&build));
+    until("the build runs", || is_running(&build));
     running.kill();
     ok(&project, &["down", "a"]);
     assert_nothing(&project);
@@ -594,10 +594,10 @@ fn a_tool_that_outlives_moat_makes_nothing_more() {
 fn an_up_that_is_interrupted_takes_it_back() {
     let Some(project) = project() else { return };
     let build = slow_build(&project);
-    // By Ctrl-C on its terminal, which the tool hears, too, and alone.
+    // Once as Ctrl-C on the terminal, which the compose tool receives too, and once for moat alone.
     for interrupt in [Running::signal_group, Running::signal] {
         let running = call(&project, &["up", "a"]).spawn();
-        until("a build", || is_running(&build));
+        until("the build runs", || is_running(&build));
         interrupt(&running, Signal::INT);
         assert_eq!(running.wait().code, Some(130));
         assert_nothing(&project);
@@ -605,7 +605,7 @@ fn an_up_that_is_interrupted_takes_it_back() {
     }
 }
 
-/// Ctrl-C during `down`: they have the time that they are to have all the same.
+/// After Ctrl-C during `down`, services still get their whole grace period.
 #[test]
 fn an_interrupt_cuts_no_end_short() {
     let session = "  compose: {file: docker-compose.yml, services: {slow: }}";
@@ -621,7 +621,7 @@ fn an_interrupt_cuts_no_end_short() {
     );
     up(&project, "a");
     let down = call(&project, &["down", "a"]).spawn();
-    until("it is told to end", || out.join("begun").exists());
+    until("the service was told to end", || out.join("begun").exists());
     down.signal_group(Signal::INT);
     let done = down.wait();
     assert!(out.join("done").exists(), "{done}");
@@ -639,7 +639,7 @@ fn the_loser_removes_its_own_and_fails() {
     assert_nothing(&project);
 }
 
-/// A directory with only these programs.
+/// Creates a directory with only these programs, for PATH.
 fn programs(project: &Project, names: &[&str]) -> PathBuf {
     let dir = project.moat.root().join("bin");
     fs::create_dir(&dir).unwrap();
@@ -780,7 +780,7 @@ fn a_service_that_is_never_ready_is_given_up() {
     assert_nothing(&project);
 }
 
-/// What is wrong with a compose file, and what is said of it.
+/// Each mistake in a compose file, with the error that names it.
 #[test]
 fn a_file_that_no_two_sessions_can_have_is_refused() {
     let session = "  compose: {file: docker-compose.yml, services: {db: {port: BASE}}}";
@@ -891,7 +891,7 @@ fn names_and_ports_that_are_not_there_are_refused() {
     assert_nothing(&project);
 }
 
-/// Its base has another tag in a session, and whatever has the tag of the file would be taken instead.
+/// In a session the base image has another tag than in the file; a build would use any image that has the file's tag.
 #[test]
 fn one_that_is_built_from_another_is_refused() {
     let session = "  compose: {file: docker-compose.yml, services: {base: , web: }}";
@@ -919,7 +919,7 @@ fn one_that_is_built_from_another_is_refused() {
     assert_nothing(&project);
 }
 
-/// Changes the record of a session behind moat's back.
+/// Changes the record of a session on disk, without moat.
 fn edit(project: &Project, document: &Value, change: impl FnOnce(&mut Value)) {
     let key = document["session"]["key"].as_str().unwrap();
     let path = project.moat.home().join(format!("sessions/{key}.json"));
@@ -928,7 +928,8 @@ fn edit(project: &Project, document: &Value, change: impl FnOnce(&mut Value)) {
     fs::write(&path, record.to_string()).unwrap();
 }
 
-/// What has lost its record goes, but not what may be data; the engine is one that another session alone has named.
+/// `clean` removes the containers and networks of a session without a record, but not its volumes, which may hold
+/// data. The session's engine is named only in the record of another session.
 #[test]
 fn clean_finds_what_a_lost_session_had() {
     let Some(project) = project() else { return };
@@ -956,7 +957,7 @@ fn clean_finds_what_a_lost_session_had() {
         let is_its = |line: &str| line.starts_with(kind) && line.contains(&incarnation);
         assert!(shown.lines().any(is_its), "{kind}: {shown}");
     }
-    // An engine that goes by two names is not looked through twice.
+    // An engine with two addresses is searched once.
     let socket = "/var/run/docker.sock";
     if Path::new(socket).exists() {
         edit(&project, &b, |record| {
@@ -1003,7 +1004,7 @@ fn clean_finds_what_a_lost_session_had() {
     assert_eq!(left(&project), Vec::<String>::new());
 }
 
-/// What somebody has made of a container has its labels, and an image may have several names.
+/// An image committed from a session's container has the session's labels, and an image may have further names.
 #[test]
 fn images_that_somebody_has_named_stay() {
     let Some(project) = configured("  compose: {file: docker-compose.yml, services: {web: }}")
@@ -1043,7 +1044,7 @@ fn images_that_somebody_has_named_stay() {
     }
 }
 
-/// An engine that is gone for good holds nobody up who says so.
+/// `down --force` gives up a session whose engine is gone for good.
 #[test]
 fn a_session_whose_engine_is_gone_can_be_given_up() {
     let Some(project) = project() else { return };
@@ -1056,7 +1057,7 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
     assert!(done.stderr_text().contains("moat down a --force"), "{done}");
     let status = project.call(&["wt", "status", "a", "--json"]).status(1);
     assert_eq!(status.json()["session"]["status"], "broken");
-    // Said whoever asks.
+    // The warning also appears with --quiet and --json.
     let down = ["down", "a", "--force", "--quiet", "--json"];
     let done = call(&project, &down).success();
     let engine = format!("docker (DOCKER_HOST={away})");
@@ -1080,7 +1081,8 @@ fn a_session_whose_engine_is_gone_can_be_given_up() {
     assert_nothing(&project);
 }
 
-/// Who hangs holds up neither who looks at sessions nor who asks whose a port is; what is not known is called that.
+/// An engine that hangs blocks neither a list of sessions nor 'moat whose'. Both call unknown what only the engine
+/// knows.
 #[test]
 fn an_engine_that_hangs_makes_it_unknown() {
     let Some(project) =
@@ -1146,7 +1148,8 @@ fn an_engine_that_hangs_makes_it_unknown() {
     assert_nothing(&project);
 }
 
-/// What listens on the port of a service is no process of the session, whoever has started it.
+/// A process that listens on the port of a service does not become a process of the session, whether the user or moat
+/// started it.
 #[test]
 fn sync_takes_no_process_for_a_service() {
     let Some(project) = project() else { return };
@@ -1159,7 +1162,9 @@ fn sync_takes_no_process_for_a_service() {
         .spawn()
         .unwrap();
     let address = ("127.0.0.1", u16::try_from(port(&made, "db")).unwrap());
-    until("it listens", || TcpStream::connect(address).is_ok());
+    until("the foreign process listens", || {
+        TcpStream::connect(address).is_ok()
+    });
     let done = project.call(&["wt", "sync", "a"]).status(1);
     let why = "of 'db', which is a service of the compose file";
     assert!(done.stderr_text().contains(why), "{done}");
@@ -1170,7 +1175,7 @@ fn sync_takes_no_process_for_a_service() {
     assert_nothing(&project);
 }
 
-/// A project that looks just like the session's, but for the label.
+/// A container with the compose project's name, but without moat's label.
 #[test]
 fn a_project_of_the_same_name_survives() {
     let Some(project) = project() else { return };
@@ -1219,8 +1224,8 @@ fn data_survives_an_up_that_fails() {
     assert_nothing(&project);
 }
 
-/// A volume without a name goes from container to container, and away in the end. Relative paths in a file are relative
-/// to that file.
+/// An anonymous volume is handed on to each new container, and is removed with the session. Relative paths in a
+/// compose file are relative to the file.
 #[test]
 fn data_without_a_name_is_kept_until_the_end() {
     let session = "  compose: {file: deploy/compose.yml, services: {web: {port: BASE}}}\n  strict_ports: true\n  hooks: {post_up: 'test ! -e fail'}";
@@ -1261,7 +1266,7 @@ fn data_without_a_name_is_kept_until_the_end() {
     assert_nothing(&project);
 }
 
-/// The example, with the images that are here.
+/// The compose example of docs/examples, with images that the test machine has.
 #[test]
 fn the_example_serves_each_branch_its_own_page() {
     let Some(moat) = place() else { return };
@@ -1276,7 +1281,7 @@ fn the_example_serves_each_branch_its_own_page() {
         .arg(&project.repo)
         .status();
     assert!(copied.unwrap().success());
-    // Ports that no other test has.
+    // Ports that no other test uses.
     let text = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
     let (web, db) = (project.base.to_string(), (project.base + 25).to_string());
     let text = text.replace("port: 4100", &format!("port: {web}"));
@@ -1300,7 +1305,7 @@ fn the_example_serves_each_branch_its_own_page() {
     assert_nothing(&project);
 }
 
-/// A worktree that was removed by hand is made again, and its services see the new one.
+/// `up` restores a worktree that the user removed, and recreates the services that mount it.
 #[test]
 fn services_of_a_worktree_that_was_gone_see_the_new_one() {
     let Some(project) = project() else { return };
@@ -1329,14 +1334,14 @@ fn a_process_and_a_service_of_one_name_are_refused() {
         assert_nothing(&project);
     };
     refused("process");
-    // The same with a service that comes with the dependencies.
+    // The same conflict with a service from `dependencies`.
     dependency(&project, "db");
     let file = project.repo.join("moat.yaml");
     let text = fs::read_to_string(&file).unwrap();
     let text = text.replace("  processes: {db: {command: sleep 1000}}\n", "");
     fs::write(&file, "dependencies: [db]\n".to_owned() + &text).unwrap();
     refused("service");
-    // One that is listed is seen by 'check'.
+    // 'check' finds the conflict when moat.yaml lists the compose service.
     let listed = text.replace("{web: ", "{db: , web: ");
     fs::write(&file, "dependencies: [db]\n".to_owned() + &listed).unwrap();
     let done = project.call(&["check"]).status(1);
@@ -1344,7 +1349,7 @@ fn a_process_and_a_service_of_one_name_are_refused() {
     assert!(said.contains("would set MOAT_DB_PORT"), "{said}");
 }
 
-/// A run in the session is on their networks, and on that of the services of the dependencies.
+/// A run in the session joins the networks of the compose services and of the services from `dependencies`.
 #[test]
 fn a_run_reaches_them_by_their_names() {
     let Some(project) = project() else {
@@ -1396,8 +1401,8 @@ fn a_run_reaches_them_by_their_names() {
     assert_nothing(&project);
 }
 
-/// What is not wanted after `down --keep` makes the session no less healthy, as with processes and other services; and a
-/// process that has left the file is told of beside what the tool starts.
+/// A service that is stopped since `down --keep` and skipped by `up` does not make the session unhealthy. A process
+/// that has left moat.yaml is reported next to the compose services.
 #[test]
 fn what_is_stopped_or_left_over_is_told_as_that() {
     let both = "  processes: {idle: {command: exec sleep 1000}, other: {command: exec sleep 1000}}\n  compose: {file: docker-compose.yml, services: {web: }}";
@@ -1417,14 +1422,14 @@ fn what_is_stopped_or_left_over_is_told_as_that() {
     let made = up(&project, "a");
     assert_eq!(action(&made, "web"), "started");
     assert_eq!(action(&made, "other"), "kept", "{made}");
-    // That it ends by itself is another matter.
+    // A service that ends by itself does make the session unhealthy.
     docker(&project, &["kill", &container(&made, "web")]);
     call(&project, &["wt", "status", "a"]).status(1);
     ok(&project, &["down", "a"]);
     assert_nothing(&project);
 }
 
-/// A network of the compose file that leads nowhere else does not take the run's own way out.
+/// When a compose network has no route to the outside, the run still reaches the internet through its own network.
 #[test]
 fn a_run_beside_them_has_a_network_of_its_own() {
     let Some(project) = project() else {

@@ -1,4 +1,4 @@
-//! SIGKILL at every journaled step, then recover, down or up: nothing is left, or all of it is healthy.
+//! SIGKILL at every journaled step, then recover, down or up: nothing is left, or the whole session is healthy.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -57,7 +57,7 @@ fn an_up_that_was_killed_is_recovered() {
         killed(&project, project.moat.args(["up", "a"]), at);
         project.ok(&["wt", "recover"]);
         match project.list().first() {
-            // All of it was there already.
+            // All processes ran already, so recovery keeps the session.
             Some(session) => {
                 assert_eq!(session["healthy"], true, "{at}");
                 assert!(["session-processes-up", "session-before-active"].contains(&at));
@@ -110,7 +110,7 @@ fn after_a_down_that_was_killed_all_comes_back() {
     }
 }
 
-/// Also while it takes back what it made.
+/// SIGKILL also at the steps of a rollback.
 #[test]
 fn taking_back_can_be_killed_too() {
     for at in [
@@ -126,7 +126,7 @@ fn taking_back_can_be_killed_too() {
     }
 }
 
-/// What was killed looks as if it were there: somebody may have worked in it since.
+/// Somebody may have worked in the worktree since `up` was killed.
 #[test]
 fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
     for how in [&["wt", "recover"][..], &["up", "a"]] {
@@ -135,7 +135,7 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
         killed(&project, call, "session-process-started");
         let tree = crate::sessions::project::tree(&project.list()[0]);
         std::fs::write(tree.join("work"), "hours").unwrap();
-        // The next try fails.
+        // The second `up` fails too, and its rollback must also keep the work.
         project.configure("  processes: {bad: {command: exit 1}}");
         let done = project.call(how).real_time().run();
         assert!(
@@ -152,8 +152,8 @@ fn work_in_the_worktree_of_an_up_that_was_killed_is_not_lost() {
     }
 }
 
-/// git writes the index last: without one, what it has put there is still nobody's work. It is killed from above, as who
-/// sees its child die takes all back.
+/// git writes the index last, so without an index the files of the checkout are not somebody's work. The filter kills
+/// moat before its child, because a moat that sees the child die rolls back.
 #[test]
 fn a_checkout_that_was_killed_half_way_is_taken_back() {
     let recover = &["wt", "recover"][..];
@@ -191,7 +191,7 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
         );
         assert!(project.list().is_empty());
         if work && known {
-            // It lacks files, and is not taken for whole.
+            // The worktree lacks files, so `up` does not take it for a complete one.
             project
                 .call(&["up", "a"])
                 .stderr_contains("files were added since")
@@ -205,7 +205,7 @@ fn a_checkout_that_was_killed_half_way_is_taken_back() {
     }
 }
 
-/// A branch of one name in two repositories, each with an `up` that was killed.
+/// The same branch in two repositories, each with an `up` that was killed.
 fn killed_in_two() -> (Project, Vec<serde_json::Value>) {
     let project = project();
     let other = another(&project, "other");
@@ -217,7 +217,7 @@ fn killed_in_two() -> (Project, Vec<serde_json::Value>) {
     (project, list)
 }
 
-/// Two of one name, in two repositories: what is advised works for both, from anywhere.
+/// The advised command recovers either of two sessions with the same branch name, from any directory.
 #[test]
 fn what_was_killed_is_recovered_from_anywhere() {
     let (project, list) = killed_in_two();
@@ -249,7 +249,7 @@ fn recovering_tells_of_each_session() {
     project.assert_nothing();
 }
 
-/// One that cannot be settled holds up no other, and is told.
+/// A session that cannot be settled is reported, and the others are settled.
 #[test]
 fn recovering_goes_on_after_a_failure() {
     let project = project();
@@ -286,7 +286,7 @@ fn recovering_goes_on_after_a_failure() {
 
 const OF_GIT: &str = "post-checkout";
 
-/// What is killed leaves its hook, or git, which goes on: the next one ends that before it does the same.
+/// The hook or git process of a killed command keeps running. The next command ends it before it runs its own.
 #[test]
 fn no_hook_runs_beside_one_of_before() {
     let slow = "echo begin $$ >>$HOME/log; sleep 2; echo end $$ >>$HOME/log";
@@ -323,7 +323,7 @@ fn no_hook_runs_beside_one_of_before() {
         project.ok(next);
         let before = said();
         let lines: Vec<&str> = before.lines().skip(1).collect();
-        // Each that begins comes to its end before another one does.
+        // Each hook that begins also ends before the next one begins.
         let pid = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
         for pair in lines.chunks(2) {
             assert!(

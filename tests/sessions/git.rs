@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::harness::{Moat, Runtime, skip};
 use crate::sessions::project::{IDLE, Project, tree};
 
-/// Has what this host's git needs.
+/// An image with the libraries that this host's git needs.
 const DEBIAN: &str = "moat-test/debian:12";
 
-/// A project whose containers have git: this host's own.
+/// A project whose containers run this host's own git.
 fn on(runtime: Runtime) -> Option<Project> {
     let moat = Moat::on(runtime)?;
     let project = Project::at(moat, &format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -49,7 +49,7 @@ fn a_commit_inside_is_one_outside() {
         let done = project.ok(&["wt", "a", "--", "sh", "-c", script]);
         assert_eq!(done.stdout_text(), "test inside\na\n");
         assert_eq!(project.git(&["log", "-1", "--format=%s", "a"]), "inside\n");
-        // For git outside the worktree is where it was.
+        // git outside the container still finds the worktree at its path on the host.
         let made = &project.list()[0];
         let trees = project.git(&["worktree", "list", "--porcelain"]);
         assert!(trees.contains(tree(made).to_str().unwrap()), "{trees}");
@@ -60,7 +60,7 @@ fn a_commit_inside_is_one_outside() {
     });
 }
 
-/// Where git removes a ref it wants a lock in a directory that is read-only, and mostly goes on without.
+/// To remove a ref, git wants a lock in a directory that is read-only here; most commands continue without that lock.
 #[test]
 fn what_removes_a_ref_by_the_way_works_inside() {
     everywhere(|project| {
@@ -89,7 +89,7 @@ fn what_removes_a_ref_by_the_way_works_inside() {
         assert_eq!(project.git(&["tag"]), "loose\nmine\npacked\n");
         let log = project.git(&["log", "-2", "--format=%s", "a"]);
         assert_eq!(log, "last\namended\n");
-        // Once outside it is as if nothing had been.
+        // git outside the container deletes and stashes as usual.
         let tree = tree(&project.list()[0]);
         project.git(&["tag", "-d", "mine"]);
         project.git(&["branch", "-D", "new"]);
@@ -102,7 +102,7 @@ fn what_removes_a_ref_by_the_way_works_inside() {
     });
 }
 
-/// What git on the host obeys is not the workload's to write.
+/// The files that configure git on the host are read-only in the container.
 #[test]
 fn a_workload_cannot_leave_commands_for_git() {
     everywhere(|project| {
@@ -125,7 +125,7 @@ fn a_workload_cannot_leave_commands_for_git() {
     });
 }
 
-/// `down` looks for work with git, which runs what the configuration of a submodule says.
+/// `down` uses git to look for uncommitted work, and git obeys the configuration of a submodule.
 #[test]
 fn a_repository_that_a_workload_makes_is_not_obeyed() {
     let Some(project) = on(Runtime::Bwrap) else {
@@ -153,7 +153,7 @@ fn a_repository_that_a_workload_makes_is_not_obeyed() {
     project.assert_nothing();
 }
 
-/// What a workload puts in the way of the file of variables is replaced, not followed.
+/// A link that a workload puts in the place of .env.moat is replaced, not followed.
 #[test]
 fn links_in_the_worktree_are_not_followed() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));

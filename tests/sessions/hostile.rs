@@ -1,4 +1,4 @@
-//! What a workload may leave in a worktree, and what must not come of it on the host.
+//! Hostile files that a workload may leave in a worktree, and the harm on the host that they must not do.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ fn project() -> Project {
     ))
 }
 
-/// Hints are pasted, and whoever pushes a branch gives it its name.
+/// Users paste hints into a shell, and anybody who pushes a branch chooses its name.
 #[test]
 fn a_branch_is_one_word_of_a_hint() {
     let project = project();
@@ -38,7 +38,7 @@ fn a_branch_is_one_word_of_a_hint() {
         project.ok(&["down", branch, "--keep"]);
     }
     hints(&["wt", "sync"], "up", "");
-    // Some name the session by its key, in which nothing has to be quoted.
+    // Some hints name the session by its key, which needs no quotes.
     for session in project.list() {
         let (branch, key) = (&session["session"]["branch"], &session["session"]["key"]);
         let key = key.as_str().unwrap();
@@ -57,7 +57,7 @@ fn a_branch_is_one_word_of_a_hint() {
     project.assert_nothing();
 }
 
-/// A repository whose configuration has git run a command at every look.
+/// Creates a repository whose configuration makes git run a command with every status.
 fn trap(dir: &Path, marker: &Path) {
     let git = |args: &[&str]| {
         let done = Command::new("git").arg("-C").arg(dir).args(args).output();
@@ -82,7 +82,7 @@ fn git_obeys_the_repository_and_not_the_worktree() {
     let marker = project.moat.root().join("marker");
     trap(&tree(&made), &marker);
     project.call(&["wt", "status", "a"]).any_stdout().run();
-    // There is something in it that git does not know.
+    // The worktree contains a file that git does not know, so `down` keeps the worktree.
     project.ok(&["down", "a"]);
     assert!(tree(&made).is_dir());
     project.ok(&["wt", "clean", "--json"]);
@@ -108,7 +108,7 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
     project.assert_nothing();
 }
 
-/// git writes where a link leads to that stands for a branch or for its history.
+/// git would write through a link that stands in the place of a branch or of its log.
 #[test]
 fn links_among_the_branches_are_refused() {
     let project = project();
@@ -123,7 +123,7 @@ fn links_among_the_branches_are_refused() {
     project.assert_nothing();
 }
 
-/// Pipes are not waited for.
+/// moat does not wait for a pipe that stands in the place of a file.
 #[test]
 fn what_is_no_file_is_not_read() {
     let project = project();
@@ -139,7 +139,7 @@ fn what_is_no_file_is_not_read() {
     project.assert_nothing();
 }
 
-/// Files that git was told not to look at count as work.
+/// Files that git was told to ignore changes of count as work.
 #[test]
 fn hidden_changes_are_not_lost() {
     let project = project();
@@ -148,7 +148,7 @@ fn hidden_changes_are_not_lost() {
         ("--skip-worktree", "--no-assume-unchanged"),
         ("--assume-unchanged", "--no-skip-worktree"),
     ] {
-        // In one call git obeys the first alone.
+        // With both flags in one call, git obeys only the first.
         for word in [other, flag] {
             let mut git = Command::new("git");
             git.arg("-C").arg(tree(&made));
@@ -165,7 +165,8 @@ fn hidden_changes_are_not_lost() {
     project.assert_nothing();
 }
 
-/// Whoever has been told to end is waited for, whatever became of its leader, its group and its environment.
+/// `down` waits for every process that it told to end, even if the process has lost its leader, its group and its
+/// environment.
 #[test]
 fn who_hides_is_found() {
     let odd = format!("9{}", std::process::id());

@@ -1,4 +1,4 @@
-//! Runs in a session: they share its services, which no other session has, and end with it.
+//! Runs in a session: they share the services of that session alone, and end with it.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::sessions::services::{
     REDIS, ask, assert_nothing, container, engine, lazies, on, port, redis, remember, write,
 };
 
-/// A project with a redis, whose client the image has.
+/// A project with a redis, whose image also has the redis client.
 fn project(runtime: Runtime) -> Option<Project> {
     on(runtime, &format!("base_image: {REDIS}\n{}", redis("", "")))
 }
@@ -36,7 +36,7 @@ fn shared(runtime: Runtime) {
         let done = shell(&project, &["wt", branch], &client("GET who"));
         assert_eq!(done.stdout_text(), format!("{branch}\n"), "{done}");
     }
-    // What one run writes, the next one finds, and so does the host.
+    // A value that one run writes is visible to the next run and to the host.
     shell(
         &project,
         &["run", "--session", "a"],
@@ -48,7 +48,7 @@ fn shared(runtime: Runtime) {
     let done = shell(&project, &["wt", "a"], told);
     let password = a["env"]["MOAT_REDIS_PASSWORD"].as_str().unwrap();
     assert_eq!(done.stdout_text(), format!("1 a redis 6379 {password}\n"));
-    // What somebody sets himself counts.
+    // A variable that the user sets takes precedence.
     let set = [
         "run",
         "--session",
@@ -73,7 +73,7 @@ fn shared(runtime: Runtime) {
         )
     );
     assert!(!record.to_string().contains(password), "{record}");
-    // Without a session it has its own.
+    // A run without a session gets a redis of its own.
     let path = tree(&a);
     let fresh = shell(
         &project,
@@ -95,7 +95,7 @@ fn runs_share_the_services_of_their_session_on_podman() {
     shared(Runtime::Podman);
 }
 
-/// Those that run are stopped, and what is kept of those that have ended is in nobody's way.
+/// `down` stops the runs that are running, and runs that have ended and are kept do not block it.
 fn ended(runtime: Runtime, down: &[&str]) {
     let Some(project) = project(runtime) else {
         return;
@@ -136,7 +136,7 @@ fn ended(runtime: Runtime, down: &[&str]) {
         .call(&["logs", "one"])
         .stdout("last words\n")
         .success();
-    // It is in the worktree, and not in the session.
+    // This run uses the worktree but did not join the session.
     assert_eq!(project.json(&["inspect", "other"])["state"], "running");
     project.ok(&["destroy", "-f", "kept", "one", "two", "other"]);
     if down.contains(&"--keep") {
@@ -162,7 +162,7 @@ fn a_down_that_keeps_takes_runs_along() {
     ended(Runtime::Docker, &["down", "a", "--keep"]);
 }
 
-/// Its session goes when a run is reserved, and nothing else of it is there.
+/// The session is taken down when the run is reserved but has no other resources yet.
 #[test]
 fn a_run_that_is_about_to_begin_is_taken_along() {
     let Some(project) = project(Runtime::Docker) else {
@@ -174,12 +174,12 @@ fn a_run_that_is_about_to_begin_is_taken_along() {
     let run = run.any_stderr().spawn();
     project.moat.wait_checkpoint("reserved");
     let down = project.moat.args(["down", "a"]).any_stderr().spawn();
-    until("it says that it goes", || {
+    until("the session is stopping", || {
         let mut sessions = project.list().into_iter();
         sessions.all(|one| one["session"]["status"] == "stopping")
     });
     project.moat.release_checkpoint("reserved");
-    // Whoever comes first: it is stopped, or finds that it may not begin.
+    // Either `down` stops the run, or the run finds that the session no longer takes runs.
     let done = run.wait();
     assert!(matches!(done.code, Some(125 | 143)), "{done}");
     assert_eq!(down.wait().code, Some(0));
@@ -187,7 +187,7 @@ fn a_run_that_is_about_to_begin_is_taken_along() {
     assert_nothing(&project);
 }
 
-/// It has seen that the session takes runs, and is reserved when that has gone.
+/// The run has checked that the session takes runs, and is reserved after the session is gone.
 #[test]
 fn a_run_that_comes_too_late_does_not_begin() {
     let Some(project) = project(Runtime::Docker) else {
@@ -220,7 +220,7 @@ fn kill_supervisor(project: &Project, id: &str) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// A supervisor that was killed leaves nobody to be told: the run is ended all the same.
+/// With its supervisor killed, a run cannot be asked to stop; `down` ends it all the same.
 #[test]
 fn a_run_without_a_supervisor_is_taken_along() {
     let Some(project) = project(Runtime::Docker) else {
@@ -253,7 +253,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     run(&[]).stderr_contains(none).status(125);
     let made = project.up("a");
     run(&["."]).stderr_contains("exclude each other").status(2);
-    // Its service has died.
+    // The session's service has died.
     engine(&project, &["kill", &container(&made, "redis")]);
     let done = run(&[]).status(125);
     assert!(
@@ -262,7 +262,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
         "{done}"
     );
     project.up("a");
-    // The branch wants another one, or more.
+    // The branch's moat.yaml wants another version, or an additional service.
     let yaml = fs::read_to_string(project.repo.join("moat.yaml")).unwrap();
     lazies(&project, &["lazy"], "[sleep, '1000']", "[\"true\"]");
     for (change, why) in [
@@ -288,7 +288,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
         format!("base_image: {IMAGE}\n"),
     )
     .unwrap();
-    // It asks for none, and reaches all.
+    // The moat.yaml of the branch asks for no service; the run reaches all of the session's services.
     let done = run(&["--dry-run"]).success();
     let key = made["session"]["key"].as_str().unwrap();
     assert!(
@@ -302,7 +302,7 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
         "echo PING | nc redis 6379 | grep NOAUTH",
     );
     fs::write(tree(&made).join("moat.yaml"), "").unwrap();
-    // Of another engine.
+    // A run on another engine than the services.
     run(&["--runtime", "bwrap"])
         .stderr_contains("does not reach the services of 'a': the services run on ")
         .success();
@@ -318,7 +318,8 @@ fn what_a_run_cannot_have_of_a_session_is_said() {
     assert_nothing(&project);
 }
 
-/// What a failed `up` had made anew is taken back; the network stays, as runs are on it.
+/// The rollback removes a service that the failed `up` had recreated. It keeps the network, because runs are
+/// connected to it.
 #[test]
 fn an_up_that_fails_leaves_runs_alone() {
     let yaml = format!(
@@ -346,7 +347,7 @@ fn an_up_that_fails_leaves_runs_alone() {
     assert_nothing(&project);
 }
 
-/// One that cannot be asked to end keeps nobody else going.
+/// `down` asks all other runs to stop when one cannot be asked.
 #[test]
 fn all_runs_are_asked_to_end() {
     let Some(project) = project(Runtime::Docker) else {
@@ -362,7 +363,7 @@ fn all_runs_are_asked_to_end() {
         })
         .collect();
     ids.sort();
-    // As a newer moat writes it, and nobody is at it.
+    // A record that a newer moat wrote, of a run without a supervisor.
     kill_supervisor(&project, &ids[0]);
     let path = project.moat.run_dir(&ids[0]).join("run.json");
     let schema = |number: u32| {
@@ -406,7 +407,7 @@ fn a_down_that_was_killed_takes_runs_along_at_last() {
     }
 }
 
-/// What is told of instances, of a second port, and of values that could be taken for an address.
+/// The variables of a run describe several instances, a second port, and values that look like an address.
 #[test]
 fn what_a_run_is_told_is_as_it_is_inside() {
     let Some(project) = on(Runtime::Docker, "") else {
@@ -441,7 +442,7 @@ fn what_a_run_is_told_is_as_it_is_inside() {
     assert_nothing(&project);
 }
 
-/// Until an `up` is done, what it has made may be taken back: nobody is put beside it.
+/// Until `up` has finished, it may roll back what it has created, so no run joins those services.
 #[test]
 fn a_run_does_not_join_what_is_being_made() {
     let Some(project) = on(Runtime::Docker, "") else {

@@ -44,7 +44,7 @@ fn up_gives_what_down_takes_away() {
     );
 }
 
-/// Also: what a settled session costs.
+/// Also measures how long `up` takes when there is nothing to do.
 #[test]
 fn up_again_keeps_what_runs_and_is_quick() {
     let project = Project::new(&two());
@@ -67,13 +67,13 @@ fn up_again_keeps_what_runs_and_is_quick() {
     project.ok(&["down", "a"]);
 }
 
-/// One of three: the other two are not touched, and all three are known from then on.
+/// When one of three processes has died, the other two are kept, and the record lists all three.
 #[test]
 fn what_has_died_is_started_and_the_rest_is_kept() {
     let project = Project::new(&format!("{}    more: {{command: {IDLE}}}\n", two()));
     let first = project.up("a");
     kill(pid(&first, "idle"));
-    until("it is seen", || {
+    until("the status shows the dead process", || {
         project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
     let again = project.up("a");
@@ -96,7 +96,7 @@ fn what_has_died_is_started_and_the_rest_is_kept() {
     project.assert_nothing();
 }
 
-/// It is told while it runs, and forgotten when it has ended.
+/// A process that is no longer in moat.yaml is listed while it runs, and forgotten when it has ended.
 #[test]
 fn what_has_left_the_file_is_told_and_then_forgotten() {
     let project = Project::new(&two());
@@ -112,7 +112,7 @@ fn what_has_left_the_file_is_told_and_then_forgotten() {
     assert_eq!(idle["reason"], why);
     assert_eq!(pid(&kept, "idle"), pid(&made, "idle"));
     kill(pid(&made, "idle"));
-    until("it is seen", || {
+    until("the status shows the dead process", || {
         project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
     let again = project.up("a");
@@ -156,7 +156,7 @@ fn kept_slot_and_ports_come_back() {
     project.assert_nothing();
 }
 
-/// W18.
+/// W18: uncommitted work survives `down`.
 #[test]
 fn work_that_is_not_committed_is_not_lost() {
     let project = Project::new(&server());
@@ -181,7 +181,7 @@ fn work_that_is_not_committed_is_not_lost() {
         .stderr_contains("is kept: it has uncommitted work")
         .success();
     assert!(tree.exists(), "{clean}");
-    // The next session of the branch has it again.
+    // The next session of the branch uses the kept worktree again.
     assert_eq!(crate::sessions::project::tree(&project.up("a")), tree);
     project.ok(&["down", "a", "--delete-worktree", "--force"]);
     assert!(!tree.exists());
@@ -212,7 +212,7 @@ fn a_worktree_of_somebody_else_is_used_where_it_is_and_stays() {
     project.call(&["down"]).cwd(&place).success();
     assert!(place.join("page").exists() && !place.join(".env.moat").exists());
     project.git(&["worktree", "remove", place.to_str().unwrap()]);
-    // The main checkout is one, too.
+    // The main checkout can have a session, too.
     let main = project.call(&["up", "--json"]).success().json();
     assert_eq!(tree(&main), project.repo);
     project.ok(&["down"]);
@@ -272,7 +272,7 @@ fn files_that_git_does_not_have_are_inherited() {
         fs::read_to_string(project.repo.join(".env")).unwrap(),
         "SECRET=1\n"
     );
-    // An explicit empty list is one.
+    // With an explicit empty `inherit` list, not even .env is copied.
     project.configure(&format!("  inherit: []\n{}", server()));
     assert!(
         !crate::sessions::project::tree(&project.up("b"))
@@ -283,7 +283,7 @@ fn files_that_git_does_not_have_are_inherited() {
     project.assert_nothing();
 }
 
-/// W19, W20: hooks have a limit, and print nothing to stdout.
+/// W19, W20: hooks have a timeout, and print nothing to stdout.
 #[test]
 fn hooks_run_where_and_when_they_say() {
     let hooks = "  hooks:\n    pre_up: pwd >>$HOME/log\n    pre_start: test -f .env.moat && echo out && echo start $MOAT_WEB_PORT >>$HOME/log\n    post_up: echo up >>$HOME/log\n    pre_down: echo pre $MOAT_SLOT >>$HOME/log\n    post_down: pwd >>$HOME/log\n    timeout: 2s\n";
@@ -312,7 +312,7 @@ fn hooks_run_where_and_when_they_say() {
         project.assert_nothing();
         assert!(
             !project.git(&["branch"]).contains('b'),
-            "the branch that was made goes as well"
+            "the branch that 'up' created is deleted, too"
         );
     }
 }
@@ -334,7 +334,7 @@ fn json_is_one_document_always() {
     assert!(done.stderr_text().starts_with("{\"error\":"), "{done}");
 }
 
-/// What scripts rely on. More members may come; none of these goes.
+/// Scripts rely on these members. New ones may be added; none of these may be removed.
 #[test]
 fn documents_have_these_members() {
     let project = Project::new(&server());
@@ -405,7 +405,7 @@ fn documents_have_these_members() {
     assert_eq!(down["abandoned_engines"], serde_json::json!([]));
 }
 
-/// W18: also what a process makes while it is ended.
+/// W18: so does a file that a process writes while `down` ends it.
 #[test]
 fn work_that_is_made_last_is_not_lost() {
     let script = "trap 'echo late >late; exit 0' TERM; while :; do sleep 0.05; done";
@@ -422,7 +422,7 @@ fn work_that_is_made_last_is_not_lost() {
     project.assert_nothing();
 }
 
-/// The example of a web app with a database, without containers.
+/// The example of a web app with a database, run without containers.
 #[test]
 fn the_example_counts_for_each_branch() {
     if !Command::new("python3")
@@ -447,7 +447,7 @@ fn the_example_counts_for_each_branch() {
         &text.replace("session:", "session:\n  search_range: 1"),
     );
     let (a, b) = (project.up("a"), project.up("b"));
-    let ask = |made| until_some("it listens", || page_of(web(made)));
+    let ask = |made| until_some("the web server listens", || page_of(web(made)));
     assert!(ask(&a).ends_with("a: visit 1"));
     assert!(ask(&a).ends_with("a: visit 2"));
     assert!(ask(&b).ends_with("b: visit 1"));
@@ -455,7 +455,7 @@ fn the_example_counts_for_each_branch() {
     project.assert_nothing();
 }
 
-/// What a web server says, if one is there.
+/// Returns the page of the web server on this port, or `None` if nothing listens.
 fn page_of(port: u64) -> Option<String> {
     let port = u16::try_from(port).unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -465,7 +465,7 @@ fn page_of(port: u64) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// Each would do nothing.
+/// Each of these flags would have no effect.
 #[test]
 fn flags_that_say_nothing_are_refused() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -514,7 +514,7 @@ fn where_there_is_no_repository_that_is_said() {
         .status(2);
 }
 
-/// Whoever works in a worktree as soon as it is there loses nothing, however the `up` ends.
+/// Work that is done while `up` is still running survives, whether `up` succeeds or fails.
 #[test]
 fn work_that_is_made_before_up_is_done_is_not_lost() {
     let project = Project::new(
@@ -523,9 +523,9 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
     let change = |branch: &str| {
         let tree =
             || Some(tree(project.list().first()?)).filter(|tree| tree.join("begun").exists());
-        let tree = until_some("its hook runs", tree);
+        let tree = until_some("the hook runs", tree);
         fs::write(tree.join("page"), "hours").unwrap();
-        // What a hook leaves is work as well, as nobody can tell.
+        // Files that a hook leaves count as work too, because moat cannot tell them apart.
         fs::remove_file(tree.join("begun")).unwrap();
         assert_eq!(
             project.git(&["branch", "--list", branch]).trim(),
@@ -562,7 +562,7 @@ fn work_that_is_made_before_up_is_done_is_not_lost() {
     project.assert_nothing();
 }
 
-/// The most memory that a process has had, in KiB.
+/// Returns the peak memory of a process, in KiB.
 fn peak(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -570,7 +570,7 @@ fn peak(pid: i32) -> u64 {
     number.map_or(0, |number| number.parse().unwrap())
 }
 
-/// What it says is passed on, but holds up neither its end nor ours, and is not kept.
+/// moat passes on a hook's output without keeping it, and endless output delays neither the hook's end nor moat's.
 #[test]
 fn a_hook_that_never_stops_talking_ends_all_the_same() {
     let hook = |hook: &str| format!("  hooks: {{{hook}, timeout: 2s}}\n{}", server());
@@ -591,7 +591,7 @@ fn a_hook_that_never_stops_talking_ends_all_the_same() {
         assert_eq!(up.wait().code, Some(1), "{says}");
         project.assert_nothing();
     }
-    // Without its time being over.
+    // Ctrl-C ends such a hook before its timeout.
     project.configure("  hooks: {pre_start: \"yes\"}");
     let up = project.call(&["up", "a"]).spawn();
     up.wait_stderr("pre_start: y");
@@ -600,7 +600,7 @@ fn a_hook_that_never_stops_talking_ends_all_the_same() {
     assert_eq!(done.code, Some(130));
     assert!(done.took.as_secs() < 15);
     project.assert_nothing();
-    // It has ended, and left one that talks.
+    // The hook has ended, but left a process that keeps printing.
     project.configure(&hook("post_up: \"yes &\""));
     let done = project.ok(&["up", "a"]);
     assert!(done.took.as_secs() < 15);
@@ -608,7 +608,7 @@ fn a_hook_that_never_stops_talking_ends_all_the_same() {
     project.assert_nothing();
 }
 
-/// A rebase, or another branch, in the worktree: it is the session's all the same.
+/// A rebase or another branch in the worktree changes nothing: commands there mean the worktree's session.
 #[test]
 fn who_stands_in_a_worktree_means_its_session() {
     let project = Project::new(&server());
@@ -620,14 +620,14 @@ fn who_stands_in_a_worktree_means_its_session() {
         let status = there(&["wt", "status", "--json"]).success();
         assert_eq!(status.json()["session"]["branch"], "a", "{status}");
     }
-    // One that has a session of its own comes first, and elsewhere nothing changes.
+    // The branch that is checked out comes first if it has a session of its own. Elsewhere nothing changes.
     project.call(&["wt", "status"]).status(1);
     there(&["wt", "status", "b"]).status(1);
     there(&["down"]).success();
     project.assert_nothing();
 }
 
-/// git's entry of a worktree whose directory is gone is no work.
+/// git still lists a worktree whose directory is gone; that entry does not count as work.
 #[test]
 fn clean_forgets_a_worktree_that_was_removed_by_hand() {
     let project = Project::new(&server());
@@ -642,7 +642,7 @@ fn clean_forgets_a_worktree_that_was_removed_by_hand() {
     project.assert_nothing();
 }
 
-/// When all is up by the time of the signal, the session stays; but nothing more begins.
+/// If everything is up when the signal comes, the session stays, but no run is started.
 #[test]
 fn an_interrupt_before_the_run_begins_none() {
     let project = Project::new(&server());

@@ -1,4 +1,4 @@
-//! Names, places and files as nobody expects them.
+//! Unusual names, places and files.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::harness::{Call, Disk, Moat, Running, fnv1a, skip};
 use crate::sessions::project::{IDLE, Project, git, page, server, tree, two, web};
 
-/// W16, W17: any branch that git allows.
+/// W16, W17: every branch name that git allows works.
 #[test]
 fn any_branch_is_a_session() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -82,7 +82,8 @@ fn a_file_that_was_edited_meanwhile_strands_nothing() {
     project.assert_nothing();
 }
 
-/// The file of the main checkout counts, wherever one stands; the code is that of the branch (W13).
+/// moat reads moat.yaml from the main checkout, whatever the current directory, and runs the code of the branch
+/// (W13).
 #[test]
 fn the_main_checkout_has_the_file_and_the_worktree_the_code() {
     let project = Project::new(&server());
@@ -100,8 +101,8 @@ fn the_main_checkout_has_the_file_and_the_worktree_the_code() {
     project.assert_nothing();
 }
 
-/// Bare repositories with worktrees beside them.
-/// In a directory without a file, `check` reads the one that `up` reads.
+/// Bare repositories with worktrees beside them. In a directory without moat.yaml, `check` reads the file that `up`
+/// would read.
 #[test]
 fn check_looks_where_up_looks() {
     let project = Project::new("  slots: 3\n  processes: {web: {command: x, port: BASE}}");
@@ -119,7 +120,7 @@ fn check_looks_where_up_looks() {
         let last = u64::from(project.base) + 3;
         assert_eq!(check(dir)["ports"][0]["slots"][2], last);
     }
-    // A directory that is named, or has a file, counts as it is.
+    // `check` does not look elsewhere for a directory that is named as an argument or has its own moat.yaml.
     let named = project.call(&["check", "."]).cwd(&below);
     named.stderr_contains("there is no moat.yaml").run();
     fs::write(below.join("moat.yaml"), "session: {slots: 1}\n").unwrap();
@@ -128,7 +129,7 @@ fn check_looks_where_up_looks() {
     outside
         .stderr_contains("there is no moat.yaml in '.'")
         .run();
-    // A mistake is told with its place.
+    // The error names the file and the line.
     project.configure("  slots: 0");
     let told = check(&linked);
     let file = project.repo.join("moat.yaml");
@@ -156,7 +157,7 @@ fn a_bare_repository_has_sessions_too() {
     assert!(project.list().is_empty());
 }
 
-/// A caller that is itself called by git: neither we nor what we start take its repository for theirs.
+/// git calls moat: neither moat nor the processes that it starts use the repository in git's variables.
 #[test]
 fn variables_of_git_lead_nowhere_else() {
     let project = Project::new(
@@ -193,7 +194,7 @@ fn variables_of_git_lead_nowhere_else() {
     project.assert_nothing();
 }
 
-/// The hook of a commit in the main checkout, in which git says where that is.
+/// A git hook in the main checkout runs `up`; git's variables then point to the main checkout.
 #[test]
 fn a_hook_of_git_can_bring_a_session_up() {
     let project = Project::new(
@@ -213,7 +214,7 @@ fn a_hook_of_git_can_bring_a_session_up() {
     project.assert_nothing();
 }
 
-/// A worktree of somebody's on a disk that is not there just now is not forgotten.
+/// The user's own worktree on a disk that is not mounted now must stay registered with git.
 #[test]
 fn other_worktrees_are_left_alone() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -232,7 +233,7 @@ fn other_worktrees_are_left_alone() {
     project.assert_nothing();
 }
 
-/// What runs can be ended on a full disk, and what cannot begin there leaves nothing.
+/// On a full disk, sessions can be taken down, and an `up` that fails leaves nothing.
 #[test]
 fn a_full_disk_holds_nobody() {
     let Some(disk) = Disk::new() else { return };
@@ -253,14 +254,14 @@ fn a_full_disk_holds_nobody() {
     disk.fill();
     project.ok(&["down", "kept", "--keep"]);
     disk.free();
-    // The space that was kept back for its end is kept back again.
+    // The disk space that moat reserves for the session's end is reserved again.
     project.up("kept");
     disk.fill();
     project.ok(&["down", "kept"]);
     project.assert_nothing();
 }
 
-/// An `up` whose disk fills up on the way is taken back.
+/// `up` rolls back when the disk fills up while it runs.
 #[test]
 fn a_disk_that_fills_up_on_the_way() {
     let Some(disk) = Disk::new() else { return };
@@ -279,7 +280,7 @@ fn a_disk_that_fills_up_on_the_way() {
     project.assert_nothing();
 }
 
-/// What only another user can remove, such as root in a container, does not hold a session for good.
+/// Files that only another user can remove, such as those of root in a container, do not block the end of a session.
 #[test]
 fn directories_of_another_user_stay_and_the_session_goes() {
     if !rustix::process::geteuid().is_root() {
@@ -309,7 +310,7 @@ fn directories_of_another_user_stay_and_the_session_goes() {
     assert!(said.contains(&hint), "{said}");
     assert_eq!(nobody(&["wt", "list", "--json"]).stdout_text(), "[]\n");
     assert!(tree.join("node_modules/x").exists());
-    // It is not taken for a worktree.
+    // The directory that is left is not taken for a worktree.
     let done = project.call(&["up", "a"]).as_nobody();
     assert!(done.stderr_text().contains("is in the way"), "{done}");
     fs::remove_dir_all(&tree).unwrap();
@@ -319,8 +320,8 @@ fn directories_of_another_user_stay_and_the_session_goes() {
     project.assert_nothing();
 }
 
-/// Where the worktree cannot be written any more, the session is broken, and no other word is said of it; `--force` gives
-/// up what goes with the worktree.
+/// When the worktree cannot be written any more, every command calls the session broken. `--force` gives up what lies
+/// in the worktree.
 #[test]
 fn a_file_that_cannot_be_removed_holds_a_session_until_it_is_forced() {
     if !rustix::process::geteuid().is_root() {
@@ -358,7 +359,7 @@ fn a_file_that_cannot_be_removed_holds_a_session_until_it_is_forced() {
     project.assert_nothing();
 }
 
-/// It is not moat's, and git is told not to look there.
+/// The directory is not moat's, so `down` keeps it, and warns because git is told to ignore that path.
 #[test]
 fn a_directory_in_the_place_of_the_variables_is_work() {
     let project = Project::new(&server());
@@ -383,7 +384,8 @@ fn a_directory_in_the_place_of_the_variables_is_work() {
     project.assert_nothing();
 }
 
-/// The names of files have 32 bits of a branch's name; two branches with the same are told apart all the same.
+/// File names contain 32 bits of a hash of the branch name. Two branches with the same hash still have separate
+/// sessions.
 #[test]
 fn a_branch_does_not_take_the_session_of_one_with_the_same_key() {
     let mut seen = HashMap::new();
@@ -413,7 +415,7 @@ fn a_branch_does_not_take_the_session_of_one_with_the_same_key() {
     project.assert_nothing();
 }
 
-/// What is in a record has to be text.
+/// Paths in a record must be valid UTF-8.
 #[test]
 fn paths_that_are_not_text_are_refused() {
     let project = Project::new(&server());
@@ -431,7 +433,7 @@ fn paths_that_are_not_text_are_refused() {
     project.assert_nothing();
 }
 
-/// The repository of a submodule, and one that was put elsewhere, is not where the main checkout is.
+/// The repository of a submodule, or one with a separate git directory, is not beside the main checkout.
 #[test]
 fn a_repository_that_is_elsewhere_has_sessions_too() {
     let project = Project::new(&server());

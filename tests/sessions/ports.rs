@@ -1,4 +1,4 @@
-//! Slots and ports: what is given, what gives way, and to whom.
+//! Slots and ports: which ones a session gets, and when it gets others.
 
 use std::net::TcpListener;
 
@@ -9,7 +9,7 @@ fn listen(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).expect("the port is free")
 }
 
-/// W3: by binding, not by asking a tool.
+/// W3: moat finds out by binding the port, not by asking a tool.
 #[test]
 fn a_port_of_a_stranger_gives_way_by_whole_slots_and_the_stranger_lives() {
     let project = Project::new(&server());
@@ -30,7 +30,7 @@ fn a_port_of_a_stranger_gives_way_by_whole_slots_and_the_stranger_lives() {
         "slot 1, one round of 8 further"
     );
     assert_eq!(page(web(session)), "main");
-    // It is the truth from now on, whoever goes, and also after a stop.
+    // The session keeps the new port, also after the foreign process has ended and after a stop.
     drop(stranger);
     assert_eq!(web(&project.up("a")), u64::from(project.base) + 9);
     project.ok(&["down", "a", "--keep"]);
@@ -38,7 +38,7 @@ fn a_port_of_a_stranger_gives_way_by_whole_slots_and_the_stranger_lives() {
     project.ok(&["down", "a"]);
 }
 
-/// A script is told, too.
+/// The JSON document reports the changed port, too.
 #[test]
 fn a_port_that_gave_way_is_in_the_document() {
     let project = Project::new(&server());
@@ -78,7 +78,7 @@ fn strict_ports_are_an_error_that_names_the_holder() {
     project.ok(&["down", "a"]);
 }
 
-/// Neither a port that was chosen nor one that was kept is given up without a word.
+/// moat reports it when a port that the user chose, or that the session had, cannot be used.
 #[test]
 fn a_port_that_is_lost_is_told() {
     let project = Project::new(&server());
@@ -135,7 +135,7 @@ fn a_port_can_be_chosen() {
     project.assert_nothing();
 }
 
-/// What runs has its ports, whether it listens there or not, and whatever the file says by now.
+/// A running process keeps its ports even if it does not listen there, and even if moat.yaml has changed.
 #[test]
 fn ports_of_what_runs_are_nobody_elses() {
     let project = Project::new(&format!(
@@ -147,7 +147,8 @@ fn ports_of_what_runs_are_nobody_elses() {
         let own = ports.iter().find(|port| port["name"] == name);
         own.unwrap()["port"].as_u64().unwrap()
     };
-    // Before it in the file, and after it was taken out of that.
+    // The new process stands before the running one in moat.yaml, and is also tried after the running one has left
+    // the file.
     let new = |name: &str| {
         format!(
             "{name}: {{command: {IDLE}, port: {}}}",
@@ -204,7 +205,7 @@ fn extra_ports_follow_the_slot_and_never_give_way() {
         .call(&["up", "a"])
         .stderr_contains(&format!("port {port} of 'web' is held by process"))
         .success();
-    // A process that runs holds its own port: no word about it.
+    // A process that holds its own port causes no warning.
     let again = project.call(&["up", "a"]).success();
     assert_eq!(again.stderr_text(), "");
     project.ok(&["down", "a"]);
@@ -228,7 +229,7 @@ fn a_port_that_is_not_published_is_known_to_its_process_alone() {
     project.ok(&["down", "a"]);
 }
 
-/// W11: the same branch in two repositories. Slots are the machine's, so are ports.
+/// W11: the same branch in two repositories. Slots and ports are unique on the whole machine.
 #[test]
 fn two_repositories_have_nothing_in_common() {
     let project = Project::new(&server());
@@ -249,13 +250,13 @@ fn two_repositories_have_nothing_in_common() {
     assert_eq!(
         page(web(&second)),
         "other",
-        "that of the other repository goes on"
+        "the session of the other repository still runs"
     );
     project.call(&["down", "same"]).cwd(&other).success();
     project.assert_nothing();
 }
 
-/// What has a key is no branch to be made: not here, not in another repository, not outside of all.
+/// A session's key is never taken for a new branch: not here, not in another repository, and not outside of all.
 #[test]
 fn a_key_works_from_anywhere() {
     let project = Project::new(&server());
@@ -277,7 +278,7 @@ fn a_key_works_from_anywhere() {
     project.assert_nothing();
 }
 
-/// What is advised of a session of another repository can be typed as it is.
+/// A command that moat advises about a session of another repository works as printed.
 #[test]
 fn advice_works_from_another_repository() {
     let project = Project::new(&format!(
@@ -291,7 +292,7 @@ fn advice_works_from_another_repository() {
         .cwd(&other)
         .stderr_contains(&format!("take one down: {down};"))
         .status(1);
-    // Its worktree has another branch now, which so cannot have a session of its own.
+    // Another branch is checked out in the session's worktree, so that branch cannot have a session of its own.
     let tree = tree(&made);
     crate::sessions::project::git(&project.moat, &tree, &["checkout", "--quiet", "-b", "c"]);
     project
@@ -368,7 +369,7 @@ fn whose_is_what() {
     project.call(&["whose", "postgres"]).status(1);
     project.call(&["whose", ":0"]).status(2);
     project.ok(&["down", "a", "--keep"]);
-    // Assigned, and held by a stranger: that one is not ours.
+    // The port is assigned to the session, but a foreign process listens on it.
     let stranger = listen(u16::try_from(web(&made)).unwrap());
     project.call(&["whose", &port]).status(1);
     drop(stranger);

@@ -1,4 +1,4 @@
-//! The processes of a session: their beginning, their identity, their end.
+//! The processes of a session: how they start, how they are identified, and how they end.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,13 +20,13 @@ fn exists(pid: u64) -> bool {
     test_kill_process(pid).is_ok()
 }
 
-/// W8, and the acceptance test of one line.
+/// W8: the error shows the last line that the process printed.
 #[test]
 fn one_that_dies_at_once_fails_with_its_last_words() {
     let project = Project::new(
         "  processes:\n    good: {command: exec sleep 1000}\n    bad: {command: \"echo the port is wrong >&2; exit 7\"}\n",
     );
-    // At the real scale: this is about how long a process has to live.
+    // With the real times: the test is about how long a process must live.
     project
         .call(&["up", "a"])
         .real_time()
@@ -34,7 +34,7 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
         .stderr_contains("the port is wrong")
         .status(1);
     project.assert_nothing();
-    // At once is for some time.
+    // A process that ends a moment after its start also fails `up`.
     project.configure("  processes: {late: {command: sleep 0.8; exit 7}}");
     project
         .call(&["up", "a"])
@@ -44,7 +44,7 @@ fn one_that_dies_at_once_fails_with_its_last_words() {
     project.assert_nothing();
 }
 
-/// What has been there before a failed 'up' is there after it.
+/// Processes that ran before a failed 'up' still run after it.
 #[test]
 fn a_failed_up_again_leaves_what_ran() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -62,7 +62,7 @@ fn a_failed_up_again_leaves_what_ran() {
     project.assert_nothing();
 }
 
-/// What an 'up' has ended to start it again is not running after that has failed, and nobody says it were.
+/// A process that 'up' stopped to restart it does not run after 'up' fails, and moat reports it as stopped.
 #[test]
 fn a_failed_up_with_force_tells_what_is_stopped() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -88,7 +88,7 @@ fn a_failed_up_with_force_tells_what_is_stopped() {
     project.assert_nothing();
 }
 
-/// All that a process has started goes with it, also what left its group, and what does not listen to SIGTERM.
+/// `down` ends all descendants of a process, also those that left its group or ignore SIGTERM.
 #[test]
 fn whole_families_end() {
     let script = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & (sleep 1000 &) ; while :; do sleep 1; done";
@@ -97,19 +97,19 @@ fn whole_families_end() {
         "  processes: {{wild: {{command: {text}}}, tame: {{command: {IDLE}}}}}"
     ));
     project.up("a");
-    // At the real scale: one grace is 5 s.
+    // With the real times: one grace period is 5 s.
     let done = project.call(&["down", "a"]).real_time().success();
     assert!(done.took < Duration::from_secs(9), "{:?}", done.took);
     project.assert_nothing();
 }
 
-/// W12: at the same time. Who does not listen to SIGTERM has one grace, however many there are.
+/// W12: processes are ended in parallel, so those that ignore SIGTERM share one grace period.
 #[test]
 fn those_who_do_not_listen_are_ended_side_by_side() {
     let deaf = "{command: \"trap '' TERM; while :; do sleep 1; done\"}";
     let project = Project::new(&format!("  processes: {{a: {deaf}, b: {deaf}, c: {deaf}}}"));
     project.up("a");
-    // At the real scale: one grace is 5 s, and three are 15 s.
+    // With the real times: one grace period is 5 s, and three would be 15 s.
     for args in [&["up", "a", "--force"][..], &["down", "a"]] {
         let took = project.call(args).real_time().success().took;
         let one = Duration::from_secs(5)..Duration::from_secs(10);
@@ -118,7 +118,7 @@ fn those_who_do_not_listen_are_ended_side_by_side() {
     project.assert_nothing();
 }
 
-/// W12: neither the input, nor the session, nor an open file of who called `up`.
+/// W12: a process gets neither the stdin, nor the terminal session, nor an open file of the caller of `up`.
 #[test]
 fn nothing_of_the_caller_is_theirs() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -143,7 +143,7 @@ fn nothing_of_the_caller_is_theirs() {
         .collect();
     open.sort();
     assert_eq!(open, ["0", "1", "2"]);
-    // The keeper has the log open, and not the locks.
+    // The monitor has the log open, but no lock.
     for entry in fs::read_dir(format!("/proc/{keeper}/fd")).unwrap() {
         let open = fs::read_link(entry.unwrap().path()).unwrap();
         assert!(
@@ -160,7 +160,7 @@ fn nothing_of_the_caller_is_theirs() {
     project.assert_nothing();
 }
 
-/// The state as a letter's number, the parent, the group and the session of a process (proc(5)).
+/// Returns the state (as the code of its letter), the parent, the group and the session of a process (proc(5)).
 fn relations(pid: u64) -> [u64; 4] {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
@@ -169,7 +169,7 @@ fn relations(pid: u64) -> [u64; 4] {
     fields.try_into().unwrap()
 }
 
-/// W10, W12: by the start token. A recycled pid is neither ended nor taken for ours.
+/// W10, W12: the start token tells that a pid was reused. That process is neither ended nor taken for the session's.
 #[test]
 fn a_recycled_pid_is_not_ours() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -187,7 +187,7 @@ fn a_recycled_pid_is_not_ours() {
         .status(1);
     let again = project.up("a");
     assert!(pid(&again, "idle") != stranger_pid && exists(stranger_pid));
-    until("the one before has gone, by its mark", || !exists(old));
+    until("the old process has ended", || !exists(old));
     project.ok(&["down", "a"]);
     assert!(exists(stranger_pid));
     stranger.kill().unwrap();
@@ -195,7 +195,7 @@ fn a_recycled_pid_is_not_ours() {
     project.assert_nothing();
 }
 
-/// After the machine was started again, nothing of before runs, whatever has its pids.
+/// After a reboot no process of the session runs, even if its pid is in use again.
 #[test]
 fn another_boot_is_no_process_of_ours() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -219,7 +219,7 @@ fn another_boot_is_no_process_of_ours() {
     project.assert_nothing();
 }
 
-/// They are told from strangers by their marks, whatever the locale says.
+/// moat recognizes its processes by their marks, in every locale.
 #[test]
 fn another_locale_changes_nothing() {
     let project = Project::new(&server());
@@ -271,7 +271,7 @@ fn who_listens_where_he_should_not_is_told() {
     assert_eq!(page(web(&made)), "main");
     let process = Pid::from_raw(i32::try_from(pid(&made, "web")).unwrap()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
-    until("it is gone", || {
+    until("the server has ended", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
     });
     let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -286,7 +286,7 @@ fn who_listens_where_he_should_not_is_told() {
     assert_eq!(
         web(&project.list()[0]),
         u64::from(port),
-        "what is observed does not change what is expected"
+        "the session keeps its expected port"
     );
     drop(stranger);
     project.ok(&["down", "a"]);
@@ -317,7 +317,7 @@ fn a_shell_has_the_variables() {
     project.ok(&["down", "a"]);
 }
 
-/// Ctrl-C and its like, as a terminal sends it: all that was made goes, and all that was there before stays.
+/// Signals as a terminal sends them, such as Ctrl-C: `up` rolls back what it created, and keeps what existed before.
 #[test]
 fn signals_take_back_what_was_made() {
     let hanging = "  hooks: {pre_start: \"echo waiting; sleep 1000\"}";
@@ -334,7 +334,7 @@ fn signals_take_back_what_was_made() {
         let up = || project.moat.args(["up", "a"]).spawn();
         interrupt(up(), "post_up: waiting");
         project.assert_nothing();
-        // One that runs goes on, and one that is stopped stays that.
+        // A process that runs keeps running, and one that is stopped stays stopped.
         project.configure(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
         let made = project.up("a");
         project.configure(&format!(
@@ -353,7 +353,7 @@ fn signals_take_back_what_was_made() {
     }
 }
 
-/// What has begun to end comes to its end, with its hooks, and nothing more begins to.
+/// An interrupted `down` finishes the session that it is ending, hooks included, and starts with no other.
 #[test]
 fn a_down_that_is_interrupted_ends_what_it_has_begun() {
     let hook = |name: &str| format!("{name}: 'echo waiting; sleep 1; echo {name} >>$HOME/log'");
@@ -384,7 +384,7 @@ fn a_down_that_is_interrupted_ends_what_it_has_begun() {
     }
 }
 
-/// A worktree that stayed, and 'wt clean' on a terminal, which asks whether that may go.
+/// Returns a worktree that was kept, and 'wt clean' on a terminal that asks whether to remove it.
 fn asked() -> (Project, PathBuf, Screen) {
     let project = Project::new(&server());
     let tree = tree(&project.up("a"));
@@ -397,7 +397,7 @@ fn asked() -> (Project, PathBuf, Screen) {
     (project, tree, screen)
 }
 
-/// What has become a session's while the question stood there stays.
+/// A worktree that a session uses by the time of the answer is kept.
 #[test]
 fn a_late_answer_removes_nothing_that_is_in_use() {
     let (project, _, mut screen) = asked();
@@ -410,17 +410,17 @@ fn a_late_answer_removes_nothing_that_is_in_use() {
     project.assert_nothing();
 }
 
-/// Ctrl-C at the only question that there is of sessions.
+/// Ctrl-C at the only question that session commands ask.
 #[test]
 fn an_interrupt_at_a_question_changes_nothing() {
     let (project, tree, mut screen) = asked();
     screen.press(b"\x03");
     let status = screen.end();
-    // What a shell calls 130.
+    // A shell shows this signal as exit code 130.
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{status}");
     screen.assert_sane();
     assert!(tree.exists());
-    // Nobody holds anything.
+    // No lock is left.
     project.up("a");
     project.ok(&["down", "a"]);
     project.assert_nothing();
@@ -434,7 +434,7 @@ fn without_a_session_there_is_nothing_to_look_at() {
         .success();
 }
 
-/// A server of [`SERVER`] that nobody but the test has started.
+/// Starts a [`SERVER`] as a user would, without moat.
 fn by_hand(dir: &Path, port: u64) -> Child {
     let mut server = Command::new("sh");
     server.args(["-c", SERVER]).current_dir(dir);
@@ -446,12 +446,12 @@ fn by_hand(dir: &Path, port: u64) -> Child {
 
 fn wait_for_listener(port: u64) {
     let port = u16::try_from(port).unwrap();
-    until("it listens", || {
+    until("the server listens", || {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
 }
 
-/// W4, W5: by the port and the directory, not by looks.
+/// W4, W5: `sync` goes by the port and the directory, not by the command line.
 #[test]
 fn what_was_started_by_hand_is_taken_in() {
     let project = Project::new(&server());
@@ -478,14 +478,14 @@ fn what_was_started_by_hand_is_taken_in() {
         (u64::from(server.id()), &"it runs".into())
     );
     project.json(&["whose", &server.id().to_string()]);
-    // Nobody but us reaps it: that is not waited for, at the real scale.
+    // With the real times. Only the test can reap the server, and `down` must not wait for that.
     let took = project.call(&["down", "a"]).real_time().success().took;
     assert!(took < Duration::from_secs(4), "{took:?}");
     server.wait().unwrap();
     project.assert_nothing();
 }
 
-/// W12: who has ended, and is not reaped, does not run.
+/// W12: a process that has ended and is not reaped counts as ended.
 #[test]
 fn a_zombie_does_not_run() {
     let project = Project::new(&server());
@@ -495,7 +495,9 @@ fn a_zombie_does_not_run() {
     assert_eq!(project.list()[0]["processes"][0]["running"], true);
     server.kill().unwrap();
     let zombie = u64::from(server.id());
-    until("it has ended", || relations(zombie)[0] == u64::from(b'Z'));
+    until("the process is a zombie", || {
+        relations(zombie)[0] == u64::from(b'Z')
+    });
     assert_eq!(project.list()[0]["processes"][0]["running"], false);
     let again = project.up("a");
     assert_eq!(again["decisions"][0]["reason"], "its process was gone");
@@ -505,10 +507,10 @@ fn a_zombie_does_not_run() {
     project.assert_nothing();
 }
 
-/// One that listens on the ports of two names has one of them, be it started by hand or by `up`.
+/// A process that listens on the ports of two names gets one name, whether the user or `up` started it.
 #[test]
 fn no_process_has_two_names() {
-    // The port that it is told, and the one twenty above.
+    // The server listens on the port in PORT, and on the one twenty above.
     let open = "$t=IO::Socket::INET->new(LocalAddr=>\"127.0.0.1\",LocalPort=>$ENV{PORT}+20,Listen=>9,ReuseAddr=>1) or die";
     let both = SERVER.replace("print \"listening", &format!("{open}; print \"listening"));
     let text = serde_json::to_string(&both).unwrap();
@@ -536,7 +538,7 @@ fn no_process_has_two_names() {
     wait_for_listener(web(&made));
     let first = project.json(&["wt", "sync", "a"]);
     assert_eq!(first.as_array().unwrap().len(), 1, "{first}");
-    // That one is its own for good.
+    // The process keeps that name.
     assert_eq!(project.json(&["wt", "sync", "a"]), serde_json::json!([]));
     assert!(found("web") != found("api"));
     project.ok(&["down", "a"]);
@@ -544,7 +546,7 @@ fn no_process_has_two_names() {
     project.assert_nothing();
 }
 
-/// W19: what speaks without end does not fill the disk, and what it said last is there.
+/// W19: endless output does not fill the disk, and the last output is in the log.
 #[test]
 fn logs_begin_anew_before_they_are_too_long() {
     let project = Project::new(
@@ -555,7 +557,7 @@ fn logs_begin_anew_before_they_are_too_long() {
     let dir = project.moat.home().join("sessions").join(key);
     let lines = || project.ok(&["wt", "logs", "a", "talk"]).stdout_text();
     let log = dir.join("talk.jsonl");
-    until("it has said all", || {
+    until("the log has all output", || {
         fs::read_to_string(&log)
             .is_ok_and(|text| text.ends_with("\"end\\n\"}\n") || text.contains("end"))
     });

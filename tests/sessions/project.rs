@@ -1,4 +1,4 @@
-//! A repository with a moat.yaml, and what a test asks of its sessions.
+//! A repository with a moat.yaml, and helpers for the sessions of a test.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,24 +10,24 @@ use serde_json::Value;
 
 use crate::harness::{Call, Done, Moat, Ports, Running};
 
-/// A server that says what is in the file `page` of its directory.
+/// A server that sends the content of the file `page` in its directory.
 pub(crate) const SERVER: &str = r#"exec perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalAddr=>"127.0.0.1",LocalPort=>$ENV{PORT},Listen=>9,ReuseAddr=>1) or die "no port $ENV{PORT}\n"; print "listening\n"; while($c=$s->accept){<$c>; open(F,"page"); print $c <F>; close F; close $c}'"#;
 
-/// A process that does nothing, for ever.
+/// A process that does nothing and never ends.
 pub(crate) const IDLE: &str = "exec sleep 1000";
 
-/// A repository in the workspace of a place.
+/// A repository in the workspace of a [`Moat`].
 pub(crate) struct Project {
     pub(crate) moat: Moat,
     pub(crate) repo: PathBuf,
     /// The first of fifty ports that no other test uses.
     pub(crate) base: u16,
-    /// Given back after the place is gone.
+    /// Released after `moat` is dropped.
     _ports: Ports,
 }
 
 impl Project {
-    /// A repository with one commit and this `session:`, in which BASE stands for a port.
+    /// Creates a repository with one commit and this `session:`, in which BASE stands for a port.
     pub(crate) fn new(session: &str) -> Project {
         Project::at(Moat::new(), session)
     }
@@ -65,7 +65,7 @@ impl Project {
         self.git(&["commit", "--quiet", "--message", file]);
     }
 
-    /// A call of moat whose output the test looks at.
+    /// A call of moat whose output the test checks itself.
     pub(crate) fn call(&self, args: &[&str]) -> Call<'_> {
         self.moat.args(args).any_stdout().any_stderr()
     }
@@ -75,7 +75,7 @@ impl Project {
         self.call(args).success()
     }
 
-    /// One JSON document, and nothing else on stdout.
+    /// Runs a command with `--json`. It must print one JSON document and nothing else.
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         self.call(args).arg("--json").stderr("").success().json()
@@ -86,7 +86,7 @@ impl Project {
         self.json(&["up", branch])
     }
 
-    /// Brings several sessions up side by side; does something over and over until all have ended.
+    /// Brings up several sessions in parallel, and calls `meanwhile` repeatedly until all have finished.
     #[track_caller]
     pub(crate) fn up_at_once(&self, branches: &[&str], mut meanwhile: impl FnMut()) -> Vec<Value> {
         let start = |branch: &&str| self.moat.args(["up", branch, "--json"]).spawn();
@@ -102,7 +102,7 @@ impl Project {
         ups.into_iter().map(end).collect()
     }
 
-    /// The record of a session, as it is on the disk.
+    /// Returns the record of a session as it is on disk.
     pub(crate) fn record(&self, made: &Value) -> Value {
         serde_json::from_slice(&fs::read(self.record_path(made)).unwrap()).unwrap()
     }
@@ -118,14 +118,15 @@ impl Project {
         self.moat.home().join(format!("sessions/{key}.json"))
     }
 
-    /// What nobody can do with moat, as the lock is there: its record and lock are gone while an operation is under way.
+    /// Removes the record and the lock of a session during an operation, which moat's own commands cannot do.
     pub(crate) fn lose(&self, made: &Value) {
         let path = self.record_path(made);
         fs::remove_file(path.with_extension("lock")).unwrap();
         fs::remove_file(path).unwrap();
     }
 
-    /// Puts a script in the place of a program; in it REAL stands for the program. Gives the PATH on which it is first.
+    /// Puts a script in front of a program; REAL in the script stands for the program. Returns the PATH that finds
+    /// the script first.
     pub(crate) fn stand_in(&self, program: &str, script: &str) -> String {
         let path = self.moat.path_text();
         let mut found = std::env::split_paths(&path).map(|dir| dir.join(program));
@@ -143,7 +144,7 @@ impl Project {
         self.json(&["wt", "list"]).as_array().unwrap().clone()
     }
 
-    /// Fails if anything of a session is left but what git itself has.
+    /// Fails if anything of a session is left, except the branch in git.
     #[track_caller]
     pub(crate) fn assert_nothing(&self) {
         assert_eq!(self.list(), Vec::<Value>::new());
@@ -173,7 +174,7 @@ pub(crate) fn init(moat: &Moat, repo: &Path) {
     git(moat, repo, &["config", "user.email", "test@localhost"]);
 }
 
-/// Another repository in the same place, with the same moat.yaml and a page of its own.
+/// Creates another repository in the same workspace, with the same moat.yaml and its own page.
 pub(crate) fn another(project: &Project, name: &str) -> PathBuf {
     let (moat, repo) = (&project.moat, project.moat.root().join(name));
     init(moat, &repo);
@@ -199,7 +200,7 @@ pub(crate) fn git(moat: &Moat, dir: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a server of [`SERVER`] says.
+/// Returns the page that the [`SERVER`] on this port sends.
 #[track_caller]
 pub(crate) fn page(port: u64) -> String {
     let port = u16::try_from(port).unwrap();
@@ -210,12 +211,12 @@ pub(crate) fn page(port: u64) -> String {
     text.trim().to_owned()
 }
 
-/// The place of a session's worktree.
+/// Returns the path of a session's worktree.
 pub(crate) fn tree(document: &Value) -> PathBuf {
     PathBuf::from(document["session"]["worktree"]["path"].as_str().unwrap())
 }
 
-/// The port of the process `web`.
+/// Returns the port of the process `web`.
 pub(crate) fn web(document: &Value) -> u64 {
     let ports = document["session"]["ports"].as_array().unwrap();
     let web = ports
@@ -224,14 +225,14 @@ pub(crate) fn web(document: &Value) -> u64 {
     web.unwrap()["port"].as_u64().unwrap()
 }
 
-/// The pid of a process.
+/// Returns the pid of a process.
 pub(crate) fn pid(document: &Value, name: &str) -> u64 {
     let processes = document["processes"].as_array().unwrap();
     let process = processes.iter().find(|process| process["name"] == name);
     process.unwrap()["pid"].as_u64().expect("it runs")
 }
 
-/// The processes of docker's that listen on a port for a container; none where moat may not see that.
+/// Returns docker's proxy processes that listen on a port for a container. Empty if moat may not see them.
 pub(crate) fn proxies(port: u64) -> Vec<String> {
     let pattern = format!("docker-proxy .*-host-port {port} ");
     let found = Command::new("pgrep").args(["-f", &pattern]).output();
@@ -242,14 +243,14 @@ pub(crate) fn proxies(port: u64) -> Vec<String> {
     }
 }
 
-/// Whether others keep the machine so busy that times say little.
+/// Returns whether other programs keep the machine so busy that measured times mean little.
 pub(crate) fn is_busy() -> bool {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().and_then(|load| load.parse().ok());
     load.unwrap_or(0.0) > std::thread::available_parallelism().map_or(1.0, |all| all.get() as f64)
 }
 
-/// The `session:` of a server and a process without a port.
+/// The `session:` of a server, and of a process without a port.
 pub(crate) fn two() -> String {
     format!(
         "  search_range: 1\n  processes:\n    web: {{command: {}, port: BASE, port_env: PORT}}\n    idle: {{command: {IDLE}}}\n",
@@ -257,7 +258,7 @@ pub(crate) fn two() -> String {
     )
 }
 
-/// That of a server alone.
+/// The `session:` of a server alone.
 pub(crate) fn server() -> String {
     format!(
         "  search_range: 1\n  processes:\n    web: {{command: {}, port: BASE, port_env: PORT}}\n",

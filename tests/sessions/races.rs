@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::harness::{Signal, until};
 use crate::sessions::project::{IDLE, Project, is_busy, page, server, tree, web};
 
-/// Eight at once with a hook that waits for all of them: side by side, all different, and the list answers throughout.
+/// Eight hooks wait for each other, so the eight sessions start in parallel. Their ports differ, and `wt list`
+/// answers throughout.
 #[test]
 fn eight_at_once() {
     let hook = "echo >>$HOME/began; until test -e $HOME/go; do sleep 0.05; done";
@@ -31,8 +32,8 @@ fn eight_at_once() {
     project.assert_nothing();
 }
 
-/// Brings up eight sessions, each of which has a port; the list answers soon, unless others keep the machine busy.
-/// `meanwhile` learns how often it was asked for. Gives the ports.
+/// Brings up eight sessions, each with a port, and checks that `wt list` answers soon unless the machine is busy.
+/// Calls `meanwhile` with the number of lists so far. Returns the ports.
 pub(crate) fn eight(
     project: &Project,
     meanwhile: impl Fn(usize),
@@ -46,7 +47,7 @@ pub(crate) fn eight(
         meanwhile(lists.len());
     });
     let answer = Duration::from_millis(200);
-    // Others count for the slowest list, and not for most.
+    // Other programs may delay the slowest list, but not most lists.
     let slow = match was_busy || is_busy() {
         true => answer * 10,
         false => answer,
@@ -79,7 +80,7 @@ fn a_second_up_is_told_who_is_at_it_and_a_down_ends_it() {
     project.assert_nothing();
 }
 
-/// W1: who lost its session takes back what it made, and not what its successor made.
+/// W1: an `up` that lost its session rolls back only what it created itself.
 #[test]
 fn the_loser_removes_its_own_and_fails() {
     let project = Project::new(&server());
@@ -89,8 +90,8 @@ fn the_loser_removes_its_own_and_fails() {
     project.assert_nothing();
 }
 
-/// An `up` that stands at a checkpoint loses its session, which is brought up by another one, and goes on. Gives both
-/// sessions; the first is gone.
+/// Stops an `up` at a checkpoint, loses its session, brings the session up again, and lets the first `up` continue.
+/// Returns both sessions; the first is gone.
 pub(crate) fn overtaken(project: &Project, at: &str) -> (Value, Value) {
     let up = project.moat.args(["up", "a"]).checkpoint(at).spawn();
     project.moat.wait_checkpoint(at);
@@ -114,7 +115,7 @@ pub(crate) fn overtaken(project: &Project, at: &str) -> (Value, Value) {
     (first, second)
 }
 
-/// `down`, and `up` again while an old `up` is still taking back what it made.
+/// `down`, and `up` again while the first `up` is still rolling back.
 #[test]
 fn an_up_begins_when_the_one_before_has_ended() {
     let hook = "  hooks: {post_up: 'test -e $HOME/second || { echo waiting; sleep 1000; }'}\n";
@@ -125,8 +126,8 @@ fn an_up_begins_when_the_one_before_has_ended() {
     project.assert_nothing();
 }
 
-/// Brings up a session whose hook says "waiting", takes it down, and brings it up again. The first `up` stands at the
-/// beginning of its taking back meanwhile. Gives what is there after its end.
+/// Brings up a session whose hook prints "waiting", takes it down, and brings it up again. Meanwhile the first `up`
+/// is stopped at the beginning of its rollback. Returns the session after that rollback.
 pub(crate) fn again_while_one_ends(project: &Project) -> Value {
     let at = "session-undo-processes";
     let first = project.moat.args(["up", "a"]).checkpoint(at).spawn();
@@ -172,12 +173,12 @@ fn down_and_up_again_at_once() {
             None => assert_eq!(down.code, Some(0), "{down} {up}"),
         }
         project.call(&["down", "--all"]).run();
-        until("all is gone", || project.list().is_empty());
+        until("no session is left", || project.list().is_empty());
     }
     project.assert_nothing();
 }
 
-/// Names that begin alike, and the same one in two repositories, at once.
+/// At the same time: branches with a common prefix, and the same branch in two repositories.
 #[test]
 fn what_looks_alike_is_kept_apart() {
     let project = Project::new(&server());
@@ -227,24 +228,24 @@ fn a_pipe_that_nobody_reads_costs_nothing() {
     assert_eq!(
         project.list()[0]["session"]["status"],
         "active",
-        "it was there before the first word"
+        "the session was active before the first output"
     );
     project.ok(&["down", "a"]);
 }
 
-/// A warning waits for whoever reads it, and nobody waits with it.
+/// A warning waits until the pipe is read, and nothing else waits for it.
 #[test]
 fn who_does_not_read_a_warning_holds_up_nobody() {
     let project = Project::new(&server());
     let _stranger = TcpListener::bind(("127.0.0.1", project.base + 1)).unwrap();
     let (mut reader, mut writer) = std::io::pipe().unwrap();
-    // Full.
+    // Fills the pipe.
     rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
     while writer.write(&[b'x'; 4096]).is_ok() {}
     while writer.write(b"x").is_ok() {}
     rustix::fs::fcntl_setfl(&writer, OFlags::empty()).unwrap();
     let first = project.moat.args(["up", "a"]).stderr_to(writer).spawn();
-    until("its place is taken", || !project.list().is_empty());
+    until("the first session exists", || !project.list().is_empty());
     let second = project.up("b");
     assert_eq!(second["session"]["slot"], 2);
     let status = project.list()[0]["session"]["status"].clone();
@@ -260,7 +261,7 @@ fn who_does_not_read_a_warning_holds_up_nobody() {
     project.assert_nothing();
 }
 
-/// git may take long to check out, or to run its hook; a signal ends it, and what it has made is taken back.
+/// git can take long to check out or to run its hook. A signal ends git, and `up` rolls back.
 #[test]
 fn a_signal_ends_a_slow_checkout() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
@@ -287,7 +288,7 @@ fn a_signal_ends_a_slow_checkout() {
             .unwrap();
         }
         let running = project.call(&["up", "a"]).spawn();
-        until("git is at it", || begun.exists());
+        until("git checks out", || begun.exists());
         running.signal(signal);
         let done = running.wait();
         fs::remove_file(&begun).unwrap();
@@ -299,7 +300,7 @@ fn a_signal_ends_a_slow_checkout() {
     }
 }
 
-/// The one that is at it comes to its end, and to the other sessions; the other one waits for it.
+/// The first `down` finishes, with the other sessions too; the second one waits for it.
 #[test]
 fn two_downs_are_in_nobodys_way() {
     let project = Project::new(&format!(

@@ -42,7 +42,8 @@ fn a_run_sees_the_worktree_and_the_variables() {
     }
 }
 
-/// A container is found by what the engine calls it, too, and what an engine does not say is not taken for a no.
+/// A container is also found by the id and the name that the engine uses. When the engine does not answer, the owner
+/// is unknown.
 #[test]
 fn whose_is_a_container() {
     let Some(project) = on(Runtime::Docker) else {
@@ -82,7 +83,7 @@ fn whose_is_a_container() {
         name.trim().trim_start_matches('/'),
         &id,
     ] {
-        // Of digits alone it is a number.
+        // A word of digits alone is taken for a pid.
         if word.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
@@ -104,7 +105,7 @@ fn whose_is_a_container() {
     project.ok(&["kill", &id]);
 }
 
-/// All that belongs to a run on the host is the run's: its supervisor, and what is in its sandbox or container.
+/// A run owns its supervisor and every process in its sandbox or container.
 #[test]
 fn whose_is_a_process_of_a_run() {
     for runtime in [Runtime::Bwrap, Runtime::Docker] {
@@ -116,7 +117,7 @@ fn whose_is_a_process_of_a_run() {
         let found = until_some("the workload runs", || {
             let found = Command::new("pgrep").args(["-f", &odd]).output().unwrap();
             let text = String::from_utf8(found.stdout).unwrap();
-            // A process with these words as its own: the last one.
+            // Waits for the process that has these words as its own command line, which comes last.
             (text.lines().count() > 1).then_some(text)
         });
         let lock = fs::read(moat.run_dir(&id).join("owner.lock")).unwrap();
@@ -126,7 +127,7 @@ fn whose_is_a_process_of_a_run() {
         for pid in found.lines().chain([&*owner]) {
             moat.args(["whose", pid]).stdout(&says).success();
         }
-        // Whoever looks after it.
+        // Kills the supervisor.
         let pid = rustix::process::Pid::from_raw(owner.parse().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         let last = found.lines().next_back().unwrap();
@@ -135,7 +136,7 @@ fn whose_is_a_process_of_a_run() {
     }
 }
 
-/// What a run publishes is its own as long as its container has it, whoever listens there for the engine.
+/// A published port belongs to the run while the container has it, whichever process of the engine listens.
 #[test]
 fn whose_is_the_port_of_a_run() {
     let Some(moat) = Moat::on(Runtime::Docker) else {
@@ -143,7 +144,7 @@ fn whose_is_the_port_of_a_run() {
     };
     moat.write("moat.yaml", "ports: {web: 80}\n");
     let id = moat.background("sleep 1000");
-    let port = until_some("its port is known", || {
+    let port = until_some("the record has the port", || {
         moat.record(&id)["ports"][0]["host"].as_u64()
     });
     let word = format!(":{port}");
@@ -164,7 +165,7 @@ fn whose_is_the_port_of_a_run() {
         .status(1);
 }
 
-/// In a container that is not moat's; which an engine that is silent does not say.
+/// The process runs in a container that is not moat's. An engine that does not answer makes its owner unknown.
 #[test]
 fn a_process_in_a_container_of_somebody_else_is_not_moats() {
     let Some(moat) = Moat::on(Runtime::Docker) else {
@@ -187,7 +188,7 @@ fn a_process_in_a_container_of_somebody_else_is_not_moats() {
     assert_eq!((theirs.code, silent.code), (Some(1), Some(2)), "{silent}");
 }
 
-/// A run in the background is nobody's but its own: it outlives the session that one of its processes was of.
+/// A background run that a session's process started does not belong to the session, and outlives it.
 #[test]
 fn a_run_in_the_background_outlives_the_session_that_began_it() {
     let Some(moat) = Moat::on(Runtime::Bwrap) else {
@@ -205,7 +206,7 @@ fn a_run_in_the_background_outlives_the_session_that_began_it() {
     );
     project.up("a");
     let runs = || project.json(&["list", "--quiet", "--all", "--json"]);
-    until("it runs", || runs()[0]["state"] == "running");
+    until("the run is running", || runs()[0]["state"] == "running");
     project.ok(&["down", "a"]);
     assert_eq!(runs()[0]["state"], "running");
     project.ok(&["kill", &project.moat.only_id()]);

@@ -1,5 +1,5 @@
-//! Container services of sessions, on the real engine: each session has its own, the host reaches them on the
-//! loopback, and nothing of them is left or lost.
+//! Container services of sessions, on a real engine: each session has its own services, the host reaches them on the
+//! loopback interface, and none of their resources or data is left over or lost.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use crate::sessions::project::{IDLE, Project, is_busy, proxies, tree};
 pub(crate) const REDIS: &str = "moat-test/redis:7";
 const POSTGRES: &str = "moat-test/postgres:15";
 
-/// A project whose sessions have these services. In the text BASE stands for a port.
+/// A project whose sessions have these services. BASE in the text stands for a port.
 fn project(yaml: &str) -> Option<Project> {
     on(Runtime::Docker, yaml)
 }
@@ -45,19 +45,19 @@ pub(crate) fn write(project: &Project, yaml: &str) {
     fs::write(project.repo.join("moat.yaml"), yaml).unwrap();
 }
 
-/// A redis, and what else is below `redis:`; `session:` follows.
+/// A moat.yaml with a redis, more settings below `redis:`, and the text below `session:`.
 pub(crate) fn redis(more: &str, session: &str) -> String {
     format!(
         "dependencies: [redis@7]\nservices:\n  redis: {{image: {REDIS}, port: BASE{more}}}\nsession:\n  search_range: 1\n{session}"
     )
 }
 
-/// A service that begins at once, prints, and lives as long as it is to: an entry of the registry.
+/// Adds a service to the user's registry that starts at once and runs this command.
 fn lazy(project: &Project, command: &str, ready: &str) {
     lazies(project, &["lazy"], command, ready);
 }
 
-/// Several of them.
+/// Adds several such services.
 pub(crate) fn lazies(project: &Project, names: &[&str], command: &str, ready: &str) {
     let entry = |name: &&str| {
         format!(
@@ -85,7 +85,7 @@ pub(crate) fn port(document: &Value, name: &str) -> u16 {
     u16::try_from(service(document, name)["ports"][0].as_u64().unwrap()).unwrap()
 }
 
-/// What a redis of a session answers to one command.
+/// Returns the answer of a session's redis to one command.
 #[track_caller]
 pub(crate) fn ask(document: &Value, command: &str) -> String {
     let env = |name: &str| document["env"][name].as_str().expect(name).to_owned();
@@ -112,7 +112,7 @@ pub(crate) fn ask(document: &Value, command: &str) -> String {
     }
 }
 
-/// Has it remember a word, on its disk, too.
+/// Stores a word in the redis of a session, on its disk too.
 #[track_caller]
 pub(crate) fn remember(document: &Value, word: &str) {
     assert_eq!(ask(document, &format!("SET who {word}")), "+OK");
@@ -153,7 +153,7 @@ fn life(runtime: Runtime) {
         ),
         (Some("running"), base + 1)
     );
-    // All are told the same: hooks, processes, `wt env`, .env.moat, `shell`.
+    // Hooks, processes, `wt env`, .env.moat and `shell` all get the same variables.
     let password = made["env"]["MOAT_REDIS_PASSWORD"].as_str().unwrap();
     let url = format!("redis://default:{password}@127.0.0.1:{}", base + 1);
     assert_eq!(made["env"]["MOAT_REDIS_URL"], *url);
@@ -174,7 +174,7 @@ fn life(runtime: Runtime) {
         .success();
     assert!(shell.stdout_text().contains(&url), "{shell}");
     remember(&made, "a");
-    // It is on the loopback alone, and labelled.
+    // The port is published on the loopback interface alone, and the container has moat's labels.
     let handle = container(&made, "redis");
     let ports = engine(&project, &["port", &handle]);
     assert_eq!(ports, format!("6379/tcp -> 127.0.0.1:{}", base + 1));
@@ -187,19 +187,19 @@ fn life(runtime: Runtime) {
         labels.contains(&format!("\"moat.session\":\"{incarnation}\"")),
         "{labels}"
     );
-    // No value is in the record.
+    // The record contains no value of a variable.
     let key = made["session"]["key"].as_str().unwrap();
     let record =
         fs::read_to_string(project.moat.home().join(format!("sessions/{key}.json"))).unwrap();
     assert!(!record.contains(password), "{record}");
-    // Again: nothing is done, and that is said.
+    // A second `up` does nothing, and says so.
     let again = project.up("a");
     assert_eq!(
         (container(&again, "redis"), &again["decisions"][1]["action"]),
         (handle.clone(), &"kept".into())
     );
     assert_eq!(ask(&again, "GET who"), "a");
-    // Who asks whose it is.
+    // 'moat whose' finds the owner by the port and by the container.
     for word in [format!(":{}", base + 1), handle.clone()] {
         let owner = project.json(&["whose", &word]);
         assert_eq!(
@@ -226,7 +226,7 @@ fn life(runtime: Runtime) {
         .call(&["wt", "list"])
         .stdout_contains(&format!("redis:{}", base + 1))
         .success();
-    // Stopped, with port and data; and back.
+    // `down --keep` stops the service; the next `up` starts it with the same port and data.
     project.ok(&["down", "a", "--keep"]);
     assert_eq!(service(&project.list()[0], "redis")["state"], "stopped");
     assert!(TcpStream::connect(("127.0.0.1", base + 1)).is_err());
@@ -273,7 +273,7 @@ fn five_sessions_have_their_own_content_and_one_goes_alone() {
     assert_nothing(&project);
 }
 
-/// As many as there are slots, with a service that takes 5 s until it is ready.
+/// Fills all slots with sessions whose service needs 5 s until it is ready.
 #[test]
 fn eight_at_once() {
     let Some(project) = project(
@@ -285,14 +285,14 @@ fn eight_at_once() {
     lazy(&project, command, "[test, -e, /tmp/ready]");
     let began = Instant::now();
     crate::sessions::races::eight(&project, |_| (), |made| port(made, "lazy").into());
-    // One after the other would be 40 s.
+    // One after the other would take 40 s.
     let most = Duration::from_secs(if is_busy() { 30 } else { 15 });
     assert!(began.elapsed() < most, "{:?}", began.elapsed());
     project.ok(&["down", "--all"]);
     assert_nothing(&project);
 }
 
-/// One of three has died: the containers of the other two go on, and all three are known from then on.
+/// When one of three services has died, the containers of the other two keep running, and the record lists all three.
 #[test]
 fn one_of_three_is_started_and_the_rest_is_kept() {
     let Some(project) = project("dependencies: [one, two, three]\nsession: {search_range: 1}\n")
@@ -317,7 +317,7 @@ fn one_of_three_is_started_and_the_rest_is_kept() {
     let actions = again["decisions"].as_array().unwrap().iter();
     let actions: Vec<_> = actions.map(|one| one["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["kept", "started", "kept"]);
-    // Also of those that the last `up` has not touched.
+    // `down` also stops the services that the last `up` did not start.
     project.ok(&["down", "a", "--keep"]);
     for name in names {
         assert!(lives(&again, name).ends_with(" false"), "{name}");
@@ -329,7 +329,7 @@ fn one_of_three_is_started_and_the_rest_is_kept() {
     assert_nothing(&project);
 }
 
-/// What an `up` takes back is what it made: services of a compose file, which were there before, stay.
+/// A rollback removes only what this `up` created. Services of a compose file that ran before stay.
 #[test]
 fn a_failed_up_leaves_what_ran_beside_it() {
     let session = "  compose: {file: compose.yml, services: {web: {}}}\n  processes: {git: {command: exec sleep 1000}}\n  hooks: {post_up: 'test ! -e fail'}\n";
@@ -385,7 +385,7 @@ fn a_database_is_reached_from_a_hook() {
         return;
     };
     let made = project.up("a");
-    // Without a port of its own: any that is free, and it stays.
+    // Without `port` in moat.yaml the service gets any free port, and keeps it.
     let port = port(&made, "postgres");
     project.ok(&["down", "a", "--keep"]);
     assert_eq!(self::port(&project.up("a"), "postgres"), port);
@@ -469,7 +469,7 @@ fn a_down_that_was_killed_comes_to_its_end() {
     }
 }
 
-/// What was there before it stays, with its data.
+/// A service that existed before a killed command stays, with its data.
 #[test]
 fn a_kept_service_outlives_whatever_is_killed() {
     let Some(project) = project(&redis("", "")) else {
@@ -516,7 +516,8 @@ fn a_port_of_a_stranger_gives_way() {
     remember(&made, "a");
     project.ok(&["down", "a", "--keep"]);
     drop(stranger);
-    // It keeps its port; if that is taken meanwhile, its data is not thrown away.
+    // The service keeps its new port. If another process takes that port, moat does not discard the data to change
+    // it.
     let stranger = TcpListener::bind(("127.0.0.1", project.base + 9)).unwrap();
     let done = project
         .call(&["up", "a"])
@@ -529,7 +530,7 @@ fn a_port_of_a_stranger_gives_way() {
     );
     drop(stranger);
     assert_eq!(ask(&project.up("a"), "GET who"), "a");
-    // A port is chosen where nothing is lost, else only with --force.
+    // Choosing another port for a service that has data needs --force.
     let wanted = format!("redis={}", project.base + 40);
     project
         .call(&["up", "a", "--port", &wanted])
@@ -557,7 +558,7 @@ fn strict_ports_count_for_services() {
     assert_nothing(&project);
 }
 
-/// A service that ends, or is never ready, fails `up` with its last words, and all is taken back.
+/// If a service ends or is never ready, `up` shows its last output and rolls back.
 #[test]
 fn a_service_that_is_not_well_is_taken_back() {
     let session = "session: {processes: {idle: {command: exec sleep 1000}}}";
@@ -587,7 +588,7 @@ fn a_service_that_is_not_well_is_taken_back() {
             .status(1);
         assert_nothing(&project);
     }
-    // What was there before is left alone.
+    // A service that existed before stays.
     write(&project, &redis("", ""));
     let made = project.up("a");
     remember(&made, "a");
@@ -608,7 +609,7 @@ fn a_service_that_is_not_well_is_taken_back() {
         (&true.into(), 1)
     );
     assert_eq!(ask(session, "GET who"), "a");
-    // Without it.
+    // The session comes up without the service.
     project.ok(&["up", "a", "--skip", "lazy"]);
     project.ok(&["down", "a"]);
     assert_nothing(&project);
@@ -625,7 +626,7 @@ fn logs(runtime: Runtime) {
     );
     project.up("a");
     let (mut log, mut lines) = (String::new(), Vec::new());
-    until("both lines", || {
+    until("the log has both lines", || {
         log = project
             .ok(&["wt", "logs", "a", "lazy", "--json"])
             .stdout_text();
@@ -660,7 +661,7 @@ fn logs_have_streams_and_times_on_podman() {
     logs(Runtime::Podman);
 }
 
-/// One that was to be made anew, and could not be, is told of as it is.
+/// When a service was removed to recreate it, and that failed, the session lists it as missing.
 #[test]
 fn one_that_ran_before_a_failed_up_is_missing_then() {
     let Some(project) = project("dependencies: [lazy]\n") else {
@@ -711,12 +712,15 @@ fn an_interrupt_takes_back_what_is_not_ready_yet() {
         || project.moat.args(["up", "a"]),
         |up| {
             up.wait_stderr("lazy: starting");
-            until("it is there", || !project.moat.containers().is_empty());
+            until("the container exists", || {
+                !project.moat.containers().is_empty()
+            });
         },
     );
 }
 
-/// Interrupts it when it is so far: by Ctrl-C on its terminal, which all that it has started hear, and alone.
+/// Interrupts `up` where `wait` returns: once as Ctrl-C on the terminal, which all its children receive too, and once
+/// alone.
 fn interrupted_at_each<'a>(
     project: &'a Project,
     call: impl Fn() -> Call<'a>,
@@ -732,7 +736,8 @@ fn interrupted_at_each<'a>(
     }
 }
 
-/// Ctrl-C on its terminal is not for the clients and for git, by which it takes things away and looks whether there is work.
+/// Ctrl-C on the terminal must not reach the engine clients that remove things, or git, which looks for uncommitted
+/// work.
 #[test]
 fn an_interrupt_leaves_who_takes_away_alone() {
     let Some(project) = project("dependencies: [lazy]\nsession: {slots: 2}\n") else {
@@ -749,7 +754,7 @@ fn an_interrupt_leaves_who_takes_away_alone() {
     };
     let interrupted = |args: &[&str], path: &str| {
         let running = project.moat.args(args).env("PATH", path).spawn();
-        until("it is at it", || seen.exists());
+        until("the client is at work", || seen.exists());
         running.signal_group(Signal::INT);
         let done = running.wait();
         assert_eq!(done.code, Some(130), "{done}");
@@ -775,7 +780,7 @@ fn an_interrupt_ends_a_pull() {
         return;
     };
     lazy(&project, "[sleep, '1000']", "[\"true\"]");
-    // No registry is asked; it would answer at some time.
+    // The engine client hangs in the pull, so that no image registry is asked.
     let pulls = project.moat.root().join("pulls");
     let script = format!(
         "case \" $* \" in *' pull '*) touch {}; exec sleep 1000;; esac; exec REAL \"$@\"",
@@ -786,13 +791,13 @@ fn an_interrupt_ends_a_pull() {
         &project,
         || project.moat.args(["up", "a"]).env("PATH", &path),
         |_| {
-            until("it is got", || pulls.exists());
+            until("the image is pulled", || pulls.exists());
             fs::remove_file(&pulls).unwrap();
         },
     );
 }
 
-/// The same with containers as with processes.
+/// The same with containers instead of processes.
 #[test]
 fn an_up_begins_when_the_one_before_has_ended() {
     let hook = "  hooks: {post_up: 'test -e $HOME/second || { echo waiting; sleep 1000; }'}\n";
@@ -806,7 +811,7 @@ fn an_up_begins_when_the_one_before_has_ended() {
     assert_nothing(&project);
 }
 
-/// W1: who lost its session takes back its containers, and not those of its successor.
+/// W1: an `up` that lost its session removes only the containers that it created itself.
 #[test]
 fn the_loser_removes_its_own_and_fails() {
     let Some(project) = project(&redis("", "")) else {
@@ -820,7 +825,7 @@ fn the_loser_removes_its_own_and_fails() {
     assert_nothing(&project);
 }
 
-/// The ports of one that left the file stay its own as long as it is there.
+/// A service that left moat.yaml keeps its ports as long as it exists.
 #[test]
 fn ports_of_a_service_that_left_the_file_are_not_given_away() {
     let Some(project) = project(&redis("", "")) else {
@@ -844,7 +849,7 @@ fn ports_of_a_service_that_left_the_file_are_not_given_away() {
     assert_nothing(&project);
 }
 
-/// By the label of the incarnation, never by name.
+/// `down` goes by the label of the incarnation, never by a name.
 #[test]
 fn a_container_of_somebody_else_with_the_same_name_survives() {
     let Some(project) = project(&redis("", "")) else {
@@ -904,7 +909,7 @@ fn what_died_or_was_removed_comes_back_and_an_edited_file_waits_for_force() {
     let again = project.up("a");
     assert_eq!(again["decisions"][0]["reason"], "its container was gone");
     assert_eq!(ask(&again, "PING"), "+PONG");
-    // What runs beside it has been told the password of the first one.
+    // Running processes already have the first password, so a recreated service keeps it.
     for later in [&anew, &again] {
         assert_eq!(
             later["env"]["MOAT_REDIS_URL"],
@@ -971,7 +976,7 @@ fn names_and_ports_are_checked() {
         project.call(&["check"]).stdout_contains(why).status(1);
         project.call(&["up", "a"]).stderr_contains(why).run();
     }
-    // That nobody has configured it changes nothing.
+    // The conflict remains when moat.yaml does not configure the service.
     write(
         &project,
         "dependencies: [redis]\nsession: {processes: {redis: {command: x}}}\n",
@@ -993,7 +998,7 @@ fn names_and_ports_are_checked() {
     assert!(left.is_empty());
 }
 
-/// What is left of a session whose record somebody removed.
+/// `clean` removes what is left of a session whose record was deleted.
 #[test]
 fn clean_removes_what_belongs_to_no_session() {
     let Some(project) = project(&redis("", "")) else {
@@ -1013,7 +1018,7 @@ fn clean_removes_what_belongs_to_no_session() {
     assert_eq!(
         project.moat.containers().len(),
         1,
-        "that of the other session"
+        "the other session's container"
     );
     project.git(&[
         "worktree",
@@ -1027,7 +1032,7 @@ fn clean_removes_what_belongs_to_no_session() {
     assert_nothing(&project);
 }
 
-/// Only what cannot be asked is given up: what an engine could not do just now, it can do later.
+/// `--force` abandons only an engine that does not respond. What an engine refuses now, it may do later.
 #[test]
 fn force_gives_up_nothing_that_an_engine_refuses() {
     let Some(project) = project("dependencies: [lazy]\n") else {

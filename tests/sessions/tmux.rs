@@ -1,4 +1,4 @@
-//! Sessions whose processes have windows of tmux, on a server of the test's own.
+//! Sessions whose processes run in tmux windows, on a tmux server of the test's own.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -56,7 +56,7 @@ impl Windows {
         self.call(&["up", branch, "--json"]).success().json()
     }
 
-    /// `NAME DEAD STATUS` of each window of a session, in order.
+    /// Returns `NAME DEAD STATUS` for each window of a session, in order.
     fn windows(&self, made: &Value) -> Vec<String> {
         let target = format!("={}:", name(made));
         let format = "#{window_name} #{pane_dead}";
@@ -64,7 +64,7 @@ impl Windows {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// The names of the sessions on the server.
+    /// Returns the names of the tmux sessions on the server.
     fn sessions(&self) -> Vec<String> {
         let output = self.tmux(&["list-sessions", "-F", "#{session_name}"]);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -99,7 +99,7 @@ fn each_process_has_a_window_and_a_log() {
     let made = windows.up("a");
     assert_eq!(windows.windows(&made), ["shell 0", "web 0", "idle 0"]);
     assert_eq!(page(web(&made)), "main");
-    // The terminal of the window is the process's, and its output is in the log as well.
+    // The process has the terminal of the window, and its output is also in the log.
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid(&made, "web"))).unwrap();
     let fields: Vec<&str> = stat
         .rsplit_once(')')
@@ -113,16 +113,16 @@ fn each_process_has_a_window_and_a_log() {
         "its group is the one in the foreground"
     );
     let logs = || windows.project.call(&["wt", "logs", "a", "web"]).success();
-    until("its output is in the log", || {
+    until("the log has the output", || {
         logs().stdout_text().contains("listening")
     });
     let target = format!("={}:=web", name(&made));
-    until("its output is in the window", || {
+    until("the window has the output", || {
         windows
             .shown(&["capture-pane", "-p", "-t", &target])
             .contains("listening")
     });
-    // Window 0 is a shell in the worktree, with the variables.
+    // Window 0 is a shell in the worktree, with the session's variables.
     let target = format!("={}:=shell", name(&made));
     let shell = windows.shown(&["display-message", "-p", "-t", &target, "#{pane_pid}"]);
     let shell = shell.trim();
@@ -136,7 +136,7 @@ fn each_process_has_a_window_and_a_log() {
         environ.contains(&format!("MOAT_WEB_PORT={}\0", web(&made))),
         "{environ}"
     );
-    // Whose it is, is told by marks.
+    // 'moat whose' goes by moat's marks on the process.
     let answer = windows
         .project
         .json(&["whose", &pid(&made, "web").to_string()]);
@@ -146,7 +146,7 @@ fn each_process_has_a_window_and_a_log() {
     );
     let again = windows.up("a");
     assert_eq!(pid(&again, "web"), pid(&made, "web"));
-    // From elsewhere, too: the socket is in the record.
+    // `down` also works without this environment, because the record holds the path of the socket.
     windows.project.ok(&["down", "a"]);
     assert_eq!(windows.sessions(), Vec::<String>::new());
     windows.project.assert_nothing();
@@ -159,7 +159,7 @@ fn the_window_of_one_that_ended_stays_until_it_is_started_again() {
     };
     let made = windows.up("a");
     kill(pid(&made, "two"));
-    until("its window shows it", || {
+    until("the window shows the end", || {
         windows.windows(&made) == ["shell 0", "one 0", "two 1"]
     });
     let status = windows
@@ -170,12 +170,12 @@ fn the_window_of_one_that_ended_stays_until_it_is_started_again() {
     let again = windows.up("a");
     assert_eq!(windows.windows(&made), ["shell 0", "one 0", "two 0"]);
     assert_eq!(pid(&again, "one"), pid(&made, "one"));
-    // Somebody closes all of it: it comes back.
+    // After the user closes the whole tmux session, `up` restores it.
     windows.shown(&["kill-session", "-t", &format!("={}", name(&made))]);
-    until("they have been hung up", || {
+    until("the closed processes have ended", || {
         windows.project.call(&["wt", "status", "a"]).run().code == Some(1)
     });
-    until("both", || {
+    until("both processes have ended", || {
         windows.project.list()[0]["processes"]
             .as_array()
             .unwrap()
@@ -191,7 +191,7 @@ fn the_window_of_one_that_ended_stays_until_it_is_started_again() {
     windows.project.assert_nothing();
 }
 
-/// W8: also in a window of 50 lines, of which the banner of a dead pane takes some.
+/// W8: the last output also survives a window of 50 lines, of which tmux's notice of a dead pane covers some.
 #[test]
 fn last_words_come_from_the_log_and_nothing_is_left() {
     let Some(windows) =
@@ -210,7 +210,7 @@ fn last_words_come_from_the_log_and_nothing_is_left() {
     windows.project.assert_nothing();
 }
 
-/// W6: names of which one begins with the other, and what is the user's own.
+/// W6: tmux sessions whose names are prefixes of each other; the user's own ones must survive.
 #[test]
 fn down_ends_its_own_session_of_tmux_and_no_other() {
     let Some(windows) = Windows::new(&idle()) else {
@@ -226,7 +226,7 @@ fn down_ends_its_own_session_of_tmux_and_no_other() {
         &format!("{}x", name(&one)),
         "sleep 1000",
     ]);
-    // W7: what is in the user's own windows is nobody's.
+    // W7: a process in the user's own windows has no owner.
     let target = format!("={beginning}:");
     let theirs = windows.shown(&["display-message", "-p", "-t", &target, "#{pane_pid}"]);
     windows
@@ -234,7 +234,7 @@ fn down_ends_its_own_session_of_tmux_and_no_other() {
         .call(&["whose", theirs.trim()])
         .stdout("not owned by moat\n")
         .status(1);
-    // Renamed: it is ours all the same.
+    // A renamed tmux session still belongs to moat.
     windows.shown(&[
         "rename-session",
         "-t",
@@ -275,7 +275,7 @@ fn a_session_of_tmux_with_our_name_is_not_taken() {
     windows.project.assert_nothing();
 }
 
-/// W9: a command is for sh, whatever shell the user has; places have any letters.
+/// W9: sh runs commands, whatever shell the user has. Paths may contain any character.
 #[test]
 fn an_odd_shell_and_odd_places() {
     let Some(windows) = Windows::new(
@@ -295,7 +295,7 @@ fn an_odd_shell_and_odd_places() {
         windows.windows(&made),
         ["shell 1", "one 0", "two 0", "three 0"]
     );
-    // A ';' at the end is a part of the command, and not the end of tmux's.
+    // A ';' at the end belongs to the command, and does not end tmux's own command.
     let record = windows.project.record(&made);
     assert_eq!(record["processes"][1]["command"], "exec sleep 1000;");
     for name in ["two", "three"] {
@@ -308,7 +308,7 @@ fn an_odd_shell_and_odd_places() {
     windows.project.assert_nothing();
 }
 
-/// Arguments can be seen by all who are on the machine.
+/// All users of a machine can see the arguments of a process.
 #[test]
 fn no_variable_is_in_an_argument_of_tmux() {
     let Some(windows) = Windows::new(&two().replace(
@@ -421,7 +421,7 @@ fn a_down_that_was_killed_is_carried_to_its_end() {
     }
 }
 
-/// After a boot there is neither the server nor the directory of its socket.
+/// After a reboot neither the tmux server nor the directory of its socket exists.
 #[test]
 fn a_socket_whose_directory_is_gone_is_made_again() {
     let Some(windows) = Windows::new(&idle()) else {
@@ -432,7 +432,7 @@ fn a_socket_whose_directory_is_gone_is_made_again() {
     let place = PathBuf::from(socket).parent().unwrap().to_owned();
     windows.tmux(&["kill-server"]);
     fs::remove_dir_all(place).unwrap();
-    until("its processes have ended", || {
+    until("the session's processes have ended", || {
         windows.project.list()[0]["healthy"] == false
     });
     let again = windows.up("a");
@@ -442,7 +442,7 @@ fn a_socket_whose_directory_is_gone_is_made_again() {
     windows.project.assert_nothing();
 }
 
-/// tmux itself refuses such a directory; whoever has it would be sent all our variables.
+/// tmux itself refuses such a directory. Its owner would receive all variables of the session.
 #[test]
 fn a_server_of_another_user_is_not_talked_to() {
     if !rustix::process::getuid().is_root() {
@@ -461,7 +461,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     let why = "tmux-0 belongs to user 65534: another user's server may listen there";
     assert!(refused.stderr_text().contains(why), "{refused}");
     assert!(refused.stderr_text().contains("TMUX_TMPDIR"), "{refused}");
-    // Ours, and open to all.
+    // The directory belongs to the user, but everybody can write to it.
     give(&place, 0);
     let mode = |mode| fs::set_permissions(&place, PermissionsExt::from_mode(mode)).unwrap();
     mode(0o707);
@@ -469,7 +469,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     let why = "tmux-0 is not a private directory";
     assert!(refused.stderr_text().contains(why), "{refused}");
     windows.project.assert_nothing();
-    // That of a session that is there already: nothing of it is on that server.
+    // The socket of an existing session is now another user's; nothing of the session is on that server.
     mode(0o700);
     fs::remove_file(place.join("default")).unwrap();
     let made = windows.up("a");
@@ -478,7 +478,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     let later = UnixListener::bind(place.join("default")).unwrap();
     later.set_nonblocking(true).unwrap();
     give(&place, 65534);
-    until("its processes have ended", || {
+    until("the session's processes have ended", || {
         windows.project.list()[0]["healthy"] == false
     });
     windows.call(&["up", "a"]).status(1);
@@ -506,7 +506,7 @@ fn a_server_of_another_user_is_not_talked_to() {
     windows.project.assert_nothing();
 }
 
-/// A caller that is itself called by git.
+/// git calls moat.
 #[test]
 fn variables_of_git_reach_no_window() {
     let Some(windows) = Windows::new(&idle()) else {

@@ -1,5 +1,5 @@
-//! Bad input for each command: a flag that no command has, bytes that are not UTF-8, a broken file, a full disk as
-//! stdout. The answer is an error with the right exit code, never a panic.
+//! Bad input for each command: an unknown flag, an argument that is not UTF-8, a broken file, a full disk as stdout.
+//! Each must end in an error with the right exit code, never in a panic.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -10,11 +10,11 @@ use crate::harness::{Call, Moat};
 use crate::sessions::project::Project;
 use crate::smoke::{assert_no_panic, place};
 
-/// What is broken around a call.
+/// The damage around a call.
 #[derive(Clone, Copy)]
 enum Broken {
     Nothing,
-    /// Nothing: there is a run to ask for.
+    /// No damage; a run exists that the command can name.
     EndedRun,
     /// The record of the run [`FIRST`] ends in the middle.
     Record,
@@ -34,7 +34,7 @@ use Broken::{ConfigYaml, EndedRun, Home, MoatYaml, Nothing, Record, Registry, Se
 
 const NOT_UTF_8: &[u8] = b"a\xff\xfe";
 
-/// A command, what its argument that is not UTF-8 comes to, and more: what is broken, arguments, exit code.
+/// A command, its exit code for an argument that is not UTF-8, and further cases of damage, arguments and exit code.
 type Case = (
     &'static str,
     i32,
@@ -117,7 +117,7 @@ pub(super) fn is_refused(command: &str) {
     }
 }
 
-/// Runs it: an error, this exit code, and nothing on stdout.
+/// Asserts that a call fails with this exit code, an error on stderr, and nothing on stdout.
 #[track_caller]
 fn refused(call: Call<'_>, code: i32) {
     let done = call.any_stderr().run();
@@ -147,7 +147,7 @@ fn damage(project: &Project, broken: Broken) {
     }
 }
 
-/// Takes the damage away.
+/// Repairs all damage.
 fn repair(moat: &Moat) {
     let home = moat.home();
     if home.is_dir() {

@@ -1,4 +1,4 @@
-//! Each command once, as it is meant to be used.
+//! Each command once, in its usual form.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::harness::{Moat, Runtime, assert_snapshot};
 use crate::smoke::session::project;
 use crate::smoke::{on, place};
 
-/// A place with one run that has ended.
+/// Returns a place with one run that has ended.
 fn with_ended_run() -> Option<Moat> {
     let moat = place()?;
     plant(&moat, FIRST, "stopped");
@@ -253,7 +253,7 @@ pub(super) fn version() {
     let version = format!("moat {}\n", env!("CARGO_PKG_VERSION"));
     moat.args(["version"]).stdout(&version).success();
     moat.args(["--version"]).stdout(&version).success();
-    // A reader that is gone is no error, and no panic.
+    // A reader that has closed the pipe causes neither an error nor a panic.
     let mut call = moat.args(["man"]).command();
     let child = call.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.stdin(Stdio::null()).spawn().unwrap();

@@ -3,7 +3,7 @@
 //!
 //! All other tests use the binary that cargo builds for them. It has failpoints, is not optimised and unwinds after a
 //! panic; the release does none of this. MOAT_SMOKE_BINARY names the release, and `tests/run` builds it and sets the
-//! variable. Without it each test here is skipped, loudly.
+//! variable. Without the variable each test here is skipped with a note.
 
 mod bad_input;
 mod command;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::{Done, Moat, Runtime, skip};
 
-/// A test of each command, and one of its bad input.
+/// Defines a test of each command, and a test of its bad input.
 macro_rules! commands {
     ($($name:ident)*) => {
         /// The commands that have both tests.
@@ -37,7 +37,7 @@ commands! {
     status doctor help completions man version
 }
 
-/// The release binary; `None`, and a note, if there is none.
+/// Returns the release binary, or `None` with a note if there is none.
 fn binary() -> Option<PathBuf> {
     let Some(path) = std::env::var_os("MOAT_SMOKE_BINARY") else {
         skip(
@@ -49,18 +49,18 @@ fn binary() -> Option<PathBuf> {
     Some(path.expect("MOAT_SMOKE_BINARY names a file"))
 }
 
-/// A place whose calls are of the release binary, without a runtime.
+/// Returns a place that calls the release binary, without a runtime.
 fn place() -> Option<Moat> {
     binary().map(|binary| Moat::new().with_binary(binary))
 }
 
-/// The same with a runtime, if that is there.
+/// Returns the same with a runtime, if that is installed.
 fn on(runtime: Runtime) -> Option<Moat> {
     let binary = binary()?;
     Moat::on(runtime).map(|moat| moat.with_binary(binary))
 }
 
-/// Fails if a call ended in a panic, which aborts the release.
+/// Fails if a call panicked; a panic aborts the release binary.
 #[track_caller]
 fn assert_no_panic(done: &Done) {
     let text = [done.stdout.as_slice(), &done.stderr].concat();
@@ -71,7 +71,7 @@ fn assert_no_panic(done: &Done) {
     assert_eq!(done.signal, None, "{done}");
 }
 
-/// The names in the list of commands that `moat help` prints.
+/// Returns the names in the command list of `moat help`.
 fn commands_of_help(help: &str) -> BTreeSet<String> {
     let list = help.split("\nCommands:\n").nth(1).expect("a list");
     let lines = list.lines().take_while(|line| !line.is_empty());
@@ -79,7 +79,7 @@ fn commands_of_help(help: &str) -> BTreeSet<String> {
     lines.filter_map(name).collect()
 }
 
-/// A new command needs a smoke test. This holds for the binary of the tests, too, so that it is not skipped.
+/// A new command needs a smoke test. The test also checks cargo's binary, so that it is never skipped.
 #[test]
 fn every_command_of_help_is_tested() {
     let release = binary().map(|binary| Moat::new().with_binary(binary));
@@ -96,7 +96,7 @@ fn every_command_of_help_is_tested() {
     }
 }
 
-/// What holds a crash test at a checkpoint does nothing in the release.
+/// A checkpoint that stops cargo's binary must not stop the release binary.
 #[test]
 fn the_release_has_no_failpoints() {
     let Some(moat) = on(Runtime::Bwrap) else {

@@ -1,9 +1,9 @@
-//! A run on each runtime: its output, its exit code, its record, and nothing that is left.
+//! A run on each runtime: its output, exit code and record, and that nothing is left.
 
 use crate::harness::Runtime;
 use crate::smoke::{assert_no_panic, on};
 
-/// In the foreground, then in the background with its input from a pipe of the client.
+/// Runs in the foreground, then in the background with the client's input from a pipe.
 fn works_on(runtime: Runtime) {
     let Some(moat) = on(runtime) else {
         return;
@@ -49,7 +49,7 @@ fn apple() {
     works_on(Runtime::Apple("1.2.2"));
 }
 
-/// A megabyte in, through, and out again.
+/// One megabyte of input comes back as output.
 #[test]
 fn bytes_pass_unchanged() {
     let Some(moat) = on(Runtime::Bwrap) else {

@@ -1,4 +1,4 @@
-//! What its specification asks of it, one test each.
+//! The acceptance tests of the stand-in's specification.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn what_apple_does_not_know_is_refused() {
         "Unknown option",
     );
     it.fails(&["run"], 64, "Missing expected argument '<image>'");
-    // What came later than the release that is spoken.
+    // Options and commands that are newer than the chosen release.
     it.speak("0.10.0");
     it.fails(
         &["run", "--cap-add", "NET_ADMIN", IMAGE],
@@ -88,7 +88,7 @@ fn a_life_from_creation_to_deletion() {
         assert!(has_started);
         let address = networks[0]["ipv4Address"].as_str().expect("an address");
         assert!(address.contains('/'), "{address}");
-        // Once more is fine.
+        // Starting a running container is not an error.
         assert_eq!(it.ok(&["start", "one"]), "one\n");
 
         assert_eq!(it.ok(&["stop", "-t", "0", "one"]), "one\n");
@@ -123,13 +123,13 @@ fn exit_codes_are_those_of_the_attached_command() {
         let name = it.running("host", &[]);
         let exec = it.call(&["exec", name, "sh", "-c", "exit 7"]);
         assert_eq!((exec.code, &*exec.stdout), (7, ""), "{}", exec.stderr);
-        // A shell's own 127 is one; a missing program is not.
+        // Exit code 127 of a shell is an exit code; a missing program is an error.
         let shell = it.call(&["exec", name, "sh", "-c", "nosuch"]);
         assert_eq!(shell.code, 127);
         let text = "failed to find target executable nosuch";
         it.fails(&["exec", name, "nosuch"], 1, text);
         it.fails(&["run", "--name", "none", IMAGE, "nosuch"], 1, text);
-        // Nobody is told afterwards, and what could not be started is gone.
+        // No later call reports an exit code, and a container that could not start is gone.
         let all = it.ok(&["list", "-a", "--format", "json"]);
         assert!(!all.to_lowercase().contains("exitcode"), "{all}");
         assert!(!all.contains("\"none\""), "{all}");
@@ -222,7 +222,9 @@ fn following_a_log_never_ends_unless_it_is_empty() {
 
     let name = it.running("loud", &[]);
     let mut follower = it.live(&["logs", "-f", name]);
-    crate::harness::until("it follows", || follower.stdout() == "up\n");
+    crate::harness::until("the follower shows the output", || {
+        follower.stdout() == "up\n"
+    });
     it.ok(&["delete", "-f", name]);
     std::thread::sleep(Duration::from_secs(2));
     assert!(follower.ended().is_none(), "{}", follower.stderr());
@@ -438,7 +440,7 @@ fn what_is_mounted_inside_something_else() {
     let early = ["--mount", outside, "--mount", &inside];
     assert_eq!(seen(&it, late, "/m"), "", "what comes later hides it");
     assert_eq!(seen(&it, early, "/m/in"), "kept\n");
-    // All of one option come before the other.
+    // All --mount options take effect before the --volume options.
     let volume = format!("{}:/m/in", dir.display());
     let volume = ["--mount", outside, "--volume", &volume];
     assert_eq!(seen(&it, volume, "/m"), "");

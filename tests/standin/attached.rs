@@ -1,4 +1,4 @@
-//! Being attached: streams, input, signals, the log, and what `--rm` leaves.
+//! Attached containers: streams, input, signals, the log, and the end with `--rm`.
 
 use crate::harness::{IMAGE, Signal, until};
 use crate::standin::place::StandIn;
@@ -15,9 +15,9 @@ fn streams_come_apart_and_the_log_has_both() {
     assert_eq!(it.ok(&["logs", "one"]), "out\nerr\nmore\n");
     assert_eq!(it.ok(&["logs", "-n", "2", "one"]), "err\nmore\n");
     assert_eq!(it.ok(&["logs", "-n", "0", "one"]), "");
-    // Each start begins the log anew, whether anybody is attached or not.
+    // Each start begins a new log, attached or not.
     it.ok(&["start", "one"]);
-    until("it has ended", || it.state("one") == "stopped");
+    until("the container has ended", || it.state("one") == "stopped");
     assert_eq!(it.ok(&["logs", "one"]), "out\nerr\nmore\n");
 }
 
@@ -55,7 +55,7 @@ fn input_is_the_containers_with_the_flag_alone() {
         "{}",
         without.stderr
     );
-    // It is the start that decides, and not the creation.
+    // `start -i` decides whether there is input, not `create`.
     it.ok(&["create", "--name", "two", IMAGE, "wc", "-c"]);
     let driven = it.call_with(&["start", "-a", "-i", "two"], &input);
     assert_eq!(
@@ -73,12 +73,14 @@ fn input_is_the_containers_with_the_flag_alone() {
         empty.stderr
     );
     it.ok(&["run", "-d", "-i", "--name", "four", IMAGE, "wc", "-c"]);
-    until("it has ended", || it.ok(&["list", "-q"]).is_empty());
+    until("the container has ended", || {
+        it.ok(&["list", "-q"]).is_empty()
+    });
     assert_eq!(it.ok(&["logs", "four"]), "0\n");
     let name = it.running("one", &[]);
     let through = it.call_with(&["exec", "-i", name, "cat"], &input);
     assert_eq!(through.stdout.len(), input.len(), "{}", through.stderr);
-    // A terminal is needed for a terminal with input, and nothing is left of the attempt.
+    // A terminal with input needs a terminal, and a refused call leaves nothing.
     let refused = it.call(&["run", "--name", "tty", "-it", IMAGE, "true"]);
     assert_eq!(refused.code, 1);
     assert!(
@@ -107,8 +109,10 @@ fn a_stop_from_elsewhere_ends_the_attached_command() {
     let script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done";
     it.ok(&["create", "--name", "one", IMAGE, "sh", "-c", script]);
     let attached = it.live(&["start", "-a", "one"]);
-    until("it is up", || attached.stdout() == "up\n");
-    // What has no handler is killed after the grace time.
+    until("the container has printed 'up'", || {
+        attached.stdout() == "up\n"
+    });
+    // A container without a handler for the signal is killed after the grace period.
     it.ok(&["stop", "one"]);
     assert_eq!(attached.done().code, 9);
     it.ok(&[
@@ -121,7 +125,9 @@ fn a_stop_from_elsewhere_ends_the_attached_command() {
         "echo up; sleep 100",
     ]);
     let attached = it.live(&["start", "-a", "two"]);
-    until("it is up", || attached.stdout() == "up\n");
+    until("the container has printed 'up'", || {
+        attached.stdout() == "up\n"
+    });
     it.ok(&["stop", "-t", "1", "two"]);
     assert_eq!(attached.done().code, 137);
 }
@@ -134,7 +140,7 @@ fn signals_to_the_attached_command_reach_nobody_since_1_0() {
         };
         let script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done";
         let run = it.live(&["run", "--name", "one", IMAGE, "sh", "-c", script]);
-        until("it is up", || run.stdout() == "up\n");
+        until("the container has printed 'up'", || run.stdout() == "up\n");
         run.signal(Signal::TERM);
         if version == "0.12.3" {
             assert_eq!(run.done().code, code);
@@ -142,7 +148,9 @@ fn signals_to_the_attached_command_reach_nobody_since_1_0() {
         }
         for count in 1..=2 {
             let said = "missing signal in xpc message";
-            until("it says so", || run.stderr().matches(said).count() == count);
+            until("the client has printed the message", || {
+                run.stderr().matches(said).count() == count
+            });
             run.signal(Signal::TERM);
         }
         let done = run.done();
@@ -162,7 +170,7 @@ fn a_container_outlives_its_attached_command_and_its_log_does_not() {
     };
     let script = "for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.3; done; sleep 100";
     let run = it.live(&["run", "--name", "one", IMAGE, "sh", "-c", script]);
-    until("it prints", || run.stdout().starts_with("1\n"));
+    until("the container prints", || run.stdout().starts_with("1\n"));
     run.signal(Signal::KILL);
     let kept = run.done().stdout;
     std::thread::sleep(std::time::Duration::from_secs(1));
@@ -177,7 +185,7 @@ fn with_rm_the_daemon_removes_it_whoever_is_killed() {
             return;
         };
         let gone = |name: &str| {
-            until("it is gone", || {
+            until("the container is gone", || {
                 let done = it.call(&["inspect", name]);
                 done.stdout == "[]\n" || done.stderr.contains("container not found")
             });
@@ -195,7 +203,7 @@ fn with_rm_the_daemon_removes_it_whoever_is_killed() {
             "-c",
             "echo up; sleep 1",
         ]);
-        until("it is up", || run.stdout() == "up\n");
+        until("the container has printed 'up'", || run.stdout() == "up\n");
         run.signal(Signal::KILL);
         drop(run);
         gone("two");

@@ -1,5 +1,5 @@
-//! The words of each release for what goes wrong, as a snapshot. What moat makes of them is in a table beside its
-//! driver (src/runtime/apple/tests.rs), which reads the same file.
+//! The error messages of each release, as a snapshot. src/runtime/apple/tests.rs reads the same file, and has a table
+//! of how moat's driver understands each message.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::standin::place::StandIn;
 
 const RELEASES: [&str; 5] = ["0.7.1", "0.9.0", "0.10.0", "0.12.3", "1.2.2"];
 
-/// What is there: the container `one`, which was not started, and the network `net-1`.
+/// Calls that fail when only the container `one`, which was never started, and the network `net-1` exist.
 const NATURAL: &[(&str, &[&str])] = &[
     ("inspect, missing", &["inspect", "x"]),
     ("start, missing", &["start", "--attach", "x"]),
@@ -62,7 +62,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("cancellation", &["start", "--attach", "one"]),
 ];
 
-/// What is said in one case, and the releases that say it so.
+/// The messages of one case, each with the releases that print it.
 type Words = Vec<(String, Vec<&'static str>)>;
 
 #[test]
@@ -94,7 +94,7 @@ fn errors_of_each_release() {
     assert_snapshot("standin-errors", &text);
 }
 
-/// What one release says in each case.
+/// Returns the message of one release for each case.
 fn of(it: &StandIn) -> Vec<(String, String)> {
     it.ok(&["create", "--name", "one", IMAGE, "true"]);
     it.ok(&["network", "create", "net-1"]);
@@ -131,7 +131,7 @@ fn of(it: &StandIn) -> Vec<(String, String)> {
     said
 }
 
-/// The releases log their values in any order.
+/// Sorts the values in a log line, because the releases print them in any order.
 fn sorted(stderr: &str) -> String {
     let sort = |line: &str| {
         let (before, rest) = line.split_once(": [")?;

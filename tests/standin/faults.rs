@@ -1,4 +1,4 @@
-//! Faults by rules: which call they hit, and each of their effects.
+//! The rules of faults: which calls they hit, and each of their effects.
 
 use std::time::Duration;
 
@@ -197,7 +197,9 @@ fn what_run_prints_can_be_twisted() {
     let run = |name| it.ok(&["run", "-d", "--name", name, IMAGE, "echo", "hi"]);
     assert_eq!(run("one"), "note\none\n");
     assert_eq!(run("two"), "");
-    until("both have ended", || it.ok(&["list", "-q"]).is_empty());
+    until("both containers have ended", || {
+        it.ok(&["list", "-q"]).is_empty()
+    });
     assert_eq!(it.ok(&["logs", "one"]), "\n");
     it.fails(
         &["logs", "one"],
@@ -227,7 +229,9 @@ fn a_hanging_call_ends_by_force_alone() {
     assert!(stop.ended().is_none());
     assert_eq!(stop.stdout(), "");
     let mut inspect = it.live(&["inspect", name]);
-    until("it has answered", || inspect.stdout().ends_with("]\n"));
+    until("the client has answered", || {
+        inspect.stdout().ends_with("]\n")
+    });
     assert!(inspect.ended().is_none());
 }
 

@@ -39,7 +39,7 @@ fn an_image_is_unknown_until_it_is_pulled() {
             1,
             "failed to delete one or more images: [\"moat-test/busybox:1\"]",
         );
-        // Only here it is gone: it belongs to all.
+        // The image is only gone for this stand-in: docker keeps it for all tests.
         it.ok(&["image", "pull", IMAGE]);
     }
 }
@@ -75,7 +75,7 @@ fn a_build_needs_a_builder_and_makes_an_image() {
         );
         assert!(it.ok(&["builder", "status"]).contains("buildkit"));
         it.ok(&["exec", "buildkit", "true"]);
-        // One that is built on it.
+        // An image that is built on the first one.
         fs::write(
             context.join("Dockerfile"),
             "FROM moat/run:x\nRUN grep two /a\n",
@@ -169,7 +169,8 @@ fn a_builder_that_does_not_fit_is_made_again_since_1_2_1() {
     }
 }
 
-/// Variables of docker's are those of a container, or of a test: the engine is chosen by the stand-in's own.
+/// The stand-in ignores docker's variables, which may be meant for a container or belong to the caller. Its own
+/// variable chooses the engine.
 #[test]
 fn what_docker_obeys_is_no_setting() {
     let Some(it) = StandIn::new("1.2.2") else {
@@ -190,7 +191,7 @@ fn what_docker_obeys_is_no_setting() {
         "echo $DOCKER_HOST",
     ]);
     assert_eq!(seen, "tcp://127.0.0.1:1\n");
-    // A build is docker's own command.
+    // A build calls docker's client, so it needs the same protection.
     let context = it.place("context");
     fs::write(context.join("Dockerfile"), format!("FROM {IMAGE}\n")).unwrap();
     it.ok(&["build", "-t", "moat/run:y", context.to_str().unwrap()]);

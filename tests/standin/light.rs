@@ -1,4 +1,4 @@
-//! What the stand-in has in the place of modules of the standard library that take long to load does as they do.
+//! light.py replaces modules of Python's standard library that load slowly; it must behave like them.
 
 use std::path::Path;
 use std::process::Command;

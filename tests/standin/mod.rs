@@ -1,7 +1,7 @@
-//! The stand-in for Apple's `container` (testdata/bin), held against what is known of the real one:
-//! a driver that is tested with it is tested as well as it is faithful.
+//! Compares the stand-in for Apple's `container` (testdata/bin) with what is known of the real program, because tests of
+//! the driver prove only as much as the stand-in is faithful.
 //!
-//! Nothing here runs moat. It needs docker, the image of a shell, and python3.
+//! These tests do not run moat. They need docker, the busybox image, and python3.
 
 mod acceptance;
 mod attached;

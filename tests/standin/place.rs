@@ -1,4 +1,4 @@
-//! One state directory of the stand-in, and calls on it.
+//! A state directory of the stand-in, and calls that use it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,34 +11,34 @@ use crate::harness::docker_api::{Kind, labelled};
 use crate::harness::once::once_per_run;
 use crate::harness::{IMAGE, Runtime, TempDir, skip, stand_in, until};
 
-/// No call here takes longer, unless it is to hang.
+/// The timeout of every call except those that must hang.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The releases whose dialects differ most.
+/// The releases whose behaviour differs most.
 pub(crate) const VERSIONS: [&str; 4] = ["0.9.0", "0.10.0", "0.12.3", "1.2.2"];
 
-/// A stand-in of one release. Dropping it asserts that nothing of it is left in docker.
+/// A stand-in of one release. Dropping it asserts that it leaves nothing in docker.
 pub(crate) struct StandIn {
     dir: TempDir,
     version: &'static str,
     env: Vec<(&'static str, String)>,
 }
 
-/// What a call came to.
+/// The result of a call.
 pub(crate) struct Done {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// A call that lives while the test does something. It ends with the test.
+/// A call that runs while the test continues. It ends with the test.
 pub(crate) struct Live {
     child: Child,
     files: [PathBuf; 2],
 }
 
 impl StandIn {
-    /// `None`: docker, the image or python3 is missing, and the test is skipped, loudly.
+    /// Returns `None`, and skips the test with a note, if docker, the image or python3 is missing.
     pub(crate) fn new(version: &'static str) -> Option<StandIn> {
         if let Err(why) = Runtime::Docker.available() {
             skip(&why);
@@ -60,12 +60,12 @@ impl StandIn {
         self
     }
 
-    /// The state directory.
+    /// Returns a path in the state directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join("state").join(name)
     }
 
-    /// A directory beside the state directory.
+    /// Creates a directory beside the state directory.
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::create_dir_all(&path).unwrap();
@@ -78,12 +78,12 @@ impl StandIn {
         fs::write(self.path("faults"), lines.join("\n")).unwrap();
     }
 
-    /// Speaks as another release from now on, with the same state.
+    /// From now on the stand-in behaves as another release, with the same state.
     pub(crate) fn speak(&mut self, version: &'static str) {
         self.version = version;
     }
 
-    /// Starts a call and leaves it alone.
+    /// Starts a call without waiting for it.
     pub(crate) fn live(&self, args: &[&str]) -> Live {
         self.live_with(args, Stdio::null())
     }
@@ -93,7 +93,7 @@ impl StandIn {
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let out = self.place("out");
         let files = ["stdout", "stderr"].map(|name| out.join(format!("{number}.{name}")));
-        // It is found by PATH alone, as the real one is.
+        // Callers find the stand-in through PATH alone, like the real program.
         let own = std::env::var_os("PATH").unwrap_or_default();
         let dirs = std::iter::once(stand_in().to_owned()).chain(std::env::split_paths(&own));
         let child = Command::new("container")
@@ -111,13 +111,13 @@ impl StandIn {
         Live { child, files }
     }
 
-    /// A call, whatever comes of it.
+    /// Makes a call and returns its result, successful or not.
     #[track_caller]
     pub(crate) fn call(&self, args: &[&str]) -> Done {
         self.live(args).done()
     }
 
-    /// A call with a file as its input.
+    /// Makes a call with this input.
     #[track_caller]
     pub(crate) fn call_with(&self, args: &[&str], input: &[u8]) -> Done {
         let path = self.place("out").join("input");
@@ -126,7 +126,7 @@ impl StandIn {
             .done()
     }
 
-    /// A call that goes well; gives what it printed.
+    /// Makes a call that must succeed, and returns its output.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let done = self.call(args);
@@ -134,7 +134,7 @@ impl StandIn {
         done.stdout
     }
 
-    /// A call that fails with a code and a text.
+    /// Makes a call that must fail with this exit code and text.
     #[track_caller]
     pub(crate) fn fails(&self, args: &[&str], code: i32, text: &str) {
         let done = self.call(args);
@@ -142,7 +142,7 @@ impl StandIn {
         assert!(done.stderr.contains(text), "{args:?}: {}", done.stderr);
     }
 
-    /// A call that fails in a way that is the stand-in's own.
+    /// Makes a call that must fail for a reason of the stand-in's own, with this text and any exit code.
     #[track_caller]
     pub(crate) fn fails_anyhow(&self, args: &[&str], text: &str) {
         let done = self.call(args);
@@ -150,13 +150,13 @@ impl StandIn {
         assert!(done.stderr.contains(text), "{args:?}: {}", done.stderr);
     }
 
-    /// A call that prints JSON.
+    /// Makes a call that must print JSON, and returns it.
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.ok(args)).expect("JSON")
     }
 
-    /// Makes a container that runs until it is asked to end; gives its name.
+    /// Creates a container that runs until it is asked to end. Returns its name.
     #[track_caller]
     pub(crate) fn running<'a>(&self, name: &'a str, flags: &[&str]) -> &'a str {
         let script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done";
@@ -166,13 +166,13 @@ impl StandIn {
             &[IMAGE, "sh", "-c", script],
         ];
         self.ok(&args.concat());
-        until("it says that it is up", || {
+        until("the container has printed 'up'", || {
             self.call(&["logs", name]).stdout.contains("up")
         });
         name
     }
 
-    /// The state of the only container that `inspect` gives.
+    /// Returns the state of the only container that `inspect` prints.
     #[track_caller]
     pub(crate) fn state(&self, name: &str) -> String {
         let found = self.json(&["inspect", name]);
@@ -181,7 +181,7 @@ impl StandIn {
         state.as_str().expect("a state").to_owned()
     }
 
-    /// The starts of all calls: what was called, and how it was.
+    /// Returns the first journal entry of each call: its arguments and its environment.
     pub(crate) fn calls(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("calls.jsonl")).unwrap_or_default();
         text.lines()
@@ -190,7 +190,7 @@ impl StandIn {
             .collect()
     }
 
-    /// What docker has of this state directory.
+    /// Returns the objects of this state directory in docker.
     pub(crate) fn in_docker(&self) -> Vec<String> {
         let ns = fs::read_to_string(self.path("ns")).unwrap_or_default();
         let label = format!("fapple.ns={}", ns.trim());
@@ -211,7 +211,7 @@ fn docker(args: &[&str]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Some systems have it in several packages.
+/// Some systems split the standard library into several packages.
 fn standard_library() -> Result<(), String> {
     let imports = "import ctypes, fcntl, re, subprocess, termios, threading";
     let mut python = Command::new("python3");
@@ -237,7 +237,7 @@ impl Drop for StandIn {
 }
 
 impl Live {
-    /// Waits for its end.
+    /// Waits for the end of the call.
     #[track_caller]
     pub(crate) fn done(mut self) -> Done {
         let deadline = Instant::now() + DEADLINE;
@@ -247,7 +247,7 @@ impl Live {
             }
             assert!(
                 Instant::now() < deadline,
-                "it has not ended: {}",
+                "the call has not ended: {}",
                 self.stdout()
             );
             std::thread::sleep(Duration::from_millis(5));
@@ -260,12 +260,12 @@ impl Live {
         }
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if the call has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our child")
     }
 
-    /// What it has printed until now.
+    /// Returns the output so far.
     pub(crate) fn stdout(&self) -> String {
         read(&self.files[0])
     }

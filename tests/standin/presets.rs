@@ -1,4 +1,4 @@
-//! The scenarios that have names, as a careful caller meets them.
+//! The named fault scenarios (presets), as a careful caller sees them.
 
 use crate::harness::{IMAGE, until};
 use crate::standin::place::StandIn;
@@ -36,7 +36,7 @@ fn removed_behind_back() {
             it.fails(&["inspect", name], 1, "container not found: one");
         }
         assert_eq!(it.ok(&["list", "-aq"]), "");
-        // The name is free again.
+        // The name can be used again.
         it.running("one", &[]);
     }
 }
@@ -104,7 +104,9 @@ fn daemon_restart() {
         "-c",
         "echo up; sleep 100",
     ]);
-    until("it is up", || attached.stdout() == "up\n");
+    until("the container has printed 'up'", || {
+        attached.stdout() == "up\n"
+    });
     it.running("temporary", &["--rm"]);
     let name = it.running("one", &[]);
     assert_eq!(it.state(name), "running");
@@ -113,7 +115,7 @@ fn daemon_restart() {
         1,
         "XPC connection error: Connection interrupted",
     );
-    // Who was attached learns nothing of how it ended.
+    // An attached client does not learn how the container ended.
     let done = attached.done();
     assert_eq!(done.code, 1);
     assert!(
@@ -126,7 +128,7 @@ fn daemon_restart() {
         found[0]["status"],
         serde_json::json!({"state": "stopped", "networks": []})
     );
-    until("the temporary one is gone", || {
+    until("the --rm container is gone", || {
         it.ok(&["list", "-aq"]) == "held\none\n"
     });
 }

@@ -1,4 +1,4 @@
-//! The JSON of each dialect, as snapshots: a change shows in review.
+//! The JSON of each release, as snapshots, so that a review shows every change.
 
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ fn json_of_each_dialect() {
     }
 }
 
-/// Sorted, indented, and with a placeholder for all that differs from call to call.
+/// Returns the output as sorted, indented JSON, with placeholders for values that differ between calls.
 fn normal(it: &StandIn, stdout: &str) -> String {
     match serde_json::from_str::<Value>(stdout) {
         Ok(mut value) => {
@@ -107,7 +107,7 @@ fn replace(value: &mut Value) {
     }
 }
 
-/// Which of the two kinds of date it is.
+/// Returns a placeholder for the kind of date.
 fn date(value: &Value) -> String {
     match value {
         Value::Number(_) => "[SECONDS SINCE 2001]".into(),

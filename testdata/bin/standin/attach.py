@@ -1,23 +1,23 @@
-"""Being attached: a container's or an exec's streams are relayed, kept in the log, and its exit code is ours.
+"""Attached clients: relays the streams of a container or an exec, keeps the log, and returns the exit code.
 
-The exit code of an attached command is the only place where a container's exit code can be seen.
+Only an attached command reveals the exit code of a container.
 """
 
-import _signal  # these are what `signal` and `threading` stand on, which load much
+import _signal  # the modules in C behind `signal` and `threading`, which load slowly
 import _thread
 import os
 import sys
 
 from standin import engine
 
-# What Apple's command line hears while it is attached.
+# The signals that Apple's command line handles while it is attached.
 HEARD = {
     _signal.SIGTERM: "SIGTERM", _signal.SIGINT: "SIGINT", _signal.SIGUSR1: "SIGUSR1", _signal.SIGUSR2: "SIGUSR2",
 }
 
 
 class Log:
-    """What a container has printed, for `logs`. Not every relay has one."""
+    """The output of a container, for `logs`. Not every relay keeps one."""
 
     def __init__(self, path):
         self.file = None if path is None else open(path, "wb", buffering=0, opener=lambda p, f: os.open(p, f, 0o600))
@@ -28,8 +28,8 @@ class Log:
 
 
 def relay(connection, tty, log, stdin=None, look=None):
-    """Copies until the end of the stream. First to the client: if that is gone, the log ends as well.
-    `look` may hold back what is to be printed."""
+    """Copies a stream to its end, first to the client. If the client is gone, the log ends, too. `look` may delay what is
+    printed."""
     if stdin is not None:
         _thread.start_new_thread(pump, (stdin, connection))
     for stream, data in engine.plain(connection) if tty else engine.frames(connection):
@@ -47,7 +47,7 @@ def write(stream, data):
         try:
             data = data[os.write(stream, data):]
         except BlockingIOError:
-            # Our output may share an open file with our input, which is made non-blocking.
+            # stdout may be the same open file as stdin, which is non-blocking.
             wait_until_writable(stream)
 
 
@@ -58,7 +58,7 @@ def wait_until_writable(descriptor):
 
 
 def pump(stdin, connection):
-    """Our input to the container, in a thread of its own."""
+    """Copies our stdin to the container, in a thread of its own."""
     import select
 
     try:
@@ -77,7 +77,7 @@ def pump(stdin, connection):
 
 
 class Terminal:
-    """Our terminal as a container's: no echo, no line editing, and its size is the container's."""
+    """Our terminal in raw mode: no echo and no line editing. The container gets its size."""
 
     def __init__(self, active, resize):
         self.active = active
@@ -90,7 +90,7 @@ class Terminal:
 
             self.before = termios.tcgetattr(0)
             tty.setraw(0)
-            # What is printed is post-processed as before: with ONLCR, a line ends in CR CR LF.
+            # Output is still post-processed: with ONLCR, a line ends in CR CR LF.
             mode = termios.tcgetattr(0)
             mode[1] = self.before[1]
             termios.tcsetattr(0, termios.TCSANOW, mode)
@@ -114,7 +114,7 @@ class Terminal:
 
 
 class Signals:
-    """Signals to an attached command. None of them reaches the container in 1.0 to 1.2.2."""
+    """Handles signals to an attached command. In 1.0 to 1.2.2 none of them reaches the container."""
 
     def __init__(self, session, interactive, tty, forward):
         self.session = session
@@ -146,7 +146,7 @@ class Signals:
 
 
 def own_stdin(interactive):
-    """Our input, made non-blocking as Apple's command line does: who shares it gets to know."""
+    """Makes stdin non-blocking as Apple's command line does, which also affects other processes that share it."""
     if not interactive:
         return None
     os.set_blocking(0, False)

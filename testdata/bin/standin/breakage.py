@@ -1,10 +1,10 @@
-"""Output as no release prints it: what faults make of it."""
+"""Output that no release prints: the output of faults."""
 
 from standin import light
 
 
 def future(text, _rule):
-    """A dialect to come: more keys, nulls, dates of the other type."""
+    """Output of a future release: more keys, nulls, dates of the other type."""
     return light.dumps(changed(light.loads(text))) + "\n"
 
 
@@ -25,5 +25,5 @@ def changed(value):
 
 
 def cut_letter(data):
-    """Ends in the middle of a letter of two bytes."""
+    """Output that ends in the middle of a two-byte character."""
     return data.rstrip(b"\n") + "é".encode()[:1]

@@ -1,4 +1,4 @@
-"""`build` and the `builder` group. The work is done by `docker build`; the builder is a container that idles.
+"""`build` and the `builder` group. `docker build` does the work; the builder is a container that idles.
 
 Docker's old builder has neither here-documents nor `RUN --mount`: see README.md.
 """
@@ -20,7 +20,7 @@ MOST_DOCKERFILE = 16384
 
 
 def wanted(options):
-    """What a builder is made with. Another build that wants another one gets another one."""
+    """Returns the settings of the builder. A build that needs other settings replaces the builder."""
     return {
         "cpus": options.cpus or "2",
         "memory": options.memory or "2048MB",
@@ -33,7 +33,7 @@ def run_start(session, options):
 
 
 def start(session, want, reconcile):
-    """A running builder; another one in place of one that does not fit, if `reconcile`."""
+    """Returns a running builder. With `reconcile`, replaces a builder whose settings differ."""
     seen = session.see(BUILDER)
     fits = session.state.read_json("builder.json") == want
     if seen is not None and (not fits and reconcile):
@@ -59,7 +59,7 @@ def make(session, want):
     try:
         create.create(session, options, running=False, image=(BUILDER_IMAGE, image))
     except Failure as failure:
-        # Another build at the same moment has made it.
+        # Another build has created the builder at the same moment.
         if failure.code != "exists":
             raise
     session.state.write_json("builder.json", want)
@@ -75,7 +75,7 @@ def run_status(session, options):
     seen = session.see(BUILDER)
     as_json = options.format == "json" or options.json
     if seen is None:
-        # Until 1.0 the text came even if JSON was asked for.
+        # Until 1.0 this text was printed even with JSON output.
         session.line("[]" if as_json and session.version.since("1.0") else "builder is not running")
     elif as_json:
         looking.print_containers(session, [seen], pretty=False)
@@ -127,7 +127,7 @@ def run_build(session, options):
 
 
 def stored_tag(tag):
-    """Names with a slash and no domain are kept as they are."""
+    """Names with a slash and no domain stay as they are."""
     return images.tagged(tag) if "/" in tag else images.normal(tag)
 
 
@@ -145,7 +145,7 @@ def dockerfile(session, options, context):
 
 
 def refuse_unknown(options):
-    """What docker's old builder cannot do must not look as if it had been done."""
+    """Refuses options that docker's old builder would ignore."""
     for key in ("secret", "ssh", "output"):
         if getattr(options, key):
             raise Plain("the stand-in's builder has no --" + key)
@@ -165,7 +165,7 @@ def check_size(session, text):
 
 
 def note(session, text, context):
-    """Keeps what was sent, for tests: the Dockerfile and the names of the context."""
+    """Keeps the build's Dockerfile and the file names of its context, for tests to read."""
     place = session.state.path("builds", str(session.call.number))
     os.makedirs(place, exist_ok=True)
     with open(os.path.join(place, "Dockerfile"), "w") as file:
@@ -178,7 +178,7 @@ def note(session, text, context):
 
 
 def for_docker(session, text):
-    """The Dockerfile with docker's names of the images that it is based on."""
+    """Returns the Dockerfile with docker's names of its base images."""
     import re
 
     def replace(match):
@@ -191,7 +191,7 @@ def for_docker(session, text):
 
 
 def stub(session, text, tags):
-    """No build at all: the tags name the base image."""
+    """Builds nothing: tags the base image."""
     import re
 
     base = re.search(r"(?im)^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)", text)
@@ -231,7 +231,7 @@ def build(session, options, context, place, tags):
 
 
 def arrived(session, context, place):
-    """The context, or nothing of it where it comes from a directory that is reached by a symbolic link."""
+    """Returns the build context, which is empty for a directory that is reached through a symbolic link."""
     real = os.path.realpath(context)
     for directory in session.settings.empty_contexts:
         if real == directory or real.startswith(directory + "/"):

@@ -1,9 +1,9 @@
-"""All capabilities: before 0.12 a container had them all, as its machine was its own.
+"""The capabilities of a container: before 0.12 it had all of them, because it had a virtual machine of its own.
 
-Docker can give no more than it has itself, which is less than all where it runs in a container.
+docker cannot give more than it has itself, and a docker inside a container does not have all of them.
 """
 
-# Those that every docker knows; the newer ones it refuses where it is older than the kernel.
+# The capabilities that every docker knows. A docker that is older than the kernel refuses newer ones.
 NAMES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
     "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
@@ -13,7 +13,7 @@ NAMES = (
 
 
 def all_there_are():
-    """Those of our own bounding set, which is docker's as far as we can tell."""
+    """Returns the capabilities of our own bounding set, which we assume to be docker's."""
     with open("/proc/self/status") as file:
         bits = next((int(line.split()[1], 16) for line in file if line.startswith("CapBnd:")), 0)
     return ["CAP_" + name for at, name in enumerate(NAMES) if bits >> at & 1]

@@ -1,4 +1,4 @@
-"""`create`, and the first half of `run`: arguments become a record and a container of docker's."""
+"""`create`, and the first half of `run`: turns the arguments into a record and a docker container."""
 
 import os
 import time
@@ -17,8 +17,8 @@ def run(session, options):
 
 
 def create(session, options, running, image=None):
-    """Makes the container; gives its id. `running`: for `run`, which words some errors differently.
-    `image`: its name and docker's answer, if it is none of the image store."""
+    """Creates the container and returns its id. `running`: the call is `run`, which words some errors differently.
+    `image`: its name and docker's answer, for an image that is not in the image store."""
     name = options.name or light.uuid4()
     values.check_container_id(name)
     if session.see(name) is not None:
@@ -30,7 +30,7 @@ def create(session, options, running, image=None):
     with session.state.lock():
         if session.see(name) is not None:
             raise taken(name, running)
-        # First the record: whoever is killed in between leaves a record alone, which is no container.
+        # The record first: a record without a container does not count if we are killed in between.
         session.state.remove("containers/%s.log" % name)
         session.state.save("containers", name, record)
         make(session, name, told, running)
@@ -62,7 +62,7 @@ def make(session, name, told, running):
 
 
 def describe(session, options, name, reference, image):
-    """(the record, docker's configuration)"""
+    """Returns the record, and docker's configuration."""
     version = session.version
     told_user, shown_user = values.user(options, (image["Config"] or {}).get("User", ""))
     environment = values.environment(version, image["Config"].get("Env") or [], options.env_file, options.env)
@@ -149,12 +149,12 @@ def for_docker(session, options, record, mounted, limits):
         "Hostname": record["hostname"][:63],
         "Labels": session.labels(record["id"], record["labels"]),
         "Env": record["environment"],
-        # Resolved above, so that the image's own words are not added to them.
+        # Resolved above, so that docker does not add the image's own arguments.
         "Entrypoint": [record["executable"]],
         "Cmd": record["arguments"],
         "WorkingDir": record["workdir"],
         "Tty": record["terminal"],
-        # Whether there is any input is decided at the start: see lifecycle.py.
+        # The start decides whether there is any input: see lifecycle.py.
         "OpenStdin": takes_input(record),
         "StdinOnce": takes_input(record),
         "ExposedPorts": exposed,
@@ -220,7 +220,7 @@ def need_volume(session, name):
 
 
 def add_ssh(session, options, environment, mounted):
-    """The agent's socket, if the caller has one."""
+    """Returns the socket of the caller's SSH agent, if there is one."""
     socket = os.environ.get("SSH_AUTH_SOCK")
     if not options.ssh or not socket or not os.path.exists(socket):
         return environment
@@ -242,14 +242,14 @@ def published_socket(text):
 
 
 def undo(session, name):
-    """`run` deletes what it could not start, since 0.9."""
+    """Since 0.9, `run` deletes a container that it could not start."""
     if session.version.since("0.9"):
         with session.state.lock():
             remove(session, name)
 
 
 def remove(session, name):
-    """Removes the container and what is known of it. The caller holds the lock."""
+    """Removes the container and its record. The caller holds the lock."""
     try:
         session.engine.raw("DELETE", "/containers/%s" % part(session.docker_name(name)), {"force": "1", "v": "1"})
     except EngineError as error:

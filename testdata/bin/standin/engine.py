@@ -1,17 +1,17 @@
-"""The docker engine, asked over its socket: quicker than its command line, and with exact answers.
+"""Requests to the docker engine over its socket: faster than docker's client, and with exact answers.
 
 Requests are HTTP/1.0, so an answer ends with its connection and comes in one piece.
 """
 
-import _socket  # what `socket` stands on, which loads much
+import _socket  # the module in C behind `socket`, which loads slowly
 import os
 import sys
 
 from standin import light
 
-# The keys that end docker's part in a terminal, which cannot be switched off, and Apple's command line has none: bytes
-# that are in no text and no key. Where they have to be ASCII, it is what nobody types; the first of them is held back
-# until the next key.
+# docker's detach keys, which cannot be switched off. Apple's command line has none, so these are bytes that no text
+# and no key contains. Some versions of docker accept only ASCII; they get a sequence that nobody types, whose first
+# character is delayed until the next key.
 NO_KEYS = b"\xff,\xff,\xff,\xff"
 NO_KEYS_AS_TEXT = ",".join(["ctrl-_"] * 8)
 
@@ -24,9 +24,9 @@ class EngineError(Exception):
 
 
 class Connection(_socket.socket):
-    """A socket that is closed at the end of a `with`."""
+    """A socket that is closed at the end of a `with` block."""
 
-    # What was read of an answer before the rest of it was asked for.
+    # The part of the answer that was read together with its head.
     received = b""
 
     def __enter__(self):
@@ -51,7 +51,7 @@ class Engine:
         }
 
     def ask(self, method, path, query=None, body=None):
-        """The answer as JSON. Raises EngineError for all that is not a success."""
+        """Returns the answer as JSON. Raises EngineError for every status that is not a success."""
         data = self.raw(method, path, query, body)
         return light.loads(data) if data.strip() else None
 
@@ -59,12 +59,12 @@ class Engine:
         return self.answer(self.begin(method, path, query, body))
 
     def begin(self, method, path, query=None, body=None):
-        """Asks, and leaves the answer for later."""
+        """Sends a request; the caller reads the answer later."""
         return self._send("HTTP/1.0", method, path, query, body)
 
     def next_end(self, container):
-        """Asks for the next end of a container, and leaves the answer for later. Docker sends the head of the answer as
-        soon as it waits. Of a container that is started and has ended before that, no answer would ever come."""
+        """Asks for the next end of a container; the caller reads the answer later. docker sends the head of the answer when
+        it begins to wait. The request must come before the start: a container that has already ended gives no answer."""
         connection = self.begin("POST", container + "/wait", {"condition": "next-exit"})
         connection.received = head_of(connection)
         return connection
@@ -86,7 +86,7 @@ class Engine:
         return data
 
     def find(self, path):
-        """The answer, or None if there is no such thing."""
+        """Returns the answer, or None if the object does not exist."""
         try:
             return self.ask("GET", path)
         except EngineError as error:
@@ -95,7 +95,7 @@ class Engine:
             raise
 
     def stream(self, path, query=None, body=None):
-        """A connection in both directions: to a container's streams, or to an exec's."""
+        """Opens a two-way connection to the streams of a container or an exec."""
         connection = self._send("HTTP/1.1", "POST", path, query, body, ("Connection: Upgrade", "Upgrade: tcp"))
         head = head_of(connection)
         status = int(head.split(None, 2)[1])
@@ -120,13 +120,14 @@ class Engine:
         return connection
 
     def command(self, *words, **options):
-        """A command of docker's own, for what is more than one request. Gives its output and its exit code."""
+        """Runs docker's own client, for operations that need more than one request. Returns its output and its exit
+        code."""
         child = self.spawn(*words, **options)
         out, err = child.communicate()
         return child.returncode, out, err
 
     def spawn(self, *words, **options):
-        import subprocess  # of some weight, and most calls need none
+        import subprocess  # loads slowly, and most calls do not need it
 
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
         environment.update(self.settings_of_docker)
@@ -134,7 +135,7 @@ class Engine:
 
 
 def head_of(connection):
-    """The head of an answer, and nothing of what follows it."""
+    """Reads the head of an answer, and nothing after it."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = connection.recv(1)
@@ -145,7 +146,7 @@ def head_of(connection):
 
 
 def dies_with_us():
-    """In a child: whoever kills us has killed it too."""
+    """In a child process: makes the kernel kill it when we are killed."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
@@ -159,12 +160,12 @@ def message_of(data):
 
 
 def part(name):
-    """A name as one part of a path."""
+    """Quotes a name as one part of a path."""
     return light.quote(name)
 
 
 def frames(connection):
-    """The pieces of a stream that carries stdout and stderr: (1 or 2, bytes)."""
+    """Yields the pieces of a stream that carries stdout and stderr, as (1 or 2, bytes)."""
     while True:
         head = exactly(connection, 8)
         if len(head) < 8:
@@ -179,7 +180,7 @@ def frames(connection):
 
 
 def plain(connection):
-    """The pieces of a terminal's stream: all of it is stdout."""
+    """Yields the pieces of a terminal's stream, all as stdout."""
     while True:
         piece = connection.recv(1 << 16)
         if not piece:
@@ -198,7 +199,7 @@ def exactly(connection, size):
 
 
 def split_log(data):
-    """A log as docker gives it, without its frames: both streams in order of arrival."""
+    """Returns docker's log without its frames: both streams in order of arrival."""
     out, at = [], 0
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4:at + 8], "big")

@@ -12,7 +12,7 @@ class Usage(Exception):
 
 
 class Plain(Exception):
-    """An error whose text is the same in every release, or which the caller has made up itself."""
+    """An error whose text is the same in every release, or comes from the caller."""
 
     def __init__(self, text, rc=1):
         super().__init__(text)
@@ -21,11 +21,11 @@ class Plain(Exception):
 
 
 class Interrupted(Plain):
-    """The daemon has ended under an attached command, which can tidy nothing up any more."""
+    """The daemon ended under an attached command, which can clean up nothing."""
 
 
 class Failure(Exception):
-    """The ordinary error: a code, a message, and perhaps a cause."""
+    """The usual error: a code, a message, and an optional cause."""
 
     def __init__(self, code, message, cause=None):
         super().__init__(message)
@@ -34,7 +34,7 @@ class Failure(Exception):
         self.cause = cause
 
     def full(self):
-        """With the code word, as in causes and in the older releases."""
+        """Returns the text with the code word, as in causes and in the older releases."""
         text = '%s: "%s"' % (self.code, self.message)
         return text + self.cause_text()
 
@@ -51,7 +51,7 @@ class Failure(Exception):
 
 
 class Several(Exception):
-    """What a command with several targets collects: one line each, with code words in every release."""
+    """The errors of a command with several targets: one line each, with code words in every release."""
 
     def __init__(self, failures):
         super().__init__()
@@ -67,7 +67,7 @@ def no_kernel():
 
 
 def unreachable(version, doing, word="Connection invalid", pings=False):
-    """The daemon does not answer. `pings`: the command asks for a sign of life before anything else."""
+    """The error when the daemon does not answer. `pings`: the command first checks that the daemon is alive."""
     connection = Failure("interrupted", "XPC connection error: " + word)
     if pings and version.since("1.0"):
         return Plain(connection.full() + "\n" + HINT)

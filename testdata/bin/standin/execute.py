@@ -5,7 +5,7 @@ import os
 from standin import attach, engine, values
 from standin.errors import Failure, Plain
 
-# What docker writes to the stream of an exec that it could not start. Its length is that of the longest.
+# The beginnings of docker's messages in the stream of an exec that could not start.
 REFUSALS = (b"OCI runtime exec failed", b"unable to find user", b"exec failed: ")
 
 
@@ -54,21 +54,21 @@ def make(session, seen, options):
 
 
 def added_environment(session, seen, options):
-    """These come after the container's own, and a program finds the first of a name."""
+    """Sets variables after the container's own, because a program finds the first one of a name."""
     taken = {item.partition("=")[0] for item in seen.record["environment"]}
     given = values.environment(session.version, [], options.env_file, options.env)
     return [item for item in given if item.partition("=")[0] not in taken]
 
 
 class Held:
-    """Holds the first bytes of stdout back while they could be docker's refusal."""
+    """Delays the first bytes of stdout while they could be docker's error message."""
 
     def __init__(self):
         self.data = b""
         self.open = False
 
     def take(self, stream, data):
-        """What may be printed of it now."""
+        """Returns the part that may be printed now."""
         if self.open or stream != 1:
             return data
         self.data += data

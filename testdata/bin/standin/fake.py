@@ -1,4 +1,4 @@
-"""`container __fake …`: what tests do to the stand-in behind the back of its callers."""
+"""`container __fake …`: commands of the tests that callers of the stand-in do not know."""
 
 from standin import images, system
 from standin.engine import EngineError, part
@@ -21,9 +21,9 @@ def run(session, words):
 
 
 def reset(session):
-    """Nothing of this namespace stays, neither in docker nor in the records."""
+    """Removes everything of this namespace, in docker and in the state directory."""
     engine = session.engine
-    # What one caller leaves another may be removing: gone is gone.
+    # Another call may be removing the same object: a missing one counts as removed.
     for item in engine.ask("GET", "/containers/json", {"all": "1", "filters": session.ours()}):
         gone(engine, "/containers/" + item["Id"], {"force": "1", "v": "1"})
     for item in engine.ask("GET", "/networks", {"filters": session.ours()}):

@@ -1,10 +1,10 @@
-"""Faults by rules: which call is hit, and what becomes of it. The rules are described in README.md.
+"""Faults by rules: which calls they hit, and their effects. README.md describes the rules.
 
-A fault is a failure (it is shown before the operation, after it, or in place of its output) or a change
-(the operation is carried out with something twisted). Both are functions named after their `do`.
+A fault is either a failure, which is shown before the operation, after it, or instead of its output, or a change to how
+the operation is carried out. Each is a function, and a table maps `do` to it.
 """
 
-import _signal  # what `signal` stands on, which loads much
+import _signal  # the module in C behind `signal`, which loads slowly
 import os
 import sys
 import time
@@ -25,7 +25,7 @@ ROUTES = {
 
 
 def choose(session, words):
-    """The rule that hits this call, or None. Counts, under the lock."""
+    """Returns the rule that hits this call, or None. Updates the counters under the lock."""
     rules = read_rules(session.settings.faults)
     if not rules:
         return None
@@ -40,7 +40,7 @@ def choose(session, words):
 
 
 def read_rules(paths):
-    """[(what counters are kept by, rule)]"""
+    """Returns the rules, each with the key of its counters."""
     found = []
     for path in paths:
         try:
@@ -55,7 +55,7 @@ def read_rules(paths):
 
 
 def check(rule):
-    """A rule that is not understood must not pass for one that never hits."""
+    """Refuses a rule with an unknown key, which would otherwise never hit."""
     unknown = set(rule) - KEYS
     if unknown or rule.get("do") not in FAILURES and rule.get("do") not in CHANGES:
         sys.exit("container (stand-in): this rule is not understood: " + light.dumps(rule))
@@ -80,7 +80,7 @@ def matches(rule, words):
 
 
 def takes(rule, count):
-    """Whether this matching call is hit: after `skip`, at most `count` times, and of these every n-th."""
+    """Returns whether this matching call is hit: after `skip` calls, at most `count` times, and of these every n-th."""
     count["seen"] += 1
     after_skip = count["seen"] - rule.get("skip", 0)
     limit = rule.get("count", 1)
@@ -94,7 +94,7 @@ def takes(rule, count):
 
 
 def apply(session, rule, words, act):
-    """The exit code, as of `act`, which carries the operation out."""
+    """Returns the exit code. Like `act`, it carries the operation out."""
     name = rule["do"]
     if name in CHANGES:
         return CHANGES[name](session, rule, act)
@@ -105,7 +105,7 @@ def apply(session, rule, words, act):
     session.pending.clear()
     if when == "after":
         return FAILURES[name](session, rule, words)
-    # In place of the output alone.
+    # Replaces only the output.
     try:
         FAILURES[name](session, rule, words)
     except (Failure, Plain) as error:
@@ -143,7 +143,7 @@ def deaf():
 
 def hang(_session, _rule, _words):
     deaf()
-    # For ever, as far as anybody who waits can tell; but no process outlives a day of tests.
+    # Long enough for every test, but no process survives a day of tests.
     time.sleep(1800)
     return 1
 
@@ -154,7 +154,7 @@ def empty_array(session, _rule, _words):
 
 
 def target(words):
-    """The last argument that is no option: the object of most commands."""
+    """Returns the last argument that is not an option: in most commands the object."""
     return ([word for word in words[1:] if not word.startswith("-")] or ["x"])[-1]
 
 
@@ -164,7 +164,7 @@ def not_found_silent(_session, _rule, words):
 
 
 def name_of(words):
-    """What a create or run is to make."""
+    """Returns the name of the object that a create or run must create."""
     if words[0] == "network":
         return target(words)
     return words[words.index("--name") + 1] if "--name" in words else "x"
@@ -218,7 +218,7 @@ def pull_refused(answer):
 
 
 def cancellation(session, _rule, words):
-    """A run is deleted, an attached start is stopped, and the real exit code is lost."""
+    """Deletes a run or stops an attached start, and loses the real exit code."""
     doing = "run" if words[0] == "run" else "start"
     if session.made is not None:
         create.undo(session, session.made)
@@ -278,7 +278,8 @@ FAILURES = {
 
 
 def hanging(session, rule, act):
-    """By `when` or `after_output`: before the operation, after it without its output, or after its output."""
+    """Ends with the error before the operation, after it without its output, or after its output (`when`,
+    `after_output`)."""
     deaf()
     if rule.get("after_output"):
         carried_out(act)
@@ -321,7 +322,7 @@ def noise(session, rule, act):
 
 
 def output(change):
-    """The operation's own output, changed; it went well."""
+    """Carries the operation out successfully, and changes its output."""
     def act_and_change(session, rule, act):
         rc = act()
         text = "".join(session.pending)
@@ -338,7 +339,7 @@ def log(change):
 
 
 def remove_behind(session, _rule, act):
-    """Docker loses the containers that are named, and nobody has asked for it."""
+    """Removes the named containers in docker, without a request of the caller."""
     for name in session.words[1:]:
         seen = session.see(name)
         if seen is not None:
@@ -347,7 +348,7 @@ def remove_behind(session, _rule, act):
 
 
 def die_daemon(session, rule, act):
-    """What is attached goes on for `ms`, and then loses the connection. From then on nobody answers."""
+    """Ends the daemon: an attached call continues for `ms` and then loses the connection. Later calls get no answer."""
     import threading
 
     def die():

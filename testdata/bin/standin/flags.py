@@ -57,7 +57,7 @@ MANAGEMENT = DNS + PLATFORM + [
 
 FETCH = [Flag("--scheme", value=True), Flag("--max-concurrent-downloads", value=True, since="0.7.1")]
 
-# Of run, pull and push alone. No spelling is understood by all releases.
+# For run, pull and push alone. No name of the option works in all releases.
 PROGRESS = [Flag("--disable-progress-updates", until="0.7"), Flag("--progress", value=True, since="0.7")]
 
 FORMAT = [Flag("--format", value=True)]

@@ -1,7 +1,8 @@
-"""The image store: docker's images, as far as this state directory knows them.
+"""The image store: the docker images that this state directory knows.
 
 `images.json` maps a reference, as Apple's store has it, to docker's name of the image. An image is known
-from its first pull, build, tag or use. What was pulled is shared, so deleting it only forgets it.
+from its first pull, build, tag or use. Pulled images are shared with other users of docker, so deleting one only
+removes it from this list.
 """
 
 import sys
@@ -25,7 +26,7 @@ def has_domain(reference):
 
 
 def normal(reference):
-    """With the default registry: `docker.io/library/x:latest` for `x`."""
+    """Returns the reference with the default registry: `docker.io/library/x:latest` for `x`."""
     reference = tagged(reference)
     if has_domain(reference):
         return reference
@@ -45,7 +46,7 @@ def remember(session, reference, docker_name):
 
 
 def resolve(session, reference):
-    """(reference as stored, docker's name) of a known image, or None. What was built keeps its name as given."""
+    """Returns (reference as stored, docker's name) of a known image, or None. A built image keeps its name as given."""
     images = known(session)
     for candidate in (tagged(reference), normal(reference)):
         if candidate in images:
@@ -54,7 +55,7 @@ def resolve(session, reference):
 
 
 def docker_reference(session, reference):
-    """What stands for a reference that is not known yet."""
+    """Returns docker's reference for one that is not known yet."""
     if session.settings.image_map:
         with open(session.settings.image_map) as file:
             for line in file:
@@ -69,7 +70,7 @@ def look(session, docker_name):
 
 
 def find(session, reference):
-    """(reference as stored, docker's answer), or None."""
+    """Returns (reference as stored, docker's answer), or None."""
     found = resolve(session, reference)
     if found is None or session.tweaks.get("gone"):
         return None
@@ -78,7 +79,7 @@ def find(session, reference):
 
 
 def pull(session, reference):
-    """Makes an image known. Only what docker has, or can pull, can be had."""
+    """Adds an image to the known ones, if docker has it or can pull it."""
     docker_name = docker_reference(session, reference)
     docker = look(session, docker_name)
     if docker is None and not session.settings.offline:
@@ -172,7 +173,7 @@ def shape(version, reference, docker):
             "history": [],
         },
     }
-    # What builders of today add: it must not be taken for the image.
+    # Current builders add an attestation, which a caller must not take for the image.
     attestation = {
         "platform": {"os": "unknown", "architecture": "unknown"},
         "size": 1042,
@@ -234,7 +235,7 @@ def run_tag(session, options):
 
 
 def own_name(session, reference):
-    """Docker's name of an image that is made here: nobody else's tags are touched."""
+    """Returns docker's name of an image that is created here, so that other users' tags stay untouched."""
     repository, _, tag = tagged(reference).rpartition(":")
     clean = "".join(letter if letter.isalnum() or letter in "._-/" else "-" for letter in repository.lower())
     return "fapple-%s/%s:%s" % (session.state.ns, clean, tag)
@@ -271,7 +272,7 @@ def run_delete(session, options):
 
 
 def untag(session, docker_name):
-    """An image that a container still uses stays in docker, without its name in our list."""
+    """Removes the image from our list. An image that a container still uses stays in docker."""
     try:
         session.engine.raw("DELETE", "/images/%s" % part(docker_name), {"force": "1"})
     except EngineError as error:

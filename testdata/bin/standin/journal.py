@@ -1,4 +1,4 @@
-"""calls.jsonl: what was called, and how it ended. One line when a call starts and one when it ends."""
+"""calls.jsonl: one line when a call starts, and one when it ends."""
 
 import os
 import stat
@@ -32,7 +32,7 @@ class Call:
             })
 
     def note(self, text):
-        """Something that a test wants to know, and that is not to be seen from outside."""
+        """Records a fact that tests need and that cannot be seen from outside."""
         with self.state.lock():
             self._append({"n": self.number, "note": text})
 

@@ -1,4 +1,4 @@
-"""From start to end: run, start, stop, kill, delete, and the helper that `--rm` needs."""
+"""From start to end: run, start, stop, kill, delete, and the helper process that `--rm` needs."""
 
 import os
 import time
@@ -46,7 +46,7 @@ def run_start(session, options):
 
 
 def begin(session, seen, attached):
-    """What is checked and noted at every start."""
+    """Checks the mounts and counts the start, at every start."""
     mounts.check_again(session.version, seen.record)
     if len(seen.record["networks"]) > 1:
         raise bootstrap(Failure("internalError", "ipRouteAddDefault failed: File exists"))
@@ -112,7 +112,7 @@ def start_detached(session, seen):
     if seen.record["terminal"]:
         start_in_docker(session, seen)
         return
-    # The input of a container that nobody is attached to is empty.
+    # A container without an attached client gets an empty stdin.
     with session.engine.stream(session.docker_path(seen, "attach"), {"stream": "1", "stdin": "1"}) as connection:
         start_in_docker(session, seen)
         connection.end_of_input()
@@ -134,7 +134,7 @@ def start_attached(session, seen, interactive, word):
         "POST", session.docker_path(seen, "kill"), {"signal": name}))
     with attach.Terminal(tty and interactive, lambda size: session.engine.raw(
             "POST", session.docker_path(seen, "resize"), size)) as terminal:
-        # Asked before the start: the container may be gone as soon as it has ended.
+        # Requested before the start, because the container may be gone as soon as it has ended.
         ending = session.engine.next_end(session.docker_path(seen))
         start_in_docker(session, seen)
         terminal.fit()
@@ -149,14 +149,14 @@ def exit_code(session, ending, word):
         code = light.loads(session.engine.answer(ending))["StatusCode"] & 255
     except (EngineError, ValueError):
         code = None
-    # What ended with its daemon tells nobody how.
+    # A container that ended with its daemon reveals no exit code.
     if code is None or session.state.text("generation") != session.generation:
         raise Interrupted("failed to %s container: XPC connection error: Connection interrupted" % word)
     return code
 
 
 def remove_at_the_end(session, seen):
-    """`--rm` is the daemon's work: a process of its own waits for the end, whatever happens to us."""
+    """`--rm` is the daemon's work: a separate process waits for the end, even if we are killed."""
     if os.fork() != 0:
         return
     os.setsid()
@@ -194,7 +194,7 @@ def no_container(doing, name):
 
 
 def each(session, names, act):
-    """Acts on all, prints those that went well, and fails for the others at the end."""
+    """Acts on all targets, prints those that succeeded, and reports the failures of the others at the end."""
     failures = []
     for name in names:
         try:
@@ -226,7 +226,7 @@ def stop_one(session, seen, name, seconds):
     session.state.change("containers", seen.id, stopping_until=time.time() + seconds + 2)
     try:
         if name is None:
-            # Docker goes on with it, even if we are killed.
+            # docker continues to stop the container even if we are killed.
             session.engine.raw("POST", session.docker_path(seen, "stop"), {"t": str(seconds)})
         else:
             session.engine.raw("POST", session.docker_path(seen, "kill"), {"signal": name})

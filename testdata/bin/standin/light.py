@@ -1,8 +1,8 @@
-"""The few things of the standard library that nearly every call needs, without the modules that have them.
+"""The few functions of the standard library that nearly every call needs, without the modules that contain them.
 
 A run makes half a dozen calls, and a test run thousands: `json`, `socket`, `urllib.parse`, `re`, `random`, `uuid` and
-`signal` take three times as long to load as all the rest of a call takes. The parts in C that they stand on are CPython's own,
-and the same from 3.9 on.
+`signal` take three times as long to load as the rest of a call takes. The modules in C behind them belong to CPython,
+and have not changed since 3.9.
 """
 
 import os
@@ -15,7 +15,7 @@ SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 
 
 class _Plainly:
-    """How JSON is read: without hooks."""
+    """A JSON decoder without hooks."""
 
     strict = True
     object_hook = None
@@ -29,7 +29,7 @@ _scan = make_scanner(_Plainly)
 
 
 def loads(text):
-    """`json.loads`. Raises ValueError for what is no document."""
+    """Like `json.loads`. Raises ValueError for an invalid document."""
     if isinstance(text, bytes):
         text = text.decode()
     text = text.strip()
@@ -43,14 +43,14 @@ def loads(text):
 
 
 def dumps(value, separators=(", ", ": "), sort=False, ascii=True):
-    """`json.dumps` on one line."""
+    """Like `json.dumps`, on one line."""
     item, key = separators
     escape = encode_basestring_ascii if ascii else encode_basestring
     return "".join(make_encoder(None, unknown, escape, None, key, item, sort, False, True)(value, 0))
 
 
 def dumps_over_lines(value, sort=False, depth=0):
-    """`json.dumps` with two spaces of indentation and ` : `, as Apple's encoder has it."""
+    """Like `json.dumps` with two spaces of indentation and ` : `, as Apple's encoder prints it."""
     if not isinstance(value, (list, dict)) or not value:
         return dumps(value, ascii=False)
     if isinstance(value, list):
@@ -71,7 +71,7 @@ def unknown(value):
 
 
 def quote(text):
-    """`urllib.parse.quote` with nothing else left as it is."""
+    """Like `urllib.parse.quote`, with every other character escaped."""
     data = text if isinstance(text, bytes) else str(text).encode()
     return "".join(chr(byte) if byte in SAFE else "%%%02X" % byte for byte in data)
 
@@ -84,12 +84,12 @@ def query(values):
 
 
 def shuffled(items):
-    """In any order."""
+    """Returns the items in random order."""
     return sorted(items, key=lambda _: os.urandom(4))
 
 
 def uuid4():
-    """A random UUID as text."""
+    """Returns a random UUID as text."""
     data = bytearray(os.urandom(16))
     data[6] = data[6] & 0x0F | 0x40
     data[8] = data[8] & 0x3F | 0x80
@@ -101,9 +101,9 @@ def uuid4():
 
 
 def seconds_since_1970(text):
-    """Of a date like `2026-01-15T19:30:03`, which is of UTC."""
+    """Returns the seconds since 1970 of a UTC date such as `2026-01-15T19:30:03`."""
     year, month, day = int(text[0:4]), int(text[5:7]), int(text[8:10])
-    # The year begins with March, so that its leap day is the last one.
+    # The year begins in March, so that the leap day is its last day.
     year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)
     days = year * 365 + year // 4 - year // 100 + year // 400 + (month * 153 + 2) // 5 + day - 719469
     return days * 86400 + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])

@@ -1,4 +1,4 @@
-"""`inspect`, `list`, `logs`, `stats`, and getting files in and out."""
+"""`inspect`, `list`, `logs`, `stats`, and copying files in and out."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ def run_inspect(session, options):
     missing = [name for name in names if found[name] is None]
     if missing and session.version.since("1.0"):
         raise Failure("notFound", "container not found: " + ", ".join(missing))
-    # The order is the daemon's, not the caller's.
+    # In the order of the daemon, not of the caller.
     seen = sorted((each for each in found.values() if each is not None), key=lambda each: each.docker["Created"])
     print_containers(session, seen, pretty=True)
 
@@ -94,7 +94,7 @@ def no_log(session, name, cause):
 
 
 def read_log(session, seen):
-    """Of the last start. Whoever was attached has kept it; otherwise docker has."""
+    """Returns the log of the last start: from the attached client's relay if there was one, otherwise from docker."""
     if seen.record.get("attached"):
         try:
             with open(session.state.path("containers", seen.id + ".log"), "rb") as file:
@@ -106,7 +106,7 @@ def read_log(session, seen):
         data = session.engine.raw("GET", session.docker_path(seen, "logs"), query)
     except EngineError as error:
         if error.status in (404, 409):
-            return b""  # it is being removed
+            return b""  # the container is being removed
         raise
     return data if seen.record["terminal"] else split_log(data)
 
@@ -127,7 +127,7 @@ def last_lines(data, count):
 
 
 def follow(session, name, count):
-    """For ever, whatever becomes of the container. Without -n, an empty log ends it at once."""
+    """Follows a log without end, even after the container has ended. Without -n, an empty log ends at once."""
     data = read_log(session, session.see(name))
     if not data and count is None:
         return 0
@@ -140,11 +140,11 @@ def follow(session, name, count):
             continue
         data = read_log(session, seen)
         if len(data) < at:
-            at = 0  # it was started again
+            at = 0  # the container was started again
         try:
             show(data[at:].decode())
         except UnicodeDecodeError:
-            pass  # a piece with a part of a letter is lost as a whole
+            pass  # a piece that ends inside a character is lost as a whole
         at = len(data)
 
 

@@ -1,4 +1,4 @@
-"""One call, from its arguments to its exit code."""
+"""Runs one call, from its arguments to its exit code."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ def main(argv):
 
 
 def end(session, rc):
-    """Ends the process at once: a thread may still be reading our input."""
+    """Ends the process at once, although a thread may still be reading the input."""
     rc = 0 if rc is None else rc
     try:
         session.flush()
@@ -42,7 +42,7 @@ def end(session, rc):
 
 
 def guarded(session, act):
-    """The exit code of `act`, with its error printed as this release does."""
+    """Returns the exit code of `act`, and prints an error as the chosen release does."""
     try:
         return act()
     except Usage as error:
@@ -61,7 +61,7 @@ def guarded(session, act):
         sys.stderr.write("Error: %s\n" % "\n".join(error.lines))
         return 1
     except EngineError as error:
-        # No text of Apple's: whoever meets it has found something that the stand-in does not know.
+        # Not a message of Apple's: a caller that sees it has reached something that the stand-in does not support.
         sys.stderr.write('Error: internalError: "docker: %s"\n' % error.message)
         return 1
 
@@ -86,7 +86,7 @@ def dispatch(session, argv):
 
 
 def chosen_fault(session, words):
-    """Most calls have no rules to look for, and need not know how they work."""
+    """Loads the code of faults only if there are rules, because most calls have none."""
     if not any(os.path.exists(path) for path in session.settings.faults):
         return None
     from standin import faults
@@ -140,7 +140,7 @@ def no_such_command(session, words):
 
 
 def gate(session, command):
-    """Whether the daemon is there for this command."""
+    """Returns whether the daemon is available for this command."""
     if command.words in tables.UNGATED:
         return
     if system_gone(session):

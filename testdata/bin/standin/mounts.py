@@ -1,4 +1,4 @@
-"""`-v`, `--mount` and `--tmpfs`: what the record shows, and what docker is told."""
+"""`-v`, `--mount` and `--tmpfs`: what the record shows, and what docker gets."""
 
 import os
 import stat
@@ -73,7 +73,7 @@ def from_mount_option(version, text):
 
 
 def from_tmpfs_option(text):
-    """A path alone. With options it is still taken for a path, and the start fails."""
+    """A bare path. With options the text is still taken for a path, and the start fails."""
     return Mount("tmpfs", "tmpfs", text)
 
 
@@ -95,7 +95,7 @@ def is_socket(path):
 
 
 def check_again(version, record):
-    """At each start: what was there at creation may be gone."""
+    """Checks at each start that the sources of the mounts still exist."""
     for mount in record["mounts"]:
         if "virtiofs" not in mount["type"]:
             continue
@@ -103,21 +103,21 @@ def check_again(version, record):
         if not os.path.exists(path):
             text = "mount source path '%s' does not exist" if version.since("0.12") else "path '%s' does not exist"
             raise invalid(text % path)
-        # Single files were staged once, at creation, and are not found again.
+        # Single files were staged once, at creation, and are not found at a later start.
         if record["starts"] > 0 and version.before("0.12") and os.path.isfile(path):
             raise invalid("path '%s' is not a directory" % path)
 
 
 def visible(version, mounts):
-    """What can be seen of all that is mounted, in the order given. Docker has an order of its own."""
+    """Returns the visible mounts in the order given. docker would order them differently."""
     seen = []
-    # Later releases begin with what is outside.
+    # Since 0.12 a mount comes before the mounts inside it.
     for mount in mounts if version.before("0.12") else sorted(mounts, key=lambda mount: mount.target):
         if version.before("0.12"):
-            # In the order given: what comes later hides what is below.
+            # In the order given, a later mount hides the mounts below it.
             seen = [other for other in seen if not is_below(other.target, mount.target)]
         elif mount.kind == "bind" and os.path.isfile(mount.source):
-            # A file takes the place of the shared directory that it is in.
+            # A single file replaces the shared directory that contains it.
             seen = [other for other in seen if other.kind != "bind" or not is_below(mount.target, other.target)]
         seen.append(mount)
     return seen
@@ -128,12 +128,12 @@ def is_below(path, directory):
 
 
 def for_docker(mounts, volume_name):
-    """The parts of docker's HostConfig."""
+    """Returns the mount settings of docker's HostConfig."""
     listed, tmpfs = [], {}
     for mount in mounts:
         read_only = "ro" in mount.options or "readonly" in mount.options
         if mount.kind == "tmpfs":
-            # What the kernel does by default, and not docker's noexec.
+            # The kernel's default, not docker's noexec.
             options = ["exec"] + (["ro"] if read_only else [])
             options += [option for option in mount.options if "=" in option]
             tmpfs[mount.target] = ",".join(options)

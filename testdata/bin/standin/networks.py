@@ -1,4 +1,4 @@
-"""The `network` group. `default` is docker's bridge; all others are networks of docker's own."""
+"""The `network` group. `default` is docker's bridge network; all others are separate docker networks."""
 
 import time
 
@@ -40,7 +40,7 @@ def make(session, record):
     }
     if record["subnet"]:
         return make_with(session, body, record["subnet"])
-    # Addresses that look like Apple's. Others on this machine take theirs from the same pool.
+    # Addresses like Apple's. Other stand-ins on this machine use the same pool.
     used = subnets(session)
     for third in range(65, 255):
         subnet = "192.168.%d.0/24" % third
@@ -72,7 +72,7 @@ def make_with(session, body, subnet):
 
 
 def look(session, name):
-    """(record, docker's answer), or None."""
+    """Returns (record, docker's answer), or None."""
     if session.tweaks.get("gone"):
         return None
     if name == "default":
@@ -116,7 +116,7 @@ def run_inspect(session, options):
 
 
 def addresses(docker):
-    """(subnet, gateway): the first address, if docker does not say."""
+    """Returns (subnet, gateway). The gateway is the first address if docker names none."""
     config = (docker["IPAM"]["Config"] or [{}])[0]
     subnet = config.get("Subnet", "192.168.64.0/24")
     first = subnet.partition("/")[0].rpartition(".")[0] + ".1"
@@ -187,7 +187,7 @@ def quoted(names):
 
 
 def delete(session, name):
-    """Refused as long as any container refers to it, running or not."""
+    """Refuses to delete a network that any container refers to, running or not."""
     users = users_of(session, name)
     if users:
         refuse(session, name, users)

@@ -1,10 +1,10 @@
-"""Parsing arguments as swift-argument-parser does, from a table of flags per command."""
+"""Parses arguments as swift-argument-parser does, from a table of flags for each command."""
 
 from standin.errors import Usage
 
 
 class Flag:
-    """`names` as a user writes them, the long one first. `many`: repeatable, gives a list."""
+    """A flag. `names` as a user types them, the long one first. `many`: can be repeated, and gives a list."""
 
     def __init__(self, names, value=False, many=False, since="0", until=None):
         self.names = names.split()
@@ -23,8 +23,8 @@ class Flag:
 
 
 class Command:
-    """`words`: how it is called. `positionals`: their names, `...` after one that repeats, `[]` around an
-    optional one. `verbatim`: after this many positionals everything is passed on as it is."""
+    """A command. `words`: its name. `positionals`: their names, with `...` after one that repeats, and `[]` around an
+    optional one. `verbatim`: after this many positionals, all arguments are passed on unchanged."""
 
     def __init__(self, words, positionals, flags, run, verbatim=None, since="0", pings=False, doing=None):
         self.words = words
@@ -44,7 +44,7 @@ class Command:
 
 
 class Arguments:
-    """The parsed arguments: an attribute per flag, and `positionals`."""
+    """The parsed arguments: an attribute for each flag, and `positionals`."""
 
     def __init__(self, flags):
         self.help = False
@@ -60,7 +60,7 @@ HELP = Flag("--help -h")
 def parse(command, words, version):
     flags = [flag for flag in command.flags + [DEBUG, HELP] if flag.exists(version)]
     by_name = {name: flag for flag in flags for name in flag.names}
-    # A flag which this release does not have still has its attribute, so that commands need not ask.
+    # Flags that this release lacks have an attribute, too, so that commands need not check for them.
     found = Arguments(command.flags + [DEBUG, HELP])
     rest = list(words)
     while rest:
@@ -96,7 +96,7 @@ def take_long(found, by_name, word, rest):
 
 
 def take_short(found, by_name, word, rest):
-    """`-x`, `-x value`, `-xvalue`, and several in one word."""
+    """Parses `-x`, `-x value`, `-xvalue`, and several flags in one word."""
     at = 1
     while at < len(word):
         name = "-" + word[at]

@@ -1,4 +1,4 @@
-"""Scenarios that are worth a name: `container __fake preset NAME [KEY=VALUE...]`."""
+"""Named fault scenarios: `container __fake preset NAME [KEY=VALUE...]`."""
 
 from standin import light
 from standin.errors import Plain
@@ -42,7 +42,7 @@ RULES = {
     "daemon-restart": daemon_restart,
 }
 
-# These are a release, whose own ways are trouble enough.
+# These scenarios only choose a release.
 VERSIONS = {"old-cli": "0.9.0", "silent-missing": "0.10.0"}
 
 

@@ -15,12 +15,12 @@ def encode(version, value, pretty=False):
         text = light.dumps_over_lines(value, sort)
     else:
         text = light.dumps(value, (",", ":"), sort, ascii=False)
-    # A slash stands for itself wherever it occurs in JSON, so all of them are in strings.
+    # In JSON a slash occurs only in strings, so every slash can be replaced.
     return text.replace("/", "\\/") if version.before("1.4.1") else text
 
 
 def shuffled(value):
-    """The same value with its keys in any order: who compares text is found out."""
+    """Returns the value with its keys in random order, so that a caller that compares text fails."""
     if isinstance(value, list):
         return [shuffled(item) for item in value]
     if isinstance(value, dict):
@@ -29,14 +29,14 @@ def shuffled(value):
 
 
 def date(version, seconds):
-    """A time since 1970 as the release writes it."""
+    """Returns a time since 1970 in the release's format."""
     if version.since("1.0"):
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
     return round(seconds - APPLE_EPOCH, 3)
 
 
 def parse_docker_date(text):
-    """Docker's RFC 3339 date as seconds since 1970, or None for its zero."""
+    """Returns docker's RFC 3339 date as seconds since 1970, or None for its zero value."""
     if not text or text.startswith("0001-"):
         return None
     whole, _, fraction = text.rstrip("Z").partition(".")
@@ -44,7 +44,7 @@ def parse_docker_date(text):
 
 
 def table(rows):
-    """Columns as wide as their widest cell, two spaces apart."""
+    """Returns columns that are as wide as their widest cell, two spaces apart."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
     return "".join(line + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""The `registry` group: it only remembers who has logged in. There is no keychain here."""
+"""The `registry` group: it only remembers logins. There is no keychain."""
 
 import os
 import sys

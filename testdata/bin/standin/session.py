@@ -1,4 +1,4 @@
-"""What every command gets: the settings, the state, the engine, and where its output goes."""
+"""The context of every command: the settings, the state, the engine, and the output."""
 
 import sys
 
@@ -20,9 +20,9 @@ class Session:
         self.version = settings.version
         self.state = state
         self.engine = engine
-        # Short output waits here until the command has come to its end, so that faults can change it.
+        # Short output is kept until the command ends, so that faults can change it.
         self.pending = []
-        # How faults change what is shown: see faults.py.
+        # The changes that faults make to the output: see faults.py.
         self.tweaks = {}
 
     # --- output
@@ -34,7 +34,7 @@ class Session:
         self.out(text + "\n")
 
     def log(self, message, **values):
-        """A line on stderr that is not an error by itself."""
+        """Prints a line on stderr that is not an error by itself."""
         if self.version.since("0.9"):
             shown = ", ".join('"%s": %s' % item for item in light.shuffled(values.items()))
             sys.stderr.write("%s: [%s]\n" % (message, shown))
@@ -49,7 +49,7 @@ class Session:
 
     @property
     def doing(self):
-        """What failed, in the words of an error."""
+        """Returns what failed, as an error names it."""
         return self.command.doing if self.command else "ping"
 
     @property
@@ -62,20 +62,21 @@ class Session:
     # --- names in docker
 
     def docker_name(self, name):
-        """The prefix keeps names from resolving in docker's DNS, as they do not on Apple's."""
+        """The prefix keeps names from resolving in docker's DNS, because on Apple's runtime they do not resolve."""
         return "fapple-%s-%s" % (self.state.ns, name)
 
     def labels(self, name, user=None):
         return dict(user or {}, **{"fapple.ns": self.state.ns, "fapple.id": name})
 
     def ours(self):
-        """The filter that finds what belongs to this state directory."""
+        """Returns the filter for the objects of this state directory."""
         return '{"label":["fapple.ns=%s"]}' % self.state.ns
 
     # --- containers
 
     def see(self, name):
-        """A container, or None. A record alone is none: making it has failed, or docker has lost it."""
+        """Returns a container, or None. A record without a container does not count: its creation failed, or docker has lost
+        it."""
         if self.tweaks.get("gone"):
             return None
         record = self.state.record("containers", name) if is_safe(name) else None
@@ -91,7 +92,7 @@ class Session:
         return [seen for seen in found if seen is not None]
 
     def need(self, name):
-        """A container that `start` or `exec` is asked for."""
+        """Returns the container that `start` or `exec` names."""
         seen = self.see(name)
         if seen is None:
             raise Failure("notFound", "get failed: container %s not found" % name)

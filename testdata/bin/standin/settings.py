@@ -1,11 +1,11 @@
-"""What the environment says: where the state is, which version to speak, which knobs are turned."""
+"""The settings from the environment: the state directory, the release, and options of the stand-in."""
 
 import os
 import sys
 
 
 class Version:
-    """A release x.y.z. Features are chosen by comparison, so every release can be spoken."""
+    """A release x.y.z. The code compares releases, so that any release can be chosen."""
 
     def __init__(self, text):
         parts = text.split(".")
@@ -15,7 +15,7 @@ class Version:
         self.numbers = numbers(text)
 
     def since(self, text):
-        """Whether this is the given release or a newer one."""
+        """Returns whether this is the given release or a newer one."""
         return self.numbers >= numbers(text)
 
     def before(self, text):
@@ -32,10 +32,10 @@ class Settings:
         if not os.path.isabs(directory):
             sys.exit("container (stand-in): FAKE_APPLE_DIR must be the absolute path of a state directory")
         self.dir = directory
-        # A preset has written it: that is closer than the environment.
+        # A preset has written the file, which takes precedence over the environment.
         self.version = Version(first_line(directory, "version") or environment.get("FAKE_APPLE_VERSION") or "1.2.2")
         self.docker = environment.get("FAKE_APPLE_DOCKER", "docker")
-        # Not DOCKER_HOST, which Apple's command line does not know: it is the caller's, or a container's variable.
+        # Not DOCKER_HOST, which Apple's command line ignores: it belongs to the caller or to a container.
         self.docker_host = environment.get("FAKE_APPLE_DOCKER_HOST", "")
         self.system = environment.get("FAKE_APPLE_SYSTEM", "running")
         self.faults = [path for path in (environment.get("FAKE_APPLE_FAULTS"), os.path.join(directory, "faults")) if path]
@@ -53,7 +53,7 @@ class Settings:
 
 
 def empty_contexts(environment):
-    """The directories from where a build context arrives empty."""
+    """Returns the directories whose build contexts arrive empty."""
     text = environment.get("FAKE_APPLE_STRICT_CONTEXT", "0")
     if text == "0":
         return []

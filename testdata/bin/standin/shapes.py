@@ -1,6 +1,6 @@
-"""Containers in the shapes of the JSON dialects, from a record and what docker says of it.
+"""The JSON of a container in each dialect, from a record and docker's description.
 
-Docker's exit code must never be shown: no release tells it.
+docker's exit code must never be shown, because no release shows it.
 """
 
 import time
@@ -11,7 +11,7 @@ MTU = 1280
 
 
 class Seen:
-    """A container: our record, docker's answer to inspect, and what follows from both."""
+    """A container: our record, docker's answer to inspect, and the values that follow from both."""
 
     def __init__(self, record, docker):
         self.record = record
@@ -38,7 +38,7 @@ class Seen:
 
 
 def container(version, seen, tweaks):
-    """The element of `inspect` and of `list --format json`."""
+    """Returns the element of `inspect` and of `list --format json`."""
     version = tweaks.get("shape", version)
     state = tweaks.get("state", seen.state)
     networks = attachments(version, seen)
@@ -59,7 +59,7 @@ def container(version, seen, tweaks):
 
 
 def attachments(version, seen):
-    """Only of a running container."""
+    """Only for a running container."""
     if not seen.running:
         return []
     names = [network["network"] for network in seen.record["networks"]]
@@ -83,7 +83,7 @@ def attachments(version, seen):
 
 
 def configuration(version, record):
-    """Every key that the release always prints; absent optional values are left out."""
+    """Returns every key that the release always prints; absent optional values are left out."""
     config = {
         "id": record["id"],
         "image": {"reference": record["image"], "descriptor": record["descriptor"]},

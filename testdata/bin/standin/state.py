@@ -7,7 +7,7 @@ from standin import light
 
 
 class Lock:
-    """Exclusive among all calls on one state directory. Never held while attached, waiting or hanging."""
+    """Excludes all other calls on the state directory. Never held while attached, waiting or hanging."""
 
     def __init__(self, path):
         self.path = path
@@ -36,7 +36,7 @@ class State:
         return Lock(self.path("lock"))
 
     def _namespace(self):
-        """Of this directory's objects in docker: 8 random hexadecimal digits."""
+        """Returns the namespace of this directory's objects in docker: 8 random hexadecimal digits."""
         known = self.text("ns")
         if known is None:
             with self.lock():
@@ -56,7 +56,7 @@ class State:
             return None
 
     def write(self, name, text):
-        """Whoever reads sees the old content or the new one, never a part."""
+        """Replaces a file atomically: a reader sees either the old content or the new."""
         temporary = self.path("%s.%d.new" % (name, os.getpid()))
         with open(temporary, "w", opener=private) as file:
             file.write(text)
@@ -92,7 +92,7 @@ class State:
         return [record for record in found if record is not None]
 
     def change(self, kind, name, **values):
-        """Changes some values of a record, unless it is gone."""
+        """Changes some values of a record, unless the record is gone."""
         with self.lock():
             record = self.record(kind, name)
             if record is not None:

@@ -113,7 +113,7 @@ def run_stop(session, options):
 
 
 def stop_all(session):
-    """What the end of the daemon does: all stop, and those with --rm are gone."""
+    """The effects of the daemon's end: all containers stop, and those with --rm are removed."""
     for seen in session.see_all():
         if seen.running:
             session.engine.raw("POST", session.docker_path(seen, "stop"), {"t": "1"})
@@ -123,13 +123,13 @@ def stop_all(session):
 
 
 def forget_starts(session):
-    """After a restart nobody knows any more what has ever been started."""
+    """After a restart the daemon does not know which containers have ever been started."""
     for seen in session.see_all():
         session.state.change("containers", seen.id, forgotten_start=seen.started_text)
 
 
 def restart(session):
-    """The end of one daemon and the start of the next. Who is attached loses the connection."""
+    """Ends one daemon and starts the next. Attached clients lose their connection."""
     session.state.write("generation", str(int(session.state.text("generation") or "0") + 1))
     stop_all(session)
     forget_starts(session)

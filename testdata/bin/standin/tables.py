@@ -1,4 +1,4 @@
-"""Every command: its words, its arguments, its flags, and what carries it out."""
+"""Every command: its name, its arguments, its flags, and its function."""
 
 from standin.flags import ALL, DNS, FETCH, FORMAT, LISTING, MANAGEMENT, PLATFORM, PROCESS, PROGRESS, RESOURCES
 from standin.options import Command, Flag
@@ -112,7 +112,7 @@ REGISTRIES = [
     Command("registry list", "", LISTING, "registries.run_list", since="0.10"),
 ]
 
-# Of these, some work without the daemon: see UNGATED.
+# Some of these work without the daemon: see UNGATED.
 SYSTEM = [
     Command("system start", "", [
         Flag("--path -p", value=True, until="0.4"),
@@ -144,7 +144,7 @@ COMMANDS = CONTAINERS + BUILDS + IMAGES + NETWORKS + VOLUMES + REGISTRIES + SYST
 
 
 def canonical(words, version):
-    """The words with aliases resolved, as far as they name a command: for the tables and for the rules of faults."""
+    """Returns the words of the command with aliases resolved, for the tables and for the rules of faults."""
     words = list(words)
     if words and words[0] not in ("run", "exec"):
         for group, letter in GROUPS.items():
@@ -158,7 +158,7 @@ def canonical(words, version):
 
 
 def find(words, version, macos):
-    """(command, the words after it), or None if there is no such command in this release."""
+    """Returns (command, the words after it), or None if this release has no such command."""
     for command in COMMANDS:
         name = command.words.split()
         if words[:len(name)] != name or version.before(command.since):
@@ -170,7 +170,7 @@ def find(words, version, macos):
 
 
 def in_group(words, version, macos):
-    """The subcommands of a group, if the first word names one."""
+    """Returns the subcommands of a group, if the first word names one."""
     if not words or words[0] not in GROUPS or (words[0] == "network" and macos < 26):
         return []
     return [

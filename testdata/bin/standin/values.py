@@ -8,7 +8,7 @@ SMALL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 ALPHANUMERIC = SMALL | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 LEAST_MEMORY = 200 << 20
-# What names may have besides letters and digits.
+# The characters that names may contain besides letters and digits.
 PUNCTUATION = {ord(letter): None for letter in "_.-"}
 
 
@@ -27,7 +27,7 @@ def is_network_name(name):
 
 
 def size(text):
-    """All units are binary; a bare number is bytes."""
+    """All units are binary; a plain number is bytes."""
     if text.isascii() and text.isdigit():
         return int(text)
     import re
@@ -66,7 +66,8 @@ def labels(items):
 
 
 def environment(version, image, files, items):
-    """The image's, then those of files, then the options'. `K` alone takes the caller's value, if there is one."""
+    """The variables of the image, then of the files, then of the options. `K` alone takes the caller's value, if there is
+    one."""
     given = list(image)
     for path in files:
         given += env_file(path)
@@ -78,7 +79,7 @@ def environment(version, image, files, items):
     found = {}
     for item in given:
         key, _, value = item.partition("=")
-        # Before 0.10 both stay, and a program finds the first one.
+        # Before 0.10 both values stay, and a program finds the first one.
         if version.since("0.10") or key not in found:
             found[key] = value
     return ["%s=%s" % item for item in found.items()]
@@ -115,7 +116,7 @@ def limit(text):
 
 
 def user(options, image_user):
-    """How docker is told, and how the record shows it."""
+    """Returns the user as docker gets it, and as the record shows it."""
     if options.user:
         return options.user, shown_user(options.user)
     if options.uid is not None or options.gid is not None:

@@ -1,4 +1,4 @@
-"""The `volume` group, on volumes of docker's."""
+"""The `volume` group, with docker's volumes."""
 
 import os
 import time

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What the official images of MariaDB and MySQL do at their start, as far as the tests see it: the root password and
-# a database, under the names of either, and a server that answers over TCP only once all of it is done.
+# The start of the official MariaDB and MySQL images, as far as the tests need it: the root password and a database,
+# from the variables of either image, and a server that answers over TCP only when the database exists.
 set -eu
 
 data=/var/lib/mysql socket=/run/mysqld/mysqld.sock
@@ -35,7 +35,7 @@ note 'Initializing database files'
 mariadb-install-db --datadir="$data" --skip-test-db --auth-root-authentication-method=normal >/dev/null
 
 note 'Starting temporary server'
-# Only over the socket: whoever asks over TCP does not take this server for the real one.
+# Only on the socket: a client that connects over TCP must not take this temporary server for the final one.
 "$@" --skip-networking --socket="$socket" &
 server=$!
 until mariadb --no-defaults --protocol=socket --socket="$socket" -uroot -e 'SELECT 1' >/dev/null 2>&1; do
@@ -43,7 +43,7 @@ until mariadb --no-defaults --protocol=socket --socket="$socket" -uroot -e 'SELE
     sleep 0.05
 done
 
-# Statements go through a descriptor: no password is among the arguments of a process.
+# The statements go through a descriptor, so that no password is an argument of a process.
 password=${password//\\/\\\\}
 password=${password//\'/\\\'}
 {

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What the official image of PostgreSQL does at its start, as far as the tests see it: POSTGRES_PASSWORD,
-# POSTGRES_USER and POSTGRES_DB, and a server that answers over TCP only once all of it is done.
+# The start of the official PostgreSQL image, as far as the tests need it: POSTGRES_PASSWORD, POSTGRES_USER and
+# POSTGRES_DB, and a server that answers over TCP only when the database exists.
 set -eu
 
 case ${1-} in
@@ -28,12 +28,12 @@ fi
 export POSTGRES_USER=${POSTGRES_USER:-postgres}
 export POSTGRES_DB=${POSTGRES_DB:-$POSTGRES_USER}
 
-# The password goes through descriptors alone: printf is the shell's own.
+# printf is built into the shell, so the password is never an argument of a process.
 initdb --no-sync --username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") \
     --encoding=UTF8 --locale=C.UTF-8 --auth=trust --auth-host=trust -D "$PGDATA"
-# As in the official image, the container itself is trusted, and everybody else has the password.
+# As in the official image, connections from inside the container need no password, and all others do.
 echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
-# A test's data need not outlive the machine: nothing waits for the disk, which makes the start fast.
+# Test data need not survive a crash of the machine, and a server that does not wait for the disk starts fast.
 cat >>"$PGDATA/postgresql.conf" <<'END'
 listen_addresses = '*'
 fsync = off
@@ -43,7 +43,7 @@ jit = off
 shared_buffers = 32MB
 END
 
-# Only over the socket: whoever asks over TCP does not take this server for the real one.
+# Only on the socket: a client that connects over TCP must not take this temporary server for the final one.
 pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start
 if [ "$POSTGRES_DB" != postgres ]; then
     psql -v ON_ERROR_STOP=1 -v db="$POSTGRES_DB" --no-password --no-psqlrc -U "$POSTGRES_USER" -d postgres <<'END'

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the official image of Redis does at its start: options alone are those of the server, and the server is no root.
+# The start of the official Redis image: arguments that are only options go to the server, and the server does not run
+# as root.
 set -e
 
 case ${1-} in
