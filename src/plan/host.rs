@@ -61,16 +61,27 @@ impl Host {
         let variable = std::env::var("MOAT_RUNTIME")
             .ok()
             .filter(|name| !name.is_empty());
-        let runtime = match wanted.or(variable.as_deref()) {
+        let named = wanted.or(variable.as_deref());
+        let mut runtime = match named {
             Some(word) => runtime::RuntimeName::parse(word).ok_or_else(|| unknown_runtime(word))?,
             None => choose()?,
         };
         let root = home.root();
         let additions = home.registry();
-        let engine = runtime::engine_settings(runtime);
+        let mut engine = runtime::engine_settings(runtime);
         let kept_facts = home.engines();
+        let mut found = facts(runtime, &engine, &kept_facts);
+        let podman = runtime::RuntimeName::Podman;
+        if found.is_podman && named.is_none() && podman.is_here() {
+            runtime = podman;
+            engine = runtime::engine_settings(runtime);
+            found = facts(runtime, &engine, &kept_facts);
+        }
+        if found.is_podman {
+            return Err(runtime::podman_error().into());
+        }
         Ok(Host {
-            facts: facts(runtime, &engine, &kept_facts),
+            facts: found,
             kept_facts,
             runtime,
             remote: runtime::remote_address(runtime, &engine),
@@ -96,7 +107,10 @@ impl Host {
         self.engine = runtime::context_settings(context)?;
         self.remote = runtime::remote_address(docker, &self.engine);
         self.facts = facts(docker, &self.engine, &self.kept_facts);
-        Ok(())
+        match self.facts.is_podman {
+            true => Err(runtime::podman_error().into()),
+            false => Ok(()),
+        }
     }
 
     /// The user of the workload: the owner of the workspace, unless the engine maps that user to another.

@@ -40,7 +40,7 @@ pub(crate) use docker::compose::{
     SessionStorage, last_lines as last_container_lines, remove_image as remove_session_image,
     remove_session, session_containers, session_labels, session_storage,
 };
-pub(crate) use docker::{EngineFacts, Limits, UserMapping};
+pub(crate) use docker::{EngineFacts, Limits, UserMapping, podman_error};
 pub(crate) use error::{Result, RuntimeError};
 pub(crate) use retry::retry;
 pub(crate) use secret_tool::ask_tool;

@@ -3,6 +3,7 @@
 
 mod builds;
 mod foreign_users;
+mod imposter;
 mod monitor;
 mod remote;
 mod several;

@@ -20,6 +20,9 @@ const MAX_INFO_BYTES: u64 = 1 << 20;
 /// The facts about one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EngineFacts {
+    /// Whether this docker is podman: the program (package podman-docker), or the engine at its address.
+    #[serde(default)]
+    pub(crate) is_podman: bool,
     pub(crate) users: UserMapping,
     pub(crate) limits: Limits,
 }
@@ -50,6 +53,7 @@ impl EngineFacts {
     /// The facts about a runtime whose users are those of this host, and that applies all limits or none.
     pub(crate) fn with_limits(available: bool) -> EngineFacts {
         EngineFacts {
+            is_podman: false,
             users: UserMapping::Same,
             limits: Limits::all(available),
         }
@@ -104,6 +108,13 @@ struct Info {
     memory_limit: Option<bool>,
     cpu_cfs_quota: Option<bool>,
     pids_limit: Option<bool>,
+    plugins: Option<Plugins>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Plugins {
+    log: Option<Vec<String>>,
 }
 
 impl Info {
@@ -119,7 +130,14 @@ impl Info {
         } else {
             UserMapping::Same
         };
+        let log_drivers = self
+            .plugins
+            .iter()
+            .flat_map(|plugins| &plugins.log)
+            .flatten();
         EngineFacts {
+            // Only podman has this driver, and it lacks docker's `local`.
+            is_podman: log_drivers.into_iter().any(|driver| driver == "k8s-file"),
             users,
             // An engine that does not tell, as on Windows, gets the benefit of the doubt.
             limits: Limits {
@@ -150,17 +168,27 @@ impl Docker {
             return Some(facts);
         }
         let address = ping::address(&self.engine);
-        match address
-            .as_deref()
-            .and_then(|address| address.strip_prefix("unix://"))
-        {
-            Some(socket) => facts_of_socket(socket, kept),
+        let socket = address.as_deref();
+        match socket.and_then(|address| address.strip_prefix("unix://")) {
+            Some(socket) => facts_of_socket(socket, kept).or_else(|| self.facts_of_program()),
             None => {
                 let info = self.run_client(&["info", "--format", "{{json .}}"]).ok()?;
                 let info: Info = serde_json::from_str(&info.stdout).ok()?;
                 Some(info.facts())
             }
         }
+    }
+}
+
+impl Docker {
+    /// The facts if the program is podman, which needs no socket.
+    fn facts_of_program(&self) -> Option<EngineFacts> {
+        let version = self.run_client(&["--version"]).ok()?;
+        let is_podman = version.stdout.starts_with("podman ");
+        is_podman.then(|| EngineFacts {
+            is_podman,
+            ..EngineFacts::with_limits(true)
+        })
     }
 }
 
@@ -232,6 +260,16 @@ mod tests {
             with(r#""name=seccomp,profile=name=rootless""#),
             UserMapping::Same
         );
+    }
+
+    #[test]
+    fn podman_is_known_by_its_log_driver() {
+        let with =
+            |drivers: &str| facts(&format!(r#"{{"Plugins":{{"Log":[{drivers}]}}}}"#)).is_podman;
+        assert!(with(r#""k8s-file","none","passthrough","journald""#));
+        assert!(!with(r#""json-file","local","journald""#));
+        assert!(!facts("{}").is_podman);
+        assert!(!facts(r#"{"Plugins":{"Log":null}}"#).is_podman);
     }
 
     #[test]

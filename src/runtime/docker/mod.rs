@@ -128,6 +128,14 @@ impl Docker {
     }
 }
 
+/// The error for a docker that is podman, whose command line differs.
+pub(crate) fn podman_error() -> RuntimeError {
+    RuntimeError::unreachable(
+        "docker is podman here",
+        "use --runtime podman; if DOCKER_HOST names podman's socket, set CONTAINER_HOST to it",
+    )
+}
+
 /// Number of log lines that are searched for a message of podman's init.
 const INIT_LINES: usize = 4;
 
@@ -317,7 +325,11 @@ impl Runtime for Docker {
         let version = output.stdout.trim();
         match self.dialect {
             Dialect::Docker => {
-                let facts = self.facts(None).map(EngineFacts::describe);
+                let facts = self.facts(None);
+                if facts.is_some_and(|facts| facts.is_podman) {
+                    return Err(podman_error());
+                }
+                let facts = facts.map(EngineFacts::describe);
                 Ok(format!("{version}{}", facts.unwrap_or_default()))
             }
             Dialect::Podman if self.is_here() => podman_requirements::check(version),
