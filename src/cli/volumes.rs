@@ -175,13 +175,17 @@ fn check_not_in_use(home: &Home, name: &str) -> Result<()> {
         .find_map(|run| match run {
             ListedRun::Record(record) => {
                 let uses = record.volumes.iter().any(|volume| volume == name);
-                (uses && !(record.state.is_terminal() && record.is_clean())).then_some(record.id)
+                // A run whose workload never ran has written nothing, even if its engine is gone for good.
+                let is_over = record.state.is_terminal()
+                    && (record.is_clean() || record.started_at.is_none());
+                (uses && !is_over).then_some(record.id)
             }
             ListedRun::Unreadable(_) => None,
         });
     let Some(id) = user else { return Ok(()) };
     let message = format!("the volume '{name}' is mounted by {id}");
     Err(Error::new(ErrorKind::Failed, message).hint(format!(
-        "stop the run: moat stop {id}; or remove its kept container: moat destroy {id}"
+        "stop the run: moat stop {id}; or remove its kept container: moat destroy {id}; \
+         if its engine is gone for good: moat destroy --force {id}"
     )))
 }

@@ -15,7 +15,7 @@ use super::{cleanup, respawn, services};
 use crate::container::Capture;
 use crate::error::Result;
 use crate::failpoint::{checkpoint, unit_scaled};
-use crate::runtime::{self, Inspected, Runtime};
+use crate::runtime::{self, Inspected, Runtime, RuntimeError};
 use crate::store::{EndReason, EndRequest, Home, OwnedRun, RunId, RunRecord, RunState, Timestamp};
 
 /// Time to wait for a resource that a dead supervisor requested. The next command finds a resource that appears
@@ -41,7 +41,8 @@ pub(crate) fn supervise_adopted(id: &RunId) -> Result<()> {
         return Ok(());
     };
     let record = run.record();
-    let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)?;
+    let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)
+        .inspect_err(|problem| note_failure(&run, problem))?;
     go_on(run, runtime, |supervisor| {
         supervisor::handle_signals(supervisor, signals);
     })
@@ -55,7 +56,8 @@ pub(super) fn go_on(
 ) -> Result<()> {
     let record = run.record().clone();
     // If the runtime does not respond, nothing can be known; the next command tries again.
-    let (state, is_held_back) = inspect_after_pending(runtime.as_ref(), &run)?;
+    let (state, is_held_back) = inspect_after_pending(runtime.as_ref(), &run)
+        .inspect_err(|problem| note_failure(&run, problem))?;
     if is_held_back {
         runtime.kill(record.id.as_str())?;
     }
@@ -81,6 +83,14 @@ pub(super) fn go_on(
     clean_up_and_report(&supervisor);
     Ok(())
 }
+
+/// Leaves the reason why this process cannot supervise the run: the command that started the process reads it there.
+fn note_failure(run: &OwnedRun, problem: &RuntimeError) {
+    run.append_supervisor_log(&format!("{ADOPTION_FAILED}{}", problem.message()));
+}
+
+/// The beginning of such a line, after its time.
+pub(super) const ADOPTION_FAILED: &str = "cannot adopt: ";
 
 /// Ends a run without a workload to watch.
 fn finish_without_workload(supervisor: &Supervisor) {

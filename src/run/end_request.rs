@@ -8,7 +8,8 @@ use super::wait_notice::{TellFn, while_waiting};
 use super::{adopt, respawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
-use crate::store::{EndReason, EndRequest, Home, Loaded, RunEnd, RunId};
+use crate::runtime;
+use crate::store::{EndReason, EndRequest, Home, Loaded, RunDir, RunEnd, RunId};
 
 /// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ fn request_end_until(
             });
         }
         dir.check_version(&record)?;
+        // Fails at once for a runtime that no adopting supervisor of this program can know either.
+        runtime::of_run(&dir, &record.runtime, &record.engine)?;
         dir.write_end_request(how);
         is_written = true;
         if let Some(owner) = dir.owner()? {
@@ -66,9 +69,21 @@ fn request_end_until(
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(500));
     }
-    let message = format!("{id} has no supervisor, and no adopting supervisor could be started");
+    let why = adoption_failure(&dir)
+        .unwrap_or_else(|| "no adopting supervisor could be started".to_owned());
+    let message = format!("{id} has no supervisor: {why}");
     Err(Error::new(ErrorKind::Runtime, message)
         .hint("its runtime may not respond; see: moat doctor"))
+}
+
+/// The reason that the last adopting supervisor has left.
+fn adoption_failure(dir: &RunDir) -> Option<String> {
+    let log = std::fs::read_to_string(dir.supervisor_log()).ok()?;
+    let (_, why) = log
+        .lines()
+        .next_back()?
+        .split_once(super::adopt::ADOPTION_FAILED)?;
+    Some(why.to_owned())
 }
 
 /// Waits for the requested end. If the signalled supervisor goes away before, the next one is signalled. Supervisors
@@ -158,4 +173,38 @@ pub(crate) fn wait_until_unowned(home: &Home, id: &RunId, tell: TellFn<'_>) -> R
         unowned()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scratch::Scratch;
+
+    /// No adopting supervisor could help, so the command does not wait for one.
+    #[test]
+    fn an_unknown_runtime_is_an_error_at_once() {
+        let home = Scratch::new();
+        let run = home.reserve(|record| record.runtime = "nosuch".to_owned());
+        let id = run.record().id.clone();
+        drop(run);
+        let start = Instant::now();
+        let error = request_end(&home, &id, EndRequest::Kill).unwrap_err();
+        assert_eq!(error.message, "this moat has no runtime 'nosuch'");
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_reason_of_the_last_adopting_supervisor_is_told() {
+        let home = Scratch::new();
+        let run = home.reserve(|_| {});
+        let dir = run.dir().clone();
+        assert_eq!(adoption_failure(&dir), None);
+        run.append_supervisor_log(&format!(
+            "{}no engine",
+            super::super::adopt::ADOPTION_FAILED
+        ));
+        assert_eq!(adoption_failure(&dir).as_deref(), Some("no engine"));
+        run.append_supervisor_log("adopted");
+        assert_eq!(adoption_failure(&dir), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::protocol::{self, FromClient, StartOrder, ToClient};
@@ -14,7 +15,7 @@ use super::verdict::StopRequestTime;
 use super::{cleanup, container_spec, finish, image, services};
 use crate::container::{Capture, Watched};
 use crate::error::{Error, ErrorKind, Result};
-use crate::failpoint::checkpoint;
+use crate::failpoint::{checkpoint, unit_scaled};
 use crate::plan::Plan;
 use crate::runtime::{self, ContainerSpec, Runtime, RuntimeError};
 use crate::service;
@@ -351,9 +352,29 @@ fn finish_failed_start(supervisor: &Arc<Supervisor>, error: &Error) {
         clean_up_and_report(supervisor);
         return;
     }
-    cleanup::clean_up(supervisor);
+    report_slow_cleanup(supervisor, error);
     supervisor.notify_client(&ToClient::failed(error));
 }
+
+/// Cleans up after a failed start. If that takes long, because the engine does not answer, the client learns of the
+/// failure meanwhile.
+fn report_slow_cleanup(supervisor: &Arc<Supervisor>, error: &Error) {
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let slow = unit_scaled(SLOW_CLEANUP);
+            if is_done.recv_timeout(slow) == Err(RecvTimeoutError::Timeout) {
+                let text = format!("{}; still removing the run's resources", error.message);
+                supervisor.notify_client(&ToClient::Notice { text });
+            }
+        });
+        cleanup::clean_up(supervisor);
+        drop(done);
+    });
+}
+
+/// Time after which the client of a failed start learns of the failure, although the cleanup goes on.
+const SLOW_CLEANUP: Duration = Duration::from_secs(2);
 
 /// The last steps: clean up, send the rest of the output to the client, and report the end.
 pub(super) fn clean_up_and_report(supervisor: &Arc<Supervisor>) {

@@ -107,7 +107,7 @@ fn who_cannot_be_stopped_is_said() {
         let call = moat.args(args).deadline(Duration::from_secs(60));
         let done = call
             .stderr_contains(&format!(
-                "{id} has no supervisor, and no adopting supervisor could be started"
+                "{id} has no supervisor: docker's engine cannot be reached"
             ))
             .stderr_contains("moat doctor")
             .status(1);
