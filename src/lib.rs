@@ -20,6 +20,7 @@ mod service;
 mod session;
 mod store;
 mod term;
+mod variable_name;
 mod yaml;
 
 /// Runs the command that `arguments` (without the name of the program) ask for, and returns the exit code.

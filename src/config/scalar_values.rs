@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::store::{BindMount, Timestamp};
+use crate::variable_name::is_environment_name;
 use crate::yaml::message_text;
 
 /// The path of the workspace in every container.
@@ -25,7 +26,7 @@ pub(crate) fn env(
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, None),
     };
-    if !is_variable_name(name) {
+    if !is_environment_name(name) {
         let message = format!("bad variable name '{}'", message_text(name));
         return Err(Error::usage(message).hint("write -e NAME=value, or -e NAME to pass it on"));
     }
@@ -34,21 +35,17 @@ pub(crate) fn env(
         return Ok((name, value));
     }
     let Some(value) = environment(&name) else {
+        let name = message_text(&name);
         let message = format!("the variable {name} is not set in the environment");
         return Err(Error::usage(message).hint(format!("set it, or write -e {name}=value")));
     };
     match value.into_string() {
         Ok(value) => Ok((name, value)),
-        Err(_) => Err(Error::usage(format!("the value of {name} is not UTF-8"))),
+        Err(_) => {
+            let name = message_text(&name);
+            Err(Error::usage(format!("the value of {name} is not UTF-8")))
+        }
     }
-}
-
-pub(crate) fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Parses `SRC:DST[:ro|rw]`. The source is not checked.
@@ -409,7 +406,13 @@ mod tests {
         let none = |_: &str| None;
         assert_eq!(env("A=b=c", &none).unwrap().1, "b=c");
         assert_eq!(env("A=", &none).unwrap().1, "");
-        for bad in ["", "=x", "1A=x", "A B=x", "A-B", "\u{e9}=1"] {
+        for name in ["discovery.type", "a-b", "1A", "A B", "\u{e9}", "-x"] {
+            let given = env(&format!("{name}=1"), &none).unwrap();
+            assert_eq!(given, (name.to_owned(), "1".to_owned()));
+            let passed_on = env(name, &|asked| Some(asked.into())).unwrap();
+            assert_eq!(passed_on, (name.to_owned(), name.to_owned()));
+        }
+        for bad in ["", "=x", "A\0=x"] {
             assert!(env(bad, &none).is_err(), "{bad}");
         }
         assert!(env("UNSET", &none).unwrap_err().message.contains("UNSET"));

@@ -1,6 +1,7 @@
 //! `secrets`: the places of the values of variables. Never the values themselves.
 
 use super::settings::variable_name;
+use crate::variable_name::is_environment_name;
 use crate::yaml::{Node, Placed, Source, message_text};
 
 /// A variable whose value moat looks up when the run starts.
@@ -42,9 +43,7 @@ impl Vault {
             "env" | "file" | "op" | "ssm" if !plain => {
                 Err(format!("'{scheme}://' names nothing ({FORMS_HINT})"))
             }
-            "env" if super::scalar_values::is_variable_name(rest) => {
-                Ok(Vault::Env(rest.to_owned()))
-            }
+            "env" if is_environment_name(rest) => Ok(Vault::Env(rest.to_owned())),
             "env" => Err(format!(
                 "bad variable name '{}' ({FORMS_HINT})",
                 message_text(rest)

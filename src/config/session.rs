@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::compose::{self, ComposeSettings};
 use super::scalar_values;
 use super::service::ServiceConfig;
-use super::settings::{report_invalid, variable_name};
+use super::settings::report_invalid;
+use crate::variable_name::is_shell_name;
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, message_text};
 
 /// The settings of a project's sessions.
@@ -272,6 +273,20 @@ pub(super) fn variable_names(source: &Source, section: &Section<'_>, key: &str) 
         !has_meaning && variable_name(source, word, name.at)
     });
     good.map(|name| name.value).collect()
+}
+
+/// Whether a variable of a process can have this name; reports the problem if not. A shell starts the process, and can
+/// remove variables with other names.
+fn variable_name(source: &Source, name: &str, at: NodeId) -> bool {
+    let good = is_shell_name(name);
+    if !good {
+        let name = message_text(name);
+        let why = format!(
+            "bad variable name '{name}' (letters, digits and '_', no digit first: a shell starts the process)"
+        );
+        source.report(at, why);
+    }
+    good
 }
 
 fn env(source: &Source, section: &Section<'_>) -> Vec<(String, String)> {

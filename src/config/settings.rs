@@ -11,6 +11,7 @@ use super::service::{self, ServiceConfig};
 use super::session::{self, SessionSettings};
 use crate::error::{Error, Result};
 use crate::store::{NAME_RULE, RunName, WorkspaceMode};
+use crate::variable_name::{ENVIRONMENT_NAME_RULE, is_environment_name};
 use crate::yaml::{Node, NodeValue, Placed, Section, Source, message_text};
 
 pub(super) const PROJECT_KEYS: [&str; 18] = [
@@ -238,15 +239,13 @@ fn env(source: &Source, node: &Node) -> Vec<Placed<(String, String)>> {
     variables
 }
 
-/// Whether a variable can have this name; reports the problem if not.
+/// Whether a variable of a container can have this name; reports the problem if not.
 pub(super) fn variable_name(source: &Source, name: &str, at: crate::yaml::NodeId) -> bool {
-    let good = scalar_values::is_variable_name(name);
+    let good = is_environment_name(name);
     if !good {
         let name = message_text(name);
-        source.report(
-            at,
-            format!("bad variable name '{name}' (letters, digits and '_', no digit first)"),
-        );
+        let why = format!("bad variable name '{name}' ({ENVIRONMENT_NAME_RULE})");
+        source.report(at, why);
     }
     good
 }

@@ -196,7 +196,7 @@ fn variables_and_secrets() {
             "expected keys and values, found a list",
         ),
         ("env: x\n", "1:6", "expected keys and values, found 'x'"),
-        ("env: {1A: x}\n", "1:7", "bad variable name '1A'"),
+        ("env: {1A=: x}\n", "1:7", "bad variable name '1A='"),
         ("env: {'': x}\n", "1:7", "bad variable name ''"),
         (
             "env: {1: x}\n",
@@ -241,9 +241,9 @@ fn variables_and_secrets() {
         ),
         ("secrets: {A: env://}\n", "1:14", "'env://' names nothing"),
         (
-            "secrets: {A: 'env://1A'}\n",
+            "secrets: {A: 'env://A='}\n",
             "1:14",
-            "bad variable name '1A'",
+            "bad variable name 'A='",
         ),
         (
             "secrets: {A: 'vault://x'}\n",
@@ -266,9 +266,9 @@ fn variables_and_secrets() {
             "'file://' names nothing",
         ),
         (
-            "secrets: {A-B: 'env://C'}\n",
+            "secrets: {A=B: 'env://C'}\n",
             "1:11",
-            "bad variable name 'A-B'",
+            "bad variable name 'A=B'",
         ),
         (
             "secrets: {A: 'env://C', A: 'env://D'}\n",
@@ -668,7 +668,7 @@ fn all_problems_come_at_once_in_the_order_of_the_file() {
 timeout: 5
 nmae: x
 env:
-  1A: b
+  A=: b
   B: [c]
 volumes:
   - {name: V, target: x, type: y}

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::registry::{EntryOrigin, Registry};
 use crate::store::{LogEntry, RunRecord, Session, Stream, Timestamp};
 use crate::term::{self, EscapeParser, EscapePrefix, KeyInput};
+use crate::variable_name::is_environment_name;
 use crate::yaml::{Node, NodeId, NodeValue, Source};
 
 #[cfg(test)]
@@ -133,7 +134,7 @@ pub fn env_file(bytes: &[u8]) {
     }
     for line in &variables {
         assert!((1..=lines).contains(&line.number));
-        assert!(scalar_values::is_variable_name(&line.name), "{}", line.name);
+        assert!(is_environment_name(&line.name), "{}", line.name);
         let Some(value) = &line.value else { continue };
         assert!(!value.contains('\0'));
         let mut quoted = value.replace('\\', "\\\\").replace('"', "\\\"");

@@ -157,7 +157,7 @@ impl Dockerfile {
             let RegistryEntry { env, kind, .. } = &chosen.entry;
             variables.extend(
                 env.iter()
-                    .map(|(name, value)| format!("{name}={}", quoted(value))),
+                    .map(|(name, value)| format!("{}={}", env_name(name), quoted(value))),
             );
             if let EntryKind::Runtime(runtime) = kind {
                 paths.extend(runtime.path.iter().map(String::as_str));
@@ -211,6 +211,15 @@ impl Dockerfile {
         }
         // Only the command of a run is executed, without an entry point of the base image.
         self.line("ENTRYPOINT []");
+    }
+}
+
+/// The name of an `ENV`, quoted if it is more than a word.
+fn env_name(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    match name.bytes().all(plain) {
+        true => name.to_owned(),
+        false => quoted(name),
     }
 }
 

@@ -107,7 +107,7 @@ fn env_file(
                 line.number,
                 format!(
                     "{} has no value here, and none in the environment",
-                    line.name
+                    crate::yaml::message_text(&line.name)
                 ),
             ),
         }

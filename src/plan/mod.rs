@@ -257,6 +257,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     let mut notes = Vec::new();
     unsupported::check(request, files, host, &mut notes)?;
     unsupported::check_owner(files, host, workspace.uid);
+    unsupported::check_secret_names(files, host);
     let env_files = merge::env_files_of_flags(&request.env_files, host, &mut problems)?;
     let mut env = merge::env(&flags.env, &env_files, files, host, &mut problems);
     let mut mounts = merge::mounts(&flags.mounts, files, host)?;

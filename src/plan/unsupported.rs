@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry::ResolvedDependency;
 use crate::runtime::{self, Capability, Limits, UserMapping};
 use crate::store::{BindMount, WorkspaceMode};
+use crate::variable_name::is_shell_name;
 use crate::yaml::{NodeId, Placed};
 
 /// Refuses flags at once, and reports keys to their files. The defaults of `config.yaml` are for all runtimes: a
@@ -44,6 +45,29 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Refuses secrets whose names no shell supports, if a shell becomes the command: it passes such variables on in the
+/// arguments of `env`, which are visible for a moment.
+pub(super) fn check_secret_names(files: ConfigLayers<'_>, host: &Host) {
+    let has_hook = files
+        .iter()
+        .any(|file| file.settings.hooks.pre_run.is_some());
+    if !has_hook || !host.runtime.has_images() {
+        return;
+    }
+    for file in files {
+        for secret in &file.settings.secrets {
+            let name = &secret.value.name;
+            if !is_shell_name(name) {
+                let name = crate::yaml::message_text(name);
+                let why = format!(
+                    "with 'pre_run', the name of a secret has only letters, digits and '_': '{name}'"
+                );
+                file.source.report(secret.at, why);
+            }
+        }
+    }
 }
 
 /// The minimum memory of a runtime whose containers are virtual machines, in bytes.

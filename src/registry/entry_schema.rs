@@ -2,6 +2,7 @@
 
 use super::entry::{EntryKind, EntryOrigin, GithubBinary, LanguageRuntime, RegistryEntry};
 use super::{dependency_name, service};
+use crate::variable_name::{ENVIRONMENT_NAME_RULE, is_environment_name};
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Section, Source, message_text};
 
 const COMMON_KEYS: [&str; 7] = [
@@ -163,17 +164,13 @@ fn versions(source: &Source, section: &Section<'_>) -> Vec<String> {
 fn variables(source: &Source, node: &Node) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     for (name, at, node) in source.entries(node) {
-        let first = name
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit());
-        let good = first
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         match source.value_as_written(node) {
-            _ if !good => source.report(at, format!("bad variable name '{}'", message_text(name))),
-            Some(value) if value.contains('\n') => {
+            _ if !is_environment_name(name) => {
+                let name = message_text(name);
+                let why = format!("bad variable name '{name}' ({ENVIRONMENT_NAME_RULE})");
+                source.report(at, why);
+            }
+            Some(value) if value.contains('\n') || name.contains('\n') => {
                 source.report(node.at, "a variable has one line here");
             }
             Some(value) => variables.push((name.to_owned(), value)),

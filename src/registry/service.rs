@@ -2,6 +2,7 @@
 
 use super::entry::RegistryEntry;
 use super::entry_schema::{check_word, image, is_shell_word, plain_text};
+use crate::variable_name::is_shell_name;
 use crate::yaml::{Node, NodeValue, Placed, Section, Source, message_text};
 
 /// The container of a service, and its ports.
@@ -160,7 +161,9 @@ fn command_or_script(source: &Source, node: &Node, variables: &[(String, String)
         if !script.contains(placeholder) {
             continue;
         }
-        match variables.iter().find(|(_, value)| value == placeholder) {
+        let of_a_shell =
+            |(name, value): &&(String, String)| value == placeholder && is_shell_name(name);
+        match variables.iter().find(of_a_shell) {
             Some((name, _)) => script = script.replace(placeholder, &format!("\"${{{name}}}\"")),
             None => source.report(text.at, missing_variable_error(placeholder)),
         }

@@ -393,9 +393,9 @@ fn what_can_be_wrong_with_an_entry() {
             "expected a list",
         ),
         (
-            entry("type: npm, env: {1A: x}"),
+            entry("type: npm, env: {'A=': x}"),
             "1:37",
-            "bad variable name '1A'",
+            "bad variable name 'A='",
         ),
         (
             entry("type: npm, env: {'': x}"),

@@ -1,6 +1,6 @@
 //! Builds the client call that creates a container. Pure.
 
-use super::error::RuntimeError;
+use super::error::{Result, RuntimeError};
 
 /// The labels of every resource in an engine.
 pub(super) const HOME_LABEL: &str = "moat.home";
@@ -28,20 +28,24 @@ impl ClientCall {
         self.add(&["--label", &format!("{name}={value}")]);
     }
 
-    /// Adds the values: `--env NAME` takes them from the client's environment. Names that the client itself obeys go
-    /// through its input instead, one line each; the error is the name of a variable whose value contains a line
-    /// break.
-    pub(super) fn variables<'a>(
+    /// Adds the values: `--env NAME` takes them from the client's environment. A name to which the client itself gives
+    /// a meaning goes through its input instead, one line each.
+    pub(super) fn variables(
         &mut self,
-        env: &'a [(String, String)],
-        is_obeyed: fn(&str) -> bool,
-    ) -> std::result::Result<(), &'a str> {
+        env: &[(String, String)],
+        engine: &str,
+        is_obeyed: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         for (name, value) in env {
             if !is_obeyed(name) {
                 self.add(&["--env", name]);
                 self.environment.push((name.clone(), value.clone()));
             } else if value.contains('\n') {
-                return Err(name);
+                return Err(newline(engine, name));
+            } else if name.contains(char::is_whitespace) || name.starts_with('#') {
+                return Err(RuntimeError::Refused(format!(
+                    "a variable of the name '{name}' cannot reach a container on {engine}"
+                )));
             } else {
                 let line = format!("{name}={value}\n");
                 self.input.extend_from_slice(line.as_bytes());
@@ -55,7 +59,7 @@ impl ClientCall {
 }
 
 /// The error for a value that cannot be passed on.
-pub(super) fn newline(engine: &str, name: &str) -> RuntimeError {
+fn newline(engine: &str, name: &str) -> RuntimeError {
     RuntimeError::Refused(format!(
         "the value of {name} may not contain a newline on {engine}, whose client itself obeys \
          {name}: use another name, or a file (mounts in moat.yaml, -m)"

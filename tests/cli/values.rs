@@ -42,13 +42,8 @@ fn variables() {
     let hint = "write -e NAME=value, or -e NAME to pass it on";
     for (value, name) in [
         ("", ""),
-        ("=x", ""),
-        ("1A=x", "1A"),
         // The error does not repeat the value, which may be a secret.
-        ("A B=s3cret", "A B"),
-        ("A-B=s3cret", "A-B"),
-        ("\u{e9}=1", "\u{e9}"),
-        ("a\u{1b}c=x", "a\\u{1b}c"),
+        ("=s3cret", ""),
     ] {
         let error = format!("bad variable name '{name}'");
         assert_bad(&moat, "-e", value, &error, hint);
@@ -59,6 +54,13 @@ fn variables() {
         "NOT_SET_ANYWHERE",
         "the variable NOT_SET_ANYWHERE is not set in the environment",
         "set it, or write -e NOT_SET_ANYWHERE=value",
+    );
+    assert_bad(
+        &moat,
+        "-e",
+        "not.set\u{1b}",
+        "the variable not.set\\u{1b} is not set in the environment",
+        "set it, or write -e not.set\\u{1b}=value",
     );
 }
 

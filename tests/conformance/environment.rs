@@ -84,6 +84,42 @@ pub(crate) fn names_that_the_engine_obeys(moat: &Moat) {
         .success();
 }
 
+/// An environment has names that a shell does not have. They come from flags and files, and a hook does not change that.
+pub(crate) fn names_that_no_shell_has(moat: &Moat) {
+    moat.write("names.env", "spring.datasource.url=jdbc:x\n1A=5 # five\n");
+    let expected = [
+        "1A=5",
+        "A B=6",
+        "Q*=7",
+        "a-b=of the file",
+        "code=kept",
+        "discovery.type=single-node",
+        "given-here=from outside",
+        "spring.datasource.url=jdbc:x",
+    ];
+    for hook in ["", "hooks: {pre_run: 'true'}\n"] {
+        let yaml = format!("env_file: names.env\nenv: {{a-b: of the file, code: kept}}\n{hook}");
+        moat.write("moat.yaml", &yaml);
+        let flags = [
+            "-ediscovery.type=single-node",
+            "-eA B=6",
+            "-eQ*=7",
+            "-egiven-here",
+        ];
+        let done = moat
+            .run_with(flags, ["env"])
+            .env("given-here", "from outside");
+        let done = done.any_stdout().success();
+        let text = done.stdout_text();
+        let mut found: Vec<&str> = text
+            .lines()
+            .filter(|line| expected.contains(line) || line.contains("MOAT"))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{hook}: {text}");
+    }
+}
+
 pub(crate) fn our_environment_stays_outside(moat: &Moat) {
     let done = moat
         .run(["env"])

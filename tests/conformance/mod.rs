@@ -80,7 +80,7 @@ scenarios! {
         closed { head_ends_the_run_quietly }
         environment {
             variables_by_name a_newline_in_a_value a_newline_in_a_value_of_any_name
-            names_that_the_engine_obeys our_environment_stays_outside
+            names_that_the_engine_obeys names_that_no_shell_has our_environment_stays_outside
         }
         secrets { secrets_are_nowhere secrets_of_all_kinds_are_nowhere }
         files {
@@ -326,7 +326,7 @@ tests_on! { conformance podman_rootless Runtime::PodmanRootless;
         output_of_a_fast_exit_is_complete what_a_grandchild_holds_open_does_not_hang
     }
     input { input_from_a_pipe megabytes_of_input a_workload_that_stops_reading_ends_the_writer }
-    environment { variables_by_name a_newline_in_a_value names_that_the_engine_obeys our_environment_stays_outside }
+    environment { variables_by_name a_newline_in_a_value names_that_the_engine_obeys names_that_no_shell_has our_environment_stays_outside }
     files {
         the_workspace_is_the_working_directory mounts_read_write mounts_read_only odd_paths
         home_is_writable_for_anybody
@@ -352,7 +352,7 @@ tests_on! { conformance docker_rootless Runtime::DockerRootless;
     }
     streams { streams_are_apart_and_exact output_of_a_fast_exit_is_complete }
     input { input_from_a_pipe megabytes_of_input }
-    environment { variables_by_name names_that_the_engine_obeys }
+    environment { variables_by_name names_that_the_engine_obeys names_that_no_shell_has }
     files {
         the_workspace_is_the_working_directory mounts_read_write mounts_read_only odd_paths
         home_is_writable_for_anybody a_mount_of_one_file

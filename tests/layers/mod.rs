@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom. A module may use those after it, never one before it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "fuzzing",
     "cli",
     "session",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 16] = [
     "registry",
     "store",
     "program",
+    "variable_name",
     "yaml",
     "term",
     "error",

@@ -175,10 +175,10 @@ fn values_of_the_wrong_type() {
          moat.yaml:3:104: expected text, found the number 4\n",
     );
     of_services(
-        "postgres: {env: {A-B: x, C: [y], D: env://1x}, image: 'a b', timeout: soon}",
-        "moat.yaml:3:20: bad variable name 'A-B' (letters, digits and '_', no digit first)\n\
+        "postgres: {env: {A=B: x, C: [y], D: env://1=}, image: 'a b', timeout: soon}",
+        "moat.yaml:3:20: bad variable name 'A=B' (not empty, no '=' and no NUL)\n\
          moat.yaml:3:31: expected a single value, found a list\n\
-         moat.yaml:3:39: bad variable name '1x' (write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER)\n\
+         moat.yaml:3:39: bad variable name '1=' (write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER)\n\
          moat.yaml:3:57: bad image 'a b' (write NAME, NAME:TAG or NAME@sha256:DIGEST)\n\
          moat.yaml:3:73: bad duration 'soon' (write a number with its unit, e.g. 90s, 10m, 1h30m; at most a year)\n",
     );

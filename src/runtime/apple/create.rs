@@ -7,10 +7,8 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType};
 
-use super::super::client_call::{
-    ClientCall, HOME_LABEL, ROLE_LABEL, RUN_LABEL, SERVICE_LABEL, newline,
-};
-use super::super::container_scripts::{NOTES_DIR, PRE_RUN_SCRIPT};
+use super::super::client_call::{ClientCall, HOME_LABEL, ROLE_LABEL, RUN_LABEL, SERVICE_LABEL};
+use super::super::container_scripts::{NOTES_DIR, ShellEnvironment};
 use super::super::error::{Result, RuntimeError};
 use super::super::{
     ContainerSpec, KEPT_LINUX_CAPABILITIES, Network, ServiceSpec, WORKLOAD_HOME, WORKSPACE,
@@ -70,8 +68,15 @@ pub(super) fn main(
     }
     limits(&mut request, spec.memory_bytes, spec.cpus);
     settings(&mut request, spec, host)?;
-    values(&mut request, &spec.env)?;
-    command(&mut request, spec, around);
+    let has_shell = spec.network.is_some() || spec.pre_run.is_some();
+    let shell = ShellEnvironment::new(if has_shell { &spec.env } else { &[] });
+    let env = if has_shell {
+        &shell.variables
+    } else {
+        &spec.env
+    };
+    values(&mut request, env)?;
+    command(&mut request, spec, around, &shell);
     Ok(request)
 }
 
@@ -294,7 +299,12 @@ fn free_port() -> Result<u16> {
 }
 
 /// Adds the image and the command.
-fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_>) {
+fn command(
+    request: &mut ClientCall,
+    spec: &ContainerSpec,
+    around: &HostPaths<'_>,
+    shell: &ShellEnvironment,
+) {
     let image = spec.image.as_deref().unwrap_or_default();
     let (holds, hook) = (spec.network.is_some(), spec.pre_run.as_deref());
     if holds || hook.is_some() {
@@ -302,7 +312,13 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
     }
     request.add(&[image]);
     if holds {
-        request.add(&["-c", start_gate::WAIT_AT_GATE_SCRIPT, "moat"]);
+        // A second shell restores the names of variables for the command.
+        let exec = match hook {
+            Some(_) => "exec \"$@\"".to_owned(),
+            None => shell.exec_script(),
+        };
+        let script = format!("{}{exec}", start_gate::WAIT_AT_GATE_SCRIPT);
+        request.add(&["-c", &script, "moat"]);
     }
     match hook {
         // The script runs first, so the image's own entry point cannot.
@@ -310,7 +326,7 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
             if holds {
                 request.add(&["/bin/sh"]);
             }
-            request.add(&["-c", PRE_RUN_SCRIPT, "moat", script]);
+            request.add(&["-c", &shell.pre_run_script(), "moat", script]);
         }
         None if holds => request.args.extend(around.entrypoint.iter().cloned()),
         None => {}
@@ -319,9 +335,7 @@ fn command(request: &mut ClientCall, spec: &ContainerSpec, around: &HostPaths<'_
 }
 
 fn values(request: &mut ClientCall, env: &[(String, String)]) -> Result<()> {
-    request
-        .variables(env, is_client_variable)
-        .map_err(|name| newline("apple", name))
+    request.variables(env, "apple", is_client_variable)
 }
 
 /// Whether the client itself, or the system it runs on, obeys a variable.

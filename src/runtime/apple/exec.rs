@@ -6,6 +6,7 @@ use super::super::container_scripts::{EXEC_MARKER_VARIABLE, KILL_SCRIPT};
 use super::super::error::{Result, RuntimeError};
 use super::super::{ExecSpec, Refusal};
 use super::{classify, client};
+use crate::variable_name::is_shell_name;
 
 /// The first bytes of a message of a client that could not start a command.
 pub(super) const START_FAILURE_PREFIXES: &[&[u8]] = &[
@@ -43,7 +44,7 @@ pub(super) fn command(mut client: Command, spec: &ExecSpec) -> Result<Command> {
     client.args(["--env", &marker(&spec.marker)]);
     let mut script = String::new();
     for (at, (name, value)) in spec.env.iter().enumerate() {
-        if !is_shells(name) {
+        if !is_shell_name(name) {
             let message =
                 format!("{name} cannot be set this way on apple; write: env {name}=VALUE CMD");
             return Err(RuntimeError::Refused(message));
@@ -70,15 +71,6 @@ pub(super) fn kill(handle: &str, word: &str, signal: &str) -> Command {
 
 fn marker(word: &str) -> String {
     format!("{EXEC_MARKER_VARIABLE}={word}")
-}
-
-/// Whether a shell supports a variable of that name.
-fn is_shells(name: &str) -> bool {
-    let first = name.bytes().next();
-    first.is_some_and(|first| !first.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Returns the reason why a command could not start, from the message of the client or of the shell in the container.

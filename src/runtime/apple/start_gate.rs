@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-/// Waits for [`PUBLISH`], then becomes the command in its arguments.
-pub(super) const WAIT_AT_GATE_SCRIPT: &str = "until [ -e /run/moat/go ]; do sleep 0.05 2>/dev/null || sleep 1; done; \
-    exec \"$@\"";
+/// Waits for [`WRITE_HOSTS_SCRIPT`]. The rest of the script becomes the command in its arguments.
+pub(super) const WAIT_AT_GATE_SCRIPT: &str =
+    "until [ -e /run/moat/go ]; do sleep 0.05 2>/dev/null || sleep 1; done; ";
 
 /// Replaces the moat lines in `/etc/hosts` by its arguments, and opens the gate. It uses only builtins of a shell,
 /// because an image may have no other programs.

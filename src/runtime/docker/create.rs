@@ -1,7 +1,7 @@
 //! The arguments of `docker create` for a run's own container. Pure.
 
 use super::super::client_call::RUN_LABEL;
-use super::super::container_scripts::PRE_RUN_SCRIPT;
+use super::super::container_scripts::ShellEnvironment;
 use super::super::error::Result;
 use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE};
 use super::Dialect;
@@ -66,21 +66,19 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
         // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
         request.add(&["--tty", "--stop-signal", "SIGHUP"]);
     }
-    request.values(dialect, &spec.env)?;
     let image = spec.image.as_deref().unwrap_or_default();
     match &spec.pre_run {
-        None => request.add(&["--", image]),
+        None => {
+            request.values(dialect, &spec.env)?;
+            request.add(&["--", image]);
+        }
         // The script runs first, so the image's own entry point cannot.
-        Some(script) => request.add(&[
-            "--entrypoint",
-            "/bin/sh",
-            "--",
-            image,
-            "-c",
-            PRE_RUN_SCRIPT,
-            "moat",
-            script,
-        ]),
+        Some(script) => {
+            let shell = ShellEnvironment::new(&spec.env);
+            request.values(dialect, &shell.variables)?;
+            request.add(&["--entrypoint", "/bin/sh", "--", image]);
+            request.add(&["-c", &shell.pre_run_script(), "moat", script]);
+        }
     }
     request.args.extend(spec.command.iter().cloned());
     Ok(request)

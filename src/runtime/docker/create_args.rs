@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::super::KEPT_LINUX_CAPABILITIES;
-use super::super::client_call::newline;
 pub(super) use super::super::client_call::{ClientCall, HOME_LABEL};
 use super::super::error::Result;
 use super::Dialect;
@@ -96,8 +95,7 @@ impl ClientCall {
 
     /// Adds the values of variables.
     pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, String)]) -> Result<()> {
-        self.variables(env, is_client_variable)
-            .map_err(|name| newline(dialect.program(), name))
+        self.variables(env, dialect.program(), |name| is_obeyed_name(dialect, name))
     }
 }
 
@@ -106,8 +104,15 @@ pub(super) fn is_selinux_enabled() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
+/// Whether the client gives a name in `--env NAME` another meaning than to pass this variable on.
+pub(super) fn is_obeyed_name(dialect: Dialect, name: &str) -> bool {
+    // podman passes on all variables that begin so, and removes blanks.
+    let is_pattern = name.ends_with('*') || name.starts_with(char::is_whitespace);
+    is_client_variable(name) || (dialect == Dialect::Podman && is_pattern)
+}
+
 /// Whether the client itself obeys a variable.
-pub(super) fn is_client_variable(name: &str) -> bool {
+fn is_client_variable(name: &str) -> bool {
     let prefixes = [
         "DOCKER_",
         "BUILDKIT_",

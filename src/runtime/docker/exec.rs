@@ -8,8 +8,9 @@ use std::process::Command;
 use super::super::container_scripts::{EXEC_MARKER_VARIABLE, KILL_SCRIPT};
 use super::super::error::{Result, RuntimeError};
 use super::super::{Attached, ExecSpec, Refusal, attach};
+use super::Dialect;
 use super::client_messages;
-use super::create_args::is_client_variable;
+use super::create_args::is_obeyed_name;
 use crate::term::pty::Size;
 
 /// Prefixes of the engine's and the client's messages.
@@ -48,7 +49,7 @@ const ALL_PREFIXES: &[&[u8]] = &[
 const UNTYPABLE_DETACH_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
 
 /// Completes the call of a client that runs a command.
-pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
+pub(super) fn command(client: &mut Command, dialect: Dialect, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
     if spec.terminal.is_some() {
         client.args(["--interactive", "--tty", "--detach-keys"]);
@@ -61,9 +62,10 @@ pub(super) fn command(client: &mut Command, spec: &ExecSpec) -> Result<()> {
     }
     client.args(["--env", &marker(&spec.marker)]);
     for (name, value) in &spec.env {
-        if is_client_variable(name) {
+        if is_obeyed_name(dialect, name) {
+            let engine = dialect.program();
             let message = format!(
-                "{name} cannot be set this way on docker, whose client obeys it; write: env {name}=VALUE CMD"
+                "{name} cannot be set this way on {engine}, whose client obeys it; write: env {name}=VALUE CMD"
             );
             return Err(RuntimeError::Refused(message));
         }

@@ -524,11 +524,11 @@ impl Runtime for Docker {
     fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
         if let Some(size) = spec.terminal {
             let mut client = self.with_engine(client_terminal::command(self.dialect.program()));
-            exec::command(&mut client, spec)?;
+            exec::command(&mut client, self.dialect, spec)?;
             return exec::spawn_on_terminal(self.exec_messages(spec), &mut client, size);
         }
         let mut client = self.command();
-        exec::command(&mut client, spec)?;
+        exec::command(&mut client, self.dialect, spec)?;
         match &spec.stdin {
             Some(stdin) => {
                 let stdin = stdin
