@@ -1,6 +1,7 @@
 //! Builds the client call that creates a container. Pure.
 
 use super::error::{Result, RuntimeError};
+use crate::variable_name::is_shell_name;
 
 /// The labels of every resource in an engine.
 pub(super) const HOME_LABEL: &str = "moat.home";
@@ -29,7 +30,8 @@ impl ClientCall {
     }
 
     /// Adds the values: `--env NAME` takes them from the client's environment. A name to which the client itself gives
-    /// a meaning goes through its input instead, one line each.
+    /// a meaning goes through its input instead, one line each. So does a name that no shell has: the client can be a
+    /// script, whose shell would remove the variable.
     pub(super) fn variables(
         &mut self,
         env: &[(String, String)],
@@ -37,12 +39,12 @@ impl ClientCall {
         is_obeyed: impl Fn(&str) -> bool,
     ) -> Result<()> {
         for (name, value) in env {
-            if !is_obeyed(name) {
+            if !is_obeyed(name) && (is_shell_name(name) || !fits_line(name, value)) {
                 self.add(&["--env", name]);
                 self.environment.push((name.clone(), value.clone()));
             } else if value.contains('\n') {
                 return Err(newline(engine, name));
-            } else if name.contains(char::is_whitespace) || name.starts_with('#') {
+            } else if !is_line_name(name) {
                 return Err(RuntimeError::Refused(format!(
                     "a variable of the name '{name}' cannot reach a container on {engine}"
                 )));
@@ -56,6 +58,19 @@ impl ClientCall {
         }
         Ok(())
     }
+}
+
+/// Whether a line of `--env-file` can have this name.
+fn is_line_name(name: &str) -> bool {
+    !name.contains(char::is_whitespace) && !name.starts_with('#')
+}
+
+/// Whether every client reads a line of `--env-file` as written.
+fn fits_line(name: &str, value: &str) -> bool {
+    is_line_name(name)
+        && value.trim() == value
+        && !value.contains('\n')
+        && !value.starts_with(['"', '\'', '`'])
 }
 
 /// The error for a value that cannot be passed on.

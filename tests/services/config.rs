@@ -242,7 +242,7 @@ fn versions_that_do_not_exist() {
 
 #[test]
 fn instances_of_what_is_not_there() {
-    const KNOWN: &str = "an instance of a service names it: 'service: NAME'; there are mailpit, mariadb, \
+    const KNOWN: &str = "an instance of a service names it: 'service: NAME'; there are elasticsearch, mailpit, mariadb, \
                          ministack, mysql, ollama, postgres, rabbitmq, redis, valkey";
     of_services(
         "a: {service: postgers}",

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{Moat, Runtime};
+use crate::harness::{IMAGE, Moat, Runtime};
 use crate::services::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
 
 const ALL: [&str; 4] = [SERVERS, POSTGRES, REDIS, MARIADB];
@@ -160,6 +160,43 @@ services:
     assert_eq!(place.ids(), runs, "nothing was made");
 }
 
+/// A stand-in for Elasticsearch, which starts only with the variables of its registry entry and of the file: names that
+/// no shell has. `curl` there demands the password in its configuration.
+const ELASTICSEARCH: &str = r#"
+RUN printf '#!/bin/sh\n\
+    grep -qxF "user = \\"elastic:$ELASTIC_PASSWORD\\"" && exec wget -q -O /dev/null http://127.0.0.1:9200/\n' >/bin/curl && \
+    printf '#!/bin/sh\n\
+    mkdir -p /srv && tr "\\000" "\\n" </proc/$$/environ | grep -F . | sort >/srv/index.html\n\
+    grep -qx discovery.type=single-node /srv/index.html && exec httpd -f -p 9200 -h /srv\n' >/bin/start && \
+    chmod 755 /bin/curl /bin/start
+ENTRYPOINT ["/bin/start"]
+"#;
+
+/// Variables of a service can have any name, in the registry and in a file.
+pub(crate) fn names_that_no_shell_has(runtime: Runtime) {
+    let Some(mut place) = Place::with(runtime, &[]) else {
+        return;
+    };
+    let image = place.image(&format!("FROM {IMAGE}\n{ELASTICSEARCH}"));
+    place.moat_yaml(&format!(
+        "base_image: {IMAGE}\n\
+         dependencies: [elasticsearch]\n\
+         services:\n  \
+           elasticsearch: {{image: '{image}', env: {{cluster.name: mine, A-B: x.y}}}}\n"
+    ));
+    let script = "wget -q -O - http://$MOAT_ELASTICSEARCH_HOST:$MOAT_ELASTICSEARCH_PORT/ | \
+                  grep -E '^(A-B|cluster.name|discovery|xpack)'; echo $MOAT_ELASTICSEARCH_URL | \
+                  sed \"s/$MOAT_ELASTICSEARCH_PASSWORD/PASSWORD/\"";
+    place
+        .quiet(script)
+        .stdout(
+            "A-B=x.y\ncluster.name=mine\ndiscovery.type=single-node\n\
+             xpack.security.enabled=true\nxpack.security.http.ssl.enabled=false\n\
+             http://elastic:PASSWORD@elasticsearch:9200\n",
+        )
+        .success();
+}
+
 /// The workload has exactly the documented variables, and values that the user sets take precedence.
 pub(crate) fn the_variables_of_a_workload(runtime: Runtime) {
     let Some(place) = Place::with(runtime, &[SERVERS, POSTGRES, REDIS]) else {
@@ -191,7 +228,7 @@ fn the_variables_of_all_services() {
     let moat = Moat::new().env("MOAT_RUNTIME", "docker");
     moat.write(
         "moat.yaml",
-        "dependencies: [mailpit, mariadb, ministack, mysql, ollama, postgres, rabbitmq, redis, valkey]\n",
+        "dependencies: [elasticsearch, mailpit, mariadb, ministack, mysql, ollama, postgres, rabbitmq, redis, valkey]\n",
     );
     let call = moat.args(["run", "--dry-run", "--json", "--", "true"]);
     let plan = call.any_stdout().success().json();
@@ -202,6 +239,13 @@ fn the_variables_of_all_services() {
     assert_eq!(
         json!(exports),
         json!([
+            [
+                "elasticsearch",
+                of(
+                    "ELASTICSEARCH",
+                    &["HOST", "PORT", "USER", "PASSWORD", "URL"]
+                )
+            ],
             [
                 "mailpit",
                 of("MAILPIT", &["HOST", "PORT", "WEB_PORT", "URL"])

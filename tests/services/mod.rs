@@ -38,6 +38,7 @@ everywhere! { services;
 /// Scenarios that run on docker: podman and apple have no code of their own for them.
 mod docker_first {
     on_docker_first! { services;
+        connects { names_that_no_shell_has }
         death { nobody_waits_for_it a_run_without_services }
         exec { it_ends_with_all_that_it_started }
         failing {
