@@ -194,6 +194,28 @@ pub(crate) fn a_renamed_container_is_found(moat: &Moat) {
     }
 }
 
+/// A client whose configuration is damaged warns at each call; the warning is not the workload's.
+pub(crate) fn warnings_of_the_client_are_not_the_workloads(moat: &Moat) {
+    // The DOCKER_CONFIG of the calls.
+    let config = moat.root().join("docker-config");
+    std::fs::create_dir_all(&config).expect("a directory");
+    for content in ["{\"auths\": {\"x\": ", ""] {
+        std::fs::write(config.join("config.json"), content).expect("a file");
+        let id = ready(moat);
+        let call = moat.args(["exec", &id, "--", "sh", "-c", "echo out; echo err >&2"]);
+        call.stdout("out\n").stderr("err\n").success();
+        moat.write("go", "");
+        moat.args(["wait", &id]).success();
+        moat.args(["logs", "--stderr", &id]).stdout("").success();
+        std::fs::remove_file(moat.workspace().join("go")).expect("the file");
+    }
+    let doctor = moat.args(["doctor"]).any_stdout().any_stderr().run();
+    assert!(
+        doctor.stdout_text().contains("config.json cannot be read"),
+        "{doctor}"
+    );
+}
+
 /// A `kill` by another client is recorded like any other end of the workload.
 pub(crate) fn kill_by_the_engine_is_an_exit(moat: &Moat) {
     let id = ready(moat);

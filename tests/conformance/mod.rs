@@ -377,7 +377,7 @@ tests_on! { conformance docker_only_tests Runtime::Docker;
         out_of_memory_is_said keep_keeps_the_container_until_destroy
         a_container_removed_behind_our_back_is_lost a_paused_container_is_waited_for
         a_renamed_container_is_found
-        labels_are_exact limits_reach_the_engine five_engine_calls_at_most
+        labels_are_exact warnings_of_the_client_are_not_the_workloads limits_reach_the_engine five_engine_calls_at_most
         reading_commands_do_not_call_the_engine kill_by_the_engine_is_an_exit
         foreign_containers_are_left_alone
     }

@@ -104,6 +104,10 @@ impl Docker {
             .args(self.dialect.global_args())
             .envs(self.engine.iter().map(|(name, value)| (name, value)))
             .env("DOCKER_CLI_HINTS", "false");
+        let is_docker = self.dialect == Dialect::Docker;
+        if is_docker && ping::is_config_broken(&self.engine) && !ping::uses_context(&self.engine) {
+            command.env("DOCKER_CONFIG", NO_CONFIG);
+        }
         command
     }
 
@@ -127,6 +131,9 @@ impl Docker {
         }
     }
 }
+
+/// A directory that does not exist: a client without a configuration prints no warning.
+const NO_CONFIG: &str = "/nonexistent/moat";
 
 /// The error for a docker that is podman, whose command line differs.
 pub(crate) fn podman_error() -> RuntimeError {
@@ -329,8 +336,12 @@ impl Runtime for Docker {
                 if facts.is_some_and(|facts| facts.is_podman) {
                     return Err(podman_error());
                 }
-                let facts = facts.map(EngineFacts::describe);
-                Ok(format!("{version}{}", facts.unwrap_or_default()))
+                let facts = facts.map(EngineFacts::describe).unwrap_or_default();
+                let config = match ping::is_config_broken(&self.engine) {
+                    true => "; the client's config.json cannot be read, so moat uses none",
+                    false => "",
+                };
+                Ok(format!("{version}{facts}{config}"))
             }
             Dialect::Podman if self.is_here() => podman_requirements::check(version),
             Dialect::Podman => Ok(format!("{version}, on another machine")),

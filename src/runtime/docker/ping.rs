@@ -1,7 +1,7 @@
 //! Finds the engine's address and checks whether it responds, without starting a client.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -100,6 +100,24 @@ fn config(engine: &[(String, String)]) -> Option<PathBuf> {
         Some(dir) => Some(dir.into()),
         None => std::env::home_dir().map(|home| home.join(".docker")),
     }
+}
+
+/// Whether the client cannot read its configuration: each call would then print a warning, which would appear in the
+/// output of the workload.
+pub(super) fn is_config_broken(engine: &[(String, String)]) -> bool {
+    let Some(dir) = config(engine) else {
+        return false;
+    };
+    match fs::read(dir.join("config.json")) {
+        Ok(text) => serde_json::from_slice::<DockerConfig>(&text).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// Whether the engine is that of a context, which is part of the client's configuration.
+pub(super) fn uses_context(engine: &[(String, String)]) -> bool {
+    setting(engine, "DOCKER_HOST").is_none()
+        && setting(engine, "DOCKER_CONTEXT").is_some_and(|context| context != DEFAULT_CONTEXT)
 }
 
 /// The address of a context. The client keeps each context in a file below a hash of its name.
