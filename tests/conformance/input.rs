@@ -124,6 +124,18 @@ pub(crate) fn background_input(moat: &Moat) {
     moat.args(["logs", &id]).stdout("late\n").success();
 }
 
+/// An input that cannot be read is empty, and holds no run.
+pub(crate) fn input_that_cannot_be_read(moat: &Moat) {
+    let directory = std::fs::File::open("/").expect("a directory");
+    let writing = std::fs::File::options().write(true).open("/dev/null");
+    for input in [directory, writing.expect("a device")] {
+        moat.run_with(["-i"], ["sh", "-c", "cat; echo $?; exit 7"])
+            .stdin_from(input)
+            .stdout("0\n")
+            .status(7);
+    }
+}
+
 /// The run ends with its workload, although the writer neither writes nor ends.
 pub(crate) fn a_silent_writer_does_not_hold_the_run(moat: &Moat) {
     let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -74,7 +74,7 @@ scenarios! {
         }
         bulk { megabytes_of_random_bytes }
         input {
-            input_from_a_pipe megabytes_of_input empty_input
+            input_from_a_pipe megabytes_of_input empty_input input_that_cannot_be_read
             a_workload_that_stops_reading_ends_the_writer
         }
         closed { head_ends_the_run_quietly }
