@@ -48,6 +48,7 @@ mod version;
 mod volumes;
 mod wait;
 mod whose;
+mod workspace_notes;
 mod wrap;
 mod wt;
 

@@ -16,7 +16,7 @@ use super::docker_habits;
 use super::progress::ProgressDisplay;
 use super::signals::{Interrupts, StopTarget, interrupted, lock};
 use super::terminal_session::{self, PreparedTerminal, TerminalSession, Workload};
-use super::{dry_run, flags, output};
+use super::{dry_run, flags, output, workspace_notes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::{self, GitAccess, Host, Plan, RunRequest, Variable};
@@ -65,6 +65,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let named_after = |service: &&plan::PlannedService| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     plan_notices(args, &plan, host.runtime, builds);
+    if plan.workspace_mode == WorkspaceMode::Bind {
+        for note in workspace_notes::notes(&workspace, !request.git.mounts.is_empty()) {
+            output::notice(args, &format!("note: {note}"));
+        }
+    }
     plan::resolve_run_values(&mut plan, &host)?;
     let (id, result) = launch_and_follow(args, &home, plan, files.escape())?;
     match (export_to, id) {
