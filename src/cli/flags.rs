@@ -217,7 +217,7 @@ pub(crate) static SINCE: Flag = Flag::value(
     "since",
     None,
     "TIME",
-    "Start at TIME, in RFC 3339 form or as an age such as 10m.",
+    "Start at TIME, in RFC 3339 form, as a local time or date, as Unix seconds, or as an age such as 10m.",
 );
 
 pub(crate) static STDOUT: Flag = Flag::switch("stdout", None, "Print the stdout of the workload.");
