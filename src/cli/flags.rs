@@ -142,7 +142,7 @@ pub(crate) static CONTEXT: Flag = Flag::value(
 pub(crate) static REBUILD: Flag = Flag::switch(
     "rebuild",
     None,
-    "Build or pull the image again, even if it exists.",
+    "Build or pull the image again, even if it exists, and download all that its build downloads.",
 );
 
 pub(crate) static EXPORT: Flag = Flag {
