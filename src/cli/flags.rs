@@ -142,7 +142,7 @@ pub(crate) static CONTEXT: Flag = Flag::value(
 pub(crate) static REBUILD: Flag = Flag::switch(
     "rebuild",
     None,
-    "Build or pull the image again, even if it exists.",
+    "Build or pull the image again, even if it exists, and download all that its build downloads.",
 );
 
 pub(crate) static EXPORT: Flag = Flag {
@@ -217,7 +217,7 @@ pub(crate) static SINCE: Flag = Flag::value(
     "since",
     None,
     "TIME",
-    "Start at TIME, in RFC 3339 form or as an age such as 10m.",
+    "Start at TIME, in RFC 3339 form, as a local time or date, as Unix seconds, or as an age such as 10m.",
 );
 
 pub(crate) static STDOUT: Flag = Flag::switch("stdout", None, "Print the stdout of the workload.");

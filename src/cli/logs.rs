@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use jiff::tz::TimeZone;
+
 use super::args::Args;
 use super::replay_terminal::ReplayTerminal;
 use super::{flags, output, run_selection};
@@ -293,7 +295,7 @@ impl Printer {
         let raw = args.has(&flags::RAW) || replay.is_some();
         let since = args.text(&flags::SINCE)?;
         let since = since
-            .map(|text| scalar_values::since(text, SystemTime::now()))
+            .map(|text| scalar_values::since(text, SystemTime::now(), &TimeZone::system()))
             .transpose()?;
         Ok(Printer {
             choice: LogFilter {

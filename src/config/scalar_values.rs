@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
 use crate::error::{Error, Result};
 use crate::store::{BindMount, Timestamp};
 use crate::variable_name::is_environment_name;
@@ -243,19 +246,54 @@ pub(crate) fn duration(text: &str) -> Result<Duration> {
     }
 }
 
-/// Parses a point in time: RFC 3339, or a duration before `now`.
-pub(crate) fn since(text: &str, now: SystemTime) -> Result<Timestamp> {
-    if let Some(time) = Timestamp::parse(text) {
-        return Ok(time);
-    }
-    let age = humantime::parse_duration(text).ok();
-    age.and_then(|age| now.checked_sub(age))
-        .filter(|time| *time >= SystemTime::UNIX_EPOCH)
-        .map(Timestamp)
+/// Parses a point in time: RFC 3339 with any offset, a date or a time without an offset, which are local, Unix seconds,
+/// or a duration before `now`.
+pub(crate) fn since(text: &str, now: SystemTime, local: &TimeZone) -> Result<Timestamp> {
+    let age = || {
+        let age = humantime::parse_duration(text).ok();
+        let fractional = || text.parse::<SignedDuration>().ok()?.try_into().ok();
+        now.checked_sub(age.or_else(fractional)?)
+    };
+    let time = unix_seconds(text)
+        .or_else(|| moment(text, local))
+        .or_else(age);
+    time.map(Timestamp)
+        .filter(|time| time.is_writable())
         .ok_or_else(|| {
             let message = format!("bad time '{}'", message_text(text));
-            Error::usage(message).hint("write e.g. 2026-01-31T12:00:00Z, or an age such as 10m")
+            Error::usage(message).hint(
+                "write e.g. 2026-01-31T12:00:00Z, 2026-01-31 12:00 (local), 2026-01-31, Unix seconds, \
+                 or an age such as 10m",
+            )
         })
+}
+
+/// Seconds since 1970, with or without a fraction.
+fn unix_seconds(text: &str) -> Option<SystemTime> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let are_digits =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !are_digits(seconds) || !are_digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let nanoseconds = format!("{fraction:0<9}").parse().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds.parse().ok()?, nanoseconds))
+}
+
+/// A date, or a date and a time, with an offset or local.
+fn moment(text: &str, local: &TimeZone) -> Option<SystemTime> {
+    // A date can have an offset, too.
+    let offset = text
+        .get(10..)
+        .filter(|rest| rest.starts_with(['Z', 'z', '+', '-']));
+    let midnight = offset.map(|offset| format!("{}T00:00{offset}", &text[..10]));
+    let text = midnight.as_deref().unwrap_or(text);
+    let with_offset = text.parse::<jiff::Timestamp>().ok();
+    let time = with_offset.or_else(|| {
+        let time = text.parse::<jiff::civil::DateTime>().ok()?;
+        local.to_timestamp(time).ok()
+    })?;
+    Some(time.into())
 }
 
 /// Refuses a name that no image can have. The engine knows the complete grammar.
@@ -371,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_times() {
+    fn durations() {
         assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
         for bad in [
             "",
@@ -384,20 +422,50 @@ mod tests {
         ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        assert_eq!(
-            since("10s", now).unwrap().to_string(),
-            "1970-01-01T00:16:30.000000Z"
-        );
-        assert!(since("2026-01-31T12:00:00Z", now).is_ok());
+    }
+
+    #[test]
+    fn times() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let at = |text: &str| since(text, now, &zone).map(|time| time.to_string());
+        for (text, expected) in [
+            ("10s", "2027-01-15T07:59:50.000000Z"),
+            ("1.5h", "2027-01-15T06:30:00.000000Z"),
+            ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000Z"),
+            ("2026-01-31t12:00:00.25z", "2026-01-31T12:00:00.250000Z"),
+            ("2026-01-31T12:00:00+05:30", "2026-01-31T06:30:00.000000Z"),
+            ("2026-01-31 12:00:00-08:00", "2026-01-31T20:00:00.000000Z"),
+            ("2026-01-31T12:00Z", "2026-01-31T12:00:00.000000Z"),
+            ("2026-01-31Z", "2026-01-31T00:00:00.000000Z"),
+            ("2026-01-31+02:00", "2026-01-30T22:00:00.000000Z"),
+            ("2026-01-31", "2026-01-30T23:00:00.000000Z"),
+            ("2026-07-31T12", "2026-07-31T10:00:00.000000Z"),
+            ("2026-07-31T12:00", "2026-07-31T10:00:00.000000Z"),
+            ("2026-07-31 12:00:00.5", "2026-07-31T10:00:00.500000Z"),
+            ("0", "1970-01-01T00:00:00.000000Z"),
+            ("1136073600", "2006-01-01T00:00:00.000000Z"),
+            ("1136073600.000001", "2006-01-01T00:00:00.000001Z"),
+        ] {
+            assert_eq!(at(text).unwrap(), expected, "{text}");
+        }
         for bad in [
             "",
             "yesterday",
+            "-5m",
+            "-1",
+            "1.",
+            ".5",
+            "12:00",
             "2026-13-01T00:00:00Z",
+            "2026-02-30",
+            "1960-01-01",
+            "99999999999999999999",
+            "99999999999999",
             "99999999999d",
-            "9999999d",
+            "99999999d",
         ] {
-            assert!(since(bad, now).is_err(), "{bad}");
+            assert!(at(bad).is_err(), "{bad}");
         }
     }
 

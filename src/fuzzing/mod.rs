@@ -288,7 +288,11 @@ pub fn scalar_values(bytes: &[u8]) {
     if scalar_values::image(text).is_ok() {
         assert!(!text.starts_with('-') && text.is_ascii());
     }
-    if let Ok(time) = scalar_values::since(text, SystemTime::UNIX_EPOCH + YEAR * 56) {
+    if let Ok(time) = scalar_values::since(
+        text,
+        SystemTime::UNIX_EPOCH + YEAR * 56,
+        &jiff::tz::TimeZone::UTC,
+    ) {
         // To the microsecond, which is what a record holds.
         let written = time.to_string();
         let again = Timestamp::parse(&written);

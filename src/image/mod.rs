@@ -37,6 +37,23 @@ pub(crate) struct ImageRecipe {
     pub(crate) files: Vec<ContextFile>,
 }
 
+impl ImageRecipe {
+    /// The images that the Dockerfile uses.
+    pub(crate) fn images(&self) -> Vec<&str> {
+        let lines = self.dockerfile.lines();
+        let named = lines.filter_map(|line| {
+            let image = line
+                .strip_prefix("FROM ")
+                .or_else(|| line.strip_prefix("COPY --from="))?;
+            image.split(' ').next()
+        });
+        let mut images: Vec<&str> = named.collect();
+        images.sort_unstable();
+        images.dedup();
+        images
+    }
+}
+
 /// A file of the build context. The content is not serialized: it may be large, and travels separately.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ContextFile {

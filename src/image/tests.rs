@@ -302,3 +302,14 @@ fn values_in_a_dockerfile_are_quoted() {
         "{dockerfile}"
     );
 }
+
+#[test]
+fn a_recipe_names_the_images_that_it_uses() {
+    let recipe = ImageRecipe {
+        base: "base:1".to_owned(),
+        dockerfile: "FROM base:1\nCOPY --from=go:1 /a /a\nCOPY --from=go:1 /b /b\nCOPY hooks /h\n"
+            .to_owned(),
+        files: Vec::new(),
+    };
+    assert_eq!(recipe.images(), ["base:1", "go:1"]);
+}

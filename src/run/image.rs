@@ -76,7 +76,7 @@ fn build_once(
     let lock = home.lock_creation(&image.replace(['/', ':'], "-"), &waiting)?;
     supervisor.check_end_intent()?;
     // The previous holder of the lock may have built it.
-    if !plan.rebuild && supervisor.runtime.has_image(image)? {
+    if !plan.rebuild && supervisor.runtime.has_image(image)? && !is_outdated(supervisor, plan) {
         return Ok(());
     }
     if plan.rebuild {
@@ -95,6 +95,29 @@ fn build_once(
     let seconds = began.elapsed().as_secs_f64();
     supervisor.notice(&format!("built the image {image} in {seconds:.1} s"));
     Ok(())
+}
+
+/// Whether an image that the build used has another content now. An image that the engine does not have proves nothing.
+pub(super) fn is_outdated(supervisor: &Supervisor, plan: &Plan) -> bool {
+    let (Some(image), Some(_)) = (&plan.image, &plan.build) else {
+        return false;
+    };
+    let inputs = supervisor.runtime.build_inputs(image).unwrap_or_default();
+    inputs.split_whitespace().any(|input| {
+        let (name, built_from) = input.split_once('=').unwrap_or_default();
+        let now = supervisor.runtime.image_id(name);
+        now.is_some_and(|now| now != built_from)
+    })
+}
+
+/// The [`ImageBuild::inputs`] of a build that is about to start.
+fn inputs(supervisor: &Supervisor, build: &ImageRecipe) -> String {
+    let images = build.images().into_iter();
+    let known = images.filter_map(|name| {
+        let id = supervisor.runtime.image_id(name)?;
+        Some(format!("{name}={id}"))
+    });
+    known.collect::<Vec<_>>().join(" ")
 }
 
 /// Pulls a base image again; a local-only image is accepted.
@@ -184,6 +207,7 @@ fn write_context(
         home_label: run.home().hash(),
         dockerfile,
         context,
+        inputs: inputs(supervisor, build),
         no_cache: plan.rebuild,
         dns: plan.dns.clone(),
     })

@@ -288,7 +288,7 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 /// Creates the container; provides the image first if it is missing or must be rebuilt.
 fn create_or_build(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
     supervisor.check_end_intent()?;
-    if plan.rebuild {
+    if plan.rebuild || image::is_outdated(supervisor, plan) {
         image::ensure_image(supervisor, plan)?;
     }
     match create(supervisor, spec) {

@@ -96,6 +96,16 @@ pub(crate) trait Runtime: Send + Sync {
     /// Whether an image exists.
     fn has_image(&self, image: &str) -> Result<bool>;
 
+    /// The identity of an image that the engine has.
+    fn image_id(&self, _image: &str) -> Option<String> {
+        None
+    }
+
+    /// The label with the [`ImageBuild::inputs`] of an image that moat built.
+    fn build_inputs(&self, _image: &str) -> Option<String> {
+        None
+    }
+
     /// Builds an image, and passes on every line of the builder. Gives up when `should_continue` returns false.
     /// [`RuntimeError::Refused`]: a step failed.
     fn build_image(
@@ -430,6 +440,8 @@ pub(crate) struct ImageBuild {
     pub(crate) home_label: String,
     pub(crate) dockerfile: PathBuf,
     pub(crate) context: PathBuf,
+    /// The images that the build uses, as far as the engine has them: `NAME=ID`, with blanks between them.
+    pub(crate) inputs: String,
     /// Whether to ignore the builder's cache.
     pub(crate) no_cache: bool,
     /// The name servers for a builder with a network of its own.

@@ -200,7 +200,8 @@ fn values_of_other_commands() {
         );
     }
     crate::cli::fixture::plant(&moat, crate::cli::fixture::FIRST, "stopped");
-    let time = "write e.g. 2026-01-31T12:00:00Z, or an age such as 10m";
+    let time = "write e.g. 2026-01-31T12:00:00Z, 2026-01-31 12:00 (local), 2026-01-31, Unix seconds, \
+                or an age such as 10m";
     for value in [
         "",
         "yesterday",

@@ -46,7 +46,7 @@ mod docker_first {
 /// for apple.
 mod with_their_builders {
     on_engines! { images;
-        project { rebuild_builds_anew }
+        project { rebuild_builds_anew a_base_with_another_content_is_noticed }
         container { ports_are_published_on_the_loopback_alone volumes_outlive_runs }
         failing {
             a_failing_step_is_shown_with_its_last_lines what_a_step_says_is_no_verdict_on_the_engine

@@ -213,6 +213,33 @@ pub(crate) fn rebuild_builds_anew(runtime: Runtime) {
     assert_eq!(place.builds(), 2);
 }
 
+/// Another image under the name of the base is noticed, and noticed once.
+pub(crate) fn a_base_with_another_content_is_noticed(runtime: Runtime) {
+    let Some(place) = Place::busybox(runtime) else {
+        return;
+    };
+    let base = |content: &str| {
+        let dockerfile = format!("FROM {}\nRUN echo {content} >/content\n", place.base());
+        place.image("changing", &dockerfile)
+    };
+    let yaml = format!(
+        "base_image: {}\nhooks: {{post_build: cp /content /tmp/copy}}\n",
+        base("one")
+    );
+    place.moat_yaml(&yaml);
+    let copy = |expected: &str| {
+        let call = place.go(&["--quiet"], "cat /tmp/copy");
+        call.stdout(format!("{expected}\n")).success();
+    };
+    copy("one");
+    copy("one");
+    assert_eq!(place.builds(), 1);
+    base("two");
+    copy("two");
+    copy("two");
+    assert_eq!(place.builds(), 2);
+}
+
 /// If moat.yaml asks for nothing to install, moat builds nothing.
 pub(crate) fn a_base_image_alone_is_used_as_it_is(runtime: Runtime) {
     let Some(place) = Place::busybox(runtime) else {

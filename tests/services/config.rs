@@ -169,7 +169,7 @@ fn values_of_the_wrong_type() {
          moat.yaml:3:32: bad number of cpus 'x' (write a number of at least 0.01, e.g. 2 or 0.5)\n\
          moat.yaml:3:41: expected true or false, found the number 1\n\
          moat.yaml:3:53: expected true or false, found 'yes please'\n\
-         moat.yaml:3:73: bad memory size '3m': it is less than 6m (write a number with k, m, g or t, e.g. 512m or 2g; at least 6m)\n\
+         moat.yaml:3:73: bad memory size '3': it is less than 6m (write a number of megabytes, or a number with k, m, g or t: 512m, 2g, 1GiB)\n\
          moat.yaml:3:83: expected text, found an empty text\n\
          moat.yaml:3:92: expected keys and values, found the number 3\n\
          moat.yaml:3:104: expected text, found the number 4\n",

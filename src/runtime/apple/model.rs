@@ -41,7 +41,7 @@ fn started_at(container: &Value) -> Option<Timestamp> {
         .pointer("/status/startedDate")
         .or_else(|| container.get("startedDate"))?;
     if let Some(text) = date.as_str() {
-        return Timestamp::parse(text);
+        return Timestamp::parse_with_offset(text);
     }
     let since = Duration::try_from_secs_f64(date.as_f64()? + EPOCH).ok()?;
     Some(Timestamp(SystemTime::UNIX_EPOCH + since))

@@ -321,6 +321,7 @@ fn redis() -> ServiceSpec {
 
 fn image(fresh: bool) -> ImageBuild {
     ImageBuild {
+        inputs: String::new(),
         tag: "moat/0123:abc".into(),
         home_label: "0123".into(),
         dockerfile: "/home/me/.moat/runs/run_1/Dockerfile".into(),

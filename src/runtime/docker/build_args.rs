@@ -4,6 +4,9 @@ use super::super::ImageBuild;
 use super::Dialect;
 use super::create_args::HOME_LABEL;
 
+/// The label with the images that a build used.
+pub(super) const INPUTS_LABEL: &str = "moat.inputs";
+
 /// The arguments, limited to those that both builders know.
 pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
     let mut args: Vec<String> = [
@@ -21,6 +24,10 @@ pub(super) fn args(dialect: Dialect, build: &ImageBuild) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
+    if !build.inputs.is_empty() {
+        let label = format!("{INPUTS_LABEL}={}", build.inputs);
+        args.extend(["--label".to_owned(), label]);
+    }
     if build.no_cache {
         args.push("--no-cache".to_owned());
     }

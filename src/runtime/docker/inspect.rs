@@ -144,7 +144,7 @@ fn is_alive(pid: Option<i64>) -> bool {
 
 /// Docker writes the year 1 for "never".
 fn time(text: &str) -> Option<Timestamp> {
-    Timestamp::parse(text).filter(|_| !text.starts_with("0001"))
+    Timestamp::parse_with_offset(text).filter(|_| !text.starts_with("0001"))
 }
 
 #[cfg(test)]
@@ -153,6 +153,14 @@ mod tests {
 
     const EXITED: &str = r#"/run_x {"State":{"Status":"exited","Running":false,"Paused":false,"Restarting":false,"OOMKilled":false,"Dead":false,"Pid":0,"ExitCode":127,"Error":"","StartedAt":"2026-11-21T03:20:03.071643467Z","FinishedAt":"2026-11-21T03:20:03.073248852Z"},"Ports":{}}"#;
     const NEVER: &str = r#"/run_y {"State":{"Status":"created","OOMKilled":false,"ExitCode":127,"Error":"OCI runtime create failed","StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"},"Ports":null}"#;
+
+    /// podman, which writes its times with the offset of the host.
+    #[test]
+    fn times_have_any_offset() {
+        let utc = time("2026-11-21T03:20:03.5Z").unwrap();
+        assert_eq!(time("2026-11-21T05:20:03.5+02:00"), Some(utc));
+        assert_eq!(time("0001-01-01T00:00:00Z"), None);
+    }
 
     #[test]
     fn states_are_read() {

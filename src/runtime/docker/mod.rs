@@ -42,6 +42,7 @@ use super::{
 };
 use crate::failpoint::whole_seconds;
 use crate::store::{ResourceKind, StreamBytes};
+use build_args::INPUTS_LABEL;
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
 pub(crate) use engine_facts::{EngineFacts, Limits, UserMapping};
@@ -292,6 +293,13 @@ impl Docker {
         }
     }
 
+    /// One value of an image's description, if there is such an image and value.
+    fn image_detail(&self, image: &str, format: &str) -> Option<String> {
+        let output = self.run_client(&["image", "inspect", "--format", format, "--", image]);
+        let text = output.ok()?.stdout.trim().to_owned();
+        (!text.is_empty() && text != "<no value>").then_some(text)
+    }
+
     /// The first lines of a log, which may be long. `--tail` loses pieces of lines (podman 4.3.1).
     fn first_lines(&self, handle: &str) -> String {
         let (lines, mut said) = (Cell::new(0), String::new());
@@ -366,6 +374,15 @@ impl Runtime for Docker {
             Err(RuntimeError::ImageMissing(..) | RuntimeError::NotFound(_)) => Ok(false),
             result => result.map(|_| true),
         }
+    }
+
+    fn image_id(&self, image: &str) -> Option<String> {
+        self.image_detail(image, "{{.Id}}")
+    }
+
+    fn build_inputs(&self, image: &str) -> Option<String> {
+        let format = format!("{{{{index .Config.Labels \"{INPUTS_LABEL}\"}}}}");
+        self.image_detail(image, &format)
     }
 
     fn build_image(
