@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Call, Moat};
+use crate::harness::{Call, Moat, SAMPLE_INTERVAL};
 
 const VALUE: &str = "s3cret-93b1f0e7";
 
@@ -218,6 +218,7 @@ fn sample(over: &AtomicBool) -> BTreeSet<String> {
             assert!(!line.contains(VALUE), "on a command line: {line}");
             programs.insert(line.split(' ').next().unwrap_or_default().to_owned());
         }
+        std::thread::sleep(SAMPLE_INTERVAL);
     }
     programs
 }
