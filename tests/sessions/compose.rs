@@ -79,8 +79,10 @@ fn configured(session: &str) -> Option<Project> {
         ("app/page", "main\n"),
         ("mounted", "main\n"),
     ] {
-        project.commit(file, text);
+        fs::write(project.repo.join(file), text).unwrap();
     }
+    project.git(&["add", "--all"]);
+    project.git(&["commit", "--quiet", "--message", "files"]);
     Some(project)
 }
 
