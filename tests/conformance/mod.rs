@@ -317,30 +317,43 @@ tests_on! { conformance podman_only_tests Runtime::Podman;
 
 // Scenarios that depend on the user, or on podman's differences without root.
 tests_on! { conformance podman_rootless Runtime::PodmanRootless;
-    codes {
-        exit_codes not_executable_is_126 not_found_is_127
-        killed_by_signal_is_137 timeout_is_124
-    }
-    streams {
-        streams_are_apart_and_exact an_empty_log_exists bytes_that_are_no_text_are_exact
-        output_of_a_fast_exit_is_complete what_a_grandchild_holds_open_does_not_hang
-    }
-    input { input_from_a_pipe megabytes_of_input a_workload_that_stops_reading_ends_the_writer }
-    environment { variables_by_name a_newline_in_a_value names_that_the_engine_obeys names_that_no_shell_has our_environment_stays_outside }
+    codes { exit_codes not_executable_is_126 not_found_is_127 timeout_is_124 }
+    streams { output_of_a_fast_exit_is_complete }
+    input { megabytes_of_input }
+    environment { our_environment_stays_outside }
     files {
         the_workspace_is_the_working_directory mounts_read_write mounts_read_only odd_paths
         home_is_writable_for_anybody
     }
     isolation { capabilities_are_dropped no_new_privileges no_network_of_the_host no_processes_of_the_host }
-    background { background_prints_the_id_alone wait_has_the_code_and_logs_the_line killing_the_client_changes_nothing }
-    logs { follow_ends_with_the_run a_followed_long_line_is_whole }
-    ending { stop_lets_the_workload_finish stop_kills_after_its_time kill_is_at_once stop_wakes_those_who_wait }
-    signals { interrupt_stops }
-    copies { the_copy_of_a_failed_run_is_kept a_larger_copy what_is_mounted_in_a_copy_is_no_part_of_it }
-    hooks { a_hook_ends_with_its_first_failure a_failed_hook_is_told_from_the_command }
+    background { killing_the_client_changes_nothing }
+    logs { follow_ends_with_the_run }
+    ending { stop_lets_the_workload_finish stop_kills_after_its_time kill_is_at_once }
+    copies { a_larger_copy what_is_mounted_in_a_copy_is_no_part_of_it }
+    hooks { a_failed_hook_is_told_from_the_command }
     settings { a_mount_inside_the_workspace excluded_directories ulimits_hold_inside }
-    docker_only {
-        a_container_removed_behind_our_back_is_lost kill_by_the_engine_is_an_exit
+    docker_only { a_container_removed_behind_our_back_is_lost }
+}
+
+// The user has no part in these scenarios: podman of root runs them each time, or docker by the same driver.
+mod of_any_user {
+    mod full {
+        tests_on! { conformance podman_rootless Runtime::PodmanRootless;
+            codes { killed_by_signal_is_137 }
+            streams {
+                streams_are_apart_and_exact an_empty_log_exists bytes_that_are_no_text_are_exact
+                what_a_grandchild_holds_open_does_not_hang
+            }
+            input { input_from_a_pipe a_workload_that_stops_reading_ends_the_writer }
+            environment { variables_by_name a_newline_in_a_value names_that_the_engine_obeys }
+            background { background_prints_the_id_alone wait_has_the_code_and_logs_the_line }
+            logs { a_followed_long_line_is_whole }
+            ending { stop_wakes_those_who_wait }
+            signals { interrupt_stops }
+            copies { the_copy_of_a_failed_run_is_kept }
+            hooks { a_hook_ends_with_its_first_failure }
+            docker_only { kill_by_the_engine_is_an_exit }
+        }
     }
 }
 

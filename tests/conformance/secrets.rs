@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Call, Moat};
+use crate::harness::{Call, Moat, SAMPLE_INTERVAL};
 
 const VALUE: &str = "s3cret-93b1f0e7";
 
@@ -13,6 +13,8 @@ pub(crate) fn secrets_are_nowhere(moat: &Moat) {
     let mut programs = BTreeSet::new();
     std::thread::scope(|scope| {
         let sampler = scope.spawn(|| sample(&over));
+        // Also if an assertion fails: the scope waits for the sampler.
+        let end = SetOnDrop(&over);
         for flag in ["TOKEN", "DOCKER_TOKEN", "HTTP_PROXY"] {
             moat.run_with(
                 ["-e", flag, "-v"],
@@ -25,7 +27,7 @@ pub(crate) fn secrets_are_nowhere(moat: &Moat) {
                 .env(flag, VALUE)
                 .success();
         }
-        over.store(true, Ordering::Release);
+        drop(end);
         programs = sampler.join().expect("the sampler");
     });
     assert!(
@@ -36,6 +38,15 @@ pub(crate) fn secrets_are_nowhere(moat: &Moat) {
         let bytes = fs::read(&path).expect("a file");
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains(VALUE), "{} has the value", path.display());
+    }
+}
+
+/// Sets a flag at the end of its scope, also if that is a panic.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -66,6 +77,8 @@ pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
     let mut programs = BTreeSet::new();
     std::thread::scope(|scope| {
         let sampler = scope.spawn(|| sample(&over));
+        // Also if an assertion fails: the scope waits for the sampler.
+        let end = SetOnDrop(&over);
         for flags in [&["-v"][..], &["--json"], &["-b"]] {
             let call = moat.run_with(flags, ["sh", "-c", &script]);
             let done = with_tools(moat, call)
@@ -77,7 +90,7 @@ pub(crate) fn secrets_of_all_kinds_are_nowhere(moat: &Moat) {
             let said = done.stdout_text() + &done.stderr_text();
             assert!(!said.contains(VALUE), "{said}");
         }
-        over.store(true, Ordering::Release);
+        drop(end);
         programs = sampler.join().expect("the sampler");
     });
     assert!(
@@ -205,6 +218,7 @@ fn sample(over: &AtomicBool) -> BTreeSet<String> {
             assert!(!line.contains(VALUE), "on a command line: {line}");
             programs.insert(line.split(' ').next().unwrap_or_default().to_owned());
         }
+        std::thread::sleep(SAMPLE_INTERVAL);
     }
     programs
 }

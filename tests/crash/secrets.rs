@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::harness::Moat;
 use crate::harness::support::{EXITED_7, assert_ended, on_all};
+use crate::harness::{Moat, SAMPLE_INTERVAL};
 
 on_all!(
     values_from_the_environment_stay_there,
@@ -15,6 +16,9 @@ on_all!(
 const SECRET: &str = "s3cr3t-0f4a91c27be84d6f";
 /// A word on the workload's command line, which proves that the search finds words there.
 const CONTROL: &str = "c0ntr0l-77aa10";
+
+/// The time between two looks at all files of MOAT_HOME.
+const FILE_INTERVAL: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Watcher {
@@ -37,10 +41,11 @@ impl Watcher {
             .fetch_add(usize::from(has(CONTROL)), Ordering::Relaxed);
     }
 
-    fn until_over(&self, round: impl Fn()) {
+    fn until_over(&self, interval: Duration, round: impl Fn()) {
         while !self.over.load(Ordering::Acquire) {
             round();
             self.rounds.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(interval);
         }
     }
 
@@ -90,8 +95,8 @@ fn keep_secret(moat: &Moat, name: &str) {
     let script = format!("sleep 0.3; [ ${{#{name}}} = {} ] && exit 7", SECRET.len());
     let words = ["sh", "-c", &script, CONTROL];
     std::thread::scope(|scope| {
-        scope.spawn(|| arguments.until_over(|| command_lines(&arguments)));
-        scope.spawn(|| on_disk.until_over(|| files(moat.home(), &on_disk)));
+        scope.spawn(|| arguments.until_over(SAMPLE_INTERVAL, || command_lines(&arguments)));
+        scope.spawn(|| on_disk.until_over(FILE_INTERVAL, || files(moat.home(), &on_disk)));
         let call = moat.run_with(["-e", name, "-n", CONTROL], words);
         let done = call.env(name, SECRET).spawn().wait();
         arguments.over.store(true, Ordering::Release);

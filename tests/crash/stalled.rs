@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::harness::support::{
     Bwrap, Docker, assert_log, assert_same, is_terminal, lines, on_all, supervisor_of, wait_for,
 };
-use crate::harness::{Moat, Running, until};
+use crate::harness::{Moat, Running, amount, until};
 
 on_all!(a_stop_lets_the_workload_say_its_last_words);
 
@@ -83,9 +83,9 @@ fn a_stop_lets_the_workload_say_its_last_words(moat: &Moat) {
 }
 
 fn what_is_too_much_for_memory_comes_from_the_log(moat: &Moat) {
-    const MANY: u32 = 3_000_000;
+    let many = amount(1_500_000, 3_000_000);
     let script = format!(
-        "trap 'seq 1 {MANY}; exit 3' TERM; echo ready; {}",
+        "trap 'seq 1 {many}; exit 3' TERM; echo ready; {}",
         wait_for("never")
     );
     let (client, id, reader) = start(moat, &script);
@@ -102,8 +102,8 @@ fn what_is_too_much_for_memory_comes_from_the_log(moat: &Moat) {
         .trim_end_matches(" kB")
         .parse()
         .unwrap();
-    assert!(peak < 16_000, "{peak} kB for 23 MB of output");
-    let expected = format!("ready\n{}", lines("", 1, MANY));
+    assert!(peak < 16_000, "{peak} kB for {many} lines");
+    let expected = format!("ready\n{}", lines("", 1, many));
     assert_same(&expected, &read_all(reader));
     assert_log(moat, &id, &expected, "");
     assert_eq!(client.wait().code, Some(3));

@@ -54,14 +54,18 @@ fn an_answer_that_does_not_come_is_no_exit() {
     moat.wait_log(&id, "one");
     let broken = moat.root().join("broken");
     std::fs::write(&broken, "").unwrap();
+    // An inspect that began earlier may still report the exit, so the workload runs until an inspect has failed.
+    let asked = || {
+        let asked = std::fs::read_to_string(moat.root().join("asked"));
+        asked.map_or(0, |asked| asked.lines().count())
+    };
+    crate::harness::until("an inspect has failed", || asked() > 0);
     moat.write("go", "");
     // moat asks repeatedly, and logs podman's error once the output has ended.
     let diary = moat.run_dir(&id).join("supervisor.log");
     crate::harness::until("the supervisor log has podman's error", || {
-        let asked = std::fs::read_to_string(moat.root().join("asked"));
         let noted = std::fs::read_to_string(&diary);
-        asked.is_ok_and(|asked| asked.lines().count() >= 4)
-            && noted.is_ok_and(|noted| noted.contains("database is locked"))
+        asked() >= 4 && noted.is_ok_and(|noted| noted.contains("database is locked"))
     });
     assert_eq!(moat.record(&id)["state"], "running");
     std::fs::remove_file(broken).unwrap();

@@ -45,7 +45,7 @@ pub(crate) use snapshot::assert_snapshot;
 pub(crate) use stand_in::stand_in;
 pub(crate) use text::fnv1a;
 pub(crate) use tier::{amount, full};
-pub(crate) use until::{until, until_some};
+pub(crate) use until::{SAMPLE_INTERVAL, until, until_some};
 
 pub(crate) use rustix::process::Signal;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::support::wait_for;
-use crate::harness::{Moat, Runtime, until};
+use crate::harness::{Moat, Runtime, SAMPLE_INTERVAL, until};
 use crate::services::place::{MARIADB, POSTGRES, Place, REDIS, SERVERS};
 
 const FOUR: &str = "\
@@ -67,7 +67,7 @@ fn watch_arguments<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
                     let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
                     seen.insert(String::from_utf8_lossy(&line).replace('\0', " "));
                 }
-                std::thread::yield_now();
+                std::thread::sleep(SAMPLE_INTERVAL);
             }
             seen
         });

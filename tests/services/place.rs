@@ -238,3 +238,13 @@ fn seconds(time: &str) -> f64 {
 pub(crate) fn between(from: &str, to: &str) -> f64 {
     (seconds(to) - seconds(from)).rem_euclid(86_400.0)
 }
+
+/// The attempts that a workload has to find a service by its name, as words of a shell's loop. aardvark-dns 1.4 restarts
+/// whenever a container of any run joins or leaves a network of podman's: for a moment no name resolves
+/// (docs/runtimes.md).
+pub(crate) fn lookup_attempts(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Podman => "1 2 3 4 5",
+        _ => "1",
+    }
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::support::wait_for;
 use crate::harness::{Runtime, until, until_some};
-use crate::services::place::{Place, REDIS, SERVERS, inspect};
+use crate::services::place::{Place, REDIS, SERVERS, inspect, lookup_attempts};
 
 const YAML: &str = "\
 base_image: moat-test/servers:1
@@ -140,8 +140,10 @@ pub(crate) fn no_other_run_reaches_them(runtime: Runtime) {
     };
     place.moat_yaml(BOTH);
     // Only the service's own workload knows its address.
+    let attempts = lookup_attempts(runtime);
     let id = place.behind(&format!(
-        "getent hosts only-here | cut -d ' ' -f 1 >at; mv at address; {}",
+        "for attempt in {attempts}; do getent hosts only-here >found && break; sleep 0.2; done; \
+         cut -d ' ' -f 1 <found >at; mv at address; {}",
         wait_for("go")
     ));
     let address = until_some("the workload has written the address", || {
@@ -155,11 +157,12 @@ pub(crate) fn no_other_run_reaches_them(runtime: Runtime) {
     ));
     let probe = "getent hosts only-here >/dev/null && echo found; \
                  timeout 2 redis-cli -h ADDRESS ping 2>&1 | grep -q NOAUTH && echo reached; \
-                 redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null";
-    place
-        .quiet(&probe.replace("ADDRESS", address))
-        .stdout("PONG\n")
-        .success();
+                 for attempt in ATTEMPTS; do \
+                     redis-cli -u \"$MOAT_REDIS_URL\" ping 2>/dev/null && break; sleep 0.2; done";
+    let probe = probe
+        .replace("ADDRESS", address)
+        .replace("ATTEMPTS", attempts);
+    place.quiet(&probe).stdout("PONG\n").success();
     place.write("go", "");
     place.args(["wait", &id]).success();
     place.assert_nothing_left();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::support::{NEVER_STARTED, assert_ended, kill_supervisor, list, settled};
 use crate::harness::{IMAGE, Runtime, Signal, until};
-use crate::services::place::{OLLAMA, Place, between};
+use crate::services::place::{OLLAMA, Place, between, lookup_attempts};
 
 /// Returns a moat.yaml for a workload with these models.
 fn models(names: &str, seconds: &str) -> String {
@@ -47,12 +47,7 @@ pub(crate) fn got_once_and_kept(runtime: Runtime) {
         return;
     };
     place.moat_yaml(&models("tiny-a, 'lib/b:1b'", "0.2"));
-    // aardvark-dns 1.4 restarts whenever a container of any run joins or leaves a network of podman's: no name resolves
-    // for a moment (docs/runtimes.md).
-    let attempts = match runtime {
-        Runtime::Podman => "1 2 3 4 5",
-        _ => "1",
-    };
+    let attempts = lookup_attempts(runtime);
     let script = &format!(
         "get() {{ for attempt in {attempts}; do wget -q -O - \"$1\" && break; sleep 0.2; done; echo; }}\n\
          get \"$MOAT_OLLAMA_URL\"; get $MOAT_OLLAMA_HOST:$MOAT_OLLAMA_PORT"

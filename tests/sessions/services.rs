@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, until};
+use crate::harness::{Call, IMAGE, Moat, Running, Runtime, Signal, amount, until};
 use crate::sessions::project::{IDLE, Project, is_busy, proxies, tree};
 
 pub(crate) const REDIS: &str = "moat-test/redis:7";
@@ -405,7 +405,7 @@ const UP: [&str; 7] = [
 
 #[test]
 fn an_up_that_was_killed_is_taken_down() {
-    for at in UP {
+    for &at in amount(&[UP[1], UP[3], UP[5]][..], &UP) {
         let Some(project) = project(&redis("", "")) else {
             return;
         };
@@ -417,7 +417,8 @@ fn an_up_that_was_killed_is_taken_down() {
 
 #[test]
 fn an_up_that_was_killed_is_recovered() {
-    for at in UP.into_iter().chain(["session-before-active"]) {
+    let points = amount(&[UP[0], UP[2], UP[4], UP[6]][..], &UP);
+    for at in points.iter().copied().chain(["session-before-active"]) {
         let Some(project) = project(&redis("", "")) else {
             return;
         };
@@ -437,7 +438,7 @@ fn an_up_that_was_killed_is_recovered() {
 
 #[test]
 fn an_up_that_was_killed_goes_on() {
-    for at in UP {
+    for &at in amount(&[UP[1], UP[3], UP[5], UP[6]][..], &UP) {
         let Some(project) = project(&redis("", "")) else {
             return;
         };

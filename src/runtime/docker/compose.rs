@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::super::child;
@@ -90,9 +91,13 @@ pub(crate) enum Removal<'a> {
 }
 
 impl ComposeTool {
-    /// Finds the installed tool.
+    /// Finds the installed tool. Only the first call asks for it: an `up` needs the tool twice, and the older generation
+    /// takes most of a second to answer.
     pub(crate) fn find(engine: &[(String, String)]) -> Result<ComposeTool> {
-        for words in TOOL_COMMANDS {
+        static INSTALLED: OnceLock<&[&str]> = OnceLock::new();
+        let installed = INSTALLED.get();
+        let is_possible = |words: &&[&str]| installed.is_none_or(|installed| installed == words);
+        for words in TOOL_COMMANDS.into_iter().filter(is_possible) {
             let mut tool = ComposeTool {
                 words,
                 engine: engine.to_vec(),
@@ -102,8 +107,13 @@ impl ComposeTool {
                 tool.engine.retain(|(name, _)| name != "DOCKER_CONTEXT");
                 tool.engine.push(("DOCKER_HOST".to_owned(), address));
             }
-            let answer = child::run(tool.command().arg("version"), b"", READ_TIMEOUT, &|| true);
-            if answer.is_ok_and(|output| output.success) {
+            let answers = || {
+                let mut command = tool.command();
+                let answer = child::run(command.arg("version"), b"", READ_TIMEOUT, &|| true);
+                answer.is_ok_and(|output| output.success)
+            };
+            if installed.is_some() || answers() {
+                let _ = INSTALLED.set(words);
                 return Ok(tool);
             }
         }
