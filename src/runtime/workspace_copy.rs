@@ -9,7 +9,7 @@ use std::process::Stdio;
 use super::error::{Result, RuntimeError};
 use super::{ContainerSpec, WORKSPACE, is_below};
 use crate::store::{
-    TarStream, WorkspaceMode, extract, make_dir, pack, remove_tree, write_atomically,
+    WorkspaceMode, extract, make_dir, pack, pack_into, remove_tree, write_atomically,
 };
 
 /// The directory of the copy.
@@ -100,9 +100,7 @@ pub(super) fn save(dir: &Path, into: File) -> Result<()> {
     }
     let mounted = fs::read_to_string(dir.join(MOUNTED_LIST)).unwrap_or_default();
     let without: Vec<String> = mounted.lines().map(str::to_owned).collect();
-    let packing = pack(&copy, &without, Stdio::from(into));
-    let packed = packing.and_then(TarStream::finish);
-    packed
+    pack_into(&copy, &without, into)
         .map_err(|error| failed(&copy, &error))?
         .map_err(RuntimeError::Refused)
 }

@@ -54,5 +54,5 @@ pub(crate) use session_record::{
     CreatedFile, CreatedFileKind, DownOptions, OpKind, PROCESS_MARK_VARIABLE, Session,
     SessionHooks, SessionPort, SessionProcess, SessionService, SessionStatus, Tmux, Worktree,
 };
-pub(crate) use tar::{TarStream, extract, filter_archive, pack};
+pub(crate) use tar::{extract, filter_archive, pack, pack_into};
 pub(crate) use time::Timestamp;

@@ -1,6 +1,7 @@
 //! Whole directories as tar archives, by the system's `tar`: owners, modes, times, attributes and holes are kept.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -44,6 +45,23 @@ pub(crate) fn pack(dir: &Path, without: &[String], into: Stdio) -> io::Result<Ta
         })
     });
     Ok(TarStream { tar, words })
+}
+
+/// Packs a directory into a file, and waits for it. Fails with the reason: tar would name no reason for a full disk.
+pub(crate) fn pack_into(
+    dir: &Path,
+    without: &[String],
+    mut into: File,
+) -> io::Result<std::result::Result<(), String>> {
+    let mut packing = pack(dir, without, Stdio::piped())?;
+    let archive = packing.tar.stdout.take();
+    // If this fails, the end of the pipe ends tar.
+    let copied = archive.map(|mut archive| io::copy(&mut archive, &mut into));
+    let packed = packing.finish()?;
+    Ok(match copied {
+        Some(Err(error)) => Err(crate::error::os_error_text(&error)),
+        _ => packed,
+    })
 }
 
 /// Maximum number of bytes kept of tar's stderr.
@@ -265,7 +283,7 @@ fn is_inside(path: &[u8], outer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File, FileTimes};
+    use std::fs::{self, FileTimes};
     use std::os::unix::fs::MetadataExt;
     use std::time::{Duration, UNIX_EPOCH};
 

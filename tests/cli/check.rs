@@ -216,7 +216,7 @@ fn the_files_of_variables() {
     let moat = unreached();
     moat.write("moat.yaml", "env_file: [good.env, bad.env, none.env]\n");
     moat.write("good.env", "# fine\nA=1\nexport B='2'\nPASSED_ON\n");
-    moat.write("bad.env", "A=1\n1B=2\nC=\"open\nNOWHERE_SET\nD=\\\n");
+    moat.write("bad.env", "A=1\n1 B=2\nC=\"open\nNOWHERE_SET\nD=\\\n");
     moat.args(["check"])
         .env("PASSED_ON", "x")
         .stdout(

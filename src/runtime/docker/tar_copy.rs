@@ -9,7 +9,7 @@ use super::super::child;
 use super::super::error::{Result, RuntimeError};
 use super::super::{ContainerSpec, WORKSPACE, in_workspace};
 use super::{COPY_TIMEOUT, Dialect, Docker, REQUEST_TIMEOUT, initial_files, is_rootless};
-use crate::store::{WorkspaceMode, filter_archive, make_dir, pack, remove_tree};
+use crate::store::{WorkspaceMode, filter_archive, make_dir, pack, pack_into, remove_tree};
 
 impl Docker {
     /// A client that copies its input. podman writes the input to a file first, and does not remove it.
@@ -78,8 +78,7 @@ impl Docker {
     pub(super) fn save(&self, handle: &str, mut into: File) -> Result<()> {
         if let Some(dir) = self.volume_here(handle)? {
             let without = self.mounted_in_workspace(handle)?;
-            let packing = pack(&dir, &without, Stdio::from(into)).map_err(no_tar)?;
-            let packed = packing.finish().map_err(no_tar)?;
+            let packed = pack_into(&dir, &without, into).map_err(no_tar)?;
             return packed.map_err(RuntimeError::Refused);
         }
         self.save_root(handle, &mut into)?;
