@@ -27,3 +27,17 @@ mod yaml;
 pub fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> u8 {
     cli::main(arguments)
 }
+
+/// Checks that the parser accepts all commands of moat that a hint names, for tests.
+#[cfg(feature = "failpoints")]
+#[doc(hidden)]
+pub fn check_suggested_commands(hint: &str) -> Result<(), String> {
+    cli::check_suggested_commands(hint)
+}
+
+/// Returns the commands of moat that a hint names, without `moat`, for tests.
+#[cfg(feature = "failpoints")]
+#[doc(hidden)]
+pub fn suggested_commands(hint: &str) -> Vec<String> {
+    cli::suggested_commands(hint)
+}

@@ -31,7 +31,7 @@ impl Args {
 
     /// Returns whether the flag was given.
     pub(crate) fn has(&self, flag: &Flag) -> bool {
-        self.given.of(flag).next().is_some()
+        self.given.has(flag)
     }
 
     /// Returns the value of the flag, the last of several.
@@ -77,6 +77,11 @@ impl FlagValues {
             self.0.retain(|(earlier, _)| earlier.long != flag.long);
         }
         self.0.push((flag, value));
+    }
+
+    /// Returns whether the flag was given.
+    pub(super) fn has(&self, flag: &Flag) -> bool {
+        self.of(flag).next().is_some()
     }
 
     /// Returns each use of the flag. Compares long names, because they are unique within a command.

@@ -318,7 +318,7 @@ pub(crate) static STATE: Flag = Flag {
 
 pub(crate) static TIME: Flag = Flag::value(
     "time",
-    None,
+    Some('t'),
     "SECONDS",
     "Kill the workload after a grace period of SECONDS; the default is 10.",
 );

@@ -196,7 +196,7 @@ Stop runs gracefully.
 Usage: moat stop [FLAGS] RUN...
 
 Flags:
-      --time SECONDS  Kill the workload after a grace period of SECONDS; the
+  -t, --time SECONDS  Kill the workload after a grace period of SECONDS; the
                       default is 10.
 
 Global flags:

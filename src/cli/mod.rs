@@ -41,6 +41,8 @@ mod shell;
 mod signals;
 mod status;
 mod stop;
+#[cfg(any(test, feature = "failpoints"))]
+mod suggested_commands;
 mod terminal_session;
 mod up;
 mod usage_error;
@@ -58,6 +60,10 @@ use crate::error::{Error, ErrorKind};
 use crate::store::RunId;
 use help_text::HelpSize;
 use parse::Parsed;
+#[cfg(feature = "failpoints")]
+pub(crate) use suggested_commands::{
+    check as check_suggested_commands, find as suggested_commands,
+};
 
 /// Runs the program with its arguments, without the program's name, and returns the exit code.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> u8 {

@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use super::args::{Args, FlagValues};
 use super::command_table::{Command, Complete, Flag, Rest};
 use super::commands::COMMANDS;
-use super::flags::{GLOBALS, HELP, JSON, VERSION};
+use super::docker_habits;
+use super::flags::{GLOBALS, HELP, JSON, VERBOSE, VERSION};
 use super::help_text::HelpSize;
 use super::usage_error as wrong;
 
@@ -114,6 +115,12 @@ fn parse_command(
             .map(|name| value_of(parser, flag, name))
             .transpose()?;
         given.add(flag, value);
+    }
+    if given.has(&VERBOSE) && command.name == "run" && positional.len() > command.positional.max {
+        let words = positional.iter().filter_map(|word| word.to_str());
+        if let Some(error) = docker_habits::volume_error(words) {
+            return Err(error);
+        }
     }
     check_positional(command, &positional, rest.is_some())?;
     if command.name == "help" {

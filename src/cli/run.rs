@@ -16,7 +16,7 @@ use super::docker_habits;
 use super::progress::ProgressDisplay;
 use super::signals::{Interrupts, StopTarget, interrupted, lock};
 use super::terminal_session::{self, PreparedTerminal, TerminalSession, Workload};
-use super::{dry_run, flags, output, workspace_notes};
+use super::{dry_run, flags, output, usage_error, workspace_notes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::{self, GitAccess, Host, Plan, RunRequest, Variable};
@@ -24,12 +24,12 @@ use crate::run::{self, Connection, FromClient, OutputTarget, Streams, Supervisor
 use crate::runtime;
 use crate::session as sessions;
 use crate::store::{self, EndReason, Home, RunEnd, RunId, RunName, WorkspaceMode};
+use crate::term::EscapePrefix;
 use crate::term::pty::Size;
-use crate::term::{EscapePrefix, escape_unsafe};
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
-    check_volume(args)?;
+    check_path(args)?;
     let session = session(args, &home)?;
     let workspace = match &session {
         Some(session) => session.worktree.path.clone(),
@@ -215,19 +215,25 @@ fn session(args: &Args, home: &Home) -> Result<Option<store::Session>> {
     super::session_commands::find(home, Some(branch)).map(Some)
 }
 
-/// Refuses docker's `-v SRC:DST`, which the parser reads as `--verbose` and a workspace.
-fn check_volume(args: &Args) -> Result<()> {
-    let Some(word) = args.positional().first().and_then(|word| word.to_str()) else {
+/// Refuses words of docker in the place of a directory: `-v SRC:DST`, which the parser reads as `--verbose` and a
+/// workspace, and `IMAGE`.
+fn check_path(args: &Args) -> Result<()> {
+    let Some(path) = args.positional().first() else {
         return Ok(());
     };
-    if !args.has(&flags::VERBOSE) || !docker_habits::is_volume(word) || Path::new(word).exists() {
+    let Some(word) = path.to_str().filter(|word| !Path::new(word).exists()) else {
         return Ok(());
+    };
+    if args.has(&flags::VERBOSE)
+        && let Some(error) = docker_habits::volume_error([word].into_iter())
+    {
+        return Err(error);
     }
-    let shown = escape_unsafe(word);
-    Err(
-        Error::usage(format!("'{shown}' is no workspace, and -v is --verbose"))
-            .hint(format!("to mount it, write: -m {shown}")),
-    )
+    if docker_habits::is_image(word) {
+        let workload = args.rest().unwrap_or_default();
+        return Err(usage_error::image_for_path(args.command, path, workload));
+    }
+    Ok(())
 }
 
 fn workspace(args: &Args) -> PathBuf {

@@ -57,7 +57,7 @@ pub(super) fn text(view: &SessionView, decisions: &[Decision]) -> String {
     if session.worktree.stage == ResourceStage::Made && !session.worktree.path.is_dir() {
         let key = &session.key;
         text.push_str(&format!(
-            "  the worktree no longer exists: moat up {key} creates it again\n"
+            "  the worktree no longer exists; create it again: moat up {key}\n"
         ));
     }
     if let Some(error) = &session.error {

@@ -8,7 +8,7 @@ use super::command_table::{Command, Complete, Flag};
 use super::commands::COMMANDS;
 use super::docker_habits;
 use super::flags::{GLOBALS, VERSION};
-use crate::term::nearest;
+use crate::term::{escape_unsafe, nearest};
 
 pub(super) fn no_command() -> Error {
     Error::usage("no command given").hint("see 'moat help'")
@@ -22,7 +22,10 @@ pub(super) fn separator_before_command() -> Error {
 pub(super) fn unknown_command(word: &OsStr) -> Error {
     let word = word.to_string_lossy();
     let names = COMMANDS.iter().flat_map(Command::names);
-    let hint = did_you_mean(nearest(&word, names), "", "see 'moat help'".to_owned());
+    let hint = match docker_habits::command_hint(&word) {
+        Some(hint) => hint.to_owned(),
+        None => did_you_mean(nearest(&word, names), "", "see 'moat help'".to_owned()),
+    };
     Error::usage(format!("unknown command '{word}'")).hint(hint)
 }
 
@@ -102,8 +105,12 @@ pub(super) fn missing_value(flag: &Flag, value: &str) -> Error {
 }
 
 pub(super) fn needless_value(written: &str) -> Error {
-    Error::usage(format!("the flag '{written}' takes no value"))
-        .hint(format!("write '{written}' alone"))
+    let hint = match written {
+        // `-v=SRC:DST`
+        "-v" => "write '-v' alone; to mount a directory: -m SRC:DST".to_owned(),
+        _ => format!("write '{written}' alone"),
+    };
+    Error::usage(format!("the flag '{written}' takes no value")).hint(hint)
 }
 
 /// Returns the error for a value that is not one of the words of the table. `of` names the flag or argument.
@@ -137,21 +144,46 @@ pub(super) fn surplus_positional(command: &Command, surplus: &OsStr) -> Error {
 
 /// Returns the error for a workload without `--`, such as `moat run npm test`.
 pub(super) fn workload_without_separator(command: &Command, words: &[OsString]) -> Error {
+    if let [image, workload @ ..] = words
+        && image.to_str().is_some_and(docker_habits::is_image)
+    {
+        return image_for_path(command, image, workload);
+    }
     let (path, workload) = match words {
         [path, workload @ ..] if is_directory_like(path) => (Some(path), workload),
         _ => (None, words),
     };
-    let mut line = format!("moat {}", command.name);
     let separator = OsString::from("--");
-    for word in path.into_iter().chain([&separator]).chain(workload) {
-        line.push(' ');
-        quote(&mut line, &word.to_string_lossy());
-    }
+    let line = command_line(
+        command,
+        path.into_iter().chain([&separator]).chain(workload),
+    );
     Error::usage(format!(
         "'moat {}' takes one {}",
         command.name, command.positional.name
     ))
     .hint(format!("put the command after '--': {line}"))
+}
+
+/// Returns the error for an image in the place of a directory, as `docker run IMAGE CMD` has it.
+pub(super) fn image_for_path(command: &Command, image: &OsString, workload: &[OsString]) -> Error {
+    let flag = OsString::from("--image");
+    let separator = (!workload.is_empty()).then(|| OsString::from("--"));
+    let words = [&flag, image].into_iter().chain(&separator);
+    let line = command_line(command, words.chain(workload));
+    let shown = escape_unsafe(&image.to_string_lossy());
+    Error::usage(format!("'{shown}' is no directory"))
+        .hint(format!("if it is an image, write: {line}"))
+}
+
+/// Returns a command line with all words quoted for a shell.
+fn command_line<'a>(command: &Command, words: impl Iterator<Item = &'a OsString>) -> String {
+    let mut line = format!("moat {}", command.name);
+    for word in words {
+        line.push(' ');
+        quote(&mut line, &word.to_string_lossy());
+    }
+    line
 }
 
 /// Returns whether a word looks like a directory.

@@ -68,9 +68,16 @@ pub(crate) fn mount(text: &str) -> Result<BindMount> {
     if source.is_empty() {
         return Err(bad("it has no source"));
     }
+    let target = mount_target(target).map_err(|why| {
+        let error = bad(&format!("the target {why}"));
+        match normalized_path(target).as_deref() {
+            Some(WORKSPACE) => error.hint("leave it out: the workspace is mounted there"),
+            _ => error,
+        }
+    })?;
     Ok(BindMount {
         source: PathBuf::from(source),
-        target: mount_target(target).map_err(|why| bad(&format!("the target {why}")))?,
+        target,
         readonly,
     })
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, FileProblem, Result};
 use crate::image::CA_VARIABLES;
 use crate::runtime::{self, Capability};
 use crate::store::{BindMount, RunName};
-use crate::yaml::{Placed, read_file};
+use crate::yaml::{Placed, read_file, read_file_or_pipe};
 
 use super::{ConfigLayers, Host, PlannedVolume, SecretRef, Variable};
 
@@ -45,7 +45,7 @@ pub(super) fn env(
         let mut found = Vec::new();
         for path in &file.settings.env_files {
             let real = host.path_in(&file.dir, &path.value);
-            match env_file(&path.value, &real, host, problems) {
+            match env_file(&path.value, &real, read_file, host, problems) {
                 Ok(variables) => found.extend(variables),
                 Err(why) => file.source.report(path.at, why),
             }
@@ -66,7 +66,7 @@ pub(super) fn env_files_of_flags(
 ) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     for path in paths {
-        let read = env_file(path, Path::new(path), host, problems);
+        let read = env_file(path, Path::new(path), read_file_or_pipe, host, problems);
         found.extend(read.map_err(|why| {
             Error::usage(format!("--env-file: {why}")).hint("name a file that exists")
         })?);
@@ -77,11 +77,12 @@ pub(super) fn env_files_of_flags(
 fn env_file(
     name: &str,
     path: &Path,
+    read: fn(&Path, &str) -> Result<Option<String>>,
     host: &Host,
     problems: &mut Vec<FileProblem>,
 ) -> std::result::Result<Vec<(String, String)>, String> {
     let name = crate::yaml::message_text(name);
-    let text = match read_file(path, &name) {
+    let text = match read(path, &name) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(format!("there is no file '{name}'")),
         Err(error) => return Err(error.message),

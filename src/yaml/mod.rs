@@ -12,7 +12,7 @@ mod write;
 
 pub(crate) use accessors::{Section, message_text, unknown_key_error};
 pub(crate) use parse::{Node, NodeId, NodeValue};
-pub(crate) use source::{Source, read_file};
+pub(crate) use source::{Source, read_file, read_file_or_pipe};
 
 /// A value, and its position.
 #[derive(Clone, Debug, PartialEq)]

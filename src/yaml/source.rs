@@ -36,15 +36,35 @@ pub(crate) fn read_file(path: &Path, name: &str) -> Result<Option<String>> {
         Ok(_) => {}
     }
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    read_text(file, name).map(Some)
+}
+
+/// Reads a file that a user names on the command line, which can also be a pipe, such as `<(COMMAND)`; `None`: there is
+/// none.
+pub(crate) fn read_file_or_pipe(path: &Path, name: &str) -> Result<Option<String>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            let file = std::fs::File::open(path).map_err(|error| {
+                let why = crate::error::os_error_text(&error);
+                Error::new(ErrorKind::Config, format!("{name}: {why}"))
+            })?;
+            read_text(file, name).map(Some)
+        }
+        _ => read_file(path, name),
+    }
+}
+
+fn read_text(file: std::fs::File, name: &str) -> Result<String> {
+    let bad = |why: &str| Error::new(ErrorKind::Config, format!("{name}: {why}"));
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| bad(&crate::error::os_error_text(&error)))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(bad("it is larger than 256 KiB"));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => Ok(text),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let line = 1 + error.as_bytes()[..good]

@@ -8,6 +8,7 @@ mod engine;
 mod fake_docker;
 pub(crate) mod fixture;
 mod help;
+mod hints;
 mod home;
 pub(crate) mod kept;
 mod plan;

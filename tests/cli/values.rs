@@ -86,6 +86,10 @@ fn mounts() {
         ),
         ("src:/a/../b", "the target has a '..' in it"),
     ] {
+        let hint = match why {
+            "the target is the workspace's own" => "leave it out: the workspace is mounted there",
+            _ => hint,
+        };
         assert_bad(
             &moat,
             "-m",

@@ -64,6 +64,11 @@ pub(crate) fn flags_of_docker(moat: &Moat) {
     moat.run_with(flags, ["sh", "-c", "pwd; id -u; id -g; echo $A $B"])
         .stdout("/workspace/sub\n1234\n5678\nfile flag\n")
         .success();
+    // A pipe, as `--env-file <(COMMAND)` has it.
+    moat.run_with(["--env-file", "/dev/stdin"], ["sh", "-c", "echo $PIPED"])
+        .stdin("PIPED=yes\n")
+        .stdout("yes\n")
+        .success();
     let missing = moat.run_with(["--env-file", "nosuch"], ["true"]);
     let missing = missing.any_stderr().status(2);
     assert!(missing.stderr_text().contains("nosuch"), "{missing}");

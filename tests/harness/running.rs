@@ -144,7 +144,23 @@ impl Running {
             // A reader that ends first is not a failure of the writer.
             let _ = writer.join();
         }
-        self.done(Some(status))
+        let done = self.done(Some(status));
+        Running::assert_hints(&done);
+        done
+    }
+
+    /// Asserts that the parser accepts all commands of moat that hints in the output name.
+    #[track_caller]
+    fn assert_hints(done: &Done) {
+        let text = String::from_utf8_lossy(&done.stderr);
+        let hints = text
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("hint: "));
+        for hint in hints {
+            if let Err(why) = moat::check_suggested_commands(hint) {
+                panic!("a hint names a command that does not work: {why}; {done}");
+            }
+        }
     }
 
     fn done(&self, status: Option<ExitStatus>) -> Done {

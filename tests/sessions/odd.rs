@@ -52,7 +52,7 @@ fn a_worktree_that_was_removed_by_hand_is_made_again() {
     let made = project.up("a");
     fs::remove_dir_all(tree(&made)).unwrap();
     let key = made["session"]["key"].as_str().unwrap();
-    let why = format!("the worktree no longer exists: moat up {key} creates it again\n");
+    let why = format!("the worktree no longer exists; create it again: moat up {key}\n");
     let done = project.call(&["wt", "status", "a"]).status(1);
     assert!(done.stdout_text().contains(&why), "{done}");
     let again = project.up("a");
