@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
+use super::scalar_values;
 use super::settings::{self, Settings};
 use crate::error::Result;
 use crate::term::EscapePrefix;
@@ -48,8 +49,9 @@ fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>
 const FILE_NAMES: [&str; 2] = ["moat.yaml", "agent.yaml"];
 
 /// Keys of a project's file that the tools which moat succeeds support, and moat does not support yet.
-const RESERVED_KEYS: [&str; 15] = [
+const RESERVED_KEYS: [&str; 16] = [
     "agent",
+    "agents",
     "claude",
     "clipboard",
     "codex",
@@ -122,7 +124,18 @@ pub(crate) fn defaults(path: &Path) -> Result<Option<UserDefaults>> {
 /// Parses the text of a `config.yaml` in `dir`.
 pub(crate) fn parse_defaults(label: &str, text: String, dir: &Path) -> Result<UserDefaults> {
     let (source, root) = Source::parse(label, text)?;
-    let section = source.section(&root, &["run", "defaults", "interactive"]);
+    let section = source.section(
+        &root,
+        &["run", "defaults", "interactive", "debug", "mounts", "proxy"],
+    );
+    for key in ["debug", "proxy"] {
+        if let Some(at) = section.place(key) {
+            source.report(at, format!("'{key}' is not supported yet"));
+        }
+    }
+    if let Some(at) = section.place("mounts") {
+        source.report(at, "write 'mounts' below 'defaults'");
+    }
     let escape = section
         .get("interactive")
         .map(|node| source.section(node, &["escape"]))
@@ -141,6 +154,10 @@ pub(crate) fn parse_defaults(label: &str, text: String, dir: &Path) -> Result<Us
     };
     // The paths of these settings must not depend on the current directory.
     settings.mounts.retain(|mount| {
+        if mount.value.target == scalar_values::WORKSPACE {
+            source.report(mount.at, "the target '/workspace' is the workspace's own");
+            return false;
+        }
         let good = mount.value.source.is_absolute() || mount.value.source.starts_with("~");
         if !good {
             source.report(

@@ -21,7 +21,7 @@ pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{ConfigFile, UserDefaults, defaults, project};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use file::{parse_defaults, parse_project};
-pub(crate) use mounts::{VolumeConfig, VolumeKind};
+pub(crate) use mounts::{FileMount, VolumeConfig, VolumeKind};
 pub(crate) use scalar_values::WORKSPACE;
 pub(crate) use secret::{SecretSource, Vault};
 pub(crate) use service::{SERVICE_KEYS, ServiceConfig};

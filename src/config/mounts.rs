@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::scalar_values;
+use super::scalar_values::{self, WORKSPACE};
 use super::settings::report_invalid;
 use crate::store::WorkspaceMode;
 use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
@@ -16,7 +16,8 @@ pub(crate) struct FileMount {
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
-    /// Subdirectories that are hidden by an empty directory in memory. Relative paths.
+    /// Subdirectories that are hidden by an empty directory in memory. Relative paths. With the target `/workspace`
+    /// the mount is the workspace itself, and only these count.
     pub(crate) exclude: Vec<String>,
 }
 
@@ -51,6 +52,19 @@ fn mount(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
                 at: node.at,
                 value: text.clone(),
             };
+            if let [from, target] | [from, target, "rw"] =
+                text.value.split(':').collect::<Vec<_>>()[..]
+                && !from.is_empty()
+                && is_workspace(target)
+            {
+                let value = FileMount {
+                    source: PathBuf::from(from),
+                    target: WORKSPACE.to_owned(),
+                    readonly: false,
+                    exclude: Vec::new(),
+                };
+                return Some(Placed { at: text.at, value });
+            }
             let mount = report_invalid(source, &text, scalar_values::mount)?;
             Some(Placed {
                 at: mount.at,
@@ -75,22 +89,35 @@ fn mount_object(source: &Source, node: &Node) -> Option<Placed<FileMount>> {
     let from = section.require("source").and_then(|node| source.text(node));
     let target = section
         .require("target")
-        .and_then(|node| target(source, node));
+        .and_then(|node| match source.text(node) {
+            Some(text) if is_workspace(&text.value) => Some(WORKSPACE.to_owned()),
+            _ => target(source, node),
+        });
     let mode = section
         .get("mode")
         .and_then(|node| source.word(node, &["ro", "rw"]));
     let exclude = section
         .get("exclude")
         .map_or_else(Vec::new, |node| exclude(source, node));
+    let target = target?;
+    let readonly = mode.as_ref().is_some_and(|mode| mode.value == "ro");
+    if let Some(mode) = mode.filter(|_| readonly && target == WORKSPACE) {
+        source.report(mode.at, "a read-only workspace is not supported yet");
+    }
     Some(Placed {
         at: node.at,
         value: FileMount {
             source: PathBuf::from(from?.value),
-            target: target?,
-            readonly: mode.is_some_and(|mode| mode.value == "ro"),
+            target,
+            readonly,
             exclude,
         },
     })
+}
+
+/// Whether a target is the workspace's own, in any spelling.
+fn is_workspace(target: &str) -> bool {
+    scalar_values::normalized_path(target).as_deref() == Some(WORKSPACE)
 }
 
 fn target(source: &Source, node: &Node) -> Option<String> {

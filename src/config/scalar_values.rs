@@ -108,7 +108,7 @@ pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static
 }
 
 /// An absolute path without empty parts and dots; `None` with a `..`.
-fn normalized_path(path: &str) -> Option<String> {
+pub(super) fn normalized_path(path: &str) -> Option<String> {
     let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
     let mut out = String::new();
     for part in parts {

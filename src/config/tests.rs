@@ -301,7 +301,21 @@ fn mounts_volumes_and_the_workspace() {
         ("mounts: ['']\n", "1:10", "bad mount ''"),
         ("mounts: [a]\n", "1:10", "bad mount 'a': it has no target ("),
         ("mounts: ['a:/b:rx']\n", "1:10", "neither ro nor rw"),
-        ("mounts: ['a:/workspace']\n", "1:10", "the workspace's own"),
+        (
+            "mounts: ['a:/workspace:ro']\n",
+            "1:10",
+            "the workspace's own",
+        ),
+        (
+            "mounts: [{source: ., target: /workspace/, mode: ro}]\n",
+            "1:49",
+            "a read-only workspace is not supported yet",
+        ),
+        (
+            "mounts: ['.:/workspace', {source: ., target: /workspace}]\n",
+            "1:26",
+            "something else is mounted at /workspace already",
+        ),
         (
             "mounts: [{source: a}]\n",
             "1:10",
@@ -642,6 +656,7 @@ fn unknown_and_unsupported_keys() {
     ]);
     for key in [
         "agent",
+        "agents",
         "claude",
         "clipboard",
         "codex",
@@ -977,6 +992,23 @@ fn defaults_are_as_strict() {
             ":1:30: expected a whole number",
         ),
         ("run: {background: 1}\n", ":1:19: expected true or false"),
+        // A file of the Go moat.
+        (
+            "proxy: {port: 8080}\n",
+            ":1:1: 'proxy' is not supported yet",
+        ),
+        (
+            "debug: {retention_days: 14}\n",
+            ":1:1: 'debug' is not supported yet",
+        ),
+        (
+            "mounts: ['/a:/b']\n",
+            ":1:1: write 'mounts' below 'defaults'",
+        ),
+        (
+            "defaults: {mounts: [{source: /a, target: /workspace}]}\n",
+            ":1:21: the target '/workspace' is the workspace's own",
+        ),
     ] {
         let found = read(text).1.unwrap_err();
         assert!(found.contains(part), "{found}");

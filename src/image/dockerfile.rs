@@ -203,7 +203,7 @@ impl Dockerfile {
             self.run(&[format!("sh -e {SHARE_DIR}/hooks/post_build_root.sh")]);
         }
         if wish.uid != 0 {
-            self.line("ENV HOME=/home/moat");
+            self.line("ENV HOME=/home/moatuser");
             self.line(&format!("USER {owner}"));
         }
         if wish.post_build.is_some() {

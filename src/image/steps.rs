@@ -305,11 +305,11 @@ fn custom(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
 /// Creates the workload's user with plain shell commands, which work on every base image.
 pub(super) fn user(uid: u32, gid: u32) -> Vec<String> {
     vec![
-        format!("sed -i '/^moat:/d;/^[^:]*:[^:]*:{uid}:/d' /etc/passwd"),
-        "sed -i '/^moat:/d' /etc/group".to_owned(),
-        format!("echo 'moat:x:{uid}:{gid}::/home/moat:/bin/sh' >>/etc/passwd"),
-        format!("echo 'moat:x:{gid}:' >>/etc/group"),
-        "mkdir -p /home/moat /workspace".to_owned(),
-        format!("chown {uid}:{gid} /home/moat /workspace"),
+        format!("sed -i '/^moatuser:/d;/^[^:]*:[^:]*:{uid}:/d' /etc/passwd"),
+        "sed -i '/^moatuser:/d' /etc/group".to_owned(),
+        format!("echo 'moatuser:x:{uid}:{gid}::/home/moatuser:/bin/sh' >>/etc/passwd"),
+        format!("echo 'moatuser:x:{gid}:' >>/etc/group"),
+        "mkdir -p /home/moatuser /workspace".to_owned(),
+        format!("chown {uid}:{gid} /home/moatuser /workspace"),
     ]
 }

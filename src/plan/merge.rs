@@ -137,7 +137,12 @@ pub(super) struct Mounts {
     pub(super) hidden: Vec<String>,
 }
 
-pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) -> Result<Mounts> {
+pub(super) fn mounts(
+    flags: &[BindMount],
+    files: ConfigLayers<'_>,
+    host: &Host,
+    workspace: &Path,
+) -> Result<Mounts> {
     let mut mounts: Vec<BindMount> = flags.to_vec();
     let mut scratch: Vec<String> = Vec::new();
     let mut volumes: Vec<&str> = Vec::new();
@@ -150,6 +155,13 @@ pub(super) fn mounts(flags: &[BindMount], files: ConfigLayers<'_>, host: &Host) 
             }
             let written = value.source.to_string_lossy();
             match host.mount_source(&host.path_in(&file.dir, &written)) {
+                Ok(source) if target == runtime::WORKSPACE && source != workspace => {
+                    let why =
+                        "only the workspace itself can be mounted at /workspace: write 'source: .'";
+                    file.source.report(*at, why);
+                }
+                // The workspace is mounted there, or copied, in any case.
+                Ok(_) if target == runtime::WORKSPACE => {}
                 Ok(source) => mounts.push(BindMount {
                     source,
                     target: value.target.clone(),

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ConfigFile, PortConfig as ConfigPort, Ulimit, VolumeKind, scalar_values};
 use crate::error::{Error, FileProblem, Result};
 use crate::image::ImageRecipe;
+use crate::runtime;
 use crate::store::{BindMount, NAME_RULE, PublishedPort, RunName, RunSession, WorkspaceMode};
 use crate::term::pty::Size;
 use crate::yaml::message_text;
@@ -260,7 +261,7 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     unsupported::check_secret_names(files, host);
     let env_files = merge::env_files_of_flags(&request.env_files, host, &mut problems)?;
     let mut env = merge::env(&flags.env, &env_files, files, host, &mut problems);
-    let mut mounts = merge::mounts(&flags.mounts, files, host)?;
+    let mut mounts = merge::mounts(&flags.mounts, files, host, &workspace.path)?;
     let chosen = image::choose(files, host)?;
     unsupported::check_dependencies(files, &chosen, host);
     let (services, tools) = chosen
@@ -325,8 +326,8 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         secrets: merge::secrets(&flags.env, files),
         env,
         mounts: mounts.mounts,
+        hidden: hidden_paths([workspace.hidden, mounts.hidden].concat(), &mounts.tmpfs),
         tmpfs: mounts.tmpfs,
-        hidden: [workspace.hidden, mounts.hidden].concat(),
         ports: published_ports(flags.ports, files),
         memory_bytes: flags.memory_bytes.or(first_set(
             limits(available.memory).map(|c| c.memory_bytes.as_ref()),
@@ -368,6 +369,16 @@ fn finish(files: ConfigLayers<'_>, more: Vec<FileProblem>) -> Result<()> {
         true => Ok(()),
         false => Err(Error::problems(problems)),
     }
+}
+
+/// The hidden paths that no excluded directory hides already.
+fn hidden_paths(mut paths: Vec<String>, excluded: &[String]) -> Vec<String> {
+    let is_hidden = |path: &String| {
+        let mut excluded = excluded.iter();
+        excluded.any(|dir| dir == path || runtime::is_below(path, dir))
+    };
+    paths.retain(|path| !is_hidden(path));
+    paths
 }
 
 /// The first value that is set.

@@ -199,6 +199,33 @@ fn one_thing_is_mounted_at_a_target() {
     );
 }
 
+/// The mount of the workspace itself only leaves directories out.
+#[test]
+fn a_mount_of_the_workspace_excludes_directories() {
+    let file = |source: &str| {
+        format!("mounts: [{{source: {source}, target: /workspace/., exclude: [a/b, c]}}]\n")
+    };
+    let plan = planned(&file("/")).unwrap();
+    assert!(plan.mounts.is_empty());
+    assert_eq!(plan.tmpfs, ["/workspace/a/b", "/workspace/c"]);
+    let error = planned(&file("/usr")).unwrap_err();
+    assert!(
+        error.problems[0]
+            .message
+            .contains("only the workspace itself"),
+        "{error}"
+    );
+    // An engine on another machine has a copy, which has the directories, too.
+    let mut host = host(runtime::RuntimeName::Docker);
+    host.remote = Some("tcp://far".into());
+    let text = format!("workspace: {{mode: volume}}\n{}", file("/"));
+    assert!(super::plan(&request(), &[&project(&text)], &host).is_ok());
+    // moat's own directory is hidden once.
+    let hidden = |path: &str| hidden_paths(vec![path.into()], &["/workspace/c".into()]);
+    assert!(hidden("/workspace/c").is_empty() && hidden("/workspace/c/d").is_empty());
+    assert_eq!(hidden("/workspace/cd").len(), 1);
+}
+
 /// A project needs its own image only if it adds to the image.
 #[test]
 fn an_image_is_built_only_where_it_must_be() {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{ConfigLayers, Host, RunRequest};
-use crate::config::{ConfigFile, RootFilesystem, VolumeConfig, VolumeKind, scalar_values};
+use crate::config::{
+    ConfigFile, FileMount, RootFilesystem, VolumeConfig, VolumeKind, scalar_values,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::ResolvedDependency;
 use crate::runtime::{self, Capability, Limits, UserMapping};
@@ -305,7 +307,7 @@ pub(super) fn check_remote(
             .iter()
             .filter(bound)
             .map(|volume| volume.at);
-        let mounts = settings.mounts.iter().map(|mount| mount.at);
+        let mounts = host_mounts(file).map(|mount| mount.at);
         for at in mounts.chain(volumes) {
             report(
                 file,
@@ -319,6 +321,12 @@ pub(super) fn check_remote(
         notes.push(format!("ports are published over there: {elsewhere}"));
     }
     Ok(())
+}
+
+/// The mounts of a file, without the one that only excludes directories of the workspace.
+fn host_mounts(file: &ConfigFile) -> impl Iterator<Item = &Placed<FileMount>> {
+    let mounts = file.settings.mounts.iter();
+    mounts.filter(|mount| mount.value.target != runtime::WORKSPACE)
 }
 
 /// Reports what an engine with foreign users cannot do: its containers' users can write to no directory of this host.
@@ -356,7 +364,7 @@ pub(super) fn check_foreign_users(
             .iter()
             .filter(|volume| volume.value.kind == VolumeKind::Bind && !volume.value.readonly)
             .map(|volume| (volume.at, "use 'type: volume'"));
-        let writable = settings.mounts.iter().filter(|mount| !mount.value.readonly);
+        let writable = host_mounts(file).filter(|mount| !mount.value.readonly);
         let mounts = writable.map(|mount| (mount.at, "mount it read-only"));
         for (at, instead) in mounts.chain(bound) {
             let message = format!("the workload could not write to this: {why}; {instead}");

@@ -86,6 +86,9 @@ fn is_package(dynamic: Dynamic, text: &str) -> bool {
 
 impl DependencyName {
     pub(super) fn parse(text: &str) -> Result<DependencyName, String> {
+        if matches!(text, "docker" | "docker:dind" | "docker:host") {
+            return Err("docker in a container is not supported yet".to_owned());
+        }
         let (dynamic, rest) = match text.split_once(':') {
             None => (None, text),
             Some((prefix, rest)) => match Dynamic::ALL.iter().find(|(word, _)| *word == prefix) {

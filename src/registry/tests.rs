@@ -193,6 +193,14 @@ fn unknown_names_and_bad_forms() {
         ("Node", "bad dependency 'Node': write NAME, or NAME@VERSION"),
         ("", "bad dependency '': write NAME, or NAME@VERSION"),
         (
+            "docker:dind",
+            "bad dependency 'docker:dind': docker in a container is not supported yet",
+        ),
+        (
+            "docker:host",
+            "bad dependency 'docker:host': docker in a container is not supported yet",
+        ),
+        (
             "node@",
             "bad dependency 'node@': a version is letters and digits, with '.', '_', '+' and '-' between them",
         ),

@@ -54,7 +54,7 @@ use crate::term::pty::Size;
 pub(crate) use crate::config::WORKSPACE;
 
 /// The workload's home directory if the image has none. Removed with the container.
-pub(crate) const WORKLOAD_HOME: &str = "/home/moat";
+pub(crate) const WORKLOAD_HOME: &str = "/home/moatuser";
 
 /// Shows output on a terminal.
 pub(crate) type ShowFn<'a> = &'a mut dyn FnMut(&[u8]);

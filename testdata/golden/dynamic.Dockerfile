@@ -48,13 +48,13 @@ RUN CARGO_HOME=/tmp/cargo cargo install --locked --root /usr/local crate@0.3.0 \
 RUN GOBIN=/usr/local/bin GOPATH=/tmp/go GOCACHE=/tmp/go-cache GOFLAGS=-modcacherw go install example.org/cmd/other@latest \
  && GOBIN=/usr/local/bin GOPATH=/tmp/go GOCACHE=/tmp/go-cache GOFLAGS=-modcacherw go install example.org/cmd/tool@v1.0.0 \
  && rm -rf /tmp/go /tmp/go-cache
-RUN sed -i '/^moat:/d;/^[^:]*:[^:]*:1000:/d' /etc/passwd \
- && sed -i '/^moat:/d' /etc/group \
- && echo 'moat:x:1000:1000::/home/moat:/bin/sh' >>/etc/passwd \
- && echo 'moat:x:1000:' >>/etc/group \
- && mkdir -p /home/moat /workspace \
- && chown 1000:1000 /home/moat /workspace
+RUN sed -i '/^moatuser:/d;/^[^:]*:[^:]*:1000:/d' /etc/passwd \
+ && sed -i '/^moatuser:/d' /etc/group \
+ && echo 'moatuser:x:1000:1000::/home/moatuser:/bin/sh' >>/etc/passwd \
+ && echo 'moatuser:x:1000:' >>/etc/group \
+ && mkdir -p /home/moatuser /workspace \
+ && chown 1000:1000 /home/moatuser /workspace
 WORKDIR /workspace
-ENV HOME=/home/moat
+ENV HOME=/home/moatuser
 USER 1000:1000
 ENTRYPOINT []

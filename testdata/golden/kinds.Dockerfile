@@ -66,14 +66,14 @@ RUN GOBIN=/usr/local/bin GOPATH=/tmp/go GOCACHE=/tmp/go-cache GOFLAGS=-modcacher
 COPY install /usr/local/share/moat/install
 RUN arch=$(dpkg --print-architecture) && case $arch in amd64|arm64) ;; *) echo "moat: not for $arch" >&2; exit 1 ;; esac \
  && VERSION=3.16.0 ARCH="$arch" sh -eu /usr/local/share/moat/install/helm.sh
-RUN sed -i '/^moat:/d;/^[^:]*:[^:]*:1000:/d' /etc/passwd \
- && sed -i '/^moat:/d' /etc/group \
- && echo 'moat:x:1000:1000::/home/moat:/bin/sh' >>/etc/passwd \
- && echo 'moat:x:1000:' >>/etc/group \
- && mkdir -p /home/moat /workspace \
- && chown 1000:1000 /home/moat /workspace
+RUN sed -i '/^moatuser:/d;/^[^:]*:[^:]*:1000:/d' /etc/passwd \
+ && sed -i '/^moatuser:/d' /etc/group \
+ && echo 'moatuser:x:1000:1000::/home/moatuser:/bin/sh' >>/etc/passwd \
+ && echo 'moatuser:x:1000:' >>/etc/group \
+ && mkdir -p /home/moatuser /workspace \
+ && chown 1000:1000 /home/moatuser /workspace
 WORKDIR /workspace
-ENV HOME=/home/moat
+ENV HOME=/home/moatuser
 USER 1000:1000
 ENTRYPOINT []
 

@@ -12,13 +12,13 @@ COPY --from=node:20.1.0-bookworm-slim /usr/local/include /usr/local/include
 COPY --from=node:20.1.0-bookworm-slim /usr/local/lib /usr/local/lib
 COPY --from=node:20.1.0-bookworm-slim /opt /opt
 RUN node --version && npm --version
-RUN sed -i '/^moat:/d;/^[^:]*:[^:]*:1000:/d' /etc/passwd \
- && sed -i '/^moat:/d' /etc/group \
- && echo 'moat:x:1000:1000::/home/moat:/bin/sh' >>/etc/passwd \
- && echo 'moat:x:1000:' >>/etc/group \
- && mkdir -p /home/moat /workspace \
- && chown 1000:1000 /home/moat /workspace
+RUN sed -i '/^moatuser:/d;/^[^:]*:[^:]*:1000:/d' /etc/passwd \
+ && sed -i '/^moatuser:/d' /etc/group \
+ && echo 'moatuser:x:1000:1000::/home/moatuser:/bin/sh' >>/etc/passwd \
+ && echo 'moatuser:x:1000:' >>/etc/group \
+ && mkdir -p /home/moatuser /workspace \
+ && chown 1000:1000 /home/moatuser /workspace
 WORKDIR /workspace
-ENV HOME=/home/moat
+ENV HOME=/home/moatuser
 USER 1000:1000
 ENTRYPOINT []

@@ -578,8 +578,8 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
     }
     let config = moat.root().join("config");
     let (inside, deeper) = (
-        format!("{}:/home/moat/.config", config.display()),
-        format!("{}/inner:/home/moat/.config/inner:ro", config.display()),
+        format!("{}:/home/moatuser/.config", config.display()),
+        format!("{}/inner:/home/moatuser/.config/inner:ro", config.display()),
     );
     let script = "cd && touch own && cat .config/f .config/inner/g";
     moat.run_with(["-m", &deeper, "-m", &inside], ["sh", "-c", script])
@@ -587,11 +587,11 @@ pub(crate) fn what_is_inside_comes_after_what_is_outside(moat: &Moat) {
         .success();
     // Before 0.12 the option for a path with a comma is created before the mount of the home, so moat refuses this
     // mount.
-    let odd = format!("{}/odd,name:/home/moat/.odd", moat.root().display());
-    let call = moat.run_with(["-m", &odd], ["cat", "/home/moat/.odd/o"]);
+    let odd = format!("{}/odd,name:/home/moatuser/.odd", moat.root().display());
+    let call = moat.run_with(["-m", &odd], ["cat", "/home/moatuser/.odd/o"]);
     match before_0_12(moat) {
         true => call
-            .stderr_contains("cannot mount /home/moat/.odd inside /home/moat")
+            .stderr_contains("cannot mount /home/moatuser/.odd inside /home/moatuser")
             .status(125),
         false => call.stdout("o\n").success(),
     };

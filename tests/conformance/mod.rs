@@ -109,7 +109,10 @@ scenarios! {
             a_hook_runs_before_the_command a_failed_hook_is_told_from_the_command
             a_hook_leaves_the_input_alone a_hook_may_start_something stop_during_a_hook
         }
-        settings { excluded_directories a_mount_inside_the_workspace ulimits_hold_inside }
+        settings {
+            excluded_directories directories_of_the_workspace_are_excluded a_mount_inside_the_workspace
+            ulimits_hold_inside
+        }
     }
     // podman uses docker's driver here: only its dialect differs, and the dialect has no part in these scenarios.
     without_podman {
@@ -331,7 +334,10 @@ tests_on! { conformance podman_rootless Runtime::PodmanRootless;
     ending { stop_lets_the_workload_finish stop_kills_after_its_time kill_is_at_once }
     copies { a_larger_copy what_is_mounted_in_a_copy_is_no_part_of_it }
     hooks { a_failed_hook_is_told_from_the_command }
-    settings { a_mount_inside_the_workspace excluded_directories ulimits_hold_inside }
+    settings {
+        a_mount_inside_the_workspace excluded_directories directories_of_the_workspace_are_excluded
+        ulimits_hold_inside
+    }
     docker_only { a_container_removed_behind_our_back_is_lost }
 }
 

@@ -82,12 +82,17 @@ pub(crate) fn flags_of_docker(moat: &Moat) {
         }
         return;
     }
-    moat.run_with(
-        ["-p", "3000", "--shm-size", "32m"],
-        ["df", "-k", "/dev/shm"],
-    )
-    .any_stdout()
-    .success();
+    if moat.is_on_apple() {
+        let refused = moat.run_with(["--shm-size", "32m"], ["true"]);
+        refused
+            .stderr_contains("--shm-size does not work on apple")
+            .status(125);
+    } else {
+        moat.run_with(["--shm-size", "32m"], ["df", "-k", "/dev/shm"])
+            .stdout_contains("32768")
+            .success();
+    }
+    moat.run_with(["-p", "3000"], ["true"]).success();
     let published = moat.ids().into_iter().filter(|id| {
         let ports = &moat.record(id)["ports"];
         ports[0]["container"] == 3000
@@ -135,6 +140,38 @@ pub(crate) fn mounts_of_both_forms(moat: &Moat) {
     moat.run_with(["-m", &mount], ["cat", "/assets/file", "/home-data/file"])
         .stdout("absolute\nhome\n")
         .success();
+}
+
+/// The mount of the workspace itself, with which files of the Go moat leave directories out, in both modes.
+pub(crate) fn directories_of_the_workspace_are_excluded(moat: &Moat) {
+    directory(moat.workspace().join("node_modules/theirs"));
+    moat.write("file", "f\n");
+    let script = "ls -A node_modules packages/a/dist && touch node_modules/x packages/a/dist/x && cat file \
+                  && [ $(stat -c %u packages/a) = $(id -u) ] && [ $(stat -c %u node_modules) = $(id -u) ]";
+    for mode in ["bind", "volume"] {
+        moat.write(
+            "moat.yaml",
+            format!(
+                "workspace: {{mode: {mode}}}\nmounts:\n  - source: .\n    target: /workspace\n    \
+                 exclude: [node_modules, packages/a/dist]\n"
+            ),
+        );
+        moat.sh(script)
+            .stdout("node_modules:\n\npackages/a/dist:\nf\n")
+            .success();
+    }
+    let kept = moat.workspace();
+    assert!(kept.join("node_modules/theirs").is_dir() && !kept.join("node_modules/x").exists());
+    // A copy brings back neither side of an excluded directory.
+    let exported = moat.root().join("exported");
+    let newest = moat.ids().into_iter().find(|id| {
+        let record = moat.record(id);
+        record["workspace_mode"] == "volume"
+    });
+    let id = newest.expect("a run with a copy");
+    moat.args(["export", "-q", &id, exported.to_str().expect("a path")])
+        .success();
+    assert!(exported.join("file").is_file() && !exported.join("node_modules").exists());
 }
 
 /// Excluded directories are empty, owned by the user, writable, executable, and leave nothing behind.

@@ -5,7 +5,7 @@ use crate::harness::{IMAGE, Moat, Runtime};
 fn built(moat: &Moat) {
     moat.write(
         "moat.yaml",
-        format!("base_image: {IMAGE}\nhooks: {{post_build_root: 'echo built >/built; mkdir -p /home/moat'}}\n"),
+        format!("base_image: {IMAGE}\nhooks: {{post_build_root: 'echo built >/built; mkdir -p /home/moatuser'}}\n"),
     );
     let call = moat.args(["run", "--", "cat", "/built"]);
     let first = call.stdout("built\n").any_stderr().success();

@@ -16,7 +16,7 @@ pub(crate) fn files_are_the_workspace_owners(runtime: Runtime) {
     place.moat_yaml("base_image: BASE\nhooks: {post_build: 'id -u >~/from-the-hook'}\n");
     place
         .quiet(OWNED)
-        .stdout("1234\n1235\nmoat\n/home/moat\n1234\nmoat 1234:1235\n")
+        .stdout("1234\n1235\nmoatuser\n/home/moatuser\n1234\nmoatuser 1234:1235\n")
         .success();
     for name in ["made", "made/deep", "made/deep/file"] {
         let made = std::fs::metadata(place.workspace().join(name)).expect(name);
@@ -37,7 +37,7 @@ pub(crate) fn without_a_build_too(runtime: Runtime) {
     place.moat_yaml("base_image: BASE\n");
     place
         .quiet("id -u; echo $HOME; echo x >~/file; cat ~/file; mkdir made; echo x >made/file")
-        .stdout("1234\n/home/moat\nx\n")
+        .stdout("1234\n/home/moatuser\nx\n")
         .success();
     for name in ["made", "made/file"] {
         let made = std::fs::metadata(place.workspace().join(name)).expect(name);
@@ -54,8 +54,8 @@ pub(crate) fn users_of_the_base_do_not_get_in_the_way(runtime: Runtime) {
     let base = place.image(
         "users",
         &format!(
-            "FROM {}\nRUN echo 'moat:x:77:77::/nowhere:/bin/false' >>/etc/passwd \
-             && echo 'moat:x:77:' >>/etc/group\n",
+            "FROM {}\nRUN echo 'moatuser:x:77:77::/nowhere:/bin/false' >>/etc/passwd \
+             && echo 'moatuser:x:77:' >>/etc/group\n",
             place.base()
         ),
     );
@@ -66,7 +66,7 @@ pub(crate) fn users_of_the_base_do_not_get_in_the_way(runtime: Runtime) {
     ));
     place
         .quiet("id; cd ~ && pwd && touch file")
-        .stdout("uid=1000(moat) gid=1000(tester) groups=1000(tester)\n/home/moat\n")
+        .stdout("uid=1000(moatuser) gid=1000(tester) groups=1000(tester)\n/home/moatuser\n")
         .success();
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn a_hook_before_the_command_is_the_users(runtime: Runtime) {
     place.moat_yaml(&yaml);
     place
         .quiet("stat -c %u made")
-        .stdout("1234\n/workspace\n/home/moat\n1234\n")
+        .stdout("1234\n/workspace\n/home/moatuser\n1234\n")
         .success();
 }
 
@@ -242,8 +242,8 @@ pub(crate) fn directories_around_mounts_are_the_owners(runtime: Runtime) {
     std::fs::write(outside.join("file"), "outside\n").expect("a file");
     let yaml = |more: &str| {
         place.moat_yaml(&format!(
-            "base_image: BASE\n{more}mounts: [\"{0}:/home/moat/.config/gh:ro\", \"{0}/file:/home/moat/.ssh/known_hosts:ro\", \
-             \"{0}/npm:/home/moat/.npm\", \"{0}/file:/home/moat/.npm/deep/file\", \"{0}:/workspace/doc/x:ro\"]\n",
+            "base_image: BASE\n{more}mounts: [\"{0}:/home/moatuser/.config/gh:ro\", \"{0}/file:/home/moatuser/.ssh/known_hosts:ro\", \
+             \"{0}/npm:/home/moatuser/.npm\", \"{0}/file:/home/moatuser/.npm/deep/file\", \"{0}:/workspace/doc/x:ro\"]\n",
             outside.display()
         ));
     };
@@ -263,7 +263,7 @@ pub(crate) fn directories_around_mounts_are_the_owners(runtime: Runtime) {
     }
     // A home that is itself a mount is left unchanged.
     place.moat_yaml(&format!(
-        "base_image: BASE\nmounts: [\"{0}:/home/moat\"]\n",
+        "base_image: BASE\nmounts: [\"{0}:/home/moatuser\"]\n",
         outside.display()
     ));
     place.quiet("cat ~/file").stdout("outside\n").success();

@@ -126,7 +126,7 @@ fn cases() -> Vec<Case> {
         spec.mounts = vec![
             mount("/src/inner", "/data/inner", true),
             mount("/src", "/data", false),
-            mount("/conf", "/home/moat/.config", false),
+            mount("/conf", "/home/moatuser/.config", false),
         ];
         spec.tmpfs = vec!["/workspace/tmp".into()];
         spec.hidden = vec!["/workspace/secret".into(), "/data/inner/secret".into()];
@@ -155,7 +155,7 @@ fn cases() -> Vec<Case> {
         spec.mounts = vec![mount("/a:b", "/da=ta", true)];
     });
     run("a path with ',' inside the home in memory", |spec| {
-        spec.mounts = vec![mount("/a,b", "/home/moat/.odd", false)];
+        spec.mounts = vec![mount("/a,b", "/home/moatuser/.odd", false)];
     });
     run("a directory in memory with '='", |spec| {
         spec.tmpfs = vec!["/a=b".into()];

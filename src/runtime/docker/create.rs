@@ -181,7 +181,7 @@ mod tests {
             "--security-opt no-new-privileges",
             "--pids-limit 4096",
             "--user 1000:1001",
-            "--env HOME=/home/moat",
+            "--env HOME=/home/moatuser",
             "--memory 67108864 --memory-swap 67108864",
             "--cpus 1.5",
             "--mount type=bind,source=/w,target=/workspace",

@@ -86,7 +86,10 @@ fn between(spec: &ContainerSpec) -> Vec<String> {
 
 fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
     let mounts = spec.mounts.iter().map(|mount| mount.target.as_str());
-    mounts.chain(spec.volumes.iter().map(|volume| volume.target.as_str()))
+    let volumes = spec.volumes.iter().map(|volume| volume.target.as_str());
+    mounts
+        .chain(volumes)
+        .chain(spec.tmpfs.iter().map(String::as_str))
 }
 
 /// The size of a header in bytes.
