@@ -86,7 +86,8 @@ fn is_package(dynamic: Dynamic, text: &str) -> bool {
 
 impl DependencyName {
     pub(super) fn parse(text: &str) -> Result<DependencyName, String> {
-        if matches!(text, "docker" | "docker:dind" | "docker:host") {
+        // `docker:dind` and `docker:host` of the Go moat.
+        if format!("{text}:").starts_with("docker:") {
             return Err("docker in a container is not supported yet".to_owned());
         }
         let (dynamic, rest) = match text.split_once(':') {
