@@ -119,6 +119,9 @@ fn lines(plan: &Plan) -> Vec<(&'static str, String)> {
         "timeout",
         or_dash(plan.timeout_seconds.map(|seconds| format!("{seconds} s"))),
     ));
+    if let Some(seconds) = plan.start_timeout_seconds {
+        lines.push(("start timeout", format!("{seconds} s")));
+    }
     let modes = [
         ("background", plan.background),
         ("interactive", plan.interactive),

@@ -172,7 +172,14 @@ pub(crate) static TIMEOUT: Flag = Flag::value(
     "timeout",
     None,
     "DURATION",
-    "Stop the run after DURATION, such as 90s, 10m or 1h30m, and exit with 124.",
+    "Stop the run when its command has run for DURATION, such as 90s, 10m or 1h30m, and exit with 124.",
+);
+
+pub(crate) static START_TIMEOUT: Flag = Flag::value(
+    "start-timeout",
+    None,
+    "DURATION",
+    "Give the run up if its command has not started after DURATION, which includes builds, pulls and services, and exit with 124.",
 );
 
 pub(crate) static MEMORY: Flag = Flag::value(

@@ -30,7 +30,10 @@ const EXIT_CODES: &[(&str, &str)] = &[
         "The command line is wrong; for whose, the owner is unknown.",
     ),
     ("3", "No run or several runs match the argument."),
-    ("124", "The --timeout of the run expired."),
+    (
+        "124",
+        "The --timeout or the --start-timeout of the run expired.",
+    ),
     (
         "125",
         "moat could not start the workload, because of the runtime, the image or the configuration.",

@@ -14,7 +14,7 @@ use crate::store::{NAME_RULE, RunName, WorkspaceMode};
 use crate::variable_name::{ENVIRONMENT_NAME_RULE, is_environment_name};
 use crate::yaml::{Node, NodeValue, Placed, Section, Source, message_text};
 
-pub(super) const PROJECT_KEYS: [&str; 18] = [
+pub(super) const PROJECT_KEYS: [&str; 19] = [
     "base_image",
     "command",
     "container",
@@ -30,18 +30,20 @@ pub(super) const PROJECT_KEYS: [&str; 18] = [
     "secrets",
     "services",
     "session",
+    "start_timeout",
     "timeout",
     "volumes",
     "workspace",
 ];
 
 /// The keys that make sense as defaults for all projects.
-pub(super) const DEFAULT_KEYS: [&str; 6] = [
+pub(super) const DEFAULT_KEYS: [&str; 7] = [
     "base_image",
     "container",
     "env",
     "mounts",
     "runtime",
+    "start_timeout",
     "timeout",
 ];
 
@@ -92,7 +94,10 @@ pub(crate) struct Settings {
     pub(crate) hooks: Hooks,
     pub(crate) container: ContainerConfig,
     pub(crate) ports: Vec<Placed<PortConfig>>,
+    /// The limit for the command.
     pub(crate) timeout: Option<Placed<Duration>>,
+    /// The limit for everything before the command.
+    pub(crate) start_timeout: Option<Placed<Duration>>,
     pub(crate) services: Vec<Placed<ServiceConfig>>,
     pub(crate) session: SessionSettings,
 }
@@ -149,6 +154,9 @@ impl Settings {
                 .map_or_else(Vec::new, |node| ports(source, node)),
             timeout: section
                 .text("timeout")
+                .and_then(|text| report_invalid(source, &text, scalar_values::duration)),
+            start_timeout: section
+                .text("start_timeout")
                 .and_then(|text| report_invalid(source, &text, scalar_values::duration)),
             services,
             session,

@@ -116,6 +116,11 @@ fn names_images_and_times() {
         ("timeout: 0s\n", "1:10", "bad duration '0s'"),
         ("timeout: ''\n", "1:10", "found an empty text"),
         (
+            "start_timeout: 5\n",
+            "1:16",
+            "expected text, found the number 5",
+        ),
+        (
             "interactive: yes\n",
             "1:14",
             "expected true or false, found 'yes'",

@@ -51,6 +51,7 @@ pub(crate) struct RunRequest {
     pub(crate) user: Option<String>,
     pub(crate) shm_size: Option<String>,
     pub(crate) timeout: Option<String>,
+    pub(crate) start_timeout: Option<String>,
     pub(crate) memory: Option<String>,
     pub(crate) cpus: Option<String>,
     pub(crate) interactive: bool,
@@ -129,7 +130,11 @@ pub(crate) struct Plan {
     pub(crate) pids: Option<u32>,
     pub(crate) dns: Vec<IpAddr>,
     pub(crate) ulimits: Vec<Ulimit>,
+    /// The limit for the command, from its start.
     pub(crate) timeout_seconds: Option<f64>,
+    /// The limit for everything before the command: image, services, container.
+    #[serde(default)]
+    pub(crate) start_timeout_seconds: Option<f64>,
     pub(crate) interactive: bool,
     /// The size of the workload's terminal; `None`: no terminal.
     pub(crate) terminal: Option<Size>,
@@ -190,6 +195,11 @@ pub(crate) struct PlannedVolume {
 impl Plan {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let seconds = self.timeout_seconds?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    pub(crate) fn start_timeout(&self) -> Option<Duration> {
+        let seconds = self.start_timeout_seconds?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 }
@@ -347,6 +357,10 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
             .timeout
             .or(first_set(settings().map(|s| s.timeout.as_ref())))
             .map(|timeout| timeout.as_secs_f64()),
+        start_timeout_seconds: flags
+            .start_timeout
+            .or(first_set(settings().map(|s| s.start_timeout.as_ref())))
+            .map(|timeout| timeout.as_secs_f64()),
         interactive: request.interactive || settings().any(|s| s.interactive),
         terminal: None,
         background: request.background,
@@ -427,6 +441,7 @@ struct ParsedFlags {
     memory_bytes: Option<u64>,
     cpus: Option<f64>,
     timeout: Option<Duration>,
+    start_timeout: Option<Duration>,
 }
 
 impl ParsedFlags {
@@ -463,6 +478,11 @@ impl ParsedFlags {
                 .transpose()?,
             timeout: request
                 .timeout
+                .as_deref()
+                .map(scalar_values::duration)
+                .transpose()?,
+            start_timeout: request
+                .start_timeout
                 .as_deref()
                 .map(scalar_values::duration)
                 .transpose()?,

@@ -68,7 +68,13 @@ pub(super) fn see_through(
     stdin: Option<OwnedFd>,
     terminal: Option<Arc<Terminal>>,
 ) {
-    let started = start(supervisor, &plan, stdin, terminal);
+    let started = {
+        let (_starting, is_over) = mpsc::channel::<()>();
+        if let Some(timeout) = plan.start_timeout() {
+            supervisor.limit_start(timeout, is_over);
+        }
+        start(supervisor, &plan, stdin, terminal)
+    };
     let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
     // From here on only the runtime has the values.
     drop(plan);
@@ -340,6 +346,9 @@ fn finish_failed_start(supervisor: &Arc<Supervisor>, error: &Error) {
     supervisor.capture.close_log();
     supervisor.update_durably(|record| {
         let (state, reason) = match intent {
+            Some(intent) if intent.reason == EndReason::Timeout => {
+                (RunState::Failed, EndReason::Timeout)
+            }
             Some(intent) => (RunState::Stopped, intent.reason),
             None => (RunState::Failed, EndReason::StartError),
         };

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -189,6 +190,17 @@ impl Supervisor {
         });
     }
 
+    /// Gives the run up if the attempt to start it has not ended after `timeout`. `is_over`: the sender is dropped when
+    /// the attempt has ended.
+    pub(super) fn limit_start(self: &Arc<Self>, timeout: Duration, is_over: Receiver<()>) {
+        let supervisor = Arc::clone(self);
+        std::thread::spawn(move || {
+            if is_over.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+                supervisor.end(EndReason::Timeout, StopRequestTime::now());
+            }
+        });
+    }
+
     /// Records that the workload runs, and notifies the client. Once.
     fn has_started(&self, at: Option<Timestamp>) {
         self.started.call_once(|| {
@@ -353,9 +365,12 @@ impl Supervisor {
     pub(super) fn check_end_intent(&self) -> Result<()> {
         match self.end_intent() {
             None => Ok(()),
-            Some(_) => Err(Error::new(
+            Some(intent) => Err(Error::new(
                 crate::error::ErrorKind::Failed,
-                "the run was stopped before it started",
+                match intent.reason {
+                    EndReason::Timeout => "its start timeout expired",
+                    _ => "the run was stopped before it started",
+                },
             )),
         }
     }

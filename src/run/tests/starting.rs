@@ -419,6 +419,51 @@ fn a_stop_while_a_service_becomes_ready_is_the_reason_and_not_the_service() {
     assert_eq!(rig.fake.left(), [""; 0]);
 }
 
+/// The start timeout ends whatever comes before the command, and nothing after it.
+#[test]
+fn a_start_that_takes_too_long_is_given_up() {
+    let rig = reserved(&["db"]);
+    rig.fake.always("exec", || Exits(Some(1), "not yet"));
+    let mut slow = plan(&rig, &["db"]);
+    slow.start_timeout_seconds = Some(0.05);
+    let record = rig.over(&rig.carry_out(slow));
+    assert_eq!(
+        (record.state, record.reason, record.exit_status()),
+        (RunState::Failed, Some(EndReason::Timeout), 124)
+    );
+    assert_eq!(record.error.as_deref(), Some("its start timeout expired"));
+    assert_eq!(rig.fake.count("start"), 0);
+    assert!(record.is_clean());
+    assert_eq!(rig.fake.left(), [""; 0]);
+
+    let rig = reserved(&[]);
+    let hold = rig.fake.hold("pull");
+    rig.fake.script("create", [Fails(image_missing())]);
+    let mut slow = plan(&rig, &[]);
+    slow.start_timeout_seconds = Some(0.05);
+    let done = rig.carry_out(slow);
+    hold.arrived();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    hold.release();
+    assert_eq!(rig.over(&done).reason, Some(EndReason::Timeout));
+
+    let rig = reserved(&[]);
+    let mut quick = plan(&rig, &[]);
+    quick.start_timeout_seconds = Some(0.5);
+    let id = rig.id.clone();
+    let fake = rig.fake.clone();
+    std::thread::spawn(move || {
+        fake.wait_calls(&format!("attached {id}"), 1);
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        fake.exit(&id, 0);
+    });
+    let record = rig.over(&rig.carry_out(quick));
+    assert_eq!(
+        ending(&record),
+        (RunState::Stopped, EndReason::Exited, Some(0))
+    );
+}
+
 // new order
 #[test]
 fn a_service_that_dies_while_the_workload_is_made_keeps_it_from_starting() {
