@@ -125,6 +125,32 @@ impl Host {
         }
     }
 
+    /// Whether git, run by this user, refuses the repository in a workspace because of its owner.
+    pub(super) fn git_distrusts(&self, workspace: &Path, uid: u32) -> bool {
+        let current = rustix::process::geteuid().as_raw();
+        // The owner that the container shows; `None`: an unmapped one.
+        let shown = |owner: u32| match self.facts.users {
+            UserMapping::Same | UserMapping::Foreign => Some(owner),
+            UserMapping::CurrentOnly => (owner == current).then_some(owner),
+            UserMapping::RootIsCurrent => (owner == current).then_some(0),
+        };
+        let repository = workspace.join(".git");
+        if repository.symlink_metadata().is_err() {
+            return false;
+        }
+        // The file of a worktree names its directory in the repository.
+        let named = fs::read_to_string(&repository).ok();
+        let named = named.and_then(|text| {
+            let path = text.strip_prefix("gitdir: ")?.trim_end_matches('\n');
+            Some(workspace.join(path))
+        });
+        let paths = [workspace, &repository].into_iter();
+        let mut owners = paths
+            .chain(named.as_deref())
+            .filter_map(|path| Some(fs::symlink_metadata(path).ok()?.uid()));
+        owners.any(|owner| shown(owner) != Some(uid))
+    }
+
     /// A path of a configuration file: absolute, relative to the home (`~`, `~/…`), or relative to `dir`.
     pub(super) fn path_in(&self, dir: &Path, path: &str) -> PathBuf {
         let home = || (self.environment)("HOME").filter(|home| !home.is_empty());

@@ -269,6 +269,29 @@ pub(super) fn git(
     }
 }
 
+/// Makes git accept the repositories of a workspace whose owner is not the workload's user: the user asked for this
+/// workspace, so its owner is no surprise. A variable of the user's wins.
+pub(super) fn trust_workspace(env: &mut Vec<Variable>) {
+    if env
+        .iter()
+        .any(|variable| variable.name.starts_with("GIT_CONFIG_"))
+    {
+        return;
+    }
+    let pairs = [
+        ("GIT_CONFIG_COUNT", "2"),
+        ("GIT_CONFIG_KEY_0", "safe.directory"),
+        ("GIT_CONFIG_VALUE_0", runtime::WORKSPACE),
+        // Submodules, since git 2.46.
+        ("GIT_CONFIG_KEY_1", "safe.directory"),
+        ("GIT_CONFIG_VALUE_1", "/workspace/*"),
+    ];
+    env.extend(pairs.map(|(name, value)| Variable {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }));
+}
+
 fn target_of(volume: &Placed<config::VolumeConfig>) -> &str {
     &volume.value.target
 }

@@ -302,6 +302,9 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
     if workspace_mode == WorkspaceMode::Bind {
         merge::git(&mut mounts.mounts, &mut env, &request.git, host, rootfs);
     }
+    if host.remote.is_none() && host.git_distrusts(&workspace.path, workspace.uid) {
+        merge::trust_workspace(&mut env);
+    }
     finish(files, problems)?;
     let settings = || files.iter().map(|file| &file.settings);
     let container = || settings().map(|settings| &settings.container);

@@ -226,6 +226,29 @@ fn a_mount_of_the_workspace_excludes_directories() {
     assert_eq!(hidden("/workspace/cd").len(), 1);
 }
 
+#[test]
+fn git_trusts_a_workspace_of_another_owner() {
+    let dir = config::tests::TempDir::new();
+    let own = rustix::process::geteuid().as_raw();
+    let host = host(runtime::RuntimeName::Docker);
+    assert!(!host.git_distrusts(dir.path(), own + 1), "no repository");
+    dir.write(".git", "gitdir: sub/.git/worktrees/x\n");
+    assert!(!host.git_distrusts(dir.path(), own));
+    assert!(host.git_distrusts(dir.path(), own + 1));
+
+    let mut request = request();
+    request.workspace = dir.path().to_owned();
+    request.user = Some((own + 1).to_string());
+    let names = |request: &RunRequest| {
+        let plan = plan(request, &[], &host).unwrap();
+        let names = plan.env.into_iter().map(|variable| variable.name);
+        names.filter(|name| name.starts_with("GIT_")).count()
+    };
+    assert_eq!(names(&request), 5);
+    request.env = vec!["GIT_CONFIG_COUNT=0".into()];
+    assert_eq!(names(&request), 1);
+}
+
 /// A project needs its own image only if it adds to the image.
 #[test]
 fn an_image_is_built_only_where_it_must_be() {

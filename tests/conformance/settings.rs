@@ -73,6 +73,15 @@ pub(crate) fn flags_of_docker(moat: &Moat) {
     let missing = missing.any_stderr().status(2);
     assert!(missing.stderr_text().contains("nosuch"), "{missing}");
     if !moat.has_images() {
+        // git refuses the repository of another owner, unless it is told to accept it.
+        let made = Command::new("git")
+            .args(["init", "-q"])
+            .current_dir(moat.workspace())
+            .status();
+        assert!(made.expect("git").success());
+        moat.run_with(["-u", "1234:5678"], ["git", "rev-parse", "--show-toplevel"])
+            .stdout("/workspace\n")
+            .success();
         for flags in [["-p", "80"], ["--shm-size", "1g"]] {
             let refused = moat.run_with(flags, ["true"]).any_stderr().status(125);
             assert!(
