@@ -522,8 +522,8 @@ const STOP: Command = Command {
     usage: "RUN...",
     summary: "Stop runs gracefully",
     about: "\
-Asks the workload of every RUN to end (SIGTERM), and kills it after the grace period. moat keeps the record and the \
-output.",
+Asks the workload of every RUN to end, and kills it after the grace period. The signal is SIGTERM, or the STOPSIGNAL of \
+the image; a workload with a terminal gets SIGHUP. moat keeps the record and the output.",
     examples: &[
         ("moat stop tests", "Stop a run."),
         (

@@ -39,6 +39,7 @@ mod session_commands;
 mod session_text;
 mod shell;
 mod signals;
+mod slow_notice;
 mod status;
 mod stop;
 #[cfg(any(test, feature = "failpoints"))]

@@ -57,10 +57,14 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
 
 /// Prints a notice, unless `--quiet` or `--json` is given.
 pub(super) fn notice(args: &Args, text: &str) {
-    // With --json, stderr carries only the error.
-    if !args.has(&flags::QUIET) && !args.has(&flags::JSON) {
+    if shows_notices(args) {
         line(text);
     }
+}
+
+/// Whether notices are printed. With `--json`, stderr carries only the error.
+pub(super) fn shows_notices(args: &Args) -> bool {
+    !args.has(&flags::QUIET) && !args.has(&flags::JSON)
 }
 
 /// Prints a notice, also with `--quiet` and `--json`.

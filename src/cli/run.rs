@@ -14,7 +14,8 @@ use super::command_table::Flag;
 use super::config_files::{ConfigFiles, host};
 use super::docker_habits;
 use super::progress::ProgressDisplay;
-use super::signals::{Interrupts, StopTarget, interrupted, lock};
+use super::signals::{FollowedRun, Interrupts, StopTarget, interrupted, lock};
+use super::slow_notice::{SLOW_ANSWER, SLOW_START, SlowNotice};
 use super::terminal_session::{self, PreparedTerminal, TerminalSession, Workload};
 use super::{dry_run, flags, output, usage_error, workspace_notes};
 use crate::error::{Error, ErrorKind, Result};
@@ -83,7 +84,11 @@ fn chosen_host(args: &Args, files: &ConfigFiles, home: &Home) -> Result<Host> {
     let context = args.text(&flags::CONTEXT)?;
     let of_context = context.map(|_| runtime::RuntimeName::Docker.as_str());
     let runtime = args.text(&flags::RUNTIME)?.or(of_context);
+    let named = runtime.unwrap_or("the runtime");
+    let text = format!("Still waiting for {named} to answer.");
+    let mut waiting = SlowNotice::new(args, SLOW_ANSWER, text);
     let mut host = host(runtime, files, home, runtime::choose)?;
+    waiting.cancel();
     if let Some(context) = context {
         host.use_context(context)?;
     }
@@ -98,7 +103,8 @@ fn launch_and_follow(
     escape: Option<EscapePrefix>,
 ) -> Result<(Option<RunId>, Result<u8>)> {
     let (background, interactive) = (plan.background, plan.interactive);
-    let interrupts = Interrupts::new()?;
+    let runtime = plan.runtime.clone();
+    let interrupts = Interrupts::new(plan.terminal.is_some())?;
     let (terminal, streams) = match plan.terminal {
         Some(_) => {
             let (terminal, streams) = PreparedTerminal::of_run(escape)?;
@@ -112,9 +118,10 @@ fn launch_and_follow(
         drop(File::open("/dev/null").map(rustix::stdio::dup2_stdin));
     }
     let target = Arc::new(Mutex::new(StopTarget::Supervisor(connection.handle())));
-    let mut client = Client::new(args, home, background, Arc::clone(&target));
+    let mut client = Client::new(args, home, background, runtime, Arc::clone(&target));
     client.terminal = terminal;
-    let first = interrupts.handle(target, args.has(&flags::QUIET));
+    let followed = Arc::clone(&client.followed);
+    let first = interrupts.handle(target, followed, args.has(&flags::QUIET));
     let result = client.follow(connection);
     let result = match interrupted(&first) {
         Some(code) => {
@@ -361,8 +368,11 @@ struct Client<'a> {
     args: &'a Args,
     home: &'a Home,
     background: bool,
+    runtime: String,
     target: Arc<Mutex<StopTarget>>,
     run: Option<(RunId, Option<RunName>)>,
+    /// The same run for signals, from its start on.
+    followed: FollowedRun,
     progress: ProgressDisplay,
     /// Whether writing to our stdout failed.
     output_failed: bool,
@@ -378,14 +388,17 @@ impl<'a> Client<'a> {
         args: &'a Args,
         home: &'a Home,
         background: bool,
+        runtime: String,
         target: Arc<Mutex<StopTarget>>,
     ) -> Client<'a> {
         Client {
             args,
             home,
             background,
+            runtime,
             target,
             run: None,
+            followed: FollowedRun::default(),
             progress: ProgressDisplay::new(args),
             output_failed: false,
             output_closed: false,
@@ -396,7 +409,12 @@ impl<'a> Client<'a> {
 
     /// Handles the supervisor's messages until the run ends or, in the background, until it has started.
     fn follow(&mut self, mut connection: Connection) -> Result<u8> {
+        let text = format!("Still waiting for {} to start the run.", self.runtime);
+        let mut waiting = SlowNotice::new(self.args, SLOW_START, text);
         while let Some(message) = connection.next() {
+            if !matches!(message, ToClient::Reserved { .. }) {
+                waiting.cancel();
+            }
             if !matches!(message, ToClient::Progress { .. }) {
                 self.progress.clear();
             }
@@ -411,11 +429,12 @@ impl<'a> Client<'a> {
                 ToClient::Started { id, name } => {
                     self.progress.suspend();
                     self.announce(&id, &name)?;
-                    self.run = Some((id, Some(name)));
+                    self.run = Some((id.clone(), Some(name)));
                     if self.background {
                         return Ok(0);
                     }
                     let link = connection.link();
+                    *lock(&self.followed) = Some((id, link.clone()));
                     link.send(FromClient::Announced);
                     self.begin_session(link);
                 }

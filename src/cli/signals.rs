@@ -1,38 +1,52 @@
-//! Ctrl-C and SIGTERM while a client follows its run.
+//! Ctrl-C, Ctrl-Z, Ctrl-\ and SIGTERM while a client follows its run.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled_seconds;
-use crate::run;
+use crate::run::{self, FromClient, SupervisorLink};
 use crate::store::{EndRequest, Home, RunId};
 
 /// Registers the signals that end a followed run or command.
 pub(super) fn signals() -> Result<Signals> {
-    Signals::new([SIGINT, SIGTERM]).map_err(|error| {
-        let reason = crate::error::os_error_text(&error);
-        Error::new(
-            ErrorKind::Failed,
-            format!("cannot install signal handlers: {reason}"),
-        )
-    })
+    Signals::new([SIGINT, SIGTERM]).map_err(|error| handlers_error(&error))
+}
+
+fn handlers_error(error: &std::io::Error) -> Error {
+    let reason = crate::error::os_error_text(error);
+    Error::new(
+        ErrorKind::Failed,
+        format!("cannot install signal handlers: {reason}"),
+    )
 }
 
 /// The signals to the client: the first stops the run, a second SIGINT kills it. They are registered before the
-/// supervisor starts, so that none is lost.
+/// supervisor starts, so that none is lost. Without a terminal of the workload's, SIGTSTP suspends the client with the
+/// output, and SIGQUIT ends the client and says what becomes of the run.
 pub(super) struct Interrupts {
     signals: Signals,
     first: Arc<AtomicI32>,
 }
 
+/// A run as far as its client's signals need it, from its start on.
+pub(super) type FollowedRun = Arc<Mutex<Option<(RunId, SupervisorLink)>>>;
+
 impl Interrupts {
-    pub(super) fn new() -> Result<Interrupts> {
+    pub(super) fn new(has_terminal: bool) -> Result<Interrupts> {
         let signals = signals()?;
+        if !has_terminal {
+            for signal in [SIGTSTP, SIGQUIT] {
+                signals
+                    .add_signal(signal)
+                    .map_err(|error| handlers_error(&error))?;
+            }
+        }
         Ok(Interrupts {
             signals,
             first: Arc::default(),
@@ -40,28 +54,64 @@ impl Interrupts {
     }
 
     /// Passes signals to the target from now on. Returns the number of the first signal, 0 until then.
-    pub(super) fn handle(mut self, target: Arc<Mutex<StopTarget>>, quiet: bool) -> Arc<AtomicI32> {
+    pub(super) fn handle(
+        mut self,
+        target: Arc<Mutex<StopTarget>>,
+        followed: FollowedRun,
+        quiet: bool,
+    ) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
+        let recorded = Arc::clone(&first);
         std::thread::spawn(move || {
             for signal in self.signals.forever() {
-                let again = self.first.load(Ordering::Acquire) != 0;
-                if !again {
-                    self.first.store(signal, Ordering::Release);
-                }
-                if !again || signal == SIGINT {
-                    lock(&target).end(again);
-                }
-                // Print last, because stderr may block. On a raw terminal, Ctrl-C goes to the workload.
-                if !again && !quiet {
-                    output::print_notice(match output::is_raw() {
-                        true => "Stopping the run.",
-                        false => "Stopping the run. Press Ctrl-C again to kill it.",
-                    });
+                match signal {
+                    SIGTSTP => suspend(&followed),
+                    SIGQUIT => quit(&followed, quiet),
+                    _ => end_run(signal, &recorded, &target, quiet),
                 }
             }
         });
         first
     }
+}
+
+fn end_run(signal: i32, first: &AtomicI32, target: &Mutex<StopTarget>, quiet: bool) {
+    let again = first.load(Ordering::Acquire) != 0;
+    if !again {
+        first.store(signal, Ordering::Release);
+    }
+    if !again || signal == SIGINT {
+        lock(target).end(again);
+    }
+    // Print last, because stderr may block. On a raw terminal, Ctrl-C goes to the workload.
+    if !again && !quiet {
+        output::print_notice(match output::is_raw() {
+            true => "Stopping the run.",
+            false => "Stopping the run. Press Ctrl-C again to kill it.",
+        });
+    }
+}
+
+/// Suspends this process until it is continued. The supervisor writes to the same terminal, so it pauses, too.
+fn suspend(followed: &Mutex<Option<(RunId, SupervisorLink)>>) {
+    let link = lock(followed).as_ref().map(|(_, link)| link.clone());
+    if let Some(link) = &link {
+        link.send(FromClient::Paused);
+    }
+    let _ = emulate_default_handler(SIGTSTP);
+    if let Some(link) = &link {
+        link.send(FromClient::Announced);
+    }
+}
+
+/// Ends this process as the signal does without a handler. The run goes on.
+fn quit(followed: &Mutex<Option<(RunId, SupervisorLink)>>, quiet: bool) {
+    if let (Some((id, _)), false) = (&*lock(followed), quiet) {
+        output::print_notice(&format!(
+            "The run continues. Use 'moat logs {id} -f' to follow its output, or 'moat stop {id}' to end it."
+        ));
+    }
+    let _ = emulate_default_handler(SIGQUIT);
 }
 
 /// The receiver of requests to end the run.

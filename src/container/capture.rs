@@ -16,6 +16,9 @@ use crate::failpoint::unit_scaled;
 use crate::runtime::{AttachEnd, Attached, EngineClient};
 use crate::store::{LogWriter, Stream, StreamBytes, StreamReader, Timestamp};
 
+/// Time after which the log gets an unfinished line.
+const IDLE_LINE_DELAY: Duration = Duration::from_millis(500);
+
 /// A message from a reading thread to the supervisor.
 pub(crate) enum OutputEvent {
     /// The workload has written output.
@@ -63,7 +66,7 @@ struct CaptureState {
 /// Whether output may go to the client.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum OutputGate {
-    /// Not before the client has announced the run.
+    /// Not before the client has announced the run, or continues after Ctrl-Z.
     #[default]
     Waiting,
     Open,
@@ -106,6 +109,11 @@ impl Capture {
             stdout: self.stdout.kept.load(Ordering::Acquire),
             stderr: self.stderr.kept.load(Ordering::Acquire),
         }
+    }
+
+    /// Writes unfinished lines to the log if no more output comes.
+    pub(crate) fn write_idle_lines(&self) {
+        lock(&self.log).write_idle_lines(unit_scaled(IDLE_LINE_DELAY));
     }
 
     /// The time of the last entry of an earlier supervisor; `None`: there is no entry.
@@ -295,6 +303,14 @@ impl Capture {
             flow.gate = OutputGate::Open;
         }
         self.changed.notify_all();
+    }
+
+    /// Records that the client is suspended. Output waits as for a slow reader.
+    pub(crate) fn pause_gate(&self) {
+        let mut flow = self.flow();
+        if flow.gate == OutputGate::Open {
+            flow.gate = OutputGate::Waiting;
+        }
     }
 
     /// Records that the client is gone.

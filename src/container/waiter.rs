@@ -74,6 +74,7 @@ impl Waiter {
         loop {
             let timeout = unit_scaled(self.poll_schedule.next());
             let ended = self.capture().wait(timeout);
+            self.capture().write_idle_lines();
             if ended {
                 self.poll_schedule.after_stream();
             }

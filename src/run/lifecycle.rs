@@ -204,6 +204,7 @@ fn listen_to_client(
                     is_restored = terminal.is_none();
                     supervisor.capture.open_gate();
                 }
+                FromClient::Paused => supervisor.capture.pause_gate(),
                 FromClient::Restored => is_restored = true,
                 FromClient::Size(size) => {
                     if let Some(typing) = supervisor.typing.get() {

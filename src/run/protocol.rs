@@ -63,6 +63,8 @@ impl StartOrder {
 pub(crate) enum FromClient {
     /// The run is announced: output may flow, and an interactive workload has the terminal.
     Announced,
+    /// The client is suspended (Ctrl-Z): no output may flow until the next [`FromClient::Announced`].
+    Paused,
     /// The terminal's size has changed.
     Size(Size),
     /// The terminal is restored, temporarily or for good.
@@ -73,6 +75,7 @@ impl FromClient {
     pub(super) fn write(self, mut stream: &UnixStream) -> io::Result<()> {
         let mut bytes = vec![match self {
             FromClient::Announced => b'!',
+            FromClient::Paused => b'z',
             FromClient::Size(_) => b's',
             FromClient::Restored => b'r',
         }];
@@ -89,6 +92,7 @@ impl FromClient {
         reader.read_exact(&mut byte).ok()?;
         match byte {
             [b'!'] => Some(FromClient::Announced),
+            [b'z'] => Some(FromClient::Paused),
             [b'r'] => Some(FromClient::Restored),
             [b's'] => {
                 let mut size = [0; 4];

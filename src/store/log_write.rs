@@ -36,6 +36,8 @@ pub(crate) struct LogWriter {
     /// The start of an unfinished line of each stream.
     open_stdout: Vec<u8>,
     open_stderr: Vec<u8>,
+    /// The time of the last output.
+    appended: Instant,
     /// Whether pieces are written without waiting for the end of their line.
     in_pieces: bool,
     outage: Option<Outage>,
@@ -73,6 +75,7 @@ impl LogWriter {
             pending: StreamBytes::default(),
             open_stdout: Vec::new(),
             open_stderr: Vec::new(),
+            appended: Instant::now(),
             in_pieces: false,
             outage: None,
             first_outage: None,
@@ -114,7 +117,17 @@ impl LogWriter {
             open.clear();
         }
         *self.open_line(stream) = open;
+        self.appended = Instant::now();
         self.flush();
+    }
+
+    /// Writes unfinished lines as they are, if there was no output for `age`: a question waits for its answer on the
+    /// same line.
+    pub(crate) fn write_idle_lines(&mut self, age: Duration) {
+        if self.appended.elapsed() >= age {
+            self.end_stream(Stream::Stdout);
+            self.end_stream(Stream::Stderr);
+        }
     }
 
     /// Ends a stream: an unfinished line is written as it is.
@@ -319,6 +332,29 @@ mod tests {
         text.split_inclusive(|byte| *byte == b'\n')
             .map(|line| LogEntry::parse(line).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn an_idle_line_does_not_wait_for_its_end() {
+        let path = scratch("idle");
+        let (mut log, _) = LogWriter::open(&path).unwrap();
+        log.append(Stream::Stdout, b"sure? ");
+        log.write_idle_lines(Duration::from_secs(60));
+        assert!(entries(&path).is_empty());
+        log.write_idle_lines(Duration::ZERO);
+        assert_eq!(entries(&path).len(), 1);
+        log.append(Stream::Stdout, b"yes\n");
+        log.write_idle_lines(Duration::ZERO);
+        log.close();
+        let read = entries(&path);
+        let ends: Vec<(Vec<u8>, bool)> = read
+            .into_iter()
+            .map(|entry| (entry.data, entry.eol))
+            .collect();
+        assert_eq!(ends, [(b"sure? ".to_vec(), false), (b"yes".to_vec(), true)]);
+        // An adopting supervisor continues after the unfinished line.
+        assert_eq!(LogWriter::open(&path).unwrap().1.stdout, 10);
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -52,6 +52,23 @@ fn no_runtime_at_all() {
     }
 }
 
+/// An engine that does not answer is named, if it was chosen by name.
+#[test]
+fn an_engine_that_hangs_is_named() {
+    let moat = Moat::new();
+    let go = moat.root().join("go");
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.05; done; exit 1\n",
+        go.display()
+    );
+    let moat = crate::harness::support::docker_through(moat, &script);
+    let run = moat.args(["run", "--runtime", "docker", "--", "true"]);
+    let client = run.spawn();
+    client.wait_stderr("Still waiting for docker to answer.\n");
+    std::fs::write(go, "").expect("a file");
+    assert_eq!(client.wait().code, Some(125));
+}
+
 /// Runs do not need these tools: doctor reports a missing tool without failing, and a tool does not replace a runtime.
 #[test]
 fn what_sessions_need_is_told() {

@@ -84,6 +84,20 @@ pub(crate) fn no_descriptor_leaks(moat: &Moat) {
     assert!(many.is_empty() && done.code == Some(0), "{many:?}: {done}");
 }
 
+/// The umask and the ignored signals are not those of the caller.
+pub(crate) fn nothing_is_inherited_from_the_caller(moat: &Moat) {
+    let script = r#"umask 077; trap '' INT TERM HUP QUIT USR1 USR2 TSTP ALRM PIPE; exec "$@""#;
+    // The first 31 signals. The kernel's numbers 32 and 33 belong to the C library.
+    let call = moat.sh("umask; while read name mask; do [ $name != SigIgn: ] || echo ${mask#????????}; done </proc/self/status");
+    let done = crate::harness::Running::of(call.wrapped(&["bash", "-c", script, "bash"])).wait();
+    assert_eq!(done.code, Some(0), "{done}");
+    let out = done.stdout_text();
+    let (umask, ignored) = out.split_once('\n').expect("two lines");
+    assert_eq!(umask, "0022", "{done}");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{done}");
+}
+
 pub(crate) fn host_secrets_are_out_of_reach(moat: &Moat) {
     let script = "cat /etc/shadow; ls /etc/ssh/ssh_host* /root/.ssh /home/*/.ssh; echo x > /etc/passwd; echo x > /usr/x; true";
     if moat.has_images() {

@@ -23,6 +23,22 @@ pub(crate) fn follow_ends_with_the_run(moat: &Moat) {
     moat.args(["wait", &id]).success();
 }
 
+/// A line that waits for its end, such as a question, is in the log and in `logs -f` soon.
+pub(crate) fn an_unfinished_line_is_seen_soon(moat: &Moat) {
+    let script = "printf 'sure? '; until [ -e /workspace/go ]; do sleep 0.05; done; echo yes";
+    let id = moat.background(script);
+    let follower = moat.args(["logs", "-f", "--raw", &id]).spawn();
+    follower.wait_stdout("sure? ");
+    let so_far = moat.args(["logs", "--raw", &id]);
+    so_far.stdout("sure? ").success();
+    moat.write("go", "");
+    let done = follower.wait();
+    assert_eq!(done.stdout_text(), "sure? yes\n");
+    moat.args(["wait", &id]).success();
+    let whole = moat.args(["logs", &id]);
+    whole.stdout("sure? yes\n").success();
+}
+
 pub(crate) fn the_last_lines(moat: &Moat) {
     moat.sh("seq 1 100; echo e >&2")
         .any_stdout()

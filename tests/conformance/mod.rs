@@ -90,6 +90,7 @@ scenarios! {
         isolation {
             no_network_of_the_host
             no_processes_of_the_host nothing_of_moat_is_inside no_descriptor_leaks
+            nothing_is_inherited_from_the_caller
             host_secrets_are_out_of_reach moats_directory_is_out_of_reach
         }
         background {
@@ -128,9 +129,12 @@ scenarios! {
         }
         files { a_path_as_workspace }
         background { killing_the_group_changes_nothing }
-        logs { follow_ends_with_the_run a_followed_long_line_is_whole }
+        logs { follow_ends_with_the_run a_followed_long_line_is_whole an_unfinished_line_is_seen_soon }
         ending { a_stop_never_changes_an_end }
-        signals { terminate_stops hangup_leaves_it_running a_client_that_is_gone_holds_no_pipe }
+        signals {
+            terminate_stops hangup_leaves_it_running a_client_that_is_gone_holds_no_pipe
+            suspending_the_client_suspends_the_output quitting_the_client_leaves_it_running
+        }
         copies {
             a_link_of_the_workspace_makes_nothing_outside the_home_of_moat_is_not_copied
             a_failed_export_leaves_the_runs_code

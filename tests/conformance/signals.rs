@@ -73,6 +73,41 @@ pub(crate) fn terminate_stops(moat: &Moat) {
 const UNTIL_GO: &str =
     "echo ready; until [ -e /workspace/go ]; do sleep 0.05; done; echo done; exit 3";
 
+/// Ctrl-Z suspends the client together with the output, which the supervisor writes.
+pub(crate) fn suspending_the_client_suspends_the_output(moat: &Moat) {
+    let (run, id) = ready(moat, UNTIL_GO);
+    run.signal(Signal::TSTP);
+    let state = || {
+        let pid = run.pid().as_raw_nonzero();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") T ")
+    };
+    until("the client is stopped", state);
+    moat.write("go", "");
+    moat.wait_log(&id, "done");
+    assert_eq!(run.stdout_so_far(), "ready\n");
+    run.signal(Signal::CONT);
+    let done = run.wait();
+    assert_eq!(done.code, Some(3), "{done}");
+    assert_eq!(done.stdout_text(), "ready\ndone\n");
+}
+
+/// Ctrl-\ ends the client, which says what becomes of the run.
+pub(crate) fn quitting_the_client_leaves_it_running(moat: &Moat) {
+    let (run, id) = ready(moat, UNTIL_GO);
+    run.signal(Signal::QUIT);
+    let done = run.wait();
+    assert_eq!(done.signal, Some(Signal::QUIT.as_raw()), "{done}");
+    let text = done.stderr_text();
+    let notice = format!(
+        "The run continues. Use 'moat logs {id} -f' to follow its output, or 'moat stop {id}' to end it.\n"
+    );
+    assert!(text.ends_with(&notice), "{text}");
+    assert_eq!(moat.record(&id)["state"], "running");
+    moat.write("go", "");
+    moat.args(["wait", &id]).status(3);
+}
+
 pub(crate) fn hangup_leaves_it_running(moat: &Moat) {
     let terminal = std::fs::File::create(moat.root().join("terminal")).expect("a file");
     let run = moat

@@ -101,6 +101,11 @@ impl Running {
         self.wait_text(&self.stdout, text);
     }
 
+    /// Returns the stdout so far.
+    pub(crate) fn stdout_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
+    }
+
     /// Waits until this text has appeared on stderr.
     #[track_caller]
     pub(crate) fn wait_stderr(&self, text: &str) {

@@ -17,6 +17,7 @@ const WIDE: Size = Size {
 fn each_word_of_a_client_has_its_bytes() {
     for (word, bytes) in [
         (FromClient::Announced, &b"!"[..]),
+        (FromClient::Paused, b"z"),
         (FromClient::Restored, b"r"),
         (FromClient::Size(WIDE), b"s\x01\x02\x03\x04"),
     ] {

@@ -7,6 +7,11 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::Mode;
+use signal_hook::consts::FORBIDDEN;
 
 use super::limits;
 
@@ -19,6 +24,7 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
     let [limits, note, pre_run, program, args @ ..] = args else {
         return 127;
     };
+    reset_inherited();
     let mut stderr = io::stderr();
     // Before the mark: a sandbox without its limits is not complete.
     if let Err(why) = limits::apply(&limits.to_string_lossy()) {
@@ -41,6 +47,20 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
     }
     let error = Command::new(program).args(args).exec();
     cannot_run(program, &error)
+}
+
+/// The umask of a container.
+const UMASK: u32 = 0o022;
+
+/// Gives the command the umask and the signal actions of a container, whatever the caller of moat has (nohup, a shell
+/// with `trap ''`, a service with a umask of its own).
+fn reset_inherited() {
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
+    let seen = Arc::new(AtomicBool::new(false));
+    // `exec` keeps an ignored signal ignored, and replaces a handler by the default action.
+    for signal in (1..32).filter(|signal| !FORBIDDEN.contains(signal)) {
+        let _ = signal_hook::flag::register(signal, Arc::clone(&seen));
+    }
 }
 
 /// Runs the script, and writes its exit code if it fails.
