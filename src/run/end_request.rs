@@ -67,7 +67,7 @@ fn request_end_until(
     }
     let message = format!("{id} has no supervisor, and no adopting supervisor could be started");
     Err(Error::new(ErrorKind::Runtime, message)
-        .hint("its runtime may not respond; see: moat doctor"))
+        .hint("its runtime may not respond; run 'moat doctor'"))
 }
 
 /// Waits for the requested end. If the signalled supervisor goes away before, the next one is signalled. Supervisors
