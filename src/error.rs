@@ -27,7 +27,7 @@ pub(crate) enum ErrorKind {
     Image,
     /// `$MOAT_HOME` cannot be read or written, or contains an unreadable file.
     Store,
-    /// A confirmation is required, and there is no terminal to ask on.
+    /// A confirmation is required, and there is no terminal on which to ask.
     NotConfirmed,
     /// The output has no reader any more. Not a failure: `moat list | head` is fine.
     OutputClosed,

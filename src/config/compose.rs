@@ -21,12 +21,12 @@ pub(crate) struct ComposeSettings {
     pub(crate) services: Vec<ComposeServiceConfig>,
 }
 
-/// A service that the session has. Its dependencies come with it.
+/// A service of the compose file that the session has. Compose also starts its dependencies.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ComposeServiceConfig {
     pub(crate) name: String,
     pub(crate) at: NodeId,
-    /// The port of slot 0; `None`: no port of the host.
+    /// The port in slot 0; `None`: the host has no port for the service.
     pub(crate) port: Option<Placed<u16>>,
     /// The port inside the container; `None`: the only port that the compose file has for the service.
     pub(crate) container_port: Option<u16>,
@@ -34,7 +34,7 @@ pub(crate) struct ComposeServiceConfig {
     pub(crate) extra_ports: Vec<ComposePort>,
 }
 
-/// A further port of a service. It must be free: there is no search for another one.
+/// A further port of a service. moat does not search for another port if this one is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ComposePort {
     pub(crate) port: Placed<u16>,

@@ -144,7 +144,7 @@ fn soft_and_hard(source: &Source, node: &Node) -> Option<(UlimitValue, UlimitVal
     let hard = section.require("hard").and_then(limit);
     let (soft, hard) = (soft?, hard?);
     if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
-        source.report(node.at, "the soft limit is above the hard one");
+        source.report(node.at, "the soft limit is above the hard limit");
         return None;
     }
     Some((soft, hard))

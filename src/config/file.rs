@@ -39,7 +39,7 @@ fn escape(source: &Source, text: &Placed<String>) -> Option<Option<EscapePrefix>
         let shown = message_text(&text.value);
         source.report(
             text.at,
-            format!("'{shown}' is no key to begin an escape with: write 'none', or ctrl- and one of a-z / ] \\ ^ _ @ that the workload can do without"),
+            format!("'{shown}' cannot begin an escape: write 'none', or ctrl- and one of a-z / ] \\ ^ _ @ that the workload does not need"),
         );
     }
     found.map(Some)

@@ -12,12 +12,12 @@ use crate::yaml::{Node, NodeId, NodeValue, Placed, Source, message_text};
 /// A file or directory of the host that the workload sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileMount {
-    /// As written: relative to the file, absolute, or beginning with `~/`.
+    /// The path as written: relative to the file, absolute, or beginning with `~/`.
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
-    /// Subdirectories that are hidden by an empty directory in memory. Relative paths. With the target `/workspace`
-    /// the mount is the workspace itself, and only these count.
+    /// Subdirectories, as relative paths, that an empty directory in memory hides. With the target `/workspace` the
+    /// mount is the workspace itself, and only these count.
     pub(crate) exclude: Vec<String>,
 }
 
@@ -139,7 +139,7 @@ fn exclude(source: &Source, node: &Node) -> Vec<String> {
             Ok(path) => taken.push(path),
             Err(why) => {
                 let path = message_text(&text.value);
-                source.report(text.at, format!("bad path to exclude '{path}': {why}"));
+                source.report(text.at, format!("bad excluded path '{path}': {why}"));
             }
         }
     }
@@ -149,7 +149,7 @@ fn exclude(source: &Source, node: &Node) -> Vec<String> {
 fn excluded(text: &str, taken: &[String]) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/._@+-".contains(&byte);
     if !text.bytes().all(allowed) {
-        return Err("only letters, digits and / . _ @ + - may be in it".to_owned());
+        return Err("it can contain only letters, digits and / . _ @ + -".to_owned());
     }
     if text.starts_with('/') {
         return Err("it is absolute; write it relative to the mount".to_owned());
@@ -157,7 +157,7 @@ fn excluded(text: &str, taken: &[String]) -> Result<String, String> {
     let parts = text.split('/').filter(|part| !matches!(*part, "" | "."));
     let parts: Vec<&str> = parts.collect();
     if parts.is_empty() || parts.contains(&"..") {
-        return Err("it must name something below the mount".to_owned());
+        return Err("it must be a path below the mount".to_owned());
     }
     let path = parts.join("/");
     let within = |outer: &str, inner: &str| {
@@ -170,9 +170,7 @@ fn excluded(text: &str, taken: &[String]) -> Result<String, String> {
         .iter()
         .find(|other| within(other, &path) || within(&path, other))
     {
-        Some(other) => Err(format!(
-            "'{other}' is excluded, too, and one is in the other"
-        )),
+        Some(other) => Err(format!("it overlaps the excluded path '{other}'")),
         None => Ok(path),
     }
 }
@@ -184,7 +182,7 @@ pub(super) fn volumes(source: &Source, node: &Node) -> Vec<Placed<VolumeConfig>>
             continue;
         };
         if volumes.iter().any(|other| other.value.name == volume.name) {
-            let message = format!("there is a volume '{}' already", volume.name);
+            let message = format!("another volume is named '{}'", volume.name);
             source.report(item.at, message);
             continue;
         }

@@ -87,9 +87,9 @@ pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static
     if !target.starts_with('/') {
         return Err("is not an absolute path");
     }
-    let target = normalized_path(target).ok_or("has a '..' in it")?;
+    let target = normalized_path(target).ok_or("contains '..'")?;
     if target == WORKSPACE {
-        return Err("is the workspace's own");
+        return Err("is the path of the workspace");
     }
     if matches!(target.as_str(), "/" | "/proc" | "/sys" | "/dev") {
         return Err("would hide the container's own files");
@@ -99,10 +99,10 @@ pub(crate) fn mount_target(target: &str) -> std::result::Result<String, &'static
             .strip_prefix("/run/moat")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     {
-        return Err("is where moat keeps its notes");
+        return Err("is reserved for moat");
     }
     if target.chars().any(char::is_control) {
-        return Err("has a control character in it");
+        return Err("contains a control character");
     }
     Ok(target)
 }

@@ -1,4 +1,4 @@
-//! `secrets`: the places of the values of variables. Never the values themselves.
+//! `secrets`: variables and references to their values. A configuration file never contains the values themselves.
 
 use super::settings::variable_name;
 use crate::variable_name::is_environment_name;
@@ -11,7 +11,7 @@ pub(crate) struct SecretSource {
     pub(crate) vault: Vault,
 }
 
-/// The place of a secret.
+/// A reference to a secret: where moat looks up the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Vault {
     /// A variable of moat's environment.
@@ -27,7 +27,7 @@ pub(crate) enum Vault {
 const FORMS_HINT: &str = "write env://NAME, file://PATH, op://VAULT/ITEM/FIELD or ssm://PARAMETER";
 
 impl Vault {
-    /// Whether a text has the form of a secret's place.
+    /// Whether a text has the form of a reference to a secret.
     pub(super) fn is_secret_reference(text: &str) -> bool {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         matches!(scheme, Some("env" | "file" | "op" | "ssm"))
@@ -36,12 +36,14 @@ impl Vault {
     pub(super) fn parse(text: &str) -> Result<Vault, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             // The text may be the secret itself, so the message does not repeat it.
-            return Err(format!("this is not the place of a secret ({FORMS_HINT})"));
+            return Err(format!(
+                "this is not a reference to a secret ({FORMS_HINT})"
+            ));
         };
         let plain = !rest.is_empty() && !rest.chars().any(char::is_control);
         match scheme {
             "env" | "file" | "op" | "ssm" if !plain => {
-                Err(format!("'{scheme}://' names nothing ({FORMS_HINT})"))
+                Err(format!("'{scheme}://' is incomplete ({FORMS_HINT})"))
             }
             "env" if is_environment_name(rest) => Ok(Vault::Env(rest.to_owned())),
             "env" => Err(format!(
@@ -57,7 +59,7 @@ impl Vault {
             )),
             // A name that begins with a dash would be an option of the tool.
             "ssm" if !rest.starts_with('-') => Ok(Vault::Ssm(rest.to_owned())),
-            "ssm" => Err("the name of a parameter does not begin with '-'".to_owned()),
+            "ssm" => Err("the name of a parameter cannot begin with '-'".to_owned()),
             _ => Err(format!(
                 "unknown kind of secret '{}://' ({FORMS_HINT})",
                 message_text(scheme)
@@ -75,7 +77,7 @@ pub(super) fn read(source: &Source, node: &Node) -> Vec<Placed<SecretSource>> {
         let crate::yaml::NodeValue::Text(text) = &node.value else {
             source.report(
                 node.at,
-                format!("expected the place of a secret ({FORMS_HINT})"),
+                format!("expected a reference to a secret ({FORMS_HINT})"),
             );
             continue;
         };

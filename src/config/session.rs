@@ -50,7 +50,7 @@ pub(crate) struct HostProcess {
     pub(crate) cwd: Option<PathBuf>,
 }
 
-/// A further port of a process. It must be free: there is no search for another one.
+/// A further port of a process. moat does not search for another port if this one is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExtraPort {
     pub(crate) port: Placed<u16>,
@@ -185,7 +185,7 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
                 port_variable_name(&other.name) == port_variable_name(&service.name)
             };
             if let Some(other) = earlier.iter().find(same) {
-                let why = format!("'{}' has the same variable", other.name);
+                let why = format!("'{}' has the same port variable", other.name);
                 source.report(service.at, why);
             }
         }
@@ -267,7 +267,7 @@ pub(super) fn variable_names(source: &Source, section: &Section<'_>, key: &str) 
         if has_meaning {
             source.report(
                 name.at,
-                format!("'{}' has a meaning of its own", message_text(word)),
+                format!("'{}' is a reserved name", message_text(word)),
             );
         }
         !has_meaning && variable_name(source, word, name.at)
@@ -375,7 +375,7 @@ impl PortUser<'_> {
     }
 }
 
-/// All ports that one key of the file can lead to: `base + stride`, `base + 2 * stride`, and so on.
+/// The ports that one key of the file can lead to: `base + stride`, `base + 2 * stride`, up to `last`.
 struct PortRange<'a> {
     process: &'a str,
     base: &'a Placed<u16>,
@@ -383,7 +383,7 @@ struct PortRange<'a> {
 }
 
 impl SessionSettings {
-    /// The highest port that a base leads to.
+    /// The highest port that a base leads to. `gives_way`: moat searches for another port if the port is taken.
     fn last(&self, base: u16, gives_way: bool) -> u64 {
         let range = if gives_way && !self.strict_ports {
             self.search_range
@@ -429,7 +429,7 @@ impl SessionSettings {
         let variable = port_variable_name(name);
         let holders = self.port_users();
         if let Some(other) = holders.iter().find(|other| other.variable() == variable) {
-            let why = format!("'{}' has the variable {variable} already", other.name);
+            let why = format!("'{}' already has the variable {variable}", other.name);
             source.report(at, why);
         }
     }
@@ -477,7 +477,7 @@ impl SessionSettings {
         for (place, one) in all.iter().enumerate() {
             if one.last > 65535 {
                 let why = format!(
-                    "the ports of '{}' reach {}, and there are none above 65535: lower it, or 'slots', 'stride' or 'search_range'",
+                    "the ports of '{}' reach {}, above the highest port 65535: lower this port, 'slots', 'stride' or 'search_range'",
                     one.process, one.last
                 );
                 source.report(one.base.at, why);

@@ -170,7 +170,7 @@ impl Settings {
             let name = &secret.value.name;
             if let Some(earlier) = self.env.iter().find(|env| env.value.0 == *name) {
                 let line = source.line_of(earlier.at);
-                source.report(secret.at, format!("{name} is in 'env', too ({line})"));
+                source.report(secret.at, format!("{name} is also in 'env' ({line})"));
             }
         }
         let mut targets: Vec<&str> = Vec::new();
@@ -184,14 +184,14 @@ impl Settings {
             .map(|volume| (volume.at, &volume.value.target));
         for (at, target) in mounts.chain(volumes) {
             if targets.contains(&target.as_str()) {
-                source.report(at, format!("something else is mounted at {target} already"));
+                source.report(at, format!("another mount has the target {target}"));
             }
             targets.push(target);
         }
         if let (None, Some(volume)) = (&self.name, self.volumes.first()) {
             source.report(
                 volume.at,
-                "volumes belong to a project: give it a name with the key 'name'",
+                "volumes belong to a named project: set the key 'name'",
             );
         }
     }
@@ -227,7 +227,7 @@ fn base(text: &str) -> Result<RootFilesystem> {
         Some(path) if path.starts_with('/') => Ok(RootFilesystem::Rootfs(PathBuf::from(path))),
         Some(_) => Err(
             Error::usage(format!("bad base image '{}'", message_text(text)))
-                .hint("a root filesystem is written rootfs:/absolute/path"),
+                .hint("write a root filesystem as rootfs:/absolute/path"),
         ),
         None => scalar_values::image(text).map(|()| RootFilesystem::Image(text.to_owned())),
     }
@@ -275,7 +275,7 @@ fn command(source: &Source, node: &Node) -> Vec<String> {
     }
     let mut words = Vec::new();
     for (place, item) in items.iter().enumerate() {
-        // Only the program must not be empty.
+        // Arguments may be empty, the program may not.
         match place {
             0 => words.extend(source.text(item).map(|text| text.value)),
             _ => words.extend(source.value_as_written(item)),
@@ -284,7 +284,8 @@ fn command(source: &Source, node: &Node) -> Vec<String> {
     words
 }
 
-/// The script is one word of a command line, for which Linux has a limit of 128 KiB. In bytes.
+/// The maximum size of a script, in bytes. The script is one word of a command line, and Linux limits a word to 128
+/// KiB.
 const MAX_SCRIPT_BYTES: usize = 120 * 1024;
 
 fn hooks(source: &Source, node: &Node) -> Hooks {
@@ -295,7 +296,7 @@ fn hooks(source: &Source, node: &Node) -> Hooks {
     {
         let kib = MAX_SCRIPT_BYTES / 1024;
         let why = format!(
-            "'pre_run' is longer than {kib} KiB; put the script into a file, and call that"
+            "'pre_run' is longer than {kib} KiB; put the script into a file and call the file"
         );
         source.report(script.at, why);
     }
@@ -326,7 +327,7 @@ fn ports(source: &Source, node: &Node) -> Vec<Placed<PortConfig>> {
         });
         if let Some(earlier) = twice {
             let other = &earlier.value.name;
-            source.report(node.at, format!("'{other}' has that port already"));
+            source.report(node.at, format!("'{other}' already has that port"));
             continue;
         }
         ports.push(Placed {

@@ -232,19 +232,19 @@ fn variables_and_secrets() {
         (
             "secrets: {A: 5}\n",
             "1:14",
-            "expected the place of a secret",
+            "expected a reference to a secret",
         ),
         (
             "secrets: {A: hunter2}\n",
             "1:14",
-            "this is not the place of a secret",
+            "this is not a reference to a secret",
         ),
         (
             "secrets: {A: ''}\n",
             "1:14",
-            "this is not the place of a secret",
+            "this is not a reference to a secret",
         ),
-        ("secrets: {A: env://}\n", "1:14", "'env://' names nothing"),
+        ("secrets: {A: env://}\n", "1:14", "'env://' is incomplete"),
         (
             "secrets: {A: 'env://A='}\n",
             "1:14",
@@ -263,12 +263,12 @@ fn variables_and_secrets() {
         (
             "secrets: {A: 'ssm://-x'}\n",
             "1:14",
-            "does not begin with '-'",
+            "cannot begin with '-'",
         ),
         (
             "secrets: {A: \"file://a\\nb\"}\n",
             "1:14",
-            "'file://' names nothing",
+            "'file://' is incomplete",
         ),
         (
             "secrets: {A=B: 'env://C'}\n",
@@ -283,7 +283,7 @@ fn variables_and_secrets() {
         (
             "env: {A: b}\nsecrets:\n  A: env://B\n",
             "3:3",
-            "A is in 'env', too (moat.yaml:1)",
+            "A is also in 'env' (moat.yaml:1)",
         ),
     ]);
     // The text may be the secret itself.
@@ -309,7 +309,7 @@ fn mounts_volumes_and_the_workspace() {
         (
             "mounts: ['a:/workspace:ro']\n",
             "1:10",
-            "the workspace's own",
+            "the path of the workspace",
         ),
         (
             "mounts: [{source: ., target: /workspace/, mode: ro}]\n",
@@ -384,22 +384,22 @@ fn mounts_volumes_and_the_workspace() {
         (
             "mounts: [{source: a, target: /b, exclude: [x, x/y]}]\n",
             "1:47",
-            "'x' is excluded, too",
+            "overlaps the excluded path 'x'",
         ),
         (
             "mounts: [{source: a, target: /b, exclude: [x/y, ./x]}]\n",
             "1:49",
-            "'x/y' is excluded, too",
+            "overlaps the excluded path 'x/y'",
         ),
         (
             "mounts:\n  - a:/b\n  - c:/b/\n",
             "3:5",
-            "something else is mounted at /b already",
+            "another mount has the target /b",
         ),
         (
             "name: p\nmounts: ['a:/b']\nvolumes: [{name: v, target: /b}]\n",
             "3:11",
-            "mounted at /b already",
+            "another mount has the target /b",
         ),
         ("name: p\nvolumes: {name: v}\n", "2:10", "expected a list"),
         (
@@ -450,12 +450,12 @@ fn mounts_volumes_and_the_workspace() {
         (
             "name: p\nvolumes:\n  - {name: v, target: /a}\n  - {name: v, target: /b}\n",
             "4:5",
-            "a volume 'v' already",
+            "another volume is named 'v'",
         ),
         (
             "volumes: [{name: v, target: /a}]\n",
             "1:11",
-            "give it a name with the key 'name'",
+            "set the key 'name'",
         ),
         (
             "workspace: bind\n",
@@ -582,12 +582,12 @@ fn the_container_and_its_ports() {
         (
             "container: {ulimits: {nofile: {soft: 2, hard: 1}}}\n",
             "1:31",
-            "the soft limit is above the hard one",
+            "the soft limit is above the hard limit",
         ),
         (
             "container: {ulimits: {nofile: {soft: -1, hard: 1}}}\n",
             "1:31",
-            "the soft limit is above the hard one",
+            "the soft limit is above the hard limit",
         ),
         (
             "container: {ulimits: {nofile: 1, nofile: 2}}\n",
@@ -627,12 +627,12 @@ fn the_container_and_its_ports() {
         (
             "ports: {a: 80, b: 80}\n",
             "1:19",
-            "'a' has that port already",
+            "'a' already has that port",
         ),
         (
             "ports: {a: '1:80', b: '1:81'}\n",
             "1:23",
-            "'a' has that port already",
+            "'a' already has that port",
         ),
     ]);
 }
@@ -1116,7 +1116,7 @@ fn what_is_wrong_with_services_of_a_compose_file() {
         ),
         (
             "{file: a, services: {a.b: , a-b: }}",
-            "2:40: 'a.b' has the same variable",
+            "2:40: 'a.b' has the same port variable",
         ),
         (
             "{file: a, services: {a: {extra_ports: [{port: 1, port_env: X}]}}}",
@@ -1137,5 +1137,5 @@ fn what_is_wrong_with_services_of_a_compose_file() {
     let found = problems(
         "session:\n  processes: {db: {command: x}}\n  compose: {file: a, services: {DB: }}\n",
     );
-    assert_eq!(found, ["3:33: 'db' has the variable MOAT_DB_PORT already"]);
+    assert_eq!(found, ["3:33: 'db' already has the variable MOAT_DB_PORT"]);
 }

@@ -209,7 +209,7 @@ impl Dockerfile {
         if wish.post_build.is_some() {
             self.run(&[format!("sh -e {SHARE_DIR}/hooks/post_build.sh")]);
         }
-        // Only the command of a run is executed, without an entry point of the base image.
+        // The entry point is empty, so that a container runs only the command of its run.
         self.line("ENTRYPOINT []");
     }
 }

@@ -255,7 +255,7 @@ fn go(chosen: &[ResolvedDependency]) -> Option<BuildStep> {
     let mut names = Vec::new();
     for chosen in chosen {
         if let EntryKind::GoInstall(name) = &chosen.entry.kind {
-            // Go's own versions begin with a v; those of `go:` may.
+            // The versions of Go itself begin without a v; those of packages from `go:` may begin with one.
             let version = match chosen.version.as_deref() {
                 Some(version) if version.starts_with(|first: char| first.is_ascii_digit()) => {
                     format!("v{version}")

@@ -97,11 +97,11 @@ impl Host {
         let docker = runtime::RuntimeName::Docker;
         if self.runtime != docker {
             let message = format!(
-                "--context is one of {docker}, and this run is on {}",
+                "--context works only on {docker}, and this run is on {}",
                 self.runtime
             );
             return Err(
-                Error::usage(message).hint(format!("leave it out, or use --runtime {docker}"))
+                Error::usage(message).hint(format!("remove --context, or use --runtime {docker}"))
             );
         }
         self.engine = runtime::context_settings(context)?;
@@ -207,7 +207,7 @@ impl Host {
         match String::from_utf8(bytes) {
             Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(text),
             _ => {
-                let message = format!("{} holds no certificates in PEM form", path.display());
+                let message = format!("{} contains no certificates in PEM form", path.display());
                 Err(Error::new(ErrorKind::Config, message).hint(hint))
             }
         }
@@ -244,7 +244,7 @@ impl Host {
                 ErrorKind::Workspace,
                 format!("cannot use the workspace '{shown}': {why}"),
             )
-            .hint("give a directory that you may read: moat run PATH -- CMD")
+            .hint("name a readable directory: moat run PATH -- CMD")
         };
         let real =
             fs::canonicalize(path).map_err(|error| failed(&crate::error::os_error_text(&error)))?;
@@ -287,7 +287,7 @@ impl Host {
         let real =
             fs::canonicalize(path).map_err(|error| failed(&crate::error::os_error_text(&error)))?;
         if real.starts_with(&self.home) {
-            let mut error = failed("it is, or is in, moat's own directory");
+            let mut error = failed("it is moat's own directory or inside it");
             error.hint = None;
             return Err(error);
         }
@@ -325,5 +325,5 @@ fn unknown_runtime(word: &str) -> Error {
         ErrorKind::Runtime,
         format!("unknown runtime '{}'", escape_unsafe(&word)),
     )
-    .hint(format!("this moat drives: {supported}"))
+    .hint(format!("supported here: {supported}"))
 }

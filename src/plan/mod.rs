@@ -176,7 +176,7 @@ impl std::fmt::Display for Dependency {
             write!(f, " {version}")?;
         }
         match &self.required_by {
-            Some(because) => write!(f, " (as {because} requires it)"),
+            Some(because) => write!(f, " (required by {because})"),
             None => Ok(()),
         }
     }

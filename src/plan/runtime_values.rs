@@ -31,7 +31,7 @@ pub(crate) struct PublishedService<'a> {
     pub(crate) previous_variables: &'a [(String, String)],
 }
 
-/// Does the same for one service. Returns the variables for the workload.
+/// Looks up the secrets and creates the password of one service. Returns the variables for the workload.
 pub(crate) fn resolve_service_values(
     service: &mut PlannedService,
     host: &Host,

@@ -9,7 +9,7 @@ use crate::config::{SecretSource, Vault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
-/// The maximum size of a secret, in bytes. The kernel accepts no longer variable.
+/// The maximum size of a secret, in bytes. The kernel accepts no variable that is much longer.
 const MAX_SECRET_BYTES: usize = 120 * 1024;
 
 /// A secret of a plan. Only its name is ever serialized.
@@ -17,7 +17,7 @@ const MAX_SECRET_BYTES: usize = 120 * 1024;
 #[serde(from = "String", into = "String")]
 pub(crate) struct SecretRef {
     pub(crate) name: String,
-    /// The place of the secret, and the directory of its relative paths.
+    /// The reference to the secret, and the directory to which its paths are relative.
     location: Option<(Vault, PathBuf)>,
 }
 
@@ -75,8 +75,12 @@ fn value(name: &str, vault: &Vault, dir: &Path, host: &Host) -> Result<String> {
             })?
             .into_string()
             .map_err(|_| failed("its value is not UTF-8", "give it as text"))?,
-        Vault::File(path) => file(&host.path_in(dir, path))
-            .map_err(|why| failed(&why, "the path is relative to the file that names it"))?,
+        Vault::File(path) => file(&host.path_in(dir, path)).map_err(|why| {
+            failed(
+                &why,
+                "a relative path starts at the directory of the configuration file",
+            )
+        })?,
         Vault::Op(reference) => runtime::ask_tool("op", &["read", "--no-newline", reference])
             .map_err(|why| failed(&why, "sign in first (op signin), and try: op read"))?,
         Vault::Ssm(parameter) => runtime::ask_tool(
@@ -99,7 +103,7 @@ fn value(name: &str, vault: &Vault, dir: &Path, host: &Host) -> Result<String> {
     match value {
         value if value.is_empty() => Err(failed(
             "it is empty",
-            "check the place that it is stored in",
+            "store a value, or remove the secret from moat.yaml",
         )),
         value if value.contains('\0') => {
             Err(failed("it contains a NUL character", "give it as text"))

@@ -19,7 +19,7 @@ const MAX_ITEM_BYTES: usize = 200;
 pub(crate) struct PlannedService {
     /// The name in this run, which is also the host name.
     pub(crate) name: String,
-    /// The name in the registry.
+    /// The name of the service's entry in the registry.
     pub(crate) service: String,
     pub(crate) version: String,
     pub(crate) image: String,
@@ -42,7 +42,7 @@ pub(crate) struct PlannedService {
     pub(crate) cpus: Option<f64>,
     /// Whether moat restarts a service that ends before the run does.
     pub(crate) restart: bool,
-    /// The directory of the container that runs share.
+    /// A directory of the container whose content several runs share.
     pub(crate) cache: Option<String>,
     pub(crate) provision: Option<PlannedProvision>,
     #[serde(skip)]
@@ -341,7 +341,7 @@ fn check_exports(services: &[PlannedService], file: &config::ConfigFile) {
         let place = placed.find(|placed| placed.value.name == service.name);
         if let (Some((other, name)), Some(place)) = (clash, place) {
             let why = format!(
-                "both this and '{}' would set {name}; choose another name",
+                "this service and '{}' would both set {name}; choose another name",
                 other.name
             );
             file.source.report(place.at, why);
@@ -396,7 +396,7 @@ fn list(source: &Source, key: &str, node: &Node) -> Vec<String> {
             let item = message_text(&text.value);
             source.report(
                 text.at,
-                format!("'{item}' cannot be one of '{key}' (letters, digits, '.', '_', ':', '/', '@', '-', a letter or digit first)"),
+                format!("bad item '{item}' of '{key}' (letters, digits, '.', '_', ':', '/', '@', '-', a letter or digit first)"),
             );
         } else if items.contains(&text.value) {
             source.report(text.at, format!("'{}' is listed twice", text.value));

@@ -132,7 +132,9 @@ fn a_root_filesystem_is_for_runtimes_without_images() {
     let text = format!("base_image: rootfs:{}\n", root.path().display());
     let error = planned(&text).unwrap_err();
     assert!(
-        error.message.starts_with("moat.yaml:1:13: rootfs: is for"),
+        error
+            .message
+            .starts_with("moat.yaml:1:13: 'rootfs:' works only"),
         "{error}"
     );
     let bwrap = host(runtime::RuntimeName::Bwrap);

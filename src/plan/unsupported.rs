@@ -30,7 +30,9 @@ pub(super) fn check(
             if let Some(base) = &file.settings.base
                 && let RootFilesystem::Rootfs(_) = base.value
             {
-                let why = format!("rootfs: is for runtimes without images; {runtime} has them");
+                let why = format!(
+                    "'rootfs:' works only on runtimes without images; {runtime} has images"
+                );
                 report(file, base.at, why, notes);
             }
             for (at, why) in unsupported_settings(file, runtime) {
@@ -135,7 +137,7 @@ fn unsupported_settings(file: &ConfigFile, runtime: runtime::RuntimeName) -> Vec
     found
 }
 
-/// The same for flags.
+/// Refuses the amounts of flags that a runtime does not support.
 fn check_amounts(request: &RunRequest, runtime: runtime::RuntimeName) -> Result<()> {
     let cpus = request
         .cpus
@@ -150,7 +152,7 @@ fn check_amounts(request: &RunRequest, runtime: runtime::RuntimeName) -> Result<
     match fractional_cpus_error(cpus, runtime).or(memory_too_low_error(memory, runtime)) {
         None => Ok(()),
         Some(why) => Err(Error::new(ErrorKind::Runtime, why).hint(format!(
-            "give more, or use --runtime {}",
+            "change the limit, or use --runtime {}",
             runtime::RuntimeName::Docker
         ))),
     }
@@ -158,7 +160,7 @@ fn check_amounts(request: &RunRequest, runtime: runtime::RuntimeName) -> Result<
 
 fn report(file: &ConfigFile, at: NodeId, why: String, notes: &mut Vec<String>) {
     match file.is_default {
-        true => notes.push(format!("a default of config.yaml is left out: {why}")),
+        true => notes.push(format!("ignoring a default of config.yaml: {why}")),
         false => file.source.report(at, why),
     }
 }
@@ -183,7 +185,7 @@ pub(super) fn check_mount_points(
             continue;
         }
         let why = format!(
-            "nothing can be mounted at {target}: it does not exist, and {} shows what it is in read-only",
+            "cannot mount at {target}: the path does not exist, and its parent is read-only on {}",
             host.runtime
         );
         refuse_target(target, why, mounts, files, notes)?;
@@ -239,8 +241,7 @@ pub(super) fn check_files(
     for BindMount { target, .. } in &single {
         if let Some(dir) = shared.iter().find(|dir| runtime::is_below(target, dir)) {
             let why = format!(
-                "a file cannot be mounted at {target} on {}, which would show it in the place of all of {dir}; \
-                 mount the directory that the file is in, or put a copy there",
+                "cannot mount a file at {target} on {}, where it would replace all of {dir}; mount the directory of the file, or copy the file into {dir}",
                 host.runtime
             );
             refuse_target(target, why, mounts, files, notes)?;
@@ -292,11 +293,11 @@ pub(super) fn check_remote(
         Err(Error::new(ErrorKind::Workspace, message).hint(hint))
     };
     if mode == WorkspaceMode::Bind {
-        let hint = "set workspace.mode to volume in moat.yaml: then it is copied there, and 'moat export' brings it back";
+        let hint = "set workspace.mode to volume in moat.yaml: then the engine has a copy, and 'moat export' brings it back";
         return refuse("the workspace", hint);
     }
     if let Some(mount) = request.mounts.first() {
-        let hint = "leave out -m, and put what is needed into the workspace";
+        let hint = "remove -m, and copy the files into the workspace";
         return refuse(&crate::term::escape_unsafe(mount), hint);
     }
     for file in files {
@@ -318,7 +319,9 @@ pub(super) fn check_remote(
         }
     }
     if files.iter().any(|file| !file.settings.ports.is_empty()) {
-        notes.push(format!("ports are published over there: {elsewhere}"));
+        notes.push(format!(
+            "the ports are published on the engine's machine: {elsewhere}"
+        ));
     }
     Ok(())
 }
@@ -431,7 +434,7 @@ fn check_runtime_name(file: &ConfigFile) {
         let known = runtime::RUNTIME_NAMES.join(", ");
         let message =
             crate::yaml::unknown_key_error("runtime", &word.value, runtime::RUNTIME_NAMES);
-        let why = format!("{message}; this moat drives: {known}");
+        let why = format!("{message}; the runtimes are {known}");
         file.source.report(word.at, why);
     }
 }
@@ -556,7 +559,7 @@ fn unsupported_reason(key: &str, runtime: runtime::RuntimeName) -> &'static str 
         "memory" | "cpus" | "pids" | "--memory" | "--cpus" | "memory or cpus of a service" => {
             "no control group that this user may write to"
         }
-        "--keep" => "nothing that could stay",
+        "--keep" => "no container to keep",
         "host_ca" => "the certificates of that root filesystem",
         "type: volume" => "no volumes of its own",
         _ => "no images",

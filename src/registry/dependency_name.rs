@@ -96,7 +96,7 @@ impl DependencyName {
                 Some((_, dynamic)) => (Some(*dynamic), rest),
                 None => {
                     let words = Dynamic::ALL.map(|(word, _)| format!("{word}:")).join(", ");
-                    return Err(format!("only {words} may stand before a package"));
+                    return Err(format!("the prefix of a package must be one of {words}"));
                 }
             },
         };
@@ -125,7 +125,7 @@ impl DependencyName {
         }
         if version.is_some_and(|version| !is_version(version)) {
             return Err(
-                "a version is letters and digits, with '.', '_', '+' and '-' between them"
+                "a version has letters and digits, with '.', '_', '+' and '-' between them"
                     .to_owned(),
             );
         }

@@ -29,7 +29,7 @@ pub(crate) enum EntryKind {
     Runtime(LanguageRuntime),
     /// The distribution's packages.
     Apt(Vec<String>),
-    /// The name of the package.
+    /// The name of a package of npm.
     Npm(String),
     Pip(String),
     UvTool(String),
@@ -40,7 +40,7 @@ pub(crate) enum EntryKind {
     Custom(String),
     /// A service.
     Service(Box<ServiceTemplate>),
-    /// Only requires other entries.
+    /// No installation: the entry only requires other entries.
     Meta,
 }
 

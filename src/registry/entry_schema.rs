@@ -156,7 +156,7 @@ fn versions(source: &Source, section: &Section<'_>) -> Vec<String> {
         versions.push(text.value);
     }
     if versions.is_empty() {
-        source.report(node.at, "an empty list of versions offers none");
+        source.report(node.at, "the list of versions is empty");
     }
     versions
 }
@@ -232,7 +232,7 @@ pub(super) fn image(source: &Source, section: &Section<'_>) -> Option<String> {
         },
     );
     if !text.value.contains("{version}") {
-        source.report(text.at, "the image must have {version} in it");
+        source.report(text.at, "the image must contain {version}");
     }
     Some(text.value)
 }
@@ -289,7 +289,7 @@ fn github(source: &Source, section: &Section<'_>, name: &str) -> Option<GithubBi
         .count()
         != 2
     {
-        source.report(repo.at, "a repository is written OWNER/NAME");
+        source.report(repo.at, "the repository must have the form OWNER/NAME");
     }
     let targets = section.get("targets").and_then(|node| {
         let section = source.section(node, &["amd64", "arm64"]);
@@ -339,6 +339,6 @@ fn check(source: &Source, section: &Section<'_>, entry: &RegistryEntry) {
         _ => {}
     }
     if entry.kind == EntryKind::Meta && entry.requires.is_empty() {
-        source.report(section.at, "an entry of type meta requires something");
+        source.report(section.at, "an entry of type meta needs the key 'requires'");
     }
 }

@@ -64,13 +64,13 @@ impl Registry {
         Some(&self.entries[self.place(name).ok()?])
     }
 
-    /// The index of an entry, or where it would be inserted.
+    /// The index of an entry, or the index at which to insert it.
     fn place(&self, name: &str) -> std::result::Result<usize, usize> {
         self.entries
             .binary_search_by(|entry| entry.name.as_str().cmp(name))
     }
 
-    /// Sorted by name.
+    /// Returns all entries, sorted by name.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &RegistryEntry> {
         self.entries.iter()
     }
@@ -85,7 +85,7 @@ impl Registry {
                 Ok(place) => {
                     let earlier = std::mem::replace(&mut self.entries[place], entry);
                     if let EntryOrigin::File(file) = earlier.origin {
-                        source.report(at, format!("'{name}' is in {file}, too"));
+                        source.report(at, format!("'{name}' is also in {file}"));
                     }
                 }
                 Err(place) => self.entries.insert(place, entry),

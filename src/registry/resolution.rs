@@ -77,7 +77,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The dependency that the project names.
+    /// Returns the dependency of that name, if the project names it.
     fn requested_as(&self, name: &str) -> Option<&(NodeId, DependencyName, RegistryEntry)> {
         self.asked.iter().find(|(_, _, entry)| entry.name == name)
     }
@@ -128,7 +128,10 @@ impl Resolver<'_> {
             let circle = above.join(" requires ");
             self.flaws.push((
                 at,
-                format!("{circle} requires {}: that never ends", entry.name),
+                format!(
+                    "{circle} requires {}: the requirements form a circle",
+                    entry.name
+                ),
             ));
             return;
         }
@@ -169,6 +172,6 @@ pub(crate) fn check_version(entry: &RegistryEntry, version: &str) -> Result<(), 
     let offered = offered.join(", ");
     let default = entry.default.as_deref().unwrap_or("the newest");
     Err(format!(
-        "there is no {name}@{version}; there are {offered} (default {default})"
+        "{name}@{version} does not exist; the versions are {offered} (default {default})"
     ))
 }

@@ -22,7 +22,7 @@ pub(crate) struct ServiceTemplate {
     pub(crate) ready: Vec<String>,
     /// Contains `{user}`, `{password}`, `{host}`, `{port}` and `{database}`.
     pub(crate) url: Option<String>,
-    /// A directory of the container that runs share, and that outlives them.
+    /// A directory of the container. Several runs share its content, which outlives them.
     pub(crate) cache: Option<String>,
     pub(crate) provision: Option<ProvisionTemplate>,
 }
@@ -147,7 +147,7 @@ fn command_or_script(source: &Source, node: &Node, variables: &[(String, String)
             if secret.iter().any(|part| word.value.contains(part)) {
                 source.report(
                     word.at,
-                    "a value does not belong into a word: write a script, as one text",
+                    "a list of words cannot contain a placeholder: write a script as one text",
                 );
             }
         }
@@ -172,7 +172,7 @@ fn command_or_script(source: &Source, node: &Node, variables: &[(String, String)
 }
 
 fn missing_variable_error(placeholder: &str) -> String {
-    format!("{placeholder} needs a variable under 'env' whose value it is")
+    format!("{placeholder} needs a variable under 'env' with exactly this value")
 }
 
 fn provision(source: &Source, node: &Node) -> Option<ProvisionTemplate> {
@@ -220,7 +220,10 @@ fn check(source: &Source, section: &Section<'_>, service: &ServiceTemplate) {
         .fold(url.to_owned(), |rest, part| rest.replace(part, ""));
     if let Some(at) = section.place("url").filter(|_| rest.contains(['{', '}'])) {
         let known = known.join(", ");
-        source.report(at, format!("only {known} may stand in braces"));
+        source.report(
+            at,
+            format!("the url can contain only the placeholders {known}"),
+        );
     }
 }
 

@@ -132,19 +132,19 @@ fn versions() {
     for (text, why) in [
         (
             "node@99",
-            "there is no node@99; there are 18, 20, 22, 24, distro (default 22)",
+            "node@99 does not exist; the versions are 18, 20, 22, 24, distro (default 22)",
         ),
         (
             "node@2",
-            "there is no node@2; there are 18, 20, 22, 24, distro (default 22)",
+            "node@2 does not exist; the versions are 18, 20, 22, 24, distro (default 22)",
         ),
         (
             "node@220",
-            "there is no node@220; there are 18, 20, 22, 24, distro (default 22)",
+            "node@220 does not exist; the versions are 18, 20, 22, 24, distro (default 22)",
         ),
         (
             "python@3.1",
-            "there is no python@3.1; there are 3.9, 3.10, 3.11, 3.12, 3.13, 3.14, distro (default 3.11)",
+            "python@3.1 does not exist; the versions are 3.9, 3.10, 3.11, 3.12, 3.13, 3.14, distro (default 3.11)",
         ),
         (
             "jq@1",
@@ -202,23 +202,23 @@ fn unknown_names_and_bad_forms() {
         ),
         (
             "node@",
-            "bad dependency 'node@': a version is letters and digits, with '.', '_', '+' and '-' between them",
+            "bad dependency 'node@': a version has letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "node@22.",
-            "bad dependency 'node@22.': a version is letters and digits, with '.', '_', '+' and '-' between them",
+            "bad dependency 'node@22.': a version has letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "node@-1",
-            "bad dependency 'node@-1': a version is letters and digits, with '.', '_', '+' and '-' between them",
+            "bad dependency 'node@-1': a version has letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "node@1 2",
-            "bad dependency 'node@1 2': a version is letters and digits, with '.', '_', '+' and '-' between them",
+            "bad dependency 'node@1 2': a version has letters and digits, with '.', '_', '+' and '-' between them",
         ),
         (
             "gem:x",
-            "bad dependency 'gem:x': only npm:, pip:, uv:, cargo:, go: may stand before a package",
+            "bad dependency 'gem:x': the prefix of a package must be one of npm:, pip:, uv:, cargo:, go:",
         ),
         (
             "npm:",
@@ -383,7 +383,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             entry("type: npm, versions: []"),
             "1:41",
-            "an empty list of versions",
+            "the list of versions is empty",
         ),
         (
             entry("type: npm, versions: [1, 1]"),
@@ -429,7 +429,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             entry("type: meta"),
             "1:4",
-            "an entry of type meta requires something",
+            "an entry of type meta needs the key 'requires'",
         ),
         (
             entry("type: meta, requires: [a], versions: [1]"),
@@ -450,7 +450,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             entry("type: service, image: a, default: 1, ports: {default: 1}"),
             "1:42",
-            "the image must have {version} in it",
+            "the image must contain {version}",
         ),
         (
             service("ports: {web: 1}"),
@@ -461,12 +461,12 @@ fn what_can_be_wrong_with_an_entry() {
         (
             service("ports: {default: 1}, ready: [a, '{password}']"),
             "1:101",
-            "a value does not belong into a word",
+            "a list of words cannot contain a placeholder",
         ),
         (
             service("ports: {default: 1}, ready: 'a {password}'"),
             "1:97",
-            "{password} needs a variable under 'env' whose value it is",
+            "{password} needs a variable under 'env' with exactly this value",
         ),
         (
             service("ports: {default: 1}, url: 'x://{password}'"),
@@ -481,7 +481,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             service("ports: {default: 1}, url: 'x://{hosts}'"),
             "1:90",
-            "may stand in braces",
+            "can contain only the placeholders",
         ),
         (
             service("ports: {default: 1}, cache: a"),
@@ -532,7 +532,7 @@ fn what_can_be_wrong_with_an_entry() {
         (
             entry("type: github-binary, default: 1, repo: a, asset: a"),
             "1:59",
-            "a repository is written OWNER/NAME",
+            "the repository must have the form OWNER/NAME",
         ),
         (
             entry(&format!("{github}, asset: 'a-{{target}}'")),
@@ -582,15 +582,19 @@ fn a_circle_of_requirements_ends() {
     assert_refused(
         &registry,
         &["a"],
-        &["a requires b requires a: that never ends"],
+        &["a requires b requires a: the requirements form a circle"],
     );
-    assert_refused(&registry, &["c"], &["c requires c: that never ends"]);
+    assert_refused(
+        &registry,
+        &["c"],
+        &["c requires c: the requirements form a circle"],
+    );
     let deep: String = (0..100)
         .map(|n| format!("a{n}: {{{npm}: [a{}]}}\n", n + 1))
         .collect();
     let registry = of_text(&deep).unwrap();
     let why = chosen_from(&registry, &["a0"]).unwrap_err();
-    assert!(why[0].contains("that never ends"), "{why:?}");
+    assert!(why[0].contains("the requirements form a circle"), "{why:?}");
 }
 
 /// A directory of the user's own files.
@@ -659,7 +663,7 @@ fn problems_of_own_files_come_at_once() {
     let found = own.problems();
     assert_eq!(found.len(), 3, "{found:#?}");
     assert_eq!(found[0], "a.yaml:2:4: the key 'description' is missing");
-    assert_eq!(found[1], "b.yaml:1:1: 'x' is in a.yaml, too");
+    assert_eq!(found[1], "b.yaml:1:1: 'x' is also in a.yaml");
     assert!(found[2].starts_with("c.yaml:"), "{found:?}");
     let own = Own::new(&[(
         "a.yaml",

@@ -76,7 +76,7 @@ pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<Con
 /// The directory of a volume, created if it is missing, with the workload's user as its owner.
 fn directory(supervisor: &Supervisor, plan: &Plan, volume: &PlannedVolume) -> Result<PathBuf> {
     let path = supervisor.run().home().volumes().join(&volume.name);
-    let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "make", &path, error);
+    let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "create", &path, error);
     if !path.is_dir() {
         make_dir(&path).map_err(|error| failed(&error))?;
         if rustix::process::geteuid().is_root() {

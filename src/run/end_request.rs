@@ -73,7 +73,7 @@ fn request_end_until(
         .unwrap_or_else(|| "no adopting supervisor could be started".to_owned());
     let message = format!("{id} has no supervisor: {why}");
     Err(Error::new(ErrorKind::Runtime, message)
-        .hint("its runtime may not respond; see: moat doctor"))
+        .hint("its runtime may not respond; run 'moat doctor'"))
 }
 
 /// The reason that the last adopting supervisor has left.

@@ -192,7 +192,7 @@ fn write_context(
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| Error::io(ErrorKind::Store, "write", path, &error))
     };
-    make_dir(&context).map_err(|error| Error::io(ErrorKind::Store, "make", &context, &error))?;
+    make_dir(&context).map_err(|error| Error::io(ErrorKind::Store, "create", &context, &error))?;
     write(&dockerfile, &build.dockerfile)?;
     for file in &build.files {
         let path = context.join(&file.name);

@@ -91,7 +91,7 @@ fn create_mount_point(path: &str, is_dir: bool, outer: &[MountedTree<'_>]) -> Re
     while let Some(part) = parts.next() {
         place.push(part);
         let failed =
-            |error: &std::io::Error| Error::io(ErrorKind::Workspace, "make", &place, error);
+            |error: &std::io::Error| Error::io(ErrorKind::Workspace, "create", &place, error);
         let as_dir = is_dir || parts.peek().is_some();
         let made = match as_dir {
             true => fs::create_dir(&place),

@@ -183,11 +183,11 @@ pub(crate) fn choose() -> Result<RuntimeName> {
     Err(match cfg!(target_os = "macos") {
         true => RuntimeError::unreachable(
             "no runtime answers here: neither apple nor docker nor podman",
-            "start one: 'container system start', or docker; see: moat doctor",
+            "start one: 'container system start', or docker; run 'moat doctor'",
         ),
         false => RuntimeError::unreachable(
             "no runtime answers here: neither docker nor podman nor bwrap",
-            "install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
+            "install one, e.g. 'apt-get install bubblewrap', or start docker; run 'moat doctor'",
         ),
     })
 }

@@ -62,7 +62,7 @@ pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> 
             let inside = Path::new(&place[dir.len() + 1..]);
             if !stays_inside(source, &mut PathBuf::new(), inside, &mut 0) {
                 return Err(RuntimeError::Refused(format!(
-                    "nothing can be mounted at {place}: a symbolic link on the way leads out of {dir}"
+                    "cannot mount at {place}: a symbolic link in the path leads out of {dir}"
                 )));
             }
         }

@@ -77,7 +77,7 @@ pub(crate) fn service_spec(
         Some(target) => {
             let source = home.cache(&plan.service);
             make_dir(&source)
-                .map_err(|error| Error::io(ErrorKind::Store, "make", &source, &error))?;
+                .map_err(|error| Error::io(ErrorKind::Store, "create", &source, &error))?;
             Some(BindMount {
                 source: std::fs::canonicalize(&source).unwrap_or(source),
                 target: target.clone(),

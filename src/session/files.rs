@@ -109,7 +109,7 @@ fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
     match made {
         // Another process created the file first; that file stays.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(|error| Error::io(ErrorKind::Workspace, "make", &target, &error)),
+        made => made.map_err(|error| Error::io(ErrorKind::Workspace, "create", &target, &error)),
     }
 }
 

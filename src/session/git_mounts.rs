@@ -88,7 +88,7 @@ fn mounts(home: &Home, session: &Session, own: &Path) -> Result<Vec<BindMount>> 
     }
     // The worktree has another path inside the container. git there must neither see the host's path nor correct it.
     let dir = home.session_dir(&session.key);
-    make_dir(&dir).map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
+    make_dir(&dir).map_err(|error| Error::io(ErrorKind::Store, "create", &dir, &error))?;
     let link = format!("{WORKSPACE}/.git");
     for (name, text, target) in [
         (

@@ -303,7 +303,7 @@ fn git_failure(dir: &Path, name: &str, error: &io::Error) -> Error {
         ))
     };
     match error.kind() {
-        io::ErrorKind::NotFound => cannot_run().hint("install git, 2.31 or newer"),
+        io::ErrorKind::NotFound => cannot_run().hint("install git 2.31 or newer"),
         io::ErrorKind::TimedOut => {
             let minutes = GIT_TIMEOUT.as_secs() / 60;
             failed(format!("git {name} did not finish within {minutes} minutes")).hint(format!(

@@ -59,7 +59,7 @@ fn create_socket_dir(socket: &Path) -> Result<()> {
     let dir = socket.parent().unwrap_or(socket);
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io(ErrorKind::Failed, "make", dir, &error));
+            return Err(Error::io(ErrorKind::Failed, "create", dir, &error));
         }
         _ => {}
     }

@@ -134,7 +134,7 @@ pub(super) fn make(
     })?;
     checkpoint("session-worktree-intent");
     if let Some(parent) = path.parent() {
-        make_dir(parent).map_err(|error| Error::io(ErrorKind::Store, "make", parent, &error))?;
+        make_dir(parent).map_err(|error| Error::io(ErrorKind::Store, "create", parent, &error))?;
     }
     // git still lists a worktree whose directory the user removed. Only this entry is pruned: other worktrees may be
     // on a disk that is not mounted now.

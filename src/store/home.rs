@@ -61,7 +61,7 @@ impl Home {
     pub(crate) fn prepare(&self) -> Result<()> {
         for dir in [self.root.clone(), self.runs(), self.names()] {
             atomic_file::make_dir(&dir).map_err(|error| {
-                Error::io(ErrorKind::Store, "make", &dir, &error)
+                Error::io(ErrorKind::Store, "create", &dir, &error)
                     .hint("set MOAT_HOME to a directory that you may write to")
             })?;
         }
@@ -135,7 +135,7 @@ impl Home {
     ) -> Result<Option<CreationLock>> {
         let dir = self.locks();
         atomic_file::make_dir(&dir)
-            .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "create", &dir, &error))?;
         let path = dir.join(what);
         while should_continue() {
             let Some(lock) = lock::exclusive(&path, CANCEL_POLL_INTERVAL)? else {

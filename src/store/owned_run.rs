@@ -268,7 +268,7 @@ impl<'a> UnpublishedRun<'a> {
             return Ok(Err(name_taken(name, &holder, state.as_str())));
         }
         fs::rename(self.dir.path(), final_dir.path())
-            .map_err(|error| Error::io(ErrorKind::Store, "make", final_dir.path(), &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "create", final_dir.path(), &error))?;
         Ok(Ok(()))
     }
 }

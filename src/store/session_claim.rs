@@ -38,7 +38,7 @@ impl Home {
         self.prepare()?;
         let dir = self.sessions_dir();
         atomic_file::make_dir(&dir)
-            .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "create", &dir, &error))?;
         let path = self.session_lock(key);
         loop {
             let Some(lock) = lock::exclusive(&path, CLAIM_TIMEOUT)? else {

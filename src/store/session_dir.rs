@@ -102,7 +102,7 @@ impl Home {
     pub(crate) fn prepare_compose(&self, key: &str) -> Result<PathBuf> {
         let dir = self.session_dir(key);
         atomic_file::make_dir(&dir)
-            .map_err(|error| Error::io(ErrorKind::Store, "make", &dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Store, "create", &dir, &error))?;
         Ok(dir)
     }
 

@@ -9,7 +9,7 @@ pub(crate) struct Section<'a> {
     source: &'a Source,
     pub(crate) at: NodeId,
     entries: Vec<(&'a str, NodeId, &'a Node)>,
-    /// Whether the node is a map; if not, missing keys are not reported.
+    /// Whether the node is a map. If not, missing keys are not reported.
     is_map: bool,
 }
 

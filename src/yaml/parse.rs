@@ -19,9 +19,8 @@ const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
 
 /// moat's own errors about a document.
 const TAG_ERROR: &str = "a tag (!) has no meaning here";
-const TOO_MANY_NODES_ERROR: &str =
-    "more values than any configuration has (do aliases multiply them?)";
-const TOO_MUCH_TEXT_ERROR: &str = "more text than any configuration has (do aliases multiply it?)";
+const TOO_MANY_NODES_ERROR: &str = "too many values (an alias counts each time)";
+const TOO_MUCH_TEXT_ERROR: &str = "too much text (an alias counts each time)";
 
 /// A node of a file, by its number in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +104,7 @@ pub(super) fn scalars(text: &str, wanted: Vec<NodeId>) -> Vec<Scalar> {
     walk.found.into_inner()
 }
 
-/// The position of a second document. Its mark counts at the beginning of any line.
+/// Returns the position of a second document, whose mark `---` can be at the beginning of any line.
 fn second_document(text: &str) -> Option<Position> {
     let (mut begun, mut ended) = (false, false);
     for (index, line) in text.lines().enumerate() {
@@ -301,7 +300,7 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
     }
 }
 
-/// Fails at the first value.
+/// A visitor that fails at the first value.
 struct FailHere;
 
 impl<'de> Visitor<'de> for FailHere {

@@ -20,7 +20,7 @@ pub(crate) struct Source {
     text: String,
     problems: RefCell<Vec<(NodeId, String)>>,
     places: Vec<NodeId>,
-    /// Found on the first query.
+    /// All scalars of the file, collected at the first query.
     scalars: OnceCell<Vec<Scalar>>,
 }
 

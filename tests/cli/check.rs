@@ -38,7 +38,7 @@ fn all_problems_with_their_places() {
             "moat.yaml:1:1: unknown key 'dependancies' (did you mean 'dependencies'?)\n\
              moat.yaml:2:16: unknown dependency 'nodee' (did you mean 'node'?); see all: moat deps list\n\
              moat.yaml:3:10: expected text, found the number 5\n\
-             moat.yaml:5:11: A is in 'env', too (moat.yaml:4)\n",
+             moat.yaml:5:11: A is also in 'env' (moat.yaml:4)\n",
         )
         .status(1);
     let report = moat.args(["check", "--json"]).any_stdout().status(1).json();
@@ -178,8 +178,8 @@ fn documents_that_are_hostile() {
         ("[".repeat(100_000), "moat.yaml:1:"),
         ("{a: ".repeat(10_000), "moat.yaml:1:"),
         ("- ".repeat(50_000), "moat.yaml:1:"),
-        (laughs, "more values than any configuration has"),
-        (texts, "more text than any configuration has"),
+        (laughs, "too many values"),
+        (texts, "too much text"),
         ("a: &a [*a]\n".to_owned(), "moat.yaml:1:"),
         (
             "- a\n".to_owned(),
@@ -306,7 +306,9 @@ moat.yaml:7:34: 'type: volume' does not work on bwrap, which has no volumes of i
         .success();
     moat.write("moat.yaml", "base_image: rootfs:/srv\n");
     moat.args(["check"])
-        .stdout("moat.yaml:1:13: rootfs: is for runtimes without images; docker has them\n")
+        .stdout(
+            "moat.yaml:1:13: 'rootfs:' works only on runtimes without images; docker has images\n",
+        )
         .status(1);
     assert_nothing_made(&moat);
 }
@@ -315,7 +317,7 @@ moat.yaml:7:34: 'type: volume' does not work on bwrap, which has no volumes of i
 fn the_name_of_a_runtime() {
     let moat = Moat::new();
     moat.write("moat.yaml", "runtime: dcoker\n");
-    let problem = "moat.yaml:1:10: unknown runtime 'dcoker' (did you mean 'docker'?); this moat drives: apple, docker, podman, bwrap\n";
+    let problem = "moat.yaml:1:10: unknown runtime 'dcoker' (did you mean 'docker'?); the runtimes are apple, docker, podman, bwrap\n";
     moat.args(["check"]).stdout(problem).status(1);
     moat.args(["run", "--", "true"])
         .stderr(format!("error: {problem}"))
@@ -337,7 +339,7 @@ fn the_name_of_a_runtime() {
     moat.args(["check"])
         .env("MOAT_RUNTIME", "podmann")
         .stderr(
-            "error: unknown runtime 'podmann'\n  hint: this moat drives: apple, docker, podman, bwrap\n",
+            "error: unknown runtime 'podmann'\n  hint: supported here: apple, docker, podman, bwrap\n",
         )
         .status(1);
 }
@@ -382,9 +384,9 @@ fn defaults_that_a_runtime_cannot_honour() {
          container: {dns: [1.1.1.1]}\n",
     );
     let notes = "\
-note: a default of config.yaml is left out: 'base_image' does not work on bwrap, which has no images; use the runtime docker
-note: a default of config.yaml is left out: 'dns' does not work on bwrap, which has no network; use the runtime docker
-note: a default of config.yaml is left out: nothing can be mounted at /etc/no-such-directory: it does not exist, and bwrap shows what it is in read-only
+note: ignoring a default of config.yaml: 'base_image' does not work on bwrap, which has no images; use the runtime docker
+note: ignoring a default of config.yaml: 'dns' does not work on bwrap, which has no network; use the runtime docker
+note: ignoring a default of config.yaml: cannot mount at /etc/no-such-directory: the path does not exist, and its parent is read-only on bwrap
 ";
     moat.write("moat.yaml", "name: a\n");
     moat.args(["check", "--runtime", "bwrap"])
@@ -419,7 +421,7 @@ note: a default of config.yaml is left out: nothing can be mounted at /etc/no-su
     moat.config("defaults: {base_image: 'rootfs:/srv'}\n");
     moat.args(["check", "--runtime", "docker"])
         .stderr_contains(
-            "note: a default of config.yaml is left out: rootfs: is for runtimes without images",
+            "note: ignoring a default of config.yaml: 'rootfs:' works only on runtimes without images",
         )
         .success();
 }
@@ -435,8 +437,8 @@ fn a_check_finds_what_a_run_would_be_refused_for() {
     };
     check("bwrap", "name: a\nmounts: ['.:/usr/no-such']\nvolumes: [{name: v, target: /opt/no/such}]\n")
         .stdout(
-            "moat.yaml:2:10: nothing can be mounted at /usr/no-such: it does not exist, and bwrap shows what it is in read-only\n\
-             moat.yaml:3:11: nothing can be mounted at /opt/no/such: it does not exist, and bwrap shows what it is in read-only\n",
+            "moat.yaml:2:10: cannot mount at /usr/no-such: the path does not exist, and its parent is read-only on bwrap\n\
+             moat.yaml:3:11: cannot mount at /opt/no/such: the path does not exist, and its parent is read-only on bwrap\n",
         )
         .status(1);
     check(
@@ -451,7 +453,7 @@ fn a_check_finds_what_a_run_would_be_refused_for() {
     for runtime in ["docker", "bwrap"] {
         check(runtime, "container: {host_ca: true}\n")
             .env("SSL_CERT_FILE", &certificates)
-            .stderr_contains("holds no certificates in PEM form")
+            .stderr_contains("contains no certificates in PEM form")
             .status(1);
     }
 }

@@ -37,7 +37,7 @@ fn mistakes_have_a_place() {
         ),
         (
             "defaults: {runtime: dcoker}\n",
-            ":1:21: unknown runtime 'dcoker' (did you mean 'docker'?); this moat drives: apple, docker, podman, bwrap",
+            ":1:21: unknown runtime 'dcoker' (did you mean 'docker'?); the runtimes are apple, docker, podman, bwrap",
         ),
     ] {
         moat.config(text);

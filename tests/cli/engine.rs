@@ -17,7 +17,7 @@ fn unknown_runtimes() {
     for (word, shown) in [("podmen", "podmen"), ("x\u{1b}[2J", "x\\u{1b}[2J")] {
         let call = moat.args(["run", "--", "true"]).env("MOAT_RUNTIME", word);
         let message = format!(
-            "error: unknown runtime '{shown}'\n  hint: this moat drives: apple, docker, podman, bwrap"
+            "error: unknown runtime '{shown}'\n  hint: supported here: apple, docker, podman, bwrap"
         );
         refused(&moat, call, 125, &message);
     }
@@ -32,7 +32,7 @@ fn no_runtime_at_all() {
         call,
         125,
         "error: no runtime answers here: neither docker nor podman nor bwrap\n  \
-         hint: install one, e.g. 'apt-get install bubblewrap', or start docker; see: moat doctor",
+         hint: install one, e.g. 'apt-get install bubblewrap', or start docker; run 'moat doctor'",
     );
     let call = moat.args(["doctor"]).env("PATH", "");
     let done = call.any_stdout().any_stderr().status(1);

@@ -103,7 +103,7 @@ fn a_build_is_part_of_the_plan() {
         .success()
         .stdout_text();
     for line in [
-        "dependency   node 22 (as typescript requires it)\n",
+        "dependency   node 22 (required by typescript)\n",
         "dependency   typescript\n",
         "Dockerfile   # Made by moat.\n             FROM node:22-bookworm-slim\n",
         "context      hooks/post_build.sh (12 bytes)\n",
@@ -288,7 +288,7 @@ fn certificates_of_the_host_that_are_none() {
         call,
         125,
         &format!(
-            "error: {} holds no certificates in PEM form\n  \
+            "error: {} contains no certificates in PEM form\n  \
              hint: set SSL_CERT_FILE to a file in PEM form, or leave out container.host_ca",
             file.display()
         ),
@@ -401,19 +401,19 @@ fn secrets_that_cannot_be_had() {
         ),
         (
             "env://EMPTY",
-            "it is empty\n  hint: check the place that it is stored in",
+            "it is empty\n  hint: store a value, or remove the secret from moat.yaml",
         ),
         (
             "file://empty",
-            "it is empty\n  hint: check the place that it is stored in",
+            "it is empty\n  hint: store a value, or remove the secret from moat.yaml",
         ),
         (
             "file://.",
-            "[WORK]/. is not a file\n  hint: the path is relative to the file that names it",
+            "[WORK]/. is not a file\n  hint: a relative path starts at the directory of the configuration file",
         ),
         (
             "file://none",
-            "[WORK]/none: no such file or directory\n  hint: the path is relative to the file that names it",
+            "[WORK]/none: no such file or directory\n  hint: a relative path starts at the directory of the configuration file",
         ),
         (
             "file://long",
@@ -425,7 +425,7 @@ fn secrets_that_cannot_be_had() {
         ),
         (
             "file://bytes",
-            "[WORK]/bytes is not UTF-8\n  hint: the path is relative to the file that names it",
+            "[WORK]/bytes is not UTF-8\n  hint: a relative path starts at the directory of the configuration file",
         ),
     ] {
         moat.write("empty", "\n");

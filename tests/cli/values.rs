@@ -77,14 +77,17 @@ fn mounts() {
         (":/a", "it has no source"),
         ("src:/a:rx", "the mode is neither ro nor rw"),
         ("a:b:c:d", "it has too many colons"),
-        ("src:/workspace", "the target is the workspace's own"),
-        ("src:/workspace/./", "the target is the workspace's own"),
+        ("src:/workspace", "the target is the path of the workspace"),
+        (
+            "src:/workspace/./",
+            "the target is the path of the workspace",
+        ),
         ("src:/", "the target would hide the container's own files"),
         (
             "src:/proc",
             "the target would hide the container's own files",
         ),
-        ("src:/a/../b", "the target has a '..' in it"),
+        ("src:/a/../b", "the target contains '..'"),
     ] {
         let hint = match why {
             "the target is the workspace's own" => "leave it out: the workspace is mounted there",
@@ -230,7 +233,7 @@ fn values_of_other_commands() {
 fn workspaces() {
     let moat = unreached();
     moat.write("file", "");
-    let hint = "hint: give a directory that you may read: moat run PATH -- CMD";
+    let hint = "hint: name a readable directory: moat run PATH -- CMD";
     for (path, why) in [
         ("missing", "no such file or directory"),
         ("file", "not a directory"),
@@ -259,7 +262,7 @@ fn a_workspace_that_may_not_be_read() {
     assert_eq!(
         done.stderr_text(),
         "error: cannot use the workspace 'closed': it is not readable\n  \
-         hint: give a directory that you may read: moat run PATH -- CMD\n"
+         hint: name a readable directory: moat run PATH -- CMD\n"
     );
     assert_nothing_made(&moat);
 }
@@ -288,7 +291,7 @@ fn flags_that_bwrap_cannot_honour() {
     let moat = Moat::new().env("MOAT_RUNTIME", Runtime::Bwrap.name());
     for (flag, why) in [
         (&["--image", "x"][..], "no images"),
-        (&["--keep"], "nothing that could stay"),
+        (&["--keep"], "no container to keep"),
         (&["--rebuild"], "no images"),
     ] {
         let name = flag[0];

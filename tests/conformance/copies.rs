@@ -496,7 +496,7 @@ pub(crate) fn a_link_of_the_workspace_makes_nothing_outside(moat: &Moat) {
             };
             if refuses {
                 assert_eq!(done.code, Some(125), "{done}");
-                let why = format!("nothing can be mounted at /workspace/{link}/in/side");
+                let why = format!("cannot mount at /workspace/{link}/in/side");
                 assert!(done.stderr_text().contains(&why), "{done}");
             }
         }

@@ -396,7 +396,7 @@ pub(crate) fn a_system_without_networks(moat: &Moat) {
     let said = done.status(125).stderr_text();
     assert!(said.contains("services need macOS 26 or newer"), "{said}");
     assert!(
-        said.contains("hint: leave them out, or use --runtime docker"),
+        said.contains("hint: remove the services from moat.yaml, or use --runtime docker"),
         "{said}"
     );
     assert!(!said.contains("Plugin"), "{said}");

@@ -141,7 +141,7 @@ pub(crate) fn moats_directory_is_out_of_reach(moat: &Moat) {
     for source in [moat.home().to_owned(), moat.home().join("runs")] {
         let mount = format!("{}:/x", source.display());
         moat.run_with(["-m", &mount], ["true"])
-            .stderr_contains("it is, or is in, moat's own directory")
+            .stderr_contains("it is moat's own directory or inside it")
             .status(125);
     }
 }

@@ -148,18 +148,18 @@ pub(crate) fn a_secret_that_cannot_be_had_ends_it_before_anything_is_made(moat: 
         (
             "file://none",
             "none: ",
-            "the path is relative to the file that names it",
+            "a relative path starts at the directory of the configuration file",
         ),
         (
             "file://.",
             "is not a file",
-            "the path is relative to the file that names it",
+            "a relative path starts at the directory of the configuration file",
         ),
         ("op://v/i/f", "op failed: not signed in", "op signin"),
         (
             "env://EMPTY",
             "it is empty",
-            "check the place that it is stored in",
+            "store a value, or remove the secret from moat.yaml",
         ),
     ];
     if std::process::Command::new("aws")

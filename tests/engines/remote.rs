@@ -128,7 +128,7 @@ fn contexts_that_are_not_there() {
         "--",
         "true",
     ]);
-    call.stderr_contains("error: --context is one of docker, and this run is on bwrap\n")
+    call.stderr_contains("error: --context works only on docker, and this run is on bwrap\n")
         .status(2);
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn versions_are_those_of_the_registry(runtime: Runtime) {
     place.moat_yaml("base_image: BASE\ndependencies: [tool@3]\n");
     place
         .quiet("true")
-        .stderr_contains("there is no tool@3; there are 1, 2, distro (default 1)")
+        .stderr_contains("tool@3 does not exist; the versions are 1, 2, distro (default 1)")
         .status(125);
     assert_eq!(
         (place.builds(), place.ids().len()),

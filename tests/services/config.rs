@@ -221,22 +221,22 @@ fn configured_and_not_asked_for() {
 
 #[test]
 fn versions_that_do_not_exist() {
-    let versions = "there are 0.16.3, 0.17.7, 0.18.0, 0.18.1 (default 0.18.1)\n";
+    let versions = "the versions are 0.16.3, 0.17.7, 0.18.0, 0.18.1 (default 0.18.1)\n";
     let moat = unreached();
     says(
         &moat,
         "dependencies: [ollama@0.9]\n",
-        &format!("moat.yaml:1:16: there is no ollama@0.9; {versions}"),
+        &format!("moat.yaml:1:16: ollama@0.9 does not exist; {versions}"),
     );
     // The service may also be configured: the version is the only error.
     says(
         &moat,
         "dependencies: [ollama@0.9]\nservices:\n  ollama: {models: [tiny]}\n  more: {service: ollama}\n",
-        &format!("moat.yaml:1:16: there is no ollama@0.9; {versions}"),
+        &format!("moat.yaml:1:16: ollama@0.9 does not exist; {versions}"),
     );
     of_services(
         "more: {service: ollama@0.9}",
-        &format!("moat.yaml:3:19: there is no ollama@0.9; {versions}"),
+        &format!("moat.yaml:3:19: ollama@0.9 does not exist; {versions}"),
     );
 }
 
@@ -300,7 +300,7 @@ fn names_that_clash() {
     says(
         &moat,
         "dependencies: [mailpit]\nservices:\n  mailpit-web: {service: mailpit}\n",
-        "moat.yaml:3:3: both this and 'mailpit' would set MOAT_MAILPIT_WEB_PORT; choose another name\n",
+        "moat.yaml:3:3: this service and 'mailpit' would both set MOAT_MAILPIT_WEB_PORT; choose another name\n",
     );
 }
 

@@ -113,7 +113,7 @@ fn hostile_items() {
             })
             .collect();
         let why = format!(
-            "'{shown}' cannot be one of 'models' (letters, digits, '.', '_', ':', '/', '@', '-', \
+            "bad item '{shown}' of 'models' (letters, digits, '.', '_', ':', '/', '@', '-', \
              a letter or digit first)"
         );
         refused(&moat, &format!("\"{item}\""), &why);
@@ -141,8 +141,8 @@ fn items_that_are_no_names() {
     moat.write("moat.yaml", yaml(&long));
     let said = moat.args(["check"]).any_stdout().status(1).stdout_text();
     assert!(
-        said.starts_with("moat.yaml:6:9: 'aaaaaaaa")
-            && said.contains(" cannot be one of 'models'")
+        said.starts_with("moat.yaml:6:9: bad item 'aaaaaaaa")
+            && said.contains(" of 'models' (")
             && said.len() < 1000,
         "{said}"
     );

@@ -400,7 +400,7 @@ fn the_proof_is_in_check() {
         ),
         (
             "    a: {command: x, port: 65500}\n",
-            "there are none above 65535",
+            "above the highest port 65535",
         ),
         (
             "    a: {command: x, port: 0}\n",
@@ -408,7 +408,7 @@ fn the_proof_is_in_check() {
         ),
         (
             "    my-api: {command: x}\n    my_api: {command: x}\n",
-            "has the variable MY_API_PORT already",
+            "already has the variable MY_API_PORT",
         ),
         ("    A: {command: x}\n", "bad name of a process"),
         ("    a: {port: 1}\n", "'command' is missing"),
@@ -427,15 +427,15 @@ fn the_proof_is_in_check() {
         ),
         (
             "    web: {command: x, port: 8500, port_env: MOAT_DB_PORT}\n    db: {command: x, port: 8600}\n",
-            "'MOAT_DB_PORT' has a meaning of its own",
+            "'MOAT_DB_PORT' is a reserved name",
         ),
         (
             "    a: {command: x, port: 1, port_env: [PORT, PATH]}\n",
-            "'PATH' has a meaning of its own",
+            "'PATH' is a reserved name",
         ),
         (
             "    a: {command: x, extra_ports: [{port: 1, port_env: HOME}]}\n",
-            "'HOME' has a meaning of its own",
+            "'HOME' is a reserved name",
         ),
     ] {
         let bad = check(text);

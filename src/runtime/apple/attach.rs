@@ -17,7 +17,7 @@ use super::{classify, client};
 /// mixes both streams, so newer lines may come from standard output.
 const SEARCHED_LINES: usize = 1000;
 
-/// Timeout of that search.
+/// Timeout of reading that log.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The messages of a client that carries a container's output. They have the form `Error: …`, which workloads print,
@@ -73,7 +73,7 @@ impl AppleAttachMessages {
         match log {
             Ok(log) if log.stdout.lines().any(|line| line.contains(last)) => true,
             Ok(log) if log.stdout.lines().count() < SEARCHED_LINES => false,
-            // The words are not text, the services do not answer, or there are more words.
+            // The message is not text, the services did not answer, or the log has more lines than were searched.
             _ => !classify::is_start_message(words) && !self.never_started(),
         }
     }

@@ -18,7 +18,7 @@ use crate::store::make_dir;
 /// rejected, too.
 const MAX_DOCKERFILE_BYTES: usize = 15 * 1024;
 
-/// Number of bytes of a step that stay in the Dockerfile.
+/// The maximum size of a step in a shortened Dockerfile, in bytes. A longer step becomes a file.
 const MAX_STEP_BYTES: usize = 256;
 
 /// The memory of the builder. The default is too small for large images. `build` creates the builder again if its
@@ -30,7 +30,7 @@ const BUILDER_CPUS: &str = "4";
 const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 const BUILDER_START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Writes its arguments as the name servers of a builder.
+/// A script that makes its arguments the name servers of a builder.
 const SET_NAME_SERVERS_SCRIPT: &str = r#"printf 'nameserver %s\n' "$@" >/etc/resolv.conf"#;
 
 /// Number of lines at the end of a failed build that are searched for the reason.
@@ -182,7 +182,7 @@ pub(super) fn set_name_servers(build: &ImageBuild) -> Result<()> {
         client::run(&mut client, b"", CHANGE_TIMEOUT)
     };
     if set().is_err() {
-        // The builder does not run yet.
+        // The builder is not running, so the build starts it with these name servers.
         client::run(
             client::client().args(start(&build.dns)),
             b"",

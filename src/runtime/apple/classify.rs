@@ -7,8 +7,7 @@
 use super::super::error::RuntimeError;
 
 /// The command that starts the services.
-const START_HINT: &str = "start it: container system start --enable-kernel-install (the first time it gets a \
-    kernel); what works here is shown by: moat doctor";
+const START_HINT: &str = "run 'container system start --enable-kernel-install' (the first start installs a kernel), then 'moat doctor'";
 
 /// Turns the error output of a failed client into an error.
 pub(super) fn classify(stderr: &str) -> RuntimeError {
@@ -24,11 +23,14 @@ pub(super) fn classify(stderr: &str) -> RuntimeError {
     if says(&["kernel not configured"]) {
         return RuntimeError::unreachable(
             format!("container has no kernel to run: {text}"),
-            "get one: container system kernel set --recommended",
+            "install a kernel: container system kernel set --recommended",
         );
     }
     if says(&["rosetta translation"]) {
-        return RuntimeError::unreachable(text, "use a terminal and a moat for Apple silicon");
+        return RuntimeError::unreachable(
+            text,
+            "run the build of moat for Apple silicon, in a terminal for Apple silicon",
+        );
     }
     if says(TRANSIENT_MESSAGES) {
         return RuntimeError::Transient(text);
@@ -45,7 +47,7 @@ pub(super) fn classify(stderr: &str) -> RuntimeError {
 /// The error for services that do not run.
 pub(super) fn unreachable_services(why: &str) -> RuntimeError {
     RuntimeError::unreachable(
-        format!("container's services do not run: {why}"),
+        format!("the services of container are not running: {why}"),
         START_HINT,
     )
 }
@@ -139,7 +141,7 @@ const START_MESSAGES: &[&str] = &[
     "no network for id",
 ];
 
-/// Whether a text is one of these messages.
+/// Whether a text is one of [`START_MESSAGES`].
 pub(super) fn is_start_message(text: &str) -> bool {
     is_interruption(text) || contains(text, START_MESSAGES)
 }
@@ -153,7 +155,7 @@ const EXEC_MESSAGES: &[&str] = &[
     "no sandbox client exists",
 ];
 
-/// Whether a text is one of these messages. A command may print nearly the same text.
+/// Whether a text is one of [`EXEC_MESSAGES`]. A command may print nearly the same text.
 pub(super) fn is_exec_message(text: &str, handle: &str) -> bool {
     is_interruption(text)
         || contains(text, EXEC_MESSAGES)
@@ -161,7 +163,7 @@ pub(super) fn is_exec_message(text: &str, handle: &str) -> bool {
         || text.contains(&format!("container with ID {handle} "))
 }
 
-/// Returns a shell's exit code for a command that is missing or not executable, if the text says so.
+/// Returns a shell's exit code for a command that is missing or not executable, if the client's message says so.
 pub(super) fn refusal(text: &str) -> Option<u8> {
     let lower = text.to_ascii_lowercase();
     let cannot = lower.contains("failed to find target executable");
@@ -171,12 +173,12 @@ pub(super) fn refusal(text: &str) -> Option<u8> {
     }
 }
 
-/// The same for a text of the shell in the container.
+/// Returns the same exit code, if the message of the shell in the container says so.
 pub(super) fn refusal_of_shell(code: u8, text: &str) -> Option<u8> {
     (code == 127 && text.contains("not found")).then_some(127)
 }
 
-/// Whether a line is advice.
+/// Whether a line is the client's advice to the user, and not its error.
 pub(super) fn is_advice(line: &str) -> bool {
     [
         "Ensure container system service",
@@ -188,7 +190,7 @@ pub(super) fn is_advice(line: &str) -> bool {
     .any(|words| line.starts_with(words))
 }
 
-/// The client's message without its prefix, its log lines and its advice.
+/// Returns the client's message without its prefix, its log lines and its advice.
 pub(super) fn message(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim);
     let lines: Vec<&str> = lines
@@ -198,7 +200,7 @@ pub(super) fn message(stderr: &str) -> String {
     let from = lines.iter().rposition(|line| line.starts_with("Error: "));
     let text = lines[from.unwrap_or(0)..].join("; ");
     match text.strip_prefix("Error: ").unwrap_or(&text) {
-        "" => "it failed without saying why".to_owned(),
+        "" => "container failed without a message".to_owned(),
         text => text.to_owned(),
     }
 }
@@ -330,7 +332,7 @@ mod tests {
     fn the_message_is_the_clients_own() {
         let stderr = "2026-01-15T19:30:03 error: x\nError: Unknown option '--x'\nUsage: container x\n  See 'container x --help' for more information.";
         assert_eq!(message(stderr), "Unknown option '--x'");
-        assert_eq!(message(""), "it failed without saying why");
+        assert_eq!(message(""), "container failed without a message");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) fn ask_json(args: &[&str]) -> Result<Vec<Value>> {
         // Services that are shutting down answer with incomplete documents.
         serde_json::from_str(&output.stdout).map_err(|error| {
             let what = args.first().copied().unwrap_or_default();
-            RuntimeError::Transient(format!("the answer to '{what}' cannot be read: {error}"))
+            RuntimeError::Transient(format!("cannot read the answer to '{what}': {error}"))
         })
     })
 }

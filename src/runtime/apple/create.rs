@@ -173,7 +173,7 @@ fn mounts(
         options.push((path, ["--mount".to_owned(), value]));
         Ok(())
     };
-    // The option has no owner, so every user may write.
+    // The `tmpfs` option cannot set an owner, so every user gets the right to write.
     let home = (spec.user.uid != 0 && !spec.has_home).then_some(WORKLOAD_HOME);
     let home = home.filter(|home| binds.iter().all(|mount| mount.target != *home));
     for path in home
@@ -202,8 +202,7 @@ fn add_in_order(
         let hides = |(dir, option): &&(&str, _)| !is_volume(option) && is_below(target, dir);
         if let Some((dir, _)) = options.iter().find(hides) {
             return Err(RuntimeError::Refused(format!(
-                "container {version} cannot mount {target} inside {dir}, 0.12 and newer can: what has ',' or '=' \
-                 in its path is mounted first; rename it"
+                "container {version} cannot mount {target} inside {dir}: before 0.12, a path with ',' or '=' is mounted first; rename that path"
             )));
         }
     }
@@ -213,7 +212,7 @@ fn add_in_order(
     Ok(())
 }
 
-/// Directories and files have different options. Each option rejects other characters.
+/// Returns the option for one mount. Directories and files have different options, which reject different characters.
 fn bind(mount: &BindMount, version: Version, host: &Host) -> Result<[String; 2]> {
     let (source, target) = (mount.source.to_string_lossy(), mount.target.as_str());
     let has = |letters: &[char]| source.contains(letters) || target.contains(letters);
@@ -228,7 +227,7 @@ fn bind(mount: &BindMount, version: Version, host: &Host) -> Result<[String; 2]>
     }
     if !is_dir && !version.mounts_files() {
         return Err(RuntimeError::Refused(format!(
-            "container {version} cannot mount the file {source}, 0.12 and newer can; mount its directory"
+            "container {version} cannot mount the file {source}, which needs 0.12 or newer; mount its directory"
         )));
     }
     let mode = if mount.readonly { ":ro" } else { "" };
@@ -237,7 +236,7 @@ fn bind(mount: &BindMount, version: Version, host: &Host) -> Result<[String; 2]>
 
 fn unmountable(path: &str) -> RuntimeError {
     RuntimeError::Refused(format!(
-        "container cannot mount {path}: of ':', ',' and '=' not all can be in a path; rename it"
+        "container cannot mount {path}, because of the ':', ',' or '=' in the path; rename the path"
     ))
 }
 
@@ -249,7 +248,7 @@ fn check_files(mounts: &[BindMount], host: &Host) -> Result<()> {
         let first = files().find(|other| other.source.parent() == dir);
         if first.is_some_and(|first| first.readonly != file.readonly) {
             return Err(RuntimeError::Refused(format!(
-                "container mounts files of one directory either all read-only or all writable: {} is not as the others",
+                "container mounts all files of one directory either read-only or writable: {} differs from the others",
                 file.source.display()
             )));
         }
@@ -321,7 +320,7 @@ fn command(
         request.add(&["-c", &script, "moat"]);
     }
     match hook {
-        // The script runs first, so the image's own entry point cannot.
+        // The script must run before the command, so it replaces the image's own entry point.
         Some(script) => {
             if holds {
                 request.add(&["/bin/sh"]);

@@ -25,7 +25,7 @@ pub(super) const START_FAILURE_PREFIXES: &[&[u8]] = &[
     b"Error: XPC ",
 ];
 
-/// Replaces itself by the command, or prints the client's message for a missing command.
+/// A shell script that executes its arguments, or prints the client's message for a missing command.
 const EXEC_SCRIPT: &str = "command -v \"$1\" >/dev/null 2>&1 || \
     { echo \"Error: failed to find target executable $1\" >&2; exit 1; }; exec \"$@\"";
 
@@ -81,7 +81,7 @@ pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
     Refusal {
         code: classify::refusal(&text).or(classify::refusal_of_shell(code, &text)),
         reason: name.map_or(text.clone(), |name| {
-            format!("'{name}' is not found, or is no program")
+            format!("'{name}' was not found or is not a program")
         }),
     }
 }
@@ -121,7 +121,7 @@ mod tests {
     fn a_refusal_says_what_could_not_be_run() {
         let words = b"Error: failed to start process (cause: \"internalError: \"failed to find target executable nosuch\"\")\n";
         let said = refusal(1, words);
-        assert_eq!(said.reason, "'nosuch' is not found, or is no program");
+        assert_eq!(said.reason, "'nosuch' was not found or is not a program");
         assert_eq!(said.code, Some(127));
         let said = refusal(127, b"sh: exec: line 1: nosuch: not found\n");
         assert_eq!(said.reason, "sh: exec: line 1: nosuch: not found");

@@ -43,8 +43,8 @@ use super::{
 use crate::failpoint::{scaled_timeout, whole_seconds};
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
-/// Timeouts of requests: creating a container, which may unpack an image; removing a resource, or creating a network;
-/// the time of a stop beyond its grace period.
+/// Timeouts of requests. Creating a container includes unpacking its image; a change removes a resource or creates a
+/// network; the timeout of a stop comes on top of the grace period.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,12 +58,12 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The message for a release without networks.
 const NO_SERVICES_MESSAGE: &str =
-    "services need macOS 26 or newer on apple, which has no networks before";
+    "services need macOS 26 or newer on apple, because older releases have no networks";
 
 /// Number of attempts of a request that the services may not have received.
 const REQUEST_ATTEMPTS: u32 = 3;
 
-/// The driver. `dir`: the run's directory for the files that its container sees of this host.
+/// The driver. `dir` is the run's directory for the files of this host that its container sees.
 pub(super) struct Apple {
     dir: Option<PathBuf>,
 }
@@ -169,7 +169,7 @@ impl Apple {
         let all = Self::list(ResourceKind::Container)?;
         match all.iter().any(|one| model::id(one) == handle) {
             true => Err(RuntimeError::Transient(format!(
-                "container says both that {handle} is there and that it is not"
+                "container gives contradictory answers on whether {handle} exists"
             ))),
             false => Ok(Inspected::Missing),
         }
@@ -201,7 +201,7 @@ impl Apple {
             // The workload has another user. The run's directory protects the notes.
             fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).map_err(failed)?;
         }
-        // First: if the image is missing, moat pulls it and calls this function again.
+        // The image is checked first: if it is missing, moat pulls it and calls this function again.
         let image = self.image(spec.image.as_deref().unwrap_or_default())?;
         let workspace = workspace_copy::workspace(dir, spec);
         if spec.workspace_mode == WorkspaceMode::Volume {
@@ -229,7 +229,7 @@ impl Apple {
     }
 }
 
-/// Creates the places in a copy of the workspace on which other mounts are.
+/// Creates, in a copy of the workspace, the mount points of other mounts.
 fn make_places(spec: &ContainerSpec, workspace: &Path) -> io::Result<()> {
     for (target, is_dir) in create::nested_mount_points(spec, WORKSPACE) {
         let place = workspace.join(target[WORKSPACE.len()..].trim_start_matches('/'));
@@ -257,7 +257,7 @@ fn remove_staging(staging: &Path) -> io::Result<()> {
 
 fn no_volumes<T>() -> Result<T> {
     Err(RuntimeError::Refused(
-        "moat uses no volumes of apple's".to_owned(),
+        "moat does not use volumes on apple".to_owned(),
     ))
 }
 
@@ -272,10 +272,10 @@ impl Runtime for Apple {
         );
         match status {
             Ok(_) => Ok(version.to_string()),
-            // Services that did not answer may run.
+            // Services that did not answer in time may still be running.
             Err(problem) if problem.is_transient() => Err(problem),
             Err(_) => Err(classify::unreachable_services(
-                "'container system status' says so",
+                "'container system status' failed",
             )),
         }
     }
@@ -322,7 +322,7 @@ impl Runtime for Apple {
         {
             let why = problem.message();
             tell(BuildEvent::Line(&format!(
-                "the builder asks its own name servers: {why}"
+                "the builder uses its own name servers: {why}"
             )));
         }
         let built = build::attempt(&args, tell, should_continue).and_then(|last| match last {
@@ -363,10 +363,13 @@ impl Runtime for Apple {
         made.map_err(|problem| match problem {
             problem if classify::has_no_networks(&problem) => RuntimeError::unreachable(
                 NO_SERVICES_MESSAGE,
-                format!("leave them out, or use --runtime {}", RuntimeName::Docker),
+                format!(
+                    "remove the services from moat.yaml, or use --runtime {}",
+                    RuntimeName::Docker
+                ),
             ),
             RuntimeError::Transient(text) => RuntimeError::Transient(format!(
-                "{text}; there may be too many networks: container network list"
+                "{text}; there may be too many networks (list them: container network list)"
             )),
             problem => problem,
         })
@@ -408,7 +411,7 @@ impl Runtime for Apple {
         if let Some((run, _)) = handle.split_once('-')
             && let Err(problem) = start::rewrite_hosts(run, &attached)
         {
-            // moat can start the container again if it does not run.
+            // Without the new address the service is useless. moat starts a service again whose container has ended.
             let _ = self.kill(handle);
             attached.client.detach();
             return Err(problem);
@@ -482,7 +485,7 @@ impl Runtime for Apple {
             Self::create_named(&request, CREATE_TIMEOUT, &|| exists(&spec.handle))
         });
         if let (Err(RuntimeError::Unreachable(..)), Some(dir)) = (&made, &self.dir) {
-            // No container was requested, so no request will remove one.
+            // The client did not send the request, so no later removal of a container removes this directory.
             remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         }
         made
@@ -546,10 +549,10 @@ impl Runtime for Apple {
         begun.map(Some)
     }
 
-    /// Only the client that was attached from the start has the output.
+    /// Refuses: only the client that was attached from the start receives the output.
     fn reattach(&self, _handle: &str, _kept: StreamBytes) -> Result<Attached> {
         Err(RuntimeError::Refused(
-            "what nobody listened to is kept by nobody".to_owned(),
+            "apple does not keep the output of a container for a second client".to_owned(),
         ))
     }
 
@@ -568,7 +571,7 @@ impl Runtime for Apple {
         start::is_at_start_gate(handle)
     }
 
-    /// The client may hang even if the container runs.
+    /// A time limit, because the client may hang although the container runs.
     fn start_limit(&self) -> Option<Duration> {
         Some(start::limit())
     }
@@ -578,7 +581,7 @@ impl Runtime for Apple {
         let mut client = client::client();
         client.args(["stop", "--time", &seconds, handle]);
         let began = Instant::now();
-        // A client whose answer was lost would wait for its own timeout, which is much too long.
+        // If the services' answer is lost, the client waits for its own timeout, which is much too long.
         let looked = Cell::new(began);
         let should_continue = || {
             if looked.get().elapsed() < STOP_POLL_INTERVAL {
@@ -598,7 +601,7 @@ impl Runtime for Apple {
             &should_continue,
         ) {
             Ok(_) => Ok(()),
-            // The grace period is over, whatever the services did not answer.
+            // The container outlived its grace period, so moat kills it, whatever the client's error was.
             Err(_) if began.elapsed() >= grace && Self::is_running(handle)? => self.kill(handle),
             Err(problem) => Self::ignore_if_ended(handle, problem),
         }

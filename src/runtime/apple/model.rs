@@ -64,7 +64,7 @@ fn attachments(container: &Value) -> impl Iterator<Item = &Value> {
     items(attached.or_else(|| container.get("networks")))
 }
 
-/// The elements of an array; no elements of any other value.
+/// Returns the elements of an array, and no elements for any other value.
 fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }

@@ -10,14 +10,14 @@ use super::{CHANGE_TIMEOUT, client, create, model, start_gate};
 use crate::failpoint::{checkpoint, scaled_timeout};
 use crate::store::ResourceKind;
 
-/// Timeout from a container's start until it has an address.
+/// Timeout from the start of a container until the container has an address.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn limit() -> Duration {
     scaled_timeout(LIMIT)
 }
 
-/// Poll interval for a state that comes soon.
+/// Poll interval for a change that comes within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until a starting container has its address, or its client has ended. The end of the client has the reason.
@@ -126,10 +126,10 @@ pub(super) fn open_start_gate(run: &str, network: &str, attached: &Attached) -> 
             Err(problem) if late || matches!(problem, RuntimeError::Unreachable(..)) => {
                 return Err(problem);
             }
-            // The container is about to run.
+            // The container has not started yet.
             _ => std::thread::sleep(POLL_INTERVAL * 4),
         }
     }
-    // The attached client has the reason.
+    // The attached client reports the reason.
     Ok(())
 }

@@ -424,8 +424,8 @@ fn no_value_is_an_argument_of_any_release() {
 
 // --- the JSON
 
-/// One more than [`RELEASES`]: moat also reads answers of a release that it no longer supports, and the form does not
-/// change with each release.
+/// [`RELEASES`] and one older release: moat also reads the answers of a release that it no longer supports. The form
+/// of the JSON does not change with each release.
 const SHAPES: [&str; 5] = ["0.7.1", "0.9.0", "0.10.0", "0.12.3", "1.2.2"];
 
 /// The answers of a release by query, with values instead of placeholders.

@@ -40,7 +40,7 @@ pub(crate) fn is_possible() -> bool {
         .all(|controller| cgroup_parent(controller).is_some())
 }
 
-/// Creates the groups for a container's limits, and sets the limits.
+/// Creates the control groups of a container, and sets their limits.
 pub(super) fn make(sandbox: &Path, spec: &ContainerSpec) -> io::Result<()> {
     let limits = limits(spec);
     let mut groups: Vec<Group> = Vec::new();
@@ -123,7 +123,7 @@ pub(super) fn leave(sandbox: &Path) -> io::Result<()> {
 }
 
 fn join(group: &Path) -> io::Result<()> {
-    // 0 is the writing process.
+    // 0 stands for the writing process.
     let mut file = fs::File::options()
         .write(true)
         .open(group.join("cgroup.procs"))?;
@@ -200,7 +200,7 @@ fn first_version(controller: &str, own: &str) -> Option<(PathBuf, PathBuf)> {
     })?;
     let base = Path::new(ROOT).join(controller);
     let dir = base.join(path.trim_start_matches('/'));
-    // Inside a container the path often belongs to the host, and the mount itself is this process's group.
+    // Inside a container the path is often one of the host. Then the mount itself is this process's group.
     let dir = if dir.is_dir() { dir } else { base };
     dir.is_dir().then(|| (dir.clone(), dir))
 }

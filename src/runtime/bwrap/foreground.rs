@@ -27,7 +27,7 @@ pub(crate) fn job(args: &[OsString]) -> u8 {
         Ok(child) => child,
         Err(error) => {
             let reason = crate::error::os_error_text(&error);
-            let _ = writeln!(io::stderr(), "bwrap: the job cannot be started: {reason}");
+            let _ = writeln!(io::stderr(), "bwrap: cannot start the workload: {reason}");
             return 125;
         }
     };
@@ -56,7 +56,7 @@ fn wait(pid: Pid) -> u8 {
     }
 }
 
-/// `None`: the child has not ended.
+/// Returns the exit code of a child; `None` while the child has not ended.
 fn code(status: WaitStatus) -> Option<u8> {
     let signal = status.terminating_signal().map(|signal| 128 + signal);
     let code = status.exit_status().or(signal)?;

@@ -24,7 +24,8 @@ mod this {
         Ok(file)
     }
 
-    /// Reserves disk space for a file, in bytes, without changing its size. Some filesystems cannot.
+    /// Reserves disk space for a file, in bytes, without changing its size. Does nothing on a filesystem without this
+    /// ability.
     pub(in super::super) fn reserve(file: &File, bytes: u64) {
         let _ = fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes);
     }

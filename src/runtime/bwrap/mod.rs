@@ -1,18 +1,18 @@
 //! The embedded default for a host without an engine: a sandbox of namespaces, made by `bwrap`.
 //!
-//! There is no daemon, so a small process of our own, the *shim*, stands between supervisor and
-//! sandbox: it holds the workload's pipes and appends what comes out of them to files, takes
+//! There is no daemon. A small process of moat, the *shim*, is between supervisor and sandbox: it holds the
+//! workload's pipes, appends the output to files, receives
 //! signals, and outlives the supervisor. Everything is in one directory of the run, `sandbox/`:
 //!
 //! | file | content |
 //! |---|---|
 //! | `lock` | held by the shim as long as it lives |
 //! | `shim` | its process identity |
-//! | `stdout`, `stderr` | what the workload wrote; see [`started`] for the beginning of `stderr` |
+//! | `stdout`, `stderr` | the workload's output; see [`started`] for the beginning of `stderr` |
 //! | `cgroups` | the control groups of the sandbox, if it has limits |
 //! | `hook` | the exit code of a script before the command that failed |
 //! | `workspace` | the workload's own copy of the workspace, if it has one |
-//! | `mounted` | where in that copy something else is mounted |
+//! | `mounted` | the mount points of other mounts in that copy |
 //! | `status` | what `bwrap --json-status-fd` says: the child's pid, and at the end the exit code |
 
 mod cgroup;
@@ -114,7 +114,7 @@ impl Bwrap {
         match self.wait_for_exit(SHIM_SIGNAL_TIMEOUT)? {
             true => Ok(()),
             false => Err(RuntimeError::Transient(
-                "the sandbox does not end".to_owned(),
+                "the sandbox did not end in time".to_owned(),
             )),
         }
     }
@@ -213,7 +213,7 @@ impl Runtime for Bwrap {
 
     fn exec_attached(&self, _spec: &ExecSpec) -> Result<Attached> {
         Err(RuntimeError::Refused(
-            "'exec' does not work on bwrap, whose sandboxes cannot be entered from outside; use the runtime docker".to_owned(),
+            "'exec' does not work on bwrap, because no process can enter a running sandbox; use the runtime docker".to_owned(),
         ))
     }
 
@@ -237,7 +237,7 @@ impl Runtime for Bwrap {
         make_dir(dir).map_err(|error| workspace_copy::failed(dir, &error))?;
         cgroup::make(dir, spec).map_err(|error| {
             let reason = crate::error::os_error_text(&error);
-            RuntimeError::Refused(format!("the limits of the sandbox cannot be set: {reason}"))
+            RuntimeError::Refused(format!("cannot set the limits of the sandbox: {reason}"))
         })?;
         if spec.workspace_mode == WorkspaceMode::Volume {
             workspace_copy::make(dir, spec)?;
@@ -259,8 +259,8 @@ impl Runtime for Bwrap {
         let dir = self.dir()?;
         let arguments = kernel::in_memory(&(sandbox::args(dir, spec).join("\0") + "\0"));
         let arguments = arguments.map_err(|error| failed(&error))?;
-        // The shim inherits the descriptor, and bwrap reads its arguments from it. So no value is on a command line,
-        // and the arguments are complete whatever process is killed.
+        // The shim inherits the descriptor, from which bwrap reads its arguments. So no value is on a command line,
+        // and the arguments are complete even if a process is killed.
         rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
         let terminal = spec.terminal.map(|size| open_terminal(size, spec.user));
@@ -373,7 +373,7 @@ impl Runtime for Bwrap {
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
-    /// Returns no sandboxes: moat finds them through their runs.
+    /// Returns no sandboxes: moat finds sandboxes through their runs.
     fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
     }
@@ -411,7 +411,7 @@ fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
             let _ = child.kill();
             let _ = child.wait();
             return Err(RuntimeError::Transient(
-                "the sandbox's shim does not start".to_owned(),
+                "the sandbox's shim did not start in time".to_owned(),
             ));
         }
         std::thread::sleep(Duration::from_micros(100));
@@ -470,7 +470,7 @@ impl EngineClient for ShimClient {
 fn setup_error(stderr: &str) -> RuntimeError {
     let text = stderr.trim().trim_start_matches("bwrap: ");
     let text = if text.is_empty() {
-        "bwrap failed without saying why"
+        "bwrap failed without a message"
     } else {
         text
     };
@@ -478,12 +478,12 @@ fn setup_error(stderr: &str) -> RuntimeError {
     let forbidden = ["namespace", "uid map", "operation not permitted"];
     if forbidden.iter().any(|part| lower.contains(part)) {
         return RuntimeError::unreachable(
-            format!("this system does not let bwrap make a sandbox: {text}"),
+            format!("this system does not allow bwrap to create a sandbox: {text}"),
             "allow unprivileged user namespaces (kernel.unprivileged_userns_clone=1, or \
              kernel.apparmor_restrict_unprivileged_userns=0), or use --runtime docker",
         );
     }
-    RuntimeError::Refused(format!("the sandbox could not be made: {text}"))
+    RuntimeError::Refused(format!("cannot create the sandbox: {text}"))
 }
 
 fn failed(error: &io::Error) -> RuntimeError {
@@ -494,7 +494,7 @@ fn failed(error: &io::Error) -> RuntimeError {
         ),
         _ => RuntimeError::unreachable(
             format!("cannot run bwrap: {}", crate::error::os_error_text(error)),
-            "see: moat doctor",
+            "run 'moat doctor'",
         ),
     }
 }

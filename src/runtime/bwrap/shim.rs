@@ -65,7 +65,7 @@ pub(crate) fn shim(args: &[OsString]) -> u8 {
     match request.run() {
         Ok(code) => code,
         Err(error) => {
-            // The file in which a failing bwrap would leave its message.
+            // A failing bwrap would leave its message in this file, so the reader finds both in one place.
             let line = format!("bwrap: {}\n", crate::error::os_error_text(&error));
             let _ = fs::write(request.dir.join("stderr"), line);
             125
@@ -223,7 +223,8 @@ impl<'a> ShimArguments<'a> {
         let left = cgroup::leave(&self.dir);
         let child = child?;
         left?;
-        // Only the workload holds its input: when the workload closes it, the writer must notice.
+        // The shim closes its own copy of the workload's input: when the workload closes the input, the writer must
+        // notice.
         let null = File::open("/dev/null")?;
         dup2_stdin(&null)?;
         Ok(child)
@@ -261,7 +262,7 @@ impl<F: AsFd> OutputNotifier<F> {
         }
     }
 
-    /// Waits a moment until a notice may be read.
+    /// Waits a short time, in which the supervisor may read a notice.
     fn wait(&self) {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         let _ = poll(&mut fds, Some(&POLL_INTERVAL));

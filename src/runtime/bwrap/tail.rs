@@ -16,8 +16,8 @@ use crate::store::is_held;
 /// Poll interval without notices, after an adoption.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// After the first step the disk space of bytes that were read is released, and then in steps of the second size. The
-/// log keeps fewer bytes of an unfinished line in memory.
+/// Sizes, in bytes: moat releases the disk space of a file in steps of `RELEASE_STEP_BYTES`, and keeps the last
+/// `RELEASE_MARGIN_BYTES` before the reader's offset. The log keeps fewer bytes of an unfinished line in memory.
 const RELEASE_STEP_BYTES: u64 = 64 * 1024;
 const RELEASE_MARGIN_BYTES: u64 = 128 * 1024;
 
@@ -29,9 +29,9 @@ pub(super) struct Tail {
     dir: PathBuf,
     name: &'static str,
     file: Option<File>,
-    /// The offset of the workload's first byte in the file; known after the start.
+    /// The offset of the workload's first byte in the file; `None` until the workload has started.
     base: Option<u64>,
-    /// Number of the workload's bytes that were read, or kept earlier.
+    /// Number of the workload's bytes that this reader, or an earlier supervisor, has read.
     offset: u64,
     released: u64,
     notifier: Option<OwnedFd>,

@@ -176,7 +176,7 @@ fn message(stderr: &str) -> String {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     match text.strip_suffix('.').unwrap_or(text) {
-        "" => "it failed without saying why".to_owned(),
+        "" => "the client failed without a message".to_owned(),
         text => text.to_owned(),
     }
 }

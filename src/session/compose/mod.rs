@@ -37,7 +37,7 @@ fn failed(problem: RuntimeError) -> Error {
     let error = Error::from(problem);
     match error.kind {
         ErrorKind::Runtime if error.hint.as_ref().is_some_and(|hint| hint.contains("--runtime")) => error
-            .hint("the services of session.compose need the engine of docker: start it; see: moat doctor"),
+            .hint("the services of session.compose need the engine of docker: start it; run 'moat doctor'"),
         _ => error,
     }
 }

@@ -338,7 +338,7 @@ impl SessionEngine {
             let message = format!("cannot start the services of the session ({names}): {why}");
             let skip = works.join(",");
             Error::new(ErrorKind::Runtime, message).hint(format!(
-                "start docker or podman here (see: moat doctor), or leave them out: --skip {skip}"
+                "start docker or podman here (run 'moat doctor'), or leave them out: --skip {skip}"
             ))
         };
         let host = host.map_err(|error| match error.kind {
