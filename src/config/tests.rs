@@ -319,7 +319,7 @@ fn mounts_volumes_and_the_workspace() {
         (
             "mounts: ['.:/workspace', {source: ., target: /workspace}]\n",
             "1:26",
-            "something else is mounted at /workspace already",
+            "another mount has the target /workspace",
         ),
         (
             "mounts: [{source: a}]\n",
