@@ -50,12 +50,12 @@ pub(crate) fn init(args: &[OsString]) -> u8 {
 }
 
 /// The umask of a container.
-const UMASK: u32 = 0o022;
+const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 
 /// Gives the command the umask and the signal actions of a container, whatever the caller of moat has (nohup, a shell
 /// with `trap ''`, a service with a umask of its own).
 fn reset_inherited() {
-    rustix::process::umask(Mode::from_raw_mode(UMASK));
+    rustix::process::umask(UMASK);
     let seen = Arc::new(AtomicBool::new(false));
     // `exec` keeps an ignored signal ignored, and replaces a handler by the default action.
     for signal in (1..32).filter(|signal| !FORBIDDEN.contains(signal)) {
