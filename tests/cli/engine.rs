@@ -62,8 +62,12 @@ fn an_engine_that_hangs_is_named() {
         go.display()
     );
     let moat = crate::harness::support::docker_through(moat, &script);
+    let socket = moat.root().join("engine.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
     let run = moat.args(["run", "--runtime", "docker", "--", "true"]);
-    let client = run.spawn();
+    let client = run
+        .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+        .spawn();
     client.wait_stderr("Still waiting for docker to answer.\n");
     std::fs::write(go, "").expect("a file");
     assert_eq!(client.wait().code, Some(125));

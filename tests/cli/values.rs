@@ -90,7 +90,9 @@ fn mounts() {
         ("src:/a/../b", "the target contains '..'"),
     ] {
         let hint = match why {
-            "the target is the workspace's own" => "leave it out: the workspace is mounted there",
+            "the target is the path of the workspace" => {
+                "leave it out: the workspace is mounted there"
+            }
             _ => hint,
         };
         assert_bad(

@@ -95,7 +95,9 @@ pub(crate) fn nothing_is_inherited_from_the_caller(moat: &Moat) {
     let (umask, ignored) = out.split_once('\n').expect("two lines");
     assert_eq!(umask, "0022", "{done}");
     let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
-    assert_eq!(ignored & 0x7fff_ffff, 0, "{done}");
+    // An engine's workloads ignore SIGINT and SIGQUIT if a shell started the engine in the background.
+    let of_engine = if moat.has_images() { 0b110 } else { 0 };
+    assert_eq!(ignored & 0x7fff_ffff & !of_engine, 0, "{done}");
 }
 
 pub(crate) fn host_secrets_are_out_of_reach(moat: &Moat) {

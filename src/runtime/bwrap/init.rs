@@ -56,10 +56,11 @@ const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 /// with `trap ''`, a service with a umask of its own).
 fn reset_inherited() {
     rustix::process::umask(UMASK);
-    let seen = Arc::new(AtomicBool::new(false));
-    // `exec` keeps an ignored signal ignored, and replaces a handler by the default action.
+    let always = Arc::new(AtomicBool::new(true));
+    // `exec` keeps an ignored signal ignored, and replaces a handler by the default action. Until then the handler
+    // does what the default action does: a signal that ends the run must not get lost here.
     for signal in (1..32).filter(|signal| !FORBIDDEN.contains(signal)) {
-        let _ = signal_hook::flag::register(signal, Arc::clone(&seen));
+        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&always));
     }
 }
 
