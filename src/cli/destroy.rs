@@ -159,7 +159,11 @@ fn remove_resources(record: &RunRecord, home: &Home) -> Result<()> {
     if record.is_clean() {
         return Ok(());
     }
-    let runtime = runtime::of_run(&home.run(&record.id), &record.runtime, &record.engine)?;
+    let runtime = runtime::of_run(
+        &home.run(&record.id),
+        &record.settings.identity.runtime,
+        &record.settings.identity.engine,
+    )?;
     for resource in record.resources.iter().rev() {
         remove_one(runtime.as_ref(), resource.kind, &resource.handle)?;
     }

@@ -51,7 +51,7 @@ pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result
         record = run.require()?;
     }
     if !path.exists() {
-        return Err(match record.workspace_mode {
+        return Err(match record.settings.mounts.workspace_mode {
             WorkspaceMode::Bind => Error::new(
                 ErrorKind::Failed,
                 format!(

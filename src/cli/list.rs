@@ -58,7 +58,7 @@ fn ports(record: &RunRecord) -> String {
     if record.state.is_terminal() {
         return String::new();
     }
-    let published = record.ports.iter().filter_map(|port| {
+    let published = record.settings.network.ports.iter().filter_map(|port| {
         let host = port.host?;
         Some(format!("{}:{host}", port.name))
     });
@@ -70,7 +70,7 @@ fn row(run: &ListedRun) -> Vec<String> {
         ListedRun::Record(record) => vec![
             record.name.to_string(),
             record.id.to_string(),
-            term::escape_unsafe(&record.runtime),
+            term::escape_unsafe(&record.settings.identity.runtime),
             state(record),
             term::age(record.created_at.age()),
             ports(record),
@@ -101,6 +101,12 @@ fn state(record: &RunRecord) -> String {
 }
 
 fn command(record: &RunRecord) -> String {
-    let text: String = record.command.join(" ").chars().take(200).collect();
+    let text: String = record
+        .settings
+        .command
+        .join(" ")
+        .chars()
+        .take(200)
+        .collect();
     term::escape_unsafe(&text)
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let export_to = export_target(args, &request)?;
     let host = chosen_host(args, &files, &home)?;
     let mut plan = plan::plan(&request, &files.all(), &host)?;
-    if export_to.is_some() && plan.workspace_mode == WorkspaceMode::Bind {
+    if export_to.is_some() && plan.settings.mounts.workspace_mode == WorkspaceMode::Bind {
         let message = "--export needs a copied workspace";
         return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
     }
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let named_after = |service: &&plan::PlannedService| service.name == service.service;
     let builds = files.build(plan.services.iter().filter(named_after).count());
     plan_notices(args, &plan, host.runtime, builds);
-    if plan.workspace_mode == WorkspaceMode::Bind {
+    if plan.settings.mounts.workspace_mode == WorkspaceMode::Bind {
         for note in workspace_notes::notes(&workspace, !request.git.mounts.is_empty()) {
             output::notice(args, &format!("note: {note}"));
         }
@@ -102,8 +102,8 @@ fn launch_and_follow(
     plan: Plan,
     escape: Option<EscapePrefix>,
 ) -> Result<(Option<RunId>, Result<u8>)> {
-    let (background, interactive) = (plan.background, plan.interactive);
-    let runtime = plan.runtime.clone();
+    let (background, interactive) = (plan.settings.io.background, plan.settings.io.interactive);
+    let runtime = plan.settings.identity.runtime.clone();
     let interrupts = Interrupts::new(plan.terminal.is_some())?;
     let (terminal, streams) = match plan.terminal {
         Some(_) => {
@@ -138,10 +138,10 @@ fn launch_and_follow(
 /// Returns the streams of a run without a terminal.
 fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
     Ok(Streams {
-        stdin: plan.interactive.then(stdin).transpose()?,
+        stdin: plan.settings.io.interactive.then(stdin).transpose()?,
         terminal: None,
         // With --json, stdout carries only the document.
-        output: match plan.background || args.has(&flags::JSON) {
+        output: match plan.settings.io.background || args.has(&flags::JSON) {
             true => OutputTarget::LogOnly,
             false => OutputTarget::Inherited,
         },
@@ -150,17 +150,19 @@ fn streams(args: &Args, plan: &Plan) -> Result<Streams> {
 
 /// Gives our terminal to an interactive workload, if stdin is a terminal.
 fn offer_terminal(args: &Args, plan: &mut Plan) -> Result<()> {
-    if !plan.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
+    if !plan.settings.io.interactive || !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Ok(());
     }
     let shows = rustix::termios::isatty(rustix::stdio::stdout());
-    if !args.has(&flags::INTERACTIVE) && (plan.background || args.has(&flags::JSON) || !shows) {
+    if !args.has(&flags::INTERACTIVE)
+        && (plan.settings.io.background || args.has(&flags::JSON) || !shows)
+    {
         // Only a file asks for a terminal, and this call excludes one.
-        plan.interactive = false;
+        plan.settings.io.interactive = false;
         return Ok(());
     }
     for (flag, given) in [
-        ("--background", plan.background),
+        ("--background", plan.settings.io.background),
         ("--json", args.has(&flags::JSON)),
     ] {
         if given {
@@ -324,19 +326,19 @@ fn plan_notices(args: &Args, plan: &Plan, runtime: runtime::RuntimeName, builds:
     for note in &plan.notices {
         output::notice(args, &format!("note: {note}"));
     }
-    if plan.image.is_some() && args.has(&flags::IMAGE) && builds {
+    if plan.settings.image.name.is_some() && args.has(&flags::IMAGE) && builds {
         output::notice(
             args,
             "note: --image is used unchanged, without the dependencies and build steps of moat.yaml",
         );
     }
-    if plan.background && plan.interactive {
+    if plan.settings.io.background && plan.settings.io.interactive {
         output::detail(
             args,
             "the workload reads the stdin of moat in the background",
         );
     }
-    let image = plan.image.as_deref().unwrap_or("none");
+    let image = plan.settings.image.name.as_deref().unwrap_or("none");
     output::detail(args, &format!("runtime {runtime}, image {image}"));
 }
 

@@ -175,8 +175,8 @@ pub(super) fn engines(
         .collect();
     let runs = runs.iter().filter_map(|run| match run {
         ListedRun::Record(record) => Some((
-            runtime::RuntimeName::parse(&record.runtime)?,
-            &record.engine,
+            runtime::RuntimeName::parse(&record.settings.identity.runtime)?,
+            &record.settings.identity.engine,
         )),
         ListedRun::Unreadable(_) => None,
     });

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use super::scalar_values;
 use super::settings::report_invalid;
+use crate::store::Ulimit;
 use crate::yaml::{Node, NodeValue, Placed, Source, message_text};
 
 /// The names of limits that engines support.
@@ -39,14 +38,6 @@ pub(crate) struct ContainerConfig {
     pub(crate) ulimits: Vec<Placed<Ulimit>>,
     /// Trust the host's certificate authorities.
     pub(crate) host_ca: Option<Placed<bool>>,
-}
-
-/// A resource limit of each process; `None`: unlimited.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Ulimit {
-    pub(crate) name: String,
-    pub(crate) soft: Option<u64>,
-    pub(crate) hard: Option<u64>,
 }
 
 impl ContainerConfig {

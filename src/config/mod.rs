@@ -16,7 +16,7 @@ mod session;
 mod settings;
 
 pub(crate) use compose::{ComposeServiceConfig, ComposeSettings};
-pub(crate) use container::Ulimit;
+pub(crate) use container::ContainerConfig;
 pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{ConfigFile, UserDefaults, defaults, project};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -26,7 +26,7 @@ pub(crate) use scalar_values::WORKSPACE;
 pub(crate) use secret::{SecretSource, Vault};
 pub(crate) use service::{SERVICE_KEYS, ServiceConfig};
 pub(crate) use session::{HostProcess, Inherit, SessionSettings};
-pub(crate) use settings::{Hooks, PortConfig, RootFilesystem};
+pub(crate) use settings::{Hooks, PortConfig, RootFilesystem, Settings};
 
 #[cfg(test)]
 pub(crate) mod tests;

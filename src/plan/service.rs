@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigLayers, Host, SecretRef, Variable};
+use super::description::{Line, words};
+use super::{ConfigLayers, Host, Planner, SecretRef, Variable};
 use crate::config::{self, SERVICE_KEYS};
 use crate::registry::{self, DEFAULT_PORT, RegistryEntry, ResolvedDependency};
 use crate::store::ServicePort;
@@ -59,6 +60,22 @@ pub(crate) struct PlannedProvision {
     pub(crate) command: Vec<String>,
     /// The command that prints the loaded items.
     pub(crate) list: Vec<String>,
+}
+
+impl Planner<'_> {
+    /// Plans the services of a run; none on a runtime without services, where the key is refused.
+    pub(super) fn services(&mut self, dependencies: &[ResolvedDependency]) -> Vec<PlannedService> {
+        let mut services = plan_services(dependencies, self.files, self.host);
+        if !self.runtime().has_images() {
+            services.clear();
+            for file in self.files {
+                if let Some(service) = file.settings.services.first() {
+                    self.refuse_key(file, service.at, "services", "no sidecars");
+                }
+            }
+        }
+        services
+    }
 }
 
 /// Plans the resolved services with the settings of the files.
@@ -412,4 +429,28 @@ fn is_item(text: &str) -> bool {
     text.len() <= MAX_ITEM_BYTES
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(allowed)
+}
+
+/// Describes a service and the variables that it gives to the workload.
+pub(super) fn describe(service: &PlannedService) -> Line {
+    let mut text = format!(
+        "{} ({}@{}), image {}",
+        service.name, service.service, service.version, service.image
+    );
+    if !service.wait {
+        text.push_str(", which the workload does not wait for");
+    }
+    if service.restart {
+        text.push_str(", restarted when it ends");
+    }
+    if let Some(provision) = &service.provision {
+        text.push_str(&format!(
+            "\n{}: {}",
+            provision.key,
+            provision.items.join(" ")
+        ));
+    }
+    let exports = words(service.exports.iter().map(|variable| &variable.name));
+    text.push_str(&format!("\ntells the workload: {exports}"));
+    ("service", text)
 }

@@ -121,7 +121,11 @@ fn limits_work_on_bwrap_where_there_are_control_groups() {
     };
     let plan = plan(&request(), &[&file], &host).unwrap();
     assert_eq!(
-        (plan.memory_bytes, plan.cpus, plan.pids),
+        (
+            plan.settings.limits.memory_bytes,
+            plan.settings.limits.cpus,
+            plan.settings.limits.pids
+        ),
         (Some(1 << 30), Some(1.5), Some(9))
     );
 }
@@ -139,7 +143,10 @@ fn a_root_filesystem_is_for_runtimes_without_images() {
     );
     let bwrap = host(runtime::RuntimeName::Bwrap);
     let found = plan(&request(), &[&project(&text)], &bwrap).unwrap();
-    assert_eq!(found.rootfs, Some(root.path().canonicalize().unwrap()));
+    assert_eq!(
+        found.settings.image.rootfs,
+        Some(root.path().canonicalize().unwrap())
+    );
     for (path, why) in [
         ("/nonexistent/x", "no such file or directory"),
         ("/", "it is the root of this system"),
@@ -176,7 +183,9 @@ fn one_thing_is_mounted_at_a_target() {
     let files = [&project, &defaults.file];
     let plan = plan(&request, &files, &host(runtime::RuntimeName::Docker)).unwrap();
     let mounts: Vec<(&str, &str)> = plan
+        .settings
         .mounts
+        .binds
         .iter()
         .map(|mount| (mount.source.to_str().unwrap(), mount.target.as_str()))
         .collect();
@@ -196,7 +205,7 @@ fn one_thing_is_mounted_at_a_target() {
         .map(|volume| volume.name.as_str())
         .collect();
     assert_eq!(
-        (volumes, plan.tmpfs),
+        (volumes, plan.settings.mounts.tmpfs),
         (vec!["p/v"], vec!["/m/b".to_owned()])
     );
 }
@@ -208,8 +217,11 @@ fn a_mount_of_the_workspace_excludes_directories() {
         format!("mounts: [{{source: {source}, target: /workspace/., exclude: [a/b, c]}}]\n")
     };
     let plan = planned(&file("/")).unwrap();
-    assert!(plan.mounts.is_empty());
-    assert_eq!(plan.tmpfs, ["/workspace/a/b", "/workspace/c"]);
+    assert!(plan.settings.mounts.binds.is_empty());
+    assert_eq!(
+        plan.settings.mounts.tmpfs,
+        ["/workspace/a/b", "/workspace/c"]
+    );
     let error = planned(&file("/usr")).unwrap_err();
     assert!(
         error.problems[0]
@@ -223,7 +235,7 @@ fn a_mount_of_the_workspace_excludes_directories() {
     let text = format!("workspace: {{mode: volume}}\n{}", file("/"));
     assert!(super::plan(&request(), &[&project(&text)], &host).is_ok());
     // moat's own directory is hidden once.
-    let hidden = |path: &str| hidden_paths(vec![path.into()], &["/workspace/c".into()]);
+    let hidden = |path: &str| super::mounts::uncovered(vec![path.into()], &["/workspace/c".into()]);
     assert!(hidden("/workspace/c").is_empty() && hidden("/workspace/c/d").is_empty());
     assert_eq!(hidden("/workspace/cd").len(), 1);
 }
@@ -260,7 +272,7 @@ fn an_image_is_built_only_where_it_must_be() {
         ("container: {host_ca: false}\n", "debian:bookworm-slim"),
     ] {
         let plan = planned(text).unwrap();
-        assert_eq!(plan.image.as_deref(), Some(image));
+        assert_eq!(plan.settings.image.name.as_deref(), Some(image));
         assert_eq!(plan.build, None);
     }
     for text in [
@@ -269,7 +281,11 @@ fn an_image_is_built_only_where_it_must_be() {
         "hooks: {post_build_root: a}\n",
     ] {
         let plan = planned(text).unwrap();
-        assert_eq!(plan.image, plan.build.map(|build| build.tag()), "{text}");
+        assert_eq!(
+            plan.settings.image.name,
+            plan.build.map(|build| build.tag()),
+            "{text}"
+        );
     }
     // A flag names the exact image.
     let mut request = request();
@@ -277,7 +293,10 @@ fn an_image_is_built_only_where_it_must_be() {
     let docker = host(runtime::RuntimeName::Docker);
     let file = project("dependencies: [jq]\nhooks: {post_build: a}\n");
     let plan = plan(&request, &[&file], &docker).unwrap();
-    assert_eq!((plan.image.as_deref(), plan.build), (Some("y"), None));
+    assert_eq!(
+        (plan.settings.image.name.as_deref(), plan.build),
+        (Some("y"), None)
+    );
 }
 
 /// Problems with names of the registry are reported together with problems of the file.

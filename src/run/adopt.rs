@@ -41,8 +41,12 @@ pub(crate) fn supervise_adopted(id: &RunId) -> Result<()> {
         return Ok(());
     };
     let record = run.record();
-    let runtime = runtime::of_run(run.dir(), &record.runtime, &record.engine)
-        .inspect_err(|problem| note_failure(&run, problem))?;
+    let runtime = runtime::of_run(
+        run.dir(),
+        &record.settings.identity.runtime,
+        &record.settings.identity.engine,
+    )
+    .inspect_err(|problem| note_failure(&run, problem))?;
     go_on(run, runtime, |supervisor| {
         supervisor::handle_signals(supervisor, signals);
     })
@@ -135,7 +139,7 @@ fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
             record.state = RunState::Starting;
         }
     });
-    if record.interactive && !record.terminal {
+    if record.settings.io.interactive && !record.terminal {
         supervisor
             .capture
             .note("the supervisor was replaced: the workload's input ended then, complete or not");
@@ -157,7 +161,7 @@ fn resume(supervisor: &Arc<Supervisor>, record: &RunRecord) {
         Some(EndRequest::Stop(_)) => supervisor.end(EndReason::UserStop, StopRequestTime::now()),
         None => {}
     }
-    let timeout = record.timeout_seconds.and_then(|seconds| {
+    let timeout = record.settings.limits.timeout_seconds.and_then(|seconds| {
         let timeout = Duration::try_from_secs_f64(seconds).ok()?;
         let since = record.started_at.unwrap_or(record.created_at);
         let passed = SystemTime::now()

@@ -41,7 +41,7 @@ pub(super) fn clean_up(supervisor: &Arc<Supervisor>) {
         }
         checkpoint("workspace-saved");
         // A kept container is intended; 'destroy' removes it and its network.
-        if !(record.keep && record.started_at.is_some()) {
+        if !(record.settings.limits.keep && record.started_at.is_some()) {
             let of_kind = |kind| own.iter().filter(move |resource| resource.kind == kind);
             clean &=
                 of_kind(ResourceKind::Container).all(|container| remove(supervisor, container));

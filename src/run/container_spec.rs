@@ -1,5 +1,6 @@
 //! Turns a plan into the specification that a driver needs to create the container.
 
+use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
@@ -9,20 +10,23 @@ use super::supervisor::Supervisor;
 use crate::config::VolumeKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, PlannedVolume};
-use crate::runtime::{ContainerSpec, EngineVolume, User, VolumeMount};
+use crate::runtime::{ContainerSpec, EngineVolume, VolumeMount};
 use crate::store::{BindMount, make_dir};
 
 /// Builds the specification, and creates the project's volumes, which outlive the container.
-pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<ContainerSpec> {
+pub(super) fn container_spec<'a>(
+    supervisor: &Supervisor,
+    plan: &'a Plan,
+) -> Result<ContainerSpec<'a>> {
     let (id, home_label) = {
         let run = supervisor.run();
         (run.record().id.to_string(), run.home().hash())
     };
-    let mut mounts = plan.mounts.clone();
+    let mut binds = plan.settings.mounts.binds.clone();
     let mut volumes = Vec::new();
     for volume in &plan.volumes {
         match volume.kind {
-            VolumeKind::Bind => mounts.push(BindMount {
+            VolumeKind::Bind => binds.push(BindMount {
                 source: directory(supervisor, plan, volume)?,
                 target: volume.target.clone(),
                 readonly: volume.readonly,
@@ -31,44 +35,25 @@ pub(super) fn container_spec(supervisor: &Supervisor, plan: &Plan) -> Result<Con
         }
     }
     // A mount at /a must not hide one at /a/b.
-    mounts.sort_by(|one, other| one.target.cmp(&other.target));
-    mount_points::create_mount_points(plan, &mounts, &volumes)?;
-    let variables = plan.env.iter();
+    binds.sort_by(|one, other| one.target.cmp(&other.target));
+    mount_points::create_mount_points(plan, &binds, &volumes)?;
     let own_network = (!plan.services.is_empty()).then(|| id.clone());
-    let place = plan.session.as_ref();
+    let session = plan.settings.identity.session.as_ref();
+    let variables = plan.env.iter();
     Ok(ContainerSpec {
         handle: id.clone(),
         home_label,
-        run_label: id.clone(),
-        image: plan.image.clone(),
-        network: own_network.or_else(|| place?.network.clone()),
-        extra_networks: place.map_or_else(Vec::new, |place| place.compose_networks.clone()),
-        rootfs: plan.rootfs.clone(),
-        workspace: plan.workspace.clone(),
-        workspace_mode: plan.workspace_mode,
-        command: plan.command.clone(),
-        workdir: plan.workdir.clone(),
-        shm_bytes: plan.shm_bytes,
-        pre_run: plan.pre_run.clone(),
+        run_label: id,
+        network: own_network.or_else(|| session?.network.clone()),
+        extra_networks: session.map_or_else(Vec::new, |session| session.compose_networks.clone()),
+        settings: Cow::Borrowed(&plan.settings),
+        pre_run: plan.pre_run.as_deref(),
         env: variables
             .map(|variable| (variable.name.clone(), variable.value.clone()))
             .collect(),
-        mounts,
+        binds,
         volumes,
-        tmpfs: plan.tmpfs.clone(),
-        hidden: plan.hidden.clone(),
-        user: User {
-            uid: plan.uid,
-            gid: plan.gid,
-        },
         has_home: plan.build.is_some(),
-        ports: plan.ports.clone(),
-        memory_bytes: plan.memory_bytes,
-        cpus: plan.cpus,
-        pids: plan.pids,
-        dns: plan.dns.clone(),
-        ulimits: plan.ulimits.clone(),
-        stdin: plan.interactive,
         terminal: plan.terminal,
     })
 }
@@ -80,7 +65,12 @@ fn directory(supervisor: &Supervisor, plan: &Plan, volume: &PlannedVolume) -> Re
     if !path.is_dir() {
         make_dir(&path).map_err(|error| failed(&error))?;
         if rustix::process::geteuid().is_root() {
-            chown(&path, Some(plan.uid), Some(plan.gid)).map_err(|error| failed(&error))?;
+            chown(
+                &path,
+                Some(plan.settings.identity.uid),
+                Some(plan.settings.identity.gid),
+            )
+            .map_err(|error| failed(&error))?;
         }
     }
     fs::canonicalize(&path).map_err(|error| failed(&error))

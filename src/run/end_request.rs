@@ -56,7 +56,11 @@ fn request_end_until(
         }
         dir.check_version(&record)?;
         // Fails at once for a runtime that no adopting supervisor of this program can know either.
-        runtime::of_run(&dir, &record.runtime, &record.engine)?;
+        runtime::of_run(
+            &dir,
+            &record.settings.identity.runtime,
+            &record.settings.identity.engine,
+        )?;
         dir.write_end_request(how);
         is_written = true;
         if let Some(owner) = dir.owner()? {
@@ -184,7 +188,7 @@ mod tests {
     #[test]
     fn an_unknown_runtime_is_an_error_at_once() {
         let home = Scratch::new();
-        let run = home.reserve(|record| record.runtime = "nosuch".to_owned());
+        let run = home.reserve(|record| record.settings.identity.runtime = "nosuch".to_owned());
         let id = run.record().id.clone();
         drop(run);
         let start = Instant::now();

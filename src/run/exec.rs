@@ -172,7 +172,12 @@ pub(crate) fn exec(
 ) -> Result<ExecRecord> {
     let handle = target(record, exec.service.as_deref())?;
     let dir = home.run(&record.id);
-    let runtime: Arc<dyn Runtime> = runtime::of_run(&dir, &record.runtime, &record.engine)?.into();
+    let runtime: Arc<dyn Runtime> = runtime::of_run(
+        &dir,
+        &record.settings.identity.runtime,
+        &record.settings.identity.engine,
+    )?
+    .into();
     let failed = |error: &std::io::Error| Error::io(ErrorKind::Store, "write", dir.path(), error);
     let number = dir.new_exec().map_err(|error| failed(&error))?;
     let (mut log, _) = LogWriter::open(&dir.exec_log(number)).map_err(|error| failed(&error))?;

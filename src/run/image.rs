@@ -22,7 +22,7 @@ const SHOWN_LINES: usize = 30;
 
 /// Ensures that the image exists.
 pub(super) fn ensure_image(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
-    let image = plan.image.as_deref().unwrap_or_default();
+    let image = plan.settings.image.name.as_deref().unwrap_or_default();
     match &plan.build {
         None => pull(supervisor, image),
         Some(build) => build_once(supervisor, plan, image, build),
@@ -76,10 +76,13 @@ fn build_once(
     let lock = home.lock_creation(&image.replace(['/', ':'], "-"), &waiting)?;
     supervisor.check_end_intent()?;
     // The previous holder of the lock may have built it.
-    if !plan.rebuild && supervisor.runtime.has_image(image)? && !is_outdated(supervisor, plan) {
+    if !plan.settings.image.rebuild
+        && supervisor.runtime.has_image(image)?
+        && !is_outdated(supervisor, plan)
+    {
         return Ok(());
     }
-    if plan.rebuild {
+    if plan.settings.image.rebuild {
         pull_base(supervisor, &build.base);
     }
     supervisor.notice(&format!("building the image {image}{}", contents(plan)));
@@ -99,7 +102,7 @@ fn build_once(
 
 /// Whether an image that the build used has another content now. An image that the engine does not have proves nothing.
 pub(super) fn is_outdated(supervisor: &Supervisor, plan: &Plan) -> bool {
-    let (Some(image), Some(_)) = (&plan.image, &plan.build) else {
+    let (Some(image), Some(_)) = (&plan.settings.image.name, &plan.build) else {
         return false;
     };
     let inputs = supervisor.runtime.build_inputs(image).unwrap_or_default();
@@ -133,7 +136,7 @@ fn pull_base(supervisor: &Supervisor, base: &str) {
 
 /// The contents of the image for a notice, with the dependencies that were added automatically.
 fn contents(plan: &Plan) -> String {
-    let dependencies = plan.dependencies.iter();
+    let dependencies = plan.settings.image.dependencies.iter();
     let parts: Vec<String> = dependencies.map(ToString::to_string).collect();
     match parts.is_empty() {
         true => String::new(),
@@ -208,8 +211,8 @@ fn write_context(
         dockerfile,
         context,
         inputs: inputs(supervisor, build),
-        no_cache: plan.rebuild,
-        dns: plan.dns.clone(),
+        no_cache: plan.settings.image.rebuild,
+        dns: plan.settings.network.dns.clone(),
     })
 }
 

@@ -21,7 +21,7 @@ use crate::runtime::{self, ContainerSpec, Runtime, RuntimeError};
 use crate::service;
 use crate::store::{
     EndReason, Home, LogState, LogWriter, NewRun, OwnedRun, ResourceKind, ResourceStage, RunEnd,
-    RunRecord, RunState, StreamBytes, Timestamp,
+    RunRecord, RunState, SCHEMA, StreamBytes, Timestamp,
 };
 use crate::term::Terminal;
 
@@ -70,12 +70,16 @@ pub(super) fn see_through(
 ) {
     let started = {
         let (_starting, is_over) = mpsc::channel::<()>();
-        if let Some(timeout) = plan.start_timeout() {
+        if let Some(timeout) = plan.settings.limits.start_timeout() {
             supervisor.limit_start(timeout, is_over);
         }
         start(supervisor, &plan, stdin, terminal)
     };
-    let timeout = plan.timeout().map(|timeout| Instant::now() + timeout);
+    let timeout = plan
+        .settings
+        .limits
+        .timeout()
+        .map(|timeout| Instant::now() + timeout);
     // From here on only the runtime has the values.
     drop(plan);
     match started {
@@ -88,7 +92,7 @@ pub(super) fn see_through(
 fn reserve_run(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<Supervisor>> {
     let home = Home::locate()?;
     let record = |id: crate::store::RunId, name| RunRecord {
-        schema: 1,
+        schema: SCHEMA,
         resources: services::journal(id.as_str(), plan),
         services: plan
             .services
@@ -98,33 +102,19 @@ fn reserve_run(plan: &Plan, streaming: bool, client: UnixStream) -> Result<Arc<S
         id,
         name,
         state: RunState::Created,
-        runtime: plan.runtime.clone(),
-        engine: plan.engine.clone(),
-        image: plan.image.clone(),
-        workspace: plan.workspace.clone(),
-        session: plan.session.clone(),
-        command: plan.command.clone(),
+        settings: plan.settings.clone(),
         env: plan
             .env
             .iter()
             .map(|variable| variable.name.clone())
             .collect(),
-        mounts: plan.mounts.clone(),
         volumes: plan
             .volumes
             .iter()
             .map(|volume| volume.name.clone())
             .collect(),
-        ports: plan.ports.clone(),
-        workspace_mode: plan.workspace_mode,
         pre_run: plan.pre_run.is_some(),
-        background: plan.background,
-        interactive: plan.interactive,
         terminal: plan.terminal.is_some(),
-        keep: plan.keep,
-        memory_bytes: plan.memory_bytes,
-        cpus: plan.cpus,
-        timeout_seconds: plan.timeout_seconds,
         created_at: Timestamp::now(),
         started_at: None,
         finished_at: None,
@@ -174,7 +164,11 @@ fn new_supervisor(
     run: &OwnedRun,
     plan: &Plan,
 ) -> Result<(Box<dyn Runtime>, LogWriter, StreamBytes)> {
-    let runtime = runtime::of_run(run.dir(), &plan.runtime, &plan.engine)?;
+    let runtime = runtime::of_run(
+        run.dir(),
+        &plan.settings.identity.runtime,
+        &plan.settings.identity.engine,
+    )?;
     let (log, kept) = open_log(run)?;
     Ok((runtime, log, kept))
 }
@@ -278,7 +272,7 @@ fn start(
 /// Whether the session still accepts runs. A `down` marks its record before it looks for runs, and this check follows
 /// the run's own record; so one of the two sees the other.
 fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
-    let Some(place) = &plan.session else {
+    let Some(place) = &plan.settings.identity.session else {
         return Ok(());
     };
     let session = supervisor.run().home().session(&place.key)?;
@@ -295,11 +289,11 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
 /// Creates the container; provides the image first if it is missing or must be rebuilt.
 fn create_or_build(supervisor: &Supervisor, plan: &Plan, spec: &ContainerSpec) -> Result<()> {
     supervisor.check_end_intent()?;
-    if plan.rebuild || image::is_outdated(supervisor, plan) {
+    if plan.settings.image.rebuild || image::is_outdated(supervisor, plan) {
         image::ensure_image(supervisor, plan)?;
     }
     match create(supervisor, spec) {
-        Err(RuntimeError::ImageMissing(..)) if !plan.rebuild => {
+        Err(RuntimeError::ImageMissing(..)) if !plan.settings.image.rebuild => {
             image::ensure_image(supervisor, plan)?;
             Ok(create(supervisor, spec)?)
         }

@@ -26,7 +26,8 @@ pub(super) fn create_mount_points(
 ) -> Result<()> {
     let mut outer: Vec<MountedTree<'_>> = vec![MountedTree {
         target: WORKSPACE,
-        source: (plan.workspace_mode == WorkspaceMode::Bind).then_some(plan.workspace.as_path()),
+        source: (plan.settings.mounts.workspace_mode == WorkspaceMode::Bind)
+            .then_some(plan.settings.mounts.workspace.as_path()),
         readonly: false,
     }];
     outer.extend(mounts.iter().map(|mount| MountedTree {
@@ -39,10 +40,10 @@ pub(super) fn create_mount_points(
         source: None,
         readonly: volume.readonly,
     }));
-    for path in &plan.tmpfs {
+    for path in &plan.settings.mounts.tmpfs {
         create_mount_point(path, true, &outer)?;
     }
-    outer.extend(plan.tmpfs.iter().map(|path| MountedTree {
+    outer.extend(plan.settings.mounts.tmpfs.iter().map(|path| MountedTree {
         target: path,
         source: None,
         readonly: false,

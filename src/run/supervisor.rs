@@ -63,8 +63,8 @@ impl Supervisor {
         client: Option<UnixStream>,
     ) -> Arc<Supervisor> {
         Arc::new(Supervisor {
-            background: run.record().background,
-            publishes: !run.record().ports.is_empty(),
+            background: run.record().settings.io.background,
+            publishes: !run.record().settings.network.ports.is_empty(),
             run: Mutex::new(run),
             runtime,
             capture: Arc::new(capture),
@@ -181,7 +181,7 @@ impl Supervisor {
             return;
         }
         self.run().stage(|record| {
-            for port in &mut record.ports {
+            for port in &mut record.settings.network.ports {
                 let found = published
                     .iter()
                     .find(|(inside, _)| *inside == port.container);
@@ -421,7 +421,7 @@ impl Watched for Supervisor {
         let (handle, has_input, has_services) = {
             let run = self.run();
             let record = run.record();
-            let has_input = record.interactive || record.terminal;
+            let has_input = record.settings.io.interactive || record.terminal;
             let handle = record.id.to_string();
             (handle, has_input, !record.services.is_empty())
         };

@@ -21,6 +21,7 @@ mod retry;
 mod secret_tool;
 mod workspace_copy;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -40,14 +41,14 @@ pub(crate) use docker::compose::{
     SessionStorage, last_lines as last_container_lines, remove_image as remove_session_image,
     remove_session, session_containers, session_labels, session_storage,
 };
-pub(crate) use docker::{EngineFacts, Limits, UserMapping, podman_error};
+pub(crate) use docker::{EngineFacts, UserMapping, podman_error};
 pub(crate) use error::{Result, RuntimeError};
 pub(crate) use retry::retry;
 pub(crate) use secret_tool::ask_tool;
 
-use crate::config::Ulimit;
 use crate::store::{
-    BindMount, PublishedPort, ResourceKind, RunDir, StreamBytes, Timestamp, WorkspaceMode,
+    BindMount, IdentitySettings, PublishedPort, ResourceKind, RunDir, RunSettings, StreamBytes,
+    Timestamp, WorkspaceMode,
 };
 use crate::term::pty::Size;
 
@@ -250,76 +251,57 @@ pub(crate) trait Runtime: Send + Sync {
 
 /// The specification of a container.
 #[derive(Clone, Debug)]
-pub(crate) struct ContainerSpec {
+pub(crate) struct ContainerSpec<'a> {
     pub(crate) handle: String,
     pub(crate) home_label: String,
     pub(crate) run_label: String,
-    pub(crate) image: Option<String>,
     /// The network with its services, or with those of its session. Not set: the engine's own.
     pub(crate) network: Option<String>,
     /// Further networks, which may lead nowhere else; only on engines that support services of sessions.
     pub(crate) extra_networks: Vec<String>,
-    /// The root directory of a runtime without images.
-    pub(crate) rootfs: Option<PathBuf>,
-    pub(crate) workspace: PathBuf,
-    pub(crate) workspace_mode: WorkspaceMode,
-    pub(crate) command: Vec<String>,
+    pub(crate) settings: Cow<'a, RunSettings>,
     /// A script for `sh -e` that runs before the command.
-    pub(crate) pre_run: Option<String>,
-    /// The working directory of the command; `None`: the workspace.
-    pub(crate) workdir: Option<String>,
-    /// The size of `/dev/shm`; `None`: the runtime's.
-    pub(crate) shm_bytes: Option<u64>,
+    pub(crate) pre_run: Option<&'a str>,
     pub(crate) env: Vec<(String, String)>,
-    pub(crate) mounts: Vec<BindMount>,
+    /// All bind mounts, the outer ones first.
+    pub(crate) binds: Vec<BindMount>,
     pub(crate) volumes: Vec<VolumeMount>,
-    /// Empty directories in memory that belong to the workload's user.
-    pub(crate) tmpfs: Vec<String>,
-    /// Directories that are hidden below an empty one.
-    pub(crate) hidden: Vec<String>,
-    pub(crate) user: User,
     /// Whether the image has a home directory for the user.
     pub(crate) has_home: bool,
-    /// Published on 127.0.0.1.
-    pub(crate) ports: Vec<PublishedPort>,
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) cpus: Option<f64>,
-    /// The maximum number of processes and threads. Not set: enough for builds, too few for a fork bomb.
-    pub(crate) pids: Option<u32>,
-    pub(crate) dns: Vec<IpAddr>,
-    pub(crate) ulimits: Vec<Ulimit>,
-    pub(crate) stdin: bool,
     /// The size of its terminal, if it gets one.
     pub(crate) terminal: Option<Size>,
 }
 
-impl ContainerSpec {
+impl ContainerSpec<'_> {
     fn workdir(&self) -> &str {
-        self.workdir.as_deref().unwrap_or(WORKSPACE)
+        let workdir = self.settings.mounts.workdir.as_deref();
+        workdir.unwrap_or(WORKSPACE)
+    }
+
+    /// The workload's user.
+    fn user(&self) -> User {
+        let IdentitySettings { uid, gid, .. } = self.settings.identity;
+        User { uid, gid }
     }
 
     /// The mount points inside the workspace, relative to it.
     fn mounted_in_workspace(&self) -> Vec<String> {
-        let mounts = self.mounts.iter().map(|mount| &mount.target);
+        let mounts = self.binds.iter().map(|mount| &mount.target);
         let volumes = self.volumes.iter().map(|volume| &volume.target);
-        in_workspace(mounts.chain(volumes).chain(&self.tmpfs))
+        in_workspace(mounts.chain(volumes).chain(&self.settings.mounts.tmpfs))
     }
 
     /// The hidden directories. A copy of the workspace does not contain them.
     fn hidden_paths(&self) -> impl Iterator<Item = &String> {
-        let copied = self.workspace_mode == WorkspaceMode::Volume;
-        let mounted = |path: &str| {
-            self.mounts
-                .iter()
-                .any(|mount| is_below(path, &mount.target))
-        };
-        let covered = self.hidden.iter();
+        let copied = self.settings.mounts.workspace_mode == WorkspaceMode::Volume;
+        let mounted = |path: &str| self.binds.iter().any(|mount| is_below(path, &mount.target));
+        let covered = self.settings.mounts.hidden.iter();
         covered.filter(move |path| !copied || mounted(path))
     }
 
     /// The paths that a copy of the workspace leaves out, relative to it.
     fn not_copied(&self) -> Vec<String> {
-        let mut paths = in_workspace(self.hidden.iter());
+        let mut paths = in_workspace(self.settings.mounts.hidden.iter());
         paths.extend(self.mounted_in_workspace());
         paths
     }

@@ -20,8 +20,8 @@ const MOUNTED_LIST: &str = "mounted";
 
 /// The directory that a container sees as its workspace.
 pub(super) fn workspace(dir: &Path, spec: &ContainerSpec) -> PathBuf {
-    match spec.workspace_mode {
-        WorkspaceMode::Bind => spec.workspace.clone(),
+    match spec.settings.mounts.workspace_mode {
+        WorkspaceMode::Bind => spec.settings.mounts.workspace.clone(),
         WorkspaceMode::Volume => dir.join(COPY_DIR),
     }
 }
@@ -35,7 +35,8 @@ pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
     let mounted = spec.mounted_in_workspace().join("\n");
     write_atomically(&dir.join(MOUNTED_LIST), mounted.as_bytes()).map_err(failed)?;
     let without = spec.not_copied();
-    let mut packing = pack(&spec.workspace, &without, Stdio::piped()).map_err(failed)?;
+    let mut packing =
+        pack(&spec.settings.mounts.workspace, &without, Stdio::piped()).map_err(failed)?;
     let extracted = extract(packing.archive(), &copy).map_err(failed)?;
     let packed = packing.finish().map_err(failed)?;
     let words = packed.err().or((!extracted.status.success())
@@ -52,12 +53,14 @@ pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
 /// a program that follows links and whose root is this host's: a foreign workspace could otherwise choose a place on
 /// this host.
 pub(super) fn check_links(spec: &ContainerSpec, workspace: &Path) -> Result<()> {
-    let mounts = spec.mounts.iter();
+    let mounts = spec.binds.iter();
     let shown = mounts.map(|mount| (mount.target.as_str(), mount.source.as_path()));
     let shown = shown.chain([(WORKSPACE, workspace)]);
     for (dir, source) in shown {
-        let mounts = spec.mounts.iter().map(|mount| &mount.target);
-        let places = mounts.chain(&spec.tmpfs).chain(spec.hidden_paths());
+        let mounts = spec.binds.iter().map(|mount| &mount.target);
+        let places = mounts
+            .chain(&spec.settings.mounts.tmpfs)
+            .chain(spec.hidden_paths());
         for place in places.filter(|place| is_below(place, dir)) {
             let inside = Path::new(&place[dir.len() + 1..]);
             if !stays_inside(source, &mut PathBuf::new(), inside, &mut 0) {

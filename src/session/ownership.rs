@@ -208,6 +208,8 @@ fn by_published_port(home: &Home, sessions: &[Session], port: u16) -> Result<Opt
     }
     for record in publishing(home)? {
         if record
+            .settings
+            .network
             .ports
             .iter()
             .any(|own| own.host.is_none_or(|host| host == port))
@@ -223,7 +225,8 @@ fn by_published_port(home: &Home, sessions: &[Session], port: u16) -> Result<Opt
 fn publishing(home: &Home) -> Result<Vec<RunRecord>> {
     let ids = home.run_ids()?.into_iter();
     let records = ids.filter_map(|id| home.run(&id).load().record());
-    let has_some = |record: &RunRecord| !record.ports.is_empty() && !record.is_clean();
+    let has_some =
+        |record: &RunRecord| !record.settings.network.ports.is_empty() && !record.is_clean();
     Ok(records.filter(has_some).collect())
 }
 
@@ -232,7 +235,14 @@ fn by_listening_process(home: &Home, sessions: &[Session], pid: u32) -> Result<O
     let of_sessions = sessions.iter().flat_map(|session| &session.ports);
     let mut ports: Vec<u16> = of_sessions.map(|own| own.port).collect();
     for record in publishing(home)? {
-        ports.extend(record.ports.iter().filter_map(|own| own.host));
+        ports.extend(
+            record
+                .settings
+                .network
+                .ports
+                .iter()
+                .filter_map(|own| own.host),
+        );
     }
     for listener in port_probe::listeners(&ports) {
         if listener.pid == Some(pid)
@@ -261,7 +271,11 @@ fn owner_of_run_port(record: &RunRecord, port: u16) -> Option<Ownership> {
     let containers = record.resources.iter();
     let containers = containers.filter(|resource| resource.kind == ResourceKind::Container);
     let handles: Vec<&str> = containers.map(|own| own.handle.as_str()).collect();
-    let engine = runtime::of_session(&record.runtime, &record.engine, runtime::QUICK_TIMEOUT);
+    let engine = runtime::of_session(
+        &record.settings.identity.runtime,
+        &record.settings.identity.engine,
+        runtime::QUICK_TIMEOUT,
+    );
     match engine.and_then(|engine| engine.inspect(&handles)) {
         Err(problem) => Some(Ownership::Unknown(problem.message().to_owned())),
         Ok(states) => {

@@ -64,7 +64,7 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
         }
     }
     join_compose(home, session, plan, &mut place)?;
-    plan.session = Some(place);
+    plan.settings.identity.session = Some(place);
     Ok(())
 }
 
@@ -100,11 +100,14 @@ fn different_engine_reason(
     (name, settings): (&str, &[(String, String)]),
     plan: &Plan,
 ) -> Option<String> {
-    if name == plan.runtime && settings == plan.engine {
+    if name == plan.settings.identity.runtime && settings == plan.settings.identity.engine {
         return None;
     }
     let theirs = runtime::engine_shown(name, settings);
-    let ours = runtime::engine_shown(&plan.runtime, &plan.engine);
+    let ours = runtime::engine_shown(
+        &plan.settings.identity.runtime,
+        &plan.settings.identity.engine,
+    );
     Some(format!(
         "the services run on {theirs}, but this run uses {ours}"
     ))
@@ -239,7 +242,7 @@ fn runs_of(home: &Home, session: &Session) -> Result<Vec<RunRecord>> {
     let records = home.run_ids()?.into_iter();
     let records = records.filter_map(|id| home.run(&id).load().record());
     let is_in = |record: &RunRecord| {
-        let place = record.session.as_ref();
+        let place = record.settings.identity.session.as_ref();
         place.is_some_and(|place| place.incarnation == session.incarnation)
     };
     Ok(records.filter(is_in).collect())
@@ -270,13 +273,22 @@ fn wait(home: &Home, runs: &[&RunRecord]) -> bool {
 
 /// podman removes no network that has a container, even a stopped one that is kept.
 fn disconnect_ended_run(record: &RunRecord) -> Result<()> {
-    let place = record.session.as_ref().filter(|_| record.keep);
+    let place = record
+        .settings
+        .identity
+        .session
+        .as_ref()
+        .filter(|_| record.settings.limits.keep);
     let Some(network) = place.and_then(|place| place.network.as_deref()) else {
         return Ok(());
     };
     if record.is_clean() {
         return Ok(());
     }
-    let runtime = runtime::of_session(&record.runtime, &record.engine, runtime::REQUEST_TIMEOUT)?;
+    let runtime = runtime::of_session(
+        &record.settings.identity.runtime,
+        &record.settings.identity.engine,
+        runtime::REQUEST_TIMEOUT,
+    )?;
     Ok(runtime.disconnect(network, record.id.as_str())?)
 }

@@ -19,6 +19,7 @@ mod run_dir;
 mod run_lookup;
 mod run_names;
 mod run_record;
+mod run_settings;
 #[cfg(test)]
 pub(crate) mod scratch;
 mod session_claim;
@@ -44,8 +45,12 @@ pub(crate) use owned_run::{NewRun, OwnedRun, remove};
 pub(crate) use run_dir::{EndRequest, Loaded, RunDir, RunEnd};
 pub(crate) use run_lookup::resolve;
 pub(crate) use run_record::{
-    BindMount, EndReason, LogState, PublishedPort, Resource, ResourceKind, ResourceStage,
-    RunRecord, RunSession, RunState, ServicePort, ServiceRecord, ServiceState, WorkspaceMode,
+    EndReason, LogState, Resource, ResourceKind, ResourceStage, RunRecord, RunState, SCHEMA,
+    ServicePort, ServiceRecord, ServiceState,
+};
+pub(crate) use run_settings::{
+    BindMount, Dependency, IdentitySettings, ImageSettings, IoSettings, LimitSettings,
+    MountSettings, NetworkSettings, PublishedPort, RunSession, RunSettings, Ulimit, WorkspaceMode,
 };
 pub(crate) use session_claim::Claim;
 pub(crate) use session_compose::{ComposeService, SessionCompose};

@@ -3,15 +3,14 @@
 //! The schema has a version. A record of a newer version is read (unknown fields and words are tolerated) but never
 //! written. The supervisor that holds the run's owner lock is the only writer.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use super::id::{RunId, RunName};
+use super::run_settings::{RunSettings, WorkspaceMode};
 use super::time::Timestamp;
 
 /// The schema version that this program writes.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 /// The record of one run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -20,38 +19,20 @@ pub(crate) struct RunRecord {
     pub(crate) id: RunId,
     pub(crate) name: RunName,
     pub(crate) state: RunState,
-    pub(crate) runtime: String,
-    /// The settings that choose the engine, as environment variables; all others were unset.
-    pub(crate) engine: Vec<(String, String)>,
-    pub(crate) image: Option<String>,
-    pub(crate) workspace: PathBuf,
-    /// The session of the run; `moat down` ends its runs.
-    #[serde(default)]
-    pub(crate) session: Option<RunSession>,
-    pub(crate) command: Vec<String>,
+    /// What the user asked for; host ports that the engine chooses are known once the workload runs.
+    #[serde(flatten)]
+    pub(crate) settings: RunSettings,
     /// Names only: values are never written to disk.
     pub(crate) env: Vec<String>,
-    pub(crate) mounts: Vec<BindMount>,
     /// The project's volumes: `PROJECT/NAME`.
     #[serde(default)]
     pub(crate) volumes: Vec<String>,
-    /// The published ports; host ports that the engine chooses are known once the workload runs.
-    #[serde(default)]
-    pub(crate) ports: Vec<PublishedPort>,
-    #[serde(default)]
-    pub(crate) workspace_mode: WorkspaceMode,
     /// Whether a script runs before the command.
     #[serde(default)]
     pub(crate) pre_run: bool,
-    pub(crate) background: bool,
-    pub(crate) interactive: bool,
     /// Whether the workload has a terminal; its output is then one stream.
     #[serde(default)]
     pub(crate) terminal: bool,
-    pub(crate) keep: bool,
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) cpus: Option<f64>,
-    pub(crate) timeout_seconds: Option<f64>,
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
@@ -70,19 +51,6 @@ pub(crate) struct RunRecord {
     pub(crate) resources: Vec<Resource>,
 }
 
-/// A run's place in a session.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct RunSession {
-    pub(crate) key: String,
-    pub(crate) incarnation: String,
-    /// The network of the session's services, if the run is on it.
-    pub(crate) network: Option<String>,
-    /// The networks of the session's compose services that the run is on.
-    pub(crate) compose_networks: Vec<String>,
-    /// The services whose variables the run has.
-    pub(crate) services: Vec<String>,
-}
-
 impl RunRecord {
     /// Whether no resource of the run is left.
     pub(crate) fn is_clean(&self) -> bool {
@@ -92,7 +60,8 @@ impl RunRecord {
 
     /// Whether the workload's copy of the workspace may exist only in the container.
     pub(crate) fn has_unsaved_copy(&self) -> bool {
-        let worked = self.workspace_mode == WorkspaceMode::Volume && self.started_at.is_some();
+        let worked = self.settings.mounts.workspace_mode == WorkspaceMode::Volume
+            && self.started_at.is_some();
         worked && self.cleaned_at.is_none()
     }
 
@@ -297,34 +266,6 @@ impl LogState {
             };
         }
     }
-}
-
-/// How the workload sees the workspace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum WorkspaceMode {
-    /// The directory itself.
-    #[default]
-    Bind,
-    /// A copy; the directory stays unchanged.
-    Volume,
-}
-
-/// A container port that is published on 127.0.0.1.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct PublishedPort {
-    pub(crate) name: String,
-    pub(crate) container: u16,
-    /// Not set: the engine chooses a free port.
-    pub(crate) host: Option<u16>,
-}
-
-/// A bind mount.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct BindMount {
-    pub(crate) source: PathBuf,
-    pub(crate) target: String,
-    pub(crate) readonly: bool,
 }
 
 /// A journal entry: a resource that a run makes and must remove.

@@ -446,7 +446,7 @@ fn a_run_of_a_newer_version_is_left_alone() {
 fn a_kept_container_stays_where_its_workload_ran() {
     for (started, stays) in [(true, true), (false, false)] {
         let left = Left::with(|record| {
-            record.keep = true;
+            record.settings.limits.keep = true;
             record.state = RunState::Failed;
             record.reason = Some(EndReason::Lost);
             record.started_at = started.then_some(record.created_at);
@@ -462,7 +462,7 @@ fn a_kept_container_stays_where_its_workload_ran() {
 fn a_time_that_passed_while_nobody_looked_is_up() {
     let left = Left::with(|record| {
         record.state = RunState::Running;
-        record.timeout_seconds = Some(5.0);
+        record.settings.limits.timeout_seconds = Some(5.0);
         let began = Timestamp(SystemTime::now() - Duration::from_secs(60));
         (record.created_at, record.started_at) = (began, Some(began));
     });
@@ -479,7 +479,7 @@ fn a_workload_whose_terminal_is_gone_is_stopped() {
     let left = Left::with(|record| {
         record.state = RunState::Running;
         record.started_at = Some(record.created_at);
-        (record.interactive, record.terminal) = (true, true);
+        (record.settings.io.interactive, record.terminal) = (true, true);
     });
     left.put(running());
     let record = left.adopted();
@@ -493,7 +493,7 @@ fn the_end_of_the_input_is_noted() {
     let left = Left::with(|record| {
         record.state = RunState::Running;
         record.started_at = Some(record.created_at);
-        record.interactive = true;
+        record.settings.io.interactive = true;
     });
     left.put(long_ago(0));
     left.adopted();

@@ -269,7 +269,7 @@ fn a_removal_that_cannot_be_recorded_is_made_again_by_the_next_one() {
 }
 
 fn copied() -> Rig {
-    ended_with(|record| record.workspace_mode = WorkspaceMode::Volume)
+    ended_with(|record| record.settings.mounts.workspace_mode = WorkspaceMode::Volume)
 }
 
 #[test]

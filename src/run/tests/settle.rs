@@ -302,7 +302,7 @@ fn a_run_that_ends_before_anybody_looked_has_started_all_the_same() {
 #[test]
 fn a_run_with_ports_has_not_started_before_the_engine_says_where_they_are() {
     let rig = Rig::started_with(|record| {
-        record.ports = vec![crate::store::PublishedPort {
+        record.settings.network.ports = vec![crate::store::PublishedPort {
             name: "web".to_owned(),
             container: 80,
             host: None,
@@ -322,7 +322,7 @@ fn a_run_with_ports_has_not_started_before_the_engine_says_where_they_are() {
     );
     hold.release();
     rig.seen_to_run();
-    assert_eq!(rig.on_disk().ports[0].host, Some(4711));
+    assert_eq!(rig.on_disk().settings.network.ports[0].host, Some(4711));
     rig.fake.exit(&rig.id, 0);
-    assert_eq!(rig.over(&done).ports[0].host, Some(4711));
+    assert_eq!(rig.over(&done).settings.network.ports[0].host, Some(4711));
 }

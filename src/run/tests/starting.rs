@@ -425,7 +425,7 @@ fn a_start_that_takes_too_long_is_given_up() {
     let rig = reserved(&["db"]);
     rig.fake.always("exec", || Exits(Some(1), "not yet"));
     let mut slow = plan(&rig, &["db"]);
-    slow.start_timeout_seconds = Some(0.05);
+    slow.settings.limits.start_timeout_seconds = Some(0.05);
     let record = rig.over(&rig.carry_out(slow));
     assert_eq!(
         (record.state, record.reason, record.exit_status()),
@@ -440,7 +440,7 @@ fn a_start_that_takes_too_long_is_given_up() {
     let hold = rig.fake.hold("pull");
     rig.fake.script("create", [Fails(image_missing())]);
     let mut slow = plan(&rig, &[]);
-    slow.start_timeout_seconds = Some(0.05);
+    slow.settings.limits.start_timeout_seconds = Some(0.05);
     let done = rig.carry_out(slow);
     hold.arrived();
     std::thread::sleep(std::time::Duration::from_millis(100));
@@ -449,7 +449,7 @@ fn a_start_that_takes_too_long_is_given_up() {
 
     let rig = reserved(&[]);
     let mut quick = plan(&rig, &[]);
-    quick.start_timeout_seconds = Some(0.5);
+    quick.settings.limits.start_timeout_seconds = Some(0.5);
     let id = rig.id.clone();
     let fake = rig.fake.clone();
     std::thread::spawn(move || {
@@ -534,7 +534,7 @@ fn a_container_that_vanishes_before_it_is_started_fails_to_start() {
 fn a_session_that_is_gone_takes_no_run() {
     let rig = reserved(&[]);
     let mut plan = plan(&rig, &[]);
-    plan.session = Some(crate::store::RunSession {
+    plan.settings.identity.session = Some(crate::store::RunSession {
         key: "gone".to_owned(),
         incarnation: "x".to_owned(),
         network: None,

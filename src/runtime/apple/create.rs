@@ -62,11 +62,18 @@ pub(super) fn main(
     }
     request.add(&["--workdir", spec.workdir()]);
     mounts(&mut request, spec, around, version, host)?;
-    request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
-    if spec.user.uid != 0 && !spec.has_home && !spec.env.iter().any(|(name, _)| name == "HOME") {
+    request.add(&[
+        "--user",
+        &format!("{}:{}", spec.user().uid, spec.user().gid),
+    ]);
+    if spec.user().uid != 0 && !spec.has_home && !spec.env.iter().any(|(name, _)| name == "HOME") {
         request.add(&["--env", &format!("HOME={WORKLOAD_HOME}")]);
     }
-    limits(&mut request, spec.memory_bytes, spec.cpus);
+    limits(
+        &mut request,
+        spec.settings.limits.memory_bytes,
+        spec.settings.limits.cpus,
+    );
     settings(&mut request, spec, host)?;
     let has_shell = spec.network.is_some() || spec.pre_run.is_some();
     let shell = ShellEnvironment::new(if has_shell { &spec.env } else { &[] });
@@ -159,7 +166,7 @@ fn mounts(
     if spec.pre_run.is_some() {
         binds.push(own(around.notes, NOTES_DIR));
     }
-    binds.extend(spec.mounts.iter().cloned());
+    binds.extend(spec.binds.iter().cloned());
     check_files(&binds, host)?;
     let mut options: Vec<(&str, [String; 2])> = Vec::new();
     for mount in &binds {
@@ -174,11 +181,11 @@ fn mounts(
         Ok(())
     };
     // The `tmpfs` option cannot set an owner, so every user gets the right to write.
-    let home = (spec.user.uid != 0 && !spec.has_home).then_some(WORKLOAD_HOME);
+    let home = (spec.user().uid != 0 && !spec.has_home).then_some(WORKLOAD_HOME);
     let home = home.filter(|home| binds.iter().all(|mount| mount.target != *home));
     for path in home
         .into_iter()
-        .chain(spec.tmpfs.iter().map(String::as_str))
+        .chain(spec.settings.mounts.tmpfs.iter().map(String::as_str))
     {
         in_memory(path, "mode=1777")?;
     }
@@ -257,7 +264,7 @@ fn check_files(mounts: &[BindMount], host: &Host) -> Result<()> {
 }
 
 fn settings(request: &mut ClientCall, spec: &ContainerSpec, host: &Host) -> Result<()> {
-    for port in &spec.ports {
+    for port in &spec.settings.network.ports {
         let chosen = port.host.map_or_else(host.free_port, Ok)?;
         // Never on another address: access from other machines is the user's decision.
         request.add(&[
@@ -265,15 +272,15 @@ fn settings(request: &mut ClientCall, spec: &ContainerSpec, host: &Host) -> Resu
             &format!("127.0.0.1:{chosen}:{}", port.container),
         ]);
     }
-    for server in &spec.dns {
+    for server in &spec.settings.network.dns {
         request.add(&["--dns", &server.to_string()]);
     }
-    for limit in &spec.ulimits {
+    for limit in &spec.settings.limits.ulimits {
         let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
         let (soft, hard) = (number(limit.soft), number(limit.hard));
         request.add(&["--ulimit", &format!("{}={soft}:{hard}", limit.name)]);
     }
-    if spec.stdin {
+    if spec.settings.io.interactive {
         request.add(&["--interactive"]);
     }
     if spec.terminal.is_some() {
@@ -304,8 +311,8 @@ fn command(
     around: &HostPaths<'_>,
     shell: &ShellEnvironment,
 ) {
-    let image = spec.image.as_deref().unwrap_or_default();
-    let (holds, hook) = (spec.network.is_some(), spec.pre_run.as_deref());
+    let image = spec.settings.image.name.as_deref().unwrap_or_default();
+    let (holds, hook) = (spec.network.is_some(), spec.pre_run);
     if holds || hook.is_some() {
         request.add(&["--entrypoint", "/bin/sh"]);
     }
@@ -330,7 +337,7 @@ fn command(
         None if holds => request.args.extend(around.entrypoint.iter().cloned()),
         None => {}
     }
-    request.args.extend(spec.command.iter().cloned());
+    request.args.extend(spec.settings.command.iter().cloned());
 }
 
 fn values(request: &mut ClientCall, env: &[(String, String)]) -> Result<()> {
@@ -365,9 +372,14 @@ pub(super) fn nested_mount_points<'a>(
     spec: &'a ContainerSpec,
     dir: &'a str,
 ) -> impl Iterator<Item = (&'a str, bool)> {
-    let mounts = spec.mounts.iter();
+    let mounts = spec.binds.iter();
     let mounts = mounts.map(|mount| (mount.target.as_str(), mount.source.is_dir()));
-    let empty = spec.tmpfs.iter().map(|path| (path.as_str(), true));
+    let empty = spec
+        .settings
+        .mounts
+        .tmpfs
+        .iter()
+        .map(|path| (path.as_str(), true));
     mounts
         .chain(empty)
         .filter(move |(target, _)| is_below(target, dir))

@@ -202,9 +202,9 @@ impl Apple {
             fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).map_err(failed)?;
         }
         // The image is checked first: if it is missing, moat pulls it and calls this function again.
-        let image = self.image(spec.image.as_deref().unwrap_or_default())?;
+        let image = self.image(spec.settings.image.name.as_deref().unwrap_or_default())?;
         let workspace = workspace_copy::workspace(dir, spec);
-        if spec.workspace_mode == WorkspaceMode::Volume {
+        if spec.settings.mounts.workspace_mode == WorkspaceMode::Volume {
             workspace_copy::make(dir, spec)?;
             workspace_copy::check_links(spec, &workspace)?;
             make_places(spec, &workspace).map_err(failed)?;

@@ -5,6 +5,7 @@
 //! The arguments are in `testdata/golden/apple/arguments.txt`. The JSON and the errors come from the stand-in, whose
 //! output `tests/standin` compares with `testdata/snapshots/standin-*.txt`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,14 +15,13 @@ use serde_json::Value;
 use super::super::client_call::ClientCall;
 use super::super::error::{Result, RuntimeError};
 use super::super::{
-    ContainerSpec, ExecSpec, ImageBuild, Inspected, Network, ResourceOwner, ServiceSpec, User,
+    ContainerSpec, ExecSpec, ImageBuild, Inspected, Network, ResourceOwner, ServiceSpec,
     WorkspaceMode,
 };
 use super::create::{self, Host, HostPaths};
 use super::version::Version;
 use super::{build, classify, exec, model};
-use crate::config::Ulimit;
-use crate::store::{BindMount, PublishedPort};
+use crate::store::{BindMount, PublishedPort, RunSettings, Ulimit};
 use crate::term::pty::Size;
 
 /// The oldest release that moat supports, and each release from which on a behaviour differs.
@@ -103,7 +103,8 @@ fn cases() -> Vec<Case> {
     run("a run", |_| {});
     run("a run with all settings", with_all);
     run("a run on a terminal, as root", |spec| {
-        spec.user = User { uid: 0, gid: 0 };
+        let identity = &mut spec.settings.to_mut().identity;
+        (identity.uid, identity.gid) = (0, 0);
         spec.terminal = Some(Size {
             rows: 24,
             columns: 80,
@@ -113,52 +114,54 @@ fn cases() -> Vec<Case> {
         spec.env = vec![("HTTP_PROXY".into(), "a\nb".into())];
     });
     run("a run with a hook", |spec| {
-        spec.pre_run = Some("npm ci".into());
+        spec.pre_run = Some("npm ci");
     });
     run("a run with services", |spec| {
         spec.network = Some("run_0123456789ab".into());
     });
     run("a run with services and a hook", |spec| {
         spec.network = Some("run_0123456789ab".into());
-        spec.pre_run = Some("npm ci".into());
+        spec.pre_run = Some("npm ci");
     });
     run("directories inside one another", |spec| {
-        spec.mounts = vec![
+        spec.binds = vec![
             mount("/src/inner", "/data/inner", true),
             mount("/src", "/data", false),
             mount("/conf", "/home/moatuser/.config", false),
         ];
-        spec.tmpfs = vec!["/workspace/tmp".into()];
-        spec.hidden = vec!["/workspace/secret".into(), "/data/inner/secret".into()];
+        spec.settings.to_mut().mounts.tmpfs = vec!["/workspace/tmp".into()];
+        spec.settings.to_mut().mounts.hidden =
+            vec!["/workspace/secret".into(), "/data/inner/secret".into()];
     });
     run("covered in a copy", |spec| {
-        spec.workspace_mode = WorkspaceMode::Volume;
-        spec.mounts = vec![mount("/src", "/workspace/sub", false)];
-        spec.hidden = vec!["/workspace/secret".into(), "/workspace/sub/secret".into()];
+        spec.settings.to_mut().mounts.workspace_mode = WorkspaceMode::Volume;
+        spec.binds = vec![mount("/src", "/workspace/sub", false)];
+        spec.settings.to_mut().mounts.hidden =
+            vec!["/workspace/secret".into(), "/workspace/sub/secret".into()];
     });
     run("a file", |spec| {
-        spec.mounts = vec![mount("/etc/a.conf", "/etc/a.conf", true)];
+        spec.binds = vec![mount("/etc/a.conf", "/etc/a.conf", true)];
     });
     run("files of one directory in two modes", |spec| {
-        spec.mounts = vec![
+        spec.binds = vec![
             mount("/etc/a.conf", "/etc/a.conf", true),
             mount("/etc/b.conf", "/etc/b.conf", false),
         ];
     });
     run("a path with ':'", |spec| {
-        spec.mounts = vec![mount("/a:b", "/data", true)];
+        spec.binds = vec![mount("/a:b", "/data", true)];
     });
     run("a path with ','", |spec| {
-        spec.mounts = vec![mount("/a,b", "/data", true)];
+        spec.binds = vec![mount("/a,b", "/data", true)];
     });
     run("a path with ':' and '='", |spec| {
-        spec.mounts = vec![mount("/a:b", "/da=ta", true)];
+        spec.binds = vec![mount("/a:b", "/da=ta", true)];
     });
     run("a path with ',' inside the home in memory", |spec| {
-        spec.mounts = vec![mount("/a,b", "/home/moatuser/.odd", false)];
+        spec.binds = vec![mount("/a,b", "/home/moatuser/.odd", false)];
     });
     run("a directory in memory with '='", |spec| {
-        spec.tmpfs = vec!["/a=b".into()];
+        spec.settings.to_mut().mounts.tmpfs = vec!["/a=b".into()];
     });
     let mut service = |title, change: fn(&mut ServiceSpec)| {
         let make = move |version| {
@@ -220,38 +223,25 @@ fn others() -> Vec<Case> {
     all
 }
 
-fn plain() -> ContainerSpec {
+fn plain() -> ContainerSpec<'static> {
+    let mut settings: RunSettings = serde_json::from_str(
+        r#"{"runtime": "apple", "engine": [], "uid": 1000, "gid": 1001, "image": "img:1", "workspace": "/home/me/project",
+            "mounts": [], "keep": false, "background": false, "interactive": false, "command": []}"#,
+    )
+    .unwrap();
+    settings.command = vec!["npm".into(), "test".into()];
     ContainerSpec {
         handle: "run_0123456789ab".into(),
         home_label: "0123".into(),
         run_label: "run_0123456789ab".into(),
-        image: Some("img:1".into()),
         network: None,
         extra_networks: Vec::new(),
-        rootfs: None,
-        workspace: "/home/me/project".into(),
-        workspace_mode: WorkspaceMode::Bind,
+        settings: Cow::Owned(settings),
         pre_run: None,
-        workdir: None,
-        shm_bytes: None,
-        volumes: Vec::new(),
-        tmpfs: Vec::new(),
-        has_home: false,
-        ports: Vec::new(),
-        pids: None,
-        dns: Vec::new(),
-        ulimits: Vec::new(),
-        command: vec!["npm".into(), "test".into()],
         env: Vec::new(),
-        mounts: Vec::new(),
-        hidden: Vec::new(),
-        user: User {
-            uid: 1000,
-            gid: 1001,
-        },
-        memory_bytes: None,
-        cpus: None,
-        stdin: false,
+        binds: Vec::new(),
+        volumes: Vec::new(),
+        has_home: false,
         terminal: None,
     }
 }
@@ -262,8 +252,9 @@ fn with_all(spec: &mut ContainerSpec) {
         container,
         host,
     };
-    spec.ports = vec![port("web", 80, Some(8080)), port("debug", 9229, None)];
-    spec.dns = vec![
+    spec.settings.to_mut().network.ports =
+        vec![port("web", 80, Some(8080)), port("debug", 9229, None)];
+    spec.settings.to_mut().network.dns = vec![
         "192.0.2.53".parse().unwrap(),
         "2001:db8::53".parse().unwrap(),
     ];
@@ -272,7 +263,7 @@ fn with_all(spec: &mut ContainerSpec) {
         soft,
         hard,
     };
-    spec.ulimits = vec![
+    spec.settings.to_mut().limits.ulimits = vec![
         limit("nofile", Some(1024), Some(2048)),
         limit("core", None, None),
     ];
@@ -281,9 +272,10 @@ fn with_all(spec: &mut ContainerSpec) {
         ("HOME".into(), "/root".into()),
         ("SSL_CERT_FILE".into(), "/ca.pem".into()),
     ];
-    (spec.memory_bytes, spec.cpus) = (Some(512 << 20), Some(1.5));
+    let limits = &mut spec.settings.to_mut().limits;
+    (limits.memory_bytes, limits.cpus) = (Some(512 << 20), Some(1.5));
     spec.has_home = true;
-    spec.stdin = true;
+    spec.settings.to_mut().io.interactive = true;
 }
 
 fn mount(source: &str, target: &str, readonly: bool) -> BindMount {

@@ -69,7 +69,7 @@ pub(super) fn make(sandbox: &Path, spec: &ContainerSpec) -> io::Result<()> {
 /// The settings of each required controller. A file that a version lacks is left out.
 fn limits(spec: &ContainerSpec) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let mut limits = Vec::new();
-    if let Some(bytes) = spec.memory_bytes {
+    if let Some(bytes) = spec.settings.limits.memory_bytes {
         let bytes = bytes.to_string();
         limits.push((
             MEMORY,
@@ -82,7 +82,7 @@ fn limits(spec: &ContainerSpec) -> Vec<(&'static str, Vec<(&'static str, String)
             ],
         ));
     }
-    if let Some(cpus) = spec.cpus {
+    if let Some(cpus) = spec.settings.limits.cpus {
         let quota = (cpus * PERIOD).round().max(1000.0);
         limits.push((
             CPU,
@@ -93,7 +93,7 @@ fn limits(spec: &ContainerSpec) -> Vec<(&'static str, Vec<(&'static str, String)
             ],
         ));
     }
-    if let Some(pids) = spec.pids {
+    if let Some(pids) = spec.settings.limits.pids {
         limits.push((PIDS, vec![("pids.max", pids.to_string())]));
     }
     limits

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::super::Ulimit;
+use crate::store::Ulimit;
 
 const NAMES: &[(&str, Resource)] = &[
     ("core", Resource::Core),

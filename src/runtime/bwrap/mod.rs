@@ -239,7 +239,7 @@ impl Runtime for Bwrap {
             let reason = crate::error::os_error_text(&error);
             RuntimeError::Refused(format!("cannot set the limits of the sandbox: {reason}"))
         })?;
-        if spec.workspace_mode == WorkspaceMode::Volume {
+        if spec.settings.mounts.workspace_mode == WorkspaceMode::Volume {
             workspace_copy::make(dir, spec)?;
         }
         // bwrap creates mount points while it still sees the whole host.
@@ -263,7 +263,7 @@ impl Runtime for Bwrap {
         // and the arguments are complete even if a process is killed.
         rustix::io::fcntl_setfd(&arguments, FdFlags::empty())
             .map_err(|error| failed(&error.into()))?;
-        let terminal = spec.terminal.map(|size| open_terminal(size, spec.user));
+        let terminal = spec.terminal.map(|size| open_terminal(size, spec.user()));
         let terminal = terminal.transpose().map_err(|error| failed(&error))?;
         let for_shim = terminal.as_ref().map(OwnedFd::try_clone).transpose();
         let stdin = for_shim.map_err(|error| failed(&error))?.or(stdin);
@@ -277,11 +277,11 @@ impl Runtime for Bwrap {
             } else {
                 ""
             })
-            .arg(spec.user.uid.to_string())
-            .arg(spec.user.gid.to_string())
-            .arg(limits::encode(&spec.ulimits))
-            .arg(spec.pre_run.as_deref().unwrap_or_default())
-            .args(&spec.command)
+            .arg(spec.user().uid.to_string())
+            .arg(spec.user().gid.to_string())
+            .arg(limits::encode(&spec.settings.limits.ulimits))
+            .arg(spec.pre_run.unwrap_or_default())
+            .args(&spec.settings.command)
             .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

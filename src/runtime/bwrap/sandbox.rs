@@ -55,11 +55,11 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
     }
     add(&[
         "--uid",
-        &spec.user.uid.to_string(),
+        &spec.user().uid.to_string(),
         "--gid",
-        &spec.user.gid.to_string(),
+        &spec.user().gid.to_string(),
     ]);
-    match &spec.rootfs {
+    match &spec.settings.image.rootfs {
         Some(path) => show_rootfs(path, &mut add),
         None => {
             for path in SHOWN_HOST_DIRS {
@@ -79,7 +79,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
         "--dir",
         WORKLOAD_HOME,
     ]);
-    if spec.user.uid == 0 && spec.rootfs.is_none() {
+    if spec.user().uid == 0 && spec.settings.image.rootfs.is_none() {
         // root may read files that other users may not; the workload must not.
         hide_private(Path::new("/etc"), 0, &mut add);
     }
@@ -99,8 +99,8 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
 }
 
 /// The mounts, empty directories and hidden paths as arguments, outer ones before inner ones.
-fn mount_args(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
-    let mounts = spec.mounts.iter().filter_map(|mount| {
+fn mount_args<'a>(spec: &'a ContainerSpec<'_>) -> Vec<(&'a str, Vec<&'a str>)> {
+    let mounts = spec.binds.iter().filter_map(|mount| {
         let option = if mount.readonly {
             "--ro-bind"
         } else {
@@ -109,7 +109,7 @@ fn mount_args(spec: &ContainerSpec) -> Vec<(&str, Vec<&str>)> {
         let (source, target) = (mount.source.to_str()?, mount.target.as_str());
         Some((target, vec![option, source, target]))
     });
-    let scratch = spec.tmpfs.iter();
+    let scratch = spec.settings.mounts.tmpfs.iter();
     let scratch = scratch.map(|path| (path.as_str(), vec!["--tmpfs", path]));
     let covers = spec.hidden_paths();
     let covers = covers.map(|path| (path.as_str(), vec!["--tmpfs", path, "--remount-ro", path]));

@@ -17,18 +17,19 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
         owner: (RUN_LABEL, &spec.run_label),
         role: "main",
     };
-    let mut request = ClientCall::create(dialect, &identity, spec.pids);
+    let mut request = ClientCall::create(dialect, &identity, spec.settings.limits.pids);
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
     request.add(&["--workdir", spec.workdir()]);
-    if let Some(bytes) = spec.shm_bytes {
+    if let Some(bytes) = spec.settings.limits.shm_bytes {
         request.add(&["--shm-size", &bytes.to_string()]);
     }
     for mount in storage(dialect, spec) {
         request.add(&["--mount", &mount]);
     }
-    let has_directories = spec.workspace_mode == WorkspaceMode::Bind || !spec.mounts.is_empty();
+    let has_directories =
+        spec.settings.mounts.workspace_mode == WorkspaceMode::Bind || !spec.binds.is_empty();
     request.host_directories(has_directories, is_selinux_enabled());
     for path in spec.hidden_paths() {
         request.add(&[
@@ -36,16 +37,19 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
             &format!("{path}:ro{}", dialect.tmpfs_no_copy_option()),
         ]);
     }
-    let owner = dialect.tmpfs_owner_option(spec.user);
-    for path in &spec.tmpfs {
+    let owner = dialect.tmpfs_owner_option(spec.user());
+    for path in &spec.settings.mounts.tmpfs {
         request.add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
     }
     if dialect.is_rootless() {
         // Otherwise the current user would be root inside, and the workspace's owner nobody.
         request.add(&["--userns", "keep-id"]);
     }
-    request.add(&["--user", &format!("{}:{}", spec.user.uid, spec.user.gid)]);
-    if spec.user.uid != 0 && !spec.has_home {
+    request.add(&[
+        "--user",
+        &format!("{}:{}", spec.user().uid, spec.user().gid),
+    ]);
+    if spec.user().uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which the user cannot write.
         if initial_files::home_in_memory(spec) {
             request.add(&[
@@ -57,16 +61,16 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
             request.add(&["--env", &format!("HOME={WORKLOAD_HOME}")]);
         }
     }
-    request.limits(spec.memory_bytes, spec.cpus);
+    request.limits(spec.settings.limits.memory_bytes, spec.settings.limits.cpus);
     settings(dialect, spec, &mut request);
-    if spec.stdin {
+    if spec.settings.io.interactive {
         request.add(&["--interactive"]);
     }
     if spec.terminal.is_some() {
         // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
         request.add(&["--tty", "--stop-signal", "SIGHUP"]);
     }
-    let image = spec.image.as_deref().unwrap_or_default();
+    let image = spec.settings.image.name.as_deref().unwrap_or_default();
     match &spec.pre_run {
         None => {
             request.values(dialect, &spec.env)?;
@@ -80,19 +84,19 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
             request.add(&["-c", &shell.pre_run_script(), "moat", script]);
         }
     }
-    request.args.extend(spec.command.iter().cloned());
+    request.args.extend(spec.settings.command.iter().cloned());
     Ok(request)
 }
 
 /// The mounts: the workspace, directories of the host, volumes.
 fn storage(dialect: Dialect, spec: &ContainerSpec) -> Vec<String> {
-    let workspace = spec.workspace.to_string_lossy();
-    let mut mounts = vec![match spec.workspace_mode {
+    let workspace = spec.settings.mounts.workspace.to_string_lossy();
+    let mut mounts = vec![match spec.settings.mounts.workspace_mode {
         WorkspaceMode::Bind => mount("bind", &workspace, WORKSPACE, false),
         // Anonymous: removed with the container, and without the image's files.
         WorkspaceMode::Volume => format!("type=volume,target={WORKSPACE}{}", dialect.no_copy()),
     }];
-    for bind in &spec.mounts {
+    for bind in &spec.binds {
         let source = bind.source.to_string_lossy();
         mounts.push(mount("bind", &source, &bind.target, bind.readonly));
     }
@@ -108,58 +112,49 @@ fn storage(dialect: Dialect, spec: &ContainerSpec) -> Vec<String> {
 }
 
 fn settings(dialect: Dialect, spec: &ContainerSpec, request: &mut ClientCall) {
-    request.publish(&spec.ports);
-    for server in &spec.dns {
+    request.publish(&spec.settings.network.ports);
+    for server in &spec.settings.network.dns {
         request.add(&["--dns", &server.to_string()]);
     }
-    request.ulimits(dialect, &spec.ulimits);
+    request.ulimits(dialect, &spec.settings.limits.ulimits);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::User;
     use super::*;
-    use crate::store::BindMount;
+    use std::borrow::Cow;
 
-    fn spec() -> ContainerSpec {
+    use crate::store::{BindMount, RunSettings};
+
+    fn spec() -> ContainerSpec<'static> {
+        let mut settings: RunSettings = serde_json::from_str(
+        r#"{"runtime": "docker", "engine": [], "uid": 1000, "gid": 1001, "image": "img:1", "workspace": "/w",
+            "mounts": [], "keep": false, "background": false, "interactive": false, "command": []}"#,
+    )
+    .unwrap();
+        settings.command = vec!["sh".into(), "-c".into(), "--rm".into()];
+        settings.limits.memory_bytes = Some(1 << 26);
+        settings.limits.cpus = Some(1.5);
+        settings.io.interactive = true;
         ContainerSpec {
             handle: "run_0123456789ab".into(),
             home_label: "h".into(),
             run_label: "run_0123456789ab".into(),
-            image: Some("img:1".into()),
             network: None,
             extra_networks: Vec::new(),
-            rootfs: None,
-            workspace: "/w".into(),
-            workspace_mode: WorkspaceMode::Bind,
+            settings: Cow::Owned(settings),
             pre_run: None,
-            workdir: None,
-            shm_bytes: None,
-            volumes: Vec::new(),
-            tmpfs: Vec::new(),
-            has_home: false,
-            ports: Vec::new(),
-            pids: None,
-            dns: Vec::new(),
-            ulimits: Vec::new(),
-            command: vec!["sh".into(), "-c".into(), "--rm".into()],
             env: vec![
                 ("TOKEN".into(), "s3cret\nx".into()),
                 ("PATH".into(), "/p".into()),
             ],
-            mounts: vec![BindMount {
+            binds: vec![BindMount {
                 source: "/a,b".into(),
                 target: "/t".into(),
                 readonly: true,
             }],
-            hidden: Vec::new(),
-            user: User {
-                uid: 1000,
-                gid: 1001,
-            },
-            memory_bytes: Some(1 << 26),
-            cpus: Some(1.5),
-            stdin: true,
+            volumes: Vec::new(),
+            has_home: false,
             terminal: None,
         }
     }

@@ -6,8 +6,7 @@ use super::super::KEPT_LINUX_CAPABILITIES;
 pub(super) use super::super::client_call::{ClientCall, HOME_LABEL};
 use super::super::error::Result;
 use super::Dialect;
-use crate::config::Ulimit;
-use crate::store::PublishedPort;
+use crate::store::{PublishedPort, Ulimit};
 
 /// Enough for builds and test suites, too few for a fork bomb to exhaust the host.
 const DEFAULT_MAX_PIDS: &str = "4096";

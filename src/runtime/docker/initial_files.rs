@@ -29,9 +29,9 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
     if spec.pre_run.is_some() {
         paths.push((NOTES_DIR, DEFAULT_DIR_MODE));
     }
-    if spec.workspace_mode == WorkspaceMode::Volume {
+    if spec.settings.mounts.workspace_mode == WorkspaceMode::Volume {
         // The engine keeps an existing directory as it is.
-        let metadata = fs::metadata(&spec.workspace);
+        let metadata = fs::metadata(&spec.settings.mounts.workspace);
         let mode = metadata.map_or(DEFAULT_DIR_MODE, |metadata| metadata.mode() & 0o7777);
         paths.push((WORKSPACE, mode));
     }
@@ -41,7 +41,7 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
     }
     let mut archive = Vec::new();
     for (path, mode) in paths {
-        archive.extend(directory(path, mode, spec.user.uid, spec.user.gid)?);
+        archive.extend(directory(path, mode, spec.user().uid, spec.user().gid)?);
     }
     // Two empty blocks end an archive.
     archive.resize(archive.len() + 2 * TAR_BLOCK_BYTES, 0);
@@ -50,7 +50,7 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
 
 /// Whether the user's home is a tmpfs: the image has none, and nothing is mounted there or below.
 pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
-    let needs_one = spec.user.uid != 0 && !spec.has_home;
+    let needs_one = spec.user().uid != 0 && !spec.has_home;
     needs_one
         && !targets(spec).any(|target| target == WORKLOAD_HOME || is_below(target, WORKLOAD_HOME))
 }
@@ -59,10 +59,10 @@ pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
 /// engine would make root their owner.
 fn between(spec: &ContainerSpec) -> Vec<String> {
     let mut own = Vec::new();
-    if spec.user.uid != 0 {
+    if spec.user().uid != 0 {
         own.push(WORKLOAD_HOME);
     }
-    if spec.workspace_mode == WorkspaceMode::Volume {
+    if spec.settings.mounts.workspace_mode == WorkspaceMode::Volume {
         own.push(WORKSPACE);
     }
     let mut places: Vec<String> = Vec::new();
@@ -84,12 +84,12 @@ fn between(spec: &ContainerSpec) -> Vec<String> {
     places
 }
 
-fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
-    let mounts = spec.mounts.iter().map(|mount| mount.target.as_str());
+fn targets<'a>(spec: &'a ContainerSpec<'_>) -> impl Iterator<Item = &'a str> {
+    let mounts = spec.binds.iter().map(|mount| mount.target.as_str());
     let volumes = spec.volumes.iter().map(|volume| volume.target.as_str());
     mounts
         .chain(volumes)
-        .chain(spec.tmpfs.iter().map(String::as_str))
+        .chain(spec.settings.mounts.tmpfs.iter().map(String::as_str))
 }
 
 /// The size of a header in bytes.

@@ -45,7 +45,7 @@ use crate::store::{ResourceKind, StreamBytes};
 use build_args::INPUTS_LABEL;
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
-pub(crate) use engine_facts::{EngineFacts, Limits, UserMapping};
+pub(crate) use engine_facts::{EngineFacts, UserMapping};
 pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
 const PULL_TIMEOUT: Duration = Duration::from_secs(3600);

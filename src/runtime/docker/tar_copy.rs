@@ -36,12 +36,13 @@ impl Docker {
             command.args(["-", &format!("{}:/", spec.handle)]);
             self.run_command(&mut command, &archive, REQUEST_TIMEOUT, &|| true)?;
         }
-        if spec.workspace_mode == WorkspaceMode::Bind {
+        if spec.settings.mounts.workspace_mode == WorkspaceMode::Bind {
             return Ok(());
         }
         // The engine would write into the directory that is mounted there.
         let without = spec.not_copied();
-        let mut tar = pack(&spec.workspace, &without, Stdio::piped()).map_err(no_tar)?;
+        let mut tar =
+            pack(&spec.settings.mounts.workspace, &without, Stdio::piped()).map_err(no_tar)?;
         let archive = tar.archive();
         let mut command = self.reader()?;
         command.args(["-", &format!("{}:{WORKSPACE}", spec.handle)]);
@@ -58,7 +59,7 @@ impl Docker {
         let mut found = Vec::new();
         // A read-only volume accepts nothing, not even an owner.
         let writable = spec.volumes.iter().filter(|volume| !volume.readonly);
-        for volume in writable.filter(|_| spec.user.uid != 0) {
+        for volume in writable.filter(|_| spec.user().uid != 0) {
             let from = format!("{}:{}", spec.handle, volume.target);
             let mut command = self.command();
             command.args(["cp", &from, "-"]);

@@ -196,9 +196,9 @@ fn ended_run(rig: &Rig) -> String {
         services: Vec::new(),
     };
     let run = rig.scratch.reserve(|record| {
-        record.runtime.clone_from(&rig.engine);
-        record.session = Some(place.clone());
-        record.keep = true;
+        record.settings.identity.runtime.clone_from(&rig.engine);
+        record.settings.identity.session = Some(place.clone());
+        record.settings.limits.keep = true;
         record.state = RunState::Stopped;
         record.reason = Some(EndReason::Exited);
         record.cleaned_at = Some(record.created_at);

@@ -262,8 +262,12 @@ fn members_that_an_older_version_did_not_know_have_their_defaults() {
     }
     fs::write(run.dir().record(), json.to_string()).unwrap();
     let record = on_disk(run.dir());
-    assert!(record.session.is_none() && record.volumes.is_empty() && record.ports.is_empty());
-    assert_eq!(record.workspace_mode, WorkspaceMode::Bind);
+    assert!(
+        record.settings.identity.session.is_none()
+            && record.volumes.is_empty()
+            && record.settings.network.ports.is_empty()
+    );
+    assert_eq!(record.settings.mounts.workspace_mode, WorkspaceMode::Bind);
     assert!(!record.pre_run && !record.terminal && record.services.is_empty());
 }
 
