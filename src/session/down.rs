@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::operation::OperationContext;
-use super::{compose, files, hooks, process, runs, services, tmux, worktree};
+use super::{compose, files, hooks, process_end, runs, services, tmux, worktree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::{self, child};
@@ -183,7 +183,7 @@ fn remove_everything(
     let mut left = DownOutcome::default();
     let operation = session.operation.as_ref();
     let force = operation.is_some_and(|operation| operation.force && !keep);
-    process::stop_all(context.home, session)?;
+    process_end::stop_all(context.home, session)?;
     checkpoint("session-down-processes");
     tmux::end(session)?;
     checkpoint("session-down-tmux");

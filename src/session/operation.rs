@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::process;
+use super::process_end;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Claim, Home, OpKind, Session};
 use rustix::process::Signal;
@@ -44,7 +44,7 @@ impl OperationContext<'_> {
         let claim = self.home.claim_session(key, kind)?;
         let session = claim.as_ref().and_then(Claim::session);
         if let Some(session) = session.filter(|session| session.operation.is_some()) {
-            process::stop(session, &process::OPERATION_MARKS)?;
+            process_end::stop(session, &process_end::OPERATION_MARKS)?;
         }
         Ok(claim)
     }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::compose::COMPOSE_MARK;
-use super::marked_processes::{PROCESS_MARK_VARIABLE, ProcessSelection};
+use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::monitor::{MONITOR, STARTED_BYTE};
 use super::operation::OperationContext;
 use super::{port_probe, tmux, variables};
@@ -286,82 +285,4 @@ fn last_output(path: &Path) -> Vec<String> {
     let since = &entries[start.map_or(0, |place| place + 1)..];
     let text = |entry: &crate::store::LogEntry| String::from_utf8_lossy(&entry.data).into_owned();
     since.iter().map(text).collect()
-}
-
-/// The names in the marks of an operation's own processes: git, the hooks and the compose tool.
-pub(super) const OPERATION_MARKS: [&str; 7] = [
-    ".git",
-    ".pre_up",
-    ".pre_start",
-    ".post_up",
-    ".pre_down",
-    ".post_down",
-    COMPOSE_MARK,
-];
-
-/// Ends some processes of a session at once. Fails with the names of those that remain.
-pub(super) fn stop(session: &Session, names: &[&str]) -> Result<()> {
-    std::thread::scope(|scope| {
-        let ends: Vec<_> = names
-            .iter()
-            .map(|name| scope.spawn(move || targets(session, name).end()))
-            .collect();
-        let left: Vec<String> = ends
-            .into_iter()
-            .filter_map(|end| end.join().ok())
-            .flatten()
-            .map(|process| process.pid.to_string())
-            .collect();
-        match left.is_empty() {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::Failed,
-                format!("these processes cannot be killed: {}", left.join(", ")),
-            )),
-        }
-    })
-}
-
-/// Selects all processes with one name.
-pub(super) fn targets(session: &Session, name: &str) -> ProcessSelection {
-    let process = session.process(name);
-    ProcessSelection {
-        mark: session.mark(name),
-        leaders: process
-            .and_then(|process| process.process.clone())
-            .into_iter()
-            .collect(),
-        monitors: process
-            .and_then(|process| process.monitor.clone())
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// Ends all processes that carry a mark of the session: its processes, its hooks and their descendants. `home` knows
-/// leaders that the record lacks: a monitor writes its state file before `moat up` writes the record.
-pub(super) fn stop_all(home: &Home, session: &Session) -> Result<()> {
-    let mut targets = ProcessSelection {
-        mark: session.mark(""),
-        leaders: Vec::new(),
-        monitors: Vec::new(),
-    };
-    for process in &session.processes {
-        targets.leaders.extend(process.process.clone());
-        let state = home.process_state(session, &process.name);
-        targets.leaders.extend(state.map(|state| state.process));
-        targets.monitors.extend(process.monitor.clone());
-    }
-    let left: Vec<String> = targets
-        .end()
-        .iter()
-        .map(|process| process.pid.to_string())
-        .collect();
-    match left.is_empty() {
-        true => Ok(()),
-        false => Err(Error::new(
-            ErrorKind::Failed,
-            format!("these processes cannot be killed: {}", left.join(", ")),
-        )),
-    }
 }

@@ -1,7 +1,7 @@
 //! Rolls back an operation from the journal alone. A failure, a signal and a crash are handled alike.
 
 use super::operation::OperationContext;
-use super::{compose, files, process, services, tmux, worktree};
+use super::{compose, files, process_end, services, tmux, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::{REQUEST_TIMEOUT, child};
@@ -67,13 +67,13 @@ fn roll_back_resources(
         .iter()
         .filter(|process| process.operation == operation);
     let mut names: Vec<&str> = made.map(|process| process.name.as_str()).collect();
-    names.extend(process::OPERATION_MARKS);
+    names.extend(process_end::OPERATION_MARKS);
     let service_names = session.services.list.iter();
     names.extend(service_names.map(|service| service.name.as_str()));
     if is_new {
-        process::stop_all(context.home, session)?;
+        process_end::stop_all(context.home, session)?;
     } else {
-        process::stop(session, &names)?;
+        process_end::stop(session, &names)?;
     }
     checkpoint("session-undo-processes");
     let made_tmux = |tmux: &Tmux| is_new || tmux.operation == operation;
@@ -175,7 +175,7 @@ fn roll_back_services(
 
 /// Removes resources by their incarnation, and the worktree unless another session has claimed it.
 fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, operation: &str) {
-    let _ = process::stop_all(context.home, session);
+    let _ = process_end::stop_all(context.home, session);
     let _ = tmux::end(session);
     let _ = compose::roll_back_compose(session, operation);
     let _ = services::remove(context, session, None);

@@ -2,13 +2,13 @@
 
 use super::super::operation::OperationContext;
 use super::super::repository::Repository;
-use super::super::up::{Action, Decision, UpRequest};
+use super::super::request::{Action, Decision, UpRequest, started};
 use super::super::worktree;
+use super::engine::{failed, is_up, state_of, tool};
 use super::rewrite;
-use super::{failed, is_up, record_intent, started, state_of};
 use crate::error::Result;
 use crate::runtime::{self, ContainerState, REQUEST_TIMEOUT};
-use crate::store::{Session, SessionCompose, key_of};
+use crate::store::{ComposeService, ResourceStage, Session, SessionCompose, key_of};
 
 /// Enough for a recognizable part of the branch in the project's name.
 const MAX_BRANCH_CHARS: usize = 24;
@@ -107,7 +107,7 @@ pub(in crate::session) fn decide(
     let decisions: Vec<Decision> = names.into_iter().map(decide).collect();
     if started(&decisions).next().is_some() {
         // An impossible request is noticed before anything is made.
-        super::start::tool(engine)?;
+        tool(engine)?;
     }
     Ok(decisions)
 }
@@ -142,6 +142,20 @@ pub(in crate::session) fn record_intents(
     for name in starting {
         record_intent(compose, name, operation, false);
     }
+}
+
+pub(super) fn record_intent(compose: &mut SessionCompose, name: &str, operation: &str, once: bool) {
+    let mut services = compose.services.iter();
+    let before = services.find(|service| service.name == name);
+    let again = before.is_some_and(|before| before.existed_before || before.operation != operation);
+    compose.services.retain(|service| service.name != name);
+    compose.services.push(ComposeService {
+        name: name.to_owned(),
+        stage: ResourceStage::Intent,
+        operation: operation.to_owned(),
+        one_shot: once,
+        existed_before: again,
+    });
 }
 
 /// A project name that shows the branch and is unique: it contains the incarnation.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::logs::no_container;
 use super::super::status::{PortView, ProcessHealth};
-use super::{containers, containers_within, failed, is_up, state_of};
+use super::engine::{containers, containers_within, failed, is_up, state_of};
 use crate::error::Result;
 use crate::runtime::{self, ContainerState, Runtime, SessionContainer};
 use crate::store::{ComposeService, Home, ResourceStage, Session};

@@ -1,6 +1,6 @@
 //! Connects a run to the services of a compose file: to their networks, under their names.
 
-use super::{containers, failed};
+use super::engine::{containers, failed};
 use crate::error::Result;
 use crate::plan::host_variable;
 use crate::runtime::ContainerState;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::super::operation::OperationContext;
+use super::engine::{POLL_INTERVAL, containers, failed, indented, state_of};
 use super::rewrite::RewrittenService;
-use super::{POLL_INTERVAL, containers, failed, indented, state_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
 use crate::runtime::{self, ContainerState, SessionContainer};

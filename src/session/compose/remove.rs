@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::process;
-use super::{COMPOSE_MARK, POLL_INTERVAL, failed};
+use super::super::process_end::{self, COMPOSE_MARK};
+use super::engine::{POLL_INTERVAL, failed};
 use crate::error::Result;
 use crate::runtime::{self, Removal};
 use crate::store::{Session, SessionCompose};
@@ -22,7 +22,7 @@ pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Re
     let Some(session) = unsettled else {
         return Ok(());
     };
-    process::stop(session, &[COMPOSE_MARK])?;
+    process_end::stop(session, &[COMPOSE_MARK])?;
     match &session.operation {
         Some(operation) => roll_back_compose(session, &operation.id),
         None => Ok(()),

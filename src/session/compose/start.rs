@@ -2,14 +2,16 @@
 
 use super::super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::super::operation::OperationContext;
-use super::super::up::{Action, Decision, UpRequest};
+use super::super::process_end::COMPOSE_MARK;
+use super::super::request::{Action, Decision, UpRequest, started};
 use super::super::variables;
 use super::base_images;
+use super::decisions::record_intent;
+use super::engine::{containers, failed, indented, is_up, state_of, tool};
 use super::readiness::{failed_service_error, wait};
 use super::rewrite::{
     self, RequestedPort, RequestedService, RewriteRequest, RewrittenFile, RewrittenService,
 };
-use super::{COMPOSE_MARK, containers, failed, indented, is_up, record_intent, started, state_of};
 use crate::config::{ComposeServiceConfig, ComposeSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
@@ -114,18 +116,6 @@ pub(in crate::session) fn start(
     )?;
     checkpoint("session-compose-ready");
     Ok(())
-}
-
-/// The compose tool, if it is installed and its engine is on this machine.
-pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
-    if let Some(address) = runtime::remote_address(runtime::COMPOSE_RUNTIME, engine) {
-        let address = crate::term::escape_unsafe(&address);
-        let message =
-            format!("the engine is on another machine ({address}): its ports are not on this one");
-        return Err(Error::new(ErrorKind::Runtime, message)
-            .hint("session.compose needs an engine on this machine: unset DOCKER_HOST, or choose another context"));
-    }
-    Ok(ComposeTool::find(engine)?)
 }
 
 /// The directory that relative paths in the file and its `.env` refer to: the directory of the first file, as the

@@ -1,13 +1,14 @@
 //! Decides what an `up` does about each service, and on which engine. Read-only.
 
-use super::{engine_of, handle, health};
+use super::engine::{engine_of, handle};
+use super::health;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Host};
 use crate::runtime::{Capability, Inspected, REQUEST_TIMEOUT, Runtime};
 use crate::session::operation::OperationContext;
 use crate::session::port_probe;
 use crate::session::ports::PinnedPort;
-use crate::session::up::{Action, Decision, UpRequest};
+use crate::session::request::{Action, Decision, UpRequest};
 use crate::store::{ResourceStage, Session, SessionService, SessionStatus, fnv1a};
 
 /// The action for a service.

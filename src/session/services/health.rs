@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::logs::no_container;
-use super::engine_of;
+use super::engine::engine_of;
 use crate::error::Result;
 use crate::runtime::{self, Exit, Inspected, Runtime, RuntimeError};
 use crate::store::{ResourceStage, Session, SessionPort, SessionService};

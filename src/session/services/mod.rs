@@ -5,36 +5,13 @@
 //! incarnation, not by names.
 
 mod decisions;
+mod engine;
 mod health;
 mod remove;
 mod start;
 
 pub(super) use decisions::{ServiceAction, ServiceDecisions};
+pub(super) use engine::network;
 pub(crate) use health::ServiceHealth;
 pub(super) use health::{container, query_engines, service_healths};
 pub(super) use remove::{remove, stop};
-
-use crate::error::Result;
-use crate::runtime::{self, Runtime};
-use crate::store::Session;
-
-/// The name of a session's network in the engine.
-pub(super) fn network(session: &Session) -> String {
-    format!("moat-{}", session.incarnation)
-}
-
-/// The name of a service's container in the engine.
-fn handle(session: &Session, service: &str) -> String {
-    format!("moat-{}-{service}", session.incarnation)
-}
-
-/// The engine of a session's services.
-fn engine_of(session: &Session) -> Result<Box<dyn Runtime>> {
-    let services = &session.services;
-    let (name, settings) = (&services.runtime, &services.engine);
-    Ok(runtime::of_session(
-        name,
-        settings,
-        runtime::REQUEST_TIMEOUT,
-    )?)
-}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::engine_of;
+use super::engine::{engine_of, handle, network};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::{scaled, unit_scaled};
 use crate::runtime::{Labelled, ResourceOwner, Runtime, RuntimeError};
@@ -72,14 +72,14 @@ fn find(
 ) -> Result<Vec<Labelled>> {
     let whose = ResourceOwner::Session(session.incarnation.clone());
     let mut found = runtime.find_labelled(&context.home.hash())?;
-    let (own, network) = (super::handle(session, ""), super::network(session));
+    let (own, network) = (handle(session, ""), network(session));
     found.retain(|one| {
         // Resources of a compose file have the same label and other names.
         if !one.handle.starts_with(&own) && one.handle != network {
             return false;
         }
         let is_meant = |names: &[&str]| {
-            let mut handles = names.iter().map(|name| super::handle(session, name));
+            let mut handles = names.iter().map(|name| handle(session, name));
             one.kind == ResourceKind::Container && handles.any(|handle| handle == one.handle)
         };
         one.owner == whose && names.is_none_or(is_meant)

@@ -6,7 +6,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::decisions::{ServiceAction, ServiceDecisions, SessionEngine};
-use super::{health, network};
+use super::engine::{handle, network};
+use super::health;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::plan::{self, Host};
@@ -150,7 +151,7 @@ fn bring_up(
             let port = session.primary_port(&plan.name).map(|port| port.port);
             let starting = ServiceStart {
                 plan,
-                handle: super::handle(session, &plan.name),
+                handle: handle(session, &plan.name),
                 port: port.unwrap_or_default(),
                 runtime: engine.runtime.as_ref(),
                 home: context.home,

@@ -2,36 +2,10 @@
 
 use super::super::operation::OperationContext;
 use super::super::ports::PinnedPort;
+use super::super::request::{Action, Decision, UpRequest, names};
 use super::super::status;
-use super::UpRequest;
 use crate::config::HostProcess;
 use crate::store::{Session, SessionProcess, SessionStatus};
-
-/// The decision about a process or a service, with its reason.
-pub(crate) struct Decision {
-    pub(crate) name: String,
-    pub(crate) action: Action,
-    pub(crate) reason: String,
-    /// Whether it runs and is ended before restarting it.
-    pub(in crate::session) ends: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    Kept,
-    Started,
-    Skipped,
-}
-
-impl Action {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Action::Kept => "kept",
-            Action::Started => "started",
-            Action::Skipped => "skipped",
-        }
-    }
-}
 
 pub(super) fn decide(
     context: &OperationContext<'_>,
@@ -140,11 +114,4 @@ pub(super) fn processes_to_start<'a>(
     let processes = &request.settings.processes;
     names.retain(|name| processes.iter().any(|process| process.name == *name));
     names
-}
-
-pub(super) fn names(decisions: &[Decision], action: Action) -> Vec<&str> {
-    let chosen = decisions
-        .iter()
-        .filter(|decision| decision.action == action);
-    chosen.map(|decision| decision.name.as_str()).collect()
 }

@@ -5,49 +5,22 @@ mod name_check;
 mod reserve;
 
 use super::operation::OperationContext;
-use super::ports::PinnedPort;
 use super::repository::Repository;
+use super::request::{Decision, UpRequest};
 use super::services::ServiceDecisions;
-use super::{compose, files, hooks, process, rollback, tmux, worktree};
-use crate::config::{HostProcess, SessionSettings};
+use super::{compose, files, hooks, process, process_end, rollback, tmux, worktree};
+use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::plan;
 use crate::runtime::child;
 use crate::store::{Claim, OpKind, Session, SessionStatus};
 use crate::term::{escape_unsafe, shell_word};
 
-pub(crate) use decisions::{Action, Decision};
 pub(crate) use name_check::check_services;
 
 use decisions::{decide, is_complete_already, processes_to_start, removed_from_config};
 use name_check::check_names;
 use reserve::reserve;
-
-/// The options of an `up`.
-pub(crate) struct UpRequest<'a> {
-    pub(crate) branch: &'a str,
-    pub(crate) settings: &'a SessionSettings,
-    pub(crate) services: &'a [plan::PlannedService],
-    /// Reads the facts about the host that services need; the argument is the runtime if it is known.
-    pub(crate) host: &'a dyn Fn(Option<&str>) -> Result<plan::Host>,
-    pub(crate) pins: &'a [PinnedPort],
-    /// Only these processes and services; not set: all.
-    pub(crate) only: Option<&'a [String]>,
-    /// Names to leave out.
-    pub(crate) skip: &'a [String],
-    /// Whether running members are restarted.
-    pub(crate) force: bool,
-    /// Receives each port that differs from moat.yaml.
-    pub(crate) warn: &'a dyn Fn(String),
-}
-
-impl UpRequest<'_> {
-    pub(super) fn wants(&self, name: &str) -> bool {
-        let named = |names: &[String]| names.iter().any(|other| other == name);
-        self.only.is_none_or(named) && !named(self.skip)
-    }
-}
 
 /// Starts the session of a branch. A failure restores the previous state.
 pub(crate) fn up(
@@ -173,7 +146,7 @@ fn end(
     };
     let ending = decisions.iter().filter(|decision| decision.ends);
     let ending: Vec<&str> = ending.map(|decision| decision.name.as_str()).collect();
-    process::stop(session, &ending)?;
+    process_end::stop(session, &ending)?;
     for name in ending {
         // The exit recorded by the old monitor must not be taken for the new process.
         context.home.prepare_process(&session.key, name)?;

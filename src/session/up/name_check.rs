@@ -1,8 +1,8 @@
 //! Checks the requested names: they exist, and no two members share one.
 
-use super::UpRequest;
+use super::super::request::UpRequest;
 use crate::config::SessionSettings;
-use crate::error::{Error, ErrorKind, FileProblem, Result};
+use crate::error::{Error, FileProblem, Result};
 use crate::plan;
 use crate::registry::DEFAULT_PORT;
 
@@ -51,31 +51,4 @@ pub(crate) fn check_services(
         }
     }
     Ok(())
-}
-
-impl UpRequest<'_> {
-    /// Whether the dependencies of compose services have unique names.
-    pub(in crate::session) fn check_along<'n>(
-        &self,
-        names: impl Iterator<Item = &'n str>,
-    ) -> Result<()> {
-        for name in names {
-            let mut processes = self.settings.processes.iter();
-            let mut services = self.services.iter();
-            let what = if processes.any(|process| process.name == name) {
-                "process"
-            } else if services.any(|service| service.name == name) {
-                "service"
-            } else {
-                continue;
-            };
-            let message = format!(
-                "'{name}' names both a {what} of the session and a dependency in the compose file"
-            );
-            return Err(Error::new(ErrorKind::Config, message).hint(
-                "rename one of them, in moat.yaml or in the compose file; if the compose file no longer has it: moat down",
-            ));
-        }
-        Ok(())
-    }
 }

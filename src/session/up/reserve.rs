@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use super::super::operation::OperationContext;
 use super::super::ports::{PortAllocator, free_slot};
 use super::super::repository::Repository;
+use super::super::request::{Action, Decision, UpRequest, names};
 use super::super::services::{ServiceAction, ServiceDecisions};
-use super::super::{compose, process, worktree};
-use super::UpRequest;
-use super::decisions::{Action, Decision, names, processes_to_start, undecided};
+use super::super::{compose, process_end, worktree};
+use super::decisions::{processes_to_start, undecided};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
     Claim, DownOptions, ResourceStage, Session, SessionHooks, SessionProcess, SessionStatus,
@@ -34,7 +34,7 @@ pub(super) fn reserve(
         let clients = services.working();
         let forgotten = undecided(session, decisions).map(|process| process.name.as_str());
         let left: Vec<&str> = dead.chain(clients).chain(forgotten).collect();
-        process::stop(session, &left)?;
+        process_end::stop(session, &left)?;
         services.check(session)?;
     }
     // The lock is released before warnings are printed.
