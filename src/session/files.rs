@@ -6,20 +6,66 @@ use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::member::{BringUp, Member, Scope, Teardown};
 use super::operation::OperationContext;
 use super::repository::{Repository, git, small_file};
 use super::variables;
 use crate::config::Inherit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, CreatedFile, CreatedFileKind, Session, write_atomically};
+use crate::store::{Claim, CreatedFile, CreatedFileKind, Home, Session, write_atomically};
 use crate::term::escape_unsafe;
 
 /// The file of variables, for tools that read `.env`-style files.
 pub(crate) const VARIABLES_FILE: &str = ".env.moat";
 
+/// The files that a session creates in its worktree.
+pub(super) struct Files;
+
+impl Member for Files {
+    fn is_complete(&self, _home: &Home, session: &Session) -> bool {
+        session.worktree.path.join(VARIABLES_FILE).is_file()
+    }
+
+    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
+        let inherit = &up.request.settings.inherit;
+        make(up.context, &mut up.claim, up.repository, inherit)
+    }
+
+    fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        let session = teardown.session;
+        let is_meant = |file: &&CreatedFile| match teardown.scope {
+            Scope::Operation { id, .. } => file.operation == id,
+            _ => true,
+        };
+        let files: Vec<&CreatedFile> = session.files.iter().filter(is_meant).collect();
+        remove(teardown.context, &session.worktree.path, &files)?;
+        teardown.checkpoint("files");
+        Ok(())
+    }
+
+    /// These files are removed together with the worktree, or the message about the kept worktree names them.
+    fn abandon(&self, teardown: &mut Teardown<'_>, error: Error) -> Result<()> {
+        match teardown.scope {
+            Scope::Session {
+                remove_worktree: true,
+                ..
+            } => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
+        match teardown.scope {
+            Scope::Stop => {}
+            Scope::Session { .. } => record.files.clear(),
+            Scope::Operation { id, .. } => record.files.retain(|file| file.operation != id),
+        }
+    }
+}
+
 /// Creates the missing files, and rewrites the variables if they have changed.
-pub(super) fn make(
+fn make(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
@@ -181,11 +227,7 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
 }
 
 /// Removes the created files that nobody has changed.
-pub(super) fn remove(
-    context: &OperationContext<'_>,
-    root: &Path,
-    files: &[&CreatedFile],
-) -> Result<()> {
+fn remove(context: &OperationContext<'_>, root: &Path, files: &[&CreatedFile]) -> Result<()> {
     for file in files {
         let path = root.join(&file.path);
         if !is_unchanged(root, file) {

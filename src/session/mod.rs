@@ -12,6 +12,7 @@ mod git_mounts;
 mod hooks;
 mod logs;
 mod marked_processes;
+mod member;
 mod monitor;
 mod operation;
 mod ownership;
@@ -26,6 +27,7 @@ mod runs;
 mod services;
 mod status;
 mod sync;
+mod teardown;
 #[cfg(test)]
 mod tests;
 mod tmux;

@@ -8,16 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::marked_processes::PROCESS_MARK_VARIABLE;
+use super::member::{BringUp, Member, Scope, Teardown};
 use super::monitor::{MONITOR, STARTED_BYTE};
 use super::operation::OperationContext;
-use super::{port_probe, tmux, variables};
+use super::{port_probe, process_end, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::failpoint::{checkpoint, scaled};
 use crate::program;
 use crate::store::{
-    Claim, Home, ProcessIdentity, ResourceStage, Session, Stream, Timestamp, last_lines,
-    write_atomically,
+    Claim, Home, ProcessIdentity, ResourceStage, Session, SessionProcess, Stream, Timestamp, Tmux,
+    last_lines, write_atomically,
 };
 
 /// Time that a process must survive to count as running, unless it listens on its port earlier.
@@ -32,8 +33,89 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Number of log lines that are shown of a process that exited early.
 const SHOWN_LINES: usize = 10;
 
+/// The processes of a session on the host, and their windows.
+pub(super) struct Processes;
+
+impl Member for Processes {
+    fn is_complete(&self, home: &Home, session: &Session) -> bool {
+        // Processes that the `up` was not requested to start do not count.
+        let operation = session.operation.as_ref().map(|operation| &operation.id);
+        let mut own = session.processes.iter();
+        own.all(|it| Some(&it.operation) != operation || runs(home, session, it))
+    }
+
+    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
+        let starting = up.request.processes_to_start(&up.decisions);
+        for process in &starting {
+            start(up.context, &mut up.claim, process, up.request.settings.tmux)?;
+        }
+        if let Some(session) = up.claim.session() {
+            watch(up.context, session, &starting)?;
+        }
+        checkpoint("session-processes-up");
+        Ok(())
+    }
+
+    fn stop(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        self.remove(teardown)
+    }
+
+    fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        let (home, session) = (teardown.context.home, teardown.session);
+        let mut names = Vec::new();
+        if let Scope::Operation { id, whole: false } = teardown.scope {
+            let made = session.processes.iter().filter(|it| it.operation == id);
+            names.extend(made.map(|process| process.name.as_str()));
+            names.extend(process_end::OPERATION_MARKS);
+            // The engine clients that create them carry their names.
+            let services = session.services.list.iter();
+            names.extend(services.map(|service| service.name.as_str()));
+            process_end::stop(session, &names)?;
+        } else {
+            process_end::stop_all(home, session)?;
+        }
+        teardown.checkpoint("processes");
+        match ends_tmux(teardown) {
+            true => tmux::end(session)?,
+            false => tmux::remove_windows(session, &names)?,
+        }
+        teardown.checkpoint("tmux");
+        Ok(())
+    }
+
+    fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
+        match teardown.scope {
+            Scope::Operation { id, .. } => {
+                record
+                    .processes
+                    .retain(|process| process.operation != id || process.existed_before);
+                // A member that existed before stays in the record as not running.
+                let stopped = record.processes.iter_mut();
+                for process in stopped.filter(|it| it.operation == id) {
+                    (process.process, process.monitor) = (None, None);
+                }
+            }
+            _ => record.processes.clear(),
+        }
+        if ends_tmux(teardown) {
+            record.tmux = None;
+        }
+    }
+}
+
+/// Whether the tmux session ends, and not only windows in it.
+fn ends_tmux(teardown: &Teardown<'_>) -> bool {
+    match teardown.scope {
+        Scope::Operation { id, whole: false } => {
+            let made = |tmux: &Tmux| tmux.operation == id;
+            teardown.session.tmux.as_ref().is_some_and(made)
+        }
+        _ => true,
+    }
+}
+
 /// Starts a process: the intent is in the journal before the monitor is released.
-pub(super) fn start(
+fn start(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     process: &HostProcess,
@@ -192,7 +274,7 @@ fn failed(name: &str, why: &str) -> Error {
 
 /// Waits until all given processes have survived long enough or listen; fails with the last log lines of one that
 /// exited.
-pub(super) fn watch(
+fn watch(
     context: &OperationContext<'_>,
     session: &Session,
     started: &[&HostProcess],
@@ -228,6 +310,23 @@ fn all_listen(session: &Session, started: &[&HostProcess], ports: &[u16]) -> boo
         own.filter_map(|listener| listener.pid)
             .any(|pid| is_process_of(session, &process.name, pid))
     })
+}
+
+/// Whether a process of a session runs: the identity in the record is compared.
+pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> bool {
+    leader_process(home, session, process).is_some_and(|leader| leader.is_alive())
+}
+
+/// The process of an entry; the monitor's state file is written before the record.
+pub(super) fn leader_process(
+    home: &Home,
+    session: &Session,
+    process: &SessionProcess,
+) -> Option<ProcessIdentity> {
+    match &process.process {
+        Some(leader) => Some(leader.clone()),
+        None => Some(home.process_state(session, &process.name)?.process),
+    }
 }
 
 /// Whether a pid is one of the processes with this name.

@@ -1,7 +1,7 @@
 //! The request of an `up`, and the decisions about its members.
 
 use super::ports::PinnedPort;
-use crate::config::SessionSettings;
+use crate::config::{HostProcess, SessionSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan;
 
@@ -27,6 +27,14 @@ impl UpRequest<'_> {
     pub(super) fn wants(&self, name: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|other| other == name);
         self.only.is_none_or(named) && !named(self.skip)
+    }
+
+    /// The processes of moat.yaml that are started.
+    pub(super) fn processes_to_start(&self, decisions: &[Decision]) -> Vec<&HostProcess> {
+        let processes = self.settings.processes.iter();
+        let is_started =
+            |process: &&HostProcess| started(decisions).any(|name| name == process.name);
+        processes.filter(is_started).collect()
     }
 
     /// Whether the dependencies of compose services have unique names.

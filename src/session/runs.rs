@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::member::{Member, Scope, Teardown};
 use super::operation::OperationContext;
 use super::{compose, services, variables};
 use crate::error::{Error, ErrorKind, Result};
@@ -192,8 +193,32 @@ fn bring_up(session: &Session) -> String {
     format!("start it: moat up {}", shell_word(&session.branch))
 }
 
+/// The runs in a session. The rollback of an `up` ends none: while it is under way, runs start only in a session that
+/// was active before.
+pub(super) struct Runs;
+
+impl Member for Runs {
+    fn stop(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        end_runs_of(teardown.context, teardown.session)?;
+        teardown.checkpoint("runs");
+        Ok(())
+    }
+
+    fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        match teardown.scope {
+            Scope::Operation { .. } => Ok(()),
+            _ => self.stop(teardown),
+        }
+    }
+
+    fn abandon(&self, teardown: &mut Teardown<'_>, error: Error) -> Result<()> {
+        (teardown.context.warn)(&error.message);
+        Ok(())
+    }
+}
+
 /// Ends all runs of the session at once.
-pub(super) fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> Result<()> {
+fn end_runs_of(context: &OperationContext<'_>, session: &Session) -> Result<()> {
     let runs = runs_of(context.home, session)?;
     let is_running = |record: &&RunRecord| !has_ended(context.home, record);
     let going: Vec<&RunRecord> = runs.iter().filter(is_running).collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::compose::ComposeContainers;
 use super::port_probe::{self, PortListener};
-use super::process::is_process_of;
+use super::process::{is_process_of, leader_process};
 use super::services::{self, ServiceHealth};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
@@ -83,23 +83,6 @@ impl SessionView {
                 is_stopped || health.stopped || runs && health.error.is_none() && !stolen(health)
             })
             && self.services.iter().all(ServiceHealth::is_well)
-    }
-}
-
-/// Whether a process of a session runs: the identity in the record is compared.
-pub(super) fn runs(home: &Home, session: &Session, process: &SessionProcess) -> bool {
-    leader_process(home, session, process).is_some_and(|leader| leader.is_alive())
-}
-
-/// The process of an entry; the monitor's state file is written before the record.
-fn leader_process(
-    home: &Home,
-    session: &Session,
-    process: &SessionProcess,
-) -> Option<ProcessIdentity> {
-    match &process.process {
-        Some(leader) => Some(leader.clone()),
-        None => Some(home.process_state(session, &process.name)?.process),
     }
 }
 

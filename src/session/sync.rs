@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::operation::OperationContext;
-use super::{files, port_probe, process, status};
+use super::{files, port_probe, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
     OpKind, ProcessIdentity, ResourceStage, Session, SessionProcess, SessionStatus, Timestamp,
@@ -17,7 +17,6 @@ use crate::term::{escape_unsafe, shell_word};
 pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<String>> {
     let mut claim = context.claim(key, OpKind::Up)?;
     let Some(session) = claim.session().cloned() else {
-        claim.release();
         return Err(Error::new(ErrorKind::Failed, "there is no such session"));
     };
     if session.status != SessionStatus::Active {
@@ -42,7 +41,7 @@ pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<Stri
 fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<SessionProcess>> {
     let runs = |name: &str| {
         let process = session.process(name);
-        process.is_some_and(|process| status::runs(context.home, session, process))
+        process.is_some_and(|process| process::runs(context.home, session, process))
     };
     let primary = session
         .ports

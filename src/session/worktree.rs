@@ -3,6 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::member::{BringUp, Member, Scope, Teardown};
 use super::operation::OperationContext;
 use super::repository::{
     Repository, git, git_marked, git_untrusted, git_untrusted_incomplete, lock_worktrees,
@@ -47,6 +48,72 @@ pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktr
     }
 }
 
+/// The worktree of a session.
+pub(super) struct SessionWorktree;
+
+impl Member for SessionWorktree {
+    fn is_complete(&self, _home: &Home, session: &Session) -> bool {
+        session.worktree.stage == ResourceStage::Made
+    }
+
+    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
+        make(up.context, &mut up.claim, up.repository)
+    }
+
+    fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        let (context, session) = (teardown.context, teardown.session);
+        let tree = &session.worktree;
+        let (is_meant, force) = match teardown.scope {
+            Scope::Session {
+                remove_worktree,
+                force,
+            } => (remove_worktree, force),
+            _ => (is_undone(teardown), false),
+        };
+        if !is_meant {
+            return Ok(());
+        }
+        // A user may have worked in the worktree since it was created, or since `down` began; if moat was killed, git
+        // may have continued alone.
+        if tree.path.is_dir() && !force && !has_no_work(session) {
+            (context.notify)(&kept_worktree_message(&tree.path));
+            teardown.left.kept_worktree = Some(tree.path.clone());
+            return Ok(());
+        }
+        let is_gone = remove_or_warn(context, session);
+        if let Scope::Operation { .. } = teardown.scope {
+            teardown.checkpoint("worktree");
+            if let Some(commit) = &tree.new_branch {
+                remove_branch(&session.repository, &session.branch, commit);
+            }
+        } else if is_gone {
+            teardown.checkpoint("worktree");
+        } else {
+            teardown.left.kept_worktree = Some(tree.path.clone());
+        }
+        Ok(())
+    }
+
+    fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
+        if is_undone(teardown) && teardown.left.kept_worktree.is_none() {
+            record.worktree.stage = ResourceStage::Intent;
+            record.worktree.operation = None;
+            record.worktree.new_branch = None;
+        }
+    }
+}
+
+/// Whether the teardown rolls back the `up` that created the worktree.
+fn is_undone(teardown: &Teardown<'_>) -> bool {
+    let tree = &teardown.session.worktree;
+    match teardown.scope {
+        Scope::Operation { id, .. } => {
+            tree.operation.as_deref() == Some(id) && tree.created_by_moat
+        }
+        _ => false,
+    }
+}
+
 /// The path as git reports it: links in the existing part are resolved.
 fn real(path: &Path) -> PathBuf {
     match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
@@ -85,11 +152,7 @@ pub(super) fn read(
 }
 
 /// Creates the worktree if it does not exist.
-pub(super) fn make(
-    context: &OperationContext<'_>,
-    claim: &mut Claim,
-    repository: &Repository,
-) -> Result<()> {
+fn make(context: &OperationContext<'_>, claim: &mut Claim, repository: &Repository) -> Result<()> {
     let Some(session) = claim.session().cloned() else {
         return Ok(());
     };
@@ -340,7 +403,7 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
 /// Removes the worktree of a session. Files of another user (of a container whose workload was root, for example)
 /// must not block the session for ever: the directory stays, and a warning says so. Returns whether the directory is
 /// gone.
-pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) -> bool {
+fn remove_or_warn(context: &OperationContext<'_>, session: &Session) -> bool {
     let path = &session.worktree.path;
     let Err(error) = remove(context.home, &session.repository, path) else {
         return true;
@@ -356,7 +419,7 @@ pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) 
 }
 
 /// Removes a branch that an operation created, if it has no new commits.
-pub(super) fn remove_branch(common: &Path, branch: &str, commit: &str) {
+fn remove_branch(common: &Path, branch: &str, commit: &str) {
     let name = format!("refs/heads/{branch}");
     if git(common, &["update-ref", "-d", &name, commit]).is_ok() {
         let section = format!("branch.{branch}");

@@ -144,13 +144,33 @@ impl Claim {
         self.ends_operation = true;
     }
 
-    /// Changes the record and writes it, if this operation still owns the session.
+    /// Changes the record, if this operation still owns the session. An unchanged record is not written again.
     pub(crate) fn update(&mut self, change: &mut dyn FnMut(&mut Session)) -> Result<()> {
         let Some(mut session) = self.session.clone() else {
             return Err(self.superseded_error());
         };
         change(&mut session);
-        self.write(session)
+        match self.session.as_ref() == Some(&session) {
+            true => self.check(),
+            false => self.write(session),
+        }
+    }
+
+    /// Ends the operation: the session has this status now.
+    pub(crate) fn settle(&mut self, status: SessionStatus) -> Result<()> {
+        self.update(&mut |session| {
+            session.status = status;
+            session.operation = None;
+        })
+    }
+
+    /// Ends the operation, which could not remove a resource.
+    pub(crate) fn break_session(&mut self, why: &Error) -> Result<()> {
+        self.update(&mut |session| {
+            session.status = SessionStatus::Broken;
+            session.error = Some(why.message.clone());
+            session.operation = None;
+        })
     }
 
     fn write(&mut self, session: Session) -> Result<()> {
@@ -167,8 +187,8 @@ impl Claim {
         Ok(())
     }
 
-    /// Removes the session's files. Its resources are gone already.
-    pub(crate) fn remove(mut self) -> Result<()> {
+    /// Removes the record. The resources of the session are gone already.
+    pub(crate) fn remove(&mut self) -> Result<()> {
         self.check()?;
         let (file, dir) = (
             self.home.session_file(&self.key),
@@ -179,21 +199,7 @@ impl Claim {
             .and_then(|()| atomic_file::remove_if_exists(&file))
             .map_err(|error| Error::io(ErrorKind::Store, "remove", &file, &error))?;
         self.known_identity = None;
-        self.remove_lock_file();
         Ok(())
-    }
-
-    /// Removes the lock's file and prepared files if no session exists or the operation never started.
-    pub(crate) fn release(self) {
-        if self.session.is_none() && self.check().is_ok() {
-            let _ = atomic_file::remove_tree(&self.home.session_dir(&self.key));
-            self.remove_lock_file();
-        }
-    }
-
-    fn remove_lock_file(&self) {
-        // Removed while locked: a process that waits for this file notices that it is gone and creates another.
-        let _ = atomic_file::remove_if_exists(&self.home.session_lock(&self.key));
     }
 
     /// Whether the record on disk is still the one that this operation read or wrote.
@@ -207,5 +213,16 @@ impl Claim {
     fn superseded_error(&self) -> Error {
         let message = "another program changed the session meanwhile";
         Error::new(ErrorKind::Failed, message).hint("list the sessions: moat wt list")
+    }
+}
+
+/// A claim of a session that does not exist, or not any more, leaves neither the lock's file nor prepared files.
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.known_identity.is_none() && self.check().is_ok() {
+            let _ = atomic_file::remove_tree(&self.home.session_dir(&self.key));
+            // Removed while locked: a process that waits for this file notices that it is gone and creates another.
+            let _ = atomic_file::remove_if_exists(&self.home.session_lock(&self.key));
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::run_record::ResourceStage;
 
 /// The compose services of a session.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SessionCompose {
     /// Their project, which is unique to this session.
     pub(crate) project: String,
@@ -23,7 +23,7 @@ pub(crate) struct SessionCompose {
 }
 
 /// A requested service, or a dependency of one.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ComposeService {
     pub(crate) name: String,
     pub(crate) stage: ResourceStage,

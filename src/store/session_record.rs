@@ -20,7 +20,7 @@ pub(crate) const PROCESS_MARK_VARIABLE: &str = "MOAT_PROCESS";
 pub(super) const SCHEMA: u32 = 1;
 
 /// The record of one session: a branch of a repository.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Session {
     pub(crate) schema: u32,
     /// The name of its files.
@@ -81,7 +81,7 @@ impl SessionStatus {
 }
 
 /// A command that changes a session, for the duration of the command.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Operation {
     /// Unique; its resources carry it.
     pub(crate) id: String,
@@ -125,7 +125,7 @@ impl OpKind {
 }
 
 /// The directory in which the branch is checked out.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Worktree {
     pub(crate) path: PathBuf,
     /// Whether moat created it, now or for an earlier session. A foreign worktree is never removed.
@@ -139,7 +139,7 @@ pub(crate) struct Worktree {
 }
 
 /// A file that was created in the worktree.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct CreatedFile {
     /// Relative to the worktree.
     pub(crate) path: PathBuf,
@@ -160,7 +160,7 @@ pub(crate) enum CreatedFileKind {
 }
 
 /// A port of the host that belongs to the session.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SessionPort {
     /// The process that listens on it.
     #[serde(alias = "process")]
@@ -184,7 +184,7 @@ pub(crate) struct SessionPort {
 }
 
 /// A process of the host that belongs to the session.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SessionProcess {
     pub(crate) name: String,
     /// Empty for an adopted process that the user started by hand.
@@ -203,7 +203,7 @@ pub(crate) struct SessionProcess {
 }
 
 /// The services of a session and their engine, recorded before the first one is made.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SessionServices {
     /// Empty: the session has no services.
     pub(crate) runtime: String,
@@ -213,7 +213,7 @@ pub(crate) struct SessionServices {
 }
 
 /// A container that belongs to the session.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SessionService {
     pub(crate) name: String,
     /// Its name in the registry.
@@ -239,7 +239,7 @@ pub(crate) struct SessionService {
 }
 
 /// A tmux session that was made or was about to be made. It is identified by the incarnation in one of its options.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Tmux {
     pub(crate) name: String,
     pub(crate) socket: PathBuf,
@@ -247,7 +247,7 @@ pub(crate) struct Tmux {
 }
 
 /// The hooks that a `down` needs, as they were at `up`: later edits change nothing.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SessionHooks {
     pub(crate) pre_down: Option<String>,
     pub(crate) post_down: Option<String>,

@@ -140,7 +140,7 @@ pub(in crate::session) fn runs(
 }
 
 /// Whether all services are up and none is being created.
-pub(in crate::session) fn is_complete(home: &Home, session: &Session) -> bool {
+pub(super) fn is_complete(home: &Home, session: &Session) -> bool {
     let Some(compose) = &session.compose else {
         return true;
     };

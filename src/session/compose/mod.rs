@@ -8,14 +8,13 @@ mod base_images;
 mod decisions;
 mod engine;
 mod health;
+mod member;
 mod networks;
 mod readiness;
-mod remove;
 mod rewrite;
 mod start;
 
 pub(super) use decisions::{decide, dependencies_of, record_intents};
-pub(super) use health::{ComposeContainers, container, is_complete, runs};
+pub(super) use health::{ComposeContainers, container, runs};
+pub(super) use member::{ComposeServices, roll_back_interrupted};
 pub(super) use networks::join_networks;
-pub(super) use remove::{forget_rolled_back, remove_all, roll_back_compose, roll_back_interrupted};
-pub(super) use start::start;

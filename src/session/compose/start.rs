@@ -1,6 +1,7 @@
 //! Starts compose services: reads the file, rewrites it and passes it to the tool.
 
 use super::super::marked_processes::PROCESS_MARK_VARIABLE;
+use super::super::member::BringUp;
 use super::super::operation::OperationContext;
 use super::super::process_end::COMPOSE_MARK;
 use super::super::request::{Action, Decision, UpRequest, started};
@@ -18,16 +19,19 @@ use crate::failpoint::checkpoint;
 use crate::runtime::{self, ComposeProject, ComposeTool, SESSION_SERVICE_LABEL};
 use std::path::{Path, PathBuf};
 
-use crate::store::{Claim, ResourceStage, Session, write_atomically};
+use crate::store::{ResourceStage, Session, write_atomically};
 
-/// Starts the requested services and their dependencies, and waits until all are ready. Returns the additional
+/// Starts the requested services and their dependencies, and waits until all are ready. Adds the dependencies to the
 /// decisions.
-pub(in crate::session) fn start(
-    context: &OperationContext<'_>,
-    claim: &mut Claim,
-    request: &UpRequest<'_>,
-    decisions: &mut Vec<Decision>,
-) -> Result<()> {
+pub(super) fn start(up: &mut BringUp<'_>) -> Result<()> {
+    let BringUp {
+        context,
+        request,
+        claim,
+        decisions,
+        ..
+    } = up;
+    let (context, request) = (*context, *request);
     let (Some(settings), Some(session)) = (&request.settings.compose, claim.session().cloned())
     else {
         return Ok(());

@@ -2,6 +2,7 @@
 
 use super::engine::{engine_of, handle};
 use super::health;
+use super::remove::{remove, stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Host};
 use crate::runtime::{Capability, Inspected, REQUEST_TIMEOUT, Runtime};
@@ -193,11 +194,11 @@ impl<'a> ServiceDecisions<'a> {
             .filter(|name| session.service(name).is_some())
             .collect();
         if !anew.is_empty() {
-            super::remove(context, session, Some(&anew))?;
+            remove(context, session, Some(&anew))?;
         }
         let again: Vec<&str> = chosen(ServiceAction::Restart).collect();
         if !again.is_empty() {
-            super::stop(context, session, &again)?;
+            stop(context, session, &again)?;
         }
         self.check_ports(session, ServiceAction::Restart)
     }

@@ -7,6 +7,7 @@
 mod decisions;
 mod engine;
 mod health;
+mod member;
 mod remove;
 mod start;
 
@@ -14,4 +15,4 @@ pub(super) use decisions::{ServiceAction, ServiceDecisions};
 pub(super) use engine::network;
 pub(crate) use health::ServiceHealth;
 pub(super) use health::{container, query_engines, service_healths};
-pub(super) use remove::{remove, stop};
+pub(super) use member::Services;

@@ -19,7 +19,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Removes the containers of the given services, with their data; `None`: every resource of the session on its
 /// engine, including the network.
-pub(in crate::session) fn remove(
+pub(super) fn remove(
     context: &OperationContext<'_>,
     session: &Session,
     names: Option<&[&str]>,
@@ -48,7 +48,7 @@ pub(in crate::session) fn remove(
 }
 
 /// Stops the containers of the given services at once. Their data stays.
-pub(in crate::session) fn stop(
+pub(super) fn stop(
     context: &OperationContext<'_>,
     session: &Session,
     names: &[&str],

@@ -134,8 +134,8 @@ impl Rig {
         })
     }
 
-    fn roll_back(&self, claim: Claim, operation: &str) -> Result<(), Error> {
-        self.with(|context| roll_back(context, claim, operation))
+    fn roll_back(&self, mut claim: Claim, operation: &str) -> Result<(), Error> {
+        self.with(|context| roll_back(context, &mut claim, operation))
     }
 
     /// The session as it is on disk.

@@ -173,6 +173,6 @@ fn a_record_that_was_removed_is_not_made_again_by_an_update() {
 fn a_claim_without_a_session_leaves_nothing() {
     let rig = Rig::new();
     let claim = rig.scratch.claim_session(KEY, OpKind::Up).unwrap().unwrap();
-    claim.release();
+    drop(claim);
     assert_eq!(rig.scratch.session_files(), [""; 0]);
 }

@@ -2,8 +2,8 @@
 
 use super::super::operation::OperationContext;
 use super::super::ports::PinnedPort;
-use super::super::request::{Action, Decision, UpRequest, names};
-use super::super::status;
+use super::super::process;
+use super::super::request::{Action, Decision, UpRequest};
 use crate::config::HostProcess;
 use crate::store::{Session, SessionProcess, SessionStatus};
 
@@ -18,7 +18,7 @@ pub(super) fn decide(
         let entry = session.and_then(|session| session.process(&process.name));
         let running = session
             .zip(entry)
-            .filter(|(session, entry)| status::runs(context.home, session, entry))
+            .filter(|(session, entry)| process::runs(context.home, session, entry))
             .map(|(_, entry)| entry);
         let (action, why) = match (running, request.wants(&process.name)) {
             (None, false) => (Action::Skipped, "not requested".to_owned()),
@@ -48,7 +48,7 @@ pub(super) fn removed_from_config(
     session: &Session,
     decisions: &[Decision],
 ) -> Vec<Decision> {
-    let left = undecided(session, decisions).filter(|it| status::runs(context.home, session, it));
+    let left = undecided(session, decisions).filter(|it| process::runs(context.home, session, it));
     left.map(|entry| Decision {
         name: entry.name.clone(),
         action: Action::Kept,
@@ -103,15 +103,4 @@ pub(super) fn is_complete_already(
         && decisions
             .iter()
             .all(|decision| decision.action != Action::Started)
-}
-
-/// The processes to start.
-pub(super) fn processes_to_start<'a>(
-    request: &UpRequest<'_>,
-    decisions: &'a [Decision],
-) -> Vec<&'a str> {
-    let mut names = names(decisions, Action::Started);
-    let processes = &request.settings.processes;
-    names.retain(|name| processes.iter().any(|process| process.name == *name));
-    names
 }

@@ -1,26 +1,35 @@
 //! `moat up`: starts a session, or its missing members. Repeating it is safe: running members are kept.
+//!
+//! An `up` moves from state to state: a claim, [`Decided`], [`Reserved`], and at last the active session. An error
+//! drops the state that the `up` has reached, and dropping a state undoes it.
 
 mod decisions;
 mod name_check;
 mod reserve;
 
+use std::cell::RefCell;
+
+use super::compose::ComposeServices;
+use super::files::{self, Files};
+use super::hooks::{self, Hook};
+use super::member::{BringUp, Member};
 use super::operation::OperationContext;
+use super::process::Processes;
 use super::repository::Repository;
 use super::request::{Decision, UpRequest};
-use super::services::ServiceDecisions;
-use super::{compose, files, hooks, process, process_end, rollback, tmux, worktree};
-use crate::config::HostProcess;
+use super::services::{ServiceDecisions, Services};
+use super::worktree::SessionWorktree;
+use super::{compose, process_end, rollback, tmux};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
-use crate::store::{Claim, OpKind, Session, SessionStatus};
+use crate::store::{OpKind, Session, SessionStatus};
 use crate::term::{escape_unsafe, shell_word};
 
 pub(crate) use name_check::check_services;
 
-use decisions::{decide, is_complete_already, processes_to_start, removed_from_config};
+use decisions::{decide, is_complete_already, removed_from_config};
 use name_check::check_names;
-use reserve::reserve;
 
 /// Starts the session of a branch. A failure restores the previous state.
 pub(crate) fn up(
@@ -33,83 +42,203 @@ pub(crate) fn up(
     if request.settings.tmux {
         tmux::require()?;
     }
-    let key = repository.key(request.branch).text();
-    let mut claim = context.claim(&key, OpKind::Up)?;
-    let is_its = |session: &&Session| session.is_for_branch(&repository.common, request.branch);
-    if let Some(other) = claim.session().filter(|session| !is_its(session)) {
-        let (branch, place) = (escape_unsafe(&other.branch), other.repository.display());
-        let message = format!("the session of '{branch}' in {place} happens to have the same key");
-        return Err(Error::new(ErrorKind::Failed, message).hint("rename this branch"));
-    }
-    let mut decisions = decide(context, claim.session(), request);
-    let settled = compose::roll_back_interrupted(claim.session());
-    let decided = settled
-        .and_then(|()| compose::decide(context, claim.session(), request, &along))
-        .and_then(|more| {
-            decisions.extend(more);
-            ServiceDecisions::decide(context, claim.session(), request)
-        });
-    let services = match decided {
-        Ok(services) => services,
-        Err(error) => {
-            claim.release();
-            return Err(cause(context, error));
-        }
-    };
-    if let Some(session) = claim.session() {
-        decisions.extend(removed_from_config(context, session, &decisions));
-    }
-    if let Some(session) = claim.session()
-        && is_complete_already(session, request, &decisions)
-        && services.is_idle()
-    {
+    let decided = Decided::new(context, repository, request, &along)?;
+    if let Some(session) = decided.complete_session() {
         files::write_variables(session)?;
-        decisions.extend(services.decisions());
-        return Ok((session.clone(), decisions));
+        return Ok((session.clone(), decided.into_decisions()));
     }
-    let before = claim.session().cloned();
-    let work = (&*decisions, &services);
-    if let Err(error) = reserve(context, &mut claim, repository, request, work) {
-        claim.release();
-        return Err(cause(context, error));
-    }
+    let ending = decided.ending();
+    let undone = RefCell::new(Ok(()));
+    let reserved = decided.reserve(&undone);
+    let reserved = reserved.map_err(|error| cause(context, error))?;
     let _apart = child::IsolatedProcessGroup::begin();
     checkpoint("session-reserved");
-    let ending = decisions.iter().filter(|decision| decision.ends);
-    let ending = ending.map(|decision| decision.name.clone());
-    let ending: Vec<String> = ending.chain(services.ending()).collect();
-    let ended = end(context, before.as_ref(), &decisions, &services);
-    let done = ended.and_then(|()| {
-        run_steps(
+    reserved
+        .activate()
+        .map_err(|error| match undone.replace(Ok(())) {
+            Ok(()) => with_stopped_names(error, request.branch, &ending),
+            Err(left) => {
+                let message = format!(
+                    "{}\nthe rollback is incomplete: {}",
+                    error.message, left.message
+                );
+                let key = repository.key(request.branch).text();
+                let hint = format!("see: moat wt status {key}");
+                error.with_message(message).hint(hint)
+            }
+        })
+}
+
+/// An `up` that has the claim and knows what it does. Nothing has changed yet.
+struct Decided<'a> {
+    up: BringUp<'a>,
+    services: ServiceDecisions<'a>,
+}
+
+impl<'a> Decided<'a> {
+    fn new(
+        context: &'a OperationContext<'a>,
+        repository: &'a Repository,
+        request: &'a UpRequest<'a>,
+        along: &[String],
+    ) -> Result<Decided<'a>> {
+        let key = repository.key(request.branch).text();
+        let claim = context.claim(&key, OpKind::Up)?;
+        let is_its = |session: &&Session| session.is_for_branch(&repository.common, request.branch);
+        if let Some(other) = claim.session().filter(|session| !is_its(session)) {
+            let (branch, place) = (escape_unsafe(&other.branch), other.repository.display());
+            let message =
+                format!("the session of '{branch}' in {place} happens to have the same key");
+            return Err(Error::new(ErrorKind::Failed, message).hint("rename this branch"));
+        }
+        let session = claim.session();
+        let mut decisions = decide(context, session, request);
+        let decided = compose::roll_back_interrupted(session)
+            .and_then(|()| compose::decide(context, session, request, along))
+            .and_then(|more| {
+                decisions.extend(more);
+                ServiceDecisions::decide(context, session, request)
+            });
+        let services = decided.map_err(|error| cause(context, error))?;
+        if let Some(session) = session {
+            decisions.extend(removed_from_config(context, session, &decisions));
+        }
+        let up = BringUp {
             context,
-            &mut claim,
             repository,
             request,
-            (&mut decisions, &services),
-        )
-    });
-    match done {
-        Ok(session) => {
-            decisions.extend(services.decisions());
-            Ok((session, decisions))
+            claim,
+            decisions,
+        };
+        Ok(Decided { up, services })
+    }
+
+    /// The session, if nothing has to be done.
+    fn complete_session(&self) -> Option<&Session> {
+        let session = self.up.claim.session()?;
+        let is_complete = is_complete_already(session, self.up.request, &self.up.decisions);
+        (is_complete && self.services.is_idle()).then_some(session)
+    }
+
+    fn into_decisions(mut self) -> Vec<Decision> {
+        self.up.decisions.extend(self.services.decisions());
+        self.up.decisions
+    }
+
+    /// The members that run and are ended before they are restarted.
+    fn ending(&self) -> Vec<String> {
+        let ending = self.up.decisions.iter().filter(|decision| decision.ends);
+        let ending = ending.map(|decision| decision.name.clone());
+        ending.chain(self.services.ending()).collect()
+    }
+}
+
+/// An `up` whose intents are in the record. Dropping it rolls them back, unless the session is active.
+struct Reserved<'a> {
+    up: BringUp<'a>,
+    services: ServiceDecisions<'a>,
+    /// The session before this `up`.
+    before: Option<Session>,
+    is_active: bool,
+    /// The result of the rollback.
+    undone: &'a RefCell<Result<()>>,
+}
+
+/// A step of an `up` after the reservation.
+enum Step<'s> {
+    /// The name of a hook, its script, and whether it runs in the worktree.
+    Hook(&'static str, &'s Option<String>, bool),
+    Member(&'s dyn Member),
+}
+
+impl Reserved<'_> {
+    fn activate(mut self) -> Result<(Session, Vec<Decision>)> {
+        let started = self.end_restarted().and_then(|()| self.start_members());
+        let session = started.map_err(|error| cause(self.up.context, error))?;
+        self.is_active = true;
+        let mut decisions = std::mem::take(&mut self.up.decisions);
+        decisions.extend(self.services.decisions());
+        Ok((session, decisions))
+    }
+
+    /// Ends the members that are restarted. The journal exists by now, and the session has its ports.
+    fn end_restarted(&self) -> Result<()> {
+        let Some(session) = &self.before else {
+            return Ok(());
+        };
+        let context = self.up.context;
+        let ending = self.up.decisions.iter().filter(|decision| decision.ends);
+        let ending: Vec<&str> = ending.map(|decision| decision.name.as_str()).collect();
+        process_end::stop(session, &ending)?;
+        for name in ending {
+            // The exit recorded by the old monitor must not be taken for the new process.
+            context.home.prepare_process(&session.key, name)?;
         }
-        Err(error) => {
-            let error = cause(context, error);
-            let operation = claim.id().to_owned();
-            match rollback::roll_back(context, claim, &operation) {
-                Ok(()) => Err(with_stopped_names(error, request.branch, &ending)),
-                Err(left) => {
-                    let message = format!(
-                        "{}\nthe rollback is incomplete: {}",
-                        error.message, left.message
-                    );
-                    Err(error
-                        .with_message(message)
-                        .hint(format!("see: moat wt status {key}")))
+        self.services.clear(context, session)
+    }
+
+    /// The slow part: only commands for this session wait meanwhile.
+    fn start_members(&mut self) -> Result<Session> {
+        let hooks = &self.up.request.settings.hooks;
+        let services = Services {
+            decisions: Some(&self.services),
+        };
+        let steps = [
+            Step::Hook("pre_up", &hooks.pre_up, false),
+            Step::Member(&SessionWorktree),
+            Step::Member(&services),
+            Step::Member(&Files),
+            Step::Member(&ComposeServices),
+            Step::Hook("pre_start", &hooks.pre_start, true),
+            Step::Member(&Processes),
+            Step::Hook("post_up", &hooks.post_up, true),
+        ];
+        for step in steps {
+            match step {
+                Step::Member(member) => member.start(&mut self.up)?,
+                Step::Hook(name, script, in_worktree) => {
+                    run_hook(&self.up, name, script, in_worktree)?;
                 }
             }
         }
+        let up = &mut self.up;
+        up.context.check()?;
+        checkpoint("session-before-active");
+        up.claim.settle(SessionStatus::Active)?;
+        let session = up.claim.session().cloned();
+        session.ok_or_else(|| Error::new(ErrorKind::Failed, "the session is gone"))
     }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.is_active {
+            let operation = self.up.claim.id().to_owned();
+            let undone = rollback::roll_back(self.up.context, &mut self.up.claim, &operation);
+            *self.undone.borrow_mut() = undone;
+        }
+    }
+}
+
+fn run_hook(
+    up: &BringUp<'_>,
+    name: &'static str,
+    script: &Option<String>,
+    in_worktree: bool,
+) -> Result<()> {
+    let Some(session) = up.claim.session() else {
+        return Ok(());
+    };
+    let hook = Hook {
+        name,
+        script: script.as_deref(),
+        dir: match in_worktree {
+            true => &session.worktree.path,
+            false => &session.main,
+        },
+        timeout: up.request.settings.hooks.timeout,
+    };
+    hooks::run(up.context, session, &hook)
 }
 
 /// Replaces the error by the interruption, if there was one: children in the process group receive a terminal's
@@ -132,83 +261,4 @@ fn with_stopped_names(error: Error, branch: &str, stopped: &[String]) -> Error {
         None => again,
     };
     error.with_message(message).hint(hint)
-}
-
-/// Ends the members that are restarted. The journal exists by now, and the session has its ports.
-fn end(
-    context: &OperationContext<'_>,
-    before: Option<&Session>,
-    decisions: &[Decision],
-    services: &ServiceDecisions<'_>,
-) -> Result<()> {
-    let Some(session) = before else {
-        return Ok(());
-    };
-    let ending = decisions.iter().filter(|decision| decision.ends);
-    let ending: Vec<&str> = ending.map(|decision| decision.name.as_str()).collect();
-    process_end::stop(session, &ending)?;
-    for name in ending {
-        // The exit recorded by the old monitor must not be taken for the new process.
-        context.home.prepare_process(&session.key, name)?;
-    }
-    services.clear(context, session)
-}
-
-/// The slow part: only commands for this session wait meanwhile.
-fn run_steps(
-    context: &OperationContext<'_>,
-    claim: &mut Claim,
-    repository: &Repository,
-    request: &UpRequest<'_>,
-    (decisions, services): (&mut Vec<Decision>, &ServiceDecisions<'_>),
-) -> Result<Session> {
-    let hooks = &request.settings.hooks;
-    let run_hook = |claim: &Claim, name: &str, script: &Option<String>, in_worktree: bool| {
-        let Some(session) = claim.session() else {
-            return Ok(());
-        };
-        let dir = if in_worktree {
-            &session.worktree.path
-        } else {
-            &session.main
-        };
-        hooks::run(
-            context,
-            session,
-            (name, script.as_deref()),
-            dir,
-            hooks.timeout,
-        )
-    };
-    run_hook(claim, "pre_up", &hooks.pre_up, false)?;
-    worktree::make(context, claim, repository)?;
-    services.start(context, claim)?;
-    files::make(context, claim, repository, &request.settings.inherit)?;
-    compose::start(context, claim, request, decisions)?;
-    run_hook(claim, "pre_start", &hooks.pre_start, true)?;
-    let starting = processes_to_start(request, decisions);
-    let processes: Vec<&HostProcess> = request
-        .settings
-        .processes
-        .iter()
-        .filter(|process| starting.contains(&process.name.as_str()))
-        .collect();
-    for process in &processes {
-        process::start(context, claim, process, request.settings.tmux)?;
-    }
-    if let Some(session) = claim.session() {
-        process::watch(context, session, &processes)?;
-    }
-    checkpoint("session-processes-up");
-    run_hook(claim, "post_up", &hooks.post_up, true)?;
-    context.check()?;
-    checkpoint("session-before-active");
-    claim.update(&mut |session| {
-        session.status = SessionStatus::Active;
-        session.operation = None;
-    })?;
-    claim
-        .session()
-        .cloned()
-        .ok_or_else(|| Error::new(ErrorKind::Failed, "the session is gone"))
 }

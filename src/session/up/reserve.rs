@@ -2,102 +2,161 @@
 
 use std::cell::RefCell;
 
-use super::super::operation::OperationContext;
+use super::super::member::BringUp;
 use super::super::ports::{PortAllocator, free_slot};
 use super::super::repository::Repository;
 use super::super::request::{Action, Decision, UpRequest, names};
 use super::super::services::{ServiceAction, ServiceDecisions};
 use super::super::{compose, process_end, worktree};
-use super::decisions::{processes_to_start, undecided};
+use super::decisions::undecided;
+use super::{Decided, Reserved};
+use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
-    Claim, DownOptions, ResourceStage, Session, SessionHooks, SessionProcess, SessionStatus,
-    Timestamp, Worktree, random_word,
+    DownOptions, Home, ResourceStage, Session, SessionHooks, SessionPort, SessionProcess,
+    SessionStatus, Timestamp, Worktree, random_word,
 };
 use crate::term::escape_unsafe;
 
-pub(super) fn reserve(
-    context: &OperationContext<'_>,
-    claim: &mut Claim,
-    repository: &Repository,
-    request: &UpRequest<'_>,
-    (decisions, services): (&[Decision], &ServiceDecisions<'_>),
-) -> Result<()> {
-    let starting = processes_to_start(request, decisions);
-    let ends = |name: &str| {
-        let mut decisions = decisions.iter();
-        services.ends(name) || decisions.any(|decision| decision.name == name && decision.ends)
-    };
-    if let Some(session) = claim.session() {
-        // Leftovers of exited processes would hold their ports.
-        let dead = starting.iter().copied().filter(|name| !ends(name));
-        let clients = services.working();
+impl<'a> Decided<'a> {
+    pub(super) fn reserve(mut self, undone: &'a RefCell<Result<()>>) -> Result<Reserved<'a>> {
+        let before = self.up.claim.session().cloned();
+        if let Some(session) = &before {
+            self.end_leftovers(session)?;
+        }
+        let BringUp {
+            context,
+            repository,
+            request,
+            ..
+        } = self.up;
+        let reservation = Reservation {
+            home: context.home,
+            repository,
+            request,
+            decisions: &self.up.decisions,
+            services: &self.services,
+            planned: worktree::plan(context.home, repository, request.branch),
+            warnings: RefCell::default(),
+        };
+        let begun = self
+            .up
+            .claim
+            .begin(DownOptions::default(), &mut |operation, session, others| {
+                reservation.record(operation, session, others)
+            });
+        // The lock is released before warnings are printed.
+        let warnings = reservation.warnings.into_inner().into_iter();
+        warnings.for_each(request.warn);
+        begun?;
+        let Decided { up, services } = self;
+        Ok(Reserved {
+            up,
+            services,
+            before,
+            is_active: false,
+            undone,
+        })
+    }
+
+    fn ends(&self, name: &str) -> bool {
+        ends(&self.up.decisions, &self.services, name)
+    }
+
+    /// Ends leftovers of exited processes, which would hold their ports.
+    fn end_leftovers(&self, session: &Session) -> Result<()> {
+        let decisions = &self.up.decisions;
+        let starting = self.up.request.processes_to_start(decisions);
+        let dead = starting.iter().map(|process| process.name.as_str());
+        let dead = dead.filter(|name| !self.ends(name));
+        let clients = self.services.working();
         let forgotten = undecided(session, decisions).map(|process| process.name.as_str());
         let left: Vec<&str> = dead.chain(clients).chain(forgotten).collect();
         process_end::stop(session, &left)?;
-        services.check(session)?;
+        self.services.check(session)
     }
-    // The lock is released before warnings are printed.
-    let warnings = RefCell::new(Vec::new());
-    let kept = names(decisions, Action::Kept);
-    let planned = worktree::plan(context.home, repository, request.branch);
-    let home = context.home.clone();
-    let begun = claim.begin(
-        DownOptions::default(),
-        &mut |operation, mut session, others| {
-            check_place(&planned, others)?;
-            if let Some(session) = &mut session {
-                let over: Vec<String> = undecided(session, decisions)
-                    .map(|it| it.name.clone())
-                    .collect();
+}
+
+/// Whether a member runs and is ended before it is started.
+fn ends(decisions: &[Decision], services: &ServiceDecisions<'_>, name: &str) -> bool {
+    let mut decisions = decisions.iter();
+    services.ends(name) || decisions.any(|decision| decision.name == name && decision.ends)
+}
+
+/// The first record of an `up`: it has the slot, the ports and all intents.
+struct Reservation<'r> {
+    home: &'r Home,
+    repository: &'r Repository,
+    request: &'r UpRequest<'r>,
+    decisions: &'r [Decision],
+    services: &'r ServiceDecisions<'r>,
+    planned: Worktree,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Reservation<'_> {
+    fn record(
+        &self,
+        operation: &str,
+        session: Option<Session>,
+        others: &[Session],
+    ) -> Result<Session> {
+        check_place(&self.planned, others)?;
+        let mut session = match session {
+            Some(mut session) => {
+                let left = undecided(&session, self.decisions);
+                let left: Vec<String> = left.map(|it| it.name.clone()).collect();
+                let processes = &mut session.processes;
+                processes.retain(|process| !left.contains(&process.name));
+                session.ports = self.ports(Some(&session), session.slot, others)?;
                 session
-                    .processes
-                    .retain(|process| !over.contains(&process.name));
             }
-            let slot = match &session {
-                Some(session) => session.slot,
-                None => free_slot(request.settings, others)?,
-            };
-            let chooser = PortAllocator {
-                settings: request.settings,
-                services: request.services,
-                slot,
-                others,
-                pins: request.pins,
-                previous: session.as_ref().map_or(&[][..], |session| &session.ports),
-                running: &|name| {
-                    services
-                        .how(name)
-                        .map_or(kept.contains(&name), ServiceAction::has_ports)
-                },
-                freed: &ends,
-                remaining: &session.as_ref().map(members).unwrap_or_default(),
-                warn: &|text| warnings.borrow_mut().push(text.to_owned()),
-            };
-            let ports = chooser.choose()?;
-            let mut session = match session {
-                Some(session) => session,
-                None => new_session(
-                    &repository.key(request.branch).text(),
-                    slot,
-                    planned.clone(),
-                )?,
-            };
-            session.ports = ports;
-            update_session_fields(&mut session, repository, request, &planned);
-            services.reserve(&mut session, operation);
-            for name in &starting {
-                record_process_intent(&mut session, request, name, operation);
-                // The state file of an earlier process must not be taken for the new one's.
-                home.prepare_process(&session.key, name)?;
+            None => {
+                let slot = free_slot(self.request.settings, others)?;
+                let ports = self.ports(None, slot, others)?;
+                let key = self.repository.key(self.request.branch).text();
+                Session {
+                    ports,
+                    ..new_session(&key, slot, self.planned.clone())?
+                }
             }
-            let of_compose = &decisions[request.settings.processes.len()..];
-            compose::record_intents(&mut session, operation, of_compose);
-            Ok(session)
-        },
-    );
-    warnings.take().into_iter().for_each(request.warn);
-    begun
+        };
+        update_session_fields(&mut session, self.repository, self.request, &self.planned);
+        self.services.reserve(&mut session, operation);
+        for process in self.request.processes_to_start(self.decisions) {
+            record_process_intent(&mut session, process, operation);
+            // The state file of an earlier process must not be taken for the new one's.
+            self.home.prepare_process(&session.key, &process.name)?;
+        }
+        let of_compose = &self.decisions[self.request.settings.processes.len()..];
+        compose::record_intents(&mut session, operation, of_compose);
+        Ok(session)
+    }
+
+    fn ports(
+        &self,
+        session: Option<&Session>,
+        slot: u16,
+        others: &[Session],
+    ) -> Result<Vec<SessionPort>> {
+        let kept = names(self.decisions, Action::Kept);
+        let allocator = PortAllocator {
+            settings: self.request.settings,
+            services: self.request.services,
+            slot,
+            others,
+            pins: self.request.pins,
+            previous: session.map_or(&[][..], |session| &session.ports),
+            running: &|name| {
+                let how = self.services.how(name);
+                how.map_or(kept.contains(&name), ServiceAction::has_ports)
+            },
+            freed: &|name| ends(self.decisions, self.services, name),
+            remaining: &session.map(members).unwrap_or_default(),
+            warn: &|text| self.warnings.borrow_mut().push(text.to_owned()),
+        };
+        allocator.choose()
+    }
 }
 
 /// Fails if another session has the worktree.
@@ -141,22 +200,14 @@ fn update_session_fields(
 }
 
 /// Records the intent to start a process.
-fn record_process_intent(
-    session: &mut Session,
-    request: &UpRequest<'_>,
-    name: &str,
-    operation: &str,
-) {
-    let mut processes = request.settings.processes.iter();
-    let process = processes.find(|process| process.name == name);
+fn record_process_intent(session: &mut Session, process: &HostProcess, operation: &str) {
+    let name = process.name.as_str();
     let before = session.process(name);
     let again = before.is_some_and(|before| before.existed_before || before.operation != operation);
     session.processes.retain(|process| process.name != name);
     session.processes.push(SessionProcess {
         name: name.to_owned(),
-        command: process
-            .map(|process| process.command.clone())
-            .unwrap_or_default(),
+        command: process.command.clone(),
         stage: ResourceStage::Intent,
         operation: operation.to_owned(),
         existed_before: again,

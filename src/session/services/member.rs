@@ -1,0 +1,95 @@
+//! The services as a member of a session.
+
+use super::decisions::ServiceDecisions;
+use super::health::service_healths;
+use super::remove::{remove, stop};
+use crate::error::{Error, Result};
+use crate::runtime::REQUEST_TIMEOUT;
+use crate::session::member::{BringUp, Member, Scope, Teardown};
+use crate::store::{Home, ResourceStage, Session, SessionService};
+
+/// The services of a session. `decisions`: those of an `up`.
+pub(in crate::session) struct Services<'a> {
+    pub(in crate::session) decisions: Option<&'a ServiceDecisions<'a>>,
+}
+
+impl Member for Services<'_> {
+    fn is_complete(&self, _home: &Home, session: &Session) -> bool {
+        // Services that the `up` was not requested to start do not count.
+        let operation = session.operation.as_ref().map(|operation| &operation.id);
+        let is_its = |name: &str| {
+            let service = session.service(name);
+            service.is_some_and(|service| Some(&service.started_by) == operation)
+        };
+        let health = service_healths(std::slice::from_ref(session), &|_| false, REQUEST_TIMEOUT);
+        let mut health = health.iter().flatten();
+        health.all(|health| !is_its(&health.name) || health.is_running())
+    }
+
+    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
+        match self.decisions {
+            Some(decisions) => decisions.start(up.context, &mut up.claim),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        let list = teardown.session.services.list.iter();
+        let names: Vec<&str> = list.map(|service| service.name.as_str()).collect();
+        stop(teardown.context, teardown.session, &names)?;
+        teardown.checkpoint("services");
+        Ok(())
+    }
+
+    /// The rollback of an `up` removes the containers that it created, and stops those that it started.
+    fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
+        let (context, session) = (teardown.context, teardown.session);
+        let list = &session.services.list;
+        match teardown.scope {
+            // Runs may be connected to the network of a session that had services before.
+            Scope::Operation { id, whole: false }
+                if list
+                    .iter()
+                    .any(|it| it.operation != id || it.existed_before) =>
+            {
+                let names = |chosen: &dyn Fn(&SessionService) -> bool| -> Vec<&str> {
+                    let chosen = list.iter().filter(|service| chosen(service));
+                    chosen.map(|service| service.name.as_str()).collect()
+                };
+                let made = names(&|service| service.operation == id);
+                if !made.is_empty() {
+                    remove(context, session, Some(&made))?;
+                }
+                let started = names(&|service| service.started_by == id && service.operation != id);
+                stop(context, session, &started)?;
+            }
+            _ => remove(context, session, None)?,
+        }
+        teardown.checkpoint("services");
+        Ok(())
+    }
+
+    fn abandon(&self, teardown: &mut Teardown<'_>, error: Error) -> Result<()> {
+        let services = &teardown.session.services;
+        teardown.abandon_engine(&services.runtime, &services.engine, error)
+    }
+
+    fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
+        let list = &mut record.services.list;
+        match teardown.scope {
+            Scope::Stop => list.iter_mut().for_each(|service| service.ready_at = None),
+            Scope::Session { .. } => list.clear(),
+            Scope::Operation { id, .. } => {
+                list.retain(|service| service.operation != id || service.existed_before);
+                for service in list.iter_mut().filter(|service| service.operation == id) {
+                    // The container existed before and is gone now.
+                    service.stage = ResourceStage::Made;
+                    service.ready_at = None;
+                }
+            }
+        }
+        if list.is_empty() {
+            record.services = Default::default();
+        }
+    }
+}
