@@ -34,10 +34,7 @@ pub(crate) fn down(
     let mut claim = context.take_over(key, OpKind::Down)?;
     let _apart = child::IsolatedProcessGroup::begin();
     let Some(session) = claim.session().cloned() else {
-        let Some(before) = before else {
-            return Err(Error::new(ErrorKind::Failed, "there is no such session")
-                .hint("list the sessions: moat wt list"));
-        };
+        let before = before.ok_or_else(no_session)?;
         // The `up` that was asked to end has rolled back by itself, except for files that a user changed.
         let tree = before.worktree;
         let stays = tree.created_by_moat && tree.path.is_dir();
@@ -52,31 +49,15 @@ pub(crate) fn down(
     let tree = &session.worktree;
     let is_there = tree.created_by_moat && tree.path.is_dir();
     let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
-    let branch = shell_word(&session.branch);
-    if dirty && request.delete_worktree {
-        let message = format!("{} has uncommitted work", tree.path.display());
-        return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(
-            "commit the work, or discard it: moat down {branch} --delete-worktree --force"
-        )));
+    if request.delete_worktree {
+        check_worktree(&session, dirty)?;
     }
-    if request.delete_worktree && !tree.created_by_moat {
-        let message = format!(
-            "moat did not create {} and will not remove it",
-            tree.path.display()
-        );
-        return Err(Error::usage(message).hint(format!(
-            "repeat without --delete-worktree: moat down {branch}"
-        )));
-    }
-    let remove_worktree = tree.created_by_moat && !request.keep && !dirty;
     let ending = DownOptions {
         keep: request.keep,
-        remove_worktree,
+        remove_worktree: tree.created_by_moat && !request.keep && !dirty,
         force: request.force,
     };
-    claim.begin(ending, &mut |_, session, _| {
-        session.ok_or_else(|| Error::new(ErrorKind::Failed, "there is no such session"))
-    })?;
+    claim.begin(ending, &mut |_, session, _| session.ok_or_else(no_session))?;
     checkpoint("session-down-begun");
     run_hook(context, &session, &pre_down(&session));
     let kept = dirty.then(|| tree.path.clone());
@@ -86,6 +67,29 @@ pub(crate) fn down(
     let mut left = finish(context, claim)?;
     left.kept_worktree = left.kept_worktree.or(kept);
     Ok(left)
+}
+
+fn no_session() -> Error {
+    Error::new(ErrorKind::Failed, "there is no such session")
+        .hint("list the sessions: moat wt list")
+}
+
+/// Fails if the worktree cannot be deleted as the user requested.
+fn check_worktree(session: &Session, dirty: bool) -> Result<()> {
+    let (path, branch) = (session.worktree.path.display(), shell_word(&session.branch));
+    if dirty {
+        let message = format!("{path} has uncommitted work");
+        return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(
+            "commit the work, or discard it: moat down {branch} --delete-worktree --force"
+        )));
+    }
+    if !session.worktree.created_by_moat {
+        let message = format!("moat did not create {path} and will not remove it");
+        return Err(Error::usage(message).hint(format!(
+            "repeat without --delete-worktree: moat down {branch}"
+        )));
+    }
+    Ok(())
 }
 
 /// Runs a hook of `down`. A failing hook only produces a warning. A signal does not interrupt a hook, just as it

@@ -86,6 +86,44 @@ struct PrimaryPort<'a> {
     of_compose: bool,
 }
 
+impl PrimaryPort<'_> {
+    fn assign(&self, port: u16, primary: bool, pinned: bool) -> SessionPort {
+        SessionPort {
+            name: self.name.to_owned(),
+            variables: self.variables.clone(),
+            base: self.base.unwrap_or_default(),
+            port,
+            container: self.container,
+            from_compose: self.of_compose,
+            primary,
+            published: self.published,
+            pinned,
+        }
+    }
+}
+
+/// A port that a member cannot have.
+struct TakenPort<'a> {
+    name: &'a str,
+    port: u16,
+    holder: String,
+}
+
+impl TakenPort<'_> {
+    fn message(&self) -> String {
+        let (port, name, holder) = (self.port, self.name, &self.holder);
+        format!("port {port} of '{name}' is held by {holder}")
+    }
+
+    fn replaced_by(&self, other: u16) -> String {
+        format!("{}; it gets {other}", self.message())
+    }
+
+    fn refusal(&self, hint: &str) -> Error {
+        Error::new(ErrorKind::Failed, self.message()).hint(hint)
+    }
+}
+
 /// Number of ports that the kernel is asked for: each may be reserved for another session.
 const KERNEL_PORT_ATTEMPTS: usize = 50;
 
@@ -204,21 +242,14 @@ impl PortAllocator<'_> {
         let free = earlier
             .into_iter()
             .chain(tries)
-            .find(|port| self.port_conflict(wanted.name, *port, chosen).is_none());
+            .find(|port| self.holder(wanted.name, *port, chosen).is_none());
         let port = free.ok_or_else(|| {
             let message = format!("there is no free port for '{}'", wanted.name);
             Error::new(ErrorKind::Failed, message).hint("choose one: --port NAME=PORT")
         })?;
         Ok(SessionPort {
-            name: wanted.name.to_owned(),
-            variables: wanted.variables.clone(),
             base: 0,
-            port,
-            container: wanted.container,
-            from_compose: wanted.of_compose,
-            primary,
-            published: wanted.published,
-            pinned: false,
+            ..wanted.assign(port, primary, false)
         })
     }
 
@@ -280,65 +311,54 @@ impl PortAllocator<'_> {
 
     fn primary(&self, wanted: PrimaryPort<'_>, chosen: &[SessionPort]) -> Result<SessionPort> {
         let name = wanted.name;
-        let made = |port: u16, pinned: bool| SessionPort {
-            name: name.to_owned(),
-            variables: wanted.variables.clone(),
-            base: wanted.base.unwrap_or_default(),
-            port,
-            container: wanted.container,
-            from_compose: wanted.of_compose,
-            primary: true,
-            published: wanted.published,
-            pinned,
-        };
-        if let Some(port) = self.pin(name) {
-            return match self.port_conflict(name, port, chosen) {
-                None => Ok(made(port, true)),
-                Some(holder) => {
-                    Err(self.refuse(name, port, &holder, "choose another one with --port"))
+        let (port, pinned) = match (self.pin(name), wanted.base) {
+            (Some(port), _) => {
+                if let Some(taken) = self.conflict(name, port, chosen) {
+                    return Err(taken.refusal("choose another one with --port"));
                 }
-            };
-        }
-        let Some(base) = wanted.base else {
-            return self.any_free(&wanted, true, chosen);
+                (port, true)
+            }
+            (None, None) => return self.any_free(&wanted, true, chosen),
+            (None, Some(base)) => self.configured(name, base, chosen)?,
         };
-        // A stopped session gets its previous ports back.
-        let earlier = self.previous_port(name).filter(|port| port.base == base);
-        let lost = match earlier
-            .map(|earlier| (earlier, self.port_conflict(name, earlier.port, chosen)))
-        {
-            None => None,
-            Some((earlier, None)) => return Ok(made(earlier.port, earlier.pinned)),
-            Some((earlier, Some(holder))) => Some((earlier, holder)),
-        };
+        Ok(wanted.assign(port, true, pinned))
+    }
+
+    /// The port of a member with a port in moat.yaml, and whether `--port` chose it earlier.
+    fn configured(&self, name: &str, base: u16, chosen: &[SessionPort]) -> Result<(u16, bool)> {
         let hint = "stop that process, or choose a port: --port NAME=PORT";
-        if let Some((earlier, holder)) = &lost
-            && (earlier.pinned || self.settings.strict_ports)
-        {
-            return Err(self.refuse(name, earlier.port, holder, hint));
+        let strict = self.settings.strict_ports;
+        // A stopped session gets its previous ports back.
+        let mut lost = None;
+        if let Some(earlier) = self.previous_port(name).filter(|port| port.base == base) {
+            match self.conflict(name, earlier.port, chosen) {
+                None => return Ok((earlier.port, earlier.pinned)),
+                Some(taken) if earlier.pinned || strict => return Err(taken.refusal(hint)),
+                taken => lost = taken,
+            }
         }
         let nominal = self.nominal(name, base)?;
-        let Some(holder) = self.port_conflict(name, nominal, chosen) else {
-            if let Some((earlier, holder)) = lost {
-                self.fall_back(name, earlier.port, &holder, nominal);
+        let Some(taken) = self.conflict(name, nominal, chosen) else {
+            if let Some(lost) = lost {
+                (self.warn)(&lost.replaced_by(nominal));
             }
-            return Ok(made(nominal, false));
+            return Ok((nominal, false));
         };
-        if self.settings.strict_ports {
-            return Err(self.refuse(name, nominal, &holder, hint));
+        if strict {
+            return Err(taken.refusal(hint));
         }
         let step = self.settings.slots.saturating_mul(self.settings.stride);
-        let ways = (1..=self.settings.search_range)
+        let mut ways = (1..=self.settings.search_range)
             .map_while(|count| nominal.checked_add(step.checked_mul(count)?));
-        for port in ways {
-            if self.port_conflict(name, port, chosen).is_none() {
-                self.fall_back(name, nominal, &holder, port);
-                return Ok(made(port, false));
+        match ways.find(|port| self.conflict(name, *port, chosen).is_none()) {
+            Some(port) => {
+                (self.warn)(&taken.replaced_by(port));
+                Ok((port, false))
             }
+            None => Err(taken.refusal(
+                "stop that process, raise session.search_range, or choose a port: --port NAME=PORT",
+            )),
         }
-        let hint =
-            "stop that process, raise session.search_range, or choose a port: --port NAME=PORT";
-        Err(self.refuse(name, nominal, &holder, hint))
     }
 
     fn nominal(&self, process: &str, base: u16) -> Result<u16> {
@@ -352,18 +372,28 @@ impl PortAllocator<'_> {
     }
 
     fn check_extra(&self, process: &str, port: u16, chosen: &[SessionPort]) -> Result<()> {
-        let Some(holder) = self.port_conflict(process, port, chosen) else {
-            return Ok(());
-        };
-        if self.settings.strict_ports {
-            return Err(self.refuse(process, port, &holder, "end that"));
+        match self.conflict(process, port, chosen) {
+            Some(taken) if self.settings.strict_ports => Err(taken.refusal("end that")),
+            Some(taken) => {
+                (self.warn)(&taken.message());
+                Ok(())
+            }
+            None => Ok(()),
         }
-        (self.warn)(&format!("port {port} of '{process}' is held by {holder}"));
-        Ok(())
+    }
+
+    fn conflict<'n>(
+        &self,
+        name: &'n str,
+        port: u16,
+        chosen: &[SessionPort],
+    ) -> Option<TakenPort<'n>> {
+        let holder = self.holder(name, port, chosen)?;
+        Some(TakenPort { name, port, holder })
     }
 
     /// The user of a port: another session, another process of this session, or a foreign listener.
-    fn port_conflict(&self, name: &str, port: u16, chosen: &[SessionPort]) -> Option<String> {
+    fn holder(&self, name: &str, port: u16, chosen: &[SessionPort]) -> Option<String> {
         let has = |ports: &[SessionPort]| ports.iter().any(|other| other.port == port);
         if has(chosen) {
             return Some("another process of this session".to_owned());
@@ -399,16 +429,5 @@ impl PortAllocator<'_> {
         };
         let found = self.previous.iter().filter(|own| own.primary).find(stays);
         found.map(|own| own.name.as_str())
-    }
-
-    fn fall_back(&self, process: &str, port: u16, holder: &str, other: u16) {
-        (self.warn)(&format!(
-            "port {port} of '{process}' is held by {holder}; it gets {other}"
-        ));
-    }
-
-    fn refuse(&self, process: &str, port: u16, holder: &str, hint: &str) -> Error {
-        let message = format!("port {port} of '{process}' is held by {holder}");
-        Error::new(ErrorKind::Failed, message).hint(hint)
     }
 }

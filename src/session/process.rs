@@ -130,7 +130,7 @@ fn start(
     let dir = directory(&session, process)?;
     let (mut child, keeper) = match in_window {
         true => {
-            let keeper = tmux::window(context.home, claim, name, &dir, &process.command)?;
+            let keeper = tmux::window(context.home, claim, process, &dir)?;
             (None, Some(keeper))
         }
         false => {

@@ -29,6 +29,11 @@ impl UpRequest<'_> {
         self.only.is_none_or(named) && !named(self.skip)
     }
 
+    pub(super) fn has_process(&self, name: &str) -> bool {
+        let mut processes = self.settings.processes.iter();
+        processes.any(|process| process.name == name)
+    }
+
     /// The processes of moat.yaml that are started.
     pub(super) fn processes_to_start(&self, decisions: &[Decision]) -> Vec<&HostProcess> {
         let processes = self.settings.processes.iter();
@@ -40,9 +45,8 @@ impl UpRequest<'_> {
     /// Whether the dependencies of compose services have unique names.
     pub(super) fn check_along<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<()> {
         for name in names {
-            let mut processes = self.settings.processes.iter();
             let mut services = self.services.iter();
-            let what = if processes.any(|process| process.name == name) {
+            let what = if self.has_process(name) {
                 "process"
             } else if services.any(|service| service.name == name) {
                 "service"

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::monitor::MONITOR;
 use super::variables;
+use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
 use crate::failpoint::checkpoint;
 use crate::program::clear_git_repository;
@@ -123,6 +124,16 @@ fn failed(why: &str) -> Error {
     Error::new(ErrorKind::Failed, format!("tmux: {why}"))
 }
 
+/// Splits arguments that contain no spaces.
+fn words(text: &str) -> Vec<&str> {
+    text.split(' ').collect()
+}
+
+/// Quotes a word for a shell.
+fn quote(text: &str) -> String {
+    shlex::try_quote(text).unwrap_or_default().into_owned()
+}
+
 /// Escapes text for a place where tmux expands formats.
 fn format_text(text: &str) -> String {
     text.replace('#', "##")
@@ -156,9 +167,8 @@ fn find(socket: &Path, incarnation: &str) -> Result<Option<String>> {
 /// Writes the session's variables to a private file for a shell to read; returns its path.
 fn shell_variables(home: &Home, session: &Session) -> Result<String> {
     let path = home.shell_variables(&session.key);
-    let quoted = |value: &str| shlex::try_quote(value).unwrap_or_default().into_owned();
     let lines = variables::shared(session).into_iter();
-    let lines = lines.map(|(name, value)| format!("export {name}={}\n", quoted(&value)));
+    let lines = lines.map(|(name, value)| format!("export {name}={}\n", quote(&value)));
     let text: String = lines.collect();
     write_atomically(&path, text.as_bytes())
         .map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
@@ -185,48 +195,31 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
     create_socket_dir(&socket)?;
     claim.update(&mut |session| session.tmux = Some(made.clone()))?;
     checkpoint("session-tmux-intent");
+    let id = new_session(home, session, &made)?;
+    checkpoint("session-tmux-made");
+    Ok((socket, id))
+}
+
+/// Creates the tmux session; returns its id.
+fn new_session(home: &Home, session: &Session, made: &Tmux) -> Result<String> {
     let dir = format_text(&session.worktree.path.to_string_lossy());
-    let shell = std::env::var("SHELL")
-        .ok()
-        .filter(|shell| !shell.is_empty());
+    let shell = std::env::var("SHELL").ok();
+    let shell = shell.filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| "/bin/sh".to_owned());
-    let mut args = vec!["new-session", "-d", "-x", "220", "-y", "50", "-n", "shell"];
-    args.extend([
-        "-s",
-        &made.name,
-        "-c",
-        &dir,
-        "-P",
-        "-F",
-        "#{session_id}",
-        "sh",
-        "-c",
-        // Every user can read arguments, and the variables may contain passwords.
-        ". \"$1\"; exec \"$2\"",
-        "sh",
-    ]);
     let variables = shell_variables(home, session)?;
-    args.push(&variables);
-    let target = format!("={}:", made.name);
-    // One call, so that the window never exists without its mark.
-    args.extend([
-        &shell,
-        ";",
-        "set-option",
-        "-t",
-        &target,
-        "@moat",
-        &session.incarnation,
-        // A shell that exits or is missing must not end the tmux session.
-        ";",
-        "set-option",
-        "-w",
-        "-t",
-        &target,
-        "remain-on-exit",
-        "on",
-    ]);
-    let id = run_tmux(&socket, &args).map_err(|why| {
+    let mut args = words("new-session -d -x 220 -y 50 -n shell -P -F #{session_id}");
+    // Every user can read arguments, and the variables may contain passwords.
+    let script = ". \"$1\"; exec \"$2\"";
+    args.extend(["-s", &made.name, "-c", &dir, "sh", "-c", script]);
+    args.extend(["sh", &variables, &shell]);
+    // One call, so that the window never exists without its mark. A shell that exits or is missing must not end the
+    // tmux session.
+    let (target, incarnation) = (format!("={}:", made.name), &session.incarnation);
+    let options = format!(
+        "; set-option -t {target} @moat {incarnation} ; set-option -w -t {target} remain-on-exit on"
+    );
+    args.extend(words(&options));
+    let id = run_tmux(&made.socket, &args).map_err(|why| {
         let error = failed(&why);
         match why.starts_with("duplicate session") {
             true => {
@@ -235,18 +228,17 @@ fn ensure(home: &Home, claim: &mut Claim, session: &Session) -> Result<(PathBuf,
             false => error,
         }
     })?;
-    checkpoint("session-tmux-made");
-    Ok((socket, id.trim().to_owned()))
+    Ok(id.trim().to_owned())
 }
 
 /// Creates the window of a process, with a monitor in it that waits for its release.
 pub(super) fn window(
     home: &Home,
     claim: &mut Claim,
-    name: &str,
+    process: &HostProcess,
     dir: &Path,
-    command: &str,
 ) -> Result<ProcessIdentity> {
+    let name = process.name.as_str();
     let gone = || failed("the window closed at once");
     let Some(session) = claim.session().cloned() else {
         return Err(gone());
@@ -262,89 +254,39 @@ pub(super) fn window(
         .replace("/self/", &format!("/{pid}/"));
     let dir = format_text(&dir.to_string_lossy());
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
-    let log = path(home.process_log(&session.key, name));
     let state = path(home.process_state_file(&session.key, name));
     let go = path(home.process_go_file(&session.key, name));
     let mark = format!("{PROCESS_MARK_VARIABLE}={}", session.mark(name));
     let target = format!("{id}:");
-    let made = run_tmux(
-        &socket,
-        &[
-            "new-window",
-            "-d",
-            "-t",
-            &target,
-            "-n",
-            name,
-            "-c",
-            &dir,
-            "-P",
-            "-F",
-            "#{pane_id} #{pane_pid}",
-            "env",
-            &mark,
-            &program,
-            MONITOR,
-            &state,
-            command,
-            &go,
-            &pid,
-            &owner.token,
-        ],
-    )
-    .map_err(|why| failed(&why))?;
+    let mut args = vec!["new-window", "-d", "-P", "-F", "#{pane_id} #{pane_pid}"];
+    args.extend(["-t", &target, "-n", name, "-c", &dir]);
+    args.extend(["env", &mark, &program, MONITOR, &state, &process.command]);
+    args.extend([go.as_str(), &pid, &owner.token]);
+    let made = run_tmux(&socket, &args).map_err(|why| failed(&why))?;
     checkpoint("session-window-made");
     let (pane, pid) = made.trim().split_once(' ').ok_or_else(gone)?;
     // The monitor waits, so the log exists before the first output of the process, and no output is lost with the
     // window.
-    let quote = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
+    let log = path(home.process_log(&session.key, name));
     let copy = format!("exec {} {MONITOR} {}", quote(&program), quote(&log));
     // tmux expands '%' here as a time format.
     let copy = format_text(&copy).replace('%', "%%");
-    run_tmux(
-        &socket,
-        &[
-            "set-option",
-            "-w",
-            "-t",
-            pane,
-            "@moat_window",
-            name,
-            ";",
-            "set-option",
-            "-w",
-            "-t",
-            pane,
-            "remain-on-exit",
-            "on",
-            ";",
-            "pipe-pane",
-            "-t",
-            pane,
-            &copy,
-        ],
-    )
-    .map_err(|why| failed(&why))?;
-    pid.parse()
-        .ok()
-        .and_then(ProcessIdentity::of_pid)
-        .ok_or_else(gone)
+    let options = format!(
+        "set-option -w -t {pane} @moat_window {name} ; set-option -w -t {pane} remain-on-exit on ; pipe-pane -t {pane}"
+    );
+    let mut args = words(&options);
+    args.push(&copy);
+    run_tmux(&socket, &args).map_err(|why| failed(&why))?;
+    let pid = pid.parse().ok();
+    pid.and_then(ProcessIdentity::of_pid).ok_or_else(gone)
 }
 
 /// Removes the windows of exited processes.
 fn end_windows(socket: &Path, id: &str, names: &[&str]) -> Result<()> {
     let target = format!("{id}:");
-    let windows = run_tmux(
-        socket,
-        &[
-            "list-windows",
-            "-t",
-            &target,
-            "-F",
-            "#{window_id} #{@moat_window}",
-        ],
-    )
-    .map_err(|why| failed(&why))?;
+    let format = "#{window_id} #{@moat_window}";
+    let windows = run_tmux(socket, &["list-windows", "-t", &target, "-F", format]);
+    let windows = windows.map_err(|why| failed(&why))?;
     let windows = windows.lines().filter_map(|line| line.split_once(' '));
     for (window, _) in windows.filter(|(_, name)| names.contains(name)) {
         // The user may have closed the window meanwhile.

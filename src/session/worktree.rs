@@ -196,34 +196,42 @@ fn make(context: &OperationContext<'_>, claim: &mut Claim, repository: &Reposito
         session.worktree.new_branch = new_branch.clone();
     })?;
     checkpoint("session-worktree-intent");
+    add_worktree(context, repository, &session, &origin)?;
+    checkpoint("session-worktree-made");
+    claim.update(&mut |session| session.worktree.stage = ResourceStage::Made)
+}
+
+fn add_worktree(
+    context: &OperationContext<'_>,
+    repository: &Repository,
+    session: &Session,
+    origin: &BranchOrigin,
+) -> Result<()> {
+    let (path, branch) = (&session.worktree.path, session.branch.as_str());
     if let Some(parent) = path.parent() {
         make_dir(parent).map_err(|error| Error::io(ErrorKind::Store, "create", parent, &error))?;
     }
     // git still lists a worktree whose directory the user removed. Only this entry is pruned: other worktrees may be
     // on a disk that is not mounted now.
     for gone in repository.trees.iter().filter(|tree| {
-        (tree.path == path || tree.branch.as_deref() == Some(branch)) && !tree.path.exists()
+        (tree.path == *path || tree.branch.as_deref() == Some(branch)) && !tree.path.exists()
     }) {
         let gone = gone.path.to_string_lossy();
         let _ = git(&repository.main, &["worktree", "remove", "--force", &gone]);
     }
     refuse_links(&repository.common)?;
     let place = path.to_str().ok_or_else(|| {
-        Error::new(
-            ErrorKind::Workspace,
-            "the path of the worktree is not UTF-8",
-        )
+        let message = "the path of the worktree is not UTF-8";
+        Error::new(ErrorKind::Workspace, message)
     })?;
     let mut args = vec!["worktree", "add", "--quiet"];
-    match &origin {
+    match origin {
         BranchOrigin::Local => args.extend([place, branch]),
         BranchOrigin::Remote(remote) => args.extend(["--track", "-b", branch, place, remote]),
         BranchOrigin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
     }
     // git continues if moat is killed; therefore the process is marked.
-    git_marked(context, &repository.main, &args, &session.mark(".git"))?;
-    checkpoint("session-worktree-made");
-    claim.update(&mut |session| session.worktree.stage = ResourceStage::Made)
+    git_marked(context, &repository.main, &args, &session.mark(".git")).map(drop)
 }
 
 /// git follows links in the directories of its branches and reflogs, where a workload may have put some.

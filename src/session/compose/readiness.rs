@@ -20,17 +20,17 @@ const SHOWN_LINES: usize = 10;
 pub(super) fn failed_service_error(
     home: &Home,
     session: &Session,
-    starting: &[String],
+    starting: &[&RewrittenService],
     error: Error,
 ) -> Error {
     let found = containers(home, session).unwrap_or_default();
-    let culprit = starting.iter().find_map(|name| {
-        let container = state_of(&found, session, name)?;
+    let culprit = starting.iter().find_map(|service| {
+        let container = state_of(&found, session, &service.name)?;
         let is_bad = match container.state {
             ContainerState::Ended(code) => code != Some(0),
             state => state == ContainerState::Unhealthy,
         };
-        is_bad.then(|| died(session, name, container))
+        is_bad.then(|| died(session, &service.name, container))
     });
     match culprit {
         Some(culprit) if error.kind == ErrorKind::Runtime => culprit,
@@ -42,8 +42,7 @@ pub(super) fn failed_service_error(
 pub(super) fn wait(
     context: &OperationContext<'_>,
     session: &Session,
-    members: &[RewrittenService],
-    starting: &[String],
+    starting: &[&RewrittenService],
     timeout: Duration,
 ) -> Result<()> {
     let deadline = Instant::now() + timeout;
@@ -52,10 +51,8 @@ pub(super) fn wait(
         context.check()?;
         let found = containers(context.home, session).map_err(failed)?;
         let (mut waiting, mut untested) = (None, false);
-        for name in starting {
-            let once = members
-                .iter()
-                .any(|member| member.name == *name && member.one_shot);
+        for service in starting {
+            let (name, once) = (&service.name, service.one_shot);
             let container = state_of(&found, session, name);
             match container.map(|container| container.state) {
                 Some(ContainerState::Running { tested }) if !once => untested |= !tested,

@@ -272,32 +272,9 @@ fn rewrite_service(
     mut service: Node,
     images: &[(String, String)],
 ) -> Result<Node> {
-    let empty = Vec::new();
     let own = wanted.services.iter().find(|service| service.name == name);
-    let ports = own.map_or(&empty, |service| &service.ports);
-    let mode = service.get("network_mode").and_then(text);
-    if mode == Some("host") {
-        let why = format!(
-            "'{name}' has 'network_mode: host', so its ports are the machine's, and no two sessions can have them"
-        );
-        return Err(refuse(wanted, &why).hint(
-            "remove 'network_mode' from the service, or the service from session.compose.services",
-        ));
-    }
-    let is_elsewhere = mode.is_some_and(|mode| mode.contains(':') || mode == "none");
-    if is_elsewhere && !ports.is_empty() {
-        let mode = message_text(mode.unwrap_or_default());
-        let why = format!("'{name}' has 'network_mode: {mode}', and so no ports of its own");
-        return Err(
-            refuse(wanted, &why).hint("remove its 'port' from session.compose in moat.yaml")
-        );
-    }
-    if !ports.is_empty() && copies(&service) > 1 {
-        let why = format!("'{name}' has several containers, and two cannot have one port");
-        return Err(refuse(wanted, &why).hint(
-            "remove 'scale' and 'deploy.replicas' from the service, or its 'port' from session.compose in moat.yaml",
-        ));
-    }
+    let ports = own.map_or(&[][..], |service| &service.ports);
+    check_ports(wanted, name, &service, ports)?;
     let mut published = Vec::new();
     for port in ports {
         let inside = container_port(wanted, name, &service, port.container)?;
@@ -335,6 +312,39 @@ fn rewrite_service(
     label(&mut service, wanted.labels);
     label(&mut service, &[(wanted.service_label, name.to_owned())]);
     Ok(service)
+}
+
+/// Whether the service can have its ports in each session.
+fn check_ports(
+    wanted: &RewriteRequest<'_>,
+    name: &str,
+    service: &Node,
+    ports: &[RequestedPort],
+) -> Result<()> {
+    let mode = service.get("network_mode").and_then(text);
+    if mode == Some("host") {
+        let why = format!(
+            "'{name}' has 'network_mode: host', so its ports are the machine's, and no two sessions can have them"
+        );
+        return Err(refuse(wanted, &why).hint(
+            "remove 'network_mode' from the service, or the service from session.compose.services",
+        ));
+    }
+    let is_elsewhere = mode.is_some_and(|mode| mode.contains(':') || mode == "none");
+    if is_elsewhere && !ports.is_empty() {
+        let mode = message_text(mode.unwrap_or_default());
+        let why = format!("'{name}' has 'network_mode: {mode}', and so no ports of its own");
+        return Err(
+            refuse(wanted, &why).hint("remove its 'port' from session.compose in moat.yaml")
+        );
+    }
+    if !ports.is_empty() && copies(service) > 1 {
+        let why = format!("'{name}' has several containers, and two cannot have one port");
+        return Err(refuse(wanted, &why).hint(
+            "remove 'scale' and 'deploy.replicas' from the service, or its 'port' from session.compose in moat.yaml",
+        ));
+    }
+    Ok(())
 }
 
 /// The number of containers of a service. The tool's generation decides which of the two keys counts.

@@ -19,139 +19,133 @@ use crate::failpoint::checkpoint;
 use crate::runtime::{self, ComposeProject, ComposeTool, SESSION_SERVICE_LABEL};
 use std::path::{Path, PathBuf};
 
-use crate::store::{ResourceStage, Session, write_atomically};
+use crate::store::{Claim, ResourceStage, Session, SessionCompose, SessionPort, write_atomically};
 
 /// Starts the requested services and their dependencies, and waits until all are ready. Adds the dependencies to the
 /// decisions.
 pub(super) fn start(up: &mut BringUp<'_>) -> Result<()> {
-    let BringUp {
-        context,
-        request,
-        claim,
-        decisions,
-        ..
-    } = up;
-    let (context, request) = (*context, *request);
-    let (Some(settings), Some(session)) = (&request.settings.compose, claim.session().cloned())
-    else {
+    let Some(compose_up) = ComposeUp::new(up)? else {
         return Ok(());
     };
-    let Some(compose) = &session.compose else {
-        return Ok(());
-    };
-    let processes = &request.settings.processes;
-    let is_process = |name: &str| processes.iter().any(|process| process.name == name);
-    if started(decisions).all(is_process) {
-        return Ok(());
-    }
-    context.check()?;
-    let tool = tool(&compose.engine)?;
-    let mut env = variables::shared(&session);
-    env.push((PROCESS_MARK_VARIABLE.to_owned(), session.mark(COMPOSE_MARK)));
-    // Files that a killed tool leaves in this directory are removed with the session.
-    let dir = context.home.prepare_compose(&session.key)?;
-    env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
-    let rewritten = resolve(context, &tool, &session, settings, &env)?;
-    let is_member = |name: &str| rewritten.services.iter().any(|member| member.name == name);
-    let names = rewritten.services.iter().map(|member| member.name.as_str());
-    request.check_along(names)?;
-    base_images::check(&shown(settings), &rewritten.builds)?;
-    let file = context.home.compose_file(&session.key);
-    write_atomically(&file, rewritten.text.as_bytes())
-        .map_err(|error| Error::io(ErrorKind::Store, "write", &file, &error))?;
+    let rewritten = compose_up.rewrite()?;
     checkpoint("session-compose-resolved");
-    add_needed(context, &session, request, &rewritten.services, decisions)?;
-    // A service that the file no longer has is not created.
-    let is_known = |name: &str| is_process(name) || is_member(name);
-    decisions.retain(|it| it.action != Action::Started || is_known(&it.name));
-    let starting: Vec<String> = started(decisions)
-        .filter(|name| is_member(name))
-        .map(str::to_owned)
-        .collect();
-    let operation = claim.id().to_owned();
-    claim.update(&mut |session| {
-        let Some(compose) = &mut session.compose else {
-            return;
-        };
-        compose
-            .services
-            .retain(|service| service.operation != operation || is_member(&service.name));
-        for member in rewritten
-            .services
-            .iter()
-            .filter(|member| starting.contains(&member.name))
-        {
-            record_intent(compose, &member.name, &operation, member.one_shot);
-        }
-        compose.request_pending = true;
-    })?;
+    let starting = compose_up.choose(&rewritten.services, &mut up.decisions)?;
+    record_intents(&mut up.claim, &rewritten.services, &starting)?;
     checkpoint("session-compose-intent");
-    let project = ComposeProject {
-        name: &compose.project,
-        dir: &home_of(&session, settings),
-        files: vec![&file],
-        env: &env,
-    };
-    let made = make(context, &tool, &project, &rewritten.services, &starting);
+    let made = compose_up.make(&rewritten.services, &starting);
     checkpoint("session-compose-up");
-    claim.update(&mut |session| {
-        if let Some(compose) = &mut session.compose {
-            // The tool may have failed because it was killed, with a request still pending in the engine.
-            compose.request_pending = made.is_err();
-            let stage = if made.is_ok() {
-                ResourceStage::Made
-            } else {
-                ResourceStage::Intent
-            };
-            let own = compose
-                .services
-                .iter_mut()
-                .filter(|service| starting.contains(&service.name));
-            own.for_each(|service| service.stage = stage);
-        }
-    })?;
-    made.map_err(|error| failed_service_error(context.home, &session, &starting, error))?;
-    wait(
-        context,
-        &session,
-        &rewritten.services,
-        &starting,
-        settings.timeout,
-    )?;
+    record_result(&mut up.claim, &starting, made.is_ok())?;
+    let (context, session) = (up.context, &compose_up.session);
+    made.map_err(|error| failed_service_error(context.home, session, &starting, error))?;
+    wait(context, session, &starting, compose_up.settings.timeout)?;
     checkpoint("session-compose-ready");
     Ok(())
 }
 
-/// The directory that relative paths in the file and its `.env` refer to: the directory of the first file, as the
-/// tool defines it.
-fn home_of(session: &Session, settings: &ComposeSettings) -> PathBuf {
-    let tree = &session.worktree.path;
-    let first = settings.files.first().map(|file| tree.join(file));
-    let dir = first.as_deref().and_then(Path::parent);
-    dir.unwrap_or(tree).to_owned()
+/// An `up` that starts compose services.
+struct ComposeUp<'a> {
+    context: &'a OperationContext<'a>,
+    request: &'a UpRequest<'a>,
+    settings: &'a ComposeSettings,
+    session: Session,
+    compose: SessionCompose,
+    tool: ComposeTool,
+    /// The variables of the tool.
+    env: Vec<(String, String)>,
+    /// The directory that relative paths in the file and its `.env` refer to: the directory of the first file, as the
+    /// tool defines it.
+    dir: PathBuf,
 }
 
-/// The names of the files in messages.
-fn shown(settings: &ComposeSettings) -> String {
-    let names = settings.files.iter().map(|file| file.display().to_string());
-    names.collect::<Vec<_>>().join(", ")
-}
+impl<'a> ComposeUp<'a> {
+    /// `None`: no compose service is started.
+    fn new(up: &BringUp<'a>) -> Result<Option<ComposeUp<'a>>> {
+        let (context, request) = (up.context, up.request);
+        let (Some(settings), Some(session)) = (&request.settings.compose, up.claim.session())
+        else {
+            return Ok(None);
+        };
+        let is_process = |name: &str| request.has_process(name);
+        let Some(compose) = session
+            .compose
+            .clone()
+            .filter(|_| !started(&up.decisions).all(is_process))
+        else {
+            return Ok(None);
+        };
+        context.check()?;
+        let tool = tool(&compose.engine)?;
+        let mut env = variables::shared(session);
+        env.push((PROCESS_MARK_VARIABLE.to_owned(), session.mark(COMPOSE_MARK)));
+        // Files that a killed tool leaves in this directory are removed with the session.
+        let dir = context.home.prepare_compose(&session.key)?;
+        env.push(("TMPDIR".to_owned(), dir.to_string_lossy().into_owned()));
+        let tree = &session.worktree.path;
+        let first = settings.files.first().map(|file| tree.join(file));
+        let dir = first.as_deref().and_then(Path::parent).unwrap_or(tree);
+        Ok(Some(ComposeUp {
+            dir: dir.to_owned(),
+            session: session.clone(),
+            context,
+            request,
+            settings,
+            compose,
+            tool,
+            env,
+        }))
+    }
 
-/// Reads the file of the worktree and rewrites it.
-fn resolve(
-    context: &OperationContext<'_>,
-    tool: &ComposeTool,
-    session: &Session,
-    settings: &ComposeSettings,
-    env: &[(String, String)],
-) -> Result<RewrittenFile> {
-    let Some(compose) = &session.compose else {
-        return Err(Error::new(ErrorKind::Failed, "there is no project"));
-    };
-    let tree = &session.worktree.path;
-    let paths: Vec<_> = settings.files.iter().map(|file| tree.join(file)).collect();
-    for (path, file) in paths.iter().zip(&settings.files) {
-        if !path.is_file() {
+    fn project<'s>(&'s self, files: &'s [PathBuf]) -> ComposeProject<'s> {
+        ComposeProject {
+            name: &self.compose.project,
+            dir: &self.dir,
+            files: files.iter().map(PathBuf::as_path).collect(),
+            env: &self.env,
+        }
+    }
+
+    /// The file that the tool is given.
+    fn file(&self) -> PathBuf {
+        self.context.home.compose_file(&self.session.key)
+    }
+
+    /// The names of the files in messages.
+    fn shown_files(&self) -> String {
+        let files = self.settings.files.iter();
+        let names: Vec<String> = files.map(|file| file.display().to_string()).collect();
+        names.join(", ")
+    }
+
+    /// Replaces the error of a tool by the interruption, if there was one.
+    fn cause(&self, failed: impl FnOnce() -> Error) -> Error {
+        self.context.check().err().unwrap_or_else(failed)
+    }
+
+    /// Reads the files of the worktree, and writes the file for the tool.
+    fn rewrite(&self) -> Result<RewrittenFile> {
+        let shown = self.shown_files();
+        let wanted = RewriteRequest {
+            file: &shown,
+            project: &self.compose.project,
+            labels: &runtime::session_labels(&self.context.home.hash(), &self.session.incarnation),
+            service_label: SESSION_SERVICE_LABEL,
+            services: self.requested_services(),
+        };
+        let rewritten = rewrite::rewrite(self.resolve(&shown)?, &wanted)?;
+        let names = rewritten.services.iter().map(|member| member.name.as_str());
+        self.request.check_along(names)?;
+        base_images::check(&shown, &rewritten.builds)?;
+        let file = self.file();
+        write_atomically(&file, rewritten.text.as_bytes())
+            .map_err(|error| Error::io(ErrorKind::Store, "write", &file, &error))?;
+        Ok(rewritten)
+    }
+
+    /// The files as the tool reads them.
+    fn resolve(&self, shown: &str) -> Result<String> {
+        let tree = &self.session.worktree.path;
+        let files = self.settings.files.iter();
+        if let Some(file) = files.clone().find(|file| !tree.join(file).is_file()) {
             let (file, tree) = (file.display(), tree.display());
             let message = format!("there is no '{file}' in {tree}");
             return Err(
@@ -159,146 +153,161 @@ fn resolve(
                     .hint("commit it on that branch, or correct session.compose.file in moat.yaml"),
             );
         }
-    }
-    let project = ComposeProject {
-        name: &compose.project,
-        dir: &home_of(session, settings),
-        files: paths.iter().map(|path| path.as_path()).collect(),
-        env,
-    };
-    let file = shown(settings);
-    let resolved = tool
-        .resolve(&project, context.should_continue)
-        .map_err(|problem| {
-            context.check().err().unwrap_or_else(|| {
+        let paths: Vec<PathBuf> = files.map(|file| tree.join(file)).collect();
+        let (project, tool) = (self.project(&paths), &self.tool);
+        let resolved = tool.resolve(&project, self.context.should_continue);
+        resolved.map_err(|problem| {
+            self.cause(|| {
                 let why = crate::term::strip_sequences(problem.message());
+                let (name, why) = (tool.name(), indented(why.lines()));
+                let quoted = crate::term::shell_word(shown);
                 Error::new(
                     ErrorKind::Config,
-                    format!(
-                        "{} cannot read {file}:{}",
-                        tool.name(),
-                        indented(why.lines())
-                    ),
+                    format!("{name} cannot read {shown}:{why}"),
                 )
                 .hint(format!(
-                    "see what is wrong with it: {} -f {} config",
-                    tool.name(),
-                    crate::term::shell_word(&file)
+                    "see what is wrong with it: {name} -f {quoted} config"
                 ))
             })
-        })?;
-    let ports = |entry: &ComposeServiceConfig| {
-        let own = session.ports.iter().filter(|port| port.name == entry.name);
-        own.filter_map(|port| {
-            let extra = entry
-                .extra_ports
-                .iter()
-                .find(|extra| extra.port.value == port.base);
-            let container = match (port.primary, extra) {
-                (true, _) => entry.container_port,
-                (false, Some(extra)) => Some(extra.container_port),
-                (false, None) => return None,
+        })
+    }
+
+    fn requested_services(&self) -> Vec<RequestedService<'_>> {
+        let port = |entry: &ComposeServiceConfig, port: &SessionPort| {
+            let mut extra = entry.extra_ports.iter();
+            let container = match port.primary {
+                true => entry.container_port,
+                false => {
+                    let extra = extra.find(|extra| extra.port.value == port.base)?;
+                    Some(extra.container_port)
+                }
             };
             Some(RequestedPort {
                 host: port.port,
                 container,
             })
-        })
-        .collect()
-    };
-    let wanted = RewriteRequest {
-        file: &file,
-        project: &compose.project,
-        labels: &runtime::session_labels(&context.home.hash(), &session.incarnation),
-        service_label: SESSION_SERVICE_LABEL,
-        services: settings
-            .services
-            .iter()
-            .map(|entry| RequestedService {
+        };
+        let service = |entry: &'a ComposeServiceConfig| {
+            let ports = self.session.ports.iter();
+            let own = ports.filter(|port| port.name == entry.name);
+            RequestedService {
                 name: &entry.name,
-                ports: ports(entry),
-            })
-            .collect(),
-    };
-    rewrite::rewrite(resolved, &wanted)
-}
-
-/// Adds the dependencies that do not run yet.
-fn add_needed(
-    context: &OperationContext<'_>,
-    session: &Session,
-    request: &UpRequest<'_>,
-    members: &[RewrittenService],
-    decisions: &mut Vec<Decision>,
-) -> Result<()> {
-    let found = containers(context.home, session).map_err(failed)?;
-    let mut names: Vec<String> = started(decisions).map(str::to_owned).collect();
-    let mut next = 0;
-    while let Some(name) = names.get(next).cloned() {
-        next += 1;
-        let needs = members.iter().filter(|member| member.name == name);
-        for need in needs.flat_map(|member| &member.needs) {
-            let once = members
-                .iter()
-                .any(|member| member.name == *need && member.one_shot);
-            let runs = state_of(&found, session, need).is_some_and(|one| is_up(one.state, once));
-            if names.contains(need) || request.skip.contains(need) || runs {
-                continue;
+                ports: own.filter_map(|own| port(entry, own)).collect(),
             }
-            names.push(need.clone());
-            decisions.retain(|decision| decision.name != *need);
-            decisions.push(Decision {
-                ends: false,
-                name: need.clone(),
-                action: Action::Started,
-                reason: format!("'{name}' depends on it"),
-            });
-        }
+        };
+        self.settings.services.iter().map(service).collect()
     }
-    Ok(())
-}
 
-/// Makes the tool build and start the services.
-fn make(
-    context: &OperationContext<'_>,
-    tool: &ComposeTool,
-    project: &ComposeProject<'_>,
-    members: &[RewrittenService],
-    starting: &[String],
-) -> Result<()> {
-    let is_starting = |member: &&RewrittenService| starting.contains(&member.name);
-    let borrows = members
-        .iter()
-        .filter(is_starting)
-        .any(|member| member.uses_built_image);
-    let built = members
-        .iter()
-        .filter(|member| member.is_built && (borrows || is_starting(member)));
-    let built: Vec<&str> = built.map(|member| member.name.as_str()).collect();
-    let say = |line: &str| (context.notify)(&format!("compose: {line}"));
-    let run = |first: &[&str], names: &[&str]| {
-        let result = tool.run(
-            project,
-            &[first, names].concat(),
-            context.should_continue,
-            &mut |line| say(line),
+    /// The services to start. The dependencies that do not run yet are added to the decisions.
+    fn choose<'m>(
+        &self,
+        members: &'m [RewrittenService],
+        decisions: &mut Vec<Decision>,
+    ) -> Result<Vec<&'m RewrittenService>> {
+        let member = |name: &str| members.iter().find(|member| member.name == name);
+        let found = containers(self.context.home, &self.session).map_err(failed)?;
+        let mut names: Vec<String> = started(decisions).map(str::to_owned).collect();
+        let mut next = 0;
+        while let Some(name) = names.get(next).cloned() {
+            next += 1;
+            for need in member(&name).into_iter().flat_map(|member| &member.needs) {
+                let once = member(need).is_some_and(|member| member.one_shot);
+                let runs =
+                    state_of(&found, &self.session, need).is_some_and(|one| is_up(one.state, once));
+                if names.contains(need) || self.request.skip.contains(need) || runs {
+                    continue;
+                }
+                names.push(need.clone());
+                decisions.retain(|decision| decision.name != *need);
+                decisions.push(Decision {
+                    ends: false,
+                    name: need.clone(),
+                    action: Action::Started,
+                    reason: format!("'{name}' depends on it"),
+                });
+            }
+        }
+        // A service that the file no longer has is not created.
+        let is_known = |name: &str| self.request.has_process(name) || member(name).is_some();
+        decisions.retain(|it| it.action != Action::Started || is_known(&it.name));
+        Ok(started(decisions).filter_map(member).collect())
+    }
+
+    /// Makes the tool build and start the services.
+    fn make(&self, members: &[RewrittenService], starting: &[&RewrittenService]) -> Result<()> {
+        let borrows = starting.iter().any(|member| member.uses_built_image);
+        let built = members.iter().filter(|member| member.is_built);
+        let built: Vec<&str> = built
+            .filter(|member| borrows || is_in(starting, &member.name))
+            .map(|member| member.name.as_str())
+            .collect();
+        if !built.is_empty() {
+            // Removed afterwards, with what a killed build left.
+            self.run(&["build", "--force-rm"], &built)?;
+            checkpoint("session-compose-built");
+        }
+        // Running services stay as they are, whatever the file says now. The started ones use the current file and the
+        // current worktree.
+        let words = ["up", "-d", "--no-build", "--no-deps", "--force-recreate"];
+        let names: Vec<&str> = starting.iter().map(|it| it.name.as_str()).collect();
+        self.run(&words, &names)
+    }
+
+    fn run(&self, words: &[&str], names: &[&str]) -> Result<()> {
+        let (tool, files) = (&self.tool, [self.file()]);
+        let args = [words, names].concat();
+        let mut say = |line: &str| (self.context.notify)(&format!("compose: {line}"));
+        let ran = tool.run(
+            &self.project(&files),
+            &args,
+            self.context.should_continue,
+            &mut say,
         );
-        result.map_err(|problem| {
-            context.check().err().unwrap_or_else(|| {
-                let what = format!("'{} {}' failed:", tool.name(), first[0]);
+        ran.map_err(|problem| {
+            self.cause(|| {
+                let what = format!("'{} {}' failed:", tool.name(), words[0]);
                 Error::new(ErrorKind::Runtime, what + &indented(problem.message().lines()))
                     .hint("everything created so far was rolled back; fix the compose file and repeat the command")
             })
         })
-    };
-    if !built.is_empty() {
-        // Removed afterwards, with what a killed build left.
-        run(&["build", "--force-rm"], &built)?;
-        checkpoint("session-compose-built");
     }
-    // Running services stay as they are, whatever the file says now. The started ones use the current file and the
-    // current worktree.
-    let words = ["up", "-d", "--no-build", "--no-deps", "--force-recreate"];
-    let names: Vec<&str> = starting.iter().map(String::as_str).collect();
-    run(&words, &names)
+}
+
+fn is_in(members: &[&RewrittenService], name: &str) -> bool {
+    members.iter().any(|member| member.name == name)
+}
+
+fn record_intents(
+    claim: &mut Claim,
+    members: &[RewrittenService],
+    starting: &[&RewrittenService],
+) -> Result<()> {
+    let operation = claim.id().to_owned();
+    let is_member = |name: &str| members.iter().any(|member| member.name == name);
+    claim.update(&mut |session| {
+        if let Some(compose) = &mut session.compose {
+            let services = &mut compose.services;
+            services.retain(|it| it.operation != operation || is_member(&it.name));
+            for member in members.iter().filter(|it| is_in(starting, &it.name)) {
+                record_intent(compose, &member.name, &operation, member.one_shot);
+            }
+            compose.request_pending = true;
+        }
+    })
+}
+
+fn record_result(claim: &mut Claim, starting: &[&RewrittenService], is_made: bool) -> Result<()> {
+    claim.update(&mut |session| {
+        if let Some(compose) = &mut session.compose {
+            // The tool may have failed because it was killed, with a request still pending in the engine.
+            compose.request_pending = !is_made;
+            let services = compose.services.iter_mut();
+            for service in services.filter(|it| is_in(starting, &it.name)) {
+                service.stage = match is_made {
+                    true => ResourceStage::Made,
+                    false => ResourceStage::Intent,
+                };
+            }
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! Starts the services of a session, all at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::service::{StartingService, errors, provide, readiness, service_spec};
 use crate::session::marked_processes::PROCESS_MARK_VARIABLE;
 use crate::session::operation::OperationContext;
 use crate::session::port_probe;
-use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, Timestamp};
+use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, SessionService, Timestamp};
 
 /// Poll interval of the check for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,15 +31,23 @@ enum ServiceStartEvent {
     Ready(String),
 }
 
+/// All services that are being started.
+struct ServiceStarts<'a> {
+    home: &'a Home,
+    engine: &'a SessionEngine,
+    session: &'a Session,
+    should_continue: AtomicBool,
+    /// The first failure, which cancels the other services.
+    failure: Mutex<Option<Error>>,
+}
+
 /// A service that is being started.
 struct ServiceStart<'a> {
     plan: &'a plan::PlannedService,
     handle: String,
     /// The port of the host to publish.
     port: u16,
-    runtime: &'a dyn Runtime,
-    home: &'a Home,
-    should_continue: &'a AtomicBool,
+    all: &'a ServiceStarts<'a>,
     tell: Sender<ServiceStartEvent>,
     started: AtomicBool,
     exit: OnceLock<Exit>,
@@ -63,7 +71,14 @@ impl ServiceDecisions<'_> {
         if plans.iter().any(|(how, _)| *how == ServiceAction::Make) {
             make_network(context, engine, &session)?;
         }
-        bring_up(context, claim, engine, &session, &plans)?;
+        let starts = ServiceStarts {
+            home: context.home,
+            engine,
+            session: &session,
+            should_continue: AtomicBool::new(true),
+            failure: Mutex::default(),
+        };
+        starts.run(context, claim, &plans)?;
         checkpoint("session-services-up");
         context.check()
     }
@@ -95,12 +110,8 @@ impl ServiceDecisions<'_> {
                     .into_iter()
                     .map(|variable| (variable.name, variable.value))
                     .collect();
-                claim.update(&mut |session| {
-                    let mut entries = session.services.list.iter_mut();
-                    if let Some(entry) = entries.find(|entry| entry.name == plan.name) {
-                        entry.variables.clone_from(&variables);
-                    }
-                })?;
+                let set = |entry: &mut SessionService| entry.variables.clone_from(&variables);
+                update_service(claim, &plan.name, &set)?;
                 if let Some(session) = claim.session()
                     && let Some(entry) = session.service(&plan.name)
                 {
@@ -130,44 +141,49 @@ fn make_network(
     Ok(())
 }
 
-fn bring_up(
-    context: &OperationContext<'_>,
-    claim: &mut Claim,
-    engine: &SessionEngine,
-    session: &Session,
-    plans: &[(ServiceAction, plan::PlannedService)],
-) -> Result<()> {
-    let should_continue = AtomicBool::new(true);
-    let first: Mutex<Option<Error>> = Mutex::new(None);
-    let fail = |error: Error| {
-        // A service that was cancelled because of this failure has nothing to add.
-        if should_continue.swap(false, Ordering::AcqRel) {
-            *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
-    };
-    std::thread::scope(|scope| {
-        let (tell, told) = mpsc::channel();
-        for (how, plan) in plans {
-            let port = session.primary_port(&plan.name).map(|port| port.port);
-            let starting = ServiceStart {
-                plan,
-                handle: handle(session, &plan.name),
-                port: port.unwrap_or_default(),
-                runtime: engine.runtime.as_ref(),
-                home: context.home,
-                should_continue: &should_continue,
-                tell: tell.clone(),
-                started: AtomicBool::new(false),
-                exit: OnceLock::new(),
-            };
-            let fail = &fail;
-            scope.spawn(move || {
-                if let Err(error) = starting.bring_up(engine, session, *how) {
-                    fail(error);
-                }
-            });
-        }
-        drop(tell);
+impl ServiceStarts<'_> {
+    /// Starts all services at once, and waits for them.
+    fn run(
+        self,
+        context: &OperationContext<'_>,
+        claim: &mut Claim,
+        plans: &[(ServiceAction, plan::PlannedService)],
+    ) -> Result<()> {
+        std::thread::scope(|scope| {
+            let (tell, told) = mpsc::channel();
+            for (how, plan) in plans {
+                let port = self.session.primary_port(&plan.name);
+                let starting = ServiceStart {
+                    plan,
+                    handle: handle(self.session, &plan.name),
+                    port: port.map(|port| port.port).unwrap_or_default(),
+                    all: &self,
+                    tell: tell.clone(),
+                    started: AtomicBool::new(false),
+                    exit: OnceLock::new(),
+                };
+                scope.spawn(move || {
+                    starting
+                        .bring_up(*how)
+                        .map_err(|error| starting.all.fail(error))
+                });
+            }
+            drop(tell);
+            self.record(context, claim, &told);
+        });
+        let failure = self.failure.into_inner();
+        failure
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
+    }
+
+    /// Records the progress of the services until all have ended.
+    fn record(
+        &self,
+        context: &OperationContext<'_>,
+        claim: &mut Claim,
+        told: &Receiver<ServiceStartEvent>,
+    ) {
         loop {
             let noted = match told.recv_timeout(POLL_INTERVAL) {
                 Ok(ServiceStartEvent::Output(words)) => {
@@ -175,29 +191,33 @@ fn bring_up(
                     Ok(())
                 }
                 Ok(ServiceStartEvent::Made(name)) => {
-                    record_service_intents(claim, &name, &|entry| entry.stage = ResourceStage::Made)
+                    update_service(claim, &name, &|entry| entry.stage = ResourceStage::Made)
                 }
                 Ok(ServiceStartEvent::Ready(name)) => {
-                    record_service_intents(claim, &name, &|entry| {
-                        entry.ready_at = Some(Timestamp::now());
-                    })
+                    let now = Some(Timestamp::now());
+                    update_service(claim, &name, &|entry| entry.ready_at = now)
                 }
                 Err(RecvTimeoutError::Timeout) => context.check(),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Err(error) = noted {
-                fail(error);
+                self.fail(error);
             }
         }
-    });
-    let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
-    first.map_or(Ok(()), Err)
+    }
+
+    fn fail(&self, error: Error) {
+        // A service that was cancelled because of this failure has nothing to add.
+        if self.should_continue.swap(false, Ordering::AcqRel) {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    }
 }
 
-fn record_service_intents(
+fn update_service(
     claim: &mut Claim,
     name: &str,
-    change: &dyn Fn(&mut crate::store::SessionService),
+    change: &dyn Fn(&mut SessionService),
 ) -> Result<()> {
     claim.update(&mut |session| {
         let mut entries = session.services.list.iter_mut();
@@ -209,30 +229,24 @@ fn record_service_intents(
 
 impl ServiceStart<'_> {
     fn should_continue(&self) -> bool {
-        self.should_continue.load(Ordering::Acquire)
+        self.all.should_continue.load(Ordering::Acquire)
     }
 
     fn send_event(&self, event: ServiceStartEvent) {
         let _ = self.tell.send(event);
     }
 
-    fn bring_up(
-        &self,
-        engine: &SessionEngine,
-        session: &Session,
-        how: ServiceAction,
-    ) -> Result<()> {
+    fn bring_up(&self, how: ServiceAction) -> Result<()> {
         let began = Instant::now();
         if how == ServiceAction::Make {
-            self.create(engine, session)?;
+            self.create()?;
             self.send_event(ServiceStartEvent::Made(self.plan.name.clone()));
             checkpoint("session-service-created");
         }
         if how != ServiceAction::Wait {
             self.notify(&format!("starting {}", self.plan.image), true);
-            self.runtime
-                .start_detached(&self.handle)
-                .map_err(|problem| self.not_started(problem))?;
+            let started = self.runtime().start_detached(&self.handle);
+            started.map_err(|problem| self.not_started(problem))?;
         }
         self.started.store(true, Ordering::Release);
         checkpoint("session-service-started");
@@ -257,10 +271,17 @@ impl ServiceStart<'_> {
         Ok(())
     }
 
-    fn create(&self, engine: &SessionEngine, session: &Session) -> Result<()> {
+    fn create(&self) -> Result<()> {
+        let (engine, session) = (self.all.engine, self.all.session);
         let whose = ResourceOwner::Session(session.incarnation.clone());
         let network = network(session);
-        let mut spec = service_spec(self.home, self.plan, self.handle.clone(), network, whose)?;
+        let mut spec = service_spec(
+            self.all.home,
+            self.plan,
+            self.handle.clone(),
+            network,
+            whose,
+        )?;
         let own = session.ports.iter();
         spec.ports = own
             .filter(|port| port.name == self.plan.name)
@@ -328,11 +349,11 @@ impl StartingService for ServiceStart<'_> {
     }
 
     fn runtime(&self) -> &dyn Runtime {
-        self.runtime
+        self.all.engine.runtime.as_ref()
     }
 
     fn home(&self) -> Home {
-        self.home.clone()
+        self.all.home.clone()
     }
 
     fn ready(&self) -> (&[String], Duration) {
@@ -351,7 +372,7 @@ impl StartingService for ServiceStart<'_> {
     fn wait_for_exit(&self, until: Instant) -> Option<Exit> {
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
         // An engine that does not respond is no exit.
-        let states = self.runtime.inspect(&[&self.handle]).unwrap_or_default();
+        let states = self.runtime().inspect(&[&self.handle]).unwrap_or_default();
         match states.into_iter().next() {
             Some(Inspected::Exited(exit)) => Some(self.exit.get_or_init(|| exit).clone()),
             Some(Inspected::Missing) => Some(self.exit.get_or_init(health::removed_exit).clone()),
@@ -373,6 +394,6 @@ impl StartingService for ServiceStart<'_> {
     }
 
     fn last_lines(&self, count: usize) -> Vec<String> {
-        health::last_lines(self.runtime, &self.handle, count)
+        health::last_lines(self.runtime(), &self.handle, count)
     }
 }
