@@ -11,6 +11,7 @@ mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod image;
+mod launch;
 mod plan;
 mod program;
 mod registry;

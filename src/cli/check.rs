@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::args::Args;
-use super::config_files::{ConfigFiles, host};
 use super::{flags, output};
 use crate::config::SessionSettings;
 use crate::error::{Error, ErrorKind, FileProblem, Result};
+use crate::launch::config_files::{ConfigFiles, host};
 use crate::plan;
 use crate::runtime;
 use crate::session;

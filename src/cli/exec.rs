@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::args::Args;
-use super::terminal_session::{self, PreparedTerminal, Workload};
-use super::{config_files, flags, output, run, run_selection, signals};
+use super::{flags, output, run, run_selection};
 use crate::config::scalar_values;
 use crate::error::{Error, ErrorKind, Result};
+use crate::launch::terminal_session::{self, PreparedTerminal, Workload};
+use crate::launch::{self, config_files, signals};
 use crate::run::{ExecCanceller, ExecRequest};
 use crate::store::Home;
 use crate::term::pty::Size;
@@ -82,11 +83,11 @@ fn exec_request(args: &Args, home: &Home) -> Result<(ExecRequest, Option<Prepare
         stream: !args.has(&flags::JSON),
     };
     let session = match wants_terminal(args)? {
-        true => Some(offer_terminal(&mut exec, home)?),
+        true => Some(offer_terminal(args, &mut exec, home)?),
         false => None,
     };
     if session.is_none() && args.has(&flags::EXEC_INTERACTIVE) {
-        exec.stdin = Some(run::stdin()?);
+        exec.stdin = Some(launch::stdin()?);
     }
     Ok((exec, session))
 }
@@ -113,8 +114,9 @@ fn wants_terminal(args: &Args) -> Result<bool> {
     PreparedTerminal::size().map(|_| true)
 }
 
-fn offer_terminal(exec: &mut ExecRequest, home: &Home) -> Result<PreparedTerminal> {
-    let (session, typed, terminal) = PreparedTerminal::of_exec(config_files::escape(home)?)?;
+fn offer_terminal(args: &Args, exec: &mut ExecRequest, home: &Home) -> Result<PreparedTerminal> {
+    let (session, typed, terminal) =
+        PreparedTerminal::of_exec(config_files::escape(home)?, &output::ui(args))?;
     (exec.stdin, exec.terminal) = (Some(typed), Some(terminal));
     for (name, value) in terminal_session::variables() {
         if !exec.env.iter().any(|(set, _)| *set == name) {

@@ -1,12 +1,12 @@
 //! `moat export`: export a run's copied workspace.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::args::Args;
 use super::{output, run_selection};
-use crate::error::{Error, ErrorKind, Result};
-use crate::store::{self, Home, RunId, WorkspaceMode};
+use crate::error::{Error, Result};
+use crate::launch::export;
+use crate::store::Home;
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let home = Home::locate()?;
@@ -15,87 +15,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     let id = run_selection::one(run, &home)?;
     let dir = PathBuf::from(dir);
-    check_target(&dir)?;
-    export(args, &home, &id, &dir)?;
+    export::check_target(&dir)?;
+    export::export(&home, &id, &dir, output::ui(args).as_ref())?;
     Ok(0)
-}
-
-/// Checks that the directory is empty or does not exist, so that no file is overwritten.
-pub(super) fn check_target(dir: &Path) -> Result<()> {
-    let failed = |why: &str| {
-        let shown = crate::term::escape_unsafe(&dir.display().to_string());
-        Error::new(
-            ErrorKind::Workspace,
-            format!("cannot export to '{shown}': {why}"),
-        )
-        .hint("name a directory that is empty or does not exist")
-    };
-    match fs::read_dir(dir) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(failed("the directory is not empty")),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(&crate::error::os_error_text(&error))),
-    }
-}
-
-/// Exports the workspace of a finished run to a directory.
-pub(super) fn export(args: &Args, home: &Home, id: &RunId, dir: &Path) -> Result<()> {
-    let run = home.run(id);
-    let mut record = run.require()?;
-    let path = run.workspace();
-    if record.state.is_terminal() && !path.exists() {
-        // The supervisor may still be saving it.
-        crate::run::wait_until_unowned(home, id, &output::print_notice)?;
-        record = run.require()?;
-    }
-    if !path.exists() {
-        return Err(match record.settings.mounts.workspace_mode {
-            WorkspaceMode::Bind => Error::new(
-                ErrorKind::Failed,
-                format!(
-                    "{id} has no copy of its workspace: the workload worked on the directory itself"
-                ),
-            )
-            .hint("set workspace.mode to volume in moat.yaml"),
-            WorkspaceMode::Volume if !record.state.is_terminal() => {
-                Error::new(ErrorKind::Failed, format!("{id} has not ended"))
-                    .hint(format!("wait for it: moat wait {id}"))
-            }
-            WorkspaceMode::Volume if record.cleaned_at.is_none() => {
-                let message = format!("the workspace of {id} could not be saved yet");
-                let diary = run.supervisor_log();
-                let why = format!("see the reason in {}, then try again", diary.display());
-                Error::new(ErrorKind::Failed, message).hint(why)
-            }
-            WorkspaceMode::Volume => {
-                Error::new(ErrorKind::Failed, format!("{id} left no workspace"))
-                    .hint(format!("see why: moat inspect {id}"))
-            }
-        });
-    }
-    let made = !dir.exists();
-    let failed = |verb: &str, path: &Path, error: &std::io::Error| {
-        Error::io(ErrorKind::Workspace, verb, path, error)
-    };
-    fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
-    let archive = File::open(&path).map_err(|error| failed("read", &path, &error))?;
-    let unpacked = store::extract(archive, dir).map_err(|error| failed("unpack", &path, &error))?;
-    if !unpacked.status.success() {
-        let words = String::from_utf8_lossy(&unpacked.stderr);
-        let words = crate::term::escape_unsafe(words.lines().next().unwrap_or_default());
-        if made {
-            // A partial workspace must not look complete.
-            let _ = store::remove_tree(dir);
-        }
-        return Err(Error::new(
-            ErrorKind::Workspace,
-            format!("cannot unpack the workspace: {words}"),
-        ));
-    }
-    run.mark_exported();
-    let shown = crate::term::escape_unsafe(&dir.display().to_string());
-    output::notice(args, &format!("exported the workspace of {id} to {shown}"));
-    Ok(())
 }

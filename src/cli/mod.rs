@@ -9,7 +9,6 @@ mod command_table;
 mod commands;
 mod complete;
 mod completions;
-mod config_files;
 mod confirm;
 mod deps;
 mod destroy;
@@ -38,20 +37,16 @@ mod services;
 mod session_commands;
 mod session_text;
 mod shell;
-mod signals;
-mod slow_notice;
 mod status;
 mod stop;
 #[cfg(any(test, feature = "failpoints"))]
 mod suggested_commands;
-mod terminal_session;
 mod up;
 mod usage_error;
 mod version;
 mod volumes;
 mod wait;
 mod whose;
-mod workspace_notes;
 mod wrap;
 mod wt;
 

@@ -1,13 +1,17 @@
 //! Output to stdout and stderr. Results go to stdout; messages of moat go to stderr.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use super::args::Args;
 use super::flags;
+use super::progress::ProgressDisplay;
 use crate::error::{Error, ErrorKind, FileProblem, Result};
+use crate::launch::{Progress, SharedUi, Ui};
+use crate::store::RunRecord;
 use crate::term::{escape_unsafe, escape_unsafe_json};
 
 /// Writes the result of a command.
@@ -105,12 +109,7 @@ fn line(text: &str) {
 /// Whether stderr may be a terminal in raw mode.
 static IS_RAW_TERMINAL: AtomicBool = AtomicBool::new(false);
 
-/// Records whether a workload has the terminal.
-pub(super) fn set_raw(raw: bool) {
-    IS_RAW_TERMINAL.store(raw, Ordering::Relaxed);
-}
-
-pub(super) fn is_raw() -> bool {
+fn is_raw() -> bool {
     IS_RAW_TERMINAL.load(Ordering::Relaxed)
 }
 
@@ -172,4 +171,73 @@ pub(super) fn status_lines(before: usize, lines: &[String]) {
         text.push('\n');
     }
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The output of a command with these arguments.
+pub(super) fn ui(args: &Args) -> SharedUi {
+    Arc::new(CommandUi {
+        is_quiet: args.has(&flags::QUIET),
+        is_json: args.has(&flags::JSON),
+        is_verbose: args.has(&flags::VERBOSE),
+    })
+}
+
+struct CommandUi {
+    is_quiet: bool,
+    is_json: bool,
+    is_verbose: bool,
+}
+
+impl Ui for CommandUi {
+    fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    fn shows_notices(&self) -> bool {
+        !self.is_quiet && !self.is_json
+    }
+
+    fn notice(&self, text: &str) {
+        if self.shows_notices() {
+            line(text);
+        }
+    }
+
+    fn print_notice(&self, text: &str) {
+        line(text);
+    }
+
+    fn detail(&self, text: &str) {
+        if self.is_verbose {
+            line(text);
+        }
+    }
+
+    fn warning(&self, text: &str) {
+        warning(text);
+    }
+
+    fn error(&self, failure: &Error) {
+        error(failure, self.is_json);
+    }
+
+    fn print_result(&self, text: &str) -> Result<()> {
+        print_result(text)
+    }
+
+    fn print_record(&self, record: &RunRecord) -> Result<()> {
+        json(record)
+    }
+
+    fn progress(&self) -> Box<dyn Progress> {
+        Box::new(ProgressDisplay::new(!self.shows_notices(), self.is_verbose))
+    }
+
+    fn set_raw(&self, is_raw: bool) {
+        IS_RAW_TERMINAL.store(is_raw, Ordering::Relaxed);
+    }
+
+    fn is_raw(&self) -> bool {
+        is_raw()
+    }
 }

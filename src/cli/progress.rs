@@ -1,7 +1,7 @@
 //! The display of progress: on a terminal one changing line per item, elsewhere plain lines.
 
-use super::args::Args;
-use super::{flags, output};
+use super::output;
+use crate::launch::Progress;
 use crate::term::{self, RepeatFilter};
 
 pub(super) struct ProgressDisplay {
@@ -29,47 +29,17 @@ enum ProgressStyle {
 }
 
 impl ProgressDisplay {
-    pub(super) fn new(args: &Args) -> ProgressDisplay {
-        let quiet = args.has(&flags::QUIET) || args.has(&flags::JSON);
-        let width = term::width(std::io::stderr()).filter(|_| !args.has(&flags::VERBOSE));
+    /// `has_lines`: every message gets a line of its own, also on a terminal.
+    pub(super) fn new(is_silent: bool, has_lines: bool) -> ProgressDisplay {
+        let width = term::width(std::io::stderr()).filter(|_| !has_lines);
         ProgressDisplay {
             how: match width {
-                _ if quiet => ProgressStyle::Silent,
+                _ if is_silent => ProgressStyle::Silent,
                 Some(width) => ProgressStyle::Terminal(width),
                 None => ProgressStyle::Lines,
             },
             things: Vec::new(),
             shown: 0,
-        }
-    }
-
-    /// Shows the progress of an item: a new step, or a message within the current step.
-    pub(super) fn show(&mut self, name: &str, text: &str, step: bool) {
-        let thing = self.thing(name);
-        match step {
-            true => (thing.step, thing.line) = (text.to_owned(), String::new()),
-            false => text.clone_into(&mut thing.line),
-        }
-        // The output of a builder does not repeat, and users search it, so it is not filtered.
-        let passes = step || name.is_empty() || thing.sparse.passes(text);
-        match (&self.how, name) {
-            (ProgressStyle::Silent, _) => {}
-            (ProgressStyle::Lines, _) if !passes => {}
-            (ProgressStyle::Lines, "") if step => output::print_notice(&format!("step {text}")),
-            (ProgressStyle::Lines, "") => output::print_notice(&format!("  {text}")),
-            (ProgressStyle::Lines, name) if step => {
-                output::print_notice(&format!("{name}: {text}"))
-            }
-            (ProgressStyle::Lines, name) => output::print_notice(&format!("  {name}: {text}")),
-            (ProgressStyle::Terminal(width), _) => {
-                let lines: Vec<String> = self
-                    .things
-                    .iter()
-                    .map(|thing| thing.shown(*width))
-                    .collect();
-                output::status_lines(self.shown, &lines);
-                self.shown = lines.len();
-            }
         }
     }
 
@@ -86,16 +56,47 @@ impl ProgressDisplay {
         }
         &mut self.things[at]
     }
+}
 
-    /// Stops changing lines on the terminal, which the workload uses from now on.
-    pub(super) fn suspend(&mut self) {
+impl Progress for ProgressDisplay {
+    fn show(&mut self, item: &str, text: &str, is_new_step: bool) {
+        let thing = self.thing(item);
+        match is_new_step {
+            true => (thing.step, thing.line) = (text.to_owned(), String::new()),
+            false => text.clone_into(&mut thing.line),
+        }
+        // The output of a builder does not repeat, and users search it, so it is not filtered.
+        let passes = is_new_step || item.is_empty() || thing.sparse.passes(text);
+        match (&self.how, item) {
+            (ProgressStyle::Silent, _) => {}
+            (ProgressStyle::Lines, _) if !passes => {}
+            (ProgressStyle::Lines, "") if is_new_step => {
+                output::print_notice(&format!("step {text}"))
+            }
+            (ProgressStyle::Lines, "") => output::print_notice(&format!("  {text}")),
+            (ProgressStyle::Lines, name) if is_new_step => {
+                output::print_notice(&format!("{name}: {text}"))
+            }
+            (ProgressStyle::Lines, name) => output::print_notice(&format!("  {name}: {text}")),
+            (ProgressStyle::Terminal(width), _) => {
+                let lines: Vec<String> = self
+                    .things
+                    .iter()
+                    .map(|thing| thing.shown(*width))
+                    .collect();
+                output::status_lines(self.shown, &lines);
+                self.shown = lines.len();
+            }
+        }
+    }
+
+    fn suspend(&mut self) {
         if let ProgressStyle::Terminal(_) = self.how {
             self.how = ProgressStyle::Lines;
         }
     }
 
-    /// Removes the display from the terminal.
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         if self.shown > 0 {
             output::status_lines(self.shown, &[]);
             self.shown = 0;

@@ -9,10 +9,10 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::Args;
-use super::config_files::{ConfigFiles, host};
 use super::output;
 use crate::config::{self, SessionSettings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::launch::config_files::{ConfigFiles, host};
 use crate::plan::{self, Host, PlannedService};
 use crate::runtime;
 use crate::session::{self, Decision, OperationContext, Repository, ServiceHealth, SessionView};

@@ -1,15 +1,15 @@
 //! `moat wt`: run a command in a session, and inspect sessions.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::args::Args;
 use super::confirm::confirm;
-use super::parse::{self, Parsed};
 use super::session_commands::{self, SessionDocument};
-use super::{flags, output, session_text};
+use super::{flags, output, run, session_text};
 use crate::error::{Error, ErrorKind, Result};
+use crate::launch::{self, LaunchRequest};
+use crate::plan::RunRequest;
 use crate::runtime;
 use crate::session::{self as sessions, SessionView, variables};
 use crate::store::{Home, Session};
@@ -100,10 +100,7 @@ fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
             });
         }
     };
-    let Parsed::Run(run) = parse::parse(arguments(args, &session))? else {
-        return Ok(2);
-    };
-    match (run.command.run)(&run) {
+    match launch(args, home, session) {
         Err(error) if error.kind != ErrorKind::Usage && error.kind != ErrorKind::OutputClosed => {
             output::error(&error, args.has(&flags::JSON));
             Ok(125)
@@ -112,29 +109,25 @@ fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     }
 }
 
-/// Returns the arguments for 'moat run'.
-fn arguments(args: &Args, session: &Session) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["run".into()];
-    for flag in [
-        &flags::VERBOSE,
-        &flags::QUIET,
-        &flags::JSON,
-        &flags::BACKGROUND,
-        &flags::INTERACTIVE,
-    ] {
-        if args.has(flag) {
-            words.push(flag.spelled().into());
-        }
-    }
-    if let Some(name) = args.value(&flags::NAME) {
-        words.extend([flags::NAME.spelled().into(), name.to_owned()]);
-    }
-    words.extend([flags::SESSION.spelled().into(), session.key.clone().into()]);
-    if let Some(rest) = args.rest() {
-        words.push("--".into());
-        words.extend(rest.iter().cloned());
-    }
-    words
+/// Launches a run in the session.
+fn launch(args: &Args, home: &Home, session: Session) -> Result<u8> {
+    let command = args.rest().unwrap_or_default().iter().map(AsRef::as_ref);
+    let request = LaunchRequest {
+        run: RunRequest {
+            name: run::text(args, &flags::NAME)?,
+            command: run::all_text(command, "the command")?,
+            interactive: args.has(&flags::INTERACTIVE),
+            background: args.has(&flags::BACKGROUND),
+            ..RunRequest::default()
+        },
+        session: Some(session),
+        runtime: None,
+        context: None,
+        follow: false,
+        export_to: None,
+    };
+    let ui = output::ui(args);
+    launch::prepare(home, request, &ui)?.launch(home, &ui)
 }
 
 fn list(args: &Args, home: &Home) -> Result<u8> {

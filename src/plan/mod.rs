@@ -203,15 +203,15 @@ pub(crate) fn plan(request: &RunRequest, files: ConfigLayers<'_>, host: &Host) -
         (workspace.uid, workspace.gid) = (uid, gid);
     }
     let identity = planner.identity(&workspace);
-    let limits = planner.limits()?;
-    let network = planner.network()?;
-    planner.refuse_secret_names();
-    let mut env = planner.env()?;
     let dependencies = image::choose(files, host)?;
     planner.refuse_dependencies(&dependencies);
     let services = planner.services(&dependencies);
     let tools = image::tools(dependencies);
     let image = planner.image(&tools, (workspace.uid, workspace.gid))?;
+    let limits = planner.limits()?;
+    let network = planner.network()?;
+    planner.refuse_secret_names();
+    let mut env = planner.env()?;
     let rootfs = image.settings.rootfs.as_deref();
     let mounts = planner.mounts(&workspace, rootfs, &mut env)?;
     let project = planner.project();

@@ -100,6 +100,28 @@ fn output(log: &Path, stream: &str) -> Vec<u8> {
     bytes
 }
 
+/// Removes the members that a record of schema 1 lacks; they have no value.
+fn remove_new_members(record: &mut Value) {
+    let record = record.as_object_mut().expect("a record");
+    for (name, value) in [
+        ("dependencies", Value::Array(Vec::new())),
+        ("dns", Value::Array(Vec::new())),
+        ("gid", 0.into()),
+        ("hidden", Value::Array(Vec::new())),
+        ("pids", Value::Null),
+        ("rebuild", false.into()),
+        ("rootfs", Value::Null),
+        ("shm_bytes", Value::Null),
+        ("start_timeout_seconds", Value::Null),
+        ("tmpfs", Value::Array(Vec::new())),
+        ("uid", 0.into()),
+        ("ulimits", Value::Array(Vec::new())),
+        ("workdir", Value::Null),
+    ] {
+        assert_eq!(record.remove(name), Some(value), "{name}");
+    }
+}
+
 #[test]
 fn runs_that_have_ended_are_listed_as_they_are_recorded() {
     let moat = place(Moat::new(), "ended", "");
@@ -107,10 +129,10 @@ fn runs_that_have_ended_are_listed_as_they_are_recorded() {
     assert_eq!(kept.len(), 51);
     kept.sort_by(|a, b| text(b, "created_at").cmp(text(a, "created_at")));
     let call = |args: &[&str]| moat.args(args).env("PATH", "").any_stdout();
-    assert_eq!(
-        call(&["list", "-a", "--json"]).success().json(),
-        Value::from(kept.clone())
-    );
+    let mut listed = call(&["list", "-a", "--json"]).success().json();
+    let members = listed.as_array_mut().expect("a list").iter_mut();
+    members.for_each(remove_new_members);
+    assert_eq!(listed, Value::from(kept.clone()));
     let list = call(&["list", "-a"]).success().stdout_text();
     let rows: Vec<&str> = list.lines().skip(1).collect();
     assert_eq!(rows.len(), kept.len(), "{list}");
@@ -137,7 +159,9 @@ fn runs_that_have_ended_are_inspected_and_waited_for_as_they_are_recorded() {
     for record in records(&moat) {
         let id = text(&record, "id");
         let shown = moat.args(["inspect", id]).env("PATH", "");
-        assert_eq!(shown.any_stdout().success().json(), record, "{id}");
+        let mut shown = shown.any_stdout().success().json();
+        remove_new_members(&mut shown);
+        assert_eq!(shown, record, "{id}");
         moat.args(["wait", id])
             .env("PATH", "")
             .status(end_of(&record).0);

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom. A module may use those after it, never one before it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "fuzzing",
     "cli",
+    "launch",
     "session",
     "run",
     "service",

@@ -7,14 +7,14 @@ use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::output;
+use super::SharedUi;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled_seconds;
 use crate::run::{self, FromClient, SupervisorLink};
 use crate::store::{EndRequest, Home, RunId};
 
 /// Registers the signals that end a followed run or command.
-pub(super) fn signals() -> Result<Signals> {
+pub(crate) fn signals() -> Result<Signals> {
     Signals::new([SIGINT, SIGTERM]).map_err(|error| handlers_error(&error))
 }
 
@@ -58,7 +58,7 @@ impl Interrupts {
         mut self,
         target: Arc<Mutex<StopTarget>>,
         followed: FollowedRun,
-        quiet: bool,
+        ui: SharedUi,
     ) -> Arc<AtomicI32> {
         let first = Arc::clone(&self.first);
         let recorded = Arc::clone(&first);
@@ -66,8 +66,8 @@ impl Interrupts {
             for signal in self.signals.forever() {
                 match signal {
                     SIGTSTP => suspend(&followed),
-                    SIGQUIT => quit(&followed, quiet),
-                    _ => end_run(signal, &recorded, &target, quiet),
+                    SIGQUIT => quit(&followed, &ui),
+                    _ => end_run(signal, &recorded, &target, &ui),
                 }
             }
         });
@@ -75,17 +75,17 @@ impl Interrupts {
     }
 }
 
-fn end_run(signal: i32, first: &AtomicI32, target: &Mutex<StopTarget>, quiet: bool) {
+fn end_run(signal: i32, first: &AtomicI32, target: &Mutex<StopTarget>, ui: &SharedUi) {
     let again = first.load(Ordering::Acquire) != 0;
     if !again {
         first.store(signal, Ordering::Release);
     }
     if !again || signal == SIGINT {
-        lock(target).end(again);
+        lock(target).end(again, ui);
     }
     // Print last, because stderr may block. On a raw terminal, Ctrl-C goes to the workload.
-    if !again && !quiet {
-        output::print_notice(match output::is_raw() {
+    if !again {
+        ui.notice(match ui.is_raw() {
             true => "Stopping the run.",
             false => "Stopping the run. Press Ctrl-C again to kill it.",
         });
@@ -105,9 +105,9 @@ fn suspend(followed: &Mutex<Option<(RunId, SupervisorLink)>>) {
 }
 
 /// Ends this process as the signal does without a handler. The run goes on.
-fn quit(followed: &Mutex<Option<(RunId, SupervisorLink)>>, quiet: bool) {
-    if let (Some((id, _)), false) = (&*lock(followed), quiet) {
-        output::print_notice(&format!(
+fn quit(followed: &Mutex<Option<(RunId, SupervisorLink)>>, ui: &SharedUi) {
+    if let Some((id, _)) = &*lock(followed) {
+        ui.notice(&format!(
             "The run continues. Use 'moat logs {id} -f' to follow its output, or 'moat stop {id}' to end it."
         ));
     }
@@ -125,7 +125,7 @@ pub(super) enum StopTarget {
 }
 
 impl StopTarget {
-    pub(super) fn end(&self, kill: bool) {
+    pub(super) fn end(&self, kill: bool, ui: &SharedUi) {
         match self {
             StopTarget::Supervisor(handle) if kill => handle.kill(),
             StopTarget::Supervisor(handle) => handle.stop(),
@@ -136,7 +136,7 @@ impl StopTarget {
                     EndRequest::Stop(scaled_seconds(GRACE_SECONDS))
                 };
                 if let Err(error) = run::request_end(home, id, how) {
-                    output::warning(&error.message);
+                    ui.warning(&error.message);
                 }
             }
             StopTarget::Ended => {}

@@ -3,8 +3,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::args::Args;
-use super::output;
+use super::SharedUi;
 
 /// Time after which an engine that does not answer a question is named.
 pub(super) const SLOW_ANSWER: Duration = Duration::from_secs(3);
@@ -16,14 +15,15 @@ pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 pub(super) struct SlowNotice(Option<Sender<()>>);
 
 impl SlowNotice {
-    pub(super) fn new(args: &Args, after: Duration, text: String) -> SlowNotice {
-        if !output::shows_notices(args) {
+    pub(super) fn new(ui: &SharedUi, after: Duration, text: String) -> SlowNotice {
+        if !ui.shows_notices() {
             return SlowNotice(None);
         }
         let (done, is_done) = mpsc::channel::<()>();
+        let ui = std::sync::Arc::clone(ui);
         std::thread::spawn(move || {
             if is_done.recv_timeout(after) == Err(RecvTimeoutError::Timeout) {
-                output::print_notice(&text);
+                ui.print_notice(&text);
             }
         });
         SlowNotice(Some(done))

@@ -10,13 +10,13 @@ use crate::store::Home;
 use crate::term::EscapePrefix;
 
 /// The configuration files of a run.
-pub(super) struct ConfigFiles {
+pub(crate) struct ConfigFiles {
     project: Option<config::ConfigFile>,
     defaults: Option<config::UserDefaults>,
 }
 
 impl ConfigFiles {
-    pub(super) fn read(workspace: &Path, home: &Home) -> Result<ConfigFiles> {
+    pub(crate) fn read(workspace: &Path, home: &Home) -> Result<ConfigFiles> {
         let defaults = config::defaults(&home.config())?;
         let dir = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
         Ok(ConfigFiles {
@@ -26,17 +26,17 @@ impl ConfigFiles {
     }
 
     /// Returns the files that exist, in order of precedence.
-    pub(super) fn all(&self) -> Vec<&config::ConfigFile> {
+    pub(crate) fn all(&self) -> Vec<&config::ConfigFile> {
         let defaults = self.defaults.as_ref().map(|defaults| &defaults.file);
         self.project.iter().chain(defaults).collect()
     }
 
-    pub(super) fn has_project(&self) -> bool {
+    pub(crate) fn has_project(&self) -> bool {
         self.project.is_some()
     }
 
     /// Returns whether the project's file has dependencies or services.
-    pub(super) fn has_dependencies(&self) -> bool {
+    pub(crate) fn has_dependencies(&self) -> bool {
         self.project.as_ref().is_some_and(|file| {
             let settings = &file.settings;
             !settings.dependencies.is_empty() || !settings.services.is_empty()
@@ -44,13 +44,13 @@ impl ConfigFiles {
     }
 
     /// Returns the session settings of the project's file.
-    pub(super) fn session(&self) -> config::SessionSettings {
+    pub(crate) fn session(&self) -> config::SessionSettings {
         let project = self.project.as_ref();
         project.map_or_else(Default::default, |file| file.settings.session.clone())
     }
 
     /// Whether they want an image to be built. `services`: so many of the dependencies are no part of it.
-    pub(super) fn build(&self, services: usize) -> bool {
+    pub(crate) fn build(&self, services: usize) -> bool {
         self.all().iter().any(|file| {
             let (hooks, container) = (&file.settings.hooks, &file.settings.container);
             file.settings.dependencies.len() > services
@@ -64,11 +64,11 @@ impl ConfigFiles {
     }
 
     /// Returns the escape key of interactive runs, if there is one.
-    pub(super) fn escape(&self) -> Option<EscapePrefix> {
+    pub(crate) fn escape(&self) -> Option<EscapePrefix> {
         prefix(self.defaults.as_ref())
     }
 
-    pub(super) fn background(&self) -> bool {
+    pub(crate) fn background(&self) -> bool {
         self.defaults
             .as_ref()
             .is_some_and(|defaults| defaults.background)
@@ -76,7 +76,7 @@ impl ConfigFiles {
 }
 
 /// Returns the escape key of `moat exec`, to which no project's file applies.
-pub(super) fn escape(home: &Home) -> Result<Option<EscapePrefix>> {
+pub(crate) fn escape(home: &Home) -> Result<Option<EscapePrefix>> {
     Ok(prefix(config::defaults(&home.config())?.as_ref()))
 }
 
@@ -86,7 +86,7 @@ fn prefix(defaults: Option<&config::UserDefaults>) -> Option<EscapePrefix> {
 }
 
 /// Returns the host with its runtime: from the flag, the files, the environment, or else from `choose`.
-pub(super) fn host(
+pub(crate) fn host(
     flag: Option<&str>,
     files: &ConfigFiles,
     home: &Home,

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::output;
+use super::SharedUi;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::run::{OutputTarget, Streams};
@@ -35,7 +35,8 @@ const ESCAPE_HELP: &str =
 const REDRAW_DELAY: Duration = Duration::from_millis(100);
 
 /// The terminal before the workload gets it.
-pub(super) struct PreparedTerminal {
+pub(crate) struct PreparedTerminal {
+    ui: SharedUi,
     terminal: Arc<Terminal>,
     prefix: Option<EscapePrefix>,
     /// Our end of the pipe for typed bytes.
@@ -45,7 +46,7 @@ pub(super) struct PreparedTerminal {
 }
 
 /// The run or command that has the terminal.
-pub(super) trait Workload: Send + Sync {
+pub(crate) trait Workload: Send + Sync {
     fn resize(&self, size: Size);
 
     /// Reports whether the workload has the terminal; it has not while moat is suspended, and after the end.
@@ -55,7 +56,8 @@ pub(super) trait Workload: Send + Sync {
 }
 
 /// The terminal while the workload has it.
-pub(super) struct TerminalSession {
+pub(crate) struct TerminalSession {
+    ui: SharedUi,
     terminal: Arc<Terminal>,
     screen: Option<JoinHandle<()>>,
     workload: Arc<dyn Workload>,
@@ -63,7 +65,7 @@ pub(super) struct TerminalSession {
 
 impl PreparedTerminal {
     /// Returns the size of our terminal. Fails if stdout is not a terminal.
-    pub(super) fn size() -> Result<Size> {
+    pub(crate) fn size() -> Result<Size> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         if !rustix::termios::isatty(stdout) {
             return Err(Error::usage(
@@ -75,9 +77,12 @@ impl PreparedTerminal {
     }
 
     /// Prepares the terminal for a run. Also returns the streams for its supervisor.
-    pub(super) fn of_run(prefix: Option<EscapePrefix>) -> Result<(PreparedTerminal, Streams)> {
+    pub(crate) fn of_run(
+        prefix: Option<EscapePrefix>,
+        ui: &SharedUi,
+    ) -> Result<(PreparedTerminal, Streams)> {
         let (mut interactive, typed) =
-            PreparedTerminal::new(prefix).map_err(|error| failed(&error))?;
+            PreparedTerminal::new(prefix, ui).map_err(|error| failed(&error))?;
         let (output, shown) = pipe().map_err(|error| failed(&error))?;
         interactive.output = Some(output);
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| failed(&error));
@@ -92,20 +97,22 @@ impl PreparedTerminal {
 
     /// Prepares the terminal for `exec`. Also returns the pipe of typed bytes, and the terminal, on which `exec` itself
     /// shows the output.
-    pub(super) fn of_exec(
+    pub(crate) fn of_exec(
         prefix: Option<EscapePrefix>,
+        ui: &SharedUi,
     ) -> Result<(PreparedTerminal, OwnedFd, Arc<Terminal>)> {
-        let new = PreparedTerminal::new(prefix);
+        let new = PreparedTerminal::new(prefix, ui);
         let (interactive, typed) = new.map_err(|error| failed(&error))?;
         let terminal = Arc::clone(&interactive.terminal);
         Ok((interactive, typed, terminal))
     }
 
-    fn new(prefix: Option<EscapePrefix>) -> io::Result<(PreparedTerminal, OwnedFd)> {
+    fn new(prefix: Option<EscapePrefix>, ui: &SharedUi) -> io::Result<(PreparedTerminal, OwnedFd)> {
         let terminal = Terminal::new(rustix::stdio::stdin(), rustix::stdio::stdout())?;
         let (typed, input) = pipe()?;
         rustix::io::ioctl_fionbio(&input, true)?;
         let interactive = PreparedTerminal {
+            ui: Arc::clone(ui),
             terminal,
             prefix,
             input,
@@ -115,15 +122,16 @@ impl PreparedTerminal {
     }
 
     /// Gives the terminal to the workload.
-    pub(super) fn start(self, workload: Arc<dyn Workload>) -> TerminalSession {
+    pub(crate) fn start(self, workload: Arc<dyn Workload>) -> TerminalSession {
         let PreparedTerminal {
+            ui,
             terminal,
             prefix,
             input,
             output,
         } = self;
         restore_on_panic(&terminal);
-        output::set_raw(true);
+        ui.set_raw(true);
         let _ = terminal.make_raw();
         // The size may have changed since the plan.
         workload.resize(terminal.size());
@@ -136,10 +144,12 @@ impl PreparedTerminal {
             escapes: EscapeParser::new(prefix),
             waiting: VecDeque::new(),
             workload: Arc::clone(&workload),
+            ui: Arc::clone(&ui),
         };
         let typed = Arc::clone(&terminal);
         std::thread::spawn(move || keyboard.forward_keys(&typed, &input));
         TerminalSession {
+            ui,
             terminal,
             screen,
             workload,
@@ -149,18 +159,18 @@ impl PreparedTerminal {
 
 impl TerminalSession {
     /// Shows the rest of the output after the end of the workload, and restores the terminal.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         if let Some(screen) = self.screen {
             let _ = screen.join();
         }
         self.terminal.restore();
-        output::set_raw(false);
+        self.ui.set_raw(false);
         self.workload.set_has_terminal(false);
     }
 }
 
 /// Returns the variables that describe our terminal to the workload.
-pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
     let names = ["TERM", "COLORTERM"].into_iter();
     names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
 }
@@ -249,17 +259,13 @@ fn show(output: &OwnedFd, terminal: &Terminal) {
     }
 }
 
-/// Prints a notice from another thread, because the terminal may block.
-fn print_raw_notice(text: &'static str) {
-    std::thread::spawn(|| output::print_notice(text));
-}
-
 /// The path of typed bytes from the terminal to the workload.
 struct Keyboard {
     escapes: EscapeParser,
     /// Bytes that the workload has not read yet. They wait here, so that an escape behind them is still handled.
     waiting: VecDeque<u8>,
     workload: Arc<dyn Workload>,
+    ui: SharedUi,
 }
 
 impl Keyboard {
@@ -316,15 +322,21 @@ impl Keyboard {
                 KeyInput::Bytes(bytes) => self.waiting.extend(bytes),
                 KeyInput::Stop => {
                     self.workload.end(false);
-                    print_raw_notice(STOPPING_NOTICE);
+                    self.print_notice(STOPPING_NOTICE);
                 }
                 KeyInput::Kill => self.workload.end(true),
                 KeyInput::Help => {
                     checkpoint("escape-help");
-                    print_raw_notice(ESCAPE_HELP);
+                    self.print_notice(ESCAPE_HELP);
                 }
             }
         }
+    }
+
+    /// Prints a notice from another thread, because the terminal may block.
+    fn print_notice(&self, text: &'static str) {
+        let ui = Arc::clone(&self.ui);
+        std::thread::spawn(move || ui.print_notice(text));
     }
 
     fn write_input(&mut self, input: &OwnedFd) -> rustix::io::Result<()> {
