@@ -17,6 +17,7 @@ mod program;
 mod registry;
 mod run;
 mod runtime;
+mod secret;
 mod service;
 mod session;
 mod store;

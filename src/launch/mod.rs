@@ -232,7 +232,7 @@ fn offer_terminal(plan: &mut Plan, is_flag: bool, ui: &SharedUi) -> Result<()> {
     plan.terminal = Some(PreparedTerminal::size()?);
     for (name, value) in terminal_session::variables() {
         if !plan.env.iter().any(|set| set.name == name) {
-            plan.env.push(Variable { name, value });
+            plan.env.push(Variable::new(&name, &value));
         }
     }
     Ok(())

@@ -149,7 +149,7 @@ pub(super) fn variables_of_flags(request: &RunRequest, host: &Host) -> Result<Ve
     for text in &request.env {
         let (name, value) = scalar_values::env(text, &host.environment)?;
         variables.retain(|earlier| earlier.name != name);
-        variables.push(Variable { name, value });
+        variables.push(Variable::new(&name, &value));
     }
     Ok(variables)
 }

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ConfigFile, VolumeKind};
 use crate::error::{Error, Result};
 use crate::image::ImageRecipe;
+use crate::secret::Secret;
 use crate::store::{BindMount, IoSettings, RunName, RunSettings};
 use crate::term::pty::Size;
 use flags::ParsedFlags;
@@ -115,13 +116,29 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// All variables that have values, in a fixed order.
-    pub(crate) fn variables_mut(&mut self) -> impl Iterator<Item = &mut Variable> {
-        let services = self
-            .services
-            .iter_mut()
-            .flat_map(|service| &mut service.env);
-        self.env.iter_mut().chain(services)
+    /// All variables that have values, each with the container that gets it.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (Destination, &Variable)> {
+        let of_workload = self
+            .env
+            .iter()
+            .map(|variable| (Destination::Workload, variable));
+        let of_services = self.services.iter().flat_map(|service| {
+            let variables = service.env.iter();
+            variables.map(|variable| (Destination::Service(service.name.clone()), variable))
+        });
+        of_workload.chain(of_services)
+    }
+
+    /// The variables of a container; `None`: the plan has no such service.
+    pub(crate) fn variables_of(&mut self, destination: &Destination) -> Option<&mut Vec<Variable>> {
+        match destination {
+            Destination::Workload => Some(&mut self.env),
+            Destination::Service(name) => {
+                let mut services = self.services.iter_mut();
+                let service = services.find(|service| service.name == *name)?;
+                Some(&mut service.env)
+            }
+        }
     }
 }
 
@@ -135,26 +152,29 @@ pub(crate) struct PlannedVolume {
     pub(crate) readonly: bool,
 }
 
+/// The container that gets a value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Destination {
+    Workload,
+    /// The service with this name in the run.
+    Service(String),
+}
+
 /// A variable of the workload's environment. Only its name is ever serialized.
-#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "String", into = "String")]
 pub(crate) struct Variable {
     pub(crate) name: String,
-    pub(crate) value: String,
+    pub(crate) value: Secret,
 }
 
 impl Variable {
     pub(crate) fn new(name: &str, value: &str) -> Variable {
         Variable {
             name: name.to_owned(),
-            value: value.to_owned(),
+            value: value.into(),
         }
-    }
-}
-
-impl std::fmt::Debug for Variable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}=…", self.name)
     }
 }
 
@@ -162,7 +182,7 @@ impl From<String> for Variable {
     fn from(name: String) -> Variable {
         Variable {
             name,
-            value: String::new(),
+            value: Secret::default(),
         }
     }
 }

@@ -47,17 +47,19 @@ pub(crate) fn resolve_service_values(
         let own = template
             .variables
             .iter()
-            .any(|(name, value)| *name == variable.name && *value == variable.value);
+            .any(|(name, value)| *name == variable.name && value == variable.value.expose());
         if own {
-            variable.value = values.substitute(&variable.value, str::to_owned);
+            variable.value = values
+                .substitute(variable.value.expose(), str::to_owned)
+                .into();
         }
     }
-    let export = |export: &Variable| Variable {
-        name: export.name.clone(),
-        value: match export.name.ends_with("_URL") {
-            true => values.substitute(&export.value, encoded),
-            false => values.substitute(&export.value, str::to_owned),
-        },
+    let export = |export: &Variable| {
+        let value = match export.name.ends_with("_URL") {
+            true => values.substitute(export.value.expose(), encoded),
+            false => values.substitute(export.value.expose(), str::to_owned),
+        };
+        Variable::new(&export.name, &value)
     };
     Ok(service.exports.iter().map(export).collect())
 }
@@ -76,11 +78,11 @@ impl PlaceholderValues {
         let given = |placeholder: &str| {
             let carrier = template.placeholder_variable(placeholder)?;
             let variable = service.env.iter().find(|variable| variable.name == carrier);
-            let value = &variable?.value;
-            (value != placeholder).then(|| value.clone())
+            let value = variable?.value.expose();
+            (value != placeholder).then(|| value.to_owned())
         };
         let mut exports = service.exports.iter();
-        let told = exports.find(|export| export.value == "{password}");
+        let told = exports.find(|export| export.value.expose() == "{password}");
         let told = told.zip(published).and_then(|(export, published)| {
             let mut told = published.previous_variables.iter();
             told.find(|(name, _)| *name == export.name)

@@ -52,7 +52,7 @@ pub(crate) fn resolve(secrets: &[SecretRef], host: &Host) -> Result<Vec<Variable
         if let Some((vault, dir)) = &secret.location {
             variables.push(Variable {
                 name: secret.name.clone(),
-                value: value(&secret.name, vault, dir, host)?,
+                value: value(&secret.name, vault, dir, host)?.into(),
             });
         }
     }

@@ -287,7 +287,7 @@ fn variables(
     let all = own.chain(given);
     all.map(|(name, value)| Variable {
         name: name.clone(),
-        value: value.clone(),
+        value: value.as_str().into(),
     })
     .collect()
 }
@@ -322,7 +322,7 @@ fn exports(name: &str, template: &registry::ServiceTemplate) -> Vec<Variable> {
     let mut exports = Vec::new();
     let variable = |name: String, value: &str| Variable {
         name,
-        value: value.to_owned(),
+        value: value.into(),
     };
     let own = |what: &str| format!("MOAT_{}_{what}", variable_part(name));
     exports.push(variable(host_variable(name), "{host}"));

@@ -46,7 +46,7 @@ fn values_are_in_no_serialized_plan() {
     request.env = vec!["TOKEN".into(), "A=b4r".into()];
     let file = project("env: {B: b5z}\nsecrets: {S: 'file://p1ace', T: 'env://TOKEN'}\n");
     let plan = plan(&request, &[&file], &host(runtime::RuntimeName::Docker)).unwrap();
-    assert_eq!(plan.env[0].value, "s3cret");
+    assert_eq!(plan.env[0].value.expose(), "s3cret");
     let text = serde_json::to_string(&plan).unwrap();
     for value in ["s3cret", "b4r", "b5z", "p1ace"] {
         assert!(!text.contains(value), "{text}");

@@ -49,7 +49,7 @@ fn serve() -> io::Result<()> {
         return Ok(());
     };
     let streaming = order.stream;
-    let plan = order.into_plan();
+    let plan = order.into_plan()?;
     let supervisor = match reserve_run(&plan, streaming, client.try_clone()?) {
         Ok(supervisor) => supervisor,
         Err(error) => return protocol::send(&client, &ToClient::failed(&error)),

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::plan::Plan;
+use crate::plan::{Destination, Plan};
 use crate::store::{RunEnd, RunId, RunName};
 use crate::term::pty::Size;
 
@@ -24,37 +24,62 @@ use crate::term::pty::Size;
 #[derive(Deserialize, Serialize)]
 pub(super) struct StartOrder {
     plan: Plan,
-    values: Vec<String>,
-    /// The contents of the files of the build context.
-    files: Vec<String>,
+    values: Vec<SentValue>,
+    /// The files of the build context.
+    files: Vec<SentFile>,
     /// Whether the workload's output goes to the client's stdout and stderr.
     pub(super) stream: bool,
 }
 
+/// A value on its way to the container that gets it.
+#[derive(Deserialize, Serialize)]
+struct SentValue {
+    to: Destination,
+    name: String,
+    value: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct SentFile {
+    name: String,
+    content: String,
+}
+
 impl StartOrder {
-    pub(super) fn new(mut plan: Plan, stream: bool) -> StartOrder {
-        let values = plan.variables_mut().map(|variable| variable.value.clone());
-        let values = values.collect();
+    pub(super) fn new(plan: Plan, stream: bool) -> StartOrder {
+        let values = plan.variables().map(|(to, variable)| SentValue {
+            to,
+            name: variable.name.clone(),
+            value: variable.value.expose().to_owned(),
+        });
         let files = plan.build.iter().flat_map(|build| &build.files);
+        let files = files.map(|file| SentFile {
+            name: file.name.clone(),
+            content: file.content.clone(),
+        });
         StartOrder {
-            values,
-            files: files.map(|file| file.content.clone()).collect(),
+            values: values.collect(),
+            files: files.collect(),
             plan,
             stream,
         }
     }
 
-    /// The plan with its values.
-    pub(super) fn into_plan(self) -> Plan {
+    /// The plan with its values. Fails if a value or a file has no place in the plan.
+    pub(super) fn into_plan(self) -> io::Result<Plan> {
+        let lost = |name: &str| io::Error::other(format!("the plan has no place for '{name}'"));
         let mut plan = self.plan;
-        for (variable, value) in plan.variables_mut().zip(self.values) {
-            variable.value = value;
+        for SentValue { to, name, value } in self.values {
+            let variables = plan.variables_of(&to).map(|list| list.iter_mut());
+            let variable = variables.and_then(|mut list| list.find(|known| known.name == name));
+            variable.ok_or_else(|| lost(&name))?.value = value.into();
         }
-        let files = plan.build.iter_mut().flat_map(|build| &mut build.files);
-        for (file, content) in files.zip(self.files) {
-            file.content = content;
+        for SentFile { name, content } in self.files {
+            let mut files = plan.build.iter_mut().flat_map(|build| &mut build.files);
+            let file = files.find(|file| file.name == name);
+            file.ok_or_else(|| lost(&name))?.content = content;
         }
-        plan
+        Ok(plan)
     }
 }
 

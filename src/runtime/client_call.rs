@@ -1,6 +1,7 @@
 //! Builds the client call that creates a container. Pure.
 
 use super::error::{Result, RuntimeError};
+use crate::secret::Secret;
 use crate::variable_name::is_shell_name;
 
 /// The labels of every resource in an engine.
@@ -15,7 +16,7 @@ pub(super) const SESSION_LABEL: &str = "moat.session";
 #[derive(Debug, Default)]
 pub(super) struct ClientCall {
     pub(super) args: Vec<String>,
-    pub(super) environment: Vec<(String, String)>,
+    pub(super) environment: Vec<(String, Secret)>,
     pub(super) input: Vec<u8>,
 }
 
@@ -34,14 +35,15 @@ impl ClientCall {
     /// script, whose shell would remove the variable.
     pub(super) fn variables(
         &mut self,
-        env: &[(String, String)],
+        env: &[(String, Secret)],
         engine: &str,
         is_obeyed: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        for (name, value) in env {
+        for (name, secret) in env {
+            let value = secret.expose();
             if !is_obeyed(name) && (is_shell_name(name) || !fits_line(name, value)) {
                 self.add(&["--env", name]);
-                self.environment.push((name.clone(), value.clone()));
+                self.environment.push((name.clone(), secret.clone()));
             } else if value.contains('\n') {
                 return Err(newline(engine, name));
             } else if !is_line_name(name) {

@@ -1,5 +1,6 @@
 //! The scripts for `sh` that moat runs inside containers on every engine, with the varying parts as arguments.
 
+use crate::secret::Secret;
 use crate::variable_name::is_shell_name;
 
 /// The directory in which a container leaves notes for moat.
@@ -12,7 +13,7 @@ const PRE_RUN_FAILED_PATH: &str = "/run/moat/pre-run-failed";
 /// The variables of a container whose first process is a shell. Many shells remove a variable whose name is no name of
 /// theirs (`discovery.type`). Such a variable gets another name for the shell, and its own name back with the command.
 pub(super) struct ShellEnvironment {
-    pub(super) variables: Vec<(String, String)>,
+    pub(super) variables: Vec<(String, Secret)>,
     /// The words before the command that give the variables their names back; can be empty.
     restore: String,
     /// Removes the other names.
@@ -20,7 +21,7 @@ pub(super) struct ShellEnvironment {
 }
 
 impl ShellEnvironment {
-    pub(super) fn new(env: &[(String, String)]) -> ShellEnvironment {
+    pub(super) fn new(env: &[(String, Secret)]) -> ShellEnvironment {
         let (mut options, mut words, mut forget) = (String::new(), String::new(), String::new());
         let variables = env.iter().enumerate().map(|(at, (name, value))| {
             if is_shell_name(name) {
@@ -85,7 +86,7 @@ mod tests {
     fn run(env: &[(&str, &str)], hook: Option<&str>) -> (Option<i32>, Vec<String>) {
         let env: Vec<_> = env
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
             .collect();
         let shell = ShellEnvironment::new(&env);
         let dir = crate::store::scratch::Scratch::new();
@@ -102,7 +103,12 @@ mod tests {
             .args(["env", "-0"])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .envs(shell.variables)
+            .envs(
+                shell
+                    .variables
+                    .iter()
+                    .map(|(name, value)| (name, value.expose())),
+            )
             .output()
             .unwrap();
         if let (Some(code), true) = (output.status.code(), hook == Some("exit 3")) {

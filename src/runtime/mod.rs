@@ -46,6 +46,7 @@ pub(crate) use error::{Result, RuntimeError};
 pub(crate) use retry::retry;
 pub(crate) use secret_tool::ask_tool;
 
+use crate::secret::Secret;
 use crate::store::{
     BindMount, IdentitySettings, PublishedPort, ResourceKind, RunDir, RunSettings, StreamBytes,
     Timestamp, WorkspaceMode,
@@ -262,7 +263,7 @@ pub(crate) struct ContainerSpec<'a> {
     pub(crate) settings: Cow<'a, RunSettings>,
     /// A script for `sh -e` that runs before the command.
     pub(crate) pre_run: Option<&'a str>,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, Secret)>,
     /// All bind mounts, the outer ones first.
     pub(crate) binds: Vec<BindMount>,
     pub(crate) volumes: Vec<VolumeMount>,
@@ -333,7 +334,7 @@ pub(crate) struct ServiceSpec {
     pub(crate) image: String,
     /// The arguments after the image; empty: the image's own command.
     pub(crate) command: Vec<String>,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, Secret)>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     pub(crate) cache: Option<BindMount>,

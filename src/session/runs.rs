@@ -180,7 +180,7 @@ fn add_variables(plan: &mut Plan, variables: Vec<(String, String)>) {
         let is_set = plan.env.iter().any(|set| set.name == name)
             || plan.secrets.iter().any(|secret| secret.name == name);
         if !is_set {
-            plan.env.push(crate::plan::Variable { name, value });
+            plan.env.push(crate::plan::Variable::new(&name, &value));
         }
     }
 }

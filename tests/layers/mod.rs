@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom. A module may use those after it, never one before it.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "fuzzing",
     "cli",
     "launch",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 18] = [
     "registry",
     "store",
     "program",
+    "secret",
     "variable_name",
     "yaml",
     "term",

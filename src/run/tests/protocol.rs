@@ -175,28 +175,33 @@ fn a_word_that_comes_in_pieces_is_one() {
     writer.join().unwrap();
 }
 
-/// The values travel beside the plan, and come back to their names.
+/// The values travel beside the plan, and come back to their names, whatever the order.
 #[test]
 fn values_travel_and_are_in_no_plan() {
+    use crate::plan::Variable;
     let rig = Rig::new();
-    let mut plan = starting::plan(&rig, &[]);
+    let mut plan = starting::plan(&rig, &["db"]);
     plan.env = ["A", "B"]
-        .map(|name| crate::plan::Variable {
-            name: name.to_owned(),
-            value: format!("value of {name}"),
-        })
+        .map(|name| Variable::new(name, &format!("value of {name}")))
         .into();
-    let order = serde_json::to_value(StartOrder::new(plan, true)).unwrap();
+    plan.services[0].env = vec![Variable::new("A", "of the service")];
+    assert!(!format!("{plan:?}").contains("value of"));
+    let mut order = serde_json::to_value(StartOrder::new(plan, true)).unwrap();
     assert_eq!(order["plan"]["env"], serde_json::json!(["A", "B"]));
-    assert_eq!(
-        order["values"],
-        serde_json::json!(["value of A", "value of B"])
-    );
-    let order: StartOrder = serde_json::from_value(order).unwrap();
-    assert!(order.stream);
-    let plan = order.into_plan();
-    let values: Vec<&str> = plan.env.iter().map(|it| it.value.as_str()).collect();
+    let values = order["values"].as_array_mut().unwrap();
+    assert_eq!(values.len(), 3);
+    assert_eq!(values[2]["to"], serde_json::json!({"service": "db"}));
+    values.reverse();
+    let received: StartOrder = serde_json::from_value(order.clone()).unwrap();
+    assert!(received.stream);
+    let plan = received.into_plan().unwrap();
+    let values: Vec<&str> = plan.env.iter().map(|it| it.value.expose()).collect();
     assert_eq!(values, ["value of A", "value of B"]);
+    assert_eq!(plan.services[0].env[0].value.expose(), "of the service");
+
+    order["values"][0]["to"] = serde_json::json!({"service": "other"});
+    let received: StartOrder = serde_json::from_value(order).unwrap();
+    assert!(received.into_plan().is_err());
 }
 
 #[test]

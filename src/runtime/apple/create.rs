@@ -16,6 +16,7 @@ use super::super::{
 };
 use super::start_gate;
 use super::version::Version;
+use crate::secret::Secret;
 use crate::store::BindMount;
 
 /// Memory of a container without a limit, in bytes. The default of the command line is 1 GiB, which is too little for
@@ -340,7 +341,7 @@ fn command(
     request.args.extend(spec.settings.command.iter().cloned());
 }
 
-fn values(request: &mut ClientCall, env: &[(String, String)]) -> Result<()> {
+fn values(request: &mut ClientCall, env: &[(String, Secret)]) -> Result<()> {
     request.variables(env, "apple", is_client_variable)
 }
 

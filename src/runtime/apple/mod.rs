@@ -125,7 +125,7 @@ impl Apple {
                 request
                     .environment
                     .iter()
-                    .map(|(name, value)| (name, value)),
+                    .map(|(name, value)| (name, value.expose())),
             );
             let began = Instant::now();
             let Err(problem) = client::run(&mut client, &request.input, timeout) else {

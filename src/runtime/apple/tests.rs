@@ -350,7 +350,7 @@ fn shown(request: Result<ClientCall>) -> String {
     };
     let mut text = line(&request.args);
     for (name, value) in &request.environment {
-        write!(text, "\nenvironment: {name}={value:?}").unwrap();
+        write!(text, "\nenvironment: {name}={:?}", value.expose()).unwrap();
     }
     if !request.input.is_empty() {
         let input = String::from_utf8_lossy(&request.input);

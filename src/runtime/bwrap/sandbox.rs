@@ -93,7 +93,7 @@ pub(super) fn args(dir: &Path, spec: &ContainerSpec) -> Vec<String> {
         add(&["--setenv", name, value]);
     }
     for (name, value) in &spec.env {
-        add(&["--setenv", name, value]);
+        add(&["--setenv", name, value.expose()]);
     }
     args
 }

@@ -164,7 +164,8 @@ mod tests {
         let request = request(Dialect::Docker, &spec()).unwrap();
         let line = request.args.join(" ");
         assert!(!line.contains("s3cret") && !line.contains("/p "), "{line}");
-        assert_eq!(request.environment, [("TOKEN".into(), "s3cret\nx".into())]);
+        let (name, value) = &request.environment[0];
+        assert_eq!((name.as_str(), value.expose()), ("TOKEN", "s3cret\nx"));
         assert_eq!(request.input, b"PATH=/p\n");
     }
 

@@ -6,6 +6,7 @@ use super::super::KEPT_LINUX_CAPABILITIES;
 pub(super) use super::super::client_call::{ClientCall, HOME_LABEL};
 use super::super::error::Result;
 use super::Dialect;
+use crate::secret::Secret;
 use crate::store::{PublishedPort, Ulimit};
 
 /// Enough for builds and test suites, too few for a fork bomb to exhaust the host.
@@ -93,7 +94,7 @@ impl ClientCall {
     }
 
     /// Adds the values of variables.
-    pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, String)]) -> Result<()> {
+    pub(super) fn values(&mut self, dialect: Dialect, env: &[(String, Secret)]) -> Result<()> {
         self.variables(env, dialect.program(), |name| is_obeyed_name(dialect, name))
     }
 }

@@ -162,7 +162,9 @@ const VOLUME_LABEL: &str = "moat.volume";
 impl Docker {
     fn make(&self, request: create_args::ClientCall) -> Result<()> {
         let mut command = self.command();
-        command.args(&request.args).envs(request.environment);
+        let values = request.environment.iter();
+        let values = values.map(|(name, value)| (name, value.expose()));
+        command.args(&request.args).envs(values);
         self.run_command(&mut command, &request.input, REQUEST_TIMEOUT, &|| true)
             .map(|_| ())
     }

@@ -264,7 +264,7 @@ fn settings_hash(plan: &plan::PlannedService) -> String {
     let mut parts = vec![plan.image.clone()];
     parts.extend(plan.command.iter().cloned());
     for variable in &plan.env {
-        parts.push(format!("{}={}", variable.name, variable.value));
+        parts.push(format!("{}={}", variable.name, variable.value.expose()));
     }
     parts.extend(plan.secrets.iter().map(|secret| secret.name.clone()));
     let limits = [

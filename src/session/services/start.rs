@@ -108,7 +108,7 @@ impl ServiceDecisions<'_> {
                 let exports = plan::resolve_service_values(&mut plan, host, Some(&published))?;
                 let variables: Vec<(String, String)> = exports
                     .into_iter()
-                    .map(|variable| (variable.name, variable.value))
+                    .map(|variable| (variable.name, variable.value.expose().to_owned()))
                     .collect();
                 let set = |entry: &mut SessionService| entry.variables.clone_from(&variables);
                 update_service(claim, &plan.name, &set)?;
