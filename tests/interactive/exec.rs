@@ -71,6 +71,32 @@ pub(crate) fn its_escape_and_its_end(moat: &Moat) {
     end(moat, &id);
 }
 
+/// No key is held back, and no key that is typed again and again detaches a client. docker alone holds back the null
+/// character until the next key.
+pub(crate) fn keys_come_at_once(moat: &Moat) {
+    let id = beside(moat);
+    let script = "stty raw -echo; echo up; \
+                  while :; do dd bs=1 count=1 2>/dev/null | od -An -tx1; done";
+    let mut screen = Screen::start(&call(moat, &id, "-it", script).command());
+    screen.wait("up");
+    for key in [0x10_u8, 0x11, 0x1c, 0x1d, 0x1e] {
+        screen.press(&[key]);
+        screen.wait(&format!(" {key:02x}\n"));
+    }
+    // moat's own escape key, twice for each.
+    screen.press(&[0x1f, 0x1f]);
+    screen.wait(" 1f\n");
+    for _ in 0..40 {
+        screen.press(&[0x1f]);
+        screen.press(&[0]);
+    }
+    screen.press(b"z");
+    screen.wait(" 7a\n");
+    screen.press(b"\x1fK");
+    assert_eq!(screen.end().code(), Some(137));
+    end(moat, &id);
+}
+
 pub(crate) fn what_cannot_be_started(moat: &Moat) {
     let id = beside(moat);
     let mut screen = Screen::start(&moat.args(["exec", "-it", &id, "--", "nosuch"]).command());

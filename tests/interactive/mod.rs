@@ -35,7 +35,7 @@ macro_rules! scenarios {
         // bwrap sandboxes cannot be entered.
         tests_on! { interactive docker_exec Runtime::Docker;
             exec {
-                a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
+                a_shell_in_a_run its_escape_and_its_end keys_come_at_once what_cannot_be_started
                 what_ignores_its_end the_client_of_the_engine_is_killed
             }
         }
@@ -46,7 +46,7 @@ macro_rules! scenarios {
         }
         tests_on! { interactive podman_exec Runtime::Podman;
             exec {
-                a_shell_in_a_run its_escape_and_its_end what_cannot_be_started
+                a_shell_in_a_run its_escape_and_its_end keys_come_at_once what_cannot_be_started
             }
         }
     };

@@ -44,16 +44,23 @@ const ALL_PREFIXES: &[&[u8]] = &[
     CLIENT_PREFIXES[9],
 ];
 
-/// The client's detach keys, which cannot be disabled. They must be ASCII here, because the engine receives them as
-/// JSON: keys that no user types. The engine delays the first of these keys until the next key.
-const UNTYPABLE_DETACH_KEYS: &str = "ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_,ctrl-_";
+/// The detach keys of docker, which cannot be disabled. They must be ASCII here, because the engine receives them as
+/// JSON. Nobody types these keys in this order, and holding a key down repeats only one of them. The engine delays the
+/// first of the keys until the next key, so it is the null character, which few programs act upon at once.
+const DOCKER_DETACH_KEYS: &str = "ctrl-@,ctrl-_,ctrl-^,ctrl-@,ctrl-],ctrl-^,ctrl-_,ctrl-@";
+
+/// podman has no detach keys if they are empty.
+const PODMAN_DETACH_KEYS: &str = "";
 
 /// Completes the call of a client that runs a command.
 pub(super) fn command(client: &mut Command, dialect: Dialect, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
     if spec.terminal.is_some() {
         client.args(["--interactive", "--tty", "--detach-keys"]);
-        client.arg(UNTYPABLE_DETACH_KEYS);
+        client.arg(match dialect {
+            Dialect::Docker => DOCKER_DETACH_KEYS,
+            Dialect::Podman => PODMAN_DETACH_KEYS,
+        });
     } else if spec.stdin.is_some() {
         client.arg("--interactive");
     }
