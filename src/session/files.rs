@@ -27,9 +27,9 @@ impl Member for Files {
         session.worktree.path.join(VARIABLES_FILE).is_file()
     }
 
-    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
+    fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
         let inherit = &up.request.settings.inherit;
-        make(up.context, &mut up.claim, up.repository, inherit)
+        make(up.context, claim, up.repository, inherit)
     }
 
     fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
@@ -71,9 +71,7 @@ fn make(
     repository: &Repository,
     inherit: &[Inherit],
 ) -> Result<()> {
-    let Some(session) = claim.session().cloned() else {
-        return Ok(());
-    };
+    let session = claim.record()?.clone();
     let root = session.worktree.path.clone();
     let mut wanted = missing_files(&session, inherit, claim.id());
     if !session

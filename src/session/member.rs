@@ -21,7 +21,7 @@ pub(super) trait Member {
     }
 
     /// Makes and starts what the `up` has decided.
-    fn start(&self, _up: &mut BringUp<'_>) -> Result<()> {
+    fn start(&self, _up: &mut BringUp<'_>, _claim: &mut Claim) -> Result<()> {
         Ok(())
     }
 
@@ -42,12 +42,11 @@ pub(super) trait Member {
     fn forget(&self, _teardown: &Teardown<'_>, _record: &mut Session) {}
 }
 
-/// An `up` on its way: its request, its decisions and its claim.
+/// The request of an `up`, and its decisions about processes and compose services.
 pub(super) struct BringUp<'a> {
     pub(super) context: &'a OperationContext<'a>,
     pub(super) repository: &'a Repository,
     pub(super) request: &'a UpRequest<'a>,
-    pub(super) claim: Claim,
     pub(super) decisions: Vec<Decision>,
 }
 

@@ -158,17 +158,15 @@ impl PortAllocator<'_> {
             for (base, port_env) in &holder.extra_ports {
                 let port = self.nominal(holder.name, base.value)?;
                 self.check_extra(holder.name, port, &chosen)?;
-                chosen.push(SessionPort {
-                    name: holder.name.to_owned(),
+                let wanted = PrimaryPort {
+                    name: holder.name,
+                    base: Some(base.value),
                     variables: port_env.to_vec(),
-                    base: base.value,
-                    port,
-                    container: None,
-                    from_compose: holder.from_compose,
-                    primary: false,
                     published: true,
-                    pinned: false,
-                });
+                    container: None,
+                    of_compose: holder.from_compose,
+                };
+                chosen.push(wanted.assign(port, false, false));
             }
         }
         for service in self.services {

@@ -39,19 +39,17 @@ pub(super) struct Processes;
 impl Member for Processes {
     fn is_complete(&self, home: &Home, session: &Session) -> bool {
         // Processes that the `up` was not requested to start do not count.
-        let operation = session.operation.as_ref().map(|operation| &operation.id);
+        let operation = session.operation_id();
         let mut own = session.processes.iter();
-        own.all(|it| Some(&it.operation) != operation || runs(home, session, it))
+        own.all(|it| operation != Some(&it.operation) || runs(home, session, it))
     }
 
-    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
+    fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
         let starting = up.request.processes_to_start(&up.decisions);
         for process in &starting {
-            start(up.context, &mut up.claim, process, up.request.settings.tmux)?;
+            start(up.context, claim, process, up.request.settings.tmux)?;
         }
-        if let Some(session) = up.claim.session() {
-            watch(up.context, session, &starting)?;
-        }
+        watch(up.context, claim.record()?, &starting)?;
         checkpoint("session-processes-up");
         Ok(())
     }
@@ -121,9 +119,7 @@ fn start(
     process: &HostProcess,
     in_window: bool,
 ) -> Result<()> {
-    let Some(session) = claim.session().cloned() else {
-        return Ok(());
-    };
+    let session = claim.record()?.clone();
     let name = process.name.as_str();
     context.check()?;
     context.home.prepare_process(&session.key, name)?;
@@ -141,10 +137,9 @@ fn start(
     };
     let begun_at = Timestamp::now();
     claim.update(&mut |session| {
-        let mut entries = session.processes.iter_mut();
-        if let Some(entry) = entries.find(|entry| entry.name == name) {
-            entry.monitor.clone_from(&keeper);
-            entry.started_at = Some(begun_at);
+        if let Some(process) = session.process_mut(name) {
+            process.monitor.clone_from(&keeper);
+            process.started_at = Some(begun_at);
         }
     })?;
     checkpoint("session-process-intent");
@@ -156,11 +151,7 @@ fn start(
     checkpoint("session-process-started");
     let state = context.home.process_state(&session, name);
     claim.update(&mut |session| {
-        for process in session
-            .processes
-            .iter_mut()
-            .filter(|process| process.name == name)
-        {
+        if let Some(process) = session.process_mut(name) {
             process.stage = ResourceStage::Made;
             process.process = state.as_ref().map(|state| state.process.clone());
             process.started_at = state.as_ref().map(|state| state.started_at);

@@ -170,8 +170,7 @@ fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionServi
 }
 
 fn is_made_by_its_operation(session: &Session, made_by: &str) -> bool {
-    let own = session.operation.as_ref();
-    own.is_some_and(|own| own.id == made_by)
+    session.operation_id() == Some(made_by)
 }
 
 /// Settings that the user gave explicitly take precedence.

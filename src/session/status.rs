@@ -20,6 +20,7 @@ pub(crate) struct SessionView {
 }
 
 /// The health of a process or service.
+#[derive(Default)]
 pub(crate) struct ProcessHealth {
     pub(crate) name: String,
     /// Not set: its engine does not respond.
@@ -117,8 +118,7 @@ pub(crate) fn view(
         if abandoned && let Some(now) = home.session(&session.key)? {
             // The operation may have completed between the two reads. The record is written before the lock is
             // released.
-            let id = |session: &Session| session.operation.as_ref().map(|op| op.id.clone());
-            abandoned = id(&now) == id(&session);
+            abandoned = now.operation_id() == session.operation_id();
             session = now;
         }
         let processes = session
@@ -144,11 +144,7 @@ fn health(
     let leader = leader_process(home, session, process);
     let state = home.process_state(session, &process.name);
     let running = leader.as_ref().is_some_and(ProcessIdentity::is_alive);
-    let own = session
-        .ports
-        .iter()
-        .filter(|port| port.name == process.name);
-    let ports = own.map(|port| {
+    let ports = session.ports_of(&process.name).map(|port| {
         let mut view = PortView {
             port: port.port,
             primary: port.primary,
@@ -170,10 +166,8 @@ fn health(
         name: process.name.clone(),
         running: Some(running),
         pid: leader.filter(|_| running).map(|leader| leader.pid),
-        container: None,
-        stopped: false,
-        error: None,
         exit_code: state.filter(|_| !running).and_then(|state| state.exit_code),
         ports: ports.collect(),
+        ..ProcessHealth::default()
     }
 }

@@ -29,8 +29,7 @@ pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<Stri
     if !found.is_empty() {
         claim.update(&mut |session| {
             for process in &found {
-                session.processes.retain(|other| other.name != process.name);
-                session.processes.push(process.clone());
+                session.put_process(process.clone());
             }
         })?;
     }
@@ -92,8 +91,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
             process: Some(process),
             started_at: Some(Timestamp::now()),
         };
-        known.processes.retain(|other| other.name != name);
-        known.processes.push(entry.clone());
+        known.put_process(entry.clone());
         taken.push(entry);
     }
     Ok(taken)

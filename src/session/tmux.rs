@@ -240,9 +240,7 @@ pub(super) fn window(
 ) -> Result<ProcessIdentity> {
     let name = process.name.as_str();
     let gone = || failed("the window closed at once");
-    let Some(session) = claim.session().cloned() else {
-        return Err(gone());
-    };
+    let session = claim.record()?.clone();
     let (socket, id) = ensure(home, claim, &session)?;
     end_windows(&socket, &id, &[name])?;
     let owner = ProcessIdentity::current().ok_or_else(gone)?;

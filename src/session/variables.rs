@@ -1,7 +1,7 @@
 //! The variables of a session: one map for processes, hooks, runs and `.env.moat`.
 
 use crate::plan::LOOPBACK;
-use crate::store::{Session, SessionService};
+use crate::store::{Session, SessionPort, SessionService};
 
 /// The map, sorted by name. If two processes give one name to their ports, the first one counts; each process itself
 /// gets its own.
@@ -79,15 +79,12 @@ pub(super) fn container_variables(
 
 /// The variables of one process, in addition to the map.
 pub(super) fn own(session: &Session, process: &str) -> Vec<(String, String)> {
-    let ports = session.ports.iter().filter(|port| port.name == process);
-    ports
-        .flat_map(|port| {
-            let value = port.port.to_string();
-            port.variables
-                .iter()
-                .map(move |name| (name.clone(), value.clone()))
-        })
-        .collect()
+    let named = |port: &'_ SessionPort| {
+        let value = port.port.to_string();
+        let names = port.variables.clone().into_iter();
+        names.map(move |name| (name, value.clone()))
+    };
+    session.ports_of(process).flat_map(named).collect()
 }
 
 /// The map as a file that a shell and common `.env` readers understand.

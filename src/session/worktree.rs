@@ -56,8 +56,8 @@ impl Member for SessionWorktree {
         session.worktree.stage == ResourceStage::Made
     }
 
-    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
-        make(up.context, &mut up.claim, up.repository)
+    fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
+        make(up.context, claim, up.repository)
     }
 
     fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
@@ -153,9 +153,7 @@ pub(super) fn read(
 
 /// Creates the worktree if it does not exist.
 fn make(context: &OperationContext<'_>, claim: &mut Claim, repository: &Repository) -> Result<()> {
-    let Some(session) = claim.session().cloned() else {
-        return Ok(());
-    };
+    let session = claim.record()?.clone();
     let path = session.worktree.path.clone();
     if path.is_dir() && session.worktree.stage == ResourceStage::Made {
         return Ok(());

@@ -23,9 +23,8 @@ pub(crate) type BuildRecordFn<'a> =
 
 /// Identifies the record on disk that was read or written last.
 fn identity(session: &Session) -> (String, Option<String>) {
-    let operation = session.operation.as_ref();
-    let id = operation.map(|operation| operation.id.clone());
-    (session.incarnation.clone(), id)
+    let operation = session.operation_id().map(str::to_owned);
+    (session.incarnation.clone(), operation)
 }
 
 impl Home {
@@ -90,6 +89,11 @@ impl Claim {
         self.session.as_ref()
     }
 
+    /// The session that this operation has begun to change.
+    pub(crate) fn record(&self) -> Result<&Session> {
+        self.session.as_ref().ok_or_else(superseded_error)
+    }
+
     /// Starts an operation: `make` receives its id, the session and all others, and returns the record; no other
     /// process assigns slots or ports meanwhile. The operation's status becomes the session's.
     pub(crate) fn begin(&mut self, ending: DownOptions, make: BuildRecordFn<'_>) -> Result<()> {
@@ -146,9 +150,7 @@ impl Claim {
 
     /// Changes the record, if this operation still owns the session. An unchanged record is not written again.
     pub(crate) fn update(&mut self, change: &mut dyn FnMut(&mut Session)) -> Result<()> {
-        let Some(mut session) = self.session.clone() else {
-            return Err(self.superseded_error());
-        };
+        let mut session = self.record()?.clone();
         change(&mut session);
         match self.session.as_ref() == Some(&session) {
             true => self.check(),
@@ -206,14 +208,14 @@ impl Claim {
     pub(crate) fn check(&self) -> Result<()> {
         match self.home.session(&self.key)?.as_ref().map(identity) == self.known_identity {
             true => Ok(()),
-            false => Err(self.superseded_error()),
+            false => Err(superseded_error()),
         }
     }
+}
 
-    fn superseded_error(&self) -> Error {
-        let message = "another program changed the session meanwhile";
-        Error::new(ErrorKind::Failed, message).hint("list the sessions: moat wt list")
-    }
+fn superseded_error() -> Error {
+    let message = "another program changed the session meanwhile";
+    Error::new(ErrorKind::Failed, message).hint("list the sessions: moat wt list")
 }
 
 /// A claim of a session that does not exist, or not any more, leaves neither the lock's file nor prepared files.

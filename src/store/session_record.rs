@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::ProcessIdentity;
 use super::run_record::ResourceStage;
-use super::session_compose::SessionCompose;
+use super::session_compose::{ComposeService, SessionCompose};
 use super::time::Timestamp;
 
 /// The variable that marks the processes of sessions.
@@ -279,24 +279,45 @@ impl Session {
 
     /// The primary port of a process.
     pub(crate) fn primary_port(&self, process: &str) -> Option<&SessionPort> {
-        let is_it = |port: &&SessionPort| port.primary && port.name == process;
-        self.ports.iter().find(is_it)
+        self.ports_of(process).find(|port| port.primary)
+    }
+
+    /// The ports of a process or a service.
+    pub(crate) fn ports_of(&self, name: &str) -> impl Iterator<Item = &SessionPort> {
+        self.ports.iter().filter(move |port| port.name == name)
+    }
+
+    /// The operation under way.
+    pub(crate) fn operation_id(&self) -> Option<&str> {
+        Some(&self.operation.as_ref()?.id)
+    }
+
+    pub(crate) fn compose_services(&self) -> &[ComposeService] {
+        let compose = self.compose.as_ref();
+        compose.map_or(&[], |compose| &compose.services)
     }
 
     /// Whether none of its members is expected to run.
     pub(crate) fn is_empty(&self) -> bool {
-        let compose = self.compose.iter();
         self.processes.is_empty()
             && self.services.list.is_empty()
-            && compose
-                .flat_map(|compose| &compose.services)
-                .next()
-                .is_none()
+            && self.compose_services().is_empty()
     }
 
     pub(crate) fn service(&self, name: &str) -> Option<&SessionService> {
         let mut services = self.services.list.iter();
         services.find(|service| service.name == name)
+    }
+
+    pub(crate) fn process_mut(&mut self, name: &str) -> Option<&mut SessionProcess> {
+        let mut processes = self.processes.iter_mut();
+        processes.find(|process| process.name == name)
+    }
+
+    /// Adds a process, in the place of an earlier one with this name.
+    pub(crate) fn put_process(&mut self, process: SessionProcess) {
+        self.processes.retain(|other| other.name != process.name);
+        self.processes.push(process);
     }
 
     pub(crate) fn process(&self, name: &str) -> Option<&SessionProcess> {

@@ -54,7 +54,7 @@ pub(in crate::session) fn decide(
         .is_none()
         .then(|| runtime::engine_settings(runtime::COMPOSE_RUNTIME));
     let engine = known.map_or(ours.as_deref().unwrap_or_default(), |known| &known.engine);
-    let members = known.map_or(&[][..], |compose| &compose.services);
+    let members = session.map_or(&[][..], Session::compose_services);
     let mut names: Vec<&str> = settings.services.iter().map(|entry| &*entry.name).collect();
     // The dependencies in the record, and the dependencies of the services that are requested.
     let asked = |name: &&str| {

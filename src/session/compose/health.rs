@@ -53,12 +53,7 @@ impl ComposeContainers {
             let mut health = ProcessHealth {
                 name: service.name.clone(),
                 running: Some(false),
-                pid: None,
-                container: None,
-                stopped: false,
-                error: None,
-                exit_code: None,
-                ports: Vec::new(),
+                ..ProcessHealth::default()
             };
             match found {
                 Some(Ok(found)) => {
@@ -82,10 +77,7 @@ impl ComposeContainers {
                 }
                 None => {}
             }
-            let own = session
-                .ports
-                .iter()
-                .filter(|port| port.name == service.name);
+            let own = session.ports_of(&service.name);
             health.ports = own
                 .map(|port| PortView {
                     port: port.port,
@@ -107,10 +99,11 @@ pub(in crate::session) fn container(
     session: &Session,
     name: &str,
 ) -> Result<Option<(Box<dyn Runtime>, String)>> {
+    let services = session.compose_services();
     let Some(compose) = &session.compose else {
         return Ok(None);
     };
-    if !compose.services.iter().any(|service| service.name == name) {
+    if !services.iter().any(|service| service.name == name) {
         return Ok(None);
     }
     let found = containers(home, session).map_err(failed)?;
@@ -127,11 +120,8 @@ pub(in crate::session) fn runs(
     session: &Session,
     name: &str,
 ) -> Option<runtime::Result<bool>> {
-    let compose = session.compose.as_ref()?;
-    let service = compose
-        .services
-        .iter()
-        .find(|service| service.name == name)?;
+    let mut services = session.compose_services().iter();
+    let service = services.find(|service| service.name == name)?;
     let found = containers_within(home, session, runtime::QUICK_TIMEOUT);
     Some(found.map(|found| {
         let container = state_of(&found, session, name);
@@ -141,16 +131,13 @@ pub(in crate::session) fn runs(
 
 /// Whether all services are up and none is being created.
 pub(super) fn is_complete(home: &Home, session: &Session) -> bool {
-    let Some(compose) = &session.compose else {
-        return true;
-    };
     let Ok(found) = containers(home, session) else {
         return false;
     };
     // Services that the `up` was not requested do not count.
-    let operation = session.operation.as_ref().map(|operation| &operation.id);
-    let own = compose.services.iter();
-    let mut own = own.filter(|service| Some(&service.operation) == operation);
+    let operation = session.operation_id();
+    let own = session.compose_services().iter();
+    let mut own = own.filter(|service| operation == Some(&service.operation));
     own.all(|service| {
         let container = state_of(&found, session, &service.name);
         let state = container.map(|container| container.state);

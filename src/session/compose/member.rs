@@ -9,7 +9,7 @@ use super::start::start;
 use crate::error::{Error, Result};
 use crate::runtime::{self, Removal};
 use crate::session::member::{BringUp, Member, Scope, Teardown};
-use crate::store::{Home, Session, SessionCompose};
+use crate::store::{Claim, Home, Session, SessionCompose};
 
 /// Time for an engine to complete a request of a tool that was killed.
 const LATE_RESOURCE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,8 +22,8 @@ impl Member for ComposeServices {
         is_complete(home, session)
     }
 
-    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
-        start(up)
+    fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
+        start(up, claim)
     }
 
     fn stop(&self, teardown: &mut Teardown<'_>) -> Result<()> {
@@ -82,19 +82,14 @@ fn end_all(teardown: &Teardown<'_>, what: Removal<'_>) -> Result<()> {
 
 /// Removes the services that a killed `up` left incomplete, so that they are created again.
 pub(in crate::session) fn roll_back_interrupted(session: Option<&Session>) -> Result<()> {
-    let unsettled = session.filter(|session| {
-        session
-            .compose
-            .as_ref()
-            .is_some_and(|compose| compose.request_pending)
-    });
-    let Some(session) = unsettled else {
-        return Ok(());
-    };
-    process_end::stop(session, &[COMPOSE_MARK])?;
-    match &session.operation {
-        Some(operation) => roll_back(session, &operation.id),
-        None => Ok(()),
+    let is_unsettled = |compose: &SessionCompose| compose.request_pending;
+    match session {
+        Some(session) if session.compose.as_ref().is_some_and(is_unsettled) => {
+            process_end::stop(session, &[COMPOSE_MARK])?;
+            let operation = session.operation_id();
+            operation.map_or(Ok(()), |operation| roll_back(session, operation))
+        }
+        _ => Ok(()),
     }
 }
 

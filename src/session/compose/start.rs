@@ -23,18 +23,18 @@ use crate::store::{Claim, ResourceStage, Session, SessionCompose, SessionPort, w
 
 /// Starts the requested services and their dependencies, and waits until all are ready. Adds the dependencies to the
 /// decisions.
-pub(super) fn start(up: &mut BringUp<'_>) -> Result<()> {
-    let Some(compose_up) = ComposeUp::new(up)? else {
+pub(super) fn start(up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
+    let Some(compose_up) = ComposeUp::new(up, claim)? else {
         return Ok(());
     };
     let rewritten = compose_up.rewrite()?;
     checkpoint("session-compose-resolved");
     let starting = compose_up.choose(&rewritten.services, &mut up.decisions)?;
-    record_intents(&mut up.claim, &rewritten.services, &starting)?;
+    record_intents(claim, &rewritten.services, &starting)?;
     checkpoint("session-compose-intent");
     let made = compose_up.make(&rewritten.services, &starting);
     checkpoint("session-compose-up");
-    record_result(&mut up.claim, &starting, made.is_ok())?;
+    record_result(claim, &starting, made.is_ok())?;
     let (context, session) = (up.context, &compose_up.session);
     made.map_err(|error| failed_service_error(context.home, session, &starting, error))?;
     wait(context, session, &starting, compose_up.settings.timeout)?;
@@ -59,10 +59,9 @@ struct ComposeUp<'a> {
 
 impl<'a> ComposeUp<'a> {
     /// `None`: no compose service is started.
-    fn new(up: &BringUp<'a>) -> Result<Option<ComposeUp<'a>>> {
+    fn new(up: &BringUp<'a>, claim: &Claim) -> Result<Option<ComposeUp<'a>>> {
         let (context, request) = (up.context, up.request);
-        let (Some(settings), Some(session)) = (&request.settings.compose, up.claim.session())
-        else {
+        let (Some(settings), Some(session)) = (&request.settings.compose, claim.session()) else {
             return Ok(None);
         };
         let is_process = |name: &str| request.has_process(name);
@@ -188,8 +187,7 @@ impl<'a> ComposeUp<'a> {
             })
         };
         let service = |entry: &'a ComposeServiceConfig| {
-            let ports = self.session.ports.iter();
-            let own = ports.filter(|port| port.name == entry.name);
+            let own = self.session.ports_of(&entry.name);
             RequestedService {
                 name: &entry.name,
                 ports: own.filter_map(|own| port(entry, own)).collect(),

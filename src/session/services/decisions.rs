@@ -172,7 +172,7 @@ impl<'a> ServiceDecisions<'a> {
     fn check_ports(&self, session: &Session, which: ServiceAction) -> Result<()> {
         for step in self.steps.iter().filter(|step| step.action == which) {
             let name = step.plan.name.as_str();
-            let mut own = session.ports.iter().filter(|port| port.name == name);
+            let mut own = session.ports_of(name);
             if let Some(port) = own.find(|port| port_probe::is_taken(port.port)) {
                 return Err(port_listener_error(name, port.port));
             }

@@ -6,7 +6,7 @@ use super::super::logs::no_container;
 use super::engine::engine_of;
 use crate::error::Result;
 use crate::runtime::{self, Exit, Inspected, Runtime, RuntimeError};
-use crate::store::{ResourceStage, Session, SessionPort, SessionService};
+use crate::store::{ResourceStage, Session, SessionService};
 
 /// The health of a service.
 pub(crate) struct ServiceHealth {
@@ -126,19 +126,13 @@ fn health(
         Some(Ok(Inspected::Exited(exit))) => ("ended", exit.code),
         Some(Ok(Inspected::Created | Inspected::Ending { .. })) => ("stopped", None),
     };
-    let own = |port: &&SessionPort| port.name == entry.name;
     let error = answer.and_then(|answer| answer.as_ref().err());
     ServiceHealth {
         name: entry.name.clone(),
         state,
         handle: entry.handle.clone(),
         exit_code,
-        ports: session
-            .ports
-            .iter()
-            .filter(own)
-            .map(|port| port.port)
-            .collect(),
+        ports: session.ports_of(&entry.name).map(|it| it.port).collect(),
         error: error.map(|problem| problem.message().to_owned()),
     }
 }

@@ -6,7 +6,7 @@ use super::remove::{remove, stop};
 use crate::error::{Error, Result};
 use crate::runtime::REQUEST_TIMEOUT;
 use crate::session::member::{BringUp, Member, Scope, Teardown};
-use crate::store::{Home, ResourceStage, Session, SessionService};
+use crate::store::{Claim, Home, ResourceStage, Session, SessionService};
 
 /// The services of a session. `decisions`: those of an `up`.
 pub(in crate::session) struct Services<'a> {
@@ -16,21 +16,18 @@ pub(in crate::session) struct Services<'a> {
 impl Member for Services<'_> {
     fn is_complete(&self, _home: &Home, session: &Session) -> bool {
         // Services that the `up` was not requested to start do not count.
-        let operation = session.operation.as_ref().map(|operation| &operation.id);
         let is_its = |name: &str| {
-            let service = session.service(name);
-            service.is_some_and(|service| Some(&service.started_by) == operation)
+            let starter = session.service(name).map(|service| &*service.started_by);
+            starter.is_some() && starter == session.operation_id()
         };
         let health = service_healths(std::slice::from_ref(session), &|_| false, REQUEST_TIMEOUT);
         let mut health = health.iter().flatten();
         health.all(|health| !is_its(&health.name) || health.is_running())
     }
 
-    fn start(&self, up: &mut BringUp<'_>) -> Result<()> {
-        match self.decisions {
-            Some(decisions) => decisions.start(up.context, &mut up.claim),
-            None => Ok(()),
-        }
+    fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
+        let start = |decisions: &ServiceDecisions<'_>| decisions.start(up.context, claim);
+        self.decisions.map_or(Ok(()), start)
     }
 
     fn stop(&self, teardown: &mut Teardown<'_>) -> Result<()> {

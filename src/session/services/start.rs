@@ -18,7 +18,9 @@ use crate::service::{StartingService, errors, provide, readiness, service_spec};
 use crate::session::marked_processes::PROCESS_MARK_VARIABLE;
 use crate::session::operation::OperationContext;
 use crate::session::port_probe;
-use crate::store::{Claim, Home, PublishedPort, ResourceStage, Session, SessionService, Timestamp};
+use crate::store::{
+    Claim, Home, PublishedPort, ResourceStage, Session, SessionPort, SessionService, Timestamp,
+};
 
 /// Poll interval of the check for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -64,9 +66,7 @@ impl ServiceDecisions<'_> {
             return Ok(());
         };
         let plans = self.prepare_values(context, claim, host)?;
-        let Some(session) = claim.session().cloned() else {
-            return Ok(());
-        };
+        let session = claim.record()?.clone();
         checkpoint("session-services-intent");
         if plans.iter().any(|(how, _)| *how == ServiceAction::Make) {
             make_network(context, engine, &session)?;
@@ -98,9 +98,9 @@ impl ServiceDecisions<'_> {
         {
             let mut plan = step.plan.clone();
             if step.action == ServiceAction::Make {
-                let session = claim.session();
-                let port = session.and_then(|session| session.primary_port(&plan.name));
-                let entry = session.and_then(|session| session.service(&plan.name));
+                let session = claim.record()?;
+                let port = session.primary_port(&plan.name);
+                let entry = session.service(&plan.name);
                 let published = plan::PublishedService {
                     port: port.map(|port| port.port).unwrap_or_default(),
                     previous_variables: entry.map_or(&[], |entry| &entry.variables),
@@ -112,9 +112,8 @@ impl ServiceDecisions<'_> {
                     .collect();
                 let set = |entry: &mut SessionService| entry.variables.clone_from(&variables);
                 update_service(claim, &plan.name, &set)?;
-                if let Some(session) = claim.session()
-                    && let Some(entry) = session.service(&plan.name)
-                {
+                let session = claim.record()?;
+                if let Some(entry) = session.service(&plan.name) {
                     context.home.keep_variables(&session.key, entry)?;
                 }
             }
@@ -220,10 +219,8 @@ fn update_service(
     change: &dyn Fn(&mut SessionService),
 ) -> Result<()> {
     claim.update(&mut |session| {
-        let mut entries = session.services.list.iter_mut();
-        if let Some(entry) = entries.find(|entry| entry.name == name) {
-            change(entry);
-        }
+        let mut services = session.services.list.iter_mut();
+        services.find(|service| service.name == name).map(change);
     })
 }
 
@@ -282,17 +279,15 @@ impl ServiceStart<'_> {
             network,
             whose,
         )?;
-        let own = session.ports.iter();
-        spec.ports = own
-            .filter(|port| port.name == self.plan.name)
-            .filter_map(|port| {
-                Some(PublishedPort {
-                    name: String::new(),
-                    container: port.container?,
-                    host: Some(port.port),
-                })
+        let published = |port: &SessionPort| {
+            Some(PublishedPort {
+                name: String::new(),
+                container: port.container?,
+                host: Some(port.port),
             })
-            .collect();
+        };
+        let own = session.ports_of(&self.plan.name);
+        spec.ports = own.filter_map(published).collect();
         // A client that outlives moat is found by its mark. podman is not marked: it starts processes that all
         // containers share.
         let mut settings = engine.settings.clone();

@@ -23,7 +23,7 @@ use super::{compose, process_end, rollback, tmux};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
-use crate::store::{OpKind, Session, SessionStatus};
+use crate::store::{Claim, OpKind, Session, SessionStatus};
 use crate::term::{escape_unsafe, shell_word};
 
 pub(crate) use name_check::check_services;
@@ -71,6 +71,7 @@ pub(crate) fn up(
 
 /// An `up` that has the claim and knows what it does. Nothing has changed yet.
 struct Decided<'a> {
+    claim: Claim,
     up: BringUp<'a>,
     services: ServiceDecisions<'a>,
 }
@@ -107,15 +108,18 @@ impl<'a> Decided<'a> {
             context,
             repository,
             request,
-            claim,
             decisions,
         };
-        Ok(Decided { up, services })
+        Ok(Decided {
+            claim,
+            up,
+            services,
+        })
     }
 
     /// The session, if nothing has to be done.
     fn complete_session(&self) -> Option<&Session> {
-        let session = self.up.claim.session()?;
+        let session = self.claim.session()?;
         let is_complete = is_complete_already(session, self.up.request, &self.up.decisions);
         (is_complete && self.services.is_idle()).then_some(session)
     }
@@ -135,6 +139,7 @@ impl<'a> Decided<'a> {
 
 /// An `up` whose intents are in the record. Dropping it rolls them back, unless the session is active.
 struct Reserved<'a> {
+    claim: Claim,
     up: BringUp<'a>,
     services: ServiceDecisions<'a>,
     /// The session before this `up`.
@@ -146,19 +151,39 @@ struct Reserved<'a> {
 
 /// A step of an `up` after the reservation.
 enum Step<'s> {
-    /// The name of a hook, its script, and whether it runs in the worktree.
-    Hook(&'static str, &'s Option<String>, bool),
+    /// A script, its name, and whether it runs in the worktree.
+    Hook(&'s Option<String>, &'static str, bool),
     Member(&'s dyn Member),
+}
+
+impl Step<'_> {
+    fn run(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
+        let (script, name, in_worktree) = match self {
+            Step::Member(member) => return member.start(up, claim),
+            Step::Hook(script, name, in_worktree) => (script, name, in_worktree),
+        };
+        let session = claim.record()?;
+        let hook = Hook {
+            name,
+            script: script.as_deref(),
+            dir: match in_worktree {
+                true => &session.worktree.path,
+                false => &session.main,
+            },
+            timeout: up.request.settings.hooks.timeout,
+        };
+        hooks::run(up.context, session, &hook)
+    }
 }
 
 impl Reserved<'_> {
     fn activate(mut self) -> Result<(Session, Vec<Decision>)> {
         let started = self.end_restarted().and_then(|()| self.start_members());
-        let session = started.map_err(|error| cause(self.up.context, error))?;
+        started.map_err(|error| cause(self.up.context, error))?;
         self.is_active = true;
         let mut decisions = std::mem::take(&mut self.up.decisions);
         decisions.extend(self.services.decisions());
-        Ok((session, decisions))
+        Ok((self.claim.record()?.clone(), decisions))
     }
 
     /// Ends the members that are restarted. The journal exists by now, and the session has its ports.
@@ -178,67 +203,38 @@ impl Reserved<'_> {
     }
 
     /// The slow part: only commands for this session wait meanwhile.
-    fn start_members(&mut self) -> Result<Session> {
+    fn start_members(&mut self) -> Result<()> {
         let hooks = &self.up.request.settings.hooks;
         let services = Services {
             decisions: Some(&self.services),
         };
         let steps = [
-            Step::Hook("pre_up", &hooks.pre_up, false),
+            Step::Hook(&hooks.pre_up, "pre_up", false),
             Step::Member(&SessionWorktree),
             Step::Member(&services),
             Step::Member(&Files),
             Step::Member(&ComposeServices),
-            Step::Hook("pre_start", &hooks.pre_start, true),
+            Step::Hook(&hooks.pre_start, "pre_start", true),
             Step::Member(&Processes),
-            Step::Hook("post_up", &hooks.post_up, true),
+            Step::Hook(&hooks.post_up, "post_up", true),
         ];
         for step in steps {
-            match step {
-                Step::Member(member) => member.start(&mut self.up)?,
-                Step::Hook(name, script, in_worktree) => {
-                    run_hook(&self.up, name, script, in_worktree)?;
-                }
-            }
+            step.run(&mut self.up, &mut self.claim)?;
         }
-        let up = &mut self.up;
-        up.context.check()?;
+        self.up.context.check()?;
         checkpoint("session-before-active");
-        up.claim.settle(SessionStatus::Active)?;
-        let session = up.claim.session().cloned();
-        session.ok_or_else(|| Error::new(ErrorKind::Failed, "the session is gone"))
+        self.claim.settle(SessionStatus::Active)
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if !self.is_active {
-            let operation = self.up.claim.id().to_owned();
-            let undone = rollback::roll_back(self.up.context, &mut self.up.claim, &operation);
+            let operation = self.claim.id().to_owned();
+            let undone = rollback::roll_back(self.up.context, &mut self.claim, &operation);
             *self.undone.borrow_mut() = undone;
         }
     }
-}
-
-fn run_hook(
-    up: &BringUp<'_>,
-    name: &'static str,
-    script: &Option<String>,
-    in_worktree: bool,
-) -> Result<()> {
-    let Some(session) = up.claim.session() else {
-        return Ok(());
-    };
-    let hook = Hook {
-        name,
-        script: script.as_deref(),
-        dir: match in_worktree {
-            true => &session.worktree.path,
-            false => &session.main,
-        },
-        timeout: up.request.settings.hooks.timeout,
-    };
-    hooks::run(up.context, session, &hook)
 }
 
 /// Replaces the error by the interruption, if there was one: children in the process group receive a terminal's

@@ -4,8 +4,7 @@ use std::cell::RefCell;
 
 use super::super::member::BringUp;
 use super::super::ports::{PortAllocator, free_slot};
-use super::super::repository::Repository;
-use super::super::request::{Action, Decision, UpRequest, names};
+use super::super::request::{Action, names};
 use super::super::services::{ServiceAction, ServiceDecisions};
 use super::super::{compose, process_end, worktree};
 use super::decisions::undecided;
@@ -13,44 +12,37 @@ use super::{Decided, Reserved};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
-    DownOptions, Home, ResourceStage, Session, SessionHooks, SessionPort, SessionProcess,
-    SessionStatus, Timestamp, Worktree, random_word,
+    DownOptions, ResourceStage, Session, SessionHooks, SessionPort, SessionProcess, SessionStatus,
+    Timestamp, Worktree, random_word,
 };
 use crate::term::escape_unsafe;
 
 impl<'a> Decided<'a> {
-    pub(super) fn reserve(mut self, undone: &'a RefCell<Result<()>>) -> Result<Reserved<'a>> {
-        let before = self.up.claim.session().cloned();
+    pub(super) fn reserve(self, undone: &'a RefCell<Result<()>>) -> Result<Reserved<'a>> {
+        let before = self.claim.session().cloned();
         if let Some(session) = &before {
             self.end_leftovers(session)?;
         }
-        let BringUp {
-            context,
-            repository,
-            request,
-            ..
-        } = self.up;
+        let Decided {
+            mut claim,
+            up,
+            services,
+        } = self;
         let reservation = Reservation {
-            home: context.home,
-            repository,
-            request,
-            decisions: &self.up.decisions,
-            services: &self.services,
-            planned: worktree::plan(context.home, repository, request.branch),
+            planned: worktree::plan(up.context.home, up.repository, up.request.branch),
+            up: &up,
+            services: &services,
             warnings: RefCell::default(),
         };
-        let begun = self
-            .up
-            .claim
-            .begin(DownOptions::default(), &mut |operation, session, others| {
-                reservation.record(operation, session, others)
-            });
+        let begun = claim.begin(DownOptions::default(), &mut |operation, session, others| {
+            reservation.record(operation, session, others)
+        });
         // The lock is released before warnings are printed.
         let warnings = reservation.warnings.into_inner().into_iter();
-        warnings.for_each(request.warn);
+        warnings.for_each(up.request.warn);
         begun?;
-        let Decided { up, services } = self;
         Ok(Reserved {
+            claim,
             up,
             services,
             before,
@@ -59,16 +51,12 @@ impl<'a> Decided<'a> {
         })
     }
 
-    fn ends(&self, name: &str) -> bool {
-        ends(&self.up.decisions, &self.services, name)
-    }
-
     /// Ends leftovers of exited processes, which would hold their ports.
     fn end_leftovers(&self, session: &Session) -> Result<()> {
         let decisions = &self.up.decisions;
         let starting = self.up.request.processes_to_start(decisions);
         let dead = starting.iter().map(|process| process.name.as_str());
-        let dead = dead.filter(|name| !self.ends(name));
+        let dead = dead.filter(|name| !ends(&self.up, &self.services, name));
         let clients = self.services.working();
         let forgotten = undecided(session, decisions).map(|process| process.name.as_str());
         let left: Vec<&str> = dead.chain(clients).chain(forgotten).collect();
@@ -78,17 +66,14 @@ impl<'a> Decided<'a> {
 }
 
 /// Whether a member runs and is ended before it is started.
-fn ends(decisions: &[Decision], services: &ServiceDecisions<'_>, name: &str) -> bool {
-    let mut decisions = decisions.iter();
+fn ends(up: &BringUp<'_>, services: &ServiceDecisions<'_>, name: &str) -> bool {
+    let mut decisions = up.decisions.iter();
     services.ends(name) || decisions.any(|decision| decision.name == name && decision.ends)
 }
 
 /// The first record of an `up`: it has the slot, the ports and all intents.
 struct Reservation<'r> {
-    home: &'r Home,
-    repository: &'r Repository,
-    request: &'r UpRequest<'r>,
-    decisions: &'r [Decision],
+    up: &'r BringUp<'r>,
     services: &'r ServiceDecisions<'r>,
     planned: Worktree,
     warnings: RefCell<Vec<String>>,
@@ -104,7 +89,7 @@ impl Reservation<'_> {
         check_place(&self.planned, others)?;
         let mut session = match session {
             Some(mut session) => {
-                let left = undecided(&session, self.decisions);
+                let left = undecided(&session, &self.up.decisions);
                 let left: Vec<String> = left.map(|it| it.name.clone()).collect();
                 let processes = &mut session.processes;
                 processes.retain(|process| !left.contains(&process.name));
@@ -112,23 +97,26 @@ impl Reservation<'_> {
                 session
             }
             None => {
-                let slot = free_slot(self.request.settings, others)?;
+                let slot = free_slot(self.up.request.settings, others)?;
                 let ports = self.ports(None, slot, others)?;
-                let key = self.repository.key(self.request.branch).text();
+                let key = self.up.repository.key(self.up.request.branch).text();
                 Session {
                     ports,
                     ..new_session(&key, slot, self.planned.clone())?
                 }
             }
         };
-        update_session_fields(&mut session, self.repository, self.request, &self.planned);
+        update_session_fields(&mut session, self.up, &self.planned);
         self.services.reserve(&mut session, operation);
-        for process in self.request.processes_to_start(self.decisions) {
+        for process in self.up.request.processes_to_start(&self.up.decisions) {
             record_process_intent(&mut session, process, operation);
             // The state file of an earlier process must not be taken for the new one's.
-            self.home.prepare_process(&session.key, &process.name)?;
+            self.up
+                .context
+                .home
+                .prepare_process(&session.key, &process.name)?;
         }
-        let of_compose = &self.decisions[self.request.settings.processes.len()..];
+        let of_compose = &self.up.decisions[self.up.request.settings.processes.len()..];
         compose::record_intents(&mut session, operation, of_compose);
         Ok(session)
     }
@@ -139,19 +127,19 @@ impl Reservation<'_> {
         slot: u16,
         others: &[Session],
     ) -> Result<Vec<SessionPort>> {
-        let kept = names(self.decisions, Action::Kept);
+        let kept = names(&self.up.decisions, Action::Kept);
         let allocator = PortAllocator {
-            settings: self.request.settings,
-            services: self.request.services,
+            settings: self.up.request.settings,
+            services: self.up.request.services,
             slot,
             others,
-            pins: self.request.pins,
+            pins: self.up.request.pins,
             previous: session.map_or(&[][..], |session| &session.ports),
             running: &|name| {
                 let how = self.services.how(name);
                 how.map_or(kept.contains(&name), ServiceAction::has_ports)
             },
-            freed: &|name| ends(self.decisions, self.services, name),
+            freed: &|name| ends(self.up, self.services, name),
             remaining: &session.map(members).unwrap_or_default(),
             warn: &|text| self.warnings.borrow_mut().push(text.to_owned()),
         };
@@ -174,12 +162,8 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
 }
 
 /// Sets the fields of the record that describe the session as a whole to this `up`.
-fn update_session_fields(
-    session: &mut Session,
-    repository: &Repository,
-    request: &UpRequest<'_>,
-    planned: &Worktree,
-) {
+fn update_session_fields(session: &mut Session, up: &BringUp<'_>, planned: &Worktree) {
+    let (repository, request) = (up.repository, up.request);
     session.schema = 1;
     session.repository = repository.common.clone();
     session.main = repository.config_dir().to_owned();
@@ -204,8 +188,7 @@ fn record_process_intent(session: &mut Session, process: &HostProcess, operation
     let name = process.name.as_str();
     let before = session.process(name);
     let again = before.is_some_and(|before| before.existed_before || before.operation != operation);
-    session.processes.retain(|process| process.name != name);
-    session.processes.push(SessionProcess {
+    session.put_process(SessionProcess {
         name: name.to_owned(),
         command: process.command.clone(),
         stage: ResourceStage::Intent,
@@ -254,7 +237,6 @@ fn new_session(key: &str, slot: u16, worktree: Worktree) -> Result<Session> {
 fn members(session: &Session) -> Vec<String> {
     let processes = session.processes.iter().map(|process| &process.name);
     let services = session.services.list.iter().map(|service| &service.name);
-    let compose = session.compose.iter().flat_map(|all| &all.services);
-    let compose = compose.map(|service| &service.name);
+    let compose = session.compose_services().iter().map(|it| &it.name);
     processes.chain(services).chain(compose).cloned().collect()
 }
