@@ -112,3 +112,94 @@ fn every_module_says_what_it_is_for() {
         );
     }
 }
+
+/// The folders whose files import each other without a circle.
+const FREE_OF_CIRCLES: [&str; 3] = ["container", "session", "store"];
+
+/// Expands the braces of a `use`: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(import: &str) -> Vec<String> {
+    let Some((prefix, rest)) = import.split_once('{') else {
+        let path = import.split(" as ").next().unwrap();
+        return vec![path.trim().to_owned()];
+    };
+    let inner = rest.rsplit_once('}').unwrap().0;
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, letter) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let part = inner[start..at].trim();
+                start = at + 1;
+                if !part.is_empty() {
+                    found.extend(paths(&format!("{}{part}", prefix.trim_start())));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Returns the files of a folder that a file imports from. A re-export is no import.
+fn imported(folder: &Path, file: &Path) -> Vec<PathBuf> {
+    let own = file.with_extension("");
+    let module = if own.ends_with("mod") {
+        own.parent().unwrap()
+    } else {
+        &own
+    };
+    let code = code(file);
+    let private = code.split("\nuse ").skip(1);
+    let imports = private.map(|rest| rest.split(';').next().unwrap());
+    let mut found = Vec::new();
+    for path in imports.flat_map(|import| paths(&import.replace('\n', " "))) {
+        let mut words = path.split("::").map(str::trim).peekable();
+        let mut place = if words.next_if_eq(&"crate").is_some() {
+            root()
+        } else {
+            module.to_owned()
+        };
+        while words.next_if_eq(&"super").is_some() {
+            place.pop();
+        }
+        let exists = |place: &Path| {
+            let files = [place.with_extension("rs"), place.join("mod.rs")];
+            files.into_iter().find(|file| file.is_file())
+        };
+        let mut target = exists(&place);
+        for word in words {
+            place.push(word);
+            match exists(&place) {
+                Some(file) => target = Some(file),
+                None => break,
+            }
+        }
+        found.extend(target.filter(|target| target.starts_with(folder) && target != file));
+    }
+    found
+}
+
+#[test]
+fn files_of_a_folder_import_each_other_without_a_circle() {
+    for name in FREE_OF_CIRCLES {
+        let folder = root().join(name);
+        let files = sources(&folder);
+        let mut left: Vec<(PathBuf, Vec<PathBuf>)> = files
+            .into_iter()
+            .filter(|file| !is_test(file))
+            .map(|file| (file.clone(), imported(&folder, &file)))
+            .collect();
+        let edges: usize = left.iter().map(|(_, imports)| imports.len()).sum();
+        assert!(edges > 0, "{name}: no import was understood");
+        // Files that import none of the others go, until only circles and their users are left.
+        loop {
+            let known: Vec<PathBuf> = left.iter().map(|(file, _)| file.clone()).collect();
+            left.retain(|(_, imports)| imports.iter().any(|import| known.contains(import)));
+            if left.len() == known.len() {
+                break;
+            }
+        }
+        assert!(left.is_empty(), "{name}: {left:#?}");
+    }
+}
