@@ -27,6 +27,8 @@ struct Leftovers {
     volumes: Vec<String>,
     directories: Vec<PathBuf>,
     runs: Vec<RunId>,
+    /// Resources with a former label of this home that are in no record. They may belong to another home.
+    left: Vec<String>,
     /// Old runs that hold the only copy of their workspace.
     kept_runs: Vec<RunId>,
     /// The engines that could not be searched, each with the reason.
@@ -78,12 +80,15 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
         let old = runs.iter().filter_map(|run| finished_before(run, older));
         (found.kept_runs, found.runs) = old.partition(|id| destroy::holds_only_copy(home, id));
     }
+    let labels = home.labels()?;
     for (name, engine) in run_selection::engines(&runs, &home.sessions()?) {
         let driver = runtime::open(name, &engine, None);
-        let labelled = driver.find_labelled(&home.hash()).and_then(|labelled| {
-            let of_compose = match name == runtime::COMPOSE_RUNTIME {
-                true => runtime::session_storage(&engine, &home.hash())?,
-                false => Default::default(),
+        let labelled = driver.find_labelled().and_then(|labelled| {
+            let of_compose = match labels.own() {
+                Some(own) if name == runtime::COMPOSE_RUNTIME => {
+                    runtime::session_storage(&engine, own)?
+                }
+                _ => Default::default(),
             };
             Ok((labelled, of_compose))
         });
@@ -102,8 +107,21 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
         // Two settings can lead to the same engine.
         for one in labelled {
             let is_new = found.orphans.iter().all(|(.., known)| *known != one);
-            if is_new && is_orphan(home, &sessions, &one) {
-                found.orphans.push((name, engine.clone(), one));
+            let is_own = labels.is_own(&one.home_label);
+            if !is_own && !labels.is_former(&one.home_label) {
+                continue;
+            }
+            match standing(home, &sessions, &one) {
+                Standing::NotRecorded if !is_own => {
+                    let left = format!("{} ({name})", described(&one));
+                    if !found.left.contains(&left) {
+                        found.left.push(left);
+                    }
+                }
+                Standing::NotRecorded | Standing::Over if is_new => {
+                    found.orphans.push((name, engine.clone(), one));
+                }
+                _ => {}
             }
         }
         let is_lost = |stored: &SessionStorage| {
@@ -149,24 +167,44 @@ fn finished_before(run: &ListedRun, older: Duration) -> Option<RunId> {
     (finished.age() >= older).then(|| record.id.clone())
 }
 
-/// Returns whether a container or network has no owner: its session or run does not exist, or the run's record says
-/// that everything was removed. Other containers belong to a supervisor or are kept.
-fn is_orphan(home: &Home, sessions: &[Session], container: &Labelled) -> bool {
+/// What the records of a home say about the owner of a container or network.
+enum Standing {
+    /// A supervisor or a session owns it, or it is kept.
+    Owned,
+    /// The record of the run says that everything was removed.
+    Over,
+    /// There is no such run or session.
+    NotRecorded,
+}
+
+fn standing(home: &Home, sessions: &[Session], container: &Labelled) -> Standing {
     let id = match &container.owner {
         ResourceOwner::Run(id) => RunId::parse(id),
         ResourceOwner::Session(incarnation) => {
             let mut known = sessions.iter().map(|session| &session.incarnation);
-            return known.all(|known| known != incarnation);
+            return match known.any(|known| known == incarnation) {
+                true => Standing::Owned,
+                false => Standing::NotRecorded,
+            };
         }
     };
+    // Without an id it is none of moat's.
     let Some(id) = id else {
-        return false;
+        return Standing::Owned;
     };
     match home.run(&id).load() {
-        Loaded::Record(record) => record.state.is_terminal() && record.is_clean(),
-        Loaded::Missing => true,
-        Loaded::Unreadable(_) => false,
+        Loaded::Record(record) if record.state.is_terminal() && record.is_clean() => Standing::Over,
+        Loaded::Missing => Standing::NotRecorded,
+        Loaded::Record(_) | Loaded::Unreadable(_) => Standing::Owned,
     }
+}
+
+fn described(resource: &Labelled) -> String {
+    let what = match resource.kind {
+        ResourceKind::Network => "network",
+        ResourceKind::Container | ResourceKind::Unknown => "container",
+    };
+    format!("{what} {}", resource.handle)
 }
 
 fn describe(found: &Leftovers, nothing: bool) -> String {
@@ -203,6 +241,12 @@ fn describe(found: &Leftovers, nothing: bool) -> String {
         add(
             "kept",
             &format!("volume {name} may contain data: moat volumes rm {name}"),
+        );
+    }
+    for left in &found.left {
+        add(
+            "left",
+            &format!("{left} is in no record here, and may belong to another home"),
         );
     }
     for unknown in &found.unchecked {

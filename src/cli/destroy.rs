@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled_seconds;
 use crate::run;
 use crate::runtime::{self, ResourceOwner};
-use crate::store::{self, EndRequest, Home, Loaded, ResourceKind, RunId, RunRecord};
+use crate::store::{self, EndRequest, Home, HomeLabels, Loaded, ResourceKind, RunId, RunRecord};
 
 /// The grace period when `--force` stops an active run.
 const GRACE_SECONDS: u32 = 10;
@@ -118,9 +118,10 @@ pub(super) fn destroy(home: &Home, id: &RunId, force: bool) -> Result<()> {
 /// Removes a run with an unreadable record. Its runtime and resources are unknown, so every runtime is searched for its
 /// id.
 fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
+    let labels = home.labels()?;
     for (name, engine) in run_selection::engines(&[], &[]) {
         let driver = runtime::open(name, &engine, Some(&home.run(id)));
-        let removed = remove_by_label(driver.as_ref(), home, id);
+        let removed = remove_by_label(driver.as_ref(), &labels, id);
         if let Err(problem) = removed.and_then(|()| driver.remove(id.as_str())) {
             output::warning(&format!(
                 "{name}: {}; 'moat clean' lists the resources of {id} there when the runtime answers again",
@@ -132,10 +133,14 @@ fn destroy_unreadable(home: &Home, id: &RunId) -> Result<()> {
 }
 
 /// Removes the resources that have the label of a run.
-fn remove_by_label(driver: &dyn runtime::Runtime, home: &Home, id: &RunId) -> runtime::Result<()> {
-    let mut labelled = driver.find_labelled(&home.hash())?;
+fn remove_by_label(
+    driver: &dyn runtime::Runtime,
+    labels: &HomeLabels,
+    id: &RunId,
+) -> runtime::Result<()> {
     let whose = ResourceOwner::Run(id.as_str().to_owned());
-    labelled.retain(|labelled| labelled.owner == whose);
+    let mut labelled = driver.find_labelled()?;
+    labelled.retain(|one| one.owner == whose && labels.include(&one.home_label));
     for labelled in &labelled {
         remove_one(driver, labelled.kind, &labelled.handle)?;
     }

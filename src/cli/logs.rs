@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Prints the output of a process or service of a session.
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
-    if let Some((runtime, container)) = service_log(home, session, process)? {
+    if let Some((runtime, container)) = service_log(session, process)? {
         match args.has(&flags::JSON) {
             true => of_service(args, runtime.full_log(&container)?)?,
             false => print_engine_log(runtime.as_ref(), &container)?,

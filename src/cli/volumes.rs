@@ -23,6 +23,9 @@ struct Volume {
     kind: VolumeKind,
     /// The directory of the volume, or its name in the engine.
     location: String,
+    /// Whether other homes can have made it: it is in the engine, under a former label of this home.
+    #[serde(skip)]
+    may_be_foreign: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -33,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .map(|word| word.to_string_lossy())
         .collect();
     match words.split_first() {
-        None => list(args, &find_volumes(&home).0),
+        None => list(args, &find_volumes(&home)?.0),
         Some((action, names)) if action == "rm" && !names.is_empty() => {
             let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
             remove(args, &home, &names)
@@ -77,7 +80,8 @@ fn list(args: &Args, found: &[Volume]) -> Result<u8> {
 
 /// Returns all volumes of this home, in its directories and in the engines, and whether all engines answered. Warns
 /// about each engine that did not.
-fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
+fn find_volumes(home: &Home) -> Result<(Vec<Volume>, bool)> {
+    let labels = home.labels()?;
     let (mut found, mut complete) = (Vec::new(), true);
     for project in directories(&home.volumes()) {
         for name in directories(&home.volumes().join(&project)) {
@@ -86,16 +90,21 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
                 name: format!("{project}/{name}"),
                 kind: VolumeKind::Bind,
                 location: path.display().to_string(),
+                may_be_foreign: false,
             });
         }
     }
     for engine in engines(home) {
-        match engine.volumes(&home.hash()) {
-            Ok(volumes) => found.extend(volumes.into_iter().map(|volume| Volume {
-                name: volume.name,
-                kind: VolumeKind::Volume,
-                location: volume.handle,
-            })),
+        match engine.volumes() {
+            Ok(mut volumes) => {
+                volumes.retain(|volume| labels.include(&volume.home_label));
+                found.extend(volumes.into_iter().map(|volume| Volume {
+                    may_be_foreign: !labels.is_own(&volume.home_label),
+                    name: volume.name,
+                    kind: VolumeKind::Volume,
+                    location: volume.handle,
+                }));
+            }
             Err(problem) => {
                 complete = false;
                 let why = problem.message();
@@ -106,7 +115,7 @@ fn find_volumes(home: &Home) -> (Vec<Volume>, bool) {
     found.sort_by(|one, other| (&one.name, &one.location).cmp(&(&other.name, &other.location)));
     // Two contexts can lead to the same engine.
     found.dedup_by(|one, other| one.location == other.location);
-    (found, complete)
+    Ok((found, complete))
 }
 
 fn engines(home: &Home) -> Vec<Box<dyn Runtime>> {
@@ -128,16 +137,22 @@ fn directories(path: &std::path::Path) -> Vec<String> {
 }
 
 fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
-    let (found, complete) = find_volumes(home);
+    let (found, complete) = find_volumes(home)?;
     // All or nothing: check every volume before any of them is removed.
     let mut chosen = Vec::new();
     for name in names {
-        let volumes: Vec<&Volume> = found.iter().filter(|volume| volume.name == *name).collect();
+        let mut volumes: Vec<&Volume> =
+            found.iter().filter(|volume| volume.name == *name).collect();
         if volumes.is_empty() {
             let message = format!("no such volume: '{}'", term::escape_unsafe(name));
             return Err(Error::new(ErrorKind::Failed, message).hint("see all: moat volumes"));
         }
         check_not_in_use(home, name)?;
+        if volumes.iter().any(|volume| !volume.may_be_foreign) {
+            volumes.retain(|volume| !volume.may_be_foreign);
+        } else if !was_mounted(home, name)? {
+            return Err(may_be_foreign(volumes[0]));
+        }
         chosen.extend(volumes);
     }
     // Remove the volumes of engines first, because an engine can refuse and a directory cannot.
@@ -166,6 +181,23 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
         output::json(names)?;
     }
     Ok(u8::from(!complete))
+}
+
+/// Whether a run of this home has mounted the volume, by its record.
+fn was_mounted(home: &Home, name: &str) -> Result<bool> {
+    Ok(run_selection::all(home)?.iter().any(|run| match run {
+        ListedRun::Record(record) => record.volumes.iter().any(|volume| volume == name),
+        ListedRun::Unreadable(_) => false,
+    }))
+}
+
+fn may_be_foreign(volume: &Volume) -> Error {
+    let (name, location) = (&volume.name, &volume.location);
+    let message =
+        format!("the volume '{name}' may belong to another home: no run here has mounted it");
+    Error::new(ErrorKind::Failed, message).hint(format!(
+        "if it is yours, remove it in its engine: docker volume rm {location}"
+    ))
 }
 
 /// Fails if a run, or a kept container, has mounted the volume.

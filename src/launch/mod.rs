@@ -78,7 +78,7 @@ pub(crate) fn prepare(home: &Home, mut request: LaunchRequest, ui: &SharedUi) ->
         return Err(Error::usage(message).hint("set workspace.mode to volume in moat.yaml"));
     }
     if let Some(session) = &request.session {
-        sessions::join(home, session, &mut plan)?;
+        sessions::join(session, &mut plan)?;
         checkpoint("session-joined");
     }
     Ok(Prepared {

@@ -11,17 +11,18 @@ use crate::config::VolumeKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, PlannedVolume};
 use crate::runtime::{ContainerSpec, EngineVolume, VolumeMount};
-use crate::store::{BindMount, make_dir};
+use crate::store::{BindMount, Home, make_dir};
 
 /// Builds the specification, and creates the project's volumes, which outlive the container.
 pub(super) fn container_spec<'a>(
     supervisor: &Supervisor,
     plan: &'a Plan,
 ) -> Result<ContainerSpec<'a>> {
-    let (id, home_label) = {
+    let (id, home) = {
         let run = supervisor.run();
-        (run.record().id.to_string(), run.home().hash())
+        (run.record().id.to_string(), run.home().clone())
     };
+    let home_label = home.label()?;
     let mut binds = plan.settings.mounts.binds.clone();
     let mut volumes = Vec::new();
     for volume in &plan.volumes {
@@ -31,7 +32,9 @@ pub(super) fn container_spec<'a>(
                 target: volume.target.clone(),
                 readonly: volume.readonly,
             }),
-            VolumeKind::Volume => volumes.push(engine_volume(supervisor, &home_label, volume)?),
+            VolumeKind::Volume => {
+                volumes.push(engine_volume(supervisor, &home, &home_label, volume)?)
+            }
         }
     }
     // A mount at /a must not hide one at /a/b.
@@ -76,21 +79,36 @@ fn directory(supervisor: &Supervisor, plan: &Plan, volume: &PlannedVolume) -> Re
     fs::canonicalize(&path).map_err(|error| failed(&error))
 }
 
+/// The volume of the project in the engine, created if it is missing. A volume that the home made under a former label
+/// stays in use: it has the user's data.
 fn engine_volume(
     supervisor: &Supervisor,
+    home: &Home,
     home_label: &str,
     volume: &PlannedVolume,
 ) -> Result<VolumeMount> {
     // No volume name contains a dot, so two projects cannot get the same handle.
-    let handle = format!("moat-{home_label}-{}", volume.name.replace('/', "."));
+    let name = volume.name.replace('/', ".");
+    let handle_of = |label: &str| format!("moat-{label}-{name}");
+    let mount = |handle: String| VolumeMount {
+        handle,
+        target: volume.target.clone(),
+        readonly: volume.readonly,
+    };
+    let handle = handle_of(home_label);
+    let labels = home.labels()?;
+    let former: Vec<String> = labels.former().map(handle_of).collect();
+    if !former.is_empty() && !supervisor.runtime.has_volume(&handle)? {
+        for handle in former {
+            if supervisor.runtime.has_volume(&handle)? {
+                return Ok(mount(handle));
+            }
+        }
+    }
     supervisor.runtime.make_volume(&EngineVolume {
         handle: handle.clone(),
         home_label: home_label.to_owned(),
         name: volume.name.clone(),
     })?;
-    Ok(VolumeMount {
-        handle,
-        target: volume.target.clone(),
-        readonly: volume.readonly,
-    })
+    Ok(mount(handle))
 }

@@ -207,7 +207,7 @@ fn write_context(
     }
     Ok(ImageBuild {
         tag: image.to_owned(),
-        home_label: run.home().hash(),
+        home_label: run.home().label()?,
         dockerfile,
         context,
         inputs: inputs(supervisor, build),

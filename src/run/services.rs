@@ -37,7 +37,7 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
         return Ok(());
     }
     supervisor.check_end_intent()?;
-    let home_label = supervisor.run().home().hash();
+    let home_label = supervisor.run().home().label()?;
     let network = Network {
         handle: supervisor.handle(),
         home_label,

@@ -631,11 +631,15 @@ impl Runtime for Fake {
         })
     }
 
-    fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
+    fn has_volume(&self, handle: &str) -> Result<bool> {
+        self.question(&format!("has-volume {handle}"), |state| {
+            state.volumes.contains_key(handle)
+        })
+    }
+
+    fn volumes(&self) -> Result<Vec<EngineVolume>> {
         self.request("volumes", |_| {})?;
-        let mut volumes: Vec<_> = self.state().volumes.values().cloned().collect();
-        volumes.retain(|volume| volume.home_label == home);
-        Ok(volumes)
+        Ok(self.state().volumes.values().cloned().collect())
     }
 
     fn remove_volume(&self, handle: &str) -> Result<()> {
@@ -842,24 +846,26 @@ impl Runtime for Fake {
         done
     }
 
-    fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
         self.request("find-labelled", |_| {})?;
         let state = self.state();
-        let labelled = |kind, handle: &String, whose: &ResourceOwner| Labelled {
+        let labelled = |kind, handle: &String, home: &String, whose: &ResourceOwner| Labelled {
             kind,
             handle: handle.clone(),
             id: handle.clone(),
+            home_label: home.clone(),
             owner: whose.clone(),
         };
-        let containers = state.containers.iter();
-        let mut found: Vec<Labelled> = containers
-            .filter(|(_, container)| container.home == home)
-            .map(|(handle, container)| labelled(ResourceKind::Container, handle, &container.whose))
-            .collect();
+        let containers = state.containers.iter().map(|(handle, container)| {
+            let kind = ResourceKind::Container;
+            labelled(kind, handle, &container.home, &container.whose)
+        });
+        let mut found: Vec<Labelled> = containers.collect();
         let networks = state.networks.iter();
-        let networks = networks.filter(|(_, (of, _))| of == home);
         found.extend(
-            networks.map(|(handle, (_, whose))| labelled(ResourceKind::Network, handle, whose)),
+            networks.map(|(handle, (home, whose))| {
+                labelled(ResourceKind::Network, handle, home, whose)
+            }),
         );
         Ok(found)
     }

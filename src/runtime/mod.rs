@@ -120,8 +120,11 @@ pub(crate) trait Runtime: Send + Sync {
     /// Creates a volume that outlives containers, unless it exists.
     fn make_volume(&self, volume: &EngineVolume) -> Result<()>;
 
-    /// The volumes of this home.
-    fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>>;
+    /// Whether there is such a volume.
+    fn has_volume(&self, handle: &str) -> Result<bool>;
+
+    /// The volumes of all homes.
+    fn volumes(&self) -> Result<Vec<EngineVolume>>;
 
     /// Removes a volume; a missing one is fine.
     fn remove_volume(&self, handle: &str) -> Result<()>;
@@ -246,8 +249,8 @@ pub(crate) trait Runtime: Send + Sync {
     /// Removes a container and everything that belongs to it, running or not. A missing one is fine.
     fn remove(&self, handle: &str) -> Result<()>;
 
-    /// The containers and networks with the label of this home.
-    fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>>;
+    /// The containers and networks of all homes.
+    fn find_labelled(&self) -> Result<Vec<Labelled>>;
 }
 
 /// The specification of a container.
@@ -557,6 +560,8 @@ pub(crate) struct Labelled {
     pub(crate) handle: String,
     /// The engine's own name for it.
     pub(crate) id: String,
+    /// The label of the home that made it.
+    pub(crate) home_label: String,
     pub(crate) owner: ResourceOwner,
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn service_spec(
     let variables = plan.env.iter();
     Ok(ServiceSpec {
         handle,
-        home_label: home.hash(),
+        home_label: home.label()?,
         network,
         owner: whose,
         name: plan.name.clone(),

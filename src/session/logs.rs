@@ -3,16 +3,15 @@
 use super::{compose, services};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
-use crate::store::{Home, Session};
+use crate::store::Session;
 
 /// The container of a service and its engine. `None`: the session has no such service.
 pub(crate) fn service_log(
-    home: &Home,
     session: &Session,
     name: &str,
 ) -> Result<Option<(Box<dyn Runtime>, String)>> {
     match services::container(session, name)? {
-        None => compose::container(home, session, name),
+        None => compose::container(session, name),
         found => Ok(found),
     }
 }

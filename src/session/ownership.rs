@@ -192,7 +192,7 @@ fn sessions_with_port(sessions: &[Session], port: u16) -> impl Iterator<Item = (
 /// The owner of a port that a container publishes, according to the engine. The listener is a process of the engine.
 fn by_published_port(home: &Home, sessions: &[Session], port: u16) -> Result<Option<Ownership>> {
     for (session, name) in sessions_with_port(sessions, port) {
-        match super::compose::runs(home, session, name) {
+        match super::compose::runs(session, name) {
             Some(Ok(true)) => {
                 let name = Some(name.to_owned());
                 return Ok(Some(Ownership::Session(Box::new(session.clone()), name)));
@@ -336,19 +336,34 @@ fn by_engine(
     engines: KnownEngines<'_>,
     is_it: &dyn Fn(&Labelled) -> bool,
 ) -> Result<Ownership> {
+    let labels = home.labels()?;
     let mut owner = Ownership::Nobody;
     for (engine, settings) in engines() {
         let runtime = runtime::open_within(engine, &settings, runtime::QUICK_TIMEOUT);
-        match runtime.find_labelled(&home.hash()) {
+        match runtime.find_labelled() {
             Ok(found) => {
-                if let Some(found) = found.into_iter().find(is_it) {
-                    return Ok(by_label(home.sessions()?, found.owner));
+                let mut found = found.into_iter().filter(is_it);
+                if let Some(found) = found.find(|one| labels.include(&one.home_label)) {
+                    let by_label = by_label(home.sessions()?, found.owner);
+                    if labels.is_own(&found.home_label) || is_recorded(home, &by_label)? {
+                        return Ok(by_label);
+                    }
                 }
             }
             Err(problem) => owner = Ownership::Unknown(format!("{engine}: {}", problem.message())),
         }
     }
     Ok(owner)
+}
+
+/// Whether this home has a record of the owner. A container with a former label of this home may belong to another
+/// home.
+fn is_recorded(home: &Home, owner: &Ownership) -> Result<bool> {
+    Ok(match owner {
+        Ownership::Session(..) => true,
+        Ownership::Run(id) => home.run_ids()?.iter().any(|known| known.as_str() == id),
+        Ownership::Nobody | Ownership::Unknown(_) => false,
+    })
 }
 
 /// The run or session in the label of a container.

@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Puts a run into a session. If all services that the run needs are running there, the run joins their network and
 /// gets no services of its own; otherwise it has its own, and a notice says why. The run also joins the networks of
 /// the session's compose services.
-pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()> {
+pub(crate) fn join(session: &Session, plan: &mut Plan) -> Result<()> {
     if !session.accepts_runs() {
         let status = session.status.as_str();
         let message = format!("the session of '{}' is {status}", shown(session));
@@ -64,17 +64,12 @@ pub(crate) fn join(home: &Home, session: &Session, plan: &mut Plan) -> Result<()
             plan.services.clear();
         }
     }
-    join_compose(home, session, plan, &mut place)?;
+    join_compose(session, plan, &mut place)?;
     plan.settings.identity.session = Some(place);
     Ok(())
 }
 
-fn join_compose(
-    home: &Home,
-    session: &Session,
-    plan: &mut Plan,
-    place: &mut RunSession,
-) -> Result<()> {
+fn join_compose(session: &Session, plan: &mut Plan, place: &mut RunSession) -> Result<()> {
     let Some(compose) = session
         .compose
         .as_ref()
@@ -89,7 +84,7 @@ fn join_compose(
         ));
         return Ok(());
     }
-    let reach = compose::join_networks(home, session, compose)?;
+    let reach = compose::join_networks(session, compose)?;
     place.compose_networks = reach.networks;
     place.services.extend(reach.services);
     add_variables(plan, reach.variables);

@@ -107,7 +107,7 @@ pub(crate) fn view(
     let made: Vec<&Session> = sessions.iter().filter(|session| is_made(session)).collect();
     let is_made = |session: &Session| made.iter().any(|other| other.key == session.key);
     let (seen, services) = std::thread::scope(|scope| {
-        let seen = scope.spawn(|| ComposeContainers::query(home, &sessions, timeout));
+        let seen = scope.spawn(|| ComposeContainers::query(&sessions, timeout));
         let services = services::service_healths(&sessions, &is_made, timeout);
         (seen.join(), services)
     });

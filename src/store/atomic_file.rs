@@ -12,18 +12,30 @@ use serde::Serialize;
 ///
 /// There must be one writer per path at a time; the temporary file's name is fixed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_through(&temporary(path), path, bytes)
+    write_through(&temporary(path), path, |_| Ok(bytes.to_vec()))
 }
 
 /// The same for a path that several processes write at a time: the last one counts. Where one is killed at it, its
 /// temporary file stays, beside `path`.
 pub(crate) fn write_atomically_concurrent(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(std::process::id().to_string());
-    write_through(&temporary, path, bytes)
+    write_through(&temporary, path, |_| Ok(bytes.to_vec()))
 }
 
-fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let written = write_new(temporary, bytes)
+/// The same as [`write_atomically`], for content that names properties of the file itself, such as its inode.
+pub(super) fn write_atomically_with(
+    path: &Path,
+    content: impl FnOnce(&File) -> io::Result<Vec<u8>>,
+) -> io::Result<()> {
+    write_through(&temporary(path), path, content)
+}
+
+fn write_through(
+    temporary: &Path,
+    path: &Path,
+    content: impl FnOnce(&File) -> io::Result<Vec<u8>>,
+) -> io::Result<()> {
+    let written = write_new(temporary, content)
         .and_then(|()| fs::rename(temporary, path))
         .and_then(|()| sync_parent(path));
     if written.is_err() {
@@ -44,11 +56,12 @@ fn temporary(path: &Path) -> PathBuf {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: impl FnOnce(&File) -> io::Result<Vec<u8>>) -> io::Result<()> {
     // What is there is of a writer that was killed, or, in a directory that others write to, not ours to follow.
     remove_if_exists(path)?;
     let mut file = create_new(path)?;
-    file.write_all(bytes)?;
+    let bytes = content(&file)?;
+    file.write_all(&bytes)?;
     file.sync_all()
 }
 

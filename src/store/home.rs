@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,13 +58,17 @@ impl Home {
 
     /// Creates the directories that a run needs.
     pub(crate) fn prepare(&self) -> Result<()> {
-        for dir in [self.root.clone(), self.runs(), self.names()] {
-            atomic_file::make_dir(&dir).map_err(|error| {
-                Error::io(ErrorKind::Store, "create", &dir, &error)
+        let make_dir = |dir: &Path| {
+            atomic_file::make_dir(dir).map_err(|error| {
+                Error::io(ErrorKind::Store, "create", dir, &error)
                     .hint("set MOAT_HOME to a directory that you may write to")
-            })?;
-        }
-        Ok(())
+            })
+        };
+        make_dir(&self.root)?;
+        // Before the directories: a home that has them without an identity is of an earlier version.
+        self.label()?;
+        make_dir(&self.runs())?;
+        make_dir(&self.names())
     }
 
     /// Checks what a run needs: directories, write permission, locks.
@@ -76,12 +79,6 @@ impl Home {
         let _ = atomic_file::remove_if_exists(&path);
         tried.map_err(|error| Error::io(ErrorKind::Store, "write", &path, &error))?;
         self.lock().map(|_| ())
-    }
-
-    /// The value of the label that identifies this home: FNV-1a of its real path.
-    pub(crate) fn hash(&self) -> String {
-        let path = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
-        format!("{:016x}", fnv1a(path.as_os_str().as_bytes()))
     }
 
     pub(crate) fn config(&self) -> PathBuf {

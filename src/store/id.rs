@@ -106,7 +106,7 @@ impl TryFrom<String> for RunName {
     }
 }
 
-fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+pub(super) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -5,6 +5,7 @@
 
 mod atomic_file;
 mod home;
+mod home_id;
 mod id;
 mod identity;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) use atomic_file::{
     create, document, make_dir, remove_tree, write_atomically, write_atomically_concurrent,
 };
 pub(crate) use home::{CreationLock, Home, fnv1a};
+pub(crate) use home_id::HomeLabels;
 pub(crate) use id::{NAME_RULE, RunId, RunName, random_word};
 pub(crate) use identity::ProcessIdentity;
 pub(crate) use lock::{exclusive, is_held};

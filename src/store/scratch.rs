@@ -134,6 +134,13 @@ impl Scratch {
         fs::write(self.0.session_file(&session.key), text).unwrap();
     }
 
+    /// Gives the home another identity, as a copy gets one: its label is a former one now.
+    pub(crate) fn replace_identity(&self) {
+        let former = self.0.label().unwrap();
+        let text = format!(r#"{{"schema": 1, "id": "00000000000000ff", "former": ["{former}"]}}"#);
+        fs::write(self.0.root().join("id"), text).unwrap();
+    }
+
     pub(crate) fn remove_session(&self, key: &str) {
         fs::remove_file(self.0.session_file(key)).unwrap();
     }

@@ -97,7 +97,7 @@ fn a_home_that_does_not_exist_is_empty() {
 }
 
 /// Runs a call in its own mount namespace, after a preparation as root.
-fn in_mounts(call: &Call<'_>, preparation: &str) -> Result<Done, String> {
+pub(crate) fn in_mounts(call: &Call<'_>, preparation: &str) -> Result<Done, String> {
     let probe = std::process::Command::new("unshare")
         .args(["--mount", "true"])
         .output();
@@ -245,4 +245,78 @@ fn a_filesystem_without_locks_is_refused() {
         .status(125);
     assert!(!moat.workspace().join("ran").exists());
     assert_no_runs(&moat);
+}
+
+/// moat never replaces an identity that it cannot read: the volumes of the home would be lost.
+#[test]
+fn a_damaged_identity() {
+    let Some(moat) = Moat::on(Runtime::Bwrap) else {
+        return;
+    };
+    plant(&moat, FIRST, "stopped");
+    let path = moat.home().join("id");
+    for content in ["", "{\"schema\": 1, \"id\": \"zz\"}", "0123456789abcdef\n"] {
+        fs::write(&path, content).expect("the identity");
+        for (args, code) in [
+            (&["run", "-q", "--", "true"][..], 125),
+            (&["clean", "--force"], 1),
+            (&["volumes"], 1),
+        ] {
+            let done = moat.args(args).any_stderr().status(code);
+            let text = moat.normal(&done.stderr_text());
+            assert!(
+                text.starts_with("error: [MOAT_HOME]/id is not the identity of a home: "),
+                "{text}"
+            );
+            assert!(text.contains("hint: restore the file"), "{text}");
+        }
+        let doctor = moat.args(["doctor"]).any_stdout().any_stderr().run();
+        assert_eq!(doctor.code, Some(1), "{doctor}");
+        assert!(
+            doctor.stdout_text().contains("/id is not the identity"),
+            "{doctor}"
+        );
+        // Reading records needs no identity.
+        moat.args(["list", "-aq"])
+            .stdout(format!("{FIRST}\n"))
+            .success();
+        assert_eq!(fs::read_to_string(&path).expect("untouched"), content);
+    }
+    fs::remove_file(&path).expect("the identity");
+    moat.run(["true"]).success();
+}
+
+/// The containers of an image have the files of the image, a home included, with the same inodes and times.
+#[test]
+fn a_home_in_a_layer_of_an_image() {
+    let moat = unreached();
+    moat.args(["doctor"]).any_stdout().any_stderr().run();
+    let known = moat.label();
+    let mut labels = vec![known.clone()];
+    for number in 0..2 {
+        let layer = moat.root().join(format!("layer-{number}"));
+        for dir in ["upper", "work"] {
+            fs::create_dir_all(layer.join(dir)).expect("a layer");
+        }
+        let (home, layer) = (moat.home().display(), layer.display());
+        let mount = format!(
+            "mount -t overlay -o 'lowerdir={home},upperdir={layer}/upper,workdir={layer}/work' overlay '{home}'"
+        );
+        // The second time it is as it was made the first time.
+        for _ in 0..2 {
+            let done = match in_mounts(&moat.args(["doctor", "--json"]), &mount) {
+                Ok(done) => done,
+                Err(why) => return skip(&why),
+            };
+            assert!(done.stdout_text().contains("MOAT_HOME"), "{done}");
+        }
+        let text = fs::read_to_string(format!("{layer}/upper/id")).expect("its own identity");
+        let id: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(id["former"], serde_json::json!([known]), "{id:#}");
+        labels.push(id["id"].as_str().expect("a label").to_owned());
+    }
+    assert_eq!(moat.label(), known);
+    labels.sort();
+    labels.dedup();
+    assert_eq!(labels.len(), 3, "{labels:?}");
 }

@@ -9,7 +9,7 @@ mod fake_docker;
 pub(crate) mod fixture;
 mod help;
 mod hints;
-mod home;
+pub(crate) mod home;
 pub(crate) mod kept;
 mod plan;
 mod records;

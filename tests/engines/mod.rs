@@ -3,6 +3,7 @@
 
 mod builds;
 mod foreign_users;
+mod homes;
 mod imposter;
 mod monitor;
 mod remote;

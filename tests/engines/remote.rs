@@ -12,7 +12,7 @@ use crate::harness::{IMAGE, Moat, Runtime, until};
 const SOCKET: &str = "/var/run/docker.sock";
 
 /// A TCP port that forwards to the engine.
-struct Port(u16);
+pub(super) struct Port(u16);
 
 impl Port {
     fn open() -> Port {
@@ -49,7 +49,7 @@ fn pass_on(client: TcpStream, engine: UnixStream) {
 
 /// Returns a place whose docker has the contexts `elsewhere` and `here`, and that names neither a runtime nor an
 /// engine.
-fn place() -> Option<(Moat, Port)> {
+pub(super) fn place() -> Option<(Moat, Port)> {
     // Both contexts lead to this engine, in which the test looks for leftovers.
     let moat = Moat::on(Runtime::Docker)?;
     let port = Port::open();

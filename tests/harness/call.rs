@@ -196,6 +196,7 @@ impl<'a> Call<'a> {
         let stderr = std::mem::replace(&mut self.stderr, Expected::Anything);
         let moat = self.moat;
         let done = self.spawn().wait();
+        moat.labels();
         stdout.check("stdout", &done.stdout, &done, moat);
         stderr.check("stderr", &done.stderr, &done, moat);
         done
@@ -234,6 +235,7 @@ impl<'a> Call<'a> {
     /// Returns the command behind a wrapper, e.g. `sh -c 'exec "$@" >&-' sh`.
     pub(crate) fn wrapped(&self, wrapper: &[&str]) -> Command {
         let root = self.moat.root();
+        self.moat.labels();
         self.moat.give_to_user();
         let own = self.moat.runtime.map_or(&[][..], super::Runtime::wrapper);
         let mut words: Vec<&OsStr> = own.iter().chain(wrapper).map(OsStr::new).collect();

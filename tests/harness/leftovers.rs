@@ -66,19 +66,22 @@ pub(super) fn sweep(moat: &Moat) {
     }
 }
 
-/// Returns the containers with the label of this place's MOAT_HOME.
+/// Returns the containers with the labels of this place's homes.
 pub(super) fn containers(moat: &Moat) -> Vec<String> {
     labelled(moat, Kind::Container)
 }
 
-/// Returns the networks with that label.
+/// Returns the networks with those labels.
 pub(super) fn networks(moat: &Moat) -> Vec<String> {
     labelled(moat, Kind::Network)
 }
 
 fn labelled(moat: &Moat, kind: Kind) -> Vec<String> {
-    let label = format!("moat.home={}", moat.label());
-    docker_api::labelled(moat.runtime_of(), kind, &label)
+    let labels = moat.labels().all().into_iter();
+    let of_label = |label| {
+        docker_api::labelled(moat.runtime_of(), kind, &format!("moat.home={label}")).into_iter()
+    };
+    labels.flat_map(of_label).collect()
 }
 
 /// Removes the stand-in's resources besides runs, such as a builder, which moat keeps on purpose. Usually there are

@@ -19,6 +19,7 @@ mod disk;
 pub(crate) mod docker_api;
 #[macro_use]
 mod engines;
+pub(crate) mod home_labels;
 mod leftovers;
 pub(crate) mod once;
 mod place;

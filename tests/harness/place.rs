@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use serde_json::Value;
 
 use super::call::Call;
-use super::{IMAGE, Runtime, fnv1a, leftovers, skip, stand_in, text, until_some};
+use super::home_labels::{self, HomeLabels};
+use super::{IMAGE, Runtime, leftovers, skip, stand_in, text, until_some};
 
 /// A directory that is removed on drop. Its name is unique on the machine.
 pub(crate) struct TempDir(PathBuf);
@@ -49,6 +50,7 @@ pub(crate) struct Moat {
     real_time: AtomicBool,
     short_timeouts: AtomicBool,
     binary: PathBuf,
+    labels: HomeLabels,
 }
 
 /// The scale of waiting times in tests. Short enough to save time, and long enough that a busy machine does not miss
@@ -73,6 +75,7 @@ impl Moat {
             real_time: AtomicBool::new(false),
             short_timeouts: AtomicBool::new(false),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_moat")),
+            labels: HomeLabels::default(),
         }
     }
 
@@ -349,10 +352,15 @@ impl Moat {
         name.to_string_lossy().into_owned()
     }
 
-    /// The value of the label `moat.home` of this place's containers.
+    /// The value of the label `moat.home` of this place's containers. Creates the home if it does not exist.
     pub(crate) fn label(&self) -> String {
-        let home = fs::canonicalize(self.home()).unwrap_or_else(|_| self.home().to_owned());
-        fnv1a(home.as_os_str().as_encoded_bytes())
+        home_labels::label(self.home())
+    }
+
+    /// The labels of all homes that this place has had.
+    pub(crate) fn labels(&self) -> HomeLabels {
+        self.labels.note(self.home());
+        self.labels.clone()
     }
 
     /// The containers of this place.

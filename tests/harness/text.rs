@@ -1,6 +1,6 @@
 //! Makes output comparable: replaces its variable parts by placeholders.
 
-/// Returns the label of a home's resources: FNV-1a of its real path, as moat computes it.
+/// FNV-1a, 64 bits, as moat computes it.
 pub(crate) fn fnv1a(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::harness::home_labels::HomeLabels;
 use crate::harness::{Call, Done, IMAGE, Moat, Runtime, skip};
 
 /// A Debian with apt-get and certificates.
@@ -37,7 +38,7 @@ impl Place {
         let images = Images {
             runtime,
             mark,
-            home_label: moat.label(),
+            home_labels: moat.labels(),
         };
         if let Err(why) = images.client(&["image", "inspect", image]) {
             skip(&format!(
@@ -204,7 +205,7 @@ impl Deref for Place {
 struct Images {
     runtime: Runtime,
     mark: String,
-    home_label: String,
+    home_labels: HomeLabels,
 }
 
 impl Images {
@@ -269,13 +270,15 @@ impl Images {
 
 impl Drop for Images {
     fn drop(&mut self) {
-        let home = format!("label=moat.home={}", self.home_label);
         let list = |args: &[&str]| -> Vec<String> {
             let listed = self.client(args).unwrap_or_default();
             listed.lines().map(str::to_owned).collect()
         };
-        for volume in list(&["volume", "ls", "--quiet", "--filter", &home]) {
-            let _ = self.client(&["volume", "rm", "--force", &volume]);
+        for label in self.home_labels.all() {
+            let home = format!("label=moat.home={label}");
+            for volume in list(&["volume", "ls", "--quiet", "--filter", &home]) {
+                let _ = self.client(&["volume", "rm", "--force", &volume]);
+            }
         }
         let label = format!("label=moat-test.place={}", self.mark);
         // Base images can only be removed after the images that are built on them.

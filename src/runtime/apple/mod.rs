@@ -347,7 +347,11 @@ impl Runtime for Apple {
         no_volumes()
     }
 
-    fn volumes(&self, _home: &str) -> Result<Vec<EngineVolume>> {
+    fn has_volume(&self, _handle: &str) -> Result<bool> {
+        no_volumes()
+    }
+
+    fn volumes(&self) -> Result<Vec<EngineVolume>> {
         Ok(Vec::new())
     }
 
@@ -637,32 +641,31 @@ impl Runtime for Apple {
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
 
-    fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
         let mut all = labelled(
             ResourceKind::Container,
             &Self::list(ResourceKind::Container)?,
-            home,
         );
         match Self::list(ResourceKind::Network) {
             Err(problem) if classify::has_no_networks(&problem) => {}
-            networks => all.extend(labelled(ResourceKind::Network, &networks?, home)),
+            networks => all.extend(labelled(ResourceKind::Network, &networks?)),
         }
         Ok(all)
     }
 }
 
-fn labelled(kind: ResourceKind, all: &[Value], home: &str) -> Vec<Labelled> {
-    let ours = all
-        .iter()
-        .filter(|one| model::label(one, HOME_LABEL) == Some(home));
+fn labelled(kind: ResourceKind, all: &[Value]) -> Vec<Labelled> {
     let label = |one, name| model::label(one, name).unwrap_or_default().to_owned();
-    ours.map(|one| Labelled {
-        kind,
-        handle: model::id(one).to_owned(),
-        id: model::id(one).to_owned(),
-        owner: ResourceOwner::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
-    })
-    .collect()
+    let found = all.iter().filter_map(|one| {
+        Some(Labelled {
+            kind,
+            handle: model::id(one).to_owned(),
+            id: model::id(one).to_owned(),
+            home_label: model::label(one, HOME_LABEL)?.to_owned(),
+            owner: ResourceOwner::of(label(one, RUN_LABEL), label(one, SESSION_LABEL)),
+        })
+    });
+    found.collect()
 }
 
 fn exists(handle: &str) -> Result<bool> {

@@ -172,7 +172,11 @@ impl Runtime for Bwrap {
         Err(RuntimeError::Refused("bwrap has no volumes".to_owned()))
     }
 
-    fn volumes(&self, _home: &str) -> Result<Vec<EngineVolume>> {
+    fn has_volume(&self, _handle: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn volumes(&self) -> Result<Vec<EngineVolume>> {
         Ok(Vec::new())
     }
 
@@ -374,7 +378,7 @@ impl Runtime for Bwrap {
     }
 
     /// Returns no sandboxes: moat finds sandboxes through their runs.
-    fn find_labelled(&self, _home: &str) -> Result<Vec<Labelled>> {
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
     }
 }

@@ -223,14 +223,13 @@ fn engine_of(engine: &[(String, String)]) -> Docker {
     Docker::new(Dialect::Docker, engine.to_vec(), None)
 }
 
-/// The containers of all sessions of a home, running or not.
+/// The containers of the compose services of all sessions of all homes, running or not.
 pub(crate) fn session_containers(
     engine: &[(String, String)],
-    home: &str,
     timeout: Duration,
 ) -> Result<Vec<SessionContainer>> {
     let docker = engine_of(engine).with_timeout(timeout);
-    containers(&docker, &format!("label={HOME_LABEL}={home}"))
+    containers(&docker, &format!("label={SESSION_LABEL}"))
 }
 
 /// An image that was built for a session, or a named volume.

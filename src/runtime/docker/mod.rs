@@ -159,6 +159,9 @@ const REBUILD_NOTICE: &str = "podman's images changed during the build; trying a
 /// The label of a volume: the project's name for it.
 const VOLUME_LABEL: &str = "moat.volume";
 
+/// What the engines say about a missing volume, in lower case.
+const NO_SUCH_VOLUME: &str = "no such volume";
+
 impl Docker {
     fn make(&self, request: create_args::ClientCall) -> Result<()> {
         let mut command = self.command();
@@ -420,21 +423,37 @@ impl Runtime for Docker {
         }
     }
 
-    fn volumes(&self, home: &str) -> Result<Vec<EngineVolume>> {
-        let filter = format!("label={}={home}", create_args::HOME_LABEL);
-        let format = format!("{{{{.Name}}}}\t{}", self.dialect.label_format(VOLUME_LABEL));
+    fn has_volume(&self, handle: &str) -> Result<bool> {
+        match self.run_client(&["volume", "inspect", "--format", "{{.Name}}", handle]) {
+            Err(RuntimeError::NotFound(_)) => Ok(false),
+            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains(NO_SUCH_VOLUME) => {
+                Ok(false)
+            }
+            result => result.map(|_| true),
+        }
+    }
+
+    fn volumes(&self) -> Result<Vec<EngineVolume>> {
+        let filter = format!("label={}", create_args::HOME_LABEL);
+        let label = [create_args::HOME_LABEL, VOLUME_LABEL]
+            .map(|name| self.dialect.label_format(name))
+            .join("\t");
+        let format = format!("{{{{.Name}}}}\t{label}");
         let output =
             self.run_client(&["volume", "ls", "--filter", &filter, "--format", &format])?;
         let found = output.stdout.lines().filter_map(|line| {
-            let (handle, name) = line.split_once('\t')?;
-            let mut name = self.dialect.label_in(name, VOLUME_LABEL);
+            let mut parts = line.split('\t');
+            let handle = parts.next()?.to_owned();
+            let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
+            let home_label = label(create_args::HOME_LABEL)?;
+            let mut name = label(VOLUME_LABEL)?;
             if name.is_empty() {
                 // A volume of a session has no project's name.
-                handle.clone_into(&mut name);
+                name.clone_from(&handle);
             }
             Some(EngineVolume {
-                handle: handle.to_owned(),
-                home_label: home.to_owned(),
+                handle,
+                home_label,
                 name,
             })
         });
@@ -443,7 +462,7 @@ impl Runtime for Docker {
 
     fn remove_volume(&self, handle: &str) -> Result<()> {
         match self.run_client(&["volume", "rm", handle]) {
-            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains("no such volume") => {
+            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains(NO_SUCH_VOLUME) => {
                 Ok(())
             }
             result => ignore_not_found(result),
@@ -731,10 +750,11 @@ impl Runtime for Docker {
         }))
     }
 
-    fn find_labelled(&self, home: &str) -> Result<Vec<Labelled>> {
-        let filter = format!("label={}={home}", create_args::HOME_LABEL);
-        let label = [RUN_LABEL, SESSION_LABEL].map(|name| self.dialect.label_format(name));
-        let label = label.join("\t");
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
+        let filter = format!("label={}", create_args::HOME_LABEL);
+        let label = [create_args::HOME_LABEL, RUN_LABEL, SESSION_LABEL]
+            .map(|name| self.dialect.label_format(name))
+            .join("\t");
         let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
         let format = format!("{{{{.Names}}}}\t{{{{.ID}}}}\t{label}");
         let containers = [&list[..], &[of_label, "--format", &format]].concat();
@@ -747,11 +767,13 @@ impl Runtime for Docker {
                 let mut parts = line.split('\t');
                 let (handle, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
                 let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
+                let home_label = label(create_args::HOME_LABEL)?;
                 let whose = ResourceOwner::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
                 Some(Labelled {
                     kind,
                     handle,
                     id,
+                    home_label,
                     owner: whose,
                 })
             });

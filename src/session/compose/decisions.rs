@@ -40,7 +40,6 @@ pub(in crate::session) fn dependencies_of(
 
 /// Decides what to do about each compose service.
 pub(in crate::session) fn decide(
-    context: &OperationContext<'_>,
     session: Option<&Session>,
     request: &UpRequest<'_>,
     along: &[String],
@@ -68,7 +67,7 @@ pub(in crate::session) fn decide(
             names.push(name);
         }
     }
-    let found = match runtime::session_containers(engine, &context.home.hash(), REQUEST_TIMEOUT) {
+    let found = match runtime::session_containers(engine, REQUEST_TIMEOUT) {
         // Without a requested service, no engine is needed.
         Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
         found => found.map_err(failed)?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, ComposeTool, ContainerState, RuntimeError, SessionContainer};
-use crate::store::{Home, Session};
+use crate::store::Session;
 
 /// Poll interval of the check of started services.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -20,19 +20,18 @@ pub(super) fn failed(problem: RuntimeError) -> Error {
 }
 
 /// The containers of a session's compose services.
-pub(super) fn containers(home: &Home, session: &Session) -> runtime::Result<Vec<SessionContainer>> {
-    containers_within(home, session, runtime::REQUEST_TIMEOUT)
+pub(super) fn containers(session: &Session) -> runtime::Result<Vec<SessionContainer>> {
+    containers_within(session, runtime::REQUEST_TIMEOUT)
 }
 
 pub(super) fn containers_within(
-    home: &Home,
     session: &Session,
     timeout: Duration,
 ) -> runtime::Result<Vec<SessionContainer>> {
     let Some(compose) = &session.compose else {
         return Ok(Vec::new());
     };
-    let mut found = runtime::session_containers(&compose.engine, &home.hash(), timeout)?;
+    let mut found = runtime::session_containers(&compose.engine, timeout)?;
     found.retain(|container| container.session == session.incarnation);
     Ok(found)
 }

@@ -7,7 +7,7 @@ use super::super::status::{PortView, ProcessHealth};
 use super::engine::{containers, containers_within, failed, is_up, state_of};
 use crate::error::Result;
 use crate::runtime::{self, ContainerState, Runtime, SessionContainer};
-use crate::store::{ComposeService, Home, ResourceStage, Session};
+use crate::store::{ComposeService, ResourceStage, Session};
 
 /// The containers that the engines report for several sessions; each engine is asked once.
 pub(in crate::session) struct ComposeContainers {
@@ -20,11 +20,7 @@ struct EngineContainers {
 }
 
 impl ComposeContainers {
-    pub(in crate::session) fn query(
-        home: &Home,
-        sessions: &[Session],
-        timeout: Duration,
-    ) -> ComposeContainers {
+    pub(in crate::session) fn query(sessions: &[Session], timeout: Duration) -> ComposeContainers {
         let mut engines: Vec<EngineContainers> = Vec::new();
         for compose in sessions
             .iter()
@@ -35,7 +31,7 @@ impl ComposeContainers {
             if !is_known && !compose.services.is_empty() {
                 engines.push(EngineContainers {
                     settings: settings.clone(),
-                    found: runtime::session_containers(settings, &home.hash(), timeout),
+                    found: runtime::session_containers(settings, timeout),
                 });
             }
         }
@@ -95,7 +91,6 @@ impl ComposeContainers {
 
 /// The container of a service and its engine; `None`: the session has no such service.
 pub(in crate::session) fn container(
-    home: &Home,
     session: &Session,
     name: &str,
 ) -> Result<Option<(Box<dyn Runtime>, String)>> {
@@ -106,7 +101,7 @@ pub(in crate::session) fn container(
     if !services.iter().any(|service| service.name == name) {
         return Ok(None);
     }
-    let found = containers(home, session).map_err(failed)?;
+    let found = containers(session).map_err(failed)?;
     let Some(container) = state_of(&found, session, name) else {
         return Err(no_container(name));
     };
@@ -115,14 +110,10 @@ pub(in crate::session) fn container(
 }
 
 /// Whether a service of a session runs; `None` if the session has no such service or the engine does not respond.
-pub(in crate::session) fn runs(
-    home: &Home,
-    session: &Session,
-    name: &str,
-) -> Option<runtime::Result<bool>> {
+pub(in crate::session) fn runs(session: &Session, name: &str) -> Option<runtime::Result<bool>> {
     let mut services = session.compose_services().iter();
     let service = services.find(|service| service.name == name)?;
-    let found = containers_within(home, session, runtime::QUICK_TIMEOUT);
+    let found = containers_within(session, runtime::QUICK_TIMEOUT);
     Some(found.map(|found| {
         let container = state_of(&found, session, name);
         container.is_some_and(|container| is_up(container.state, service.one_shot))
@@ -130,8 +121,8 @@ pub(in crate::session) fn runs(
 }
 
 /// Whether all services are up and none is being created.
-pub(super) fn is_complete(home: &Home, session: &Session) -> bool {
-    let Ok(found) = containers(home, session) else {
+pub(super) fn is_complete(session: &Session) -> bool {
+    let Ok(found) = containers(session) else {
         return false;
     };
     // Services that the `up` was not requested do not count.

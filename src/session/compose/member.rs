@@ -18,8 +18,8 @@ const LATE_RESOURCE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(in crate::session) struct ComposeServices;
 
 impl Member for ComposeServices {
-    fn is_complete(&self, home: &Home, session: &Session) -> bool {
-        is_complete(home, session)
+    fn is_complete(&self, _home: &Home, session: &Session) -> bool {
+        is_complete(session)
     }
 
     fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {

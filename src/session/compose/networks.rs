@@ -4,7 +4,7 @@ use super::engine::{containers, failed};
 use crate::error::Result;
 use crate::plan::host_variable;
 use crate::runtime::ContainerState;
-use crate::store::{Home, Session, SessionCompose};
+use crate::store::{Session, SessionCompose};
 
 /// The settings of a run that reaches compose services.
 #[derive(Default)]
@@ -18,13 +18,12 @@ pub(in crate::session) struct Reach {
 
 /// The services that run now.
 pub(in crate::session) fn join_networks(
-    home: &Home,
     session: &Session,
     compose: &SessionCompose,
 ) -> Result<Reach> {
     let mut reach = Reach::default();
     let own = format!("{}_", compose.project);
-    for container in containers(home, session).map_err(failed)? {
+    for container in containers(session).map_err(failed)? {
         let mut networks = container.networks;
         networks.retain(|network| network.starts_with(&own));
         let runs = !matches!(

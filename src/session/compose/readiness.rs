@@ -8,7 +8,7 @@ use super::rewrite::RewrittenService;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled;
 use crate::runtime::{self, ContainerState, SessionContainer};
-use crate::store::{Home, Session};
+use crate::store::Session;
 
 /// Time that a service without a health check must survive to count as running.
 const EARLY_EXIT_PERIOD: Duration = Duration::from_millis(1500);
@@ -18,12 +18,11 @@ const SHOWN_LINES: usize = 10;
 
 /// If the tool failed because a service exited, the error of the service says more.
 pub(super) fn failed_service_error(
-    home: &Home,
     session: &Session,
     starting: &[&RewrittenService],
     error: Error,
 ) -> Error {
-    let found = containers(home, session).unwrap_or_default();
+    let found = containers(session).unwrap_or_default();
     let culprit = starting.iter().find_map(|service| {
         let container = state_of(&found, session, &service.name)?;
         let is_bad = match container.state {
@@ -49,7 +48,7 @@ pub(super) fn wait(
     let mut since: Option<Instant> = None;
     loop {
         context.check()?;
-        let found = containers(context.home, session).map_err(failed)?;
+        let found = containers(session).map_err(failed)?;
         let (mut waiting, mut untested) = (None, false);
         for service in starting {
             let (name, once) = (&service.name, service.one_shot);

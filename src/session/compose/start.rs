@@ -36,7 +36,7 @@ pub(super) fn start(up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
     checkpoint("session-compose-up");
     record_result(claim, &starting, made.is_ok())?;
     let (context, session) = (up.context, &compose_up.session);
-    made.map_err(|error| failed_service_error(context.home, session, &starting, error))?;
+    made.map_err(|error| failed_service_error(session, &starting, error))?;
     wait(context, session, &starting, compose_up.settings.timeout)?;
     checkpoint("session-compose-ready");
     Ok(())
@@ -126,7 +126,10 @@ impl<'a> ComposeUp<'a> {
         let wanted = RewriteRequest {
             file: &shown,
             project: &self.compose.project,
-            labels: &runtime::session_labels(&self.context.home.hash(), &self.session.incarnation),
+            labels: &runtime::session_labels(
+                &self.context.home.label()?,
+                &self.session.incarnation,
+            ),
             service_label: SESSION_SERVICE_LABEL,
             services: self.requested_services(),
         };
@@ -203,7 +206,7 @@ impl<'a> ComposeUp<'a> {
         decisions: &mut Vec<Decision>,
     ) -> Result<Vec<&'m RewrittenService>> {
         let member = |name: &str| members.iter().find(|member| member.name == name);
-        let found = containers(self.context.home, &self.session).map_err(failed)?;
+        let found = containers(&self.session).map_err(failed)?;
         let mut names: Vec<String> = started(decisions).map(str::to_owned).collect();
         let mut next = 0;
         while let Some(name) = names.get(next).cloned() {

@@ -71,7 +71,8 @@ fn find(
     names: Option<&[&str]>,
 ) -> Result<Vec<Labelled>> {
     let whose = ResourceOwner::Session(session.incarnation.clone());
-    let mut found = runtime.find_labelled(&context.home.hash())?;
+    let labels = context.home.labels()?;
+    let mut found = runtime.find_labelled()?;
     let (own, network) = (handle(session, ""), network(session));
     found.retain(|one| {
         // Resources of a compose file have the same label and other names.
@@ -82,7 +83,7 @@ fn find(
             let mut handles = names.iter().map(|name| handle(session, name));
             one.kind == ResourceKind::Container && handles.any(|handle| handle == one.handle)
         };
-        one.owner == whose && names.is_none_or(is_meant)
+        labels.include(&one.home_label) && one.owner == whose && names.is_none_or(is_meant)
     });
     Ok(found)
 }

@@ -132,7 +132,7 @@ fn make_network(
     if !engine.runtime.has_network(&handle)? {
         engine.runtime.make_network(&Network {
             handle,
-            home_label: context.home.hash(),
+            home_label: context.home.label()?,
             owner: ResourceOwner::Session(session.incarnation.clone()),
         })?;
     }

@@ -69,7 +69,7 @@ impl Rig {
         self.fake.put_labelled(
             &self.handle(name),
             running(),
-            &self.scratch.hash(),
+            &self.scratch.label().unwrap(),
             ResourceOwner::Session(self.incarnation.clone()),
         );
         serde_json::from_value(serde_json::json!({
@@ -88,7 +88,8 @@ impl Rig {
     fn network(&self) -> String {
         let network = format!("moat-{}", self.incarnation);
         let owner = ResourceOwner::Session(self.incarnation.clone());
-        self.fake.put_network(&network, &self.scratch.hash(), owner);
+        self.fake
+            .put_network(&network, &self.scratch.label().unwrap(), owner);
         network
     }
 

@@ -94,7 +94,7 @@ fn what_could_not_be_rolled_back_is_taken_down_later() {
 #[test]
 fn what_belongs_to_others_is_not_touched() {
     let rig = Rig::new();
-    let home = rig.scratch.hash();
+    let home = rig.scratch.label().unwrap();
     let (claim, id) = new_session(&rig);
     let own = || ResourceOwner::Session(rig.incarnation.clone());
     let other = || ResourceOwner::Session("other".to_owned());
@@ -114,6 +114,26 @@ fn what_belongs_to_others_is_not_touched() {
     let mut expected = [&twin, "project-web-1", &foreign, "moat-other-a"];
     expected.sort_unstable();
     assert_eq!(left, expected);
+}
+
+/// What the session has made before the home got its identity is in its record.
+#[test]
+fn what_has_a_former_label_of_the_home_goes_with_its_session() {
+    let rig = Rig::new();
+    rig.network();
+    let former = rig.scratch.label().unwrap();
+    rig.existing(SessionStatus::Active, |_| {
+        rig.session(&[rig.service("a", "earlier")])
+    });
+    let other = || ResourceOwner::Session("other".to_owned());
+    rig.fake
+        .put_labelled("moat-other-a", running(), &former, other());
+    rig.scratch.replace_identity();
+    let claim = rig.down(DownOptions::default());
+    rig.with(|context| super::super::down::finish(context, claim))
+        .unwrap();
+    assert_eq!(rig.fake.left(), ["moat-other-a"]);
+    assert!(rig.on_disk().is_none());
 }
 
 #[test]
@@ -196,7 +216,7 @@ fn a_session_that_has_nothing_left_is_stopped() {
 fn the_loser_removes_its_own_and_nothing_of_the_winner() {
     let rig = Rig::new();
     let (claim, id) = new_session(&rig);
-    let home = rig.scratch.hash();
+    let home = rig.scratch.label().unwrap();
     let winner = ResourceOwner::Session("winner".to_owned());
     rig.fake
         .put_labelled("moat-winner-a", running(), &home, winner);
@@ -236,7 +256,7 @@ fn a_container_that_comes_late_is_found() {
     let handle = rig.handle("a");
     rig.fake.forget(&handle);
     let (home, own) = (
-        rig.scratch.hash(),
+        rig.scratch.label().unwrap(),
         ResourceOwner::Session(rig.incarnation.clone()),
     );
     rig.fake.on("find-labelled", |_| {});

@@ -95,7 +95,7 @@ impl<'a> Decided<'a> {
         let session = claim.session();
         let mut decisions = decide(context, session, request);
         let decided = compose::roll_back_interrupted(session)
-            .and_then(|()| compose::decide(context, session, request, along))
+            .and_then(|()| compose::decide(session, request, along))
             .and_then(|more| {
                 decisions.extend(more);
                 ServiceDecisions::decide(context, session, request)
