@@ -57,7 +57,7 @@ fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, opera
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
     let is_mine = tree.created_by_moat && tree.operation.as_deref() == Some(operation);
     if is_free && is_mine && worktree::has_no_work(session) {
-        let _ = worktree::remove(context.home, &session.repository, &tree.path);
+        worktree::remove_or_warn(context, session);
     }
 }
 

@@ -39,11 +39,16 @@ impl Teardown<'_> {
         Ok(())
     }
 
-    /// Removes the engine resources and the processes of a session whose record belongs to another operation.
+    /// Removes the processes and the engine resources of a session whose record belongs to another operation. No record
+    /// names what cannot be removed, so a warning does.
     pub(super) fn run_without_record(&mut self) {
         let members: [&dyn Member; 3] = [&Processes, &ComposeServices, &SERVICES];
-        for member in members {
-            let _ = member.remove(self);
+        for error in members
+            .map(|member| member.remove(self))
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            (self.context.warn)(&error.message);
         }
     }
 }

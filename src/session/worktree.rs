@@ -409,7 +409,7 @@ pub(crate) fn remove(home: &Home, common: &Path, path: &Path) -> Result<()> {
 /// Removes the worktree of a session. Files of another user (of a container whose workload was root, for example)
 /// must not block the session for ever: the directory stays, and a warning says so. Returns whether the directory is
 /// gone.
-fn remove_or_warn(context: &OperationContext<'_>, session: &Session) -> bool {
+pub(super) fn remove_or_warn(context: &OperationContext<'_>, session: &Session) -> bool {
     let path = &session.worktree.path;
     let Err(error) = remove(context.home, &session.repository, path) else {
         return true;

@@ -169,6 +169,29 @@ fn a_record_that_was_removed_is_not_made_again_by_an_update() {
     assert!(rig.on_disk().is_none());
 }
 
+/// Each write is flushed to the disk.
+#[test]
+fn a_record_that_does_not_change_is_not_written_again() {
+    use std::os::unix::fs::MetadataExt;
+    let rig = Rig::new();
+    let (mut claim, _) = rig.up(|_| rig.session(&[]));
+    let file = || {
+        std::fs::metadata(rig.scratch.root().join(format!("sessions/{KEY}.json")))
+            .unwrap()
+            .ino()
+    };
+    let before = file();
+    claim
+        .update(&mut |session| session.processes.clear())
+        .unwrap();
+    assert_eq!(file(), before);
+    rig.scratch.remove_session(KEY);
+    assert!(
+        claim.update(&mut |_| {}).is_err(),
+        "it is checked all the same"
+    );
+}
+
 #[test]
 fn a_claim_without_a_session_leaves_nothing() {
     let rig = Rig::new();

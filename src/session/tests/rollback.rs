@@ -231,6 +231,21 @@ fn the_loser_removes_its_own_and_nothing_of_the_winner() {
     assert_eq!(session.status, theirs.status, "their record is as it was");
 }
 
+/// Its journal is gone, so nothing else names the container.
+#[test]
+fn the_loser_warns_of_what_it_cannot_remove() {
+    let rig = Rig::new();
+    let (claim, id) = new_session(&rig);
+    let mut theirs = rig.on_disk().unwrap();
+    theirs.incarnation = "winner".to_owned();
+    rig.scratch.write_session(&theirs);
+    let call = format!("remove {}", rig.handle("a"));
+    rig.fake.script(&call, [Answer::Fails(refusal())]);
+    assert!(rig.roll_back(claim, &id).is_err());
+    let said = rig.said.lock().unwrap().join("\n");
+    assert!(said.contains(&rig.handle("a")), "{said}");
+}
+
 // new order
 #[test]
 fn a_record_that_was_removed_meanwhile_costs_no_removal() {
