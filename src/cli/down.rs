@@ -41,45 +41,49 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return Err(Error::usage("--all takes no branch").hint("leave out one of them"));
     }
     session_commands::interruptible(args, &home, &mut |context| {
-        if !all {
-            let session = session_commands::find(&home, branch)?;
-            let taken = take_down(args, context, &session, request)?;
-            if args.has(&flags::JSON) {
-                output::json(&taken)?;
-            }
-            // The operation is complete; the exit code tells of the signal.
-            return context.check().map(|()| 0);
+        if all {
+            return take_all_down(args, context, request);
         }
-        let repository = session_commands::repository()?;
-        let mut sessions = home.sessions()?;
-        sessions.retain(|session| session.repository == repository.common);
-        let (mut done, mut failed) = (Vec::new(), 0);
-        for session in &sessions {
-            if context.check().is_err() {
-                break;
-            }
-            // Continue after a failure: the sessions are independent.
-            done.push(
-                take_down(args, context, session, request).unwrap_or_else(|error| {
-                    failed += 1;
-                    if !args.has(&flags::JSON) {
-                        output::error(&error, false);
-                    }
-                    DownResult {
-                        error: Some(error.message.clone()),
-                        ..result_document(session)
-                    }
-                }),
-            );
-        }
+        let session = session_commands::find(&home, branch)?;
+        let taken = take_down(args, context, &session, request)?;
         if args.has(&flags::JSON) {
-            output::json(&done)?;
-        } else if done.is_empty() {
-            output::notice(args, "there are no sessions of this repository");
+            output::json(&taken)?;
         }
-        context.check()?;
-        Ok(u8::from(failed > 0))
+        // The operation is complete; the exit code tells of the signal.
+        context.check().map(|()| 0)
     })
+}
+
+/// Takes the sessions of the repository down. Continues after a failure: the sessions are independent.
+fn take_all_down(args: &Args, context: &OperationContext<'_>, request: DownRequest) -> Result<u8> {
+    let json = args.has(&flags::JSON);
+    let repository = session_commands::repository()?;
+    let mut sessions = context.home.sessions()?;
+    sessions.retain(|session| session.repository == repository.common);
+    let (mut done, mut failed) = (Vec::new(), 0);
+    for session in &sessions {
+        if context.check().is_err() {
+            break;
+        }
+        let taken = take_down(args, context, session, request);
+        done.push(taken.unwrap_or_else(|error| {
+            failed += 1;
+            if !json {
+                output::error(&error, false);
+            }
+            DownResult {
+                error: Some(error.message.clone()),
+                ..result_document(session)
+            }
+        }));
+    }
+    if json {
+        output::json(&done)?;
+    } else if done.is_empty() {
+        output::notice(args, "there are no sessions of this repository");
+    }
+    context.check()?;
+    Ok(u8::from(failed > 0))
 }
 
 fn result_document(session: &Session) -> DownResult {
