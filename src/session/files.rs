@@ -34,11 +34,10 @@ impl Member for Files {
 
     fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
         let session = teardown.session;
-        let is_meant = |file: &&CreatedFile| match teardown.scope {
-            Scope::Operation { id, .. } => file.operation == id,
-            _ => true,
-        };
-        let files: Vec<&CreatedFile> = session.files.iter().filter(is_meant).collect();
+        let files = session.files.iter();
+        let files: Vec<_> = files
+            .filter(|file| teardown.scope.removes(&file.operation))
+            .collect();
         remove(teardown.context, &session.worktree.path, &files)?;
         teardown.checkpoint("files");
         Ok(())
@@ -56,11 +55,8 @@ impl Member for Files {
     }
 
     fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
-        match teardown.scope {
-            Scope::Stop => {}
-            Scope::Session { .. } => record.files.clear(),
-            Scope::Operation { id, .. } => record.files.retain(|file| file.operation != id),
-        }
+        let files = &mut record.files;
+        files.retain(|file| !teardown.scope.removes(&file.operation));
     }
 }
 

@@ -61,6 +61,23 @@ pub(super) enum Scope<'a> {
     Operation { id: &'a str, whole: bool },
 }
 
+impl Scope<'_> {
+    /// Whether what this operation made is removed.
+    pub(super) fn removes(self, operation: &str) -> bool {
+        match self {
+            Scope::Stop => false,
+            Scope::Session { .. } => true,
+            Scope::Operation { id, .. } => operation == id,
+        }
+    }
+
+    /// Whether an entry leaves the record: a rollback keeps those that existed before.
+    pub(super) fn forgets(self, operation: &str, existed_before: bool) -> bool {
+        let is_kept = existed_before && matches!(self, Scope::Operation { .. });
+        self.removes(operation) && !is_kept
+    }
+}
+
 /// What a teardown left in place.
 #[derive(Default)]
 pub(crate) struct DownOutcome {

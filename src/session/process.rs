@@ -82,18 +82,16 @@ impl Member for Processes {
     }
 
     fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
-        match teardown.scope {
-            Scope::Operation { id, .. } => {
-                record
-                    .processes
-                    .retain(|process| process.operation != id || process.existed_before);
-                // A member that existed before stays in the record as not running.
-                let stopped = record.processes.iter_mut();
-                for process in stopped.filter(|it| it.operation == id) {
-                    (process.process, process.monitor) = (None, None);
-                }
-            }
-            _ => record.processes.clear(),
+        let (scope, processes) = (teardown.scope, &mut record.processes);
+        processes.retain(|it| {
+            !scope.forgets(&it.operation, it.existed_before) && !matches!(scope, Scope::Stop)
+        });
+        // A member that existed before stays in the record as not running.
+        for process in processes
+            .iter_mut()
+            .filter(|it| scope.removes(&it.operation))
+        {
+            (process.process, process.monitor) = (None, None);
         }
         if ends_tmux(teardown) {
             record.tmux = None;
@@ -103,13 +101,9 @@ impl Member for Processes {
 
 /// Whether the tmux session ends, and not only windows in it.
 fn ends_tmux(teardown: &Teardown<'_>) -> bool {
-    match teardown.scope {
-        Scope::Operation { id, whole: false } => {
-            let made = |tmux: &Tmux| tmux.operation == id;
-            teardown.session.tmux.as_ref().is_some_and(made)
-        }
-        _ => true,
-    }
+    let made = |tmux: &Tmux| teardown.scope.removes(&tmux.operation);
+    !matches!(teardown.scope, Scope::Operation { whole: false, .. })
+        || teardown.session.tmux.as_ref().is_some_and(made)
 }
 
 /// Starts a process: the intent is in the journal before the monitor is released.

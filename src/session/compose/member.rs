@@ -49,24 +49,15 @@ impl Member for ComposeServices {
     }
 
     fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
-        let is_gone = |compose: &SessionCompose| match teardown.scope {
-            Scope::Stop => false,
-            Scope::Session { .. } => true,
-            Scope::Operation { id, .. } => compose.operation == id,
-        };
-        record.compose = record.compose.take().filter(|compose| !is_gone(compose));
-        let Some(compose) = &mut record.compose else {
-            return;
-        };
-        compose.request_pending = false;
-        match teardown.scope {
-            Scope::Operation { id, .. } => {
-                let services = &mut compose.services;
-                services.retain(|service| service.operation != id || service.existed_before);
-            }
-            _ => {
-                let services = compose.services.iter_mut();
-                services.for_each(|service| service.operation.clear());
+        let scope = teardown.scope;
+        let compose = record.compose.take();
+        record.compose = compose.filter(|compose| !scope.removes(&compose.operation));
+        if let Some(compose) = &mut record.compose {
+            compose.request_pending = false;
+            let services = &mut compose.services;
+            services.retain(|it| !scope.forgets(&it.operation, it.existed_before));
+            if matches!(scope, Scope::Stop) {
+                services.iter_mut().for_each(|it| it.operation.clear());
             }
         }
     }

@@ -72,17 +72,15 @@ impl Member for Services<'_> {
     }
 
     fn forget(&self, teardown: &Teardown<'_>, record: &mut Session) {
-        let list = &mut record.services.list;
-        match teardown.scope {
-            Scope::Stop => list.iter_mut().for_each(|service| service.ready_at = None),
-            Scope::Session { .. } => list.clear(),
-            Scope::Operation { id, .. } => {
-                list.retain(|service| service.operation != id || service.existed_before);
-                for service in list.iter_mut().filter(|service| service.operation == id) {
-                    // The container existed before and is gone now.
-                    service.stage = ResourceStage::Made;
-                    service.ready_at = None;
-                }
+        let (scope, list) = (teardown.scope, &mut record.services.list);
+        list.retain(|it| !scope.forgets(&it.operation, it.existed_before));
+        for service in list.iter_mut() {
+            if scope.removes(&service.operation) {
+                // The container existed before and is gone now.
+                service.stage = ResourceStage::Made;
+                service.ready_at = None;
+            } else if matches!(scope, Scope::Stop) {
+                service.ready_at = None;
             }
         }
         if list.is_empty() {
