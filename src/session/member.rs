@@ -50,6 +50,14 @@ pub(super) struct BringUp<'a> {
     pub(super) decisions: Vec<Decision>,
 }
 
+impl BringUp<'_> {
+    /// The processes and compose services that run and are ended before they are restarted.
+    pub(super) fn ending(&self) -> impl Iterator<Item = &str> {
+        let ending = self.decisions.iter().filter(|decision| decision.ends);
+        ending.map(|decision| decision.name.as_str())
+    }
+}
+
 /// What a teardown ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scope<'a> {

@@ -64,10 +64,6 @@ impl ServiceAction {
         }
     }
 
-    pub(super) fn changes_container(self) -> bool {
-        self.action() == Action::Started
-    }
-
     /// Whether the container, and so its ports, is kept.
     pub(in crate::session) fn has_ports(self) -> bool {
         !matches!(self, ServiceAction::Skip | ServiceAction::Make)
@@ -80,19 +76,16 @@ impl<'a> ServiceDecisions<'a> {
         session: Option<&Session>,
         request: &UpRequest<'a>,
     ) -> Result<ServiceDecisions<'a>> {
-        let wants_any = request
-            .services
-            .iter()
-            .any(|plan| request.wants(&plan.name));
-        let states = match session.filter(|session| !session.services.list.is_empty()) {
-            Some(session) if !request.services.is_empty() => {
-                match health::query_engines(session, REQUEST_TIMEOUT) {
-                    // Without a requested service, no engine is needed.
-                    Err(_) if !wants_any => Vec::new(),
-                    states => states?,
-                }
-            }
-            _ => Vec::new(),
+        let mut plans = request.services.iter();
+        let wants_any = plans.any(|plan| request.wants(&plan.name));
+        let is_asked = |it: &&Session| !it.services.list.is_empty() && !request.services.is_empty();
+        let states = match session.filter(is_asked) {
+            Some(session) => match health::query_engines(session, REQUEST_TIMEOUT) {
+                // Without a requested service, no engine is needed.
+                Err(_) if !wants_any => Vec::new(),
+                states => states?,
+            },
+            None => Vec::new(),
         };
         let mut steps = Vec::new();
         for plan in request.services {
@@ -111,17 +104,16 @@ impl<'a> ServiceDecisions<'a> {
                 ends_first: ends,
             });
         }
-        let works: Vec<&str> = steps
-            .iter()
-            .filter(|step| step.action.changes_container())
-            .map(|step| step.plan.name.as_str())
-            .collect();
-        let engine = match works.is_empty() {
-            true => None,
-            false => Some(SessionEngine::find(session, request, &works)?),
+        let mut decided = ServiceDecisions {
+            steps,
+            engine: None,
         };
+        let works: Vec<&str> = decided.working().collect();
+        if !works.is_empty() {
+            decided.engine = Some(SessionEngine::find(session, request, &works)?);
+        }
         context.check()?;
-        Ok(ServiceDecisions { steps, engine })
+        Ok(decided)
     }
 
     pub(in crate::session) fn decisions(&self) -> impl Iterator<Item = Decision> {
@@ -143,25 +135,21 @@ impl<'a> ServiceDecisions<'a> {
         steps.find_map(|step| (step.plan.name == name).then_some(step.action))
     }
 
+    /// The steps that change a container.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &ServiceStep<'a>> {
+        let is_change = |step: &&ServiceStep<'_>| step.action.action() == Action::Started;
+        self.steps.iter().filter(is_change)
+    }
+
     /// The services that change.
     pub(in crate::session) fn working(&self) -> impl Iterator<Item = &str> {
-        let working = self
-            .steps
-            .iter()
-            .filter(|step| step.action.changes_container());
-        working.map(|step| step.plan.name.as_str())
+        self.changes().map(|step| step.plan.name.as_str())
     }
 
     /// The services that run and are stopped before they are started or recreated.
-    pub(in crate::session) fn ending(&self) -> impl Iterator<Item = String> {
+    pub(in crate::session) fn ending(&self) -> impl Iterator<Item = &str> {
         let ending = self.steps.iter().filter(|step| step.ends_first);
-        ending.map(|step| step.plan.name.clone())
-    }
-
-    /// Whether a service runs and is stopped before it is started or recreated.
-    pub(in crate::session) fn ends(&self, name: &str) -> bool {
-        let mut steps = self.steps.iter();
-        steps.any(|step| step.plan.name == name && step.ends_first)
+        ending.map(|step| step.plan.name.as_str())
     }
 
     /// Checks, before anything is stopped or made, that stopped services can have their ports again.
@@ -190,16 +178,13 @@ impl<'a> ServiceDecisions<'a> {
             let steps = self.steps.iter().filter(move |step| step.action == how);
             steps.map(|step| step.plan.name.as_str())
         };
-        let anew: Vec<&str> = chosen(ServiceAction::Make)
-            .filter(|name| session.service(name).is_some())
-            .collect();
-        if !anew.is_empty() {
-            remove(context, session, Some(&anew))?;
+        let made = chosen(ServiceAction::Make);
+        let made: Vec<&str> = made.filter(|it| session.service(it).is_some()).collect();
+        if !made.is_empty() {
+            remove(context, session, Some(&made))?;
         }
-        let again: Vec<&str> = chosen(ServiceAction::Restart).collect();
-        if !again.is_empty() {
-            stop(context, session, &again)?;
-        }
+        let restarted: Vec<&str> = chosen(ServiceAction::Restart).collect();
+        stop(context, session, &restarted)?;
         self.check_ports(session, ServiceAction::Restart)
     }
 
@@ -210,11 +195,7 @@ impl<'a> ServiceDecisions<'a> {
         };
         session.services.runtime.clone_from(&engine.name);
         session.services.engine.clone_from(&engine.settings);
-        for step in self
-            .steps
-            .iter()
-            .filter(|step| step.action.changes_container())
-        {
+        for step in self.changes() {
             let name = &step.plan.name;
             if step.action == ServiceAction::Make {
                 let entry = entry(session, step.plan, operation);

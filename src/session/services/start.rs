@@ -91,11 +91,7 @@ impl ServiceDecisions<'_> {
         host: &Host,
     ) -> Result<Vec<(ServiceAction, plan::PlannedService)>> {
         let mut plans = Vec::new();
-        for step in self
-            .steps
-            .iter()
-            .filter(|step| step.action.changes_container())
-        {
+        for step in self.changes() {
             let mut plan = step.plan.clone();
             if step.action == ServiceAction::Make {
                 let session = claim.record()?;

@@ -131,9 +131,8 @@ impl<'a> Decided<'a> {
 
     /// The members that run and are ended before they are restarted.
     fn ending(&self) -> Vec<String> {
-        let ending = self.up.decisions.iter().filter(|decision| decision.ends);
-        let ending = ending.map(|decision| decision.name.clone());
-        ending.chain(self.services.ending()).collect()
+        let ending = self.up.ending().chain(self.services.ending());
+        ending.map(str::to_owned).collect()
     }
 }
 
@@ -192,8 +191,7 @@ impl Reserved<'_> {
             return Ok(());
         };
         let context = self.up.context;
-        let ending = self.up.decisions.iter().filter(|decision| decision.ends);
-        let ending: Vec<&str> = ending.map(|decision| decision.name.as_str()).collect();
+        let ending: Vec<&str> = self.up.ending().collect();
         process_end::stop(session, &ending)?;
         for name in ending {
             // The exit recorded by the old monitor must not be taken for the new process.

@@ -67,8 +67,9 @@ impl<'a> Decided<'a> {
 
 /// Whether a member runs and is ended before it is started.
 fn ends(up: &BringUp<'_>, services: &ServiceDecisions<'_>, name: &str) -> bool {
-    let mut decisions = up.decisions.iter();
-    services.ends(name) || decisions.any(|decision| decision.name == name && decision.ends)
+    up.ending()
+        .chain(services.ending())
+        .any(|ending| ending == name)
 }
 
 /// The first record of an `up`: it has the slot, the ports and all intents.
