@@ -60,8 +60,11 @@ pub(crate) struct ExtraPort {
 /// A file that is not in git, and that a new worktree gets from the main checkout.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Inherit {
-    pub(crate) file: PathBuf,
+    /// A file or directory, relative to the main checkout, or a pattern.
+    pub(crate) path: PathBuf,
     pub(crate) link: bool,
+    /// Whether no file names it: then the main checkout need not have it.
+    pub(crate) is_default: bool,
 }
 
 /// Scripts on the host, which `sh -c` runs.
@@ -113,8 +116,9 @@ pub(super) const MAX_NAME_CHARS: usize = 40;
 impl Default for SessionSettings {
     fn default() -> SessionSettings {
         let inherited = |file: &str| Inherit {
-            file: file.into(),
+            path: file.into(),
             link: false,
+            is_default: true,
         };
         SessionSettings {
             slots: 8,
@@ -308,14 +312,38 @@ fn inherit(source: &Source, node: &Node) -> Option<Inherit> {
             .and_then(|node| source.word(node, &["copy", "link"]));
         section.require("file");
         return Some(Inherit {
-            file: inner_path(source, &section.text("file")?)?,
+            path: inherited_path(source, &section.text("file")?)?,
             link: mode.is_some_and(|mode| mode.value == "link"),
+            is_default: false,
         });
     }
     Some(Inherit {
-        file: inner_path(source, &source.text(node)?)?,
+        path: inherited_path(source, &source.text(node)?)?,
         link: false,
+        is_default: false,
     })
+}
+
+/// Reads the path of something that is in the main checkout, and not git's own.
+fn inherited_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
+    let path: PathBuf = inner_path(source, text)?.components().collect();
+    let why = match path.components().find(|part| *part != Component::CurDir) {
+        None => "names the worktree itself",
+        Some(first) if first.as_os_str() == ".git" => "belongs to git",
+        Some(_) => {
+            return path
+                .strip_prefix(".")
+                .map(Path::to_owned)
+                .ok()
+                .or(Some(path));
+        }
+    };
+    let shown = message_text(&text.value);
+    source.report(
+        text.at,
+        format!("'{shown}' {why}; name files and directories inside"),
+    );
+    None
 }
 
 /// Reads a path that stays in the worktree.

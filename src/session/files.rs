@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::inherit;
 use super::member::{BringUp, Member, Scope, Teardown};
 use super::operation::OperationContext;
 use super::repository::{Repository, git, small_file};
@@ -65,11 +65,12 @@ fn make(
     context: &OperationContext<'_>,
     claim: &mut Claim,
     repository: &Repository,
-    inherit: &[Inherit],
+    settings: &[Inherit],
 ) -> Result<()> {
     let session = claim.record()?.clone();
     let root = session.worktree.path.clone();
-    let mut wanted = missing_files(&session, inherit, claim.id());
+    let note = |text: &str| (context.notify)(&format!("note: {text}"));
+    let mut wanted = inherit::missing(&session, settings, claim.id(), &note);
     if !session
         .files
         .iter()
@@ -110,29 +111,6 @@ pub(super) fn write_variables(session: &Session) -> Result<()> {
         .map_err(|error| Error::io(ErrorKind::Workspace, "write", &path, &error))
 }
 
-fn missing_files(session: &Session, inherit: &[Inherit], operation: &str) -> Vec<CreatedFile> {
-    let root = &session.worktree.path;
-    if *root == session.main {
-        return Vec::new();
-    }
-    let wanted = inherit.iter().filter(|wanted| {
-        let there = root.join(&wanted.file).symlink_metadata().is_ok();
-        !there && session.main.join(&wanted.file).is_file()
-    });
-    wanted
-        .map(|wanted| CreatedFile {
-            path: wanted.file.clone(),
-            kind: if wanted.link {
-                CreatedFileKind::Link
-            } else {
-                CreatedFileKind::Copy
-            },
-            source: Some(session.main.join(&wanted.file)),
-            operation: operation.to_owned(),
-        })
-        .collect()
-}
-
 fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
     let Some(source) = &file.source else {
         return Ok(());
@@ -141,26 +119,11 @@ fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
         return Ok(());
     }
     let target = root.join(&file.path);
-    let made = match target.parent().map_or(Ok(()), fs::create_dir_all) {
-        Err(error) => Err(error),
-        Ok(()) if file.kind == CreatedFileKind::Link => symlink(source, &target),
-        Ok(()) => copy(source, &target),
-    };
-    match made {
+    match inherit::make(file.kind, source, &target) {
         // Another process created the file first; that file stays.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map_err(|error| Error::io(ErrorKind::Workspace, "create", &target, &error)),
     }
-}
-
-fn copy(source: &Path, target: &Path) -> io::Result<()> {
-    let bytes = fs::read(source)?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(target)?;
-    file.write_all(&bytes)?;
-    file.set_permissions(fs::metadata(source)?.permissions())
 }
 
 /// Adds the file of variables to the repository's own exclude list, which is in no commit, so that git does not
@@ -216,6 +179,7 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
             fs::read_link(&path).is_ok_and(|target| target == *source)
         }
         (CreatedFileKind::Copy, Some(source)) => is_same(&path, source),
+        (CreatedFileKind::Tree, Some(source)) => inherit::is_same_tree(&path, source),
         _ => false,
     }
 }
@@ -224,6 +188,11 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
 fn remove(context: &OperationContext<'_>, root: &Path, files: &[&CreatedFile]) -> Result<()> {
     for file in files {
         let path = root.join(&file.path);
+        if file.kind == CreatedFileKind::Tree && !escapes_worktree(root, &file.path) {
+            inherit::remove_copied_tree(&path, !is_unchanged(root, file))
+                .map_err(|error| Error::io(ErrorKind::Workspace, "remove", &path, &error))?;
+            continue;
+        }
         if !is_unchanged(root, file) {
             if file.kind == CreatedFileKind::Variables {
                 let shown = escape_unsafe(&path.display().to_string());

@@ -10,6 +10,7 @@ mod down;
 mod files;
 mod git_mounts;
 mod hooks;
+mod inherit;
 mod logs;
 mod marked_processes;
 mod member;

@@ -11,7 +11,8 @@ use super::repository::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::store::{
-    Claim, CreatedFileKind, Home, ResourceStage, Session, Worktree, make_dir, remove_tree,
+    Claim, CreatedFile, CreatedFileKind, Home, ResourceStage, Session, Worktree, make_dir,
+    remove_tree,
 };
 use crate::term::{escape_unsafe, shell_word};
 
@@ -330,15 +331,23 @@ pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) ->
     if !unseen.all(|file| super::files::is_unchanged(path, file)) {
         return Ok(false);
     }
-    let ours = |entry: &str| {
-        let name = entry.get(3..).unwrap_or_default();
-        let unknown = entry.starts_with("??");
-        unknown
-            && files
-                .iter()
-                .any(|file| file.path == Path::new(name) && super::files::is_unchanged(path, file))
-    };
-    Ok(status.split_terminator('\0').all(ours))
+    let untracked = |entry: &str| Some(Path::new(entry.strip_prefix("?? ")?).to_owned());
+    let mut unchanged = files
+        .iter()
+        .filter(|file| super::files::is_unchanged(path, file));
+    let mut known: Vec<&CreatedFile> = Vec::new();
+    Ok(status.split_terminator('\0').all(|entry| {
+        let Some(name) = untracked(entry) else {
+            return false;
+        };
+        // git lists a directory, or each file in it.
+        let is_own = |file: &&CreatedFile| name.starts_with(&file.path);
+        known.iter().any(&is_own)
+            || unchanged.by_ref().any(|file| {
+                known.push(file);
+                is_own(&file)
+            })
+    }))
 }
 
 /// Whether a partially created worktree contains only files that git has written.

@@ -157,6 +157,8 @@ pub(crate) enum CreatedFileKind {
     Variables,
     Copy,
     Link,
+    /// A copied directory.
+    Tree,
 }
 
 /// A port of the host that belongs to the session.

@@ -434,6 +434,29 @@ fn one_that_is_to_end_has_done_its_work() {
     assert_nothing(&project);
 }
 
+/// The same under plain `depends_on`: then it is started again by the next `up`, as by `docker compose up`.
+#[test]
+fn one_that_ends_may_be_needed_without_a_condition() {
+    let Some(project) =
+        configured("  compose: {file: docker-compose.yml, services: {web: {port: BASE}}}")
+    else {
+        return;
+    };
+    let file = |command: &str| {
+        format!(
+            "services:\n  migrate: {{image: 'moat-test/busybox:1', command: {command}}}\n  web:\n    image: moat-test/busybox:1\n    init: true\n    command: httpd -f -p 80\n    expose: ['80']\n    depends_on: [migrate]\n"
+        )
+    };
+    project.commit("docker-compose.yml", &file("'true'"));
+    up(&project, "a");
+    ok(&project, &["down", "a"]);
+    project.commit("docker-compose.yml", &file("'false'"));
+    let done = call(&project, &["up", "b"]).status(1);
+    let said = done.stderr_text();
+    assert!(said.contains("'migrate' ended with code 1"), "{said}");
+    assert_nothing(&project);
+}
+
 #[test]
 fn logs_are_those_of_the_service() {
     let Some(project) = configured("  compose: {file: docker-compose.yml, services: {talk: }}")

@@ -283,6 +283,50 @@ fn files_that_git_does_not_have_are_inherited() {
     project.assert_nothing();
 }
 
+/// A directory is copied or linked, a pattern is expanded, and what matches nothing is noted.
+#[test]
+fn directories_and_patterns_are_inherited() {
+    let inherit = "[deps, {file: cache, mode: link}, 'conf/*.local', nothing, '*.none']";
+    let project = Project::new(&format!("  inherit: {inherit}\n{}", server()));
+    project.commit(".gitignore", "cache\nconf\n");
+    let main = &project.repo;
+    for file in [
+        "deps/a/b.js",
+        "cache/x",
+        "conf/one.local",
+        "conf/two.local",
+        "conf/three",
+    ] {
+        let path = main.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file).unwrap();
+    }
+    let said = project.ok(&["up", "a"]).stderr_text();
+    for nothing in ["nothing", "*.none"] {
+        let note = format!("note: session.inherit: the main checkout has no '{nothing}'\n");
+        assert!(said.contains(&note), "{said}");
+    }
+    let tree = tree(&project.up("a"));
+    assert_eq!(
+        fs::read_to_string(tree.join("deps/a/b.js")).unwrap(),
+        "deps/a/b.js"
+    );
+    assert!(!tree.join("deps").is_symlink() && tree.join("cache").is_symlink());
+    assert!(tree.join("conf/one.local").is_file() && tree.join("conf/two.local").is_file());
+    assert!(!tree.join("conf/three").exists());
+    // git does not ignore 'deps', but an unchanged copy is no work.
+    project.ok(&["down", "a"]);
+    assert!(!tree.exists() && main.join("deps/a/b.js").exists() && main.join("cache/x").exists());
+
+    // A copy that the user has changed is work, and stays.
+    let tree = crate::sessions::project::tree(&project.up("b"));
+    fs::write(tree.join("deps/own"), "").unwrap();
+    project.ok(&["down", "b"]);
+    assert!(tree.join("deps/own").exists());
+    fs::remove_dir_all(&tree).unwrap();
+    project.git(&["worktree", "prune"]);
+}
+
 /// W19, W20: hooks have a timeout, and print nothing to stdout.
 #[test]
 fn hooks_run_where_and_when_they_say() {

@@ -55,7 +55,7 @@ pub(super) fn wait(
             let container = state_of(&found, session, name);
             match container.map(|container| container.state) {
                 Some(ContainerState::Running { tested }) if !once => untested |= !tested,
-                Some(ContainerState::Ended(Some(0))) if once => {}
+                Some(ContainerState::Ended(Some(0))) if once || service.may_end => {}
                 Some(ContainerState::Ended(_) | ContainerState::Unhealthy) => {
                     if let Some(container) = container {
                         return Err(died(session, name, container));

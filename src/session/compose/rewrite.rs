@@ -51,6 +51,9 @@ pub(super) struct RewrittenService {
     pub(super) needs: Vec<String>,
     /// Whether another service waits for its completion.
     pub(super) one_shot: bool,
+    /// Whether it may end with code 0 as soon as it was started: another service only needs it to start, and nothing
+    /// starts it again. `docker compose up` accepts that, too.
+    pub(super) may_end: bool,
     /// Whether its image is built.
     pub(super) is_built: bool,
     /// Whether another service builds its image.
@@ -156,6 +159,7 @@ fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenServi
         };
         members.push(RewrittenService {
             one_shot: false,
+            may_end: false,
             is_built: service.get("build").is_some(),
             uses_built_image: false,
             name: name.clone(),
@@ -163,14 +167,33 @@ fn members(wanted: &RewriteRequest<'_>, all: &Node) -> Result<Vec<RewrittenServi
         });
     }
     for member in &mut members {
-        member.one_shot = names.iter().filter_map(|name| all.get(name)).any(|other| {
-            let condition = other
-                .get("depends_on")
-                .and_then(|needs| needs.get(&member.name)?.get("condition"));
-            condition.is_some_and(|word| word.is_text("service_completed_successfully"))
-        });
+        let others = names.iter().filter_map(|name| all.get(name));
+        let dependencies = others.filter_map(|other| other.get("depends_on"));
+        let conditions: Vec<&str> = dependencies
+            .filter_map(|needs| condition(needs, &member.name))
+            .collect();
+        member.one_shot = conditions.contains(&"service_completed_successfully");
+        let restart = all
+            .get(&member.name)
+            .and_then(|service| service.get("restart"));
+        let restarts = restart.is_some_and(|policy| !policy.is_text("no"));
+        member.may_end =
+            !restarts && !conditions.is_empty() && !conditions.contains(&"service_healthy");
     }
     Ok(members)
+}
+
+/// The condition under which a service in `depends_on` lets the other one start.
+fn condition<'a>(needs: &'a Node, name: &str) -> Option<&'a str> {
+    if items(Some(needs)).iter().any(|item| item.is_text(name)) {
+        return Some("service_started");
+    }
+    let need = needs.get(name)?;
+    Some(
+        need.get("condition")
+            .and_then(text)
+            .unwrap_or("service_started"),
+    )
 }
 
 /// The entries of a map with text keys.
