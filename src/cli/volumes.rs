@@ -10,7 +10,7 @@ use super::run_selection::{self, ListedRun};
 use super::{flags, output};
 use crate::config::VolumeKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, Runtime, RuntimeName};
 use crate::store::{self, Home};
 use crate::term;
 
@@ -23,9 +23,9 @@ struct Volume {
     kind: VolumeKind,
     /// The directory of the volume, or its name in the engine.
     location: String,
-    /// Whether other homes can have made it: it is in the engine, under a former label of this home.
+    /// Its engine, if the volume has a former label of this home, so that other homes can have made it.
     #[serde(skip)]
-    may_be_foreign: bool,
+    unproven_in: Option<RuntimeName>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -90,16 +90,16 @@ fn find_volumes(home: &Home) -> Result<(Vec<Volume>, bool)> {
                 name: format!("{project}/{name}"),
                 kind: VolumeKind::Bind,
                 location: path.display().to_string(),
-                may_be_foreign: false,
+                unproven_in: None,
             });
         }
     }
-    for engine in engines(home) {
+    for (runtime, engine) in engines(home) {
         match engine.volumes() {
             Ok(mut volumes) => {
                 volumes.retain(|volume| labels.include(&volume.home_label));
                 found.extend(volumes.into_iter().map(|volume| Volume {
-                    may_be_foreign: !labels.is_own(&volume.home_label),
+                    unproven_in: (!labels.is_own(&volume.home_label)).then_some(runtime),
                     name: volume.name,
                     kind: VolumeKind::Volume,
                     location: volume.handle,
@@ -118,13 +118,13 @@ fn find_volumes(home: &Home) -> Result<(Vec<Volume>, bool)> {
     Ok((found, complete))
 }
 
-fn engines(home: &Home) -> Vec<Box<dyn Runtime>> {
+fn engines(home: &Home) -> Vec<(RuntimeName, Box<dyn Runtime>)> {
     let runs = run_selection::all(home).unwrap_or_default();
     let engines = run_selection::engines(&runs, &home.sessions().unwrap_or_default());
     engines
         .into_iter()
         .filter(|(name, _)| name.has_images())
-        .map(|(name, engine)| runtime::open(name, &engine, None))
+        .map(|(name, engine)| (name, runtime::open(name, &engine, None)))
         .collect()
 }
 
@@ -148,10 +148,15 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             return Err(Error::new(ErrorKind::Failed, message).hint("see all: moat volumes"));
         }
         check_not_in_use(home, name)?;
-        if volumes.iter().any(|volume| !volume.may_be_foreign) {
-            volumes.retain(|volume| !volume.may_be_foreign);
-        } else if !was_mounted(home, name)? {
-            return Err(may_be_foreign(volumes[0]));
+        // The runs of this home use its own volume if there are both.
+        if volumes.iter().any(|volume| volume.unproven_in.is_none()) {
+            volumes.retain(|volume| volume.unproven_in.is_none());
+        }
+        let mut unproven = volumes.iter();
+        if let Some(error) = unproven.find_map(|volume| unproven_error(volume))
+            && !was_mounted(home, name)?
+        {
+            return Err(error);
         }
         chosen.extend(volumes);
     }
@@ -168,7 +173,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
                 Error::io(ErrorKind::Store, "remove", volume.location.as_ref(), &error)
             })?,
             VolumeKind::Volume => {
-                for engine in engines(home) {
+                for (_, engine) in engines(home) {
                     engine.remove_volume(&volume.location)?;
                 }
             }
@@ -191,13 +196,15 @@ fn was_mounted(home: &Home, name: &str) -> Result<bool> {
     }))
 }
 
-fn may_be_foreign(volume: &Volume) -> Error {
+/// The error for a volume that other homes can have made.
+fn unproven_error(volume: &Volume) -> Option<Error> {
+    let client = volume.unproven_in?.as_str();
     let (name, location) = (&volume.name, &volume.location);
     let message =
         format!("the volume '{name}' may belong to another home: no run here has mounted it");
-    Error::new(ErrorKind::Failed, message).hint(format!(
-        "if it is yours, remove it in its engine: docker volume rm {location}"
-    ))
+    Some(Error::new(ErrorKind::Failed, message).hint(format!(
+        "if it is yours, remove it in its engine: {client} volume rm {location}"
+    )))
 }
 
 /// Fails if a run, or a kept container, has mounted the volume.

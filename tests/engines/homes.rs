@@ -18,8 +18,8 @@ const COPIED: &str = "name: app\nworkspace: {mode: volume}\n\
 const VOLUME: &str = "app/db";
 
 #[track_caller]
-fn engine(args: &[&str]) -> String {
-    let done = Runtime::Docker.client().args(args).output().unwrap();
+fn engine(moat: &Moat, args: &[&str]) -> String {
+    let done = moat.client().args(args).output().unwrap();
     assert!(done.status.success(), "{args:?}: {done:?}");
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
@@ -31,7 +31,7 @@ fn stray(moat: &Moat, home: &str, owner: &str) -> String {
     let home = format!("moat.home={home}");
     let labels = ["--label", &home, "--label", owner];
     let create = ["create", "--name", &name];
-    engine(&[&create[..], &labels, &[IMAGE, "true"]].concat());
+    engine(moat, &[&create[..], &labels, &[IMAGE, "true"]].concat());
     name
 }
 
@@ -203,9 +203,8 @@ fn a_copy_and_its_original() {
 }
 
 /// A home of an earlier version, whose label was the hash of its path.
-#[test]
-fn of_an_earlier_version() {
-    let Some(moat) = Moat::on(Runtime::Docker) else {
+fn earlier_version(runtime: Runtime) {
+    let Some(moat) = Moat::on(runtime) else {
         return;
     };
     moat.write("moat.yaml", COPIED);
@@ -230,13 +229,13 @@ fn of_an_earlier_version() {
         let log = fs::read_to_string(moat.run_dir(&id).join("supervisor.log"));
         log.is_ok_and(|log| log.contains("adopted"))
     });
-    let container = engine(&["inspect", "--format", "{{.Id}}", &id]);
+    let container = engine(&moat, &["inspect", "--format", "{{.Id}}", &id]);
     moat.args(["whose", &container]).stdout_contains(&id).run();
     let found = clean(|args| moat.args(args).any_stdout().success());
     assert_eq!(found["containers"], json!([late]), "{found:#}");
     assert_eq!(
         found["left"],
-        json!([format!("container {foreign} (docker)")])
+        json!([format!("container {foreign} ({})", runtime.name())])
     );
     // The next run gives the home its identity, and has the data of the project.
     moat.sh("cat /db/file").stdout("old\n").success();
@@ -249,8 +248,8 @@ fn of_an_earlier_version() {
     let label = format!("moat.home={old}");
     let filter = format!("label={label}");
     let names = ["ps", "--all", "--format", "{{.Names}}", "--filter", &filter];
-    assert_eq!(engine(&names), foreign);
-    engine(&["rm", "--force", &foreign]);
+    assert_eq!(engine(&moat, &names), foreign);
+    engine(&moat, &["rm", "--force", &foreign]);
 
     // A volume of the label that no run has mounted may be another home's.
     let other = format!("moat-{old}-app.other");
@@ -262,17 +261,30 @@ fn of_an_earlier_version() {
         "--label",
         "moat.volume=app/other",
     ];
-    engine(&[&create[..], &[&other]].concat());
+    engine(&moat, &[&create[..], &[&other]].concat());
     moat.args(["volumes", "-q"])
         .stdout("app/db\napp/other\n")
         .success();
     moat.args(["volumes", "rm", "-f", "app/other"])
         .stderr_contains("may belong to another home")
-        .stderr_contains(&format!("docker volume rm {other}"))
+        .stderr_contains(&format!("{} volume rm {other}", runtime.name()))
         .status(1);
-    engine(&["volume", "rm", &other]);
+    engine(&moat, &["volume", "rm", &other]);
     moat.args(["volumes", "rm", "-f", VOLUME])
         .stdout("app/db\n")
         .success();
-    assert_eq!(engine(&["volume", "ls", "-q", "--filter", &filter]), "");
+    assert_eq!(
+        engine(&moat, &["volume", "ls", "-q", "--filter", &filter]),
+        ""
+    );
+}
+
+#[test]
+fn of_an_earlier_version_docker() {
+    earlier_version(Runtime::Docker);
+}
+
+#[test]
+fn of_an_earlier_version_podman() {
+    earlier_version(Runtime::Podman);
 }
