@@ -8,7 +8,7 @@ use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::operation::OperationContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::program;
-use crate::runtime::child;
+use crate::runtime::child::{self, CommandOutput};
 use crate::store::{CreationLock, Home, SessionKey, key_of};
 
 /// Timeout of git. A checkout of a large repository takes minutes, any other command much less.
@@ -40,19 +40,14 @@ pub(crate) struct GitWorktree {
 impl Repository {
     /// The repository that contains a directory.
     pub(crate) fn discover(dir: &Path) -> Result<Repository> {
-        let found = git(
-            dir,
-            &["rev-parse", "--path-format=absolute", "--git-common-dir"],
-        );
-        let common = found.map_err(|error| {
-            // git may be missing, or fail for a reason of its own.
-            if !error.message.contains("not a git repository") {
-                return error;
-            }
+        let args = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+        let found = run(dir, &args, None, &|| true)?;
+        if !found.success && found.stderr.contains("not a git repository") {
             let message = format!("'{}' is not in a git repository", dir.display());
-            Error::new(ErrorKind::Workspace, message)
-                .hint("a session belongs to a branch: change to a directory in a git repository")
-        })?;
+            return Err(Error::new(ErrorKind::Workspace, message)
+                .hint("a session belongs to a branch: change to a directory in a git repository"));
+        }
+        let common = stdout(&args, found)?;
         // The path contained bytes that are not UTF-8.
         if common.contains(char::REPLACEMENT_CHARACTER) {
             let message = "the path of the repository is not UTF-8";
@@ -266,6 +261,15 @@ fn call(
     variable: Option<(&str, &str)>,
     should_continue: &dyn Fn() -> bool,
 ) -> Result<String> {
+    stdout(args, run(dir, args, variable, should_continue)?)
+}
+
+fn run(
+    dir: &Path,
+    args: &[&str],
+    variable: Option<(&str, &str)>,
+    should_continue: &dyn Fn() -> bool,
+) -> Result<CommandOutput> {
     let mut command = program::call("git");
     command.arg("-C").arg(dir).args(args).env("LC_ALL", "C");
     // A query must not write: a path in the worktree may be a link to another place.
@@ -274,14 +278,22 @@ fn call(
     if variable.is_none_or(|(name, _)| name != PROCESS_MARK_VARIABLE) {
         child::isolate(&mut command);
     }
-    let mut names = args.iter();
-    let name = names.find(|word| !word.starts_with('-') && !word.contains('='));
-    let name = name.copied().unwrap_or_default();
-    let output = child::run_with_grace(&mut command, GIT_TIMEOUT, should_continue)
-        .map_err(|error| git_failure(dir, name, &error))?;
+    child::run_with_grace(&mut command, GIT_TIMEOUT, should_continue)
+        .map_err(|error| git_failure(dir, subcommand(args), &error))
+}
+
+fn subcommand<'a>(args: &[&'a str]) -> &'a str {
+    let mut words = args.iter();
+    let name = words.find(|word| !word.starts_with('-') && !word.contains('='));
+    name.copied().unwrap_or_default()
+}
+
+/// The output of git; fails with git's message.
+fn stdout(args: &[&str], output: CommandOutput) -> Result<String> {
     match output.success {
         true => Ok(output.stdout),
         false => {
+            let name = subcommand(args);
             let lines = output.stderr.lines().map(str::trim);
             let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("hint: "));
             let words: Vec<&str> = lines
