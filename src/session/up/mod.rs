@@ -138,9 +138,7 @@ impl<'a> Decided<'a> {
 
 /// An `up` whose intents are in the record. Dropping it rolls them back, unless the session is active.
 struct Reserved<'a> {
-    claim: Claim,
-    up: BringUp<'a>,
-    services: ServiceDecisions<'a>,
+    decided: Decided<'a>,
     /// The session before this `up`.
     before: Option<Session>,
     is_active: bool,
@@ -178,11 +176,11 @@ impl Step<'_> {
 impl Reserved<'_> {
     fn activate(mut self) -> Result<(Session, Vec<Decision>)> {
         let started = self.end_restarted().and_then(|()| self.start_members());
-        started.map_err(|error| cause(self.up.context, error))?;
+        started.map_err(|error| cause(self.decided.up.context, error))?;
         self.is_active = true;
-        let mut decisions = std::mem::take(&mut self.up.decisions);
-        decisions.extend(self.services.decisions());
-        Ok((self.claim.record()?.clone(), decisions))
+        let mut decisions = std::mem::take(&mut self.decided.up.decisions);
+        decisions.extend(self.decided.services.decisions());
+        Ok((self.decided.claim.record()?.clone(), decisions))
     }
 
     /// Ends the members that are restarted. The journal exists by now, and the session has its ports.
@@ -190,22 +188,26 @@ impl Reserved<'_> {
         let Some(session) = &self.before else {
             return Ok(());
         };
-        let context = self.up.context;
-        let ending: Vec<&str> = self.up.ending().collect();
+        let context = self.decided.up.context;
+        let ending: Vec<&str> = self.decided.up.ending().collect();
         process_end::stop(session, &ending)?;
         for name in ending {
             // The exit recorded by the old monitor must not be taken for the new process.
             context.home.prepare_process(&session.key, name)?;
         }
-        self.services.clear(context, session)
+        self.decided.services.clear(context, session)
     }
 
     /// The slow part: only commands for this session wait meanwhile.
     fn start_members(&mut self) -> Result<()> {
-        let hooks = &self.up.request.settings.hooks;
-        let services = Services {
-            decisions: Some(&self.services),
-        };
+        let Decided {
+            claim,
+            up,
+            services,
+        } = &mut self.decided;
+        let hooks = &up.request.settings.hooks;
+        let decisions = Some(&*services);
+        let services = Services { decisions };
         let steps = [
             Step::Hook(&hooks.pre_up, "pre_up", false),
             Step::Member(&SessionWorktree),
@@ -217,20 +219,20 @@ impl Reserved<'_> {
             Step::Hook(&hooks.post_up, "post_up", true),
         ];
         for step in steps {
-            step.run(&mut self.up, &mut self.claim)?;
+            step.run(up, claim)?;
         }
-        self.up.context.check()?;
+        up.context.check()?;
         checkpoint("session-before-active");
-        self.claim.settle(SessionStatus::Active)
+        claim.settle(SessionStatus::Active)
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if !self.is_active {
-            let operation = self.claim.id().to_owned();
-            let undone = rollback::roll_back(self.up.context, &mut self.claim, &operation);
-            *self.undone.borrow_mut() = undone;
+            let Decided { claim, up, .. } = &mut self.decided;
+            let operation = claim.id().to_owned();
+            *self.undone.borrow_mut() = rollback::roll_back(up.context, claim, &operation);
         }
     }
 }

@@ -18,20 +18,16 @@ use crate::store::{
 use crate::term::escape_unsafe;
 
 impl<'a> Decided<'a> {
-    pub(super) fn reserve(self, undone: &'a RefCell<Result<()>>) -> Result<Reserved<'a>> {
+    pub(super) fn reserve(mut self, undone: &'a RefCell<Result<()>>) -> Result<Reserved<'a>> {
         let before = self.claim.session().cloned();
         if let Some(session) = &before {
             self.end_leftovers(session)?;
         }
-        let Decided {
-            mut claim,
-            up,
-            services,
-        } = self;
+        let (claim, up) = (&mut self.claim, &self.up);
         let reservation = Reservation {
             planned: worktree::plan(up.context.home, up.repository, up.request.branch),
-            up: &up,
-            services: &services,
+            up,
+            services: &self.services,
             warnings: RefCell::default(),
         };
         let begun = claim.begin(DownOptions::default(), &mut |operation, session, others| {
@@ -42,9 +38,7 @@ impl<'a> Decided<'a> {
         warnings.for_each(up.request.warn);
         begun?;
         Ok(Reserved {
-            claim,
-            up,
-            services,
+            decided: self,
             before,
             is_active: false,
             undone,
